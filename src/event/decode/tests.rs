@@ -1,0 +1,152 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::{Detail, Kind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+
+const RECEIVED: Timestamp = Timestamp::from_millis(1_795_344_000_000);
+
+/// What came out of a JSON body: for each event its type, or the reason why there is none.
+fn outcomes(body: &str) -> Vec<Result<Kind, &'static str>> {
+    let mut outcomes = Vec::new();
+    decode(body.as_bytes(), |event| {
+        outcomes.push(event.map(|event| event.kind()).map_err(|error| error.reason().name()));
+    });
+    outcomes
+}
+
+fn decode(body: &[u8], each: impl FnMut(Result<Event<'_>, DecodeError>)) {
+    let form = Form::Body { content_type: ContentType::Json, compressed: false };
+    Decoder::default().decode(&Payload { bytes: body.to_vec(), form }, RECEIVED, each);
+}
+
+fn one(body: &str, check: impl FnOnce(Event<'_>)) {
+    let mut check = Some(check);
+    decode(body.as_bytes(), |event| {
+        let check = check.take().expect("one event");
+        check(event.expect("a good event"));
+    });
+    assert!(check.is_none(), "no event in {body}");
+}
+
+const STARTED: &str = r#"{"type": "task-started", "uuid": "u", "hostname": "w@h", "timestamp": 1.5}"#;
+
+#[test]
+fn a_task_event_keeps_what_is_asked_for() {
+    let body = r#"{"hostname": "gen7@h", "utcoffset": -5.5, "pid": 7, "clock": 3, "uuid": "u-1",
+        "root_id": "u-1", "name": "proj.\u0442", "args": "(1, 'x')", "kwargs": "{}", "retries": 2,
+        "eta": null, "queue": "high", "timestamp": 1795344019.25, "type": "task-sent"}"#;
+    one(body, |event| {
+        assert_eq!(event.timestamp, Timestamp::from_millis(1_795_344_019_250));
+        assert_eq!((event.hostname.as_ref(), event.pid), ("gen7@h", Some(7)));
+        let expected = TaskEvent {
+            kind: TaskKind::Sent,
+            uuid: "u-1".into(),
+            name: Some("proj.т".into()),
+            queue: Some("high".into()),
+            retries: Some(2),
+            runtime: None,
+            exception: None,
+            requeue: false,
+            terminated: false,
+            expired: false,
+        };
+        assert_eq!(event.detail, Detail::Task(expected));
+    });
+}
+
+#[test]
+fn a_heartbeat_on_demand_lacks_its_counts() {
+    one(r#"{"type": "worker-heartbeat", "hostname": "w@h", "freq": 5, "timestamp": 2}"#, |event| {
+        let kind = WorkerKind::Heartbeat;
+        let expected = WorkerEvent { kind, freq: Some(5.0), active: None, processed: None };
+        assert_eq!(event.detail, Detail::Worker(expected));
+    });
+}
+
+#[test]
+fn the_class_of_a_lost_child_comes_out_of_the_traceback() {
+    let traceback = r"Traceback:\n  File \u0022/venv/x\u0022\nbilliard.exceptions.WorkerLostError: gone\n";
+    let member = format!(r#""traceback": "{traceback}""#);
+    let exception = r#""exception": "ExceptionWithTraceback()""#;
+    for members in [format!("{member}, {exception}"), format!("{exception}, {member}")] {
+        one(&format!(r#"{{"type": "task-failed", "uuid": "u", {members}}}"#), |event| {
+            let Detail::Task(task) = event.detail else { panic!("a task event") };
+            assert_eq!(task.exception.as_deref(), Some("WorkerLostError"));
+        });
+    }
+}
+
+#[test]
+fn a_time_that_is_missing_or_no_number_is_the_time_of_receipt() {
+    for timestamp in ["", r#""timestamp": null,"#, r#""timestamp": NaN,"#] {
+        one(&format!(r#"{{{timestamp} "type": "worker-online"}}"#), |event| {
+            assert_eq!(event.timestamp, RECEIVED, "{timestamp}");
+        });
+    }
+}
+
+#[test]
+fn each_kind_of_bad_input_has_its_reason_and_costs_nothing_else() {
+    let started = Ok(Kind::Task(TaskKind::Started));
+    let long = "n".repeat(2_000);
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let cases = [
+        (String::new(), vec![Err("empty")]),
+        ("   ".to_owned(), vec![Err("empty")]),
+        ("nonsense".to_owned(), vec![Err("json")]),
+        ("17".to_owned(), vec![Err("not_a_map")]),
+        ("[]".to_owned(), vec![]),
+        (format!("[{STARTED}, 17, {STARTED}]"), vec![started, Err("not_a_map"), started]),
+        (format!("[{STARTED}, {{\"type\": "), vec![started, Err("json")]),
+        (format!("{STARTED} x"), vec![started, Err("json")]),
+        (format!("[{STARTED} {STARTED}]"), vec![started, Err("json")]),
+        (format!("[{STARTED}, {deep}]"), vec![started, Err("depth")]),
+        (format!("[{{}}, {STARTED}]"), vec![Err("field"), started]),
+        (r#"{"type": 7}"#.to_owned(), vec![Err("field")]),
+        (r#"{"type": "task-started"}"#.to_owned(), vec![Err("field")]),
+        (r#"{"type": "task-started", "uuid": ""}"#.to_owned(), vec![Err("field")]),
+        (r#"{"type": "task-started", "uuid": ["u"]}"#.to_owned(), vec![Err("field")]),
+        (r#"{"type": "worker-online", "timestamp": "now"}"#.to_owned(), vec![Err("field")]),
+        (r#"{"type": "worker-online", "timestamp": 1e999}"#.to_owned(), vec![Err("field")]),
+        (
+            format!(r#"[{{"type": "task-received", "uuid": "u", "name": "{long}"}}, {STARTED}]"#),
+            vec![Err("oversized"), started],
+        ),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(outcomes(&body), expected, "{body}");
+    }
+}
+
+#[test]
+fn values_that_only_python_writes_cost_no_event() {
+    let members = r#""x": NaN, "y": [Infinity, -Infinity, 1180591620717411303424], "z": "\udce9""#;
+    let body = format!(r#"[{{"type": "my-event", {members}}}, {STARTED}]"#);
+
+    assert_eq!(outcomes(&body), [Ok(Kind::Other), Ok(Kind::Task(TaskKind::Started))]);
+}
+
+proptest! {
+    /// A batch that is cut anywhere still gives every event that stands before the cut.
+    #[test]
+    fn events_before_a_cut_are_read(events in 1_usize..6, cut in 0.0..1.0_f64) {
+        let body = format!("[{}]", vec![STARTED; events].join(","));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a short text")]
+        let cut = (cut * body.len() as f64) as usize;
+        let whole = body[..cut].matches('}').count();
+        let read = outcomes(&body[..cut]);
+
+        prop_assert_eq!(read.iter().filter(|event| event.is_ok()).count(), whole);
+        prop_assert_eq!(read.last().map(Result::is_err), Some(true));
+    }
+
+    /// Whatever stands in one event of a batch as valid JSON, its neighbours are read.
+    #[test]
+    fn neighbours_of_any_event_are_read(key in "[a-z]{0,12}|uuid|type|timestamp|name", text in ".*", number in any::<f64>()) {
+        let odd = serde_json::json!({ "type": "task-received", "uuid": "u", key: [text, number] });
+        let read = outcomes(&format!("[{STARTED}, {odd}, {STARTED}]"));
+
+        prop_assert_eq!(read.len(), 3);
+        prop_assert!(read[0].is_ok() && read[2].is_ok());
+    }
+}

@@ -1,0 +1,434 @@
+//! JSON as Python writes it, read without building anything.
+//!
+//! A cursor over the bytes of a body. Members that nobody asks for are stepped over; texts that are kept
+//! borrow from the body unless an escape forces a copy. What Python writes and the standard does not allow is
+//! taken: `NaN`, `Infinity`, `-Infinity`, lone surrogates (as U+FFFD), integers of any length.
+//!
+//! An error of syntax ends the message, since nothing tells where the next event begins; the events before it
+//! have been handed out. A member of the wrong type ends its event alone.
+//!
+//! Why not `serde_json`: it refuses each of the four, so one such value would cost a batch of up to 24 events.
+
+use std::borrow::Cow;
+
+use super::DecodeError;
+use super::fields::{EXCEPTION_HEAD, Field, Fields, TEXT_MAX, Value};
+
+/// How deep a body may nest. Celery's events have two levels, and a task may add a few.
+pub(super) const DEPTH_MAX: usize = 128;
+
+/// How much of a traceback is kept, counted from its end, where the class stands.
+const TRACEBACK_TAIL: usize = 8 * 1024;
+
+/// Hands out what is read of each event in a body: one map, or a list of maps.
+pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
+    let mut cursor = Cursor::new(body);
+    let end = match cursor.peek() {
+        None => Err(DecodeError::Empty),
+        Some(b'{') => cursor.event().map(|fields| each(Ok(fields))),
+        Some(b'[') => cursor.list(|cursor| {
+            if cursor.peek() == Some(b'{') {
+                each(Ok(cursor.event()?));
+            } else {
+                cursor.skip(1)?;
+                each(Err(DecodeError::NotAMap));
+            }
+            Ok(())
+        }),
+        Some(_) => cursor.skip(0).and(Err(DecodeError::NotAMap)),
+    };
+    if let Err(error) = end.and_then(|()| cursor.end()) {
+        each(Err(error));
+    }
+}
+
+/// A text between its quotes, still escaped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw<'a> {
+    bytes: &'a [u8],
+    escaped: bool,
+}
+
+/// A place in a body.
+#[derive(Debug)]
+pub(super) struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The next byte that is not white space, not taken.
+    #[inline]
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    #[inline]
+    fn take(&mut self, byte: u8) -> Result<(), DecodeError> {
+        if self.peek() == Some(byte) {
+            self.at += 1;
+            Ok(())
+        } else {
+            Err(DecodeError::Json)
+        }
+    }
+
+    /// Holds that nothing follows.
+    pub(super) fn end(&mut self) -> Result<(), DecodeError> {
+        self.peek().map_or(Ok(()), |_| Err(DecodeError::Json))
+    }
+
+    /// Calls `entry` at the value of each member of a map, with its key.
+    #[inline]
+    pub(super) fn map(
+        &mut self,
+        mut entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.take(b'{')?;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            let key = self.raw()?;
+            self.take(b':')?;
+            self.peek();
+            // A key with an escape is none that we know: compared as it stands, it matches nothing.
+            entry(self, key.bytes)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(DecodeError::Json),
+            }
+        }
+    }
+
+    /// Calls `element` at each element of a list.
+    pub(super) fn list(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.take(b'[')?;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            element(self)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(DecodeError::Json),
+            }
+        }
+    }
+
+    fn event(&mut self) -> Result<Fields<'a>, DecodeError> {
+        let mut fields = Fields::default();
+        self.map(|cursor, key| {
+            let Some(field) = Field::of(key) else { return cursor.skip(2) };
+            let value = match field {
+                Field::Exception => cursor.text_head(EXCEPTION_HEAD)?,
+                Field::Traceback if fields.wants_traceback() => cursor.text_tail(TRACEBACK_TAIL)?,
+                Field::Traceback => return cursor.skip(2),
+                Field::Type
+                | Field::Timestamp
+                | Field::Hostname
+                | Field::Pid
+                | Field::Uuid
+                | Field::Name
+                | Field::Queue
+                | Field::Retries
+                | Field::Runtime
+                | Field::Requeue
+                | Field::Terminated
+                | Field::Expired
+                | Field::Freq
+                | Field::Active
+                | Field::Processed => cursor.value()?,
+            };
+            fields.put(field, value);
+            Ok(())
+        })?;
+        Ok(fields)
+    }
+
+    /// The value here. Lists and maps are stepped over, and a text far beyond [`TEXT_MAX`] is cut a little
+    /// behind it: it is refused for its length, and need not be copied for that.
+    pub(super) fn value(&mut self) -> Result<Value<'a>, DecodeError> {
+        match self.peek() {
+            Some(b'"') => {
+                let raw = self.raw()?;
+                // An escape takes up to twelve bytes for one character.
+                let cut = raw.bytes.len().min(12 * TEXT_MAX + 12);
+                Ok(Value::Text(Raw { bytes: &raw.bytes[..cut], ..raw }.text()))
+            }
+            Some(b'{' | b'[') => self.skip(2).map(|()| Value::Nested),
+            Some(_) => self.scalar(),
+            None => Err(DecodeError::Json),
+        }
+    }
+
+    /// A text of which the first `bytes` are enough.
+    fn text_head(&mut self, bytes: usize) -> Result<Value<'a>, DecodeError> {
+        if self.peek() != Some(b'"') {
+            return self.value();
+        }
+        let raw = self.raw()?;
+        let head = &raw.bytes[..raw.bytes.len().min(bytes)];
+        // A `repr` mostly has its escapes behind the class name: cut there, it can be borrowed.
+        let head = match memchr::memchr(b'\\', head) {
+            Some(escape) if head[..escape].contains(&b'(') => &head[..escape],
+            Some(_) | None => head,
+        };
+        Ok(Value::Text(Raw { bytes: head, escaped: head.contains(&b'\\') }.text()))
+    }
+
+    /// A text of which the last `bytes` are enough.
+    fn text_tail(&mut self, bytes: usize) -> Result<Value<'a>, DecodeError> {
+        if self.peek() != Some(b'"') {
+            return self.value();
+        }
+        let raw = self.raw()?;
+        let tail = &raw.bytes[raw.bytes.len().saturating_sub(bytes)..];
+        Ok(Value::Text(Raw { bytes: tail, ..raw }.text()))
+    }
+
+    /// The text here, between its quotes.
+    #[inline]
+    pub(super) fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
+        self.take(b'"')?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            let rest = self.bytes.get(self.at..).ok_or(DecodeError::Json)?;
+            let found = memchr::memchr2(b'"', b'\\', rest).ok_or(DecodeError::Json)?;
+            self.at += found;
+            if self.bytes[self.at] == b'"' {
+                let bytes = &self.bytes[start..self.at];
+                self.at += 1;
+                return Ok(Raw { bytes, escaped });
+            }
+            escaped = true;
+            self.at += 2;
+        }
+    }
+
+    /// Steps over the value here, which stands `depth` levels deep.
+    pub(super) fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
+        match self.peek() {
+            Some(b'"') => self.raw().map(drop),
+            Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(DecodeError::Depth),
+            Some(b'{') => self.map(|cursor, _| cursor.skip(depth + 1)),
+            Some(b'[') => self.list(|cursor| cursor.skip(depth + 1)),
+            Some(_) => self.scalar().map(drop),
+            None => Err(DecodeError::Json),
+        }
+    }
+
+    /// A number or a word.
+    fn scalar(&mut self) -> Result<Value<'a>, DecodeError> {
+        let rest = &self.bytes[self.at..];
+        let length = rest
+            .iter()
+            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'))
+            .unwrap_or(rest.len());
+        let token = &rest[..length];
+        self.at += length;
+        match token {
+            b"null" => return Ok(Value::Null),
+            b"true" => return Ok(Value::Bool(true)),
+            b"false" => return Ok(Value::Bool(false)),
+            b"NaN" => return Ok(Value::Number(f64::NAN)),
+            b"Infinity" => return Ok(Value::Number(f64::INFINITY)),
+            b"-Infinity" => return Ok(Value::Number(f64::NEG_INFINITY)),
+            _ => {}
+        }
+        number(token).map(Value::Number).ok_or(DecodeError::Json)
+    }
+}
+
+/// A number; beyond the range of a float the largest one, so that it is still a number, and a wrong one.
+fn number(token: &[u8]) -> Option<f64> {
+    let digits = token.strip_prefix(b"-").unwrap_or(token);
+    if !digits.first().is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: f64 = std::str::from_utf8(token).ok()?.parse().ok()?;
+    Some(number.clamp(f64::MIN, f64::MAX))
+}
+
+impl<'a> Raw<'a> {
+    /// The bytes as they stand in the body, where no escape is among them.
+    pub(super) fn plain(self) -> Option<&'a [u8]> {
+        (!self.escaped).then_some(self.bytes)
+    }
+
+    /// The text. What is no UTF-8 and lone surrogates become U+FFFD.
+    #[inline]
+    pub(super) fn text(self) -> Cow<'a, str> {
+        if self.escaped {
+            Cow::Owned(unescape(self.bytes))
+        } else {
+            String::from_utf8_lossy(self.bytes)
+        }
+    }
+}
+
+fn unescape(bytes: &[u8]) -> String {
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        text.extend_from_slice(&rest[..at]);
+        let escape = rest.get(at + 1).copied();
+        rest = rest.get(at + 2..).unwrap_or_default();
+        match escape {
+            Some(b'n') => text.push(b'\n'),
+            Some(b't') => text.push(b'\t'),
+            Some(b'r') => text.push(b'\r'),
+            Some(b'b') => text.push(8),
+            Some(b'f') => text.push(12),
+            Some(b'u') => {
+                let (character, used) = unicode(rest);
+                text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = rest.get(used..).unwrap_or_default();
+            }
+            Some(other) => text.push(other),
+            None => {}
+        }
+    }
+    text.extend_from_slice(rest);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The character behind `\u`, and how many bytes of `rest` it took.
+fn unicode(rest: &[u8]) -> (char, usize) {
+    let unit = |bytes: &[u8]| -> Option<u32> {
+        let digits = std::str::from_utf8(bytes.get(..4)?).ok()?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let Some(first) = unit(rest) else { return (char::REPLACEMENT_CHARACTER, 0) };
+    if (0xD800..0xDC00).contains(&first)
+        && let Some(second) = rest.get(4..).and_then(|rest| unit(rest.strip_prefix(b"\\u")?))
+        && (0xDC00..0xE000).contains(&second)
+    {
+        let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
+    }
+    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(json: &str) -> Cow<'_, str> {
+        Cursor::new(json.as_bytes()).raw().expect("a JSON text").text()
+    }
+
+    #[test]
+    fn escapes_are_read_and_lone_surrogates_replaced() {
+        let cases = [
+            (r#""plain""#, "plain"),
+            (r#""a\"b\\c\/d\n\t""#, "a\"b\\c/d\n\t"),
+            (r#""\u0442\u0435""#, "те"),
+            (r#""\ud83d\ude00""#, "😀"),
+            (r#""x\udce9y""#, "x\u{FFFD}y"),
+            (r#""\ud83dx""#, "\u{FFFD}x"),
+            (r#""\u00""#, "\u{FFFD}00"),
+            (r#""\u0000""#, "\0"),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(text(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_text_without_escapes_is_borrowed() {
+        assert!(matches!(text(r#""proj.tasks.add""#), Cow::Borrowed("proj.tasks.add")));
+    }
+
+    #[test]
+    fn what_python_writes_for_numbers_is_taken() {
+        let cases = [
+            ("17", 17.0),
+            ("-2.5e3", -2500.0),
+            ("Infinity", f64::INFINITY),
+            ("-Infinity", f64::NEG_INFINITY),
+            ("1180591620717411303424", 1_180_591_620_717_411_303_424.0),
+            ("1e999", f64::MAX),
+        ];
+        for (json, expected) in cases {
+            let value = Cursor::new(json.as_bytes()).value().expect("a number");
+            assert_eq!(value, Value::Number(expected), "{json}");
+        }
+        let nan = Cursor::new(b"NaN").value();
+        assert!(matches!(nan, Ok(Value::Number(n)) if n.is_nan()));
+    }
+
+    #[test]
+    fn words_that_are_no_json_are_refused() {
+        for json in ["nul", "truefalse", "+1", ".5", "-", "nan", "0x10", "inf", "1e", "--1", ""] {
+            assert_eq!(Cursor::new(json.as_bytes()).value(), Err(DecodeError::Json), "{json}");
+        }
+    }
+
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            ".*".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(6, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Into::into),
+                prop::collection::hash_map(".{0,8}", inner, 0..8)
+                    .prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// `serde_json` is the oracle: what it writes is stepped over to the last byte.
+        #[test]
+        fn any_json_is_stepped_over_whole(value in value()) {
+            let json = serde_json::to_vec(&value).expect("a value is JSON");
+            let mut cursor = Cursor::new(&json);
+
+            prop_assert_eq!(cursor.skip(0), Ok(()));
+            prop_assert_eq!(cursor.end(), Ok(()));
+        }
+
+        #[test]
+        fn any_text_is_read_as_it_was_written(written in ".*") {
+            let json = serde_json::to_string(&written).expect("a text is JSON");
+
+            prop_assert_eq!(text(&json), written);
+        }
+
+        #[test]
+        fn no_bytes_make_it_fail_in_another_way(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+            events(&bytes, |_| {});
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Bytes to events: the messages of Celery's event exchange, as views into their payload.
+//!
+//! In: a [`Payload`] as a broker delivered it. Out: one [`Event`] for each event in it, or the reason why
+//! there is none. A message holds one event or a list of them; a bad one in a list costs only itself.
+//!
+//! Nothing here is built that nobody asks for: `args`, `kwargs` and `result` are stepped over, of an
+//! exception and its traceback only the class name is taken, and what is kept borrows from the payload.
+//!
+//! Source: Celery 4.4 to 5.7, `celery/events/`, checked against recordings of each in `tests/golden/events`.
+
+mod payload;
+
+mod envelope;
+mod json;
+
+mod exception;
+mod fields;
+mod kind;
+
+mod decode;
+mod error;
+
+use std::borrow::Cow;
+
+pub use decode::Decoder;
+pub use error::{DecodeError, Reason};
+pub use kind::{Kind, TaskKind, WorkerKind};
+pub use payload::{ContentType, Form, Payload};
+
+use crate::timestamp::Timestamp;
+
+/// One event of a worker or a client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event<'a> {
+    /// When it was made, by its sender's clock; when it was received, where it does not say.
+    ///
+    /// Celery's `utcoffset` is not applied: `timestamp` is UTC already.
+    pub timestamp: Timestamp,
+    /// The sender's node name (`celery@host`, `gen123@host`); empty where the event has none.
+    pub hostname: Cow<'a, str>,
+    /// The sender's process.
+    pub pid: Option<i64>,
+    /// What the event says.
+    pub detail: Detail<'a>,
+}
+
+impl Event<'_> {
+    /// The type of the event.
+    pub fn kind(&self) -> Kind {
+        match &self.detail {
+            Detail::Task(task) => Kind::Task(task.kind),
+            Detail::Worker(worker) => Kind::Worker(worker.kind),
+            Detail::Other => Kind::Other,
+        }
+    }
+}
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail<'a> {
+    /// A step in the life of a task.
+    Task(TaskEvent<'a>),
+    /// A sign of life of a worker.
+    Worker(WorkerEvent),
+    /// A type that Celery does not define: sent by `send_event` in a task, or by foreign code.
+    Other,
+}
+
+/// A step in the life of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskEvent<'a> {
+    pub kind: TaskKind,
+    /// Any text; mostly a UUID.
+    pub uuid: Cow<'a, str>,
+    /// On task-sent and task-received.
+    pub name: Option<Cow<'a, str>>,
+    /// On task-sent.
+    pub queue: Option<Cow<'a, str>>,
+    /// On task-sent and task-received: how often the task was tried before.
+    pub retries: Option<u32>,
+    /// On task-succeeded, seconds.
+    pub runtime: Option<f64>,
+    /// On task-failed and task-retried: the name of the exception's class, where one can be read.
+    pub exception: Option<Cow<'a, str>>,
+    /// On task-rejected.
+    pub requeue: bool,
+    /// On task-revoked: a running task was stopped.
+    pub terminated: bool,
+    /// On task-revoked: it came too late.
+    pub expired: bool,
+}
+
+/// A sign of life of a worker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkerEvent {
+    pub kind: WorkerKind,
+    /// Seconds between heartbeats.
+    pub freq: Option<f64>,
+    /// Tasks that run now. Absent in a heartbeat that answers the `heartbeat` control command; the `freq` of
+    /// such a heartbeat is a constant that means nothing.
+    pub active: Option<u64>,
+    /// Tasks started since the worker's process began. Absent as `active` is.
+    pub processed: Option<u64>,
+}

@@ -1,0 +1,178 @@
+//! The series of one (name, queue, worker): made together, kept together, ended together.
+
+use crate::event::Kind;
+use crate::series::SeriesId;
+use crate::state::{Loss, Name, Outcome, Revocation, Stage, Step};
+use crate::timestamp::Timestamp;
+
+/// What a group is known by: each of the three where it is a label, and known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) name: Option<Name>,
+    pub(super) queue: Option<Name>,
+    pub(super) worker: Option<Name>,
+}
+
+/// A counter of a group, without those that have a label of their own making.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counter {
+    Sent,
+    Received,
+    Started,
+    Succeeded,
+    Requeued,
+    Rejected,
+    Revoked,
+    Expired,
+    Terminated,
+    Cancelled,
+    TimedOut,
+    Evicted,
+}
+
+/// The counter families of tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CounterFamily {
+    Sent,
+    Received,
+    Started,
+    Succeeded,
+    Failed,
+    Retried,
+    Rejected,
+    Revoked,
+    Cancelled,
+    Lost,
+}
+
+impl Counter {
+    pub(super) const COUNT: usize = 12;
+
+    /// The family, and the label that tells this counter from its siblings.
+    pub(super) const fn shown(self) -> (CounterFamily, Option<(&'static str, &'static str)>) {
+        match self {
+            Self::Sent => (CounterFamily::Sent, None),
+            Self::Received => (CounterFamily::Received, None),
+            Self::Started => (CounterFamily::Started, None),
+            Self::Succeeded => (CounterFamily::Succeeded, None),
+            Self::Requeued => (CounterFamily::Rejected, Some(("requeue", "true"))),
+            Self::Rejected => (CounterFamily::Rejected, Some(("requeue", "false"))),
+            Self::Revoked => (CounterFamily::Revoked, Some(("reason", "revoked"))),
+            Self::Expired => (CounterFamily::Revoked, Some(("reason", "expired"))),
+            Self::Terminated => (CounterFamily::Revoked, Some(("reason", "terminated"))),
+            Self::Cancelled => (CounterFamily::Cancelled, None),
+            Self::TimedOut => (CounterFamily::Lost, Some(("reason", "timeout"))),
+            Self::Evicted => (CounterFamily::Lost, Some(("reason", "evicted"))),
+        }
+    }
+
+    /// The counters of events that workers send, which exist with 0 from the first event of the group on.
+    pub(super) const OF_WORKERS: [Self; 8] = [
+        Self::Received,
+        Self::Started,
+        Self::Succeeded,
+        Self::Requeued,
+        Self::Rejected,
+        Self::Revoked,
+        Self::Expired,
+        Self::Terminated,
+    ];
+}
+
+impl From<Loss> for Counter {
+    fn from(reason: Loss) -> Self {
+        match reason {
+            Loss::Timeout => Self::TimedOut,
+            Loss::Evicted => Self::Evicted,
+        }
+    }
+}
+
+/// What a step adds to: a counter of the group, or one of an exception class.
+pub(super) enum Target {
+    Plain(Counter),
+    Failed(Name),
+    Retried(Name),
+}
+
+impl From<Step> for Target {
+    fn from(step: Step) -> Self {
+        Self::Plain(match step {
+            Step::Failed(class) => return Self::Failed(class),
+            Step::Retried(class) => return Self::Retried(class),
+            Step::Sent => Counter::Sent,
+            Step::Received => Counter::Received,
+            Step::Started => Counter::Started,
+            Step::Succeeded => Counter::Succeeded,
+            Step::Rejected { requeue: true } => Counter::Requeued,
+            Step::Rejected { requeue: false } => Counter::Rejected,
+            Step::Revoked(Revocation::Revoked) => Counter::Revoked,
+            Step::Revoked(Revocation::Expired) => Counter::Expired,
+            Step::Revoked(Revocation::Terminated) => Counter::Terminated,
+            Step::Cancelled => Counter::Cancelled,
+        })
+    }
+}
+
+/// A series of an exception class.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClassSeries {
+    /// `None`: all classes beyond `max_exceptions`.
+    pub(super) class: Option<Name>,
+    pub(super) id: SeriesId,
+    pub(super) changed: Timestamp,
+}
+
+/// The series of one key.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) key: Key,
+    pub(super) counters: [Option<SeriesId>; Counter::COUNT],
+    pub(super) failed: Vec<ClassSeries>,
+    pub(super) retried: Vec<ClassSeries>,
+    pub(super) in_flight: [Option<SeriesId>; Stage::ALL.len()],
+    /// How many tasks are in flight under this key: while there are any, the group stays.
+    pub(super) flying: usize,
+    pub(super) runtime: [Option<SeriesId>; 3],
+    pub(super) changed: Timestamp,
+}
+
+impl Group {
+    pub(super) const fn new(key: Key, now: Timestamp) -> Self {
+        Self {
+            key,
+            counters: [None; Counter::COUNT],
+            failed: Vec::new(),
+            retried: Vec::new(),
+            in_flight: [None; Stage::ALL.len()],
+            flying: 0,
+            runtime: [None; 3],
+            changed: now,
+        }
+    }
+
+    /// Every series of the group.
+    pub(super) fn series(&self) -> impl Iterator<Item = SeriesId> {
+        let classes = self.failed.iter().chain(&self.retried).map(|class| class.id);
+        let others = self.counters.iter().chain(&self.in_flight).chain(&self.runtime);
+        others.copied().flatten().chain(classes)
+    }
+
+    /// The names that the group refers to.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let classes = self.failed.iter().chain(&self.retried).filter_map(|class| class.class);
+        [self.key.name, self.key.queue, self.key.worker].into_iter().flatten().chain(classes)
+    }
+}
+
+/// Where the histogram of an outcome stands in [`Group::runtime`].
+pub(super) const fn outcome_index(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Succeeded => 0,
+        Outcome::Failed => 1,
+        Outcome::Retried => 2,
+    }
+}
+
+/// The series of `celery_events_total`, one for each kind that came.
+pub(super) type EventSeries = [Option<SeriesId>; Kind::ALL.len()];

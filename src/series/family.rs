@@ -1,0 +1,85 @@
+//! Metric families: name, type, unit and help.
+
+use std::sync::Arc;
+
+use super::Buckets;
+
+/// A metric family as it goes out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// With prefix and suffix, as Prometheus shows it: `celery_task_sent_total`.
+    pub name: Arc<str>,
+    pub kind: MetricKind,
+    /// One sentence that says when the value moves.
+    pub help: &'static str,
+}
+
+/// The type of a family, and what its series hold.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram(Arc<Buckets>),
+}
+
+impl MetricKind {
+    /// The type's name in the text format.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+
+    /// How many samples one series of this type makes.
+    pub fn samples(&self) -> usize {
+        match self {
+            Self::Counter | Self::Gauge => 1,
+            // The bounds, +Inf, sum and count.
+            Self::Histogram(buckets) => buckets.bounds().len() + 3,
+        }
+    }
+}
+
+impl Family {
+    /// The unit, as the last word of the name before `_total` says it; empty where there is none.
+    pub fn unit(&self) -> &'static str {
+        let name = self.name.strip_suffix("_total").unwrap_or(&self.name);
+        ["seconds", "bytes", "ratio"]
+            .into_iter()
+            .find(|unit| name.ends_with(unit) && name[..name.len() - unit.len()].ends_with('_'))
+            .unwrap_or_default()
+    }
+}
+
+/// A family's place in the table, and with it its place in what goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FamilyId(pub(super) u32);
+
+impl FamilyId {
+    /// The place as an index into [`Snapshot::families`](super::Snapshot::families).
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_read_off_the_name() {
+        let cases = [
+            ("celery_task_runtime_seconds", "seconds"),
+            ("celeriac_broker_gap_seconds_total", "seconds"),
+            ("process_resident_memory_bytes", "bytes"),
+            ("celery_task_sent_total", ""),
+            ("celery_milliseconds", ""),
+        ];
+        for (name, unit) in cases {
+            let family = Family { name: name.into(), kind: MetricKind::Gauge, help: "" };
+            assert_eq!(family.unit(), unit, "{name}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Classic histograms: counts in buckets, and a sum.
+
+/// Upper bounds of buckets: finite, strictly increasing, at least one. `+Inf` goes without saying.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buckets(Box<[f64]>);
+
+impl Buckets {
+    /// Takes bounds that are in order; `None` where they are not.
+    pub fn new(bounds: &[f64]) -> Option<Self> {
+        let finite = bounds.iter().all(|bound| bound.is_finite());
+        let increasing = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        (finite && increasing && !bounds.is_empty()).then(|| Self(bounds.into()))
+    }
+
+    /// The bounds, without `+Inf`.
+    pub fn bounds(&self) -> &[f64] {
+        &self.0
+    }
+}
+
+/// Observations by bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram {
+    /// For each bound, and last for `+Inf`, what lies above the bound before and not above this one.
+    pub counts: Box<[u64]>,
+    pub sum: f64,
+}
+
+impl Histogram {
+    /// One without observations.
+    pub fn new(buckets: &Buckets) -> Self {
+        Self { counts: vec![0; buckets.bounds().len() + 1].into(), sum: 0.0 }
+    }
+
+    /// Counts one value; a bound belongs to its bucket.
+    pub fn observe(&mut self, buckets: &Buckets, value: f64) {
+        let bucket = buckets.bounds().partition_point(|bound| *bound < value);
+        self.counts[bucket] += 1;
+        self.sum += value;
+    }
+
+    /// All observations.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn bounds_must_increase_and_be_finite() {
+        for bounds in [&[][..], &[1.0, 1.0], &[2.0, 1.0], &[f64::NAN], &[1.0, f64::INFINITY]] {
+            assert_eq!(Buckets::new(bounds), None, "{bounds:?}");
+        }
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket() {
+        let buckets = Buckets::new(&[0.1, 1.0]).expect("in order");
+        let mut histogram = Histogram::new(&buckets);
+        for value in [0.0, 0.1, 0.5, 1.0, 1.1] {
+            histogram.observe(&buckets, value);
+        }
+
+        assert_eq!(*histogram.counts, [2, 2, 1]);
+        assert!((histogram.sum - 2.7).abs() < 1e-9);
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_is_in_the_first_bucket_that_holds_it(values in prop::collection::vec(-1.0..20.0_f64, 0..50)) {
+            let buckets = Buckets::new(&[0.5, 1.0, 10.0]).expect("in order");
+            let mut histogram = Histogram::new(&buckets);
+            for value in &values {
+                histogram.observe(&buckets, *value);
+            }
+
+            let mut below = 0;
+            for (bound, count) in buckets.bounds().iter().zip(&histogram.counts) {
+                below += count;
+                prop_assert_eq!(below as usize, values.iter().filter(|value| *value <= bound).count());
+            }
+            prop_assert_eq!(histogram.count() as usize, values.len());
+        }
+    }
+}

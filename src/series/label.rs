@@ -1,0 +1,74 @@
+//! Label names and label sets.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A valid label name: `[a-zA-Z_][a-zA-Z0-9_]*`, and not one of the reserved ones that begin with `__`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabelName(Cow<'static, str>);
+
+impl LabelName {
+    /// Takes a name that stands in the source of the program.
+    pub const fn from_static(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// Takes a name from outside; `None` where it is not a valid one.
+    pub fn parse(name: &str) -> Option<Self> {
+        let first = name.bytes().next()?;
+        let valid = (first.is_ascii_alphabetic() || first == b'_')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && !name.starts_with("__");
+        valid.then(|| Self(Cow::Owned(name.to_owned())))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The labels of one series without its name: sorted by name, each name once, no empty values.
+///
+/// Values are shared: the thirty series of one task name hold that name once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabelSet(Box<[(LabelName, Arc<str>)]>);
+
+impl LabelSet {
+    /// Sorts labels into a set. Of labels with the same name the first counts; one with an empty value is, to
+    /// Prometheus, one that is not there.
+    pub fn new(labels: impl IntoIterator<Item = (LabelName, Arc<str>)>) -> Self {
+        let mut labels: Vec<_> =
+            labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        labels.sort_by(|(a, _), (b, _)| a.cmp(b));
+        labels.dedup_by(|(a, _), (b, _)| a == b);
+        Self(labels.into_boxed_slice())
+    }
+
+    /// Names and values, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_sorted_and_has_each_name_once_and_no_empty_values() {
+        let labels = [("queue", "q"), ("name", "n"), ("worker", ""), ("name", "other")];
+        let set = LabelSet::new(labels.map(|(k, v)| (LabelName::from_static(k), v.into())));
+
+        assert_eq!(set.iter().collect::<Vec<_>>(), [("name", "n"), ("queue", "q")]);
+    }
+
+    #[test]
+    fn only_valid_names_are_names() {
+        for (name, valid) in
+            [("job", true), ("_x9", true), ("9x", false), ("a-b", false), ("", false), ("__x", false)]
+        {
+            assert_eq!(LabelName::parse(name).is_some(), valid, "{name:?}");
+        }
+    }
+}

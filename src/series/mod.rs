@@ -1,0 +1,23 @@
+//! What changed to samples: the table of all time series of the daemon.
+//!
+//! A series is a family and a label set with one value. It is found by its labels once, when somebody opens
+//! it; from then on its [`SeriesId`] leads to it. Whoever opened a series closes it.
+//!
+//! A [`Snapshot`] is an immutable copy of all values at one instant; the parts that do not change (labels,
+//! families) are shared with it and not copied.
+
+mod family;
+mod label;
+
+mod histogram;
+mod limit;
+
+mod snapshot;
+mod table;
+
+pub use family::{Family, FamilyId, MetricKind};
+pub use histogram::{Buckets, Histogram};
+pub use label::{LabelName, LabelSet};
+pub use limit::Room;
+pub use snapshot::{Info, Row, Snapshot, Value};
+pub use table::{Series, SeriesId};

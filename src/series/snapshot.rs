@@ -1,0 +1,74 @@
+//! All series at one instant.
+
+use std::sync::Arc;
+
+use super::{Family, FamilyId, Histogram, LabelSet};
+use crate::timestamp::Timestamp;
+
+/// What a series is, for as long as it lives.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Never used for another series, nor for this one when it comes back after its end.
+    pub serial: u64,
+    pub family: FamilyId,
+    pub labels: LabelSet,
+    /// The snapshot before the first one that holds this series: it began to count behind that.
+    pub after: Timestamp,
+}
+
+/// The value of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Of a counter or a gauge.
+    Number(f64),
+    Histogram(Histogram),
+}
+
+/// A series and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Where the series stands in the table: small, and used again when the series has ended.
+    pub slot: u32,
+    pub info: Arc<Info>,
+    pub value: Value,
+}
+
+/// An immutable view of all series at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Counts up by one with each snapshot, from 1: who sees a gap knows how many it missed.
+    pub number: u64,
+    /// Later than the one of the snapshot before, by two milliseconds at least.
+    pub at: Timestamp,
+    pub families: Arc<[Family]>,
+    /// By family, then by labels.
+    pub rows: Vec<Row>,
+    /// No other snapshot follows: the daemon stops.
+    pub last: bool,
+}
+
+impl Snapshot {
+    /// The family of a row.
+    pub fn family(&self, row: &Row) -> &Family {
+        &self.families[row.info.family.index()]
+    }
+
+    /// The value of the series of that family with exactly those labels.
+    pub fn value(&self, family: &str, labels: &[(&str, &str)]) -> Option<&Value> {
+        self.rows
+            .iter()
+            .find(|row| {
+                *self.family(row).name == *family
+                    && row.info.labels.iter().eq(labels.iter().copied())
+            })
+            .map(|row| &row.value)
+    }
+
+    /// The number that a counter or gauge has; `None` where there is no such series.
+    pub fn number_of(&self, family: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        match self.value(family, labels)? {
+            Value::Number(number) => Some(*number),
+            Value::Histogram(_) => None,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The table of series.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::limit::Limit;
+use super::{Family, FamilyId, Histogram, Info, LabelSet, MetricKind, Room, Row, Snapshot, Value};
+use crate::timestamp::Timestamp;
+
+/// A ready handle to a series. Valid until the series is closed by whoever opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SeriesId(u32);
+
+/// All series, and their values.
+#[derive(Debug)]
+pub struct Series {
+    families: Vec<Family>,
+    /// The families as the snapshots have them; made anew when one was added.
+    shared: Arc<[Family]>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    /// Closed since the last snapshot. Not free before the next one has taken them out of `order`.
+    closed: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// The used slots by family and labels; in order unless `unsorted`.
+    order: Vec<u32>,
+    unsorted: bool,
+    limit: Limit,
+    serial: u64,
+    number: u64,
+    /// The newest snapshot, or when the table was made.
+    at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Slot {
+    info: Arc<Info>,
+    room: Room,
+    value: Value,
+}
+
+impl Series {
+    /// An empty table that may grow to `samples_max` samples.
+    pub fn new(samples_max: usize, now: Timestamp) -> Self {
+        Self {
+            families: Vec::new(),
+            shared: Arc::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            closed: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            order: Vec::new(),
+            unsorted: false,
+            limit: Limit::new(samples_max),
+            serial: 0,
+            number: 0,
+            at: now,
+        }
+    }
+
+    /// Adds a family, or finds the one of that name.
+    pub fn family(&mut self, family: Family) -> FamilyId {
+        let known = self.families.iter().position(|known| known.name == family.name);
+        let index = known.unwrap_or_else(|| {
+            self.families.push(family);
+            self.families.len() - 1
+        });
+        FamilyId(u32::try_from(index).expect("families are some dozens"))
+    }
+
+    /// Finds or makes a series; a new one has the value 0. `None` where the limit leaves no room.
+    pub fn open(&mut self, family: FamilyId, labels: LabelSet, room: Room) -> Option<SeriesId> {
+        let hash = self.hasher.hash_one((family, &labels));
+        let same = |&slot: &u32| {
+            let info = &slot_of(&self.slots, slot).info;
+            info.family == family && info.labels == labels
+        };
+        if let Some(&slot) = self.index.find(hash, same) {
+            return Some(SeriesId(slot));
+        }
+        let kind = &self.families[family.index()].kind;
+        if !self.limit.take(kind.samples(), room) {
+            return None;
+        }
+        let value = match kind {
+            MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
+            MetricKind::Histogram(buckets) => Value::Histogram(Histogram::new(buckets)),
+        };
+        self.serial += 1;
+        let info = Arc::new(Info { serial: self.serial, family, labels, after: self.at });
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("the limit is far below 2^32")
+        });
+        self.slots[slot as usize] = Some(Slot { info, room, value });
+        let hasher = &self.hasher;
+        self.index.insert_unique(hash, slot, |&slot| {
+            let info = &slot_of(&self.slots, slot).info;
+            hasher.hash_one((info.family, &info.labels))
+        });
+        self.order.push(slot);
+        self.unsorted = true;
+        Some(SeriesId(slot))
+    }
+
+    /// Ends a series: it is not in the next snapshot.
+    pub fn close(&mut self, id: SeriesId) {
+        let Some(slot) = self.slots[id.0 as usize].take() else { return };
+        let info = &slot.info;
+        let hash = self.hasher.hash_one((info.family, &info.labels));
+        if let Ok(entry) = self.index.find_entry(hash, |&slot| slot == id.0) {
+            entry.remove();
+        }
+        self.limit.give(self.families[info.family.index()].kind.samples(), slot.room);
+        self.closed.push(id.0);
+    }
+
+    /// Whether that many samples would still fit under the limit.
+    pub const fn has_room(&self, samples: usize) -> bool {
+        self.limit.has(samples)
+    }
+
+    /// Adds to a counter or a gauge.
+    #[inline]
+    pub fn add(&mut self, id: SeriesId, n: f64) {
+        match &mut self.slot(id).value {
+            Value::Number(number) => *number += n,
+            Value::Histogram(_) => debug_assert!(false, "a histogram is observed, not added to"),
+        }
+    }
+
+    /// Sets a gauge, or a counter that is counted elsewhere.
+    #[inline]
+    pub fn set(&mut self, id: SeriesId, n: f64) {
+        match &mut self.slot(id).value {
+            Value::Number(number) => *number = n,
+            Value::Histogram(_) => debug_assert!(false, "a histogram is observed, not set"),
+        }
+    }
+
+    /// Counts a value in a histogram.
+    #[inline]
+    pub fn observe(&mut self, id: SeriesId, value: f64) {
+        let slot = self.slots[id.0 as usize].as_mut().expect("an open series has its slot");
+        match (&mut slot.value, &self.families[slot.info.family.index()].kind) {
+            (Value::Histogram(histogram), MetricKind::Histogram(buckets)) => {
+                histogram.observe(buckets, value);
+            }
+            _ => debug_assert!(false, "only a histogram is observed"),
+        }
+    }
+
+    /// Puts a histogram that is counted elsewhere in place.
+    pub fn replace(&mut self, id: SeriesId, histogram: Histogram) {
+        self.slot(id).value = Value::Histogram(histogram);
+    }
+
+    /// How many samples the next snapshot has.
+    pub fn samples(&self) -> usize {
+        let slots = self.slots.iter().flatten();
+        slots.map(|slot| self.families[slot.info.family.index()].kind.samples()).sum()
+    }
+
+    /// All values as of `at`, or two milliseconds after the snapshot before, where the clock stepped back.
+    ///
+    /// Two, because between two snapshots the zero of a new counter has to find a place.
+    pub fn snapshot(&mut self, at: Timestamp, last: bool) -> Snapshot {
+        if self.shared.len() != self.families.len() {
+            self.shared = self.families.as_slice().into();
+        }
+        if !self.closed.is_empty() {
+            self.order.retain(|&slot| self.slots[slot as usize].is_some());
+            self.free.append(&mut self.closed);
+        }
+        if self.unsorted {
+            let slots = &self.slots;
+            // Nearly in order already: what is new stands at the end.
+            self.order.sort_by(|&a, &b| {
+                let (a, b) = (&slot_of(slots, a).info, &slot_of(slots, b).info);
+                (a.family, &a.labels).cmp(&(b.family, &b.labels))
+            });
+            self.unsorted = false;
+        }
+        let before = Timestamp::from_millis(self.at.millis() + 2);
+        self.at = Timestamp::from_millis(at.millis()).max(before);
+        self.number += 1;
+        let rows = self.order.iter().map(|&slot| {
+            let Slot { info, value, .. } = slot_of(&self.slots, slot);
+            Row { slot, info: Arc::clone(info), value: value.clone() }
+        });
+        Snapshot {
+            number: self.number,
+            at: self.at,
+            families: Arc::clone(&self.shared),
+            rows: rows.collect(),
+            last,
+        }
+    }
+
+    fn slot(&mut self, id: SeriesId) -> &mut Slot {
+        self.slots[id.0 as usize].as_mut().expect("an open series has its slot")
+    }
+}
+
+fn slot_of(slots: &[Option<Slot>], slot: u32) -> &Slot {
+    slots[slot as usize].as_ref().expect("an indexed slot is used")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::LabelName;
+
+    const START: Timestamp = Timestamp::from_millis(1_000);
+
+    fn table() -> (Series, FamilyId) {
+        let mut series = Series::new(3, START);
+        let family =
+            series.family(Family { name: "x_total".into(), kind: MetricKind::Counter, help: "X." });
+        (series, family)
+    }
+
+    fn labels(name: &str) -> LabelSet {
+        LabelSet::new([(LabelName::from_static("name"), name.into())])
+    }
+
+    #[test]
+    fn the_same_labels_are_the_same_series() {
+        let (mut series, family) = table();
+        let first = series.open(family, labels("a"), Room::Limited).expect("room");
+        series.add(first, 2.0);
+        let again = series.open(family, labels("a"), Room::Limited).expect("room");
+        series.add(again, 3.0);
+
+        let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
+        assert_eq!(snapshot.number_of("x_total", &[("name", "a")]), Some(5.0));
+        assert_eq!(snapshot.rows.len(), 1);
+    }
+
+    #[test]
+    fn the_limit_refuses_and_a_closed_series_makes_room() {
+        let (mut series, family) = table();
+        let ids = ["a", "b", "c"].map(|name| series.open(family, labels(name), Room::Limited));
+        assert_eq!(series.open(family, labels("d"), Room::Limited), None);
+        assert!(series.open(family, labels("(other)"), Room::Reserved).is_some());
+
+        series.close(ids[0].expect("room"));
+        assert!(series.open(family, labels("d"), Room::Limited).is_some());
+        assert_eq!(series.open(family, labels("e"), Room::Limited), None);
+    }
+
+    #[test]
+    fn a_series_that_comes_back_is_another_one() {
+        let (mut series, family) = table();
+        let first = series.open(family, labels("a"), Room::Limited).expect("room");
+        series.add(first, 2.0);
+        let before = series.snapshot(Timestamp::from_millis(2_000), false);
+        series.close(first);
+        series.open(family, labels("a"), Room::Limited).expect("room");
+        let after = series.snapshot(Timestamp::from_millis(3_000), false);
+
+        assert_ne!(before.rows[0].info.serial, after.rows[0].info.serial);
+        assert_eq!(after.number_of("x_total", &[("name", "a")]), Some(0.0));
+        assert_eq!(after.rows[0].info.after, before.at);
+    }
+
+    #[test]
+    fn rows_go_out_by_family_and_labels_whatever_the_order_of_opening() {
+        let (mut series, family) = table();
+        for name in ["c", "a", "b"] {
+            series.open(family, labels(name), Room::Limited).expect("room");
+        }
+        let rows = series.snapshot(Timestamp::from_millis(2_000), false).rows;
+        let names: Vec<_> = rows.iter().flat_map(|row| row.info.labels.iter()).collect();
+
+        assert_eq!(names, [("name", "a"), ("name", "b"), ("name", "c")]);
+    }
+
+    #[test]
+    fn time_goes_forward_when_the_clock_steps_back() {
+        let (mut series, _) = table();
+        let first = series.snapshot(Timestamp::from_millis(5_000), false);
+        let second = series.snapshot(Timestamp::from_millis(4_000), false);
+
+        assert_eq!(second.at, Timestamp::from_millis(5_002));
+        assert_eq!((first.number, second.number), (1, 2));
+    }
+}

@@ -1,0 +1,298 @@
+//! The bounded table of tasks: those in flight, and for a little while those that have ended.
+//!
+//! Found by uuid; each kind is also a list from the one that was heard of longest ago to the newest. Nothing
+//! is allocated for a task whose id is a UUID, as long as the table does not grow.
+
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::task::Task;
+use crate::timestamp::Timestamp;
+
+/// How long a task that has ended is remembered, so that what comes late or twice is known for what it is.
+const ENDED_KEPT: Duration = Duration::from_secs(60);
+
+/// How many tasks that have ended are remembered. At 128 bytes each this is the larger bound above some 500
+/// tasks a second; events of one task that are late by more than seconds are rarer than that.
+const ENDED_MAX: usize = 32_768;
+
+/// A task's place in the table.
+pub(super) type At = u32;
+
+const NONE: At = At::MAX;
+
+/// A task's id. Nearly all are UUIDs in their usual form, which are 16 bytes and not 36.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum TaskId {
+    Uuid([u8; 16]),
+    Text(Box<str>),
+}
+
+/// Tasks by uuid.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    slots: Vec<Slot>,
+    free: Vec<At>,
+    index: HashTable<At>,
+    hasher: DefaultHashBuilder,
+    alive: List,
+    ended: List,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: TaskId,
+    task: Task,
+    /// When it was last heard of.
+    heard: Timestamp,
+    previous: At,
+    next: At,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct List {
+    oldest: At,
+    newest: At,
+    length: usize,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        let list = List { oldest: NONE, newest: NONE, length: 0 };
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            alive: list,
+            ended: list,
+        }
+    }
+}
+
+impl Tasks {
+    /// Finds the task with this id, or makes one. It stands in no list until it is [`filed`](Self::file).
+    pub(super) fn find_or_insert(&mut self, uuid: &str) -> At {
+        let id = parse_uuid(uuid);
+        let hash = match &id {
+            Some(bytes) => self.hasher.hash_one(bytes),
+            None => self.hasher.hash_one(uuid),
+        };
+        let same = |&at: &At| match (&self.slots[at as usize].id, &id) {
+            (TaskId::Uuid(a), Some(b)) => a == b,
+            (TaskId::Text(a), None) => **a == *uuid,
+            (TaskId::Uuid(_), None) | (TaskId::Text(_), Some(_)) => false,
+        };
+        if let Some(&at) = self.index.find(hash, same) {
+            self.unlink(at);
+            return at;
+        }
+        let id = id.map_or_else(|| TaskId::Text(uuid.into()), TaskId::Uuid);
+        let slot = Slot {
+            id,
+            task: Task::default(),
+            heard: Timestamp::default(),
+            previous: NONE,
+            next: NONE,
+        };
+        let at = if let Some(at) = self.free.pop() {
+            self.slots[at as usize] = slot;
+            at
+        } else {
+            self.slots.push(slot);
+            At::try_from(self.slots.len() - 1).expect("max_tasks is below 2^32")
+        };
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.index.insert_unique(hash, at, |&at| hash_of(hasher, &slots[at as usize].id));
+        at
+    }
+
+    pub(super) fn get(&self, at: At) -> &Task {
+        &self.slots[at as usize].task
+    }
+
+    pub(super) fn get_mut(&mut self, at: At) -> &mut Task {
+        &mut self.slots[at as usize].task
+    }
+
+    /// Puts a task at the new end of the list that it belongs to.
+    pub(super) fn file(&mut self, at: At, now: Timestamp) {
+        let alive = self.get(at).stage.is_some();
+        let newest = if alive { self.alive.newest } else { self.ended.newest };
+        let slot = &mut self.slots[at as usize];
+        slot.heard = now;
+        slot.previous = newest;
+        slot.next = NONE;
+        if newest != NONE {
+            self.slots[newest as usize].next = at;
+        }
+        let list = if alive { &mut self.alive } else { &mut self.ended };
+        if list.oldest == NONE {
+            list.oldest = at;
+        }
+        list.newest = at;
+        list.length += 1;
+        if self.ended.length > ENDED_MAX {
+            self.remove(self.ended.oldest);
+        }
+    }
+
+    /// Takes the task out that was heard of longest ago, if more than `max` are in flight.
+    pub(super) fn evict(&mut self, max: usize) -> Option<Task> {
+        (self.alive.length > max).then(|| self.remove(self.alive.oldest))
+    }
+
+    /// Takes the task out that was heard of longest ago, if that was more than `timeout` before `now`.
+    pub(super) fn expire(&mut self, timeout: Duration, now: Timestamp) -> Option<Task> {
+        let oldest = self.slots.get(self.alive.oldest as usize)?;
+        (now.since(oldest.heard) > timeout).then(|| self.remove(self.alive.oldest))
+    }
+
+    /// Forgets the tasks that ended a while ago.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        while let Some(oldest) = self.slots.get(self.ended.oldest as usize)
+            && now.since(oldest.heard) > ENDED_KEPT
+        {
+            self.remove(self.ended.oldest);
+        }
+    }
+
+    /// How many tasks are in flight.
+    pub(super) const fn alive(&self) -> usize {
+        self.alive.length
+    }
+
+    /// Every task that is held.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
+        self.index.iter().map(|&at| self.get(at))
+    }
+
+    fn remove(&mut self, at: At) -> Task {
+        self.unlink(at);
+        let slot = &mut self.slots[at as usize];
+        let hash = hash_of(&self.hasher, &slot.id);
+        if let Ok(entry) = self.index.find_entry(hash, |&other| other == at) {
+            entry.remove();
+        }
+        // The id's memory is given back; the slot waits for the next task.
+        slot.id = TaskId::Uuid([0; 16]);
+        self.free.push(at);
+        std::mem::take(&mut slot.task)
+    }
+
+    fn unlink(&mut self, at: At) {
+        let slot = &self.slots[at as usize];
+        let (previous, next) = (slot.previous, slot.next);
+        let list = if slot.task.stage.is_some() { &mut self.alive } else { &mut self.ended };
+        if list.oldest == at {
+            list.oldest = next;
+        }
+        if list.newest == at {
+            list.newest = previous;
+        }
+        list.length -= 1;
+        if previous != NONE {
+            self.slots[previous as usize].next = next;
+        }
+        if next != NONE {
+            self.slots[next as usize].previous = previous;
+        }
+    }
+}
+
+fn hash_of(hasher: &DefaultHashBuilder, id: &TaskId) -> u64 {
+    match id {
+        TaskId::Uuid(bytes) => hasher.hash_one(bytes),
+        TaskId::Text(text) => hasher.hash_one(&**text),
+    }
+}
+
+/// A UUID in its usual form, lower case with dashes; other texts stay texts, so that no two ids fall together.
+#[inline]
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let mut uuid = [0; 16];
+    let mut at = 0;
+    for (n, byte) in uuid.iter_mut().enumerate() {
+        if matches!(n, 4 | 6 | 8 | 10) {
+            if text[at] != b'-' {
+                return None;
+            }
+            at += 1;
+        }
+        *byte = (digit(text[at])? << 4) | digit(text[at + 1])?;
+        at += 2;
+    }
+    Some(uuid)
+}
+
+#[inline]
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Stage;
+
+    fn uuid(n: u32) -> String {
+        format!("{n:08x}-0000-4000-8000-000000000000")
+    }
+
+    fn put(tasks: &mut Tasks, uuid: &str, stage: Option<Stage>, millis: i64) {
+        let at = tasks.find_or_insert(uuid);
+        tasks.get_mut(at).stage = stage;
+        tasks.file(at, Timestamp::from_millis(millis));
+    }
+
+    #[test]
+    fn ids_that_look_alike_are_different_tasks() {
+        let mut tasks = Tasks::default();
+        let upper = uuid(10).to_uppercase();
+        for id in [uuid(10), upper, uuid(11), "a".into(), "A".into(), " a".into()] {
+            put(&mut tasks, &id, Some(Stage::Sent), 1);
+            put(&mut tasks, &id, Some(Stage::Sent), 2);
+        }
+
+        assert_eq!(tasks.alive(), 6);
+    }
+
+    #[test]
+    fn the_one_heard_of_longest_ago_goes_first() {
+        let mut tasks = Tasks::default();
+        for n in 0..3 {
+            put(&mut tasks, &uuid(n), Some(Stage::Sent), i64::from(n) * 1_000);
+        }
+        put(&mut tasks, &uuid(0), Some(Stage::Started), 3_000);
+
+        assert_eq!(tasks.evict(2).and_then(|task| task.stage), Some(Stage::Sent));
+        assert!(tasks.evict(2).is_none());
+        let second = Duration::from_secs(1);
+        assert!(tasks.expire(second, Timestamp::from_millis(3_001)).is_some());
+        assert!(tasks.expire(second, Timestamp::from_millis(4_000)).is_none());
+        assert!(tasks.expire(second, Timestamp::from_millis(4_001)).is_some());
+        assert_eq!(tasks.alive(), 0);
+    }
+
+    #[test]
+    fn ended_tasks_are_bounded_by_number_and_age() {
+        let mut tasks = Tasks::default();
+        let many = u32::try_from(ENDED_MAX).expect("small") + 10;
+        for n in 0..many {
+            put(&mut tasks, &uuid(n), None, 1);
+        }
+        assert_eq!(tasks.iter().count(), ENDED_MAX);
+
+        tasks.forget(Timestamp::from_millis(60_001));
+        assert_eq!(tasks.iter().count(), ENDED_MAX);
+        tasks.forget(Timestamp::from_millis(60_002));
+        assert_eq!(tasks.iter().count(), 0);
+    }
+}

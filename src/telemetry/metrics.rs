@@ -1,0 +1,405 @@
+//! Every metric of the daemon about itself: name, type, help, handle.
+//!
+//! Handles are atomics that are made once, when the stages are; a stage gets its part by value, and the hot
+//! path only adds. With each snapshot the values are copied into the table of series ([`Telemetry::publish`]),
+//! so that they are pushed and exposed with everything else, by the same encoders.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::process;
+use crate::event::Reason;
+use crate::series::{Buckets, Family, Histogram, LabelName, LabelSet, MetricKind, Room, Series, SeriesId};
+use crate::timestamp::Timestamp;
+
+/// A metric of the daemon: what the documentation says of it, and the table that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Definition {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub help: &'static str,
+}
+
+macro_rules! definitions {
+    ($($constant:ident = $kind:literal $name:literal $help:literal;)*) => {
+        $(const $constant: Definition = Definition { name: $name, kind: $kind, help: $help };)*
+        /// Every metric of the daemon, in the order in which they go out.
+        pub const DEFINITIONS: &[Definition] = &[$($constant),*];
+    };
+}
+
+definitions! {
+    BUILD_INFO = "gauge" "celeriac_build_info" "1, with the version that runs.";
+    BROKER_CONNECTED = "gauge" "celeriac_broker_connected" "Whether events of the broker are subscribed to: 1 or 0.";
+    BROKER_RECONNECTS = "counter" "celeriac_broker_reconnects_total" "Subscriptions after the first one.";
+    BROKER_GAP = "counter" "celeriac_broker_gap_seconds_total" "Time without a subscription, from the start on; grows while there is none.";
+    MESSAGES = "counter" "celeriac_messages_total" "Messages received from the broker.";
+    UNDECODABLE = "counter" "celeriac_messages_undecodable_total" "Messages, and events within one, that could not be read, and why.";
+    DROPPED = "counter" "celeriac_messages_dropped_total" "Messages given up unread, and why.";
+    DUPLICATE = "counter" "celeriac_messages_duplicate_total" "Events that had come before, in every detail; counted in celery_events_total only.";
+    LAG = "gauge" "celeriac_event_lag_seconds" "Age of the newest event when it was applied, by its sender's clock.";
+    TASKS_TRACKED = "gauge" "celeriac_tasks_tracked" "Tasks in flight that are kept track of.";
+    TASKS_EVICTED = "counter" "celeriac_tasks_evicted_total" "Tasks in flight that were forgotten because there were more than max_tasks.";
+    SERIES = "gauge" "celeriac_series" "Samples in a snapshot.";
+    SERIES_LIMITED = "counter" "celeriac_series_limited_total" "Changes that were counted in an overflow series, by the limit that was reached.";
+    SNAPSHOT_DURATION = "gauge" "celeriac_snapshot_duration_seconds" "How long the newest snapshot took to make.";
+    SAMPLES_IN = "counter" "celeriac_remote_storage_samples_in_total" "Samples taken for the receiver: sent, failed, dropped or pending.";
+    SAMPLES = "counter" "celeriac_remote_storage_samples_total" "Samples that the receiver took.";
+    SAMPLES_FAILED = "counter" "celeriac_remote_storage_samples_failed_total" "Samples that the receiver refused for good.";
+    SAMPLES_RETRIED = "counter" "celeriac_remote_storage_samples_retried_total" "Samples that were sent again.";
+    SAMPLES_DROPPED = "counter" "celeriac_remote_storage_samples_dropped_total" "Samples that were given up unsent, and why.";
+    SAMPLES_PENDING = "gauge" "celeriac_remote_storage_samples_pending" "Samples that wait to be sent.";
+    METADATA = "counter" "celeriac_remote_storage_metadata_total" "Metadata entries that the receiver took.";
+    METADATA_FAILED = "counter" "celeriac_remote_storage_metadata_failed_total" "Metadata entries that the receiver refused, or that were not worth another try.";
+    BYTES = "counter" "celeriac_remote_storage_bytes_total" "Compressed bytes of samples that were sent, tries included.";
+    BATCH_DURATION = "histogram" "celeriac_remote_storage_sent_batch_duration_seconds" "How long requests took, answered or not.";
+    HIGHEST = "gauge" "celeriac_remote_storage_highest_timestamp_in_seconds" "Time of the newest sample taken for the receiver.";
+    HIGHEST_SENT = "gauge" "celeriac_remote_storage_queue_highest_sent_timestamp_seconds" "Time of the newest sample that the receiver took.";
+    SNAPSHOTS_MISSED = "counter" "celeriac_remote_storage_snapshots_missed_total" "Snapshots that were passed over because the one before was still being encoded.";
+    CPU = "counter" "process_cpu_seconds_total" "User and system CPU time.";
+    RESIDENT = "gauge" "process_resident_memory_bytes" "Resident memory size.";
+    VIRTUAL = "gauge" "process_virtual_memory_bytes" "Virtual memory size.";
+    OPEN_FDS = "gauge" "process_open_fds" "Open file descriptors.";
+    START_TIME = "gauge" "process_start_time_seconds" "When the process started, since the Unix epoch.";
+}
+
+/// Bounds for the time that a request takes, in seconds: those of Prometheus' own metric, without its outliers.
+const BATCH_BOUNDS: [f64; 12] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// A count that only grows.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A duration that only grows, kept in microseconds and shown in seconds.
+#[derive(Clone, Debug, Default)]
+pub struct Elapsed(Arc<AtomicU64>);
+
+impl Elapsed {
+    pub fn add(&self, duration: Duration) {
+        self.0.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+/// A value that goes up and down.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<AtomicU64>);
+
+impl Gauge {
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Relaxed);
+    }
+
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Relaxed))
+    }
+}
+
+/// How long something takes, in the buckets of [`BATCH_BOUNDS`].
+#[derive(Clone, Debug, Default)]
+pub struct Durations(Arc<DurationCells>);
+
+#[derive(Debug, Default)]
+struct DurationCells {
+    counts: [AtomicU64; BATCH_BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Durations {
+    pub fn observe(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = BATCH_BOUNDS.partition_point(|bound| *bound < seconds);
+        self.0.counts[bucket].fetch_add(1, Relaxed);
+        self.0.micros.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn histogram(&self) -> Histogram {
+        Histogram {
+            counts: self.0.counts.iter().map(|count| count.load(Relaxed)).collect(),
+            sum: seconds(self.0.micros.load(Relaxed)),
+        }
+    }
+}
+
+/// What is reported about one broker connection. The hot path only adds.
+#[derive(Clone, Debug)]
+pub struct BrokerMetrics {
+    pub connected: Gauge,
+    pub reconnects: Counter,
+    pub gap: Elapsed,
+    pub messages: Counter,
+    pub dropped_buffer_full: Counter,
+    pub dropped_shutdown: Counter,
+}
+
+/// What is reported about the events of one broker.
+#[derive(Clone, Debug)]
+pub struct EventMetrics {
+    pub duplicate: Counter,
+    pub lag: Gauge,
+    pub tasks_tracked: Gauge,
+    pub tasks_evicted: Counter,
+    undecodable: Vec<Counter>,
+}
+
+impl EventMetrics {
+    /// The counter for what could not be read for that reason.
+    pub fn undecodable(&self, reason: Reason) -> &Counter {
+        &self.undecodable[reason as usize]
+    }
+}
+
+/// What is reported about the table of series.
+#[derive(Clone, Debug)]
+pub struct SeriesMetrics {
+    pub series: Gauge,
+    pub limited_series: Counter,
+    pub limited_exceptions: Counter,
+    pub snapshot_duration: Gauge,
+}
+
+/// What is reported about one remote-write sink, in the words of Prometheus' own `prometheus_remote_storage_*`.
+#[derive(Clone, Debug)]
+pub struct SinkMetrics {
+    pub samples_in: Counter,
+    pub samples: Counter,
+    pub samples_failed: Counter,
+    pub samples_retried: Counter,
+    pub dropped_queue_full: Counter,
+    pub dropped_shutdown: Counter,
+    pub samples_pending: Gauge,
+    pub metadata: Counter,
+    pub metadata_failed: Counter,
+    pub bytes: Counter,
+    pub batch_duration: Durations,
+    pub highest: Gauge,
+    pub highest_sent: Gauge,
+    pub snapshots_missed: Counter,
+}
+
+/// All metrics of the daemon.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    rows: Vec<(Definition, Labels, Handle)>,
+    process: Option<ProcessMetrics>,
+}
+
+type Labels = Vec<(&'static str, Arc<str>)>;
+
+#[derive(Clone, Debug)]
+enum Handle {
+    Counter(Counter),
+    Elapsed(Elapsed),
+    Gauge(Gauge),
+    Durations(Durations),
+}
+
+#[derive(Debug)]
+struct ProcessMetrics {
+    cpu: Elapsed,
+    resident: Gauge,
+    virtual_memory: Gauge,
+    open_fds: Gauge,
+}
+
+impl Telemetry {
+    /// The metrics of a daemon that started at `start`, about no broker and no sink yet.
+    pub fn new(start: Timestamp) -> Self {
+        let mut telemetry = Self::default();
+        let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
+        telemetry.gauge(BUILD_INFO, version).set(1.0);
+        telemetry.gauge(START_TIME, Vec::new()).set(start.seconds());
+        let cpu = Elapsed::default();
+        telemetry.rows.push((CPU, Vec::new(), Handle::Elapsed(cpu.clone())));
+        telemetry.process = Some(ProcessMetrics {
+            cpu,
+            resident: telemetry.gauge(RESIDENT, Vec::new()),
+            virtual_memory: telemetry.gauge(VIRTUAL, Vec::new()),
+            open_fds: telemetry.gauge(OPEN_FDS, Vec::new()),
+        });
+        telemetry
+    }
+
+    /// Adds a broker.
+    pub fn broker(&mut self, name: &Arc<str>) -> (BrokerMetrics, EventMetrics) {
+        let labels = || vec![("broker", Arc::clone(name))];
+        let with = |label, value: &str| [labels(), vec![(label, value.into())]].concat();
+        let gap = Elapsed::default();
+        self.rows.push((BROKER_GAP, labels(), Handle::Elapsed(gap.clone())));
+        let broker = BrokerMetrics {
+            connected: self.gauge(BROKER_CONNECTED, labels()),
+            reconnects: self.counter(BROKER_RECONNECTS, labels()),
+            gap,
+            messages: self.counter(MESSAGES, labels()),
+            dropped_buffer_full: self.counter(DROPPED, with("reason", "buffer_full")),
+            dropped_shutdown: self.counter(DROPPED, with("reason", "shutdown")),
+        };
+        let reasons = Reason::ALL.iter();
+        let undecodable = reasons
+            .map(|reason| self.counter(UNDECODABLE, with("reason", reason.name())))
+            .collect();
+        let events = EventMetrics {
+            duplicate: self.counter(DUPLICATE, labels()),
+            lag: self.gauge(LAG, labels()),
+            tasks_tracked: self.gauge(TASKS_TRACKED, labels()),
+            tasks_evicted: self.counter(TASKS_EVICTED, labels()),
+            undecodable,
+        };
+        (broker, events)
+    }
+
+    /// Adds the table of series.
+    pub fn series(&mut self) -> SeriesMetrics {
+        let limit = |limit: &str| vec![("limit", limit.into())];
+        SeriesMetrics {
+            series: self.gauge(SERIES, Vec::new()),
+            limited_series: self.counter(SERIES_LIMITED, limit("max_series")),
+            limited_exceptions: self.counter(SERIES_LIMITED, limit("max_exceptions")),
+            snapshot_duration: self.gauge(SNAPSHOT_DURATION, Vec::new()),
+        }
+    }
+
+    /// Adds a remote-write sink; `url` without credentials.
+    pub fn sink(&mut self, name: &Arc<str>, url: &Arc<str>) -> SinkMetrics {
+        let labels = || vec![("remote_name", Arc::clone(name)), ("url", Arc::clone(url))];
+        let reason = |value: &str| [labels(), vec![("reason", value.into())]].concat();
+        let batch_duration = Durations::default();
+        let handle = Handle::Durations(batch_duration.clone());
+        self.rows.push((BATCH_DURATION, labels(), handle));
+        SinkMetrics {
+            samples_in: self.counter(SAMPLES_IN, labels()),
+            samples: self.counter(SAMPLES, labels()),
+            samples_failed: self.counter(SAMPLES_FAILED, labels()),
+            samples_retried: self.counter(SAMPLES_RETRIED, labels()),
+            dropped_queue_full: self.counter(SAMPLES_DROPPED, reason("queue_full")),
+            dropped_shutdown: self.counter(SAMPLES_DROPPED, reason("shutdown")),
+            samples_pending: self.gauge(SAMPLES_PENDING, labels()),
+            metadata: self.counter(METADATA, labels()),
+            metadata_failed: self.counter(METADATA_FAILED, labels()),
+            bytes: self.counter(BYTES, labels()),
+            batch_duration,
+            highest: self.gauge(HIGHEST, labels()),
+            highest_sent: self.gauge(HIGHEST_SENT, labels()),
+            snapshots_missed: self.counter(SNAPSHOTS_MISSED, labels()),
+        }
+    }
+
+    /// Opens a series for each metric. What follows is [`Published::publish`], with each snapshot.
+    pub fn open(self, series: &mut Series) -> Published {
+        let bounds = Arc::new(Buckets::new(&BATCH_BOUNDS).expect("the bounds increase"));
+        for definition in DEFINITIONS {
+            let kind = match definition.kind {
+                "counter" => MetricKind::Counter,
+                "gauge" => MetricKind::Gauge,
+                _ => MetricKind::Histogram(Arc::clone(&bounds)),
+            };
+            series.family(Family { name: definition.name.into(), kind, help: definition.help });
+        }
+        let rows = self.rows.into_iter().map(|(definition, labels, handle)| {
+            let kind = MetricKind::Gauge;
+            let family =
+                series.family(Family { name: definition.name.into(), kind, help: definition.help });
+            let labels = labels.into_iter().map(|(name, value)| (LabelName::from_static(name), value));
+            let id = series.open(family, LabelSet::new(labels), Room::Reserved);
+            (id.expect("the reserve has no limit"), handle)
+        });
+        Published { rows: rows.collect(), process: self.process }
+    }
+
+    fn counter(&mut self, definition: Definition, labels: Labels) -> Counter {
+        let counter = Counter::default();
+        self.rows.push((definition, labels, Handle::Counter(counter.clone())));
+        counter
+    }
+
+    fn gauge(&mut self, definition: Definition, labels: Labels) -> Gauge {
+        let gauge = Gauge::default();
+        self.rows.push((definition, labels, Handle::Gauge(gauge.clone())));
+        gauge
+    }
+}
+
+/// The metrics of the daemon, as series.
+#[derive(Debug)]
+pub struct Published {
+    rows: Vec<(SeriesId, Handle)>,
+    process: Option<ProcessMetrics>,
+}
+
+impl Published {
+    /// Copies every value into its series.
+    pub fn publish(&self, series: &mut Series) {
+        if let (Some(metrics), Some(process)) = (&self.process, process::read()) {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "CPU time is positive, and microseconds of it fit for 500,000 years")]
+            metrics.cpu.0.store((process.cpu_seconds * 1e6) as u64, Relaxed);
+            metrics.resident.set(process.resident_bytes);
+            metrics.virtual_memory.set(process.virtual_bytes);
+            metrics.open_fds.set(process.open_fds);
+        }
+        for (id, handle) in &self.rows {
+            match handle {
+                Handle::Counter(counter) => series.set(*id, number(counter.get())),
+                Handle::Elapsed(elapsed) => series.set(*id, seconds(elapsed.0.load(Relaxed))),
+                Handle::Gauge(gauge) => series.set(*id, gauge.get()),
+                Handle::Durations(durations) => series.replace(*id, durations.histogram()),
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus holds counts as floats")]
+const fn number(n: u64) -> f64 {
+    n as f64
+}
+
+const fn seconds(micros: u64) -> f64 {
+    number(micros) / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    #[test]
+    fn the_metrics_are_those_that_users_know() {
+        let mut table = String::new();
+        for Definition { name, kind, help } in DEFINITIONS {
+            writeln!(table, "{name} {kind} {help}").expect("a string takes it");
+        }
+        let golden = include_str!("../../tests/golden/metrics.txt");
+
+        assert_eq!(table, golden, "a change of a metric is breaking: see CHANGELOG.md");
+    }
+
+    #[test]
+    fn every_definition_is_published_and_nothing_else() {
+        let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
+        telemetry.broker(&"main".into());
+        telemetry.series();
+        telemetry.sink(&"main".into(), &"http://localhost/".into());
+        let mut series = Series::new(0, Timestamp::default());
+        let published = telemetry.open(&mut series);
+        published.publish(&mut series);
+
+        let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
+        let mut shown: Vec<_> =
+            snapshot.rows.iter().map(|row| snapshot.family(row).name.to_string()).collect();
+        shown.dedup();
+        let defined: Vec<_> = DEFINITIONS.iter().map(|row| row.name).collect();
+        assert_eq!(shown, defined);
+        assert_eq!(snapshot.number_of("process_start_time_seconds", &[]), Some(1.0));
+    }
+}

@@ -1,0 +1,6 @@
+//! What the daemon says about itself: its log, its metrics, and whether it is ready.
+
+pub mod log;
+pub mod metrics;
+pub mod process;
+pub mod readiness;

@@ -1,0 +1,15 @@
+//! The messages of remote write, generated from `proto/`.
+//!
+//! For reading, for metadata and as the oracle of the tests: requests with samples are written by
+//! [`v1`](super::v1) itself, which copies labels that are kept encoded.
+
+/// Remote write 1.0.
+#[expect(clippy::all, reason = "generated")]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/prometheus.rs"));
+}
+
+/// Remote write 2.0.
+pub mod v2 {
+    include!(concat!(env!("OUT_DIR"), "/io.prometheus.write.v2.rs"));
+}

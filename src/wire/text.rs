@@ -1,0 +1,134 @@
+//! The text format, version 0.0.4.
+//!
+//! Source: "Exposition formats" in Prometheus' documentation.
+
+use super::value::{le, write_value};
+use crate::series::{MetricKind, Row, Snapshot, Value};
+
+/// What the text says it is.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A snapshot as text: each family once, with help and type before its samples.
+pub fn render(snapshot: &Snapshot) -> String {
+    let mut out = String::with_capacity(snapshot.rows.len() * 96);
+    let mut family = None;
+    for row in &snapshot.rows {
+        if family != Some(row.info.family) {
+            family = Some(row.info.family);
+            header(&mut out, snapshot, row);
+        }
+        samples(&mut out, snapshot, row);
+    }
+    out
+}
+
+fn header(out: &mut String, snapshot: &Snapshot, row: &Row) {
+    let family = snapshot.family(row);
+    for part in ["# HELP ", &family.name, " "] {
+        out.push_str(part);
+    }
+    escape(out, family.help, false);
+    for part in ["\n# TYPE ", &family.name, " ", family.kind.name(), "\n"] {
+        out.push_str(part);
+    }
+}
+
+fn samples(out: &mut String, snapshot: &Snapshot, row: &Row) {
+    let family = snapshot.family(row);
+    match (&row.value, &family.kind) {
+        (Value::Histogram(histogram), MetricKind::Histogram(buckets)) => {
+            let mut below = 0;
+            let bounds = buckets.bounds().iter().copied().chain([f64::INFINITY]);
+            for (bound, count) in bounds.zip(&histogram.counts) {
+                below += count;
+                sample(out, row, &family.name, "_bucket", Some(&le(bound)), count_of(below));
+            }
+            sample(out, row, &family.name, "_sum", None, histogram.sum);
+            sample(out, row, &family.name, "_count", None, count_of(below));
+        }
+        (Value::Number(number), _) => sample(out, row, &family.name, "", None, *number),
+        (Value::Histogram(_), MetricKind::Counter | MetricKind::Gauge) => {
+            debug_assert!(false, "a histogram has the type of one");
+        }
+    }
+}
+
+fn sample(out: &mut String, row: &Row, name: &str, suffix: &str, le: Option<&str>, value: f64) {
+    out.push_str(name);
+    out.push_str(suffix);
+    let mut separator = '{';
+    for (label, value) in row.info.labels.iter().chain(le.map(|le| ("le", le))) {
+        out.push(separator);
+        out.push_str(label);
+        out.push_str("=\"");
+        escape(out, value, true);
+        out.push('"');
+        separator = ',';
+    }
+    out.push_str(if separator == ',' { "} " } else { " " });
+    write_value(out, value);
+    out.push('\n');
+}
+
+fn escape(out: &mut String, text: &str, quotes: bool) {
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '"' if quotes => out.push_str("\\\""),
+            c => out.push(c),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus holds counts as floats")]
+const fn count_of(n: u64) -> f64 {
+    n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::series::{Buckets, Family, LabelName, LabelSet, Room, Series};
+    use crate::timestamp::Timestamp;
+
+    #[test]
+    fn a_page_has_each_family_once_with_its_header() {
+        let mut series = Series::new(100, Timestamp::default());
+        let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
+        let runtime = series.family(Family {
+            name: "run_seconds".into(),
+            kind: MetricKind::Histogram(buckets),
+            help: "How long.",
+        });
+        let sent = series.family(Family {
+            name: "sent_total".into(),
+            kind: MetricKind::Counter,
+            help: "A \\ and\na line.",
+        });
+        let labels = |name: &str| LabelSet::new([(LabelName::from_static("name"), name.into())]);
+        let b = series.open(sent, labels("b\"\\\n"), Room::Limited).expect("room");
+        series.add(b, 2.0);
+        series.open(sent, LabelSet::default(), Room::Limited).expect("room");
+        let ran = series.open(runtime, labels("a"), Room::Limited).expect("room");
+        series.observe(ran, 0.75);
+        series.observe(ran, 7.0);
+
+        let page = render(&series.snapshot(Timestamp::from_millis(5_000), false));
+        let expected = r#"# HELP run_seconds How long.
+# TYPE run_seconds histogram
+run_seconds_bucket{name="a",le="0.5"} 0
+run_seconds_bucket{name="a",le="1.0"} 1
+run_seconds_bucket{name="a",le="+Inf"} 2
+run_seconds_sum{name="a"} 7.75
+run_seconds_count{name="a"} 2
+# HELP sent_total A \\ and\na line.
+# TYPE sent_total counter
+sent_total 0
+sent_total{name="b\"\\\n"} 2
+"#;
+        assert_eq!(page, expected);
+    }
+}

@@ -1,0 +1,51 @@
+//! Numbers as the text formats and `le` labels have them.
+
+use std::fmt::Write;
+
+/// A bucket's upper bound: with a fraction always, as Prometheus 3 normalizes it on scrape and does not on
+/// remote write. The same form everywhere keeps scraped and pushed series the same.
+pub(super) fn le(bound: f64) -> String {
+    if bound == f64::INFINITY { "+Inf".to_owned() } else { format!("{bound:?}") }
+}
+
+/// A sample's value in the text format.
+pub(super) fn write_value(out: &mut String, value: f64) {
+    // Writing to a string does not fail.
+    let _ = if value.is_nan() {
+        out.write_str("NaN")
+    } else if value.is_infinite() {
+        out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
+    } else {
+        write!(out, "{value}")
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_have_a_fraction() {
+        for (bound, text) in
+            [(1.0, "1.0"), (0.005, "0.005"), (3600.0, "3600.0"), (f64::INFINITY, "+Inf")]
+        {
+            assert_eq!(le(bound), text);
+        }
+    }
+
+    #[test]
+    fn values_are_written_as_prometheus_reads_them() {
+        let cases = [
+            (0.0, "0"),
+            (12.5, "12.5"),
+            (1_795_344_019.823, "1795344019.823"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ];
+        for (value, text) in cases {
+            let mut out = String::new();
+            write_value(&mut out, value);
+            assert_eq!(out, text);
+        }
+    }
+}
