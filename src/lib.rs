@@ -1,9 +1,44 @@
-//! x
-pub mod event;
-pub mod state;
-pub mod profile;
-pub mod series;
-pub mod wire;
+//! celeriac: Celery's events, straight from RabbitMQ or Redis, as Prometheus series.
+//!
+//! Data goes one way, and the modules stand in its order. Sources turn sockets into payloads ([`broker`]); the
+//! core turns payloads into events, state, series and bytes ([`event`], [`state`], [`profile`], [`series`],
+//! [`wire`], joined in [`pipeline`]), without IO and without a clock; sinks bring the bytes to receivers
+//! ([`queue`], [`sink`]), and [`http`] shows them to who asks. One task owns all state ([`aggregator`]);
+//! everybody else gets immutable snapshots. `ARCHITECTURE.md` has the picture.
+
+// The process: what starts it, runs it and stops it.
+pub mod app;
+pub mod cli;
+pub mod shutdown;
+
+// What everything stands on.
+pub mod backoff;
+pub mod clock;
+pub mod config;
 pub mod telemetry;
 pub mod timestamp;
-pub mod clock;
+pub mod tls;
+
+// Sockets to payloads.
+pub mod broker;
+
+// The core.
+pub mod event;
+pub mod state;
+
+pub mod profile;
+pub mod series;
+
+pub mod pipeline;
+pub mod wire;
+
+// The owner of the core.
+pub mod aggregator;
+
+// Bodies to receivers, and pages to who asks.
+pub mod http;
+pub mod queue;
+pub mod sink;
+
+// All of it in one process.
+pub mod demo;

@@ -25,7 +25,7 @@ use std::borrow::Cow;
 pub use decode::Decoder;
 pub use error::{DecodeError, Reason};
 pub use kind::{Kind, TaskKind, WorkerKind};
-pub use payload::{ContentType, Form, Payload};
+pub use payload::{Batch, ContentType, Form, Payload};
 
 use crate::timestamp::Timestamp;
 

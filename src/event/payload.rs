@@ -1,5 +1,17 @@
 //! What crosses from a broker's socket to the decoder: bytes, and how to read them.
 
+use crate::timestamp::Timestamp;
+
+/// Some messages of one broker, in the order in which they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The broker's place in the configuration.
+    pub broker: usize,
+    /// When the newest of them was received.
+    pub received: Timestamp,
+    pub payloads: Vec<Payload>,
+}
+
 /// One message as a broker delivered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::process;
+use super::process::Process;
 use crate::event::Reason;
 use crate::series::{Buckets, Family, Histogram, LabelName, LabelSet, MetricKind, Room, Series, SeriesId};
 use crate::timestamp::Timestamp;
@@ -75,6 +75,11 @@ pub struct Counter(Arc<AtomicU64>);
 impl Counter {
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
+    }
+
+    /// For a count that is kept elsewhere.
+    pub fn raise_to(&self, n: u64) {
+        self.0.fetch_max(n, Relaxed);
     }
 
     pub fn get(&self) -> u64 {
@@ -338,15 +343,18 @@ pub struct Published {
 }
 
 impl Published {
+    /// Notes what the kernel says of this process.
+    pub fn process(&self, process: Process) {
+        let Some(metrics) = &self.process else { return };
+        let cpu = Duration::try_from_secs_f64(process.cpu_seconds).unwrap_or_default();
+        metrics.cpu.0.store(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        metrics.resident.set(process.resident_bytes);
+        metrics.virtual_memory.set(process.virtual_bytes);
+        metrics.open_fds.set(process.open_fds);
+    }
+
     /// Copies every value into its series.
     pub fn publish(&self, series: &mut Series) {
-        if let (Some(metrics), Some(process)) = (&self.process, process::read()) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "CPU time is positive, and microseconds of it fit for 500,000 years")]
-            metrics.cpu.0.store((process.cpu_seconds * 1e6) as u64, Relaxed);
-            metrics.resident.set(process.resident_bytes);
-            metrics.virtual_memory.set(process.virtual_bytes);
-            metrics.open_fds.set(process.open_fds);
-        }
         for (id, handle) in &self.rows {
             match handle {
                 Handle::Counter(counter) => series.set(*id, number(counter.get())),

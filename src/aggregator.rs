@@ -1,0 +1,168 @@
+//! The task that owns all state: batches in, snapshots out.
+//!
+//! It waits for the next thing that happens, and changes state synchronously. Its channel has a bound: when it
+//! cannot keep up, the sources wait (RabbitMQ) or drop the oldest and count them (Redis). The newest snapshot
+//! lies in a `watch` channel for everybody who only reads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use crate::clock;
+use crate::event::Batch;
+use crate::pipeline::Pipeline;
+use crate::series::Snapshot;
+use crate::telemetry::process;
+use crate::timestamp::Timestamp;
+
+/// Batches that wait for the aggregator, of all brokers together; each holds up to 1 MiB.
+pub const BATCHES_WAITING: usize = 16;
+
+/// Batches that are taken before anything else is looked at.
+const BATCHES_AT_ONCE: usize = 4;
+
+/// A snapshot that is made so much later than it should have been says when it was made.
+const LATE: Duration = Duration::from_secs(1);
+
+/// How often the log repeats that messages cannot be read.
+const REPEATED: Duration = Duration::from_secs(60);
+
+/// Owns the pipeline.
+#[derive(Debug)]
+pub struct Aggregator {
+    pipeline: Pipeline,
+    interval: Duration,
+    batches: mpsc::Receiver<Batch>,
+    waiting: Vec<Batch>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    /// What the log has told of messages that could not be read: how many of which kind, and when.
+    told: Vec<Told>,
+}
+
+#[derive(Debug)]
+struct Told {
+    broker: usize,
+    reason: &'static str,
+    count: u64,
+    at: Timestamp,
+}
+
+enum Action {
+    Batches,
+    Tick,
+    /// Every source has let go of its end of the channel.
+    Drained,
+}
+
+impl Aggregator {
+    /// Makes the first snapshot at once, so that outputs have something to show from the start.
+    pub fn new(
+        mut pipeline: Pipeline,
+        interval: Duration,
+        batches: mpsc::Receiver<Batch>,
+    ) -> (Self, watch::Receiver<Arc<Snapshot>>) {
+        let first = snapshot(&mut pipeline, clock::now(), false);
+        let (snapshots, newest) = watch::channel(Arc::new(first));
+        let waiting = Vec::with_capacity(BATCHES_AT_ONCE);
+        (Self { pipeline, interval, batches, waiting, snapshots, told: Vec::new() }, newest)
+    }
+
+    /// Runs until every source has let go of its end of the channel, and ends with the last snapshot.
+    pub async fn run(mut self) {
+        let mut tick = Box::pin(tokio::time::sleep(until_next(clock::now(), self.interval)));
+        loop {
+            // Cancel-safe: `recv_many` takes nothing unless it returns, and the timer lives on.
+            let action = tokio::select! {
+                count = self.batches.recv_many(&mut self.waiting, BATCHES_AT_ONCE) => match count {
+                    0 => Action::Drained,
+                    _ => Action::Batches,
+                },
+                () = &mut tick => Action::Tick,
+            };
+            match action {
+                Action::Batches => {
+                    for batch in self.waiting.drain(..) {
+                        self.pipeline.take(&batch);
+                    }
+                }
+                Action::Tick => {
+                    let now = clock::now();
+                    self.publish(aligned(now, self.interval), now, false);
+                    tick = Box::pin(tokio::time::sleep(until_next(clock::now(), self.interval)));
+                }
+                Action::Drained => break,
+            }
+        }
+        let now = clock::now();
+        self.publish(now, now, true);
+    }
+
+    fn publish(&mut self, at: Timestamp, now: Timestamp, last: bool) {
+        let snapshot = snapshot(&mut self.pipeline, at, last);
+        // Nobody may be there to read it: a sink that gave up, no listener.
+        self.snapshots.send_replace(Arc::new(snapshot));
+        self.tell(now);
+    }
+
+    /// Says what could not be read: at its first occurrence, then how often each minute.
+    fn tell(&mut self, now: Timestamp) {
+        for (broker, error, count) in self.pipeline.refused() {
+            let reason = error.reason().name();
+            let known =
+                self.told.iter().position(|told| told.broker == broker && told.reason == reason);
+            let at = known.unwrap_or_else(|| {
+                self.told.push(Told { broker, reason, count: 0, at: Timestamp::default() });
+                self.told.len() - 1
+            });
+            let told = &mut self.told[at];
+            if count > told.count && now.since(told.at) >= REPEATED {
+                let more = count - told.count;
+                warn!(broker, reason, count = more, %error, "events could not be read");
+                told.count = count;
+                told.at = now;
+            }
+        }
+    }
+}
+
+fn snapshot(pipeline: &mut Pipeline, at: Timestamp, last: bool) -> Snapshot {
+    let start = clock::monotonic();
+    if let Some(process) = process::read() {
+        pipeline.published().process(process);
+    }
+    let snapshot = pipeline.snapshot(at, last);
+    pipeline.snapshot_took(clock::monotonic().duration_since(start));
+    snapshot
+}
+
+/// The last multiple of the interval, unless that is long ago.
+fn aligned(now: Timestamp, interval: Duration) -> Timestamp {
+    let step = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
+    let aligned = Timestamp::from_micros(now.micros() - now.micros().rem_euclid(step));
+    if now.since(aligned) < LATE { aligned } else { now }
+}
+
+/// The time to the next multiple of the interval.
+fn until_next(now: Timestamp, interval: Duration) -> Duration {
+    let step = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
+    let wait = step - now.micros().rem_euclid(step);
+    Duration::from_micros(u64::try_from(wait).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn snapshots_are_aligned_to_the_clock() {
+        let at = |millis| Timestamp::from_millis(millis);
+        assert_eq!(until_next(at(29_000), INTERVAL), Duration::from_secs(1));
+        assert_eq!(until_next(at(30_000), INTERVAL), INTERVAL);
+        assert_eq!(aligned(at(30_007), INTERVAL), at(30_000));
+        assert_eq!(aligned(at(31_007), INTERVAL), at(31_007));
+    }
+}

@@ -1,0 +1,201 @@
+//! Builds the stages from a configuration, spawns and joins them, and drains them in the order of the data.
+//!
+//! A shutdown is the data flow, closed from the left: the sources and the listener are told to stop; the
+//! aggregator ends when its channel closes, and makes the last snapshot; the sinks end when that is sent, or
+//! when there is no time left.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error_span, info, warn};
+
+use crate::aggregator::{Aggregator, BATCHES_WAITING};
+use crate::broker::Source;
+use crate::clock;
+use crate::config::Config;
+use crate::http::Server;
+use crate::pipeline::{ClusterConfig, Pipeline};
+use crate::shutdown::Signals;
+use crate::sink::RemoteWrite;
+use crate::sink::client::BuildError;
+use crate::telemetry::metrics::Telemetry;
+use crate::telemetry::readiness::Readiness;
+
+/// The label of a broker that has no name, where the daemon speaks of itself.
+const ONLY_BROKER: &str = "default";
+
+/// The share of the grace period after which the sinks give up, so that they can count what they could not send.
+const HURRY: f64 = 0.9;
+
+/// The daemon, built and not yet running.
+#[derive(Debug)]
+pub struct App {
+    stages: Stages,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+    grace_period: Duration,
+}
+
+/// The tasks of the daemon, by name.
+#[derive(Debug, Default)]
+struct Stages {
+    tasks: JoinSet<()>,
+    names: HashMap<Id, String>,
+}
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {source}; is the port in use?")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot make the client of {name}: {source}")]
+    Client { name: String, source: BuildError },
+    #[error("cannot catch signals: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Why the daemon stopped that nobody stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0} panicked; this is a defect of celeriac, please report it")]
+    Panicked(String),
+    #[error("{0} ended by itself; this is a defect of celeriac, please report it")]
+    Ended(String),
+}
+
+impl App {
+    /// Builds and spawns all stages.
+    pub async fn build(config: Config) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let hurry = CancellationToken::new();
+        let start = clock::now();
+        let mut stages = Stages::default();
+        let mut readiness = Readiness::default();
+        let mut telemetry = Telemetry::new(start);
+        let signals = Signals::new().map_err(StartError::Signals)?;
+        stages.spawn("signals".to_owned(), signals.watch(stop.clone()));
+
+        let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
+        let mut sources = Vec::new();
+        let mut clusters = Vec::new();
+        for (at, broker) in config.brokers.into_iter().enumerate() {
+            let label: Option<Arc<str>> = broker.name.as_deref().map(Into::into);
+            let name = label.clone().unwrap_or_else(|| ONLY_BROKER.into());
+            let (broker_metrics, metrics) = telemetry.broker(&name);
+            let latch = readiness.stage(format!("broker {name}"), "not subscribed yet");
+            clusters.push(ClusterConfig { broker: label, metrics });
+            let (batches, stop) = (batches.clone(), stop.clone());
+            sources.push((name, Source::new(at, broker, batches, broker_metrics, latch, stop)));
+        }
+        drop(batches);
+        let mut sinks = Vec::new();
+        for sink in config.remote_write {
+            let name: Arc<str> = sink.name.as_str().into();
+            let metrics = telemetry.sink(&name, &sink.url.as_str().into());
+            let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
+            sinks.push((name, sink, metrics, latch));
+        }
+        let pipeline = Pipeline::new(&config.metrics, clusters, telemetry, start);
+        let (aggregator, snapshots) =
+            Aggregator::new(pipeline, config.global.interval, waiting);
+
+        if let Some(http) = config.http {
+            let listen = http.listen;
+            let bound = Server::bind(listen, snapshots.clone(), readiness).await;
+            let server = bound.map_err(|source| StartError::Listen { address: listen, source })?;
+            let address = server.address().unwrap_or(listen);
+            info!(%address, "listening; /metrics, /-/healthy, /-/ready");
+            stages.spawn("http".to_owned(), server.run(stop.clone()));
+        }
+        for (name, config_of_sink, metrics, latch) in sinks {
+            let external = config.global.external_labels.clone();
+            let (snapshots, hurry) = (snapshots.clone(), hurry.clone());
+            let built =
+                RemoteWrite::new(config_of_sink, external, snapshots, hurry, metrics, latch);
+            let client_error = |source| StartError::Client { name: name.to_string(), source };
+            let sink = built.map_err(client_error)?;
+            let span = error_span!("sink", sink = %name);
+            stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
+        }
+        stages.spawn("aggregator".to_owned(), aggregator.run());
+        for (name, source) in sources {
+            let span = error_span!("broker", broker = %name);
+            stages.spawn(format!("broker {name}"), source.run().instrument(span));
+        }
+        Ok(Self { stages, stop, hurry, grace_period: config.global.grace_period })
+    }
+
+    /// Stops the daemon as a signal does.
+    pub fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Runs until it is stopped, then drains for as long as the grace period lasts.
+    pub async fn run(mut self) -> Result<(), RunError> {
+        let ended = tokio::select! {
+            () = self.stop.cancelled() => None,
+            ended = self.stages.next() => ended,
+        };
+        if let Some(error) = ended {
+            self.stop.cancel();
+            self.drain().await;
+            return Err(error);
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    async fn drain(&mut self) {
+        let drained = async {
+            // The watch over signals is the one that stays.
+            while self.stages.tasks.len() > 1 {
+                if let Some(RunError::Panicked(stage)) = self.stages.next().await {
+                    warn!(stage, "panicked while stopping");
+                }
+            }
+        };
+        let hurry = async {
+            tokio::time::sleep(self.grace_period.mul_f64(HURRY)).await;
+            self.hurry.cancel();
+            tokio::time::sleep(self.grace_period.mul_f64(1.0 - HURRY)).await;
+        };
+        let in_time = tokio::select! {
+            () = drained => true,
+            () = hurry => false,
+        };
+        if in_time {
+            info!("stopped");
+        } else {
+            let stages = self.stages.running();
+            warn!(?stages, "the grace period is over, these stages were still at work");
+        }
+    }
+}
+
+impl Stages {
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    fn spawn(&mut self, name: String, stage: impl Future<Output = ()> + Send + 'static) {
+        let id = self.tasks.spawn(stage).id();
+        self.names.insert(id, name);
+    }
+
+    /// The next stage that ends, and how.
+    async fn next(&mut self) -> Option<RunError> {
+        let ended = self.tasks.join_next_with_id().await?;
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let name = self.names.remove(&id).unwrap_or_default();
+        Some(if ended.is_ok() { RunError::Ended(name) } else { RunError::Panicked(name) })
+    }
+
+    fn running(&self) -> Vec<&str> {
+        self.names.values().map(String::as_str).filter(|name| *name != "signals").collect()
+    }
+}

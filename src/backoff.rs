@@ -1,0 +1,66 @@
+//! When to try again.
+
+use std::time::Duration;
+
+/// Delays that double from `min` to `max`, each stretched by up to half of itself.
+///
+/// Stretched, so that agents that lost the same receiver do not all come back at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Backoff {
+    min: Duration,
+    max: Duration,
+}
+
+/// How much of a delay chance adds at most.
+const JITTER: f64 = 0.5;
+
+/// The longest time that a receiver may ask us to wait. Prometheus obeys without a limit, and one mistaken
+/// header then ends the sending.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+impl Backoff {
+    /// `None` where `min` is zero or above `max`.
+    pub fn new(min: Duration, max: Duration) -> Option<Self> {
+        (!min.is_zero() && min <= max).then_some(Self { min, max })
+    }
+
+    /// The delay before retry number `attempt`, counted from 0; `dice` lies in `0.0..1.0`.
+    pub fn delay(&self, attempt: u32, dice: f64) -> Duration {
+        let base = self.min.saturating_mul(2_u32.saturating_pow(attempt)).min(self.max);
+        base.mul_f64(1.0 + JITTER * dice.clamp(0.0, 1.0)).min(self.max)
+    }
+
+    /// The same where the other side asked for a time: that, but no less than `min` and no more than five
+    /// minutes.
+    pub fn delay_asked(&self, asked: Option<Duration>, attempt: u32, dice: f64) -> Duration {
+        asked.map_or_else(|| self.delay(attempt, dice), |asked| asked.clamp(self.min, RETRY_AFTER_MAX.max(self.min)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn retry_after_beyond_the_window_is_cut() {
+        let backoff = Backoff::new(Duration::from_millis(30), Duration::from_secs(5)).expect("min ≤ max");
+        let seconds = Duration::from_secs;
+
+        assert_eq!(backoff.delay_asked(Some(seconds(20)), 0, 0.0), seconds(20));
+        assert_eq!(backoff.delay_asked(Some(seconds(86_400)), 0, 0.0), seconds(300));
+        assert_eq!(backoff.delay_asked(Some(seconds(0)), 9, 0.9), Duration::from_millis(30));
+    }
+
+    proptest! {
+        #[test]
+        fn delays_stay_in_their_window_and_never_shrink(min in 1..1_000_u64, more in 0..100_000_u64, attempt in 0..80_u32, dice in 0.0..1.0_f64) {
+            let (min, max) = (Duration::from_millis(min), Duration::from_millis(min + more));
+            let backoff = Backoff::new(min, max).expect("min ≤ max");
+
+            prop_assert!((min..=max).contains(&backoff.delay(attempt, dice)));
+            prop_assert!(backoff.delay(attempt, 0.0) <= backoff.delay(attempt + 1, 0.0));
+        }
+    }
+}

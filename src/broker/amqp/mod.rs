@@ -1,0 +1,234 @@
+//! The AMQP source: connect, declare, consume, acknowledge.
+//!
+//! Deliveries are acknowledged in batches, after they were handed over. Only that and the prefetch bound what
+//! waits in the client library, whose stream has no bound of its own; so when nobody takes the events, they
+//! wait in the broker's queue.
+
+mod topology;
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use super::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError, Stage};
+use crate::config::{AmqpConfig, BrokerConfig};
+use crate::event::{ContentType, Form, Payload};
+use crate::tls;
+
+/// Seconds after which a peer that says nothing is taken for gone.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// AMQP's reply codes for what is not there, and for what is not allowed.
+const NOT_FOUND: u16 = 404;
+const ACCESS_REFUSED: u16 = 403;
+
+/// Consumes until something breaks, or until it is time to stop.
+pub(super) async fn run(
+    config: &BrokerConfig,
+    amqp: &AmqpConfig,
+    stage: &mut Stage,
+) -> Result<(), LinkError> {
+    let connecting = Box::pin(async {
+        let connection = connect(amqp).await?;
+        let (channel, consumer) = subscribe(&connection, config, amqp).await?;
+        Ok((connection, channel, consumer))
+    });
+    let Some((connection, channel, mut consumer)) = stage.connecting(connecting).await? else {
+        return Ok(());
+    };
+    stage.subscribed(config);
+    let stop = stage.stop.clone();
+    loop {
+        tokio::select! {
+            delivery = consumer.next() => match delivery {
+                Some(delivery) => take(stage, &mut consumer, delivery).await?,
+                None => return Err(LinkError::Closed),
+            },
+            () = stop.cancelled() => break,
+        }
+    }
+    // What was delivered is still handed over; what waits in the queue is gone with it.
+    let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await;
+    cancel.map_err(|error| failed("cancel the consumer", error))?;
+    while let Some(Some(delivery)) = consumer.next().now_or_never() {
+        take(stage, &mut consumer, delivery).await?;
+    }
+    // The broker is told goodbye, but nobody waits for its answer.
+    let _ = connection.close(200, "stopping".into()).now_or_never();
+    Ok(())
+}
+
+/// Takes a delivery and those that are there behind it, hands them over, and acknowledges them.
+async fn take(
+    stage: &Stage,
+    consumer: &mut Consumer,
+    first: lapin::Result<Delivery>,
+) -> Result<(), LinkError> {
+    let mut payloads = Vec::with_capacity(BATCH_MESSAGES);
+    let mut bytes = 0;
+    let mut next = Some(first);
+    let mut newest = None;
+    while let Some(delivery) = next.take() {
+        let delivery = delivery.map_err(|error| failed("receive", error))?;
+        newest = Some(delivery.acker.clone());
+        let payload = payload(delivery);
+        bytes += payload.bytes.len();
+        payloads.push(payload);
+        if payloads.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
+            next = consumer.next().now_or_never().flatten();
+        }
+    }
+    stage.metrics.messages.add(payloads.len() as u64);
+    stage.hand_over(payloads).await?;
+    if let Some(newest) = newest {
+        let acknowledged = newest.ack(BasicAckOptions { multiple: true }).await;
+        acknowledged.map_err(|error| failed("acknowledge", error))?;
+    }
+    Ok(())
+}
+
+fn payload(delivery: Delivery) -> Payload {
+    let content_type = delivery.properties.content_type().as_ref();
+    let headers = delivery.properties.headers().as_ref();
+    let form = Form::Body {
+        content_type: content_type
+            .map_or(ContentType::Unknown, |text| ContentType::of(text.as_str())),
+        compressed: headers.is_some_and(|headers| headers.contains_key("compression")),
+    };
+    Payload { bytes: delivery.data, form }
+}
+
+async fn connect(amqp: &AmqpConfig) -> Result<Connection, LinkError> {
+    let tls = match &amqp.tls {
+        None => None,
+        Some(tls) => {
+            Some((Arc::new(tls::client_config(tls)?), tls::server_name(&amqp.host)?))
+        }
+    };
+    let uri = AMQPUri {
+        scheme: if tls.is_some() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo {
+                username: amqp.username.clone(),
+                password: amqp.password.read()?,
+            },
+            host: amqp.host.clone(),
+            port: amqp.port,
+        },
+        vhost: amqp.vhost.clone(),
+        query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECONDS), ..AMQPQueryString::default() },
+    };
+    let runtime = async_rs::Runtime::tokio_current();
+    let properties = ConnectionProperties::default().with_connection_name("celeriac".into());
+    let connecting = Connection::connector(
+        uri,
+        runtime,
+        async move |uri: AMQPUri, runtime: async_rs::TokioRuntime| {
+            open(uri, runtime, tls.clone()).await
+        },
+        properties,
+    );
+    connecting.await.map_err(|error| failed("connect", error))
+}
+
+type TcpStream = <async_rs::TokioRuntime as async_rs::traits::Reactor>::TcpStream;
+
+/// The stream that the client library speaks AMQP over.
+async fn open(
+    uri: AMQPUri,
+    runtime: async_rs::TokioRuntime,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+) -> lapin::Result<lapin::tcp::AsyncTcpStream<TcpStream>> {
+    use async_rs::traits::Reactor;
+
+    let address = runtime.to_socket_addrs((uri.authority.host, uri.authority.port));
+    let plain = runtime.tcp_connect(address).await?;
+    Ok(match tls {
+        None => lapin::tcp::AsyncTcpStream::Plain(plain),
+        Some((config, name)) => {
+            let connector = futures_rustls::TlsConnector::from(config);
+            lapin::tcp::AsyncTcpStream::Rustls(connector.connect(name, plain).await?)
+        }
+    })
+}
+
+async fn subscribe(
+    connection: &Connection,
+    config: &BrokerConfig,
+    amqp: &AmqpConfig,
+) -> Result<(Channel, Consumer), LinkError> {
+    let exchange = ShortString::from(config.event_exchange.as_str());
+    let channel = exchange_there(connection, &config.event_exchange).await?;
+    let qos = channel.basic_qos(amqp.prefetch, BasicQosOptions::default()).await;
+    qos.map_err(|error| failed("set the prefetch", error))?;
+    let queue = ShortString::from(topology::queue_name(fastrand::u64(..)).as_str());
+    let arguments = topology::queue_arguments(config.queue_bytes_max);
+    let declared = channel.queue_declare(queue.clone(), topology::QUEUE, arguments).await;
+    declared.map_err(|error| refused("declare a queue", error, "configure on celeriac\\..*"))?;
+    for binding in &amqp.bindings {
+        let binding = ShortString::from(binding.as_str());
+        let options = QueueBindOptions::default();
+        let arguments = FieldTable::default();
+        let bound = channel.queue_bind(queue.clone(), exchange.clone(), binding, options, arguments);
+        let permission = format!("write on celeriac\\..* and read on {}", config.event_exchange);
+        bound.await.map_err(|error| refused("bind the queue", error, &permission))?;
+    }
+    let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
+    let consumer = channel.basic_consume(queue, "celeriac".into(), options, FieldTable::default());
+    let consumer =
+        consumer.await.map_err(|error| refused("consume", error, "read on celeriac\\..*"))?;
+    Ok((channel, consumer))
+}
+
+/// A channel, once the event exchange is there. Asked for first, which needs no permission; made as Celery makes
+/// it where no worker has done so yet.
+async fn exchange_there(connection: &Connection, exchange: &str) -> Result<Channel, LinkError> {
+    let declare = async |channel: &Channel, options| {
+        let arguments = FieldTable::default();
+        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, arguments).await
+    };
+    let channel = channel(connection).await?;
+    match declare(&channel, topology::EXCHANGE_PASSIVE).await {
+        Ok(()) => Ok(channel),
+        // The broker closed that channel with its answer.
+        Err(error) if reply_code(&error) == Some(NOT_FOUND) => {
+            let channel = self::channel(connection).await?;
+            let permission = format!("configure on {exchange} (or start a worker, which makes it)");
+            let declared = declare(&channel, topology::EXCHANGE).await;
+            declared.map_err(|error| refused("declare the event exchange", error, &permission))?;
+            Ok(channel)
+        }
+        Err(error) => Err(failed("find the event exchange", error)),
+    }
+}
+
+async fn channel(connection: &Connection) -> Result<Channel, LinkError> {
+    connection.create_channel().await.map_err(|error| failed("open a channel", error))
+}
+
+fn reply_code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}
+
+fn failed(doing: &'static str, error: lapin::Error) -> LinkError {
+    LinkError::Amqp { doing, error: Arc::new(error), hint: String::new() }
+}
+
+/// An error that names the permission that is missing, if that is what it is.
+fn refused(doing: &'static str, error: lapin::Error, permission: &str) -> LinkError {
+    let missing = reply_code(&error) == Some(ACCESS_REFUSED);
+    let hint = if missing { format!("; the user needs {permission}") } else { String::new() };
+    LinkError::Amqp { doing, error: Arc::new(error), hint }
+}

@@ -1,0 +1,100 @@
+//! What was read from Redis and is not handed over yet: bounded in bytes, the oldest go first.
+
+use std::collections::VecDeque;
+
+use super::super::source::{BATCH_BYTES, BATCH_MESSAGES};
+use crate::event::{Form, Payload};
+
+/// What a message costs beside its bytes.
+const OVERHEAD_BYTES: u64 = 64;
+
+/// Messages in the order of their arrival.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    messages: VecDeque<Vec<u8>>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Buffer {
+    pub(super) const fn new(bytes_max: u64) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    /// Adds a message; how many of the oldest had to go to make room.
+    #[must_use = "what was dropped has to be counted"]
+    pub(super) fn push(&mut self, message: Vec<u8>) -> u64 {
+        self.bytes += cost(&message);
+        self.messages.push_back(message);
+        let mut dropped = 0;
+        while self.bytes > self.bytes_max
+            && let Some(oldest) = self.messages.pop_front()
+        {
+            self.bytes -= cost(&oldest);
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Takes as many of the oldest as make a batch.
+    pub(super) fn take(&mut self) -> Vec<Payload> {
+        let mut payloads = Vec::with_capacity(self.messages.len().min(BATCH_MESSAGES));
+        let mut bytes = 0;
+        while payloads.len() < BATCH_MESSAGES
+            && bytes < BATCH_BYTES
+            && let Some(message) = self.messages.pop_front()
+        {
+            self.bytes -= cost(&message);
+            bytes += message.len();
+            payloads.push(Payload { bytes: message, form: Form::Envelope });
+        }
+        payloads
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+}
+
+const fn cost(message: &[u8]) -> u64 {
+    message.len() as u64 + OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_when_it_is_full_and_are_counted() {
+        let mut buffer = Buffer::new(3 * (OVERHEAD_BYTES + 10));
+        let dropped: Vec<_> = (0..5).map(|n| buffer.push(vec![n; 10])).collect();
+        assert_eq!(dropped, [0, 0, 0, 1, 1]);
+
+        let left: Vec<_> = buffer.take().into_iter().map(|payload| payload.bytes[0]).collect();
+        assert_eq!(left, [2, 3, 4]);
+        assert_eq!((buffer.bytes, buffer.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn a_message_larger_than_all_the_room_is_dropped_itself() {
+        assert_eq!(Buffer::new(100).push(vec![0; 200]), 1);
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_messages_and_bytes() {
+        let mut buffer = Buffer::new(u64::MAX);
+        for _ in 0..BATCH_MESSAGES + 1 {
+            assert_eq!(buffer.push(vec![0; 10]), 0);
+        }
+        assert_eq!((buffer.take().len(), buffer.take().len()), (BATCH_MESSAGES, 1));
+
+        for _ in 0..4 {
+            assert_eq!(buffer.push(vec![0; BATCH_BYTES]), 0);
+        }
+        assert_eq!(buffer.take().len(), 1);
+    }
+}

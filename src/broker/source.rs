@@ -1,0 +1,172 @@
+//! A source: keeps one broker subscribed, whatever happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::link::Link;
+use super::{amqp, redis};
+use crate::backoff::Backoff;
+use crate::clock;
+use crate::config::{BrokerConfig, Transport};
+use crate::event::{Batch, Payload};
+use crate::telemetry::metrics::BrokerMetrics;
+use crate::telemetry::readiness::Reporter;
+
+/// The first pause is short, because most restarts of a broker are; the longest keeps a broker that comes back
+/// waiting for two seconds at most.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// How long connecting and subscribing may take together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A batch is handed over when so many messages, or bytes, are in it, and when no more are there.
+pub(super) const BATCH_MESSAGES: usize = 512;
+pub(super) const BATCH_BYTES: usize = 1 << 20;
+
+/// The source of one broker's events.
+#[derive(Debug)]
+pub struct Source {
+    config: BrokerConfig,
+    stage: Stage,
+}
+
+/// What a connection reports to, and where it hands over.
+#[derive(Debug)]
+pub(super) struct Stage {
+    broker: usize,
+    link: Link,
+    batches: mpsc::Sender<Batch>,
+    pub(super) metrics: BrokerMetrics,
+    readiness: Reporter,
+    pub(super) stop: CancellationToken,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("cannot connect: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error(transparent)]
+    Secret(#[from] crate::config::SecretError),
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
+    #[error("cannot {doing}: {error}{hint}")]
+    Amqp { doing: &'static str, error: Arc<lapin::Error>, hint: String },
+    #[error("cannot {doing}: {error}{hint}")]
+    Redis { doing: &'static str, error: ::redis::RedisError, hint: String },
+    #[error("the broker closed the connection")]
+    Closed,
+    #[error("no answer to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
+    Silent,
+    /// Whoever takes the batches is gone: the daemon stops.
+    #[error("nobody takes the events")]
+    Abandoned,
+}
+
+impl Source {
+    /// The source of the broker that stands at place `broker` in the configuration.
+    pub fn new(
+        broker: usize,
+        config: BrokerConfig,
+        batches: mpsc::Sender<Batch>,
+        metrics: BrokerMetrics,
+        readiness: Reporter,
+        stop: CancellationToken,
+    ) -> Self {
+        let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
+        let link = Link::new(backoff, clock::monotonic());
+        let stage = Stage { broker, link, batches, metrics, readiness, stop };
+        Self { config, stage }
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self) {
+        loop {
+            let ended = match &self.config.transport {
+                Transport::Amqp(amqp) => amqp::run(&self.config, amqp, &mut self.stage).await,
+                Transport::Redis(redis) => redis::run(&self.config, redis, &mut self.stage).await,
+            };
+            match ended {
+                Ok(()) | Err(LinkError::Abandoned) => break,
+                Err(error) => {
+                    let delay = self.stage.failed(&self.config, &error);
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = self.stage.stop.cancelled() => break,
+                    }
+                }
+            }
+        }
+        self.stage.metrics.connected.set(0.0);
+    }
+}
+
+impl Stage {
+    /// Waits for `connecting` for a while, or until it is time to stop: `None`.
+    pub(super) async fn connecting<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, LinkError>>,
+    ) -> Result<Option<T>, LinkError> {
+        tokio::select! {
+            connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting) => {
+                connected.unwrap_or(Err(LinkError::Timeout)).map(Some)
+            }
+            () = self.stop.cancelled() => Ok(None),
+        }
+    }
+
+    /// Notes that events are subscribed to from now on.
+    pub(super) fn subscribed(&mut self, config: &BrokerConfig) {
+        let now = clock::monotonic();
+        self.metrics.gap.add(self.link.untold(now));
+        let subscribed = self.link.subscribed(now);
+        self.metrics.connected.set(1.0);
+        self.readiness.ready();
+        let address = config.address();
+        if subscribed.again {
+            self.metrics.reconnects.add(1);
+            warn!(%address, gap = ?subscribed.gap, "subscribed again, events of the gap are lost");
+        } else {
+            info!(%address, "subscribed to events");
+        }
+    }
+
+    fn failed(&mut self, config: &BrokerConfig, error: &LinkError) -> Duration {
+        let now = clock::monotonic();
+        let first = self.link.attempt() == 0 || self.metrics.connected.get() > 0.0;
+        let delay = self.link.failed(now, fastrand::f64());
+        self.metrics.gap.add(self.link.untold(now));
+        self.metrics.connected.set(0.0);
+        let address = config.address();
+        // Once for each outage: the metric tells how long it lasts.
+        if first {
+            warn!(%address, %error, "not connected, trying again until it works");
+        } else {
+            tracing::debug!(%address, %error, attempt = self.link.attempt(), ?delay, "not connected");
+        }
+        self.readiness.waiting(error.to_string());
+        delay
+    }
+
+    /// Hands messages over; waits while nobody takes them.
+    pub(super) async fn hand_over(&self, payloads: Vec<Payload>) -> Result<(), LinkError> {
+        let batch = self.batch(payloads);
+        self.batches.send(batch).await.map_err(|_| LinkError::Abandoned)
+    }
+
+    /// Room to hand a batch over without waiting.
+    pub(super) async fn room(&self) -> Result<mpsc::Permit<'_, Batch>, LinkError> {
+        self.batches.reserve().await.map_err(|_| LinkError::Abandoned)
+    }
+
+    pub(super) fn batch(&self, payloads: Vec<Payload>) -> Batch {
+        Batch { broker: self.broker, received: clock::now(), payloads }
+    }
+}

@@ -1,0 +1,158 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+use crate::app::App;
+use crate::config::{Config, Flags, LoadError};
+use crate::demo;
+use crate::telemetry::log;
+
+/// Exit status for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
+const EX_CONFIG: u8 = 78;
+
+/// Celery's events, straight from RabbitMQ or Redis, as Prometheus series: pushed by remote write, or pulled.
+#[derive(Debug, Parser)]
+#[command(name = "celeriac", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// How a line of the log looks.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: log::Format,
+    /// What the log tells: error, warn, info, debug or trace. Default: RUST_LOG, else info.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon.
+    Run(Run),
+    /// Says every problem of a configuration file, with its key.
+    CheckConfig {
+        /// YAML or TOML, by its ending.
+        file: PathBuf,
+        /// Prints the configuration that holds in the end, with every default, secrets hidden.
+        #[arg(long)]
+        print: bool,
+    },
+    /// Everything in one process: a simulated cluster, the real pipeline, a receiver. Needs nothing installed.
+    Demo(demo::Args),
+    /// Prints the version.
+    Version,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").args(["config", "broker"]).required(true)))]
+struct Run {
+    /// The configuration file, YAML or TOML by its ending.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["broker", "remote_write", "listen"])]
+    config: Option<PathBuf>,
+    /// Without a file: the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0.
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
+    /// Without a file: push there, such as http://prometheus:9090/api/v1/write.
+    #[arg(long, value_name = "URL", requires = "broker")]
+    remote_write: Option<String>,
+    /// Without a file: serve /metrics there, such as 127.0.0.1:9808.
+    #[arg(long, value_name = "ADDR", requires = "broker")]
+    listen: Option<String>,
+}
+
+impl Cli {
+    /// Does what the command line says; the status to exit with.
+    pub fn run(self) -> ExitCode {
+        log::install(self.log_format, self.log_level.as_deref());
+        match self.command {
+            Command::Run(run) => match run.config() {
+                Ok(config) => daemon(config),
+                Err(error) => bad_config(&error),
+            },
+            Command::CheckConfig { file, print } => match Config::load(&file) {
+                Ok(config) => checked(&file, &config, print),
+                Err(error) => bad_config(&error),
+            },
+            Command::Demo(args) => block_on(demo::run(args)).unwrap_or(ExitCode::FAILURE),
+            Command::Version => {
+                say(concat!("celeriac ", env!("CARGO_PKG_VERSION")));
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
+
+impl Run {
+    fn config(self) -> Result<Config, LoadError> {
+        match self.config {
+            Some(path) => Config::load(&path),
+            None => Config::from_flags(&Flags {
+                broker: self.broker,
+                remote_write: self.remote_write,
+                listen: self.listen,
+            }),
+        }
+    }
+}
+
+fn daemon(config: Config) -> ExitCode {
+    tracing::warn!("state is kept in memory only: after a restart, counters begin anew at zero");
+    let ended = block_on(async {
+        let app = App::build(config).await.map_err(|error| error.to_string())?;
+        app.run().await.map_err(|error| error.to_string())
+    });
+    match ended {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            tracing::error!(%error, "stopped by an error");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::FAILURE,
+    }
+}
+
+fn checked(file: &std::path::Path, config: &Config, print: bool) -> ExitCode {
+    if print {
+        say(config.shown.to_string().trim_end());
+    } else {
+        let (brokers, sinks) = (config.brokers.len(), config.remote_write.len());
+        let listen = config.http.as_ref().map_or_else(String::new, |http| format!(", listening on {}", http.listen));
+        say(&format!("{}: fine. brokers: {brokers}, remote_write: {sinks}{listen}", file.display()));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs to the end. One core is for the state, the others for sockets and sinks, and those need no more than a few.
+fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
+    const THREADS_MAX: usize = 4;
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(THREADS_MAX))
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(work);
+            // What still blocks a thread, such as a name look-up, is not waited for.
+            runtime.shutdown_background();
+            Some(result)
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            None
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command was asked for")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "the operator reads this, and no log line around it")]
+fn bad_config(error: &LoadError) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(EX_CONFIG)
+}

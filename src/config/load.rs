@@ -1,0 +1,205 @@
+//! The file, its environment and the command line to one configuration.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use config::{Environment, File, FileFormat, Value, ValueKind};
+
+use super::broker::BrokerConfig;
+use super::global::GlobalConfig;
+use super::http::HttpConfig;
+use super::metrics::MetricsConfig;
+use super::problem::Problem;
+use super::section::{Reading, Section};
+use super::shown::Shown;
+use super::sink::RemoteWriteConfig;
+
+/// Everything that the daemon is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub global: GlobalConfig,
+    /// At least one.
+    pub brokers: Vec<BrokerConfig>,
+    pub metrics: MetricsConfig,
+    pub remote_write: Vec<RemoteWriteConfig>,
+    pub http: Option<HttpConfig>,
+    /// The same, as it is shown.
+    pub shown: Shown,
+}
+
+/// What the command line gives in place of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub broker: Option<String>,
+    pub remote_write: Option<String>,
+    pub listen: Option<String>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum LoadError {
+    /// Where it was read, and that it could not be.
+    Read(PathBuf, std::io::Error),
+    /// The file's name does not tell what it holds.
+    Format(PathBuf),
+    /// It is not YAML or not TOML.
+    Syntax(PathBuf, String),
+    /// All that is wrong with it.
+    Problems(String, Vec<Problem>),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Format(path) => {
+                write!(f, "{}: expected a file that ends in .yaml, .yml or .toml", path.display())
+            }
+            Self::Syntax(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Problems(source, problems) => {
+                for (at, problem) in problems.iter().enumerate() {
+                    let end = if at + 1 < problems.len() { "\n" } else { "" };
+                    write!(f, "{source}: {problem}{end}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl Config {
+    /// Reads a file, with the process' environment over it.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| LoadError::Read(path.into(), error))?;
+        Self::parse(&text, path, std::env::vars_os())
+    }
+
+    /// Makes a configuration of what stands on the command line.
+    pub fn from_flags(flags: &Flags) -> Result<Self, LoadError> {
+        let text = |text: &str| Value::new(None, ValueKind::String(text.to_owned()));
+        let map = |key: &str, value: &str| {
+            let entries = [(key.to_owned(), text(value))];
+            Value::new(None, ValueKind::Table(entries.into_iter().collect()))
+        };
+        let list = |item: Value| Value::new(None, ValueKind::Array(vec![item]));
+        let mut root = config::Map::new();
+        let mut add = |key: &str, value: Option<Value>| {
+            root.extend(value.map(|value| (key.to_owned(), value)));
+        };
+        add("brokers", flags.broker.as_deref().map(|url| list(map("url", url))));
+        add("remote_write", flags.remote_write.as_deref().map(|url| list(map("url", url))));
+        add("http", flags.listen.as_deref().map(|address| map("listen", address)));
+        let root = Value::new(None, ValueKind::Table(root));
+        Self::check(root, "command line", std::env::vars_os())
+    }
+
+    /// Reads the text of a file, with an environment over it.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Self, LoadError> {
+        let format = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("yaml" | "yml") => FileFormat::Yaml,
+            Some("toml") => FileFormat::Toml,
+            _ => return Err(LoadError::Format(path.into())),
+        };
+        let environment = texts(environment);
+        let ours = environment.iter().filter(|(name, _)| name.starts_with("CELERIAC__"));
+        let overrides = Environment::with_prefix("CELERIAC")
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(ours.map(|(name, value)| (name.clone(), value.clone())).collect()));
+        let layers = config::Config::builder()
+            .add_source(File::from_str(text, format))
+            .add_source(overrides)
+            .build()
+            .map_err(|error| LoadError::Syntax(path.into(), error.to_string()))?;
+        Self::check_in(layers.cache, &path.display().to_string(), environment)
+    }
+
+    fn check(
+        root: Value,
+        source: &str,
+        environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Self, LoadError> {
+        Self::check_in(root, source, texts(environment))
+    }
+
+    fn check_in(
+        root: Value,
+        source: &str,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, LoadError> {
+        let hostname = hostname(&environment);
+        let mut reading = Reading { problems: Vec::new(), environment };
+        let (config, shown) =
+            Section::read_root(&mut reading, root, |root| Self::read(root, &hostname));
+        if reading.problems.is_empty() {
+            Ok(Self { shown, ..config })
+        } else {
+            Err(LoadError::Problems(source.to_owned(), reading.problems))
+        }
+    }
+
+    fn read(root: &mut Section<'_>, hostname: &str) -> Self {
+        let global = root.section("global", |section| GlobalConfig::read(section, hostname));
+        let brokers: Vec<_> = root.sections("brokers", BrokerConfig::read);
+        let metrics = root.section("metrics", MetricsConfig::read);
+        let remote_write: Vec<_> = root.sections("remote_write", RemoteWriteConfig::read);
+        let http = root.optional_section("http", HttpConfig::read);
+        if brokers.is_empty() {
+            root.problem("brokers", "is missing; at least one with its `url` is needed");
+        }
+        if remote_write.is_empty() && http.is_none() {
+            root.problem("remote_write", "is missing, and so is `http`; at least one of them is needed");
+        }
+        let names: Vec<_> = brokers.iter().flatten().map(|broker| broker.name.as_deref()).collect();
+        if brokers.len() > 1 && names.contains(&None) {
+            root.problem("brokers", "more than one, so each needs a `name`");
+        }
+        unique(root, "brokers", names.into_iter().flatten());
+        let names = remote_write.iter().flatten().map(|sink| sink.name.as_str());
+        unique(root, "remote_write", names);
+        Self {
+            global,
+            brokers: brokers.into_iter().flatten().collect(),
+            metrics,
+            remote_write: remote_write.into_iter().flatten().collect(),
+            http: http.flatten(),
+            shown: Shown::Null,
+        }
+    }
+}
+
+fn unique<'a>(root: &mut Section<'_>, key: &str, names: impl Iterator<Item = &'a str>) {
+    let mut seen = Vec::new();
+    for name in names {
+        if seen.contains(&name) {
+            root.problem(key, format!("two have the name `{name}`; give each its own `name`"));
+        }
+        seen.push(name);
+    }
+}
+
+/// An environment, without what is no UTF-8: no key and no label could be.
+fn texts(
+    environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> BTreeMap<String, String> {
+    let pairs = environment.into_iter();
+    pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+fn hostname(environment: &BTreeMap<String, String>) -> String {
+    let named = environment.get("HOSTNAME").filter(|name| !name.is_empty()).cloned();
+    let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = named.or_else(kernel).map(|name| name.trim().to_owned());
+    name.unwrap_or_else(|| "localhost".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! Text to types, once: the configuration file as the program uses it.
+//!
+//! A file is read by [`Section`](section::Section)s, which hand out checked values, note every problem with
+//! its key path, and record what holds in the end. So one line for each key is its name, its type, its default,
+//! its place in `check-config --print`, and what makes it known. Behind this folder nothing can be wrong any
+//! more, and nothing is checked again.
+
+mod load;
+mod problem;
+
+mod scalar;
+mod secret;
+mod section;
+mod shown;
+
+mod broker;
+mod global;
+mod http;
+mod metrics;
+mod sink;
+mod tls;
+mod url;
+
+pub use broker::{
+    AmqpConfig, BrokerConfig, FanoutPrefix, RedisAddress, RedisConfig, Transport,
+};
+pub use global::GlobalConfig;
+pub use http::HttpConfig;
+pub use load::{Config, Flags, LoadError};
+pub use metrics::MetricsConfig;
+pub use problem::Problem;
+pub use secret::{Secret, SecretError};
+pub use shown::Shown;
+pub use sink::{Authorization, HttpClientConfig, QueueConfig, RemoteWriteConfig};
+pub use tls::TlsConfig;

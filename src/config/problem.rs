@@ -1,0 +1,38 @@
+//! What is wrong with a configuration file.
+
+use std::fmt;
+
+/// One thing that is wrong: where, what, and what would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key's path: `brokers[0].prefetch`.
+    pub key: String,
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+/// The candidate that a misspelt word is nearest to, if it is near enough to be meant.
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = candidates.into_iter().map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+    let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.filter(|(score, _)| *score > 0.8).map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_offered_and_a_far_one_is_not() {
+        let keys = ["remote_timeout", "url", "headers"];
+
+        assert_eq!(nearest("remote_timeuot", keys), Some("remote_timeout"));
+        assert_eq!(nearest("urls", keys), Some("url"));
+        assert_eq!(nearest("zzz", keys), None);
+    }
+}

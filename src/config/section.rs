@@ -1,0 +1,424 @@
+//! One map of the file, read key by key.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use config::{Value, ValueKind};
+
+use super::problem::{Problem, nearest};
+use super::scalar::{parse_bytes, parse_duration, show_bytes, show_duration};
+use super::secret::Secret;
+use super::shown::Shown;
+
+/// What a reading shares among its sections.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) problems: Vec<Problem>,
+    /// The environment that `${NAME}` is taken from.
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+/// A map of the file. Each method reads one key, and makes it known.
+#[derive(Debug)]
+pub(super) struct Section<'r> {
+    reading: &'r mut Reading,
+    path: String,
+    table: BTreeMap<String, Value>,
+    known: Vec<&'static str>,
+    shown: Vec<(String, Shown)>,
+}
+
+/// What `config` calls the place that a value from an environment variable comes from.
+const ENVIRONMENT: &str = "the environment";
+
+impl<'r> Section<'r> {
+    /// Reads the top of a file, and what of it no key was read of is a problem.
+    pub(super) fn read_root<T>(
+        reading: &'r mut Reading,
+        value: Value,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> (T, Shown) {
+        let mut root = Section {
+            reading,
+            path: String::new(),
+            table: BTreeMap::new(),
+            known: Vec::new(),
+            shown: Vec::new(),
+        };
+        root.open("", Some(value), read)
+    }
+
+    /// Notes a problem with a key of this section.
+    pub(super) fn problem(&mut self, key: &str, what: impl Display) {
+        let key = self.path_of(key);
+        self.reading.problems.push(Problem { key, what: what.to_string() });
+    }
+
+    /// The path of this section, for a message.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A section below this one; read as an empty one where it is absent.
+    pub(super) fn section<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        let value = self.take(key);
+        let (result, shown) = self.open(key, value, read);
+        self.show(key, shown);
+        result
+    }
+
+    /// A section that may be absent.
+    pub(super) fn optional_section<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        let (result, shown) = self.open(key, Some(value), read);
+        self.show(key, shown);
+        Some(result)
+    }
+
+    /// A list of sections; empty where it is absent.
+    pub(super) fn sections<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Vec<T> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let from_environment = value.origin() == Some(ENVIRONMENT);
+        let ValueKind::Array(items) = value.kind else {
+            let found = found(&value);
+            let only_here = if from_environment || matches!(value.kind, ValueKind::Table(_)) {
+                "; an environment variable cannot override an entry of a list"
+            } else {
+                ""
+            };
+            self.problem(key, format!("expected a list of maps, found {found}{only_here}"));
+            return Vec::new();
+        };
+        let mut results = Vec::with_capacity(items.len());
+        let mut shown = Vec::with_capacity(items.len());
+        for (at, item) in items.into_iter().enumerate() {
+            let (result, item) = self.open(&format!("{key}[{at}]"), Some(item), &mut read);
+            results.push(result);
+            shown.push(item);
+        }
+        self.show(key, Shown::List(shown));
+        results
+    }
+
+    pub(super) fn bool(&mut self, key: &'static str, default: bool) -> bool {
+        let read = self.scalar(key, "true or false", |value| match &value.kind {
+            ValueKind::Boolean(bool) => Some(*bool),
+            ValueKind::String(text) if value.origin() == Some(ENVIRONMENT) => text.parse().ok(),
+            _ => None,
+        });
+        let value = read.unwrap_or(default);
+        self.show(key, Shown::Plain(value.to_string()));
+        value
+    }
+
+    pub(super) fn whole(
+        &mut self,
+        key: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let read = self.scalar(key, &expected, |value| {
+            whole_of(value).filter(|number| range.contains(number))
+        });
+        let value = read.unwrap_or(default);
+        self.show(key, Shown::Plain(value.to_string()));
+        value
+    }
+
+    pub(super) fn bytes(&mut self, key: &'static str, default: u64) -> u64 {
+        let read = self.scalar(key, "a size such as 64MiB, at least 1MiB", |value| {
+            let bytes = match &value.kind {
+                ValueKind::String(text) => parse_bytes(text),
+                _ => whole_of(value),
+            };
+            // No message that anybody sends would fit into less.
+            bytes.filter(|bytes| *bytes >= 1 << 20)
+        });
+        let value = read.unwrap_or(default);
+        self.show(key, Shown::Plain(show_bytes(value)));
+        value
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        let (from, to) = (show_duration(*range.start()), show_duration(*range.end()));
+        let expected = format!("a duration with its unit, such as 15s, from {from} to {to}");
+        let read = self.scalar(key, &expected, |value| match &value.kind {
+            ValueKind::String(text) => parse_duration(text).filter(|span| range.contains(span)),
+            _ => None,
+        });
+        let value = read.unwrap_or(default);
+        self.show(key, Shown::Plain(show_duration(value)));
+        value
+    }
+
+    /// A text with its variables replaced.
+    pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
+        let text = self.scalar(key, "a text", text_of).and_then(|text| self.interpolate(key, &text));
+        self.show(key, text.clone().map_or(Shown::Null, Shown::Text));
+        text
+    }
+
+    pub(super) fn text(&mut self, key: &'static str, default: &str) -> String {
+        let text = self.optional_text(key).unwrap_or_else(|| default.to_owned());
+        self.show(key, Shown::Text(text.clone()));
+        text
+    }
+
+    /// A text that has to be there.
+    pub(super) fn needed_text(&mut self, key: &'static str, such_as: &str) -> Option<String> {
+        let absent = !self.table.contains_key(key);
+        let text = self.optional_text(key);
+        if absent {
+            self.problem(key, format!("is missing; for example {such_as}"));
+        }
+        text
+    }
+
+    /// One of some words.
+    pub(super) fn word(&mut self, key: &'static str, default: &str, words: &[&str]) -> String {
+        let text = self.text(key, default);
+        if words.contains(&&*text) {
+            return text;
+        }
+        self.problem(key, format!("expected {}, found `{text}`", words.join(" or ")));
+        default.to_owned()
+    }
+
+    pub(super) fn texts(&mut self, key: &'static str, default: &[&str]) -> Vec<String> {
+        let items = self.scalar(key, "a list of texts", |value| match &value.kind {
+            ValueKind::Array(items) => items.iter().map(text_of).collect::<Option<Vec<_>>>(),
+            _ => None,
+        });
+        let items = match items {
+            Some(items) => {
+                items.iter().filter_map(|text| self.interpolate(key, text)).collect()
+            }
+            None => default.iter().map(|&text| text.to_owned()).collect::<Vec<_>>(),
+        };
+        self.show(key, Shown::List(items.iter().cloned().map(Shown::Text).collect()));
+        items
+    }
+
+    pub(super) fn numbers(&mut self, key: &'static str, default: &[f64]) -> Vec<f64> {
+        let number = |value: &Value| match value.kind {
+            ValueKind::Float(number) => Some(number),
+            #[expect(clippy::cast_precision_loss, reason = "a bound of seconds")]
+            ValueKind::I64(number) => Some(number as f64),
+            _ => None,
+        };
+        let read = self.scalar(key, "a list of numbers", |value| match &value.kind {
+            ValueKind::Array(items) => items.iter().map(number).collect::<Option<Vec<_>>>(),
+            _ => None,
+        });
+        let numbers = read.unwrap_or_else(|| default.to_vec());
+        let shown = numbers.iter().map(|number| Shown::Plain(number.to_string()));
+        self.show(key, Shown::List(shown.collect()));
+        numbers
+    }
+
+    /// A map of the user's own keys to texts.
+    pub(super) fn text_map(&mut self, key: &'static str) -> Vec<(String, String)> {
+        let Some(value) = self.take(key) else {
+            self.show(key, Shown::Map(Vec::new()));
+            return Vec::new();
+        };
+        let ValueKind::Table(table) = value.kind else {
+            self.problem(key, format!("expected a map of texts, found {}", found(&value)));
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        for (name, value) in table.into_iter().collect::<BTreeMap<_, _>>() {
+            match text_of(&value) {
+                Some(text) => {
+                    let text = self.interpolate(&format!("{key}.{name}"), &text);
+                    entries.extend(text.map(|text| (name, text)));
+                }
+                None => self.problem(
+                    &format!("{key}.{name}"),
+                    format!("expected a text, found {}; put it in quotes", found(&value)),
+                ),
+            }
+        }
+        let shown = entries.iter().map(|(name, text)| (name.clone(), Shown::Text(text.clone())));
+        self.show(key, Shown::Map(shown.collect()));
+        entries
+    }
+
+    /// A secret, inline under `key` or in the file that `file_key` names.
+    pub(super) fn secret(
+        &mut self,
+        key: &'static str,
+        file_key: &'static str,
+    ) -> Option<Secret> {
+        // Not by way of `optional_text`, which shows what it found.
+        let inline = self.take(key).and_then(|value| {
+            let text = text_of(&value);
+            if text.is_none() {
+                self.problem(key, "expected a text; put it in quotes");
+            }
+            self.interpolate(key, &text?)
+        });
+        self.show(key, if inline.is_some() { Shown::Secret } else { Shown::Null });
+        let file = self.optional_text(file_key);
+        if inline.is_some() && file.is_some() {
+            self.problem(file_key, format!("either this or `{key}`, not both"));
+        }
+        inline.map(Secret::Inline).or_else(|| file.map(|path| Secret::File(path.into())))
+    }
+
+    /// Says how a key is shown, where that is not how it was read.
+    pub(super) fn show(&mut self, key: &str, shown: Shown) {
+        match self.shown.iter_mut().find(|(name, _)| name == key) {
+            Some((_, known)) => *known = shown,
+            None => self.shown.push((key.to_owned(), shown)),
+        }
+    }
+
+    /// Reads a key that may be of several types; `None` where it is absent or of none of them.
+    pub(super) fn scalar<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        let read = read(&value);
+        if read.is_none() {
+            self.problem(key, format!("expected {expected}, found {}", found(&value)));
+        }
+        read
+    }
+
+    /// Takes a key's value; one without a value counts as absent.
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.table.remove(key).filter(|value| !matches!(value.kind, ValueKind::Nil))
+    }
+
+    fn open<T>(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> (T, Shown) {
+        let table = match value.map(|value| value.kind) {
+            None | Some(ValueKind::Nil) => BTreeMap::new(),
+            Some(ValueKind::Table(table)) => table.into_iter().collect(),
+            Some(kind) => {
+                let found = found(&Value::new(None, kind));
+                self.problem(key, format!("expected a map of keys, found {found}"));
+                BTreeMap::new()
+            }
+        };
+        let mut section = Section {
+            path: self.path_of(key),
+            reading: self.reading,
+            table,
+            known: Vec::new(),
+            shown: Vec::new(),
+        };
+        let result = read(&mut section);
+        section.refuse_unknown();
+        (result, Shown::Map(section.shown))
+    }
+
+    fn refuse_unknown(&mut self) {
+        for (key, value) in std::mem::take(&mut self.table) {
+            let hint = match nearest(&key, self.known.iter().copied()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            let from = if value.origin() == Some(ENVIRONMENT) { " (from the environment)" } else { "" };
+            self.problem(&key, format!("unknown key{from}; {hint}"));
+        }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
+    }
+
+    /// Replaces `${NAME}` and `${NAME:-default}`.
+    fn interpolate(&mut self, key: &str, text: &str) -> Option<String> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, behind)) = rest.split_once("${") {
+            out.push_str(before);
+            let Some((variable, after)) = behind.split_once('}') else {
+                self.problem(key, "`${` without its `}`");
+                return None;
+            };
+            let (name, default) = match variable.split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (variable, None),
+            };
+            let value = self.reading.environment.get(name).filter(|value| !value.is_empty());
+            match value.map(String::as_str).or(default) {
+                Some(value) => out.push_str(value),
+                None => {
+                    let hint = format!("set it, or write ${{{name}:-default}}");
+                    self.problem(key, format!("the environment variable {name} is not set; {hint}"));
+                    return None;
+                }
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        Some(out)
+    }
+}
+
+fn whole_of(value: &Value) -> Option<u64> {
+    match &value.kind {
+        ValueKind::I64(number) => u64::try_from(*number).ok(),
+        ValueKind::U64(number) => Some(*number),
+        ValueKind::String(text) if value.origin() == Some(ENVIRONMENT) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match &value.kind {
+        ValueKind::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// A value for a message; long texts are cut, and whoever reads a secret does not come here.
+fn found(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::Nil => "nothing".to_owned(),
+        ValueKind::Table(_) => "a map".to_owned(),
+        ValueKind::Array(_) => "a list".to_owned(),
+        ValueKind::Boolean(bool) => format!("`{bool}`"),
+        ValueKind::I64(number) => format!("`{number}`"),
+        ValueKind::I128(number) => format!("`{number}`"),
+        ValueKind::U64(number) => format!("`{number}`"),
+        ValueKind::U128(number) => format!("`{number}`"),
+        ValueKind::Float(number) => format!("`{number}`"),
+        ValueKind::String(text) => format!("`{}`", text.chars().take(60).collect::<String>()),
+    }
+}
