@@ -43,7 +43,7 @@ pub struct Aggregator {
 
 #[derive(Debug)]
 struct Told {
-    broker: usize,
+    broker: Arc<str>,
     reason: &'static str,
     count: u64,
     at: Timestamp,
@@ -111,15 +111,16 @@ impl Aggregator {
         for (broker, error, count) in self.pipeline.refused() {
             let reason = error.reason().name();
             let known =
-                self.told.iter().position(|told| told.broker == broker && told.reason == reason);
+                self.told.iter().position(|told| told.broker == *broker && told.reason == reason);
             let at = known.unwrap_or_else(|| {
+                let broker = Arc::clone(broker);
                 self.told.push(Told { broker, reason, count: 0, at: Timestamp::default() });
                 self.told.len() - 1
             });
             let told = &mut self.told[at];
             if count > told.count && now.since(told.at) >= REPEATED {
                 let more = count - told.count;
-                warn!(broker, reason, count = more, %error, "events could not be read");
+                warn!(%broker, reason, count = more, %error, "events could not be read");
                 told.count = count;
                 told.at = now;
             }

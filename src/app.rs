@@ -88,7 +88,7 @@ impl App {
             let name = label.clone().unwrap_or_else(|| ONLY_BROKER.into());
             let (broker_metrics, metrics) = telemetry.broker(&name);
             let latch = readiness.stage(format!("broker {name}"), "not subscribed yet");
-            clusters.push(ClusterConfig { broker: label, metrics });
+            clusters.push(ClusterConfig { broker: Arc::clone(&name), label, metrics });
             let (batches, stop) = (batches.clone(), stop.clone());
             sources.push((name, Source::new(at, broker, batches, broker_metrics, latch, stop)));
         }

@@ -27,6 +27,8 @@ pub struct Pipeline {
 /// What is known of the cluster behind one broker.
 #[derive(Debug)]
 struct Cluster {
+    /// What the log calls the broker.
+    broker: Arc<str>,
     state: State,
     profile: Native,
     /// What the event at hand changed; kept for its memory.
@@ -39,8 +41,10 @@ struct Cluster {
 /// A broker's part in a pipeline.
 #[derive(Debug)]
 pub struct ClusterConfig {
+    /// What the log calls the broker.
+    pub broker: Arc<str>,
     /// The value of the label `broker`; absent where only one broker is configured and has no name.
-    pub broker: Option<Arc<str>>,
+    pub label: Option<Arc<str>>,
     pub metrics: EventMetrics,
 }
 
@@ -55,8 +59,9 @@ impl Pipeline {
         let mut series = Series::new(config.series_max, now);
         let metrics = telemetry.series();
         let clusters = clusters.into_iter().map(|cluster| Cluster {
+            broker: cluster.broker,
             state: State::new(config.limits.clone()),
-            profile: Native::new(config.native.clone(), cluster.broker, &mut series),
+            profile: Native::new(config.native.clone(), cluster.label, &mut series),
             changes: Vec::new(),
             metrics: cluster.metrics,
             errors: [None; Reason::ALL.len()],
@@ -126,10 +131,10 @@ impl Pipeline {
     }
 
     /// For each broker, how many messages and events could not be read for each reason, with the newest error.
-    pub fn refused(&self) -> impl Iterator<Item = (usize, DecodeError, u64)> {
-        self.clusters.iter().enumerate().flat_map(|(broker, cluster)| {
+    pub fn refused(&self) -> impl Iterator<Item = (&Arc<str>, DecodeError, u64)> {
+        self.clusters.iter().flat_map(|cluster| {
             cluster.errors.iter().flatten().map(move |error| {
-                (broker, *error, cluster.metrics.undecodable(error.reason()).get())
+                (&cluster.broker, *error, cluster.metrics.undecodable(error.reason()).get())
             })
         })
     }

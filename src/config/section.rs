@@ -56,11 +56,6 @@ impl<'r> Section<'r> {
         self.reading.problems.push(Problem { key, what: what.to_string() });
     }
 
-    /// The path of this section, for a message.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// A section below this one; read as an empty one where it is absent.
     pub(super) fn section<T>(
         &mut self,

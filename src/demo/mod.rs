@@ -1,5 +1,135 @@
-//! x
+//! Everything in one process: a simulated cluster, the real pipeline, a receiver. Needs nothing installed.
+//!
+//! What is simulated is what stands outside of the daemon: the cluster publishes event messages, byte for byte
+//! as Celery's workers would, and the receiver takes the pushes. Between them is the daemon as it always runs.
+
+mod cluster;
+mod receiver;
+mod summary;
+
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use self::cluster::Cluster;
+use self::receiver::Receiver;
+use crate::aggregator::{Aggregator, BATCHES_WAITING};
+use crate::clock;
+use crate::config::{Config, Flags};
+use crate::http::Server;
+use crate::pipeline::{ClusterConfig, Pipeline};
+use crate::shutdown::Signals;
+use crate::sink::RemoteWrite;
+use crate::telemetry::metrics::Telemetry;
+use crate::telemetry::readiness::Readiness;
+
+/// How often a snapshot is made and pushed: often enough to watch.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the summary is printed.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What the demo can be told.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-pub async fn run(_: Args) -> ExitCode { ExitCode::SUCCESS }
+pub struct Args {
+    /// Where the pages are served.
+    #[arg(long, default_value = "127.0.0.1:9808", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Ends by itself after so long, such as 10s. Default: runs until it is stopped.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+}
+
+/// Runs the demo until it is stopped, or its time is over.
+pub async fn run(args: Args) -> ExitCode {
+    match Demo::build(&args).await {
+        Ok(demo) => demo.run(args.duration).await,
+        Err(error) => {
+            tracing::error!(%error, "the demo cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Demo {
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    receiver: Receiver,
+}
+
+impl Demo {
+    #[expect(clippy::disallowed_methods, reason = "the demo spawns the stages in the app's place")]
+    async fn build(args: &Args) -> Result<Self, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let listen_error = |error: std::io::Error| {
+            format!("cannot listen on {}: {error}; another port: --listen 127.0.0.1:0", args.listen)
+        };
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Signals::new().map_err(|error| text(&error))?.watch(stop.clone()));
+        let receiver = Receiver::start(&mut tasks).await.map_err(|error| text(&error))?;
+
+        // The configuration that a user would write for this, but for the broker, which is simulated.
+        let flags = Flags {
+            broker: Some("amqp://simulated".to_owned()),
+            remote_write: Some(receiver.url()),
+            listen: Some(args.listen.to_string()),
+        };
+        let mut config = Config::from_flags(&flags).map_err(|error| text(&error))?;
+        config.global.interval = INTERVAL;
+
+        let start = clock::now();
+        let mut readiness = Readiness::default();
+        let mut telemetry = Telemetry::new(start);
+        let broker: Arc<str> = "simulated".into();
+        let (broker_metrics, metrics) = telemetry.broker(&broker);
+        broker_metrics.connected.set(1.0);
+        let sink = config.remote_write.remove(0);
+        let name: Arc<str> = sink.name.as_str().into();
+        let sink_metrics = telemetry.sink(&name, &sink.url.as_str().into());
+        let latch = readiness.stage("remote_write demo", "nothing sent yet");
+        let cluster = ClusterConfig { broker, label: None, metrics };
+        let pipeline = Pipeline::new(&config.metrics, vec![cluster], telemetry, start);
+        let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
+        let (aggregator, snapshots) = Aggregator::new(pipeline, INTERVAL, waiting);
+        let server = Server::bind(args.listen, snapshots.clone(), readiness).await;
+        let server = server.map_err(listen_error)?;
+        let address = server.address().map_err(listen_error)?;
+        let external = config.global.external_labels;
+        // No time is spent on sending what is left at the end: the receiver goes too.
+        let sink =
+            RemoteWrite::new(sink, external, snapshots.clone(), stop.clone(), sink_metrics, latch);
+        let sink = sink.map_err(|error| text(&error))?;
+        summary::greet(address, &Url::parse(&receiver.url()).map_err(|error| text(&error))?);
+        tasks.spawn(Cluster::new(broker_metrics).run(batches, stop.clone()));
+        tasks.spawn(aggregator.run());
+        tasks.spawn(sink.run());
+        tasks.spawn(server.run(stop.clone()));
+        let received = receiver.received();
+        tasks.spawn(summary::run(snapshots, received, SUMMARY_INTERVAL, stop.clone()));
+        Ok(Self { stop, tasks, receiver })
+    }
+
+    async fn run(mut self, duration: Option<Duration>) -> ExitCode {
+        let over = async {
+            match duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        let panicked = tokio::select! {
+            () = self.stop.cancelled() => false,
+            () = over => false,
+            ended = self.tasks.join_next() => ended.is_some_and(|ended| ended.is_err()),
+        };
+        self.stop.cancel();
+        summary::part(&self.receiver.received());
+        if panicked { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}

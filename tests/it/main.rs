@@ -1,1 +1,5 @@
-fn main(){}
+//! The tests on real servers: what a user runs, against what a user has.
+
+mod support;
+
+mod workload;

@@ -1,0 +1,246 @@
+use super::*;
+use crate::event::{Detail, Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::series::{Snapshot, Value};
+use crate::state::{Limits, WorkerTimeout};
+
+const TTL: Duration = Duration::from_secs(1_000);
+
+/// A cluster and its profile, driven by events.
+struct Bench {
+    state: State,
+    profile: Native,
+    series: Series,
+    now: Timestamp,
+}
+
+impl Bench {
+    fn new(labels: TaskLabels, series_max: usize, exceptions_max: usize) -> Self {
+        let now = Timestamp::from_millis(1_000_000);
+        let mut series = Series::new(series_max, now);
+        let config = NativeConfig {
+            prefix: "celery_".into(),
+            labels,
+            runtime_buckets: Arc::new(Buckets::new(&[1.0, 10.0]).expect("in order")),
+            exceptions_max,
+            series_ttl: TTL,
+        };
+        let limits = Limits {
+            tasks_max: 1_000,
+            task_timeout: Duration::from_secs(100_000),
+            worker_timeout: WorkerTimeout::Missed(3),
+            worker_retention: Duration::from_secs(60),
+            default_queue: "unknown".into(),
+        };
+        let profile = Native::new(config, None, &mut series);
+        Self { state: State::new(limits), profile, series, now }
+    }
+
+    fn event(&mut self, hostname: &str, detail: Detail<'_>) {
+        self.now = self.now.after(Duration::from_secs(1));
+        let event = Event { timestamp: self.now, hostname: hostname.into(), pid: None, detail };
+        let mut changes = Vec::new();
+        self.state.apply(&event, self.now, &mut changes);
+        let mut context =
+            Context { names: self.state.names(), series: &mut self.series, now: self.now };
+        changes.into_iter().for_each(|change| self.profile.apply(change, &mut context));
+    }
+
+    fn task(&mut self, kind: TaskKind, uuid: &str, name: &str, exception: &str) {
+        let named = matches!(kind, TaskKind::Sent | TaskKind::Received);
+        let detail = Detail::Task(TaskEvent {
+            kind,
+            uuid: uuid.into(),
+            name: named.then(|| name.into()),
+            queue: (kind == TaskKind::Sent).then(|| "q".into()),
+            retries: None,
+            runtime: Some(2.0),
+            exception: (!exception.is_empty()).then(|| exception.into()),
+            requeue: false,
+            terminated: false,
+            expired: false,
+        });
+        self.event(if kind == TaskKind::Sent { "gen1@h" } else { "w@h" }, detail);
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let mut changes = Vec::new();
+        self.state.expire(self.now, &mut changes);
+        self.profile.level(&self.state, &mut self.series);
+        self.profile.expire(&mut self.series, self.now);
+        self.series.snapshot(self.now, false)
+    }
+}
+
+const NAME_AND_QUEUE: TaskLabels = TaskLabels { name: true, queue: true, worker: false };
+
+/// The sum of a family, whatever its labels.
+fn total(snapshot: &Snapshot, family: &str) -> f64 {
+    let rows = snapshot.rows.iter().filter(|row| *snapshot.family(row).name == *family);
+    rows.map(|row| match &row.value {
+        Value::Number(number) => *number,
+        Value::Histogram(histogram) => histogram.count() as f64,
+    })
+    .sum()
+}
+
+#[test]
+fn the_first_event_of_a_task_brings_its_counters_with_zero() {
+    let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 100);
+    bench.task(TaskKind::Sent, "a", "t", "");
+    let snapshot = bench.snapshot();
+
+    let labels = [("name", "t"), ("queue", "q")];
+    let value = |family: &str, more: &[(&str, &str)]| {
+        let mut all = [&labels[..], more].concat();
+        all.sort_unstable();
+        snapshot.number_of(family, &all)
+    };
+    assert_eq!(value("celery_task_sent_total", &[]), Some(1.0));
+    for family in ["received", "started", "succeeded"] {
+        assert_eq!(value(&format!("celery_task_{family}_total"), &[]), Some(0.0), "{family}");
+    }
+    for reason in ["revoked", "expired", "terminated"] {
+        assert_eq!(value("celery_task_revoked_total", &[("reason", reason)]), Some(0.0));
+    }
+    assert_eq!(value("celery_task_rejected_total", &[("requeue", "true")]), Some(0.0));
+    assert_eq!(value("celery_tasks_in_flight", &[("state", "sent")]), Some(1.0));
+    assert_eq!(total(&snapshot, "celery_task_failed_total"), 0.0);
+    assert!(!snapshot.rows.iter().any(|row| snapshot.family(row).name.contains("failed")));
+}
+
+#[test]
+fn a_life_moves_through_counters_and_gauges() {
+    let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 100);
+    for kind in [TaskKind::Sent, TaskKind::Received, TaskKind::Started, TaskKind::Failed] {
+        bench.task(kind, "a", "t", "ValueError");
+    }
+    let snapshot = bench.snapshot();
+
+    let labels = [("exception", "ValueError"), ("name", "t"), ("queue", "q")];
+    assert_eq!(snapshot.number_of("celery_task_failed_total", &labels), Some(1.0));
+    assert_eq!(total(&snapshot, "celery_tasks_in_flight"), 0.0);
+    assert_eq!(total(&snapshot, "celery_task_runtime_seconds"), 1.0);
+    assert_eq!(snapshot.number_of("celery_events_total", &[("type", "task-failed")]), Some(1.0));
+}
+
+#[test]
+fn exception_classes_beyond_their_limit_count_as_others() {
+    let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 2);
+    for (n, class) in ["A", "B", "C", "A", "D"].into_iter().enumerate() {
+        bench.task(TaskKind::Received, &n.to_string(), "t", "");
+        bench.task(TaskKind::Failed, &n.to_string(), "t", class);
+    }
+    let snapshot = bench.snapshot();
+
+    let failed = |class| {
+        let labels = [("exception", class), ("name", "t"), ("queue", "unknown")];
+        snapshot.number_of("celery_task_failed_total", &labels)
+    };
+    assert_eq!((failed("A"), failed("B"), failed("(other)")), (Some(2.0), Some(1.0), Some(2.0)));
+    assert_eq!(bench.profile.limited(), Limited { series: 0, exceptions: 2 });
+}
+
+#[test]
+fn beyond_the_limit_of_series_totals_stay_right() {
+    let mut bench = Bench::new(NAME_AND_QUEUE, 60, 100);
+    for n in 0..50 {
+        let (uuid, name) = (n.to_string(), format!("t{n}"));
+        for kind in [TaskKind::Sent, TaskKind::Received, TaskKind::Started, TaskKind::Failed] {
+            bench.task(kind, &uuid, &name, "ValueError");
+        }
+    }
+    bench.task(TaskKind::Sent, "one more", "t99", "");
+    let snapshot = bench.snapshot();
+
+    for family in ["received_total", "started_total", "failed_total", "runtime_seconds"] {
+        assert_eq!(total(&snapshot, &format!("celery_task_{family}")), 50.0, "{family}");
+    }
+    assert_eq!(total(&snapshot, "celery_tasks_in_flight"), 1.0);
+    let labels = [("name", "(other)"), ("queue", "(other)")];
+    assert!(snapshot.number_of("celery_task_sent_total", &labels) > Some(40.0));
+    assert!(bench.profile.limited().series > 40);
+    assert!(snapshot.rows.len() < 100, "{} rows", snapshot.rows.len());
+}
+
+#[test]
+fn a_task_that_was_folded_leaves_the_overflow_when_there_is_room_again() {
+    let mut bench = Bench::new(NAME_AND_QUEUE, 12, 100);
+    bench.task(TaskKind::Sent, "a", "fits", "");
+    bench.task(TaskKind::Sent, "b", "folded", "");
+    bench.task(TaskKind::Succeeded, "a", "fits", "");
+    bench.now = bench.now.after(TTL + TTL);
+    bench.snapshot();
+    // There is room for the name by now.
+    bench.task(TaskKind::Received, "b", "folded", "");
+    bench.task(TaskKind::Succeeded, "b", "folded", "");
+    let snapshot = bench.snapshot();
+
+    let flying: Vec<_> = snapshot
+        .rows
+        .iter()
+        .filter(|row| *snapshot.family(row).name == *"celery_tasks_in_flight")
+        .map(|row| row.value.clone())
+        .collect();
+    assert!(!flying.is_empty() && flying.iter().all(|value| *value == Value::Number(0.0)), "{flying:?}");
+}
+
+#[test]
+fn a_group_ends_when_nothing_of_it_changed_for_long_unless_a_task_is_in_flight() {
+    let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 100);
+    bench.task(TaskKind::Received, "a", "done", "");
+    bench.task(TaskKind::Succeeded, "a", "done", "");
+    bench.task(TaskKind::Received, "b", "runs", "");
+    bench.snapshot();
+    bench.now = bench.now.after(TTL + TTL);
+    let snapshot = bench.snapshot();
+
+    let names: Vec<_> = snapshot
+        .rows
+        .iter()
+        .flat_map(|row| row.info.labels.iter().filter(|(label, _)| *label == "name"))
+        .map(|(_, name)| name)
+        .collect();
+    assert!(!names.is_empty() && names.iter().all(|name| *name == "runs"), "{names:?}");
+}
+
+#[test]
+fn with_a_worker_label_clients_count_apart() {
+    let labels = TaskLabels { name: true, queue: false, worker: true };
+    let mut bench = Bench::new(labels, 10_000, 100);
+    for kind in [TaskKind::Sent, TaskKind::Received, TaskKind::Started] {
+        bench.task(kind, "a", "t", "");
+    }
+    let snapshot = bench.snapshot();
+
+    assert_eq!(snapshot.number_of("celery_task_sent_total", &[("name", "t")]), Some(1.0));
+    let of_worker = [("name", "t"), ("worker", "w@h")];
+    assert_eq!(snapshot.number_of("celery_task_started_total", &of_worker), Some(1.0));
+    assert_eq!(snapshot.number_of("celery_task_started_total", &[("name", "t")]), None);
+    assert_eq!(snapshot.number_of("celery_task_sent_total", &of_worker), None);
+    let flying = [("name", "t"), ("state", "started"), ("worker", "w@h")];
+    assert_eq!(snapshot.number_of("celery_tasks_in_flight", &flying), Some(1.0));
+}
+
+#[test]
+fn workers_are_up_then_down_then_gone() {
+    let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 100);
+    let kind = WorkerKind::Heartbeat;
+    let heartbeat = WorkerEvent { kind, freq: Some(2.0), active: Some(3), processed: Some(9) };
+    bench.event("w@h", Detail::Worker(heartbeat));
+    let worker = [("worker", "w@h")];
+    let snapshot = bench.snapshot();
+    assert_eq!(snapshot.number_of("celery_worker_up", &worker), Some(1.0));
+    assert_eq!(snapshot.number_of("celery_worker_tasks_active", &worker), Some(3.0));
+    assert_eq!(snapshot.number_of("celery_workers", &[("state", "online")]), Some(1.0));
+
+    bench.now = bench.now.after(Duration::from_secs(7));
+    let snapshot = bench.snapshot();
+    assert_eq!(snapshot.number_of("celery_worker_up", &worker), Some(0.0));
+    assert_eq!(snapshot.number_of("celery_worker_tasks_active", &worker), Some(0.0));
+    assert_eq!(snapshot.number_of("celery_workers", &[("state", "offline")]), Some(1.0));
+
+    bench.now = bench.now.after(Duration::from_secs(61));
+    let snapshot = bench.snapshot();
+    assert_eq!(snapshot.number_of("celery_worker_up", &worker), None);
+    assert_eq!(snapshot.number_of("celery_workers", &[("state", "offline")]), Some(0.0));
+}

@@ -1,0 +1,85 @@
+"""The Celery app of the tests: tasks that end in every way that a task can end."""
+
+import os
+import signal
+import time
+
+from celery import Celery
+from celery.exceptions import Reject
+
+app = Celery("proj", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
+app.conf.update(
+    task_send_sent_event=True,
+    worker_send_task_events=True,
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"visibility_timeout": 3600} if "redis" in os.environ["BROKER"] else {},
+    task_routes={"proj.slow": "prefork", "proj.kill_child": "prefork", "proj.green": "green"},
+)
+
+
+class Broken(Exception):
+    pass
+
+
+@app.task(name="proj.add")
+def add(x, y):
+    return x + y
+
+
+@app.task(name="proj.xsum")
+def xsum(numbers):
+    return sum(numbers)
+
+
+@app.task(name="проект.задача")
+def unicode_name(text):
+    return text
+
+
+@app.task(name="proj.green")
+def green(n):
+    time.sleep(0.001)
+    return n
+
+
+@app.task(name="proj.fail")
+def fail(kind):
+    if kind == 0:
+        raise ValueError("не вышло: \"boom\"\n(second line)")
+    if kind == 1:
+        raise KeyError("k")
+    raise Broken(1, "two")
+
+
+@app.task(name="proj.retry_once", bind=True, max_retries=3)
+def retry_once(self, n):
+    if self.request.retries < 1:
+        raise self.retry(exc=ConnectionError("again"), countdown=0 if n % 2 else 0.2)
+    return n
+
+
+@app.task(name="proj.retry_in_vain", bind=True, max_retries=2)
+def retry_in_vain(self):
+    raise self.retry(exc=ConnectionError("again"), countdown=0.1)
+
+
+@app.task(name="proj.reject", bind=True, acks_late=True)
+def reject(self):
+    raise Reject("no", requeue=False)
+
+
+@app.task(name="proj.slow")
+def slow(seconds):
+    time.sleep(seconds)
+
+
+@app.task(name="proj.kill_child")
+def kill_child():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="proj.custom", bind=True)
+def custom(self):
+    self.send_event("task-progress", percent=float("nan"))
+    self.send_event("billing-card-charged", cents=2**70)

@@ -1,0 +1,119 @@
+//! The daemon under test, as users run it.
+
+use std::collections::BTreeMap;
+use std::process::{Command, ExitStatus};
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{free_port, wait_for};
+
+pub struct Celeriac {
+    pub port: u16,
+    pub process: Process,
+    #[expect(dead_code, reason = "holds the configuration and the log")]
+    folder: TempDir,
+}
+
+/// A page of metrics: each line's name with its labels, and its value.
+pub struct Page(pub BTreeMap<String, f64>);
+
+impl Celeriac {
+    /// Starts it with a configuration; `http` and an interval of one second are added.
+    pub async fn start(config: &str) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// With more environment.
+    pub async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let port = free_port();
+        let file = folder.path().join("celeriac.yaml");
+        let global = if config.contains("global:") { "" } else { "global: {interval: 1s}\n" };
+        let text = format!("{global}http: {{listen: \"127.0.0.1:{port}\"}}\n{config}");
+        std::fs::write(&file, text).expect("a writable folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
+        command.arg("run").arg("--config").arg(&file);
+        command.envs(environment.iter().copied());
+        let process = Process::start("celeriac", &mut command, folder.path());
+        let mut daemon = Self { port, process, folder };
+        wait_for("celeriac to listen", 20, async || {
+            daemon.process.must_run();
+            get(port, "/-/healthy").await.map(drop)
+        })
+        .await;
+        daemon
+    }
+
+    /// Waits until every broker is subscribed and every sink has delivered.
+    pub async fn ready(&self) {
+        let port = self.port;
+        wait_for("celeriac to be ready", 30, async || {
+            match get(port, "/-/ready").await? {
+                (200, _) => Ok(()),
+                (_, reasons) => Err(reasons),
+            }
+        })
+        .await;
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        get(self.port, path).await.expect("the listener answers")
+    }
+
+    pub async fn page(&self) -> Page {
+        let (status, text) = self.get("/metrics").await;
+        assert_eq!(status, 200, "{text}");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        Page(lines
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+                (name.to_owned(), value.parse().expect("a number"))
+            })
+            .collect())
+    }
+
+    /// Waits until the page satisfies a condition.
+    pub async fn page_when(&self, what: &str, seconds: u64, holds: impl Fn(&Page) -> bool) -> Page {
+        wait_for(what, seconds, async || {
+            let page = self.page().await;
+            if holds(&page) { Ok(page) } else { Err(format!("{:#?}\n{}", page.0, self.process.output())) }
+        })
+        .await
+    }
+
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate(40)
+    }
+
+    /// Its resident memory now, in bytes.
+    pub fn resident(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.process.pid()));
+        let text = text.expect("a running process");
+        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        pages.expect("a number of pages") * 4096
+    }
+}
+
+async fn get(port: u16, path: &str) -> Result<(u16, String), String> {
+    let answer = reqwest::get(format!("http://127.0.0.1:{port}{path}")).await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.text().await.map_err(|error| error.to_string())?))
+}
+
+impl Page {
+    /// The sum of all lines of a name whose labels hold all of some texts such as `name="x"`.
+    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let matches = |line: &str| {
+            let (family, rest) = line.split_once('{').unwrap_or((line, ""));
+            family == name && labels.iter().all(|label| rest.contains(label))
+        };
+        self.0.iter().filter(|(line, _)| matches(line)).map(|(_, value)| value).sum()
+    }
+
+    /// All events that were decoded, in every cluster.
+    pub fn events(&self) -> f64 {
+        self.sum("celery_events_total", &[])
+    }
+}

@@ -1,0 +1,111 @@
+//! Celery: workers, clients, and an independent count, in a version of choice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{made_by_setup, wait_for};
+
+pub struct Celery {
+    venv: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    folder: TempDir,
+}
+
+/// What Celery's own receiver counted: by type, and by type and task name with a blank between them.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub types: BTreeMap<String, u64>,
+    pub names: BTreeMap<String, u64>,
+}
+
+impl Celery {
+    /// A version that `tests/setup.sh` made: `5.6` or `5.7`.
+    pub fn new(version: &str, broker: &str, backend: &str) -> Self {
+        let environment = vec![
+            ("BROKER", broker.to_owned()),
+            ("BACKEND", backend.to_owned()),
+            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+            ("PYTHONUNBUFFERED", "1".to_owned()),
+        ];
+        let venv = made_by_setup(&format!("venvs/celery-{version}"));
+        Self { venv, environment, folder: TempDir::new().expect("a temporary folder") }
+    }
+
+    /// Starts a worker and waits until it is ready.
+    pub async fn worker(&self, name: &str, arguments: &[&str]) -> Process {
+        let mut command = self.command("celery");
+        command.args(["-A", "proj", "worker", "-E", "--without-mingle", "--loglevel=INFO"]);
+        command.args(["-n", &format!("{name}@%h")]).args(arguments);
+        let mut worker = Process::start(name, &mut command, self.folder.path());
+        wait_for("a worker", 60, async || {
+            worker.must_run();
+            let output = worker.output();
+            if output.contains(" ready.") { Ok(()) } else { Err(output) }
+        })
+        .await;
+        worker
+    }
+
+    /// Runs a script of `tests/it/python` to its end.
+    pub async fn script(&self, script: &str, seconds: u64) -> String {
+        let mut process = self.start_script(script);
+        let (status, output) = tokio::task::spawn_blocking(move || {
+            let status = process.ended(seconds);
+            (status, process.output())
+        })
+        .await
+        .expect("waiting does not panic");
+        assert!(status.success(), "{script}: {output}");
+        output
+    }
+
+    /// Starts to count; returns when it is subscribed.
+    pub async fn count(&self) -> Counter {
+        let process = self.start_script("count.py");
+        wait_for("the independent count", 30, async || {
+            let output = process.output();
+            if output.contains("ready") { Ok(()) } else { Err(output) }
+        })
+        .await;
+        Counter(process)
+    }
+
+    fn start_script(&self, script: &str) -> Process {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python").join(script);
+        let mut command = self.command("python");
+        command.arg(path);
+        Process::start(script, &mut command, self.folder.path())
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.venv.join("bin").join(program));
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// A count that goes on.
+pub struct Counter(Process);
+
+impl Counter {
+    /// Stops counting.
+    pub fn finish(mut self) -> Counts {
+        self.0.signal(Signal::TERM);
+        let status = self.0.ended(60);
+        let output = self.0.output();
+        assert!(status.success(), "{output}");
+        let json = output.split_once("ready\n").expect("it was ready").1;
+        let counts: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        let table = |key: &str| {
+            let table = counts[key].as_object().expect("a map").iter();
+            table.map(|(key, n)| (key.clone(), n.as_u64().expect("a count"))).collect()
+        };
+        Counts { types: table("types"), names: table("names") }
+    }
+}

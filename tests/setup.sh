@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what the tests need and is missing: Debian's servers, Celery in two versions, and a Prometheus 3 from a
+# newer Debian suite, unpacked below target/ and installed nowhere. Doing it again changes nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target"
+
+packages=(rabbitmq-server redis-server prometheus python3-venv openssl)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  echo "installing ${missing[*]}"
+  as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  "${as_root[@]}" apt-get update -qq
+  # The tests start servers of their own: those of the packages stay off.
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+# Celery, each version with the kombu of its time. kombu 5.7.0 needs `packaging` for Redis and does not say so.
+venv() {
+  local folder=$target/venvs/$1
+  shift
+  [ -e "$folder/.complete" ] && return
+  echo "making $folder"
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+  touch "$folder/.complete"
+}
+venv celery-5.6 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging
+venv celery-5.7 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging
+
+# Prometheus 3: not in Debian's stable suite yet. The archive is the one that this machine uses anyway.
+prometheus=$target/prometheus-3
+if ! [ -e "$prometheus/.complete" ]; then
+  echo "unpacking Prometheus 3 into $prometheus"
+  archive=$(apt-get indextargets --format '$(ORIGIN)|$(IDENTIFIER)|$(LABEL)|$(REPO_URI)' |
+    awk -F'|' '$1 == "Debian" && $2 == "Packages" && $3 == "Debian" { print $4; exit }')
+  state=$PWD/$prometheus/apt
+  rm -rf "$prometheus"
+  mkdir -p "$state"/{lists/partial,cache/archives/partial}
+  keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  echo "deb [signed-by=$keys] $archive forky main" > "$state/sources.list"
+  options=(-qq -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o "Dir::State::Lists=$state/lists" -o "Dir::Cache=$state/cache" -o Acquire::Languages=none
+    -o APT::Sandbox::User=root)
+  apt-get "${options[@]}" update
+  (cd "$prometheus" && apt-get "${options[@]}" download prometheus)
+  dpkg-deb -x "$prometheus"/prometheus_3*.deb "$prometheus"
+  rm -rf "$state" "$prometheus"/*.deb
+  touch "$prometheus/.complete"
+fi
