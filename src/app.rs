@@ -138,6 +138,8 @@ impl App {
     /// Runs until it is stopped, then drains for as long as the grace period lasts.
     pub async fn run(mut self) -> Result<(), RunError> {
         let ended = tokio::select! {
+            // A stage that ends because of the signal must not look like one that ended by itself.
+            biased;
             () = self.stop.cancelled() => None,
             ended = self.stages.next() => ended,
         };

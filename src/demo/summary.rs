@@ -89,9 +89,9 @@ fn sum(snapshot: &Snapshot, family: &str, label: Option<(&str, &str)>) -> f64 {
         let labelled = label.is_none_or(|label| row.info.labels.iter().any(|own| own == label));
         labelled && *snapshot.family(row).name == *family
     });
-    rows.map(|row| match row.value {
-        Value::Number(number) => number,
-        Value::Histogram(_) => 0.0,
+    // A sum of nothing would be -0.
+    rows.fold(0.0, |sum, row| match row.value {
+        Value::Number(number) => sum + number,
+        Value::Histogram(_) => sum,
     })
-    .sum()
 }

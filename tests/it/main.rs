@@ -2,4 +2,10 @@
 
 mod support;
 
+mod connections;
+mod flood;
+mod malformed;
+mod outages;
+mod remote_write;
+mod surface;
 mod workload;

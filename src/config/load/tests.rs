@@ -1,0 +1,321 @@
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{Authorization, RedisAddress, Secret, Transport};
+
+fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, LoadError> {
+    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    Config::parse(text, Path::new("x.yaml"), environment)
+}
+
+/// The problems of a file, a line each.
+fn problems(text: &str) -> Vec<String> {
+    match parse_with(text, &[]) {
+        Ok(_) => Vec::new(),
+        Err(LoadError::Problems(_, problems)) => problems.iter().map(ToString::to_string).collect(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn good(text: &str) -> Config {
+    parse_with(text, &[]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+const LISTEN: &str = "http: {listen: ':9808'}\n";
+
+/// A configuration whose first broker has some keys.
+fn broker(keys: &str) -> BrokerConfig {
+    good(&format!("{LISTEN}brokers: [{{{keys}}}]")).brokers.remove(0)
+}
+
+const EXAMPLE: &str = include_str!("../../../config/example.yaml");
+const MINIMAL: &str = include_str!("../../../config/minimal.yaml");
+
+#[test]
+fn the_example_has_every_key_and_every_default() {
+    let host = [("HOSTNAME", "web-1")];
+    let example = parse_with(EXAMPLE, &host).unwrap_or_else(|error| panic!("{error}"));
+    // What the code makes of a file that says as little as possible.
+    let default = parse_with(MINIMAL, &host).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(example.shown.to_string(), default.shown.to_string());
+
+    // What has no default stands there as a comment: with these the example still is a good file.
+    let mut all = String::new();
+    for line in EXAMPLE.lines() {
+        let trimmed = line.trim_start();
+        let commented = trimmed.strip_prefix("# ").filter(|rest| {
+            let key = rest.trim_start().split(':').next().unwrap_or_default();
+            let one_word = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            one_word && rest.contains(": ") != rest.ends_with(':')
+        });
+        let indent = line.len() - trimmed.len();
+        // Prose ends in a full stop or goes on; a key has a value, or keys below it.
+        match commented.filter(|rest| !rest.ends_with('.') && !rest.ends_with(',')) {
+            Some(key) => all.push_str(&format!("{:indent$}{key}\n", "")),
+            None => all.push_str(&format!("{line}\n")),
+        }
+    }
+    let mentioned: BTreeSet<String> = all
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter_map(|line| Some(line.trim_start().trim_start_matches("- ").split_once(':')?.0.to_owned()))
+        .collect();
+    for key in known_keys() {
+        assert!(mentioned.contains(&key), "config/example.yaml does not mention `{key}`");
+    }
+    for key in &mentioned {
+        assert!(known_keys().contains(key), "config/example.yaml mentions `{key}`, which is no key");
+    }
+}
+
+/// Every key that the code knows, gathered from what it says to unknown ones.
+fn known_keys() -> BTreeSet<String> {
+    let text = "
+x: 1
+global: {x: 1}
+brokers: [{x: 1, url: 'amqps://h', tls: {x: 1}}]
+metrics: {x: 1, buckets: {x: 1}}
+remote_write:
+  - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
+  - {url: 'http://i', authorization: {x: 1}}
+http: {x: 1, listen: ':1'}
+";
+    let problems = problems(text).into_iter();
+    let lists = problems.filter_map(|line| Some(line.split_once("known here: ")?.1.to_owned()));
+    let keys: BTreeSet<_> =
+        lists.flat_map(|list| list.split(", ").map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(keys.len() > 50, "{keys:?}");
+    // The user's own keys of these two are no keys of ours.
+    keys.into_iter().chain(["job".to_owned(), "instance".to_owned()]).collect()
+}
+
+#[test]
+fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
+    let cases = [
+        ("brokers: [{urls: 'redis://h'}]", "brokers[0].urls: unknown key; did you mean `url`?"),
+        ("brokers: [{}]", "brokers[0].url: is missing; for example amqp://user:password@host:5672/vhost"),
+        ("brokers: 7", "brokers: expected a list of maps, found `7`"),
+        ("brokers: []", "brokers: is missing; at least one with its `url` is needed"),
+        ("brokers: [7]", "brokers[0]: expected a map of keys, found `7`"),
+        (
+            "brokers: [{url: 'redis://h'}, {url: 'redis://i'}]",
+            "brokers: more than one, so each needs a `name`",
+        ),
+        (
+            "brokers: [{name: a, url: 'redis://h'}, {name: a, url: 'redis://i'}]",
+            "brokers: two have the name `a`; give each its own `name`",
+        ),
+        (
+            "brokers: [{url: 'sqs://h'}]",
+            "brokers[0].url: expected amqp, amqps, redis, rediss or redis+socket, found the scheme `sqs`",
+        ),
+        (
+            "brokers: [{url: 'redis://h/x'}]",
+            "brokers[0].url: expected the number of a database, found `x`",
+        ),
+        (
+            "brokers: [{url: 'redis://h', delivery: durable}]",
+            "brokers[0].delivery: expected transient, found `durable`",
+        ),
+        (
+            "brokers: [{url: 'redis://h', prefetch: '12'}]",
+            "brokers[0].prefetch: expected a whole number from 1 to 65535, found `12`",
+        ),
+        (
+            "brokers: [{url: 'redis://h', tls: {}}]",
+            "brokers[0].tls: is of no use for a connection without TLS; rediss:// makes one with it",
+        ),
+        (
+            "brokers: [{url: 'rediss://h', tls: {cert_file: x}}]",
+            "brokers[0].tls.key_file: is missing; `cert_file` needs its key",
+        ),
+        (
+            "global: {interval: 15}",
+            "global.interval: expected a duration with its unit, such as 15s, from 1s to 1h, found `15`",
+        ),
+        (
+            "global: {external_labels: {my-label: x}}",
+            "global.external_labels.my-label: not a label name; letters, digits and _ make one, not beginning with a digit or __",
+        ),
+        (
+            "global: {external_labels: {shard: 7}}",
+            "global.external_labels.shard: expected a text, found `7`; put it in quotes",
+        ),
+        (
+            "metrics: {task_labels: [name, queues]}",
+            "metrics.task_labels: expected name, queue or worker, found `queues`; did you mean `queue`?",
+        ),
+        (
+            "metrics: {buckets: {runtime: [1, 1]}}",
+            "metrics.buckets.runtime: expected bounds in increasing order, such as [0.1, 1, 10]",
+        ),
+        (
+            "metrics: {worker_timeout: soon}",
+            "metrics.worker_timeout: expected a number of missed heartbeats from 1 to 1000, or a duration such as 30s, found `soon`",
+        ),
+        ("data_dir: /x", "data_dir: unknown key; known here: global, brokers, metrics, remote_write, http"),
+        (
+            "http: {listen: nowhere}",
+            "http.listen: expected an address and a port such as 127.0.0.1:9808, or :9808 for all addresses, found `nowhere`",
+        ),
+        (
+            "remote_write: [{url: 'http://h', authorization: {type: Bearer}}]",
+            "remote_write[0].authorization.credentials: is missing; this, or `credentials_file`",
+        ),
+        (
+            "remote_write: [{url: 'http://h', basic_auth: {password: a, password_file: b}}]",
+            "remote_write[0].basic_auth.password_file: either this or `password`, not both",
+        ),
+        (
+            "remote_write: [{url: 'http://h', headers: {Content-Type: x}}]",
+            "remote_write[0].headers.Content-Type: the request sets this header itself: leave it out",
+        ),
+        (
+            "remote_write: [{url: 'http://u:p@h'}]",
+            "remote_write[0].url: credentials stand in `basic_auth`, not in the URL",
+        ),
+        ("metrics: {default_queue: '${NOT_SET}'}", "metrics.default_queue: the environment variable NOT_SET is not set; set it, or write ${NOT_SET:-default}"),
+        ("metrics: {default_queue: '${NOT'}", "metrics.default_queue: `${` without its `}`"),
+    ];
+    for (text, expected) in cases {
+        let found = problems(text);
+        assert!(found.iter().any(|problem| problem == expected), "{text}: {found:#?}");
+    }
+}
+
+#[test]
+fn unquoted_numbers_and_words_of_yaml_are_not_taken_for_others() {
+    // YAML reads `on` as true, and the loader 1.7 as 2 where a whole number is asked for.
+    for text in ["metrics: {max_tasks: 1.7}", "metrics: {max_tasks: on}", "metrics: {prefix: 5}"] {
+        let found = problems(&format!("{LISTEN}brokers: [{{url: 'redis://h'}}]\n{text}"));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn variables_are_replaced_and_overrides_win() {
+    let text = format!("{LISTEN}brokers: [{{url: 'redis://${{HOST}}:${{PORT:-7000}}/1'}}]\nglobal: {{interval: 30s}}");
+    let environment = [
+        ("HOST", "redis.example"),
+        ("CELERIAC__GLOBAL__INTERVAL", "5s"),
+        ("CELERIAC__METRICS__MAX_TASKS", "17"),
+    ];
+    let config = parse_with(&text, &environment).unwrap_or_else(|error| panic!("{error}"));
+
+    assert_eq!(config.brokers[0].address(), "redis.example:7000/1");
+    assert_eq!(config.global.interval, Duration::from_secs(5));
+    assert_eq!(config.metrics.limits.tasks_max, 17);
+}
+
+#[test]
+fn wrong_overrides_are_told() {
+    let text = format!("{LISTEN}brokers: [{{url: 'redis://h'}}]");
+    let told = |name: &str, value: &str| {
+        let error = parse_with(&text, &[(name, value)]).expect_err("a problem");
+        error.to_string()
+    };
+    let unknown = told("CELERIAC__GLOBAL__INTERVALL", "5s");
+    assert!(unknown.contains("global.intervall: unknown key (from the environment); did you mean"), "{unknown}");
+    let list = told("CELERIAC__BROKERS__0__URL", "redis://i");
+    assert!(list.contains("an environment variable cannot override an entry of a list"), "{list}");
+}
+
+#[test]
+fn vhosts_are_those_of_celery() {
+    let cases = [
+        ("amqp://h", "/"),
+        ("amqp://h/", "/"),
+        ("amqp://h//", "/"),
+        ("amqp://h/%2F", "/"),
+        ("amqp://h/foo", "foo"),
+        ("amqp://h//foo", "/foo"),
+        ("amqp://h/foo%2Fbar", "foo/bar"),
+    ];
+    for (url, vhost) in cases {
+        let Transport::Amqp(amqp) = broker(&format!("url: '{url}'")).transport else { panic!("{url}") };
+        assert_eq!(amqp.vhost, vhost, "{url}");
+        assert_eq!((amqp.port, amqp.username.as_str()), (5672, "guest"), "{url}");
+    }
+    let Transport::Amqp(amqp) = broker("url: 'amqps://h/'").transport else { panic!("amqps") };
+    assert_eq!((amqp.port, amqp.tls), (5671, Some(crate::config::TlsConfig::default())));
+}
+
+#[test]
+fn redis_urls_are_those_of_celery() {
+    let redis = |keys: &str| match broker(keys).transport {
+        Transport::Redis(redis) => redis,
+        Transport::Amqp(_) => panic!("{keys}"),
+    };
+    let plain = redis("url: 'redis://ann:p%40w@h/3'");
+    assert_eq!(plain.address, RedisAddress::Tcp { host: "h".into(), port: 6379, tls: None });
+    assert_eq!((plain.database, plain.username.as_deref()), (3, Some("ann")));
+    assert_eq!(plain.password, Some(Secret::Inline("p@w".into())));
+
+    let socket = redis("url: 'redis+socket:///tmp/r.sock?virtual_host=5'");
+    assert_eq!((socket.address, socket.database), (RedisAddress::Socket("/tmp/r.sock".into()), 5));
+
+    let secure = redis("url: 'rediss://h?ssl_cert_reqs=CERT_NONE'");
+    let RedisAddress::Tcp { tls: Some(tls), .. } = secure.address else { panic!("TLS") };
+    assert!(tls.insecure_skip_verify);
+}
+
+#[test]
+fn a_block_of_prometheus_yml_works_when_pasted() {
+    let config = good(
+        "
+brokers: [{url: 'redis://h'}]
+remote_write:
+  - url: https://mimir.example/api/v1/push
+    name: mimir
+    remote_timeout: 10s
+    headers:
+      X-Scope-OrgID: team-a
+    basic_auth:
+      username: '123'
+      password_file: /run/secrets/mimir
+    tls_config:
+      insecure_skip_verify: true
+    metadata_config:
+      send: false
+    queue_config:
+      max_samples_per_send: 500
+      min_backoff: 100ms
+      max_backoff: 1m
+",
+    );
+    let sink = &config.remote_write[0];
+    assert_eq!((sink.name.as_str(), sink.metadata_interval), ("mimir", None));
+    assert_eq!(sink.client.timeout, Duration::from_secs(10));
+    assert_eq!(sink.queue.samples_max, 500);
+    let password = Some(Secret::File("/run/secrets/mimir".into()));
+    let username = "123".to_owned();
+    assert_eq!(sink.client.authorization, Authorization::Basic { username, password });
+}
+
+#[test]
+fn defaults_of_external_labels_can_be_changed_and_taken_away() {
+    let labels = |text: &str| {
+        let text = format!("{LISTEN}brokers: [{{url: 'redis://h'}}]\nglobal: {{external_labels: {{{text}}}}}");
+        parse_with(&text, &[("HOSTNAME", "web-1")]).expect("good").global.external_labels
+    };
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    assert_eq!(labels(""), pairs(&[("instance", "web-1"), ("job", "celery")]));
+    assert_eq!(
+        labels("job: shop, instance: '', region: eu"),
+        pairs(&[("job", "shop"), ("region", "eu")])
+    );
+}
+
+#[test]
+fn only_yaml_and_toml_are_read_and_syntax_errors_say_where() {
+    let read = |name: &str, text: &str| {
+        Config::parse(text, Path::new(name), []).expect_err("a problem").to_string()
+    };
+    assert!(read("x.json", "{}").contains("expected a file that ends in .yaml, .yml or .toml"));
+    assert!(read("x.yaml", "a: [").contains("line"), "{}", read("x.yaml", "a: ["));
+    assert!(read("x.toml", "a = ").contains("line"), "{}", read("x.toml", "a = "));
+}

@@ -5,7 +5,8 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 
 pub struct Publisher {
-    pub connection: Connection,
+    /// Ends the connection when it is dropped.
+    _connection: Connection,
     pub channel: Channel,
 }
 
@@ -20,7 +21,7 @@ impl Publisher {
             .await;
         declared.expect("the exchange");
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
-        Self { connection, channel }
+        Self { _connection: connection, channel }
     }
 
     pub async fn publish(&self, body: &[u8]) {

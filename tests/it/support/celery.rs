@@ -24,6 +24,12 @@ pub struct Counts {
 }
 
 impl Celery {
+    /// The same with more environment.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
+        self
+    }
+
     /// A version that `tests/setup.sh` made: `5.6` or `5.7`.
     pub fn new(version: &str, broker: &str, backend: &str) -> Self {
         let environment = vec![

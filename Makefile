@@ -1,0 +1,26 @@
+# What a developer, and CI, need: each target installs what it misses.
+
+.PHONY: setup lint test bench demo
+
+setup:
+	bash tests/setup.sh
+
+# `cargo deny` where it is installed: `cargo install cargo-deny` brings it.
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; \
+	else echo "cargo deny is not installed: licences and sources were not checked"; fi
+
+# nextest where it is there: it runs each test in a process of its own, and two at a time.
+test: setup
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
+	else cargo test --locked -- --test-threads=2; fi
+
+# The budgets: decode and apply in process, and both sources end to end on real brokers.
+bench: setup
+	cargo bench --locked --bench pipeline
+	cargo bench --locked --bench sources
+
+demo:
+	cargo run --locked --release -- demo

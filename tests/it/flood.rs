@@ -1,0 +1,103 @@
+//! 400,000 events as fast as the broker takes them: every one is counted.
+
+use std::time::{Duration, Instant};
+
+use super::support::amqp::Publisher;
+use super::support::celeriac::Celeriac;
+use super::support::events::{envelope, life};
+use super::support::rabbitmq::RabbitMq;
+use super::support::redis::Redis;
+
+const TASKS: u64 = 100_000;
+const EVENTS: f64 = 400_000.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_on_rabbitmq_is_counted_to_the_last_event() {
+    let rabbitmq = RabbitMq::start().await;
+    let publisher = Publisher::new(&rabbitmq.url("")).await;
+    let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", rabbitmq.url(""))).await;
+    celeriac.ready().await;
+
+    let bodies: Vec<String> = (0..TASKS).flat_map(|n| life(n, "burst.task", 1_795_344_000.0)).collect();
+    let start = Instant::now();
+    publisher.flood(bodies.iter().map(|body| body.as_bytes())).await;
+    println!("published in {:?}", start.elapsed());
+    all_counted(&celeriac).await;
+    println!("counted after {:?}, {} MiB resident", start.elapsed(), celeriac.resident() >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_on_redis_is_counted_to_the_last_event() {
+    let redis = Redis::start().await;
+    let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", redis.url(0))).await;
+    celeriac.ready().await;
+    let connection = redis.connection().await;
+
+    let start = Instant::now();
+    for thousand in 0..TASKS / 1000 {
+        let mut pipe = redis::pipe();
+        for n in thousand * 1000..(thousand + 1) * 1000 {
+            for body in life(n, "burst.task", 1_795_344_000.0) {
+                pipe.cmd("PUBLISH").arg("/0.celeryev/task.multi").arg(envelope(&body)).ignore();
+            }
+        }
+        pipe.query_async::<()>(&mut connection.clone()).await.expect("redis answers");
+    }
+    println!("published in {:?}", start.elapsed());
+    all_counted(&celeriac).await;
+    println!("counted after {:?}, {} MiB resident", start.elapsed(), celeriac.resident() >> 20);
+}
+
+async fn all_counted(celeriac: &Celeriac) {
+    let page = celeriac.page_when("every event", 120, |page| page.events() >= EVENTS).await;
+    assert_eq!(page.events(), EVENTS);
+    for step in ["sent", "received", "started", "succeeded"] {
+        let counted = page.sum(&format!("celery_task_{step}_total"), &["name=\"burst.task\""]);
+        assert_eq!(counted, TASKS as f64, "{step}");
+    }
+    assert_eq!(page.sum("celery_task_runtime_seconds_count", &[]), TASKS as f64);
+    assert_eq!(page.sum("celery_tasks_in_flight", &[]), 0.0);
+    for lost in ["undecodable", "dropped", "duplicate"] {
+        assert_eq!(page.sum(&format!("celeriac_messages_{lost}_total"), &[]), 0.0, "{lost}");
+    }
+    assert_eq!(page.sum("celeriac_messages_total", &[]), EVENTS);
+}
+
+/// A subscriber that falls behind is not cut off: what does not fit into memory is dropped here, and counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_sends_beyond_the_buffer_is_dropped_and_counted() {
+    let redis = Redis::start().await;
+    let config = format!("brokers: [{{url: {:?}, queue_max_bytes: 1MiB}}]\n", redis.url(0));
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    let connection = redis.connection().await;
+    // Large bodies, each a list of many events that are slow to apply: the decoder falls behind the socket.
+    let events: Vec<String> = (0..1_000).map(|n| life(n, "slow.task", 1_795_344_000.0)[0].clone()).collect();
+    let message = envelope(&format!("[{}]", events.join(",")));
+    let mut published = 0.0;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut pipe = redis::pipe();
+        for _ in 0..100 {
+            pipe.cmd("PUBLISH").arg("/0.celeryev/task.multi").arg(&message).ignore();
+        }
+        pipe.query_async::<()>(&mut connection.clone()).await.expect("redis answers");
+        published += 100.0;
+        let page = celeriac.page().await;
+        if page.sum("celeriac_messages_dropped_total", &["buffer_full"]) > 0.0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing was dropped of {published} messages");
+    }
+    // The books balance: each message was dropped, or its thousand events were counted.
+    celeriac
+        .page_when("the books to balance", 60, |page| {
+            let dropped = page.sum("celeriac_messages_dropped_total", &[]);
+            page.sum("celeriac_messages_total", &[]) == published
+                && page.events() / 1_000.0 + dropped == published
+        })
+        .await;
+    assert!(celeriac.resident() < 200 << 20, "{} MiB", celeriac.resident() >> 20);
+    let page = celeriac.page().await;
+    assert_eq!(page.sum("celeriac_broker_reconnects_total", &[]), 0.0);
+}

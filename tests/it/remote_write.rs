@@ -1,0 +1,312 @@
+//! The sender against a strict receiver.
+//!
+//! | rule of remote write 1.0 | held by |
+//! | --- | --- |
+//! | the four headers; snappy's block format; a request holds something | every test: the receiver checks each request |
+//! | labels sorted, unique, valid, not empty; `__name__` there | every test, likewise |
+//! | samples of a series in the order of time, within and between requests | every test, likewise |
+//! | stale markers end series | `the_end_of_the_daemon_ends_its_series` |
+//! | 5xx is tried again, with growing pauses | `what_may_be_tried_again_comes_again_byte_for_byte` |
+//! | 429 may be tried again, `Retry-After` | the same, and `retry_after_is_waited_for` |
+//! | 4xx is not tried again | `what_is_refused_is_counted_and_not_sent_again` |
+//! | an answer that got lost | `what_may_be_tried_again_comes_again_byte_for_byte` |
+
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::support::celeriac::{Celeriac, Page};
+use super::support::certificates;
+use super::support::events::{envelope, life};
+use super::support::receiver::{Answer, Receiver, STALE};
+use super::support::redis::Redis;
+use super::support::wait_for;
+
+async fn publish(redis: &Redis, from: u64, to: u64, name: &str) {
+    let mut pipe = redis::pipe();
+    for n in from..to {
+        for body in life(n, name, 1_795_344_000.0) {
+            pipe.cmd("PUBLISH").arg("/0.celeryev/task.multi").arg(envelope(&body)).ignore();
+        }
+    }
+    pipe.query_async::<()>(&mut redis.connection().await).await.expect("redis answers");
+}
+
+async fn start(redis: &Redis, receiver: &Receiver, keys: &str) -> Celeriac {
+    let config = format!(
+        "brokers: [{{url: {:?}}}]\nremote_write: [{{name: r, url: {:?}, {keys}}}]\n",
+        redis.url(0),
+        receiver.url()
+    );
+    Celeriac::start(&config).await
+}
+
+const SINK: &str = "celeriac_remote_storage_samples";
+
+/// Samples taken = sent + failed + dropped + pending.
+fn balanced(page: &Page) -> bool {
+    let sum = |word: &str| page.sum(&format!("{SINK}_{word}"), &[]);
+    sum("in_total") == sum("total") + sum("failed_total") + sum("dropped_total") + sum("pending")
+}
+
+/// Waits until a series has that value in the receiver.
+async fn value(receiver: &Receiver, name: &str, labels: &[&str], expected: f64) {
+    wait_for("a value in the receiver", 30, async || {
+        let newest = receiver.series(name, labels).last().map(|(_, value)| *value);
+        if newest == Some(expected) { Ok(()) } else { Err(format!("{name}: {newest:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_breaks_no_rule_and_arrives_with_zeros_and_metadata() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    receiver.samples_max(40);
+    let celeriac = start(&redis, &receiver, "queue_config: {max_samples_per_send: 40}").await;
+    celeriac.ready().await;
+    for n in 0..20 {
+        publish(&redis, n * 5, n * 5 + 5, &format!("task.{n}")).await;
+    }
+    value(&receiver, "celery_task_succeeded_total", &["name=\"task.19\""], 5.0).await;
+    receiver.assert_no_violation();
+
+    let samples = receiver.series("celery_task_succeeded_total", &["name=\"task.3\""]);
+    assert_eq!(samples[0].1, 0.0, "the first sample of a counter is 0: {samples:?}");
+    assert!(samples[0].0 < samples[1].0);
+    let labels = ["job=\"celery\"", "instance=", "queue=\"celery\""];
+    assert!(!receiver.series("celery_task_sent_total", &[&labels[..], &["name=\"task.3\""]].concat()).is_empty());
+    let count = receiver.series("celery_task_runtime_seconds_count", &["name=\"task.3\""]);
+    assert_eq!(count.last().map(|(_, value)| *value), Some(5.0));
+    // One timestamp a snapshot, on the second.
+    assert!(samples[1..].iter().all(|(at, _)| at % 1000 == 0), "{samples:?}");
+    receiver.with(|received| {
+        assert_eq!(
+            received.metadata["celery_task_runtime_seconds"],
+            "Histogram seconds How long attempts ran, as the worker measured it, else from start to end."
+        );
+        assert!(received.metadata["celery_task_sent_total"].starts_with("Counter  Tasks published"));
+    });
+    celeriac.page_when("the books to balance", 10, balanced).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_tried_again_comes_again_byte_for_byte() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    let celeriac = start(&redis, &receiver, "remote_timeout: 1s, queue_config: {max_backoff: 100ms}").await;
+    celeriac.ready().await;
+    publish(&redis, 0, 10, "t").await;
+    value(&receiver, "celery_task_succeeded_total", &["name=\"t\""], 10.0).await;
+    receiver.answer(&[
+        Answer::Status(500),
+        Answer::Status(503),
+        Answer::Status(429),
+        Answer::Status(408),
+        Answer::StoreAndCut,
+        Answer::Status(502),
+        Answer::Silence(Duration::from_secs(2)),
+    ]);
+    publish(&redis, 10, 20, "t").await;
+    value(&receiver, "celery_task_succeeded_total", &["name=\"t\""], 20.0).await;
+    let page = celeriac.page_when("the books to balance", 10, balanced).await;
+    receiver.assert_no_violation();
+    assert!(page.sum(&format!("{SINK}_retried_total"), &[]) > 0.0);
+    assert_eq!(page.sum(&format!("{SINK}_failed_total"), &[]), 0.0);
+    assert_eq!(page.sum(&format!("{SINK}_dropped_total"), &[]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_is_waited_for() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    let celeriac = start(&redis, &receiver, "").await;
+    celeriac.ready().await;
+    receiver.answer(&[Answer::RetryAfter(429, 3), Answer::RetryAfter(503, 1)]);
+    let asked = Instant::now();
+    publish(&redis, 0, 1, "t").await;
+    value(&receiver, "celery_task_succeeded_total", &["name=\"t\""], 1.0).await;
+    assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
+    receiver.assert_no_violation();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_counted_and_not_sent_again() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    let celeriac = start(&redis, &receiver, "queue_config: {retry_on_http_429: false}").await;
+    celeriac.ready().await;
+    receiver.answer(&[400, 401, 404, 409, 413, 429, 302].map(Answer::Status));
+    publish(&redis, 0, 10, "t").await;
+    value(&receiver, "celery_task_succeeded_total", &["name=\"t\""], 10.0).await;
+    receiver.assert_no_violation();
+    let page = celeriac.page_when("the books to balance", 10, balanced).await;
+    assert!(page.sum(&format!("{SINK}_failed_total"), &[]) > 0.0);
+    let log = celeriac.process.output();
+    for status in ["400", "401", "404", "409", "413", "429", "302"] {
+        assert!(log.contains(&format!("error=HTTP {status}")), "{status}: {log}");
+    }
+    assert!(log.contains("as told by the test"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_away_for_too_long_costs_the_oldest_and_holds_up_no_other() {
+    let redis = Redis::start().await;
+    let (away, there) = (Receiver::start().await, Receiver::start().await);
+    away.answer_always(Some(Answer::Status(503)));
+    // A queue of a megabyte, and samples that do not compress: each snapshot takes a good part of it.
+    let config = format!(
+        "global: {{interval: 1s}}\nbrokers: [{{url: {:?}}}]\nremote_write:\n\
+         - {{name: away, url: {:?}, queue_config: {{max_bytes: 1MiB}}}}\n- {{name: there, url: {:?}}}\n",
+        redis.url(0),
+        away.url(),
+        there.url()
+    );
+    let celeriac = Celeriac::start(&config).await;
+    for n in 0..600 {
+        publish(&redis, n, n + 1, &format!("task.{:x}", n * 0x9e37_79b9_7f4a_7c15_u64 % (1 << 40))).await;
+    }
+    let dropped = format!("{SINK}_dropped_total");
+    let page = celeriac
+        .page_when("the queue to be full", 60, |page| page.sum(&dropped, &["remote_name=\"away\""]) > 0.0)
+        .await;
+    assert_eq!(page.sum(&dropped, &["remote_name=\"there\""]), 0.0);
+    value(&there, "celery_events_total", &["task-succeeded"], 600.0).await;
+    away.answer_always(None);
+    value(&away, "celery_events_total", &["task-succeeded"], 600.0).await;
+    for receiver in [&away, &there] {
+        receiver.assert_no_violation();
+    }
+    celeriac.page_when("the books to balance", 20, balanced).await;
+    let log = celeriac.process.output();
+    assert!(log.contains("queue is full") && log.contains("takes samples again"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_daemon_ends_its_series() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    let mut celeriac = start(&redis, &receiver, "").await;
+    celeriac.ready().await;
+    publish(&redis, 0, 10, "t").await;
+    celeriac.page_when("the events", 10, |page| page.events() == 40.0).await;
+    // What came after the newest snapshot goes out too.
+    publish(&redis, 10, 20, "t").await;
+    wait_for("the daemon to have read it", 10, async || {
+        let lag = celeriac.page().await.sum("celeriac_messages_total", &[]);
+        if lag >= 40.0 { Ok(()) } else { Err(lag.to_string()) }
+    })
+    .await;
+    assert!(celeriac.terminate().success());
+    receiver.assert_no_violation();
+    receiver.with(|received| {
+        let alive: Vec<_> = received
+            .series
+            .iter()
+            .filter(|(_, samples)| samples.last().is_none_or(|(_, value)| value.to_bits() != STALE))
+            .collect();
+        assert!(alive.is_empty(), "{alive:?}");
+    });
+    let succeeded = receiver.series("celery_task_succeeded_total", &["name=\"t\""]);
+    assert_eq!(succeeded[succeeded.len() - 2].1, 20.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_and_the_end_of_the_grace_period_end_it() {
+    let redis = Redis::start().await;
+    let receiver = Receiver::start().await;
+    receiver.answer_always(Some(Answer::Status(503)));
+    let global = "global: {interval: 1s, grace_period: 2s}\n";
+    let config = format!(
+        "{global}brokers: [{{url: {:?}}}]\nremote_write: [{{url: {:?}}}]\n",
+        redis.url(0),
+        receiver.url()
+    );
+    let mut celeriac = Celeriac::start(&config).await;
+    let start = Instant::now();
+    assert!(celeriac.terminate().success());
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let log = celeriac.process.output();
+    assert!(log.contains("no time left, samples were not sent"), "{log}");
+
+    let patient = config.replace("2s", "60s");
+    let mut celeriac = Celeriac::start(&patient).await;
+    celeriac.process.signal(rustix::process::Signal::TERM);
+    wait_for("the first signal to be taken", 5, async || {
+        let log = celeriac.process.output();
+        if log.contains("stopping") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let status = celeriac.process.terminate(5);
+    assert_eq!(status.code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_logs_in_and_says_what_it_was_told_to_say() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    let folder = TempDir::new().expect("a temporary folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "first\n").expect("a writable folder");
+    let cases = [
+        ("basic_auth: {username: ann, password: 's3:cret'}".to_owned(), "Basic YW5uOnMzOmNyZXQ="),
+        ("authorization: {credentials: abc}".to_owned(), "Bearer abc"),
+        ("authorization: {type: Token, credentials: abc}".to_owned(), "Token abc"),
+        (format!("authorization: {{credentials_file: {token:?}}}"), "Bearer first"),
+    ];
+    let header = |name: &str| {
+        receiver.with(|received| received.headers.get(name).map(|value| value.to_str().expect("text").to_owned()))
+    };
+    let mut last = None;
+    for (keys, expected) in cases {
+        let keys = format!("{keys}, headers: {{X-Scope-OrgID: team-a}}");
+        // One after the other: they would push the same series.
+        drop(last.take());
+        receiver.with(|received| received.series.clear());
+        let celeriac = start(&redis, &receiver, &keys).await;
+        celeriac.ready().await;
+        assert_eq!(header("authorization").as_deref(), Some(expected), "{keys}");
+        assert_eq!(header("x-scope-orgid").as_deref(), Some("team-a"));
+        assert!(!celeriac.process.output().contains("s3:cret"));
+        last = Some(celeriac);
+    }
+    // A file is read again: a rotation needs no restart.
+    std::fs::write(&token, "second\n").expect("a writable folder");
+    wait_for("the new token", 10, async || match header("authorization").as_deref() {
+        Some("Bearer second") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_pushes_over_tls_to_whom_it_trusts() {
+    let redis = Redis::start().await;
+    let receiver = Receiver::start().await;
+    let folder = TempDir::new().expect("a temporary folder");
+    certificates::write(folder.path());
+    let port = super::support::tls_front(folder.path(), receiver.address).await;
+    let path = folder.path().display();
+    let with = |host: &str, tls: &str| {
+        format!(
+            "brokers: [{{url: {:?}}}]\nremote_write: [{{url: 'https://{host}:{port}/api/v1/write', tls_config: {{{tls}}}}}]\n",
+            redis.url(0)
+        )
+    };
+    let identity = format!("cert_file: {path}/client.pem, key_file: {path}/client.key");
+    for (host, tls) in [
+        ("localhost", format!("ca_file: {path}/ca.pem, {identity}")),
+        ("127.0.0.1", format!("ca_file: {path}/ca.pem, server_name: broker.test, {identity}")),
+        ("127.0.0.1", format!("insecure_skip_verify: true, {identity}")),
+    ] {
+        let celeriac = Celeriac::start(&with(host, &tls)).await;
+        celeriac.ready().await;
+    }
+    for (host, tls, why) in [
+        ("127.0.0.1", format!("ca_file: {path}/ca.pem, {identity}"), "certificate not valid for name"),
+        ("localhost", String::new(), "certificate"),
+        // The front wants a certificate of ours.
+        ("localhost", format!("ca_file: {path}/ca.pem"), "certificate"),
+    ] {
+        let celeriac = Celeriac::start(&with(host, &tls)).await;
+        wait_for("the reason", 15, async || match celeriac.get("/-/ready").await {
+            (503, reasons) if reasons.to_lowercase().contains(why) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    }
+}
