@@ -66,7 +66,17 @@ impl Aggregator {
         let first = snapshot(&mut pipeline, clock::now(), false);
         let (snapshots, newest) = watch::channel(Arc::new(first));
         let waiting = Vec::with_capacity(BATCHES_AT_ONCE);
-        (Self { pipeline, interval, batches, waiting, snapshots, told: Vec::new() }, newest)
+        (
+            Self {
+                pipeline,
+                interval,
+                batches,
+                waiting,
+                snapshots,
+                told: Vec::new(),
+            },
+            newest,
+        )
     }
 
     /// Runs until every source has let go of its end of the channel, and ends with the last snapshot.
@@ -110,11 +120,18 @@ impl Aggregator {
     fn tell(&mut self, now: Timestamp) {
         for (broker, error, count) in self.pipeline.refused() {
             let reason = error.reason().name();
-            let known =
-                self.told.iter().position(|told| told.broker == *broker && told.reason == reason);
+            let known = self
+                .told
+                .iter()
+                .position(|told| told.broker == *broker && told.reason == reason);
             let at = known.unwrap_or_else(|| {
                 let broker = Arc::clone(broker);
-                self.told.push(Told { broker, reason, count: 0, at: Timestamp::default() });
+                self.told.push(Told {
+                    broker,
+                    reason,
+                    count: 0,
+                    at: Timestamp::default(),
+                });
                 self.told.len() - 1
             });
             let told = &mut self.told[at];
@@ -140,14 +157,22 @@ fn snapshot(pipeline: &mut Pipeline, at: Timestamp, last: bool) -> Snapshot {
 
 /// The last multiple of the interval, unless that is long ago.
 fn aligned(now: Timestamp, interval: Duration) -> Timestamp {
-    let step = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
+    let step = i64::try_from(interval.as_micros())
+        .unwrap_or(i64::MAX)
+        .max(1);
     let aligned = Timestamp::from_micros(now.micros() - now.micros().rem_euclid(step));
-    if now.since(aligned) < LATE { aligned } else { now }
+    if now.since(aligned) < LATE {
+        aligned
+    } else {
+        now
+    }
 }
 
 /// The time to the next multiple of the interval.
 fn until_next(now: Timestamp, interval: Duration) -> Duration {
-    let step = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
+    let step = i64::try_from(interval.as_micros())
+        .unwrap_or(i64::MAX)
+        .max(1);
     let wait = step - now.micros().rem_euclid(step);
     Duration::from_micros(u64::try_from(wait).unwrap_or_default())
 }

@@ -52,7 +52,10 @@ struct Stages {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen on {address}: {source}; is the port in use?")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("cannot make the client of {name}: {source}")]
     Client { name: String, source: BuildError },
     #[error("cannot catch signals: {0}")]
@@ -88,9 +91,16 @@ impl App {
             let name = label.clone().unwrap_or_else(|| ONLY_BROKER.into());
             let (broker_metrics, metrics) = telemetry.broker(&name);
             let latch = readiness.stage(format!("broker {name}"), "not subscribed yet");
-            clusters.push(ClusterConfig { broker: Arc::clone(&name), label, metrics });
+            clusters.push(ClusterConfig {
+                broker: Arc::clone(&name),
+                label,
+                metrics,
+            });
             let (batches, stop) = (batches.clone(), stop.clone());
-            sources.push((name, Source::new(at, broker, batches, broker_metrics, latch, stop)));
+            sources.push((
+                name,
+                Source::new(at, broker, batches, broker_metrics, latch, stop),
+            ));
         }
         drop(batches);
         let mut sinks = Vec::new();
@@ -101,13 +111,15 @@ impl App {
             sinks.push((name, sink, metrics, latch));
         }
         let pipeline = Pipeline::new(&config.metrics, clusters, telemetry, start);
-        let (aggregator, snapshots) =
-            Aggregator::new(pipeline, config.global.interval, waiting);
+        let (aggregator, snapshots) = Aggregator::new(pipeline, config.global.interval, waiting);
 
         if let Some(http) = config.http {
             let listen = http.listen;
             let bound = Server::bind(listen, snapshots.clone(), readiness).await;
-            let server = bound.map_err(|source| StartError::Listen { address: listen, source })?;
+            let server = bound.map_err(|source| StartError::Listen {
+                address: listen,
+                source,
+            })?;
             let address = server.address().unwrap_or(listen);
             info!(%address, "listening; /metrics, /-/healthy, /-/ready");
             stages.spawn("http".to_owned(), server.run(stop.clone()));
@@ -117,7 +129,10 @@ impl App {
             let (snapshots, hurry) = (snapshots.clone(), hurry.clone());
             let built =
                 RemoteWrite::new(config_of_sink, external, snapshots, hurry, metrics, latch);
-            let client_error = |source| StartError::Client { name: name.to_string(), source };
+            let client_error = |source| StartError::Client {
+                name: name.to_string(),
+                source,
+            };
             let sink = built.map_err(client_error)?;
             let span = error_span!("sink", sink = %name);
             stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
@@ -127,7 +142,12 @@ impl App {
             let span = error_span!("broker", broker = %name);
             stages.spawn(format!("broker {name}"), source.run().instrument(span));
         }
-        Ok(Self { stages, stop, hurry, grace_period: config.global.grace_period })
+        Ok(Self {
+            stages,
+            stop,
+            hurry,
+            grace_period: config.global.grace_period,
+        })
     }
 
     /// Stops the daemon as a signal does.
@@ -174,7 +194,10 @@ impl App {
             info!("stopped");
         } else {
             let stages = self.stages.running();
-            warn!(?stages, "the grace period is over, these stages were still at work");
+            warn!(
+                ?stages,
+                "the grace period is over, these stages were still at work"
+            );
         }
     }
 }
@@ -194,10 +217,18 @@ impl Stages {
             Err(error) => error.id(),
         };
         let name = self.names.remove(&id).unwrap_or_default();
-        Some(if ended.is_ok() { RunError::Ended(name) } else { RunError::Panicked(name) })
+        Some(if ended.is_ok() {
+            RunError::Ended(name)
+        } else {
+            RunError::Panicked(name)
+        })
     }
 
     fn running(&self) -> Vec<&str> {
-        self.names.values().map(String::as_str).filter(|name| *name != "signals").collect()
+        self.names
+            .values()
+            .map(String::as_str)
+            .filter(|name| *name != "signals")
+            .collect()
     }
 }

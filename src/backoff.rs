@@ -26,14 +26,21 @@ impl Backoff {
 
     /// The delay before retry number `attempt`, counted from 0; `dice` lies in `0.0..1.0`.
     pub fn delay(&self, attempt: u32, dice: f64) -> Duration {
-        let base = self.min.saturating_mul(2_u32.saturating_pow(attempt)).min(self.max);
-        base.mul_f64(1.0 + JITTER * dice.clamp(0.0, 1.0)).min(self.max)
+        let base = self
+            .min
+            .saturating_mul(2_u32.saturating_pow(attempt))
+            .min(self.max);
+        base.mul_f64(1.0 + JITTER * dice.clamp(0.0, 1.0))
+            .min(self.max)
     }
 
     /// The same where the other side asked for a time: that, but no less than `min` and no more than five
     /// minutes.
     pub fn delay_asked(&self, asked: Option<Duration>, attempt: u32, dice: f64) -> Duration {
-        asked.map_or_else(|| self.delay(attempt, dice), |asked| asked.clamp(self.min, RETRY_AFTER_MAX.max(self.min)))
+        asked.map_or_else(
+            || self.delay(attempt, dice),
+            |asked| asked.clamp(self.min, RETRY_AFTER_MAX.max(self.min)),
+        )
     }
 }
 
@@ -45,12 +52,19 @@ mod tests {
 
     #[test]
     fn retry_after_beyond_the_window_is_cut() {
-        let backoff = Backoff::new(Duration::from_millis(30), Duration::from_secs(5)).expect("min ≤ max");
+        let backoff =
+            Backoff::new(Duration::from_millis(30), Duration::from_secs(5)).expect("min ≤ max");
         let seconds = Duration::from_secs;
 
         assert_eq!(backoff.delay_asked(Some(seconds(20)), 0, 0.0), seconds(20));
-        assert_eq!(backoff.delay_asked(Some(seconds(86_400)), 0, 0.0), seconds(300));
-        assert_eq!(backoff.delay_asked(Some(seconds(0)), 9, 0.9), Duration::from_millis(30));
+        assert_eq!(
+            backoff.delay_asked(Some(seconds(86_400)), 0, 0.0),
+            seconds(300)
+        );
+        assert_eq!(
+            backoff.delay_asked(Some(seconds(0)), 9, 0.9),
+            Duration::from_millis(30)
+        );
     }
 
     proptest! {

@@ -15,10 +15,21 @@ const EX_CONFIG: u8 = 78;
 
 /// Celery's events, straight from RabbitMQ or Redis, as Prometheus series: pushed by remote write, or pulled.
 #[derive(Debug, Parser)]
-#[command(name = "celeriac", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "celeriac",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// How a line of the log looks.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
     log_format: log::Format,
     /// What the log tells: error, warn, info, debug or trace. Default: RUST_LOG, else info.
     #[arg(long, global = true, value_name = "LEVEL")]
@@ -100,7 +111,9 @@ impl Run {
 fn daemon(config: Config) -> ExitCode {
     tracing::warn!("state is kept in memory only: after a restart, counters begin anew at zero");
     let ended = block_on(async {
-        let app = App::build(config).await.map_err(|error| error.to_string())?;
+        let app = App::build(config)
+            .await
+            .map_err(|error| error.to_string())?;
         app.run().await.map_err(|error| error.to_string())
     });
     match ended {
@@ -118,8 +131,13 @@ fn checked(file: &std::path::Path, config: &Config, print: bool) -> ExitCode {
         say(config.shown.to_string().trim_end());
     } else {
         let (brokers, sinks) = (config.brokers.len(), config.remote_write.len());
-        let listen = config.http.as_ref().map_or_else(String::new, |http| format!(", listening on {}", http.listen));
-        say(&format!("{}: fine. brokers: {brokers}, remote_write: {sinks}{listen}", file.display()));
+        let listen = config.http.as_ref().map_or_else(String::new, |http| {
+            format!(", listening on {}", http.listen)
+        });
+        say(&format!(
+            "{}: fine. brokers: {brokers}, remote_write: {sinks}{listen}",
+            file.display()
+        ));
     }
     ExitCode::SUCCESS
 }
@@ -146,12 +164,18 @@ fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command was asked for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "this is what the command was asked for"
+)]
 fn say(text: &str) {
     println!("{text}");
 }
 
-#[expect(clippy::print_stderr, reason = "the operator reads this, and no log line around it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the operator reads this, and no log line around it"
+)]
 fn bad_config(error: &LoadError) -> ExitCode {
     eprintln!("{error}");
     ExitCode::from(EX_CONFIG)

@@ -68,12 +68,23 @@ impl Pipeline {
         });
         let clusters = clusters.collect();
         let published = telemetry.open(&mut series);
-        Self { decoder: Decoder::default(), clusters, series, metrics, published }
+        Self {
+            decoder: Decoder::default(),
+            clusters,
+            series,
+            metrics,
+            published,
+        }
     }
 
     /// Takes every event of some messages.
     pub fn take(&mut self, batch: &Batch) {
-        let Self { decoder, clusters, series, .. } = self;
+        let Self {
+            decoder,
+            clusters,
+            series,
+            ..
+        } = self;
         let Some(cluster) = clusters.get_mut(batch.broker) else {
             debug_assert!(false, "a batch names a configured broker");
             return;
@@ -107,14 +118,23 @@ impl Pipeline {
                 let used: Vec<_> = cluster.profile.names().collect();
                 cluster.state.sweep(used);
             }
-            #[expect(clippy::cast_precision_loss, reason = "Prometheus holds counts as floats")]
-            cluster.metrics.tasks_tracked.set(cluster.state.tasks_alive() as f64);
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "Prometheus holds counts as floats"
+            )]
+            cluster
+                .metrics
+                .tasks_tracked
+                .set(cluster.state.tasks_alive() as f64);
             limited[0] += cluster.profile.limited().series;
             limited[1] += cluster.profile.limited().exceptions;
         }
         self.metrics.limited_series.raise_to(limited[0]);
         self.metrics.limited_exceptions.raise_to(limited[1]);
-        #[expect(clippy::cast_precision_loss, reason = "Prometheus holds counts as floats")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "Prometheus holds counts as floats"
+        )]
         self.metrics.series.set(self.series.samples() as f64);
         self.published.publish(&mut self.series);
         self.series.snapshot(now, last)
@@ -134,7 +154,11 @@ impl Pipeline {
     pub fn refused(&self) -> impl Iterator<Item = (&Arc<str>, DecodeError, u64)> {
         self.clusters.iter().flat_map(|cluster| {
             cluster.errors.iter().flatten().map(move |error| {
-                (&cluster.broker, *error, cluster.metrics.undecodable(error.reason()).get())
+                (
+                    &cluster.broker,
+                    *error,
+                    cluster.metrics.undecodable(error.reason()).get(),
+                )
             })
         })
     }
@@ -143,16 +167,26 @@ impl Pipeline {
 impl Cluster {
     /// Brings what changed into the series.
     fn profile_changes(&mut self, series: &mut Series, now: Timestamp) {
-        let mut context = Context { names: self.state.names(), series, now };
+        let mut context = Context {
+            names: self.state.names(),
+            series,
+            now,
+        };
         for change in self.changes.drain(..) {
             match change {
                 Change::Duplicate => self.metrics.duplicate.add(1),
-                Change::Lost { reason: Loss::Evicted, .. } => self.metrics.tasks_evicted.add(1),
+                Change::Lost {
+                    reason: Loss::Evicted,
+                    ..
+                } => self.metrics.tasks_evicted.add(1),
                 Change::Event(_)
                 | Change::Task { .. }
                 | Change::Ran { .. }
                 | Change::Moved { .. }
-                | Change::Lost { reason: Loss::Timeout, .. } => {}
+                | Change::Lost {
+                    reason: Loss::Timeout,
+                    ..
+                } => {}
             }
             self.profile.apply(change, &mut context);
         }

@@ -30,7 +30,10 @@ impl Signals {
         stop.cancel();
         self.next().await;
         warn!("a second signal, ended at once");
-        #[expect(clippy::disallowed_methods, reason = "whoever asks twice does not want the drain")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "whoever asks twice does not want the drain"
+        )]
         std::process::exit(INTERRUPTED);
     }
 

@@ -70,7 +70,10 @@ impl Timestamp {
 
     /// The point in time that lies `delay` later.
     pub fn after(self, delay: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 

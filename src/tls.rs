@@ -42,7 +42,10 @@ pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
             None => Arc::new(Verifier::new(Arc::clone(&provider)).map_err(TlsError::System)?),
         };
         match &config.server_name {
-            Some(name) => Arc::new(Renaming { name: server_name(name)?, verifier: strict }),
+            Some(name) => Arc::new(Renaming {
+                name: server_name(name)?,
+                verifier: strict,
+            }),
             None => strict,
         }
     };
@@ -57,7 +60,9 @@ pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
             let key = PrivateKeyDer::from_pem_file(key_file)
                 .map_err(|error| TlsError::Key(key_file.clone(), error.to_string()))?;
             let certificates = certificates(cert_file)?;
-            builder.with_client_auth_cert(certificates, key).map_err(TlsError::Identity)
+            builder
+                .with_client_auth_cert(certificates, key)
+                .map_err(TlsError::Identity)
         }
     }
 }
@@ -78,8 +83,11 @@ fn private_verifier(
         let what = "no certificate of an authority in it".to_owned();
         return Err(TlsError::Certificates(path.into(), what));
     }
-    let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    builder.build().map_err(|error| TlsError::Certificates(path.into(), error.to_string()))
+    let builder =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    builder
+        .build()
+        .map_err(|error| TlsError::Certificates(path.into(), error.to_string()))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -104,7 +112,8 @@ impl ServerCertVerifier for Renaming {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let name = &self.name;
-        self.verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+        self.verifier
+            .verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(

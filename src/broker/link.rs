@@ -20,9 +20,14 @@ pub(super) struct Link {
 
 #[derive(Debug)]
 enum State {
-    Subscribed { since: Instant },
+    Subscribed {
+        since: Instant,
+    },
     /// Without a subscription. What lies before `counted` has been told.
-    Gap { since: Instant, counted: Instant },
+    Gap {
+        since: Instant,
+        counted: Instant,
+    },
 }
 
 /// The end of a gap.
@@ -36,8 +41,16 @@ pub(super) struct Subscribed {
 
 impl Link {
     pub(super) const fn new(backoff: Backoff, now: Instant) -> Self {
-        let state = State::Gap { since: now, counted: now };
-        Self { backoff, attempt: 0, state, subscriptions: 0 }
+        let state = State::Gap {
+            since: now,
+            counted: now,
+        };
+        Self {
+            backoff,
+            attempt: 0,
+            state,
+            subscriptions: 0,
+        }
     }
 
     /// Notes that events are subscribed to.
@@ -48,7 +61,10 @@ impl Link {
         };
         self.state = State::Subscribed { since: now };
         self.subscriptions += 1;
-        Subscribed { gap, again: self.subscriptions > 1 }
+        Subscribed {
+            gap,
+            again: self.subscriptions > 1,
+        }
     }
 
     /// Notes that the connection failed, or that none could be made; the pause before the next try.
@@ -57,7 +73,10 @@ impl Link {
             if now.duration_since(since) >= LASTED_MIN {
                 self.attempt = 0;
             }
-            self.state = State::Gap { since: now, counted: now };
+            self.state = State::Gap {
+                since: now,
+                counted: now,
+            };
         }
         let delay = self.backoff.delay(self.attempt, dice);
         self.attempt = self.attempt.saturating_add(1);
@@ -91,7 +110,10 @@ mod tests {
 
     fn link() -> (Link, Instant) {
         let start = clock::monotonic();
-        (Link::new(Backoff::new(SECOND, 8 * SECOND).expect("in order"), start), start)
+        (
+            Link::new(Backoff::new(SECOND, 8 * SECOND).expect("in order"), start),
+            start,
+        )
     }
 
     #[test]
@@ -101,7 +123,10 @@ mod tests {
         assert_eq!(link.untold(start + 5 * SECOND), 3 * SECOND);
         assert_eq!(
             link.subscribed(start + 6 * SECOND),
-            Subscribed { gap: 6 * SECOND, again: false }
+            Subscribed {
+                gap: 6 * SECOND,
+                again: false
+            }
         );
         assert_eq!(link.untold(start + 60 * SECOND), Duration::ZERO);
 
@@ -109,7 +134,10 @@ mod tests {
         assert_eq!(link.untold(start + 73 * SECOND), 3 * SECOND);
         assert_eq!(
             link.subscribed(start + 74 * SECOND),
-            Subscribed { gap: 4 * SECOND, again: true }
+            Subscribed {
+                gap: 4 * SECOND,
+                again: true
+            }
         );
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -27,6 +28,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A batch is handed over when so many messages, or bytes, are in it, and when no more are there.
 pub(super) const BATCH_MESSAGES: usize = 512;
 pub(super) const BATCH_BYTES: usize = 1 << 20;
+
+/// How long a source rests when it has taken all that was there. Events that trickle in are taken some at a time:
+/// each time costs a wake-up, a hand-over and, on RabbitMQ, an acknowledgement.
+pub(super) const REST: Duration = Duration::from_millis(5);
 
 /// The source of one broker's events.
 #[derive(Debug)]
@@ -58,9 +63,17 @@ pub(super) enum LinkError {
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
     #[error("cannot {doing}: {error}{hint}")]
-    Amqp { doing: &'static str, error: Arc<lapin::Error>, hint: String },
+    Amqp {
+        doing: &'static str,
+        error: Arc<lapin::Error>,
+        hint: String,
+    },
     #[error("cannot {doing}: {error}{hint}")]
-    Redis { doing: &'static str, error: ::redis::RedisError, hint: String },
+    Redis {
+        doing: &'static str,
+        error: ::redis::RedisError,
+        hint: String,
+    },
     #[error("the broker closed the connection")]
     Closed,
     #[error("no answer to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
@@ -82,7 +95,14 @@ impl Source {
     ) -> Self {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
         let link = Link::new(backoff, clock::monotonic());
-        let stage = Stage { broker, link, batches, metrics, readiness, stop };
+        let stage = Stage {
+            broker,
+            link,
+            batches,
+            metrics,
+            readiness,
+            stop,
+        };
         Self { config, stage }
     }
 
@@ -158,15 +178,34 @@ impl Stage {
     /// Hands messages over; waits while nobody takes them.
     pub(super) async fn hand_over(&self, payloads: Vec<Payload>) -> Result<(), LinkError> {
         let batch = self.batch(payloads);
-        self.batches.send(batch).await.map_err(|_| LinkError::Abandoned)
+        self.batches
+            .send(batch)
+            .await
+            .map_err(|_| LinkError::Abandoned)
     }
 
     /// Room to hand a batch over without waiting.
     pub(super) async fn room(&self) -> Result<mpsc::Permit<'_, Batch>, LinkError> {
-        self.batches.reserve().await.map_err(|_| LinkError::Abandoned)
+        self.batches
+            .reserve()
+            .await
+            .map_err(|_| LinkError::Abandoned)
+    }
+
+    /// Room to hand a batch over, if there is any now.
+    pub(super) fn room_now(&self) -> Result<Option<mpsc::Permit<'_, Batch>>, LinkError> {
+        match self.batches.try_reserve() {
+            Ok(room) => Ok(Some(room)),
+            Err(TrySendError::Full(())) => Ok(None),
+            Err(TrySendError::Closed(())) => Err(LinkError::Abandoned),
+        }
     }
 
     pub(super) fn batch(&self, payloads: Vec<Payload>) -> Batch {
-        Batch { broker: self.broker, received: clock::now(), payloads }
+        Batch {
+            broker: self.broker,
+            received: clock::now(),
+            payloads,
+        }
     }
 }

@@ -66,7 +66,11 @@ pub enum FanoutPrefix {
 /// Where a Redis server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisAddress {
-    Tcp { host: String, port: u16, tls: Option<TlsConfig> },
+    Tcp {
+        host: String,
+        port: u16,
+        tls: Option<TlsConfig>,
+    },
     Socket(PathBuf),
 }
 
@@ -87,13 +91,19 @@ impl BrokerConfig {
         let queue_bytes_max = section.bytes("queue_max_bytes", Self::QUEUE_BYTES_MAX);
         let bindings = section.texts("bindings", &["#"]);
         if bindings.is_empty() {
-            section.problem("bindings", "is empty, so nothing would come; [\"#\"] is everything");
+            section.problem(
+                "bindings",
+                "is empty, so nothing would come; [\"#\"] is everything",
+            );
         }
         let prefetch = section.whole("prefetch", Self::PREFETCH, 1..=65_535);
         let mut url = url?;
         if let Some(path) = password_file {
             if url.password.is_some() {
-                section.problem("password_file", "either this or a password in `url`, not both");
+                section.problem(
+                    "password_file",
+                    "either this or a password in `url`, not both",
+                );
             }
             url.password = Some(Secret::File(path));
         }
@@ -120,7 +130,12 @@ impl BrokerConfig {
             }
         };
         section.show("queue_max_bytes", Shown::Plain(show_bytes(queue_bytes_max)));
-        Some(Self { name, event_exchange, queue_bytes_max, transport })
+        Some(Self {
+            name,
+            event_exchange,
+            queue_bytes_max,
+            transport,
+        })
     }
 
     /// Where the broker is, for the log: without credentials.
@@ -188,16 +203,25 @@ fn amqp(
 ) -> AmqpConfig {
     let secure = url.scheme == "amqps";
     if tls.is_some() && !secure {
-        section.problem("tls", "is of no use for a connection without TLS; amqps:// makes one with it");
+        section.problem(
+            "tls",
+            "is of no use for a connection without TLS; amqps:// makes one with it",
+        );
     }
     // `amqp://h`, `amqp://h/` and `amqp://h//` all are the vhost "/", as in Celery.
-    let vhost = url.path.strip_prefix('/').filter(|vhost| !vhost.is_empty()).unwrap_or("/");
+    let vhost = url
+        .path
+        .strip_prefix('/')
+        .filter(|vhost| !vhost.is_empty())
+        .unwrap_or("/");
     AmqpConfig {
         host: url.host,
         port: url.port.unwrap_or(if secure { 5671 } else { 5672 }),
         vhost: vhost.to_owned(),
         username: url.username.unwrap_or_else(|| "guest".to_owned()),
-        password: url.password.unwrap_or_else(|| Secret::Inline("guest".to_owned())),
+        password: url
+            .password
+            .unwrap_or_else(|| Secret::Inline("guest".to_owned())),
         tls: secure.then(|| tls.unwrap_or_default()),
         bindings,
         prefetch,
@@ -209,20 +233,35 @@ fn redis_address(
     url: &BrokerUrl,
     tls: Option<TlsConfig>,
 ) -> Option<(RedisAddress, i64)> {
-    let query = |key: &str| url.query.iter().find(|(name, _)| name == key).map(|(_, v)| v.as_str());
+    let query = |key: &str| {
+        url.query
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, v)| v.as_str())
+    };
     let secure = url.scheme == "rediss";
     let socket = url.scheme == "redis+socket";
     if tls.is_some() && !secure {
-        section.problem("tls", "is of no use for a connection without TLS; rediss:// makes one with it");
+        section.problem(
+            "tls",
+            "is of no use for a connection without TLS; rediss:// makes one with it",
+        );
     }
     let database = if socket {
         query("virtual_host").unwrap_or_default()
     } else {
         url.path.trim_matches('/')
     };
-    let number = if database.is_empty() { Some(0) } else { database.parse().ok() };
+    let number = if database.is_empty() {
+        Some(0)
+    } else {
+        database.parse().ok()
+    };
     let Some(number) = number.filter(|number| *number >= 0) else {
-        section.problem("url", format!("expected the number of a database, found `{database}`"));
+        section.problem(
+            "url",
+            format!("expected the number of a database, found `{database}`"),
+        );
         return None;
     };
     if socket {
@@ -235,9 +274,18 @@ fn redis_address(
         tls.insecure_skip_verify |=
             query("ssl_cert_reqs").is_some_and(|reqs| reqs.to_ascii_lowercase().ends_with("none"));
         tls.ca_file = tls.ca_file.or_else(|| path("ssl_ca_certs"));
-        tls.identity = tls.identity.or_else(|| path("ssl_certfile").zip(path("ssl_keyfile")));
+        tls.identity = tls
+            .identity
+            .or_else(|| path("ssl_certfile").zip(path("ssl_keyfile")));
         tls
     });
     let port = url.port.unwrap_or(6379);
-    Some((RedisAddress::Tcp { host: url.host.clone(), port, tls }, number))
+    Some((
+        RedisAddress::Tcp {
+            host: url.host.clone(),
+            port,
+            tls,
+        },
+        number,
+    ))
 }

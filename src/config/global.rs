@@ -23,8 +23,7 @@ impl GlobalConfig {
 
     pub(super) fn read(section: &mut Section<'_>, hostname: &str) -> Self {
         let hour = Duration::from_secs(3600);
-        let interval =
-            section.duration("interval", Self::INTERVAL, Duration::from_secs(1)..=hour);
+        let interval = section.duration("interval", Self::INTERVAL, Duration::from_secs(1)..=hour);
         let written = section.text_map("external_labels");
         let mut labels = vec![
             ("instance".to_owned(), hostname.to_owned()),
@@ -41,10 +40,16 @@ impl GlobalConfig {
         // An empty value is how a default is taken away: to Prometheus the label is not there then.
         labels.retain(|(_, value)| !value.is_empty());
         labels.sort();
-        let shown = labels.iter().map(|(name, value)| (name.clone(), Shown::Text(value.clone())));
+        let shown = labels
+            .iter()
+            .map(|(name, value)| (name.clone(), Shown::Text(value.clone())));
         section.show("external_labels", Shown::Map(shown.collect()));
         let grace_period =
             section.duration("grace_period", Self::GRACE_PERIOD, Duration::ZERO..=hour);
-        Self { interval, external_labels: labels, grace_period }
+        Self {
+            interval,
+            external_labels: labels,
+            grace_period,
+        }
     }
 }

@@ -16,7 +16,10 @@ impl HttpConfig {
         let text = section.needed_text("listen", such_as)?;
         let address = parse_listen(&text);
         if address.is_none() {
-            section.problem("listen", format!("expected an address and a port such as {such_as}, found `{text}`"));
+            section.problem(
+                "listen",
+                format!("expected an address and a port such as {such_as}, found `{text}`"),
+            );
         }
         address.map(|listen| Self { listen })
     }

@@ -54,7 +54,11 @@ impl fmt::Display for LoadError {
         match self {
             Self::Read(path, error) => write!(f, "cannot read {}: {error}", path.display()),
             Self::Format(path) => {
-                write!(f, "{}: expected a file that ends in .yaml, .yml or .toml", path.display())
+                write!(
+                    f,
+                    "{}: expected a file that ends in .yaml, .yml or .toml",
+                    path.display()
+                )
             }
             Self::Syntax(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Problems(source, problems) => {
@@ -90,9 +94,24 @@ impl Config {
         let mut add = |key: &str, value: Option<Value>| {
             root.extend(value.map(|value| (key.to_owned(), value)));
         };
-        add("brokers", flags.broker.as_deref().map(|url| list(map("url", url))));
-        add("remote_write", flags.remote_write.as_deref().map(|url| list(map("url", url))));
-        add("http", flags.listen.as_deref().map(|address| map("listen", address)));
+        add(
+            "brokers",
+            flags.broker.as_deref().map(|url| list(map("url", url))),
+        );
+        add(
+            "remote_write",
+            flags
+                .remote_write
+                .as_deref()
+                .map(|url| list(map("url", url))),
+        );
+        add(
+            "http",
+            flags
+                .listen
+                .as_deref()
+                .map(|address| map("listen", address)),
+        );
         let root = Value::new(None, ValueKind::Table(root));
         Self::check(root, "command line", std::env::vars_os())
     }
@@ -109,11 +128,16 @@ impl Config {
             _ => return Err(LoadError::Format(path.into())),
         };
         let environment = texts(environment);
-        let ours = environment.iter().filter(|(name, _)| name.starts_with("CELERIAC__"));
+        let ours = environment
+            .iter()
+            .filter(|(name, _)| name.starts_with("CELERIAC__"));
         let overrides = Environment::with_prefix("CELERIAC")
             .prefix_separator("__")
             .separator("__")
-            .source(Some(ours.map(|(name, value)| (name.clone(), value.clone())).collect()));
+            .source(Some(
+                ours.map(|(name, value)| (name.clone(), value.clone()))
+                    .collect(),
+            ));
         let layers = config::Config::builder()
             .add_source(File::from_str(text, format))
             .add_source(overrides)
@@ -136,7 +160,10 @@ impl Config {
         environment: BTreeMap<String, String>,
     ) -> Result<Self, LoadError> {
         let hostname = hostname(&environment);
-        let mut reading = Reading { problems: Vec::new(), environment };
+        let mut reading = Reading {
+            problems: Vec::new(),
+            environment,
+        };
         let (config, shown) =
             Section::read_root(&mut reading, root, |root| Self::read(root, &hostname));
         if reading.problems.is_empty() {
@@ -153,12 +180,22 @@ impl Config {
         let remote_write: Vec<_> = root.sections("remote_write", RemoteWriteConfig::read);
         let http = root.optional_section("http", HttpConfig::read);
         if brokers.is_empty() {
-            root.problem("brokers", "is missing; at least one with its `url` is needed");
+            root.problem(
+                "brokers",
+                "is missing; at least one with its `url` is needed",
+            );
         }
         if remote_write.is_empty() && http.is_none() {
-            root.problem("remote_write", "is missing, and so is `http`; at least one of them is needed");
+            root.problem(
+                "remote_write",
+                "is missing, and so is `http`; at least one of them is needed",
+            );
         }
-        let names: Vec<_> = brokers.iter().flatten().map(|broker| broker.name.as_deref()).collect();
+        let names: Vec<_> = brokers
+            .iter()
+            .flatten()
+            .map(|broker| broker.name.as_deref())
+            .collect();
         if brokers.len() > 1 && names.contains(&None) {
             root.problem("brokers", "more than one, so each needs a `name`");
         }
@@ -180,7 +217,10 @@ fn unique<'a>(root: &mut Section<'_>, key: &str, names: impl Iterator<Item = &'a
     let mut seen = Vec::new();
     for name in names {
         if seen.contains(&name) {
-            root.problem(key, format!("two have the name `{name}`; give each its own `name`"));
+            root.problem(
+                key,
+                format!("two have the name `{name}`; give each its own `name`"),
+            );
         }
         seen.push(name);
     }
@@ -191,11 +231,16 @@ fn texts(
     environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
 ) -> BTreeMap<String, String> {
     let pairs = environment.into_iter();
-    pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    pairs
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 fn hostname(environment: &BTreeMap<String, String>) -> String {
-    let named = environment.get("HOSTNAME").filter(|name| !name.is_empty()).cloned();
+    let named = environment
+        .get("HOSTNAME")
+        .filter(|name| !name.is_empty())
+        .cloned();
     let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = named.or_else(kernel).map(|name| name.trim().to_owned());
     name.unwrap_or_else(|| "localhost".to_owned())

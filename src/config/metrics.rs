@@ -38,7 +38,9 @@ const UNKNOWN_QUEUE: &str = "unknown";
 impl MetricsConfig {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let prefix = section.text("prefix", "celery_");
-        let valid = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        let valid = prefix
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && !prefix.starts_with(|c: char| c.is_ascii_digit());
         if !valid {
             section.problem("prefix", "not the beginning of a metric's name; letters, digits and _ make one, not beginning with a digit");
@@ -48,7 +50,10 @@ impl MetricsConfig {
         let runtime_buckets = section.section("buckets", |buckets| {
             let bounds = buckets.numbers("runtime", &RUNTIME_BUCKETS);
             Buckets::new(&bounds).unwrap_or_else(|| {
-                buckets.problem("runtime", "expected bounds in increasing order, such as [0.1, 1, 10]");
+                buckets.problem(
+                    "runtime",
+                    "expected bounds in increasing order, such as [0.1, 1, 10]",
+                );
                 Buckets::new(&RUNTIME_BUCKETS).expect("the defaults increase")
             })
         });
@@ -88,12 +93,20 @@ fn task_labels(section: &mut Section<'_>) -> TaskLabels {
     let labels = section.texts("task_labels", &["name", "queue"]);
     for label in &labels {
         if !LABELS.contains(&label.as_str()) {
-            let hint = nearest(label, LABELS).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            section.problem("task_labels", format!("expected name, queue or worker, found `{label}`{hint}"));
+            let hint = nearest(label, LABELS)
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            section.problem(
+                "task_labels",
+                format!("expected name, queue or worker, found `{label}`{hint}"),
+            );
         }
     }
     let has = |label: &str| labels.iter().any(|known| known == label);
-    TaskLabels { name: has("name"), queue: has("queue"), worker: has("worker") }
+    TaskLabels {
+        name: has("name"),
+        queue: has("queue"),
+        worker: has("worker"),
+    }
 }
 
 fn worker_timeout(section: &mut Section<'_>) -> WorkerTimeout {

@@ -21,9 +21,7 @@ mod sink;
 mod tls;
 mod url;
 
-pub use broker::{
-    AmqpConfig, BrokerConfig, FanoutPrefix, RedisAddress, RedisConfig, Transport,
-};
+pub use broker::{AmqpConfig, BrokerConfig, FanoutPrefix, RedisAddress, RedisConfig, Transport};
 pub use global::GlobalConfig;
 pub use http::HttpConfig;
 pub use load::{Config, Flags, LoadError};

@@ -9,7 +9,9 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 
 /// Writes a duration as [`parse_duration`] reads it.
 pub(super) fn show_duration(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string().replace(' ', "")
+    humantime::format_duration(duration)
+        .to_string()
+        .replace(' ', "")
 }
 
 const UNITS: [(&str, u64); 7] = [
@@ -25,7 +27,10 @@ const UNITS: [(&str, u64); 7] = [
 /// Reads `256MiB`, `10MB`, `4096B`, `4096`.
 pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let (digits, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
     let factor = match unit.trim() {
         "" | "B" => 1,
         unit => UNITS.iter().find(|(name, _)| *name == unit)?.1,
@@ -35,8 +40,13 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
 
 /// Writes a size as [`parse_bytes`] reads it, in the largest unit that needs no fraction.
 pub(super) fn show_bytes(bytes: u64) -> String {
-    let unit = UNITS.iter().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
-    unit.map_or_else(|| format!("{bytes}B"), |(name, factor)| format!("{}{name}", bytes / factor))
+    let unit = UNITS
+        .iter()
+        .find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
+    unit.map_or_else(
+        || format!("{bytes}B"),
+        |(name, factor)| format!("{}{name}", bytes / factor),
+    )
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ pub enum Secret {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("cannot read {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("reading a secret was interrupted")]
     Interrupted,
 }
@@ -27,7 +30,10 @@ impl Secret {
             Self::Inline(text) => Ok(text.clone()),
             Self::File(path) => std::fs::read_to_string(path)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|source| SecretError::Read { path: path.clone(), source }),
+                .map_err(|source| SecretError::Read {
+                    path: path.clone(),
+                    source,
+                }),
         }
     }
 }
@@ -47,7 +53,10 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed_and_a_file_is_read_again() {
-        assert_eq!(format!("{:?}", Secret::Inline("hunter2".into())), "<secret>");
+        assert_eq!(
+            format!("{:?}", Secret::Inline("hunter2".into())),
+            "<secret>"
+        );
 
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let secret = Secret::File(file.path().to_owned());
@@ -59,7 +68,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let error = Secret::File("/nowhere/password".into()).read().expect_err("no such file");
+        let error = Secret::File("/nowhere/password".into())
+            .read()
+            .expect_err("no such file");
 
         assert!(error.to_string().contains("/nowhere/password"), "{error}");
     }

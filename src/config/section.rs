@@ -53,7 +53,10 @@ impl<'r> Section<'r> {
     /// Notes a problem with a key of this section.
     pub(super) fn problem(&mut self, key: &str, what: impl Display) {
         let key = self.path_of(key);
-        self.reading.problems.push(Problem { key, what: what.to_string() });
+        self.reading.problems.push(Problem {
+            key,
+            what: what.to_string(),
+        });
     }
 
     /// A section below this one; read as an empty one where it is absent.
@@ -86,7 +89,9 @@ impl<'r> Section<'r> {
         key: &'static str,
         mut read: impl FnMut(&mut Section<'_>) -> T,
     ) -> Vec<T> {
-        let Some(value) = self.take(key) else { return Vec::new() };
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
         let from_environment = value.origin() == Some(ENVIRONMENT);
         let ValueKind::Array(items) = value.kind else {
             let found = found(&value);
@@ -95,7 +100,10 @@ impl<'r> Section<'r> {
             } else {
                 ""
             };
-            self.problem(key, format!("expected a list of maps, found {found}{only_here}"));
+            self.problem(
+                key,
+                format!("expected a list of maps, found {found}{only_here}"),
+            );
             return Vec::new();
         };
         let mut results = Vec::with_capacity(items.len());
@@ -168,13 +176,17 @@ impl<'r> Section<'r> {
 
     /// A text with its variables replaced.
     pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
-        let text = self.scalar(key, "a text", text_of).and_then(|text| self.interpolate(key, &text));
+        let text = self
+            .scalar(key, "a text", text_of)
+            .and_then(|text| self.interpolate(key, &text));
         self.show(key, text.clone().map_or(Shown::Null, Shown::Text));
         text
     }
 
     pub(super) fn text(&mut self, key: &'static str, default: &str) -> String {
-        let text = self.optional_text(key).unwrap_or_else(|| default.to_owned());
+        let text = self
+            .optional_text(key)
+            .unwrap_or_else(|| default.to_owned());
         self.show(key, Shown::Text(text.clone()));
         text
     }
@@ -195,7 +207,10 @@ impl<'r> Section<'r> {
         if words.contains(&&*text) {
             return text;
         }
-        self.problem(key, format!("expected {}, found `{text}`", words.join(" or ")));
+        self.problem(
+            key,
+            format!("expected {}, found `{text}`", words.join(" or ")),
+        );
         default.to_owned()
     }
 
@@ -205,12 +220,19 @@ impl<'r> Section<'r> {
             _ => None,
         });
         let items = match items {
-            Some(items) => {
-                items.iter().filter_map(|text| self.interpolate(key, text)).collect()
-            }
-            None => default.iter().map(|&text| text.to_owned()).collect::<Vec<_>>(),
+            Some(items) => items
+                .iter()
+                .filter_map(|text| self.interpolate(key, text))
+                .collect(),
+            None => default
+                .iter()
+                .map(|&text| text.to_owned())
+                .collect::<Vec<_>>(),
         };
-        self.show(key, Shown::List(items.iter().cloned().map(Shown::Text).collect()));
+        self.show(
+            key,
+            Shown::List(items.iter().cloned().map(Shown::Text).collect()),
+        );
         items
     }
 
@@ -226,7 +248,9 @@ impl<'r> Section<'r> {
             _ => None,
         });
         let numbers = read.unwrap_or_else(|| default.to_vec());
-        let shown = numbers.iter().map(|number| Shown::Plain(number.to_string()));
+        let shown = numbers
+            .iter()
+            .map(|number| Shown::Plain(number.to_string()));
         self.show(key, Shown::List(shown.collect()));
         numbers
     }
@@ -238,7 +262,10 @@ impl<'r> Section<'r> {
             return Vec::new();
         };
         let ValueKind::Table(table) = value.kind else {
-            self.problem(key, format!("expected a map of texts, found {}", found(&value)));
+            self.problem(
+                key,
+                format!("expected a map of texts, found {}", found(&value)),
+            );
             return Vec::new();
         };
         let mut entries = Vec::new();
@@ -254,17 +281,15 @@ impl<'r> Section<'r> {
                 ),
             }
         }
-        let shown = entries.iter().map(|(name, text)| (name.clone(), Shown::Text(text.clone())));
+        let shown = entries
+            .iter()
+            .map(|(name, text)| (name.clone(), Shown::Text(text.clone())));
         self.show(key, Shown::Map(shown.collect()));
         entries
     }
 
     /// A secret, inline under `key` or in the file that `file_key` names.
-    pub(super) fn secret(
-        &mut self,
-        key: &'static str,
-        file_key: &'static str,
-    ) -> Option<Secret> {
+    pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         // Not by way of `optional_text`, which shows what it found.
         let inline = self.take(key).and_then(|value| {
             let text = text_of(&value);
@@ -273,12 +298,21 @@ impl<'r> Section<'r> {
             }
             self.interpolate(key, &text?)
         });
-        self.show(key, if inline.is_some() { Shown::Secret } else { Shown::Null });
+        self.show(
+            key,
+            if inline.is_some() {
+                Shown::Secret
+            } else {
+                Shown::Null
+            },
+        );
         let file = self.optional_text(file_key);
         if inline.is_some() && file.is_some() {
             self.problem(file_key, format!("either this or `{key}`, not both"));
         }
-        inline.map(Secret::Inline).or_else(|| file.map(|path| Secret::File(path.into())))
+        inline
+            .map(Secret::Inline)
+            .or_else(|| file.map(|path| Secret::File(path.into())))
     }
 
     /// Says how a key is shown, where that is not how it was read.
@@ -307,7 +341,9 @@ impl<'r> Section<'r> {
     /// Takes a key's value; one without a value counts as absent.
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
-        self.table.remove(key).filter(|value| !matches!(value.kind, ValueKind::Nil))
+        self.table
+            .remove(key)
+            .filter(|value| !matches!(value.kind, ValueKind::Nil))
     }
 
     fn open<T>(
@@ -343,7 +379,11 @@ impl<'r> Section<'r> {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
-            let from = if value.origin() == Some(ENVIRONMENT) { " (from the environment)" } else { "" };
+            let from = if value.origin() == Some(ENVIRONMENT) {
+                " (from the environment)"
+            } else {
+                ""
+            };
             self.problem(&key, format!("unknown key{from}; {hint}"));
         }
     }
@@ -370,12 +410,19 @@ impl<'r> Section<'r> {
                 Some((name, default)) => (name, Some(default)),
                 None => (variable, None),
             };
-            let value = self.reading.environment.get(name).filter(|value| !value.is_empty());
+            let value = self
+                .reading
+                .environment
+                .get(name)
+                .filter(|value| !value.is_empty());
             match value.map(String::as_str).or(default) {
                 Some(value) => out.push_str(value),
                 None => {
                     let hint = format!("set it, or write ${{{name}:-default}}");
-                    self.problem(key, format!("the environment variable {name} is not set; {hint}"));
+                    self.problem(
+                        key,
+                        format!("the environment variable {name} is not set; {hint}"),
+                    );
                     return None;
                 }
             }

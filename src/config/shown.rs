@@ -19,7 +19,10 @@ impl Shown {
     /// The value of a key in a map.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
-            Self::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, value)| value),
+            Self::Map(entries) => entries
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value),
             Self::Null | Self::Plain(_) | Self::Text(_) | Self::Secret | Self::List(_) => None,
         }
     }
@@ -58,7 +61,9 @@ impl Shown {
         indent: usize,
         behind_dash: bool,
     ) -> fmt::Result {
-        let Self::Map(entries) = self else { return self.write(f, indent) };
+        let Self::Map(entries) = self else {
+            return self.write(f, indent);
+        };
         for (at, (key, value)) in entries.iter().enumerate() {
             if at > 0 {
                 f.write_str("\n")?;
@@ -86,7 +91,9 @@ fn is_plain(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':');
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/');
     let reserved = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
-    let reserved = reserved.iter().any(|reserved| reserved.eq_ignore_ascii_case(text));
+    let reserved = reserved
+        .iter()
+        .any(|reserved| reserved.eq_ignore_ascii_case(text));
     starts && text.chars().all(word) && !text.ends_with(':') && !reserved
 }
 
@@ -105,10 +112,21 @@ mod tests {
     fn it_is_yaml() {
         let text = |text: &str| Shown::Text(text.into());
         let map = |entries: &[(&str, Shown)]| {
-            Shown::Map(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+            Shown::Map(
+                entries
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                    .collect(),
+            )
         };
         let shown = map(&[
-            ("global", map(&[("interval", Shown::Plain("15s".into())), ("labels", map(&[]))])),
+            (
+                "global",
+                map(&[
+                    ("interval", Shown::Plain("15s".into())),
+                    ("labels", map(&[])),
+                ]),
+            ),
             (
                 "brokers",
                 Shown::List(vec![map(&[

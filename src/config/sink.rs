@@ -37,8 +37,14 @@ pub struct HttpClientConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
     None,
-    Basic { username: String, password: Option<Secret> },
-    Credentials { scheme: String, credentials: Secret },
+    Basic {
+        username: String,
+        password: Option<Secret>,
+    },
+    Credentials {
+        scheme: String,
+        credentials: Secret,
+    },
 }
 
 /// What waits, and when it is sent again.
@@ -80,8 +86,11 @@ impl RemoteWriteConfig {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let url = url(section);
         let name = section.optional_text("name");
-        let timeout =
-            section.duration("remote_timeout", Self::TIMEOUT, Duration::from_millis(1)..=HOUR);
+        let timeout = section.duration(
+            "remote_timeout",
+            Self::TIMEOUT,
+            Duration::from_millis(1)..=HOUR,
+        );
         let headers = headers(section);
         let authorization = authorization(section);
         let tls = section.section("tls_config", TlsConfig::read);
@@ -97,8 +106,19 @@ impl RemoteWriteConfig {
         let host = url.host_str().unwrap_or_default();
         let name = name.unwrap_or_else(|| host.to_owned());
         section.show("name", Shown::Text(name.clone()));
-        let client = HttpClientConfig { timeout, headers, authorization, tls };
-        Some(Self { name, url, client, metadata_interval, queue })
+        let client = HttpClientConfig {
+            timeout,
+            headers,
+            authorization,
+            tls,
+        };
+        Some(Self {
+            name,
+            url,
+            client,
+            metadata_interval,
+            queue,
+        })
     }
 }
 
@@ -109,7 +129,10 @@ impl QueueConfig {
         let min = section.duration("min_backoff", Duration::from_millis(30), tick..=HOUR);
         let max = section.duration("max_backoff", Duration::from_secs(5), tick..=HOUR);
         let backoff = Backoff::new(min, max).unwrap_or_else(|| {
-            section.problem("max_backoff", "is shorter than `min_backoff`; at least as long would do");
+            section.problem(
+                "max_backoff",
+                "is shorter than `min_backoff`; at least as long would do",
+            );
             Backoff::new(max, min).expect("the other way round they are in order")
         });
         Self {
@@ -155,7 +178,9 @@ fn headers(section: &mut Section<'_>) -> HeaderMap {
                 headers.insert(header, value);
             }
             (Err(_), _) => section.problem(&key, "not the name of a header"),
-            (_, Err(_)) => section.problem(&key, "its value has characters that no header may have"),
+            (_, Err(_)) => {
+                section.problem(&key, "its value has characters that no header may have")
+            }
         }
         // Some receivers take their key in a header.
         shown.push((name, Shown::Secret));
@@ -176,10 +201,15 @@ fn authorization(section: &mut Section<'_>) -> Authorization {
         if credentials.is_none() {
             authorization.problem("credentials", "is missing; this, or `credentials_file`");
         }
-        credentials.map(|credentials| Authorization::Credentials { scheme, credentials })
+        credentials.map(|credentials| Authorization::Credentials {
+            scheme,
+            credentials,
+        })
     });
     if basic.is_some() && authorization.is_some() {
         section.problem("authorization", "either this or `basic_auth`, not both");
     }
-    basic.or(authorization.flatten()).unwrap_or(Authorization::None)
+    basic
+        .or(authorization.flatten())
+        .unwrap_or(Authorization::None)
 }

@@ -9,7 +9,10 @@ pub(super) fn parse_http(text: &str) -> Result<Url, String> {
     let such_as = "such as http://prometheus:9090/api/v1/write";
     let url = Url::parse(text).map_err(|error| format!("not a URL ({error}); one {such_as}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(format!("expected an http or https URL {such_as}, found the scheme `{}`", url.scheme()));
+        return Err(format!(
+            "expected an http or https URL {such_as}, found the scheme `{}`",
+            url.scheme()
+        ));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("credentials stand in `basic_auth`, not in the URL".to_owned());
@@ -45,7 +48,9 @@ pub(super) fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
     if text.contains(';') || text.contains(',') {
         return Err("several hosts in one URL cannot be read; give one".to_owned());
     }
-    let (scheme, rest) = text.split_once("://").ok_or(format!("not a URL; one {such_as}"))?;
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or(format!("not a URL; one {such_as}"))?;
     // A socket's URL has no host, which the parser refuses beside credentials.
     let socket = scheme.ends_with("+socket");
     let filled = match rest.split_once('@') {
@@ -54,17 +59,28 @@ pub(super) fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
         _ => text.to_owned(),
     };
     let url = Url::parse(&filled).map_err(|error| format!("not a URL ({error}); one {such_as}"))?;
-    let decoded = |text: &str| decode(text).ok_or("a part of the URL is no UTF-8 when decoded".to_owned());
-    let username = Some(url.username()).filter(|name| !name.is_empty()).map(decoded).transpose()?;
+    let decoded =
+        |text: &str| decode(text).ok_or("a part of the URL is no UTF-8 when decoded".to_owned());
+    let username = Some(url.username())
+        .filter(|name| !name.is_empty())
+        .map(decoded)
+        .transpose()?;
     let password = url.password().map(decoded).transpose()?;
     Ok(BrokerUrl {
         scheme: url.scheme().to_owned(),
         username,
         password: password.map(Secret::Inline),
-        host: decoded(url.host_str().filter(|host| !host.is_empty()).unwrap_or("localhost"))?,
+        host: decoded(
+            url.host_str()
+                .filter(|host| !host.is_empty())
+                .unwrap_or("localhost"),
+        )?,
         port: url.port(),
         path: decoded(url.path())?,
-        query: url.query_pairs().map(|(k, v)| (k.into_owned(), v.into_owned())).collect(),
+        query: url
+            .query_pairs()
+            .map(|(k, v)| (k.into_owned(), v.into_owned()))
+            .collect(),
     })
 }
 
@@ -73,7 +89,8 @@ fn decode(text: &str) -> Option<String> {
     let mut rest = text.as_bytes();
     while let Some((&first, behind)) = rest.split_first() {
         let digits = behind.get(..2).filter(|_| first == b'%');
-        let code = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        let code = digits
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
         bytes.push(code.unwrap_or(first));
         rest = if code.is_some() { &behind[2..] } else { behind };
     }
@@ -87,7 +104,10 @@ mod tests {
     #[test]
     fn a_broker_url_is_taken_apart_and_decoded() {
         let url = parse_broker("amqp://us%40er:p%2Fw@rabbit:5673/foo%2Fbar").expect("a URL");
-        assert_eq!((url.scheme.as_str(), url.host.as_str(), url.port), ("amqp", "rabbit", Some(5673)));
+        assert_eq!(
+            (url.scheme.as_str(), url.host.as_str(), url.port),
+            ("amqp", "rabbit", Some(5673))
+        );
         assert_eq!(url.username.as_deref(), Some("us@er"));
         assert_eq!(url.password, Some(Secret::Inline("p/w".into())));
         assert_eq!(url.path, "/foo/bar");
@@ -98,13 +118,31 @@ mod tests {
         let cases = [
             ("amqp://", "localhost", "", None),
             ("redis://:pw@h/2", "h", "/2", Some("pw")),
-            ("redis+socket:///tmp/r.sock?virtual_host=3", "localhost", "/tmp/r.sock", None),
-            ("redis+socket://:pw@/tmp/r.sock", "localhost", "/tmp/r.sock", Some("pw")),
+            (
+                "redis+socket:///tmp/r.sock?virtual_host=3",
+                "localhost",
+                "/tmp/r.sock",
+                None,
+            ),
+            (
+                "redis+socket://:pw@/tmp/r.sock",
+                "localhost",
+                "/tmp/r.sock",
+                Some("pw"),
+            ),
         ];
         for (text, host, path, password) in cases {
             let url = parse_broker(text).expect(text);
-            assert_eq!((url.host.as_str(), url.path.as_str()), (host, path), "{text}");
-            assert_eq!(url.password, password.map(|text| Secret::Inline(text.into())), "{text}");
+            assert_eq!(
+                (url.host.as_str(), url.path.as_str()),
+                (host, path),
+                "{text}"
+            );
+            assert_eq!(
+                url.password,
+                password.map(|text| Secret::Inline(text.into())),
+                "{text}"
+            );
         }
     }
 

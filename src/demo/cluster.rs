@@ -34,8 +34,11 @@ const KINDS: [(&str, &str, f64, u32, u32); 5] = [
 ];
 
 /// The exceptions that failures show, as Celery prints them.
-const EXCEPTIONS: [&str; 3] =
-    ["ConnectionError('refused')", "ValueError('not a number')", "shop.errors.CardDeclined('no')"];
+const EXCEPTIONS: [&str; 3] = [
+    "ConnectionError('refused')",
+    "ValueError('not a number')",
+    "shop.errors.CardDeclined('no')",
+];
 
 /// The cluster.
 #[derive(Debug)]
@@ -68,7 +71,13 @@ enum Next {
 impl Cluster {
     pub(super) const fn new(metrics: BrokerMetrics) -> Self {
         let processed = [0; WORKERS.len()];
-        Self { metrics, agenda: VecDeque::new(), processed, clock: 0, step: 0 }
+        Self {
+            metrics,
+            agenda: VecDeque::new(),
+            processed,
+            clock: 0,
+            step: 0,
+        }
     }
 
     /// Publishes until it is told to stop.
@@ -82,10 +91,26 @@ impl Cluster {
             let now = clock::now();
             let bodies = self.take_step(now);
             self.metrics.messages.add(bodies.len() as u64);
-            let form = Form::Body { content_type: ContentType::Json, compressed: false };
-            let payloads =
-                bodies.into_iter().map(|body| Payload { bytes: body.into_bytes(), form }).collect();
-            if batches.send(Batch { broker: 0, received: now, payloads }).await.is_err() {
+            let form = Form::Body {
+                content_type: ContentType::Json,
+                compressed: false,
+            };
+            let payloads = bodies
+                .into_iter()
+                .map(|body| Payload {
+                    bytes: body.into_bytes(),
+                    form,
+                })
+                .collect();
+            if batches
+                .send(Batch {
+                    broker: 0,
+                    received: now,
+                    payloads,
+                })
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -103,7 +128,10 @@ impl Cluster {
         }
         let mut lists: [Vec<String>; WORKERS.len()] = Default::default();
         let due: Vec<Step> = {
-            let (due, later) = self.agenda.drain(..).partition::<Vec<_>, _>(|(at, _)| *at <= now);
+            let (due, later) = self
+                .agenda
+                .drain(..)
+                .partition::<Vec<_>, _>(|(at, _)| *at <= now);
             self.agenda.extend(later);
             due.into_iter().map(|(_, step)| step).collect()
         };
@@ -118,7 +146,11 @@ impl Cluster {
 
     fn send(&mut self, now: Timestamp) -> String {
         let kind = fastrand::usize(..KINDS.len());
-        let worker = if KINDS[kind].1 == "reports" { 2 } else { fastrand::usize(..2) };
+        let worker = if KINDS[kind].1 == "reports" {
+            2
+        } else {
+            fastrand::usize(..2)
+        };
         let random = fastrand::u128(..);
         let uuid = format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
@@ -128,7 +160,13 @@ impl Cluster {
             (random >> 56) & 0xfff,
             random & 0xffff_ffff_ffff
         );
-        let step = Step { uuid, kind, worker, retries: 0, next: Next::Receive };
+        let step = Step {
+            uuid,
+            kind,
+            worker,
+            retries: 0,
+            next: Next::Receive,
+        };
         let event = self.named("task-sent", &step, now);
         self.later(step, fastrand::f64() * 0.2, now);
         event
@@ -141,7 +179,14 @@ impl Cluster {
         let event = match step.next {
             Next::Receive => {
                 let event = self.named("task-received", &step, now);
-                self.later(Step { next: Next::Start, ..step }, fastrand::f64() * 0.1, now);
+                self.later(
+                    Step {
+                        next: Next::Start,
+                        ..step
+                    },
+                    fastrand::f64() * 0.1,
+                    now,
+                );
                 event
             }
             Next::Start => {
@@ -149,7 +194,14 @@ impl Cluster {
                 let event = self.event("task-started", &step, "", now);
                 // Most runs are short, and a few take long.
                 let runtime = usual * (0.3 - 0.7 * (1.0 - fastrand::f64()).ln());
-                self.later(Step { next: Next::End { runtime }, ..step }, runtime, now);
+                self.later(
+                    Step {
+                        next: Next::End { runtime },
+                        ..step
+                    },
+                    runtime,
+                    now,
+                );
                 event
             }
             Next::End { runtime } => {
@@ -161,7 +213,11 @@ impl Cluster {
                 } else if dice < failing + retrying && step.retries < 3 {
                     let event = self.event("task-retried", &step, &exception, now);
                     let retries = step.retries + 1;
-                    let again = Step { retries, next: Next::Receive, ..step };
+                    let again = Step {
+                        retries,
+                        next: Next::Receive,
+                        ..step
+                    };
                     sent.push(self.named("task-sent", &again, now));
                     self.later(again, 1.0, now);
                     event
@@ -175,7 +231,8 @@ impl Cluster {
     }
 
     fn later(&mut self, step: Step, seconds: f64, now: Timestamp) {
-        self.agenda.push_back((now.after(Duration::from_secs_f64(seconds)), step));
+        self.agenda
+            .push_back((now.after(Duration::from_secs_f64(seconds)), step));
     }
 
     /// An event that has the task's name.
@@ -194,15 +251,20 @@ impl Cluster {
     }
 
     fn event(&mut self, kind: &str, step: &Step, members: &str, now: Timestamp) -> String {
-        let hostname = if kind == "task-sent" { "gen1@web-1" } else { WORKERS[step.worker] };
+        let hostname = if kind == "task-sent" {
+            "gen1@web-1"
+        } else {
+            WORKERS[step.worker]
+        };
         let members = format!(r#""uuid": "{}", {members}"#, step.uuid);
         self.stamp(kind, hostname, &members, now)
     }
 
     fn heartbeat(&mut self, worker: usize, now: Timestamp) -> String {
-        let running = self.agenda.iter().filter(|(_, step)| {
-            step.worker == worker && matches!(step.next, Next::End { .. })
-        });
+        let running = self
+            .agenda
+            .iter()
+            .filter(|(_, step)| step.worker == worker && matches!(step.next, Next::End { .. }));
         let members = format!(
             r#""freq": 2.0, "active": {}, "processed": {}, "loadavg": [0.4, 0.3, 0.2], "sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux", "#,
             running.count(),
@@ -236,8 +298,14 @@ mod tests {
         for step in 0..2_000 {
             let now = Timestamp::from_millis(1_800_000_000_000 + 50 * step);
             for body in cluster.take_step(now) {
-                let form = Form::Body { content_type: ContentType::Json, compressed: false };
-                let payload = Payload { bytes: body.clone().into_bytes(), form };
+                let form = Form::Body {
+                    content_type: ContentType::Json,
+                    compressed: false,
+                };
+                let payload = Payload {
+                    bytes: body.clone().into_bytes(),
+                    form,
+                };
                 decoder.decode(&payload, now, |event| match event {
                     Ok(event) => seen[event.kind().index()] += 1,
                     Err(error) => panic!("{error}: {body}"),
@@ -246,8 +314,21 @@ mod tests {
         }
 
         for (kind, count) in Kind::ALL.iter().zip(seen) {
-            let usual = ["task-sent", "task-received", "task-started", "task-succeeded", "task-failed", "task-retried", "worker-heartbeat"];
-            assert_eq!(count > 0, usual.contains(&kind.name()), "{} {count}", kind.name());
+            let usual = [
+                "task-sent",
+                "task-received",
+                "task-started",
+                "task-succeeded",
+                "task-failed",
+                "task-retried",
+                "worker-heartbeat",
+            ];
+            assert_eq!(
+                count > 0,
+                usual.contains(&kind.name()),
+                "{} {count}",
+                kind.name()
+            );
         }
     }
 }

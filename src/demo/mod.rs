@@ -64,16 +64,28 @@ struct Demo {
 }
 
 impl Demo {
-    #[expect(clippy::disallowed_methods, reason = "the demo spawns the stages in the app's place")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the demo spawns the stages in the app's place"
+    )]
     async fn build(args: &Args) -> Result<Self, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let listen_error = |error: std::io::Error| {
-            format!("cannot listen on {}: {error}; another port: --listen 127.0.0.1:0", args.listen)
+            format!(
+                "cannot listen on {}: {error}; another port: --listen 127.0.0.1:0",
+                args.listen
+            )
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(Signals::new().map_err(|error| text(&error))?.watch(stop.clone()));
-        let receiver = Receiver::start(&mut tasks).await.map_err(|error| text(&error))?;
+        tasks.spawn(
+            Signals::new()
+                .map_err(|error| text(&error))?
+                .watch(stop.clone()),
+        );
+        let receiver = Receiver::start(&mut tasks)
+            .await
+            .map_err(|error| text(&error))?;
 
         // The configuration that a user would write for this, but for the broker, which is simulated.
         let flags = Flags {
@@ -94,7 +106,11 @@ impl Demo {
         let name: Arc<str> = sink.name.as_str().into();
         let sink_metrics = telemetry.sink(&name, &sink.url.as_str().into());
         let latch = readiness.stage("remote_write demo", "nothing sent yet");
-        let cluster = ClusterConfig { broker, label: None, metrics };
+        let cluster = ClusterConfig {
+            broker,
+            label: None,
+            metrics,
+        };
         let pipeline = Pipeline::new(&config.metrics, vec![cluster], telemetry, start);
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
         let (aggregator, snapshots) = Aggregator::new(pipeline, INTERVAL, waiting);
@@ -103,17 +119,35 @@ impl Demo {
         let address = server.address().map_err(listen_error)?;
         let external = config.global.external_labels;
         // No time is spent on sending what is left at the end: the receiver goes too.
-        let sink =
-            RemoteWrite::new(sink, external, snapshots.clone(), stop.clone(), sink_metrics, latch);
+        let sink = RemoteWrite::new(
+            sink,
+            external,
+            snapshots.clone(),
+            stop.clone(),
+            sink_metrics,
+            latch,
+        );
         let sink = sink.map_err(|error| text(&error))?;
-        summary::greet(address, &Url::parse(&receiver.url()).map_err(|error| text(&error))?);
+        summary::greet(
+            address,
+            &Url::parse(&receiver.url()).map_err(|error| text(&error))?,
+        );
         tasks.spawn(Cluster::new(broker_metrics).run(batches, stop.clone()));
         tasks.spawn(aggregator.run());
         tasks.spawn(sink.run());
         tasks.spawn(server.run(stop.clone()));
         let received = receiver.received();
-        tasks.spawn(summary::run(snapshots, received, SUMMARY_INTERVAL, stop.clone()));
-        Ok(Self { stop, tasks, receiver })
+        tasks.spawn(summary::run(
+            snapshots,
+            received,
+            SUMMARY_INTERVAL,
+            stop.clone(),
+        ));
+        Ok(Self {
+            stop,
+            tasks,
+            receiver,
+        })
     }
 
     async fn run(mut self, duration: Option<Duration>) -> ExitCode {
@@ -130,6 +164,10 @@ impl Demo {
         };
         self.stop.cancel();
         summary::part(&self.receiver.received());
-        if panicked { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if panicked {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 }

@@ -62,7 +62,11 @@ async fn take(State(received): State<Arc<Received>>, body: Bytes) -> StatusCode 
         received.refused.add(1);
         return StatusCode::BAD_REQUEST;
     };
-    let samples: usize = request.timeseries.iter().map(|series| series.samples.len()).sum();
+    let samples: usize = request
+        .timeseries
+        .iter()
+        .map(|series| series.samples.len())
+        .sum();
     received.requests.add(1);
     received.samples.add(samples as u64);
     received.bytes.add(body.len() as u64);

@@ -22,8 +22,13 @@ impl Decoder {
         mut each: impl FnMut(Result<Event<'_>, DecodeError>),
     ) {
         let (body, content_type) = match payload.form {
-            Form::Body { compressed: true, .. } => return each(Err(DecodeError::Compressed)),
-            Form::Body { content_type, compressed: false } => (&payload.bytes, content_type),
+            Form::Body {
+                compressed: true, ..
+            } => return each(Err(DecodeError::Compressed)),
+            Form::Body {
+                content_type,
+                compressed: false,
+            } => (&payload.bytes, content_type),
             Form::Envelope => match envelope::open(&payload.bytes, &mut self.body) {
                 Ok(content_type) => (&self.body, content_type),
                 Err(error) => return each(Err(error)),
@@ -31,7 +36,9 @@ impl Decoder {
         };
         match content_type {
             ContentType::Json => {
-                json::events(body, |fields| each(fields.and_then(|fields| fields.event(received))));
+                json::events(body, |fields| {
+                    each(fields.and_then(|fields| fields.event(received)))
+                });
             }
             ContentType::Unknown if body.is_empty() => each(Err(DecodeError::Empty)),
             ContentType::Unknown => each(Err(DecodeError::ContentType)),

@@ -21,7 +21,10 @@ pub(super) fn open(bytes: &[u8], body: &mut Vec<u8>) -> Result<ContentType, Deco
     if cursor.peek().is_none() {
         return Err(DecodeError::Empty);
     }
-    parts.read(&mut cursor).and_then(|()| cursor.end()).map_err(|_| DecodeError::Envelope)?;
+    parts
+        .read(&mut cursor)
+        .and_then(|()| cursor.end())
+        .map_err(|_| DecodeError::Envelope)?;
 
     let text = parts.body.ok_or(DecodeError::Envelope)?;
     body.clear();
@@ -41,7 +44,9 @@ pub(super) fn open(bytes: &[u8], body: &mut Vec<u8>) -> Result<ContentType, Deco
 /// Base64 text into `body`, without giving its memory up.
 fn decode(text: &[u8], body: &mut Vec<u8>) -> Result<(), DecodeError> {
     body.resize(base64::decoded_len_estimate(text.len()), 0);
-    let length = STANDARD.decode_slice(text, body).map_err(|_| DecodeError::Base64)?;
+    let length = STANDARD
+        .decode_slice(text, body)
+        .map_err(|_| DecodeError::Base64)?;
     body.truncate(length);
     Ok(())
 }
@@ -66,7 +71,9 @@ impl<'a> Parts<'a> {
                 }
                 b"properties" => cursor.map(|cursor, key| match key {
                     b"body_encoding" => {
-                        let Value::Text(text) = cursor.value()? else { return Ok(()) };
+                        let Value::Text(text) = cursor.value()? else {
+                            return Ok(());
+                        };
                         self.base64 = text == "base64";
                         Ok(())
                     }
@@ -104,7 +111,11 @@ mod tests {
             r#"{"body": "\u007b}", "content-type": "application/json"}"#,
         ];
         for envelope in cases {
-            assert_eq!(opened(envelope), Ok(("{}".to_owned(), ContentType::Json)), "{envelope}");
+            assert_eq!(
+                opened(envelope),
+                Ok(("{}".to_owned(), ContentType::Json)),
+                "{envelope}"
+            );
         }
     }
 
@@ -114,7 +125,10 @@ mod tests {
             ("", DecodeError::Empty),
             ("[]", DecodeError::Envelope),
             ("{", DecodeError::Envelope),
-            (r#"{"content-type": "application/json"}"#, DecodeError::Envelope),
+            (
+                r#"{"content-type": "application/json"}"#,
+                DecodeError::Envelope,
+            ),
             (r#"{"body": 1}"#, DecodeError::Envelope),
             (
                 r#"{"body": "e3!=", "properties": {"body_encoding": "base64"}}"#,

@@ -17,7 +17,9 @@ const CLASS_MAX: usize = 128;
 /// Dotted names keep their last part; `None` where no class name can be read.
 pub(super) fn class(repr: &str) -> Option<&str> {
     let repr = repr.trim_start();
-    let (open, text) = repr.strip_prefix('<').map_or((false, repr), |text| (true, text));
+    let (open, text) = repr
+        .strip_prefix('<')
+        .map_or((false, repr), |text| (true, text));
     let end = text.find(|c: char| !is_part(c)).unwrap_or(text.len());
     let (path, rest) = text.split_at(end);
     // `<X>`, `<X: y>` and `<X object at …>`; `X(…)`, `X: y` and a bare `X`.
@@ -26,7 +28,10 @@ pub(super) fn class(repr: &str) -> Option<&str> {
         Some(c) => open && (c == '>' || c == ' '),
     };
     let class = path.rsplit('.').next().unwrap_or_default();
-    let named = class.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
+    let named = class
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_alphabetic() || c == '_');
     (closed && named && class.len() <= CLASS_MAX && class != "None").then_some(class)
 }
 

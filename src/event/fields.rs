@@ -149,7 +149,9 @@ impl<'a> Fields<'a> {
 
     /// Whether a traceback is of any use: only where the exception itself says nothing.
     pub(super) fn wants_traceback(&self) -> bool {
-        self.exception.as_deref().is_none_or(|repr| repr == exception::PLACEHOLDER)
+        self.exception
+            .as_deref()
+            .is_none_or(|repr| repr == exception::PLACEHOLDER)
     }
 
     /// Notes that the event cannot be used. The first reason stays.
@@ -177,11 +179,19 @@ impl<'a> Fields<'a> {
             Kind::Worker(kind) => Detail::Worker(self.worker(kind)),
             Kind::Other => Detail::Other,
         };
-        Ok(Event { timestamp, hostname, pid, detail })
+        Ok(Event {
+            timestamp,
+            hostname,
+            pid,
+            detail,
+        })
     }
 
     fn task(self, kind: TaskKind) -> Result<TaskEvent<'a>, DecodeError> {
-        let uuid = self.uuid.filter(|uuid| !uuid.is_empty()).ok_or(DecodeError::Field("uuid"))?;
+        let uuid = self
+            .uuid
+            .filter(|uuid| !uuid.is_empty())
+            .ok_or(DecodeError::Field("uuid"))?;
         let exception = match self.exception {
             Some(repr) if repr == exception::PLACEHOLDER => self
                 .traceback
@@ -196,8 +206,13 @@ impl<'a> Fields<'a> {
             uuid,
             name: self.name.filter(|name| !name.is_empty()),
             queue: self.queue.filter(|queue| !queue.is_empty()),
-            retries: self.retries.and_then(whole).and_then(|n| u32::try_from(n).ok()),
-            runtime: self.runtime.filter(|seconds| seconds.is_finite() && *seconds >= 0.0),
+            retries: self
+                .retries
+                .and_then(whole)
+                .and_then(|n| u32::try_from(n).ok()),
+            runtime: self
+                .runtime
+                .filter(|seconds| seconds.is_finite() && *seconds >= 0.0),
             exception,
             requeue: self.requeue,
             terminated: self.terminated,
@@ -251,7 +266,10 @@ fn lenient(value: Value<'_>) -> Option<Cow<'_, str>> {
 }
 
 /// A number that is a whole one and exact.
-#[expect(clippy::cast_possible_truncation, reason = "checked against the range of exact integers")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "checked against the range of exact integers"
+)]
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)

@@ -42,6 +42,9 @@ pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>,
     }
 }
 
+/// How far the end of a text is looked for byte by byte.
+const NEAR: usize = 16;
+
 /// A text between its quotes, still escaped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Raw<'a> {
@@ -142,7 +145,9 @@ impl<'a> Cursor<'a> {
     fn event(&mut self) -> Result<Fields<'a>, DecodeError> {
         let mut fields = Fields::default();
         self.map(|cursor, key| {
-            let Some(field) = Field::of(key) else { return cursor.skip(2) };
+            let Some(field) = Field::of(key) else {
+                return cursor.skip(2);
+            };
             let value = match field {
                 Field::Exception => cursor.text_head(EXCEPTION_HEAD)?,
                 Field::Traceback if fields.wants_traceback() => cursor.text_tail(TRACEBACK_TAIL)?,
@@ -177,7 +182,13 @@ impl<'a> Cursor<'a> {
                 let raw = self.raw()?;
                 // An escape takes up to twelve bytes for one character.
                 let cut = raw.bytes.len().min(12 * TEXT_MAX + 12);
-                Ok(Value::Text(Raw { bytes: &raw.bytes[..cut], ..raw }.text()))
+                Ok(Value::Text(
+                    Raw {
+                        bytes: &raw.bytes[..cut],
+                        ..raw
+                    }
+                    .text(),
+                ))
             }
             Some(b'{' | b'[') => self.skip(2).map(|()| Value::Nested),
             Some(_) => self.scalar(),
@@ -197,7 +208,13 @@ impl<'a> Cursor<'a> {
             Some(escape) if head[..escape].contains(&b'(') => &head[..escape],
             Some(_) | None => head,
         };
-        Ok(Value::Text(Raw { bytes: head, escaped: head.contains(&b'\\') }.text()))
+        Ok(Value::Text(
+            Raw {
+                bytes: head,
+                escaped: head.contains(&b'\\'),
+            }
+            .text(),
+        ))
     }
 
     /// A text of which the last `bytes` are enough.
@@ -216,10 +233,17 @@ impl<'a> Cursor<'a> {
         self.take(b'"')?;
         let start = self.at;
         let mut escaped = false;
+        // Most texts are keys and short words, which are over before a vectorized search pays.
+        let near = self.bytes.len().min(start + NEAR);
+        while self.at < near && !matches!(self.bytes[self.at], b'"' | b'\\') {
+            self.at += 1;
+        }
         loop {
-            let rest = self.bytes.get(self.at..).ok_or(DecodeError::Json)?;
-            let found = memchr::memchr2(b'"', b'\\', rest).ok_or(DecodeError::Json)?;
-            self.at += found;
+            if self.bytes.get(self.at) != Some(&b'"') {
+                let rest = self.bytes.get(self.at..).ok_or(DecodeError::Json)?;
+                let found = memchr::memchr2(b'"', b'\\', rest).ok_or(DecodeError::Json)?;
+                self.at += found;
+            }
             if self.bytes[self.at] == b'"' {
                 let bytes = &self.bytes[start..self.at];
                 self.at += 1;
@@ -237,31 +261,49 @@ impl<'a> Cursor<'a> {
             Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(DecodeError::Depth),
             Some(b'{') => self.map(|cursor, _| cursor.skip(depth + 1)),
             Some(b'[') => self.list(|cursor| cursor.skip(depth + 1)),
-            Some(_) => self.scalar().map(drop),
+            Some(_) => {
+                let token = self.token();
+                // A number that nobody asks for need not be a good one, only one.
+                let number = token.strip_prefix(b"-").unwrap_or(token).first();
+                let is_number = number.is_some_and(u8::is_ascii_digit);
+                (is_number || word(token).is_some())
+                    .then_some(())
+                    .ok_or(DecodeError::Json)
+            }
             None => Err(DecodeError::Json),
         }
     }
 
     /// A number or a word.
     fn scalar(&mut self) -> Result<Value<'a>, DecodeError> {
+        let token = self.token();
+        let number = || number(token).map(Value::Number);
+        word(token).or_else(number).ok_or(DecodeError::Json)
+    }
+
+    /// What a number or a word is made of, up to what cannot belong to it.
+    #[inline]
+    fn token(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
         let length = rest
             .iter()
             .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'))
             .unwrap_or(rest.len());
-        let token = &rest[..length];
         self.at += length;
-        match token {
-            b"null" => return Ok(Value::Null),
-            b"true" => return Ok(Value::Bool(true)),
-            b"false" => return Ok(Value::Bool(false)),
-            b"NaN" => return Ok(Value::Number(f64::NAN)),
-            b"Infinity" => return Ok(Value::Number(f64::INFINITY)),
-            b"-Infinity" => return Ok(Value::Number(f64::NEG_INFINITY)),
-            _ => {}
-        }
-        number(token).map(Value::Number).ok_or(DecodeError::Json)
+        &rest[..length]
     }
+}
+
+fn word<'a>(token: &[u8]) -> Option<Value<'a>> {
+    Some(match token {
+        b"null" => Value::Null,
+        b"true" => Value::Bool(true),
+        b"false" => Value::Bool(false),
+        b"NaN" => Value::Number(f64::NAN),
+        b"Infinity" => Value::Number(f64::INFINITY),
+        b"-Infinity" => Value::Number(f64::NEG_INFINITY),
+        _ => return None,
+    })
 }
 
 /// A number; beyond the range of a float the largest one, so that it is still a number, and a wrong one.
@@ -323,15 +365,25 @@ fn unicode(rest: &[u8]) -> (char, usize) {
         let digits = std::str::from_utf8(bytes.get(..4)?).ok()?;
         u32::from_str_radix(digits, 16).ok()
     };
-    let Some(first) = unit(rest) else { return (char::REPLACEMENT_CHARACTER, 0) };
+    let Some(first) = unit(rest) else {
+        return (char::REPLACEMENT_CHARACTER, 0);
+    };
     if (0xD800..0xDC00).contains(&first)
-        && let Some(second) = rest.get(4..).and_then(|rest| unit(rest.strip_prefix(b"\\u")?))
+        && let Some(second) = rest
+            .get(4..)
+            .and_then(|rest| unit(rest.strip_prefix(b"\\u")?))
         && (0xDC00..0xE000).contains(&second)
     {
         let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
+        return (
+            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+            10,
+        );
     }
-    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 4)
+    (
+        char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER),
+        4,
+    )
 }
 
 #[cfg(test)]
@@ -341,7 +393,10 @@ mod tests {
     use super::*;
 
     fn text(json: &str) -> Cow<'_, str> {
-        Cursor::new(json.as_bytes()).raw().expect("a JSON text").text()
+        Cursor::new(json.as_bytes())
+            .raw()
+            .expect("a JSON text")
+            .text()
     }
 
     #[test]
@@ -363,7 +418,10 @@ mod tests {
 
     #[test]
     fn a_text_without_escapes_is_borrowed() {
-        assert!(matches!(text(r#""proj.tasks.add""#), Cow::Borrowed("proj.tasks.add")));
+        assert!(matches!(
+            text(r#""proj.tasks.add""#),
+            Cow::Borrowed("proj.tasks.add")
+        ));
     }
 
     #[test]
@@ -386,8 +444,24 @@ mod tests {
 
     #[test]
     fn words_that_are_no_json_are_refused() {
-        for json in ["nul", "truefalse", "+1", ".5", "-", "nan", "0x10", "inf", "1e", "--1", ""] {
-            assert_eq!(Cursor::new(json.as_bytes()).value(), Err(DecodeError::Json), "{json}");
+        for json in [
+            "nul",
+            "truefalse",
+            "+1",
+            ".5",
+            "-",
+            "nan",
+            "0x10",
+            "inf",
+            "1e",
+            "--1",
+            "",
+        ] {
+            assert_eq!(
+                Cursor::new(json.as_bytes()).value(),
+                Err(DecodeError::Json),
+                "{json}"
+            );
         }
     }
 

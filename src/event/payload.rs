@@ -23,7 +23,10 @@ pub struct Payload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// The body itself; content type and compression came beside it, in AMQP's properties.
-    Body { content_type: ContentType, compressed: bool },
+    Body {
+        content_type: ContentType,
+        compressed: bool,
+    },
     /// Kombu's envelope around the body, as a virtual transport carries it.
     Envelope,
 }
@@ -40,6 +43,10 @@ impl ContentType {
     /// Reads a content type; parameters behind a semicolon change nothing.
     pub fn of(text: &str) -> Self {
         let essence = text.split(';').next().unwrap_or_default().trim();
-        if essence.eq_ignore_ascii_case("application/json") { Self::Json } else { Self::Unknown }
+        if essence.eq_ignore_ascii_case("application/json") {
+            Self::Json
+        } else {
+            Self::Unknown
+        }
     }
 }

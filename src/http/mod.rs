@@ -38,7 +38,13 @@ impl Server {
         readiness: Readiness,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
-        Ok(Self { listener, view: View { snapshots, readiness } })
+        Ok(Self {
+            listener,
+            view: View {
+                snapshots,
+                readiness,
+            },
+        })
     }
 
     /// The address that is listened on: with the port that was free, where none was asked for.
@@ -53,7 +59,8 @@ impl Server {
             .route("/-/healthy", get(health::healthy))
             .route("/-/ready", get(health::ready))
             .with_state(self.view);
-        let serving = axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        let serving =
+            axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
         // Accepting goes on after errors; there is none to report in the end.
         let _ = serving.await;
     }

@@ -11,5 +11,8 @@ use crate::wire::text;
 
 pub(super) async fn metrics(State(view): State<View>) -> impl IntoResponse {
     let snapshot = Arc::clone(&view.snapshots.borrow());
-    ([(CONTENT_TYPE, text::CONTENT_TYPE)], text::render(&snapshot))
+    (
+        [(CONTENT_TYPE, text::CONTENT_TYPE)],
+        text::render(&snapshot),
+    )
 }

@@ -16,33 +16,63 @@ fn pipeline() -> Pipeline {
     let mut telemetry = Telemetry::new(Timestamp::default());
     let broker: Arc<str> = "main".into();
     let (_, metrics) = telemetry.broker(&broker);
-    let cluster = ClusterConfig { broker, label: None, metrics };
-    Pipeline::new(&config.metrics, vec![cluster], telemetry, Timestamp::from_millis(1_000))
+    let cluster = ClusterConfig {
+        broker,
+        label: None,
+        metrics,
+    };
+    Pipeline::new(
+        &config.metrics,
+        vec![cluster],
+        telemetry,
+        Timestamp::from_millis(1_000),
+    )
 }
 
 /// A recorded message, with the time of its receipt.
 fn recorded(line: &str) -> Option<(Payload, Timestamp)> {
     let line: Json = serde_json::from_str(line).expect("a line of JSON");
-    let received = line["t"].as_f64().and_then(Timestamp::from_seconds).unwrap_or_default();
-    if line["channel"].as_str().is_some_and(|channel| channel.contains("pidbox")) {
+    let received = line["t"]
+        .as_f64()
+        .and_then(Timestamp::from_seconds)
+        .unwrap_or_default();
+    if line["channel"]
+        .as_str()
+        .is_some_and(|channel| channel.contains("pidbox"))
+    {
         return None;
     }
     let payload = if let Some(envelope) = line["payload"].as_str() {
-        Payload { bytes: envelope.into(), form: Form::Envelope }
+        Payload {
+            bytes: envelope.into(),
+            form: Form::Envelope,
+        }
     } else {
         let body = line["body"].as_str().map(|text| text.as_bytes().to_vec());
-        let binary = || STANDARD.decode(line["body_b64"].as_str().expect("a body")).expect("base64");
+        let binary = || {
+            STANDARD
+                .decode(line["body_b64"].as_str().expect("a body"))
+                .expect("base64")
+        };
         let content_type =
             ContentType::of(line["properties"]["content_type"].as_str().expect("a type"));
-        let form = Form::Body { content_type, compressed: false };
-        Payload { bytes: body.unwrap_or_else(binary), form }
+        let form = Form::Body {
+            content_type,
+            compressed: false,
+        };
+        Payload {
+            bytes: body.unwrap_or_else(binary),
+            form,
+        }
     };
     Some((payload, received))
 }
 
 fn counts(table: &Json) -> BTreeMap<String, f64> {
     let entries = table.as_object().expect("a map").iter();
-    entries.map(|(key, count)| (key.clone(), count.as_f64().expect("a count"))).collect()
+    entries
+        .map(|(key, count)| (key.clone(), count.as_f64().expect("a count")))
+        .collect()
 }
 
 /// The values of the counters of a snapshot that are not 0: by event type, by type and task name, by reason.
@@ -50,13 +80,26 @@ fn counted(snapshot: &Snapshot) -> [BTreeMap<String, f64>; 3] {
     let mut tables = [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()];
     for row in &snapshot.rows {
         let family = &*snapshot.family(row).name;
-        let label = |name: &str| row.info.labels.iter().find(|(label, _)| *label == name).map(|(_, v)| v);
-        let crate::series::Value::Number(value) = row.value else { continue };
-        let task = family.strip_prefix("celery_task_").and_then(|rest| rest.strip_suffix("_total"));
+        let label = |name: &str| {
+            row.info
+                .labels
+                .iter()
+                .find(|(label, _)| *label == name)
+                .map(|(_, v)| v)
+        };
+        let crate::series::Value::Number(value) = row.value else {
+            continue;
+        };
+        let task = family
+            .strip_prefix("celery_task_")
+            .and_then(|rest| rest.strip_suffix("_total"));
         let (table, key) = if family == "celery_events_total" {
             (0, label("type").unwrap_or_default().to_owned())
         } else if let Some(kind) = task {
-            (1, format!("task-{kind} {}", label("name").unwrap_or_default()))
+            (
+                1,
+                format!("task-{kind} {}", label("name").unwrap_or_default()),
+            )
         } else if family == "celeriac_messages_undecodable_total" {
             (2, label("reason").unwrap_or_default().to_owned())
         } else {
@@ -82,7 +125,11 @@ fn every_recording_is_counted_as_by_other_means() {
         let mut now = Timestamp::default();
         for (payload, received) in text.lines().filter_map(recorded) {
             now = now.max(received);
-            pipeline.take(&Batch { broker: 0, received: now, payloads: vec![payload] });
+            pipeline.take(&Batch {
+                broker: 0,
+                received: now,
+                payloads: vec![payload],
+            });
         }
         let [types, names, unread] = counted(&pipeline.snapshot(now, true));
 
@@ -100,43 +147,75 @@ fn recorded_failures_show_the_classes_that_the_tasks_raised() {
     let mut now = Timestamp::default();
     for (payload, received) in text.lines().filter_map(recorded) {
         now = received;
-        pipeline.take(&Batch { broker: 0, received, payloads: vec![payload] });
+        pipeline.take(&Batch {
+            broker: 0,
+            received,
+            payloads: vec![payload],
+        });
     }
     let snapshot = pipeline.snapshot(now, true);
     let mut classes: Vec<_> = snapshot
         .rows
         .iter()
         .filter(|row| *snapshot.family(row).name == *"celery_task_failed_total")
-        .flat_map(|row| row.info.labels.iter().filter(|(label, _)| *label == "exception"))
+        .flat_map(|row| {
+            row.info
+                .labels
+                .iter()
+                .filter(|(label, _)| *label == "exception")
+        })
         .map(|(_, class)| class.to_owned())
         .collect();
     classes.sort_unstable();
     classes.dedup();
 
     // A time limit and a lost child are placeholders in the event: their class is in the traceback.
-    for class in ["NotRegistered", "SoftTimeLimitExceeded", "TimeLimitExceeded", "WorkerLostError", "ValueError"] {
-        assert!(classes.iter().any(|known| known == class), "{class} in {classes:?}");
+    for class in [
+        "NotRegistered",
+        "SoftTimeLimitExceeded",
+        "TimeLimitExceeded",
+        "WorkerLostError",
+        "ValueError",
+    ] {
+        assert!(
+            classes.iter().any(|known| known == class),
+            "{class} in {classes:?}"
+        );
     }
 }
 
 #[test]
 fn a_good_event_is_counted_whatever_stands_around_it() {
     let mut pipeline = pipeline();
-    let event = |n: u32| format!(r#"{{"type": "task-started", "uuid": "u{n}", "hostname": "w@h"}}"#);
-    let form = Form::Body { content_type: ContentType::Json, compressed: false };
+    let event =
+        |n: u32| format!(r#"{{"type": "task-started", "uuid": "u{n}", "hostname": "w@h"}}"#);
+    let form = Form::Body {
+        content_type: ContentType::Json,
+        compressed: false,
+    };
     let bodies = [
         format!("[{}, 17, {}]", event(1), event(2)),
         "nonsense".to_owned(),
         format!("[{}, {{\"type\"", event(3)),
         event(4),
     ];
-    let payloads = bodies.iter().map(|body| Payload { bytes: body.clone().into(), form });
+    let payloads = bodies.iter().map(|body| Payload {
+        bytes: body.clone().into(),
+        form,
+    });
     let now = Timestamp::from_millis(5_000);
-    pipeline.take(&Batch { broker: 0, received: now, payloads: payloads.collect() });
+    pipeline.take(&Batch {
+        broker: 0,
+        received: now,
+        payloads: payloads.collect(),
+    });
     let [types, _, unread] = counted(&pipeline.snapshot(now, false));
 
     assert_eq!(types, [("task-started".to_owned(), 4.0)].into());
-    assert_eq!(unread, [("json".to_owned(), 2.0), ("not_a_map".to_owned(), 1.0)].into());
+    assert_eq!(
+        unread,
+        [("json".to_owned(), 2.0), ("not_a_map".to_owned(), 1.0)].into()
+    );
     let (broker, _, _) = pipeline.refused().next().expect("something was refused");
     assert_eq!(&**broker, "main");
 }

@@ -153,15 +153,30 @@ impl Group {
 
     /// Every series of the group.
     pub(super) fn series(&self) -> impl Iterator<Item = SeriesId> {
-        let classes = self.failed.iter().chain(&self.retried).map(|class| class.id);
-        let others = self.counters.iter().chain(&self.in_flight).chain(&self.runtime);
+        let classes = self
+            .failed
+            .iter()
+            .chain(&self.retried)
+            .map(|class| class.id);
+        let others = self
+            .counters
+            .iter()
+            .chain(&self.in_flight)
+            .chain(&self.runtime);
         others.copied().flatten().chain(classes)
     }
 
     /// The names that the group refers to.
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {
-        let classes = self.failed.iter().chain(&self.retried).filter_map(|class| class.class);
-        [self.key.name, self.key.queue, self.key.worker].into_iter().flatten().chain(classes)
+        let classes = self
+            .failed
+            .iter()
+            .chain(&self.retried)
+            .filter_map(|class| class.class);
+        [self.key.name, self.key.queue, self.key.worker]
+            .into_iter()
+            .flatten()
+            .chain(classes)
     }
 }
 

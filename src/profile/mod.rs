@@ -4,11 +4,15 @@
 //! when they have not changed for long; it keeps ready handles, so that a change costs a look-up by numbers.
 
 mod group;
+mod workers;
+
 mod native;
 
 pub use native::{Native, NativeConfig, TaskLabels};
 
-use crate::series::Series;
+use std::sync::Arc;
+
+use crate::series::{FamilyId, LabelName, LabelSet, Room, Series, SeriesId};
 use crate::state::Names;
 use crate::timestamp::Timestamp;
 
@@ -18,4 +22,21 @@ pub struct Context<'a> {
     pub names: &'a Names,
     pub series: &'a mut Series,
     pub now: Timestamp,
+}
+
+/// Labels, and the one of the broker where there is one.
+fn label_set(
+    broker: Option<&Arc<str>>,
+    labels: impl IntoIterator<Item = (&'static str, Arc<str>)>,
+) -> LabelSet {
+    let broker = broker.map(|broker| ("broker", Arc::clone(broker)));
+    let labels = labels.into_iter().chain(broker);
+    LabelSet::new(labels.map(|(name, value)| (LabelName::from_static(name), value)))
+}
+
+/// A series that does not count against the limit.
+fn reserved(series: &mut Series, family: FamilyId, labels: LabelSet) -> SeriesId {
+    series
+        .open(family, labels, Room::Reserved)
+        .expect("the reserve has no limit")
 }

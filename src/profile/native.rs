@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::Context;
 use super::group::{
     ClassSeries, Counter, CounterFamily, EventSeries, Group, Key, Target, outcome_index,
 };
+use super::workers::WorkerGauges;
+use super::{Context, label_set, reserved};
 use crate::event::Kind;
-use crate::series::{
-    Buckets, Family, FamilyId, LabelName, LabelSet, MetricKind, Room, Series, SeriesId,
-};
-use crate::state::{Change, Name, Of, Outcome, Stage, State, Worker};
+use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId};
+use crate::state::{Change, Name, Of, Outcome, Stage, State};
 use crate::timestamp::Timestamp;
 
 /// What stands for everything beyond a limit.
@@ -50,14 +49,15 @@ pub struct Native {
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
     index: HashMap<Key, u32>,
+    /// The newest look-up: what an event changes is mostly all in one group.
+    newest: Option<(Key, u32)>,
     /// Takes what the limit on series leaves no room for.
     overflow: Option<u32>,
     /// Tasks in flight that were counted in the overflow, by the key that they have: they leave it from there,
     /// even if there is room for their key by then.
     folded: HashMap<Key, usize>,
     events: EventSeries,
-    workers: HashMap<Name, WorkerSeries>,
-    worker_counts: [Option<SeriesId>; 2],
+    workers: WorkerGauges,
     limited: Limited,
 }
 
@@ -74,26 +74,18 @@ struct Families {
     counters: [FamilyId; 10],
     runtime: FamilyId,
     in_flight: FamilyId,
-    worker_up: FamilyId,
-    worker_active: FamilyId,
-    workers: FamilyId,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct WorkerSeries {
-    up: Option<SeriesId>,
-    active: Option<SeriesId>,
-    /// The worker was there when the gauges were set last.
-    current: bool,
 }
 
 impl Families {
     fn new(config: &NativeConfig, series: &mut Series) -> Self {
         let mut family = |name: &str, kind: MetricKind, help: &'static str| {
-            series.family(Family { name: format!("{}{name}", config.prefix).into(), kind, help })
+            series.family(Family {
+                name: format!("{}{name}", config.prefix).into(),
+                kind,
+                help,
+            })
         };
         let counter = MetricKind::Counter;
-        let gauge = MetricKind::Gauge;
         Self {
             events: family("events_total", counter.clone(), "Events received, by their type."),
             counters: [
@@ -114,10 +106,7 @@ impl Families {
                 MetricKind::Histogram(Arc::clone(&config.runtime_buckets)),
                 "How long attempts ran, as the worker measured it, else from start to end.",
             ),
-            in_flight: family("tasks_in_flight", gauge.clone(), "Tasks that are published, received or running now."),
-            worker_up: family("worker_up", gauge.clone(), "Whether a worker is online: 1 or 0."),
-            worker_active: family("worker_tasks_active", gauge.clone(), "Tasks that a worker runs now, by its newest heartbeat."),
-            workers: family("workers", gauge, "Workers that are known, by whether they are online."),
+            in_flight: family("tasks_in_flight", MetricKind::Gauge, "Tasks that are published, received or running now."),
         }
     }
 
@@ -129,18 +118,20 @@ impl Families {
 impl Native {
     /// The profile of one cluster; `broker` where its series carry that label.
     pub fn new(config: NativeConfig, broker: Option<Arc<str>>, series: &mut Series) -> Self {
+        let families = Families::new(&config, series);
+        let workers = WorkerGauges::new(&config.prefix, series);
         Self {
-            families: Families::new(&config, series),
+            families,
+            workers,
             config,
             broker,
             groups: Vec::new(),
             free: Vec::new(),
             index: HashMap::new(),
+            newest: None,
             overflow: None,
             folded: HashMap::new(),
             events: [None; Kind::ALL.len()],
-            workers: HashMap::new(),
-            worker_counts: [None; 2],
             limited: Limited::default(),
         }
     }
@@ -155,12 +146,18 @@ impl Native {
             Change::Duplicate => {}
             Change::Task { step, of } => match Target::from(step) {
                 Target::Plain(counter) => self.count(counter, of, context),
-                Target::Failed(class) => self.count_class(CounterFamily::Failed, class, of, context),
+                Target::Failed(class) => {
+                    self.count_class(CounterFamily::Failed, class, of, context)
+                }
                 Target::Retried(class) => {
                     self.count_class(CounterFamily::Retried, class, of, context);
                 }
             },
-            Change::Ran { outcome, seconds, of } => {
+            Change::Ran {
+                outcome,
+                seconds,
+                of,
+            } => {
                 let id = self.runtime_series(outcome, of, context);
                 context.series.observe(id, seconds);
             }
@@ -178,51 +175,18 @@ impl Native {
 
     /// Sets what is a level and not a sum, as the state has it.
     pub fn level(&mut self, state: &State, series: &mut Series) {
-        for worker in self.workers.values_mut() {
-            worker.current = false;
-        }
-        let mut counts = [0.0; 2];
-        for worker in state.workers() {
-            counts[usize::from(!worker.online)] += 1.0;
-            self.level_worker(worker, state, series);
-        }
-        for (_, gone) in self.workers.extract_if(|_, worker| !worker.current) {
-            [gone.up, gone.active].into_iter().flatten().for_each(|id| series.close(id));
-        }
-        for (at, (state, count)) in ["online", "offline"].into_iter().zip(counts).enumerate() {
-            let labels = self.labels([("state", state.into())]);
-            let open = || reserved(series, self.families.workers, labels);
-            let id = *self.worker_counts[at].get_or_insert_with(open);
-            series.set(id, count);
-        }
-    }
-
-    fn level_worker(&mut self, worker: &Worker, state: &State, series: &mut Series) {
-        let known = self.workers.get(&worker.name).copied();
-        let mut open = |family| {
-            let labels = self.labels([("worker", state.names().text(worker.name))]);
-            series.open(family, labels, Room::Limited)
-        };
-        let up = known.and_then(|known| known.up).or_else(|| open(self.families.worker_up));
-        let active = known
-            .and_then(|known| known.active)
-            .or_else(|| worker.active.and_then(|_| open(self.families.worker_active)));
-        self.workers.insert(worker.name, WorkerSeries { up, active, current: true });
-        if let Some(up) = up {
-            series.set(up, f64::from(u8::from(worker.online)));
-        }
-        if let (Some(id), Some(active)) = (active, worker.active) {
-            #[expect(clippy::cast_precision_loss, reason = "a worker runs few tasks")]
-            series.set(id, active as f64);
-        }
+        self.workers.level(state, series, self.broker.as_ref());
     }
 
     /// Ends the series that have not changed for `series_ttl`.
     pub fn expire(&mut self, series: &mut Series, now: Timestamp) {
         let ttl = self.config.series_ttl;
+        self.newest = None;
         let old = |changed: Timestamp| now.since(changed) > ttl;
         for at in 0..self.groups.len() {
-            let Some(group) = &mut self.groups[at] else { continue };
+            let Some(group) = &mut self.groups[at] else {
+                continue;
+            };
             if group.flying == 0 && old(group.changed) {
                 group.series().for_each(|id| series.close(id));
                 let at = u32::try_from(at).expect("came from one");
@@ -250,8 +214,11 @@ impl Native {
     /// The names that the profile refers to.
     pub fn names(&self) -> impl Iterator<Item = Name> {
         let groups = self.groups.iter().flatten().flat_map(Group::names);
-        let folded = self.folded.keys().flat_map(|key| [key.name, key.queue, key.worker]);
-        groups.chain(folded.flatten()).chain(self.workers.keys().copied())
+        let folded = self
+            .folded
+            .keys()
+            .flat_map(|key| [key.name, key.queue, key.worker]);
+        groups.chain(folded.flatten()).chain(self.workers.names())
     }
 
     /// What limits did so far.
@@ -268,7 +235,10 @@ impl Native {
                 break id;
             }
             let labels = self.group_labels(at, label, context);
-            match context.series.open(self.families.counter(family), labels, room) {
+            match context
+                .series
+                .open(self.families.counter(family), labels, room)
+            {
                 Some(id) => {
                     self.group_at(at, context.now).0.counters[counter as usize] = Some(id);
                     break id;
@@ -313,7 +283,11 @@ impl Native {
             let text = context.names.text(class);
             let labels = self.exception_labels(at, text, context);
             if let Some(id) = context.series.open(id, labels, room) {
-                let series = ClassSeries { class: Some(class), id, changed: now };
+                let series = ClassSeries {
+                    class: Some(class),
+                    id,
+                    changed: now,
+                };
                 classes_of(self.group_at(at, now).0, family).push(series);
                 return id;
             }
@@ -328,17 +302,16 @@ impl Native {
         }
         let labels = self.exception_labels(at, OTHER.into(), context);
         let id = reserved(context.series, id, labels);
-        let series = ClassSeries { class: None, id, changed: now };
+        let series = ClassSeries {
+            class: None,
+            id,
+            changed: now,
+        };
         classes_of(self.group_at(at, now).0, family).push(series);
         id
     }
 
-    fn runtime_series(
-        &mut self,
-        outcome: Outcome,
-        of: Of,
-        context: &mut Context<'_>,
-    ) -> SeriesId {
+    fn runtime_series(&mut self, outcome: Outcome, of: Of, context: &mut Context<'_>) -> SeriesId {
         let mut at = self.group(of, context);
         loop {
             let (group, room) = self.group_at(at, context.now);
@@ -367,7 +340,11 @@ impl Native {
             self.group_left(of, context)
         };
         let (group, _) = self.group_at(at, context.now);
-        group.flying = if n > 0.0 { group.flying + 1 } else { group.flying.saturating_sub(1) };
+        group.flying = if n > 0.0 {
+            group.flying + 1
+        } else {
+            group.flying.saturating_sub(1)
+        };
         let id = if let Some(id) = group.in_flight[stage as usize] {
             id
         } else {
@@ -408,7 +385,13 @@ impl Native {
     /// The group that a task is counted in; the overflow where there is no room for a new one.
     fn group(&mut self, of: Of, context: &mut Context<'_>) -> u32 {
         let key = self.key(of);
+        if let Some((newest, at)) = self.newest
+            && newest == key
+        {
+            return at;
+        }
         if let Some(&at) = self.index.get(&key) {
+            self.newest = Some((key, at));
             return at;
         }
         let samples = Counter::OF_WORKERS.len() + 1 + Stage::ALL.len();
@@ -435,7 +418,14 @@ impl Native {
         if let Some(at) = self.overflow {
             return at;
         }
-        let at = self.add_group(Key { name: None, queue: None, worker: None }, context.now);
+        let at = self.add_group(
+            Key {
+                name: None,
+                queue: None,
+                worker: None,
+            },
+            context.now,
+        );
         self.overflow = Some(at);
         self.open_first(at, Room::Reserved, context);
         at
@@ -457,15 +447,24 @@ impl Native {
         // With a label `worker` a group is either of tasks that no worker has yet, or of one worker's.
         let of_workers = !by_worker || key.worker.is_some();
         let of_clients = !by_worker || key.worker.is_none();
-        let counters = of_workers.then_some(Counter::OF_WORKERS).into_iter().flatten();
+        let counters = of_workers
+            .then_some(Counter::OF_WORKERS)
+            .into_iter()
+            .flatten();
         for counter in counters.chain(of_clients.then_some(Counter::Sent)) {
             let (family, label) = counter.shown();
             let labels = self.group_labels(at, label, context);
-            let id = context.series.open(self.families.counter(family), labels, room);
+            let id = context
+                .series
+                .open(self.families.counter(family), labels, room);
             self.group_at(at, context.now).0.counters[counter as usize] = id;
         }
         for stage in Stage::ALL {
-            if if stage == Stage::Sent { of_clients } else { of_workers } {
+            if if stage == Stage::Sent {
+                of_clients
+            } else {
+                of_workers
+            } {
                 let labels = self.group_labels(at, Some(("state", stage.name())), context);
                 let id = context.series.open(self.families.in_flight, labels, room);
                 self.group_at(at, context.now).0.in_flight[stage as usize] = id;
@@ -476,9 +475,18 @@ impl Native {
     /// A group, which counts as changed by this, and where its new series find room.
     fn group_at(&mut self, at: u32, now: Timestamp) -> (&mut Group, Room) {
         let overflow = self.overflow == Some(at);
-        let group = self.groups[at as usize].as_mut().expect("an indexed group is there");
+        let group = self.groups[at as usize]
+            .as_mut()
+            .expect("an indexed group is there");
         group.changed = now;
-        (group, if overflow { Room::Reserved } else { Room::Limited })
+        (
+            group,
+            if overflow {
+                Room::Reserved
+            } else {
+                Room::Limited
+            },
+        )
     }
 
     fn exception_labels(&self, at: u32, class: Arc<str>, context: &Context<'_>) -> LabelSet {
@@ -493,18 +501,29 @@ impl Native {
         context: &Context<'_>,
     ) -> LabelSet {
         let labels = self.task_labels(at, context);
-        self.labels(labels.into_iter().chain(own.map(|(name, value)| (name, value.into()))))
+        self.labels(
+            labels
+                .into_iter()
+                .chain(own.map(|(name, value)| (name, value.into()))),
+        )
     }
 
     /// The labels that a group's key stands for.
     fn task_labels(&self, at: u32, context: &Context<'_>) -> Vec<(&'static str, Arc<str>)> {
         let shown = self.config.labels;
-        let shown = [("name", shown.name), ("queue", shown.queue), ("worker", shown.worker)];
+        let shown = [
+            ("name", shown.name),
+            ("queue", shown.queue),
+            ("worker", shown.worker),
+        ];
         if self.overflow == Some(at) {
             let shown = shown.into_iter().filter(|(_, shown)| *shown);
             return shown.map(|(label, _)| (label, OTHER.into())).collect();
         }
-        let key = self.groups[at as usize].as_ref().expect("an indexed group is there").key;
+        let key = self.groups[at as usize]
+            .as_ref()
+            .expect("an indexed group is there")
+            .key;
         let names = [key.name, key.queue, key.worker];
         let labels = shown.into_iter().zip(names);
         labels
@@ -512,22 +531,17 @@ impl Native {
             .collect()
     }
 
-    fn labels(
-        &self,
-        labels: impl IntoIterator<Item = (&'static str, Arc<str>)>,
-    ) -> LabelSet {
-        let broker = self.broker.iter().map(|broker| ("broker", Arc::clone(broker)));
-        let labels = labels.into_iter().chain(broker);
-        LabelSet::new(labels.map(|(name, value)| (LabelName::from_static(name), value)))
+    fn labels(&self, labels: impl IntoIterator<Item = (&'static str, Arc<str>)>) -> LabelSet {
+        label_set(self.broker.as_ref(), labels)
     }
 }
 
 fn classes_of(group: &mut Group, family: CounterFamily) -> &mut Vec<ClassSeries> {
-    if family == CounterFamily::Failed { &mut group.failed } else { &mut group.retried }
-}
-
-fn reserved(series: &mut Series, family: FamilyId, labels: LabelSet) -> SeriesId {
-    series.open(family, labels, Room::Reserved).expect("the reserve has no limit")
+    if family == CounterFamily::Failed {
+        &mut group.failed
+    } else {
+        &mut group.retried
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,12 @@ pub struct Queue {
 impl Queue {
     /// A queue for at most `bytes_max` bytes of bodies.
     pub const fn new(bytes_max: u64) -> Self {
-        Self { records: VecDeque::new(), bytes: 0, count: 0, bytes_max }
+        Self {
+            records: VecDeque::new(),
+            bytes: 0,
+            count: 0,
+            bytes_max,
+        }
     }
 
     /// Adds a record at the end. Where the limit is passed, the oldest go, except the one at the front.
@@ -85,7 +90,10 @@ impl Queue {
 
     /// Takes everything off.
     pub fn clear(&mut self) -> Dropped {
-        let dropped = Dropped { records: self.records.len() as u64, count: self.count };
+        let dropped = Dropped {
+            records: self.records.len() as u64,
+            count: self.count,
+        };
         self.records.clear();
         self.bytes = 0;
         self.count = 0;
@@ -105,7 +113,11 @@ mod tests {
     use super::*;
 
     fn record(count: u64, bytes: usize) -> Record {
-        Record { bytes: vec![0; bytes].into(), count, newest_ms: 0 }
+        Record {
+            bytes: vec![0; bytes].into(),
+            count,
+            newest_ms: 0,
+        }
     }
 
     #[test]
@@ -115,10 +127,25 @@ mod tests {
             assert_eq!(queue.append(record(count, 10)), Dropped::default());
         }
 
-        assert_eq!(queue.append(record(8, 10)), Dropped { records: 1, count: 2 });
-        assert_eq!((queue.count(), queue.peek().map(|record| record.count)), (13, Some(1)));
+        assert_eq!(
+            queue.append(record(8, 10)),
+            Dropped {
+                records: 1,
+                count: 2
+            }
+        );
+        assert_eq!(
+            (queue.count(), queue.peek().map(|record| record.count)),
+            (13, Some(1))
+        );
         // One that is larger than all the room there is does not stay either, unless it is alone.
-        assert_eq!(queue.append(record(16, 40)), Dropped { records: 3, count: 28 });
+        assert_eq!(
+            queue.append(record(16, 40)),
+            Dropped {
+                records: 3,
+                count: 28
+            }
+        );
     }
 
     proptest! {

@@ -78,7 +78,11 @@ mod tests {
             ("celery_milliseconds", ""),
         ];
         for (name, unit) in cases {
-            let family = Family { name: name.into(), kind: MetricKind::Gauge, help: "" };
+            let family = Family {
+                name: name.into(),
+                kind: MetricKind::Gauge,
+                help: "",
+            };
             assert_eq!(family.unit(), unit, "{name}");
         }
     }

@@ -29,7 +29,10 @@ pub struct Histogram {
 impl Histogram {
     /// One without observations.
     pub fn new(buckets: &Buckets) -> Self {
-        Self { counts: vec![0; buckets.bounds().len() + 1].into(), sum: 0.0 }
+        Self {
+            counts: vec![0; buckets.bounds().len() + 1].into(),
+            sum: 0.0,
+        }
     }
 
     /// Counts one value; a bound belongs to its bucket.
@@ -53,7 +56,13 @@ mod tests {
 
     #[test]
     fn bounds_must_increase_and_be_finite() {
-        for bounds in [&[][..], &[1.0, 1.0], &[2.0, 1.0], &[f64::NAN], &[1.0, f64::INFINITY]] {
+        for bounds in [
+            &[][..],
+            &[1.0, 1.0],
+            &[2.0, 1.0],
+            &[f64::NAN],
+            &[1.0, f64::INFINITY],
+        ] {
             assert_eq!(Buckets::new(bounds), None, "{bounds:?}");
         }
     }

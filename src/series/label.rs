@@ -17,7 +17,9 @@ impl LabelName {
     pub fn parse(name: &str) -> Option<Self> {
         let first = name.bytes().next()?;
         let valid = (first.is_ascii_alphabetic() || first == b'_')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && !name.starts_with("__");
         valid.then(|| Self(Cow::Owned(name.to_owned())))
     }
@@ -38,8 +40,10 @@ impl LabelSet {
     /// Sorts labels into a set. Of labels with the same name the first counts; one with an empty value is, to
     /// Prometheus, one that is not there.
     pub fn new(labels: impl IntoIterator<Item = (LabelName, Arc<str>)>) -> Self {
-        let mut labels: Vec<_> =
-            labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut labels: Vec<_> = labels
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
         labels.sort_by(|(a, _), (b, _)| a.cmp(b));
         labels.dedup_by(|(a, _), (b, _)| a == b);
         Self(labels.into_boxed_slice())
@@ -47,7 +51,9 @@ impl LabelSet {
 
     /// Names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_ref()))
     }
 }
 
@@ -57,17 +63,30 @@ mod tests {
 
     #[test]
     fn a_set_is_sorted_and_has_each_name_once_and_no_empty_values() {
-        let labels = [("queue", "q"), ("name", "n"), ("worker", ""), ("name", "other")];
+        let labels = [
+            ("queue", "q"),
+            ("name", "n"),
+            ("worker", ""),
+            ("name", "other"),
+        ];
         let set = LabelSet::new(labels.map(|(k, v)| (LabelName::from_static(k), v.into())));
 
-        assert_eq!(set.iter().collect::<Vec<_>>(), [("name", "n"), ("queue", "q")]);
+        assert_eq!(
+            set.iter().collect::<Vec<_>>(),
+            [("name", "n"), ("queue", "q")]
+        );
     }
 
     #[test]
     fn only_valid_names_are_names() {
-        for (name, valid) in
-            [("job", true), ("_x9", true), ("9x", false), ("a-b", false), ("", false), ("__x", false)]
-        {
+        for (name, valid) in [
+            ("job", true),
+            ("_x9", true),
+            ("9x", false),
+            ("a-b", false),
+            ("", false),
+            ("__x", false),
+        ] {
             assert_eq!(LabelName::parse(name).is_some(), valid, "{name:?}");
         }
     }

@@ -21,7 +21,10 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) const fn new(samples_max: usize) -> Self {
-        Self { samples_max, samples: 0 }
+        Self {
+            samples_max,
+            samples: 0,
+        }
     }
 
     /// Takes room for `samples`, if it is there.

@@ -64,7 +64,10 @@ impl Series {
 
     /// Adds a family, or finds the one of that name.
     pub fn family(&mut self, family: Family) -> FamilyId {
-        let known = self.families.iter().position(|known| known.name == family.name);
+        let known = self
+            .families
+            .iter()
+            .position(|known| known.name == family.name);
         let index = known.unwrap_or_else(|| {
             self.families.push(family);
             self.families.len() - 1
@@ -91,7 +94,12 @@ impl Series {
             MetricKind::Histogram(buckets) => Value::Histogram(Histogram::new(buckets)),
         };
         self.serial += 1;
-        let info = Arc::new(Info { serial: self.serial, family, labels, after: self.at });
+        let info = Arc::new(Info {
+            serial: self.serial,
+            family,
+            labels,
+            after: self.at,
+        });
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("the limit is far below 2^32")
@@ -109,13 +117,16 @@ impl Series {
 
     /// Ends a series: it is not in the next snapshot.
     pub fn close(&mut self, id: SeriesId) {
-        let Some(slot) = self.slots[id.0 as usize].take() else { return };
+        let Some(slot) = self.slots[id.0 as usize].take() else {
+            return;
+        };
         let info = &slot.info;
         let hash = self.hasher.hash_one((info.family, &info.labels));
         if let Ok(entry) = self.index.find_entry(hash, |&slot| slot == id.0) {
             entry.remove();
         }
-        self.limit.give(self.families[info.family.index()].kind.samples(), slot.room);
+        self.limit
+            .give(self.families[info.family.index()].kind.samples(), slot.room);
         self.closed.push(id.0);
     }
 
@@ -145,8 +156,13 @@ impl Series {
     /// Counts a value in a histogram.
     #[inline]
     pub fn observe(&mut self, id: SeriesId, value: f64) {
-        let slot = self.slots[id.0 as usize].as_mut().expect("an open series has its slot");
-        match (&mut slot.value, &self.families[slot.info.family.index()].kind) {
+        let slot = self.slots[id.0 as usize]
+            .as_mut()
+            .expect("an open series has its slot");
+        match (
+            &mut slot.value,
+            &self.families[slot.info.family.index()].kind,
+        ) {
             (Value::Histogram(histogram), MetricKind::Histogram(buckets)) => {
                 histogram.observe(buckets, value);
             }
@@ -162,7 +178,9 @@ impl Series {
     /// How many samples the next snapshot has.
     pub fn samples(&self) -> usize {
         let slots = self.slots.iter().flatten();
-        slots.map(|slot| self.families[slot.info.family.index()].kind.samples()).sum()
+        slots
+            .map(|slot| self.families[slot.info.family.index()].kind.samples())
+            .sum()
     }
 
     /// All values as of `at`, or two milliseconds after the snapshot before, where the clock stepped back.
@@ -173,7 +191,8 @@ impl Series {
             self.shared = self.families.as_slice().into();
         }
         if !self.closed.is_empty() {
-            self.order.retain(|&slot| self.slots[slot as usize].is_some());
+            self.order
+                .retain(|&slot| self.slots[slot as usize].is_some());
             self.free.append(&mut self.closed);
         }
         if self.unsorted {
@@ -190,7 +209,11 @@ impl Series {
         self.number += 1;
         let rows = self.order.iter().map(|&slot| {
             let Slot { info, value, .. } = slot_of(&self.slots, slot);
-            Row { slot, info: Arc::clone(info), value: value.clone() }
+            Row {
+                slot,
+                info: Arc::clone(info),
+                value: value.clone(),
+            }
         });
         Snapshot {
             number: self.number,
@@ -202,12 +225,16 @@ impl Series {
     }
 
     fn slot(&mut self, id: SeriesId) -> &mut Slot {
-        self.slots[id.0 as usize].as_mut().expect("an open series has its slot")
+        self.slots[id.0 as usize]
+            .as_mut()
+            .expect("an open series has its slot")
     }
 }
 
 fn slot_of(slots: &[Option<Slot>], slot: u32) -> &Slot {
-    slots[slot as usize].as_ref().expect("an indexed slot is used")
+    slots[slot as usize]
+        .as_ref()
+        .expect("an indexed slot is used")
 }
 
 #[cfg(test)]
@@ -219,8 +246,11 @@ mod tests {
 
     fn table() -> (Series, FamilyId) {
         let mut series = Series::new(3, START);
-        let family =
-            series.family(Family { name: "x_total".into(), kind: MetricKind::Counter, help: "X." });
+        let family = series.family(Family {
+            name: "x_total".into(),
+            kind: MetricKind::Counter,
+            help: "X.",
+        });
         (series, family)
     }
 
@@ -231,9 +261,13 @@ mod tests {
     #[test]
     fn the_same_labels_are_the_same_series() {
         let (mut series, family) = table();
-        let first = series.open(family, labels("a"), Room::Limited).expect("room");
+        let first = series
+            .open(family, labels("a"), Room::Limited)
+            .expect("room");
         series.add(first, 2.0);
-        let again = series.open(family, labels("a"), Room::Limited).expect("room");
+        let again = series
+            .open(family, labels("a"), Room::Limited)
+            .expect("room");
         series.add(again, 3.0);
 
         let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
@@ -246,7 +280,11 @@ mod tests {
         let (mut series, family) = table();
         let ids = ["a", "b", "c"].map(|name| series.open(family, labels(name), Room::Limited));
         assert_eq!(series.open(family, labels("d"), Room::Limited), None);
-        assert!(series.open(family, labels("(other)"), Room::Reserved).is_some());
+        assert!(
+            series
+                .open(family, labels("(other)"), Room::Reserved)
+                .is_some()
+        );
 
         series.close(ids[0].expect("room"));
         assert!(series.open(family, labels("d"), Room::Limited).is_some());
@@ -256,11 +294,15 @@ mod tests {
     #[test]
     fn a_series_that_comes_back_is_another_one() {
         let (mut series, family) = table();
-        let first = series.open(family, labels("a"), Room::Limited).expect("room");
+        let first = series
+            .open(family, labels("a"), Room::Limited)
+            .expect("room");
         series.add(first, 2.0);
         let before = series.snapshot(Timestamp::from_millis(2_000), false);
         series.close(first);
-        series.open(family, labels("a"), Room::Limited).expect("room");
+        series
+            .open(family, labels("a"), Room::Limited)
+            .expect("room");
         let after = series.snapshot(Timestamp::from_millis(3_000), false);
 
         assert_ne!(before.rows[0].info.serial, after.rows[0].info.serial);
@@ -272,7 +314,9 @@ mod tests {
     fn rows_go_out_by_family_and_labels_whatever_the_order_of_opening() {
         let (mut series, family) = table();
         for name in ["c", "a", "b"] {
-            series.open(family, labels(name), Room::Limited).expect("room");
+            series
+                .open(family, labels(name), Room::Limited)
+                .expect("room");
         }
         let rows = series.snapshot(Timestamp::from_millis(2_000), false).rows;
         let names: Vec<_> = rows.iter().flat_map(|row| row.info.labels.iter()).collect();

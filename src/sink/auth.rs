@@ -15,9 +15,15 @@ pub async fn header(authorization: &Authorization) -> Result<Option<HeaderValue>
                 Some(secret) => read(secret).await?,
                 None => String::new(),
             };
-            format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+            format!(
+                "Basic {}",
+                STANDARD.encode(format!("{username}:{password}"))
+            )
         }
-        Authorization::Credentials { scheme, credentials } => {
+        Authorization::Credentials {
+            scheme,
+            credentials,
+        } => {
             format!("{scheme} {}", read(credentials).await?)
         }
     };

@@ -77,7 +77,11 @@ impl Client {
             .build()
             .map_err(BuildError::Http)?;
         let headers = config.headers.clone();
-        Ok(Self { http, headers, authorization: config.authorization.clone() })
+        Ok(Self {
+            http,
+            headers,
+            authorization: config.authorization.clone(),
+        })
     }
 
     /// Sends one remote-write 1.0 request; `attempt` counts from 0.
@@ -95,11 +99,23 @@ impl Client {
         if let Some(value) = auth::header(&self.authorization).await? {
             request = request.header(AUTHORIZATION, value);
         }
-        let answer = request.body(body).send().await.map_err(|error| SendError::Http(chain(error)))?;
+        let answer = request
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| SendError::Http(chain(error)))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         // PRW 1.0: the body of an answer is for the log, and of no use when all went well.
-        let text = if status.is_success() { String::new() } else { beginning(answer).await };
-        Ok(Answer { status, headers, text })
+        let text = if status.is_success() {
+            String::new()
+        } else {
+            beginning(answer).await
+        };
+        Ok(Answer {
+            status,
+            headers,
+            text,
+        })
     }
 }
 

@@ -27,14 +27,23 @@ impl Feed {
         metadata_interval: Option<Duration>,
         metrics: SinkMetrics,
     ) -> Self {
-        Self { encoder, metrics, samples_max, metadata_interval, metadata_at: None, number: 0 }
+        Self {
+            encoder,
+            metrics,
+            samples_max,
+            metadata_interval,
+            metadata_at: None,
+            number: 0,
+        }
     }
 
     /// Appends a snapshot. The last one is followed by the end of all series: without a checkpoint they begin
     /// anew after a restart. Returns how much had to go to make room.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue) -> u64 {
         if self.number > 0 {
-            self.metrics.snapshots_missed.add(snapshot.number.saturating_sub(self.number + 1));
+            self.metrics
+                .snapshots_missed
+                .add(snapshot.number.saturating_sub(self.number + 1));
         }
         self.number = snapshot.number;
         let mut bodies = self.encoder.snapshot(snapshot);
@@ -45,8 +54,19 @@ impl Feed {
         for body in bodies {
             self.metrics.samples_in.add(body.count);
             self.metrics.highest.set(body.newest.seconds());
-            let Body { bytes, count, newest, .. } = body;
-            dropped += queue.append(Record { bytes, count, newest_ms: newest.millis() }).count;
+            let Body {
+                bytes,
+                count,
+                newest,
+                ..
+            } = body;
+            dropped += queue
+                .append(Record {
+                    bytes,
+                    count,
+                    newest_ms: newest.millis(),
+                })
+                .count;
         }
         self.metrics.dropped_queue_full.add(dropped);
         dropped
@@ -54,8 +74,12 @@ impl Feed {
 
     /// The metadata of a snapshot, where it is due.
     pub(super) fn metadata(&mut self, snapshot: &Snapshot) -> Vec<Body> {
-        let Some(interval) = self.metadata_interval else { return Vec::new() };
-        let due = self.metadata_at.is_none_or(|sent| snapshot.at.since(sent) >= interval);
+        let Some(interval) = self.metadata_interval else {
+            return Vec::new();
+        };
+        let due = self
+            .metadata_at
+            .is_none_or(|sent| snapshot.at.since(sent) >= interval);
         if !due {
             return Vec::new();
         }

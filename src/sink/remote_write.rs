@@ -41,6 +41,8 @@ pub struct RemoteWrite {
     /// How often the request at the front was tried in vain.
     attempt: u32,
     failing_since: Option<Instant>,
+    /// Why samples were refused for good, as the log has it, until some are taken again.
+    refused: Option<String>,
     drained: bool,
     metrics: SinkMetrics,
     readiness: Reporter,
@@ -100,6 +102,7 @@ impl RemoteWrite {
             wait: None,
             attempt: 0,
             failing_since: None,
+            refused: None,
             drained: false,
             metrics,
             readiness,
@@ -118,7 +121,10 @@ impl RemoteWrite {
                 Action::GiveUp => break self.give_up(),
             }
             self.send_next();
-            #[expect(clippy::cast_precision_loss, reason = "Prometheus holds counts as floats")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "Prometheus holds counts as floats"
+            )]
             self.metrics.samples_pending.set(self.queue.count() as f64);
             if self.drained && self.sending.is_none() && self.queue.is_empty() {
                 break;
@@ -155,7 +161,10 @@ impl RemoteWrite {
     fn take(&mut self, snapshot: &Snapshot) {
         let dropped = self.feed.append(snapshot, &mut self.queue);
         if dropped > 0 {
-            warn!(samples = dropped, "queue is full, the oldest samples were dropped");
+            warn!(
+                samples = dropped,
+                "queue is full, the oldest samples were dropped"
+            );
         }
         // Only for a receiver that answers: what it missed comes again in a minute.
         if self.attempt == 0 {
@@ -182,7 +191,11 @@ impl RemoteWrite {
         } else {
             return;
         };
-        let (client, url, attempt) = (Arc::clone(&self.client), self.config.url.clone(), self.attempt);
+        let (client, url, attempt) = (
+            Arc::clone(&self.client),
+            self.config.url.clone(),
+            self.attempt,
+        );
         if body.content == Content::Samples {
             self.metrics.bytes.add(body.bytes.len() as u64);
             if attempt > 0 {
@@ -200,12 +213,18 @@ impl RemoteWrite {
     }
 
     fn answered(&mut self, answer: Result<Answer, SendError>) {
-        let Some(sending) = self.sending.take() else { return };
+        let Some(sending) = self.sending.take() else {
+            return;
+        };
         let elapsed = clock::monotonic().duration_since(sending.since);
         let (verdict, reason) = self.judge(answer);
         if sending.content == Content::Metadata {
             let delivered = verdict == Verdict::Delivered;
-            let counter = if delivered { &self.metrics.metadata } else { &self.metrics.metadata_failed };
+            let counter = if delivered {
+                &self.metrics.metadata
+            } else {
+                &self.metrics.metadata_failed
+            };
             counter.add(sending.count);
             if !delivered {
                 debug!(error = %reason, "metadata was not taken");
@@ -220,6 +239,7 @@ impl RemoteWrite {
                 self.metrics.samples.add(sending.count);
                 self.metrics.highest_sent.set(sending.newest.seconds());
                 self.attempt = 0;
+                self.refused = None;
                 if let Some(since) = self.failing_since.take() {
                     let elapsed = clock::monotonic().duration_since(since);
                     info!(?elapsed, "the receiver takes samples again");
@@ -230,7 +250,12 @@ impl RemoteWrite {
                 self.queue.commit();
                 self.metrics.samples_failed.add(sending.count);
                 self.attempt = 0;
-                warn!(samples = sending.count, bytes = sending.bytes, error = %reason, "the receiver refused samples for good");
+                // Once for each reason: the metric counts the rest.
+                if self.refused.as_ref() != Some(&reason) {
+                    let (samples, bytes) = (sending.count, sending.bytes);
+                    warn!(samples, bytes, error = %reason, "the receiver refused samples for good");
+                    self.refused = Some(reason.clone());
+                }
                 self.readiness.waiting(reason);
             }
             Verdict::Retry { after } => self.retry_later(after, reason),
@@ -238,7 +263,11 @@ impl RemoteWrite {
     }
 
     fn retry_later(&mut self, after: Option<Duration>, reason: String) {
-        let delay = self.config.queue.backoff.delay_asked(after, self.attempt, fastrand::f64());
+        let delay = self
+            .config
+            .queue
+            .backoff
+            .delay_asked(after, self.attempt, fastrand::f64());
         if self.failing_since.is_none() {
             self.failing_since = Some(clock::monotonic());
             warn!(error = %reason, ?delay, "cannot send samples, trying again until it works");
@@ -267,13 +296,18 @@ impl RemoteWrite {
         let dropped = self.queue.clear();
         self.metrics.dropped_shutdown.add(dropped.count);
         if dropped.count > 0 {
-            warn!(samples = dropped.count, "no time left, samples were not sent");
+            warn!(
+                samples = dropped.count,
+                "no time left, samples were not sent"
+            );
         }
     }
 }
 
 impl std::fmt::Debug for RemoteWrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RemoteWrite").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("RemoteWrite")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

@@ -37,7 +37,10 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let date = httpdate::parse_http_date(value)
+        .ok()?
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
     let date = Timestamp::from_seconds(date.as_secs_f64())?;
     Some(date.since(now))
 }
@@ -72,7 +75,10 @@ mod tests {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(verdict(status, after, true), expected, "{status}");
         }
-        assert_eq!(verdict(StatusCode::TOO_MANY_REQUESTS, after, false), Verdict::Rejected);
+        assert_eq!(
+            verdict(StatusCode::TOO_MANY_REQUESTS, after, false),
+            Verdict::Rejected
+        );
     }
 
     #[test]

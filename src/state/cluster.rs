@@ -47,6 +47,8 @@ pub struct State {
     names: Names,
     tasks: Tasks,
     workers: Workers,
+    /// The newest sender, which is mostly the next one too: events come in runs of one worker's.
+    sender: (String, Option<Name>),
     /// The newest queue that a task of each name was seen in.
     queues: HashMap<Name, Name>,
     unknown_task: Name,
@@ -66,6 +68,7 @@ impl State {
             names,
             tasks: Tasks::default(),
             workers: Workers::default(),
+            sender: (String::new(), None),
             queues: HashMap::new(),
             unknown_task,
             unknown_class,
@@ -76,7 +79,7 @@ impl State {
     /// Takes an event that was received at `now`; adds to `changes` what it changed.
     pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
         changes.push(Change::Event(event.kind()));
-        let worker = worker::name_of(&event.hostname, &mut self.names);
+        let worker = self.sender(&event.hostname);
         match &event.detail {
             Detail::Task(task) => {
                 // A task-sent comes from whoever called the task.
@@ -105,7 +108,11 @@ impl State {
             self.give_up(&task, Loss::Timeout, changes);
         }
         self.tasks.forget(now);
-        self.workers.expire(self.limits.worker_timeout, self.limits.worker_retention, now);
+        self.workers.expire(
+            self.limits.worker_timeout,
+            self.limits.worker_retention,
+            now,
+        );
     }
 
     /// The texts behind the names in changes and workers.
@@ -127,15 +134,26 @@ impl State {
     pub fn sweep(&mut self, used: impl IntoIterator<Item = Name>) {
         let used: Vec<Name> = used.into_iter().collect();
         let counted: hashbrown::HashSet<Name> = used.iter().copied().collect();
-        let tasks = self.tasks.iter().flat_map(|task| [task.name, task.queue, task.worker]);
+        let tasks = self
+            .tasks
+            .iter()
+            .flat_map(|task| [task.name, task.queue, task.worker]);
         let in_use: hashbrown::HashSet<Name> = tasks.flatten().collect();
         // A name that nothing else knows would keep its queue for ever.
-        self.queues.retain(|name, _| counted.contains(name) || in_use.contains(name));
+        self.queues
+            .retain(|name, _| counted.contains(name) || in_use.contains(name));
         let fixed = [self.unknown_task, self.unknown_class, self.default_queue];
         let workers = self.workers.iter().map(|worker| worker.name);
         let queues = self.queues.iter().flat_map(|(name, queue)| [*name, *queue]);
-        let all = fixed.into_iter().chain(used).chain(in_use).chain(workers).chain(queues);
+        let all = fixed
+            .into_iter()
+            .chain(used)
+            .chain(in_use)
+            .chain(workers)
+            .chain(queues);
         self.names.keep(all);
+        // It may have been forgotten just now.
+        self.sender = (String::new(), None);
     }
 
     fn apply_task(
@@ -152,25 +170,48 @@ impl State {
         let task = self.tasks.get_mut(place);
         let taken = task.take(event, at, worker);
         let after = self.place(self.tasks.get(place));
-        let of = Of { worker, ..self.of(self.tasks.get(place)) };
+        let of = Of {
+            worker,
+            ..self.of(self.tasks.get(place))
+        };
         self.tasks.file(place, now);
 
         match taken {
             Taken::Again => changes.push(Change::Duplicate),
             Taken::ToldTwice => {}
             Taken::Step { ran } => {
-                changes.push(Change::Task { step: self.step(event), of });
+                changes.push(Change::Task {
+                    step: self.step(event),
+                    of,
+                });
                 if let Some((outcome, seconds)) = ran {
-                    changes.push(Change::Ran { outcome, seconds, of });
+                    changes.push(Change::Ran {
+                        outcome,
+                        seconds,
+                        of,
+                    });
                 }
             }
         }
         if before != after {
-            changes.push(Change::Moved { from: before, to: after });
+            changes.push(Change::Moved {
+                from: before,
+                to: after,
+            });
         }
         while let Some(task) = self.tasks.evict(self.limits.tasks_max) {
             self.give_up(&task, Loss::Evicted, changes);
         }
+    }
+
+    /// The name of the worker that sent an event, if it was one.
+    fn sender(&mut self, hostname: &str) -> Option<Name> {
+        if self.sender.0 != hostname {
+            self.sender.0.clear();
+            self.sender.0.push_str(hostname);
+            self.sender.1 = worker::name_of(hostname, &mut self.names);
+        }
+        self.sender.1
     }
 
     /// Notes name and queue, where the event has them.
@@ -201,7 +242,9 @@ impl State {
             TaskKind::Succeeded => Step::Succeeded,
             TaskKind::Failed => Step::Failed(self.class(event)),
             TaskKind::Retried => Step::Retried(self.class(event)),
-            TaskKind::Rejected => Step::Rejected { requeue: event.requeue },
+            TaskKind::Rejected => Step::Rejected {
+                requeue: event.requeue,
+            },
             TaskKind::Revoked if event.terminated => Step::Revoked(Revocation::Terminated),
             TaskKind::Revoked if event.expired => Step::Revoked(Revocation::Expired),
             TaskKind::Revoked => Step::Revoked(Revocation::Revoked),
@@ -210,7 +253,10 @@ impl State {
     }
 
     fn class(&mut self, event: &TaskEvent<'_>) -> Name {
-        event.exception.as_deref().map_or(self.unknown_class, |class| self.names.intern(class))
+        event
+            .exception
+            .as_deref()
+            .map_or(self.unknown_class, |class| self.names.intern(class))
     }
 
     /// Where a task is in flight, and under which labels.
@@ -230,8 +276,14 @@ impl State {
     }
 
     fn give_up(&self, task: &Task, reason: Loss, changes: &mut Vec<Change>) {
-        changes.push(Change::Lost { reason, of: self.of(task) });
-        changes.push(Change::Moved { from: self.place(task), to: None });
+        changes.push(Change::Lost {
+            reason,
+            of: self.of(task),
+        });
+        changes.push(Change::Moved {
+            from: self.place(task),
+            to: None,
+        });
     }
 }
 

@@ -29,9 +29,16 @@ pub enum Change {
     /// A task took a step.
     Task { step: Step, of: Of },
     /// A task ended an attempt that ran for so many seconds.
-    Ran { outcome: Outcome, seconds: f64, of: Of },
+    Ran {
+        outcome: Outcome,
+        seconds: f64,
+        of: Of,
+    },
     /// A task is in flight in another stage, or under other labels, or no longer.
-    Moved { from: Option<(Stage, Of)>, to: Option<(Stage, Of)> },
+    Moved {
+        from: Option<(Stage, Of)>,
+        to: Option<(Stage, Of)>,
+    },
     /// A task in flight will not be heard of again.
     Lost { reason: Loss, of: Of },
 }

@@ -109,7 +109,10 @@ mod tests {
         let mut names = Names::default();
         let (a, b) = (names.intern("a"), names.intern("b"));
 
-        assert_eq!((names.intern("a"), names.find("b"), names.find("c")), (a, Some(b), None));
+        assert_eq!(
+            (names.intern("a"), names.find("b"), names.find("c")),
+            (a, Some(b), None)
+        );
         assert_eq!((&*names.text(a), &*names.text(b)), ("a", "b"));
     }
 

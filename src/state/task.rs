@@ -140,7 +140,10 @@ impl Task {
     }
 
     fn ended(&mut self, event: &TaskEvent<'_>, at: Timestamp, worker: Option<Name>) -> Taken {
-        let end = End { kind: event.kind, worker };
+        let end = End {
+            kind: event.kind,
+            worker,
+        };
         if self.end == Some(end) {
             if at == self.ended {
                 return Taken::Again;
@@ -181,7 +184,10 @@ impl Task {
         };
         let running = self.stage == Some(Stage::Started) && self.started != UNKNOWN;
         let since_start = || running.then(|| at.seconds_since(self.started).max(0.0));
-        event.runtime.or_else(since_start).map(|seconds| (outcome, seconds))
+        event
+            .runtime
+            .or_else(since_start)
+            .map(|seconds| (outcome, seconds))
     }
 }
 

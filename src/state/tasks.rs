@@ -60,7 +60,11 @@ struct List {
 
 impl Default for Tasks {
     fn default() -> Self {
-        let list = List { oldest: NONE, newest: NONE, length: 0 };
+        let list = List {
+            oldest: NONE,
+            newest: NONE,
+            length: 0,
+        };
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -105,7 +109,8 @@ impl Tasks {
             At::try_from(self.slots.len() - 1).expect("max_tasks is below 2^32")
         };
         let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index.insert_unique(hash, at, |&at| hash_of(hasher, &slots[at as usize].id));
+        self.index
+            .insert_unique(hash, at, |&at| hash_of(hasher, &slots[at as usize].id));
         at
     }
 
@@ -120,7 +125,11 @@ impl Tasks {
     /// Puts a task at the new end of the list that it belongs to.
     pub(super) fn file(&mut self, at: At, now: Timestamp) {
         let alive = self.get(at).stage.is_some();
-        let newest = if alive { self.alive.newest } else { self.ended.newest };
+        let newest = if alive {
+            self.alive.newest
+        } else {
+            self.ended.newest
+        };
         let slot = &mut self.slots[at as usize];
         slot.heard = now;
         slot.previous = newest;
@@ -128,7 +137,11 @@ impl Tasks {
         if newest != NONE {
             self.slots[newest as usize].next = at;
         }
-        let list = if alive { &mut self.alive } else { &mut self.ended };
+        let list = if alive {
+            &mut self.alive
+        } else {
+            &mut self.ended
+        };
         if list.oldest == NONE {
             list.oldest = at;
         }
@@ -185,7 +198,11 @@ impl Tasks {
     fn unlink(&mut self, at: At) {
         let slot = &self.slots[at as usize];
         let (previous, next) = (slot.previous, slot.next);
-        let list = if slot.task.stage.is_some() { &mut self.alive } else { &mut self.ended };
+        let list = if slot.task.stage.is_some() {
+            &mut self.alive
+        } else {
+            &mut self.ended
+        };
         if list.oldest == at {
             list.oldest = next;
         }
@@ -256,7 +273,14 @@ mod tests {
     fn ids_that_look_alike_are_different_tasks() {
         let mut tasks = Tasks::default();
         let upper = uuid(10).to_uppercase();
-        for id in [uuid(10), upper, uuid(11), "a".into(), "A".into(), " a".into()] {
+        for id in [
+            uuid(10),
+            upper,
+            uuid(11),
+            "a".into(),
+            "A".into(),
+            " a".into(),
+        ] {
             put(&mut tasks, &id, Some(Stage::Sent), 1);
             put(&mut tasks, &id, Some(Stage::Sent), 2);
         }
@@ -268,16 +292,36 @@ mod tests {
     fn the_one_heard_of_longest_ago_goes_first() {
         let mut tasks = Tasks::default();
         for n in 0..3 {
-            put(&mut tasks, &uuid(n), Some(Stage::Sent), i64::from(n) * 1_000);
+            put(
+                &mut tasks,
+                &uuid(n),
+                Some(Stage::Sent),
+                i64::from(n) * 1_000,
+            );
         }
         put(&mut tasks, &uuid(0), Some(Stage::Started), 3_000);
 
-        assert_eq!(tasks.evict(2).and_then(|task| task.stage), Some(Stage::Sent));
+        assert_eq!(
+            tasks.evict(2).and_then(|task| task.stage),
+            Some(Stage::Sent)
+        );
         assert!(tasks.evict(2).is_none());
         let second = Duration::from_secs(1);
-        assert!(tasks.expire(second, Timestamp::from_millis(3_001)).is_some());
-        assert!(tasks.expire(second, Timestamp::from_millis(4_000)).is_none());
-        assert!(tasks.expire(second, Timestamp::from_millis(4_001)).is_some());
+        assert!(
+            tasks
+                .expire(second, Timestamp::from_millis(3_001))
+                .is_some()
+        );
+        assert!(
+            tasks
+                .expire(second, Timestamp::from_millis(4_000))
+                .is_none()
+        );
+        assert!(
+            tasks
+                .expire(second, Timestamp::from_millis(4_001))
+                .is_some()
+        );
         assert_eq!(tasks.alive(), 0);
     }
 

@@ -51,7 +51,9 @@ pub(super) struct Workers {
 impl Workers {
     /// Takes a sign of life that is no worker event.
     pub(super) fn sign_of_life(&mut self, name: Name, now: Timestamp) {
-        let Some(worker) = self.find_or_insert(name, now) else { return };
+        let Some(worker) = self.find_or_insert(name, now) else {
+            return;
+        };
         worker.seen = now;
         // Tasks go on while a worker shuts down: only a heartbeat takes a goodbye back.
         if worker.goodbye.is_none() {
@@ -69,14 +71,21 @@ impl Workers {
     ) {
         match worker_event.kind {
             WorkerKind::Offline => {
-                let Some(worker) = self.find(name) else { return };
+                let Some(worker) = self.find(name) else {
+                    return;
+                };
                 worker.go_offline(now);
                 worker.goodbye = Some(event.timestamp);
             }
             WorkerKind::Online | WorkerKind::Heartbeat => {
-                let Some(worker) = self.find_or_insert(name, now) else { return };
+                let Some(worker) = self.find_or_insert(name, now) else {
+                    return;
+                };
                 worker.seen = now;
-                if worker.goodbye.is_some_and(|goodbye| event.timestamp <= goodbye) {
+                if worker
+                    .goodbye
+                    .is_some_and(|goodbye| event.timestamp <= goodbye)
+                {
                     return;
                 }
                 worker.goodbye = None;
@@ -112,14 +121,19 @@ impl Workers {
 
     fn find(&mut self, name: Name) -> Option<&mut Worker> {
         let hash = self.hasher.hash_one(name);
-        let found = self.index.find(hash, |&at| self.list[at as usize].name == name);
+        let found = self
+            .index
+            .find(hash, |&at| self.list[at as usize].name == name);
         found.copied().map(|at| &mut self.list[at as usize])
     }
 
     /// `None` where there are too many.
     fn find_or_insert(&mut self, name: Name, now: Timestamp) -> Option<&mut Worker> {
         let hash = self.hasher.hash_one(name);
-        let found = self.index.find(hash, |&at| self.list[at as usize].name == name).copied();
+        let found = self
+            .index
+            .find(hash, |&at| self.list[at as usize].name == name)
+            .copied();
         if found.is_none() && self.list.len() >= WORKERS_MAX {
             return None;
         }
@@ -147,7 +161,8 @@ impl Workers {
         for (at, worker) in (0..).zip(&self.list) {
             let (list, hasher) = (&self.list, &self.hasher);
             let hash_of = |&at: &u32| hasher.hash_one(list[at as usize].name);
-            self.index.insert_unique(hasher.hash_one(worker.name), at, hash_of);
+            self.index
+                .insert_unique(hasher.hash_one(worker.name), at, hash_of);
         }
     }
 }
@@ -166,7 +181,10 @@ impl Worker {
         match timeout {
             WorkerTimeout::After(duration) => duration,
             WorkerTimeout::Missed(heartbeats) => {
-                let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS).min(FREQ_SECONDS_MAX);
+                let freq = self
+                    .freq
+                    .unwrap_or(SILENT_FREQ_SECONDS)
+                    .min(FREQ_SECONDS_MAX);
                 Duration::from_secs_f64(freq).saturating_mul(heartbeats)
             }
         }
@@ -180,7 +198,9 @@ pub(super) fn name_of(hostname: &str, names: &mut Names) -> Option<Name> {
 }
 
 fn is_client(hostname: &str) -> bool {
-    let pid = hostname.strip_prefix("gen").and_then(|rest| rest.split_once('@'));
+    let pid = hostname
+        .strip_prefix("gen")
+        .and_then(|rest| rest.split_once('@'));
     pid.is_some_and(|(pid, _)| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
 }
 

@@ -21,13 +21,19 @@ pub fn install(format: Format, level: Option<&str>) {
         Some(level) => EnvFilter::new(format!("warn,celeriac={level},lapin=off")),
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| fallback()),
     };
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter);
     // A second installation, as tests may try, keeps the first.
     let _ = match format {
         Format::Text => builder
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
             .try_init(),
-        Format::Json => builder.json().flatten_event(true).with_target(false).try_init(),
+        Format::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .try_init(),
     };
 }

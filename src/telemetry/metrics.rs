@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::process::Process;
 use crate::event::Reason;
-use crate::series::{Buckets, Family, Histogram, LabelName, LabelSet, MetricKind, Room, Series, SeriesId};
+use crate::series::{
+    Buckets, Family, Histogram, LabelName, LabelSet, MetricKind, Room, Series, SeriesId,
+};
 use crate::timestamp::Timestamp;
 
 /// A metric of the daemon: what the documentation says of it, and the table that holds it.
@@ -65,8 +67,9 @@ definitions! {
 }
 
 /// Bounds for the time that a request takes, in seconds: those of Prometheus' own metric, without its outliers.
-const BATCH_BOUNDS: [f64; 12] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const BATCH_BOUNDS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// A count that only grows.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +96,10 @@ pub struct Elapsed(Arc<AtomicU64>);
 
 impl Elapsed {
     pub fn add(&self, duration: Duration) {
-        self.0.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.0.fetch_add(
+            u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            Relaxed,
+        );
     }
 }
 
@@ -126,12 +132,20 @@ impl Durations {
         let seconds = duration.as_secs_f64();
         let bucket = BATCH_BOUNDS.partition_point(|bound| *bound < seconds);
         self.0.counts[bucket].fetch_add(1, Relaxed);
-        self.0.micros.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.0.micros.fetch_add(
+            u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            Relaxed,
+        );
     }
 
     fn histogram(&self) -> Histogram {
         Histogram {
-            counts: self.0.counts.iter().map(|count| count.load(Relaxed)).collect(),
+            counts: self
+                .0
+                .counts
+                .iter()
+                .map(|count| count.load(Relaxed))
+                .collect(),
             sum: seconds(self.0.micros.load(Relaxed)),
         }
     }
@@ -226,7 +240,9 @@ impl Telemetry {
         telemetry.gauge(BUILD_INFO, version).set(1.0);
         telemetry.gauge(START_TIME, Vec::new()).set(start.seconds());
         let cpu = Elapsed::default();
-        telemetry.rows.push((CPU, Vec::new(), Handle::Elapsed(cpu.clone())));
+        telemetry
+            .rows
+            .push((CPU, Vec::new(), Handle::Elapsed(cpu.clone())));
         telemetry.process = Some(ProcessMetrics {
             cpu,
             resident: telemetry.gauge(RESIDENT, Vec::new()),
@@ -241,7 +257,8 @@ impl Telemetry {
         let labels = || vec![("broker", Arc::clone(name))];
         let with = |label, value: &str| [labels(), vec![(label, value.into())]].concat();
         let gap = Elapsed::default();
-        self.rows.push((BROKER_GAP, labels(), Handle::Elapsed(gap.clone())));
+        self.rows
+            .push((BROKER_GAP, labels(), Handle::Elapsed(gap.clone())));
         let broker = BrokerMetrics {
             connected: self.gauge(BROKER_CONNECTED, labels()),
             reconnects: self.counter(BROKER_RECONNECTS, labels()),
@@ -309,28 +326,42 @@ impl Telemetry {
                 "gauge" => MetricKind::Gauge,
                 _ => MetricKind::Histogram(Arc::clone(&bounds)),
             };
-            series.family(Family { name: definition.name.into(), kind, help: definition.help });
+            series.family(Family {
+                name: definition.name.into(),
+                kind,
+                help: definition.help,
+            });
         }
         let rows = self.rows.into_iter().map(|(definition, labels, handle)| {
             let kind = MetricKind::Gauge;
-            let family =
-                series.family(Family { name: definition.name.into(), kind, help: definition.help });
-            let labels = labels.into_iter().map(|(name, value)| (LabelName::from_static(name), value));
+            let family = series.family(Family {
+                name: definition.name.into(),
+                kind,
+                help: definition.help,
+            });
+            let labels = labels
+                .into_iter()
+                .map(|(name, value)| (LabelName::from_static(name), value));
             let id = series.open(family, LabelSet::new(labels), Room::Reserved);
             (id.expect("the reserve has no limit"), handle)
         });
-        Published { rows: rows.collect(), process: self.process }
+        Published {
+            rows: rows.collect(),
+            process: self.process,
+        }
     }
 
     fn counter(&mut self, definition: Definition, labels: Labels) -> Counter {
         let counter = Counter::default();
-        self.rows.push((definition, labels, Handle::Counter(counter.clone())));
+        self.rows
+            .push((definition, labels, Handle::Counter(counter.clone())));
         counter
     }
 
     fn gauge(&mut self, definition: Definition, labels: Labels) -> Gauge {
         let gauge = Gauge::default();
-        self.rows.push((definition, labels, Handle::Gauge(gauge.clone())));
+        self.rows
+            .push((definition, labels, Handle::Gauge(gauge.clone())));
         gauge
     }
 }
@@ -347,7 +378,10 @@ impl Published {
     pub fn process(&self, process: Process) {
         let Some(metrics) = &self.process else { return };
         let cpu = Duration::try_from_secs_f64(process.cpu_seconds).unwrap_or_default();
-        metrics.cpu.0.store(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        metrics
+            .cpu
+            .0
+            .store(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX), Relaxed);
         metrics.resident.set(process.resident_bytes);
         metrics.virtual_memory.set(process.virtual_bytes);
         metrics.open_fds.set(process.open_fds);
@@ -366,7 +400,10 @@ impl Published {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Prometheus holds counts as floats")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus holds counts as floats"
+)]
 const fn number(n: u64) -> f64 {
     n as f64
 }
@@ -389,7 +426,10 @@ mod tests {
         }
         let golden = include_str!("../../tests/golden/metrics.txt");
 
-        assert_eq!(table, golden, "a change of a metric is breaking: see CHANGELOG.md");
+        assert_eq!(
+            table, golden,
+            "a change of a metric is breaking: see CHANGELOG.md"
+        );
     }
 
     #[test]
@@ -403,11 +443,17 @@ mod tests {
         published.publish(&mut series);
 
         let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
-        let mut shown: Vec<_> =
-            snapshot.rows.iter().map(|row| snapshot.family(row).name.to_string()).collect();
+        let mut shown: Vec<_> = snapshot
+            .rows
+            .iter()
+            .map(|row| snapshot.family(row).name.to_string())
+            .collect();
         shown.dedup();
         let defined: Vec<_> = DEFINITIONS.iter().map(|row| row.name).collect();
         assert_eq!(shown, defined);
-        assert_eq!(snapshot.number_of("process_start_time_seconds", &[]), Some(1.0));
+        assert_eq!(
+            snapshot.number_of("process_start_time_seconds", &[]),
+            Some(1.0)
+        );
     }
 }

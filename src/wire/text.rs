@@ -41,7 +41,14 @@ fn samples(out: &mut String, snapshot: &Snapshot, row: &Row) {
             let bounds = buckets.bounds().iter().copied().chain([f64::INFINITY]);
             for (bound, count) in bounds.zip(&histogram.counts) {
                 below += count;
-                sample(out, row, &family.name, "_bucket", Some(&le(bound)), count_of(below));
+                sample(
+                    out,
+                    row,
+                    &family.name,
+                    "_bucket",
+                    Some(&le(bound)),
+                    count_of(below),
+                );
             }
             sample(out, row, &family.name, "_sum", None, histogram.sum);
             sample(out, row, &family.name, "_count", None, count_of(below));
@@ -81,7 +88,10 @@ fn escape(out: &mut String, text: &str, quotes: bool) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Prometheus holds counts as floats")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus holds counts as floats"
+)]
 const fn count_of(n: u64) -> f64 {
     n as f64
 }
@@ -109,10 +119,16 @@ mod tests {
             help: "A \\ and\na line.",
         });
         let labels = |name: &str| LabelSet::new([(LabelName::from_static("name"), name.into())]);
-        let b = series.open(sent, labels("b\"\\\n"), Room::Limited).expect("room");
+        let b = series
+            .open(sent, labels("b\"\\\n"), Room::Limited)
+            .expect("room");
         series.add(b, 2.0);
-        series.open(sent, LabelSet::default(), Room::Limited).expect("room");
-        let ran = series.open(runtime, labels("a"), Room::Limited).expect("room");
+        series
+            .open(sent, LabelSet::default(), Room::Limited)
+            .expect("room");
+        let ran = series
+            .open(runtime, labels("a"), Room::Limited)
+            .expect("room");
         series.observe(ran, 0.75);
         series.observe(ran, 7.0);
 

@@ -74,7 +74,12 @@ impl Encoder {
     /// An encoder for requests of at most `samples_max` samples, whose series all carry `external` labels. A
     /// label that a series has itself is not overridden, as in Prometheus.
     pub fn new(external: Vec<(String, String)>, samples_max: usize) -> Self {
-        Self { external, samples_max, known: Vec::new(), request: Request::default() }
+        Self {
+            external,
+            samples_max,
+            known: Vec::new(),
+            request: Request::default(),
+        }
     }
 
     /// All series of a snapshot, in requests of bounded size. The parts of one histogram stay together.
@@ -86,15 +91,22 @@ impl Encoder {
             if self.known.len() <= slot {
                 self.known.resize_with(slot + 1, || None);
             }
-            let is_known =
-                self.known[slot].as_ref().is_some_and(|known| known.serial == row.info.serial);
+            let is_known = self.known[slot]
+                .as_ref()
+                .is_some_and(|known| known.serial == row.info.serial);
             if !is_known {
                 let labels = encode_labels(snapshot.family(row), row, &self.external);
                 begun.insert(labels.clone());
-                let known = Known { serial: row.info.serial, seen: snapshot.number, labels };
+                let known = Known {
+                    serial: row.info.serial,
+                    seen: snapshot.number,
+                    labels,
+                };
                 ended.extend(self.known[slot].replace(known));
             }
-            let Some(known) = &mut self.known[slot] else { continue };
+            let Some(known) = &mut self.known[slot] else {
+                continue;
+            };
             known.seen = snapshot.number;
             let kind = &snapshot.family(row).kind;
             // The first increment counts: a zero before the first value. Behind the snapshot before the one
@@ -105,7 +117,10 @@ impl Encoder {
             self.request.row(&known.labels, row, zero, snapshot.at);
         }
         for known in &mut self.known {
-            if known.as_ref().is_some_and(|known| known.seen != snapshot.number) {
+            if known
+                .as_ref()
+                .is_some_and(|known| known.seen != snapshot.number)
+            {
                 ended.extend(known.take());
             }
         }
@@ -122,9 +137,11 @@ impl Encoder {
 
     fn stale(&mut self, ended: &[Known], at: Timestamp) -> Vec<Body> {
         for known in ended {
-            self.request.reserve(known.labels.ends.len(), self.samples_max);
+            self.request
+                .reserve(known.labels.ends.len(), self.samples_max);
             for labels in known.labels.iter() {
-                self.request.series(labels, None, f64::from_bits(STALE_MARKER), at);
+                self.request
+                    .series(labels, None, f64::from_bits(STALE_MARKER), at);
             }
         }
         self.request.flush();
@@ -137,7 +154,10 @@ pub fn metadata(snapshot: &Snapshot, entries_max: usize) -> Vec<Body> {
     let entries: Vec<_> = snapshot.families.iter().map(entry).collect();
     let requests = entries.chunks(entries_max.max(1));
     let bodies = requests.map(|metadata| {
-        let request = WriteRequest { timeseries: Vec::new(), metadata: metadata.to_vec() };
+        let request = WriteRequest {
+            timeseries: Vec::new(),
+            metadata: metadata.to_vec(),
+        };
         Body {
             bytes: compress(&request.encode_to_vec()),
             content: Content::Metadata,
@@ -194,7 +214,10 @@ impl Request {
 
     /// One `TimeSeries`: its labels, a zero where it is new, and a sample.
     fn series(&mut self, labels: &[u8], zero: Option<Timestamp>, value: f64, at: Timestamp) {
-        let sizes = zero.map(|zero| sample_len(0.0, zero)).into_iter().chain([sample_len(value, at)]);
+        let sizes = zero
+            .map(|zero| sample_len(0.0, zero))
+            .into_iter()
+            .chain([sample_len(value, at)]);
         let length = labels.len() + sizes.map(|size| 2 + size).sum::<usize>();
         self.bytes.push(TAG_SERIES);
         encode_varint(length as u64, &mut self.bytes);
@@ -239,11 +262,18 @@ impl Request {
 
 fn sample_len(value: f64, at: Timestamp) -> usize {
     let value = if value == 0.0 { 0 } else { 9 };
-    let millis = if at.millis() == 0 { 0 } else { 1 + encoded_len_varint(wire_millis(at)) };
+    let millis = if at.millis() == 0 {
+        0
+    } else {
+        1 + encoded_len_varint(wire_millis(at))
+    };
     value + millis
 }
 
-#[expect(clippy::cast_sign_loss, reason = "protobuf writes an int64 as its two's complement")]
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "protobuf writes an int64 as its two's complement"
+)]
 const fn wire_millis(at: Timestamp) -> u64 {
     at.millis() as u64
 }
@@ -251,7 +281,9 @@ const fn wire_millis(at: Timestamp) -> u64 {
 /// PRW 1.0, "Protocol": snappy's block format. The framed one must not be used.
 fn compress(bytes: &[u8]) -> Bytes {
     let compressed = snap::raw::Encoder::new().compress_vec(bytes);
-    compressed.expect("a request is far below snappy's limit of 4 GiB").into()
+    compressed
+        .expect("a request is far below snappy's limit of 4 GiB")
+        .into()
 }
 
 /// The labels of each time series that a row is on the wire, in the order of its samples.
@@ -259,7 +291,13 @@ fn encode_labels(family: &Family, row: &Row, external: &[(String, String)]) -> E
     let name = |suffix: &str| -> Arc<str> { format!("{}{suffix}", family.name).into() };
     let own = |name: Arc<str>, le: Option<f64>| {
         let mut bytes = Vec::new();
-        label_block(&mut bytes, row, &name, le.map(self::le).as_deref(), external);
+        label_block(
+            &mut bytes,
+            row,
+            &name,
+            le.map(self::le).as_deref(),
+            external,
+        );
         bytes
     };
     let blocks: Vec<Vec<u8>> = match &family.kind {
@@ -267,7 +305,9 @@ fn encode_labels(family: &Family, row: &Row, external: &[(String, String)]) -> E
         MetricKind::Histogram(buckets) => {
             let bounds = buckets.bounds().iter().copied().chain([f64::INFINITY]);
             let buckets = bounds.map(|bound| own(name("_bucket"), Some(bound)));
-            buckets.chain([own(name("_sum"), None), own(name("_count"), None)]).collect()
+            buckets
+                .chain([own(name("_sum"), None), own(name("_count"), None)])
+                .collect()
         }
     };
     let mut ends = Vec::with_capacity(blocks.len());
@@ -276,7 +316,10 @@ fn encode_labels(family: &Family, row: &Row, external: &[(String, String)]) -> E
         bytes.extend(block);
         ends.push(u32::try_from(bytes.len()).expect("labels are bounded"));
     }
-    EncodedLabels { bytes: bytes.into(), ends: ends.into() }
+    EncodedLabels {
+        bytes: bytes.into(),
+        ends: ends.into(),
+    }
 }
 
 fn label_block(
@@ -286,7 +329,12 @@ fn label_block(
     le: Option<&str>,
     external: &[(String, String)],
 ) {
-    let own = row.info.labels.iter().chain(le.map(|le| ("le", le))).chain([("__name__", name)]);
+    let own = row
+        .info
+        .labels
+        .iter()
+        .chain(le.map(|le| ("le", le)))
+        .chain([("__name__", name)]);
     let mut labels: Vec<(&str, &str)> = own.collect();
     for (name, value) in external {
         if !labels.iter().any(|(own, _)| own == name) {
@@ -310,11 +358,16 @@ fn label_block(
 impl EncodedLabels {
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = [0].into_iter().chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start as usize..end as usize])
+        starts
+            .zip(&self.ends)
+            .map(|(start, &end)| &self.bytes[start as usize..end as usize])
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Prometheus holds counts as floats")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus holds counts as floats"
+)]
 const fn count_of(n: u64) -> f64 {
     n as f64
 }

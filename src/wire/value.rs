@@ -5,7 +5,11 @@ use std::fmt::Write;
 /// A bucket's upper bound: with a fraction always, as Prometheus 3 normalizes it on scrape and does not on
 /// remote write. The same form everywhere keeps scraped and pushed series the same.
 pub(super) fn le(bound: f64) -> String {
-    if bound == f64::INFINITY { "+Inf".to_owned() } else { format!("{bound:?}") }
+    if bound == f64::INFINITY {
+        "+Inf".to_owned()
+    } else {
+        format!("{bound:?}")
+    }
 }
 
 /// A sample's value in the text format.
@@ -26,9 +30,12 @@ mod tests {
 
     #[test]
     fn bounds_have_a_fraction() {
-        for (bound, text) in
-            [(1.0, "1.0"), (0.005, "0.005"), (3600.0, "3600.0"), (f64::INFINITY, "+Inf")]
-        {
+        for (bound, text) in [
+            (1.0, "1.0"),
+            (0.005, "0.005"),
+            (3600.0, "3600.0"),
+            (f64::INFINITY, "+Inf"),
+        ] {
             assert_eq!(le(bound), text);
         }
     }

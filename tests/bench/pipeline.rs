@@ -1,1 +1,159 @@
-fn main(){}
+//! What happens in process: decode and apply, snapshot to request, snapshot to page.
+//!
+//! Budgets: 1,000,000 single events a second and 1,500,000 in lists of 20 on one core; 100,000 series to requests
+//! in 100 ms; a page of 10,000 series in 5 ms. Criterion prints elements a second.
+
+#[path = "../it/support/events.rs"]
+#[expect(dead_code, reason = "the integration tests use the rest")]
+mod events;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use celeriac::config::Config;
+use celeriac::event::{Batch, ContentType, Form, Payload};
+use celeriac::pipeline::{ClusterConfig, Pipeline};
+use celeriac::series::Snapshot;
+use celeriac::telemetry::metrics::Telemetry;
+use celeriac::timestamp::Timestamp;
+use celeriac::wire::{text, v1};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+
+const NOW: Timestamp = Timestamp::from_millis(1_795_344_000_000);
+const TASKS: u64 = 5_000;
+const NAMES: u64 = 50;
+
+fn pipeline() -> Pipeline {
+    let file =
+        "brokers: [{url: 'redis://h'}]\nhttp: {listen: ':0'}\nmetrics: {max_series: 1000000}";
+    let config = Config::parse(file, Path::new("x.yaml"), []).expect("a good configuration");
+    let mut telemetry = Telemetry::new(NOW);
+    let broker: Arc<str> = "main".into();
+    let (_, metrics) = telemetry.broker(&broker);
+    Pipeline::new(
+        &config.metrics,
+        vec![ClusterConfig {
+            broker,
+            label: None,
+            metrics,
+        }],
+        telemetry,
+        NOW,
+    )
+}
+
+/// One that has run for a while: nothing in it grows any more.
+fn warm(pipeline: &mut Pipeline) {
+    for from in (1..9).map(|n| n * TASKS) {
+        batches(from, 20)
+            .iter()
+            .for_each(|batch| pipeline.take(batch));
+    }
+}
+
+/// The lives of some tasks, `size` events a message; alone an event is a map, as gevent workers send it.
+fn batches(from: u64, size: usize) -> Vec<Batch> {
+    let name = |n| format!("app.tasks.task_{}", n % NAMES);
+    let lives = (from..from + TASKS).map(|n| events::life(n, &name(n), NOW.seconds()));
+    // As they come: what is sent first, then what workers do.
+    let lives: Vec<_> = lives.collect();
+    let events: Vec<&String> = (0..4)
+        .flat_map(|step| lives.iter().map(move |life| &life[step]))
+        .collect();
+    let form = Form::Body {
+        content_type: ContentType::Json,
+        compressed: false,
+    };
+    let messages = events.chunks(size).map(|events| {
+        let text = events
+            .iter()
+            .map(|event| event.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let bytes = if size == 1 { text } else { format!("[{text}]") };
+        Payload {
+            bytes: bytes.into_bytes(),
+            form,
+        }
+    });
+    let messages: Vec<_> = messages.collect();
+    messages
+        .chunks(512)
+        .map(|payloads| Batch {
+            broker: 0,
+            received: NOW,
+            payloads: payloads.to_vec(),
+        })
+        .collect()
+}
+
+fn decode_and_apply(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode and apply");
+    group.throughput(Throughput::Elements(4 * TASKS));
+    for (name, size) in [("single", 1), ("lists of 20", 20)] {
+        let mut pipeline = pipeline();
+        warm(&mut pipeline);
+        let mut round = 10;
+        group.bench_function(name, |bencher| {
+            // Tasks that were not there before, in each round.
+            let tasks = || {
+                round += 1;
+                batches(round * TASKS, size)
+            };
+            bencher.iter_batched(
+                tasks,
+                |batches| {
+                    batches.iter().for_each(|batch| pipeline.take(batch));
+                    batches
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// A snapshot with about that many samples.
+fn snapshot(samples: u64) -> Snapshot {
+    let mut pipeline = pipeline();
+    let form = Form::Body {
+        content_type: ContentType::Json,
+        compressed: false,
+    };
+    // One name makes 31: nine counters, three gauges, and a histogram of 19.
+    for n in 0..samples / 31 {
+        let life = events::life(n, &format!("app.tasks.task_{n}"), NOW.seconds());
+        let payloads = life
+            .map(|event| Payload {
+                bytes: event.into_bytes(),
+                form,
+            })
+            .to_vec();
+        pipeline.take(&Batch {
+            broker: 0,
+            received: NOW,
+            payloads,
+        });
+    }
+    pipeline.snapshot(NOW, false)
+}
+
+fn outputs(criterion: &mut Criterion) {
+    let large = snapshot(100_000);
+    let external = vec![
+        ("instance".to_owned(), "web-1".to_owned()),
+        ("job".to_owned(), "celery".to_owned()),
+    ];
+    let mut known = v1::Encoder::new(external, 2_000);
+    known.snapshot(&large);
+    criterion.bench_function("100,000 series to requests", |bencher| {
+        bencher.iter(|| known.snapshot(&large));
+    });
+    let page = snapshot(10_000);
+    criterion.bench_function("10,000 series to a page", |bencher| {
+        bencher.iter(|| text::render(&page))
+    });
+}
+
+criterion_group!(benches, decode_and_apply, outputs);
+criterion_main!(benches);

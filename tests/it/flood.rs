@@ -18,12 +18,20 @@ async fn a_burst_on_rabbitmq_is_counted_to_the_last_event() {
     let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", rabbitmq.url(""))).await;
     celeriac.ready().await;
 
-    let bodies: Vec<String> = (0..TASKS).flat_map(|n| life(n, "burst.task", 1_795_344_000.0)).collect();
+    let bodies: Vec<String> = (0..TASKS)
+        .flat_map(|n| life(n, "burst.task", 1_795_344_000.0))
+        .collect();
     let start = Instant::now();
-    publisher.flood(bodies.iter().map(|body| body.as_bytes())).await;
+    publisher
+        .flood(bodies.iter().map(|body| body.as_bytes()))
+        .await;
     println!("published in {:?}", start.elapsed());
     all_counted(&celeriac).await;
-    println!("counted after {:?}, {} MiB resident", start.elapsed(), celeriac.resident() >> 20);
+    println!(
+        "counted after {:?}, {} MiB resident",
+        start.elapsed(),
+        celeriac.resident() >> 20
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,27 +46,48 @@ async fn a_burst_on_redis_is_counted_to_the_last_event() {
         let mut pipe = redis::pipe();
         for n in thousand * 1000..(thousand + 1) * 1000 {
             for body in life(n, "burst.task", 1_795_344_000.0) {
-                pipe.cmd("PUBLISH").arg("/0.celeryev/task.multi").arg(envelope(&body)).ignore();
+                pipe.cmd("PUBLISH")
+                    .arg("/0.celeryev/task.multi")
+                    .arg(envelope(&body))
+                    .ignore();
             }
         }
-        pipe.query_async::<()>(&mut connection.clone()).await.expect("redis answers");
+        pipe.query_async::<()>(&mut connection.clone())
+            .await
+            .expect("redis answers");
     }
     println!("published in {:?}", start.elapsed());
     all_counted(&celeriac).await;
-    println!("counted after {:?}, {} MiB resident", start.elapsed(), celeriac.resident() >> 20);
+    println!(
+        "counted after {:?}, {} MiB resident",
+        start.elapsed(),
+        celeriac.resident() >> 20
+    );
 }
 
 async fn all_counted(celeriac: &Celeriac) {
-    let page = celeriac.page_when("every event", 120, |page| page.events() >= EVENTS).await;
+    let page = celeriac
+        .page_when("every event", 120, |page| page.events() >= EVENTS)
+        .await;
     assert_eq!(page.events(), EVENTS);
     for step in ["sent", "received", "started", "succeeded"] {
-        let counted = page.sum(&format!("celery_task_{step}_total"), &["name=\"burst.task\""]);
+        let counted = page.sum(
+            &format!("celery_task_{step}_total"),
+            &["name=\"burst.task\""],
+        );
         assert_eq!(counted, TASKS as f64, "{step}");
     }
-    assert_eq!(page.sum("celery_task_runtime_seconds_count", &[]), TASKS as f64);
+    assert_eq!(
+        page.sum("celery_task_runtime_seconds_count", &[]),
+        TASKS as f64
+    );
     assert_eq!(page.sum("celery_tasks_in_flight", &[]), 0.0);
     for lost in ["undecodable", "dropped", "duplicate"] {
-        assert_eq!(page.sum(&format!("celeriac_messages_{lost}_total"), &[]), 0.0, "{lost}");
+        assert_eq!(
+            page.sum(&format!("celeriac_messages_{lost}_total"), &[]),
+            0.0,
+            "{lost}"
+        );
     }
     assert_eq!(page.sum("celeriac_messages_total", &[]), EVENTS);
 }
@@ -67,27 +96,40 @@ async fn all_counted(celeriac: &Celeriac) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_redis_sends_beyond_the_buffer_is_dropped_and_counted() {
     let redis = Redis::start().await;
-    let config = format!("brokers: [{{url: {:?}, queue_max_bytes: 1MiB}}]\n", redis.url(0));
+    let config = format!(
+        "brokers: [{{url: {:?}, queue_max_bytes: 1MiB}}]\n",
+        redis.url(0)
+    );
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
     let connection = redis.connection().await;
     // Large bodies, each a list of many events that are slow to apply: the decoder falls behind the socket.
-    let events: Vec<String> = (0..1_000).map(|n| life(n, "slow.task", 1_795_344_000.0)[0].clone()).collect();
+    let events: Vec<String> = (0..1_000)
+        .map(|n| life(n, "slow.task", 1_795_344_000.0)[0].clone())
+        .collect();
     let message = envelope(&format!("[{}]", events.join(",")));
     let mut published = 0.0;
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let mut pipe = redis::pipe();
         for _ in 0..100 {
-            pipe.cmd("PUBLISH").arg("/0.celeryev/task.multi").arg(&message).ignore();
+            pipe.cmd("PUBLISH")
+                .arg("/0.celeryev/task.multi")
+                .arg(&message)
+                .ignore();
         }
-        pipe.query_async::<()>(&mut connection.clone()).await.expect("redis answers");
+        pipe.query_async::<()>(&mut connection.clone())
+            .await
+            .expect("redis answers");
         published += 100.0;
         let page = celeriac.page().await;
         if page.sum("celeriac_messages_dropped_total", &["buffer_full"]) > 0.0 {
             break;
         }
-        assert!(Instant::now() < deadline, "nothing was dropped of {published} messages");
+        assert!(
+            Instant::now() < deadline,
+            "nothing was dropped of {published} messages"
+        );
     }
     // The books balance: each message was dropped, or its thousand events were counted.
     celeriac
@@ -97,7 +139,11 @@ async fn what_redis_sends_beyond_the_buffer_is_dropped_and_counted() {
                 && page.events() / 1_000.0 + dropped == published
         })
         .await;
-    assert!(celeriac.resident() < 200 << 20, "{} MiB", celeriac.resident() >> 20);
+    assert!(
+        celeriac.resident() < 200 << 20,
+        "{} MiB",
+        celeriac.resident() >> 20
+    );
     let page = celeriac.page().await;
     assert_eq!(page.sum("celeriac_broker_reconnects_total", &[]), 0.0);
 }

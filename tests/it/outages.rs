@@ -19,16 +19,25 @@ async fn publish(redis: &Redis, from: u64, to: u64) {
     let mut pipe = redis::pipe();
     for n in from..to {
         for body in life(n, "steady.task", 1_795_344_000.0) {
-            pipe.cmd("PUBLISH").arg("/0.celeryev/task.multi").arg(envelope(&body)).ignore();
+            pipe.cmd("PUBLISH")
+                .arg("/0.celeryev/task.multi")
+                .arg(envelope(&body))
+                .ignore();
         }
     }
-    pipe.query_async::<()>(&mut connection.clone()).await.expect("redis answers");
+    pipe.query_async::<()>(&mut connection.clone())
+        .await
+        .expect("redis answers");
 }
 
 async fn stored(prometheus: &Prometheus, name: &str, expected: f64) {
     wait_for("Prometheus to have it all", 60, async || {
         let stored = prometheus.sum(name).await;
-        if stored == expected { Ok(()) } else { Err(format!("{name}: {stored} of {expected}")) }
+        if stored == expected {
+            Ok(())
+        } else {
+            Err(format!("{name}: {stored} of {expected}"))
+        }
     })
     .await;
 }
@@ -60,13 +69,23 @@ async fn a_receiver_that_was_away_misses_nothing() {
         publish(&redis, n, n + 10).await;
         n += 10;
         let (status, reasons) = celeriac.get("/-/ready").await;
-        assert!(away.elapsed() < Duration::from_secs(5) || status == 503, "{status} {reasons}");
+        assert!(
+            away.elapsed() < Duration::from_secs(5) || status == 503,
+            "{status} {reasons}"
+        );
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let pending = celeriac.page().await.sum("celeriac_remote_storage_samples_pending", &[]);
+    let pending = celeriac
+        .page()
+        .await
+        .sum("celeriac_remote_storage_samples_pending", &[]);
     assert!(pending > 1_000.0, "{pending}");
     prometheus.start_again().await;
-    for name in ["celery_task_sent_total", "celery_task_succeeded_total", "celery_task_runtime_seconds_count"] {
+    for name in [
+        "celery_task_sent_total",
+        "celery_task_succeeded_total",
+        "celery_task_runtime_seconds_count",
+    ] {
         stored(&prometheus, name, n as f64).await;
     }
     // Not only the end: the points of the time away are there, a second apart.
@@ -75,7 +94,11 @@ async fn a_receiver_that_was_away_misses_nothing() {
     assert!(points[0].1 > 115.0, "{points:?}");
     let page = celeriac.page().await;
     for lost in ["failed_total", "dropped_total"] {
-        assert_eq!(page.sum(&format!("celeriac_remote_storage_samples_{lost}"), &[]), 0.0, "{lost}");
+        assert_eq!(
+            page.sum(&format!("celeriac_remote_storage_samples_{lost}"), &[]),
+            0.0,
+            "{lost}"
+        );
     }
     celeriac.ready().await;
 }
@@ -89,14 +112,18 @@ async fn a_rabbitmq_that_was_restarted_is_read_again_within_five_seconds() {
     for body in life(1, "t", 1_795_344_000.0) {
         publisher.publish(body.as_bytes()).await;
     }
-    celeriac.page_when("the first events", 10, |page| page.events() == 4.0).await;
+    celeriac
+        .page_when("the first events", 10, |page| page.events() == 4.0)
+        .await;
 
     rabbitmq.stop();
     drop(publisher);
     let gone = Instant::now();
-    wait_for("the outage to be noticed", 15, async || match celeriac.get("/-/ready").await {
-        (503, reasons) if reasons.contains("broker default: ") => Ok(()),
-        other => Err(format!("{other:?}")),
+    wait_for("the outage to be noticed", 15, async || {
+        match celeriac.get("/-/ready").await {
+            (503, reasons) if reasons.contains("broker default: ") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
     rabbitmq.start_again().await;
@@ -110,12 +137,18 @@ async fn a_rabbitmq_that_was_restarted_is_read_again_within_five_seconds() {
     for body in life(2, "t", 1_795_344_000.0) {
         publisher.publish(body.as_bytes()).await;
     }
-    let page = celeriac.page_when("events after the outage", 10, |page| page.events() == 8.0).await;
+    let page = celeriac
+        .page_when("events after the outage", 10, |page| page.events() == 8.0)
+        .await;
     assert_eq!(page.sum("celeriac_broker_reconnects_total", &[]), 1.0);
     assert_eq!(page.sum("celeriac_broker_connected", &[]), 1.0);
     let told = page.sum("celeriac_broker_gap_seconds_total", &[]);
     assert!((told - gap).abs() < 3.0, "told {told}, was {gap}");
-    assert!(celeriac.process.output().contains("subscribed again"), "{}", celeriac.process.output());
+    assert!(
+        celeriac.process.output().contains("subscribed again"),
+        "{}",
+        celeriac.process.output()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,20 +157,30 @@ async fn a_redis_that_was_restarted_is_read_again_within_five_seconds() {
     let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", redis.url(0))).await;
     celeriac.ready().await;
     publish(&redis, 0, 10).await;
-    celeriac.page_when("the first events", 10, |page| page.events() == 40.0).await;
+    celeriac
+        .page_when("the first events", 10, |page| page.events() == 40.0)
+        .await;
 
     redis.stop();
-    wait_for("the outage to be noticed", 15, async || match celeriac.get("/-/ready").await {
-        (503, _) => Ok(()),
-        other => Err(format!("{other:?}")),
+    wait_for("the outage to be noticed", 15, async || {
+        match celeriac.get("/-/ready").await {
+            (503, _) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
     redis.start_again().await;
     let back = Instant::now();
     celeriac.ready().await;
-    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    assert!(
+        back.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        back.elapsed()
+    );
     publish(&redis, 10, 20).await;
-    let page = celeriac.page_when("events after the outage", 10, |page| page.events() == 80.0).await;
+    let page = celeriac
+        .page_when("events after the outage", 10, |page| page.events() == 80.0)
+        .await;
     assert_eq!(page.sum("celeriac_broker_reconnects_total", &[]), 1.0);
     assert!(page.sum("celeriac_broker_gap_seconds_total", &[]) > 0.0);
 }
@@ -154,17 +197,29 @@ async fn it_starts_before_its_brokers_and_one_that_is_gone_holds_up_no_other() {
     let celeriac = Celeriac::start(&config).await;
     wait_for("the broker that is there", 10, async || {
         let (_, reasons) = celeriac.get("/-/ready").await;
-        if reasons.contains("broker here") { Err(reasons) } else { Ok(reasons) }
+        if reasons.contains("broker here") {
+            Err(reasons)
+        } else {
+            Ok(reasons)
+        }
     })
     .await;
     let (status, reasons) = celeriac.get("/-/ready").await;
     assert_eq!(status, 503);
-    assert!(reasons.contains("broker gone: ") && reasons.contains("broker later: "), "{reasons}");
+    assert!(
+        reasons.contains("broker gone: ") && reasons.contains("broker later: "),
+        "{reasons}"
+    );
     assert_eq!(celeriac.get("/-/healthy").await.0, 200);
 
     publish(&redis, 0, 10).await;
-    let page = celeriac.page_when("events of the one", 10, |page| page.events() == 40.0).await;
-    assert_eq!(page.sum("celery_task_succeeded_total", &["broker=\"here\""]), 10.0);
+    let page = celeriac
+        .page_when("events of the one", 10, |page| page.events() == 40.0)
+        .await;
+    assert_eq!(
+        page.sum("celery_task_succeeded_total", &["broker=\"here\""]),
+        10.0
+    );
     assert_eq!(page.sum("celeriac_broker_connected", &[]), 1.0);
     assert!(page.sum("celeriac_broker_gap_seconds_total", &["gone"]) > 0.0);
 }
@@ -187,12 +242,21 @@ async fn the_first_event_after_the_start_is_an_increase_of_one() {
         let first = "min_over_time(timestamp(celery_task_succeeded_total == 1)[5m:100ms])";
         let first = wait_for("the first sample", 10, async || {
             let series = prometheus.query(first, None).await;
-            series.first().map(|(_, time)| *time).ok_or_else(|| "nothing".to_owned())
+            series
+                .first()
+                .map(|(_, time)| *time)
+                .ok_or_else(|| "nothing".to_owned())
         })
         .await;
-        let names = ["celery_task_succeeded_total", "celery_task_runtime_seconds_count", "celery_events_total{type=\"task-succeeded\"}"];
+        let names = [
+            "celery_task_succeeded_total",
+            "celery_task_runtime_seconds_count",
+            "celery_events_total{type=\"task-succeeded\"}",
+        ];
         for name in names {
-            let increase = prometheus.query(&format!("increase({name}[5m])"), Some(first)).await;
+            let increase = prometheus
+                .query(&format!("increase({name}[5m])"), Some(first))
+                .await;
             assert_eq!(increase.len(), 1, "{name}");
             assert_eq!(increase[0].1, 1.0, "{name}");
         }

@@ -10,7 +10,10 @@ use super::support::receiver::Receiver;
 use super::support::redis::Redis;
 
 fn celeriac(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_celeriac")).args(arguments).output().expect("it starts")
+    Command::new(env!("CARGO_BIN_EXE_celeriac"))
+        .args(arguments)
+        .output()
+        .expect("it starts")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -45,7 +48,11 @@ remote_write:
             "remote_write[0].basic_auth.password: the environment variable CELERIAC_TEST_UNSET is not set; set it, or write ${CELERIAC_TEST_UNSET:-default}",
         ];
         let lines: Vec<_> = errors.lines().collect();
-        assert_eq!(lines, expected.map(|line| format!("{path}: {line}")), "{arguments:?}");
+        assert_eq!(
+            lines,
+            expected.map(|line| format!("{path}: {line}")),
+            "{arguments:?}"
+        );
     }
 }
 
@@ -56,9 +63,21 @@ fn exit_statuses_tell_usage_from_configuration() {
         (&["--version"], 0, "celeriac 0."),
         (&["run"], 2, "--config <FILE>|--broker <URL>"),
         (&["run", "--nonsense"], 2, "--nonsense"),
-        (&["run", "--config", "x.yaml", "--broker", "redis://h"], 2, "cannot be used with"),
-        (&["run", "--broker", "redis://h"], 78, "at least one of them is needed"),
-        (&["check-config", "/nowhere.yaml"], 78, "cannot read /nowhere.yaml"),
+        (
+            &["run", "--config", "x.yaml", "--broker", "redis://h"],
+            2,
+            "cannot be used with",
+        ),
+        (
+            &["run", "--broker", "redis://h"],
+            78,
+            "at least one of them is needed",
+        ),
+        (
+            &["check-config", "/nowhere.yaml"],
+            78,
+            "cannot read /nowhere.yaml",
+        ),
     ];
     for (arguments, status, words) in cases {
         let output = celeriac(arguments);
@@ -70,9 +89,17 @@ fn exit_statuses_tell_usage_from_configuration() {
 
 #[test]
 fn help_fits_a_screen() {
-    for arguments in [vec!["--help"], vec!["run", "--help"], vec!["check-config", "--help"], vec!["demo", "--help"]] {
+    for arguments in [
+        vec!["--help"],
+        vec!["run", "--help"],
+        vec!["check-config", "--help"],
+        vec!["demo", "--help"],
+    ] {
         let help = text(&celeriac(&arguments).stdout);
-        assert!((5..30).contains(&help.lines().count()), "{arguments:?}: {help}");
+        assert!(
+            (5..30).contains(&help.lines().count()),
+            "{arguments:?}: {help}"
+        );
     }
 }
 
@@ -97,8 +124,16 @@ headers = { X-Key = \"hunter2\" }
     let printed = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!printed.contains("hunter2"), "{printed}");
-    for line in ["  interval: 7s", "  - name: null", "    url: \"amqp://u:<secret>@h/v\"", "      password: <secret>"] {
-        assert!(printed.lines().any(|printed| printed == line), "{line}\n{printed}");
+    for line in [
+        "  interval: 7s",
+        "  - name: null",
+        "    url: \"amqp://u:<secret>@h/v\"",
+        "      password: <secret>",
+    ] {
+        assert!(
+            printed.lines().any(|printed| printed == line),
+            "{line}\n{printed}"
+        );
     }
     let again = folder.path().join("again.yaml");
     std::fs::write(&again, printed.replace("<secret>", "x")).expect("a writable folder");
@@ -123,12 +158,21 @@ async fn the_pages_say_what_they_are() {
     daemon.ready().await;
     let url = format!("http://127.0.0.1:{}/metrics", daemon.port);
     let answer = reqwest::get(url).await.expect("an answer");
-    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(
+        answer.headers()["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
     let page = answer.text().await.expect("a body");
     let lint = lint(&page);
     assert_eq!(lint, "", "promtool finds something");
-    assert_eq!(daemon.get("/-/healthy").await, (200, "celeriac is healthy\n".to_owned()));
-    assert_eq!(daemon.get("/-/ready").await, (200, "celeriac is ready\n".to_owned()));
+    assert_eq!(
+        daemon.get("/-/healthy").await,
+        (200, "celeriac is healthy\n".to_owned())
+    );
+    assert_eq!(
+        daemon.get("/-/ready").await,
+        (200, "celeriac is ready\n".to_owned())
+    );
     assert_eq!(daemon.get("/nothing").await.0, 404);
 }
 
@@ -144,7 +188,12 @@ fn lint(page: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool starts: run `make setup`");
-    promtool.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
+    promtool
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(page.as_bytes())
+        .expect("it reads");
     let output = promtool.wait_with_output().expect("it ends");
     text(&output.stdout) + &text(&output.stderr)
 }
@@ -156,11 +205,23 @@ async fn it_runs_without_a_file() {
     let folder = TempDir::new().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
     let (broker, write) = (redis.url(0), receiver.url());
-    command.args(["run", "--broker", &broker, "--remote-write", &write, "--listen", &listen]);
+    command.args([
+        "run",
+        "--broker",
+        &broker,
+        "--remote-write",
+        &write,
+        "--listen",
+        &listen,
+    ]);
     let mut process = super::support::process::Process::start("run", &mut command, folder.path());
     // The first push comes at once, not after an interval of 15 s.
     super::support::wait_for("the first push", 5, async || {
-        if receiver.samples() > 0 { Ok(()) } else { Err("nothing".to_owned()) }
+        if receiver.samples() > 0 {
+            Ok(())
+        } else {
+            Err("nothing".to_owned())
+        }
     })
     .await;
     receiver.assert_no_violation();
@@ -173,11 +234,19 @@ fn the_demo_needs_nothing_and_shows_the_main_job() {
     let output = celeriac(&["demo", "--listen", &listen, "--for", "7s"]);
     let (shown, log) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{log}");
-    assert!(shown.contains(&format!("http://{listen}/metrics")), "{shown}");
+    assert!(
+        shown.contains(&format!("http://{listen}/metrics")),
+        "{shown}"
+    );
     let last = shown.lines().last().unwrap_or_default();
     let number = |word: &str| -> u64 {
-        let (_, rest) = last.split_once(word).unwrap_or_else(|| panic!("no {word:?} in {last}"));
-        rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).expect("a number")
+        let (_, rest) = last
+            .split_once(word)
+            .unwrap_or_else(|| panic!("no {word:?} in {last}"));
+        rest.split(|c: char| !c.is_ascii_digit())
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number")
     };
     assert!(number("pushes sent and taken ") >= 6, "{shown}");
     assert!(number("samples ") > 500, "{shown}");

@@ -10,25 +10,49 @@ use super::support::wait_for;
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_with_celery_5_6_is_counted_exactly() {
     let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
-    counted_exactly("5.6", &rabbitmq.url(""), &redis.url(1), Prometheus::start().await).await;
+    counted_exactly(
+        "5.6",
+        &rabbitmq.url(""),
+        &redis.url(1),
+        Prometheus::start().await,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_with_celery_5_7_is_counted_exactly() {
     let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
-    counted_exactly("5.7", &rabbitmq.url(""), &redis.url(1), Prometheus::start_3().await).await;
+    counted_exactly(
+        "5.7",
+        &rabbitmq.url(""),
+        &redis.url(1),
+        Prometheus::start_3().await,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_with_celery_5_6_is_counted_exactly() {
     let redis = Redis::start().await;
-    counted_exactly("5.6", &redis.url(0), &redis.url(1), Prometheus::start_3().await).await;
+    counted_exactly(
+        "5.6",
+        &redis.url(0),
+        &redis.url(1),
+        Prometheus::start_3().await,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_with_celery_5_7_is_counted_exactly() {
     let redis = Redis::start().await;
-    counted_exactly("5.7", &redis.url(3), &redis.url(1), Prometheus::start().await).await;
+    counted_exactly(
+        "5.7",
+        &redis.url(3),
+        &redis.url(1),
+        Prometheus::start().await,
+    )
+    .await;
 }
 
 async fn counted_exactly(version: &str, broker: &str, backend: &str, prometheus: Prometheus) {
@@ -44,34 +68,55 @@ async fn counted_exactly(version: &str, broker: &str, backend: &str, prometheus:
     let mut workers = [
         celery.worker("w1", &["-c", "2", "-Q", "celery"]).await,
         celery.worker("w2", &["-c", "2", "-Q", "prefork"]).await,
-        celery.worker("w3", &["-P", "gevent", "-c", "10", "-Q", "green"]).await,
+        celery
+            .worker("w3", &["-P", "gevent", "-c", "10", "-Q", "green"])
+            .await,
     ];
     celery.script("workload.py", 150).await;
     for worker in &mut workers {
         worker.terminate(60);
     }
     // Each worker says goodbye, and that is the last that is heard.
-    celeriac.page_when("the workers to go", 30, |page| {
-        page.sum("celery_worker_up", &[]) == 0.0 && page.sum("celery_workers", &["offline"]) == 3.0
-    })
-    .await;
+    celeriac
+        .page_when("the workers to go", 30, |page| {
+            page.sum("celery_worker_up", &[]) == 0.0
+                && page.sum("celery_workers", &["offline"]) == 3.0
+        })
+        .await;
     let counts = counter.finish();
     let all: u64 = counts.types.values().sum();
     let page = celeriac
         .page_when("every event", 20, |page| page.events() >= all as f64)
         .await;
     check(&page, &counts);
-    let expired = if broker.starts_with("redis") { 5.0 } else { 0.0 };
+    let expired = if broker.starts_with("redis") {
+        5.0
+    } else {
+        0.0
+    };
     assert_eq!(page.sum("celery_task_revoked_total", &["expired"]), expired);
     // Tasks that were revoked before a worker took them, and killed workers, leave nothing behind either.
-    assert_eq!(page.sum("celery_tasks_in_flight", &[]), 0.0, "{:#?}", page.0);
+    assert_eq!(
+        page.sum("celery_tasks_in_flight", &[]),
+        0.0,
+        "{:#?}",
+        page.0
+    );
 
-    let sent = ["celery_events_total", "celery_task_succeeded_total", "celery_task_runtime_seconds_count"];
+    let sent = [
+        "celery_events_total",
+        "celery_task_succeeded_total",
+        "celery_task_runtime_seconds_count",
+    ];
     for name in sent {
         let expected = page.sum(name, &[]);
         wait_for("Prometheus to have it all", 20, async || {
             let stored = prometheus.sum(name).await;
-            if stored == expected { Ok(()) } else { Err(format!("{name}: {stored} of {expected}")) }
+            if stored == expected {
+                Ok(())
+            } else {
+                Err(format!("{name}: {stored} of {expected}"))
+            }
         })
         .await;
     }
@@ -115,7 +160,10 @@ fn check(page: &Page, counts: &Counts) {
         assert_eq!(counted, count, "{name} {class}");
     }
     assert_eq!(page.sum("celery_task_revoked_total", &["terminated"]), 2.0);
-    for lost in ["celeriac_messages_undecodable_total", "celeriac_messages_dropped_total"] {
+    for lost in [
+        "celeriac_messages_undecodable_total",
+        "celeriac_messages_dropped_total",
+    ] {
         assert_eq!(page.sum(lost, &[]), 0.0, "{lost}");
     }
 }
@@ -123,14 +171,18 @@ fn check(page: &Page, counts: &Counts) {
 async fn check_prometheus(prometheus: &Prometheus, counts: &Counts) {
     for (kind, count) in &counts.types {
         if kind != "task-progress" && kind != "billing-card-charged" {
-            let stored = prometheus.sum(&format!("celery_events_total{{type={kind:?}}}")).await;
+            let stored = prometheus
+                .sum(&format!("celery_events_total{{type={kind:?}}}"))
+                .await;
             assert_eq!(stored, *count as f64, "{kind}");
         }
     }
     for (key, count) in &counts.names {
         let (kind, name) = key.split_once(' ').expect("a type and a name");
         if kind != "task-progress" {
-            let stored = prometheus.sum(&format!("{}{{name=\"{name}\"}}", family(kind))).await;
+            let stored = prometheus
+                .sum(&format!("{}{{name=\"{name}\"}}", family(kind)))
+                .await;
             assert_eq!(stored, *count as f64, "{key}");
         }
     }

@@ -19,7 +19,7 @@ use lapin::{Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError, Stage};
+use super::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError, REST, Stage};
 use crate::config::{AmqpConfig, BrokerConfig};
 use crate::event::{ContentType, Form, Payload};
 use crate::tls;
@@ -48,16 +48,18 @@ pub(super) async fn run(
     stage.subscribed(config);
     let stop = stage.stop.clone();
     loop {
-        tokio::select! {
-            delivery = consumer.next() => match delivery {
-                Some(delivery) => take(stage, &mut consumer, delivery).await?,
-                None => return Err(LinkError::Closed),
-            },
+        let delivery = tokio::select! {
+            delivery = consumer.next() => delivery.ok_or(LinkError::Closed)?,
             () = stop.cancelled() => break,
+        };
+        if take(stage, &mut consumer, delivery).await? < BATCH_MESSAGES {
+            tokio::time::sleep(REST).await;
         }
     }
     // What was delivered is still handed over; what waits in the queue is gone with it.
-    let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await;
+    let cancel = channel
+        .basic_cancel(consumer.tag(), BasicCancelOptions::default())
+        .await;
     cancel.map_err(|error| failed("cancel the consumer", error))?;
     while let Some(Some(delivery)) = consumer.next().now_or_never() {
         take(stage, &mut consumer, delivery).await?;
@@ -67,12 +69,13 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Takes a delivery and those that are there behind it, hands them over, and acknowledges them.
+/// Takes a delivery and those that are there behind it, hands them over, and acknowledges them. Returns how many
+/// they were.
 async fn take(
     stage: &Stage,
     consumer: &mut Consumer,
     first: lapin::Result<Delivery>,
-) -> Result<(), LinkError> {
+) -> Result<usize, LinkError> {
     let mut payloads = Vec::with_capacity(BATCH_MESSAGES);
     let mut bytes = 0;
     let mut next = Some(first);
@@ -87,13 +90,14 @@ async fn take(
             next = consumer.next().now_or_never().flatten();
         }
     }
-    stage.metrics.messages.add(payloads.len() as u64);
+    let taken = payloads.len();
+    stage.metrics.messages.add(taken as u64);
     stage.hand_over(payloads).await?;
     if let Some(newest) = newest {
         let acknowledged = newest.ack(BasicAckOptions { multiple: true }).await;
         acknowledged.map_err(|error| failed("acknowledge", error))?;
     }
-    Ok(())
+    Ok(taken)
 }
 
 fn payload(delivery: Delivery) -> Payload {
@@ -104,18 +108,26 @@ fn payload(delivery: Delivery) -> Payload {
             .map_or(ContentType::Unknown, |text| ContentType::of(text.as_str())),
         compressed: headers.is_some_and(|headers| headers.contains_key("compression")),
     };
-    Payload { bytes: delivery.data, form }
+    Payload {
+        bytes: delivery.data,
+        form,
+    }
 }
 
 async fn connect(amqp: &AmqpConfig) -> Result<Connection, LinkError> {
     let tls = match &amqp.tls {
         None => None,
-        Some(tls) => {
-            Some((Arc::new(tls::client_config(tls)?), tls::server_name(&amqp.host)?))
-        }
+        Some(tls) => Some((
+            Arc::new(tls::client_config(tls)?),
+            tls::server_name(&amqp.host)?,
+        )),
     };
     let uri = AMQPUri {
-        scheme: if tls.is_some() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        scheme: if tls.is_some() {
+            AMQPScheme::AMQPS
+        } else {
+            AMQPScheme::AMQP
+        },
         authority: AMQPAuthority {
             userinfo: AMQPUserInfo {
                 username: amqp.username.clone(),
@@ -125,7 +137,10 @@ async fn connect(amqp: &AmqpConfig) -> Result<Connection, LinkError> {
             port: amqp.port,
         },
         vhost: amqp.vhost.clone(),
-        query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECONDS), ..AMQPQueryString::default() },
+        query: AMQPQueryString {
+            heartbeat: Some(HEARTBEAT_SECONDS),
+            ..AMQPQueryString::default()
+        },
     };
     let runtime = async_rs::Runtime::tokio_current();
     let properties = ConnectionProperties::default().with_connection_name("celeriac".into());
@@ -168,24 +183,38 @@ async fn subscribe(
 ) -> Result<(Channel, Consumer), LinkError> {
     let exchange = ShortString::from(config.event_exchange.as_str());
     let channel = exchange_there(connection, &config.event_exchange).await?;
-    let qos = channel.basic_qos(amqp.prefetch, BasicQosOptions::default()).await;
+    let qos = channel
+        .basic_qos(amqp.prefetch, BasicQosOptions::default())
+        .await;
     qos.map_err(|error| failed("set the prefetch", error))?;
     let queue = ShortString::from(topology::queue_name(fastrand::u64(..)).as_str());
     let arguments = topology::queue_arguments(config.queue_bytes_max);
-    let declared = channel.queue_declare(queue.clone(), topology::QUEUE, arguments).await;
+    let declared = channel
+        .queue_declare(queue.clone(), topology::QUEUE, arguments)
+        .await;
     declared.map_err(|error| refused("declare a queue", error, "configure on celeriac\\..*"))?;
     for binding in &amqp.bindings {
         let binding = ShortString::from(binding.as_str());
         let options = QueueBindOptions::default();
         let arguments = FieldTable::default();
-        let bound = channel.queue_bind(queue.clone(), exchange.clone(), binding, options, arguments);
-        let permission = format!("write on celeriac\\..* and read on {}", config.event_exchange);
-        bound.await.map_err(|error| refused("bind the queue", error, &permission))?;
+        let bound =
+            channel.queue_bind(queue.clone(), exchange.clone(), binding, options, arguments);
+        let permission = format!(
+            "write on celeriac\\..* and read on {}",
+            config.event_exchange
+        );
+        bound
+            .await
+            .map_err(|error| refused("bind the queue", error, &permission))?;
     }
-    let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
+    let options = BasicConsumeOptions {
+        exclusive: true,
+        ..BasicConsumeOptions::default()
+    };
     let consumer = channel.basic_consume(queue, "celeriac".into(), options, FieldTable::default());
-    let consumer =
-        consumer.await.map_err(|error| refused("consume", error, "read on celeriac\\..*"))?;
+    let consumer = consumer
+        .await
+        .map_err(|error| refused("consume", error, "read on celeriac\\..*"))?;
     Ok((channel, consumer))
 }
 
@@ -194,7 +223,9 @@ async fn subscribe(
 async fn exchange_there(connection: &Connection, exchange: &str) -> Result<Channel, LinkError> {
     let declare = async |channel: &Channel, options| {
         let arguments = FieldTable::default();
-        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, arguments).await
+        channel
+            .exchange_declare(exchange.into(), ExchangeKind::Topic, options, arguments)
+            .await
     };
     let channel = channel(connection).await?;
     match declare(&channel, topology::EXCHANGE_PASSIVE).await {
@@ -212,7 +243,10 @@ async fn exchange_there(connection: &Connection, exchange: &str) -> Result<Chann
 }
 
 async fn channel(connection: &Connection) -> Result<Channel, LinkError> {
-    connection.create_channel().await.map_err(|error| failed("open a channel", error))
+    connection
+        .create_channel()
+        .await
+        .map_err(|error| failed("open a channel", error))
 }
 
 fn reply_code(error: &lapin::Error) -> Option<u16> {
@@ -223,12 +257,24 @@ fn reply_code(error: &lapin::Error) -> Option<u16> {
 }
 
 fn failed(doing: &'static str, error: lapin::Error) -> LinkError {
-    LinkError::Amqp { doing, error: Arc::new(error), hint: String::new() }
+    LinkError::Amqp {
+        doing,
+        error: Arc::new(error),
+        hint: String::new(),
+    }
 }
 
 /// An error that names the permission that is missing, if that is what it is.
 fn refused(doing: &'static str, error: lapin::Error, permission: &str) -> LinkError {
     let missing = reply_code(&error) == Some(ACCESS_REFUSED);
-    let hint = if missing { format!("; the user needs {permission}") } else { String::new() };
-    LinkError::Amqp { doing, error: Arc::new(error), hint }
+    let hint = if missing {
+        format!("; the user needs {permission}")
+    } else {
+        String::new()
+    };
+    LinkError::Amqp {
+        doing,
+        error: Arc::new(error),
+        hint,
+    }
 }

@@ -16,8 +16,10 @@ pub(super) const EXCHANGE: ExchangeDeclareOptions = ExchangeDeclareOptions {
 };
 
 /// Asks for the exchange without making it, which needs no permission.
-pub(super) const EXCHANGE_PASSIVE: ExchangeDeclareOptions =
-    ExchangeDeclareOptions { passive: true, ..EXCHANGE };
+pub(super) const EXCHANGE_PASSIVE: ExchangeDeclareOptions = ExchangeDeclareOptions {
+    passive: true,
+    ..EXCHANGE
+};
 
 /// Ours alone, gone with the connection. Exclusive, because RabbitMQ 4.3 refuses a transient queue that is not.
 pub(super) const QUEUE: QueueDeclareOptions = QueueDeclareOptions {
@@ -33,7 +35,10 @@ pub(super) const QUEUE: QueueDeclareOptions = QueueDeclareOptions {
 pub(super) fn queue_arguments(bytes_max: u64) -> FieldTable {
     let mut arguments = FieldTable::default();
     let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
-    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(bytes_max));
+    arguments.insert(
+        "x-max-length-bytes".into(),
+        AMQPValue::LongLongInt(bytes_max),
+    );
     arguments
 }
 

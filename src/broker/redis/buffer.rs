@@ -18,7 +18,11 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub(super) const fn new(bytes_max: u64) -> Self {
-        Self { messages: VecDeque::new(), bytes: 0, bytes_max }
+        Self {
+            messages: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
     }
 
     /// Adds a message; how many of the oldest had to go to make room.
@@ -46,7 +50,10 @@ impl Buffer {
         {
             self.bytes -= cost(&message);
             bytes += message.len();
-            payloads.push(Payload { bytes: message, form: Form::Envelope });
+            payloads.push(Payload {
+                bytes: message,
+                form: Form::Envelope,
+            });
         }
         payloads
     }
@@ -74,7 +81,11 @@ mod tests {
         let dropped: Vec<_> = (0..5).map(|n| buffer.push(vec![n; 10])).collect();
         assert_eq!(dropped, [0, 0, 0, 1, 1]);
 
-        let left: Vec<_> = buffer.take().into_iter().map(|payload| payload.bytes[0]).collect();
+        let left: Vec<_> = buffer
+            .take()
+            .into_iter()
+            .map(|payload| payload.bytes[0])
+            .collect();
         assert_eq!(left, [2, 3, 4]);
         assert_eq!((buffer.bytes, buffer.is_empty()), (0, true));
     }
@@ -90,7 +101,10 @@ mod tests {
         for _ in 0..BATCH_MESSAGES + 1 {
             assert_eq!(buffer.push(vec![0; 10]), 0);
         }
-        assert_eq!((buffer.take().len(), buffer.take().len()), (BATCH_MESSAGES, 1));
+        assert_eq!(
+            (buffer.take().len(), buffer.take().len()),
+            (BATCH_MESSAGES, 1)
+        );
 
         for _ in 0..4 {
             assert_eq!(buffer.push(vec![0; BATCH_BYTES]), 0);

@@ -16,16 +16,18 @@ use crate::config::{FanoutPrefix, RedisConfig};
 pub(super) fn patterns(config: &RedisConfig, exchange: &str) -> [String; 2] {
     let channel = escape(&channel(config, exchange));
     let with_keys = format!("{channel}/*");
-    if config.fanout_patterns { [with_keys, channel] } else { [channel, with_keys] }
+    if config.fanout_patterns {
+        [with_keys, channel]
+    } else {
+        [channel, with_keys]
+    }
 }
 
 fn channel(config: &RedisConfig, exchange: &str) -> String {
     let prefix = match &config.fanout_prefix {
         FanoutPrefix::Default => format!("/{}.", config.database),
         FanoutPrefix::None => String::new(),
-        FanoutPrefix::Template(template) => {
-            template.replace("{db}", &config.database.to_string())
-        }
+        FanoutPrefix::Template(template) => template.replace("{db}", &config.database.to_string()),
     };
     format!("{}{prefix}{exchange}", config.global_keyprefix)
 }
@@ -68,14 +70,38 @@ mod tests {
     fn every_combination_of_options_has_its_channel() {
         let template = || FanoutPrefix::Template("/my{db}.".into());
         let cases = [
-            (config(0, FanoutPrefix::Default, true, ""), ["/0.celeryev/*", "/0.celeryev"]),
-            (config(3, FanoutPrefix::Default, true, ""), ["/3.celeryev/*", "/3.celeryev"]),
-            (config(3, FanoutPrefix::None, true, ""), ["celeryev/*", "celeryev"]),
-            (config(3, FanoutPrefix::Default, false, ""), ["/3.celeryev", "/3.celeryev/*"]),
-            (config(3, FanoutPrefix::None, false, ""), ["celeryev", "celeryev/*"]),
-            (config(3, template(), true, ""), ["/my3.celeryev/*", "/my3.celeryev"]),
-            (config(3, FanoutPrefix::Default, true, "pfx:"), ["pfx:/3.celeryev/*", "pfx:/3.celeryev"]),
-            (config(3, FanoutPrefix::None, false, "pfx:"), ["pfx:celeryev", "pfx:celeryev/*"]),
+            (
+                config(0, FanoutPrefix::Default, true, ""),
+                ["/0.celeryev/*", "/0.celeryev"],
+            ),
+            (
+                config(3, FanoutPrefix::Default, true, ""),
+                ["/3.celeryev/*", "/3.celeryev"],
+            ),
+            (
+                config(3, FanoutPrefix::None, true, ""),
+                ["celeryev/*", "celeryev"],
+            ),
+            (
+                config(3, FanoutPrefix::Default, false, ""),
+                ["/3.celeryev", "/3.celeryev/*"],
+            ),
+            (
+                config(3, FanoutPrefix::None, false, ""),
+                ["celeryev", "celeryev/*"],
+            ),
+            (
+                config(3, template(), true, ""),
+                ["/my3.celeryev/*", "/my3.celeryev"],
+            ),
+            (
+                config(3, FanoutPrefix::Default, true, "pfx:"),
+                ["pfx:/3.celeryev/*", "pfx:/3.celeryev"],
+            ),
+            (
+                config(3, FanoutPrefix::None, false, "pfx:"),
+                ["pfx:celeryev", "pfx:celeryev/*"],
+            ),
         ];
         for (config, expected) in cases {
             assert_eq!(patterns(&config, "celeryev"), expected, "{config:?}");

@@ -17,11 +17,12 @@ use futures_util::{FutureExt, StreamExt};
 use redis::aio::{PubSub, PubSubSink, PubSubStream};
 use redis::{RedisConnectionInfo, RedisError};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsConnector;
 
 use self::buffer::Buffer;
-use super::source::{LinkError, Stage};
+use super::source::{LinkError, REST, Stage};
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig};
 use crate::tls;
 
@@ -43,7 +44,9 @@ pub(super) async fn run(
         subscribe(&mut pubsub, config, redis).await?;
         Ok(pubsub)
     });
-    let Some(pubsub) = stage.connecting(connecting).await? else { return Ok(()) };
+    let Some(pubsub) = stage.connecting(connecting).await? else {
+        return Ok(());
+    };
     stage.subscribed(config);
     let (sink, messages) = pubsub.split();
     let mut pings = interval(PING_INTERVAL);
@@ -59,7 +62,10 @@ pub(super) async fn run(
     // What was received is still handed over, as far as there is somebody to take it.
     while !receiver.buffer.is_empty() {
         if stage.hand_over(receiver.buffer.take()).await.is_err() {
-            stage.metrics.dropped_shutdown.add(receiver.buffer.len() as u64);
+            stage
+                .metrics
+                .dropped_shutdown
+                .add(receiver.buffer.len() as u64);
             break;
         }
     }
@@ -90,7 +96,13 @@ impl Receiver {
         loop {
             match self.next(stage).await? {
                 Action::Message(None) => return Err(LinkError::Closed),
-                Action::Message(Some(message)) => self.take(&message, stage),
+                Action::Message(Some(message)) => {
+                    let taken = self.take(&message, stage);
+                    self.hand_over(stage)?;
+                    if taken < DRAIN_MAX {
+                        tokio::time::sleep(REST).await;
+                    }
+                }
                 Action::HandedOver => {}
                 Action::PingDue => self.ping = Some(ping(self.sink.clone())),
                 Action::Pong(answer) => {
@@ -122,18 +134,30 @@ impl Receiver {
         })
     }
 
-    /// Takes a message and those that are there behind it.
-    fn take(&mut self, first: &redis::Msg, stage: &Stage) {
+    /// Hands over what finds room at once.
+    fn hand_over(&mut self, stage: &Stage) -> Result<(), LinkError> {
+        while !self.buffer.is_empty()
+            && let Some(room) = stage.room_now()?
+        {
+            room.send(stage.batch(self.buffer.take()));
+        }
+        Ok(())
+    }
+
+    /// Takes a message and those that are there behind it; how many they were. The runtime's budget for one task,
+    /// which ends after 128 messages, does not count here: our own ends soon enough.
+    fn take(&mut self, first: &redis::Msg, stage: &Stage) -> usize {
         let mut dropped = self.buffer.push(first.get_payload_bytes().to_vec());
         let mut taken = 1;
         while taken < DRAIN_MAX
-            && let Some(Some(message)) = self.messages.next().now_or_never()
+            && let Some(Some(message)) = unconstrained(self.messages.next()).now_or_never()
         {
             dropped += self.buffer.push(message.get_payload_bytes().to_vec());
             taken += 1;
         }
         stage.metrics.messages.add(taken as u64);
         stage.metrics.dropped_buffer_full.add(dropped);
+        taken
     }
 }
 
@@ -148,8 +172,8 @@ fn ping(mut sink: PubSubSink) -> Ping {
 
 async fn connect(redis: &RedisConfig) -> Result<PubSub, LinkError> {
     // The database is part of the channels' names; none needs to be selected.
-    let mut login = RedisConnectionInfo::default()
-        .set_lib_name("celeriac", env!("CARGO_PKG_VERSION"));
+    let mut login =
+        RedisConnectionInfo::default().set_lib_name("celeriac", env!("CARGO_PKG_VERSION"));
     if let Some(username) = &redis.username {
         login = login.set_username(username);
     }
@@ -186,7 +210,11 @@ async fn subscribe(
         } else {
             String::new()
         };
-        return Err(LinkError::Redis { doing: "subscribe", error, hint });
+        return Err(LinkError::Redis {
+            doing: "subscribe",
+            error,
+            hint,
+        });
     }
     // For workers that are configured the other way; a user who may not have it does without.
     if let Err(error) = pubsub.psubscribe(&other).await
@@ -198,5 +226,9 @@ async fn subscribe(
 }
 
 const fn failed(doing: &'static str, error: RedisError) -> LinkError {
-    LinkError::Redis { doing, error, hint: String::new() }
+    LinkError::Redis {
+        doing,
+        error,
+        hint: String::new(),
+    }
 }

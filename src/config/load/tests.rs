@@ -6,7 +6,9 @@ use super::*;
 use crate::config::{Authorization, RedisAddress, Secret, Transport};
 
 fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, LoadError> {
-    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
     Config::parse(text, Path::new("x.yaml"), environment)
 }
 
@@ -27,7 +29,9 @@ const LISTEN: &str = "http: {listen: ':9808'}\n";
 
 /// A configuration whose first broker has some keys.
 fn broker(keys: &str) -> BrokerConfig {
-    good(&format!("{LISTEN}brokers: [{{{keys}}}]")).brokers.remove(0)
+    good(&format!("{LISTEN}brokers: [{{{keys}}}]"))
+        .brokers
+        .remove(0)
 }
 
 const EXAMPLE: &str = include_str!("../../../config/example.yaml");
@@ -47,7 +51,8 @@ fn the_example_has_every_key_and_every_default() {
         let trimmed = line.trim_start();
         let commented = trimmed.strip_prefix("# ").filter(|rest| {
             let key = rest.trim_start().split(':').next().unwrap_or_default();
-            let one_word = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let one_word =
+                !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
             one_word && rest.contains(": ") != rest.ends_with(':')
         });
         let indent = line.len() - trimmed.len();
@@ -60,13 +65,27 @@ fn the_example_has_every_key_and_every_default() {
     let mentioned: BTreeSet<String> = all
         .lines()
         .filter(|line| !line.trim_start().starts_with('#'))
-        .filter_map(|line| Some(line.trim_start().trim_start_matches("- ").split_once(':')?.0.to_owned()))
+        .filter_map(|line| {
+            Some(
+                line.trim_start()
+                    .trim_start_matches("- ")
+                    .split_once(':')?
+                    .0
+                    .to_owned(),
+            )
+        })
         .collect();
     for key in known_keys() {
-        assert!(mentioned.contains(&key), "config/example.yaml does not mention `{key}`");
+        assert!(
+            mentioned.contains(&key),
+            "config/example.yaml does not mention `{key}`"
+        );
     }
     for key in &mentioned {
-        assert!(known_keys().contains(key), "config/example.yaml mentions `{key}`, which is no key");
+        assert!(
+            known_keys().contains(key),
+            "config/example.yaml mentions `{key}`, which is no key"
+        );
     }
 }
 
@@ -84,21 +103,36 @@ http: {x: 1, listen: ':1'}
 ";
     let problems = problems(text).into_iter();
     let lists = problems.filter_map(|line| Some(line.split_once("known here: ")?.1.to_owned()));
-    let keys: BTreeSet<_> =
-        lists.flat_map(|list| list.split(", ").map(str::to_owned).collect::<Vec<_>>()).collect();
+    let keys: BTreeSet<_> = lists
+        .flat_map(|list| list.split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .collect();
     assert!(keys.len() > 50, "{keys:?}");
     // The user's own keys of these two are no keys of ours.
-    keys.into_iter().chain(["job".to_owned(), "instance".to_owned()]).collect()
+    keys.into_iter()
+        .chain(["job".to_owned(), "instance".to_owned()])
+        .collect()
 }
 
 #[test]
 fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
     let cases = [
-        ("brokers: [{urls: 'redis://h'}]", "brokers[0].urls: unknown key; did you mean `url`?"),
-        ("brokers: [{}]", "brokers[0].url: is missing; for example amqp://user:password@host:5672/vhost"),
+        (
+            "brokers: [{urls: 'redis://h'}]",
+            "brokers[0].urls: unknown key; did you mean `url`?",
+        ),
+        (
+            "brokers: [{}]",
+            "brokers[0].url: is missing; for example amqp://user:password@host:5672/vhost",
+        ),
         ("brokers: 7", "brokers: expected a list of maps, found `7`"),
-        ("brokers: []", "brokers: is missing; at least one with its `url` is needed"),
-        ("brokers: [7]", "brokers[0]: expected a map of keys, found `7`"),
+        (
+            "brokers: []",
+            "brokers: is missing; at least one with its `url` is needed",
+        ),
+        (
+            "brokers: [7]",
+            "brokers[0]: expected a map of keys, found `7`",
+        ),
         (
             "brokers: [{url: 'redis://h'}, {url: 'redis://i'}]",
             "brokers: more than one, so each needs a `name`",
@@ -155,7 +189,10 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "metrics: {worker_timeout: soon}",
             "metrics.worker_timeout: expected a number of missed heartbeats from 1 to 1000, or a duration such as 30s, found `soon`",
         ),
-        ("data_dir: /x", "data_dir: unknown key; known here: global, brokers, metrics, remote_write, http"),
+        (
+            "data_dir: /x",
+            "data_dir: unknown key; known here: global, brokers, metrics, remote_write, http",
+        ),
         (
             "http: {listen: nowhere}",
             "http.listen: expected an address and a port such as 127.0.0.1:9808, or :9808 for all addresses, found `nowhere`",
@@ -176,19 +213,32 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "remote_write: [{url: 'http://u:p@h'}]",
             "remote_write[0].url: credentials stand in `basic_auth`, not in the URL",
         ),
-        ("metrics: {default_queue: '${NOT_SET}'}", "metrics.default_queue: the environment variable NOT_SET is not set; set it, or write ${NOT_SET:-default}"),
-        ("metrics: {default_queue: '${NOT'}", "metrics.default_queue: `${` without its `}`"),
+        (
+            "metrics: {default_queue: '${NOT_SET}'}",
+            "metrics.default_queue: the environment variable NOT_SET is not set; set it, or write ${NOT_SET:-default}",
+        ),
+        (
+            "metrics: {default_queue: '${NOT'}",
+            "metrics.default_queue: `${` without its `}`",
+        ),
     ];
     for (text, expected) in cases {
         let found = problems(text);
-        assert!(found.iter().any(|problem| problem == expected), "{text}: {found:#?}");
+        assert!(
+            found.iter().any(|problem| problem == expected),
+            "{text}: {found:#?}"
+        );
     }
 }
 
 #[test]
 fn unquoted_numbers_and_words_of_yaml_are_not_taken_for_others() {
     // YAML reads `on` as true, and the loader 1.7 as 2 where a whole number is asked for.
-    for text in ["metrics: {max_tasks: 1.7}", "metrics: {max_tasks: on}", "metrics: {prefix: 5}"] {
+    for text in [
+        "metrics: {max_tasks: 1.7}",
+        "metrics: {max_tasks: on}",
+        "metrics: {prefix: 5}",
+    ] {
         let found = problems(&format!("{LISTEN}brokers: [{{url: 'redis://h'}}]\n{text}"));
         assert_eq!(found.len(), 1, "{text}: {found:?}");
     }
@@ -196,7 +246,9 @@ fn unquoted_numbers_and_words_of_yaml_are_not_taken_for_others() {
 
 #[test]
 fn variables_are_replaced_and_overrides_win() {
-    let text = format!("{LISTEN}brokers: [{{url: 'redis://${{HOST}}:${{PORT:-7000}}/1'}}]\nglobal: {{interval: 30s}}");
+    let text = format!(
+        "{LISTEN}brokers: [{{url: 'redis://${{HOST}}:${{PORT:-7000}}/1'}}]\nglobal: {{interval: 30s}}"
+    );
     let environment = [
         ("HOST", "redis.example"),
         ("CELERIAC__GLOBAL__INTERVAL", "5s"),
@@ -217,9 +269,15 @@ fn wrong_overrides_are_told() {
         error.to_string()
     };
     let unknown = told("CELERIAC__GLOBAL__INTERVALL", "5s");
-    assert!(unknown.contains("global.intervall: unknown key (from the environment); did you mean"), "{unknown}");
+    assert!(
+        unknown.contains("global.intervall: unknown key (from the environment); did you mean"),
+        "{unknown}"
+    );
     let list = told("CELERIAC__BROKERS__0__URL", "redis://i");
-    assert!(list.contains("an environment variable cannot override an entry of a list"), "{list}");
+    assert!(
+        list.contains("an environment variable cannot override an entry of a list"),
+        "{list}"
+    );
 }
 
 #[test]
@@ -234,12 +292,23 @@ fn vhosts_are_those_of_celery() {
         ("amqp://h/foo%2Fbar", "foo/bar"),
     ];
     for (url, vhost) in cases {
-        let Transport::Amqp(amqp) = broker(&format!("url: '{url}'")).transport else { panic!("{url}") };
+        let Transport::Amqp(amqp) = broker(&format!("url: '{url}'")).transport else {
+            panic!("{url}")
+        };
         assert_eq!(amqp.vhost, vhost, "{url}");
-        assert_eq!((amqp.port, amqp.username.as_str()), (5672, "guest"), "{url}");
+        assert_eq!(
+            (amqp.port, amqp.username.as_str()),
+            (5672, "guest"),
+            "{url}"
+        );
     }
-    let Transport::Amqp(amqp) = broker("url: 'amqps://h/'").transport else { panic!("amqps") };
-    assert_eq!((amqp.port, amqp.tls), (5671, Some(crate::config::TlsConfig::default())));
+    let Transport::Amqp(amqp) = broker("url: 'amqps://h/'").transport else {
+        panic!("amqps")
+    };
+    assert_eq!(
+        (amqp.port, amqp.tls),
+        (5671, Some(crate::config::TlsConfig::default()))
+    );
 }
 
 #[test]
@@ -249,15 +318,30 @@ fn redis_urls_are_those_of_celery() {
         Transport::Amqp(_) => panic!("{keys}"),
     };
     let plain = redis("url: 'redis://ann:p%40w@h/3'");
-    assert_eq!(plain.address, RedisAddress::Tcp { host: "h".into(), port: 6379, tls: None });
-    assert_eq!((plain.database, plain.username.as_deref()), (3, Some("ann")));
+    assert_eq!(
+        plain.address,
+        RedisAddress::Tcp {
+            host: "h".into(),
+            port: 6379,
+            tls: None
+        }
+    );
+    assert_eq!(
+        (plain.database, plain.username.as_deref()),
+        (3, Some("ann"))
+    );
     assert_eq!(plain.password, Some(Secret::Inline("p@w".into())));
 
     let socket = redis("url: 'redis+socket:///tmp/r.sock?virtual_host=5'");
-    assert_eq!((socket.address, socket.database), (RedisAddress::Socket("/tmp/r.sock".into()), 5));
+    assert_eq!(
+        (socket.address, socket.database),
+        (RedisAddress::Socket("/tmp/r.sock".into()), 5)
+    );
 
     let secure = redis("url: 'rediss://h?ssl_cert_reqs=CERT_NONE'");
-    let RedisAddress::Tcp { tls: Some(tls), .. } = secure.address else { panic!("TLS") };
+    let RedisAddress::Tcp { tls: Some(tls), .. } = secure.address else {
+        panic!("TLS")
+    };
     assert!(tls.insecure_skip_verify);
 }
 
@@ -286,24 +370,41 @@ remote_write:
 ",
     );
     let sink = &config.remote_write[0];
-    assert_eq!((sink.name.as_str(), sink.metadata_interval), ("mimir", None));
+    assert_eq!(
+        (sink.name.as_str(), sink.metadata_interval),
+        ("mimir", None)
+    );
     assert_eq!(sink.client.timeout, Duration::from_secs(10));
     assert_eq!(sink.queue.samples_max, 500);
     let password = Some(Secret::File("/run/secrets/mimir".into()));
     let username = "123".to_owned();
-    assert_eq!(sink.client.authorization, Authorization::Basic { username, password });
+    assert_eq!(
+        sink.client.authorization,
+        Authorization::Basic { username, password }
+    );
 }
 
 #[test]
 fn defaults_of_external_labels_can_be_changed_and_taken_away() {
     let labels = |text: &str| {
-        let text = format!("{LISTEN}brokers: [{{url: 'redis://h'}}]\nglobal: {{external_labels: {{{text}}}}}");
-        parse_with(&text, &[("HOSTNAME", "web-1")]).expect("good").global.external_labels
+        let text = format!(
+            "{LISTEN}brokers: [{{url: 'redis://h'}}]\nglobal: {{external_labels: {{{text}}}}}"
+        );
+        parse_with(&text, &[("HOSTNAME", "web-1")])
+            .expect("good")
+            .global
+            .external_labels
     };
     let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     };
-    assert_eq!(labels(""), pairs(&[("instance", "web-1"), ("job", "celery")]));
+    assert_eq!(
+        labels(""),
+        pairs(&[("instance", "web-1"), ("job", "celery")])
+    );
     assert_eq!(
         labels("job: shop, instance: '', region: eu"),
         pairs(&[("job", "shop"), ("region", "eu")])
@@ -313,9 +414,19 @@ fn defaults_of_external_labels_can_be_changed_and_taken_away() {
 #[test]
 fn only_yaml_and_toml_are_read_and_syntax_errors_say_where() {
     let read = |name: &str, text: &str| {
-        Config::parse(text, Path::new(name), []).expect_err("a problem").to_string()
+        Config::parse(text, Path::new(name), [])
+            .expect_err("a problem")
+            .to_string()
     };
     assert!(read("x.json", "{}").contains("expected a file that ends in .yaml, .yml or .toml"));
-    assert!(read("x.yaml", "a: [").contains("line"), "{}", read("x.yaml", "a: ["));
-    assert!(read("x.toml", "a = ").contains("line"), "{}", read("x.toml", "a = "));
+    assert!(
+        read("x.yaml", "a: [").contains("line"),
+        "{}",
+        read("x.yaml", "a: [")
+    );
+    assert!(
+        read("x.toml", "a = ").contains("line"),
+        "{}",
+        read("x.toml", "a = ")
+    );
 }

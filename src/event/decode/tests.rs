@@ -9,14 +9,28 @@ const RECEIVED: Timestamp = Timestamp::from_millis(1_795_344_000_000);
 fn outcomes(body: &str) -> Vec<Result<Kind, &'static str>> {
     let mut outcomes = Vec::new();
     decode(body.as_bytes(), |event| {
-        outcomes.push(event.map(|event| event.kind()).map_err(|error| error.reason().name()));
+        outcomes.push(
+            event
+                .map(|event| event.kind())
+                .map_err(|error| error.reason().name()),
+        );
     });
     outcomes
 }
 
 fn decode(body: &[u8], each: impl FnMut(Result<Event<'_>, DecodeError>)) {
-    let form = Form::Body { content_type: ContentType::Json, compressed: false };
-    Decoder::default().decode(&Payload { bytes: body.to_vec(), form }, RECEIVED, each);
+    let form = Form::Body {
+        content_type: ContentType::Json,
+        compressed: false,
+    };
+    Decoder::default().decode(
+        &Payload {
+            bytes: body.to_vec(),
+            form,
+        },
+        RECEIVED,
+        each,
+    );
 }
 
 fn one(body: &str, check: impl FnOnce(Event<'_>)) {
@@ -28,7 +42,8 @@ fn one(body: &str, check: impl FnOnce(Event<'_>)) {
     assert!(check.is_none(), "no event in {body}");
 }
 
-const STARTED: &str = r#"{"type": "task-started", "uuid": "u", "hostname": "w@h", "timestamp": 1.5}"#;
+const STARTED: &str =
+    r#"{"type": "task-started", "uuid": "u", "hostname": "w@h", "timestamp": 1.5}"#;
 
 #[test]
 fn a_task_event_keeps_what_is_asked_for() {
@@ -56,32 +71,52 @@ fn a_task_event_keeps_what_is_asked_for() {
 
 #[test]
 fn a_heartbeat_on_demand_lacks_its_counts() {
-    one(r#"{"type": "worker-heartbeat", "hostname": "w@h", "freq": 5, "timestamp": 2}"#, |event| {
-        let kind = WorkerKind::Heartbeat;
-        let expected = WorkerEvent { kind, freq: Some(5.0), active: None, processed: None };
-        assert_eq!(event.detail, Detail::Worker(expected));
-    });
+    one(
+        r#"{"type": "worker-heartbeat", "hostname": "w@h", "freq": 5, "timestamp": 2}"#,
+        |event| {
+            let kind = WorkerKind::Heartbeat;
+            let expected = WorkerEvent {
+                kind,
+                freq: Some(5.0),
+                active: None,
+                processed: None,
+            };
+            assert_eq!(event.detail, Detail::Worker(expected));
+        },
+    );
 }
 
 #[test]
 fn the_class_of_a_lost_child_comes_out_of_the_traceback() {
-    let traceback = r"Traceback:\n  File \u0022/venv/x\u0022\nbilliard.exceptions.WorkerLostError: gone\n";
+    let traceback =
+        r"Traceback:\n  File \u0022/venv/x\u0022\nbilliard.exceptions.WorkerLostError: gone\n";
     let member = format!(r#""traceback": "{traceback}""#);
     let exception = r#""exception": "ExceptionWithTraceback()""#;
-    for members in [format!("{member}, {exception}"), format!("{exception}, {member}")] {
-        one(&format!(r#"{{"type": "task-failed", "uuid": "u", {members}}}"#), |event| {
-            let Detail::Task(task) = event.detail else { panic!("a task event") };
-            assert_eq!(task.exception.as_deref(), Some("WorkerLostError"));
-        });
+    for members in [
+        format!("{member}, {exception}"),
+        format!("{exception}, {member}"),
+    ] {
+        one(
+            &format!(r#"{{"type": "task-failed", "uuid": "u", {members}}}"#),
+            |event| {
+                let Detail::Task(task) = event.detail else {
+                    panic!("a task event")
+                };
+                assert_eq!(task.exception.as_deref(), Some("WorkerLostError"));
+            },
+        );
     }
 }
 
 #[test]
 fn a_time_that_is_missing_or_no_number_is_the_time_of_receipt() {
     for timestamp in ["", r#""timestamp": null,"#, r#""timestamp": NaN,"#] {
-        one(&format!(r#"{{{timestamp} "type": "worker-online"}}"#), |event| {
-            assert_eq!(event.timestamp, RECEIVED, "{timestamp}");
-        });
+        one(
+            &format!(r#"{{{timestamp} "type": "worker-online"}}"#),
+            |event| {
+                assert_eq!(event.timestamp, RECEIVED, "{timestamp}");
+            },
+        );
     }
 }
 
@@ -96,18 +131,36 @@ fn each_kind_of_bad_input_has_its_reason_and_costs_nothing_else() {
         ("nonsense".to_owned(), vec![Err("json")]),
         ("17".to_owned(), vec![Err("not_a_map")]),
         ("[]".to_owned(), vec![]),
-        (format!("[{STARTED}, 17, {STARTED}]"), vec![started, Err("not_a_map"), started]),
-        (format!("[{STARTED}, {{\"type\": "), vec![started, Err("json")]),
+        (
+            format!("[{STARTED}, 17, {STARTED}]"),
+            vec![started, Err("not_a_map"), started],
+        ),
+        (
+            format!("[{STARTED}, {{\"type\": "),
+            vec![started, Err("json")],
+        ),
         (format!("{STARTED} x"), vec![started, Err("json")]),
         (format!("[{STARTED} {STARTED}]"), vec![started, Err("json")]),
         (format!("[{STARTED}, {deep}]"), vec![started, Err("depth")]),
         (format!("[{{}}, {STARTED}]"), vec![Err("field"), started]),
         (r#"{"type": 7}"#.to_owned(), vec![Err("field")]),
         (r#"{"type": "task-started"}"#.to_owned(), vec![Err("field")]),
-        (r#"{"type": "task-started", "uuid": ""}"#.to_owned(), vec![Err("field")]),
-        (r#"{"type": "task-started", "uuid": ["u"]}"#.to_owned(), vec![Err("field")]),
-        (r#"{"type": "worker-online", "timestamp": "now"}"#.to_owned(), vec![Err("field")]),
-        (r#"{"type": "worker-online", "timestamp": 1e999}"#.to_owned(), vec![Err("field")]),
+        (
+            r#"{"type": "task-started", "uuid": ""}"#.to_owned(),
+            vec![Err("field")],
+        ),
+        (
+            r#"{"type": "task-started", "uuid": ["u"]}"#.to_owned(),
+            vec![Err("field")],
+        ),
+        (
+            r#"{"type": "worker-online", "timestamp": "now"}"#.to_owned(),
+            vec![Err("field")],
+        ),
+        (
+            r#"{"type": "worker-online", "timestamp": 1e999}"#.to_owned(),
+            vec![Err("field")],
+        ),
         (
             format!(r#"[{{"type": "task-received", "uuid": "u", "name": "{long}"}}, {STARTED}]"#),
             vec![Err("oversized"), started],
@@ -123,7 +176,10 @@ fn values_that_only_python_writes_cost_no_event() {
     let members = r#""x": NaN, "y": [Infinity, -Infinity, 1180591620717411303424], "z": "\udce9""#;
     let body = format!(r#"[{{"type": "my-event", {members}}}, {STARTED}]"#);
 
-    assert_eq!(outcomes(&body), [Ok(Kind::Other), Ok(Kind::Task(TaskKind::Started))]);
+    assert_eq!(
+        outcomes(&body),
+        [Ok(Kind::Other), Ok(Kind::Task(TaskKind::Started))]
+    );
 }
 
 proptest! {

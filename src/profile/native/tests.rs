@@ -32,17 +32,32 @@ impl Bench {
             default_queue: "unknown".into(),
         };
         let profile = Native::new(config, None, &mut series);
-        Self { state: State::new(limits), profile, series, now }
+        Self {
+            state: State::new(limits),
+            profile,
+            series,
+            now,
+        }
     }
 
     fn event(&mut self, hostname: &str, detail: Detail<'_>) {
         self.now = self.now.after(Duration::from_secs(1));
-        let event = Event { timestamp: self.now, hostname: hostname.into(), pid: None, detail };
+        let event = Event {
+            timestamp: self.now,
+            hostname: hostname.into(),
+            pid: None,
+            detail,
+        };
         let mut changes = Vec::new();
         self.state.apply(&event, self.now, &mut changes);
-        let mut context =
-            Context { names: self.state.names(), series: &mut self.series, now: self.now };
-        changes.into_iter().for_each(|change| self.profile.apply(change, &mut context));
+        let mut context = Context {
+            names: self.state.names(),
+            series: &mut self.series,
+            now: self.now,
+        };
+        changes
+            .into_iter()
+            .for_each(|change| self.profile.apply(change, &mut context));
     }
 
     fn task(&mut self, kind: TaskKind, uuid: &str, name: &str, exception: &str) {
@@ -59,7 +74,14 @@ impl Bench {
             terminated: false,
             expired: false,
         });
-        self.event(if kind == TaskKind::Sent { "gen1@h" } else { "w@h" }, detail);
+        self.event(
+            if kind == TaskKind::Sent {
+                "gen1@h"
+            } else {
+                "w@h"
+            },
+            detail,
+        );
     }
 
     fn snapshot(&mut self) -> Snapshot {
@@ -71,11 +93,18 @@ impl Bench {
     }
 }
 
-const NAME_AND_QUEUE: TaskLabels = TaskLabels { name: true, queue: true, worker: false };
+const NAME_AND_QUEUE: TaskLabels = TaskLabels {
+    name: true,
+    queue: true,
+    worker: false,
+};
 
 /// The sum of a family, whatever its labels.
 fn total(snapshot: &Snapshot, family: &str) -> f64 {
-    let rows = snapshot.rows.iter().filter(|row| *snapshot.family(row).name == *family);
+    let rows = snapshot
+        .rows
+        .iter()
+        .filter(|row| *snapshot.family(row).name == *family);
     rows.map(|row| match &row.value {
         Value::Number(number) => *number,
         Value::Histogram(histogram) => histogram.count() as f64,
@@ -97,30 +126,59 @@ fn the_first_event_of_a_task_brings_its_counters_with_zero() {
     };
     assert_eq!(value("celery_task_sent_total", &[]), Some(1.0));
     for family in ["received", "started", "succeeded"] {
-        assert_eq!(value(&format!("celery_task_{family}_total"), &[]), Some(0.0), "{family}");
+        assert_eq!(
+            value(&format!("celery_task_{family}_total"), &[]),
+            Some(0.0),
+            "{family}"
+        );
     }
     for reason in ["revoked", "expired", "terminated"] {
-        assert_eq!(value("celery_task_revoked_total", &[("reason", reason)]), Some(0.0));
+        assert_eq!(
+            value("celery_task_revoked_total", &[("reason", reason)]),
+            Some(0.0)
+        );
     }
-    assert_eq!(value("celery_task_rejected_total", &[("requeue", "true")]), Some(0.0));
-    assert_eq!(value("celery_tasks_in_flight", &[("state", "sent")]), Some(1.0));
+    assert_eq!(
+        value("celery_task_rejected_total", &[("requeue", "true")]),
+        Some(0.0)
+    );
+    assert_eq!(
+        value("celery_tasks_in_flight", &[("state", "sent")]),
+        Some(1.0)
+    );
     assert_eq!(total(&snapshot, "celery_task_failed_total"), 0.0);
-    assert!(!snapshot.rows.iter().any(|row| snapshot.family(row).name.contains("failed")));
+    assert!(
+        !snapshot
+            .rows
+            .iter()
+            .any(|row| snapshot.family(row).name.contains("failed"))
+    );
 }
 
 #[test]
 fn a_life_moves_through_counters_and_gauges() {
     let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 100);
-    for kind in [TaskKind::Sent, TaskKind::Received, TaskKind::Started, TaskKind::Failed] {
+    for kind in [
+        TaskKind::Sent,
+        TaskKind::Received,
+        TaskKind::Started,
+        TaskKind::Failed,
+    ] {
         bench.task(kind, "a", "t", "ValueError");
     }
     let snapshot = bench.snapshot();
 
     let labels = [("exception", "ValueError"), ("name", "t"), ("queue", "q")];
-    assert_eq!(snapshot.number_of("celery_task_failed_total", &labels), Some(1.0));
+    assert_eq!(
+        snapshot.number_of("celery_task_failed_total", &labels),
+        Some(1.0)
+    );
     assert_eq!(total(&snapshot, "celery_tasks_in_flight"), 0.0);
     assert_eq!(total(&snapshot, "celery_task_runtime_seconds"), 1.0);
-    assert_eq!(snapshot.number_of("celery_events_total", &[("type", "task-failed")]), Some(1.0));
+    assert_eq!(
+        snapshot.number_of("celery_events_total", &[("type", "task-failed")]),
+        Some(1.0)
+    );
 }
 
 #[test]
@@ -136,8 +194,17 @@ fn exception_classes_beyond_their_limit_count_as_others() {
         let labels = [("exception", class), ("name", "t"), ("queue", "unknown")];
         snapshot.number_of("celery_task_failed_total", &labels)
     };
-    assert_eq!((failed("A"), failed("B"), failed("(other)")), (Some(2.0), Some(1.0), Some(2.0)));
-    assert_eq!(bench.profile.limited(), Limited { series: 0, exceptions: 2 });
+    assert_eq!(
+        (failed("A"), failed("B"), failed("(other)")),
+        (Some(2.0), Some(1.0), Some(2.0))
+    );
+    assert_eq!(
+        bench.profile.limited(),
+        Limited {
+            series: 0,
+            exceptions: 2
+        }
+    );
 }
 
 #[test]
@@ -145,15 +212,29 @@ fn beyond_the_limit_of_series_totals_stay_right() {
     let mut bench = Bench::new(NAME_AND_QUEUE, 60, 100);
     for n in 0..50 {
         let (uuid, name) = (n.to_string(), format!("t{n}"));
-        for kind in [TaskKind::Sent, TaskKind::Received, TaskKind::Started, TaskKind::Failed] {
+        for kind in [
+            TaskKind::Sent,
+            TaskKind::Received,
+            TaskKind::Started,
+            TaskKind::Failed,
+        ] {
             bench.task(kind, &uuid, &name, "ValueError");
         }
     }
     bench.task(TaskKind::Sent, "one more", "t99", "");
     let snapshot = bench.snapshot();
 
-    for family in ["received_total", "started_total", "failed_total", "runtime_seconds"] {
-        assert_eq!(total(&snapshot, &format!("celery_task_{family}")), 50.0, "{family}");
+    for family in [
+        "received_total",
+        "started_total",
+        "failed_total",
+        "runtime_seconds",
+    ] {
+        assert_eq!(
+            total(&snapshot, &format!("celery_task_{family}")),
+            50.0,
+            "{family}"
+        );
     }
     assert_eq!(total(&snapshot, "celery_tasks_in_flight"), 1.0);
     let labels = [("name", "(other)"), ("queue", "(other)")];
@@ -181,7 +262,10 @@ fn a_task_that_was_folded_leaves_the_overflow_when_there_is_room_again() {
         .filter(|row| *snapshot.family(row).name == *"celery_tasks_in_flight")
         .map(|row| row.value.clone())
         .collect();
-    assert!(!flying.is_empty() && flying.iter().all(|value| *value == Value::Number(0.0)), "{flying:?}");
+    assert!(
+        !flying.is_empty() && flying.iter().all(|value| *value == Value::Number(0.0)),
+        "{flying:?}"
+    );
 }
 
 #[test]
@@ -200,47 +284,89 @@ fn a_group_ends_when_nothing_of_it_changed_for_long_unless_a_task_is_in_flight()
         .flat_map(|row| row.info.labels.iter().filter(|(label, _)| *label == "name"))
         .map(|(_, name)| name)
         .collect();
-    assert!(!names.is_empty() && names.iter().all(|name| *name == "runs"), "{names:?}");
+    assert!(
+        !names.is_empty() && names.iter().all(|name| *name == "runs"),
+        "{names:?}"
+    );
 }
 
 #[test]
 fn with_a_worker_label_clients_count_apart() {
-    let labels = TaskLabels { name: true, queue: false, worker: true };
+    let labels = TaskLabels {
+        name: true,
+        queue: false,
+        worker: true,
+    };
     let mut bench = Bench::new(labels, 10_000, 100);
     for kind in [TaskKind::Sent, TaskKind::Received, TaskKind::Started] {
         bench.task(kind, "a", "t", "");
     }
     let snapshot = bench.snapshot();
 
-    assert_eq!(snapshot.number_of("celery_task_sent_total", &[("name", "t")]), Some(1.0));
+    assert_eq!(
+        snapshot.number_of("celery_task_sent_total", &[("name", "t")]),
+        Some(1.0)
+    );
     let of_worker = [("name", "t"), ("worker", "w@h")];
-    assert_eq!(snapshot.number_of("celery_task_started_total", &of_worker), Some(1.0));
-    assert_eq!(snapshot.number_of("celery_task_started_total", &[("name", "t")]), None);
-    assert_eq!(snapshot.number_of("celery_task_sent_total", &of_worker), None);
+    assert_eq!(
+        snapshot.number_of("celery_task_started_total", &of_worker),
+        Some(1.0)
+    );
+    assert_eq!(
+        snapshot.number_of("celery_task_started_total", &[("name", "t")]),
+        None
+    );
+    assert_eq!(
+        snapshot.number_of("celery_task_sent_total", &of_worker),
+        None
+    );
     let flying = [("name", "t"), ("state", "started"), ("worker", "w@h")];
-    assert_eq!(snapshot.number_of("celery_tasks_in_flight", &flying), Some(1.0));
+    assert_eq!(
+        snapshot.number_of("celery_tasks_in_flight", &flying),
+        Some(1.0)
+    );
 }
 
 #[test]
 fn workers_are_up_then_down_then_gone() {
     let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 100);
     let kind = WorkerKind::Heartbeat;
-    let heartbeat = WorkerEvent { kind, freq: Some(2.0), active: Some(3), processed: Some(9) };
+    let heartbeat = WorkerEvent {
+        kind,
+        freq: Some(2.0),
+        active: Some(3),
+        processed: Some(9),
+    };
     bench.event("w@h", Detail::Worker(heartbeat));
     let worker = [("worker", "w@h")];
     let snapshot = bench.snapshot();
     assert_eq!(snapshot.number_of("celery_worker_up", &worker), Some(1.0));
-    assert_eq!(snapshot.number_of("celery_worker_tasks_active", &worker), Some(3.0));
-    assert_eq!(snapshot.number_of("celery_workers", &[("state", "online")]), Some(1.0));
+    assert_eq!(
+        snapshot.number_of("celery_worker_tasks_active", &worker),
+        Some(3.0)
+    );
+    assert_eq!(
+        snapshot.number_of("celery_workers", &[("state", "online")]),
+        Some(1.0)
+    );
 
     bench.now = bench.now.after(Duration::from_secs(7));
     let snapshot = bench.snapshot();
     assert_eq!(snapshot.number_of("celery_worker_up", &worker), Some(0.0));
-    assert_eq!(snapshot.number_of("celery_worker_tasks_active", &worker), Some(0.0));
-    assert_eq!(snapshot.number_of("celery_workers", &[("state", "offline")]), Some(1.0));
+    assert_eq!(
+        snapshot.number_of("celery_worker_tasks_active", &worker),
+        Some(0.0)
+    );
+    assert_eq!(
+        snapshot.number_of("celery_workers", &[("state", "offline")]),
+        Some(1.0)
+    );
 
     bench.now = bench.now.after(Duration::from_secs(61));
     let snapshot = bench.snapshot();
     assert_eq!(snapshot.number_of("celery_worker_up", &worker), None);
-    assert_eq!(snapshot.number_of("celery_workers", &[("state", "offline")]), Some(0.0));
+    assert_eq!(
+        snapshot.number_of("celery_workers", &[("state", "offline")]),
+        Some(0.0)
+    );
 }

@@ -17,7 +17,13 @@ fn state() -> State {
     })
 }
 
-fn task<'a>(kind: TaskKind, uuid: &'a str, name: Option<&'a str>, queue: Option<&'a str>, second: i64) -> Event<'a> {
+fn task<'a>(
+    kind: TaskKind,
+    uuid: &'a str,
+    name: Option<&'a str>,
+    queue: Option<&'a str>,
+    second: i64,
+) -> Event<'a> {
     let detail = Detail::Task(TaskEvent {
         kind,
         uuid: uuid.into(),
@@ -30,13 +36,32 @@ fn task<'a>(kind: TaskKind, uuid: &'a str, name: Option<&'a str>, queue: Option<
         terminated: false,
         expired: false,
     });
-    let hostname = if kind == TaskKind::Sent { "gen1@h" } else { "w@h" };
-    Event { timestamp: at(second), hostname: hostname.into(), pid: None, detail }
+    let hostname = if kind == TaskKind::Sent {
+        "gen1@h"
+    } else {
+        "w@h"
+    };
+    Event {
+        timestamp: at(second),
+        hostname: hostname.into(),
+        pid: None,
+        detail,
+    }
 }
 
 fn worker(kind: WorkerKind, freq: Option<f64>, active: Option<u64>, second: i64) -> Event<'static> {
-    let detail = Detail::Worker(WorkerEvent { kind, freq, active, processed: active });
-    Event { timestamp: at(second), hostname: "w@h".into(), pid: None, detail }
+    let detail = Detail::Worker(WorkerEvent {
+        kind,
+        freq,
+        active,
+        processed: active,
+    });
+    Event {
+        timestamp: at(second),
+        hostname: "w@h".into(),
+        pid: None,
+        detail,
+    }
 }
 
 /// What events changed, as text: `step name/queue`, and where the tasks in flight are in the end.
@@ -45,7 +70,13 @@ fn steps(state: &mut State, events: &[Event<'_>]) -> Vec<String> {
     for event in events {
         state.apply(event, event.timestamp, &mut changes);
     }
-    let text = |of: Of| format!("{}/{}", state.names().text(of.name), state.names().text(of.queue));
+    let text = |of: Of| {
+        format!(
+            "{}/{}",
+            state.names().text(of.name),
+            state.names().text(of.queue)
+        )
+    };
     let shown = changes.iter().filter_map(|change| match change {
         Change::Task { step, of } => Some(format!("{step:?} {}", text(*of))),
         Change::Lost { reason, of } => Some(format!("{reason:?} {}", text(*of))),
@@ -85,13 +116,25 @@ fn name_and_queue_are_remembered_by_uuid() {
 #[test]
 fn a_silent_task_is_given_up_after_its_timeout() {
     let mut state = state();
-    steps(&mut state, &[task(TaskKind::Received, "a", Some("t"), Some("q"), 0)]);
+    steps(
+        &mut state,
+        &[task(TaskKind::Received, "a", Some("t"), Some("q"), 0)],
+    );
     let mut changes = Vec::new();
     state.expire(at(100), &mut changes);
     assert_eq!(changes, []);
 
     state.expire(at(101), &mut changes);
-    assert!(matches!(changes[..], [Change::Lost { reason: Loss::Timeout, .. }, Change::Moved { to: None, .. }]));
+    assert!(matches!(
+        changes[..],
+        [
+            Change::Lost {
+                reason: Loss::Timeout,
+                ..
+            },
+            Change::Moved { to: None, .. }
+        ]
+    ));
     assert_eq!(state.tasks_alive(), 0);
 }
 
@@ -120,10 +163,19 @@ fn a_worker_without_heartbeats_goes_offline_and_is_forgotten() {
 #[test]
 fn a_heartbeat_on_demand_changes_neither_pace_nor_counts() {
     let mut state = state();
-    online(&mut state, &worker(WorkerKind::Heartbeat, Some(2.0), Some(4), 0));
-    online(&mut state, &worker(WorkerKind::Heartbeat, Some(5.0), None, 1));
+    online(
+        &mut state,
+        &worker(WorkerKind::Heartbeat, Some(2.0), Some(4), 0),
+    );
+    online(
+        &mut state,
+        &worker(WorkerKind::Heartbeat, Some(5.0), None, 1),
+    );
 
-    assert_eq!(state.workers().next().and_then(|worker| worker.active), Some(4));
+    assert_eq!(
+        state.workers().next().and_then(|worker| worker.active),
+        Some(4)
+    );
     assert_eq!(online_at(&mut state, 8), Some(false));
 }
 
@@ -131,23 +183,48 @@ fn a_heartbeat_on_demand_changes_neither_pace_nor_counts() {
 fn goodbye_is_believed_until_a_later_heartbeat() {
     let mut state = state();
     let offline = worker(WorkerKind::Offline, Some(2.0), Some(1), 5);
-    assert_eq!(online(&mut state, &offline), None, "a goodbye creates no worker");
+    assert_eq!(
+        online(&mut state, &offline),
+        None,
+        "a goodbye creates no worker"
+    );
 
-    online(&mut state, &worker(WorkerKind::Online, Some(2.0), Some(1), 4));
+    online(
+        &mut state,
+        &worker(WorkerKind::Online, Some(2.0), Some(1), 4),
+    );
     assert_eq!(online(&mut state, &offline), Some(false));
-    assert_eq!(state.workers().next().and_then(|worker| worker.active), Some(0));
+    assert_eq!(
+        state.workers().next().and_then(|worker| worker.active),
+        Some(0)
+    );
     // Tasks end while it shuts down, and an old heartbeat comes late.
-    assert_eq!(online(&mut state, &task(TaskKind::Succeeded, "a", None, None, 6)), Some(false));
+    assert_eq!(
+        online(&mut state, &task(TaskKind::Succeeded, "a", None, None, 6)),
+        Some(false)
+    );
     let late = worker(WorkerKind::Heartbeat, Some(2.0), Some(1), 3);
     assert_eq!(online(&mut state, &late), Some(false));
-    assert_eq!(online(&mut state, &worker(WorkerKind::Online, Some(2.0), Some(0), 9)), Some(true));
+    assert_eq!(
+        online(
+            &mut state,
+            &worker(WorkerKind::Online, Some(2.0), Some(0), 9)
+        ),
+        Some(true)
+    );
 }
 
 #[test]
 fn a_task_event_shows_that_its_worker_lives_and_clients_are_no_workers() {
     let mut state = state();
-    assert_eq!(online(&mut state, &task(TaskKind::Sent, "a", Some("t"), None, 0)), None);
-    assert_eq!(online(&mut state, &task(TaskKind::Started, "a", None, None, 1)), Some(true));
+    assert_eq!(
+        online(&mut state, &task(TaskKind::Sent, "a", Some("t"), None, 0)),
+        None
+    );
+    assert_eq!(
+        online(&mut state, &task(TaskKind::Started, "a", None, None, 1)),
+        Some(true)
+    );
     // One that sends no heartbeats has three times as long as Celery assumes.
     assert_eq!(online_at(&mut state, 181), Some(true));
     assert_eq!(online_at(&mut state, 182), Some(false));
@@ -158,7 +235,10 @@ fn texts_that_nothing_refers_to_are_forgotten() {
     let mut state = state();
     for n in 0..100 {
         let (uuid, name) = (n.to_string(), format!("task{n}"));
-        steps(&mut state, &[task(TaskKind::Received, &uuid, Some(&name), Some("q"), n)]);
+        steps(
+            &mut state,
+            &[task(TaskKind::Received, &uuid, Some(&name), Some("q"), n)],
+        );
     }
     state.sweep([]);
 

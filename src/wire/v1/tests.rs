@@ -16,17 +16,30 @@ struct Table {
 fn table() -> Table {
     let mut series = Series::new(10_000, START);
     let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
-    let mut family = |name: &str, kind| series.family(Family { name: name.into(), kind, help: "H." });
+    let mut family = |name: &str, kind| {
+        series.family(Family {
+            name: name.into(),
+            kind,
+            help: "H.",
+        })
+    };
     let sent = family("sent_total", MetricKind::Counter);
     let active = family("active", MetricKind::Gauge);
     let runtime = family("run_seconds", MetricKind::Histogram(buckets));
-    Table { series, sent, active, runtime }
+    Table {
+        series,
+        sent,
+        active,
+        runtime,
+    }
 }
 
 impl Table {
     fn open(&mut self, family: FamilyId, name: &str) -> SeriesId {
         let labels = LabelSet::new([(LabelName::from_static("name"), name.into())]);
-        self.series.open(family, labels, Room::Limited).expect("room")
+        self.series
+            .open(family, labels, Room::Limited)
+            .expect("room")
     }
 
     fn snapshot(&mut self, millis: i64) -> Snapshot {
@@ -36,11 +49,16 @@ impl Table {
 
 fn encoder(samples_max: usize) -> Encoder {
     let external = [("job", "celery"), ("name", "never seen"), ("A", "upper")];
-    Encoder::new(external.map(|(k, v)| (k.into(), v.into())).to_vec(), samples_max)
+    Encoder::new(
+        external.map(|(k, v)| (k.into(), v.into())).to_vec(),
+        samples_max,
+    )
 }
 
 fn decode(body: &Body) -> WriteRequest {
-    let raw = snap::raw::Decoder::new().decompress_vec(&body.bytes).expect("snappy's block format");
+    let raw = snap::raw::Decoder::new()
+        .decompress_vec(&body.bytes)
+        .expect("snappy's block format");
     let request = WriteRequest::decode(raw.as_slice()).expect("a request");
     // The independent encoder writes the same bytes.
     assert_eq!(request.encode_to_vec(), raw);
@@ -49,14 +67,25 @@ fn decode(body: &Body) -> WriteRequest {
 
 /// The series of some bodies as text: `name{labels} value@time …`.
 fn shown(bodies: &[Body]) -> Vec<String> {
-    bodies.iter().flat_map(|body| decode(body).timeseries).map(|series| show(&series)).collect()
+    bodies
+        .iter()
+        .flat_map(|body| decode(body).timeseries)
+        .map(|series| show(&series))
+        .collect()
 }
 
 fn show(series: &TimeSeries) -> String {
-    let labels = series.labels.iter().map(|label| format!("{}={}", label.name, label.value));
+    let labels = series
+        .labels
+        .iter()
+        .map(|label| format!("{}={}", label.name, label.value));
     let samples = series.samples.iter().map(|sample| {
         let stale = sample.value.to_bits() == STALE_MARKER;
-        let value = if stale { "stale".into() } else { sample.value.to_string() };
+        let value = if stale {
+            "stale".into()
+        } else {
+            sample.value.to_string()
+        };
         format!(" {value}@{}", sample.timestamp)
     });
     labels.collect::<Vec<_>>().join(",") + &samples.collect::<String>()
@@ -101,7 +130,10 @@ fn a_histogram_is_its_buckets_sum_and_count() {
             "A=upper,__name__=run_seconds_count,job=celery,name=t 0@1001 2@5000",
         ]
     );
-    assert_eq!((bodies[0].count, bodies[0].newest), (10, Timestamp::from_millis(5_000)));
+    assert_eq!(
+        (bodies[0].count, bodies[0].newest),
+        (10, Timestamp::from_millis(5_000))
+    );
 }
 
 #[test]
@@ -169,18 +201,29 @@ fn the_end_marks_everything_stale() {
 
     let markers = shown(&encoder.end(Timestamp::from_millis(5_000)));
     assert_eq!(markers.len(), 2);
-    assert!(markers.iter().all(|marker| marker.ends_with(" stale@5001")), "{markers:?}");
+    assert!(
+        markers.iter().all(|marker| marker.ends_with(" stale@5001")),
+        "{markers:?}"
+    );
 }
 
 #[test]
 fn metadata_names_every_family_with_type_and_unit() {
     let snapshot = table().snapshot(5_000);
     let bodies = metadata(&snapshot, 2);
-    let entries: Vec<_> = bodies.iter().flat_map(|body| decode(body).metadata).collect();
+    let entries: Vec<_> = bodies
+        .iter()
+        .flat_map(|body| decode(body).metadata)
+        .collect();
 
-    assert_eq!(bodies.iter().map(|body| body.count).collect::<Vec<_>>(), [2, 1]);
-    let names: Vec<_> =
-        entries.iter().map(|e| (&*e.metric_family_name, e.r#type(), &*e.unit)).collect();
+    assert_eq!(
+        bodies.iter().map(|body| body.count).collect::<Vec<_>>(),
+        [2, 1]
+    );
+    let names: Vec<_> = entries
+        .iter()
+        .map(|e| (&*e.metric_family_name, e.r#type(), &*e.unit))
+        .collect();
     assert_eq!(
         names,
         [

@@ -2,26 +2,43 @@
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
+};
 
 pub struct Publisher {
-    /// Ends the connection when it is dropped.
-    _connection: Connection,
+    connection: Connection,
     pub channel: Channel,
 }
 
 impl Publisher {
     /// Declares the event exchange as Celery does.
     pub async fn new(url: &str) -> Self {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("a broker");
+        let connection = Connection::connect(url, ConnectionProperties::default())
+            .await
+            .expect("a broker");
         let channel = connection.create_channel().await.expect("a channel");
-        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
         let declared = channel
-            .exchange_declare("celeryev".into(), ExchangeKind::Topic, options, FieldTable::default())
+            .exchange_declare(
+                "celeryev".into(),
+                ExchangeKind::Topic,
+                options,
+                FieldTable::default(),
+            )
             .await;
         declared.expect("the exchange");
-        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
-        Self { _connection: connection, channel }
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .expect("confirms");
+        Self {
+            connection,
+            channel,
+        }
     }
 
     pub async fn publish(&self, body: &[u8]) {
@@ -34,31 +51,35 @@ impl Publisher {
         if let Some(content_type) = content_type {
             properties = properties.with_content_type(content_type.into());
         }
-        let sent = self.send(body, properties).await;
-        assert!(matches!(sent.await.expect("a confirm"), Confirmation::Ack(_)));
+        let sent = send(&self.channel, body, properties).await;
+        assert!(matches!(
+            sent.await.expect("a confirm"),
+            Confirmation::Ack(_)
+        ));
     }
 
-    /// Publishes many, and waits for the broker every thousand.
+    /// Publishes many as fast as the broker takes them, without waiting for its word on each.
     pub async fn flood<'a>(&self, bodies: impl Iterator<Item = &'a [u8]>) {
-        let properties = BasicProperties::default().with_delivery_mode(1).with_content_type("application/json".into());
-        let mut waiting = Vec::new();
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let properties = BasicProperties::default()
+            .with_delivery_mode(1)
+            .with_content_type("application/json".into());
         for body in bodies {
-            waiting.push(self.send(body, properties.clone()).await);
-            if waiting.len() >= 1000 {
-                for sent in waiting.drain(..) {
-                    sent.await.expect("a confirm");
-                }
-            }
-        }
-        for sent in waiting {
-            sent.await.expect("a confirm");
+            send(&channel, body, properties.clone())
+                .await
+                .await
+                .expect("a connection");
         }
     }
+}
 
-    async fn send(&self, body: &[u8], properties: BasicProperties) -> impl Future<Output = lapin::Result<Confirmation>> {
-        let options = BasicPublishOptions::default();
-        let publishing =
-            self.channel.basic_publish("celeryev".into(), "task.multi".into(), options, body, properties);
-        publishing.await.expect("a connection")
-    }
+async fn send(
+    channel: &Channel,
+    body: &[u8],
+    properties: BasicProperties,
+) -> impl Future<Output = lapin::Result<Confirmation>> {
+    let (exchange, key) = ("celeryev".into(), "task.multi".into());
+    let options = BasicPublishOptions::default();
+    let publishing = channel.basic_publish(exchange, key, options, body, properties);
+    publishing.await.expect("a connection")
 }

@@ -29,14 +29,22 @@ impl Celeriac {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
         let file = folder.path().join("celeriac.yaml");
-        let global = if config.contains("global:") { "" } else { "global: {interval: 1s}\n" };
+        let global = if config.contains("global:") {
+            ""
+        } else {
+            "global: {interval: 1s}\n"
+        };
         let text = format!("{global}http: {{listen: \"127.0.0.1:{port}\"}}\n{config}");
         std::fs::write(&file, text).expect("a writable folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
         command.arg("run").arg("--config").arg(&file);
         command.envs(environment.iter().copied());
         let process = Process::start("celeriac", &mut command, folder.path());
-        let mut daemon = Self { port, process, folder };
+        let mut daemon = Self {
+            port,
+            process,
+            folder,
+        };
         wait_for("celeriac to listen", 20, async || {
             daemon.process.must_run();
             get(port, "/-/healthy").await.map(drop)
@@ -65,19 +73,25 @@ impl Celeriac {
         let (status, text) = self.get("/metrics").await;
         assert_eq!(status, 200, "{text}");
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        Page(lines
-            .map(|line| {
-                let (name, value) = line.rsplit_once(' ').expect("a name and a value");
-                (name.to_owned(), value.parse().expect("a number"))
-            })
-            .collect())
+        Page(
+            lines
+                .map(|line| {
+                    let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+                    (name.to_owned(), value.parse().expect("a number"))
+                })
+                .collect(),
+        )
     }
 
     /// Waits until the page satisfies a condition.
     pub async fn page_when(&self, what: &str, seconds: u64, holds: impl Fn(&Page) -> bool) -> Page {
         wait_for(what, seconds, async || {
             let page = self.page().await;
-            if holds(&page) { Ok(page) } else { Err(format!("{:#?}\n{}", page.0, self.process.output())) }
+            if holds(&page) {
+                Ok(page)
+            } else {
+                Err(format!("{:#?}\n{}", page.0, self.process.output()))
+            }
         })
         .await
     }
@@ -90,7 +104,10 @@ impl Celeriac {
     pub fn resident(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/statm", self.process.pid()));
         let text = text.expect("a running process");
-        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        let pages = text
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse::<u64>().ok());
         pages.expect("a number of pages") * 4096
     }
 }
@@ -99,7 +116,10 @@ async fn get(port: u16, path: &str) -> Result<(u16, String), String> {
     let answer = reqwest::get(format!("http://127.0.0.1:{port}{path}")).await;
     let answer = answer.map_err(|error| error.to_string())?;
     let status = answer.status().as_u16();
-    Ok((status, answer.text().await.map_err(|error| error.to_string())?))
+    Ok((
+        status,
+        answer.text().await.map_err(|error| error.to_string())?,
+    ))
 }
 
 impl Page {
@@ -109,7 +129,11 @@ impl Page {
             let (family, rest) = line.split_once('{').unwrap_or((line, ""));
             family == name && labels.iter().all(|label| rest.contains(label))
         };
-        self.0.iter().filter(|(line, _)| matches(line)).map(|(_, value)| value).sum()
+        self.0
+            .iter()
+            .filter(|(line, _)| matches(line))
+            .map(|(_, value)| value)
+            .sum()
     }
 
     /// All events that were decoded, in every cluster.

@@ -39,19 +39,34 @@ impl Celery {
             ("PYTHONUNBUFFERED", "1".to_owned()),
         ];
         let venv = made_by_setup(&format!("venvs/celery-{version}"));
-        Self { venv, environment, folder: TempDir::new().expect("a temporary folder") }
+        Self {
+            venv,
+            environment,
+            folder: TempDir::new().expect("a temporary folder"),
+        }
     }
 
     /// Starts a worker and waits until it is ready.
     pub async fn worker(&self, name: &str, arguments: &[&str]) -> Process {
         let mut command = self.command("celery");
-        command.args(["-A", "proj", "worker", "-E", "--without-mingle", "--loglevel=INFO"]);
+        command.args([
+            "-A",
+            "proj",
+            "worker",
+            "-E",
+            "--without-mingle",
+            "--loglevel=INFO",
+        ]);
         command.args(["-n", &format!("{name}@%h")]).args(arguments);
         let mut worker = Process::start(name, &mut command, self.folder.path());
         wait_for("a worker", 60, async || {
             worker.must_run();
             let output = worker.output();
-            if output.contains(" ready.") { Ok(()) } else { Err(output) }
+            if output.contains(" ready.") {
+                Ok(())
+            } else {
+                Err(output)
+            }
         })
         .await;
         worker
@@ -75,14 +90,20 @@ impl Celery {
         let process = self.start_script("count.py");
         wait_for("the independent count", 30, async || {
             let output = process.output();
-            if output.contains("ready") { Ok(()) } else { Err(output) }
+            if output.contains("ready") {
+                Ok(())
+            } else {
+                Err(output)
+            }
         })
         .await;
         Counter(process)
     }
 
     fn start_script(&self, script: &str) -> Process {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python").join(script);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/it/python")
+            .join(script);
         let mut command = self.command("python");
         command.arg(path);
         Process::start(script, &mut command, self.folder.path())
@@ -110,8 +131,13 @@ impl Counter {
         let counts: serde_json::Value = serde_json::from_str(json).expect("JSON");
         let table = |key: &str| {
             let table = counts[key].as_object().expect("a map").iter();
-            table.map(|(key, n)| (key.clone(), n.as_u64().expect("a count"))).collect()
+            table
+                .map(|(key, n)| (key.clone(), n.as_u64().expect("a count")))
+                .collect()
         };
-        Counts { types: table("types"), names: table("names") }
+        Counts {
+            types: table("types"),
+            names: table("names"),
+        }
     }
 }

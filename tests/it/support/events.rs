@@ -5,7 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 
 /// The uuid of the n-th task.
 pub fn uuid(n: u64) -> String {
-    format!("{:08x}-{:04x}-4000-8000-{:012x}", n & 0xffff_ffff, (n >> 32) & 0xffff, n)
+    format!(
+        "{:08x}-{:04x}-4000-8000-{:012x}",
+        n & 0xffff_ffff,
+        (n >> 32) & 0xffff,
+        n
+    )
 }
 
 /// The four events of one task that succeeds; about as long as real ones.

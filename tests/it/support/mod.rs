@@ -1,9 +1,9 @@
 //! The harness: real servers on free ports in temporary folders, stopped by their pid.
 
 pub mod amqp;
+pub mod celeriac;
 pub mod celery;
 pub mod certificates;
-pub mod celeriac;
 pub mod events;
 pub mod process;
 pub mod prometheus;
@@ -25,15 +25,23 @@ use rustls::server::WebPkiClientVerifier;
 /// kernel hands out go round, so that is rare.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound listener has an address")
+        .port()
 }
 
 /// Below `target/`, where `tests/setup.sh` puts what it makes.
 pub fn made_by_setup(path: &str) -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let path = root.join(target).join(path);
-    assert!(path.exists(), "{} is missing: run `make setup`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `make setup`",
+        path.display()
+    );
     path
 }
 
@@ -62,7 +70,8 @@ pub async fn tls_front(folder: &Path, to: SocketAddr) -> u16 {
     let mut roots = RootCertStore::empty();
     roots.add(authority).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
     let certificate = CertificateDer::from_pem_file(pem("server.pem")).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(pem("server.key")).expect("a key");
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -72,14 +81,20 @@ pub async fn tls_front(folder: &Path, to: SocketAddr) -> u16 {
         .with_single_cert(vec![certificate], key)
         .expect("a server");
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
     let port = listener.local_addr().expect("a bound listener").port();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let Ok(mut client) = acceptor.accept(client).await else { return };
-                let Ok(mut server) = tokio::net::TcpStream::connect(to).await else { return };
+                let Ok(mut client) = acceptor.accept(client).await else {
+                    return;
+                };
+                let Ok(mut server) = tokio::net::TcpStream::connect(to).await else {
+                    return;
+                };
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
             });
         }

@@ -18,11 +18,24 @@ impl Process {
     /// Starts a command; stdout and stderr go to `<name>.log` in `folder`.
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Self {
         let log = folder.join(format!("{name}.log"));
-        let file = File::options().create(true).append(true).open(&log).expect("a log file");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("a log file");
         let both = file.try_clone().expect("a second handle");
-        let child = command.stdin(Stdio::null()).stdout(file).stderr(both).spawn();
-        let child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}; run `make setup`"));
-        Self { name: name.to_owned(), child, log }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(both)
+            .spawn();
+        let child = child
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}; run `make setup`"));
+        Self {
+            name: name.to_owned(),
+            child,
+            log,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -32,13 +45,16 @@ impl Process {
     /// What it has printed so far.
     pub fn output(&self) -> String {
         let mut text = Vec::new();
-        File::open(&self.log).and_then(|mut file| file.read_to_end(&mut text)).expect("a log file");
+        File::open(&self.log)
+            .and_then(|mut file| file.read_to_end(&mut text))
+            .expect("a log file");
         String::from_utf8_lossy(&text).into_owned()
     }
 
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
+        kill_process(pid, signal)
+            .unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
     }
 
     /// Asks it to end, and waits.

@@ -32,7 +32,12 @@ impl Prometheus {
         std::fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("writable");
         let port = free_port();
         let process = Self::spawn(&program, port, &folder);
-        let mut server = Self { port, folder, program, process };
+        let mut server = Self {
+            port,
+            folder,
+            program,
+            process,
+        };
         server.up().await;
         server
     }
@@ -40,8 +45,14 @@ impl Prometheus {
     fn spawn(program: &str, port: u16, folder: &TempDir) -> Process {
         let mut command = Command::new(program);
         command
-            .arg(format!("--config.file={}/prometheus.yml", folder.path().display()))
-            .arg(format!("--storage.tsdb.path={}/data", folder.path().display()))
+            .arg(format!(
+                "--config.file={}/prometheus.yml",
+                folder.path().display()
+            ))
+            .arg(format!(
+                "--storage.tsdb.path={}/data",
+                folder.path().display()
+            ))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--web.enable-remote-write-receiver");
         Process::start("prometheus", &mut command, folder.path())
@@ -51,8 +62,14 @@ impl Prometheus {
         let url = format!("http://127.0.0.1:{}/-/ready", self.port);
         wait_for("prometheus", 30, async || {
             self.process.must_run();
-            let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
-            if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
+            let answer = reqwest::get(&url)
+                .await
+                .map_err(|error| error.to_string())?;
+            if answer.status().is_success() {
+                Ok(())
+            } else {
+                Err(answer.status().to_string())
+            }
         })
         .await;
     }
@@ -72,15 +89,24 @@ impl Prometheus {
 
     /// The series that an expression gives, each with its labels and value, now or at a time.
     pub async fn query(&self, expression: &str, time: Option<f64>) -> Vec<(Value, f64)> {
-        let mut url = url::Url::parse(&format!("http://127.0.0.1:{}/api/v1/query", self.port)).expect("a URL");
+        let mut url = url::Url::parse(&format!("http://127.0.0.1:{}/api/v1/query", self.port))
+            .expect("a URL");
         url.query_pairs_mut().append_pair("query", expression);
         if let Some(time) = time {
             url.query_pairs_mut().append_pair("time", &time.to_string());
         }
-        let text = reqwest::get(url).await.expect("an answer").text().await.expect("a body");
+        let text = reqwest::get(url)
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("a body");
         let answer: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(answer["status"], "success", "{expression}: {text}");
-        let series = answer["data"]["result"].as_array().expect("a vector").iter();
+        let series = answer["data"]["result"]
+            .as_array()
+            .expect("a vector")
+            .iter();
         series
             .map(|series| {
                 let value = series["value"][1].as_str().expect("a value");
@@ -91,6 +117,10 @@ impl Prometheus {
 
     /// The sum of what an expression gives; 0 where that is nothing.
     pub async fn sum(&self, expression: &str) -> f64 {
-        self.query(expression, None).await.iter().map(|(_, value)| value).sum()
+        self.query(expression, None)
+            .await
+            .iter()
+            .map(|(_, value)| value)
+            .sum()
     }
 }

@@ -33,7 +33,9 @@ impl RabbitMq {
     pub async fn start_in(folder: TempDir, more: &str) -> Self {
         let (port, tls_port) = (free_port(), free_port());
         let path = folder.path().display().to_string();
-        let more = more.replace("{folder}", &path).replace("{tls_port}", &tls_port.to_string());
+        let more = more
+            .replace("{folder}", &path)
+            .replace("{tls_port}", &tls_port.to_string());
         let config = format!(
             "listeners.tcp.1 = 127.0.0.1:{port}\nlog.file = false\nlog.console = true\n\
              log.console.level = warning\nvm_memory_high_watermark.absolute = 2GB\n{more}\n"
@@ -49,10 +51,19 @@ impl RabbitMq {
             ("RABBITMQ_MNESIA_BASE", format!("{path}/mnesia")),
             ("RABBITMQ_LOG_BASE", format!("{path}/log")),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", format!("{path}/plugins")),
-            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +sbwt none".to_owned()),
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+S 2:2 +sbwt none".to_owned(),
+            ),
         ];
         let process = Self::spawn(&environment, &folder);
-        let mut server = Self { port, tls_port, folder, environment, process };
+        let mut server = Self {
+            port,
+            tls_port,
+            folder,
+            environment,
+            process,
+        };
         server.up().await;
         server
     }
@@ -67,7 +78,8 @@ impl RabbitMq {
         let url = self.url("");
         wait_for("rabbitmq", 60, async || {
             self.process.must_run();
-            let connecting = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
+            let connecting =
+                lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
             match tokio::time::timeout(Duration::from_secs(2), connecting).await {
                 Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
                 Err(_) => Err("silence".to_owned()),
@@ -91,7 +103,10 @@ impl RabbitMq {
     pub fn ctl(&self, arguments: &[&str]) {
         let mut command = Command::new(format!("{BIN}/rabbitmqctl"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let output = command.args(arguments).output().expect("rabbitmqctl starts");
+        let output = command
+            .args(arguments)
+            .output()
+            .expect("rabbitmqctl starts");
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "rabbitmqctl {arguments:?}: {text}");
     }
@@ -128,7 +143,10 @@ impl Drop for RabbitMq {
 fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let direct: Vec<u32> = text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    let direct: Vec<u32> = text
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect();
     let below: Vec<u32> = direct.iter().flat_map(|&pid| children(pid)).collect();
     direct.into_iter().chain(below).collect()
 }

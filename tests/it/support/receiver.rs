@@ -62,17 +62,28 @@ impl Receiver {
     pub async fn start_on(address: &str) -> Self {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
-        let received = Received { samples_max: 2_000, ..Received::default() };
+        let received = Received {
+            samples_max: 2_000,
+            ..Received::default()
+        };
         let state = Arc::new(Mutex::new(received));
         let router = Self::router(Arc::clone(&state));
         let serving = tokio::spawn(async move {
-            axum::serve(listener, router).await.expect("serving does not end");
+            axum::serve(listener, router)
+                .await
+                .expect("serving does not end");
         });
-        Self { address, state, serving }
+        Self {
+            address,
+            state,
+            serving,
+        }
     }
 
     fn router(state: Arc<Mutex<Received>>) -> Router {
-        Router::new().route("/api/v1/write", post(take)).with_state(state)
+        Router::new()
+            .route("/api/v1/write", post(take))
+            .with_state(state)
     }
 
     pub fn url(&self) -> String {
@@ -106,7 +117,8 @@ impl Receiver {
     pub fn series(&self, name: &str, labels: &[&str]) -> Vec<(i64, f64)> {
         self.with(|received| {
             let mut found = received.series.iter().filter(|(text, _)| {
-                text.starts_with(&format!("{name}{{")) && labels.iter().all(|label| text.contains(label))
+                text.starts_with(&format!("{name}{{"))
+                    && labels.iter().all(|label| text.contains(label))
             });
             let series = found.next().map(|(_, samples)| samples.clone());
             assert!(found.next().is_none(), "more than one {name} {labels:?}");
@@ -136,7 +148,8 @@ async fn take(
         Answer::Status(status) | Answer::RetryAfter(status, _) => status,
         Answer::StoreAndCut => {
             // A body that breaks off behind the head of the answer: the client sees no answer.
-            let broken = futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
+            let broken =
+                futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
             let mut response = Response::new(Body::from_stream(broken));
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             return response;
@@ -159,8 +172,14 @@ impl Received {
         self.requests += 1;
         self.headers = headers.clone();
         self.check_headers(headers);
-        let answer = self.script.pop_front().or(self.always).unwrap_or(Answer::Status(204));
-        let Some(request) = self.decode(body) else { return answer };
+        let answer = self
+            .script
+            .pop_front()
+            .or(self.always)
+            .unwrap_or(Answer::Status(204));
+        let Some(request) = self.decode(body) else {
+            return answer;
+        };
         if request.timeseries.is_empty() {
             self.rule(!request.metadata.is_empty(), "a request holds something");
             for entry in request.metadata {
@@ -170,15 +189,24 @@ impl Received {
             return Answer::Status(204);
         }
         self.check_retry(body);
-        let samples: usize = request.timeseries.iter().map(|series| series.samples.len()).sum();
-        self.rule(samples <= self.samples_max, "a request has at most max_samples_per_send samples");
+        let samples: usize = request
+            .timeseries
+            .iter()
+            .map(|series| series.samples.len())
+            .sum();
+        self.rule(
+            samples <= self.samples_max,
+            "a request has at most max_samples_per_send samples",
+        );
         let stores = matches!(answer, Answer::Status(200..=299) | Answer::StoreAndCut);
         for series in &request.timeseries {
             self.check_series(series, stores);
         }
         match answer {
             Answer::Status(200..=299) => self.owed = None,
-            Answer::Status(400..=428 | 430..=499) => {
+            // What these say of themselves is that asking again helps; the choice is the sender's.
+            Answer::Status(408 | 425 | 429) => {}
+            Answer::Status(300..=499) => {
                 self.refused.insert(body.to_vec());
             }
             Answer::RetryAfter(_, seconds) => {
@@ -196,8 +224,14 @@ impl Received {
         let is = |name: &str, value: &str| headers.get(name).is_some_and(|header| header == value);
         let rules = [
             (is("content-encoding", "snappy"), "Content-Encoding: snappy"),
-            (is("content-type", "application/x-protobuf"), "Content-Type: application/x-protobuf"),
-            (is("x-prometheus-remote-write-version", "0.1.0"), "version 0.1.0"),
+            (
+                is("content-type", "application/x-protobuf"),
+                "Content-Type: application/x-protobuf",
+            ),
+            (
+                is("x-prometheus-remote-write-version", "0.1.0"),
+                "version 0.1.0",
+            ),
             (headers.contains_key("user-agent"), "User-Agent"),
         ];
         for (holds, rule) in rules {
@@ -214,38 +248,69 @@ impl Received {
     }
 
     fn check_retry(&mut self, body: &[u8]) {
-        self.rule(!self.refused.contains(body), "what was refused with 4xx is not sent again");
+        self.rule(
+            !self.refused.contains(body),
+            "what was refused with 4xx is not sent again",
+        );
         if let Some((owed, then)) = self.owed.take() {
-            self.rule(owed == body, "what was not stored comes again byte for byte, before anything newer");
+            self.rule(
+                owed == body,
+                "what was not stored comes again byte for byte, before anything newer",
+            );
             let waited = then.is_none_or(|then| Instant::now() >= then);
             self.rule(waited, "Retry-After is honoured");
         }
     }
 
     fn check_series(&mut self, series: &TimeSeries, stores: bool) {
-        let names: Vec<_> = series.labels.iter().map(|label| label.name.as_str()).collect();
-        let sorted = names.windows(2).all(|pair| pair[0].as_bytes() < pair[1].as_bytes());
+        let names: Vec<_> = series
+            .labels
+            .iter()
+            .map(|label| label.name.as_str())
+            .collect();
+        let sorted = names
+            .windows(2)
+            .all(|pair| pair[0].as_bytes() < pair[1].as_bytes());
         self.rule(sorted, "labels are sorted by name, each once");
-        self.rule(series.labels.iter().all(|label| !label.value.is_empty()), "no value is empty");
-        self.rule(names.iter().all(|name| valid(name, false)), "label names are valid");
+        self.rule(
+            series.labels.iter().all(|label| !label.value.is_empty()),
+            "no value is empty",
+        );
+        self.rule(
+            names.iter().all(|name| valid(name, false)),
+            "label names are valid",
+        );
         let name = series.labels.iter().find(|label| label.name == "__name__");
         let name = name.map_or("", |label| label.value.as_str());
         self.rule(valid(name, true), "there is a __name__, and it is valid");
         self.rule(!series.samples.is_empty(), "a series has a sample");
-        let labels = series.labels.iter().filter(|label| label.name != "__name__");
-        let labels: Vec<_> = labels.map(|label| format!("{}={:?}", label.name, label.value)).collect();
+        let labels = series
+            .labels
+            .iter()
+            .filter(|label| label.name != "__name__");
+        let labels: Vec<_> = labels
+            .map(|label| format!("{}={:?}", label.name, label.value))
+            .collect();
         let key = format!("{name}{{{}}}", labels.join(","));
         let known = self.series.get(&key).cloned().unwrap_or_default();
         let mut newest = known.last().map_or(i64::MIN, |(at, _)| *at);
         let first = (series.samples[0].timestamp, series.samples[0].value);
         // Stored although the answer was lost: the same again is no violation.
-        let again = known.iter().any(|(at, value)| *at == first.0 && value.to_bits() == first.1.to_bits());
+        let again = known
+            .iter()
+            .any(|(at, value)| *at == first.0 && value.to_bits() == first.1.to_bits());
         for sample in &series.samples {
-            self.rule(sample.timestamp > newest || again, "samples of a series are in the order of time");
+            self.rule(
+                sample.timestamp > newest || again,
+                "samples of a series are in the order of time",
+            );
             newest = newest.max(sample.timestamp);
         }
         if stores && !again {
-            let samples = series.samples.iter().map(|sample| (sample.timestamp, sample.value));
+            let samples = series
+                .samples
+                .iter()
+                .map(|sample| (sample.timestamp, sample.value));
             self.series.entry(key).or_default().extend(samples);
         }
     }

@@ -25,31 +25,49 @@ impl Redis {
     pub async fn start_with(more: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
-        let fixed = format!("--port {port} --bind 127.0.0.1 --save --appendonly no --dir {{folder}} --unixsocket {{folder}}/redis.sock");
+        let fixed = format!(
+            "--port {port} --bind 127.0.0.1 --save --appendonly no --dir {{folder}} --unixsocket {{folder}}/redis.sock"
+        );
         let path = folder.path().display().to_string();
         let fixed = fixed.split(' ').map(str::to_owned).collect::<Vec<_>>();
         // `--save` takes an empty text: nothing is written to the disk.
         let fixed = fixed.into_iter().flat_map(|word| {
-            if word == "--save" { vec![word, String::new()] } else { vec![word] }
+            if word == "--save" {
+                vec![word, String::new()]
+            } else {
+                vec![word]
+            }
         });
         let arguments: Vec<_> = fixed
             .chain(more.iter().map(|&word| word.to_owned()))
             .map(|word| word.replace("{folder}", &path))
             .collect();
         let process = Self::spawn(&arguments, &folder);
-        let mut server = Self { port, folder, arguments, process };
+        let mut server = Self {
+            port,
+            folder,
+            arguments,
+            process,
+        };
         server.up().await;
         server
     }
 
     fn spawn(arguments: &[String], folder: &TempDir) -> Process {
-        Process::start("redis", Command::new("redis-server").args(arguments), folder.path())
+        Process::start(
+            "redis",
+            Command::new("redis-server").args(arguments),
+            folder.path(),
+        )
     }
 
     async fn up(&mut self) {
         let port = self.port;
         wait_for("redis", 20, async || {
-            TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|e| e.to_string())
+            TcpStream::connect(("127.0.0.1", port))
+                .await
+                .map(drop)
+                .map_err(|e| e.to_string())
         })
         .await;
         self.process.must_run();
@@ -74,6 +92,9 @@ impl Redis {
 
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url(0)).expect("a URL");
-        client.get_multiplexed_async_connection().await.expect("redis answers")
+        client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("redis answers")
     }
 }
