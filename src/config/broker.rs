@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use config::ValueKind;
+
 use super::scalar::show_bytes;
 use super::secret::Secret;
 use super::section::Section;
@@ -174,15 +176,18 @@ fn hide_password(url: &str) -> String {
 
 fn fanout_prefix(section: &mut Section<'_>) -> FanoutPrefix {
     let expected = "true, false or a template such as \"/{db}.\"";
-    let read = section.scalar("fanout_prefix", expected, |value| match &value.kind {
-        config::ValueKind::Boolean(true) => Some(FanoutPrefix::Default),
-        config::ValueKind::Boolean(false) => Some(FanoutPrefix::None),
-        config::ValueKind::String(text) => Some(match text.as_str() {
-            "true" => FanoutPrefix::Default,
-            "false" => FanoutPrefix::None,
-            template => FanoutPrefix::Template(template.to_owned()),
-        }),
-        _ => None,
+    let read = section.scalar("fanout_prefix", expected, |value| {
+        if let ValueKind::Boolean(on) = value.kind {
+            return Some(if on {
+                FanoutPrefix::Default
+            } else {
+                FanoutPrefix::None
+            });
+        }
+        let ValueKind::String(template) = &value.kind else {
+            return None;
+        };
+        Some(FanoutPrefix::Template(template.clone()))
     });
     let prefix = read.unwrap_or(FanoutPrefix::Default);
     let shown = match &prefix {

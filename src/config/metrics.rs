@@ -112,13 +112,15 @@ fn task_labels(section: &mut Section<'_>) -> TaskLabels {
 fn worker_timeout(section: &mut Section<'_>) -> WorkerTimeout {
     const MISSED: u32 = 3;
     let expected = "a number of missed heartbeats from 1 to 1000, or a duration such as 30s";
-    let read = section.scalar("worker_timeout", expected, |value| match &value.kind {
-        ValueKind::I64(missed @ 1..=1000) => u32::try_from(*missed).ok().map(WorkerTimeout::Missed),
-        ValueKind::String(text) => {
-            let duration = parse_duration(text).filter(|duration| *duration >= SECOND);
-            duration.map(WorkerTimeout::After)
+    let read = section.scalar("worker_timeout", expected, |value| {
+        if let ValueKind::I64(missed @ 1..=1000) = value.kind {
+            return u32::try_from(missed).ok().map(WorkerTimeout::Missed);
         }
-        _ => None,
+        let ValueKind::String(text) = &value.kind else {
+            return None;
+        };
+        let duration = parse_duration(text).filter(|duration| *duration >= SECOND);
+        duration.map(WorkerTimeout::After)
     });
     let timeout = read.unwrap_or(WorkerTimeout::Missed(MISSED));
     let shown = match timeout {

@@ -118,10 +118,11 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn bool(&mut self, key: &'static str, default: bool) -> bool {
-        let read = self.scalar(key, "true or false", |value| match &value.kind {
-            ValueKind::Boolean(bool) => Some(*bool),
-            ValueKind::String(text) if value.origin() == Some(ENVIRONMENT) => text.parse().ok(),
-            _ => None,
+        let read = self.scalar(key, "true or false", |value| {
+            if let ValueKind::Boolean(bool) = value.kind {
+                return Some(bool);
+            }
+            from_environment(value)?.parse().ok()
         });
         let value = read.unwrap_or(default);
         self.show(key, Shown::Plain(value.to_string()));
@@ -145,10 +146,7 @@ impl<'r> Section<'r> {
 
     pub(super) fn bytes(&mut self, key: &'static str, default: u64) -> u64 {
         let read = self.scalar(key, "a size such as 64MiB, at least 1MiB", |value| {
-            let bytes = match &value.kind {
-                ValueKind::String(text) => parse_bytes(text),
-                _ => whole_of(value),
-            };
+            let bytes = text_of(value).map_or_else(|| whole_of(value), |text| parse_bytes(&text));
             // No message that anybody sends would fit into less.
             bytes.filter(|bytes| *bytes >= 1 << 20)
         });
@@ -165,9 +163,8 @@ impl<'r> Section<'r> {
     ) -> Duration {
         let (from, to) = (show_duration(*range.start()), show_duration(*range.end()));
         let expected = format!("a duration with its unit, such as 15s, from {from} to {to}");
-        let read = self.scalar(key, &expected, |value| match &value.kind {
-            ValueKind::String(text) => parse_duration(text).filter(|span| range.contains(span)),
-            _ => None,
+        let read = self.scalar(key, &expected, |value| {
+            parse_duration(&text_of(value)?).filter(|span| range.contains(span))
         });
         let value = read.unwrap_or(default);
         self.show(key, Shown::Plain(show_duration(value)));
@@ -215,9 +212,11 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn texts(&mut self, key: &'static str, default: &[&str]) -> Vec<String> {
-        let items = self.scalar(key, "a list of texts", |value| match &value.kind {
-            ValueKind::Array(items) => items.iter().map(text_of).collect::<Option<Vec<_>>>(),
-            _ => None,
+        let items = self.scalar(key, "a list of texts", |value| {
+            list_of(value)?
+                .iter()
+                .map(text_of)
+                .collect::<Option<Vec<_>>>()
         });
         let items = match items {
             Some(items) => items
@@ -237,15 +236,11 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn numbers(&mut self, key: &'static str, default: &[f64]) -> Vec<f64> {
-        let number = |value: &Value| match value.kind {
-            ValueKind::Float(number) => Some(number),
-            #[expect(clippy::cast_precision_loss, reason = "a bound of seconds")]
-            ValueKind::I64(number) => Some(number as f64),
-            _ => None,
-        };
-        let read = self.scalar(key, "a list of numbers", |value| match &value.kind {
-            ValueKind::Array(items) => items.iter().map(number).collect::<Option<Vec<_>>>(),
-            _ => None,
+        let read = self.scalar(key, "a list of numbers", |value| {
+            list_of(value)?
+                .iter()
+                .map(number_of)
+                .collect::<Option<Vec<_>>>()
         });
         let numbers = read.unwrap_or_else(|| default.to_vec());
         let shown = numbers
@@ -269,7 +264,10 @@ impl<'r> Section<'r> {
             return Vec::new();
         };
         let mut entries = Vec::new();
-        for (name, value) in table.into_iter().collect::<BTreeMap<_, _>>() {
+        // The loader keeps no order: by name, so that messages come in one.
+        let mut table: Vec<(String, Value)> = table.into_iter().collect();
+        table.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, value) in table {
             match text_of(&value) {
                 Some(text) => {
                     let text = self.interpolate(&format!("{key}.{name}"), &text);
@@ -434,19 +432,42 @@ impl<'r> Section<'r> {
 }
 
 fn whole_of(value: &Value) -> Option<u64> {
-    match &value.kind {
-        ValueKind::I64(number) => u64::try_from(*number).ok(),
-        ValueKind::U64(number) => Some(*number),
-        ValueKind::String(text) if value.origin() == Some(ENVIRONMENT) => text.trim().parse().ok(),
-        _ => None,
+    if let ValueKind::I64(number) = value.kind {
+        return u64::try_from(number).ok();
     }
+    if let ValueKind::U64(number) = value.kind {
+        return Some(number);
+    }
+    from_environment(value)?.trim().parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a bound of seconds")]
+fn number_of(value: &Value) -> Option<f64> {
+    if let ValueKind::Float(number) = value.kind {
+        return Some(number);
+    }
+    whole_of(value).map(|number| number as f64)
 }
 
 fn text_of(value: &Value) -> Option<String> {
-    match &value.kind {
-        ValueKind::String(text) => Some(text.clone()),
-        _ => None,
+    if let ValueKind::String(text) = &value.kind {
+        Some(text.clone())
+    } else {
+        None
     }
+}
+
+fn list_of(value: &Value) -> Option<&[Value]> {
+    if let ValueKind::Array(items) = &value.kind {
+        Some(items)
+    } else {
+        None
+    }
+}
+
+/// The text of an environment variable, which has no other types.
+fn from_environment(value: &Value) -> Option<String> {
+    text_of(value).filter(|_| value.origin() == Some(ENVIRONMENT))
 }
 
 /// A value for a message; long texts are cut, and whoever reads a secret does not come here.

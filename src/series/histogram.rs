@@ -91,9 +91,9 @@ mod tests {
             let mut below = 0;
             for (bound, count) in buckets.bounds().iter().zip(&histogram.counts) {
                 below += count;
-                prop_assert_eq!(below as usize, values.iter().filter(|value| *value <= bound).count());
+                prop_assert_eq!(below, values.iter().filter(|value| *value <= bound).count() as u64);
             }
-            prop_assert_eq!(histogram.count() as usize, values.len());
+            prop_assert_eq!(histogram.count(), values.len() as u64);
         }
     }
 }

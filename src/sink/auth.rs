@@ -48,7 +48,7 @@ async fn read(secret: &Secret) -> Result<String, SecretError> {
         Secret::File(_) => {
             let secret = secret.clone();
             let read = tokio::task::spawn_blocking(move || secret.read());
-            read.await.unwrap_or_else(|_| Err(SecretError::Interrupted))
+            read.await.unwrap_or(Err(SecretError::Interrupted))
         }
     }
 }

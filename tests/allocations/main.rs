@@ -2,6 +2,7 @@
 //! the allocator that counts is one for the whole process.
 
 #[path = "../it/support/events.rs"]
+#[expect(unreachable_pub, reason = "shared with the integration tests")]
 mod events;
 
 use std::alloc::System;

@@ -4,7 +4,11 @@
 //! in 100 ms; a page of 10,000 series in 5 ms. Criterion prints elements a second.
 
 #[path = "../it/support/events.rs"]
-#[expect(dead_code, reason = "the integration tests use the rest")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the integration tests use the rest"
+)]
 mod events;
 
 use std::path::Path;

@@ -3,12 +3,16 @@
 //! Budgets, events a CPU second: RabbitMQ 150,000 single and 500,000 in lists of 20; Redis 300,000 and 700,000.
 //! Publishing takes the same two cores, so it is the daemon's CPU time that tells, and not the clock.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+#![expect(clippy::disallowed_methods, reason = "measures time")]
+
 #[path = "../it/support/mod.rs"]
 #[expect(
     dead_code,
     unreachable_pub,
     reason = "the integration tests use the rest"
 )]
+#[expect(clippy::panic, clippy::needless_collect, reason = "fit for tests")]
 mod support;
 
 use std::time::Instant;

@@ -1,5 +1,13 @@
 //! The tests on real servers: what a user runs, against what a user has.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read clocks, wait, and spawn what they need"
+)]
+#![expect(clippy::print_stdout, reason = "figures that are worth a look")]
+#![expect(clippy::panic, clippy::needless_collect, reason = "fit for tests")]
+
+#[expect(unreachable_pub, reason = "shared with the benchmarks")]
 mod support;
 
 mod connections;

@@ -250,9 +250,10 @@ async fn channel(connection: &Connection) -> Result<Channel, LinkError> {
 }
 
 fn reply_code(error: &lapin::Error) -> Option<u16> {
-    match error.kind() {
-        lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
-        _ => None,
+    if let lapin::ErrorKind::ProtocolError(error) = error.kind() {
+        Some(error.get_id())
+    } else {
+        None
     }
 }
 

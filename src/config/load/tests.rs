@@ -58,8 +58,8 @@ fn the_example_has_every_key_and_every_default() {
         let indent = line.len() - trimmed.len();
         // Prose ends in a full stop or goes on; a key has a value, or keys below it.
         match commented.filter(|rest| !rest.ends_with('.') && !rest.ends_with(',')) {
-            Some(key) => all.push_str(&format!("{:indent$}{key}\n", "")),
-            None => all.push_str(&format!("{line}\n")),
+            Some(key) => all.extend([&" ".repeat(indent), key, "\n"]),
+            None => all.extend([line, "\n"]),
         }
     }
     let mentioned: BTreeSet<String> = all
@@ -114,6 +114,7 @@ http: {x: 1, listen: ':1'}
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
     let cases = [
         (
