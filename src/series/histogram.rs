@@ -46,6 +46,21 @@ impl Histogram {
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
+
+    /// The buckets as they go out: with each, all that lies below. The last is the count of all.
+    pub fn cumulative(&self) -> impl Iterator<Item = f64> {
+        let mut below = 0;
+        self.counts.iter().map(move |count| {
+            below += count;
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "Prometheus holds counts as floats"
+            )]
+            {
+                below as f64
+            }
+        })
+    }
 }
 
 #[cfg(test)]

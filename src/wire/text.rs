@@ -37,21 +37,14 @@ fn samples(out: &mut String, snapshot: &Snapshot, row: &Row) {
     let family = snapshot.family(row);
     match (&row.value, &family.kind) {
         (Value::Histogram(histogram), MetricKind::Histogram(buckets)) => {
-            let mut below = 0;
             let bounds = buckets.bounds().iter().copied().chain([f64::INFINITY]);
-            for (bound, count) in bounds.zip(&histogram.counts) {
-                below += count;
-                sample(
-                    out,
-                    row,
-                    &family.name,
-                    "_bucket",
-                    Some(&le(bound)),
-                    count_of(below),
-                );
+            let mut count = 0.0;
+            for (bound, below) in bounds.zip(histogram.cumulative()) {
+                sample(out, row, &family.name, "_bucket", Some(&le(bound)), below);
+                count = below;
             }
             sample(out, row, &family.name, "_sum", None, histogram.sum);
-            sample(out, row, &family.name, "_count", None, count_of(below));
+            sample(out, row, &family.name, "_count", None, count);
         }
         (Value::Number(number), _) => sample(out, row, &family.name, "", None, *number),
         (Value::Histogram(_), MetricKind::Counter | MetricKind::Gauge) => {
@@ -86,14 +79,6 @@ fn escape(out: &mut String, text: &str, quotes: bool) {
             c => out.push(c),
         }
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "Prometheus holds counts as floats"
-)]
-const fn count_of(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

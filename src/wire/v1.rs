@@ -198,13 +198,9 @@ impl Request {
                 }
             }
             Value::Histogram(histogram) => {
-                let mut below = 0;
-                let buckets = histogram.counts.iter().map(|count| {
-                    below += count;
-                    below
-                });
-                let mut values: Vec<f64> = buckets.map(count_of).collect();
-                values.extend([histogram.sum, count_of(below)]);
+                let mut values: Vec<f64> = histogram.cumulative().collect();
+                let count = values.last().copied().unwrap_or_default();
+                values.extend([histogram.sum, count]);
                 for (labels, value) in labels.iter().zip(values) {
                     self.series(labels, zero, value, at);
                 }
@@ -362,14 +358,6 @@ impl EncodedLabels {
             .zip(&self.ends)
             .map(|(start, &end)| &self.bytes[start as usize..end as usize])
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "Prometheus holds counts as floats"
-)]
-const fn count_of(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

@@ -61,20 +61,10 @@ async fn rabbitmq(size: usize) {
 async fn redis(size: usize) {
     let redis = Redis::start().await;
     let celeriac = start(&redis.url(0)).await;
-    let connection = redis.connection().await;
     let envelopes: Vec<String> = bodies(size).iter().map(|body| envelope(body)).collect();
     let measured = Measured::begin(&celeriac);
     for envelopes in envelopes.chunks(1_000) {
-        let mut pipe = redis::pipe();
-        for envelope in envelopes {
-            pipe.cmd("PUBLISH")
-                .arg("/0.celeryev/task.multi")
-                .arg(envelope)
-                .ignore();
-        }
-        pipe.query_async::<()>(&mut connection.clone())
-            .await
-            .expect("redis answers");
+        redis.publish(envelopes.iter().map(String::as_bytes)).await;
     }
     measured.end("Redis", size, &celeriac).await;
 }

@@ -6,7 +6,7 @@ use super::support::amqp::Publisher;
 use super::support::celeriac::Celeriac;
 use super::support::celery::Celery;
 use super::support::certificates;
-use super::support::events::{envelope, life};
+use super::support::events::life;
 use super::support::free_port;
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
@@ -79,18 +79,6 @@ async fn events_are_found_whatever_the_options_of_kombus_redis_transport() {
         .await;
 }
 
-async fn publish(redis: &Redis) {
-    let mut connection = redis.connection().await;
-    for body in life(1, "t", 1_795_344_000.0) {
-        let mut command = redis::cmd("PUBLISH");
-        command.arg("/0.celeryev/task.multi").arg(envelope(&body));
-        command
-            .query_async::<i64>(&mut connection)
-            .await
-            .expect("redis answers");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_reached_by_socket_by_tls_and_with_a_login() {
     let folder = TempDir::new().expect("a temporary folder");
@@ -141,7 +129,7 @@ async fn redis_is_reached_by_socket_by_tls_and_with_a_login() {
     for case in cases {
         let celeriac = Celeriac::start(&format!("brokers: [{{{case}}}]\n")).await;
         celeriac.ready().await;
-        publish(&redis).await;
+        redis.publish_lives(1..2, "t").await;
         celeriac
             .page_when(&case, 10, |page| page.events() == 4.0)
             .await;

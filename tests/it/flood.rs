@@ -39,22 +39,12 @@ async fn a_burst_on_redis_is_counted_to_the_last_event() {
     let redis = Redis::start().await;
     let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", redis.url(0))).await;
     celeriac.ready().await;
-    let connection = redis.connection().await;
 
     let start = Instant::now();
     for thousand in 0..TASKS / 1000 {
-        let mut pipe = redis::pipe();
-        for n in thousand * 1000..(thousand + 1) * 1000 {
-            for body in life(n, "burst.task", 1_795_344_000.0) {
-                pipe.cmd("PUBLISH")
-                    .arg("/0.celeryev/task.multi")
-                    .arg(envelope(&body))
-                    .ignore();
-            }
-        }
-        pipe.query_async::<()>(&mut connection.clone())
-            .await
-            .expect("redis answers");
+        redis
+            .publish_lives(thousand * 1000..(thousand + 1) * 1000, "burst.task")
+            .await;
     }
     println!("published in {:?}", start.elapsed());
     all_counted(&celeriac).await;
@@ -102,7 +92,6 @@ async fn what_redis_sends_beyond_the_buffer_is_dropped_and_counted() {
     );
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
-    let connection = redis.connection().await;
     // Large bodies, each a list of many events that are slow to apply: the decoder falls behind the socket.
     let events: Vec<String> = (0..1_000)
         .map(|n| life(n, "slow.task", 1_795_344_000.0)[0].clone())
@@ -111,16 +100,7 @@ async fn what_redis_sends_beyond_the_buffer_is_dropped_and_counted() {
     let mut published = 0.0;
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let mut pipe = redis::pipe();
-        for _ in 0..100 {
-            pipe.cmd("PUBLISH")
-                .arg("/0.celeryev/task.multi")
-                .arg(&message)
-                .ignore();
-        }
-        pipe.query_async::<()>(&mut connection.clone())
-            .await
-            .expect("redis answers");
+        redis.publish([message.as_bytes(); 100]).await;
         published += 100.0;
         let page = celeriac.page().await;
         if page.sum("celeriac_messages_dropped_total", &["buffer_full"]) > 0.0 {

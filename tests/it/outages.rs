@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::support::amqp::Publisher;
 use super::support::celeriac::Celeriac;
-use super::support::events::{envelope, life};
+use super::support::events::life;
 use super::support::free_port;
 use super::support::prometheus::Prometheus;
 use super::support::rabbitmq::RabbitMq;
@@ -13,34 +13,6 @@ use super::support::wait_for;
 
 /// How long the receiver stays away in `a_receiver_that_was_away_misses_nothing`.
 const AWAY: Duration = Duration::from_secs(120);
-
-async fn publish(redis: &Redis, from: u64, to: u64) {
-    let connection = redis.connection().await;
-    let mut pipe = redis::pipe();
-    for n in from..to {
-        for body in life(n, "steady.task", 1_795_344_000.0) {
-            pipe.cmd("PUBLISH")
-                .arg("/0.celeryev/task.multi")
-                .arg(envelope(&body))
-                .ignore();
-        }
-    }
-    pipe.query_async::<()>(&mut connection.clone())
-        .await
-        .expect("redis answers");
-}
-
-async fn stored(prometheus: &Prometheus, name: &str, expected: f64) {
-    wait_for("Prometheus to have it all", 60, async || {
-        let stored = prometheus.sum(name).await;
-        if stored == expected {
-            Ok(())
-        } else {
-            Err(format!("{name}: {stored} of {expected}"))
-        }
-    })
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_was_away_misses_nothing() {
@@ -52,21 +24,21 @@ async fn a_receiver_that_was_away_misses_nothing() {
     );
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
-    publish(&redis, 0, 100).await;
-    stored(&prometheus, "celery_task_succeeded_total", 100.0).await;
+    redis.publish_lives(0..100, "steady.task").await;
+    prometheus.has("celery_task_succeeded_total", 100.0).await;
 
     // A restart in the middle.
     prometheus.stop();
-    publish(&redis, 100, 200).await;
+    redis.publish_lives(100..200, "steady.task").await;
     prometheus.start_again().await;
-    stored(&prometheus, "celery_task_succeeded_total", 200.0).await;
+    prometheus.has("celery_task_succeeded_total", 200.0).await;
 
     // Away for two minutes, while events go on.
     prometheus.stop();
     let away = Instant::now();
     let mut n = 200;
     while away.elapsed() < AWAY {
-        publish(&redis, n, n + 10).await;
+        redis.publish_lives(n..n + 10, "steady.task").await;
         n += 10;
         let (status, reasons) = celeriac.get("/-/ready").await;
         assert!(
@@ -86,7 +58,7 @@ async fn a_receiver_that_was_away_misses_nothing() {
         "celery_task_succeeded_total",
         "celery_task_runtime_seconds_count",
     ] {
-        stored(&prometheus, name, n as f64).await;
+        prometheus.has(name, n as f64).await;
     }
     // Not only the end: the points of the time away are there, a second apart.
     let points = "count_over_time(celery_task_succeeded_total[3m])";
@@ -156,7 +128,7 @@ async fn a_redis_that_was_restarted_is_read_again_within_five_seconds() {
     let mut redis = Redis::start().await;
     let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", redis.url(0))).await;
     celeriac.ready().await;
-    publish(&redis, 0, 10).await;
+    redis.publish_lives(0..10, "steady.task").await;
     celeriac
         .page_when("the first events", 10, |page| page.events() == 40.0)
         .await;
@@ -177,7 +149,7 @@ async fn a_redis_that_was_restarted_is_read_again_within_five_seconds() {
         "{:?}",
         back.elapsed()
     );
-    publish(&redis, 10, 20).await;
+    redis.publish_lives(10..20, "steady.task").await;
     let page = celeriac
         .page_when("events after the outage", 10, |page| page.events() == 80.0)
         .await;
@@ -212,7 +184,7 @@ async fn it_starts_before_its_brokers_and_one_that_is_gone_holds_up_no_other() {
     );
     assert_eq!(celeriac.get("/-/healthy").await.0, 200);
 
-    publish(&redis, 0, 10).await;
+    redis.publish_lives(0..10, "steady.task").await;
     let page = celeriac
         .page_when("events of the one", 10, |page| page.events() == 40.0)
         .await;
@@ -235,8 +207,8 @@ async fn the_first_event_after_the_start_is_an_increase_of_one() {
         );
         let celeriac = Celeriac::start(&config).await;
         celeriac.ready().await;
-        publish(&redis, 7, 8).await;
-        stored(&prometheus, "celery_task_succeeded_total", 1.0).await;
+        redis.publish_lives(7..8, "steady.task").await;
+        prometheus.has("celery_task_succeeded_total", 1.0).await;
 
         // At the time of the first sample with the event, so that nothing is extrapolated.
         let first = "min_over_time(timestamp(celery_task_succeeded_total == 1)[5m:100ms])";

@@ -17,25 +17,9 @@ use tempfile::TempDir;
 
 use super::support::celeriac::{Celeriac, Page};
 use super::support::certificates;
-use super::support::events::{envelope, life};
 use super::support::receiver::{Answer, Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
-
-async fn publish(redis: &Redis, from: u64, to: u64, name: &str) {
-    let mut pipe = redis::pipe();
-    for n in from..to {
-        for body in life(n, name, 1_795_344_000.0) {
-            pipe.cmd("PUBLISH")
-                .arg("/0.celeryev/task.multi")
-                .arg(envelope(&body))
-                .ignore();
-        }
-    }
-    pipe.query_async::<()>(&mut redis.connection().await)
-        .await
-        .expect("redis answers");
-}
 
 async fn start(redis: &Redis, receiver: &Receiver, keys: &str) -> Celeriac {
     let config = format!(
@@ -82,7 +66,9 @@ async fn a_workload_breaks_no_rule_and_arrives_with_zeros_and_metadata() {
     .await;
     celeriac.ready().await;
     for n in 0..20 {
-        publish(&redis, n * 5, n * 5 + 5, &format!("task.{n}")).await;
+        redis
+            .publish_lives(n * 5..n * 5 + 5, &format!("task.{n}"))
+            .await;
     }
     value(
         &receiver,
@@ -137,7 +123,7 @@ async fn what_may_be_tried_again_comes_again_byte_for_byte() {
     )
     .await;
     celeriac.ready().await;
-    publish(&redis, 0, 10, "t").await;
+    redis.publish_lives(0..10, "t").await;
     value(
         &receiver,
         "celery_task_succeeded_total",
@@ -154,7 +140,7 @@ async fn what_may_be_tried_again_comes_again_byte_for_byte() {
         Answer::Status(502),
         Answer::Silence(Duration::from_secs(2)),
     ]);
-    publish(&redis, 10, 20, "t").await;
+    redis.publish_lives(10..20, "t").await;
     value(
         &receiver,
         "celery_task_succeeded_total",
@@ -180,7 +166,7 @@ async fn retry_after_is_waited_for() {
     celeriac.ready().await;
     receiver.answer(&[Answer::RetryAfter(429, 3), Answer::RetryAfter(503, 1)]);
     let asked = Instant::now();
-    publish(&redis, 0, 1, "t").await;
+    redis.publish_lives(0..1, "t").await;
     value(
         &receiver,
         "celery_task_succeeded_total",
@@ -207,7 +193,7 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
     .await;
     celeriac.ready().await;
     receiver.answer(&[400, 401, 404, 409, 413, 429, 302].map(Answer::Status));
-    publish(&redis, 0, 10, "t").await;
+    redis.publish_lives(0..10, "t").await;
     value(
         &receiver,
         "celery_task_succeeded_total",
@@ -248,7 +234,9 @@ async fn a_receiver_that_is_away_for_too_long_costs_the_oldest_and_holds_up_no_o
     let celeriac = Celeriac::start(&config).await;
     for n in 0..600_u64 {
         let odd = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        publish(&redis, n, n + 1, &format!("task.{odd:x}")).await;
+        redis
+            .publish_lives(n..n + 1, &format!("task.{odd:x}"))
+            .await;
     }
     let dropped = format!("{SINK}_dropped_total");
     let page = celeriac
@@ -278,12 +266,12 @@ async fn the_end_of_the_daemon_ends_its_series() {
     let (redis, receiver) = (Redis::start().await, Receiver::start().await);
     let mut celeriac = start(&redis, &receiver, "").await;
     celeriac.ready().await;
-    publish(&redis, 0, 10, "t").await;
+    redis.publish_lives(0..10, "t").await;
     celeriac
         .page_when("the events", 10, |page| page.events() == 40.0)
         .await;
     // What came after the newest snapshot goes out too.
-    publish(&redis, 10, 20, "t").await;
+    redis.publish_lives(10..20, "t").await;
     wait_for("the daemon to have read it", 10, async || {
         let lag = celeriac.page().await.sum("celeriac_messages_total", &[]);
         if lag >= 40.0 {

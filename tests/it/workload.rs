@@ -5,7 +5,6 @@ use super::support::celery::{Celery, Counts};
 use super::support::prometheus::Prometheus;
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
-use super::support::wait_for;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_with_celery_5_6_is_counted_exactly() {
@@ -110,15 +109,7 @@ async fn counted_exactly(version: &str, broker: &str, backend: &str, prometheus:
     ];
     for name in sent {
         let expected = page.sum(name, &[]);
-        wait_for("Prometheus to have it all", 20, async || {
-            let stored = prometheus.sum(name).await;
-            if stored == expected {
-                Ok(())
-            } else {
-                Err(format!("{name}: {stored} of {expected}"))
-            }
-        })
-        .await;
+        prometheus.has(name, expected).await;
     }
     check_prometheus(&prometheus, &counts).await;
     assert!(celeriac.terminate().success());

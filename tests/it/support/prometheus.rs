@@ -115,6 +115,19 @@ impl Prometheus {
             .collect()
     }
 
+    /// Waits until what an expression gives adds up to that.
+    pub async fn has(&self, expression: &str, expected: f64) {
+        wait_for("Prometheus to have it all", 60, async || {
+            let stored = self.sum(expression).await;
+            if stored == expected {
+                Ok(())
+            } else {
+                Err(format!("{expression}: {stored} of {expected}"))
+            }
+        })
+        .await;
+    }
+
     /// The sum of what an expression gives; 0 where that is nothing.
     pub async fn sum(&self, expression: &str) -> f64 {
         self.query(expression, None)

@@ -1,11 +1,13 @@
 //! A Redis server.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::events::{envelope, life};
 use super::process::Process;
 use super::{free_port, wait_for};
 
@@ -88,6 +90,27 @@ impl Redis {
     pub async fn start_again(&mut self) {
         self.process = Self::spawn(&self.arguments, &self.folder);
         self.up().await;
+    }
+
+    /// Publishes some messages on the channel of the event exchange, as they are.
+    pub async fn publish<'a>(&self, messages: impl IntoIterator<Item = &'a [u8]>) {
+        let mut pipe = redis::pipe();
+        for message in messages {
+            pipe.cmd("PUBLISH")
+                .arg("/0.celeryev/task.multi")
+                .arg(message)
+                .ignore();
+        }
+        pipe.query_async::<()>(&mut self.connection().await)
+            .await
+            .expect("redis answers");
+    }
+
+    /// Publishes the four events of each of some tasks, one a message.
+    pub async fn publish_lives(&self, tasks: Range<u64>, name: &str) {
+        let lives = tasks.flat_map(|n| life(n, name, 1_795_344_000.0));
+        let messages: Vec<String> = lives.map(|body| envelope(&body)).collect();
+        self.publish(messages.iter().map(String::as_bytes)).await;
     }
 
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
