@@ -4,6 +4,7 @@
 //! waits in the client library, whose stream has no bound of its own; so when nobody takes the events, they
 //! wait in the broker's queue.
 
+mod reactor;
 mod topology;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use lapin::{Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use self::reactor::PacedRuntime;
 use super::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError, REST, Stage};
 use crate::config::{AmqpConfig, BrokerConfig};
 use crate::event::{ContentType, Form, Payload};
@@ -142,25 +144,23 @@ async fn connect(amqp: &AmqpConfig) -> Result<Connection, LinkError> {
             ..AMQPQueryString::default()
         },
     };
-    let runtime = async_rs::Runtime::tokio_current();
+    let runtime = reactor::current();
     let properties = ConnectionProperties::default().with_connection_name("celeriac".into());
     let connecting = Connection::connector(
         uri,
         runtime,
-        async move |uri: AMQPUri, runtime: async_rs::TokioRuntime| {
-            open(uri, runtime, tls.clone()).await
-        },
+        async move |uri: AMQPUri, runtime: PacedRuntime| open(uri, runtime, tls.clone()).await,
         properties,
     );
     connecting.await.map_err(|error| failed("connect", error))
 }
 
-type TcpStream = <async_rs::TokioRuntime as async_rs::traits::Reactor>::TcpStream;
+type TcpStream = <PacedRuntime as async_rs::traits::Reactor>::TcpStream;
 
 /// The stream that the client library speaks AMQP over.
 async fn open(
     uri: AMQPUri,
-    runtime: async_rs::TokioRuntime,
+    runtime: PacedRuntime,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 ) -> lapin::Result<lapin::tcp::AsyncTcpStream<TcpStream>> {
     use async_rs::traits::Reactor;
