@@ -167,15 +167,7 @@ async fn it_starts_before_its_brokers_and_one_that_is_gone_holds_up_no_other() {
         redis.url(0)
     );
     let celeriac = Celeriac::start(&config).await;
-    wait_for("the broker that is there", 10, async || {
-        let (_, reasons) = celeriac.get("/-/ready").await;
-        if reasons.contains("broker here") {
-            Err(reasons)
-        } else {
-            Ok(reasons)
-        }
-    })
-    .await;
+    celeriac.subscribed("here").await;
     let (status, reasons) = celeriac.get("/-/ready").await;
     assert_eq!(status, 503);
     assert!(

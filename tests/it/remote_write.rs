@@ -232,6 +232,7 @@ async fn a_receiver_that_is_away_for_too_long_costs_the_oldest_and_holds_up_no_o
         there.url()
     );
     let celeriac = Celeriac::start(&config).await;
+    celeriac.subscribed("default").await;
     for n in 0..600_u64 {
         let odd = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         redis

@@ -65,6 +65,16 @@ impl Celeriac {
         .await;
     }
 
+    /// Waits until a broker is subscribed, whatever others and sinks do. One without a name is `default`.
+    pub async fn subscribed(&self, broker: &str) {
+        wait_for("the subscription", 30, async || {
+            let (_, reasons) = get(self.port, "/-/ready").await?;
+            let waits = reasons.contains(&format!("broker {broker}: "));
+            if waits { Err(reasons) } else { Ok(()) }
+        })
+        .await;
+    }
+
     pub async fn get(&self, path: &str) -> (u16, String) {
         get(self.port, path).await.expect("the listener answers")
     }
