@@ -7,7 +7,6 @@
 //! Nothing here reads a message.
 
 mod link;
-mod paced;
 
 pub mod amqp;
 pub mod redis;

@@ -31,9 +31,19 @@ async fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    // One of them alone: `cargo bench --bench sources -- redis`.
+    let wanted = |name: &str| {
+        let mut names =
+            std::env::args().filter(|argument| ["rabbitmq", "redis"].contains(&argument.as_str()));
+        names.next().is_none_or(|only| only == name)
+    };
     for size in [1, 20] {
-        rabbitmq(size).await;
-        redis(size).await;
+        if wanted("rabbitmq") {
+            rabbitmq(size).await;
+        }
+        if wanted("redis") {
+            redis(size).await;
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! waits in the client library, whose stream has no bound of its own; so when nobody takes the events, they
 //! wait in the broker's queue.
 
+mod paced;
 mod reactor;
 mod topology;
 

@@ -13,7 +13,7 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-use super::super::paced::Paced;
+use super::paced::Paced;
 
 /// The runtime that connections are made in.
 pub(super) type PacedRuntime = Runtime<RuntimeParts<Tokio, PacedReactor>>;

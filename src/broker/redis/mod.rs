@@ -22,7 +22,6 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsConnector;
 
 use self::buffer::Buffer;
-use super::paced::Paced;
 use super::source::{LinkError, REST, Stage};
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig};
 use crate::tls;
@@ -182,11 +181,9 @@ async fn connect(redis: &RedisConfig) -> Result<PubSub, LinkError> {
         login = login.set_password(password.read()?);
     }
     let pubsub = match &redis.address {
-        RedisAddress::Socket(path) => {
-            PubSub::new(&login, Paced::new(UnixStream::connect(path).await?)).await
-        }
+        RedisAddress::Socket(path) => PubSub::new(&login, UnixStream::connect(path).await?).await,
         RedisAddress::Tcp { host, port, tls } => {
-            let plain = Paced::new(TcpStream::connect((host.as_str(), *port)).await?);
+            let plain = TcpStream::connect((host.as_str(), *port)).await?;
             match tls {
                 None => PubSub::new(&login, plain).await,
                 Some(tls) => {

@@ -3,17 +3,27 @@
 //! A broker sends each message as it comes, in a packet of its own. Read at once, each costs a wake-up and a system
 //! call, more than all that is done with it afterwards. So when a read has emptied the socket, the next one waits
 //! for a moment; what comes meanwhile lies in the kernel's buffer, and is read together.
+//!
+//! Only while little comes: what comes during a rest has to fit into that buffer, or the stream would be slowed
+//! down. Redis' connections are not read so: it cuts off who reads slowly.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::source::REST;
+use super::super::source::REST;
 use crate::clock;
+
+/// When so much came during a rest, there is none for a while: half of what Linux keeps for a new connection.
+const GULP_BYTES_MAX: usize = 64 << 10;
+
+/// How long that while is. One rest in it costs a busy stream a twentieth.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// A stream whose reads rest when there is nothing left to read. Writes go through.
 #[derive(Debug)]
@@ -21,15 +31,35 @@ pub(super) struct Paced<S> {
     stream: S,
     rest: Pin<Box<Sleep>>,
     resting: bool,
+    /// Bytes read since the socket was last seen empty.
+    gulp: usize,
+    /// Until then there is no rest.
+    busy: Option<Instant>,
 }
 
 impl<S> Paced<S> {
     /// To be called where the runtime's timer is: later it may be polled from any thread.
     pub(super) fn new(stream: S) -> Self {
+        let rest = Box::pin(tokio::time::sleep(REST));
         Self {
             stream,
-            rest: Box::pin(tokio::time::sleep(REST)),
+            rest,
             resting: false,
+            gulp: 0,
+            busy: None,
+        }
+    }
+
+    /// Rests, unless much is coming.
+    fn emptied(&mut self) {
+        let now = clock::monotonic();
+        if self.gulp >= GULP_BYTES_MAX {
+            self.busy = Some(now + BUSY);
+        }
+        self.gulp = 0;
+        if self.busy.is_none_or(|busy| now >= busy) {
+            self.rest.as_mut().reset((now + REST).into());
+            self.resting = true;
         }
     }
 }
@@ -49,9 +79,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
         // A full buffer leaves more behind; the end of the stream leaves nothing to wait for.
         let left = buffer.remaining();
+        this.gulp += room - left;
         if left > 0 && left < room {
-            this.rest.as_mut().reset((clock::monotonic() + REST).into());
-            this.resting = true;
+            this.emptied();
         }
         Poll::Ready(Ok(()))
     }
@@ -95,6 +125,26 @@ mod tests {
         broker.write_all(b"three").await.expect("room");
         assert_eq!(reading.await.expect("bytes"), 8);
         assert_eq!(&buffer[..8], b"twothree");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_on_which_much_comes_is_read_without_rests() {
+        let (mut broker, ours) = tokio::io::duplex(2 * GULP_BYTES_MAX);
+        let mut ours = Paced::new(ours);
+        let mut buffer = vec![0; 2 * GULP_BYTES_MAX];
+        broker
+            .write_all(&vec![0; GULP_BYTES_MAX])
+            .await
+            .expect("room");
+        assert_eq!(ours.read(&mut buffer).await.expect("bytes"), GULP_BYTES_MAX);
+        for _ in 0..3 {
+            broker.write_all(b"more").await.expect("room");
+            let mut reading = Box::pin(ours.read(&mut buffer));
+            assert!(matches!(
+                futures_util::poll!(&mut reading),
+                Poll::Ready(Ok(4))
+            ));
+        }
     }
 
     #[tokio::test(start_paused = true)]
