@@ -5,16 +5,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
+target=$(cd "$target" && pwd)
 
-packages=(rabbitmq-server redis-server prometheus python3-venv openssl)
+packages=(rabbitmq-server redis-server prometheus python3-venv)
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
 done
 if ((${#missing[@]})); then
   echo "installing ${missing[*]}"
-  as_root=()
-  [ "$(id -u)" = 0 ] || as_root=(sudo)
   "${as_root[@]}" apt-get update -qq
   # The tests start servers of their own: those of the packages stay off.
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
@@ -38,9 +39,17 @@ venv celery-5.7 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging
 prometheus=$target/prometheus-3
 if ! [ -e "$prometheus/.complete" ]; then
   echo "unpacking Prometheus 3 into $prometheus"
-  archive=$(apt-get indextargets --format '$(ORIGIN)|$(IDENTIFIER)|$(LABEL)|$(REPO_URI)' |
-    awk -F'|' '$1 == "Debian" && $2 == "Packages" && $3 == "Debian" { print $4; exit }')
-  state=$PWD/$prometheus/apt
+  find_archive() {
+    apt-get indextargets --format '$(ORIGIN)|$(IDENTIFIER)|$(LABEL)|$(REPO_URI)' |
+      awk -F'|' '$1 == "Debian" && $2 == "Packages" && $3 == "Debian" { print $4; exit }'
+  }
+  archive=$(find_archive)
+  if [ -z "$archive" ]; then
+    # Images often come without the package lists, which say where they are from.
+    "${as_root[@]}" apt-get update -qq
+    archive=$(find_archive)
+  fi
+  state=$prometheus/apt
   rm -rf "$prometheus"
   mkdir -p "$state"/{lists/partial,cache/archives/partial}
   keys=/usr/share/keyrings/debian-archive-keyring.gpg
