@@ -17,6 +17,8 @@ pub struct RabbitMq {
     pub folder: TempDir,
     environment: Vec<(&'static str, String)>,
     process: Process,
+    /// Erlang's port mapper. Started here, because the one that the server would start outlives it.
+    _epmd: Process,
 }
 
 impl RabbitMq {
@@ -32,6 +34,10 @@ impl RabbitMq {
     /// In a folder that may hold certificates already.
     pub async fn start_in(folder: TempDir, more: &str) -> Self {
         let (port, tls_port) = (free_port(), free_port());
+        let epmd_port = free_port();
+        let mut epmd = Command::new("epmd");
+        epmd.args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"]);
+        let epmd = Process::start("epmd", &mut epmd, folder.path());
         let path = folder.path().display().to_string();
         let more = more
             .replace("{folder}", &path)
@@ -45,7 +51,7 @@ impl RabbitMq {
             ("HOME", path.clone()),
             ("RABBITMQ_NODENAME", format!("test{port}@localhost")),
             ("RABBITMQ_DIST_PORT", free_port().to_string()),
-            ("ERL_EPMD_PORT", free_port().to_string()),
+            ("ERL_EPMD_PORT", epmd_port.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
             ("RABBITMQ_CONFIG_FILE", format!("{path}/rabbitmq")),
             ("RABBITMQ_MNESIA_BASE", format!("{path}/mnesia")),
@@ -63,6 +69,7 @@ impl RabbitMq {
             folder,
             environment,
             process,
+            _epmd: epmd,
         };
         server.up().await;
         server
@@ -130,12 +137,6 @@ impl RabbitMq {
 impl Drop for RabbitMq {
     fn drop(&mut self) {
         self.stop();
-        // epmd is a daemon of its own, on the port that only this server uses.
-        let epmd = Command::new("epmd")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .arg("-kill")
-            .output();
-        drop(epmd);
     }
 }
 
