@@ -14,11 +14,11 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info, warn};
 
-use crate::aggregator::{Aggregator, BATCHES_WAITING};
+use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, REPORTS_WAITING};
 use crate::broker::Source;
 use crate::clock;
 use crate::config::Config;
-use crate::http::Server;
+use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline};
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
@@ -110,23 +110,42 @@ impl App {
             let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
             sinks.push((name, sink, metrics, latch));
         }
-        let pipeline = Pipeline::new(&config.metrics, clusters, telemetry, start);
-        let (aggregator, snapshots) = Aggregator::new(pipeline, config.global.interval, waiting);
+        let profiles = sinks.iter().map(|(_, sink, ..)| sink.profile);
+        let pages = config.http.iter().flat_map(|http| &http.scrape);
+        let mut profiles: Vec<_> = profiles.chain(pages.map(|page| page.profile)).collect();
+        profiles.sort_unstable();
+        profiles.dedup();
+        let pipeline = Pipeline::new(&config.metrics, clusters, &profiles, telemetry, start);
+        let (reports, reported) = mpsc::channel(REPORTS_WAITING);
+        let inputs = Inputs {
+            batches: waiting,
+            reports: reported,
+        };
+        let hints = readiness.hints();
+        let interval = config.global.interval;
+        let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints);
+        drop(reports);
 
         if let Some(http) = config.http {
             let listen = http.listen;
-            let bound = Server::bind(listen, snapshots.clone(), readiness).await;
+            let pages = http.scrape.into_iter().map(|page| Page {
+                snapshots: views.of(page.profile),
+                path: page.path,
+            });
+            let pages: Vec<Page> = pages.collect();
+            let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
+            let bound = Server::bind(listen, pages, readiness).await;
             let server = bound.map_err(|source| StartError::Listen {
                 address: listen,
                 source,
             })?;
             let address = server.address().unwrap_or(listen);
-            info!(%address, "listening; /metrics, /-/healthy, /-/ready");
+            info!(%address, pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
             stages.spawn("http".to_owned(), server.run(stop.clone()));
         }
         for (name, config_of_sink, metrics, latch) in sinks {
             let external = config.global.external_labels.clone();
-            let (snapshots, hurry) = (snapshots.clone(), hurry.clone());
+            let (snapshots, hurry) = (views.of(config_of_sink.profile), hurry.clone());
             let built =
                 RemoteWrite::new(config_of_sink, external, snapshots, hurry, metrics, latch);
             let client_error = |source| StartError::Client {

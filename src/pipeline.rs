@@ -6,12 +6,19 @@
 
 use std::sync::Arc;
 
-use crate::config::MetricsConfig;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::config::{MetricsConfig, TaskFilter};
 use crate::event::{Batch, DecodeError, Decoder, Reason};
-use crate::profile::{Context, Native};
+use crate::profile::{Context, Profile, ProfileName};
 use crate::series::{Series, Snapshot};
-use crate::state::{Change, Loss, State};
+use crate::state::{
+    Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, State,
+};
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
+use crate::telemetry::process::Process;
 use crate::timestamp::Timestamp;
 
 /// All state of the daemon about Celery.
@@ -19,9 +26,10 @@ use crate::timestamp::Timestamp;
 pub struct Pipeline {
     decoder: Decoder,
     clusters: Vec<Cluster>,
-    series: Series,
+    views: Vec<View>,
+    series_ttl: Duration,
+    telemetry: Telemetry,
     metrics: SeriesMetrics,
-    published: Published,
 }
 
 /// What is known of the cluster behind one broker.
@@ -30,12 +38,31 @@ struct Cluster {
     /// What the log calls the broker.
     broker: Arc<str>,
     state: State,
-    profile: Native,
+    filter: Filter,
     /// What the event at hand changed; kept for its memory.
     changes: Vec<Change>,
     metrics: EventMetrics,
     /// The newest reason of each kind why something could not be read.
     errors: [Option<DecodeError>; Reason::ALL.len()],
+    hints: Vec<Hint>,
+}
+
+/// All clusters in one way to show them.
+#[derive(Debug)]
+struct View {
+    name: ProfileName,
+    series: Series,
+    published: Published,
+    /// By cluster.
+    profiles: Vec<Profile>,
+}
+
+/// Which tasks are shown.
+#[derive(Debug)]
+struct Filter {
+    filter: Option<TaskFilter>,
+    /// What was decided of each name.
+    known: HashMap<Name, bool>,
 }
 
 /// A broker's part in a pipeline.
@@ -49,31 +76,53 @@ pub struct ClusterConfig {
 }
 
 impl Pipeline {
-    /// A pipeline for some clusters, in the order of the brokers' configuration.
+    /// A pipeline for some clusters, in the order of the brokers' configuration, that are shown in some ways.
     pub fn new(
         config: &MetricsConfig,
         clusters: Vec<ClusterConfig>,
+        profiles: &[ProfileName],
         mut telemetry: Telemetry,
         now: Timestamp,
     ) -> Self {
-        let mut series = Series::new(config.series_max, now);
-        let metrics = telemetry.series();
+        let metrics = telemetry.series(profiles);
+        let views = profiles.iter().map(|&name| {
+            let mut series = Series::new(config.series_max, now);
+            let labels = clusters.iter().map(|cluster| cluster.label.clone());
+            let profiles = labels
+                .map(|label| Profile::new(name, &config.native, label, &mut series))
+                .collect();
+            let published = telemetry.open(&mut series);
+            View {
+                name,
+                series,
+                published,
+                profiles,
+            }
+        });
+        let views = views.collect();
+        let limits = Limits {
+            keep_foreign: profiles.iter().any(|profile| profile.shows_foreign()),
+            ..config.limits.clone()
+        };
         let clusters = clusters.into_iter().map(|cluster| Cluster {
             broker: cluster.broker,
-            state: State::new(config.limits.clone()),
-            profile: Native::new(config.native.clone(), cluster.label, &mut series),
+            state: State::new(limits.clone()),
+            filter: Filter {
+                filter: config.task_filter.clone(),
+                known: HashMap::new(),
+            },
             changes: Vec::new(),
             metrics: cluster.metrics,
             errors: [None; Reason::ALL.len()],
+            hints: Vec::new(),
         });
-        let clusters = clusters.collect();
-        let published = telemetry.open(&mut series);
         Self {
             decoder: Decoder::default(),
-            clusters,
-            series,
+            clusters: clusters.collect(),
+            views,
+            series_ttl: config.series_ttl,
+            telemetry,
             metrics,
-            published,
         }
     }
 
@@ -82,7 +131,7 @@ impl Pipeline {
         let Self {
             decoder,
             clusters,
-            series,
+            views,
             ..
         } = self;
         let Some(cluster) = clusters.get_mut(batch.broker) else {
@@ -96,7 +145,7 @@ impl Pipeline {
                 Ok(event) => {
                     newest = newest.max(Some(event.timestamp));
                     cluster.state.apply(&event, now, &mut cluster.changes);
-                    cluster.profile_changes(series, now);
+                    cluster.show(batch.broker, views, now);
                 }
                 Err(error) => cluster.refuse(error),
             });
@@ -106,47 +155,71 @@ impl Pipeline {
         }
     }
 
-    /// All series as of `now`. The `last` snapshot is followed by no other.
-    pub fn snapshot(&mut self, now: Timestamp, last: bool) -> Snapshot {
+    /// Takes what a broker, or the workers behind it, answered.
+    pub fn report(&mut self, report: &Report) {
+        let Some(cluster) = self.clusters.get_mut(report.broker) else {
+            debug_assert!(false, "a report names a configured broker");
+            return;
+        };
+        let now = report.received;
+        cluster
+            .state
+            .report(&report.answers, now, &mut cluster.changes);
+        cluster.show(report.broker, &mut self.views, now);
+    }
+
+    /// All series as of `now`, once for each profile. The `last` snapshots are followed by no others.
+    pub fn snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
         let mut limited = [0, 0];
-        for cluster in &mut self.clusters {
+        for (at, cluster) in self.clusters.iter_mut().enumerate() {
             cluster.state.expire(now, &mut cluster.changes);
-            cluster.profile_changes(&mut self.series, now);
-            cluster.profile.level(&cluster.state, &mut self.series);
-            cluster.profile.expire(&mut self.series, now);
-            if cluster.state.names().wants_sweep() {
-                let used: Vec<_> = cluster.profile.names().collect();
-                cluster.state.sweep(used);
+            cluster.show(at, &mut self.views, now);
+            for view in &mut self.views {
+                let profile = &mut view.profiles[at];
+                profile.level(&cluster.state, &mut view.series, now);
+                profile.expire(self.series_ttl, &mut view.series, now);
+                limited[0] += profile.limited().series;
+                limited[1] += profile.limited().exceptions;
             }
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "Prometheus holds counts as floats"
-            )]
-            cluster
-                .metrics
-                .tasks_tracked
-                .set(cluster.state.tasks_alive() as f64);
-            limited[0] += cluster.profile.limited().series;
-            limited[1] += cluster.profile.limited().exceptions;
+            cluster.sweep(at, &self.views);
+            cluster.look(now);
         }
         self.metrics.limited_series.raise_to(limited[0]);
         self.metrics.limited_exceptions.raise_to(limited[1]);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "Prometheus holds counts as floats"
-        )]
-        self.metrics.series.set(self.series.samples() as f64);
-        self.published.publish(&mut self.series);
-        self.series.snapshot(now, last)
+        for (view, gauge) in self.views.iter().zip(&self.metrics.series) {
+            gauge.set(float(view.series.samples()));
+        }
+        let views = self.views.iter_mut().map(|view| {
+            view.published.publish(&mut view.series);
+            view.series.snapshot(now, last)
+        });
+        views.collect()
     }
 
-    /// The metrics of the daemon, for who sets some of them at each snapshot.
-    pub const fn published(&self) -> &Published {
-        &self.published
+    /// The profiles, in the order of the snapshots.
+    pub fn profiles(&self) -> impl Iterator<Item = ProfileName> {
+        self.views.iter().map(|view| view.name)
+    }
+
+    /// What whoever asks brokers and workers needs to know, by broker.
+    pub fn known(&self) -> impl Iterator<Item = Known> {
+        self.clusters.iter().map(|cluster| cluster.state.known())
+    }
+
+    /// For each broker, what is wrong with how its cluster is set up, as of the newest snapshot.
+    pub fn hints(&self) -> impl Iterator<Item = (&Arc<str>, &[Hint])> {
+        self.clusters
+            .iter()
+            .map(|cluster| (&cluster.broker, &*cluster.hints))
+    }
+
+    /// Notes what the kernel says of this process.
+    pub fn process(&self, process: Process) {
+        self.telemetry.process(process);
     }
 
     /// How long the newest snapshot took.
-    pub fn snapshot_took(&self, duration: std::time::Duration) {
+    pub fn snapshot_took(&self, duration: Duration) {
         self.metrics.snapshot_duration.set(duration.as_secs_f64());
     }
 
@@ -166,15 +239,12 @@ impl Pipeline {
 
 impl Cluster {
     /// Brings what changed into the series.
-    fn profile_changes(&mut self, series: &mut Series, now: Timestamp) {
-        let mut context = Context {
-            names: self.state.names(),
-            series,
-            now,
-        };
-        for change in self.changes.drain(..) {
+    fn show(&mut self, at: usize, views: &mut [View], now: Timestamp) {
+        for &change in &self.changes {
             match change {
                 Change::Duplicate => self.metrics.duplicate.add(1),
+                Change::Clamped => self.metrics.clamped.add(1),
+                Change::Missing(events) => self.metrics.missing.add(events),
                 Change::Lost {
                     reason: Loss::Evicted,
                     ..
@@ -182,20 +252,100 @@ impl Cluster {
                 Change::Event(_)
                 | Change::Task { .. }
                 | Change::Ran { .. }
+                | Change::QueueWaited { .. }
+                | Change::PrefetchWaited { .. }
+                | Change::TurnedAround { .. }
+                | Change::Finished { .. }
                 | Change::Moved { .. }
                 | Change::Lost {
-                    reason: Loss::Timeout,
+                    reason: Loss::Timeout | Loss::Worker,
                     ..
                 } => {}
             }
-            self.profile.apply(change, &mut context);
+            let Some(change) = self.filter.pass(change, self.state.names()) else {
+                continue;
+            };
+            for view in &mut *views {
+                let mut context = Context {
+                    names: self.state.names(),
+                    series: &mut view.series,
+                    now,
+                };
+                view.profiles[at].apply(change, &mut context);
+            }
         }
+        self.changes.clear();
+    }
+
+    /// Forgets texts that nobody refers to, if there are many.
+    fn sweep(&mut self, at: usize, views: &[View]) {
+        if self.state.names().wants_sweep() {
+            let profiles = views.iter().map(|view| &view.profiles[at]);
+            let used: Vec<Name> = profiles.flat_map(Profile::names).collect();
+            self.filter.known.clear();
+            self.state.sweep(used);
+        }
+    }
+
+    /// Looks at how the cluster is set up, and at how much is in flight.
+    fn look(&mut self, now: Timestamp) {
+        self.hints = self.state.hints(now);
+        for reason in HintReason::ALL {
+            let holds = self.hints.iter().any(|hint| hint.reason == reason);
+            self.metrics.hint(reason).set(f64::from(u8::from(holds)));
+        }
+        self.metrics
+            .tasks_tracked
+            .set(float(self.state.tasks_alive()));
     }
 
     fn refuse(&mut self, error: DecodeError) {
         self.metrics.undecodable(error.reason()).add(1);
         self.errors[error.reason() as usize] = Some(error);
     }
+}
+
+impl Filter {
+    /// A change, as far as it is about tasks that are shown. What came is counted by type whatever it is about.
+    fn pass(&mut self, change: Change, names: &Names) -> Option<Change> {
+        if self.filter.is_none() {
+            return Some(change);
+        }
+        match change {
+            Change::Event(_) | Change::Duplicate | Change::Clamped | Change::Missing(_) => {
+                Some(change)
+            }
+            Change::Task { of, .. }
+            | Change::Ran { of, .. }
+            | Change::QueueWaited { of, .. }
+            | Change::PrefetchWaited { of, .. }
+            | Change::TurnedAround { of, .. }
+            | Change::Finished { of, .. }
+            | Change::Lost { of, .. } => self.shows(of.name, names).then_some(change),
+            Change::Moved { from, to } => {
+                let mut shown = |place: &Place| self.shows(place.of.name, names);
+                let (from, to) = (from.filter(&mut shown), to.filter(&mut shown));
+                (from != to).then_some(Change::Moved { from, to })
+            }
+        }
+    }
+
+    /// Whether tasks of a name are shown. Those without a name are.
+    fn shows(&mut self, name: Option<Name>, names: &Names) -> bool {
+        let (Some(filter), Some(name)) = (&self.filter, name) else {
+            return true;
+        };
+        let decide = || filter.shows(&names.text(name));
+        *self.known.entry(name).or_insert_with(decide)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus holds counts as floats"
+)]
+const fn float(count: usize) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]

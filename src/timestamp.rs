@@ -34,6 +34,55 @@ impl Timestamp {
             .then(|| Self((seconds * 1e6).round() as i64))
     }
 
+    /// From ISO 8601 as Python writes it: `2026-11-22T16:17:33.631994+05:30`. The fraction may be missing, and
+    /// so may the offset, which then is none.
+    pub fn from_iso8601(text: &str) -> Option<Self> {
+        let number = |from: usize, to: usize| -> Option<i64> {
+            let digits = text.get(from..to)?;
+            let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+            all.then(|| digits.parse().ok()).flatten()
+        };
+        let bytes = text.as_bytes();
+        let shaped = bytes.len() >= 19
+            && [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')]
+                .iter()
+                .all(|&(at, byte)| bytes[at] == byte)
+            && matches!(bytes[10], b'T' | b' ');
+        if !shaped {
+            return None;
+        }
+        let days = days_since_epoch(number(0, 4)?, number(5, 7)?, number(8, 10)?)?;
+        let seconds = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+        let rest = text.get(19..)?;
+        let digits = rest.strip_prefix('.').map_or(0, |fraction| {
+            fraction
+                .bytes()
+                .take_while(u8::is_ascii_digit)
+                .count()
+                .min(6)
+        });
+        let micros = match digits {
+            0 => 0,
+            digits => number(20, 20 + digits)? * 10_i64.pow(u32::try_from(6 - digits).ok()?),
+        };
+        let offset = match rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit()) {
+            "" | "Z" => 0,
+            offset => {
+                let sign = match offset.as_bytes()[0] {
+                    b'+' => 1,
+                    b'-' => -1,
+                    _ => return None,
+                };
+                let (hours, minutes) = offset[1..].split_once(':')?;
+                sign * (hours.parse::<i64>().ok()? * 3600
+                    + minutes.get(..2)?.parse::<i64>().ok()? * 60)
+            }
+        };
+        Some(Self(
+            (days * 86_400 + seconds - offset) * 1_000_000 + micros,
+        ))
+    }
+
     /// Microseconds since the epoch.
     pub const fn micros(self) -> i64 {
         self.0
@@ -77,9 +126,50 @@ impl Timestamp {
     }
 }
 
+/// Days from the epoch to a date of the Gregorian calendar; `None` where there is no such day.
+///
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
+fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Years begin in March, so that the day that comes and goes is the last one.
+    let year = year - i64::from(month <= 2);
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn iso_8601_is_read_as_python_writes_it() {
+        let cases = [
+            ("1970-01-01T00:00:00", Some(0)),
+            (
+                "2026-11-22T16:17:33.631994+05:30",
+                Some(1_795_344_453_631_994),
+            ),
+            (
+                "2026-11-22T05:47:33.631994-05:00",
+                Some(1_795_344_453_631_994),
+            ),
+            ("2026-11-22T10:47:33Z", Some(1_795_344_453_000_000)),
+            ("2026-11-22 10:47:33.5+00:00", Some(1_795_344_453_500_000)),
+            ("2024-02-29T00:00:00+00:00", Some(1_709_164_800_000_000)),
+            ("2026-13-22T10:47:33Z", None),
+            ("2026-11-22", None),
+            ("2026-11-22T10:47:33 CET", None),
+            ("soon, at some time to come", None),
+            ("2026-11-22T1x:47:33", None),
+        ];
+        for (text, micros) in cases {
+            let read = Timestamp::from_iso8601(text).map(Timestamp::micros);
+            assert_eq!(read, micros, "{text}");
+        }
+    }
 
     #[test]
     fn seconds_keep_their_microseconds() {

@@ -4,23 +4,48 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::ValueKind;
+use regex::Regex;
 
 use super::problem::nearest;
 use super::scalar::{parse_duration, show_duration};
 use super::section::Section;
 use super::shown::Shown;
-use crate::profile::{NativeConfig, TaskLabels};
+use crate::profile::{BucketOverride, NativeConfig, TaskLabels};
 use crate::series::Buckets;
 use crate::state::{Limits, WorkerTimeout};
 
 /// What is shown of tasks and workers, and how much of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct MetricsConfig {
     pub native: NativeConfig,
     pub limits: Limits,
+    /// `None`: every task is shown.
+    pub task_filter: Option<TaskFilter>,
+    /// How long a series stays that does not change.
+    pub series_ttl: Duration,
     /// Samples in a snapshot, without the daemon's own.
     pub series_max: usize,
 }
+
+/// Which tasks are shown, by their names.
+#[derive(Clone, Debug)]
+pub struct TaskFilter {
+    include: Vec<Regex>,
+    exclude: Vec<Regex>,
+}
+
+impl TaskFilter {
+    /// Whether tasks of a name are shown: one of the inclusions matches, and none of the exclusions.
+    pub fn shows(&self, name: &str) -> bool {
+        let any = |rules: &[Regex]| rules.iter().any(|rule| rule.is_match(name));
+        any(&self.include) && !any(&self.exclude)
+    }
+}
+
+/// Seconds. From what waits in an idle queue to a quarter of a day.
+const WAIT_BUCKETS: [f64; 15] = [
+    0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0,
+];
 
 /// Seconds. From what a task that does nothing takes to an hour.
 const RUNTIME_BUCKETS: [f64; 16] = [
@@ -46,16 +71,27 @@ impl MetricsConfig {
             section.problem("prefix", "not the beginning of a metric's name; letters, digits and _ make one, not beginning with a digit");
         }
         let labels = task_labels(section);
+        let worker_label = section.word("worker_label", "nodename", &["nodename", "hostname"]);
         let default_queue = section.optional_text("default_queue");
-        let runtime_buckets = section.section("buckets", |buckets| {
-            let bounds = buckets.numbers("runtime", &RUNTIME_BUCKETS);
-            Buckets::new(&bounds).unwrap_or_else(|| {
-                buckets.problem(
-                    "runtime",
-                    "expected bounds in increasing order, such as [0.1, 1, 10]",
-                );
-                Buckets::new(&RUNTIME_BUCKETS).expect("the defaults increase")
-            })
+        let (runtime_buckets, wait_buckets, overrides) = section.section("buckets", |section| {
+            let runtime = buckets(section, "runtime", &RUNTIME_BUCKETS);
+            let wait = buckets(section, "wait", &WAIT_BUCKETS);
+            let overrides: Vec<_> = section.sections("overrides", bucket_override);
+            (runtime, wait, overrides.into_iter().flatten().collect())
+        });
+        let task_filter = section.section("task_filter", |filter| {
+            let include = filter.texts("include", &[".*"]);
+            let exclude = filter.texts("exclude", &[]);
+            let everything = include == [".*"] && exclude.is_empty();
+            let mut rules = |key, texts: &[String]| {
+                let rules = texts.iter().filter_map(|text| regex(filter, key, text));
+                rules.collect()
+            };
+            let rules = TaskFilter {
+                include: rules("include", &include),
+                exclude: rules("exclude", &exclude),
+            };
+            (!everything).then_some(rules)
         });
         let series_max = count(section, "max_series", 100_000, 100);
         let exceptions_max = count(section, "max_exceptions", 100, 1);
@@ -68,20 +104,70 @@ impl MetricsConfig {
             native: NativeConfig {
                 prefix: prefix.into(),
                 labels,
-                runtime_buckets: Arc::new(runtime_buckets),
+                hostnames: worker_label == "hostname",
+                default_queue: default_queue.as_deref().unwrap_or(UNKNOWN_QUEUE).into(),
+                runtime_buckets,
+                wait_buckets,
+                overrides,
                 exceptions_max,
-                series_ttl,
             },
             limits: Limits {
                 tasks_max,
                 task_timeout,
                 worker_timeout,
                 worker_retention,
-                default_queue: default_queue.as_deref().unwrap_or(UNKNOWN_QUEUE).into(),
+                keep_foreign: false,
             },
+            task_filter,
+            series_ttl,
             series_max,
         }
     }
+}
+
+/// The bounds under a key; they may be left out where there is a default.
+fn buckets(section: &mut Section<'_>, key: &'static str, default: &[f64]) -> Arc<Buckets> {
+    let bounds = section.numbers(key, default);
+    let buckets = Buckets::new(&bounds).unwrap_or_else(|| {
+        let expected = "expected bounds in increasing order, such as [0.1, 1, 10]";
+        section.problem(key, expected);
+        Buckets::new(&RUNTIME_BUCKETS).expect("the defaults increase")
+    });
+    Arc::new(buckets)
+}
+
+fn bucket_override(section: &mut Section<'_>) -> Option<BucketOverride> {
+    let matches = section.needed_text("match", "reports\\..*")?;
+    let matches = regex(section, "match", &matches);
+    let mut own = |key| {
+        let there = section.has(key);
+        let own = buckets(section, key, if there { &[] } else { &RUNTIME_BUCKETS });
+        if !there {
+            section.show(key, Shown::Null);
+        }
+        there.then_some(own)
+    };
+    let (runtime, wait) = (own("runtime"), own("wait"));
+    if runtime.is_none() && wait.is_none() {
+        section.problem("match", "neither `runtime` nor `wait` is given for it");
+    }
+    Some(BucketOverride {
+        matches: matches?,
+        runtime,
+        wait,
+    })
+}
+
+/// A regular expression over a whole name, as in Prometheus.
+fn regex(section: &mut Section<'_>, key: &str, text: &str) -> Option<Regex> {
+    let anchored = Regex::new(&format!("^(?s:{text})$"));
+    let reason = |error: regex::Error| {
+        let error = error.to_string();
+        error.lines().last().unwrap_or_default().to_owned()
+    };
+    anchored
+        .map_err(|error| section.problem(key, format!("`{text}`: {}", reason(error))))
+        .ok()
 }
 
 fn count(section: &mut Section<'_>, key: &'static str, default: u64, least: u64) -> usize {

@@ -17,15 +17,16 @@ mod broker;
 mod global;
 mod http;
 mod metrics;
+mod profile;
 mod sink;
 mod tls;
 mod url;
 
 pub use broker::{AmqpConfig, BrokerConfig, FanoutPrefix, RedisAddress, RedisConfig, Transport};
 pub use global::GlobalConfig;
-pub use http::HttpConfig;
+pub use http::{HttpConfig, ScrapeConfig};
 pub use load::{Config, Flags, LoadError};
-pub use metrics::MetricsConfig;
+pub use metrics::{MetricsConfig, TaskFilter};
 pub use problem::Problem;
 pub use secret::{Secret, SecretError};
 pub use shown::Shown;

@@ -117,6 +117,12 @@ impl<'r> Section<'r> {
         results
     }
 
+    /// Whether a key is there, and has a value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let value = self.table.get(key);
+        value.is_some_and(|value| !matches!(value.kind, ValueKind::Nil))
+    }
+
     pub(super) fn bool(&mut self, key: &'static str, default: bool) -> bool {
         let read = self.scalar(key, "true or false", |value| {
             if let ValueKind::Boolean(bool) = value.kind {

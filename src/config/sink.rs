@@ -5,12 +5,14 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::profile::profile;
 use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{parse_http, without_credentials};
 use crate::backoff::Backoff;
+use crate::profile::ProfileName;
 
 /// One receiver of remote write.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +20,7 @@ pub struct RemoteWriteConfig {
     /// For the label `remote_name` and the log.
     pub name: String,
     pub url: Url,
+    pub profile: ProfileName,
     pub client: HttpClientConfig,
     /// The time between two times of sending metadata; `None`: never.
     pub metadata_interval: Option<Duration>,
@@ -86,6 +89,7 @@ impl RemoteWriteConfig {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let url = url(section);
         let name = section.optional_text("name");
+        let profile = profile(section);
         let timeout = section.duration(
             "remote_timeout",
             Self::TIMEOUT,
@@ -115,6 +119,7 @@ impl RemoteWriteConfig {
         Some(Self {
             name,
             url,
+            profile,
             client,
             metadata_interval,
             queue,

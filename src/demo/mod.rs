@@ -19,11 +19,12 @@ use url::Url;
 
 use self::cluster::Cluster;
 use self::receiver::Receiver;
-use crate::aggregator::{Aggregator, BATCHES_WAITING};
+use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs};
 use crate::clock;
 use crate::config::{Config, Flags};
-use crate::http::Server;
+use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline};
+use crate::profile::ProfileName;
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
 use crate::telemetry::metrics::Telemetry;
@@ -111,10 +112,21 @@ impl Demo {
             label: None,
             metrics,
         };
-        let pipeline = Pipeline::new(&config.metrics, vec![cluster], telemetry, start);
+        let profiles = [ProfileName::Native];
+        let pipeline = Pipeline::new(&config.metrics, vec![cluster], &profiles, telemetry, start);
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
-        let (aggregator, snapshots) = Aggregator::new(pipeline, INTERVAL, waiting);
-        let server = Server::bind(args.listen, snapshots.clone(), readiness).await;
+        let inputs = Inputs {
+            batches: waiting,
+            // Nobody is asked: what is simulated sends events.
+            reports: mpsc::channel(1).1,
+        };
+        let (aggregator, views) = Aggregator::new(pipeline, INTERVAL, inputs, readiness.hints());
+        let snapshots = views.of(ProfileName::Native);
+        let page = Page {
+            path: "/metrics".to_owned(),
+            snapshots: snapshots.clone(),
+        };
+        let server = Server::bind(args.listen, vec![page], readiness).await;
         let server = server.map_err(listen_error)?;
         let address = server.address().map_err(listen_error)?;
         let external = config.global.external_labels;

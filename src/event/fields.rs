@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::kind::{Kind, TaskKind, WorkerKind};
-use super::{DecodeError, Detail, Event, TaskEvent, WorkerEvent, exception};
+use super::{DecodeError, Detail, Event, OtherEvent, TaskEvent, WorkerEvent, exception};
 use crate::timestamp::Timestamp;
 
 /// The longest name, uuid, queue or node name that is taken, in bytes. Prometheus' receivers refuse label
@@ -12,6 +12,12 @@ pub(super) const TEXT_MAX: usize = 1024;
 
 /// How much of an exception's `repr` is looked at, in bytes: the class stands at its beginning.
 pub(super) const EXCEPTION_HEAD: usize = 256;
+
+/// The longest software name, version or system that is taken, in bytes.
+const SOFTWARE_MAX: usize = 128;
+
+/// What Celery calls the default queue, unless `task_default_queue` says otherwise.
+const DEFAULT_QUEUE: &str = "celery";
 
 /// A member of an event that is read. All others are stepped over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +29,10 @@ pub(super) enum Field {
     Uuid,
     Name,
     Queue,
+    Exchange,
+    RoutingKey,
     Retries,
+    Eta,
     Runtime,
     Exception,
     Traceback,
@@ -33,6 +42,10 @@ pub(super) enum Field {
     Freq,
     Active,
     Processed,
+    Loadavg,
+    SwIdent,
+    SwVer,
+    SwSys,
 }
 
 impl Field {
@@ -45,7 +58,10 @@ impl Field {
             b"uuid" => Self::Uuid,
             b"name" => Self::Name,
             b"queue" => Self::Queue,
+            b"exchange" => Self::Exchange,
+            b"routing_key" => Self::RoutingKey,
             b"retries" => Self::Retries,
+            b"eta" => Self::Eta,
             b"runtime" => Self::Runtime,
             b"exception" => Self::Exception,
             b"traceback" => Self::Traceback,
@@ -55,6 +71,10 @@ impl Field {
             b"freq" => Self::Freq,
             b"active" => Self::Active,
             b"processed" => Self::Processed,
+            b"loadavg" => Self::Loadavg,
+            b"sw_ident" => Self::SwIdent,
+            b"sw_ver" => Self::SwVer,
+            b"sw_sys" => Self::SwSys,
             _ => return None,
         })
     }
@@ -68,7 +88,10 @@ impl Field {
             Self::Uuid => "uuid",
             Self::Name => "name",
             Self::Queue => "queue",
+            Self::Exchange => "exchange",
+            Self::RoutingKey => "routing_key",
             Self::Retries => "retries",
+            Self::Eta => "eta",
             Self::Runtime => "runtime",
             Self::Exception => "exception",
             Self::Traceback => "traceback",
@@ -78,6 +101,10 @@ impl Field {
             Self::Freq => "freq",
             Self::Active => "active",
             Self::Processed => "processed",
+            Self::Loadavg => "loadavg",
+            Self::SwIdent => "sw_ident",
+            Self::SwVer => "sw_ver",
+            Self::SwSys => "sw_sys",
         }
     }
 }
@@ -90,7 +117,9 @@ pub(super) enum Value<'a> {
     /// Integers beyond 53 bits are rounded; none that is read can be that large and right.
     Number(f64),
     Text(Cow<'a, str>),
-    /// A list or a map.
+    /// A list of three numbers, where [`Field::Loadavg`] asks for one.
+    Loads([f64; 3]),
+    /// Any other list, or a map.
     Nested,
 }
 
@@ -98,13 +127,18 @@ pub(super) enum Value<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     kind: Option<Kind>,
+    /// The type as it was written, where it is none of Celery's.
+    other: Option<Cow<'a, str>>,
     timestamp: Option<f64>,
     hostname: Option<Cow<'a, str>>,
     pid: Option<f64>,
     uuid: Option<Cow<'a, str>>,
     name: Option<Cow<'a, str>>,
     queue: Option<Cow<'a, str>>,
+    exchange: Option<Cow<'a, str>>,
+    routing_key: Option<Cow<'a, str>>,
     retries: Option<f64>,
+    eta: Option<Cow<'a, str>>,
     runtime: Option<f64>,
     exception: Option<Cow<'a, str>>,
     traceback: Option<Cow<'a, str>>,
@@ -114,6 +148,10 @@ pub(super) struct Fields<'a> {
     freq: Option<f64>,
     active: Option<f64>,
     processed: Option<f64>,
+    loadavg: Option<[f64; 3]>,
+    sw_ident: Option<Cow<'a, str>>,
+    sw_ver: Option<Cow<'a, str>>,
+    sw_sys: Option<Cow<'a, str>>,
     /// The first thing that was wrong. Kept rather than returned, so that the rest of a batch is still read.
     problem: Option<DecodeError>,
 }
@@ -123,10 +161,16 @@ impl<'a> Fields<'a> {
     pub(super) fn put(&mut self, field: Field, value: Value<'a>) {
         match field {
             Field::Type => match value {
-                Value::Text(text) => self.kind = Some(Kind::of(&text)),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Nested => {
-                    self.refuse(DecodeError::Field("type"));
+                Value::Text(text) => {
+                    let kind = Kind::of(&text);
+                    self.kind = Some(kind);
+                    self.other = Some(text).filter(|_| kind == Kind::Other);
                 }
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::Loads(_)
+                | Value::Nested => self.refuse(DecodeError::Field("type")),
             },
             Field::Timestamp => self.timestamp = self.number(field, value),
             Field::Hostname => self.hostname = self.text(field, value),
@@ -134,7 +178,11 @@ impl<'a> Fields<'a> {
             Field::Uuid => self.uuid = self.text(field, value),
             Field::Name => self.name = self.text(field, value),
             Field::Queue => self.queue = self.text(field, value),
+            // Only hints about the queue: a wrong one costs the hint.
+            Field::Exchange => self.exchange = lenient(value),
+            Field::RoutingKey => self.routing_key = lenient(value),
             Field::Retries => self.retries = self.number(field, value),
+            Field::Eta => self.eta = lenient(value),
             Field::Runtime => self.runtime = self.number(field, value),
             Field::Exception => self.exception = lenient(value),
             Field::Traceback => self.traceback = lenient(value),
@@ -144,6 +192,14 @@ impl<'a> Fields<'a> {
             Field::Freq => self.freq = self.number(field, value),
             Field::Active => self.active = self.number(field, value),
             Field::Processed => self.processed = self.number(field, value),
+            Field::Loadavg => {
+                if let Value::Loads(loads) = value {
+                    self.loadavg = Some(loads);
+                }
+            }
+            Field::SwIdent => self.sw_ident = brief(value),
+            Field::SwVer => self.sw_ver = brief(value),
+            Field::SwSys => self.sw_sys = brief(value),
         }
     }
 
@@ -177,7 +233,10 @@ impl<'a> Fields<'a> {
         let detail = match kind {
             Kind::Task(kind) => Detail::Task(self.task(kind)?),
             Kind::Worker(kind) => Detail::Worker(self.worker(kind)),
-            Kind::Other => Detail::Other,
+            Kind::Other => Detail::Other(OtherEvent {
+                kind: self.other.unwrap_or_default(),
+                uuid: self.uuid,
+            }),
         };
         Ok(Event {
             timestamp,
@@ -205,11 +264,16 @@ impl<'a> Fields<'a> {
             kind,
             uuid,
             name: self.name.filter(|name| !name.is_empty()),
-            queue: self.queue.filter(|queue| !queue.is_empty()),
+            queue: queue_of(
+                self.queue,
+                self.exchange.as_deref(),
+                self.routing_key.as_deref(),
+            ),
             retries: self
                 .retries
                 .and_then(whole)
                 .and_then(|n| u32::try_from(n).ok()),
+            eta: self.eta.as_deref().and_then(Timestamp::from_iso8601),
             runtime: self
                 .runtime
                 .filter(|seconds| seconds.is_finite() && *seconds >= 0.0),
@@ -220,13 +284,19 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn worker(&self, kind: WorkerKind) -> WorkerEvent {
+    fn worker(self, kind: WorkerKind) -> WorkerEvent<'a> {
         let count = |n: Option<f64>| n.and_then(whole).and_then(|n| u64::try_from(n).ok());
         WorkerEvent {
             kind,
             freq: self.freq.filter(|freq| freq.is_finite() && *freq > 0.0),
             active: count(self.active),
             processed: count(self.processed),
+            loadavg: self
+                .loadavg
+                .filter(|loads| loads.iter().all(|load| load.is_finite())),
+            sw_ident: self.sw_ident,
+            sw_ver: self.sw_ver,
+            sw_sys: self.sw_sys,
         }
     }
 
@@ -238,7 +308,7 @@ impl<'a> Fields<'a> {
                 None
             }
             Value::Null => None,
-            Value::Bool(_) | Value::Number(_) | Value::Nested => {
+            Value::Bool(_) | Value::Number(_) | Value::Loads(_) | Value::Nested => {
                 self.refuse(DecodeError::Field(field.name()));
                 None
             }
@@ -249,7 +319,7 @@ impl<'a> Fields<'a> {
         match value {
             Value::Number(number) => Some(number),
             Value::Null => None,
-            Value::Bool(_) | Value::Text(_) | Value::Nested => {
+            Value::Bool(_) | Value::Text(_) | Value::Loads(_) | Value::Nested => {
                 self.refuse(DecodeError::Field(field.name()));
                 None
             }
@@ -261,8 +331,29 @@ impl<'a> Fields<'a> {
 fn lenient(value: Value<'_>) -> Option<Cow<'_, str>> {
     match value {
         Value::Text(text) => Some(text),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Nested => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Loads(_) | Value::Nested => None,
     }
+}
+
+/// A text that is only a hint and becomes a label: a long one costs the hint.
+fn brief(value: Value<'_>) -> Option<Cow<'_, str>> {
+    lenient(value).filter(|text| !text.is_empty() && text.len() <= SOFTWARE_MAX)
+}
+
+/// The queue that a task-sent names, where that can be relied on.
+///
+/// A caller who names an exchange and no queue bypasses Celery's routing, and the event then shows the
+/// *default* queue, where the task is not. Through the default exchange the routing key is the queue. With native
+/// delayed delivery (Celery 5.5) the queue is null.
+pub(super) fn queue_of<'a>(
+    queue: Option<Cow<'a, str>>,
+    exchange: Option<&str>,
+    routing_key: Option<&str>,
+) -> Option<Cow<'a, str>> {
+    let queue = queue.filter(|queue| !queue.is_empty())?;
+    let elsewhere = exchange.is_some_and(|exchange| !exchange.is_empty() && exchange != queue)
+        && routing_key != Some(&queue);
+    (!elsewhere || queue != DEFAULT_QUEUE).then_some(queue)
 }
 
 /// A number that is a whole one and exact.

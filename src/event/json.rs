@@ -152,6 +152,7 @@ impl<'a> Cursor<'a> {
                 Field::Exception => cursor.text_head(EXCEPTION_HEAD)?,
                 Field::Traceback if fields.wants_traceback() => cursor.text_tail(TRACEBACK_TAIL)?,
                 Field::Traceback => return cursor.skip(2),
+                Field::Loadavg => cursor.loads()?,
                 Field::Type
                 | Field::Timestamp
                 | Field::Hostname
@@ -159,14 +160,20 @@ impl<'a> Cursor<'a> {
                 | Field::Uuid
                 | Field::Name
                 | Field::Queue
+                | Field::Exchange
+                | Field::RoutingKey
                 | Field::Retries
+                | Field::Eta
                 | Field::Runtime
                 | Field::Requeue
                 | Field::Terminated
                 | Field::Expired
                 | Field::Freq
                 | Field::Active
-                | Field::Processed => cursor.value()?,
+                | Field::Processed
+                | Field::SwIdent
+                | Field::SwVer
+                | Field::SwSys => cursor.value()?,
             };
             fields.put(field, value);
             Ok(())
@@ -194,6 +201,29 @@ impl<'a> Cursor<'a> {
             Some(_) => self.scalar(),
             None => Err(DecodeError::Json),
         }
+    }
+
+    /// A list of three numbers, or whatever else stands here.
+    fn loads(&mut self) -> Result<Value<'a>, DecodeError> {
+        if self.peek() != Some(b'[') {
+            return self.value();
+        }
+        let mut loads = [0.0; 3];
+        let mut count = 0;
+        self.list(|cursor| {
+            if let (Value::Number(load), Some(place)) = (cursor.value()?, loads.get_mut(count)) {
+                *place = load;
+                count += 1;
+            } else {
+                count = usize::MAX;
+            }
+            Ok(())
+        })?;
+        Ok(if count == loads.len() {
+            Value::Loads(loads)
+        } else {
+            Value::Nested
+        })
     }
 
     /// A text of which the first `bytes` are enough.

@@ -50,7 +50,7 @@ impl Event<'_> {
         match &self.detail {
             Detail::Task(task) => Kind::Task(task.kind),
             Detail::Worker(worker) => Kind::Worker(worker.kind),
-            Detail::Other => Kind::Other,
+            Detail::Other(_) => Kind::Other,
         }
     }
 }
@@ -61,9 +61,9 @@ pub enum Detail<'a> {
     /// A step in the life of a task.
     Task(TaskEvent<'a>),
     /// A sign of life of a worker.
-    Worker(WorkerEvent),
+    Worker(WorkerEvent<'a>),
     /// A type that Celery does not define: sent by `send_event` in a task, or by foreign code.
-    Other,
+    Other(OtherEvent<'a>),
 }
 
 /// A step in the life of a task.
@@ -74,10 +74,12 @@ pub struct TaskEvent<'a> {
     pub uuid: Cow<'a, str>,
     /// On task-sent and task-received.
     pub name: Option<Cow<'a, str>>,
-    /// On task-sent.
+    /// On task-sent, where it can be relied on: see [`queue_of`](fields::queue_of).
     pub queue: Option<Cow<'a, str>>,
     /// On task-sent and task-received: how often the task was tried before.
     pub retries: Option<u32>,
+    /// On task-sent and task-received: not to be run before.
+    pub eta: Option<Timestamp>,
     /// On task-succeeded, seconds.
     pub runtime: Option<f64>,
     /// On task-failed and task-retried: the name of the exception's class, where one can be read.
@@ -90,9 +92,28 @@ pub struct TaskEvent<'a> {
     pub expired: bool,
 }
 
+impl<'a> TaskEvent<'a> {
+    /// An event that says nothing but its type and its task.
+    pub fn new(kind: TaskKind, uuid: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            kind,
+            uuid: uuid.into(),
+            name: None,
+            queue: None,
+            retries: None,
+            eta: None,
+            runtime: None,
+            exception: None,
+            requeue: false,
+            terminated: false,
+            expired: false,
+        }
+    }
+}
+
 /// A sign of life of a worker.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WorkerEvent {
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerEvent<'a> {
     pub kind: WorkerKind,
     /// Seconds between heartbeats.
     pub freq: Option<f64>,
@@ -101,4 +122,34 @@ pub struct WorkerEvent {
     pub active: Option<u64>,
     /// Tasks started since the worker's process began. Absent as `active` is.
     pub processed: Option<u64>,
+    /// The machine's load over 1, 5 and 15 minutes. Absent as `active` is.
+    pub loadavg: Option<[f64; 3]>,
+    pub sw_ident: Option<Cow<'a, str>>,
+    pub sw_ver: Option<Cow<'a, str>>,
+    pub sw_sys: Option<Cow<'a, str>>,
+}
+
+impl WorkerEvent<'_> {
+    /// An event that says nothing but its type.
+    pub const fn new(kind: WorkerKind) -> Self {
+        Self {
+            kind,
+            freq: None,
+            active: None,
+            processed: None,
+            loadavg: None,
+            sw_ident: None,
+            sw_ver: None,
+            sw_sys: None,
+        }
+    }
+}
+
+/// An event of a type that Celery does not define.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherEvent<'a> {
+    /// The type as it was written.
+    pub kind: Cow<'a, str>,
+    /// The task that sent it; there is one where a task calls `send_event`.
+    pub uuid: Option<Cow<'a, str>>,
 }

@@ -16,34 +16,33 @@ use tokio_util::sync::CancellationToken;
 use crate::series::Snapshot;
 use crate::telemetry::readiness::Readiness;
 
-/// What the pages are made of.
+/// A page to pull: where it is, and what it shows.
 #[derive(Clone, Debug)]
-struct View {
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    readiness: Readiness,
+pub struct Page {
+    pub path: String,
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
 }
 
 /// A bound listener.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    view: View,
+    pages: Vec<Page>,
+    readiness: Readiness,
 }
 
 impl Server {
     /// Binds the address, so that a port in use is known at the start.
     pub async fn bind(
         listen: SocketAddr,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
+        pages: Vec<Page>,
         readiness: Readiness,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         Ok(Self {
             listener,
-            view: View {
-                snapshots,
-                readiness,
-            },
+            pages,
+            readiness,
         })
     }
 
@@ -54,11 +53,14 @@ impl Server {
 
     /// Answers until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let router = Router::new()
-            .route("/metrics", get(scrape::metrics))
+        let mut router = Router::new()
             .route("/-/healthy", get(health::healthy))
             .route("/-/ready", get(health::ready))
-            .with_state(self.view);
+            .with_state(self.readiness);
+        for page in self.pages {
+            let metrics = get(scrape::metrics).with_state(page.snapshots);
+            router = router.route(&page.path, metrics);
+        }
         let serving =
             axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
         // Accepting goes on after errors; there is none to report in the end.

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::*;
 use crate::config::Config;
 use crate::event::{ContentType, Form, Payload};
+use crate::profile::ProfileName;
 
 /// A pipeline as the defaults make it, for one cluster without a label.
 fn pipeline() -> Pipeline {
@@ -24,9 +25,14 @@ fn pipeline() -> Pipeline {
     Pipeline::new(
         &config.metrics,
         vec![cluster],
+        &[ProfileName::Native],
         telemetry,
         Timestamp::from_millis(1_000),
     )
+}
+
+fn snapshot(pipeline: &mut Pipeline, now: Timestamp, last: bool) -> Snapshot {
+    pipeline.snapshots(now, last).remove(0)
 }
 
 /// A recorded message, with the time of its receipt.
@@ -131,7 +137,7 @@ fn every_recording_is_counted_as_by_other_means() {
                 payloads: vec![payload],
             });
         }
-        let [types, names, unread] = counted(&pipeline.snapshot(now, true));
+        let [types, names, unread] = counted(&snapshot(&mut pipeline, now, true));
 
         assert_eq!(types, counts(&expected["types"]), "{file}");
         assert_eq!(names, counts(&expected["names"]), "{file}");
@@ -153,7 +159,7 @@ fn recorded_failures_show_the_classes_that_the_tasks_raised() {
             payloads: vec![payload],
         });
     }
-    let snapshot = pipeline.snapshot(now, true);
+    let snapshot = snapshot(&mut pipeline, now, true);
     let mut classes: Vec<_> = snapshot
         .rows
         .iter()
@@ -209,7 +215,7 @@ fn a_good_event_is_counted_whatever_stands_around_it() {
         received: now,
         payloads: payloads.collect(),
     });
-    let [types, _, unread] = counted(&pipeline.snapshot(now, false));
+    let [types, _, unread] = counted(&snapshot(&mut pipeline, now, false));
 
     assert_eq!(types, [("task-started".to_owned(), 4.0)].into());
     assert_eq!(

@@ -1,12 +1,11 @@
 //! The series of one (name, queue, worker): made together, kept together, ended together.
 
-use crate::event::Kind;
 use crate::series::SeriesId;
 use crate::state::{Loss, Name, Outcome, Revocation, Stage, Step};
 use crate::timestamp::Timestamp;
 
 /// What a group is known by: each of the three where it is a label, and known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) name: Option<Name>,
     pub(super) queue: Option<Name>,
@@ -26,6 +25,7 @@ pub(super) enum Counter {
     Expired,
     Terminated,
     Cancelled,
+    WorkerLost,
     TimedOut,
     Evicted,
 }
@@ -46,7 +46,7 @@ pub(super) enum CounterFamily {
 }
 
 impl Counter {
-    pub(super) const COUNT: usize = 12;
+    pub(super) const COUNT: usize = 13;
 
     /// The family, and the label that tells this counter from its siblings.
     pub(super) const fn shown(self) -> (CounterFamily, Option<(&'static str, &'static str)>) {
@@ -61,6 +61,7 @@ impl Counter {
             Self::Expired => (CounterFamily::Revoked, Some(("reason", "expired"))),
             Self::Terminated => (CounterFamily::Revoked, Some(("reason", "terminated"))),
             Self::Cancelled => (CounterFamily::Cancelled, None),
+            Self::WorkerLost => (CounterFamily::Lost, Some(("reason", "worker_lost"))),
             Self::TimedOut => (CounterFamily::Lost, Some(("reason", "timeout"))),
             Self::Evicted => (CounterFamily::Lost, Some(("reason", "evicted"))),
         }
@@ -82,6 +83,7 @@ impl Counter {
 impl From<Loss> for Counter {
     fn from(reason: Loss) -> Self {
         match reason {
+            Loss::Worker => Self::WorkerLost,
             Loss::Timeout => Self::TimedOut,
             Loss::Evicted => Self::Evicted,
         }
@@ -91,8 +93,8 @@ impl From<Loss> for Counter {
 /// What a step adds to: a counter of the group, or one of an exception class.
 pub(super) enum Target {
     Plain(Counter),
-    Failed(Name),
-    Retried(Name),
+    Failed(Option<Name>),
+    Retried(Option<Name>),
 }
 
 impl From<Step> for Target {
@@ -114,11 +116,119 @@ impl From<Step> for Target {
     }
 }
 
+/// A histogram of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Distribution {
+    Succeeded,
+    Failed,
+    Retried,
+    QueueWait,
+    PrefetchWait,
+    TurnaroundSucceeded,
+    TurnaroundFailed,
+    AttemptsSucceeded,
+    AttemptsFailed,
+}
+
+/// The histogram families of tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HistogramFamily {
+    Runtime,
+    QueueWait,
+    PrefetchWait,
+    Turnaround,
+    Attempts,
+}
+
+impl Distribution {
+    pub(super) const COUNT: usize = 9;
+
+    pub(super) const fn runtime(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::Succeeded,
+            Outcome::Failed => Self::Failed,
+            Outcome::Retried => Self::Retried,
+        }
+    }
+
+    /// Of a task that has finished: one that is retried has not.
+    pub(super) const fn turnaround(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::TurnaroundSucceeded,
+            Outcome::Failed | Outcome::Retried => Self::TurnaroundFailed,
+        }
+    }
+
+    pub(super) const fn attempts(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::AttemptsSucceeded,
+            Outcome::Failed | Outcome::Retried => Self::AttemptsFailed,
+        }
+    }
+
+    /// The family, and the label that tells this histogram from its siblings.
+    pub(super) const fn shown(self) -> (HistogramFamily, Option<(&'static str, &'static str)>) {
+        const SUCCEEDED: Option<(&str, &str)> = Some(("outcome", "succeeded"));
+        const FAILED: Option<(&str, &str)> = Some(("outcome", "failed"));
+        match self {
+            Self::Succeeded => (HistogramFamily::Runtime, SUCCEEDED),
+            Self::Failed => (HistogramFamily::Runtime, FAILED),
+            Self::Retried => (HistogramFamily::Runtime, Some(("outcome", "retried"))),
+            Self::QueueWait => (HistogramFamily::QueueWait, None),
+            Self::PrefetchWait => (HistogramFamily::PrefetchWait, None),
+            Self::TurnaroundSucceeded => (HistogramFamily::Turnaround, SUCCEEDED),
+            Self::TurnaroundFailed => (HistogramFamily::Turnaround, FAILED),
+            Self::AttemptsSucceeded => (HistogramFamily::Attempts, SUCCEEDED),
+            Self::AttemptsFailed => (HistogramFamily::Attempts, FAILED),
+        }
+    }
+}
+
+/// Where a task in flight is, as it is shown: one that waits for its next attempt is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Flight {
+    Sent,
+    Received,
+    Started,
+}
+
+impl Flight {
+    pub(super) const ALL: [Self; 3] = [Self::Sent, Self::Received, Self::Started];
+
+    /// The value of the label `state`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+            Self::Started => "started",
+        }
+    }
+}
+
+impl From<Stage> for Flight {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Sent | Stage::Retry => Self::Sent,
+            Stage::Received => Self::Received,
+            Stage::Started => Self::Started,
+        }
+    }
+}
+
+/// An exception class, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Named(Name),
+    /// None could be read.
+    Unknown,
+    /// All beyond `max_exceptions`.
+    Other,
+}
+
 /// A series of an exception class.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClassSeries {
-    /// `None`: all classes beyond `max_exceptions`.
-    pub(super) class: Option<Name>,
+    pub(super) class: Class,
     pub(super) id: SeriesId,
     pub(super) changed: Timestamp,
 }
@@ -130,10 +240,10 @@ pub(super) struct Group {
     pub(super) counters: [Option<SeriesId>; Counter::COUNT],
     pub(super) failed: Vec<ClassSeries>,
     pub(super) retried: Vec<ClassSeries>,
-    pub(super) in_flight: [Option<SeriesId>; Stage::ALL.len()],
+    pub(super) in_flight: [Option<SeriesId>; Flight::ALL.len()],
     /// How many tasks are in flight under this key: while there are any, the group stays.
     pub(super) flying: usize,
-    pub(super) runtime: [Option<SeriesId>; 3],
+    pub(super) histograms: [Option<SeriesId>; Distribution::COUNT],
     pub(super) changed: Timestamp,
 }
 
@@ -144,9 +254,9 @@ impl Group {
             counters: [None; Counter::COUNT],
             failed: Vec::new(),
             retried: Vec::new(),
-            in_flight: [None; Stage::ALL.len()],
+            in_flight: [None; Flight::ALL.len()],
             flying: 0,
-            runtime: [None; 3],
+            histograms: [None; Distribution::COUNT],
             changed: now,
         }
     }
@@ -162,7 +272,7 @@ impl Group {
             .counters
             .iter()
             .chain(&self.in_flight)
-            .chain(&self.runtime);
+            .chain(&self.histograms);
         others.copied().flatten().chain(classes)
     }
 
@@ -172,22 +282,13 @@ impl Group {
             .failed
             .iter()
             .chain(&self.retried)
-            .filter_map(|class| class.class);
+            .filter_map(|series| match series.class {
+                Class::Named(class) => Some(class),
+                Class::Unknown | Class::Other => None,
+            });
         [self.key.name, self.key.queue, self.key.worker]
             .into_iter()
             .flatten()
             .chain(classes)
     }
 }
-
-/// Where the histogram of an outcome stands in [`Group::runtime`].
-pub(super) const fn outcome_index(outcome: Outcome) -> usize {
-    match outcome {
-        Outcome::Succeeded => 0,
-        Outcome::Failed => 1,
-        Outcome::Retried => 2,
-    }
-}
-
-/// The series of `celery_events_total`, one for each kind that came.
-pub(super) type EventSeries = [Option<SeriesId>; Kind::ALL.len()];

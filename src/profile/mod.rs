@@ -1,20 +1,84 @@
 //! What changed to observations: how the facts about a cluster show as families.
 //!
 //! Each file is one way to show them. A profile opens the series that it needs, adds to them, and closes them
-//! when they have not changed for long; it keeps ready handles, so that a change costs a look-up by numbers.
+//! when they have not changed for long; it keeps ready handles, so that a change costs a look-up by numbers. Each
+//! profile has a table of series of its own, since the same name means other labels in another one.
 
 mod group;
-mod workers;
+mod groups;
+mod vector;
 
+mod levels;
 mod native;
 
-pub use native::{Native, NativeConfig, TaskLabels};
+mod celery_exporter;
+mod celery_prometheus_exporter;
+mod flower;
+mod ovalmoney;
+mod zeit;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use self::celery_exporter::CeleryExporter;
+use self::celery_prometheus_exporter::CeleryPrometheusExporter;
+use self::flower::Flower;
+use self::native::Native;
+pub use self::native::{BucketOverride, NativeConfig, TaskLabels};
+use self::ovalmoney::Ovalmoney;
+use self::zeit::Zeit;
 use crate::series::{FamilyId, LabelName, LabelSet, Room, Series, SeriesId};
-use crate::state::Names;
+use crate::state::{Change, Name, Names, State};
 use crate::timestamp::Timestamp;
+
+/// What stands for everything beyond a limit.
+const OTHER: &str = "(other)";
+
+/// What a task is called that no event named.
+const UNKNOWN: &str = "unknown";
+
+/// The ways to show a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProfileName {
+    Native,
+    CeleryExporter,
+    CeleryPrometheusExporter,
+    Ovalmoney,
+    Flower,
+    Zeit,
+}
+
+impl ProfileName {
+    /// Every profile.
+    pub const ALL: [Self; 6] = [
+        Self::Native,
+        Self::CeleryExporter,
+        Self::CeleryPrometheusExporter,
+        Self::Ovalmoney,
+        Self::Flower,
+        Self::Zeit,
+    ];
+
+    /// As it stands in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::CeleryExporter => "celery-exporter",
+            Self::CeleryPrometheusExporter => "celery-prometheus-exporter",
+            Self::Ovalmoney => "ovalmoney",
+            Self::Flower => "flower",
+            Self::Zeit => "zeit",
+        }
+    }
+
+    /// Whether it shows clients, and types of events that Celery does not define.
+    pub const fn shows_foreign(self) -> bool {
+        match self {
+            Self::CeleryExporter | Self::Flower => true,
+            Self::Native | Self::CeleryPrometheusExporter | Self::Ovalmoney | Self::Zeit => false,
+        }
+    }
+}
 
 /// What a profile works with while it takes changes.
 #[derive(Debug)]
@@ -22,6 +86,93 @@ pub struct Context<'a> {
     pub names: &'a Names,
     pub series: &'a mut Series,
     pub now: Timestamp,
+}
+
+/// The series of one cluster, in one way.
+#[derive(Debug)]
+pub enum Profile {
+    Native(Box<Native>),
+    CeleryExporter(Box<CeleryExporter>),
+    CeleryPrometheusExporter(Box<CeleryPrometheusExporter>),
+    Ovalmoney(Box<Ovalmoney>),
+    Flower(Box<Flower>),
+    Zeit(Box<Zeit>),
+}
+
+/// Calls the same on whichever profile it is.
+macro_rules! each {
+    ($profile:expr, $one:ident => $call:expr) => {
+        match $profile {
+            Profile::Native($one) => $call,
+            Profile::CeleryExporter($one) => $call,
+            Profile::CeleryPrometheusExporter($one) => $call,
+            Profile::Ovalmoney($one) => $call,
+            Profile::Flower($one) => $call,
+            Profile::Zeit($one) => $call,
+        }
+    };
+}
+
+impl Profile {
+    /// The profile of one cluster; `broker` where its series carry that label.
+    pub fn new(
+        name: ProfileName,
+        config: &NativeConfig,
+        broker: Option<Arc<str>>,
+        series: &mut Series,
+    ) -> Self {
+        let label = broker.as_ref();
+        match name {
+            ProfileName::Native => Self::Native(Native::new(config.clone(), broker, series).into()),
+            ProfileName::CeleryExporter => {
+                Self::CeleryExporter(CeleryExporter::new(label, series).into())
+            }
+            ProfileName::CeleryPrometheusExporter => {
+                Self::CeleryPrometheusExporter(CeleryPrometheusExporter::new(label, series).into())
+            }
+            ProfileName::Ovalmoney => Self::Ovalmoney(Ovalmoney::new(label, series).into()),
+            ProfileName::Flower => Self::Flower(Flower::new(label, series).into()),
+            ProfileName::Zeit => Self::Zeit(Zeit::new(label, series).into()),
+        }
+    }
+
+    /// Adds one change to the series.
+    pub fn apply(&mut self, change: Change, context: &mut Context<'_>) {
+        each!(self, profile => profile.apply(change, context));
+    }
+
+    /// Sets what is a level and not a sum, as the state has it.
+    pub fn level(&mut self, state: &State, series: &mut Series, now: Timestamp) {
+        let mut context = Context {
+            names: state.names(),
+            series,
+            now,
+        };
+        each!(self, profile => profile.level(state, &mut context));
+    }
+
+    /// Ends the series that have not changed for `ttl`.
+    pub fn expire(&mut self, ttl: Duration, series: &mut Series, now: Timestamp) {
+        let old = |changed: Timestamp| now.since(changed) > ttl;
+        each!(self, profile => profile.expire(old, series));
+    }
+
+    /// The names that the profile refers to.
+    pub fn names(&self) -> Vec<Name> {
+        each!(self, profile => profile.names().collect())
+    }
+
+    /// What limits did so far.
+    pub fn limited(&self) -> Limited {
+        each!(self, profile => profile.limited())
+    }
+}
+
+/// How often a limit made a change count in an overflow series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limited {
+    pub series: u64,
+    pub exceptions: u64,
 }
 
 /// Labels, and the one of the broker where there is one.
@@ -40,3 +191,14 @@ fn reserved(series: &mut Series, family: FamilyId, labels: LabelSet) -> SeriesId
         .open(family, labels, Room::Reserved)
         .expect("the reserve has no limit")
 }
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus holds counts as floats"
+)]
+const fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ pub struct Family {
 pub enum MetricKind {
     Counter,
     Gauge,
+    /// With the buckets of series that have none of their own.
     Histogram(Arc<Buckets>),
 }
 
@@ -29,15 +30,6 @@ impl MetricKind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram(_) => "histogram",
-        }
-    }
-
-    /// How many samples one series of this type makes.
-    pub fn samples(&self) -> usize {
-        match self {
-            Self::Counter | Self::Gauge => 1,
-            // The bounds, +Inf, sum and count.
-            Self::Histogram(buckets) => buckets.bounds().len() + 3,
         }
     }
 }

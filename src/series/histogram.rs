@@ -1,5 +1,7 @@
 //! Classic histograms: counts in buckets, and a sum.
 
+use std::sync::Arc;
+
 /// Upper bounds of buckets: finite, strictly increasing, at least one. `+Inf` goes without saying.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buckets(Box<[f64]>);
@@ -21,6 +23,7 @@ impl Buckets {
 /// Observations by bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
+    pub buckets: Arc<Buckets>,
     /// For each bound, and last for `+Inf`, what lies above the bound before and not above this one.
     pub counts: Box<[u64]>,
     pub sum: f64,
@@ -28,16 +31,20 @@ pub struct Histogram {
 
 impl Histogram {
     /// One without observations.
-    pub fn new(buckets: &Buckets) -> Self {
+    pub fn new(buckets: Arc<Buckets>) -> Self {
         Self {
             counts: vec![0; buckets.bounds().len() + 1].into(),
             sum: 0.0,
+            buckets,
         }
     }
 
     /// Counts one value; a bound belongs to its bucket.
-    pub fn observe(&mut self, buckets: &Buckets, value: f64) {
-        let bucket = buckets.bounds().partition_point(|bound| *bound < value);
+    pub fn observe(&mut self, value: f64) {
+        let bucket = self
+            .buckets
+            .bounds()
+            .partition_point(|bound| *bound < value);
         self.counts[bucket] += 1;
         self.sum += value;
     }
@@ -85,9 +92,9 @@ mod tests {
     #[test]
     fn a_bound_belongs_to_its_bucket() {
         let buckets = Buckets::new(&[0.1, 1.0]).expect("in order");
-        let mut histogram = Histogram::new(&buckets);
+        let mut histogram = Histogram::new(buckets.into());
         for value in [0.0, 0.1, 0.5, 1.0, 1.1] {
-            histogram.observe(&buckets, value);
+            histogram.observe(value);
         }
 
         assert_eq!(*histogram.counts, [2, 2, 1]);
@@ -97,10 +104,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_value_is_in_the_first_bucket_that_holds_it(values in prop::collection::vec(-1.0..20.0_f64, 0..50)) {
-            let buckets = Buckets::new(&[0.5, 1.0, 10.0]).expect("in order");
-            let mut histogram = Histogram::new(&buckets);
+            let buckets = Arc::new(Buckets::new(&[0.5, 1.0, 10.0]).expect("in order"));
+            let mut histogram = Histogram::new(Arc::clone(&buckets));
             for value in &values {
-                histogram.observe(&buckets, *value);
+                histogram.observe(*value);
             }
 
             let mut below = 0;

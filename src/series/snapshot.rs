@@ -24,6 +24,17 @@ pub enum Value {
     Histogram(Histogram),
 }
 
+impl Value {
+    /// How many samples it makes.
+    pub fn samples(&self) -> usize {
+        match self {
+            Self::Number(_) => 1,
+            // The bounds, +Inf, sum and count.
+            Self::Histogram(histogram) => histogram.counts.len() + 2,
+        }
+    }
+}
+
 /// A series and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::limit::Limit;
-use super::{Family, FamilyId, Histogram, Info, LabelSet, MetricKind, Room, Row, Snapshot, Value};
+use super::{
+    Buckets, Family, FamilyId, Histogram, Info, LabelSet, MetricKind, Room, Row, Snapshot, Value,
+};
 use crate::timestamp::Timestamp;
 
 /// A ready handle to a series. Valid until the series is closed by whoever opened it.
@@ -77,6 +79,17 @@ impl Series {
 
     /// Finds or makes a series; a new one has the value 0. `None` where the limit leaves no room.
     pub fn open(&mut self, family: FamilyId, labels: LabelSet, room: Room) -> Option<SeriesId> {
+        self.open_with(family, labels, room, None)
+    }
+
+    /// The same; a new histogram gets `buckets` in place of its family's.
+    pub fn open_with(
+        &mut self,
+        family: FamilyId,
+        labels: LabelSet,
+        room: Room,
+        buckets: Option<&Arc<Buckets>>,
+    ) -> Option<SeriesId> {
         let hash = self.hasher.hash_one((family, &labels));
         let same = |&slot: &u32| {
             let info = &slot_of(&self.slots, slot).info;
@@ -85,14 +98,15 @@ impl Series {
         if let Some(&slot) = self.index.find(hash, same) {
             return Some(SeriesId(slot));
         }
-        let kind = &self.families[family.index()].kind;
-        if !self.limit.take(kind.samples(), room) {
+        let value = match &self.families[family.index()].kind {
+            MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
+            MetricKind::Histogram(usual) => {
+                Value::Histogram(Histogram::new(Arc::clone(buckets.unwrap_or(usual))))
+            }
+        };
+        if !self.limit.take(value.samples(), room) {
             return None;
         }
-        let value = match kind {
-            MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
-            MetricKind::Histogram(buckets) => Value::Histogram(Histogram::new(buckets)),
-        };
         self.serial += 1;
         let info = Arc::new(Info {
             serial: self.serial,
@@ -125,8 +139,7 @@ impl Series {
         if let Ok(entry) = self.index.find_entry(hash, |&slot| slot == id.0) {
             entry.remove();
         }
-        self.limit
-            .give(self.families[info.family.index()].kind.samples(), slot.room);
+        self.limit.give(slot.value.samples(), slot.room);
         self.closed.push(id.0);
     }
 
@@ -153,20 +166,20 @@ impl Series {
         }
     }
 
+    /// Sets a gauge that only goes up.
+    pub fn raise(&mut self, id: SeriesId, n: f64) {
+        match &mut self.slot(id).value {
+            Value::Number(number) => *number = number.max(n),
+            Value::Histogram(_) => debug_assert!(false, "a histogram is observed, not raised"),
+        }
+    }
+
     /// Counts a value in a histogram.
     #[inline]
     pub fn observe(&mut self, id: SeriesId, value: f64) {
-        let slot = self.slots[id.0 as usize]
-            .as_mut()
-            .expect("an open series has its slot");
-        match (
-            &mut slot.value,
-            &self.families[slot.info.family.index()].kind,
-        ) {
-            (Value::Histogram(histogram), MetricKind::Histogram(buckets)) => {
-                histogram.observe(buckets, value);
-            }
-            _ => debug_assert!(false, "only a histogram is observed"),
+        match &mut self.slot(id).value {
+            Value::Histogram(histogram) => histogram.observe(value),
+            Value::Number(_) => debug_assert!(false, "only a histogram is observed"),
         }
     }
 
@@ -178,9 +191,7 @@ impl Series {
     /// How many samples the next snapshot has.
     pub fn samples(&self) -> usize {
         let slots = self.slots.iter().flatten();
-        slots
-            .map(|slot| self.families[slot.info.family.index()].kind.samples())
-            .sum()
+        slots.map(|slot| slot.value.samples()).sum()
     }
 
     /// All values as of `at`, or two milliseconds after the snapshot before, where the clock stepped back.

@@ -1,15 +1,20 @@
-//! The state of one cluster: joins tasks, workers and names.
+//! The state of one cluster: joins tasks, workers, queues and names.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
-use super::task::{Taken, Task};
+use super::hint::Signs;
+use super::queues::Queues;
+use super::task::{Intervals, Taken, Task};
 use super::tasks::Tasks;
-use super::worker::{self, Workers};
-use super::{Change, Loss, Name, Names, Of, Outcome, Revocation, Stage, Step, Worker};
-use crate::event::{Detail, Event, TaskEvent, TaskKind};
+use super::worker::Found;
+use super::workers::{self, Workers};
+use super::{
+    Answers, Change, Known, Loss, Name, Names, Of, Place, Queue, Revocation, Seen, Software, Stage,
+    Step, TaskAnswer, Worker, WorkerAnswer,
+};
+use crate::event::{Detail, Event, Kind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::timestamp::Timestamp;
 
 /// What bounds the state of a cluster.
@@ -22,8 +27,8 @@ pub struct Limits {
     pub worker_timeout: WorkerTimeout,
     /// How long a worker stays known that is offline.
     pub worker_retention: Duration,
-    /// What the queue of a task is called that cannot be known.
-    pub default_queue: Arc<str>,
+    /// Whether the names of clients and of types that Celery does not define are kept: a profile shows them.
+    pub keep_foreign: bool,
 }
 
 /// How long a worker may be silent before it counts as offline.
@@ -34,12 +39,6 @@ pub enum WorkerTimeout {
     After(Duration),
 }
 
-/// The name of a task that no event named.
-const UNKNOWN_TASK: &str = "unknown";
-
-/// The class of an exception that cannot be read off its event.
-const UNKNOWN_CLASS: &str = "unknown";
-
 /// What is known of one Celery cluster.
 #[derive(Debug)]
 pub struct State {
@@ -47,82 +46,150 @@ pub struct State {
     names: Names,
     tasks: Tasks,
     workers: Workers,
+    queues: Queues,
     /// The newest sender, which is mostly the next one too: events come in runs of one worker's.
-    sender: (String, Option<Name>),
+    sender: (String, Sender),
     /// The newest queue that a task of each name was seen in.
-    queues: HashMap<Name, Name>,
-    unknown_task: Name,
-    unknown_class: Name,
-    default_queue: Name,
+    queue_of_name: HashMap<Name, Name>,
+    pub(super) signs: Signs,
+}
+
+/// Who sent an event, as far as that is kept.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sender {
+    worker: Option<Name>,
+    client: Option<Name>,
 }
 
 impl State {
     /// A cluster of which nothing is known yet.
     pub fn new(limits: Limits) -> Self {
-        let mut names = Names::default();
-        let unknown_task = names.intern(UNKNOWN_TASK);
-        let unknown_class = names.intern(UNKNOWN_CLASS);
-        let default_queue = names.intern(&limits.default_queue);
         Self {
             limits,
-            names,
+            names: Names::default(),
             tasks: Tasks::default(),
             workers: Workers::default(),
-            sender: (String::new(), None),
-            queues: HashMap::new(),
-            unknown_task,
-            unknown_class,
-            default_queue,
+            queues: Queues::default(),
+            sender: Default::default(),
+            queue_of_name: HashMap::new(),
+            signs: Signs::default(),
         }
     }
 
     /// Takes an event that was received at `now`; adds to `changes` what it changed.
     pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
-        changes.push(Change::Event(event.kind()));
-        let worker = self.sender(&event.hostname);
+        self.signs.event(now);
+        let sender = self.sender(&event.hostname);
+        let mut seen = Seen {
+            kind: event.kind(),
+            other: None,
+            sender: sender.worker.or(sender.client),
+            task: None,
+        };
         match &event.detail {
-            Detail::Task(task) => {
-                // A task-sent comes from whoever called the task.
-                let worker = worker.filter(|_| task.kind != TaskKind::Sent);
-                if let Some(name) = worker {
-                    self.workers.sign_of_life(name, now);
+            Detail::Task(task) => self.apply_task(task, event.timestamp, sender, now, changes),
+            Detail::Worker(worker) => {
+                if let Some(name) = sender.worker {
+                    self.apply_worker(name, worker, event, now, changes);
                 }
-                self.apply_task(task, event.timestamp, worker, now, changes);
+                changes.push(Change::Event(seen));
             }
-            Detail::Worker(worker_event) => {
-                if let Some(name) = worker {
-                    self.workers.take(name, event, *worker_event, now);
+            Detail::Other(other) => {
+                if let Some(worker) = sender.worker
+                    && let Some(worker) = self.workers.find_or_insert(worker, now)
+                {
+                    worker.sign_of_life(now);
+                }
+                if self.limits.keep_foreign {
+                    seen.other = Some(self.names.intern(&other.kind));
+                    let task = other.uuid.as_deref().and_then(|uuid| self.tasks.find(uuid));
+                    seen.task = task.and_then(|at| self.tasks.get(at).name);
+                }
+                changes.push(Change::Event(seen));
+            }
+        }
+    }
+
+    /// Takes what the broker or the workers answered; adds to `changes` what it changed.
+    pub fn report(&mut self, answers: &Answers, now: Timestamp, changes: &mut Vec<Change>) {
+        match answers {
+            Answers::Queues(levels) => self.queues.take(levels, &mut self.names, now),
+            Answers::Workers(answers) => {
+                for answer in answers {
+                    self.answer(answer, now, changes);
                 }
             }
-            Detail::Other => {
-                if let Some(name) = worker {
-                    self.workers.sign_of_life(name, now);
-                }
-            }
+            Answers::Elsewhere(channels) => self.signs.elsewhere(channels),
         }
     }
 
     /// Does what time alone does; to be called now and then, at each snapshot at least.
     pub fn expire(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
+        self.signs.look(now);
         while let Some(task) = self.tasks.expire(self.limits.task_timeout, now) {
-            self.give_up(&task, Loss::Timeout, changes);
+            lost(&task, Loss::Timeout, changes);
         }
         self.tasks.forget(now);
-        self.workers.expire(
-            self.limits.worker_timeout,
-            self.limits.worker_retention,
-            now,
-        );
+        self.queues.expire(now);
+        let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
+        for mut gone in self.workers.expire(timeout, retention, now) {
+            missing(gone.end(), changes);
+            self.lose_tasks_of(gone.name, now, now, changes);
+        }
     }
 
-    /// The texts behind the names in changes and workers.
+    /// The texts behind the names in changes, workers and queues.
     pub const fn names(&self) -> &Names {
         &self.names
     }
 
     /// Every worker that is known.
-    pub fn workers(&self) -> impl Iterator<Item = &Worker> {
+    pub fn workers(&self) -> impl Iterator<Item = &Worker> + Clone {
         self.workers.iter()
+    }
+
+    /// Every queue that somebody told of.
+    pub fn queues(&self) -> HashMap<Name, Queue> {
+        self.queues.with_workers(self.workers.iter())
+    }
+
+    /// When the task came to its stage that is there longest, by queue and stage.
+    pub fn oldest(&self) -> HashMap<(Option<Name>, Stage), Timestamp> {
+        let mut oldest = HashMap::new();
+        for task in self.tasks.iter() {
+            let entered = task.entered();
+            if let Some(stage) = task.stage
+                && entered != Timestamp::default()
+            {
+                let known = oldest.entry((task.queue, stage)).or_insert(entered);
+                *known = entered.min(*known);
+            }
+        }
+        oldest
+    }
+
+    /// What whoever asks broker and workers needs to know.
+    pub fn known(&self) -> Known {
+        let texts = |mut names: Vec<Name>| {
+            names.sort_unstable();
+            names.dedup();
+            names
+                .into_iter()
+                .map(|name| self.names.text(name))
+                .collect()
+        };
+        let online = || self.workers().filter(|worker| worker.online);
+        let queues = self.queue_of_name.values().copied();
+        let consumed = self
+            .workers()
+            .flat_map(|worker| worker.queues.iter().flatten());
+        let silent = online().filter(|worker| worker.events() == Some(false));
+        Known {
+            queues: texts(queues.chain(consumed.copied()).collect()),
+            workers: texts(online().map(|worker| worker.name).collect()),
+            silent: texts(silent.map(|worker| worker.name).collect()),
+            heard: self.signs.heard(),
+        }
     }
 
     /// How many tasks are in flight.
@@ -133,63 +200,71 @@ impl State {
     /// Forgets texts that neither the state nor, as `used` tells, anybody else refers to.
     pub fn sweep(&mut self, used: impl IntoIterator<Item = Name>) {
         let used: Vec<Name> = used.into_iter().collect();
-        let counted: hashbrown::HashSet<Name> = used.iter().copied().collect();
-        let tasks = self
-            .tasks
-            .iter()
-            .flat_map(|task| [task.name, task.queue, task.worker]);
-        let in_use: hashbrown::HashSet<Name> = tasks.flatten().collect();
+        let counted: HashSet<Name> = used.iter().copied().collect();
+        let tasks = self.tasks.iter().flat_map(Task::names);
+        let in_use: HashSet<Name> = tasks.collect();
         // A name that nothing else knows would keep its queue for ever.
-        self.queues
+        self.queue_of_name
             .retain(|name, _| counted.contains(name) || in_use.contains(name));
-        let fixed = [self.unknown_task, self.unknown_class, self.default_queue];
-        let workers = self.workers.iter().map(|worker| worker.name);
-        let queues = self.queues.iter().flat_map(|(name, queue)| [*name, *queue]);
-        let all = fixed
+        let workers = self.workers.iter().flat_map(Worker::names);
+        let queues = self
+            .queue_of_name
+            .iter()
+            .flat_map(|(name, queue)| [*name, *queue]);
+        let all = used
             .into_iter()
-            .chain(used)
             .chain(in_use)
             .chain(workers)
-            .chain(queues);
+            .chain(queues)
+            .chain(self.queues.names());
+        let all: Vec<Name> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.
-        self.sender = (String::new(), None);
+        self.sender = Default::default();
     }
 
     fn apply_task(
         &mut self,
         event: &TaskEvent<'_>,
-        at: Timestamp,
-        worker: Option<Name>,
+        stamped: Timestamp,
+        sender: Sender,
         now: Timestamp,
         changes: &mut Vec<Change>,
     ) {
-        let place = self.tasks.find_or_insert(&event.uuid);
-        let before = self.place(self.tasks.get(place));
-        self.learn(place, event);
-        let task = self.tasks.get_mut(place);
-        let taken = task.take(event, at, worker);
-        let after = self.place(self.tasks.get(place));
-        let of = Of {
-            worker,
-            ..self.of(self.tasks.get(place))
-        };
-        self.tasks.file(place, now);
+        // A task-sent comes from whoever called the task.
+        let worker = sender.worker.filter(|_| event.kind != TaskKind::Sent);
+        let only_queue = worker.and_then(|worker| self.task_event_of(worker, event.kind, now));
+        let at = self.tasks.find_or_insert(&event.uuid);
+        let before = place(self.tasks.get(at));
+        self.learn(at, event, only_queue);
+        let task = self.tasks.get_mut(at);
+        let taken = task.take(event, stamped, worker);
+        let of = Of { worker, ..of(task) };
+        let eta = task.eta;
+        let after = place(task);
+        self.tasks.file(at, now);
 
+        changes.push(Change::Event(Seen {
+            kind: Kind::Task(event.kind),
+            other: None,
+            sender: sender.worker.or(sender.client),
+            task: of.name,
+        }));
         match taken {
             Taken::Again => changes.push(Change::Duplicate),
             Taken::ToldTwice => {}
-            Taken::Step { ran } => {
+            Taken::Step(intervals) => {
                 changes.push(Change::Task {
                     step: self.step(event),
                     of,
+                    at: stamped,
+                    sender: sender.worker.or(sender.client),
                 });
-                if let Some((outcome, seconds)) = ran {
-                    changes.push(Change::Ran {
-                        outcome,
-                        seconds,
-                        of,
-                    });
+                tell(&intervals, of, eta, changes);
+                if event.kind == TaskKind::Started
+                    && let Some(worker) = worker.and_then(|name| self.workers.find(name))
+                {
+                    worker.task_event(Some(stamped));
                 }
             }
         }
@@ -199,38 +274,233 @@ impl State {
                 to: after,
             });
         }
-        while let Some(task) = self.tasks.evict(self.limits.tasks_max) {
-            self.give_up(&task, Loss::Evicted, changes);
+        self.evict(changes);
+    }
+
+    /// Notes that a worker is there and sends task events. Returns its queue, if it consumes one only.
+    fn task_event_of(&mut self, worker: Name, kind: TaskKind, now: Timestamp) -> Option<Name> {
+        if kind == TaskKind::Received {
+            self.signs.received();
+        }
+        let worker = self.workers.find_or_insert(worker, now)?;
+        worker.sign_of_life(now);
+        worker.task_event(None);
+        match worker.queues.as_deref() {
+            Some([only]) => Some(*only),
+            _ => None,
         }
     }
 
-    /// The name of the worker that sent an event, if it was one.
-    fn sender(&mut self, hostname: &str) -> Option<Name> {
+    fn apply_worker(
+        &mut self,
+        name: Name,
+        worker_event: &WorkerEvent<'_>,
+        event: &Event<'_>,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
+        let stamped = event.timestamp;
+        match worker_event.kind {
+            // A goodbye of one that was never seen makes nobody known.
+            WorkerKind::Offline => {
+                if let Some(worker) = self.workers.find(name) {
+                    worker.say_goodbye(stamped, now);
+                }
+            }
+            WorkerKind::Elect | WorkerKind::ElectAck => {
+                if let Some(worker) = self.workers.find_or_insert(name, now) {
+                    worker.sign_of_life(now);
+                }
+            }
+            WorkerKind::Online | WorkerKind::Heartbeat => {
+                let mut intern = |text: &Option<std::borrow::Cow<'_, str>>| {
+                    text.as_deref().map(|text| self.names.intern(text))
+                };
+                let software = Software {
+                    ident: intern(&worker_event.sw_ident),
+                    version: intern(&worker_event.sw_ver),
+                    system: intern(&worker_event.sw_sys),
+                };
+                let Some(worker) = self.workers.find_or_insert(name, now) else {
+                    return;
+                };
+                let spoke = worker.events() != Some(false);
+                let found = worker.beat(worker_event, event.pid, stamped, now);
+                if software != Software::default() {
+                    worker.software = software;
+                }
+                let fell_silent = spoke && worker.events() == Some(false);
+                let Found { missing, restarted } = found;
+                self::missing(missing, changes);
+                if let Some(until) = restarted {
+                    self.lose_tasks_of(name, until, now, changes);
+                }
+                if fell_silent {
+                    self.forget_answered(name, now, changes);
+                }
+            }
+        }
+    }
+
+    /// What a worker answered to remote control.
+    fn answer(&mut self, answer: &WorkerAnswer, now: Timestamp, changes: &mut Vec<Change>) {
+        let name = self.names.intern_node(&answer.worker);
+        let names = &mut self.names;
+        let queues = answer.queues.as_ref().map(|queues| {
+            let queues = queues.iter().map(|queue| names.intern(queue));
+            queues.collect::<Vec<_>>()
+        });
+        let Some(worker) = self.workers.find_or_insert(name, now) else {
+            return;
+        };
+        worker.sign_of_life(now);
+        worker.pool_size = answer.pool_size.or(worker.pool_size);
+        worker.processes = answer.processes.or(worker.processes);
+        worker.prefetch_count = answer.prefetch_count.or(worker.prefetch_count);
+        if queues.is_some() {
+            worker.queues = queues;
+        }
+        if !worker.has_heartbeats() {
+            let running = answer.active.as_ref().map(|active| active.len() as u64);
+            worker.active = running.or(worker.active);
+        }
+        // Of one that sends no task events nobody would hear that its tasks have ended.
+        let speaks = worker.events() != Some(false);
+        let tasks = [&answer.active, &answer.reserved];
+        for task in tasks.into_iter().flatten().flatten() {
+            self.task_answer(task, name, speaks, now, changes);
+        }
+    }
+
+    /// What a worker tells of a task: its name and queue, and that it is there.
+    fn task_answer(
+        &mut self,
+        answer: &TaskAnswer,
+        worker: Name,
+        speaks: bool,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
+        let known = self.tasks.find(&answer.uuid).is_some();
+        if !known && !speaks {
+            return;
+        }
+        let at = self.tasks.find_or_insert(&answer.uuid);
+        let before = place(self.tasks.get(at));
+        let name = answer.name.as_deref().map(|name| self.names.intern(name));
+        let queue = answer
+            .queue
+            .as_deref()
+            .map(|queue| self.names.intern(queue));
+        let task = self.tasks.get_mut(at);
+        if !known {
+            task.answered(worker, answer.started, now);
+        }
+        task.name = task.name.or(name);
+        if let Some(queue) = queue
+            && !task.queue_told
+        {
+            task.queue = Some(queue);
+            task.queue_told = true;
+            if let Some(name) = task.name {
+                self.queue_of_name.insert(name, queue);
+            }
+        }
+        let after = place(self.tasks.get(at));
+        self.tasks.file(at, now);
+        if before != after {
+            changes.push(Change::Moved {
+                from: before,
+                to: after,
+            });
+        }
+        self.evict(changes);
+    }
+
+    /// A worker's process ended at `until`, by its clock: what it ran then is lost, what waited there goes back.
+    fn lose_tasks_of(
+        &mut self,
+        worker: Name,
+        until: Timestamp,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
+        self.tasks.give_up(now, |task| {
+            let before = place(task);
+            if task.worker_lost(worker, until) {
+                lost(task, Loss::Worker, changes);
+                return true;
+            }
+            let after = place(task);
+            if before != after {
+                changes.push(Change::Moved {
+                    from: before,
+                    to: after,
+                });
+            }
+            false
+        });
+    }
+
+    /// Tasks that are known by a worker's answers alone, and of which no event will tell that they ended.
+    fn forget_answered(&mut self, worker: Name, now: Timestamp, changes: &mut Vec<Change>) {
+        self.tasks.give_up(now, |task| {
+            let answered = task.by_answer && task.worker == Some(worker);
+            if answered {
+                changes.push(Change::Moved {
+                    from: place(task),
+                    to: None,
+                });
+            }
+            answered
+        });
+    }
+
+    fn evict(&mut self, changes: &mut Vec<Change>) {
+        while let Some(task) = self.tasks.evict(self.limits.tasks_max) {
+            lost(&task, Loss::Evicted, changes);
+        }
+    }
+
+    /// The name of whoever sent an event.
+    fn sender(&mut self, hostname: &str) -> Sender {
         if self.sender.0 != hostname {
             self.sender.0.clear();
             self.sender.0.push_str(hostname);
-            self.sender.1 = worker::name_of(hostname, &mut self.names);
+            let worker = workers::name_of(hostname, &mut self.names);
+            let client = self.limits.keep_foreign && workers::is_client(hostname);
+            self.sender.1 = Sender {
+                worker,
+                client: client.then(|| self.names.intern_node(hostname)),
+            };
         }
         self.sender.1
     }
 
-    /// Notes name and queue, where the event has them.
-    fn learn(&mut self, place: u32, event: &TaskEvent<'_>) {
+    /// Notes name and queue, where the event has them or where they can be concluded: the queue from task-sent,
+    /// else the only one that the worker consumes, else the newest that a task of this name was in.
+    fn learn(&mut self, at: u32, event: &TaskEvent<'_>, only_queue: Option<Name>) {
+        if event.kind == TaskKind::Sent {
+            self.signs.sent();
+        }
         let name = event.name.as_deref().map(|name| self.names.intern(name));
         let queue = event.queue.as_deref().map(|queue| self.names.intern(queue));
-        let task = self.tasks.get_mut(place);
+        let task = self.tasks.get_mut(at);
         // task-received has the name that the worker shows; task-sent the one behind it.
         if event.kind == TaskKind::Received || task.name.is_none() {
             task.name = name.or(task.name);
         }
-        task.queue = queue.or(task.queue);
-        if let (Some(name), Some(queue)) = (name, queue) {
-            self.queues.insert(name, queue);
-        }
-        if task.queue.is_none()
+        let told = queue.or(only_queue.filter(|_| !task.queue_told));
+        if let Some(told) = told {
+            task.queue = Some(told);
+            task.queue_told = true;
+            if let Some(name) = task.name {
+                self.queue_of_name.insert(name, told);
+            }
+        } else if task.queue.is_none()
             && let Some(name) = task.name
         {
-            task.queue = self.queues.get(&name).copied();
+            task.queue = self.queue_of_name.get(&name).copied();
         }
     }
 
@@ -252,63 +522,82 @@ impl State {
         }
     }
 
-    fn class(&mut self, event: &TaskEvent<'_>) -> Name {
-        event
-            .exception
-            .as_deref()
-            .map_or(self.unknown_class, |class| self.names.intern(class))
-    }
-
-    /// Where a task is in flight, and under which labels.
-    fn place(&self, task: &Task) -> Option<(Stage, Of)> {
-        let stage = task.stage?;
-        let of = self.of(task);
-        let worker = of.worker.filter(|_| stage != Stage::Sent);
-        Some((stage, Of { worker, ..of }))
-    }
-
-    fn of(&self, task: &Task) -> Of {
-        Of {
-            name: task.name.unwrap_or(self.unknown_task),
-            queue: task.queue.unwrap_or(self.default_queue),
-            worker: task.worker,
-        }
-    }
-
-    fn give_up(&self, task: &Task, reason: Loss, changes: &mut Vec<Change>) {
-        changes.push(Change::Lost {
-            reason,
-            of: self.of(task),
-        });
-        changes.push(Change::Moved {
-            from: self.place(task),
-            to: None,
-        });
+    fn class(&mut self, event: &TaskEvent<'_>) -> Option<Name> {
+        let class = event.exception.as_deref();
+        class.map(|class| self.names.intern(class))
     }
 }
 
-impl Outcome {
-    /// The value of the label `outcome`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Retried => "retried",
-        }
+/// Where a task is in flight, and under which labels.
+fn place(task: &Task) -> Option<Place> {
+    let stage = task.stage?;
+    let of = of(task);
+    let on_worker = matches!(stage, Stage::Received | Stage::Started);
+    let worker = of.worker.filter(|_| on_worker);
+    let of = Of { worker, ..of };
+    Some(Place {
+        stage,
+        of,
+        eta: task.eta,
+    })
+}
+
+const fn of(task: &Task) -> Of {
+    Of {
+        name: task.name,
+        queue: task.queue,
+        worker: task.worker,
     }
 }
 
-impl Stage {
-    /// Every stage, in the order of its number.
-    pub const ALL: [Self; 3] = [Self::Sent, Self::Received, Self::Started];
+/// Tells the intervals that an event completed.
+fn tell(intervals: &Intervals, of: Of, eta: bool, changes: &mut Vec<Change>) {
+    let Intervals {
+        ran,
+        queue_wait,
+        prefetch_wait,
+        turnaround,
+        attempts,
+        clamped,
+    } = *intervals;
+    for _ in 0..clamped {
+        changes.push(Change::Clamped);
+    }
+    let ran = ran.map(|(outcome, seconds)| Change::Ran {
+        outcome,
+        seconds,
+        of,
+    });
+    let waited = queue_wait.map(|seconds| Change::QueueWaited { seconds, of });
+    let prefetched = prefetch_wait.map(|seconds| Change::PrefetchWaited { seconds, of, eta });
+    let turned = turnaround.map(|(outcome, seconds)| Change::TurnedAround {
+        outcome,
+        seconds,
+        of,
+    });
+    let finished = attempts.map(|(outcome, attempts)| Change::Finished {
+        outcome,
+        attempts,
+        of,
+    });
+    let all = [ran, waited, prefetched, turned, finished];
+    changes.extend(all.into_iter().flatten());
+}
 
-    /// The value of the label `state`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Received => "received",
-            Self::Started => "started",
-        }
+fn lost(task: &Task, reason: Loss, changes: &mut Vec<Change>) {
+    changes.push(Change::Lost {
+        reason,
+        of: of(task),
+    });
+    changes.push(Change::Moved {
+        from: place(task),
+        to: None,
+    });
+}
+
+fn missing(missing: u64, changes: &mut Vec<Change>) {
+    if missing > 0 {
+        changes.push(Change::Missing(missing));
     }
 }
 

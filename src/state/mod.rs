@@ -1,55 +1,118 @@
 //! Events to what changed: what is known of one Celery cluster, as seen through one broker.
 //!
-//! In: an [`Event`](crate::event::Event) and the time of its receipt. Out: [`Change`]s, small values that a
-//! profile turns into samples. The levels that are no sum of changes (workers) are read off the state.
+//! In: an [`Event`](crate::event::Event), or a [`Report`] of what broker and workers answered, and the time of its
+//! receipt. Out: [`Change`]s, small values that a profile turns into samples. The levels that are no sum of changes
+//! (workers, queues, what has waited longest) are read off the state.
 //!
-//! The knowledge of orders, duplicates and gaps is here: see `task.rs` for the life of one task.
+//! The knowledge of orders, duplicates and gaps is here: see `task.rs` for the life of one task, `worker.rs` for
+//! that of a worker, `processed.rs` for what is missing.
 
 mod names;
+mod report;
 
 mod task;
 mod tasks;
+
+mod processed;
 mod worker;
+mod workers;
+
+mod hint;
+mod queues;
 
 mod cluster;
 
 pub use cluster::{Limits, State, WorkerTimeout};
+pub use hint::{Hint, HintReason};
 pub use names::{Name, Names};
-pub use worker::Worker;
+pub use queues::Queue;
+pub use report::{Answers, Known, QueueLevel, Report, TaskAnswer, WorkerAnswer};
+pub use worker::{Software, Worker};
 
 use crate::event::Kind;
+use crate::timestamp::Timestamp;
 
 /// One thing that an event changed, or time did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
     /// An event came.
-    Event(Kind),
+    Event(Seen),
     /// An event came that had come before; it changes nothing else.
     Duplicate,
+    /// An interval between two hosts' clocks was negative and counts as none.
+    Clamped,
+    /// Tasks that a worker says it started and whose events never came.
+    Missing(u64),
     /// A task took a step.
-    Task { step: Step, of: Of },
+    Task {
+        step: Step,
+        of: Of,
+        /// By the sender's clock.
+        at: Timestamp,
+        /// Who sent the event: a worker, or for task-sent a client where those are kept.
+        sender: Option<Name>,
+    },
     /// A task ended an attempt that ran for so many seconds.
     Ran {
         outcome: Outcome,
         seconds: f64,
         of: Of,
     },
-    /// A task is in flight in another stage, or under other labels, or no longer.
+    /// An attempt began that had been in its queue, and was due, for so many seconds.
+    QueueWaited { seconds: f64, of: Of },
+    /// An attempt began that its worker had received so many seconds before.
+    PrefetchWaited { seconds: f64, of: Of, eta: bool },
+    /// A task finished, so many seconds after it was due first.
+    TurnedAround {
+        outcome: Outcome,
+        seconds: f64,
+        of: Of,
+    },
+    /// A task finished with its so-many-th attempt.
+    Finished {
+        outcome: Outcome,
+        attempts: u16,
+        of: Of,
+    },
+    /// A task is in flight in another place, or no longer.
     Moved {
-        from: Option<(Stage, Of)>,
-        to: Option<(Stage, Of)>,
+        from: Option<Place>,
+        to: Option<Place>,
     },
     /// A task in flight will not be heard of again.
     Lost { reason: Loss, of: Of },
 }
 
+/// An event, as far as it is the same for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub kind: Kind,
+    /// The type of an event that Celery does not define, where such are kept.
+    pub other: Option<Name>,
+    /// The worker, or the client where those are kept.
+    pub sender: Option<Name>,
+    /// The name of the task that the event is about.
+    pub task: Option<Name>,
+}
+
 /// What a task is counted under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Of {
-    pub name: Name,
-    pub queue: Name,
+    /// Absent where no event told it.
+    pub name: Option<Name>,
+    /// Absent where it cannot be known.
+    pub queue: Option<Name>,
     /// Absent before a worker had it.
     pub worker: Option<Name>,
+}
+
+/// Where a task in flight is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub stage: Stage,
+    pub of: Of,
+    /// It is not to be run before a time that was set.
+    pub eta: bool,
 }
 
 /// A step in the life of a task.
@@ -59,9 +122,9 @@ pub enum Step {
     Received,
     Started,
     Succeeded,
-    /// With the class of the exception.
-    Failed(Name),
-    Retried(Name),
+    /// With the class of the exception, where one can be read.
+    Failed(Option<Name>),
+    Retried(Option<Name>),
     Rejected {
         requeue: bool,
     },
@@ -85,11 +148,13 @@ pub enum Outcome {
     Retried,
 }
 
-/// Where a task in flight is.
+/// How far a task in flight has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// On its way to a worker.
     Sent,
+    /// On its way to a worker once more, after an attempt that asked for it.
+    Retry,
     /// In a worker, waiting.
     Received,
     /// Running.
@@ -99,8 +164,21 @@ pub enum Stage {
 /// Why a task in flight was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
+    /// It ran in a worker that restarted, or is gone.
+    Worker,
     /// Nothing was heard of it for `task_timeout`.
     Timeout,
     /// It was the oldest of more than `max_tasks`.
     Evicted,
+}
+
+impl Outcome {
+    /// The value of the label `outcome`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Retried => "retried",
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 /// A text in a [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub struct Names {
     free: Vec<u32>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// The host in each node name.
+    hosts: HashMap<Name, Name>,
     /// How many were left by the last sweep.
     kept: usize,
 }
@@ -53,6 +55,22 @@ impl Names {
         name(at)
     }
 
+    /// The number of a node name, whose [host](Self::host) is known from then on.
+    pub fn intern_node(&mut self, nodename: &str) -> Name {
+        let node = self.intern(nodename);
+        if !self.hosts.contains_key(&node) {
+            let host = nodename.split_once('@').map_or(nodename, |(_, host)| host);
+            let host = self.intern(host);
+            self.hosts.insert(node, host);
+        }
+        node
+    }
+
+    /// What stands behind the `@` of a node name.
+    pub fn host(&self, node: Name) -> Name {
+        self.hosts.get(&node).copied().unwrap_or(node)
+    }
+
     /// The number of a text that is known already.
     pub fn find(&self, text: &str) -> Option<Name> {
         let hash = self.hasher.hash_one(text);
@@ -75,7 +93,11 @@ impl Names {
         let mut in_use = vec![false; self.texts.len()];
         for name in used {
             in_use[name.index()] = true;
+            if let Some(host) = self.hosts.get(&name) {
+                in_use[host.index()] = true;
+            }
         }
+        self.hosts.retain(|node, _| in_use[node.index()]);
         self.index.retain(|&mut at| in_use[at as usize]);
         for (at, text) in self.texts.iter_mut().enumerate() {
             if !in_use[at] && text.take().is_some() {
@@ -125,5 +147,20 @@ mod tests {
         assert_eq!((names.len(), names.find("a")), (1, None));
         assert_eq!(names.intern("c"), a);
         assert_eq!((&*names.text(a), &*names.text(b)), ("c", "b"));
+    }
+
+    #[test]
+    fn the_host_of_a_node_lives_as_long_as_the_node() {
+        let mut names = Names::default();
+        let (one, two) = (names.intern_node("a@h"), names.intern_node("b@h"));
+        let bare = names.intern_node("bare");
+        assert_eq!(
+            (&*names.text(names.host(one)), names.host(two)),
+            ("h", names.host(one))
+        );
+        assert_eq!(names.host(bare), bare);
+
+        names.keep([one]);
+        assert_eq!((names.len(), &*names.text(names.host(one))), (2, "h"));
     }
 }

@@ -12,7 +12,9 @@
 //!
 //! Order is judged by the events' own timestamps, which one worker's main process stamps with one clock, and
 //! by `retries`, which counts attempts: a retry's `task-sent` and `task-received` can come before the
-//! `task-retried` of the attempt before it, and wait here (`ahead`) until it does.
+//! `task-retried` of the attempt before it, and wait here (`ahead`, `next_due`) until it does. Intervals are told
+//! as soon as both their ends are known, whichever comes last: a client's `task-sent` may come behind the end of a
+//! task that took no time.
 //!
 //! Source: Celery 4.4 to 5.7 as recorded in `tests/golden/events`.
 
@@ -26,30 +28,42 @@ use crate::timestamp::Timestamp;
 /// Celery 5.7 reports a hard time limit so, and 4.4 a terminated task.
 const TOLD_TWICE: Duration = Duration::from_secs(10);
 
-/// One execution of a task, with its retries. Times are the epoch where nothing is known of them.
+/// One execution of a task, with its retries. Times are the epoch where nothing is known of them. There may be a
+/// million of these, so what can be small is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Task {
     pub(super) name: Option<Name>,
     pub(super) queue: Option<Name>,
     pub(super) worker: Option<Name>,
+    end_worker: Option<Name>,
+    /// When the newest task-sent was stamped.
+    sent: Timestamp,
+    /// When this attempt was sent, or when it was to run, whichever is later.
+    due: Timestamp,
+    /// The same of the next attempt, where its task-sent came before the end of this one.
+    next_due: Timestamp,
+    /// The same of the first attempt.
+    first_due: Timestamp,
+    received: Timestamp,
+    started: Timestamp,
+    ended: Timestamp,
+    /// Retries before the attempt that `stage` is about.
+    attempt: u16,
     /// `None`: not in flight.
     pub(super) stage: Option<Stage>,
     /// How far the next attempt has come while this one has not ended.
     ahead: Option<Stage>,
-    /// Retries before the attempt that `stage` is about.
-    attempt: u32,
-    sent: Timestamp,
-    received: Timestamp,
-    started: Timestamp,
-    ended: Timestamp,
     /// How the last attempt that ended did.
-    end: Option<End>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct End {
-    kind: TaskKind,
-    worker: Option<Name>,
+    end: Option<TaskKind>,
+    /// The queue was told, and not concluded from other tasks of this name.
+    pub(super) queue_told: bool,
+    pub(super) eta: bool,
+    /// Its worker told of it before any event did.
+    pub(super) by_answer: bool,
+    /// What was told of this attempt, and of the task: each is told once.
+    queue_waited: bool,
+    prefetch_waited: bool,
+    turned_around: bool,
 }
 
 /// What an event is for the task that it is about.
@@ -59,13 +73,45 @@ pub(super) enum Taken {
     Again,
     /// It tells again, in other words, what was told.
     ToldTwice,
-    /// A step; seconds where it ends an attempt that ran.
-    Step { ran: Option<(Outcome, f64)> },
+    /// A step.
+    Step(Intervals),
+}
+
+/// Intervals in seconds that an event completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Intervals {
+    /// How long the attempt ran that it ends.
+    pub(super) ran: Option<(Outcome, f64)>,
+    pub(super) queue_wait: Option<f64>,
+    pub(super) prefetch_wait: Option<f64>,
+    pub(super) turnaround: Option<(Outcome, f64)>,
+    /// How many attempts the task took that it finishes.
+    pub(super) attempts: Option<(Outcome, u16)>,
+    /// How many of these were negative, since two clocks are never the same.
+    pub(super) clamped: u8,
 }
 
 const UNKNOWN: Timestamp = Timestamp::from_micros(0);
 
 impl Task {
+    /// It is new, and known because its worker told of it.
+    pub(super) fn answered(&mut self, worker: Name, started: Option<Timestamp>, now: Timestamp) {
+        self.worker = Some(worker);
+        self.by_answer = true;
+        // How long it had waited is not known.
+        self.prefetch_waited = true;
+        match started {
+            Some(started) => {
+                self.started = started;
+                self.stage = Some(Stage::Started);
+            }
+            None => {
+                self.received = now;
+                self.stage = Some(Stage::Received);
+            }
+        }
+    }
+
     /// Takes one event that was stamped at `at` and sent by `worker`.
     pub(super) fn take(
         &mut self,
@@ -86,19 +132,70 @@ impl Task {
         }
     }
 
+    /// The names that it refers to.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> + use<> {
+        [self.name, self.queue, self.worker, self.end_worker]
+            .into_iter()
+            .flatten()
+    }
+
+    /// When it came to where it is; the epoch where that is not known.
+    pub(super) fn entered(&self) -> Timestamp {
+        match self.stage {
+            None => self.ended,
+            Some(Stage::Sent | Stage::Retry) => self.sent.max(self.ended),
+            Some(Stage::Received) => self.received,
+            Some(Stage::Started) => self.started,
+        }
+    }
+
+    /// Its worker is no more. True: it was running, and is lost. What only waited there goes back to its queue.
+    pub(super) fn worker_lost(&mut self, worker: Name, until: Timestamp) -> bool {
+        if self.worker != Some(worker) || self.entered() > until {
+            return false;
+        }
+        if self.stage == Some(Stage::Received) {
+            self.stage = Some(Stage::Sent);
+            self.worker = None;
+        }
+        self.stage == Some(Stage::Started)
+    }
+
+    /// Gives it up. What may still come of it is then told from what is new.
+    pub(super) fn give_up(&mut self, now: Timestamp) {
+        self.stage = None;
+        self.ended = now;
+        self.end = Some(TaskKind::Cancelled);
+        self.end_worker = self.worker;
+    }
+
     fn sent(&mut self, event: &TaskEvent<'_>, at: Timestamp) -> Taken {
         if at == self.sent {
             return Taken::Again;
         }
         self.sent = at;
-        let retries = event.retries.unwrap_or(self.attempt);
+        self.eta = event.eta.is_some();
+        let due = event.eta.map_or(at, |eta| eta.max(at));
+        let retries = event.retries.map_or(self.attempt, saturated);
+        let mut intervals = Intervals::default();
+        if retries == 0 && self.first_due == UNKNOWN {
+            self.first_due = due;
+        }
         if retries > self.attempt && self.stage.is_some() {
             self.ahead = self.ahead.max(Some(Stage::Sent));
-        } else if self.stage.is_none() && self.end.is_none() {
-            self.attempt = retries;
-            self.stage = Some(Stage::Sent);
+            self.next_due = due;
+        } else {
+            if self.stage.is_none() && self.end.is_none() {
+                self.attempt = retries;
+                self.stage = Some(Stage::Sent);
+            }
+            if retries == self.attempt {
+                self.due = due;
+                self.tell_queue_wait(&mut intervals);
+            }
+            self.tell_turnaround(&mut intervals);
         }
-        Taken::Step { ran: None }
+        Taken::Step(intervals)
     }
 
     fn received(&mut self, event: &TaskEvent<'_>, at: Timestamp, worker: Option<Name>) -> Taken {
@@ -106,45 +203,60 @@ impl Task {
             return Taken::Again;
         }
         self.received = at;
-        let retries = event.retries.unwrap_or(self.attempt);
+        self.eta = event.eta.is_some();
+        let retries = event.retries.map_or(self.attempt, saturated);
+        let mut intervals = Intervals::default();
         match self.stage {
             // The attempt before has not ended, as far as is known: its task-retried is still to come.
             Some(Stage::Started) if retries > self.attempt => self.ahead = Some(Stage::Received),
             // It came late, behind its own task-started.
-            Some(Stage::Started) if at <= self.started => {}
+            Some(Stage::Started) if at <= self.started => {
+                self.tell_prefetch_wait(&mut intervals);
+            }
             // Likewise behind the end.
             None if self.end.is_some() && at <= self.ended => {}
             _ => {
+                if self.end.is_some() && self.stage.is_none() {
+                    // Delivered once more: how long it waited for that is not known.
+                    self.due = UNKNOWN;
+                }
                 self.attempt = retries.max(self.attempt);
                 self.stage = Some(Stage::Received);
                 self.worker = worker;
+                self.queue_waited = false;
+                self.prefetch_waited = false;
             }
         }
-        Taken::Step { ran: None }
+        Taken::Step(intervals)
     }
 
     fn started(&mut self, at: Timestamp, worker: Option<Name>) -> Taken {
         if at == self.started {
             return Taken::Again;
         }
+        let mut intervals = Intervals::default();
         let late = self.stage.is_none() && self.end.is_some() && at <= self.ended;
         if !late && at > self.started {
-            if self.ahead.take().is_some() {
-                self.attempt += 1;
+            // Without a task-received of its own this one's waits are not those of the start before.
+            let implied = matches!(self.stage, None | Some(Stage::Started));
+            if let Some(ahead) = self.ahead.take() {
+                self.next_attempt();
+                self.prefetch_waited = ahead != Stage::Received;
+            } else if implied && self.started != UNKNOWN {
+                self.due = UNKNOWN;
+                self.prefetch_waited = true;
             }
             self.started = at;
             self.stage = Some(Stage::Started);
             self.worker = worker;
+            self.tell_queue_wait(&mut intervals);
+            self.tell_prefetch_wait(&mut intervals);
         }
-        Taken::Step { ran: None }
+        Taken::Step(intervals)
     }
 
     fn ended(&mut self, event: &TaskEvent<'_>, at: Timestamp, worker: Option<Name>) -> Taken {
-        let end = End {
-            kind: event.kind,
-            worker,
-        };
-        if self.end == Some(end) {
+        if self.end == Some(event.kind) && self.end_worker == worker {
             if at == self.ended {
                 return Taken::Again;
             }
@@ -153,20 +265,84 @@ impl Task {
                 return Taken::ToldTwice;
             }
         }
-        let ran = self.ran(event, at);
+        let mut intervals = Intervals {
+            ran: self.ran(event, at),
+            ..Intervals::default()
+        };
         // An end that was stamped before this attempt began is that of an earlier one, come late.
         let late = self.stage == Some(Stage::Started) && at < self.started;
         if !late {
-            let again = event.kind == TaskKind::Retried
-                || (event.kind == TaskKind::Rejected && event.requeue);
-            self.stage = again.then(|| self.ahead.unwrap_or(Stage::Sent));
-            self.attempt += u32::from(event.kind == TaskKind::Retried);
-            self.ahead = None;
-            self.worker = worker.or(self.worker);
             self.ended = at;
-            self.end = Some(end);
+            self.end = Some(event.kind);
+            self.end_worker = worker;
+            self.worker = worker.or(self.worker);
+            let ahead = self.ahead.take();
+            self.stage = match event.kind {
+                TaskKind::Retried => {
+                    self.next_attempt();
+                    self.prefetch_waited = ahead != Some(Stage::Received);
+                    Some(match ahead {
+                        Some(Stage::Received) => Stage::Received,
+                        _ => Stage::Retry,
+                    })
+                }
+                TaskKind::Rejected if event.requeue => {
+                    self.due = at;
+                    self.queue_waited = false;
+                    Some(Stage::Sent)
+                }
+                _ => None,
+            };
+            if let Some(outcome) = self.outcome() {
+                intervals.attempts = Some((outcome, self.attempt.saturating_add(1)));
+                self.turned_around = false;
+                self.tell_turnaround(&mut intervals);
+            }
         }
-        Taken::Step { ran }
+        Taken::Step(intervals)
+    }
+
+    /// The next attempt is what follows.
+    fn next_attempt(&mut self) {
+        self.attempt = self.attempt.saturating_add(1);
+        self.due = std::mem::replace(&mut self.next_due, UNKNOWN);
+        self.queue_waited = false;
+        self.prefetch_waited = false;
+    }
+
+    /// How the task finished, if it has and an attempt ran.
+    fn outcome(&self) -> Option<Outcome> {
+        match (self.stage, self.end?) {
+            (None, TaskKind::Succeeded) => Some(Outcome::Succeeded),
+            (None, TaskKind::Failed) => Some(Outcome::Failed),
+            _ => None,
+        }
+    }
+
+    fn tell_queue_wait(&mut self, intervals: &mut Intervals) {
+        let begun =
+            self.started != UNKNOWN && (self.stage == Some(Stage::Started) || self.stage.is_none());
+        if begun && self.due != UNKNOWN && !self.queue_waited {
+            self.queue_waited = true;
+            intervals.queue_wait = Some(intervals.between(self.due, self.started));
+        }
+    }
+
+    fn tell_prefetch_wait(&mut self, intervals: &mut Intervals) {
+        if self.received != UNKNOWN && self.started != UNKNOWN && !self.prefetch_waited {
+            self.prefetch_waited = true;
+            intervals.prefetch_wait = Some(intervals.between(self.received, self.started));
+        }
+    }
+
+    fn tell_turnaround(&mut self, intervals: &mut Intervals) {
+        if let Some(outcome) = self.outcome()
+            && self.first_due != UNKNOWN
+            && !self.turned_around
+        {
+            self.turned_around = true;
+            intervals.turnaround = Some((outcome, intervals.between(self.first_due, self.ended)));
+        }
     }
 
     /// How long the attempt ran that this event ends: as the worker measured it, else from its start.
@@ -189,6 +365,19 @@ impl Task {
             .or_else(since_start)
             .map(|seconds| (outcome, seconds))
     }
+}
+
+impl Intervals {
+    /// Seconds between two hosts' clocks, which may not agree on what came first.
+    fn between(&mut self, from: Timestamp, to: Timestamp) -> f64 {
+        let seconds = to.seconds_since(from);
+        self.clamped += u8::from(seconds < 0.0);
+        seconds.max(0.0)
+    }
+}
+
+fn saturated(retries: u32) -> u16 {
+    u16::try_from(retries).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::task::Task;
 use crate::timestamp::Timestamp;
@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 /// How long a task that has ended is remembered, so that what comes late or twice is known for what it is.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
 
-/// How many tasks that have ended are remembered. At 128 bytes each this is the larger bound above some 500
+/// How many tasks that have ended are remembered. At some 120 bytes each this is the larger bound above some 500
 /// tasks a second; events of one task that are late by more than seconds are rarer than that.
 const ENDED_MAX: usize = 32_768;
 
@@ -23,13 +23,6 @@ pub(super) type At = u32;
 
 const NONE: At = At::MAX;
 
-/// A task's id. Nearly all are UUIDs in their usual form, which are 16 bytes and not 36.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum TaskId {
-    Uuid([u8; 16]),
-    Text(Box<str>),
-}
-
 /// Tasks by uuid.
 #[derive(Debug)]
 pub(super) struct Tasks {
@@ -37,18 +30,21 @@ pub(super) struct Tasks {
     free: Vec<At>,
     index: HashTable<At>,
     hasher: DefaultHashBuilder,
+    /// The ids that are no UUIDs, by place. Nearly all are UUIDs in their usual form, which are 16 bytes and not 36.
+    texts: HashMap<At, Box<str>>,
     alive: List,
     ended: List,
 }
 
 #[derive(Debug)]
 struct Slot {
-    id: TaskId,
-    task: Task,
-    /// When it was last heard of.
-    heard: Timestamp,
+    /// The bytes of a UUID; nothing where the id is a text.
+    uuid: Option<[u8; 16]>,
+    /// When it was last heard of, in seconds since the epoch, rounded up.
+    heard: u32,
     previous: At,
     next: At,
+    task: Task,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +66,7 @@ impl Default for Tasks {
             free: Vec::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
+            texts: HashMap::new(),
             alive: list,
             ended: list,
         }
@@ -79,27 +76,18 @@ impl Default for Tasks {
 impl Tasks {
     /// Finds the task with this id, or makes one. It stands in no list until it is [`filed`](Self::file).
     pub(super) fn find_or_insert(&mut self, uuid: &str) -> At {
-        let id = parse_uuid(uuid);
-        let hash = match &id {
-            Some(bytes) => self.hasher.hash_one(bytes),
-            None => self.hasher.hash_one(uuid),
-        };
-        let same = |&at: &At| match (&self.slots[at as usize].id, &id) {
-            (TaskId::Uuid(a), Some(b)) => a == b,
-            (TaskId::Text(a), None) => **a == *uuid,
-            (TaskId::Uuid(_), None) | (TaskId::Text(_), Some(_)) => false,
-        };
-        if let Some(&at) = self.index.find(hash, same) {
+        let parsed = parse_uuid(uuid);
+        let hash = self.hash(parsed.as_ref(), uuid);
+        if let Some(at) = self.find_hashed(hash, parsed.as_ref(), uuid) {
             self.unlink(at);
             return at;
         }
-        let id = id.map_or_else(|| TaskId::Text(uuid.into()), TaskId::Uuid);
         let slot = Slot {
-            id,
-            task: Task::default(),
-            heard: Timestamp::default(),
+            uuid: parsed,
+            heard: 0,
             previous: NONE,
             next: NONE,
+            task: Task::default(),
         };
         let at = if let Some(at) = self.free.pop() {
             self.slots[at as usize] = slot;
@@ -108,10 +96,37 @@ impl Tasks {
             self.slots.push(slot);
             At::try_from(self.slots.len() - 1).expect("max_tasks is below 2^32")
         };
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index
-            .insert_unique(hash, at, |&at| hash_of(hasher, &slots[at as usize].id));
+        if parsed.is_none() {
+            self.texts.insert(at, uuid.into());
+        }
+        let (slots, texts, hasher) = (&self.slots, &self.texts, &self.hasher);
+        self.index.insert_unique(hash, at, |&at| {
+            hash_of(hasher, &slots[at as usize], at, texts)
+        });
         at
+    }
+
+    /// Finds the task with this id.
+    pub(super) fn find(&self, uuid: &str) -> Option<At> {
+        let parsed = parse_uuid(uuid);
+        let hash = self.hash(parsed.as_ref(), uuid);
+        self.find_hashed(hash, parsed.as_ref(), uuid)
+    }
+
+    fn find_hashed(&self, hash: u64, parsed: Option<&[u8; 16]>, uuid: &str) -> Option<At> {
+        let same = |&at: &At| match (&self.slots[at as usize].uuid, parsed) {
+            (Some(a), Some(b)) => a == b,
+            (None, None) => self.texts.get(&at).is_some_and(|text| **text == *uuid),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.index.find(hash, same).copied()
+    }
+
+    fn hash(&self, parsed: Option<&[u8; 16]>, uuid: &str) -> u64 {
+        match parsed {
+            Some(bytes) => self.hasher.hash_one(bytes),
+            None => self.hasher.hash_one(uuid),
+        }
     }
 
     pub(super) fn get(&self, at: At) -> &Task {
@@ -131,7 +146,7 @@ impl Tasks {
             self.ended.newest
         };
         let slot = &mut self.slots[at as usize];
-        slot.heard = now;
+        slot.heard = seconds(now);
         slot.previous = newest;
         slot.next = NONE;
         if newest != NONE {
@@ -160,13 +175,28 @@ impl Tasks {
     /// Takes the task out that was heard of longest ago, if that was more than `timeout` before `now`.
     pub(super) fn expire(&mut self, timeout: Duration, now: Timestamp) -> Option<Task> {
         let oldest = self.slots.get(self.alive.oldest as usize)?;
-        (now.since(oldest.heard) > timeout).then(|| self.remove(self.alive.oldest))
+        (silence(oldest, now) > timeout).then(|| self.remove(self.alive.oldest))
+    }
+
+    /// Gives up every task in flight that `gone` says is gone.
+    pub(super) fn give_up(&mut self, now: Timestamp, mut gone: impl FnMut(&mut Task) -> bool) {
+        let mut at = self.alive.oldest;
+        while at != NONE {
+            let slot = &mut self.slots[at as usize];
+            let next = slot.next;
+            if gone(&mut slot.task) {
+                self.unlink(at);
+                self.slots[at as usize].task.give_up(now);
+                self.file(at, now);
+            }
+            at = next;
+        }
     }
 
     /// Forgets the tasks that ended a while ago.
     pub(super) fn forget(&mut self, now: Timestamp) {
         while let Some(oldest) = self.slots.get(self.ended.oldest as usize)
-            && now.since(oldest.heard) > ENDED_KEPT
+            && silence(oldest, now) > ENDED_KEPT
         {
             self.remove(self.ended.oldest);
         }
@@ -185,12 +215,13 @@ impl Tasks {
     fn remove(&mut self, at: At) -> Task {
         self.unlink(at);
         let slot = &mut self.slots[at as usize];
-        let hash = hash_of(&self.hasher, &slot.id);
+        let hash = hash_of(&self.hasher, slot, at, &self.texts);
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == at) {
             entry.remove();
         }
-        // The id's memory is given back; the slot waits for the next task.
-        slot.id = TaskId::Uuid([0; 16]);
+        if slot.uuid.is_none() {
+            self.texts.remove(&at);
+        }
         self.free.push(at);
         std::mem::take(&mut slot.task)
     }
@@ -219,11 +250,20 @@ impl Tasks {
     }
 }
 
-fn hash_of(hasher: &DefaultHashBuilder, id: &TaskId) -> u64 {
-    match id {
-        TaskId::Uuid(bytes) => hasher.hash_one(bytes),
-        TaskId::Text(text) => hasher.hash_one(&**text),
+fn hash_of(hasher: &DefaultHashBuilder, slot: &Slot, at: At, texts: &HashMap<At, Box<str>>) -> u64 {
+    match (&slot.uuid, texts.get(&at)) {
+        (Some(bytes), _) => hasher.hash_one(bytes),
+        (None, text) => hasher.hash_one(text.map(|text| &**text).unwrap_or_default()),
     }
+}
+
+/// Whole seconds, rounded up: what is heard is never taken for older than it is.
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.millis().saturating_add(999).div_euclid(1_000)).unwrap_or(u32::MAX)
+}
+
+fn silence(slot: &Slot, now: Timestamp) -> Duration {
+    now.since(Timestamp::from_millis(i64::from(slot.heard) * 1_000))
 }
 
 /// A UUID in its usual form, lower case with dashes; other texts stay texts, so that no two ids fall together.
@@ -334,9 +374,10 @@ mod tests {
         }
         assert_eq!(tasks.iter().count(), ENDED_MAX);
 
-        tasks.forget(Timestamp::from_millis(60_001));
+        // What is heard of a task is kept in whole seconds, rounded up.
+        tasks.forget(Timestamp::from_millis(61_000));
         assert_eq!(tasks.iter().count(), ENDED_MAX);
-        tasks.forget(Timestamp::from_millis(60_002));
+        tasks.forget(Timestamp::from_millis(61_001));
         assert_eq!(tasks.iter().count(), 0);
     }
 }

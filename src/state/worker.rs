@@ -1,16 +1,14 @@
-//! Workers: online or offline, and what their heartbeats say.
+//! One worker: online or offline, and what its heartbeats and its answers say.
 //!
 //! A worker is its full node name. Any event of it shows that it lives; heartbeats that stay away, or
-//! `worker-offline`, show that it does not. It stays known as offline for a while, so that an alert on it can
-//! fire, and then it is forgotten.
+//! `worker-offline`, show that it does not. A restart is another pid under the same name, or, since containers use
+//! pids again, a `processed` that goes back.
 
-use std::hash::BuildHasher;
 use std::time::Duration;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-
-use super::{Name, Names, WorkerTimeout};
-use crate::event::{Event, WorkerEvent, WorkerKind};
+use super::processed::Processed;
+use super::{Name, WorkerTimeout};
+use crate::event::{WorkerEvent, WorkerKind};
 use crate::timestamp::Timestamp;
 
 /// What a worker that sends no heartbeats is taken to promise. Celery assumes the same 60 seconds.
@@ -19,161 +17,232 @@ const SILENT_FREQ_SECONDS: f64 = 60.0;
 /// The longest promise that is believed: one heartbeat a day.
 const FREQ_SECONDS_MAX: f64 = 86_400.0;
 
-/// How many workers are kept at most: far more than a cluster has, and a bound on what a flood of node names
-/// can do. Beyond it new ones are not seen.
-const WORKERS_MAX: usize = 100_000;
+/// The share of a new measurement in the smoothed clock skew: ten heartbeats make up for most of the past.
+const SKEW_SHARE: f64 = 0.2;
+
+/// Heartbeats of two processes under one name within this time are two workers, and no restart.
+const TWO_AT_ONCE: Duration = Duration::from_secs(30);
 
 /// What is known of one worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
     pub name: Name,
     pub online: bool,
+    /// When something was received from it last.
+    pub seen: Timestamp,
     /// Tasks that run now, by its newest full heartbeat; 0 when offline, absent when it never sent one.
     pub active: Option<u64>,
+    /// Load of its machine over 1, 5 and 15 minutes.
+    pub loadavg: Option<[f64; 3]>,
+    pub software: Software,
+    /// Seconds by which its clock is behind ours, smoothed; what a message takes on its way is in it.
+    pub clock_skew: Option<f64>,
+    /// As it answered to remote control.
+    pub pool_size: Option<u64>,
+    pub processes: Option<u64>,
+    pub prefetch_count: Option<u64>,
+    pub queues: Option<Vec<Name>>,
+    /// Two processes send heartbeats under its name.
+    pub twofold: bool,
+    processed: Processed,
+    /// Whether a heartbeat said how many tasks it processed.
+    counts: bool,
     /// Seconds between heartbeats, as it announced them.
     freq: Option<f64>,
-    /// When something was received from it last.
-    seen: Timestamp,
+    pid: Option<i64>,
+    /// The process before this one, and when it was heard of last.
+    other_pid: Option<(i64, Timestamp)>,
     /// When it said that it goes, by its own clock.
     goodbye: Option<Timestamp>,
     /// When it was found to be offline, by ours.
     offline_since: Timestamp,
 }
 
-/// Workers by node name.
-#[derive(Debug, Default)]
-pub(super) struct Workers {
-    list: Vec<Worker>,
-    index: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+/// What a worker runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Software {
+    pub ident: Option<Name>,
+    pub version: Option<Name>,
+    pub system: Option<Name>,
 }
 
-impl Workers {
-    /// Takes a sign of life that is no worker event.
-    pub(super) fn sign_of_life(&mut self, name: Name, now: Timestamp) {
-        let Some(worker) = self.find_or_insert(name, now) else {
-            return;
-        };
-        worker.seen = now;
-        // Tasks go on while a worker shuts down: only a heartbeat takes a goodbye back.
-        if worker.goodbye.is_none() {
-            worker.online = true;
-        }
-    }
-
-    /// Takes a worker event.
-    pub(super) fn take(
-        &mut self,
-        name: Name,
-        event: &Event<'_>,
-        worker_event: WorkerEvent,
-        now: Timestamp,
-    ) {
-        match worker_event.kind {
-            WorkerKind::Offline => {
-                let Some(worker) = self.find(name) else {
-                    return;
-                };
-                worker.go_offline(now);
-                worker.goodbye = Some(event.timestamp);
-            }
-            WorkerKind::Online | WorkerKind::Heartbeat => {
-                let Some(worker) = self.find_or_insert(name, now) else {
-                    return;
-                };
-                worker.seen = now;
-                if worker
-                    .goodbye
-                    .is_some_and(|goodbye| event.timestamp <= goodbye)
-                {
-                    return;
-                }
-                worker.goodbye = None;
-                worker.online = true;
-                // A heartbeat that answers a control command lacks its counts, and its freq means nothing.
-                if worker_event.active.is_some() || worker_event.kind == WorkerKind::Online {
-                    worker.freq = worker_event.freq.or(worker.freq);
-                    worker.active = worker_event.active.or(worker.active);
-                }
-            }
-            WorkerKind::Elect | WorkerKind::ElectAck => self.sign_of_life(name, now),
-        }
-    }
-
-    /// Finds who has gone silent, and forgets who has been offline for longer than `retention`.
-    pub(super) fn expire(&mut self, timeout: WorkerTimeout, retention: Duration, now: Timestamp) {
-        for worker in &mut self.list {
-            if worker.online && now.since(worker.seen) > worker.patience(timeout) {
-                worker.go_offline(now);
-            }
-        }
-        let gone = |worker: &Worker| !worker.online && now.since(worker.offline_since) > retention;
-        if self.list.iter().any(gone) {
-            self.list.retain(|worker| !gone(worker));
-            self.reindex();
-        }
-    }
-
-    /// Every worker that is known.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
-        self.list.iter()
-    }
-
-    fn find(&mut self, name: Name) -> Option<&mut Worker> {
-        let hash = self.hasher.hash_one(name);
-        let found = self
-            .index
-            .find(hash, |&at| self.list[at as usize].name == name);
-        found.copied().map(|at| &mut self.list[at as usize])
-    }
-
-    /// `None` where there are too many.
-    fn find_or_insert(&mut self, name: Name, now: Timestamp) -> Option<&mut Worker> {
-        let hash = self.hasher.hash_one(name);
-        let found = self
-            .index
-            .find(hash, |&at| self.list[at as usize].name == name)
-            .copied();
-        if found.is_none() && self.list.len() >= WORKERS_MAX {
-            return None;
-        }
-        let at = found.unwrap_or_else(|| {
-            self.list.push(Worker {
-                name,
-                online: true,
-                active: None,
-                freq: None,
-                seen: now,
-                goodbye: None,
-                offline_since: now,
-            });
-            let at = u32::try_from(self.list.len() - 1).expect("bounded above");
-            let (list, hasher) = (&self.list, &self.hasher);
-            let hash_of = |&at: &u32| hasher.hash_one(list[at as usize].name);
-            self.index.insert_unique(hash, at, hash_of);
-            at
-        });
-        Some(&mut self.list[at as usize])
-    }
-
-    fn reindex(&mut self) {
-        self.index.clear();
-        for (at, worker) in (0..).zip(&self.list) {
-            let (list, hasher) = (&self.list, &self.hasher);
-            let hash_of = |&at: &u32| hasher.hash_one(list[at as usize].name);
-            self.index
-                .insert_unique(hasher.hash_one(worker.name), at, hash_of);
-        }
-    }
+/// What a heartbeat brought to light.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Events that are missing.
+    pub(super) missing: u64,
+    /// The process before this one is no more: it had started its tasks up to then.
+    pub(super) restarted: Option<Timestamp>,
 }
 
 impl Worker {
-    fn go_offline(&mut self, now: Timestamp) {
+    pub(super) fn new(name: Name, now: Timestamp) -> Self {
+        Self {
+            name,
+            online: true,
+            seen: now,
+            active: None,
+            loadavg: None,
+            software: Software::default(),
+            clock_skew: None,
+            pool_size: None,
+            processes: None,
+            prefetch_count: None,
+            queues: None,
+            twofold: false,
+            processed: Processed::default(),
+            counts: false,
+            freq: None,
+            pid: None,
+            other_pid: None,
+            goodbye: None,
+            offline_since: now,
+        }
+    }
+
+    /// Tasks that it started since it was first seen; absent where no heartbeat tells.
+    pub fn processed(&self) -> Option<u64> {
+        self.counts.then_some(self.processed.total)
+    }
+
+    /// Whether it sends task events; absent before there was anything to tell it by.
+    pub const fn events(&self) -> Option<bool> {
+        self.processed.events
+    }
+
+    /// Whether it announced a pace for its heartbeats.
+    pub const fn has_heartbeats(&self) -> bool {
+        self.freq.is_some()
+    }
+
+    /// A sign of life that is no worker event.
+    pub(super) const fn sign_of_life(&mut self, now: Timestamp) {
+        self.seen = now;
+        // Tasks go on while a worker shuts down: only a heartbeat takes a goodbye back.
+        if self.goodbye.is_none() {
+            self.online = true;
+        }
+    }
+
+    /// An event about a task that it sent; `started` where it is one that `processed` counts.
+    pub(super) fn task_event(&mut self, started: Option<Timestamp>) {
+        match started {
+            Some(stamped) => self.processed.started(stamped),
+            None => self.processed.task_event(),
+        }
+    }
+
+    /// It says that it goes.
+    pub(super) fn say_goodbye(&mut self, stamped: Timestamp, now: Timestamp) {
+        self.go_offline(now);
+        self.goodbye = Some(stamped);
+    }
+
+    /// `worker-online` and `worker-heartbeat`.
+    pub(super) fn beat(
+        &mut self,
+        event: &WorkerEvent<'_>,
+        pid: Option<i64>,
+        stamped: Timestamp,
+        now: Timestamp,
+    ) -> Found {
+        self.seen = now;
+        if self.goodbye.is_some_and(|goodbye| stamped <= goodbye) {
+            return Found::default();
+        }
+        self.goodbye = None;
+        self.online = true;
+        let online = event.kind == WorkerKind::Online;
+        let mut found = Found::default();
+        if self.is_another(event, pid, stamped, now) {
+            // What the process before had started by its last heartbeat is lost; a new one says when it began.
+            let until = if online {
+                stamped
+            } else {
+                self.processed.stamped()
+            };
+            found.restarted = Some(until);
+            found.missing = self.processed.end();
+        }
+        self.pid = pid.or(self.pid);
+        // A heartbeat that answers a control command lacks its counts, and its freq means nothing.
+        if event.active.is_none() && !online {
+            return found;
+        }
+        let skew = now.seconds_since(stamped);
+        self.clock_skew = Some(match self.clock_skew {
+            Some(before) => before + SKEW_SHARE * (skew - before),
+            None => skew,
+        });
+        self.freq = event.freq.or(self.freq);
+        self.active = event.active.or(self.active);
+        self.loadavg = event.loadavg.or(self.loadavg);
+        if let Some(processed) = event.processed
+            && !self.twofold
+        {
+            self.counts = true;
+            let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS);
+            found.missing += self.processed.heartbeat(processed, stamped, freq);
+        }
+        found
+    }
+
+    /// Whether a heartbeat is that of another process, which took the place of the one before.
+    fn is_another(
+        &mut self,
+        event: &WorkerEvent<'_>,
+        pid: Option<i64>,
+        stamped: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let (Some(known), Some(pid)) = (self.pid, pid) else {
+            return false;
+        };
+        if known == pid {
+            let behind = |processed| self.processed.is_behind(processed, stamped);
+            return !self.twofold && event.processed.is_some_and(behind);
+        }
+        // The one before is still there: two workers have one name.
+        self.twofold = self
+            .other_pid
+            .is_some_and(|(other, seen)| other == pid && now.since(seen) < TWO_AT_ONCE);
+        self.other_pid = Some((known, now));
+        !self.twofold
+    }
+
+    pub(super) fn go_offline(&mut self, now: Timestamp) {
         if self.online {
             self.offline_since = now;
         }
         self.online = false;
         self.active = self.active.map(|_| 0);
+    }
+
+    /// Whether it was silent for so long that it counts as offline.
+    pub(super) fn is_silent(&self, timeout: WorkerTimeout, now: Timestamp) -> bool {
+        self.online && now.since(self.seen) > self.patience(timeout)
+    }
+
+    /// Whether it has been offline for so long that it is to be forgotten.
+    pub(super) fn is_gone(&self, retention: Duration, now: Timestamp) -> bool {
+        !self.online && now.since(self.offline_since) > retention
+    }
+
+    /// It is forgotten. Returns how many of its events are missing.
+    pub(super) fn end(&mut self) -> u64 {
+        self.processed.end()
+    }
+
+    /// The names that it is known by and that it refers to.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let Software {
+            ident,
+            version,
+            system,
+        } = self.software;
+        let software = [ident, version, system].into_iter().flatten();
+        let queues = self.queues.iter().flatten().copied();
+        [self.name].into_iter().chain(software).chain(queues)
     }
 
     /// How long it may be silent.
@@ -187,39 +256,6 @@ impl Worker {
                     .min(FREQ_SECONDS_MAX);
                 Duration::from_secs_f64(freq).saturating_mul(heartbeats)
             }
-        }
-    }
-}
-
-/// The worker's name, if an event's sender is a worker. Clients are `gen123@host`, a new one for each process:
-/// they are never kept.
-pub(super) fn name_of(hostname: &str, names: &mut Names) -> Option<Name> {
-    (!hostname.is_empty() && !is_client(hostname)).then(|| names.intern(hostname))
-}
-
-fn is_client(hostname: &str) -> bool {
-    let pid = hostname
-        .strip_prefix("gen")
-        .and_then(|rest| rest.split_once('@'));
-    pid.is_some_and(|(pid, _)| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_are_told_from_workers() {
-        let cases = [
-            ("celery@host", false),
-            ("gen123@host", true),
-            ("gen@host", false),
-            ("generator@host", false),
-            ("gen12x@host", false),
-            ("gen12", false),
-        ];
-        for (hostname, client) in cases {
-            assert_eq!(is_client(hostname), client, "{hostname}");
         }
     }
 }

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use super::process::Process;
 use crate::event::Reason;
+use crate::profile::ProfileName;
 use crate::series::{
     Buckets, Family, Histogram, LabelName, LabelSet, MetricKind, Room, Series, SeriesId,
 };
+use crate::state::HintReason;
 use crate::timestamp::Timestamp;
 
 /// A metric of the daemon: what the documentation says of it, and the table that holds it.
@@ -40,10 +42,13 @@ definitions! {
     UNDECODABLE = "counter" "celeriac_messages_undecodable_total" "Messages, and events within one, that could not be read, and why.";
     DROPPED = "counter" "celeriac_messages_dropped_total" "Messages given up unread, and why.";
     DUPLICATE = "counter" "celeriac_messages_duplicate_total" "Events that had come before, in every detail; counted in celery_events_total only.";
+    MISSING = "counter" "celeriac_events_missing_total" "Tasks that workers say they started and whose task-started never came: lost on the way, or not sent.";
+    CLAMPED = "counter" "celeriac_intervals_clamped_total" "Intervals between the clocks of two hosts that were negative and count as 0.";
+    HINT = "gauge" "celeriac_hint" "Whether something about the cluster's set-up keeps events from coming: 1 or 0, by reason; the log and /-/ready say more.";
     LAG = "gauge" "celeriac_event_lag_seconds" "Age of the newest event when it was applied, by its sender's clock.";
     TASKS_TRACKED = "gauge" "celeriac_tasks_tracked" "Tasks in flight that are kept track of.";
     TASKS_EVICTED = "counter" "celeriac_tasks_evicted_total" "Tasks in flight that were forgotten because there were more than max_tasks.";
-    SERIES = "gauge" "celeriac_series" "Samples in a snapshot.";
+    SERIES = "gauge" "celeriac_series" "Samples in a snapshot, by profile.";
     SERIES_LIMITED = "counter" "celeriac_series_limited_total" "Changes that were counted in an overflow series, by the limit that was reached.";
     SNAPSHOT_DURATION = "gauge" "celeriac_snapshot_duration_seconds" "How long the newest snapshot took to make.";
     SAMPLES_IN = "counter" "celeriac_remote_storage_samples_in_total" "Samples taken for the receiver: sent, failed, dropped or pending.";
@@ -138,8 +143,9 @@ impl Durations {
         );
     }
 
-    fn histogram(&self) -> Histogram {
+    fn histogram(&self, buckets: &Arc<Buckets>) -> Histogram {
         Histogram {
+            buckets: Arc::clone(buckets),
             counts: self
                 .0
                 .counts
@@ -166,10 +172,13 @@ pub struct BrokerMetrics {
 #[derive(Clone, Debug)]
 pub struct EventMetrics {
     pub duplicate: Counter,
+    pub missing: Counter,
+    pub clamped: Counter,
     pub lag: Gauge,
     pub tasks_tracked: Gauge,
     pub tasks_evicted: Counter,
     undecodable: Vec<Counter>,
+    hints: Vec<Gauge>,
 }
 
 impl EventMetrics {
@@ -177,12 +186,18 @@ impl EventMetrics {
     pub fn undecodable(&self, reason: Reason) -> &Counter {
         &self.undecodable[reason as usize]
     }
+
+    /// The gauge of a hint.
+    pub fn hint(&self, reason: HintReason) -> &Gauge {
+        &self.hints[reason as usize]
+    }
 }
 
 /// What is reported about the table of series.
 #[derive(Clone, Debug)]
 pub struct SeriesMetrics {
-    pub series: Gauge,
+    /// One for each profile that runs.
+    pub series: Vec<Gauge>,
     pub limited_series: Counter,
     pub limited_exceptions: Counter,
     pub snapshot_duration: Gauge,
@@ -273,6 +288,12 @@ impl Telemetry {
             .collect();
         let events = EventMetrics {
             duplicate: self.counter(DUPLICATE, labels()),
+            missing: self.counter(MISSING, labels()),
+            clamped: self.counter(CLAMPED, labels()),
+            hints: HintReason::ALL
+                .iter()
+                .map(|reason| self.gauge(HINT, with("reason", reason.name())))
+                .collect(),
             lag: self.gauge(LAG, labels()),
             tasks_tracked: self.gauge(TASKS_TRACKED, labels()),
             tasks_evicted: self.counter(TASKS_EVICTED, labels()),
@@ -281,11 +302,14 @@ impl Telemetry {
         (broker, events)
     }
 
-    /// Adds the table of series.
-    pub fn series(&mut self) -> SeriesMetrics {
+    /// Adds the tables of series, one for each profile.
+    pub fn series(&mut self, profiles: &[ProfileName]) -> SeriesMetrics {
         let limit = |limit: &str| vec![("limit", limit.into())];
         SeriesMetrics {
-            series: self.gauge(SERIES, Vec::new()),
+            series: profiles
+                .iter()
+                .map(|profile| self.gauge(SERIES, vec![("profile", profile.name().into())]))
+                .collect(),
             limited_series: self.counter(SERIES_LIMITED, limit("max_series")),
             limited_exceptions: self.counter(SERIES_LIMITED, limit("max_exceptions")),
             snapshot_duration: self.gauge(SNAPSHOT_DURATION, Vec::new()),
@@ -317,8 +341,8 @@ impl Telemetry {
         }
     }
 
-    /// Opens a series for each metric. What follows is [`Published::publish`], with each snapshot.
-    pub fn open(self, series: &mut Series) -> Published {
+    /// Opens a series for each metric in a table. What follows is [`Published::publish`], with each snapshot.
+    pub fn open(&self, series: &mut Series) -> Published {
         let bounds = Arc::new(Buckets::new(&BATCH_BOUNDS).expect("the bounds increase"));
         for definition in DEFINITIONS {
             let kind = match definition.kind {
@@ -332,7 +356,7 @@ impl Telemetry {
                 help: definition.help,
             });
         }
-        let rows = self.rows.into_iter().map(|(definition, labels, handle)| {
+        let rows = self.rows.iter().map(|(definition, labels, handle)| {
             let kind = MetricKind::Gauge;
             let family = series.family(Family {
                 name: definition.name.into(),
@@ -340,15 +364,28 @@ impl Telemetry {
                 help: definition.help,
             });
             let labels = labels
-                .into_iter()
-                .map(|(name, value)| (LabelName::from_static(name), value));
+                .iter()
+                .map(|(name, value)| (LabelName::from_static(name), Arc::clone(value)));
             let id = series.open(family, LabelSet::new(labels), Room::Reserved);
-            (id.expect("the reserve has no limit"), handle)
+            (id.expect("the reserve has no limit"), handle.clone())
         });
         Published {
+            buckets: bounds,
             rows: rows.collect(),
-            process: self.process,
         }
+    }
+
+    /// Notes what the kernel says of this process.
+    pub fn process(&self, process: Process) {
+        let Some(metrics) = &self.process else { return };
+        let cpu = Duration::try_from_secs_f64(process.cpu_seconds).unwrap_or_default();
+        metrics
+            .cpu
+            .0
+            .store(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        metrics.resident.set(process.resident_bytes);
+        metrics.virtual_memory.set(process.virtual_bytes);
+        metrics.open_fds.set(process.open_fds);
     }
 
     fn counter(&mut self, definition: Definition, labels: Labels) -> Counter {
@@ -369,24 +406,11 @@ impl Telemetry {
 /// The metrics of the daemon, as series.
 #[derive(Debug)]
 pub struct Published {
+    buckets: Arc<Buckets>,
     rows: Vec<(SeriesId, Handle)>,
-    process: Option<ProcessMetrics>,
 }
 
 impl Published {
-    /// Notes what the kernel says of this process.
-    pub fn process(&self, process: Process) {
-        let Some(metrics) = &self.process else { return };
-        let cpu = Duration::try_from_secs_f64(process.cpu_seconds).unwrap_or_default();
-        metrics
-            .cpu
-            .0
-            .store(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX), Relaxed);
-        metrics.resident.set(process.resident_bytes);
-        metrics.virtual_memory.set(process.virtual_bytes);
-        metrics.open_fds.set(process.open_fds);
-    }
-
     /// Copies every value into its series.
     pub fn publish(&self, series: &mut Series) {
         for (id, handle) in &self.rows {
@@ -394,7 +418,9 @@ impl Published {
                 Handle::Counter(counter) => series.set(*id, number(counter.get())),
                 Handle::Elapsed(elapsed) => series.set(*id, seconds(elapsed.0.load(Relaxed))),
                 Handle::Gauge(gauge) => series.set(*id, gauge.get()),
-                Handle::Durations(durations) => series.replace(*id, durations.histogram()),
+                Handle::Durations(durations) => {
+                    series.replace(*id, durations.histogram(&self.buckets));
+                }
             }
         }
     }
@@ -436,7 +462,7 @@ mod tests {
     fn every_definition_is_published_and_nothing_else() {
         let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
         telemetry.broker(&"main".into());
-        telemetry.series();
+        telemetry.series(&ProfileName::ALL);
         telemetry.sink(&"main".into(), &"http://localhost/".into());
         let mut series = Series::new(0, Timestamp::default());
         let published = telemetry.open(&mut series);

@@ -36,6 +36,7 @@ impl Reporter {
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     stages: Vec<(Arc<str>, watch::Receiver<State>)>,
+    hints: Option<watch::Receiver<Vec<String>>>,
 }
 
 impl Readiness {
@@ -44,6 +45,19 @@ impl Readiness {
         let (reporter, state) = watch::channel(State::Waiting(why.into()));
         self.stages.push((name.into(), state));
         Reporter(reporter)
+    }
+
+    /// Where hints go: what is set up in a way that keeps events from coming. They do not make it less ready.
+    pub fn hints(&mut self) -> watch::Sender<Vec<String>> {
+        let (sender, hints) = watch::channel(Vec::new());
+        self.hints = Some(hints);
+        sender
+    }
+
+    /// The newest hints, a line each.
+    pub fn newest_hints(&self) -> Vec<String> {
+        let hints = self.hints.as_ref().map(|hints| hints.borrow().clone());
+        hints.unwrap_or_default()
     }
 
     /// What is not ready, a line each. Nothing: all is.

@@ -3,7 +3,7 @@
 //! Source: "Exposition formats" in Prometheus' documentation.
 
 use super::value::{le, write_value};
-use crate::series::{MetricKind, Row, Snapshot, Value};
+use crate::series::{Row, Snapshot, Value};
 
 /// What the text says it is.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -35,9 +35,14 @@ fn header(out: &mut String, snapshot: &Snapshot, row: &Row) {
 
 fn samples(out: &mut String, snapshot: &Snapshot, row: &Row) {
     let family = snapshot.family(row);
-    match (&row.value, &family.kind) {
-        (Value::Histogram(histogram), MetricKind::Histogram(buckets)) => {
-            let bounds = buckets.bounds().iter().copied().chain([f64::INFINITY]);
+    match &row.value {
+        Value::Histogram(histogram) => {
+            let bounds = histogram
+                .buckets
+                .bounds()
+                .iter()
+                .copied()
+                .chain([f64::INFINITY]);
             let mut count = 0.0;
             for (bound, below) in bounds.zip(histogram.cumulative()) {
                 sample(out, row, &family.name, "_bucket", Some(&le(bound)), below);
@@ -46,10 +51,7 @@ fn samples(out: &mut String, snapshot: &Snapshot, row: &Row) {
             sample(out, row, &family.name, "_sum", None, histogram.sum);
             sample(out, row, &family.name, "_count", None, count);
         }
-        (Value::Number(number), _) => sample(out, row, &family.name, "", None, *number),
-        (Value::Histogram(_), MetricKind::Counter | MetricKind::Gauge) => {
-            debug_assert!(false, "a histogram has the type of one");
-        }
+        Value::Number(number) => sample(out, row, &family.name, "", None, *number),
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::series::{Buckets, Family, LabelName, LabelSet, Room, Series};
+    use crate::series::{Buckets, Family, LabelName, LabelSet, MetricKind, Room, Series};
     use crate::timestamp::Timestamp;
 
     #[test]

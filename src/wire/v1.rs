@@ -113,7 +113,8 @@ impl Encoder {
             // that the series came with, because it was not there then.
             let zero = (!is_known && *kind != MetricKind::Gauge)
                 .then(|| Timestamp::from_millis(row.info.after.millis() + 1));
-            self.request.reserve(kind.samples() * 2, self.samples_max);
+            self.request
+                .reserve(row.value.samples() * 2, self.samples_max);
             self.request.row(&known.labels, row, zero, snapshot.at);
         }
         for known in &mut self.known {
@@ -296,10 +297,15 @@ fn encode_labels(family: &Family, row: &Row, external: &[(String, String)]) -> E
         );
         bytes
     };
-    let blocks: Vec<Vec<u8>> = match &family.kind {
-        MetricKind::Counter | MetricKind::Gauge => vec![own(name(""), None)],
-        MetricKind::Histogram(buckets) => {
-            let bounds = buckets.bounds().iter().copied().chain([f64::INFINITY]);
+    let blocks: Vec<Vec<u8>> = match &row.value {
+        Value::Number(_) => vec![own(name(""), None)],
+        Value::Histogram(histogram) => {
+            let bounds = histogram
+                .buckets
+                .bounds()
+                .iter()
+                .copied()
+                .chain([f64::INFINITY]);
             let buckets = bounds.map(|bound| own(name("_bucket"), Some(bound)));
             buckets
                 .chain([own(name("_sum"), None), own(name("_count"), None)])

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use celeriac::config::Config;
 use celeriac::event::{Batch, ContentType, Form, Payload};
 use celeriac::pipeline::{ClusterConfig, Pipeline};
+use celeriac::profile::ProfileName;
 use celeriac::telemetry::metrics::Telemetry;
 use celeriac::timestamp::Timestamp;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -62,7 +63,13 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
         label: None,
         metrics,
     };
-    let mut pipeline = Pipeline::new(&config.metrics, vec![cluster], telemetry, NOW);
+    let mut pipeline = Pipeline::new(
+        &config.metrics,
+        vec![cluster],
+        &[ProfileName::Native],
+        telemetry,
+        NOW,
+    );
     // Until the table of tasks that have ended is full, it grows.
     pipeline.take(&batch(0..40_000, false));
     pipeline.take(&batch(40_000..40_001, true));

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use celeriac::config::Config;
 use celeriac::event::{Batch, ContentType, Form, Payload};
 use celeriac::pipeline::{ClusterConfig, Pipeline};
+use celeriac::profile::ProfileName;
 use celeriac::series::Snapshot;
 use celeriac::telemetry::metrics::Telemetry;
 use celeriac::timestamp::Timestamp;
@@ -41,6 +42,7 @@ fn pipeline() -> Pipeline {
             label: None,
             metrics,
         }],
+        &[ProfileName::Native],
         telemetry,
         NOW,
     )
@@ -139,7 +141,7 @@ fn snapshot(samples: u64) -> Snapshot {
             payloads,
         });
     }
-    pipeline.snapshot(NOW, false)
+    pipeline.snapshots(NOW, false).remove(0)
 }
 
 fn outputs(criterion: &mut Criterion) {

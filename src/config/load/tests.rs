@@ -95,11 +95,11 @@ fn known_keys() -> BTreeSet<String> {
 x: 1
 global: {x: 1}
 brokers: [{x: 1, url: 'amqps://h', tls: {x: 1}}]
-metrics: {x: 1, buckets: {x: 1}}
+metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x: 1}}
 remote_write:
   - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
   - {url: 'http://i', authorization: {x: 1}}
-http: {x: 1, listen: ':1'}
+http: {x: 1, listen: ':1', scrape: [{x: 1, path: /x}]}
 ";
     let problems = problems(text).into_iter();
     let lists = problems.filter_map(|line| Some(line.split_once("known here: ")?.1.to_owned()));

@@ -49,21 +49,16 @@ const STARTED: &str =
 fn a_task_event_keeps_what_is_asked_for() {
     let body = r#"{"hostname": "gen7@h", "utcoffset": -5.5, "pid": 7, "clock": 3, "uuid": "u-1",
         "root_id": "u-1", "name": "proj.\u0442", "args": "(1, 'x')", "kwargs": "{}", "retries": 2,
-        "eta": null, "queue": "high", "timestamp": 1795344019.25, "type": "task-sent"}"#;
+        "eta": "2026-11-22T16:17:33.500000+05:30", "exchange": "high", "routing_key": "hi", "queue": "high", "timestamp": 1795344019.25, "type": "task-sent"}"#;
     one(body, |event| {
         assert_eq!(event.timestamp, Timestamp::from_millis(1_795_344_019_250));
         assert_eq!((event.hostname.as_ref(), event.pid), ("gen7@h", Some(7)));
         let expected = TaskEvent {
-            kind: TaskKind::Sent,
-            uuid: "u-1".into(),
             name: Some("proj.т".into()),
             queue: Some("high".into()),
             retries: Some(2),
-            runtime: None,
-            exception: None,
-            requeue: false,
-            terminated: false,
-            expired: false,
+            eta: Timestamp::from_seconds(1_795_344_453.5),
+            ..TaskEvent::new(TaskKind::Sent, "u-1")
         };
         assert_eq!(event.detail, Detail::Task(expected));
     });
@@ -74,16 +69,72 @@ fn a_heartbeat_on_demand_lacks_its_counts() {
     one(
         r#"{"type": "worker-heartbeat", "hostname": "w@h", "freq": 5, "timestamp": 2}"#,
         |event| {
-            let kind = WorkerKind::Heartbeat;
             let expected = WorkerEvent {
-                kind,
                 freq: Some(5.0),
-                active: None,
-                processed: None,
+                ..WorkerEvent::new(WorkerKind::Heartbeat)
             };
             assert_eq!(event.detail, Detail::Worker(expected));
         },
     );
+}
+
+#[test]
+fn a_heartbeat_tells_load_and_software_where_they_are_what_they_should_be() {
+    let heartbeat = |more: &str, expected: WorkerEvent<'_>| {
+        let body =
+            format!(r#"{{"type": "worker-heartbeat", "hostname": "w@h", "timestamp": 2, {more}}}"#);
+        one(&body, |event| {
+            assert_eq!(event.detail, Detail::Worker(expected))
+        });
+    };
+    let nothing = || WorkerEvent::new(WorkerKind::Heartbeat);
+    heartbeat(
+        r#""loadavg": [0.5, 1, 2.25], "sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux""#,
+        WorkerEvent {
+            loadavg: Some([0.5, 1.0, 2.25]),
+            sw_ident: Some("py-celery".into()),
+            sw_ver: Some("5.7.0".into()),
+            sw_sys: Some("Linux".into()),
+            ..nothing()
+        },
+    );
+    for odd in [
+        "[0.5, 1]",
+        "[1, 2, 3, 4]",
+        r#"[1, "a", 2]"#,
+        "[NaN, 1, 2]",
+        "7",
+        "{}",
+    ] {
+        heartbeat(&format!(r#""loadavg": {odd}"#), nothing());
+    }
+    let long = "x".repeat(200);
+    heartbeat(&format!(r#""sw_ver": "{long}""#), nothing());
+}
+
+#[test]
+fn the_queue_of_a_task_sent_is_taken_where_it_can_be_right() {
+    // (queue, exchange, routing key) and what is taken: an exchange of the caller's own bypasses routing.
+    let cases = [
+        (("celery", "", "celery"), Some("celery")),
+        (("high", "", "high"), Some("high")),
+        (("high", "media", "hi"), Some("high")),
+        (("celery", "celery", "celery"), Some("celery")),
+        (("celery", "topix", "t.a.b"), None),
+        (("celery", "topix", "celery"), Some("celery")),
+        (("", "celery_delayed_27", "0.1.qt"), None),
+    ];
+    for ((queue, exchange, key), expected) in cases {
+        let body = format!(
+            r#"{{"type": "task-sent", "uuid": "u", "queue": "{queue}", "exchange": "{exchange}", "routing_key": "{key}"}}"#
+        );
+        one(&body, |event| {
+            let Detail::Task(task) = event.detail else {
+                panic!("a task event");
+            };
+            assert_eq!(task.queue.as_deref(), expected, "{body}");
+        });
+    }
 }
 
 #[test]

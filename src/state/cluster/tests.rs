@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use super::*;
 use crate::event::{WorkerEvent, WorkerKind};
+use crate::state::QueueLevel;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + second * 1_000)
@@ -13,7 +14,7 @@ fn state() -> State {
         task_timeout: Duration::from_secs(100),
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(60),
-        default_queue: "unknown".into(),
+        keep_foreign: false,
     })
 }
 
@@ -25,16 +26,9 @@ fn task<'a>(
     second: i64,
 ) -> Event<'a> {
     let detail = Detail::Task(TaskEvent {
-        kind,
-        uuid: uuid.into(),
         name: name.map(Cow::Borrowed),
         queue: queue.map(Cow::Borrowed),
-        retries: None,
-        runtime: None,
-        exception: None,
-        requeue: false,
-        terminated: false,
-        expired: false,
+        ..TaskEvent::new(kind, uuid)
     });
     let hostname = if kind == TaskKind::Sent {
         "gen1@h"
@@ -51,10 +45,10 @@ fn task<'a>(
 
 fn worker(kind: WorkerKind, freq: Option<f64>, active: Option<u64>, second: i64) -> Event<'static> {
     let detail = Detail::Worker(WorkerEvent {
-        kind,
         freq,
         active,
         processed: active,
+        ..WorkerEvent::new(kind)
     });
     Event {
         timestamp: at(second),
@@ -73,15 +67,17 @@ fn steps(state: &mut State, events: &[Event<'_>]) -> Vec<String> {
     let text = |of: Of| {
         format!(
             "{}/{}",
-            state.names().text(of.name),
-            state.names().text(of.queue)
+            of.name
+                .map_or("unknown".into(), |name| state.names().text(name)),
+            of.queue
+                .map_or("unknown".into(), |queue| state.names().text(queue)),
         )
     };
     let shown = changes.iter().filter_map(|change| match change {
-        Change::Task { step, of } => Some(format!("{step:?} {}", text(*of))),
+        Change::Task { step, of, .. } => Some(format!("{step:?} {}", text(*of))),
         Change::Lost { reason, of } => Some(format!("{reason:?} {}", text(*of))),
         Change::Duplicate => Some("Duplicate".to_owned()),
-        Change::Event(_) | Change::Ran { .. } | Change::Moved { .. } => None,
+        _ => None,
     });
     shown.collect()
 }
@@ -242,9 +238,258 @@ fn texts_that_nothing_refers_to_are_forgotten() {
     }
     state.sweep([]);
 
-    // Three tasks are in flight; then the queue, the worker, the client's two unknowns and the default queue.
+    // Three tasks are in flight; then the queue, the worker and its host.
     let known = |name: &str| state.names().find(name).is_some();
-    assert!(known("task99") && known("q") && known("w@h") && known("unknown"));
+    assert!(known("task99") && known("q") && known("w@h") && known("h"));
     assert!(!known("task1"));
     assert_eq!(state.names().len(), 3 + 3);
+}
+
+/// A heartbeat of a process that has started so many tasks.
+fn beat(pid: i64, processed: u64, second: i64) -> Event<'static> {
+    Event {
+        pid: Some(pid),
+        ..worker(WorkerKind::Heartbeat, Some(2.0), Some(processed), second)
+    }
+}
+
+#[test]
+fn a_restart_loses_what_ran_and_not_what_waited() {
+    for (case, restart) in [
+        ("another pid", beat(8, 0, 10)),
+        ("the same pid, in a container", beat(7, 0, 10)),
+    ] {
+        let mut state = state();
+        let before = [
+            beat(7, 3, 0),
+            task(TaskKind::Received, "runs", Some("t"), Some("q"), 1),
+            task(TaskKind::Started, "runs", None, None, 2),
+            task(TaskKind::Received, "waits", Some("t"), Some("q"), 3),
+            beat(7, 4, 4),
+        ];
+        steps(&mut state, &before);
+        let lost = steps(&mut state, &[restart]);
+
+        assert_eq!(lost, ["Worker t/q"], "{case}");
+        assert_eq!(state.tasks_alive(), 1, "{case}");
+        // Redelivered, it is in flight again.
+        let again = task(TaskKind::Received, "runs", Some("t"), None, 11);
+        steps(&mut state, &[again]);
+        assert_eq!(state.tasks_alive(), 2, "{case}");
+    }
+}
+
+#[test]
+fn two_workers_of_one_name_are_no_restarts_and_are_hinted_at() {
+    let mut state = state();
+    let events = [
+        beat(7, 3, 0),
+        task(TaskKind::Received, "a", Some("t"), Some("q"), 1),
+        task(TaskKind::Started, "a", None, None, 1),
+        beat(7, 4, 2),
+        beat(9, 50, 3),
+        beat(7, 4, 4),
+        task(TaskKind::Received, "b", Some("t"), Some("q"), 5),
+        task(TaskKind::Started, "b", None, None, 5),
+        beat(9, 51, 5),
+        beat(7, 5, 6),
+    ];
+    let lost = |step: &String| step.starts_with("Worker");
+    let steps = steps(&mut state, &events);
+
+    // The first change of the pid cannot be told from a restart.
+    assert_eq!(
+        steps.iter().filter(|step| lost(step)).count(),
+        1,
+        "{steps:?}"
+    );
+    let hints: Vec<_> = state
+        .hints(at(6))
+        .into_iter()
+        .map(|hint| hint.reason)
+        .collect();
+    assert!(
+        hints.contains(&crate::state::HintReason::DuplicateNodename),
+        "{hints:?}"
+    );
+}
+
+#[test]
+fn a_worker_that_is_gone_loses_what_it_ran() {
+    let mut state = state();
+    let events = [
+        beat(7, 0, 0),
+        task(TaskKind::Received, "a", Some("t"), Some("q"), 1),
+        task(TaskKind::Started, "a", None, None, 1),
+    ];
+    steps(&mut state, &events);
+    let mut changes = Vec::new();
+    state.expire(at(10), &mut changes);
+    assert_eq!(changes, [], "offline, and may come back");
+
+    state.expire(at(71), &mut changes);
+    let reasons: Vec<_> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Lost { reason, .. } => Some(*reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons, [Loss::Worker]);
+    assert_eq!((state.tasks_alive(), state.workers().count()), (0, 0));
+}
+
+fn answer(queues: &[&str], active: &[(&str, &str)]) -> Answers {
+    let active = active.iter().map(|(uuid, queue)| TaskAnswer {
+        uuid: (*uuid).to_owned(),
+        name: Some("t".to_owned()),
+        queue: Some((*queue).to_owned()),
+        started: Some(at(1)),
+    });
+    Answers::Workers(vec![WorkerAnswer {
+        worker: "w@h".to_owned(),
+        pool_size: Some(4),
+        queues: Some(queues.iter().map(|&queue| queue.to_owned()).collect()),
+        active: Some(active.collect()),
+        ..WorkerAnswer::default()
+    }])
+}
+
+#[test]
+fn the_queue_of_a_task_is_what_is_told_before_what_is_concluded() {
+    let mut state = state();
+    let mut changes = Vec::new();
+    // By name alone the newest queue is guessed; the worker knows better.
+    steps(
+        &mut state,
+        &[task(TaskKind::Sent, "x", Some("t"), Some("guess"), 0)],
+    );
+    let guessed = steps(
+        &mut state,
+        &[task(TaskKind::Received, "a", Some("t"), None, 1)],
+    );
+    assert_eq!(guessed, ["Received t/guess"]);
+    state.report(
+        &answer(&["one", "two"], &[("a", "two")]),
+        at(2),
+        &mut changes,
+    );
+    let told = steps(&mut state, &[task(TaskKind::Started, "a", None, None, 3)]);
+    assert_eq!(told, ["Started t/two"]);
+
+    // A worker of one queue has its tasks from there, unless task-sent told otherwise.
+    state.report(&answer(&["only"], &[]), at(4), &mut changes);
+    let events = [
+        task(TaskKind::Sent, "b", Some("t"), Some("sent"), 5),
+        task(TaskKind::Received, "b", Some("t"), None, 6),
+        task(TaskKind::Received, "c", Some("new"), None, 6),
+    ];
+    let concluded = steps(&mut state, &events);
+    assert_eq!(
+        concluded[..3],
+        ["Sent t/sent", "Received t/sent", "Received new/only"]
+    );
+}
+
+#[test]
+fn a_task_that_its_worker_tells_of_ends_under_its_name() {
+    let mut state = state();
+    let mut changes = Vec::new();
+    state.report(&answer(&["q"], &[("early", "q")]), at(2), &mut changes);
+    assert_eq!(state.tasks_alive(), 1);
+    let ended = steps(
+        &mut state,
+        &[task(TaskKind::Succeeded, "early", None, None, 5)],
+    );
+
+    assert_eq!(ended, ["Succeeded t/q"]);
+    assert_eq!(state.tasks_alive(), 0);
+}
+
+#[test]
+fn of_a_worker_without_task_events_no_task_is_in_flight_for_ever() {
+    let mut state = state();
+    let mut changes = Vec::new();
+    steps(&mut state, &[beat(7, 0, 0)]);
+    state.report(&answer(&["q"], &[("a", "q")]), at(1), &mut changes);
+    assert_eq!(state.tasks_alive(), 1);
+    steps(&mut state, &[beat(7, 1, 2), beat(7, 2, 4)]);
+    assert_eq!(state.tasks_alive(), 0);
+
+    state.report(&answer(&["q"], &[("b", "q")]), at(5), &mut changes);
+    assert_eq!(state.tasks_alive(), 0);
+    let known = state.known();
+    assert_eq!((known.silent.len(), known.workers.len()), (1, 1));
+    let hints: Vec<_> = state.hints(at(5)).iter().map(ToString::to_string).collect();
+    assert!(
+        hints[0].starts_with("w@h: heartbeats and no task events"),
+        "{hints:?}"
+    );
+}
+
+#[test]
+fn queues_show_their_levels_and_the_workers_that_consume_them() {
+    let mut state = state();
+    let mut changes = Vec::new();
+    let levels = [("q", 5), ("idle", 7)].map(|(queue, length)| QueueLevel {
+        queue: queue.to_owned(),
+        length,
+        unacked: Some(1),
+        consumers: None,
+    });
+    state.report(&Answers::Queues(levels.into()), at(0), &mut changes);
+    state.report(&answer(&["q"], &[]), at(1), &mut changes);
+    let shown = |state: &State, name: &str| {
+        let queues = state.queues();
+        let name = state.names().find(name)?;
+        let queue = queues.get(&name)?;
+        Some((queue.length, queue.workers, queue.slots))
+    };
+    assert_eq!(shown(&state, "q"), Some((Some(5), Some(1), Some(4))));
+    assert_eq!(shown(&state, "idle"), Some((Some(7), Some(0), Some(0))));
+
+    // An old level is no level; who consumes is still known.
+    state.expire(at(121), &mut changes);
+    assert_eq!(shown(&state, "q"), Some((None, Some(1), Some(4))));
+    assert_eq!(shown(&state, "idle"), None);
+}
+
+#[test]
+fn the_oldest_of_each_queue_and_stage_is_known() {
+    let mut state = state();
+    let events = [
+        task(TaskKind::Sent, "a", Some("t"), Some("q"), 5),
+        task(TaskKind::Sent, "b", Some("t"), Some("q"), 3),
+        task(TaskKind::Received, "c", Some("t"), Some("q"), 4),
+    ];
+    steps(&mut state, &events);
+    let queue = state.names().find("q");
+    let oldest = state.oldest();
+
+    assert_eq!(oldest.get(&(queue, Stage::Sent)), Some(&at(3)));
+    assert_eq!(oldest.get(&(queue, Stage::Received)), Some(&at(4)));
+    assert_eq!(oldest.len(), 2);
+}
+
+#[test]
+fn silence_is_hinted_at_until_something_comes() {
+    let mut state = state();
+    let mut changes = Vec::new();
+    let reasons = |state: &State, second| -> Vec<_> {
+        let hints = state.hints(at(second)).into_iter();
+        hints.map(|hint| hint.reason.name()).collect()
+    };
+    state.expire(at(0), &mut changes);
+    assert_eq!(reasons(&state, 15), [""; 0]);
+    assert_eq!(reasons(&state, 16), ["no_events"]);
+    let elsewhere = Answers::Elsewhere(vec!["/3.celeryev/worker.heartbeat".to_owned()]);
+    state.report(&elsewhere, at(16), &mut changes);
+    assert_eq!(reasons(&state, 16), ["no_events", "wrong_channel"]);
+    steps(&mut state, &[beat(7, 0, 20)]);
+    assert_eq!(reasons(&state, 80), [""; 0]);
+    for n in 0..10 {
+        let received = task(TaskKind::Received, "a", Some("t"), Some("q"), 30 + n);
+        steps(&mut state, &[received]);
+    }
+    assert_eq!(reasons(&state, 40), ["task_sent_disabled"]);
 }

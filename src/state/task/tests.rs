@@ -4,16 +4,8 @@ const UUID: &str = "u";
 
 fn event(kind: TaskKind, retries: Option<u32>) -> TaskEvent<'static> {
     TaskEvent {
-        kind,
-        uuid: UUID.into(),
-        name: None,
-        queue: None,
         retries,
-        runtime: None,
-        exception: None,
-        requeue: false,
-        terminated: false,
-        expired: false,
+        ..TaskEvent::new(kind, UUID)
     }
 }
 
@@ -52,7 +44,7 @@ fn live(events: &str) -> (Option<Stage>, String) {
     let taken = events.split(' ').map(|word| {
         let (event, second) = parse(word);
         match task.take(&event, at(second), None) {
-            Taken::Step { .. } => '.',
+            Taken::Step(_) => '.',
             Taken::Again | Taken::ToldTwice => '=',
         }
     });
@@ -74,7 +66,11 @@ fn lives_as_they_are_seen_on_the_wire_end_where_they_should() {
         ("waiting", "s@0 r@1", received),
         ("running", "s@0 r@1 st@2", started),
         ("retry", "s@0 r@1 st@2 s1@3 rt@4 r1@5 st@6 ok@7", None),
-        ("retry, between", "s@0 r@1 st@2 s1@3 rt@4", sent),
+        (
+            "retry, between",
+            "s@0 r@1 st@2 s1@3 rt@4",
+            Some(Stage::Retry),
+        ),
         (
             "retry, received overtakes retried",
             "s@0 r@1 st@2 s1@3 r1@4 rt@5",
@@ -85,7 +81,11 @@ fn lives_as_they_are_seen_on_the_wire_end_where_they_should() {
             "s@0 r@1 st@2 s1@3 r1@4 rt@5 st@6",
             started,
         ),
-        ("retry without task-sent", "r@1 st@2 rt@3", sent),
+        (
+            "retry without task-sent",
+            "r@1 st@2 rt@3",
+            Some(Stage::Retry),
+        ),
         (
             "retries exhausted",
             "s@0 r@1 st@2 s1@3 rt@4 r1@5 st@6 f@7",
@@ -168,7 +168,7 @@ fn runtime_is_the_workers_else_from_start_to_end() {
             ..event(kind, None)
         };
         match task.take(&end, at(second), None) {
-            Taken::Step { ran } => ran,
+            Taken::Step(intervals) => intervals.ran,
             Taken::Again | Taken::ToldTwice => panic!("a step"),
         }
     };
@@ -189,5 +189,153 @@ fn runtime_is_the_workers_else_from_start_to_end() {
     // Nobody knows when it started.
     let mut task = Task::default();
     let taken = task.take(&event(TaskKind::Failed, None), at(5), None);
-    assert_eq!(taken, Taken::Step { ran: None });
+    assert!(matches!(taken, Taken::Step(Intervals { ran: None, .. })));
+}
+
+/// The intervals that events completed, in seconds: `q` queue wait, `p` prefetch wait, `t` turnaround, `n` attempts.
+/// `e<second>` behind a kind is its ETA.
+fn told(events: &str) -> String {
+    let mut task = Task::default();
+    let mut told = Vec::new();
+    for word in events.split(' ') {
+        let (word, eta) = match word.split_once('e') {
+            Some((word, eta)) => (word, Some(at(eta.parse().expect("a second")))),
+            None => (word, None),
+        };
+        let (event, second) = parse(word);
+        let event = TaskEvent { eta, ..event };
+        if let Taken::Step(intervals) = task.take(&event, at(second), None) {
+            let waits = [("q", intervals.queue_wait), ("p", intervals.prefetch_wait)];
+            let waits = waits
+                .into_iter()
+                .filter_map(|(name, wait)| Some(format!("{name}{}", wait?)));
+            told.extend(waits);
+            told.extend(
+                intervals
+                    .turnaround
+                    .map(|(_, seconds)| format!("t{seconds}")),
+            );
+            told.extend(
+                intervals
+                    .attempts
+                    .map(|(_, attempts)| format!("n{attempts}")),
+            );
+            told.extend((intervals.clamped > 0).then(|| format!("c{}", intervals.clamped)));
+        }
+    }
+    told.join(" ")
+}
+
+#[test]
+fn intervals_are_told_once_whatever_the_order() {
+    let cases = [
+        ("success", "s@0 r@1 st@3 ok@7", "q3 p2 t7 n1"),
+        (
+            "countdown on an idle queue",
+            "s@0e5 r@1e5 st@5 ok@6",
+            "q0 p4 t1 n1",
+        ),
+        (
+            "an ETA that has passed",
+            "s@2e1 r@3 st@4 ok@5",
+            "q2 p1 t3 n1",
+        ),
+        ("sent comes last of all", "r@1 st@3 ok@7 s@0", "p2 n1 q3 t7"),
+        (
+            "sent comes behind the start",
+            "r@1 st@3 s@0 ok@7",
+            "p2 q3 t7 n1",
+        ),
+        (
+            "received comes behind the start",
+            "s@0 st@3 r@1 ok@7",
+            "q3 p2 t7 n1",
+        ),
+        ("without task-sent", "r@1 st@3 ok@7", "p2 n1"),
+        (
+            "sent by a clock that is ahead",
+            "s@4 r@1 st@3 ok@7",
+            "q0 p2 c1 t3 n1",
+        ),
+        (
+            "each attempt has its own",
+            "s@0 r@1 st@2 s1@3e8 rt@4 r1@5e8 st@9 ok@10",
+            "q2 p1 q1 p4 t10 n2",
+        ),
+        (
+            "received overtakes retried",
+            "s@0 r@1 st@2 s1@3 r1@4 rt@5 st@6 f@7",
+            "q2 p1 q3 p2 t7 n2",
+        ),
+        (
+            "started overtakes retried",
+            "s@0 r@1 st@2 s1@3 r1@4 st@6 rt@5 ok@7",
+            "q2 p1 q3 p2 t7 n2",
+        ),
+        (
+            "a retry whose task-sent is lost",
+            "s@0 r@1 st@2 rt@4 r1@5 st@6 ok@7",
+            "q2 p1 p1 t7 n2",
+        ),
+        (
+            "rejected and back in its queue",
+            "s@0 r@1 st@2 rq@3 r@5 st@6 ok@7",
+            "q2 p1 q3 p1 t7 n1",
+        ),
+        (
+            "delivered once more",
+            "s@0 r@1 st@2 ok@3 r@10 st@12 ok@13",
+            "q2 p1 t3 n1 p2 t13 n1",
+        ),
+        ("revoked", "s@0 r@1 rv@2", ""),
+    ];
+    for (case, events, expected) in cases {
+        assert_eq!(told(events), expected, "{case}");
+    }
+}
+
+#[test]
+fn what_ran_in_a_lost_worker_is_lost_and_what_waited_there_goes_back() {
+    let mut names = crate::state::Names::default();
+    let (worker, other) = (names.intern("w@h"), names.intern("x@h"));
+    let cases = [
+        (
+            "running",
+            "s@0 r@1 st@2",
+            worker,
+            5,
+            (true, Some(Stage::Started)),
+        ),
+        ("waiting", "s@0 r@1", worker, 5, (false, Some(Stage::Sent))),
+        (
+            "started by the next process",
+            "s@0 r@1 st@6",
+            worker,
+            5,
+            (false, Some(Stage::Started)),
+        ),
+        (
+            "in another worker",
+            "s@0 r@1 st@2",
+            other,
+            5,
+            (false, Some(Stage::Started)),
+        ),
+        (
+            "waits for its retry",
+            "s@0 r@1 st@2 rt@3",
+            worker,
+            5,
+            (false, Some(Stage::Retry)),
+        ),
+    ];
+    for (case, events, lost, until, expected) in cases {
+        let mut task = Task::default();
+        for word in events.split(' ') {
+            let (event, second) = parse(word);
+            task.take(&event, at(second), Some(worker));
+        }
+        let is_lost = task.worker_lost(lost, at(until));
+        assert_eq!((is_lost, task.stage), expected, "{case}");
+    }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::{Detail, Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
-use crate::series::{Snapshot, Value};
+use crate::series::{Buckets, Snapshot, Value};
 use crate::state::{Limits, WorkerTimeout};
 
 const TTL: Duration = Duration::from_secs(1_000);
@@ -8,7 +8,7 @@ const TTL: Duration = Duration::from_secs(1_000);
 /// A cluster and its profile, driven by events.
 struct Bench {
     state: State,
-    profile: Native,
+    profile: Profile,
     series: Series,
     now: Timestamp,
 }
@@ -17,21 +17,29 @@ impl Bench {
     fn new(labels: TaskLabels, series_max: usize, exceptions_max: usize) -> Self {
         let now = Timestamp::from_millis(1_000_000);
         let mut series = Series::new(series_max, now);
+        let buckets = |bounds| Arc::new(Buckets::new(bounds).expect("in order"));
         let config = NativeConfig {
             prefix: "celery_".into(),
             labels,
-            runtime_buckets: Arc::new(Buckets::new(&[1.0, 10.0]).expect("in order")),
+            hostnames: false,
+            default_queue: "unknown".into(),
+            runtime_buckets: buckets(&[1.0, 10.0]),
+            wait_buckets: buckets(&[1.0, 10.0]),
+            overrides: vec![BucketOverride {
+                matches: regex::Regex::new("^slow.*$").expect("a rule"),
+                runtime: Some(buckets(&[100.0])),
+                wait: None,
+            }],
             exceptions_max,
-            series_ttl: TTL,
         };
         let limits = Limits {
             tasks_max: 1_000,
             task_timeout: Duration::from_secs(100_000),
             worker_timeout: WorkerTimeout::Missed(3),
             worker_retention: Duration::from_secs(60),
-            default_queue: "unknown".into(),
+            keep_foreign: false,
         };
-        let profile = Native::new(config, None, &mut series);
+        let profile = Profile::new(ProfileName::Native, &config, None, &mut series);
         Self {
             state: State::new(limits),
             profile,
@@ -63,16 +71,11 @@ impl Bench {
     fn task(&mut self, kind: TaskKind, uuid: &str, name: &str, exception: &str) {
         let named = matches!(kind, TaskKind::Sent | TaskKind::Received);
         let detail = Detail::Task(TaskEvent {
-            kind,
-            uuid: uuid.into(),
             name: named.then(|| name.into()),
             queue: (kind == TaskKind::Sent).then(|| "q".into()),
-            retries: None,
             runtime: Some(2.0),
             exception: (!exception.is_empty()).then(|| exception.into()),
-            requeue: false,
-            terminated: false,
-            expired: false,
+            ..TaskEvent::new(kind, uuid)
         });
         self.event(
             if kind == TaskKind::Sent {
@@ -87,8 +90,8 @@ impl Bench {
     fn snapshot(&mut self) -> Snapshot {
         let mut changes = Vec::new();
         self.state.expire(self.now, &mut changes);
-        self.profile.level(&self.state, &mut self.series);
-        self.profile.expire(&mut self.series, self.now);
+        self.profile.level(&self.state, &mut self.series, self.now);
+        self.profile.expire(TTL, &mut self.series, self.now);
         self.series.snapshot(self.now, false)
     }
 }
@@ -330,12 +333,11 @@ fn with_a_worker_label_clients_count_apart() {
 #[test]
 fn workers_are_up_then_down_then_gone() {
     let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 100);
-    let kind = WorkerKind::Heartbeat;
     let heartbeat = WorkerEvent {
-        kind,
         freq: Some(2.0),
         active: Some(3),
         processed: Some(9),
+        ..WorkerEvent::new(WorkerKind::Heartbeat)
     };
     bench.event("w@h", Detail::Worker(heartbeat));
     let worker = [("worker", "w@h")];

@@ -1,0 +1,191 @@
+//! zerok/celery-prometheus-exporter: its families, as its page shows them.
+//!
+//! Source: its release 1.7.0 and its page as it ran, side by side with ours in `tests/it/compat.rs`. Different
+//! here: a rejected task is no longer in the state STARTED, workers are those that are online, and the length of
+//! every queue that is known is shown.
+
+use std::sync::Arc;
+
+use super::vector::{Part, Vector, part, python_buckets};
+use super::{Context, Limited, float};
+use crate::series::{MetricKind, Series};
+use crate::state::{Change, Name, Of, Outcome, Stage, State, Step};
+use crate::timestamp::Timestamp;
+
+/// Celery's states, all of them there from the start.
+const STATES: [&str; 7] = [
+    "PENDING", "RECEIVED", "STARTED", "SUCCESS", "FAILURE", "RETRY", "REVOKED",
+];
+
+/// What their client shows for no name.
+const NAME: &str = "None";
+
+#[derive(Debug)]
+pub struct CeleryPrometheusExporter {
+    tasks: Vector<1>,
+    by_name: Vector<2>,
+    runtime: Vector<1>,
+    latency: Vector<0>,
+    workers: Vector<0>,
+    queue_length: Vector<1>,
+}
+
+impl CeleryPrometheusExporter {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+        let gauge = MetricKind::Gauge;
+        let histogram = || MetricKind::Histogram(python_buckets());
+        Self {
+            tasks: Vector::new(
+                series,
+                broker,
+                ("celery_tasks", gauge.clone(), "Number of tasks per state"),
+                ["state"],
+            ),
+            by_name: Vector::new(
+                series,
+                broker,
+                (
+                    "celery_tasks_by_name",
+                    gauge.clone(),
+                    "Number of tasks per state and name",
+                ),
+                ["state", "name"],
+            ),
+            runtime: Vector::new(
+                series,
+                broker,
+                (
+                    "celery_tasks_runtime_seconds",
+                    histogram(),
+                    "Task runtime (seconds)",
+                ),
+                ["name"],
+            ),
+            latency: Vector::new(
+                series,
+                broker,
+                (
+                    "celery_task_latency",
+                    histogram(),
+                    "Seconds between a task is received and started.",
+                ),
+                [],
+            ),
+            workers: Vector::new(
+                series,
+                broker,
+                ("celery_workers", gauge.clone(), "Number of alive workers"),
+                [],
+            ),
+            queue_length: Vector::new(
+                series,
+                broker,
+                (
+                    "celery_queue_length",
+                    gauge,
+                    "Number of tasks in the queue.",
+                ),
+                ["queue_name"],
+            ),
+        }
+    }
+
+    pub(super) fn apply(&mut self, change: Change, context: &mut Context<'_>) {
+        match change {
+            Change::Task { step, of, .. } => {
+                let state = match step {
+                    Step::Succeeded => "SUCCESS",
+                    Step::Failed(_) => "FAILURE",
+                    Step::Revoked(_) => "REVOKED",
+                    Step::Sent
+                    | Step::Received
+                    | Step::Started
+                    | Step::Retried(_)
+                    | Step::Rejected { .. }
+                    | Step::Cancelled => return,
+                };
+                self.tasks.add([Part::Word(state)], 1.0, context);
+                if of.name.is_some() {
+                    let key = [Part::Word(state), part(of.name, NAME)];
+                    self.by_name.add(key, 1.0, context);
+                }
+            }
+            Change::Ran {
+                outcome: Outcome::Succeeded,
+                seconds,
+                of,
+            } => self
+                .runtime
+                .observe([part(of.name, NAME)], seconds, context),
+            Change::PrefetchWaited { seconds, .. } => self.latency.observe([], seconds, context),
+            Change::Moved { from, to } => {
+                if let Some(from) = from {
+                    self.enter(from.stage, from.of, -1, context);
+                }
+                if let Some(to) = to {
+                    self.enter(to.stage, to.of, 1, context);
+                }
+            }
+            Change::Event(_)
+            | Change::Duplicate
+            | Change::Clamped
+            | Change::Missing(_)
+            | Change::Ran { .. }
+            | Change::QueueWaited { .. }
+            | Change::TurnedAround { .. }
+            | Change::Finished { .. }
+            | Change::Lost { .. } => {}
+        }
+    }
+
+    pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
+        for state in STATES {
+            self.tasks.touch([Part::Word(state)], context);
+        }
+        self.latency.touch([], context);
+        let online = state.workers().filter(|worker| worker.online).count();
+        self.workers.set([], float(online as u64), context);
+        self.queue_length.begin();
+        for (name, queue) in state.queues() {
+            if let Some(length) = queue.length {
+                self.queue_length
+                    .set([Part::Name(name)], float(length), context);
+            }
+        }
+        self.queue_length.end_others(context.series);
+    }
+
+    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
+        self.by_name.expire(&old, series);
+        self.runtime.expire(&old, series);
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let queues = self.queue_length.names();
+        self.by_name
+            .names()
+            .chain(self.runtime.names())
+            .chain(queues)
+    }
+
+    pub(super) const fn limited(&self) -> Limited {
+        Limited {
+            series: self.by_name.limited() + self.runtime.limited(),
+            exceptions: 0,
+        }
+    }
+
+    fn enter(&mut self, stage: Stage, of: Of, n: i64, context: &mut Context<'_>) {
+        let state = match stage {
+            Stage::Sent => "PENDING",
+            Stage::Retry => "RETRY",
+            Stage::Received => "RECEIVED",
+            Stage::Started => "STARTED",
+        };
+        self.tasks.enter([Part::Word(state)], n, context);
+        if of.name.is_some() {
+            let key = [Part::Word(state), part(of.name, NAME)];
+            self.by_name.enter(key, n, context);
+        }
+    }
+}

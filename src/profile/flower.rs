@@ -1,0 +1,191 @@
+//! Flower's `/metrics`: its families, as its page shows them.
+//!
+//! Source: its release 2.2.0 and its page as it ran, side by side with ours in `tests/it/compat.rs`. Different
+//! here: prefetched tasks are the size of a set, and a task that has ended shows no prefetch time even if its
+//! second attempt had an ETA.
+
+use std::sync::Arc;
+
+use super::vector::{Part, Vector, part, python_buckets};
+use super::{Context, Limited, float};
+use crate::event::Kind;
+use crate::series::{MetricKind, Series};
+use crate::state::{Change, Name, Of, Outcome, Place, Seen, Stage, State, Step};
+use crate::timestamp::Timestamp;
+
+/// The beginning of the types that it counts.
+const TASK_GROUP: &str = "task-";
+
+#[derive(Debug)]
+pub struct Flower {
+    events: Vector<3>,
+    runtime: Vector<2>,
+    prefetch_time: Vector<2>,
+    prefetched: Vector<2>,
+    online: Vector<1>,
+    executing: Vector<1>,
+}
+
+impl Flower {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+        let gauge = MetricKind::Gauge;
+        let runtime = MetricKind::Histogram(python_buckets());
+        let by_task = ["worker", "task"];
+        Self {
+            events: Vector::new(
+                series,
+                broker,
+                (
+                    "flower_events_total",
+                    MetricKind::Counter,
+                    "Number of events",
+                ),
+                ["worker", "type", "task"],
+            ),
+            runtime: Vector::new(
+                series,
+                broker,
+                ("flower_task_runtime_seconds", runtime, "Task runtime"),
+                by_task,
+            ),
+            prefetch_time: Vector::new(
+                series,
+                broker,
+                (
+                    "flower_task_prefetch_time_seconds",
+                    gauge.clone(),
+                    "The time the task spent waiting at the celery worker to be executed.",
+                ),
+                by_task,
+            ),
+            prefetched: Vector::new(
+                series,
+                broker,
+                (
+                    "flower_worker_prefetched_tasks",
+                    gauge.clone(),
+                    "Number of tasks of given type prefetched at a worker",
+                ),
+                by_task,
+            ),
+            online: Vector::new(
+                series,
+                broker,
+                (
+                    "flower_worker_online",
+                    gauge.clone(),
+                    "Worker online status",
+                ),
+                ["worker"],
+            ),
+            executing: Vector::new(
+                series,
+                broker,
+                (
+                    "flower_worker_number_of_currently_executing_tasks",
+                    gauge,
+                    "Number of tasks currently executing at a worker",
+                ),
+                ["worker"],
+            ),
+        }
+    }
+
+    pub(super) fn apply(&mut self, change: Change, context: &mut Context<'_>) {
+        match change {
+            Change::Event(seen) => self.count(seen, context),
+            Change::Ran {
+                outcome: Outcome::Succeeded,
+                seconds,
+                of,
+            } => self.runtime.observe(key(of), seconds, context),
+            Change::PrefetchWaited {
+                seconds,
+                of,
+                eta: false,
+            } => self.prefetch_time.set(key(of), seconds, context),
+            Change::Task {
+                step: Step::Succeeded | Step::Failed(_),
+                of,
+                ..
+            } => self.prefetch_time.set_again(&key(of), 0.0, context.series),
+            Change::Moved { from, to } => {
+                for (place, n) in [(from, -1), (to, 1)] {
+                    if let Some(Place {
+                        stage: Stage::Received,
+                        of,
+                        eta: false,
+                    }) = place
+                    {
+                        self.prefetched.enter(key(of), n, context);
+                    }
+                }
+            }
+            Change::Duplicate
+            | Change::Clamped
+            | Change::Missing(_)
+            | Change::Task { .. }
+            | Change::Ran { .. }
+            | Change::QueueWaited { .. }
+            | Change::PrefetchWaited { .. }
+            | Change::TurnedAround { .. }
+            | Change::Finished { .. }
+            | Change::Lost { .. } => {}
+        }
+    }
+
+    pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
+        self.online.begin();
+        self.executing.begin();
+        for worker in state.workers() {
+            let online = f64::from(u8::from(worker.online));
+            self.online.set([Part::Name(worker.name)], online, context);
+            if let Some(active) = worker.active {
+                self.executing
+                    .set([Part::Name(worker.name)], float(active), context);
+            }
+        }
+        self.online.end_others(context.series);
+        self.executing.end_others(context.series);
+    }
+
+    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
+        self.events.expire(&old, series);
+        self.runtime.expire(&old, series);
+        self.prefetch_time.expire(&old, series);
+        self.prefetched.expire(&old, series);
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let prefetch = self.prefetch_time.names().chain(self.prefetched.names());
+        let workers = self.online.names().chain(self.executing.names());
+        self.events
+            .names()
+            .chain(self.runtime.names())
+            .chain(prefetch)
+            .chain(workers)
+    }
+
+    pub(super) const fn limited(&self) -> Limited {
+        Limited {
+            series: self.events.limited() + self.runtime.limited() + self.prefetched.limited(),
+            exceptions: 0,
+        }
+    }
+
+    fn count(&mut self, seen: Seen, context: &mut Context<'_>) {
+        let kind = match (seen.kind, seen.other) {
+            (Kind::Task(_), _) => Part::Word(seen.kind.name()),
+            (Kind::Other, Some(other)) if context.names.text(other).starts_with(TASK_GROUP) => {
+                Part::Name(other)
+            }
+            (Kind::Worker(_) | Kind::Other, _) => return,
+        };
+        let key = [part(seen.sender, ""), kind, part(seen.task, "")];
+        self.events.add(key, 1.0, context);
+    }
+}
+
+fn key(of: Of) -> [Part; 2] {
+    [part(of.worker, ""), part(of.name, "")]
+}

@@ -1,0 +1,534 @@
+//! The series of tasks by (name, queue, worker), as far as these are labels: the native profile's table.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::group::{
+    Class, ClassSeries, Counter, CounterFamily, Distribution, Flight, Group, HistogramFamily, Key,
+};
+use super::native::{NativeConfig, TaskLabels};
+use super::{Context, Limited, OTHER, UNKNOWN, label_set, reserved};
+use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId};
+use crate::state::{Name, Of};
+use crate::timestamp::Timestamp;
+
+/// All groups of one cluster.
+#[derive(Debug)]
+pub(super) struct Groups {
+    config: NativeConfig,
+    /// The value of the label `broker`; absent where only one broker is configured and has no name.
+    broker: Option<Arc<str>>,
+    families: Families,
+    groups: Vec<Option<Group>>,
+    free: Vec<u32>,
+    index: HashMap<Key, u32>,
+    /// The newest look-up: what an event changes is mostly all in one group.
+    newest: Option<(Key, u32)>,
+    /// Takes what the limit on series leaves no room for.
+    overflow: Option<u32>,
+    /// Tasks in flight that were counted in the overflow, by the key that they have: they leave it from there,
+    /// even if there is room for their key by then.
+    folded: HashMap<Key, usize>,
+    limited: Limited,
+}
+
+#[derive(Debug)]
+struct Families {
+    counters: [FamilyId; 10],
+    histograms: [FamilyId; 5],
+    in_flight: FamilyId,
+}
+
+/// How many attempts a task takes: the bounds of that histogram.
+const ATTEMPTS: [f64; 6] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0];
+
+impl Families {
+    fn new(config: &NativeConfig, series: &mut Series) -> Self {
+        let mut family = |name: &str, kind: MetricKind, help: &'static str| {
+            series.family(Family {
+                name: format!("{}{name}", config.prefix).into(),
+                kind,
+                help,
+            })
+        };
+        let counter = MetricKind::Counter;
+        let wait = || MetricKind::Histogram(Arc::clone(&config.wait_buckets));
+        let attempts = Arc::new(Buckets::new(&ATTEMPTS).expect("the bounds increase"));
+        Self {
+            counters: [
+                ("task_sent_total", "Tasks published (task-sent; needs task_send_sent_event)."),
+                ("task_received_total", "Tasks that a worker took from the broker (task-received)."),
+                ("task_started_total", "Tasks that began to run (task-started)."),
+                ("task_succeeded_total", "Tasks that returned a result (task-succeeded)."),
+                ("task_failed_total", "Tasks that failed (task-failed), by the exception's class."),
+                ("task_retried_total", "Attempts that ended in a retry (task-retried), by the exception's class."),
+                ("task_rejected_total", "Tasks that were rejected (task-rejected), and whether they go back to their queue."),
+                ("task_revoked_total", "Tasks that were revoked (task-revoked), and why."),
+                ("task_cancelled_total", "Running tasks that were cancelled (task-cancelled; Celery 5.1 and later)."),
+                ("task_lost_total", "Tasks in flight that will not be heard of again, and why."),
+            ]
+            .map(|(name, help)| family(name, counter.clone(), help)),
+            histograms: [
+                (
+                    "task_runtime_seconds",
+                    MetricKind::Histogram(Arc::clone(&config.runtime_buckets)),
+                    "How long attempts ran, as the worker measured it, else from start to end.",
+                ),
+                (
+                    "task_queue_wait_seconds",
+                    wait(),
+                    "From when an attempt was sent, or was to run, to its start (needs task_send_sent_event).",
+                ),
+                ("task_prefetch_wait_seconds", wait(), "From when a worker received an attempt to its start."),
+                (
+                    "task_turnaround_seconds",
+                    wait(),
+                    "From when a task was sent, or was to run, to its end, retries included (needs task_send_sent_event).",
+                ),
+                (
+                    "task_attempts",
+                    MetricKind::Histogram(attempts),
+                    "Attempts that finished tasks took.",
+                ),
+            ]
+            .map(|(name, kind, help)| family(name, kind, help)),
+            in_flight: family("tasks_in_flight", MetricKind::Gauge, "Tasks that are published, received or running now."),
+        }
+    }
+
+    const fn counter(&self, family: CounterFamily) -> FamilyId {
+        self.counters[family as usize]
+    }
+}
+
+impl Groups {
+    pub(super) fn new(config: NativeConfig, broker: Option<Arc<str>>, series: &mut Series) -> Self {
+        let families = Families::new(&config, series);
+        Self {
+            config,
+            broker,
+            families,
+            groups: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::new(),
+            newest: None,
+            overflow: None,
+            folded: HashMap::new(),
+            limited: Limited::default(),
+        }
+    }
+
+    /// Ends the series that have not changed since a while ago.
+    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
+        self.newest = None;
+        for at in 0..self.groups.len() {
+            let Some(group) = &mut self.groups[at] else {
+                continue;
+            };
+            if group.flying == 0 && old(group.changed) {
+                group.series().for_each(|id| series.close(id));
+                let at = u32::try_from(at).expect("came from one");
+                if self.overflow == Some(at) {
+                    self.overflow = None;
+                } else {
+                    self.index.remove(&group.key);
+                }
+                self.groups[at as usize] = None;
+                self.free.push(at);
+                continue;
+            }
+            for classes in [&mut group.failed, &mut group.retried] {
+                classes.retain(|class| {
+                    let keep = !old(class.changed);
+                    if !keep {
+                        series.close(class.id);
+                    }
+                    keep
+                });
+            }
+        }
+    }
+
+    /// The names that the groups refer to.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let groups = self.groups.iter().flatten().flat_map(Group::names);
+        let folded = self
+            .folded
+            .keys()
+            .flat_map(|key| [key.name, key.queue, key.worker]);
+        groups.chain(folded.flatten())
+    }
+
+    /// What limits did so far.
+    pub(super) const fn limited(&self) -> Limited {
+        self.limited
+    }
+
+    pub(super) fn count(&mut self, counter: Counter, of: Of, context: &mut Context<'_>) {
+        let (family, label) = counter.shown();
+        let family = self.families.counter(family);
+        let slot = counter as usize;
+        let mut at = self.group(of, context);
+        let id = loop {
+            if let Some(id) = self.group_at(at, context.now).0.counters[slot] {
+                break id;
+            }
+            if let Some(id) = self.open(at, family, label, None, context) {
+                self.group_at(at, context.now).0.counters[slot] = Some(id);
+                break id;
+            }
+            at = self.overflow_group(context);
+        };
+        context.series.add(id, 1.0);
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        distribution: Distribution,
+        value: f64,
+        of: Of,
+        context: &mut Context<'_>,
+    ) {
+        let (family, label) = distribution.shown();
+        let slot = distribution as usize;
+        let mut at = self.group(of, context);
+        let id = loop {
+            if let Some(id) = self.group_at(at, context.now).0.histograms[slot] {
+                break id;
+            }
+            let buckets = self.buckets(family, at, of, context);
+            let id = self.families.histograms[family as usize];
+            if let Some(id) = self.open(at, id, label, buckets.as_ref(), context) {
+                self.group_at(at, context.now).0.histograms[slot] = Some(id);
+                break id;
+            }
+            at = self.overflow_group(context);
+        };
+        context.series.observe(id, value);
+    }
+
+    pub(super) fn count_class(
+        &mut self,
+        family: CounterFamily,
+        class: Option<Name>,
+        of: Of,
+        context: &mut Context<'_>,
+    ) {
+        let at = self.group(of, context);
+        let class = class.map_or(Class::Unknown, Class::Named);
+        let id = self.class_series(at, family, class, context);
+        context.series.add(id, 1.0);
+    }
+
+    /// A task enters (1) or leaves (-1) a stage.
+    pub(super) fn fly(&mut self, flight: Flight, of: Of, n: f64, context: &mut Context<'_>) {
+        let key = self.key(of, context);
+        let at = if n > 0.0 {
+            let at = self.group(of, context);
+            if self.overflow == Some(at) {
+                *self.folded.entry(key).or_default() += 1;
+            }
+            at
+        } else {
+            self.group_left(of, context)
+        };
+        let (group, _) = self.group_at(at, context.now);
+        group.flying = if n > 0.0 {
+            group.flying + 1
+        } else {
+            group.flying.saturating_sub(1)
+        };
+        let id = if let Some(id) = group.in_flight[flight as usize] {
+            id
+        } else {
+            let label = Some(("state", flight.name()));
+            let labels = self.group_labels(at, label, context);
+            let id = reserved(context.series, self.families.in_flight, labels);
+            self.group_at(at, context.now).0.in_flight[flight as usize] = Some(id);
+            id
+        };
+        context.series.add(id, n);
+    }
+
+    /// The series of an exception class in a group: its own, else that of all others in the group.
+    fn class_series(
+        &mut self,
+        at: u32,
+        family: CounterFamily,
+        class: Class,
+        context: &mut Context<'_>,
+    ) -> SeriesId {
+        let now = context.now;
+        let exceptions_max = self.config.exceptions_max;
+        let (group, room) = self.group_at(at, now);
+        let classes = classes_of(group, family);
+        if let Some(known) = classes.iter_mut().find(|known| known.class == class) {
+            known.changed = now;
+            return known.id;
+        }
+        let own = classes.iter().filter(|known| known.class != Class::Other);
+        let room = if own.count() < exceptions_max {
+            Some(room)
+        } else {
+            None
+        };
+        let id = room.and_then(|room| self.open_class(at, family, class, room, context));
+        if let Some(id) = id {
+            return id;
+        }
+        match room {
+            Some(_) => self.limited.series += 1,
+            None => self.limited.exceptions += 1,
+        }
+        let classes = classes_of(self.group_at(at, now).0, family);
+        if let Some(other) = classes.iter_mut().find(|known| known.class == Class::Other) {
+            other.changed = now;
+            return other.id;
+        }
+        self.open_class(at, family, Class::Other, Room::Reserved, context)
+            .expect("the reserve has no limit")
+    }
+
+    fn open_class(
+        &mut self,
+        at: u32,
+        family: CounterFamily,
+        class: Class,
+        room: Room,
+        context: &mut Context<'_>,
+    ) -> Option<SeriesId> {
+        let text = match class {
+            Class::Named(class) => context.names.text(class),
+            Class::Unknown => UNKNOWN.into(),
+            Class::Other => OTHER.into(),
+        };
+        let labels = self.task_labels(at, context);
+        let labels = self.labels(labels.into_iter().chain([("exception", text)]));
+        let id = context
+            .series
+            .open(self.families.counter(family), labels, room)?;
+        let series = ClassSeries {
+            class,
+            id,
+            changed: context.now,
+        };
+        classes_of(self.group_at(at, context.now).0, family).push(series);
+        Some(id)
+    }
+
+    /// The buckets that a task's name has for itself.
+    fn buckets(
+        &self,
+        family: HistogramFamily,
+        at: u32,
+        of: Of,
+        context: &Context<'_>,
+    ) -> Option<Arc<Buckets>> {
+        let name = of
+            .name
+            .filter(|_| self.config.labels.name && self.overflow != Some(at))?;
+        let name = context.names.text(name);
+        let own = self.config.overrides.iter();
+        let mut buckets = own
+            .filter(|own| own.matches.is_match(&name))
+            .map(|own| match family {
+                HistogramFamily::Runtime => own.runtime.as_ref(),
+                HistogramFamily::QueueWait
+                | HistogramFamily::PrefetchWait
+                | HistogramFamily::Turnaround => own.wait.as_ref(),
+                HistogramFamily::Attempts => None,
+            });
+        buckets.find_map(|buckets| buckets.cloned())
+    }
+
+    /// The group that a task in flight was counted in when it came.
+    fn group_left(&mut self, of: Of, context: &mut Context<'_>) -> u32 {
+        let key = self.key(of, context);
+        match (self.folded.get_mut(&key), self.overflow) {
+            (Some(count), Some(overflow)) => {
+                *count -= 1;
+                if *count == 0 {
+                    self.folded.remove(&key);
+                }
+                overflow
+            }
+            _ => self.group(of, context),
+        }
+    }
+
+    /// The group that a task is counted in; the overflow where there is no room for a new one.
+    fn group(&mut self, of: Of, context: &mut Context<'_>) -> u32 {
+        let key = self.key(of, context);
+        if let Some((newest, at)) = self.newest
+            && newest == key
+        {
+            return at;
+        }
+        if let Some(&at) = self.index.get(&key) {
+            self.newest = Some((key, at));
+            return at;
+        }
+        let samples = Counter::OF_WORKERS.len() + 1 + Flight::ALL.len();
+        if !context.series.has_room(samples) {
+            return self.overflow_group(context);
+        }
+        let at = self.add_group(key, context.now);
+        self.index.insert(key, at);
+        self.open_first(at, Room::Limited, context);
+        at
+    }
+
+    fn key(&self, of: Of, context: &Context<'_>) -> Key {
+        let TaskLabels {
+            name,
+            queue,
+            worker,
+        } = self.config.labels;
+        let node = of.worker.filter(|_| worker);
+        Key {
+            name: of.name.filter(|_| name),
+            queue: of.queue.filter(|_| queue),
+            worker: if self.config.hostnames {
+                node.map(|node| context.names.host(node))
+            } else {
+                node
+            },
+        }
+    }
+
+    fn overflow_group(&mut self, context: &mut Context<'_>) -> u32 {
+        self.limited.series += 1;
+        if let Some(at) = self.overflow {
+            return at;
+        }
+        let at = self.add_group(Key::default(), context.now);
+        self.overflow = Some(at);
+        self.open_first(at, Room::Reserved, context);
+        at
+    }
+
+    fn add_group(&mut self, key: Key, now: Timestamp) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.groups.push(None);
+            u32::try_from(self.groups.len() - 1).expect("the limit on series is far below 2^32")
+        });
+        self.groups[at as usize] = Some(Group::new(key, now));
+        at
+    }
+
+    /// Opens the series that exist with 0 from the first event of their group on.
+    fn open_first(&mut self, at: u32, room: Room, context: &mut Context<'_>) {
+        let key = self.group_at(at, context.now).0.key;
+        let by_worker = self.config.labels.worker && self.overflow != Some(at);
+        // With a label `worker` a group is either of tasks that no worker has yet, or of one worker's.
+        let of_workers = !by_worker || key.worker.is_some();
+        let of_clients = !by_worker || key.worker.is_none();
+        let counters = of_workers
+            .then_some(Counter::OF_WORKERS)
+            .into_iter()
+            .flatten();
+        for counter in counters.chain(of_clients.then_some(Counter::Sent)) {
+            let (family, label) = counter.shown();
+            let labels = self.group_labels(at, label, context);
+            let id = context
+                .series
+                .open(self.families.counter(family), labels, room);
+            self.group_at(at, context.now).0.counters[counter as usize] = id;
+        }
+        for flight in Flight::ALL {
+            let shown = if flight == Flight::Sent {
+                of_clients
+            } else {
+                of_workers
+            };
+            if shown {
+                let labels = self.group_labels(at, Some(("state", flight.name())), context);
+                let id = context.series.open(self.families.in_flight, labels, room);
+                self.group_at(at, context.now).0.in_flight[flight as usize] = id;
+            }
+        }
+    }
+
+    /// Opens a series of a group, if there is room for it.
+    fn open(
+        &mut self,
+        at: u32,
+        family: FamilyId,
+        label: Option<(&'static str, &'static str)>,
+        buckets: Option<&Arc<Buckets>>,
+        context: &mut Context<'_>,
+    ) -> Option<SeriesId> {
+        let (_, room) = self.group_at(at, context.now);
+        let labels = self.group_labels(at, label, context);
+        context.series.open_with(family, labels, room, buckets)
+    }
+
+    /// A group, which counts as changed by this, and where its new series find room.
+    fn group_at(&mut self, at: u32, now: Timestamp) -> (&mut Group, Room) {
+        let overflow = self.overflow == Some(at);
+        let group = self.groups[at as usize]
+            .as_mut()
+            .expect("an indexed group is there");
+        group.changed = now;
+        let room = if overflow {
+            Room::Reserved
+        } else {
+            Room::Limited
+        };
+        (group, room)
+    }
+
+    fn group_labels(
+        &self,
+        at: u32,
+        own: Option<(&'static str, &'static str)>,
+        context: &Context<'_>,
+    ) -> LabelSet {
+        let labels = self.task_labels(at, context);
+        let own = own.map(|(name, value)| (name, value.into()));
+        self.labels(labels.into_iter().chain(own))
+    }
+
+    /// The labels that a group's key stands for.
+    fn task_labels(&self, at: u32, context: &Context<'_>) -> Vec<(&'static str, Arc<str>)> {
+        let shown = self.config.labels;
+        let shown = [
+            ("name", shown.name),
+            ("queue", shown.queue),
+            ("worker", shown.worker),
+        ];
+        let shown = shown.into_iter().filter(|(_, shown)| *shown);
+        if self.overflow == Some(at) {
+            return shown.map(|(label, _)| (label, OTHER.into())).collect();
+        }
+        let key = self.groups[at as usize]
+            .as_ref()
+            .expect("an indexed group is there")
+            .key;
+        let text = |name: Option<Name>| name.map(|name| context.names.text(name));
+        let labels = shown.filter_map(|(label, _)| {
+            let text = match label {
+                "name" => Some(text(key.name).unwrap_or_else(|| UNKNOWN.into())),
+                "queue" => {
+                    Some(text(key.queue).unwrap_or_else(|| Arc::clone(&self.config.default_queue)))
+                }
+                _ => text(key.worker),
+            };
+            text.map(|text| (label, text))
+        });
+        labels.collect()
+    }
+
+    fn labels(&self, labels: impl IntoIterator<Item = (&'static str, Arc<str>)>) -> LabelSet {
+        label_set(self.broker.as_ref(), labels)
+    }
+}
+
+fn classes_of(group: &mut Group, family: CounterFamily) -> &mut Vec<ClassSeries> {
+    if family == CounterFamily::Failed {
+        &mut group.failed
+    } else {
+        &mut group.retried
+    }
+}

@@ -1,0 +1,365 @@
+//! The native profile's levels: what is read off the state with each snapshot, and is no sum of changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::group::Flight;
+use super::native::NativeConfig;
+use super::vector::{Part, Vector};
+use super::{Context, float};
+use crate::series::{MetricKind, Series};
+use crate::state::{Name, State, Worker};
+
+/// The gauges of one cluster, and the one counter that is a level to us: how many tasks a worker processed.
+#[derive(Debug)]
+pub(super) struct Levels {
+    hostnames: bool,
+    default_queue: Arc<str>,
+    workers: [Vector<1>; WorkerGauge::ALL.len()],
+    info: Vector<5>,
+    load: Vector<2>,
+    processed: Vector<1>,
+    /// What each worker had processed when it was added last.
+    processed_before: HashMap<Name, u64>,
+    count: Vector<1>,
+    queues: [Vector<1>; QueueGauge::ALL.len()],
+    oldest: Vector<2>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum WorkerGauge {
+    Up,
+    LastSeen,
+    Active,
+    PoolSize,
+    Prefetch,
+    ClockSkew,
+    Events,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum QueueGauge {
+    Length,
+    Unacked,
+    Consumers,
+    Workers,
+    Slots,
+    Saturation,
+}
+
+impl WorkerGauge {
+    const ALL: [(Self, &'static str, &'static str); 7] = [
+        (Self::Up, "worker_up", "Whether a worker is online: 1 or 0."),
+        (
+            Self::LastSeen,
+            "worker_last_seen_timestamp_seconds",
+            "When something was received from a worker last.",
+        ),
+        (
+            Self::Active,
+            "worker_tasks_active",
+            "Tasks that a worker runs now, by its newest heartbeat.",
+        ),
+        (
+            Self::PoolSize,
+            "worker_pool_size",
+            "Tasks that a worker can run at once (needs remote control).",
+        ),
+        (
+            Self::Prefetch,
+            "worker_prefetch_count",
+            "Tasks that a worker takes from the broker ahead of running them (needs remote control).",
+        ),
+        (
+            Self::ClockSkew,
+            "worker_clock_skew_seconds",
+            "How far a worker's clock is behind ours, smoothed; a message's way is in it.",
+        ),
+        (
+            Self::Events,
+            "worker_events_enabled",
+            "Whether a worker sends task events: 0 when it processes tasks and only heartbeats come; absent before it ran any.",
+        ),
+    ];
+}
+
+impl QueueGauge {
+    const ALL: [(Self, &'static str, &'static str); 6] = [
+        (
+            Self::Length,
+            "queue_length",
+            "Messages that wait in a queue; on Redis in all its priority steps.",
+        ),
+        (
+            Self::Unacked,
+            "queue_unacked",
+            "Messages that a worker has and has not acknowledged (Redis).",
+        ),
+        (
+            Self::Consumers,
+            "queue_consumers",
+            "Consumers of a queue, as the broker counts them (RabbitMQ).",
+        ),
+        (
+            Self::Workers,
+            "queue_workers",
+            "Workers that consume a queue (needs remote control).",
+        ),
+        (
+            Self::Slots,
+            "queue_slots",
+            "Tasks that the workers of a queue can run at once (needs remote control).",
+        ),
+        (
+            Self::Saturation,
+            "queue_saturation_ratio",
+            "Tasks that the workers of a queue run now, of whatever queue, by what they can run at once.",
+        ),
+    ];
+}
+
+/// What is shown of a worker, or of all workers of a host.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    gauges: [Option<f64>; WorkerGauge::ALL.len()],
+    load: Option<[f64; 3]>,
+}
+
+impl Levels {
+    pub(super) fn new(
+        config: &NativeConfig,
+        broker: Option<&Arc<str>>,
+        series: &mut Series,
+    ) -> Self {
+        let gauge = |name: &str| format!("{}{name}", config.prefix);
+        let workers = WorkerGauge::ALL.map(|(_, name, help)| {
+            Vector::new(
+                series,
+                broker,
+                (&gauge(name), MetricKind::Gauge, help),
+                ["worker"],
+            )
+        });
+        let processed = (
+            &*gauge("worker_tasks_processed_total"),
+            MetricKind::Counter,
+            "Tasks that a worker started since it was first seen, by its heartbeats.",
+        );
+        let info = (
+            &*gauge("worker_info"),
+            MetricKind::Gauge,
+            "1, with what a worker runs on.",
+        );
+        let load = (
+            &*gauge("worker_load_average"),
+            MetricKind::Gauge,
+            "Load of a worker's machine, by its newest heartbeat.",
+        );
+        let count = (
+            &*gauge("workers"),
+            MetricKind::Gauge,
+            "Workers that are known, by whether they are online.",
+        );
+        let oldest = (
+            &*gauge("tasks_oldest_timestamp_seconds"),
+            MetricKind::Gauge,
+            "When the task came to its state that is there longest.",
+        );
+        let info_labels = ["worker", "hostname", "sw_ident", "sw_ver", "sw_sys"];
+        Self {
+            hostnames: config.hostnames,
+            default_queue: Arc::clone(&config.default_queue),
+            workers,
+            processed: Vector::new(series, broker, processed, ["worker"]),
+            processed_before: HashMap::new(),
+            info: Vector::new(series, broker, info, info_labels),
+            load: Vector::new(series, broker, load, ["worker", "window"]),
+            count: Vector::new(series, broker, count, ["state"]),
+            queues: QueueGauge::ALL.map(|(_, name, help)| {
+                Vector::new(
+                    series,
+                    broker,
+                    (&gauge(name), MetricKind::Gauge, help),
+                    ["queue"],
+                )
+            }),
+            oldest: Vector::new(series, broker, oldest, ["queue", "state"]),
+        }
+    }
+
+    /// Sets every level as the state has it, and ends those of what is gone.
+    pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
+        self.level_workers(state, context);
+        self.level_processed(state, context);
+        self.level_queues(state, context);
+        self.oldest.begin();
+        let mut oldest = BTreeMap::new();
+        for ((queue, stage), entered) in state.oldest() {
+            let flight = Flight::from(stage).name();
+            let known = oldest.entry((queue, flight)).or_insert(entered);
+            *known = entered.min(*known);
+        }
+        for ((queue, flight), entered) in oldest {
+            let queue =
+                queue.map_or_else(|| Part::Text(Arc::clone(&self.default_queue)), Part::Name);
+            self.oldest
+                .set([queue, Part::Word(flight)], entered.seconds(), context);
+        }
+        self.oldest.end_others(context.series);
+    }
+
+    /// The names that the gauges refer to.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let workers = self.workers.iter().flat_map(Vector::names);
+        let queues = self.queues.iter().flat_map(Vector::names);
+        workers
+            .chain(queues)
+            .chain(self.info.names())
+            .chain(self.load.names())
+            .chain(self.processed.names())
+            .chain(self.processed_before.keys().copied())
+            .chain(self.oldest.names())
+    }
+
+    pub(super) const fn limited(&self) -> u64 {
+        let mut limited = self.info.limited() + self.load.limited() + self.processed.limited();
+        let mut at = 0;
+        while at < self.workers.len() {
+            limited += self.workers[at].limited();
+            at += 1;
+        }
+        limited
+    }
+
+    fn level_workers(&mut self, state: &State, context: &mut Context<'_>) {
+        let mut shown: BTreeMap<Name, Shown> = BTreeMap::new();
+        let mut counts = [0.0; 2];
+        self.info.begin();
+        for worker in state.workers() {
+            counts[usize::from(!worker.online)] += 1.0;
+            let label = self.label(worker, context);
+            shown.entry(label).or_default().add(worker);
+            let text = |name: Option<Name>| name.map_or(Part::Word(""), Part::Name);
+            let info = [
+                Part::Name(label),
+                Part::Name(context.names.host(worker.name)),
+                text(worker.software.ident),
+                text(worker.software.version),
+                text(worker.software.system),
+            ];
+            if worker.software.version.is_some() {
+                self.info.set(info, 1.0, context);
+            }
+        }
+        self.info.end_others(context.series);
+        for (at, gauge) in self.workers.iter_mut().enumerate() {
+            gauge.begin();
+            for (&label, shown) in &shown {
+                if let Some(value) = shown.gauges[at] {
+                    gauge.set([Part::Name(label)], value, context);
+                }
+            }
+            gauge.end_others(context.series);
+        }
+        self.load.begin();
+        for (&label, shown) in &shown {
+            for (window, value) in ["1m", "5m", "15m"]
+                .into_iter()
+                .zip(shown.load.iter().flatten())
+            {
+                let key = [Part::Name(label), Part::Word(window)];
+                self.load.set(key, *value, context);
+            }
+        }
+        self.load.end_others(context.series);
+        for (state, count) in ["online", "offline"].into_iter().zip(counts) {
+            self.count.set([Part::Word(state)], count, context);
+        }
+    }
+
+    /// A counter goes on through a worker's restarts, and does not begin with what was before we came.
+    fn level_processed(&mut self, state: &State, context: &mut Context<'_>) {
+        self.processed.begin();
+        let mut before = HashMap::with_capacity(self.processed_before.len());
+        for worker in state.workers() {
+            let Some(processed) = worker.processed() else {
+                continue;
+            };
+            let known = self.processed_before.get(&worker.name).copied();
+            let more = processed.saturating_sub(known.unwrap_or(0));
+            before.insert(worker.name, processed);
+            let label = self.label(worker, context);
+            self.processed
+                .add([Part::Name(label)], float(more), context);
+        }
+        self.processed_before = before;
+        self.processed.end_others(context.series);
+    }
+
+    fn level_queues(&mut self, state: &State, context: &mut Context<'_>) {
+        let mut queues: Vec<_> = state.queues().into_iter().collect();
+        queues.sort_unstable_by_key(|(name, _)| *name);
+        for (gauge, (which, ..)) in self.queues.iter_mut().zip(QueueGauge::ALL) {
+            gauge.begin();
+            for (name, queue) in &queues {
+                let value = match which {
+                    QueueGauge::Length => queue.length.map(float),
+                    QueueGauge::Unacked => queue.unacked.map(float),
+                    QueueGauge::Consumers => queue.consumers.map(float),
+                    QueueGauge::Workers => queue.workers.map(float),
+                    QueueGauge::Slots => queue.slots.map(float),
+                    QueueGauge::Saturation => queue
+                        .slots
+                        .filter(|slots| *slots > 0)
+                        .and_then(|slots| Some(float(queue.active?) / float(slots))),
+                };
+                if let Some(value) = value {
+                    gauge.set([Part::Name(*name)], value, context);
+                }
+            }
+            gauge.end_others(context.series);
+        }
+    }
+
+    fn label(&self, worker: &Worker, context: &Context<'_>) -> Name {
+        if self.hostnames {
+            context.names.host(worker.name)
+        } else {
+            worker.name
+        }
+    }
+}
+
+impl Shown {
+    /// Adds a worker of the same label: sums of what can be summed, and the best or the newest of the rest.
+    fn add(&mut self, worker: &Worker) {
+        for (at, (gauge, ..)) in WorkerGauge::ALL.into_iter().enumerate() {
+            let value = match gauge {
+                WorkerGauge::Up => Some(f64::from(u8::from(worker.online))),
+                WorkerGauge::LastSeen => Some(worker.seen.seconds()),
+                WorkerGauge::Active => worker.active.map(float),
+                WorkerGauge::PoolSize => worker.pool_size.map(float),
+                WorkerGauge::Prefetch => worker.prefetch_count.map(float),
+                WorkerGauge::ClockSkew => worker.clock_skew,
+                WorkerGauge::Events => worker.events().map(|on| f64::from(u8::from(on))),
+            };
+            let Some(value) = value else { continue };
+            let together = match (gauge, self.gauges[at]) {
+                (_, None) => value,
+                (WorkerGauge::Up | WorkerGauge::LastSeen, Some(other)) => other.max(value),
+                // One that sends none is what matters.
+                (WorkerGauge::Events, Some(other)) => other.min(value),
+                (WorkerGauge::ClockSkew, Some(other)) if other.abs() >= value.abs() => other,
+                (WorkerGauge::ClockSkew, Some(_)) => value,
+                (
+                    WorkerGauge::Active | WorkerGauge::PoolSize | WorkerGauge::Prefetch,
+                    Some(other),
+                ) => other + value,
+            };
+            self.gauges[at] = Some(together);
+        }
+        self.load = worker.loadavg.or(self.load);
+    }
+}

@@ -1,0 +1,131 @@
+//! OvalMoney/celery-exporter: its families, as its page shows them.
+//!
+//! Source: its release 1.5.1 and its page as it ran, side by side with ours in `tests/it/compat.rs`. Different
+//! here: the queue is the task's own, not the one that its name was last sent to; latency is the time from
+//! received to started, which its help says, and not that since the first event.
+
+use std::sync::Arc;
+
+use super::vector::{Part, Vector, part, python_buckets};
+use super::{Context, Limited, float};
+use crate::series::{MetricKind, Series};
+use crate::state::{Change, Name, Of, Outcome, State, Step};
+use crate::timestamp::Timestamp;
+
+/// What they show for what is not known.
+const UNDEFINED: &str = "undefined";
+
+/// Their option `--namespace`, as it is by default.
+const NAMESPACE: Part = Part::Word("celery");
+
+#[derive(Debug)]
+pub struct Ovalmoney {
+    tasks: Vector<4>,
+    runtime: Vector<3>,
+    latency: Vector<3>,
+    workers: Vector<1>,
+}
+
+impl Ovalmoney {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+        let histogram = || MetricKind::Histogram(python_buckets());
+        let labels = ["namespace", "name", "queue"];
+        let runtime = ("celery_tasks_runtime_seconds", histogram(), "Task runtime.");
+        let latency = (
+            "celery_tasks_latency_seconds",
+            histogram(),
+            "Time between a task is received and started.",
+        );
+        let tasks = (
+            "celery_tasks_total",
+            MetricKind::Counter,
+            "Number of task events.",
+        );
+        let workers = (
+            "celery_workers",
+            MetricKind::Gauge,
+            "Number of alive workers",
+        );
+        Self {
+            tasks: Vector::new(
+                series,
+                broker,
+                tasks,
+                ["namespace", "name", "state", "queue"],
+            ),
+            runtime: Vector::new(series, broker, runtime, labels),
+            latency: Vector::new(series, broker, latency, labels),
+            workers: Vector::new(series, broker, workers, ["namespace"]),
+        }
+    }
+
+    pub(super) fn apply(&mut self, change: Change, context: &mut Context<'_>) {
+        match change {
+            Change::Task { step, of, .. } => {
+                let state = match step {
+                    Step::Sent => "PENDING",
+                    Step::Received => "RECEIVED",
+                    Step::Started => "STARTED",
+                    Step::Succeeded => "SUCCESS",
+                    Step::Failed(_) => "FAILURE",
+                    Step::Retried(_) => "RETRY",
+                    Step::Rejected { .. } => "REJECTED",
+                    Step::Revoked(_) => "REVOKED",
+                    Step::Cancelled => "UNDEFINED",
+                };
+                let [namespace, name, queue] = key(of);
+                let key = [namespace, name, Part::Word(state), queue];
+                self.tasks.add(key, 1.0, context);
+            }
+            Change::Ran {
+                outcome: Outcome::Succeeded,
+                seconds,
+                of,
+            } => self.runtime.observe(key(of), seconds, context),
+            Change::PrefetchWaited { seconds, of, .. } => {
+                self.latency.observe(key(of), seconds, context);
+            }
+            Change::Event(_)
+            | Change::Duplicate
+            | Change::Clamped
+            | Change::Missing(_)
+            | Change::Ran { .. }
+            | Change::QueueWaited { .. }
+            | Change::TurnedAround { .. }
+            | Change::Finished { .. }
+            | Change::Moved { .. }
+            | Change::Lost { .. } => {}
+        }
+    }
+
+    pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
+        let online = state.workers().filter(|worker| worker.online).count();
+        self.workers.set([NAMESPACE], float(online as u64), context);
+    }
+
+    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
+        self.tasks.expire(&old, series);
+        self.runtime.expire(&old, series);
+        self.latency.expire(&old, series);
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let histograms = self.runtime.names().chain(self.latency.names());
+        self.tasks.names().chain(histograms)
+    }
+
+    pub(super) const fn limited(&self) -> Limited {
+        Limited {
+            series: self.tasks.limited() + self.runtime.limited() + self.latency.limited(),
+            exceptions: 0,
+        }
+    }
+}
+
+fn key(of: Of) -> [Part; 3] {
+    [
+        NAMESPACE,
+        part(of.name, UNDEFINED),
+        part(of.queue, UNDEFINED),
+    ]
+}

@@ -1,0 +1,122 @@
+//! ZeitOnline/celery_redis_prometheus: its families, as its page shows them.
+//!
+//! Source: its release 2.0.0 and its page as it ran, side by side with ours in `tests/it/compat.rs`. Different
+//! here: `queue` is the task's queue and not its routing key, the time in the queue is without a countdown, and
+//! queues have their length on RabbitMQ too.
+
+use std::sync::Arc;
+
+use super::vector::{Part, Vector, part, python_buckets};
+use super::{Context, Limited, float};
+use crate::series::{MetricKind, Series};
+use crate::state::{Change, Name, Of, Outcome, State, Step};
+use crate::timestamp::Timestamp;
+
+/// What they show for a queue that is not known.
+const QUEUE: &str = "None";
+
+/// The class of a failure that counts as a state of its own.
+const EXCEEDED: &str = "MaxRetriesExceededError";
+
+#[derive(Debug)]
+pub struct Zeit {
+    tasks: Vector<2>,
+    queue_time: Vector<1>,
+    runtime: Vector<1>,
+    queue_length: Vector<1>,
+}
+
+impl Zeit {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+        let histogram = || MetricKind::Histogram(python_buckets());
+        let tasks = ("celery_tasks_total", MetricKind::Counter, "Number of tasks");
+        let queue_time = (
+            "celery_task_queuetime_seconds",
+            histogram(),
+            "Task queue wait time",
+        );
+        let runtime = ("celery_task_runtime_seconds", histogram(), "Task runtime");
+        let length = ("celery_queue_length", MetricKind::Gauge, "Queue length");
+        Self {
+            tasks: Vector::new(series, broker, tasks, ["queue", "state"]),
+            queue_time: Vector::new(series, broker, queue_time, ["queue"]),
+            runtime: Vector::new(series, broker, runtime, ["queue"]),
+            queue_length: Vector::new(series, broker, length, ["queue"]),
+        }
+    }
+
+    pub(super) fn apply(&mut self, change: Change, context: &mut Context<'_>) {
+        match change {
+            Change::Task { step, of, .. } => {
+                let state = match step {
+                    Step::Started => "started",
+                    Step::Succeeded => "succeeded",
+                    Step::Failed(Some(class)) if *context.names.text(class) == *EXCEEDED => {
+                        "retries-exceeded"
+                    }
+                    Step::Failed(_) => "failed",
+                    Step::Retried(_) => "retried",
+                    Step::Sent
+                    | Step::Received
+                    | Step::Rejected { .. }
+                    | Step::Revoked(_)
+                    | Step::Cancelled => return,
+                };
+                let [queue] = key(of);
+                self.tasks.add([queue, Part::Word(state)], 1.0, context);
+            }
+            Change::Ran {
+                outcome: Outcome::Succeeded,
+                seconds,
+                of,
+            } => self.runtime.observe(key(of), seconds, context),
+            Change::QueueWaited { seconds, of } => {
+                self.queue_time.observe(key(of), seconds, context);
+            }
+            Change::Event(_)
+            | Change::Duplicate
+            | Change::Clamped
+            | Change::Missing(_)
+            | Change::Ran { .. }
+            | Change::PrefetchWaited { .. }
+            | Change::TurnedAround { .. }
+            | Change::Finished { .. }
+            | Change::Moved { .. }
+            | Change::Lost { .. } => {}
+        }
+    }
+
+    pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
+        self.queue_length.begin();
+        for (name, queue) in state.queues() {
+            if let Some(length) = queue.length {
+                let length = float(length + queue.unacked.unwrap_or(0));
+                self.queue_length.set([Part::Name(name)], length, context);
+            }
+        }
+        self.queue_length.end_others(context.series);
+    }
+
+    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
+        self.tasks.expire(&old, series);
+        self.queue_time.expire(&old, series);
+        self.runtime.expire(&old, series);
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let histograms = self.queue_time.names().chain(self.runtime.names());
+        let queues = self.queue_length.names();
+        self.tasks.names().chain(histograms).chain(queues)
+    }
+
+    pub(super) const fn limited(&self) -> Limited {
+        Limited {
+            series: self.tasks.limited() + self.queue_time.limited() + self.runtime.limited(),
+            exceptions: 0,
+        }
+    }
+}
+
+fn key(of: Of) -> [Part; 1] {
+    [part(of.queue, QUEUE)]
+}

@@ -1,0 +1,181 @@
+//! Why a page may be empty: what the state of a cluster says of how it is set up.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::cluster::State;
+use super::{Names, Worker};
+use crate::timestamp::Timestamp;
+
+/// How long it may be quiet at the start, and later: heartbeats come every 2 seconds.
+const QUIET_FIRST: Duration = Duration::from_secs(15);
+const QUIET_LATER: Duration = Duration::from_secs(60);
+
+/// So many tasks without a task-sent show that publishers send none.
+const TASKS_WITHOUT_SENT: u64 = 10;
+
+/// Workers and channels that a hint names; more are counted.
+const NAMED_MAX: usize = 5;
+
+/// Why something does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HintReason {
+    NoEvents,
+    WrongChannel,
+    EventsDisabled,
+    TaskSentDisabled,
+    DuplicateNodename,
+}
+
+impl HintReason {
+    /// Every reason, in the order of its number.
+    pub const ALL: [Self; 5] = [
+        Self::NoEvents,
+        Self::WrongChannel,
+        Self::EventsDisabled,
+        Self::TaskSentDisabled,
+        Self::DuplicateNodename,
+    ];
+
+    /// The value of the label `reason`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoEvents => "no_events",
+            Self::WrongChannel => "wrong_channel",
+            Self::EventsDisabled => "events_disabled",
+            Self::TaskSentDisabled => "task_sent_disabled",
+            Self::DuplicateNodename => "duplicate_nodename",
+        }
+    }
+}
+
+/// A reason, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    pub reason: HintReason,
+    /// What it is about: workers, channels.
+    about: String,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let about = &self.about;
+        match self.reason {
+            HintReason::NoEvents => f.write_str(
+                "no event comes: is a worker running, with -E or worker_send_task_events, and is its \
+                 event_exchange the one configured here?",
+            ),
+            HintReason::WrongChannel => write!(
+                f,
+                "events are published on {about}, which nothing here subscribes to: is it another database, \
+                 fanout_prefix or global_keyprefix?"
+            ),
+            HintReason::EventsDisabled => write!(
+                f,
+                "{about}: heartbeats and no task events; start with -E, set worker_send_task_events, or set \
+                 enable_events here"
+            ),
+            HintReason::TaskSentDisabled => f.write_str(
+                "no task-sent comes: task_send_sent_event, set where tasks are published, brings queue waits, \
+                 turnaround times and the queues of tasks",
+            ),
+            HintReason::DuplicateNodename => write!(
+                f,
+                "{about}: two workers have one node name and are taken for one; give each its own with -n"
+            ),
+        }
+    }
+}
+
+/// What a cluster showed so far that hints are drawn from.
+#[derive(Debug, Default)]
+pub(super) struct Signs {
+    since: Timestamp,
+    heard: Option<Timestamp>,
+    sent: u64,
+    received: u64,
+    elsewhere: Vec<String>,
+}
+
+impl Signs {
+    pub(super) fn event(&mut self, now: Timestamp) {
+        if self.heard.is_none() {
+            self.elsewhere.clear();
+        }
+        self.heard = Some(now);
+    }
+
+    pub(super) const fn sent(&mut self) {
+        self.sent += 1;
+    }
+
+    pub(super) const fn received(&mut self) {
+        self.received += 1;
+    }
+
+    pub(super) fn elsewhere(&mut self, channels: &[String]) {
+        self.elsewhere = channels.to_vec();
+    }
+
+    pub(super) const fn heard(&self) -> bool {
+        self.heard.is_some()
+    }
+
+    /// The first look at the clock is where waiting begins.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        if self.since == Timestamp::default() {
+            self.since = now;
+        }
+    }
+}
+
+impl State {
+    /// What is wrong with how the cluster is set up, as far as it shows.
+    pub fn hints(&self, now: Timestamp) -> Vec<Hint> {
+        let signs = &self.signs;
+        let hint = |reason, about| Hint { reason, about };
+        let quiet = match signs.heard {
+            None => now.since(signs.since) > QUIET_FIRST,
+            Some(heard) => now.since(heard) > QUIET_LATER,
+        };
+        let mut hints = Vec::new();
+        if quiet {
+            hints.push(hint(HintReason::NoEvents, String::new()));
+        }
+        if !signs.elsewhere.is_empty() {
+            hints.push(hint(HintReason::WrongChannel, some_of(&signs.elsewhere)));
+        }
+        let mut about = |reason, is: &dyn Fn(&Worker) -> bool| {
+            let workers = self.workers().filter(|worker| worker.online && is(worker));
+            let names = named(workers, self.names());
+            if !names.is_empty() {
+                hints.push(hint(reason, some_of(&names)));
+            }
+        };
+        about(HintReason::EventsDisabled, &|worker| {
+            worker.events() == Some(false)
+        });
+        about(HintReason::DuplicateNodename, &|worker| worker.twofold);
+        if signs.sent == 0 && signs.received >= TASKS_WITHOUT_SENT {
+            hints.push(hint(HintReason::TaskSentDisabled, String::new()));
+        }
+        hints
+    }
+}
+
+fn named<'a>(workers: impl Iterator<Item = &'a Worker>, names: &Names) -> Vec<String> {
+    let mut texts: Vec<String> = workers
+        .map(|worker| names.text(worker.name).to_string())
+        .collect();
+    texts.sort_unstable();
+    texts
+}
+
+/// The first few, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    let shown = names[..names.len().min(NAMED_MAX)].join(", ");
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,258 @@
+//! What a worker says it started, against what was heard of it.
+//!
+//! The `processed` of a heartbeat counts the tasks that the worker's process has started, and so its task-started
+//! events. Both are stamped by one clock, so what was stamped up to a heartbeat must equal what the heartbeat
+//! says, once it has come; a heartbeat can overtake events that the worker still buffers, so each is judged when
+//! the next one comes.
+//!
+//! ```text
+//!   started    · ··  ·    ···     ·   ·         stamps of task-started events
+//!   heartbeat  │         │              │       processed: 7, 11, 16
+//!            base        └ judged when ─┘ comes:   11 − 7 = 4 started, 4 heard
+//! ```
+//!
+//! Source: Celery 4.4 to 5.7, `celery/worker/state.py` (`all_total_count`), and the recording
+//! `tests/golden/events/amqp-events.jsonl`, which ends with 102 processed, 101 of them announced.
+
+use crate::timestamp::Timestamp;
+
+/// Heartbeats that lie so many of their intervals apart were not all heard: what they say of one another is no
+/// sign that the worker sends no task events.
+const APART_MAX: f64 = 2.5;
+
+/// The count of one worker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Processed {
+    /// Tasks started since it was first seen, restarts and all.
+    pub(super) total: u64,
+    /// Whether it sends task events: `None` before there was anything to tell it by.
+    pub(super) events: Option<bool>,
+    run: Option<Run>,
+    /// There was a process before: all that the next one has processed is new.
+    restarted: bool,
+}
+
+/// Since its process began, or was first seen.
+#[derive(Clone, Debug, PartialEq)]
+struct Run {
+    /// What it had processed, and when.
+    base: u64,
+    since: Timestamp,
+    /// The newest heartbeat.
+    processed: u64,
+    stamped: Timestamp,
+    /// Started events, stamped up to that heartbeat, and later.
+    heard: u64,
+    heard_later: u64,
+    /// In the interval before the newest heartbeat, if that counts: how many it started, and how many were heard.
+    before: Option<(u64, u64)>,
+    /// How many were found to be missing.
+    missing: u64,
+}
+
+impl Processed {
+    /// A task-started event.
+    pub(super) fn started(&mut self, stamped: Timestamp) {
+        self.events = Some(true);
+        let Some(run) = &mut self.run else { return };
+        if stamped > run.stamped {
+            run.heard_later += 1;
+        } else if stamped > run.since {
+            run.heard += 1;
+            if let Some((_, heard)) = &mut run.before {
+                *heard += 1;
+            }
+        }
+    }
+
+    /// Another event about a task.
+    pub(super) const fn task_event(&mut self) {
+        self.events = Some(true);
+    }
+
+    /// A heartbeat that comes every `freq` seconds. Returns how many more events are missing.
+    pub(super) fn heartbeat(&mut self, processed: u64, stamped: Timestamp, freq: f64) -> u64 {
+        let Some(run) = &mut self.run else {
+            self.begin(processed, stamped);
+            return 0;
+        };
+        if stamped <= run.stamped {
+            return 0;
+        }
+        let missing = run.judge();
+        if let Some((moved, 0)) = run.before
+            && moved > 0
+            && run.heard_later == 0
+        {
+            self.events = Some(false);
+        }
+        let moved = processed.saturating_sub(run.processed);
+        let near = stamped.seconds_since(run.stamped) <= freq * APART_MAX;
+        run.before = near.then_some((moved, run.heard_later));
+        run.heard += std::mem::take(&mut run.heard_later);
+        run.processed = processed;
+        run.stamped = stamped;
+        self.total += moved;
+        missing
+    }
+
+    /// Whether a heartbeat can only be that of another process.
+    pub(super) fn is_behind(&self, processed: u64, stamped: Timestamp) -> bool {
+        self.run
+            .as_ref()
+            .is_some_and(|run| processed < run.processed && stamped > run.stamped)
+    }
+
+    /// When the newest heartbeat was stamped.
+    pub(super) fn stamped(&self) -> Timestamp {
+        self.run.as_ref().map(|run| run.stamped).unwrap_or_default()
+    }
+
+    /// The process is no more. Returns how many more of its events are missing.
+    pub(super) fn end(&mut self) -> u64 {
+        self.events = None;
+        self.restarted = true;
+        self.run.take().map_or(0, |mut run| run.judge())
+    }
+
+    /// A process is seen for the first time, after it has processed some tasks.
+    fn begin(&mut self, processed: u64, stamped: Timestamp) {
+        if std::mem::take(&mut self.restarted) {
+            self.total += processed;
+        }
+        self.run = Some(Run {
+            base: processed,
+            since: stamped,
+            processed,
+            stamped,
+            heard: 0,
+            heard_later: 0,
+            before: None,
+            missing: 0,
+        });
+    }
+}
+
+impl Run {
+    fn judge(&mut self) -> u64 {
+        let missing = (self.processed - self.base).saturating_sub(self.heard);
+        let more = missing.saturating_sub(self.missing);
+        self.missing += more;
+        more
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREQ: f64 = 2.0;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(1_000_000 + millis)
+    }
+
+    /// Plays `b<processed>@<millis>` and `s@<millis>`; what is missing after each heartbeat, and what is known
+    /// of events in the end.
+    fn played(script: &str) -> (Vec<u64>, Option<bool>) {
+        let mut count = Processed::default();
+        let mut missing = Vec::new();
+        for word in script.split(' ') {
+            let (what, millis) = word.split_once('@').expect("what@when");
+            let stamped = at(millis.parse().expect("millis"));
+            match what.strip_prefix('b') {
+                Some(processed) => {
+                    let processed = processed.parse().expect("a count");
+                    missing.push(count.heartbeat(processed, stamped, FREQ));
+                }
+                None => count.started(stamped),
+            }
+        }
+        missing.push(count.end());
+        (missing, count.events)
+    }
+
+    #[test]
+    fn what_is_missing_is_found_when_the_next_heartbeat_comes() {
+        let cases = [
+            (
+                "all heard",
+                "b7@0 s@10 s@20 b9@2000 s@2500 b10@4000",
+                vec![0, 0, 0, 0],
+            ),
+            (
+                "one missing",
+                "b7@0 s@10 b9@2000 b9@4000 b9@6000",
+                vec![0, 0, 1, 0, 0],
+            ),
+            (
+                "one more later",
+                "b0@0 b1@2000 b2@4000 b2@6000",
+                vec![0, 0, 1, 1, 0],
+            ),
+            (
+                "overtaken by its heartbeat",
+                "b0@0 b1@2000 s@1999 b1@4000",
+                vec![0, 0, 0, 0],
+            ),
+            (
+                "before the first heartbeat",
+                "s@-5 b1@0 s@-1 b1@2000 b1@4000",
+                vec![0, 0, 0, 0],
+            ),
+            ("at the end", "b0@0 b3@2000 s@1000", vec![0, 0, 2]),
+            (
+                "a gap",
+                "b0@0 s@1 b1@2000 b500@60000 b500@62000",
+                vec![0, 0, 0, 499, 0],
+            ),
+        ];
+        for (case, script, expected) in cases {
+            assert_eq!(played(script).0, expected, "{case}");
+        }
+    }
+
+    /// `events` is forgotten at the end of a process, so this plays without one.
+    fn events(script: &str) -> Option<bool> {
+        let mut count = Processed::default();
+        for word in script.split(' ') {
+            let (what, millis) = word.split_once('@').expect("what@when");
+            let stamped = at(millis.parse().expect("millis"));
+            match what.strip_prefix('b') {
+                Some(processed) => {
+                    count.heartbeat(processed.parse().expect("a count"), stamped, FREQ);
+                }
+                None => count.started(stamped),
+            }
+        }
+        count.events
+    }
+
+    #[test]
+    fn a_worker_that_only_beats_sends_no_task_events() {
+        let cases = [
+            ("nothing to tell it by", "b7@0 b7@2000 b7@4000", None),
+            (
+                "it moves and is silent",
+                "b7@0 b8@2000 b8@4000",
+                Some(false),
+            ),
+            ("not before the next heartbeat", "b7@0 b8@2000", None),
+            ("late but there", "b7@0 b8@2000 s@1999 b8@4000", Some(true)),
+            ("switched on", "b7@0 b8@2000 b9@4000 s@4500", Some(true)),
+            (
+                "switched off",
+                "b7@0 s@1 b8@2000 b9@4000 b9@6000",
+                Some(false),
+            ),
+            (
+                "a gap proves nothing",
+                "b7@0 s@1 b8@2000 b50@60000 b50@62000",
+                Some(true),
+            ),
+        ];
+        for (case, script, expected) in cases {
+            assert_eq!(events(script), expected, "{case}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Queues: how full they are, and who consumes them.
+//!
+//! Levels come from the broker, consumers from the workers' answers. A queue that neither speaks of any more is
+//! forgotten; so is every level when the broker has not been asked for long, because an old level is a lie.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::{Name, Names, QueueLevel, Worker};
+use crate::timestamp::Timestamp;
+
+/// How long a level is believed at least.
+const BELIEVED_MIN: Duration = Duration::from_secs(120);
+
+/// How many rounds may be missed before levels are not believed any more.
+const ROUNDS_MISSED_MAX: u32 = 3;
+
+/// What is known of one queue. What nobody told is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Messages that wait to be delivered, and those delivered and not acknowledged.
+    pub length: Option<u64>,
+    pub unacked: Option<u64>,
+    /// As the broker counts them.
+    pub consumers: Option<u64>,
+    /// Workers that consume it: how many, how many tasks they can run at once, in how many processes, and how many
+    /// tasks they run now, of whatever queue.
+    pub workers: Option<u64>,
+    pub slots: Option<u64>,
+    pub processes: Option<u64>,
+    pub active: Option<u64>,
+}
+
+/// The newest levels.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    levels: HashMap<Name, Queue>,
+    updated: Timestamp,
+    /// The time between the newest round and the one before.
+    interval: Duration,
+}
+
+impl Queues {
+    /// Takes the levels of all queues.
+    pub(super) fn take(&mut self, levels: &[QueueLevel], names: &mut Names, now: Timestamp) {
+        self.interval = now.since(self.updated);
+        if self.updated == Timestamp::default() {
+            self.interval = Duration::ZERO;
+        }
+        self.updated = now;
+        self.levels.clear();
+        for level in levels {
+            let queue = Queue {
+                length: Some(level.length),
+                unacked: level.unacked,
+                consumers: level.consumers,
+                ..Queue::default()
+            };
+            self.levels.insert(names.intern(&level.queue), queue);
+        }
+    }
+
+    /// Forgets levels that are too old to be true.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let believed = BELIEVED_MIN.max(self.interval.saturating_mul(ROUNDS_MISSED_MAX));
+        if now.since(self.updated) > believed {
+            self.levels.clear();
+        }
+    }
+
+    /// Every queue that is known, with the workers that consume it.
+    pub(super) fn with_workers<'a>(
+        &self,
+        workers: impl Iterator<Item = &'a Worker> + Clone,
+    ) -> HashMap<Name, Queue> {
+        let mut queues = self.levels.clone();
+        let answered = workers.clone().any(|worker| worker.queues.is_some());
+        if answered {
+            for queue in queues.values_mut() {
+                queue.begin();
+            }
+        }
+        for worker in workers.filter(|worker| worker.online) {
+            for name in worker.queues.iter().flatten() {
+                let queue = queues.entry(*name).or_default();
+                queue.begin();
+                queue.add(worker);
+            }
+        }
+        queues
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        self.levels.keys().copied()
+    }
+}
+
+impl Queue {
+    /// What its workers make up can be told, from none on.
+    fn begin(&mut self) {
+        for count in [
+            &mut self.workers,
+            &mut self.slots,
+            &mut self.processes,
+            &mut self.active,
+        ] {
+            count.get_or_insert(0);
+        }
+    }
+
+    fn add(&mut self, worker: &Worker) {
+        let add =
+            |count: &mut Option<u64>, n: Option<u64>| *count.get_or_insert(0) += n.unwrap_or(0);
+        add(&mut self.workers, Some(1));
+        add(&mut self.slots, worker.pool_size);
+        add(&mut self.processes, worker.processes);
+        add(&mut self.active, worker.active);
+    }
+}

@@ -1,0 +1,124 @@
+//! The bounded table of workers, by node name.
+//!
+//! A worker that went offline stays known for a while, so that an alert on it can fire, and then it is forgotten.
+
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::{Name, Names, Worker, WorkerTimeout};
+use crate::timestamp::Timestamp;
+
+/// How many workers are kept at most: far more than a cluster has, and a bound on what a flood of node names
+/// can do. Beyond it new ones are not seen.
+const WORKERS_MAX: usize = 100_000;
+
+/// Workers by node name.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    list: Vec<Worker>,
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Workers {
+    /// Finds who has gone silent, and takes out who has been offline for longer than `retention`.
+    pub(super) fn expire(
+        &mut self,
+        timeout: WorkerTimeout,
+        retention: Duration,
+        now: Timestamp,
+    ) -> Vec<Worker> {
+        for worker in &mut self.list {
+            if worker.is_silent(timeout, now) {
+                worker.go_offline(now);
+            }
+        }
+        let gone: Vec<Worker> = self
+            .list
+            .extract_if(.., |worker| worker.is_gone(retention, now))
+            .collect();
+        if !gone.is_empty() {
+            self.reindex();
+        }
+        gone
+    }
+
+    /// Every worker that is known.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> + Clone {
+        self.list.iter()
+    }
+
+    pub(super) fn find(&mut self, name: Name) -> Option<&mut Worker> {
+        let at = self.position(name)?;
+        Some(&mut self.list[at])
+    }
+
+    /// `None` where there are too many.
+    pub(super) fn find_or_insert(&mut self, name: Name, now: Timestamp) -> Option<&mut Worker> {
+        if let Some(at) = self.position(name) {
+            return Some(&mut self.list[at]);
+        }
+        if self.list.len() >= WORKERS_MAX {
+            return None;
+        }
+        self.list.push(Worker::new(name, now));
+        self.add_to_index(self.list.len() - 1);
+        self.list.last_mut()
+    }
+
+    fn position(&self, name: Name) -> Option<usize> {
+        let hash = self.hasher.hash_one(name);
+        let same = |&at: &u32| self.list[at as usize].name == name;
+        self.index.find(hash, same).map(|&at| at as usize)
+    }
+
+    fn reindex(&mut self) {
+        self.index.clear();
+        for at in 0..self.list.len() {
+            self.add_to_index(at);
+        }
+    }
+
+    fn add_to_index(&mut self, at: usize) {
+        let (list, hasher) = (&self.list, &self.hasher);
+        let hash_of = |&at: &u32| hasher.hash_one(list[at as usize].name);
+        let hash = hasher.hash_one(list[at].name);
+        let at = u32::try_from(at).expect("bounded above");
+        self.index.insert_unique(hash, at, hash_of);
+    }
+}
+
+/// The name of an event's sender, if it is a worker. Clients are `gen123@host`, a new one for each process: they
+/// are only kept where a profile shows them.
+pub(super) fn name_of(hostname: &str, names: &mut Names) -> Option<Name> {
+    (!hostname.is_empty() && !is_client(hostname)).then(|| names.intern_node(hostname))
+}
+
+pub(super) fn is_client(hostname: &str) -> bool {
+    let pid = hostname
+        .strip_prefix("gen")
+        .and_then(|rest| rest.split_once('@'));
+    pid.is_some_and(|(pid, _)| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_from_workers() {
+        let cases = [
+            ("celery@host", false),
+            ("gen123@host", true),
+            ("gen@host", false),
+            ("generator@host", false),
+            ("gen12x@host", false),
+            ("gen12", false),
+        ];
+        for (hostname, client) in cases {
+            assert_eq!(is_client(hostname), client, "{hostname}");
+        }
+    }
+}
