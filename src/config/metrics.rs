@@ -77,6 +77,9 @@ impl MetricsConfig {
             let runtime = buckets(section, "runtime", &RUNTIME_BUCKETS);
             let wait = buckets(section, "wait", &WAIT_BUCKETS);
             let overrides: Vec<_> = section.sections("overrides", bucket_override);
+            if overrides.is_empty() {
+                section.show("overrides", Shown::List(Vec::new()));
+            }
             (runtime, wait, overrides.into_iter().flatten().collect())
         });
         let task_filter = section.section("task_filter", |filter| {

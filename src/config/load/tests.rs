@@ -50,7 +50,8 @@ fn the_example_has_every_key_and_every_default() {
     for line in EXAMPLE.lines() {
         let trimmed = line.trim_start();
         let commented = trimmed.strip_prefix("# ").filter(|rest| {
-            let key = rest.trim_start().split(':').next().unwrap_or_default();
+            let key = rest.trim_start().trim_start_matches("- ");
+            let key = key.split(':').next().unwrap_or_default();
             let one_word =
                 !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
             one_word && rest.contains(": ") != rest.ends_with(':')
