@@ -13,4 +13,7 @@ pub mod redis;
 
 mod source;
 
+mod poller;
+
+pub use poller::Poller;
 pub use source::Source;

@@ -45,6 +45,8 @@ pub struct Source {
 pub(super) struct Stage {
     broker: usize,
     link: Link,
+    /// Which of the broker's servers it is: the one that worked last, else the next one in turn.
+    pub(super) server: usize,
     batches: mpsc::Sender<Batch>,
     pub(super) metrics: BrokerMetrics,
     readiness: Reporter,
@@ -98,6 +100,7 @@ impl Source {
         let stage = Stage {
             broker,
             link,
+            server: 0,
             batches,
             metrics,
             readiness,
@@ -149,7 +152,7 @@ impl Stage {
         let subscribed = self.link.subscribed(now);
         self.metrics.connected.set(1.0);
         self.readiness.ready();
-        let address = config.address();
+        let address = config.address(self.server);
         if subscribed.again {
             self.metrics.reconnects.add(1);
             warn!(%address, gap = ?subscribed.gap, "subscribed again, events of the gap are lost");
@@ -160,11 +163,12 @@ impl Stage {
 
     fn failed(&mut self, config: &BrokerConfig, error: &LinkError) -> Duration {
         let now = clock::monotonic();
-        let first = self.link.attempt() == 0 || self.metrics.connected.get() > 0.0;
+        let was_connected = self.metrics.connected.get() > 0.0;
+        let first = self.link.attempt() == 0 || was_connected;
         let delay = self.link.failed(now, fastrand::f64());
         self.metrics.gap.add(self.link.untold(now));
         self.metrics.connected.set(0.0);
-        let address = config.address();
+        let address = config.address(self.server);
         // Once for each outage: the metric tells how long it lasts.
         if first {
             warn!(%address, %error, "not connected, trying again until it works");
@@ -172,6 +176,9 @@ impl Stage {
             tracing::debug!(%address, %error, attempt = self.link.attempt(), ?delay, "not connected");
         }
         self.readiness.waiting(error.to_string());
+        if !was_connected {
+            self.server = (self.server + 1) % config.servers();
+        }
         delay
     }
 

@@ -7,6 +7,8 @@
 
 mod names;
 
+mod report;
+
 mod task;
 mod tasks;
 mod worker;
@@ -15,6 +17,7 @@ mod cluster;
 
 pub use cluster::{Limits, State, WorkerTimeout};
 pub use names::{Name, Names};
+pub use report::{Answers, Known, QueueLevel, Report, TaskAnswer, WorkerAnswer};
 pub use worker::Worker;
 
 use crate::event::Kind;

@@ -23,7 +23,7 @@ use rustls::pki_types::ServerName;
 
 use self::reactor::PacedRuntime;
 use super::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError, REST, Stage};
-use crate::config::{AmqpConfig, BrokerConfig};
+use crate::config::{AmqpConfig, AmqpServer, BrokerConfig};
 use crate::event::{ContentType, Form, Payload};
 use crate::tls;
 
@@ -40,8 +40,9 @@ pub(super) async fn run(
     amqp: &AmqpConfig,
     stage: &mut Stage,
 ) -> Result<(), LinkError> {
+    let server = amqp.server(stage.server);
     let connecting = Box::pin(async {
-        let connection = connect(amqp).await?;
+        let connection = connect(server).await?;
         let (channel, consumer) = subscribe(&connection, config, amqp).await?;
         Ok((connection, channel, consumer))
     });
@@ -117,12 +118,12 @@ fn payload(delivery: Delivery) -> Payload {
     }
 }
 
-async fn connect(amqp: &AmqpConfig) -> Result<Connection, LinkError> {
-    let tls = match &amqp.tls {
+async fn connect(server: &AmqpServer) -> Result<Connection, LinkError> {
+    let tls = match &server.tls {
         None => None,
         Some(tls) => Some((
             Arc::new(tls::client_config(tls)?),
-            tls::server_name(&amqp.host)?,
+            tls::server_name(&server.host)?,
         )),
     };
     let uri = AMQPUri {
@@ -133,13 +134,13 @@ async fn connect(amqp: &AmqpConfig) -> Result<Connection, LinkError> {
         },
         authority: AMQPAuthority {
             userinfo: AMQPUserInfo {
-                username: amqp.username.clone(),
-                password: amqp.password.read()?,
+                username: server.username.clone(),
+                password: server.password.read()?,
             },
-            host: amqp.host.clone(),
-            port: amqp.port,
+            host: server.host.clone(),
+            port: server.port,
         },
-        vhost: amqp.vhost.clone(),
+        vhost: server.vhost.clone(),
         query: AMQPQueryString {
             heartbeat: Some(HEARTBEAT_SECONDS),
             ..AMQPQueryString::default()

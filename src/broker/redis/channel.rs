@@ -63,6 +63,8 @@ mod tests {
             global_keyprefix: global_keyprefix.into(),
             fanout_prefix,
             fanout_patterns,
+            priority_steps: vec![0],
+            unacked_key: "unacked".into(),
         }
     }
 

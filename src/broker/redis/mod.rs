@@ -182,6 +182,7 @@ async fn connect(redis: &RedisConfig) -> Result<PubSub, LinkError> {
     }
     let pubsub = match &redis.address {
         RedisAddress::Socket(path) => PubSub::new(&login, UnixStream::connect(path).await?).await,
+        RedisAddress::Sentinel(_) => return Err(LinkError::Closed),
         RedisAddress::Tcp { host, port, tls } => {
             let plain = TcpStream::connect((host.as_str(), *port)).await?;
             match tls {
