@@ -19,11 +19,11 @@ use crate::telemetry::readiness::Reporter;
 
 /// The first pause is short, because most restarts of a broker are; the longest keeps a broker that comes back
 /// waiting for two seconds at most.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// How long connecting and subscribing may take together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A batch is handed over when so many messages, or bytes, are in it, and when no more are there.
 pub(super) const BATCH_MESSAGES: usize = 512;
@@ -80,9 +80,35 @@ pub(super) enum LinkError {
     Closed,
     #[error("no answer to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
     Silent,
+    #[error("no answer to a round of questions within {} s", .0.as_secs())]
+    Late(Duration),
+    #[error("no sentinel knows a master named `{name}`{hint}")]
+    NoMaster { name: String, hint: String },
+    #[error("the server at {0} is not the master")]
+    NotMaster(String),
     /// Whoever takes the batches is gone: the daemon stops.
     #[error("nobody takes the events")]
     Abandoned,
+}
+
+impl LinkError {
+    /// Whether the connection stays good: the broker only refused one thing that was asked.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Amqp { error, .. } => error.is_amqp_soft_error(),
+            Self::Redis { error, .. } => error.code().is_some(),
+            Self::Timeout
+            | Self::Connect(_)
+            | Self::Secret(_)
+            | Self::Tls(_)
+            | Self::Closed
+            | Self::Silent
+            | Self::Late(_)
+            | Self::NoMaster { .. }
+            | Self::NotMaster(_)
+            | Self::Abandoned => false,
+        }
+    }
 }
 
 impl Source {
