@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info, warn};
 
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, REPORTS_WAITING};
-use crate::broker::Source;
+use crate::broker::{Poller, Source};
 use crate::clock;
 use crate::config::Config;
 use crate::http::{Page, Server};
@@ -85,6 +85,7 @@ impl App {
 
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
         let mut sources = Vec::new();
+        let mut pollers = Vec::new();
         let mut clusters = Vec::new();
         for (at, broker) in config.brokers.into_iter().enumerate() {
             let label: Option<Arc<str>> = broker.name.as_deref().map(Into::into);
@@ -96,6 +97,10 @@ impl App {
                 label,
                 metrics,
             });
+            if broker.poll.is_on() {
+                let metrics = telemetry.poll(&name);
+                pollers.push((Arc::clone(&name), at, broker.clone(), metrics));
+            }
             let (batches, stop) = (batches.clone(), stop.clone());
             sources.push((
                 name,
@@ -124,7 +129,6 @@ impl App {
         let hints = readiness.hints();
         let interval = config.global.interval;
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints);
-        drop(reports);
 
         if let Some(http) = config.http {
             let listen = http.listen;
@@ -157,6 +161,12 @@ impl App {
             stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
         }
         stages.spawn("aggregator".to_owned(), aggregator.run());
+        for (name, at, broker, metrics) in pollers {
+            let (reports, known) = (reports.clone(), views.known[at].clone());
+            let poller = Poller::new(at, broker, reports, known, metrics, stop.clone());
+            let span = error_span!("poller", broker = %name);
+            stages.spawn(format!("poller {name}"), poller.run().instrument(span));
+        }
         for (name, source) in sources {
             let span = error_span!("broker", broker = %name);
             stages.spawn(format!("broker {name}"), source.run().instrument(span));

@@ -95,6 +95,10 @@ impl Link {
         }
     }
 
+    pub(super) const fn is_subscribed(&self) -> bool {
+        matches!(self.state, State::Subscribed { .. })
+    }
+
     /// How often it was tried in vain.
     pub(super) const fn attempt(&self) -> u32 {
         self.attempt

@@ -4,13 +4,25 @@
 //! with growing pauses. The client libraries' own recovery stays off: a gap in the events has to be seen,
 //! counted and shown, and what the broker forgot has to be declared afresh.
 //!
-//! Nothing here reads a message.
+//! Beside each source a poller asks the broker for the lengths of its queues, and the workers, over remote
+//! control, for what they do: on a connection of its own, in the background.
+//!
+//! Nothing here reads an event.
 
 mod link;
+
+// What is asked, when, and what the answers mean.
+mod binding;
+mod control;
+mod reply;
+mod schedule;
+mod watch;
 
 pub mod amqp;
 pub mod redis;
 
+mod poller;
 mod source;
 
+pub use poller::Poller;
 pub use source::Source;

@@ -19,11 +19,11 @@ use crate::telemetry::readiness::Reporter;
 
 /// The first pause is short, because most restarts of a broker are; the longest keeps a broker that comes back
 /// waiting for two seconds at most.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// How long connecting and subscribing may take together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A batch is handed over when so many messages, or bytes, are in it, and when no more are there.
 pub(super) const BATCH_MESSAGES: usize = 512;
@@ -45,6 +45,8 @@ pub struct Source {
 pub(super) struct Stage {
     broker: usize,
     link: Link,
+    /// Which of the broker's servers it is: the one that worked last, else the next one in turn.
+    pub(super) server: usize,
     batches: mpsc::Sender<Batch>,
     pub(super) metrics: BrokerMetrics,
     readiness: Reporter,
@@ -78,9 +80,35 @@ pub(super) enum LinkError {
     Closed,
     #[error("no answer to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
     Silent,
+    #[error("no answer to a round of questions within {} s", .0.as_secs())]
+    Late(Duration),
+    #[error("no sentinel knows a master named `{name}`{hint}")]
+    NoMaster { name: String, hint: String },
+    #[error("the server at {0} is not the master")]
+    NotMaster(String),
     /// Whoever takes the batches is gone: the daemon stops.
     #[error("nobody takes the events")]
     Abandoned,
+}
+
+impl LinkError {
+    /// Whether the connection stays good: the broker only refused one thing that was asked.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Amqp { error, .. } => error.is_amqp_soft_error(),
+            Self::Redis { error, .. } => error.code().is_some(),
+            Self::Timeout
+            | Self::Connect(_)
+            | Self::Secret(_)
+            | Self::Tls(_)
+            | Self::Closed
+            | Self::Silent
+            | Self::Late(_)
+            | Self::NoMaster { .. }
+            | Self::NotMaster(_)
+            | Self::Abandoned => false,
+        }
+    }
 }
 
 impl Source {
@@ -98,6 +126,7 @@ impl Source {
         let stage = Stage {
             broker,
             link,
+            server: 0,
             batches,
             metrics,
             readiness,
@@ -149,7 +178,7 @@ impl Stage {
         let subscribed = self.link.subscribed(now);
         self.metrics.connected.set(1.0);
         self.readiness.ready();
-        let address = config.address();
+        let address = config.address(self.server);
         if subscribed.again {
             self.metrics.reconnects.add(1);
             warn!(%address, gap = ?subscribed.gap, "subscribed again, events of the gap are lost");
@@ -160,11 +189,12 @@ impl Stage {
 
     fn failed(&mut self, config: &BrokerConfig, error: &LinkError) -> Duration {
         let now = clock::monotonic();
-        let first = self.link.attempt() == 0 || self.metrics.connected.get() > 0.0;
+        let was_connected = self.metrics.connected.get() > 0.0;
+        let first = self.link.attempt() == 0 || was_connected;
         let delay = self.link.failed(now, fastrand::f64());
         self.metrics.gap.add(self.link.untold(now));
         self.metrics.connected.set(0.0);
-        let address = config.address();
+        let address = config.address(self.server);
         // Once for each outage: the metric tells how long it lasts.
         if first {
             warn!(%address, %error, "not connected, trying again until it works");
@@ -172,6 +202,9 @@ impl Stage {
             tracing::debug!(%address, %error, attempt = self.link.attempt(), ?delay, "not connected");
         }
         self.readiness.waiting(error.to_string());
+        if !was_connected {
+            self.server = (self.server + 1) % config.servers();
+        }
         delay
     }
 

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use config::ValueKind;
-
+use super::amqp::AmqpConfig;
+use super::poll::PollConfig;
+use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
 use super::scalar::show_bytes;
 use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
-use super::url::{BrokerUrl, parse_broker};
+use super::url::{BrokerUrl, hide_password, no_events, parse_brokers};
 
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub struct BrokerConfig {
     pub event_exchange: String,
     /// The bound of what waits for us: in the broker's queue, or in our memory.
     pub queue_bytes_max: u64,
+    pub poll: PollConfig,
     pub transport: Transport,
 }
 
@@ -29,65 +31,17 @@ pub enum Transport {
     Redis(RedisConfig),
 }
 
-/// A RabbitMQ broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AmqpConfig {
-    pub host: String,
-    pub port: u16,
-    pub vhost: String,
-    pub username: String,
-    pub password: Secret,
-    pub tls: Option<TlsConfig>,
-    pub bindings: Vec<String>,
-    /// Messages that the broker sends ahead of our acknowledgements.
-    pub prefetch: u16,
-}
-
-/// A Redis server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisConfig {
-    pub address: RedisAddress,
-    pub database: i64,
-    pub username: Option<String>,
-    pub password: Option<Secret>,
-    pub global_keyprefix: String,
-    pub fanout_prefix: FanoutPrefix,
-    pub fanout_patterns: bool,
-}
-
-/// Kombu's transport option `fanout_prefix`: what stands before the exchange in a channel's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FanoutPrefix {
-    /// `/{db}.`
-    Default,
-    None,
-    /// A text of the user's own, with `{db}` for the number of the database.
-    Template(String),
-}
-
-/// Where a Redis server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisAddress {
-    Tcp {
-        host: String,
-        port: u16,
-        tls: Option<TlsConfig>,
-    },
-    Socket(PathBuf),
-}
-
 impl BrokerConfig {
     const QUEUE_BYTES_MAX: u64 = 256 << 20;
     const PREFETCH: u64 = 10_000;
 
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let name = section.optional_text("name");
-        let url = url(section);
+        let urls = urls(section);
         let password_file = section.optional_text("password_file").map(PathBuf::from);
         let tls = section.optional_section("tls", TlsConfig::read);
-        let global_keyprefix = section.text("global_keyprefix", "");
-        let fanout_prefix = fanout_prefix(section);
-        let fanout_patterns = section.bool("fanout_patterns", true);
+        let sentinel = section.optional_section("sentinel", SentinelKeys::read);
+        let mut redis = RedisConfig::read(section);
         let event_exchange = section.text("event_exchange", "celeryev");
         section.word("delivery", "transient", &["transient"]);
         let queue_bytes_max = section.bytes("queue_max_bytes", Self::QUEUE_BYTES_MAX);
@@ -99,36 +53,38 @@ impl BrokerConfig {
             );
         }
         let prefetch = section.whole("prefetch", Self::PREFETCH, 1..=65_535);
-        let mut url = url?;
+        let poll = PollConfig::read(section);
+        let mut urls = urls?;
         if let Some(path) = password_file {
-            if url.password.is_some() {
+            if urls.iter().any(|url| url.password.is_some()) {
                 section.problem(
                     "password_file",
                     "either this or a password in `url`, not both",
                 );
             }
-            url.password = Some(Secret::File(path));
+            for url in &mut urls {
+                url.password = Some(Secret::File(path.clone()));
+            }
         }
-        let transport = match url.scheme.as_str() {
-            "amqp" | "pyamqp" | "librabbitmq" | "amqps" => {
+        let kind = kind(section, &urls)?;
+        if sentinel.is_some() && kind != Kind::Sentinel {
+            section.problem(
+                "sentinel",
+                "is of no use without sentinels; sentinel://host:26379 names one",
+            );
+        }
+        let transport = match kind {
+            Kind::Amqp => {
                 let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
-                Transport::Amqp(amqp(section, url, tls, bindings, prefetch))
+                Transport::Amqp(AmqpConfig::of(section, urls, tls, bindings, prefetch))
             }
-            "redis" | "rediss" | "redis+socket" => {
-                let (address, database) = redis_address(section, &url, tls)?;
-                Transport::Redis(RedisConfig {
-                    address,
-                    database,
-                    username: url.username,
-                    password: url.password,
-                    global_keyprefix,
-                    fanout_prefix,
-                    fanout_patterns,
-                })
+            Kind::Redis => {
+                redis.reach(section, urls, tls)?;
+                Transport::Redis(redis)
             }
-            other => {
-                section.problem("url", format!("expected amqp, amqps, redis, rediss or redis+socket, found the scheme `{other}`"));
-                return None;
+            Kind::Sentinel => {
+                redis.reach_by_sentinel(section, urls, sentinel, tls)?;
+                Transport::Redis(redis)
             }
         };
         section.show("queue_max_bytes", Shown::Plain(show_bytes(queue_bytes_max)));
@@ -136,161 +92,76 @@ impl BrokerConfig {
             name,
             event_exchange,
             queue_bytes_max,
+            poll,
             transport,
         })
     }
 
-    /// Where the broker is, for the log: without credentials.
-    pub fn address(&self) -> String {
+    /// How many servers there are to try one after the other.
+    pub fn servers(&self) -> usize {
         match &self.transport {
-            Transport::Amqp(amqp) => format!("{}:{}/{}", amqp.host, amqp.port, amqp.vhost),
+            Transport::Amqp(amqp) => amqp.servers.len(),
+            Transport::Redis(_) => 1,
+        }
+    }
+
+    /// Where one of the broker's servers is, for the log: without credentials.
+    pub fn address(&self, server: usize) -> String {
+        match &self.transport {
+            Transport::Amqp(amqp) => amqp.server(server).address(),
             Transport::Redis(redis) => match &redis.address {
                 RedisAddress::Tcp { host, port, .. } => format!("{host}:{port}/{}", redis.database),
                 RedisAddress::Socket(path) => format!("{}?{}", path.display(), redis.database),
+                RedisAddress::Sentinel(sentinel) => {
+                    format!("{}/{}", sentinel.address(), redis.database)
+                }
             },
         }
     }
 }
 
-/// The URL, shown without its password.
-fn url(section: &mut Section<'_>) -> Option<BrokerUrl> {
+/// What the scheme of a URL stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Amqp,
+    Redis,
+    Sentinel,
+}
+
+/// The one kind that all URLs are of.
+fn kind(section: &mut Section<'_>, urls: &[BrokerUrl]) -> Option<Kind> {
+    let mut kinds = Vec::new();
+    for url in urls {
+        kinds.push(match url.scheme.as_str() {
+            "amqp" | "pyamqp" | "librabbitmq" | "amqps" => Kind::Amqp,
+            "redis" | "rediss" | "redis+socket" => Kind::Redis,
+            "sentinel" | "sentinel+tls" => Kind::Sentinel,
+            other => {
+                let what = no_events(other).map_or_else(
+                    || format!("expected amqp, amqps, redis, rediss, redis+socket or sentinel, found the scheme `{other}`"),
+                    |why| format!("{why}; celeriac reads events from RabbitMQ and Redis"),
+                );
+                section.problem("url", what);
+                return None;
+            }
+        });
+    }
+    let first = *kinds.first()?;
+    if kinds.iter().any(|kind| *kind != first) {
+        section.problem("url", "the servers of one broker are all of one kind");
+        return None;
+    }
+    Some(first)
+}
+
+/// The URL, shown without its passwords: one for each server.
+fn urls(section: &mut Section<'_>) -> Option<Vec<BrokerUrl>> {
     let text = section.needed_text("url", "amqp://user:password@host:5672/vhost")?;
-    let url = parse_broker(&text);
-    let shown = match &url {
+    let urls = parse_brokers(&text);
+    let shown = match &urls {
         Ok(_) => hide_password(&text),
         Err(_) => "<not a URL>".to_owned(),
     };
     section.show("url", Shown::Text(shown));
-    url.map_err(|what| section.problem("url", what)).ok()
-}
-
-/// `amqp://user:secret@host/` with `<secret>` in its place.
-fn hide_password(url: &str) -> String {
-    let parts = url.split_once("://").and_then(|(scheme, rest)| {
-        let (login, host) = rest.rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:<secret>@{host}"))
-    });
-    parts.unwrap_or_else(|| url.to_owned())
-}
-
-fn fanout_prefix(section: &mut Section<'_>) -> FanoutPrefix {
-    let expected = "true, false or a template such as \"/{db}.\"";
-    let read = section.scalar("fanout_prefix", expected, |value| {
-        if let ValueKind::Boolean(on) = value.kind {
-            return Some(if on {
-                FanoutPrefix::Default
-            } else {
-                FanoutPrefix::None
-            });
-        }
-        let ValueKind::String(template) = &value.kind else {
-            return None;
-        };
-        Some(FanoutPrefix::Template(template.clone()))
-    });
-    let prefix = read.unwrap_or(FanoutPrefix::Default);
-    let shown = match &prefix {
-        FanoutPrefix::Default => Shown::Plain("true".to_owned()),
-        FanoutPrefix::None => Shown::Plain("false".to_owned()),
-        FanoutPrefix::Template(template) => Shown::Text(template.clone()),
-    };
-    section.show("fanout_prefix", shown);
-    prefix
-}
-
-fn amqp(
-    section: &mut Section<'_>,
-    url: BrokerUrl,
-    tls: Option<TlsConfig>,
-    bindings: Vec<String>,
-    prefetch: u16,
-) -> AmqpConfig {
-    let secure = url.scheme == "amqps";
-    if tls.is_some() && !secure {
-        section.problem(
-            "tls",
-            "is of no use for a connection without TLS; amqps:// makes one with it",
-        );
-    }
-    // `amqp://h`, `amqp://h/` and `amqp://h//` all are the vhost "/", as in Celery.
-    let vhost = url
-        .path
-        .strip_prefix('/')
-        .filter(|vhost| !vhost.is_empty())
-        .unwrap_or("/");
-    AmqpConfig {
-        host: url.host,
-        port: url.port.unwrap_or(if secure { 5671 } else { 5672 }),
-        vhost: vhost.to_owned(),
-        username: url.username.unwrap_or_else(|| "guest".to_owned()),
-        password: url
-            .password
-            .unwrap_or_else(|| Secret::Inline("guest".to_owned())),
-        tls: secure.then(|| tls.unwrap_or_default()),
-        bindings,
-        prefetch,
-    }
-}
-
-fn redis_address(
-    section: &mut Section<'_>,
-    url: &BrokerUrl,
-    tls: Option<TlsConfig>,
-) -> Option<(RedisAddress, i64)> {
-    let query = |key: &str| {
-        url.query
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, v)| v.as_str())
-    };
-    let secure = url.scheme == "rediss";
-    let socket = url.scheme == "redis+socket";
-    if tls.is_some() && !secure {
-        section.problem(
-            "tls",
-            "is of no use for a connection without TLS; rediss:// makes one with it",
-        );
-    }
-    let database = if socket {
-        query("virtual_host").unwrap_or_default()
-    } else {
-        url.path.trim_matches('/')
-    };
-    let number = if database.is_empty() {
-        Some(0)
-    } else {
-        database.parse().ok()
-    };
-    let Some(number) = number.filter(|number| *number >= 0) else {
-        section.problem(
-            "url",
-            format!("expected the number of a database, found `{database}`"),
-        );
-        return None;
-    };
-    if socket {
-        return Some((RedisAddress::Socket(url.path.clone().into()), number));
-    }
-    let tls = secure.then(|| {
-        let mut tls = tls.unwrap_or_default();
-        let path = |key: &str| query(key).map(PathBuf::from);
-        // As Celery has them in the URL: ssl_cert_reqs=none, or CERT_NONE.
-        tls.insecure_skip_verify |=
-            query("ssl_cert_reqs").is_some_and(|reqs| reqs.to_ascii_lowercase().ends_with("none"));
-        tls.ca_file = tls.ca_file.or_else(|| path("ssl_ca_certs"));
-        tls.identity = tls
-            .identity
-            .or_else(|| path("ssl_certfile").zip(path("ssl_keyfile")));
-        tls
-    });
-    let port = url.port.unwrap_or(6379);
-    Some((
-        RedisAddress::Tcp {
-            host: url.host.clone(),
-            port,
-            tls,
-        },
-        number,
-    ))
+    urls.map_err(|what| section.problem("url", what)).ok()
 }

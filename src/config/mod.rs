@@ -13,21 +13,27 @@ mod secret;
 mod section;
 mod shown;
 
+mod amqp;
 mod broker;
 mod global;
 mod http;
 mod metrics;
+mod poll;
 mod profile;
+mod redis;
 mod sink;
 mod tls;
 mod url;
 
-pub use broker::{AmqpConfig, BrokerConfig, FanoutPrefix, RedisAddress, RedisConfig, Transport};
+pub use amqp::{AmqpConfig, AmqpServer};
+pub use broker::{BrokerConfig, Transport};
 pub use global::GlobalConfig;
 pub use http::{HttpConfig, ScrapeConfig};
 pub use load::{Config, Flags, LoadError};
 pub use metrics::{MetricsConfig, TaskFilter};
+pub use poll::PollConfig;
 pub use problem::Problem;
+pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
 pub use secret::{Secret, SecretError};
 pub use shown::Shown;
 pub use sink::{Authorization, HttpClientConfig, QueueConfig, RemoteWriteConfig};

@@ -177,6 +177,24 @@ impl<'r> Section<'r> {
         value
     }
 
+    /// The time between two rounds of something; 0 turns it off: `None`.
+    pub(super) fn interval_or_off(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+    ) -> Option<Duration> {
+        let expected = "a duration with its unit, such as 15s, from 1s to 1h, or 0 for never";
+        let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
+        let read = self.scalar(key, expected, |value| {
+            let zero = (whole_of(value) == Some(0)).then_some(Duration::ZERO);
+            let span = zero.or_else(|| parse_duration(&text_of(value)?))?;
+            (span.is_zero() || range.contains(&span)).then_some(span)
+        });
+        let value = read.unwrap_or(default);
+        self.show(key, Shown::Plain(show_duration(value)));
+        (!value.is_zero()).then_some(value)
+    }
+
     /// A text with its variables replaced.
     pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
         let text = self

@@ -30,7 +30,7 @@ pub(super) fn without_credentials(url: &Url) -> String {
 }
 
 /// A broker's URL in its parts, percent-decoded.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BrokerUrl {
     pub(super) scheme: String,
     pub(super) username: Option<String>,
@@ -42,15 +42,117 @@ pub(super) struct BrokerUrl {
     pub(super) query: Vec<(String, String)>,
 }
 
-/// Takes a broker's URL apart, as Kombu does. The message of an error does not repeat the URL.
-pub(super) fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
-    let such_as = "such as amqp://user:password@host:5672/vhost or redis://host:6379/0";
-    if text.contains(';') || text.contains(',') {
-        return Err("several hosts in one URL cannot be read; give one".to_owned());
+impl BrokerUrl {
+    /// The value of a parameter behind the question mark.
+    pub(super) fn query(&self, key: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.as_str())
     }
+}
+
+/// Takes a broker's URL apart, one for each server: Kombu's list with semicolons, or hosts with commas between
+/// them. The message of an error does not repeat the URL.
+pub(super) fn parse_brokers(text: &str) -> Result<Vec<BrokerUrl>, String> {
+    let mut urls: Vec<BrokerUrl> = Vec::new();
+    for one in text.split(';').filter(|one| !one.is_empty()) {
+        // As in Kombu, a host alone is like the first but for the host.
+        if let Some(first) = urls.first().filter(|_| !one.contains("://")).cloned() {
+            if one.contains('@') {
+                return Err("behind a semicolon stands a URL or a host, and a `;` in a password is written %3B".to_owned());
+            }
+            let other = parse_broker(&format!("{}://{one}", first.scheme))?;
+            urls.push(BrokerUrl {
+                host: other.host,
+                port: other.port,
+                ..first
+            });
+            continue;
+        }
+        for host in split_hosts(one) {
+            urls.push(parse_broker(&host)?);
+        }
+    }
+    if urls.is_empty() {
+        return Err(format!("not a URL; one {SUCH_AS}"));
+    }
+    Ok(urls)
+}
+
+/// `amqp://user@a,b/vhost` as a URL for each host.
+fn split_hosts(text: &str) -> Vec<String> {
+    let parts = text.split_once("://").and_then(|(scheme, rest)| {
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (login, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+        hosts.contains(',').then_some((scheme, login, hosts, path))
+    });
+    let Some((scheme, login, hosts, path)) = parts else {
+        return vec![text.to_owned()];
+    };
+    let hosts = hosts.split(',').filter(|host| !host.is_empty());
+    hosts
+        .map(|host| format!("{scheme}://{login}{host}{path}"))
+        .collect()
+}
+
+/// `amqp://user:secret@host/` with `<secret>` in its place, for each server.
+pub(super) fn hide_password(urls: &str) -> String {
+    let hidden = |url: &str| {
+        let parts = url.split_once("://").and_then(|(scheme, rest)| {
+            let (login, host) = rest.rsplit_once('@')?;
+            let (user, _) = login.split_once(':')?;
+            Some(format!("{scheme}://{user}:<secret>@{host}"))
+        });
+        parts.unwrap_or_else(|| url.to_owned())
+    };
+    let hidden: Vec<_> = urls.split(';').map(hidden).collect();
+    hidden.join(";")
+}
+
+/// Why no events can come over a transport that Kombu has.
+///
+/// Events need an exchange that gives each receiver a copy. Source: kombu 5.7, `transport/__init__.py`, and
+/// `implements.exchange_type` and `Channel.supports_fanout` of each transport.
+pub(super) fn no_events(scheme: &str) -> Option<String> {
+    let base = scheme.split('+').next().unwrap_or_default();
+    let why = match scheme.to_ascii_lowercase().as_str() {
+        "rediscluster" | "redisclusters" | "redis+cluster" | "rediss+cluster" => {
+            "Celery has no transport for Redis Cluster that carries events"
+        }
+        _ => match base.to_ascii_lowercase().as_str() {
+            "sqs" => "Celery sends no events over SQS, which has no fanout",
+            "gcpubsub" => {
+                "Celery's events over Google Pub/Sub cannot be read from outside of Celery"
+            }
+            "azureservicebus" => "Celery sends no events over Azure Service Bus",
+            "azurestoragequeues" => {
+                "Celery sends no events over Azure Storage Queues, which have no fanout"
+            }
+            "kafka" | "confluentkafka" => "Celery sends no events over Kafka",
+            "mongodb" => "Celery's events over MongoDB cannot be read from outside of Celery",
+            "db" | "sqla" | "sqlalchemy" | "django" => {
+                "Celery sends no events over a database, which has no fanout"
+            }
+            "filesystem" => "Celery's events over the file system cannot be read from another host",
+            "memory" => "Celery's events in memory do not leave its process",
+            "zookeeper" => "Celery sends no events over ZooKeeper, which has no fanout",
+            "consul" => "Celery sends no events over Consul, which has no fanout",
+            "etcd" => "Celery sends no events over etcd, which has no fanout",
+            "pyro" => "Celery's events over Pyro cannot be read from outside of Celery",
+            "qpid" => "Celery's transport for Qpid is no longer maintained",
+            "slmq" => "Celery sends no events over SLMQ, which has no fanout",
+            _ => return None,
+        },
+    };
+    Some(why.to_owned())
+}
+
+const SUCH_AS: &str = "such as amqp://user:password@host:5672/vhost or redis://host:6379/0";
+
+/// Takes the URL of one server apart, as Kombu does. The message of an error does not repeat the URL.
+fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
     let (scheme, rest) = text
         .split_once("://")
-        .ok_or(format!("not a URL; one {such_as}"))?;
+        .ok_or(format!("not a URL; one {SUCH_AS}"))?;
     // A socket's URL has no host, which the parser refuses beside credentials.
     let socket = scheme.ends_with("+socket");
     let filled = match rest.split_once('@') {
@@ -58,7 +160,7 @@ pub(super) fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
         None if socket => format!("{scheme}://localhost{rest}"),
         _ => text.to_owned(),
     };
-    let url = Url::parse(&filled).map_err(|error| format!("not a URL ({error}); one {such_as}"))?;
+    let url = Url::parse(&filled).map_err(|error| format!("not a URL ({error}); one {SUCH_AS}"))?;
     let decoded =
         |text: &str| decode(text).ok_or("a part of the URL is no UTF-8 when decoded".to_owned());
     let username = Some(url.username())
@@ -147,11 +249,59 @@ mod tests {
     }
 
     #[test]
+    fn several_servers_stand_with_semicolons_or_commas() {
+        let cases: [(&str, &[&str]); 6] = [
+            (
+                "amqp://a//;amqp://b//",
+                &["amqp guest a - //", "amqp guest b - //"],
+            ),
+            ("amqp://u:p@a:1/v;b:2", &["amqp u a 1 /v", "amqp u b 2 /v"]),
+            ("amqp://u:p@a:1,b:2/v", &["amqp u a 1 /v", "amqp u b 2 /v"]),
+            ("amqp://u:p,w@a/v", &["amqp u a - /v"]),
+            (
+                "sentinel://a:1/2;sentinel://b",
+                &["sentinel guest a 1 /2", "sentinel guest b - "],
+            ),
+            (
+                "sentinel+tls://a,b/2;",
+                &["sentinel+tls guest a - /2", "sentinel+tls guest b - /2"],
+            ),
+        ];
+        for (text, expected) in cases {
+            let urls = parse_brokers(text).expect(text);
+            let shown = urls.iter().map(|url| {
+                let user = url.username.as_deref().unwrap_or("guest");
+                let port = url
+                    .port
+                    .map_or_else(|| "-".to_owned(), |port| port.to_string());
+                format!("{} {user} {} {port} {}", url.scheme, url.host, url.path)
+            });
+            assert_eq!(shown.collect::<Vec<_>>(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_password_is_hidden() {
+        let cases = [
+            (
+                "amqp://u:hunter2@a//;amqp://u:hunter3@b//",
+                "amqp://u:<secret>@a//;amqp://u:<secret>@b//",
+            ),
+            ("amqp://u:hunter2@a,b/v", "amqp://u:<secret>@a,b/v"),
+            ("redis://h/2", "redis://h/2"),
+        ];
+        for (url, shown) in cases {
+            assert_eq!(hide_password(url), shown);
+        }
+    }
+
+    #[test]
     fn errors_do_not_tell_passwords() {
         let errors = [
             parse_http("http://user:hunter2@h/").expect_err("credentials"),
             parse_http("ftp://user:hunter2@h/").expect_err("scheme"),
-            parse_broker("amqp://user:hunter2@a//;amqp://b//").expect_err("two hosts"),
+            parse_brokers("amqp://user:hun;ter2@a//").expect_err("a semicolon"),
+            parse_brokers("amqp://user:12;hunter2@a//").expect_err("a semicolon"),
             parse_broker("amqp://user:hunter2@h:port/").expect_err("port"),
             parse_broker("user:hunter2@h").expect_err("no scheme"),
         ];

@@ -111,7 +111,7 @@ impl Field {
 
 /// The value of a member.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Null,
     Bool(bool),
     /// Integers beyond 53 bits are rounded; none that is read can be that large and right.

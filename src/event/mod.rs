@@ -11,7 +11,7 @@
 mod payload;
 
 mod envelope;
-mod json;
+pub(crate) mod json;
 
 mod exception;
 mod fields;
@@ -24,6 +24,7 @@ use std::borrow::Cow;
 
 pub use decode::Decoder;
 pub use error::{DecodeError, Reason};
+pub(crate) use fields::Value;
 pub use kind::{Kind, TaskKind, WorkerKind};
 pub use payload::{Batch, ContentType, Form, Payload};
 

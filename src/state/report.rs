@@ -1,78 +1,84 @@
-//! What a broker and its workers answered when they were asked, and what whoever asks needs to know.
+//! What the poller of a broker found out, as values: how long queues are, and what workers answer.
+//!
+//! Events tell what happened; these tell what is. They come from outside as whole rounds, so that what is absent
+//! from one is known to be absent.
 
 use std::sync::Arc;
 
 use crate::timestamp::Timestamp;
 
-/// What one broker, or the workers behind it, answered.
+/// What one round of asking found out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The broker's place in the configuration.
+    /// The place of the broker in the configuration.
     pub broker: usize,
+    /// When the round was over.
     pub received: Timestamp,
     pub answers: Answers,
 }
 
-/// The answers of one round.
+/// What was asked for, and found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answers {
     /// One round over all queues that are watched; a queue that is not there is absent.
     Queues(Vec<QueueLevel>),
-    /// What the workers answered in one round of remote control. Those that did not answer are absent.
+    /// What the workers answered in one round of remote control; a worker that is absent did not answer.
     Workers(Vec<WorkerAnswer>),
     /// Redis: channels on which events are published that are not subscribed to.
     Elsewhere(Vec<String>),
 }
 
-/// How full a queue is.
+/// How much is in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueLevel {
     pub queue: String,
-    /// Messages that wait to be delivered.
+    /// Messages that no worker has yet; on Redis over all priority steps.
     pub length: u64,
-    /// Messages that are delivered and not acknowledged. Redis only: RabbitMQ does not say.
+    /// Redis: messages that a worker has and has not acknowledged. Absent while they are not counted to the end.
     pub unacked: Option<u64>,
-    /// RabbitMQ only.
+    /// RabbitMQ: channels that consume the queue.
     pub consumers: Option<u64>,
 }
 
-/// What a worker says of itself.
+/// What one worker answered. What is absent was not answered, or not in a form that can be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkerAnswer {
     /// The full node name.
     pub worker: String,
     pub pid: Option<i64>,
-    /// Tasks that it can run at once.
+    /// Tasks that it runs at once.
     pub pool_size: Option<u64>,
-    /// Processes of its pool: a prefork pool has them.
+    /// Child processes that there are; prefork only.
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
     /// The queues that it consumes.
     pub queues: Option<Vec<String>>,
-    /// What it runs now.
+    /// Tasks that run now.
     pub active: Option<Vec<TaskAnswer>>,
-    /// What it has received and not started.
+    /// Tasks that it has and has not started.
     pub reserved: Option<Vec<TaskAnswer>>,
 }
 
-/// A task as its worker tells of it.
-#[derive(Clone, Debug, PartialEq)]
+/// A task that a worker has. Its arguments are never read.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskAnswer {
     pub uuid: String,
     pub name: Option<String>,
+    /// The queue that it came from; absent where it cannot be told for certain.
     pub queue: Option<String>,
+    /// When it was started.
     pub started: Option<Timestamp>,
 }
 
-/// What is known of a cluster that whoever asks it needs.
+/// What is known that a poller needs: the way back, through a watch channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Queues seen in events and answers.
+    /// Queues that were seen in events and answers.
     pub queues: Vec<Arc<str>>,
     /// Workers that are online.
     pub workers: Vec<Arc<str>>,
-    /// Those of them that send no task events although they run tasks.
+    /// Workers that are online and send no task events.
     pub silent: Vec<Arc<str>>,
-    /// Whether any event has come.
+    /// Whether any event came.
     pub heard: bool,
 }

@@ -38,6 +38,9 @@ definitions! {
     BROKER_CONNECTED = "gauge" "celeriac_broker_connected" "Whether events of the broker are subscribed to: 1 or 0.";
     BROKER_RECONNECTS = "counter" "celeriac_broker_reconnects_total" "Subscriptions after the first one.";
     BROKER_GAP = "counter" "celeriac_broker_gap_seconds_total" "Time without a subscription, from the start on; grows while there is none.";
+    POLLS = "counter" "celeriac_polls_total" "Rounds of asking the broker for its queues, or the workers over remote control.";
+    POLL_FAILURES = "counter" "celeriac_poll_failures_total" "Rounds that failed.";
+    POLL_DURATION = "gauge" "celeriac_poll_duration_seconds" "How long the newest round took.";
     MESSAGES = "counter" "celeriac_messages_total" "Messages received from the broker.";
     UNDECODABLE = "counter" "celeriac_messages_undecodable_total" "Messages, and events within one, that could not be read, and why.";
     DROPPED = "counter" "celeriac_messages_dropped_total" "Messages given up unread, and why.";
@@ -166,6 +169,21 @@ pub struct BrokerMetrics {
     pub messages: Counter,
     pub dropped_buffer_full: Counter,
     pub dropped_shutdown: Counter,
+}
+
+/// What is reported about asking one broker and its workers.
+#[derive(Clone, Debug)]
+pub struct PollMetrics {
+    pub queues: RoundMetrics,
+    pub control: RoundMetrics,
+}
+
+/// What is reported about one kind of rounds.
+#[derive(Clone, Debug, Default)]
+pub struct RoundMetrics {
+    pub rounds: Counter,
+    pub failures: Counter,
+    pub duration: Gauge,
 }
 
 /// What is reported about the events of one broker.
@@ -300,6 +318,22 @@ impl Telemetry {
             undecodable,
         };
         (broker, events)
+    }
+
+    /// Adds the poller of a broker.
+    pub fn poll(&mut self, name: &Arc<str>) -> PollMetrics {
+        let mut rounds = |kind: &str| {
+            let labels = || vec![("broker", Arc::clone(name)), ("kind", kind.into())];
+            RoundMetrics {
+                rounds: self.counter(POLLS, labels()),
+                failures: self.counter(POLL_FAILURES, labels()),
+                duration: self.gauge(POLL_DURATION, labels()),
+            }
+        };
+        PollMetrics {
+            queues: rounds("queues"),
+            control: rounds("control"),
+        }
     }
 
     /// Adds the tables of series, one for each profile.
@@ -462,6 +496,7 @@ mod tests {
     fn every_definition_is_published_and_nothing_else() {
         let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
         telemetry.broker(&"main".into());
+        telemetry.poll(&"main".into());
         telemetry.series(&ProfileName::ALL);
         telemetry.sink(&"main".into(), &"http://localhost/".into());
         let mut series = Series::new(0, Timestamp::default());

@@ -4,11 +4,14 @@
 //! waits in the client library, whose stream has no bound of its own; so when nobody takes the events, they
 //! wait in the broker's queue.
 
+mod connect;
 mod paced;
 mod reactor;
 mod topology;
 
-use std::sync::Arc;
+mod control;
+mod poll;
+mod queues;
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
@@ -16,23 +19,13 @@ use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
 };
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use lapin::{Channel, Connection, Consumer, ExchangeKind};
 
-use self::reactor::PacedRuntime;
+use self::connect::{NOT_FOUND, Pace, channel, connect, failed, refused, reply_code};
+pub(super) use self::poll::Poll;
 use super::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError, REST, Stage};
 use crate::config::{AmqpConfig, BrokerConfig};
 use crate::event::{ContentType, Form, Payload};
-use crate::tls;
-
-/// Seconds after which a peer that says nothing is taken for gone.
-const HEARTBEAT_SECONDS: u16 = 10;
-
-/// AMQP's reply codes for what is not there, and for what is not allowed.
-const NOT_FOUND: u16 = 404;
-const ACCESS_REFUSED: u16 = 403;
 
 /// Consumes until something breaks, or until it is time to stop.
 pub(super) async fn run(
@@ -40,8 +33,9 @@ pub(super) async fn run(
     amqp: &AmqpConfig,
     stage: &mut Stage,
 ) -> Result<(), LinkError> {
+    let server = amqp.server(stage.server);
     let connecting = Box::pin(async {
-        let connection = connect(amqp).await?;
+        let connection = connect(server, Pace::Gulps).await?;
         let (channel, consumer) = subscribe(&connection, config, amqp).await?;
         Ok((connection, channel, consumer))
     });
@@ -117,66 +111,6 @@ fn payload(delivery: Delivery) -> Payload {
     }
 }
 
-async fn connect(amqp: &AmqpConfig) -> Result<Connection, LinkError> {
-    let tls = match &amqp.tls {
-        None => None,
-        Some(tls) => Some((
-            Arc::new(tls::client_config(tls)?),
-            tls::server_name(&amqp.host)?,
-        )),
-    };
-    let uri = AMQPUri {
-        scheme: if tls.is_some() {
-            AMQPScheme::AMQPS
-        } else {
-            AMQPScheme::AMQP
-        },
-        authority: AMQPAuthority {
-            userinfo: AMQPUserInfo {
-                username: amqp.username.clone(),
-                password: amqp.password.read()?,
-            },
-            host: amqp.host.clone(),
-            port: amqp.port,
-        },
-        vhost: amqp.vhost.clone(),
-        query: AMQPQueryString {
-            heartbeat: Some(HEARTBEAT_SECONDS),
-            ..AMQPQueryString::default()
-        },
-    };
-    let runtime = reactor::current();
-    let properties = ConnectionProperties::default().with_connection_name("celeriac".into());
-    let connecting = Connection::connector(
-        uri,
-        runtime,
-        async move |uri: AMQPUri, runtime: PacedRuntime| open(uri, runtime, tls.clone()).await,
-        properties,
-    );
-    connecting.await.map_err(|error| failed("connect", error))
-}
-
-type TcpStream = <PacedRuntime as async_rs::traits::Reactor>::TcpStream;
-
-/// The stream that the client library speaks AMQP over.
-async fn open(
-    uri: AMQPUri,
-    runtime: PacedRuntime,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-) -> lapin::Result<lapin::tcp::AsyncTcpStream<TcpStream>> {
-    use async_rs::traits::Reactor;
-
-    let address = runtime.to_socket_addrs((uri.authority.host, uri.authority.port));
-    let plain = runtime.tcp_connect(address).await?;
-    Ok(match tls {
-        None => lapin::tcp::AsyncTcpStream::Plain(plain),
-        Some((config, name)) => {
-            let connector = futures_rustls::TlsConnector::from(config);
-            lapin::tcp::AsyncTcpStream::Rustls(connector.connect(name, plain).await?)
-        }
-    })
-}
-
 async fn subscribe(
     connection: &Connection,
     config: &BrokerConfig,
@@ -233,50 +167,12 @@ async fn exchange_there(connection: &Connection, exchange: &str) -> Result<Chann
         Ok(()) => Ok(channel),
         // The broker closed that channel with its answer.
         Err(error) if reply_code(&error) == Some(NOT_FOUND) => {
-            let channel = self::channel(connection).await?;
+            let channel = connect::channel(connection).await?;
             let permission = format!("configure on {exchange} (or start a worker, which makes it)");
             let declared = declare(&channel, topology::EXCHANGE).await;
             declared.map_err(|error| refused("declare the event exchange", error, &permission))?;
             Ok(channel)
         }
         Err(error) => Err(failed("find the event exchange", error)),
-    }
-}
-
-async fn channel(connection: &Connection) -> Result<Channel, LinkError> {
-    connection
-        .create_channel()
-        .await
-        .map_err(|error| failed("open a channel", error))
-}
-
-fn reply_code(error: &lapin::Error) -> Option<u16> {
-    if let lapin::ErrorKind::ProtocolError(error) = error.kind() {
-        Some(error.get_id())
-    } else {
-        None
-    }
-}
-
-fn failed(doing: &'static str, error: lapin::Error) -> LinkError {
-    LinkError::Amqp {
-        doing,
-        error: Arc::new(error),
-        hint: String::new(),
-    }
-}
-
-/// An error that names the permission that is missing, if that is what it is.
-fn refused(doing: &'static str, error: lapin::Error, permission: &str) -> LinkError {
-    let missing = reply_code(&error) == Some(ACCESS_REFUSED);
-    let hint = if missing {
-        format!("; the user needs {permission}")
-    } else {
-        String::new()
-    };
-    LinkError::Amqp {
-        doing,
-        error: Arc::new(error),
-        hint,
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Paced<S> {
     stream: S,
     rest: Pin<Box<Sleep>>,
     resting: bool,
+    /// Whether it ever rests.
+    rests: bool,
     /// Bytes read since the socket was last seen empty.
     gulp: usize,
     /// Until then there is no rest.
@@ -39,12 +41,13 @@ pub(super) struct Paced<S> {
 
 impl<S> Paced<S> {
     /// To be called where the runtime's timer is: later it may be polled from any thread.
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, rests: bool) -> Self {
         let rest = Box::pin(tokio::time::sleep(REST));
         Self {
             stream,
             rest,
             resting: false,
+            rests,
             gulp: 0,
             busy: None,
         }
@@ -57,7 +60,7 @@ impl<S> Paced<S> {
             self.busy = Some(now + BUSY);
         }
         self.gulp = 0;
-        if self.busy.is_none_or(|busy| now >= busy) {
+        if self.rests && self.busy.is_none_or(|busy| now >= busy) {
             self.rest.as_mut().reset((now + REST).into());
             self.resting = true;
         }
@@ -114,7 +117,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_comes_during_the_rest_is_read_together_and_nothing_is_lost() {
         let (mut broker, ours) = tokio::io::duplex(1024);
-        let mut ours = Paced::new(ours);
+        let mut ours = Paced::new(ours, true);
         let mut buffer = [0; 16];
         broker.write_all(b"one").await.expect("room");
         assert_eq!(ours.read(&mut buffer).await.expect("bytes"), 3);
@@ -130,7 +133,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_on_which_much_comes_is_read_without_rests() {
         let (mut broker, ours) = tokio::io::duplex(2 * GULP_BYTES_MAX);
-        let mut ours = Paced::new(ours);
+        let mut ours = Paced::new(ours, true);
         let mut buffer = vec![0; 2 * GULP_BYTES_MAX];
         broker
             .write_all(&vec![0; GULP_BYTES_MAX])
@@ -150,7 +153,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_buffer_is_followed_by_the_rest_at_once() {
         let (mut broker, ours) = tokio::io::duplex(1024);
-        let mut ours = Paced::new(ours);
+        let mut ours = Paced::new(ours, true);
         broker.write_all(b"12345678").await.expect("room");
         let mut buffer = [0; 4];
         for expected in [b"1234", b"5678"] {

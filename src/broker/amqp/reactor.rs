@@ -18,14 +18,23 @@ use super::paced::Paced;
 /// The runtime that connections are made in.
 pub(super) type PacedRuntime = Runtime<RuntimeParts<Tokio, PacedReactor>>;
 
+/// How a connection is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// As soon as there is something: for questions, whose answers are waited for.
+    AtOnce,
+    /// In gulps: for a stream of messages.
+    Gulps,
+}
+
 /// Tokio's reactor, but for its connections.
 #[derive(Clone, Debug)]
-pub(super) struct PacedReactor(Tokio);
+pub(super) struct PacedReactor(Tokio, Pace);
 
 /// The runtime that this is called in.
-pub(super) fn current() -> PacedRuntime {
+pub(super) fn current(pace: Pace) -> PacedRuntime {
     let tokio = Tokio::current();
-    Runtime::new(RuntimeParts::new(tokio.clone(), PacedReactor(tokio)))
+    Runtime::new(RuntimeParts::new(tokio.clone(), PacedReactor(tokio, pace)))
 }
 
 impl Reactor for PacedReactor {
@@ -54,10 +63,11 @@ impl Reactor for PacedReactor {
         let connecting = self.0.tcp_connect_addr(address);
         // The library polls from a thread of its own: the timer is made where there is one.
         let handle = tokio::runtime::Handle::current();
+        let rests = self.1 == Pace::Gulps;
         async move {
             let stream = connecting.await?.into_inner();
             let _entered = handle.enter();
-            Ok(Paced::new(stream).compat())
+            Ok(Paced::new(stream, rests).compat())
         }
     }
 }

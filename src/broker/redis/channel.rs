@@ -7,33 +7,55 @@
 //! Source: kombu 4.6 to 5.7, `transport/redis.py` (`_get_publish_topic`, `_get_subscribe_topic`), checked
 //! against the recordings in `tests/golden/events/redis-channel-variants.jsonl`.
 
-use crate::config::{FanoutPrefix, RedisConfig};
+use crate::config::{FanoutPrefix, RedisAddress, RedisConfig};
 
 /// What to subscribe to: patterns for PSUBSCRIBE, the one that is configured first.
 ///
-/// The other one is for workers whose `fanout_patterns` is the opposite: one publish matches one of the two,
-/// and never both.
-pub(super) fn patterns(config: &RedisConfig, exchange: &str) -> [String; 2] {
-    let channel = escape(&channel(config, exchange));
-    let with_keys = format!("{channel}/*");
-    if config.fanout_patterns {
-        [with_keys, channel]
-    } else {
-        [channel, with_keys]
+/// The others are for workers whose `fanout_patterns` is the opposite, and those under sentinels that do not
+/// fill the prefix in; one publish matches one of them, and never two.
+pub(super) fn patterns(config: &RedisConfig, exchange: &str) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for channel in channels(config, exchange) {
+        let channel = escape(&channel);
+        let with_keys = format!("{channel}/*");
+        if config.fanout_patterns {
+            patterns.extend([with_keys, channel]);
+        } else {
+            patterns.extend([channel, with_keys]);
+        }
     }
+    patterns
 }
 
-fn channel(config: &RedisConfig, exchange: &str) -> String {
-    let prefix = match &config.fanout_prefix {
-        FanoutPrefix::Default => format!("/{}.", config.database),
-        FanoutPrefix::None => String::new(),
-        FanoutPrefix::Template(template) => template.replace("{db}", &config.database.to_string()),
+/// The channels of an exchange, without routing keys: the one that is configured first.
+///
+/// Under sentinels kombu before 5.4 leaves `{db}` in the prefix as it stands.
+pub(super) fn channels(config: &RedisConfig, exchange: &str) -> Vec<String> {
+    let template = match &config.fanout_prefix {
+        FanoutPrefix::Default => "/{db}.",
+        FanoutPrefix::None => "",
+        FanoutPrefix::Template(template) => template,
     };
-    format!("{}{prefix}{exchange}", config.global_keyprefix)
+    let filled = template.replace("{db}", &config.database.to_string());
+    let channel = |prefix: &str| format!("{}{prefix}{exchange}", config.global_keyprefix);
+    let mut channels = vec![channel(&filled)];
+    if matches!(config.address, RedisAddress::Sentinel(_)) && filled != template {
+        channels.push(channel(template));
+    }
+    channels
+}
+
+/// Whether what is published on a channel comes to us.
+pub(super) fn is_subscribed(config: &RedisConfig, exchange: &str, channel: &str) -> bool {
+    let mut ours = channels(config, exchange).into_iter();
+    ours.any(|own| {
+        let behind = channel.strip_prefix(&own);
+        behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('/'))
+    })
 }
 
 /// Glob characters in a name stand for themselves.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for c in name.chars() {
         if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
@@ -47,7 +69,7 @@ fn escape(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RedisAddress;
+    use crate::config::SentinelConfig;
 
     fn config(
         database: i64,
@@ -63,6 +85,8 @@ mod tests {
             global_keyprefix: global_keyprefix.into(),
             fanout_prefix,
             fanout_patterns,
+            priority_steps: vec![0],
+            unacked_key: "unacked".into(),
         }
     }
 
@@ -106,6 +130,33 @@ mod tests {
         for (config, expected) in cases {
             assert_eq!(patterns(&config, "celeryev"), expected, "{config:?}");
         }
+    }
+
+    #[test]
+    fn under_sentinels_the_prefix_may_stand_as_it_is() {
+        let mut config = config(3, FanoutPrefix::Default, true, "");
+        config.address = RedisAddress::Sentinel(SentinelConfig {
+            servers: Vec::new(),
+            master_name: "m".into(),
+            username: None,
+            password: None,
+            tls: None,
+        });
+        let expected = [
+            "/3.celeryev/*",
+            "/3.celeryev",
+            "/{db}.celeryev/*",
+            "/{db}.celeryev",
+        ];
+        assert_eq!(patterns(&config, "celeryev"), expected);
+        for channel in ["/3.celeryev", "/3.celeryev/task.multi", "/{db}.celeryev/x"] {
+            assert!(is_subscribed(&config, "celeryev", channel), "{channel}");
+        }
+        for channel in ["/0.celeryev/x", "/3.celeryev2", "celeryev/x"] {
+            assert!(!is_subscribed(&config, "celeryev", channel), "{channel}");
+        }
+        config.fanout_prefix = FanoutPrefix::None;
+        assert_eq!(patterns(&config, "celeryev"), ["celeryev/*", "celeryev"]);
     }
 
     #[test]

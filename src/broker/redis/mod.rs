@@ -7,24 +7,30 @@
 
 mod buffer;
 mod channel;
+mod connect;
+mod sentinel;
+
+mod bindings;
+mod control;
+mod elsewhere;
+mod poll;
+mod queues;
+mod unacked;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use redis::aio::{PubSub, PubSubSink, PubSubStream};
-use redis::{RedisConnectionInfo, RedisError};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
-use tokio_rustls::TlsConnector;
 
 use self::buffer::Buffer;
+use self::connect::{Server, failed, refused};
+pub(super) use self::poll::{Driver, Poll};
 use super::source::{LinkError, REST, Stage};
-use crate::config::{BrokerConfig, RedisAddress, RedisConfig};
-use crate::tls;
+use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 
 /// Pub/sub carries no heartbeat, so dead peers are noticed by asking; Kombu asks as often.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
@@ -40,11 +46,12 @@ pub(super) async fn run(
     stage: &mut Stage,
 ) -> Result<(), LinkError> {
     let connecting = Box::pin(async {
-        let mut pubsub = connect(redis).await?;
+        let server = connect::server(redis).await?;
+        let mut pubsub = connect::subscriber(redis, &server).await?;
         subscribe(&mut pubsub, config, redis).await?;
-        Ok(pubsub)
+        Ok((pubsub, server))
     });
-    let Some(pubsub) = stage.connecting(connecting).await? else {
+    let Some((pubsub, server)) = stage.connecting(connecting).await? else {
         return Ok(());
     };
     stage.subscribed(config);
@@ -56,6 +63,10 @@ pub(super) async fn run(
         sink,
         pings,
         ping: None,
+        master: match &redis.address {
+            RedisAddress::Sentinel(sentinel) => Some((sentinel.clone(), server)),
+            RedisAddress::Tcp { .. } | RedisAddress::Socket(_) => None,
+        },
         buffer: Buffer::new(config.queue_bytes_max),
     };
     let ended = receiver.receive(stage).await;
@@ -77,6 +88,8 @@ struct Receiver {
     sink: PubSubSink,
     pings: Interval,
     ping: Option<Ping>,
+    /// Under sentinels: where the master was when this began.
+    master: Option<(SentinelConfig, Server)>,
     buffer: Buffer,
 }
 
@@ -104,7 +117,9 @@ impl Receiver {
                     }
                 }
                 Action::HandedOver => {}
-                Action::PingDue => self.ping = Some(ping(self.sink.clone())),
+                Action::PingDue => {
+                    self.ping = Some(ping(self.sink.clone(), self.master.clone()));
+                }
                 Action::Pong(answer) => {
                     self.ping = None;
                     answer?;
@@ -161,40 +176,22 @@ impl Receiver {
     }
 }
 
-fn ping(mut sink: PubSubSink) -> Ping {
+fn ping(mut sink: PubSubSink, master: Option<(SentinelConfig, Server)>) -> Ping {
     Box::pin(async move {
         match timeout(PING_TIMEOUT, sink.ping::<redis::Value>()).await {
-            Ok(answer) => answer.map(drop).map_err(|error| failed("ping", error)),
-            Err(_) => Err(LinkError::Silent),
+            Ok(answer) => answer.map_err(|error| failed("ping", error))?,
+            Err(_) => return Err(LinkError::Silent),
+        };
+        // A replica passes on what its master publishes, so a master that has become one still seems to work.
+        // A connection that has subscribed cannot ask for its role: the sentinels know.
+        if let Some((sentinel, server)) = master
+            && let Ok(Ok(now)) = timeout(PING_TIMEOUT, sentinel::master(&sentinel)).await
+            && now != server
+        {
+            return Err(LinkError::NotMaster(server.to_string()));
         }
+        Ok(())
     })
-}
-
-async fn connect(redis: &RedisConfig) -> Result<PubSub, LinkError> {
-    // The database is part of the channels' names; none needs to be selected.
-    let mut login =
-        RedisConnectionInfo::default().set_lib_name("celeriac", env!("CARGO_PKG_VERSION"));
-    if let Some(username) = &redis.username {
-        login = login.set_username(username);
-    }
-    if let Some(password) = &redis.password {
-        login = login.set_password(password.read()?);
-    }
-    let pubsub = match &redis.address {
-        RedisAddress::Socket(path) => PubSub::new(&login, UnixStream::connect(path).await?).await,
-        RedisAddress::Tcp { host, port, tls } => {
-            let plain = TcpStream::connect((host.as_str(), *port)).await?;
-            match tls {
-                None => PubSub::new(&login, plain).await,
-                Some(tls) => {
-                    let connector = TlsConnector::from(Arc::new(tls::client_config(tls)?));
-                    let stream = connector.connect(tls::server_name(host)?, plain).await?;
-                    PubSub::new(&login, stream).await
-                }
-            }
-        }
-    };
-    pubsub.map_err(|error| failed("log in", error))
 }
 
 async fn subscribe(
@@ -202,33 +199,17 @@ async fn subscribe(
     config: &BrokerConfig,
     redis: &RedisConfig,
 ) -> Result<(), LinkError> {
-    let [configured, other] = channel::patterns(redis, &config.event_exchange);
-    if let Err(error) = pubsub.psubscribe(&configured).await {
-        let missing = error.code() == Some("NOPERM");
-        let hint = if missing {
-            format!("; the user needs the command psubscribe and the channel pattern &{configured}")
-        } else {
-            String::new()
+    let patterns = channel::patterns(redis, &config.event_exchange);
+    for (at, pattern) in patterns.iter().enumerate() {
+        let Err(error) = pubsub.psubscribe(pattern).await else {
+            continue;
         };
-        return Err(LinkError::Redis {
-            doing: "subscribe",
-            error,
-            hint,
-        });
-    }
-    // For workers that are configured the other way; a user who may not have it does without.
-    if let Err(error) = pubsub.psubscribe(&other).await
-        && error.code() != Some("NOPERM")
-    {
-        return Err(failed("subscribe", error));
+        // All but the first are for workers that are configured otherwise; a user who may not have them does
+        // without.
+        if at == 0 || error.code() != Some("NOPERM") {
+            let permission = format!("the command psubscribe and the channel pattern &{pattern}");
+            return Err(refused("subscribe", error, &permission));
+        }
     }
     Ok(())
-}
-
-const fn failed(doing: &'static str, error: RedisError) -> LinkError {
-    LinkError::Redis {
-        doing,
-        error,
-        hint: String::new(),
-    }
 }

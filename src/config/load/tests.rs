@@ -95,7 +95,7 @@ fn known_keys() -> BTreeSet<String> {
     let text = "
 x: 1
 global: {x: 1}
-brokers: [{x: 1, url: 'amqps://h', tls: {x: 1}}]
+brokers: [{x: 1, url: 'amqps://h', tls: {x: 1}, sentinel: {x: 1}}]
 metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x: 1}}
 remote_write:
   - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
@@ -145,7 +145,47 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'sqs://h'}]",
-            "brokers[0].url: expected amqp, amqps, redis, rediss or redis+socket, found the scheme `sqs`",
+            "brokers[0].url: Celery sends no events over SQS, which has no fanout; celeriac reads events from RabbitMQ and Redis",
+        ),
+        (
+            "brokers: [{url: 'sqla+sqlite:///x'}]",
+            "brokers[0].url: Celery sends no events over a database, which has no fanout; celeriac reads events from RabbitMQ and Redis",
+        ),
+        (
+            "brokers: [{url: 'rediscluster://h'}]",
+            "brokers[0].url: Celery has no transport for Redis Cluster that carries events; celeriac reads events from RabbitMQ and Redis",
+        ),
+        (
+            "brokers: [{url: 'mqtt://h'}]",
+            "brokers[0].url: expected amqp, amqps, redis, rediss, redis+socket or sentinel, found the scheme `mqtt`",
+        ),
+        (
+            "brokers: [{url: 'redis://a;redis://b'}]",
+            "brokers[0].url: several Redis servers, of which Celery uses one at a time, need sentinels; give one, or sentinel://",
+        ),
+        (
+            "brokers: [{url: 'amqp://a;redis://b'}]",
+            "brokers[0].url: the servers of one broker are all of one kind",
+        ),
+        (
+            "brokers: [{url: 'sentinel://a'}]",
+            "brokers[0].sentinel.master_name: is missing; for example mymaster",
+        ),
+        (
+            "brokers: [{url: 'sentinel://a', sentinel: {password: x}}]",
+            "brokers[0].sentinel.master_name: is missing; for example mymaster",
+        ),
+        (
+            "brokers: [{url: 'redis://a', sentinel: {master_name: x}}]",
+            "brokers[0].sentinel: is of no use without sentinels; sentinel://host:26379 names one",
+        ),
+        (
+            "brokers: [{url: 'redis://a', priority_steps: [0, 1.5]}]",
+            "brokers[0].priority_steps: expected whole numbers from 0 to 255, such as [0, 3, 6, 9]",
+        ),
+        (
+            "brokers: [{url: 'redis://a', queue_interval: 15}]",
+            "brokers[0].queue_interval: expected a duration with its unit, such as 15s, from 1s to 1h, or 0 for never, found `15`",
         ),
         (
             "brokers: [{url: 'redis://h/x'}]",
@@ -258,7 +298,7 @@ fn variables_are_replaced_and_overrides_win() {
     ];
     let config = parse_with(&text, &environment).unwrap_or_else(|error| panic!("{error}"));
 
-    assert_eq!(config.brokers[0].address(), "redis.example:7000/1");
+    assert_eq!(config.brokers[0].address(0), "redis.example:7000/1");
     assert_eq!(config.global.interval, Duration::from_secs(5));
     assert_eq!(config.metrics.limits.tasks_max, 17);
 }
@@ -297,9 +337,10 @@ fn vhosts_are_those_of_celery() {
         let Transport::Amqp(amqp) = broker(&format!("url: '{url}'")).transport else {
             panic!("{url}")
         };
-        assert_eq!(amqp.vhost, vhost, "{url}");
+        let server = amqp.server(0);
+        assert_eq!(server.vhost, vhost, "{url}");
         assert_eq!(
-            (amqp.port, amqp.username.as_str()),
+            (server.port, server.username.as_str()),
             (5672, "guest"),
             "{url}"
         );
@@ -307,10 +348,33 @@ fn vhosts_are_those_of_celery() {
     let Transport::Amqp(amqp) = broker("url: 'amqps://h/'").transport else {
         panic!("amqps")
     };
+    let server = amqp.server(0);
     assert_eq!(
-        (amqp.port, amqp.tls),
-        (5671, Some(crate::config::TlsConfig::default()))
+        (server.port, server.tls.as_ref()),
+        (5671, Some(&crate::config::TlsConfig::default()))
     );
+}
+
+#[test]
+fn several_servers_of_a_broker_are_kept_in_their_order() {
+    let several = broker("url: 'amqp://u:p@a//;amqps://b:1/v'");
+    let addresses: Vec<_> = (0..3).map(|at| several.address(at)).collect();
+    assert_eq!(addresses, ["a:5672//", "b:1/v", "a:5672//"]);
+    assert_eq!(several.servers(), 2);
+
+    let sentinels = broker(
+        "url: 'sentinel://:pw@a/2;sentinel://b:7', sentinel: {master_name: m, password: s}, queue_interval: 0",
+    );
+    assert_eq!(sentinels.address(0), "m@a:26379,b:7/2");
+    assert_eq!(sentinels.poll.queue_interval, None);
+    let Transport::Redis(redis) = sentinels.transport else {
+        panic!("redis")
+    };
+    assert_eq!(redis.password, Some(Secret::Inline("pw".into())));
+    let RedisAddress::Sentinel(sentinel) = redis.address else {
+        panic!("sentinel")
+    };
+    assert_eq!(sentinel.password, Some(Secret::Inline("s".into())));
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! One connection to a RabbitMQ server, and what its errors say.
+
+use std::sync::Arc;
+
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{Channel, Connection, ConnectionProperties};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+pub(super) use super::reactor::Pace;
+use super::reactor::{self, PacedRuntime};
+use crate::broker::source::LinkError;
+use crate::config::AmqpServer;
+use crate::tls;
+
+/// Seconds after which a peer that says nothing is taken for gone.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// AMQP's reply codes for what is not there, what is not allowed, and what belongs to another connection.
+pub(super) const NOT_FOUND: u16 = 404;
+pub(super) const ACCESS_REFUSED: u16 = 403;
+pub(super) const RESOURCE_LOCKED: u16 = 405;
+
+/// Connects to one server.
+pub(super) async fn connect(server: &AmqpServer, pace: Pace) -> Result<Connection, LinkError> {
+    let tls = match &server.tls {
+        None => None,
+        Some(tls) => Some((
+            Arc::new(tls::client_config(tls)?),
+            tls::server_name(&server.host)?,
+        )),
+    };
+    let uri = AMQPUri {
+        scheme: if tls.is_some() {
+            AMQPScheme::AMQPS
+        } else {
+            AMQPScheme::AMQP
+        },
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo {
+                username: server.username.clone(),
+                password: server.password.read()?,
+            },
+            host: server.host.clone(),
+            port: server.port,
+        },
+        vhost: server.vhost.clone(),
+        query: AMQPQueryString {
+            heartbeat: Some(HEARTBEAT_SECONDS),
+            ..AMQPQueryString::default()
+        },
+    };
+    let runtime = reactor::current(pace);
+    let properties = ConnectionProperties::default().with_connection_name("celeriac".into());
+    let connecting = Connection::connector(
+        uri,
+        runtime,
+        async move |uri: AMQPUri, runtime: PacedRuntime| open(uri, runtime, tls.clone()).await,
+        properties,
+    );
+    connecting.await.map_err(|error| failed("connect", error))
+}
+
+type TcpStream = <PacedRuntime as async_rs::traits::Reactor>::TcpStream;
+
+/// The stream that the client library speaks AMQP over.
+async fn open(
+    uri: AMQPUri,
+    runtime: PacedRuntime,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+) -> lapin::Result<lapin::tcp::AsyncTcpStream<TcpStream>> {
+    use async_rs::traits::Reactor;
+
+    let address = runtime.to_socket_addrs((uri.authority.host, uri.authority.port));
+    let plain = runtime.tcp_connect(address).await?;
+    Ok(match tls {
+        None => lapin::tcp::AsyncTcpStream::Plain(plain),
+        Some((config, name)) => {
+            let connector = futures_rustls::TlsConnector::from(config);
+            lapin::tcp::AsyncTcpStream::Rustls(connector.connect(name, plain).await?)
+        }
+    })
+}
+
+pub(super) async fn channel(connection: &Connection) -> Result<Channel, LinkError> {
+    connection
+        .create_channel()
+        .await
+        .map_err(|error| failed("open a channel", error))
+}
+
+pub(super) fn reply_code(error: &lapin::Error) -> Option<u16> {
+    if let lapin::ErrorKind::ProtocolError(error) = error.kind() {
+        Some(error.get_id())
+    } else {
+        None
+    }
+}
+
+pub(super) fn failed(doing: &'static str, error: lapin::Error) -> LinkError {
+    LinkError::Amqp {
+        doing,
+        error: Arc::new(error),
+        hint: String::new(),
+    }
+}
+
+/// An error that names the permission that is missing, if that is what it is.
+pub(super) fn refused(doing: &'static str, error: lapin::Error, permission: &str) -> LinkError {
+    let missing = reply_code(&error) == Some(ACCESS_REFUSED);
+    let hint = if missing {
+        format!("; the user needs {permission}")
+    } else {
+        String::new()
+    };
+    LinkError::Amqp {
+        doing,
+        error: Arc::new(error),
+        hint,
+    }
+}

@@ -1,0 +1,264 @@
+//! Remote control (pidbox): what is asked of the workers, whom, and what they answered. No sockets here.
+//!
+//! A request is one message to all; each worker replies with one message to a queue, or on Redis a list, that the
+//! request names. Nothing tells that the last reply has come: a round ends when everybody has answered who is
+//! known, or at its deadline.
+//!
+//! Source: kombu 4.6 to 5.7, `pidbox.py`; the recordings in `tests/golden/pidbox`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::reply::{self, Method, Replies};
+use crate::event::DecodeError;
+use crate::state::WorkerAnswer;
+
+/// How long a round waits for workers that do not answer.
+pub(super) const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The longest reply that is read. `reserved` holds the arguments of every task that a worker has prefetched.
+pub(super) const REPLY_BYTES_MAX: usize = 8 << 20;
+
+/// The most replies that a round takes: beyond them it ends.
+const REPLIES_MAX: usize = 40_000;
+
+/// A worker that was silent in so many rounds is not waited for any more, and mostly not asked.
+const MISSED_MAX: u32 = 3;
+
+/// Every so many rounds all workers are asked.
+const ALL_EVERY: u64 = 10;
+
+/// With more workers than that their names would make the request larger than what it spares.
+const DESTINATIONS_MAX: usize = 100;
+
+/// The body of a request; the same bytes as Kombu's but for the ticket.
+pub(super) fn request(
+    method: &str,
+    destination: Option<&[Arc<str>]>,
+    reply: Option<(&str, &str)>,
+) -> String {
+    let mut body = format!("{{\"method\": \"{method}\", \"arguments\": {{}}, \"destination\": ");
+    match destination {
+        None => body.push_str("null"),
+        Some(workers) => {
+            body.push('[');
+            for (at, worker) in workers.iter().enumerate() {
+                body.push_str(if at > 0 { ", " } else { "" });
+                quote(&mut body, worker);
+            }
+            body.push(']');
+        }
+    }
+    body.push_str(", \"pattern\": null, \"matcher\": null");
+    if let Some((ticket, reply_key)) = reply {
+        body.push_str(", \"ticket\": ");
+        quote(&mut body, ticket);
+        body.push_str(", \"reply_to\": {\"exchange\": \"\", \"routing_key\": ");
+        quote(&mut body, reply_key);
+        body.push('}');
+    }
+    body.push('}');
+    body
+}
+
+/// Appends a text in JSON.
+pub(super) fn quote(json: &mut String, text: &str) {
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            c if c < ' ' => {
+                // Writing to a string cannot fail.
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+}
+
+/// An identifier in the form of a UUID, as Kombu's are.
+pub(super) fn unique(chance: u128) -> String {
+    let digits = format!("{chance:032x}");
+    format!(
+        "{}-{}-4{}-8{}-{}",
+        &digits[..8],
+        &digits[8..12],
+        &digits[13..16],
+        &digits[17..20],
+        &digits[20..]
+    )
+}
+
+/// One round of requests, and what came in reply.
+#[derive(Debug)]
+pub(super) struct Round {
+    tickets: [String; Method::ALL.len()],
+    /// Whom to ask; `None`: all.
+    destination: Option<Vec<Arc<str>>>,
+    workers: BTreeMap<String, Replies>,
+    /// Who has not answered everything yet, of those that are waited for.
+    missing: BTreeSet<Arc<str>>,
+    /// Whether anybody was expected at all.
+    expecting: bool,
+    replies: usize,
+    unreadable: usize,
+}
+
+impl Round {
+    /// Begins a round; `chance` makes the tickets.
+    pub(super) fn new(asked: Asked, mut chance: impl FnMut() -> u128) -> Self {
+        Self {
+            tickets: Method::ALL.map(|_| unique(chance())),
+            destination: asked.destination,
+            workers: BTreeMap::new(),
+            expecting: !asked.expected.is_empty(),
+            missing: asked.expected,
+            replies: 0,
+            unreadable: 0,
+        }
+    }
+
+    /// The bodies of the requests, which ask for replies under a key.
+    pub(super) fn requests(&self, reply_key: &str) -> Vec<String> {
+        let destination = self.destination.as_deref();
+        Method::ALL
+            .iter()
+            .zip(&self.tickets)
+            .map(|(method, ticket)| request(method.name(), destination, Some((ticket, reply_key))))
+            .collect()
+    }
+
+    /// Takes a reply in. One with another ticket is late, from a round before, and is dropped.
+    pub(super) fn take(&mut self, ticket: &str, body: &[u8]) -> Result<(), DecodeError> {
+        self.replies += 1;
+        let asked = self.tickets.iter().position(|own| own == ticket);
+        let Some(method) = asked.map(|at| Method::ALL[at]) else {
+            return Ok(());
+        };
+        let read = reply::read(body, method, &mut self.workers);
+        match read {
+            Ok(worker) => {
+                if self.workers.get(&worker).is_some_and(Replies::is_complete) {
+                    self.missing.remove(worker.as_str());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.unreadable += 1;
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes a reply that cannot be read.
+    pub(super) const fn unreadable(&mut self) {
+        self.replies += 1;
+        self.unreadable += 1;
+    }
+
+    /// Whether nothing more is waited for.
+    pub(super) fn is_over(&self) -> bool {
+        (self.expecting && self.missing.is_empty()) || self.replies >= REPLIES_MAX
+    }
+
+    /// How many replies could not be read.
+    pub(super) const fn unreadable_replies(&self) -> usize {
+        self.unreadable
+    }
+
+    /// The bindings that the workers told, and what they answered.
+    pub(super) fn finish(self) -> Vec<WorkerAnswer> {
+        let answer = |(worker, replies): (String, Replies)| {
+            let bindings = replies.queues;
+            let tasks = |tasks: Option<Vec<reply::Task>>| {
+                tasks.map(|tasks| {
+                    let answers = tasks.into_iter();
+                    answers
+                        .map(|task| task.answer(bindings.as_deref()))
+                        .collect()
+                })
+            };
+            WorkerAnswer {
+                worker,
+                pid: replies.pid,
+                pool_size: replies.pool_size,
+                processes: replies.processes,
+                prefetch_count: replies.prefetch_count,
+                active: tasks(replies.active),
+                reserved: tasks(replies.reserved),
+                queues: bindings.map(|bindings| {
+                    let queues = bindings.into_iter();
+                    queues.map(|binding| binding.queue).collect()
+                }),
+            }
+        };
+        self.workers.into_iter().map(answer).collect()
+    }
+}
+
+/// Whom a round asks, and whom it waits for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// `None`: all.
+    pub(super) destination: Option<Vec<Arc<str>>>,
+    pub(super) expected: BTreeSet<Arc<str>>,
+}
+
+/// Who answers, and who does not.
+///
+/// The request exchange is a fanout: a worker that hangs gets every request, whomever it is for, and finds them
+/// all when it goes on. Only asking seldom keeps that small, and a round a minute is seldom. What can be spared
+/// is its replies, which cost most and come too late: a worker that missed three rounds is left out of the
+/// `destination` and drops what it finds. Every tenth round is for all again, so it is found when it is back, and
+/// so is one that nobody has heard of.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    /// Rounds in a row that each worker missed.
+    missed: BTreeMap<Arc<str>, u32>,
+    rounds: u64,
+}
+
+impl Roster {
+    /// Whom to ask now, of the workers that are online.
+    pub(super) fn ask(&mut self, online: &[Arc<str>]) -> Asked {
+        for worker in online {
+            self.missed.entry(Arc::clone(worker)).or_insert(0);
+        }
+        let answering = self
+            .missed
+            .iter()
+            .filter(|(_, missed)| **missed < MISSED_MAX);
+        let expected: BTreeSet<_> = answering.map(|(worker, _)| Arc::clone(worker)).collect();
+        let some_hang = expected.len() < self.missed.len();
+        let to_all = self.rounds.is_multiple_of(ALL_EVERY)
+            || !some_hang
+            || expected.is_empty()
+            || expected.len() > DESTINATIONS_MAX;
+        self.rounds += 1;
+        let destination = (!to_all).then(|| expected.iter().cloned().collect());
+        Asked {
+            destination,
+            expected,
+        }
+    }
+
+    /// Notes who answered. Who hangs and is not online any more is forgotten.
+    pub(super) fn answered(&mut self, answers: &[WorkerAnswer], online: &[Arc<str>]) {
+        for missed in self.missed.values_mut() {
+            *missed = missed.saturating_add(1);
+        }
+        for answer in answers {
+            self.missed.insert(answer.worker.as_str().into(), 0);
+        }
+        let online: BTreeSet<&Arc<str>> = online.iter().collect();
+        self.missed
+            .retain(|worker, missed| *missed < MISSED_MAX || online.contains(worker));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+use super::*;
+use crate::state::TaskAnswer;
+
+const RECORDINGS: [&str; 6] = [
+    include_str!("../../../tests/golden/pidbox/amqp-pidbox.jsonl"),
+    include_str!("../../../tests/golden/pidbox/amqp-pidbox-celery-4.4.7.jsonl"),
+    include_str!("../../../tests/golden/pidbox/amqp-pidbox-celery-5.4.0.jsonl"),
+    include_str!("../../../tests/golden/pidbox/redis-pidbox.jsonl"),
+    include_str!("../../../tests/golden/pidbox/redis-pidbox-celery-4.4.7.jsonl"),
+    include_str!("../../../tests/golden/pidbox/redis-pidbox-celery-5.4.0.jsonl"),
+];
+
+/// The requests and the replies of a recording: command and body.
+fn recorded(recording: &str) -> (Vec<serde_json::Value>, Vec<(String, String)>) {
+    let mut requests: Vec<serde_json::Value> = Vec::new();
+    let mut replies = Vec::new();
+    for line in recording.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let body = row["body_decoded"].as_str().or(row["body"].as_str());
+        let body = body.expect("a body").to_owned();
+        if row["dir"] == "request" {
+            requests.push(serde_json::from_str(&body).expect("JSON"));
+            continue;
+        }
+        let asked = requests.last().expect("a request before");
+        replies.push((asked["method"].as_str().expect("a method").to_owned(), body));
+    }
+    (requests, replies)
+}
+
+fn begin(asked: Asked) -> Round {
+    let mut chance = 0;
+    Round::new(asked, || {
+        chance += 1;
+        chance
+    })
+}
+
+fn everybody(workers: &[&str]) -> Asked {
+    Asked {
+        destination: None,
+        expected: workers.iter().map(|&worker| worker.into()).collect(),
+    }
+}
+
+/// What a round makes of the replies to its commands in a recording.
+fn answers(recording: &str) -> Vec<WorkerAnswer> {
+    let mut round = begin(Asked::default());
+    for (method, body) in recorded(recording).1 {
+        let at = Method::ALL.iter().position(|own| own.name() == method);
+        let ticket = at.map_or("another", |at| &round.tickets[at]).to_owned();
+        round.take(&ticket, body.as_bytes()).expect("a reply");
+    }
+    assert_eq!(round.unreadable_replies(), 0);
+    round.finish()
+}
+
+#[test]
+fn requests_are_those_of_kombu() {
+    for recording in RECORDINGS {
+        let (requests, _) = recorded(recording);
+        assert!(!requests.is_empty());
+        for theirs in requests {
+            let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+            let (method, ticket) = (text(&theirs["method"]), text(&theirs["ticket"]));
+            let key = text(&theirs["reply_to"]["routing_key"]);
+            let ours = request(&method, None, Some((&ticket, &key)));
+            let mut ours: serde_json::Value = serde_json::from_str(&ours).expect("JSON");
+            // The recordings reply through an exchange, we through the default one.
+            ours["reply_to"]["exchange"] = theirs["reply_to"]["exchange"].clone();
+            assert_eq!(ours, theirs);
+        }
+    }
+}
+
+#[test]
+fn requests_without_a_reply_and_for_some_only_have_neither_ticket_nor_all() {
+    let workers = ["w1@vm".into(), "w\"2\\\n@вм".into()];
+    let body = request("enable_events", Some(&workers), None);
+    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let expected = serde_json::json!({
+        "method": "enable_events", "arguments": {}, "pattern": null, "matcher": null,
+        "destination": ["w1@vm", "w\"2\\\n@вм"],
+    });
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn what_workers_reply_is_read() {
+    for recording in [RECORDINGS[0], RECORDINGS[3]] {
+        let [w1, w2] = answers(recording).try_into().expect("two workers");
+        assert_eq!((w1.worker.as_str(), w1.pool_size), ("w1@vm", Some(2)));
+        assert_eq!(w1.processes, Some(2));
+        assert_eq!(w1.prefetch_count, Some(10));
+        assert!(w1.pid.is_some());
+        let queues: Vec<_> = ["celery", "topicq", "high"].map(str::to_owned).into();
+        let mut found = w1.queues.expect("queues");
+        found.sort();
+        assert_eq!(found, {
+            let mut queues = queues;
+            queues.sort();
+            queues
+        });
+        let active = w1.active.expect("tasks");
+        let names: BTreeSet<_> = active
+            .iter()
+            .filter_map(|task| task.name.as_deref())
+            .collect();
+        assert_eq!(names, ["proj.sleep", "proj.sleep_late"].into());
+        for task in &active {
+            assert_eq!(task.queue.as_deref(), Some("celery"));
+            assert_eq!(task.uuid.len(), 36);
+            assert!(task.started.is_some_and(|at| at.seconds() > 1.79e9));
+        }
+        let reserved = w1.reserved.expect("tasks");
+        assert!(!reserved.is_empty());
+        assert!(reserved.iter().all(|task| task.started.is_none()));
+
+        assert_eq!((w2.worker.as_str(), w2.pool_size), ("w2@vm", Some(1)));
+        assert_eq!(w2.active, Some(Vec::new()));
+    }
+}
+
+#[test]
+fn old_versions_reply_alike_and_errors_say_nothing() {
+    for recording in [RECORDINGS[4], RECORDINGS[5]] {
+        let [worker] = answers(recording).try_into().expect("a worker");
+        assert_eq!(worker.pool_size, Some(1));
+        assert_eq!(worker.queues, Some(vec!["celery".to_owned()]));
+        assert_eq!(worker.active, None);
+    }
+    let mut round = begin(everybody(&["w"]));
+    let tickets = round.tickets.clone();
+    for ticket in &tickets {
+        let error = br#"{"w": {"error": "KeyError('nosuch')"}}"#;
+        round.take(ticket, error).expect("a reply");
+    }
+    assert!(round.is_over());
+    let nothing = WorkerAnswer {
+        worker: "w".into(),
+        ..WorkerAnswer::default()
+    };
+    assert_eq!(round.finish(), [nothing]);
+}
+
+#[test]
+fn arguments_are_stepped_over_whatever_python_wrote() {
+    let mut round = begin(everybody(&["w\u{fffd}"]));
+    let [_, queues, active, _] = round.tickets.clone();
+    let body = r#"{"w\udce9": [
+        {"id": "a", "name": "t", "args": [NaN, {"x": [1e999, -Infinity]}], "kwargs": {"y": "\ud83d"},
+         "time_start": 1795344016.5, "delivery_info": {"exchange": "celery", "routing_key": "high"}},
+        {"id": "b", "time_start": 17.5, "delivery_info": {"exchange": "", "routing_key": "any"}},
+        {"id": "c", "time_start": null, "delivery_info": {"exchange": "celery", "routing_key": "low"}},
+        {"id": "d", "delivery_info": null}, {"name": "without an id"}, 7]}"#;
+    round.take(&active, body.as_bytes()).expect("a reply");
+    let body = r#"{"w\udce9": [{"name": "high", "routing_key": "high", "exchange": {"name": "celery", "type": "direct"}},
+        {"name": "celery", "routing_key": "celery", "exchange": {"name": "celery", "type": "direct"}}]}"#;
+    round.take(&queues, body.as_bytes()).expect("a reply");
+    let [worker] = round.finish().try_into().expect("one");
+    let task = |uuid: &str, name: Option<&str>, queue: Option<&str>, started: bool| TaskAnswer {
+        uuid: uuid.into(),
+        name: name.map(str::to_owned),
+        queue: queue.map(str::to_owned),
+        started: started.then(|| crate::timestamp::Timestamp::from_millis(1_795_344_016_500)),
+    };
+    let expected = [
+        task("a", Some("t"), Some("high"), true),
+        task("b", None, Some("any"), false),
+        task("c", None, None, false),
+        task("d", None, None, false),
+    ];
+    assert_eq!(worker.active.expect("tasks"), expected);
+}
+
+#[test]
+fn a_round_is_over_when_everybody_answered_everything() {
+    let mut round = begin(everybody(&["a", "b"]));
+    let tickets = round.tickets.clone();
+    for ticket in &tickets {
+        assert!(!round.is_over());
+        round.take(ticket, br#"{"a": []}"#).expect("a reply");
+        round
+            .take("of the round before", br#"{"b": []}"#)
+            .expect("late");
+    }
+    assert!(!round.is_over(), "b answered in time to nothing");
+    for ticket in &tickets {
+        round.take(ticket, br#"{"b": []}"#).expect("a reply");
+    }
+    assert!(round.is_over());
+    assert!(
+        !begin(Asked::default()).is_over(),
+        "nobody is known: all the time there is"
+    );
+    for body in [&b""[..], b"[]", b"{", b"{\"a\": }"] {
+        let mut round = begin(everybody(&["a"]));
+        let ticket = round.tickets[0].clone();
+        assert!(round.take(&ticket, body).is_err());
+        assert_eq!(round.unreadable_replies(), 1);
+    }
+}
+
+#[test]
+fn a_worker_that_hangs_is_not_waited_for_and_asked_now_and_then() {
+    let online: [Arc<str>; 2] = ["a".into(), "hangs".into()];
+    let answer = WorkerAnswer {
+        worker: "a".into(),
+        ..WorkerAnswer::default()
+    };
+    let a: BTreeSet<Arc<str>> = ["a".into()].into();
+    let mut roster = Roster::default();
+    let mut to_all = Vec::new();
+    for at in 0..22 {
+        let asked = roster.ask(&online);
+        if asked.destination.is_none() {
+            to_all.push(at);
+        } else {
+            assert_eq!(asked.destination, Some(vec!["a".into()]));
+        }
+        assert_eq!(asked.expected.len(), if at < 3 { 2 } else { 1 });
+        roster.answered(std::slice::from_ref(&answer), &online);
+    }
+    assert_eq!(to_all, [0, 1, 2, 10, 20]);
+    // Gone for good, it is forgotten; back, it is waited for.
+    roster.answered(std::slice::from_ref(&answer), &online[..1]);
+    assert_eq!(roster.ask(&online[..1]), everybody(&["a"]));
+    let asked = roster.ask(&online);
+    assert_eq!(asked.expected.len(), 2);
+    assert!(asked.expected.is_superset(&a));
+}
+
+#[test]
+fn tickets_look_like_uuids() {
+    let ticket = unique(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    assert_eq!(ticket, "01234567-89ab-4def-8123-456789abcdef");
+}

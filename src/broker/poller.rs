@@ -1,0 +1,388 @@
+//! The poller of one broker: asks the broker how long its queues are, and the workers what they do.
+//!
+//! On a connection of its own, in the background, with deadlines: the source of the events never waits for it,
+//! and nobody who looks at the metrics does. Whole rounds are reported; one that fails reports nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::control::{DEADLINE, Roster, Round};
+use super::link::Link;
+use super::schedule::{Schedule, Task};
+use super::source::{CONNECT_TIMEOUT, LinkError, PAUSE_MAX, PAUSE_MIN};
+use super::watch::Watch;
+use super::{amqp, redis};
+use crate::backoff::Backoff;
+use crate::clock;
+use crate::config::{BrokerConfig, Transport};
+use crate::state::{Answers, Known, QueueLevel, Report};
+use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
+
+/// A round that takes longer than that is given up, and the connection with it.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(10).saturating_add(DEADLINE);
+
+/// How long saying goodbye may take. A list that is being waited for on Redis is let go within a second.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Asks one broker and its workers, whatever happens.
+#[derive(Debug)]
+pub struct Poller {
+    broker: usize,
+    config: BrokerConfig,
+    reports: mpsc::Sender<Report>,
+    known: watch::Receiver<Arc<Known>>,
+    metrics: PollMetrics,
+    stop: CancellationToken,
+    link: Link,
+    /// Which of the broker's servers it is: the one that worked last, else the next one in turn.
+    server: usize,
+    watch: Watch,
+    roster: Roster,
+    /// What has failed and was told, until it works again.
+    told: Told,
+}
+
+/// Failures that were told.
+#[derive(Debug, Default)]
+struct Told {
+    connection: bool,
+    queues: bool,
+    control: bool,
+    unreadable: bool,
+}
+
+/// The connection that questions go over.
+#[derive(Debug)]
+enum Carrier {
+    Amqp(amqp::Poll),
+    Redis(redis::Poll),
+}
+
+impl Poller {
+    /// The poller of the broker that stands at place `broker` in the configuration.
+    pub fn new(
+        broker: usize,
+        config: BrokerConfig,
+        reports: mpsc::Sender<Report>,
+        known: watch::Receiver<Arc<Known>>,
+        metrics: PollMetrics,
+        stop: CancellationToken,
+    ) -> Self {
+        let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
+        Self {
+            link: Link::new(backoff, clock::monotonic()),
+            watch: Watch::new(&config.poll.queues),
+            broker,
+            config,
+            reports,
+            known,
+            metrics,
+            stop,
+            server: 0,
+            roster: Roster::default(),
+            told: Told::default(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self) {
+        let poll = &self.config.poll;
+        let asks = poll.queue_interval.is_some() || poll.control_interval.is_some();
+        if !asks && !poll.enable_events {
+            self.stop.cancelled().await;
+            return;
+        }
+        let stop = self.stop.clone();
+        loop {
+            match Box::pin(self.connected()).await {
+                Ok(()) | Err(LinkError::Abandoned) => return,
+                Err(error) => {
+                    let delay = self.failed(&error);
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = stop.cancelled() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects, and asks until the connection breaks, or until it is time to stop.
+    async fn connected(&mut self) -> Result<(), LinkError> {
+        let stop = self.stop.clone();
+        let connecting = timeout(CONNECT_TIMEOUT, self.connect());
+        let (mut carrier, driver) = tokio::select! {
+            connected = connecting => connected.unwrap_or(Err(LinkError::Timeout))?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        self.link.subscribed(clock::monotonic());
+        self.told.connection = false;
+        let address = self.config.address(self.server);
+        debug!(%address, "connected to ask for queues and workers");
+        let asking = async {
+            tokio::select! {
+                ended = self.ask(&mut carrier) => ended?,
+                () = stop.cancelled() => {}
+            }
+            let _ = timeout(LEAVE_TIMEOUT, carrier.leave()).await;
+            Ok(())
+        };
+        tokio::select! {
+            ended = asking => ended,
+            () = driver => Err(LinkError::Closed),
+        }
+    }
+
+    async fn connect(&self) -> Result<(Carrier, redis::Driver), LinkError> {
+        match &self.config.transport {
+            Transport::Amqp(amqp) => {
+                let poll = amqp::Poll::connect(amqp.server(self.server)).await?;
+                // The library drives its connections itself.
+                Ok((Carrier::Amqp(poll), Box::pin(std::future::pending())))
+            }
+            Transport::Redis(redis) => {
+                let (poll, driver) = redis::Poll::connect(redis).await?;
+                Ok((Carrier::Redis(poll), driver))
+            }
+        }
+    }
+
+    /// Does what is due, for ever.
+    async fn ask(&mut self, carrier: &mut Carrier) -> Result<(), LinkError> {
+        let looks_elsewhere = matches!(carrier, Carrier::Redis(_));
+        let now = clock::monotonic();
+        let mut schedule = Schedule::new(&self.config.poll, looks_elsewhere, now);
+        let known = self.known.borrow_and_update().clone();
+        schedule.known(&known, now);
+        loop {
+            let next = schedule.next();
+            let sleep = async {
+                match next {
+                    Some((at, task)) => {
+                        tokio::time::sleep_until(at.into()).await;
+                        task
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            let task = tokio::select! {
+                task = sleep => task,
+                changed = self.known.changed(), if !self.known_is_closed() => {
+                    if changed.is_ok() {
+                        let known = self.known.borrow_and_update().clone();
+                        schedule.known(&known, clock::monotonic());
+                    }
+                    continue;
+                }
+            };
+            self.perform(task, carrier, &mut schedule).await?;
+            schedule.done(task, clock::monotonic());
+        }
+    }
+
+    fn known_is_closed(&self) -> bool {
+        self.known.has_changed().is_err()
+    }
+
+    async fn perform(
+        &mut self,
+        task: Task,
+        carrier: &mut Carrier,
+        schedule: &mut Schedule,
+    ) -> Result<(), LinkError> {
+        let start = clock::monotonic();
+        let round = async {
+            match task {
+                Task::Queues => self.ask_for_queues(carrier).await,
+                Task::Control => self.ask_workers(carrier, schedule).await,
+                Task::EnableEvents => self.enable_events(carrier, schedule).await,
+                Task::Elsewhere => self.look_elsewhere(carrier).await,
+            }
+        };
+        let ended = timeout(ROUND_TIMEOUT, Box::pin(round)).await;
+        let ended = ended.unwrap_or(Err(LinkError::Late(ROUND_TIMEOUT)));
+        let took = clock::monotonic().duration_since(start);
+        if let Some(metrics) = self.metrics_of(task) {
+            metrics.rounds.add(1);
+            metrics.failures.add(u64::from(ended.is_err()));
+            metrics.duration.set(took.as_secs_f64());
+        }
+        match ended {
+            Ok(()) => {
+                self.refused(task, None);
+                Ok(())
+            }
+            Err(error) if error.is_refusal() => {
+                self.refused(task, Some(&error));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    const fn metrics_of(&self, task: Task) -> Option<&RoundMetrics> {
+        match task {
+            Task::Queues => Some(&self.metrics.queues),
+            Task::Control => Some(&self.metrics.control),
+            Task::EnableEvents | Task::Elsewhere => None,
+        }
+    }
+
+    async fn ask_for_queues(&mut self, carrier: &mut Carrier) -> Result<(), LinkError> {
+        let known = self.known.borrow().clone();
+        let names = self.watch.next(known.queues.iter().map(AsRef::as_ref));
+        let (levels, absent) = carrier.levels(&names).await?;
+        self.watch.asked(&names, absent);
+        self.report(Answers::Queues(levels)).await
+    }
+
+    async fn ask_workers(
+        &mut self,
+        carrier: &mut Carrier,
+        schedule: &mut Schedule,
+    ) -> Result<(), LinkError> {
+        let known = self.known.borrow().clone();
+        let mut round = Round::new(self.roster.ask(&known.workers), || fastrand::u128(..));
+        let exchange = &self.config.poll.control_exchange;
+        carrier.ask(exchange, &mut round).await?;
+        let unreadable = round.unreadable_replies();
+        if unreadable > 0 && !std::mem::replace(&mut self.told.unreadable, true) {
+            warn!(
+                replies = unreadable,
+                "workers reply in a way that cannot be read; JSON can, which is task_serializer's default"
+            );
+        }
+        let answers = round.finish();
+        self.roster.answered(&answers, &known.workers);
+        let consumed = answers.iter();
+        let consumed: BTreeMap<_, _> = consumed
+            .filter_map(|answer| Some((answer.worker.clone(), answer.queues.clone()?)))
+            .collect();
+        if self.watch.consumed(consumed) {
+            schedule.queues_are_new(clock::monotonic());
+        }
+        self.report(Answers::Workers(answers)).await
+    }
+
+    async fn enable_events(
+        &self,
+        carrier: &mut Carrier,
+        schedule: &Schedule,
+    ) -> Result<(), LinkError> {
+        let tell = schedule.to_tell(clock::monotonic());
+        let workers: Vec<_> = tell.iter().map(|(worker, _)| Arc::clone(worker)).collect();
+        let exchange = &self.config.poll.control_exchange;
+        carrier.enable_events(exchange, &workers).await?;
+        for (worker, _) in tell.iter().filter(|(_, first)| *first) {
+            info!(%worker, "told a worker to send task events");
+        }
+        Ok(())
+    }
+
+    async fn look_elsewhere(&self, carrier: &mut Carrier) -> Result<(), LinkError> {
+        let Carrier::Redis(redis) = carrier else {
+            return Ok(());
+        };
+        match redis.elsewhere(&self.config.event_exchange).await? {
+            channels if channels.is_empty() => Ok(()),
+            channels => self.report(Answers::Elsewhere(channels)).await,
+        }
+    }
+
+    async fn report(&self, answers: Answers) -> Result<(), LinkError> {
+        let report = Report {
+            broker: self.broker,
+            received: clock::now(),
+            answers,
+        };
+        self.reports
+            .send(report)
+            .await
+            .map_err(|_| LinkError::Abandoned)
+    }
+
+    /// Notes what the broker refused, or that it did not: told once, until it works.
+    fn refused(&mut self, task: Task, error: Option<&LinkError>) {
+        let told = match task {
+            Task::Queues => &mut self.told.queues,
+            Task::Control | Task::EnableEvents => &mut self.told.control,
+            Task::Elsewhere => return,
+        };
+        let told = std::mem::replace(told, error.is_some());
+        match (error, task) {
+            (None, _) => {}
+            (Some(error), _) if told => debug!(%error, "asking failed"),
+            (Some(error), Task::Queues) => warn!(%error, "cannot ask for the lengths of queues"),
+            (Some(error), Task::Control | Task::EnableEvents | Task::Elsewhere) => {
+                warn!(%error, "cannot ask the workers");
+            }
+        }
+    }
+
+    /// Notes that there is no connection; the pause before the next try.
+    fn failed(&mut self, error: &LinkError) -> Duration {
+        let was_connected = self.link.is_subscribed();
+        let address = self.config.address(self.server);
+        let delay = self.link.failed(clock::monotonic(), fastrand::f64());
+        if std::mem::replace(&mut self.told.connection, true) {
+            debug!(%address, %error, ?delay, "cannot ask for queues and workers");
+        } else {
+            warn!(%address, %error, "cannot ask for queues and workers, trying again until it works");
+        }
+        if !was_connected {
+            self.server = (self.server + 1) % self.config.servers();
+            let poll = &self.config.poll;
+            let queues = poll.queue_interval.map(|_| &self.metrics.queues);
+            let control = poll.control_interval.map(|_| &self.metrics.control);
+            for metrics in queues.into_iter().chain(control) {
+                metrics.rounds.add(1);
+                metrics.failures.add(1);
+            }
+        }
+        delay
+    }
+}
+
+impl Carrier {
+    async fn levels(
+        &mut self,
+        names: &[String],
+    ) -> Result<(Vec<QueueLevel>, Vec<String>), LinkError> {
+        match self {
+            Self::Amqp(poll) => poll.levels(names).await,
+            // An empty list does not exist: no queue is absent.
+            Self::Redis(poll) => Ok((poll.levels(names).await?, Vec::new())),
+        }
+    }
+
+    async fn ask(&mut self, exchange: &str, round: &mut Round) -> Result<(), LinkError> {
+        match self {
+            Self::Amqp(poll) => poll.ask(exchange, round).await,
+            Self::Redis(poll) => poll.ask(exchange, round).await,
+        }
+    }
+
+    async fn enable_events(
+        &mut self,
+        exchange: &str,
+        workers: &[Arc<str>],
+    ) -> Result<(), LinkError> {
+        match self {
+            Self::Amqp(poll) => poll.enable_events(exchange, workers).await,
+            Self::Redis(poll) => poll.enable_events(exchange, workers).await,
+        }
+    }
+
+    async fn leave(self) {
+        match self {
+            Self::Amqp(poll) => poll.leave().await,
+            Self::Redis(poll) => poll.leave().await,
+        }
+    }
+}

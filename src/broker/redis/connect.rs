@@ -1,0 +1,157 @@
+//! One connection to a Redis server, and what its errors say.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::poll::Driver;
+use super::sentinel;
+use crate::broker::source::LinkError;
+use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig};
+use crate::tls;
+
+/// Where a server is, once it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    Tcp { host: String, port: u16 },
+    Socket(PathBuf),
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Socket(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Where the server is: as configured, or where the sentinels say.
+pub(super) async fn server(redis: &RedisConfig) -> Result<Server, LinkError> {
+    Ok(match &redis.address {
+        RedisAddress::Socket(path) => Server::Socket(path.clone()),
+        RedisAddress::Tcp { host, port, .. } => Server::Tcp {
+            host: host.clone(),
+            port: *port,
+        },
+        RedisAddress::Sentinel(config) => {
+            let server = sentinel::master(config).await?;
+            // Right after a failover the sentinels may still name the old one.
+            let (mut connection, driver) = commands(redis, &server, 0).await?;
+            tokio::select! {
+                role = sentinel::is_master(&mut connection) => {
+                    if !role? {
+                        return Err(LinkError::NotMaster(server.to_string()));
+                    }
+                }
+                () = driver => return Err(LinkError::Closed),
+            }
+            server
+        }
+    })
+}
+
+/// A connection that can subscribe. The database is part of the channels' names; none needs to be selected.
+pub(super) async fn subscriber(redis: &RedisConfig, server: &Server) -> Result<PubSub, LinkError> {
+    let login = login(redis.username.as_ref(), redis.password.as_ref())?;
+    let stream = stream(server, tls_of(redis)).await?;
+    let pubsub = PubSub::new(&login, stream).await;
+    pubsub.map_err(|error| failed("log in", error))
+}
+
+/// A connection for commands, and what has to be polled beside it.
+pub(super) async fn commands(
+    redis: &RedisConfig,
+    server: &Server,
+    database: i64,
+) -> Result<(MultiplexedConnection, Driver), LinkError> {
+    let login = login(redis.username.as_ref(), redis.password.as_ref())?;
+    let stream = stream(server, tls_of(redis)).await?;
+    open(&login.set_db(database), stream).await
+}
+
+/// Logs in for commands.
+pub(super) async fn open(
+    login: &RedisConnectionInfo,
+    stream: Box<dyn Stream>,
+) -> Result<(MultiplexedConnection, Driver), LinkError> {
+    // Whole rounds have deadlines; a list is waited for longer than the library likes.
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let opened = MultiplexedConnection::new_with_config(login, stream, config).await;
+    let (connection, driver) = opened.map_err(|error| failed("log in", error))?;
+    Ok((connection, Box::pin(driver)))
+}
+
+pub(super) fn login(
+    username: Option<&String>,
+    password: Option<&Secret>,
+) -> Result<RedisConnectionInfo, LinkError> {
+    let mut login =
+        RedisConnectionInfo::default().set_lib_name("celeriac", env!("CARGO_PKG_VERSION"));
+    if let Some(username) = username {
+        login = login.set_username(username);
+    }
+    if let Some(password) = password {
+        login = login.set_password(password.read()?);
+    }
+    Ok(login)
+}
+
+fn tls_of(redis: &RedisConfig) -> Option<&TlsConfig> {
+    match &redis.address {
+        RedisAddress::Tcp { tls, .. } => tls.as_ref(),
+        RedisAddress::Sentinel(sentinel) => sentinel.tls.as_ref(),
+        RedisAddress::Socket(_) => None,
+    }
+}
+
+/// What Redis is spoken over.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+pub(super) async fn stream(
+    server: &Server,
+    tls: Option<&TlsConfig>,
+) -> Result<Box<dyn Stream>, LinkError> {
+    let (host, port) = match server {
+        Server::Socket(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+        Server::Tcp { host, port } => (host.as_str(), *port),
+    };
+    let plain = TcpStream::connect((host, port)).await?;
+    let Some(tls) = tls else {
+        return Ok(Box::new(plain));
+    };
+    let connector = TlsConnector::from(Arc::new(tls::client_config(tls)?));
+    let stream = connector.connect(tls::server_name(host)?, plain).await?;
+    Ok(Box::new(stream))
+}
+
+pub(super) const fn failed(doing: &'static str, error: RedisError) -> LinkError {
+    LinkError::Redis {
+        doing,
+        error,
+        hint: String::new(),
+    }
+}
+
+/// Whether the user may not do that.
+pub(super) fn is_forbidden(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM")
+}
+
+/// An error that names the permission that is missing, if that is what it is.
+pub(super) fn refused(doing: &'static str, error: RedisError, permission: &str) -> LinkError {
+    let hint = if is_forbidden(&error) {
+        format!("; the user needs {permission}")
+    } else {
+        String::new()
+    };
+    LinkError::Redis { doing, error, hint }
+}

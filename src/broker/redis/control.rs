@@ -1,0 +1,268 @@
+//! Remote control over Redis: requests by PUBLISH on the channel of the workers' mailboxes, replies through a list
+//! of ours.
+//!
+//! One key for as long as the connection lasts, deleted before and after each round and on leaving, and expiring
+//! in between. A worker that answers later than that makes the list anew, and workers set no expiry: such a list
+//! is there until the next round, and stays only where a worker answers after our last one. That cannot be
+//! helped from here; it holds a few hundred bytes.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use redis::{RedisResult, Value};
+use tokio::time::timeout;
+
+use super::channel;
+use super::connect::refused;
+use super::poll::Poll;
+use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, quote, request, unique};
+use crate::broker::source::LinkError;
+use crate::event::json::{Cursor, Raw};
+use crate::event::{ContentType, DecodeError, Value as Member};
+
+/// Replies that are taken at once, where so many are there.
+const AT_ONCE: usize = 64;
+
+/// Seconds after which a list that nobody reads any more goes.
+const EXPIRE_SECONDS: u64 = 60;
+
+/// Whole seconds, because Redis before 6 takes no others; 0 would be for ever.
+const POP_SECONDS: u64 = 1;
+
+const PERMISSION: &str = "the commands publish, brpop, llen, del and expire, the channel &/<db>.<control_exchange>.pidbox and the keys ~celeriac.reply.*";
+
+/// The key of a list for replies.
+pub(super) fn replies_key(chance: u64) -> String {
+    format!("celeriac.reply.{chance:016x}")
+}
+
+impl Poll {
+    /// Asks the workers, and takes in what they reply until the round is over.
+    pub(in crate::broker) async fn ask(
+        &mut self,
+        control_exchange: &str,
+        round: &mut Round,
+    ) -> Result<(), LinkError> {
+        self.must_be_master().await?;
+        let asked = self.ask_inner(control_exchange, round).await;
+        asked.map_err(|error| refused("ask the workers", error, PERMISSION))
+    }
+
+    async fn ask_inner(&mut self, control_exchange: &str, round: &mut Round) -> RedisResult<()> {
+        let key = self.key(&self.replies);
+        redis::cmd("DEL")
+            .arg(&key)
+            .exec_async(&mut self.connection)
+            .await?;
+        let mut receivers = 0;
+        for body in round.requests(&self.replies) {
+            receivers += self.publish(control_exchange, &body).await?;
+        }
+        // Nobody there is the one thing that the answer tells for certain.
+        if receivers > 0 {
+            let collecting = self.collect(&key, round);
+            // A deadline is not an error: not everybody answers.
+            if let Ok(collected) = timeout(DEADLINE, collecting).await {
+                collected?;
+            }
+        }
+        redis::pipe()
+            .cmd("EXPIRE")
+            .arg(&key)
+            .arg(EXPIRE_SECONDS)
+            .ignore()
+            .cmd("DEL")
+            .arg(&key)
+            .ignore()
+            .exec_async(&mut self.connection)
+            .await
+    }
+
+    /// Tells workers to send events; they do not answer.
+    pub(in crate::broker) async fn enable_events(
+        &mut self,
+        control_exchange: &str,
+        workers: &[Arc<str>],
+    ) -> Result<(), LinkError> {
+        self.must_be_master().await?;
+        let body = request("enable_events", Some(workers), None);
+        let sent = self.publish(control_exchange, &body).await;
+        sent.map(drop)
+            .map_err(|error| refused("tell workers to send events", error, PERMISSION))
+    }
+
+    /// Publishes a request; how many subscriptions it went to.
+    async fn publish(&mut self, control_exchange: &str, body: &str) -> RedisResult<u64> {
+        let exchange = format!("{control_exchange}.pidbox");
+        let envelope = envelope(&exchange, body, &unique(fastrand::u128(..)));
+        let mut receivers = 0;
+        for channel in channel::channels(&self.config, &exchange) {
+            let mut publish = redis::cmd("PUBLISH");
+            publish.arg(channel).arg(&envelope);
+            receivers += publish.query_async::<u64>(&mut self.connection).await?;
+        }
+        Ok(receivers)
+    }
+
+    /// Takes replies until the round is over. Cancelled while it waits, it leaves a reply at most, which the
+    /// library drops.
+    async fn collect(&mut self, key: &str, round: &mut Round) -> RedisResult<()> {
+        while !round.is_over() {
+            let mut pop = redis::cmd("BRPOP");
+            pop.arg(key).arg(POP_SECONDS);
+            let popped: Option<(Vec<u8>, Vec<u8>)> = pop.query_async(&mut self.connection).await?;
+            let Some((_, reply)) = popped else { continue };
+            take(round, &reply);
+            // What is there is taken together; nobody else takes from the list, so none of these waits.
+            let mut length = redis::cmd("LLEN");
+            let length: usize = length.arg(key).query_async(&mut self.connection).await?;
+            let mut pipe = redis::pipe();
+            for _ in 0..length.min(AT_ONCE) {
+                pipe.cmd("BRPOP").arg(key).arg(POP_SECONDS);
+            }
+            for answer in self.answers(&pipe).await? {
+                if let Value::Array(popped) = answer?
+                    && let [_, Value::BulkString(reply)] = popped.as_slice()
+                {
+                    take(round, reply);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Kombu's envelope around a request.
+fn envelope(exchange: &str, body: &str, delivery_tag: &str) -> String {
+    let mut json = format!("{{\"body\": \"{}\", ", STANDARD.encode(body));
+    json.push_str(
+        "\"content-encoding\": \"utf-8\", \"content-type\": \"application/json\", \"headers\": {}, ",
+    );
+    json.push_str("\"properties\": {\"delivery_mode\": 1, \"priority\": 0, \"body_encoding\": \"base64\", \"delivery_info\": {\"exchange\": ");
+    quote(&mut json, exchange);
+    json.push_str(", \"routing_key\": \"\"}, \"delivery_tag\": \"");
+    json.push_str(delivery_tag);
+    json.push_str("\"}}");
+    json
+}
+
+fn take(round: &mut Round, envelope: &[u8]) {
+    if envelope.len() > REPLY_BYTES_MAX {
+        return round.unreadable();
+    }
+    match open(envelope) {
+        // An error in the body is counted by the round.
+        Ok((ticket, body)) => drop(round.take(&ticket, &body)),
+        Err(_) => round.unreadable(),
+    }
+}
+
+/// The ticket and the body of a reply in its envelope.
+fn open(envelope: &[u8]) -> Result<(String, Vec<u8>), DecodeError> {
+    let mut body: Option<Raw<'_>> = None;
+    let (mut ticket, mut base64, mut json) = (String::new(), false, true);
+    let mut cursor = Cursor::new(envelope);
+    if cursor.peek() != Some(b'{') {
+        return Err(DecodeError::Envelope);
+    }
+    cursor.map(|cursor, key| match key {
+        b"body" => {
+            body = Some(cursor.raw()?);
+            Ok(())
+        }
+        b"content-type" => {
+            if let Member::Text(text) = cursor.value()? {
+                json = ContentType::of(&text) == ContentType::Json;
+            }
+            Ok(())
+        }
+        b"headers" if cursor.peek() == Some(b'{') => cursor.map(|cursor, key| match key {
+            b"ticket" => {
+                if let Member::Text(text) = cursor.value()? {
+                    ticket = text.into_owned();
+                }
+                Ok(())
+            }
+            b"compression" => Err(DecodeError::Compressed),
+            _ => cursor.skip(2),
+        }),
+        b"properties" if cursor.peek() == Some(b'{') => cursor.map(|cursor, key| match key {
+            b"body_encoding" => {
+                base64 = matches!(cursor.value()?, Member::Text(text) if text == "base64");
+                Ok(())
+            }
+            _ => cursor.skip(2),
+        }),
+        _ => cursor.skip(1),
+    })?;
+    if !json {
+        return Err(DecodeError::Envelope);
+    }
+    let text = body.ok_or(DecodeError::Envelope)?.text();
+    let body = if base64 {
+        STANDARD
+            .decode(text.as_bytes())
+            .map_err(|_| DecodeError::Base64)?
+    } else {
+        text.into_owned().into_bytes()
+    };
+    Ok((ticket, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_enveloped_as_kombu_does_it() {
+        let recorded = include_str!("../../../tests/golden/pidbox/redis-pidbox.jsonl");
+        let recorded: serde_json::Value =
+            serde_json::from_str(recorded.lines().next().expect("a line")).expect("JSON");
+        assert_eq!(recorded["channel"], "/0.celery.pidbox");
+        let payload = recorded["payload"].as_str().expect("an envelope");
+        let mut payload: serde_json::Value = serde_json::from_str(payload).expect("JSON");
+        let tag = payload["properties"]["delivery_tag"].clone();
+        let body = recorded["body_decoded"].as_str().expect("a body");
+        let ours = envelope("celery.pidbox", body, tag.as_str().expect("a tag"));
+        let ours: serde_json::Value = serde_json::from_str(&ours).expect("JSON");
+
+        // Workers need neither of the headers.
+        payload["headers"] = serde_json::json!({});
+        assert_eq!(ours, payload);
+    }
+
+    #[test]
+    fn replies_are_taken_out_of_their_envelopes() {
+        for recorded in [
+            include_str!("../../../tests/golden/pidbox/redis-pidbox.jsonl"),
+            include_str!("../../../tests/golden/pidbox/redis-pidbox-celery-4.4.7.jsonl"),
+            include_str!("../../../tests/golden/pidbox/redis-pidbox-celery-5.4.0.jsonl"),
+        ] {
+            let rows = recorded.lines().map(|line| {
+                let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                row
+            });
+            let mut replies = 0;
+            for row in rows.filter(|row| row["dir"] == "reply") {
+                let payload = row["payload"].as_str().expect("an envelope");
+                let (ticket, body) = open(payload.as_bytes()).expect("a reply");
+                assert_eq!(ticket.len(), 36);
+                let decoded = row["body_decoded"].as_str().expect("a body");
+                assert_eq!(String::from_utf8(body).expect("text"), decoded);
+                replies += 1;
+            }
+            assert!(replies >= 4, "{replies}");
+        }
+        let others = [
+            "",
+            "[]",
+            r#"{"body": "x", "content-type": "application/x-msgpack"}"#,
+            r#"{"body": "x", "headers": {"compression": "application/zlib"}}"#,
+            r#"{"body": "!", "properties": {"body_encoding": "base64"}}"#,
+        ];
+        for envelope in others {
+            assert!(open(envelope.as_bytes()).is_err(), "{envelope}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The lengths of queues on Redis: a list for each queue and priority step, and the one hash of all messages that
+//! workers have and have not acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::Value;
+
+use super::bindings::SEPARATOR;
+use super::connect::{failed, refused};
+use super::poll::Poll;
+use crate::broker::source::LinkError;
+use crate::state::QueueLevel;
+
+/// Keys in one pipeline: what one answer of the server holds.
+const AT_ONCE: usize = 2_000;
+
+impl Poll {
+    /// The levels of some queues, and of those that the bindings and the unacknowledged messages tell of.
+    pub(in crate::broker) async fn levels(
+        &mut self,
+        names: &[String],
+    ) -> Result<Vec<QueueLevel>, LinkError> {
+        self.must_be_master().await?;
+        self.read_bindings().await?;
+        let bound = self.bindings.all.iter();
+        let bound = bound.map(|binding| binding.queue.clone());
+        let mut queues: BTreeSet<String> = names.iter().cloned().chain(bound).collect();
+        let unacked = self.count_unacked().await?;
+        if let Some(unacked) = &unacked {
+            queues.extend(unacked.keys().cloned());
+        }
+        let queues: Vec<String> = queues.into_iter().collect();
+        let lengths = self.lengths(&queues).await?;
+        let level = |(queue, length): (String, Option<u64>)| {
+            let unacked = unacked.as_ref();
+            Some(QueueLevel {
+                length: length?,
+                unacked: unacked.map(|unacked| unacked.get(&queue).copied().unwrap_or(0)),
+                consumers: None,
+                queue,
+            })
+        };
+        Ok(queues.into_iter().zip(lengths).filter_map(level).collect())
+    }
+
+    /// The length of each queue over all priority steps; `None` for a key that is no list.
+    async fn lengths(&mut self, queues: &[String]) -> Result<Vec<Option<u64>>, LinkError> {
+        let steps = self.config.priority_steps.clone();
+        let mut lengths = Vec::with_capacity(queues.len());
+        for some in queues.chunks((AT_ONCE / steps.len().max(1)).max(1)) {
+            let mut pipe = redis::pipe();
+            for queue in some {
+                for step in &steps {
+                    pipe.cmd("LLEN").arg(self.key(&list(queue, *step)));
+                }
+            }
+            let answers = self.answers(&pipe).await;
+            let mut answers = answers
+                .map_err(|error| failed("ask for the lengths of queues", error))?
+                .into_iter();
+            for _ in some {
+                let mut length = Some(0);
+                for answer in answers.by_ref().take(steps.len()) {
+                    length = match answer {
+                        Ok(Value::Int(n)) => {
+                            length.map(|length| length + u64::try_from(n).unwrap_or(0))
+                        }
+                        Ok(_) => None,
+                        Err(error) if error.code() == Some("WRONGTYPE") => None,
+                        Err(error) => {
+                            let permission = "the command llen and the keys of the queues";
+                            return Err(refused(
+                                "ask for the lengths of queues",
+                                error,
+                                permission,
+                            ));
+                        }
+                    };
+                }
+                lengths.push(length);
+            }
+        }
+        Ok(lengths)
+    }
+}
+
+/// The key of the list of a queue at a priority step: the step 0 has none in its name.
+fn list(queue: &str, step: u8) -> String {
+    if step == 0 {
+        queue.to_owned()
+    } else {
+        format!("{queue}{SEPARATOR}{step}")
+    }
+}
+
+/// Messages that are not acknowledged, by queue.
+pub(super) type Counts = BTreeMap<String, u64>;

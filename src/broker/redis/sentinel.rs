@@ -1,0 +1,70 @@
+//! Sentinels: asked for the master before each connection, and again while there is one.
+//!
+//! Source: redis.io, "Guidelines for Redis clients with support for Redis Sentinel": ask the sentinels in turn,
+//! connect, and verify the role, since a sentinel may know of a failover late.
+
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use tokio::time::timeout;
+
+use super::connect::{self, Server, failed, is_forbidden};
+use crate::broker::source::LinkError;
+use crate::config::SentinelConfig;
+
+/// How long one sentinel may take. There are others.
+const SENTINEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the master is, by the first sentinel that knows.
+pub(super) async fn master(sentinel: &SentinelConfig) -> Result<Server, LinkError> {
+    let mut hint = String::new();
+    for (host, port) in &sentinel.servers {
+        let server = Server::Tcp {
+            host: host.clone(),
+            port: *port,
+        };
+        match timeout(SENTINEL_TIMEOUT, ask(sentinel, &server)).await {
+            Ok(Ok(Some(master))) => return Ok(master),
+            Ok(Ok(None)) => hint = format!("; the one at {server} knows none of that name"),
+            Ok(Err(error)) => hint = format!("; the one at {server}: {error}"),
+            Err(_) => hint = format!("; the one at {server} is silent"),
+        }
+    }
+    Err(LinkError::NoMaster {
+        name: sentinel.master_name.clone(),
+        hint,
+    })
+}
+
+async fn ask(sentinel: &SentinelConfig, server: &Server) -> Result<Option<Server>, LinkError> {
+    let login = connect::login(sentinel.username.as_ref(), sentinel.password.as_ref())?;
+    let stream = connect::stream(server, sentinel.tls.as_ref()).await?;
+    let (mut connection, driver) = connect::open(&login, stream).await?;
+    let mut command = redis::cmd("SENTINEL");
+    command
+        .arg("get-master-addr-by-name")
+        .arg(&sentinel.master_name);
+    tokio::select! {
+        answer = command.query_async::<Option<(String, u16)>>(&mut connection) => {
+            let address = answer.map_err(|error| failed("ask a sentinel", error))?;
+            Ok(address.map(|(host, port)| Server::Tcp { host, port }))
+        }
+        () = driver => Err(LinkError::Closed),
+    }
+}
+
+/// Whether a server is a master. Where the user may not ask, the sentinels' word has to do.
+pub(super) async fn is_master(connection: &mut MultiplexedConnection) -> Result<bool, LinkError> {
+    match redis::cmd("ROLE")
+        .query_async::<Vec<Value>>(connection)
+        .await
+    {
+        Ok(role) => Ok(match role.first() {
+            Some(Value::BulkString(role)) => role == b"master",
+            Some(_) | None => false,
+        }),
+        Err(error) if is_forbidden(&error) => Ok(true),
+        Err(error) => Err(failed("ask for the role", error)),
+    }
+}

@@ -1,0 +1,287 @@
+//! How many messages of each queue workers have and have not acknowledged.
+//!
+//! Kombu keeps all of them in one hash, from the delivery tag to `[envelope, exchange, routing_key]`: whole
+//! messages, whose last two elements tell the queue. So a script on the server goes through the hash in slices and
+//! sends their ends only. Where the user may not run scripts, slices are read here, small ones, and each is
+//! forgotten before the next.
+//!
+//! A round does so much and no more; what is left is for the next, and until the hash was gone through to its end
+//! the count before stands.
+//!
+//! Source: kombu 4.6 to 5.7, `transport/redis.py` (`QoS.append`); the recording in `tests/golden/pidbox`.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use redis::{RedisError, Value};
+
+use super::connect::{failed, is_forbidden};
+use super::poll::Poll;
+use super::queues::Counts;
+use crate::broker::binding::queue_of;
+use crate::broker::source::LinkError;
+use crate::broker::watch::is_task_queue;
+use crate::clock;
+use crate::event::json::key_text;
+
+/// What a round may take, in entries and in time.
+const ENTRIES_MAX: usize = 50_000;
+const TIME_MAX: Duration = Duration::from_millis(400);
+
+/// The entries of a slice: few at first, then as many as hold about as many bytes. The server does nothing else
+/// meanwhile, and copies them once.
+const SLICE_MIN: u64 = 10;
+const SLICE_MAX: u64 = 1_000;
+const SLICE_BYTES: u64 = 1 << 20;
+
+/// Counts that took longer than that to come about are not told: they are of no time.
+const AGE_MAX: Duration = Duration::from_secs(60);
+
+/// A hash that grows or shrinks meanwhile may show an entry twice. So many are remembered.
+const SEEN_MAX: usize = 100_000;
+
+/// The cursor, the bytes of the slice, and for each entry its delivery tag and its end: what stands behind the
+/// envelope's last brace, or enough of it to hold two names.
+const SCRIPT: &str = r#"
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local entries, out, bytes = page[2], {page[1], 0}, 0
+for i = 1, #entries, 2 do
+  local value = entries[i + 1]
+  local tail = string.sub(value, -1100)
+  out[#out + 1] = entries[i]
+  out[#out + 1] = string.match(tail, '}(, ?"[^{}]*)$') or tail
+  bytes = bytes + #value
+end
+out[2] = bytes
+return out
+"#;
+
+/// The count that goes on.
+#[derive(Debug, Default)]
+pub(super) struct Unacked {
+    /// Where it goes on; 0 is the beginning.
+    cursor: u64,
+    counting: Counts,
+    began: Option<Instant>,
+    slice: u64,
+    seen: HashSet<u64>,
+    hasher: RandomState,
+    /// The newest that came to its end, and when it began.
+    counted: Option<(Counts, Instant)>,
+    /// Whether the user may not run scripts.
+    no_scripts: bool,
+}
+
+/// Some entries of the hash.
+struct Slice {
+    cursor: u64,
+    bytes: u64,
+    entries: Vec<(Vec<u8>, Option<(String, String)>)>,
+}
+
+impl Poll {
+    /// Messages that are not acknowledged, by queue. `None` while they are not known.
+    pub(super) async fn count_unacked(&mut self) -> Result<Option<Counts>, LinkError> {
+        let start = clock::monotonic();
+        let mut entries = 0;
+        while entries < ENTRIES_MAX && clock::monotonic().duration_since(start) < TIME_MAX {
+            let slice = match self.slice().await {
+                Ok(slice) => slice,
+                // There are users who may not see it, and lengths are worth having alone.
+                Err(error) if is_forbidden(&error) => return Ok(None),
+                Err(error) if error.code() == Some("WRONGTYPE") => return Ok(None),
+                Err(error) => return Err(failed("count unacknowledged messages", error)),
+            };
+            entries += slice.entries.len();
+            let (unacked, bindings) = (&mut self.unacked, &self.bindings.all);
+            unacked.began.get_or_insert(start);
+            unacked.add(slice, |exchange, key| {
+                queue_of(exchange, key, bindings).map(str::to_owned)
+            });
+            if unacked.cursor == 0 {
+                unacked.finish();
+                break;
+            }
+        }
+        let now = clock::monotonic();
+        let counted = self.unacked.counted.as_ref();
+        let young = counted.filter(|(_, began)| now.duration_since(*began) <= AGE_MAX);
+        Ok(young.map(|(counts, _)| counts.clone()))
+    }
+
+    async fn slice(&mut self) -> Result<Slice, RedisError> {
+        let key = self.key(&self.config.unacked_key);
+        let count = self.unacked.slice.max(SLICE_MIN);
+        if !self.unacked.no_scripts {
+            let mut call = redis::cmd("EVAL");
+            call.arg(SCRIPT).arg(1).arg(&key);
+            call.arg(self.unacked.cursor).arg(count);
+            match call.query_async(&mut self.connection).await {
+                Ok(Value::Array(values)) => return Ok(of_script(values)),
+                Ok(_) => self.unacked.no_scripts = true,
+                // A script that failed shows as an error of its own; so does a server without scripts.
+                Err(error) if error.code().is_some() => self.unacked.no_scripts = true,
+                Err(error) => return Err(error),
+            }
+        }
+        let mut scan = redis::cmd("HSCAN");
+        scan.arg(&key)
+            .arg(self.unacked.cursor)
+            .arg("COUNT")
+            .arg(count.min(100));
+        let (cursor, values): (u64, Vec<Vec<u8>>) = scan.query_async(&mut self.connection).await?;
+        let bytes = values.iter().map(|value| value.len() as u64).sum();
+        let mut values = values.into_iter();
+        let mut entries = Vec::new();
+        while let (Some(tag), Some(value)) = (values.next(), values.next()) {
+            entries.push((tag, tail(&value)));
+        }
+        Ok(Slice {
+            cursor,
+            bytes,
+            entries,
+        })
+    }
+}
+
+fn of_script(values: Vec<Value>) -> Slice {
+    let mut slice = Slice {
+        cursor: 0,
+        bytes: 0,
+        entries: Vec::new(),
+    };
+    let mut values = values.into_iter();
+    if let Some(Value::BulkString(cursor)) = values.next() {
+        let cursor = std::str::from_utf8(&cursor).ok();
+        slice.cursor = cursor.and_then(|text| text.parse().ok()).unwrap_or(0);
+    }
+    if let Some(Value::Int(bytes)) = values.next() {
+        slice.bytes = u64::try_from(bytes).unwrap_or(0);
+    }
+    while let (Some(Value::BulkString(tag)), Some(Value::BulkString(end))) =
+        (values.next(), values.next())
+    {
+        slice.entries.push((tag, tail(&end)));
+    }
+    slice
+}
+
+impl Unacked {
+    /// Adds a slice to the count. A message whose queue cannot be told counts for none.
+    fn add(&mut self, slice: Slice, queue_of: impl Fn(&str, &str) -> Option<String>) {
+        let entries = slice.entries.len() as u64;
+        for (tag, route) in slice.entries {
+            if self.seen.len() < SEEN_MAX && !self.seen.insert(self.hasher.hash_one(&tag)) {
+                continue;
+            }
+            let queue = route.and_then(|(exchange, key)| queue_of(&exchange, &key));
+            if let Some(queue) = queue.filter(|queue| is_task_queue(queue)) {
+                *self.counting.entry(queue).or_default() += 1;
+            }
+        }
+        self.cursor = slice.cursor;
+        let each = slice.bytes / entries.max(1);
+        self.slice = (SLICE_BYTES / each.max(1)).clamp(SLICE_MIN, SLICE_MAX);
+    }
+
+    fn finish(&mut self) {
+        let counts = std::mem::take(&mut self.counting);
+        self.counted = self.began.take().map(|began| (counts, began));
+        self.seen = HashSet::new();
+    }
+}
+
+/// The exchange and the routing key at the end of a message: read from behind, because what is before may be
+/// large, and is not all there.
+fn tail(message: &[u8]) -> Option<(String, String)> {
+    let rest = message.trim_ascii_end().strip_suffix(b"]")?;
+    let (rest, routing_key) = text_at_end(rest)?;
+    let rest = rest.trim_ascii_end().strip_suffix(b",")?;
+    let (rest, exchange) = text_at_end(rest)?;
+    rest.trim_ascii_end().strip_suffix(b",")?;
+    Some((exchange, routing_key))
+}
+
+/// The JSON text at the end, and what is before it. Inside of a text a quote has a backslash before it, which is
+/// not itself one that stands for a backslash.
+fn text_at_end(bytes: &[u8]) -> Option<(&[u8], String)> {
+    let inside = bytes.trim_ascii_end().strip_suffix(b"\"")?;
+    let mut end = inside.len();
+    loop {
+        let quote = memchr::memrchr(b'"', &inside[..end])?;
+        let before = &inside[..quote];
+        let backslashes = before
+            .iter()
+            .rev()
+            .take_while(|byte| **byte == b'\\')
+            .count();
+        if backslashes.is_multiple_of(2) {
+            return Some((before, key_text(&inside[quote + 1..]).into_owned()));
+        }
+        end = quote;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_message_tells_its_queue() {
+        let row = |exchange: &str, key: &str| Some((exchange.to_owned(), key.to_owned()));
+        let cases = [
+            (
+                r#"[{"body": "W10=", "headers": {}}, "", "celery"]"#,
+                row("", "celery"),
+            ),
+            (r#", "celery", "high"]"#, row("celery", "high")),
+            (r#"[{"a":"b"},"topix","t.x"] "#, row("topix", "t.x")),
+            (r#"}, "a\"b", "c\\"]"#, row("a\"b", "c\\")),
+            (r#"}, "", "\u043e\u0447"]"#, row("", "оч")),
+            (r#"}, "x", "with } brace"]"#, row("x", "with } brace")),
+            // An exchange that is none, and ends that were cut off.
+            (r#"}, null, "celery"]"#, None),
+            (r#"celery", "celery"]"#, None),
+            (r#""celery"]"#, None),
+            (r#"[{"body": "W10="}]"#, None),
+            ("", None),
+            ("]", None),
+            ("\"]", None),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(tail(message.as_bytes()), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn recorded_messages_are_counted_by_their_queue_and_each_once() {
+        let recorded = include_str!("../../../tests/golden/pidbox/redis-unacked.jsonl");
+        let entries: Vec<_> = recorded
+            .lines()
+            .map(|line| {
+                let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                let text = |key: &str| row[key].as_str().expect("a text").as_bytes().to_vec();
+                (text("tag"), tail(&text("value")))
+            })
+            .collect();
+        let mut unacked = Unacked::default();
+        let slice = |cursor, entries| Slice {
+            cursor,
+            bytes: 5_000,
+            entries,
+        };
+        let default = |exchange: &str, key: &str| {
+            assert_eq!(exchange, "");
+            Some(key.to_owned())
+        };
+        unacked.began = Some(clock::monotonic());
+        unacked.add(slice(7, entries[..3].to_vec()), default);
+        unacked.add(slice(0, entries[2..].to_vec()), default);
+        unacked.finish();
+
+        assert_eq!(unacked.slice, 1_000.min((1 << 20) / (5_000 / 3)));
+        let (counts, _) = unacked.counted.expect("it came to its end");
+        assert_eq!(counts, Counts::from([("celery".to_owned(), 5)]));
+    }
+}

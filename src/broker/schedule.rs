@@ -1,0 +1,278 @@
+//! What a poller does next, and when. Time comes in as a value.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::PollConfig;
+use crate::state::Known;
+
+/// Events and a first answer are waited for, so that the first rounds have something to ask for.
+const FIRST_CONTROL: Duration = Duration::from_secs(2);
+const FIRST_QUEUES: Duration = Duration::from_secs(1);
+
+/// What is new is asked for so soon, together with what else is new.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A worker that has been told to send events is told again after that.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// When nothing was heard for so long, it is looked for where events are published.
+const UNHEARD: Duration = Duration::from_secs(10);
+const UNHEARD_AGAIN: Duration = Duration::from_secs(60);
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    Queues,
+    Control,
+    EnableEvents,
+    Elsewhere,
+}
+
+/// When each task is due; `None`: never, as things are.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    queue_interval: Option<Duration>,
+    control_interval: Option<Duration>,
+    enables_events: bool,
+    queues: Option<Instant>,
+    control: Option<Instant>,
+    elsewhere: Option<Instant>,
+    /// Rounds that were brought forward for new workers, since one came at its time: each waits twice as long as
+    /// the one before, so that a fleet that starts does not have everybody asked every second.
+    brought_forward: u32,
+    /// Whether the next round is such a one.
+    forward: bool,
+    /// Workers that are, or lately were, silent.
+    silent: BTreeMap<Arc<str>, Silent>,
+    seen: Arc<Known>,
+}
+
+/// A worker that sends no events.
+#[derive(Clone, Copy, Debug)]
+struct Silent {
+    /// When it is to be told.
+    at: Instant,
+    /// Whether it was told before.
+    told: bool,
+}
+
+impl Schedule {
+    /// The schedule of a connection that has just been made.
+    pub(super) fn new(config: &PollConfig, looks_elsewhere: bool, now: Instant) -> Self {
+        Self {
+            queue_interval: config.queue_interval,
+            control_interval: config.control_interval,
+            enables_events: config.enable_events,
+            queues: config.queue_interval.map(|_| now + FIRST_QUEUES),
+            control: config.control_interval.map(|_| now + FIRST_CONTROL),
+            elsewhere: looks_elsewhere.then(|| now + UNHEARD),
+            brought_forward: 0,
+            forward: false,
+            silent: BTreeMap::new(),
+            seen: Arc::default(),
+        }
+    }
+
+    /// Takes in what is known now.
+    pub(super) fn known(&mut self, known: &Arc<Known>, now: Instant) {
+        if known.heard {
+            self.elsewhere = None;
+        }
+        let is_new =
+            |old: &[Arc<str>], new: &[Arc<str>]| new.iter().any(|name| !old.contains(name));
+        if is_new(&self.seen.queues, &known.queues) {
+            self.queues_are_new(now);
+        }
+        if let Some(at) = &mut self.control
+            && is_new(&self.seen.workers, &known.workers)
+        {
+            let wait = SOON.saturating_mul(2_u32.saturating_pow(self.brought_forward));
+            let forward = now + wait.min(UNHEARD_AGAIN);
+            if forward < *at {
+                *at = forward;
+                self.forward = true;
+                self.brought_forward += 1;
+            }
+        }
+        if self.enables_events {
+            for worker in &known.silent {
+                let untold = Silent {
+                    at: now,
+                    told: false,
+                };
+                self.silent.entry(Arc::clone(worker)).or_insert(untold);
+            }
+            self.silent
+                .retain(|worker, silent| silent.at > now || known.silent.contains(worker));
+        }
+        self.seen = Arc::clone(known);
+    }
+
+    /// Notes that there are queues which were not known.
+    pub(super) fn queues_are_new(&mut self, now: Instant) {
+        if let Some(at) = &mut self.queues {
+            *at = (*at).min(now + SOON);
+        }
+    }
+
+    /// What comes next, and when.
+    pub(super) fn next(&self) -> Option<(Instant, Task)> {
+        let silent = self.seen.silent.iter();
+        let tell = silent
+            .filter_map(|worker| Some(self.silent.get(worker)?.at))
+            .min();
+        let tasks = [
+            (tell, Task::EnableEvents),
+            (self.queues, Task::Queues),
+            (self.control, Task::Control),
+            (self.elsewhere, Task::Elsewhere),
+        ];
+        let due = tasks.into_iter().filter_map(|(at, task)| Some((at?, task)));
+        due.min_by_key(|(at, _)| *at)
+    }
+
+    /// The silent workers that are to be told now, and whether each is for the first time.
+    pub(super) fn to_tell(&self, now: Instant) -> Vec<(Arc<str>, bool)> {
+        let silent = self.seen.silent.iter();
+        let due = silent.filter_map(|worker| {
+            let silent = self.silent.get(worker).filter(|silent| silent.at <= now)?;
+            Some((Arc::clone(worker), !silent.told))
+        });
+        due.collect()
+    }
+
+    /// Notes that a task was done, well or not.
+    pub(super) fn done(&mut self, task: Task, now: Instant) {
+        match task {
+            Task::Queues => self.queues = self.queue_interval.map(|interval| now + interval),
+            Task::Control => {
+                if !std::mem::take(&mut self.forward) {
+                    self.brought_forward = 0;
+                }
+                self.control = self.control_interval.map(|interval| now + interval);
+            }
+            Task::EnableEvents => {
+                for silent in self.silent.values_mut().filter(|silent| silent.at <= now) {
+                    *silent = Silent {
+                        at: now + TELL_AGAIN,
+                        told: true,
+                    };
+                }
+            }
+            Task::Elsewhere => self.elsewhere = self.elsewhere.map(|_| now + UNHEARD_AGAIN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn schedule(config: &PollConfig) -> (Schedule, Instant) {
+        let now = clock::monotonic();
+        (Schedule::new(config, true, now), now)
+    }
+
+    fn known(workers: &[&str], silent: &[&str], queues: &[&str], heard: bool) -> Arc<Known> {
+        let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
+        Arc::new(Known {
+            queues: names(queues),
+            workers: names(workers),
+            silent: names(silent),
+            heard,
+        })
+    }
+
+    #[test]
+    fn rounds_come_at_their_intervals() {
+        let (mut schedule, start) = schedule(&PollConfig::default());
+        let mut order = Vec::new();
+        let mut now = start;
+        while now < start + 62 * SECOND {
+            let (at, task) = schedule.next().expect("something");
+            now = at;
+            schedule.done(task, now);
+            order.push(((at - start).as_secs(), task));
+        }
+        let expected = [
+            (1, Task::Queues),
+            (2, Task::Control),
+            (10, Task::Elsewhere),
+            (16, Task::Queues),
+            (31, Task::Queues),
+            (46, Task::Queues),
+            (61, Task::Queues),
+            (62, Task::Control),
+        ];
+        assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn new_workers_and_queues_are_asked_soon_but_a_fleet_that_starts_not_every_second() {
+        let (mut schedule, start) = schedule(&PollConfig::default());
+        schedule.done(Task::Queues, start);
+        schedule.done(Task::Control, start);
+        let control = |schedule: &Schedule| schedule.control.expect("on") - start;
+        schedule.known(&known(&["a"], &[], &[], true), start);
+        assert_eq!(control(&schedule), SECOND);
+        assert_eq!(schedule.elsewhere, None);
+        schedule.done(Task::Control, start);
+        schedule.known(&known(&["a", "b"], &[], &[], true), start);
+        assert_eq!(control(&schedule), 2 * SECOND);
+        schedule.done(Task::Control, start);
+        schedule.known(&known(&["a"], &[], &["q"], true), start);
+        assert_eq!(control(&schedule), 60 * SECOND, "who goes is no news");
+        assert_eq!(schedule.queues, Some(start + SECOND));
+        // A round at its time, and one more worker is news again.
+        schedule.done(Task::Control, start);
+        schedule.known(&known(&["a", "c"], &[], &["q"], true), start);
+        assert_eq!(control(&schedule), SECOND);
+    }
+
+    #[test]
+    fn silent_workers_are_told_at_once_and_each_once_a_minute() {
+        let config = PollConfig {
+            enable_events: true,
+            ..PollConfig::default()
+        };
+        let (mut schedule, start) = schedule(&config);
+        let told = |schedule: &Schedule, now| {
+            let told = schedule.to_tell(now).into_iter();
+            told.map(|(worker, first)| (worker.to_string(), first))
+                .collect::<Vec<_>>()
+        };
+        schedule.known(&known(&["a"], &["a"], &[], true), start);
+        assert_eq!(schedule.next(), Some((start, Task::EnableEvents)));
+        assert_eq!(told(&schedule, start), [("a".to_owned(), true)]);
+        schedule.done(Task::EnableEvents, start);
+        assert_eq!(told(&schedule, start + 59 * SECOND), []);
+        // It sends, stops, and is not told sooner for that.
+        schedule.known(&known(&["a"], &[], &[], true), start + SECOND);
+        schedule.known(
+            &known(&["a", "b"], &["a", "b"], &[], true),
+            start + 2 * SECOND,
+        );
+        let now = start + 2 * SECOND;
+        assert_eq!(told(&schedule, now), [("b".to_owned(), true)]);
+        schedule.done(Task::EnableEvents, now);
+        let now = start + 60 * SECOND;
+        assert_eq!(told(&schedule, now), [("a".to_owned(), false)]);
+    }
+
+    #[test]
+    fn what_is_off_is_never_due() {
+        let config = PollConfig {
+            queue_interval: None,
+            control_interval: None,
+            ..PollConfig::default()
+        };
+        let (mut schedule, start) = schedule(&config);
+        schedule.known(&known(&["a"], &["a"], &["q"], true), start);
+        assert_eq!(schedule.next(), None);
+    }
+}

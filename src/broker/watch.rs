@@ -1,0 +1,166 @@
+//! Which queues are watched, and which of them are asked for now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most queues that are watched. Beyond, those that come last in the alphabet are not.
+const QUEUES_MAX: usize = 10_000;
+
+/// AMQP's bound of a name, in bytes; Redis has none that matters.
+const NAME_MAX: usize = 255;
+
+/// Every so many rounds a queue that was not there is asked for again.
+const ABSENT_EVERY: u64 = 10;
+
+/// Names with these ends and beginnings hold no tasks, or belong to one worker each.
+const NO_TASKS_SUFFIXES: [&str; 2] = [".pidbox", ".dq2"];
+const NO_TASKS_PREFIXES: [&str; 4] = ["celeryev.", "celeriac.", "amq.", "celery_delayed_"];
+
+/// Whether tasks that many workers may take wait in a queue of that name.
+pub(super) fn is_task_queue(name: &str) -> bool {
+    let in_length = !name.is_empty() && name.len() <= NAME_MAX;
+    let other = NO_TASKS_SUFFIXES.iter().any(|end| name.ends_with(end))
+        || NO_TASKS_PREFIXES
+            .iter()
+            .any(|start| name.starts_with(start))
+        || name.contains(".reply.")
+        || is_uuid(name);
+    in_length && !other
+}
+
+/// The queues of results that the `rpc` backend makes are named by a bare UUID.
+fn is_uuid(name: &str) -> bool {
+    let dashes = [8, 13, 18, 23];
+    name.len() == 36
+        && name.bytes().enumerate().all(|(at, byte)| {
+            if dashes.contains(&at) {
+                byte == b'-'
+            } else {
+                byte.is_ascii_hexdigit()
+            }
+        })
+}
+
+/// The queues of one broker.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// What the configuration names, whatever its name is.
+    configured: BTreeSet<String>,
+    /// What the workers said that they consume, the last time that each of them did.
+    consumed: BTreeMap<String, Vec<String>>,
+    /// Queues that were not there, and the round in which they are asked for again.
+    absent: BTreeMap<String, u64>,
+    round: u64,
+}
+
+impl Watch {
+    pub(super) fn new(configured: &[String]) -> Self {
+        Self {
+            configured: configured.iter().cloned().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Notes what the workers that answered consume; whether there is a queue among it that was not.
+    pub(super) fn consumed(&mut self, answers: BTreeMap<String, Vec<String>>) -> bool {
+        let before = std::mem::replace(&mut self.consumed, answers);
+        let before: BTreeSet<&String> = before.values().flatten().collect();
+        let mut now = self.consumed.values().flatten();
+        now.any(|queue| !before.contains(queue))
+    }
+
+    /// Everything that is watched.
+    pub(super) fn all<'a>(&'a self, known: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+        let consumed = self.consumed.values().flatten().map(String::as_str);
+        let discovered = consumed.chain(known).filter(|name| is_task_queue(name));
+        let configured = self.configured.iter().map(String::as_str);
+        configured.chain(discovered).take(QUEUES_MAX).collect()
+    }
+
+    /// What to ask for in the next round.
+    pub(super) fn next<'a>(&'a mut self, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+        self.round += 1;
+        let due = |name: &&str| self.absent.get(*name).is_none_or(|at| *at <= self.round);
+        let names = self.all(known).into_iter().filter(due);
+        names.map(str::to_owned).collect()
+    }
+
+    /// Notes which of the queues that were asked for are not there.
+    pub(super) fn asked(&mut self, names: &[String], absent: Vec<String>) {
+        for name in names {
+            self.absent.remove(name);
+        }
+        let again = self.round + ABSENT_EVERY;
+        self.absent
+            .extend(absent.into_iter().map(|name| (name, again)));
+        // Names that are not watched any more must not stay.
+        self.absent.retain(|_, at| *at + ABSENT_EVERY > self.round);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_without_tasks_are_told_by_their_names() {
+        let tasks = [
+            "celery",
+            "high",
+            "a.b",
+            "очередь",
+            "celeryevents",
+            "reply",
+            "0b1f",
+        ];
+        let others = [
+            "",
+            "celeryev.4ced9c12-797b-4fd2-8a5b-fe1d8febbb55",
+            "w1@vm.celery.pidbox",
+            "995c47ff-90c7-4b03-bda1-54f255a7c82c.reply.celery.pidbox",
+            "amq.gen-x",
+            "89b52a6c-7128-3718-af37-46b52613f2d3",
+            "celery_delayed_27",
+            "w1@vm.dq2",
+            "celeriac.0123456789abcdef",
+            &"x".repeat(256),
+        ];
+        for name in tasks {
+            assert!(is_task_queue(name), "{name}");
+        }
+        for name in others {
+            assert!(!is_task_queue(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_not_there_is_asked_for_every_tenth_round() {
+        let mut watch = Watch::new(&["amq.mine".to_owned()]);
+        let known = ["b", "amq.other", "a"];
+        assert_eq!(watch.next(known.into_iter()), ["a", "amq.mine", "b"]);
+        watch.asked(
+            &["a".into(), "amq.mine".into(), "b".into()],
+            vec!["b".into()],
+        );
+        for _ in 0..ABSENT_EVERY - 1 {
+            let names = watch.next(known.into_iter());
+            assert_eq!(names, ["a", "amq.mine"]);
+            watch.asked(&names, Vec::new());
+        }
+        assert_eq!(watch.next(known.into_iter()), ["a", "amq.mine", "b"]);
+        watch.asked(&["a".into(), "amq.mine".into(), "b".into()], Vec::new());
+        assert_eq!(watch.next(known.into_iter()).len(), 3);
+    }
+
+    #[test]
+    fn what_workers_consume_is_watched() {
+        let mut watch = Watch::default();
+        let answers = [(
+            "w1".to_owned(),
+            vec!["high".to_owned(), "w1.dq2".to_owned()],
+        )];
+        assert!(watch.consumed(answers.into()));
+        assert_eq!(watch.next(std::iter::empty()), ["high"]);
+        assert!(!watch.consumed(BTreeMap::new()));
+        assert_eq!(watch.next(["low"].into_iter()), ["low"]);
+    }
+}

@@ -1,0 +1,55 @@
+//! What the broker and the workers are asked for, beside the events that come by themselves.
+
+use std::time::Duration;
+
+use super::section::Section;
+
+/// How one broker and its workers are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollConfig {
+    /// Watched even when no worker is known to consume them.
+    pub queues: Vec<String>,
+    /// The time between two rounds over the queues; `None`: never.
+    pub queue_interval: Option<Duration>,
+    /// The time between two rounds of remote control; `None`: never.
+    pub control_interval: Option<Duration>,
+    /// Celery's `control_exchange`.
+    pub control_exchange: String,
+    /// Whether workers that send no task events are told to.
+    pub enable_events: bool,
+}
+
+impl PollConfig {
+    const QUEUE_INTERVAL: Duration = Duration::from_secs(15);
+    const CONTROL_INTERVAL: Duration = Duration::from_secs(60);
+
+    /// Reads the keys of a broker's section.
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            queues: section.texts("queues", &[]),
+            queue_interval: section.interval_or_off("queue_interval", Self::QUEUE_INTERVAL),
+            control_interval: section.interval_or_off("control_interval", Self::CONTROL_INTERVAL),
+            control_exchange: section.text("control_exchange", "celery"),
+            enable_events: section.bool("enable_events", false),
+        }
+    }
+}
+
+impl PollConfig {
+    /// Whether anything is asked.
+    pub const fn is_on(&self) -> bool {
+        self.queue_interval.is_some() || self.control_interval.is_some() || self.enable_events
+    }
+}
+
+impl Default for PollConfig {
+    fn default() -> Self {
+        Self {
+            queues: Vec::new(),
+            queue_interval: Some(Self::QUEUE_INTERVAL),
+            control_interval: Some(Self::CONTROL_INTERVAL),
+            control_exchange: "celery".to_owned(),
+            enable_events: false,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What is to be known of a Redis server, or of several under sentinels.
+
+use std::path::PathBuf;
+
+use config::ValueKind;
+
+use super::secret::Secret;
+use super::section::Section;
+use super::shown::Shown;
+use super::tls::TlsConfig;
+use super::url::BrokerUrl;
+
+/// A Redis server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    pub address: RedisAddress,
+    pub database: i64,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    pub global_keyprefix: String,
+    pub fanout_prefix: FanoutPrefix,
+    pub fanout_patterns: bool,
+    /// Kombu's `priority_steps`: each has a list of its own.
+    pub priority_steps: Vec<u8>,
+    /// Kombu's `unacked_key`.
+    pub unacked_key: String,
+}
+
+/// Kombu's transport option `fanout_prefix`: what stands before the exchange in a channel's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FanoutPrefix {
+    /// `/{db}.`
+    Default,
+    None,
+    /// A text of the user's own, with `{db}` for the number of the database.
+    Template(String),
+}
+
+/// Where a Redis server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisAddress {
+    Tcp {
+        host: String,
+        port: u16,
+        tls: Option<TlsConfig>,
+    },
+    Socket(PathBuf),
+    /// Where sentinels say.
+    Sentinel(SentinelConfig),
+}
+
+/// Sentinels, which know where the master is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentinelConfig {
+    /// Hosts and ports; one at least.
+    pub servers: Vec<(String, u16)>,
+    pub master_name: String,
+    /// The login at the sentinels; that at the master is in the URL.
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// For the sentinels and the master.
+    pub tls: Option<TlsConfig>,
+}
+
+/// The section `sentinel`.
+#[derive(Debug)]
+pub(super) struct SentinelKeys {
+    master_name: Option<String>,
+    username: Option<String>,
+    password: Option<Secret>,
+}
+
+impl SentinelKeys {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            master_name: section.needed_text("master_name", "mymaster"),
+            username: section.optional_text("username"),
+            password: section.secret("password", "password_file"),
+        }
+    }
+}
+
+impl SentinelConfig {
+    pub(super) fn address(&self) -> String {
+        let servers = self.servers.iter();
+        let servers: Vec<_> = servers
+            .map(|(host, port)| format!("{host}:{port}"))
+            .collect();
+        format!("{}@{}", self.master_name, servers.join(","))
+    }
+}
+
+impl RedisConfig {
+    /// Kombu's own.
+    const PRIORITY_STEPS: [f64; 4] = [0.0, 3.0, 6.0, 9.0];
+
+    /// Reads the keys of a broker's section. Where the server is, its URL tells later.
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            address: RedisAddress::Socket(PathBuf::new()),
+            database: 0,
+            username: None,
+            password: None,
+            global_keyprefix: section.text("global_keyprefix", ""),
+            fanout_prefix: fanout_prefix(section),
+            fanout_patterns: section.bool("fanout_patterns", true),
+            priority_steps: priority_steps(section),
+            unacked_key: section.text("unacked_key", "unacked"),
+        }
+    }
+
+    /// Takes one server's URL in.
+    pub(super) fn reach(
+        &mut self,
+        section: &mut Section<'_>,
+        urls: Vec<BrokerUrl>,
+        tls: Option<TlsConfig>,
+    ) -> Option<()> {
+        let mut urls = urls.into_iter();
+        let url = urls.next()?;
+        if urls.next().is_some() {
+            section.problem("url", "several Redis servers, of which Celery uses one at a time, need sentinels; give one, or sentinel://");
+            return None;
+        }
+        let secure = url.scheme == "rediss";
+        refuse_idle_tls(section, secure, tls.as_ref());
+        let socket = url.scheme == "redis+socket";
+        let database = if socket {
+            url.query("virtual_host").unwrap_or_default()
+        } else {
+            &url.path
+        };
+        self.database = number(section, database)?;
+        self.address = if socket {
+            RedisAddress::Socket(url.path.clone().into())
+        } else {
+            RedisAddress::Tcp {
+                host: url.host.clone(),
+                port: url.port.unwrap_or(6379),
+                tls: secure.then(|| tls_of(&url, tls)),
+            }
+        };
+        self.username = url.username;
+        self.password = url.password;
+        Some(())
+    }
+
+    /// Takes the sentinels' URLs in. The database and the master's login are those of the first, as in Kombu.
+    pub(super) fn reach_by_sentinel(
+        &mut self,
+        section: &mut Section<'_>,
+        urls: Vec<BrokerUrl>,
+        keys: Option<SentinelKeys>,
+        tls: Option<TlsConfig>,
+    ) -> Option<()> {
+        let Some(keys) = keys else {
+            section.problem("sentinel.master_name", "is missing; for example mymaster");
+            return None;
+        };
+        let servers = urls.iter();
+        let servers = servers
+            .map(|url| (url.host.clone(), url.port.unwrap_or(26_379)))
+            .collect();
+        let url = urls.into_iter().next()?;
+        let secure = url.scheme == "sentinel+tls";
+        refuse_idle_tls(section, secure, tls.as_ref());
+        self.database = number(section, &url.path)?;
+        self.address = RedisAddress::Sentinel(SentinelConfig {
+            servers,
+            master_name: keys.master_name?,
+            username: keys.username,
+            password: keys.password,
+            tls: secure.then(|| tls_of(&url, tls)),
+        });
+        self.username = url.username;
+        self.password = url.password;
+        Some(())
+    }
+}
+
+fn refuse_idle_tls(section: &mut Section<'_>, secure: bool, tls: Option<&TlsConfig>) {
+    if tls.is_some() && !secure {
+        section.problem(
+            "tls",
+            "is of no use for a connection without TLS; rediss:// makes one with it",
+        );
+    }
+}
+
+/// The number of a database, as a URL has it.
+fn number(section: &mut Section<'_>, text: &str) -> Option<i64> {
+    let database = text.trim_matches('/');
+    let number = if database.is_empty() {
+        Some(0)
+    } else {
+        database.parse().ok()
+    };
+    let number = number.filter(|number| *number >= 0);
+    if number.is_none() {
+        section.problem(
+            "url",
+            format!("expected the number of a database, found `{database}`"),
+        );
+    }
+    number
+}
+
+/// The keys, and what Celery's users write into the URL: `ssl_cert_reqs=none`, or `CERT_NONE`.
+fn tls_of(url: &BrokerUrl, tls: Option<TlsConfig>) -> TlsConfig {
+    let mut tls = tls.unwrap_or_default();
+    let path = |key: &str| url.query(key).map(PathBuf::from);
+    tls.insecure_skip_verify |= url
+        .query("ssl_cert_reqs")
+        .is_some_and(|reqs| reqs.to_ascii_lowercase().ends_with("none"));
+    tls.ca_file = tls.ca_file.or_else(|| path("ssl_ca_certs"));
+    tls.identity = tls
+        .identity
+        .or_else(|| path("ssl_certfile").zip(path("ssl_keyfile")));
+    tls
+}
+
+fn priority_steps(section: &mut Section<'_>) -> Vec<u8> {
+    let numbers = section.numbers("priority_steps", &RedisConfig::PRIORITY_STEPS);
+    let step = |number: &f64| (0..=u8::MAX).find(|step| f64::from(*step) == *number);
+    let steps: Vec<u8> = numbers.iter().filter_map(step).collect();
+    if steps.is_empty() || steps.len() < numbers.len() {
+        section.problem(
+            "priority_steps",
+            "expected whole numbers from 0 to 255, such as [0, 3, 6, 9]",
+        );
+    }
+    steps
+}
+
+fn fanout_prefix(section: &mut Section<'_>) -> FanoutPrefix {
+    let expected = "true, false or a template such as \"/{db}.\"";
+    let read = section.scalar("fanout_prefix", expected, |value| {
+        if let ValueKind::Boolean(on) = value.kind {
+            return Some(if on {
+                FanoutPrefix::Default
+            } else {
+                FanoutPrefix::None
+            });
+        }
+        let ValueKind::String(template) = &value.kind else {
+            return None;
+        };
+        Some(FanoutPrefix::Template(template.clone()))
+    });
+    let prefix = read.unwrap_or(FanoutPrefix::Default);
+    let shown = match &prefix {
+        FanoutPrefix::Default => Shown::Plain("true".to_owned()),
+        FanoutPrefix::None => Shown::Plain("false".to_owned()),
+        FanoutPrefix::Template(template) => Shown::Text(template.clone()),
+    };
+    section.show("fanout_prefix", shown);
+    prefix
+}
