@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is missing: Debian's servers, Celery in two versions, and a Prometheus 3 from a
-# newer Debian suite, unpacked below target/ and installed nowhere. Doing it again changes nothing.
+# Installs what the tests need and is missing: Debian's servers, Celery in two versions, the exporters that ours are
+# compared with, and a Prometheus 3 from a newer Debian suite, unpacked below target/ and installed nowhere. Doing it
+# again changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -21,19 +22,38 @@ if ((${#missing[@]})); then
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 
-# Celery, each version with the kombu of its time. kombu 5.7.0 needs `packaging` for Redis and does not say so.
+# An environment with these packages, made with a Python of choice, and anew when the list changes.
 venv() {
-  local folder=$target/venvs/$1
-  shift
-  [ -e "$folder/.complete" ] && return
+  local folder=$target/venvs/$1 python=$2
+  shift 2
+  [ "$(cat "$folder/.complete" 2>/dev/null)" = "$*" ] && return
   echo "making $folder"
   rm -rf "$folder"
-  python3 -m venv "$folder"
+  "$python" -m venv "$folder"
   "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
-  touch "$folder/.complete"
+  echo "$*" > "$folder/.complete"
 }
-venv celery-5.6 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging
-venv celery-5.7 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging
+
+# Celery, each version with the kombu of its time. kombu 5.7.0 needs `packaging` for Redis and does not say so.
+venv celery-5.6 python3 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging
+venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging
+
+# The exporters whose pages ours are compared with.
+of_now=('celery==5.6.3' 'kombu==5.6.2' packaging)
+venv exporter-danihodovic python3 'prometheus-exporter-celery==0.11.2' 'redis==5.3.1' "${of_now[@]}"
+venv exporter-zerok python3 'celery-prometheus-exporter==1.7.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
+venv exporter-flower python3 'flower==2.2.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
+venv exporter-zeit python3 'celery_redis_prometheus==2.0.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
+# OvalMoney's has a compiled part that knows Python 3.7 only. Where there is none, its recorded page takes its place.
+python=$(ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.7.*/bin/python 2>/dev/null | tail -n 1) || true
+python=${python:-$(command -v python3.7 || true)}
+if [ -n "$python" ]; then
+  # kombu 4.6 reads entry points in the way of importlib-metadata before 5.
+  venv exporter-ovalmoney "$python" 'celery_exporter==1.5.1' 'celery==4.4.7' 'kombu==4.6.11' 'redis==5.0.8' \
+    'prometheus-client==0.17.1' 'importlib-metadata<5'
+else
+  echo "there is no Python 3.7: OvalMoney's exporter is not installed, the tests take the page recorded from it"
+fi
 
 # Prometheus 3: not in Debian's stable suite yet. The archive is the one that this machine uses anyway.
 prometheus=$target/prometheus-3

@@ -74,6 +74,11 @@ def slow(seconds):
     time.sleep(seconds)
 
 
+@app.task(name="proj.urgent")
+def urgent(seconds):
+    time.sleep(seconds)
+
+
 @app.task(name="proj.kill_child")
 def kill_child():
     os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,8 @@ pub struct Celeriac {
 pub struct Page(pub BTreeMap<String, f64>);
 
 impl Celeriac {
-    /// Starts it with a configuration; `http` and an interval of one second are added.
+    /// Starts it with a configuration; an interval of one second is added, and `http`, unless the configuration has
+    /// it with `{listen}` for the address.
     pub async fn start(config: &str) -> Self {
         Self::start_with(config, &[]).await
     }
@@ -34,7 +35,12 @@ impl Celeriac {
         } else {
             "global: {interval: 1s}\n"
         };
-        let text = format!("{global}http: {{listen: \"127.0.0.1:{port}\"}}\n{config}");
+        let address = format!("127.0.0.1:{port}");
+        let text = if config.contains("{listen}") {
+            format!("{global}{}", config.replace("{listen}", &address))
+        } else {
+            format!("{global}http: {{listen: \"{address}\"}}\n{config}")
+        };
         std::fs::write(&file, text).expect("a writable folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
         command.arg("run").arg("--config").arg(&file);
@@ -80,7 +86,12 @@ impl Celeriac {
     }
 
     pub async fn page(&self) -> Page {
-        let (status, text) = self.get("/metrics").await;
+        self.page_of("/metrics").await
+    }
+
+    /// The page of a path.
+    pub async fn page_of(&self, path: &str) -> Page {
+        let (status, text) = self.get(path).await;
         assert_eq!(status, 200, "{text}");
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Page(

@@ -4,7 +4,10 @@ pub mod amqp;
 pub mod celeriac;
 pub mod celery;
 pub mod certificates;
+pub mod comparison;
 pub mod events;
+pub mod exporter;
+pub mod exposition;
 pub mod process;
 pub mod prometheus;
 pub mod rabbitmq;
@@ -31,12 +34,17 @@ pub fn free_port() -> u16 {
         .port()
 }
 
-/// Below `target/`, where `tests/setup.sh` puts what it makes.
-pub fn made_by_setup(path: &str) -> PathBuf {
+/// Where `tests/setup.sh` puts what it makes.
+pub fn target() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let path = root.join(target).join(path);
+    root.join(target)
+}
+
+/// Something that `tests/setup.sh` made.
+pub fn made_by_setup(path: &str) -> PathBuf {
+    let path = target().join(path);
     assert!(
         path.exists(),
         "{} is missing: run `make setup`",

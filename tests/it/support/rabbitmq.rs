@@ -106,8 +106,14 @@ impl RabbitMq {
         format!("amqp://{user}:{password}@127.0.0.1:{}//", self.port)
     }
 
-    /// Runs rabbitmqctl against it.
-    pub fn ctl(&self, arguments: &[&str]) {
+    /// How many queues are bound to the event exchange.
+    pub fn receivers(&self) -> usize {
+        let bindings = self.ctl(&["--quiet", "list_bindings", "source_name"]);
+        bindings.lines().filter(|line| *line == "celeryev").count()
+    }
+
+    /// Runs rabbitmqctl against it, and gives what it prints.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(format!("{BIN}/rabbitmqctl"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let output = command
@@ -116,6 +122,7 @@ impl RabbitMq {
             .expect("rabbitmqctl starts");
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "rabbitmqctl {arguments:?}: {text}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Ends it as a crash does.

@@ -113,6 +113,18 @@ impl Redis {
         self.publish(messages.iter().map(String::as_bytes)).await;
     }
 
+    /// How many clients have subscribed to something.
+    pub async fn subscribers(&self) -> usize {
+        let mut connection = self.connection().await;
+        let clients: String = redis::cmd("CLIENT")
+            .arg("LIST")
+            .query_async(&mut connection)
+            .await
+            .expect("redis answers");
+        let subscribed = |line: &&str| !(line.contains(" sub=0 ") && line.contains(" psub=0 "));
+        clients.lines().filter(subscribed).count()
+    }
+
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url(0)).expect("a URL");
         client

@@ -1,0 +1,40 @@
+"""Publishes a workload that is the same at each run: forty tasks that are slow and quick, succeed, fail in two ways,
+are retried, revoked, rejected, expired or put off, in two queues. `settle.py` waits for them.
+
+No worker runs yet. With one, its first event of a task could come before the task-sent of it, and exporters name the
+queue of such a task in ways of their own.
+"""
+
+from itertools import count
+
+from proj import add, app, fail, reject, retry_once, slow, unicode_name, urgent
+
+numbers = count(1)
+
+
+def publish(task, *args, **options):
+    task.apply_async(args, task_id=f"00000000-0000-4000-8000-{next(numbers):012}", **options)
+
+
+# The first is revoked by `settle.py` before it is due.
+publish(add, 2, 2, countdown=5)
+publish(add, 1, 1, countdown=4)
+for n in range(4):
+    for seconds in 0.03, 0.06, 0.15:
+        publish(slow, seconds, queue="celery")
+    publish(add, n, n)
+    publish(urgent, 0.06, queue="high")
+    publish(fail, n % 2)
+publish(urgent, 1.2, queue="high")
+publish(urgent, 0.03, queue="high")
+publish(fail, 0, queue="high")
+publish(fail, 1, queue="high")
+publish(unicode_name, "текст")
+publish(retry_once, 0, queue="high")
+for n in range(6):
+    publish(slow, 0.03 * n, queue="high")
+publish(reject)
+# On AMQP the broker itself drops a message that expires in its queue, and nobody hears of the task again.
+if app.conf.broker_url.startswith("redis"):
+    publish(add, 3, 3, expires=0.1, queue="high")
+print(next(numbers) - 1)

@@ -1,0 +1,138 @@
+//! The Python exporters that the profiles replace, as they come from PyPI.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{free_port, target, wait_for};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Danihodovic,
+    Zerok,
+    OvalMoney,
+    Flower,
+    Zeit,
+}
+
+impl Kind {
+    pub const ALL: [Self; 5] = [
+        Self::Danihodovic,
+        Self::Zerok,
+        Self::OvalMoney,
+        Self::Flower,
+        Self::Zeit,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Danihodovic => "danihodovic",
+            Self::Zerok => "zerok",
+            Self::OvalMoney => "ovalmoney",
+            Self::Flower => "flower",
+            Self::Zeit => "zeit",
+        }
+    }
+
+    /// Our profile that replaces it.
+    pub fn profile(self) -> &'static str {
+        match self {
+            Self::Danihodovic => "celery-exporter",
+            Self::Zerok => "celery-prometheus-exporter",
+            Self::OvalMoney => "ovalmoney",
+            Self::Flower => "flower",
+            Self::Zeit => "zeit",
+        }
+    }
+
+    /// Where `tests/setup.sh` installed it. One of them needs a Python that not every machine has.
+    pub fn installed(self) -> Option<PathBuf> {
+        let folder = target().join(format!("venvs/exporter-{}", self.name()));
+        folder.join(".complete").exists().then_some(folder)
+    }
+
+    fn command(self, folder: &Path, broker: &str, port: u16) -> Command {
+        let run = |program: &str| Command::new(folder.join("bin").join(program));
+        let address = format!("127.0.0.1:{port}");
+        let port = port.to_string();
+        let mut command;
+        match self {
+            Self::Danihodovic => {
+                command = run("python");
+                // Its package has no script; -I, because the module's name is `src`.
+                command.args(["-I", "-c", "from src.cli import cli; cli()"]);
+                command.args(["--broker-url", broker, "--host", "127.0.0.1"]);
+                command.args(["--port", &port, "--queues", "celery,high"]);
+            }
+            Self::Zerok => {
+                command = run("celery-prometheus-exporter");
+                command.args(["--broker", broker, "--addr", &address]);
+                command.args(["--queue-list", "celery", "high"]);
+            }
+            Self::OvalMoney => {
+                command = run("celery-exporter");
+                command.args(["--broker-url", broker, "--listen-address", &address]);
+            }
+            Self::Flower => {
+                command = run("celery");
+                command.args(["--broker", broker, "flower", "--address=127.0.0.1"]);
+                command.arg(format!("--port={port}"));
+            }
+            Self::Zeit => {
+                command = run("celery");
+                command.args(["-A", "watched", "prometheus", "--host", "127.0.0.1"]);
+                command.args(["--port", &port, "--queue-length"]);
+                // The app's: nothing asks for results here.
+                command.env("BROKER", broker).env("BACKEND", broker);
+            }
+        }
+        command
+    }
+}
+
+pub struct Exporter {
+    pub kind: Kind,
+    port: u16,
+    process: Process,
+    _folder: TempDir,
+}
+
+impl Exporter {
+    /// Starts one that is installed there. It may subscribe later than this returns.
+    pub fn start(kind: Kind, installed: &Path, broker: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let port = free_port();
+        let mut command = kind.command(installed, broker, port);
+        command
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONUNBUFFERED", "1")
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python"));
+        let process = Process::start(kind.name(), &mut command, folder.path());
+        Self {
+            kind,
+            port,
+            process,
+            _folder: folder,
+        }
+    }
+
+    /// Its page, once it answers.
+    pub async fn page(&mut self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        wait_for("an exporter's page", 30, async || {
+            self.process.must_run();
+            let failed = |error: reqwest::Error| format!("{error}: {}", self.process.output());
+            let answer = reqwest::get(&url).await.map_err(failed)?;
+            let status = answer.status();
+            let text = answer.text().await.map_err(failed)?;
+            if status.is_success() {
+                Ok(text)
+            } else {
+                Err(format!("{status} {text}: {}", self.process.output()))
+            }
+        })
+        .await
+    }
+}
