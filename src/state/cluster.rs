@@ -115,6 +115,7 @@ impl State {
         match answers {
             Answers::Queues(levels) => self.queues.take(levels, &mut self.names, now),
             Answers::Workers(answers) => {
+                self.queues.workers_asked();
                 for answer in answers {
                     self.answer(answer, now, changes);
                 }
@@ -144,7 +145,7 @@ impl State {
     }
 
     /// Every worker that is known.
-    pub fn workers(&self) -> impl Iterator<Item = &Worker> + Clone {
+    pub fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.workers.iter()
     }
 

@@ -36,6 +36,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     levels: HashMap<Name, Queue>,
+    /// Workers were asked: a queue that none of them consumes has none.
+    workers_asked: bool,
     updated: Timestamp,
     /// The time between the newest round and the one before.
     interval: Duration,
@@ -61,6 +63,11 @@ impl Queues {
         }
     }
 
+    /// Notes that a round of remote control is over, whoever answered.
+    pub(super) const fn workers_asked(&mut self) {
+        self.workers_asked = true;
+    }
+
     /// Forgets levels that are too old to be true.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let believed = BELIEVED_MIN.max(self.interval.saturating_mul(ROUNDS_MISSED_MAX));
@@ -72,11 +79,10 @@ impl Queues {
     /// Every queue that is known, with the workers that consume it.
     pub(super) fn with_workers<'a>(
         &self,
-        workers: impl Iterator<Item = &'a Worker> + Clone,
+        workers: impl Iterator<Item = &'a Worker>,
     ) -> HashMap<Name, Queue> {
         let mut queues = self.levels.clone();
-        let answered = workers.clone().any(|worker| worker.queues.is_some());
-        if answered {
+        if self.workers_asked {
             for queue in queues.values_mut() {
                 queue.begin();
             }

@@ -46,7 +46,7 @@ impl Workers {
     }
 
     /// Every worker that is known.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> + Clone {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
         self.list.iter()
     }
 
