@@ -22,18 +22,21 @@ if ((${#missing[@]})); then
 fi
 
 # Celery, each version with the kombu of its time. kombu 5.7.0 needs `packaging` for Redis and does not say so.
+# msgpack and pyyaml are two of its serializers. What an environment was made of stands in it, so that one from another
+# list is completed.
 venv() {
   local folder=$target/venvs/$1
   shift
-  [ -e "$folder/.complete" ] && return
+  [ "$(cat "$folder/.complete" 2>/dev/null)" = "$*" ] && return
   echo "making $folder"
-  rm -rf "$folder"
-  python3 -m venv "$folder"
+  # One that was not made to its end begins anew.
+  [ -e "$folder/.complete" ] || rm -rf "$folder"
+  [ -e "$folder" ] || python3 -m venv "$folder"
   "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
-  touch "$folder/.complete"
+  echo "$*" >"$folder/.complete"
 }
-venv celery-5.6 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging
-venv celery-5.7 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging
+venv celery-5.6 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging msgpack pyyaml
+venv celery-5.7 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging msgpack pyyaml
 
 # Prometheus 3: not in Debian's stable suite yet. The archive is the one that this machine uses anyway.
 prometheus=$target/prometheus-3
