@@ -94,6 +94,7 @@ impl App {
             clusters.push(ClusterConfig {
                 broker: Arc::clone(&name),
                 label,
+                accept: broker.accept,
                 metrics,
             });
             let (batches, stop) = (batches.clone(), stop.clone());

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::config::MetricsConfig;
-use crate::event::{Batch, DecodeError, Decoder, Reason};
+use crate::event::{Accept, Batch, DecodeError, Decoder};
 use crate::profile::{Context, Native};
 use crate::series::{Series, Snapshot};
 use crate::state::{Change, Loss, State};
@@ -29,13 +29,14 @@ pub struct Pipeline {
 struct Cluster {
     /// What the log calls the broker.
     broker: Arc<str>,
+    accept: Accept,
     state: State,
     profile: Native,
     /// What the event at hand changed; kept for its memory.
     changes: Vec<Change>,
     metrics: EventMetrics,
-    /// The newest reason of each kind why something could not be read.
-    errors: [Option<DecodeError>; Reason::ALL.len()],
+    /// Why something could not be read: of what the log tells in one line, the newest, and how often.
+    errors: Vec<(DecodeError, u64)>,
 }
 
 /// A broker's part in a pipeline.
@@ -45,6 +46,8 @@ pub struct ClusterConfig {
     pub broker: Arc<str>,
     /// The value of the label `broker`; absent where only one broker is configured and has no name.
     pub label: Option<Arc<str>>,
+    /// The serializers whose bodies are read.
+    pub accept: Accept,
     pub metrics: EventMetrics,
 }
 
@@ -60,11 +63,12 @@ impl Pipeline {
         let metrics = telemetry.series();
         let clusters = clusters.into_iter().map(|cluster| Cluster {
             broker: cluster.broker,
+            accept: cluster.accept,
             state: State::new(config.limits.clone()),
             profile: Native::new(config.native.clone(), cluster.label, &mut series),
             changes: Vec::new(),
             metrics: cluster.metrics,
-            errors: [None; Reason::ALL.len()],
+            errors: Vec::new(),
         });
         let clusters = clusters.collect();
         let published = telemetry.open(&mut series);
@@ -92,7 +96,7 @@ impl Pipeline {
         let now = batch.received;
         let mut newest = None;
         for payload in &batch.payloads {
-            decoder.decode(payload, now, |event| match event {
+            decoder.decode(payload, cluster.accept, now, |event| match event {
                 Ok(event) => {
                     newest = newest.max(Some(event.timestamp));
                     cluster.state.apply(&event, now, &mut cluster.changes);
@@ -150,16 +154,12 @@ impl Pipeline {
         self.metrics.snapshot_duration.set(duration.as_secs_f64());
     }
 
-    /// For each broker, how many messages and events could not be read for each reason, with the newest error.
+    /// For each broker, how many messages and events could not be read for each reason, with the newest error. Each
+    /// serializer that is not accepted comes on its own.
     pub fn refused(&self) -> impl Iterator<Item = (&Arc<str>, DecodeError, u64)> {
         self.clusters.iter().flat_map(|cluster| {
-            cluster.errors.iter().flatten().map(move |error| {
-                (
-                    &cluster.broker,
-                    *error,
-                    cluster.metrics.undecodable(error.reason()).get(),
-                )
-            })
+            let errors = cluster.errors.iter();
+            errors.map(|(error, count)| (&cluster.broker, *error, *count))
         })
     }
 }
@@ -194,7 +194,11 @@ impl Cluster {
 
     fn refuse(&mut self, error: DecodeError) {
         self.metrics.undecodable(error.reason()).add(1);
-        self.errors[error.reason() as usize] = Some(error);
+        let mut errors = self.errors.iter_mut();
+        match errors.find(|(known, _)| known.is_told_with(error)) {
+            Some((newest, count)) => (*newest, *count) = (error, *count + 1),
+            None => self.errors.push((error, 1)),
+        }
     }
 }
 

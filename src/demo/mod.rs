@@ -22,6 +22,7 @@ use self::receiver::Receiver;
 use crate::aggregator::{Aggregator, BATCHES_WAITING};
 use crate::clock;
 use crate::config::{Config, Flags};
+use crate::event::Accept;
 use crate::http::Server;
 use crate::pipeline::{ClusterConfig, Pipeline};
 use crate::shutdown::Signals;
@@ -109,6 +110,7 @@ impl Demo {
         let cluster = ClusterConfig {
             broker,
             label: None,
+            accept: Accept::default(),
             metrics,
         };
         let pipeline = Pipeline::new(&config.metrics, vec![cluster], telemetry, start);

@@ -12,13 +12,7 @@
 use std::borrow::Cow;
 
 use super::DecodeError;
-use super::fields::{EXCEPTION_HEAD, Field, Fields, TEXT_MAX, Value};
-
-/// How deep a body may nest. Celery's events have two levels, and a task may add a few.
-pub(super) const DEPTH_MAX: usize = 128;
-
-/// How much of a traceback is kept, counted from its end, where the class stands.
-const TRACEBACK_TAIL: usize = 8 * 1024;
+use super::fields::{DEPTH_MAX, EXCEPTION_HEAD, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
 
 /// Hands out what is read of each event in a body: one map, or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {

@@ -10,8 +10,13 @@
 
 mod payload;
 
+mod compression;
 mod envelope;
+
 mod json;
+mod msgpack;
+mod pickle;
+mod yaml;
 
 mod exception;
 mod fields;
@@ -22,10 +27,11 @@ mod error;
 
 use std::borrow::Cow;
 
+pub use compression::Compression;
 pub use decode::Decoder;
 pub use error::{DecodeError, Reason};
 pub use kind::{Kind, TaskKind, WorkerKind};
-pub use payload::{Batch, ContentType, Form, Payload};
+pub use payload::{Accept, Batch, ContentType, Form, Payload};
 
 use crate::timestamp::Timestamp;
 

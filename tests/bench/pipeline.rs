@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use celeriac::config::Config;
-use celeriac::event::{Batch, ContentType, Form, Payload};
+use celeriac::event::{Accept, Batch, ContentType, Form, Payload};
 use celeriac::pipeline::{ClusterConfig, Pipeline};
 use celeriac::series::Snapshot;
 use celeriac::telemetry::metrics::Telemetry;
@@ -39,6 +39,7 @@ fn pipeline() -> Pipeline {
         vec![ClusterConfig {
             broker,
             label: None,
+            accept: Accept::default(),
             metrics,
         }],
         telemetry,
@@ -66,7 +67,7 @@ fn batches(from: u64, size: usize) -> Vec<Batch> {
         .collect();
     let form = Form::Body {
         content_type: ContentType::Json,
-        compressed: false,
+        compression: None,
     };
     let messages = events.chunks(size).map(|events| {
         let text = events
@@ -122,7 +123,7 @@ fn snapshot(samples: u64) -> Snapshot {
     let mut pipeline = pipeline();
     let form = Form::Body {
         content_type: ContentType::Json,
-        compressed: false,
+        compression: None,
     };
     // One name makes 31: nine counters, three gauges, and a histogram of 19.
     for n in 0..samples / 31 {
