@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use crate::clock;
-use crate::event::Batch;
+use crate::event::{Batch, DecodeError};
 use crate::pipeline::Pipeline;
 use crate::profile::ProfileName;
 use crate::series::Snapshot;
@@ -90,7 +90,7 @@ impl Views {
 #[derive(Debug)]
 struct Told {
     broker: Arc<str>,
-    reason: &'static str,
+    error: DecodeError,
     count: u64,
     at: Timestamp,
 }
@@ -220,12 +220,12 @@ impl Aggregator {
             let known = self
                 .told
                 .iter()
-                .position(|told| told.broker == *broker && told.reason == reason);
+                .position(|told| told.broker == *broker && told.error.is_told_with(error));
             let at = known.unwrap_or_else(|| {
                 let broker = Arc::clone(broker);
                 self.told.push(Told {
                     broker,
-                    reason,
+                    error,
                     count: 0,
                     at: Timestamp::default(),
                 });

@@ -95,6 +95,7 @@ impl App {
             clusters.push(ClusterConfig {
                 broker: Arc::clone(&name),
                 label,
+                accept: broker.accept,
                 metrics,
             });
             if broker.poll.is_on() {

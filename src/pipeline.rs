@@ -11,7 +11,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::config::{MetricsConfig, TaskFilter};
-use crate::event::{Batch, DecodeError, Decoder, Reason};
+use crate::event::{Accept, Batch, DecodeError, Decoder};
 use crate::profile::{Context, Profile, ProfileName};
 use crate::series::{Series, Snapshot};
 use crate::state::{
@@ -37,13 +37,14 @@ pub struct Pipeline {
 struct Cluster {
     /// What the log calls the broker.
     broker: Arc<str>,
+    accept: Accept,
     state: State,
     filter: Filter,
     /// What the event at hand changed; kept for its memory.
     changes: Vec<Change>,
     metrics: EventMetrics,
-    /// The newest reason of each kind why something could not be read.
-    errors: [Option<DecodeError>; Reason::ALL.len()],
+    /// Why something could not be read: of what the log tells in one line, the newest, and how often.
+    errors: Vec<(DecodeError, u64)>,
     hints: Vec<Hint>,
 }
 
@@ -72,6 +73,8 @@ pub struct ClusterConfig {
     pub broker: Arc<str>,
     /// The value of the label `broker`; absent where only one broker is configured and has no name.
     pub label: Option<Arc<str>>,
+    /// The serializers whose bodies are read.
+    pub accept: Accept,
     pub metrics: EventMetrics,
 }
 
@@ -106,6 +109,7 @@ impl Pipeline {
         };
         let clusters = clusters.into_iter().map(|cluster| Cluster {
             broker: cluster.broker,
+            accept: cluster.accept,
             state: State::new(limits.clone()),
             filter: Filter {
                 filter: config.task_filter.clone(),
@@ -113,7 +117,7 @@ impl Pipeline {
             },
             changes: Vec::new(),
             metrics: cluster.metrics,
-            errors: [None; Reason::ALL.len()],
+            errors: Vec::new(),
             hints: Vec::new(),
         });
         Self {
@@ -141,7 +145,7 @@ impl Pipeline {
         let now = batch.received;
         let mut newest = None;
         for payload in &batch.payloads {
-            decoder.decode(payload, now, |event| match event {
+            decoder.decode(payload, cluster.accept, now, |event| match event {
                 Ok(event) => {
                     newest = newest.max(Some(event.timestamp));
                     cluster.state.apply(&event, now, &mut cluster.changes);
@@ -223,16 +227,12 @@ impl Pipeline {
         self.metrics.snapshot_duration.set(duration.as_secs_f64());
     }
 
-    /// For each broker, how many messages and events could not be read for each reason, with the newest error.
+    /// For each broker, how many messages and events could not be read for each reason, with the newest error. Each
+    /// serializer that is not accepted comes on its own.
     pub fn refused(&self) -> impl Iterator<Item = (&Arc<str>, DecodeError, u64)> {
         self.clusters.iter().flat_map(|cluster| {
-            cluster.errors.iter().flatten().map(move |error| {
-                (
-                    &cluster.broker,
-                    *error,
-                    cluster.metrics.undecodable(error.reason()).get(),
-                )
-            })
+            let errors = cluster.errors.iter();
+            errors.map(|(error, count)| (&cluster.broker, *error, *count))
         })
     }
 }
@@ -301,7 +301,11 @@ impl Cluster {
 
     fn refuse(&mut self, error: DecodeError) {
         self.metrics.undecodable(error.reason()).add(1);
-        self.errors[error.reason() as usize] = Some(error);
+        let mut errors = self.errors.iter_mut();
+        match errors.find(|(known, _)| known.is_told_with(error)) {
+            Some((newest, count)) => (*newest, *count) = (error, *count + 1),
+            None => self.errors.push((error, 1)),
+        }
     }
 }
 

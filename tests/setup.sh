@@ -34,9 +34,10 @@ venv() {
   echo "$*" > "$folder/.complete"
 }
 
-# Celery, each version with the kombu of its time. kombu 5.7.0 needs `packaging` for Redis and does not say so.
-venv celery-5.6 python3 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging
-venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging
+# Celery, each version with the kombu of its time, and two of its serializers. kombu 5.7.0 needs `packaging` for
+# Redis and does not say so.
+venv celery-5.6 python3 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging msgpack pyyaml
+venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging msgpack pyyaml
 
 # The exporters whose pages ours are compared with.
 of_now=('celery==5.6.3' 'kombu==5.6.2' packaging)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::amqp::AmqpConfig;
 use super::poll::PollConfig;
+use super::problem::nearest;
 use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
 use super::scalar::show_bytes;
 use super::secret::Secret;
@@ -11,6 +12,7 @@ use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{BrokerUrl, hide_password, no_events, parse_brokers};
+use crate::event::{Accept, ContentType};
 
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct BrokerConfig {
     /// The value of the label `broker`; optional where there is one.
     pub name: Option<String>,
     pub event_exchange: String,
+    /// The serializers whose bodies are read.
+    pub accept: Accept,
     /// The bound of what waits for us: in the broker's queue, or in our memory.
     pub queue_bytes_max: u64,
     pub poll: PollConfig,
@@ -43,6 +47,7 @@ impl BrokerConfig {
         let sentinel = section.optional_section("sentinel", SentinelKeys::read);
         let mut redis = RedisConfig::read(section);
         let event_exchange = section.text("event_exchange", "celeryev");
+        let accept = accept_content(section);
         section.word("delivery", "transient", &["transient"]);
         let queue_bytes_max = section.bytes("queue_max_bytes", Self::QUEUE_BYTES_MAX);
         let bindings = section.texts("bindings", &["#"]);
@@ -91,6 +96,7 @@ impl BrokerConfig {
         Some(Self {
             name,
             event_exchange,
+            accept,
             queue_bytes_max,
             poll,
             transport,
@@ -164,4 +170,38 @@ fn urls(section: &mut Section<'_>) -> Option<Vec<BrokerUrl>> {
     };
     section.show("url", Shown::Text(shown));
     urls.map_err(|what| section.problem("url", what)).ok()
+}
+
+/// Celery's setting of the same name: serializers by their names or their content types.
+fn accept_content(section: &mut Section<'_>) -> Accept {
+    const KEY: &str = "accept_content";
+    let named = |text: &str| {
+        let by_name = ContentType::READ.into_iter().find(|one| one.name() == text);
+        by_name.unwrap_or_else(|| ContentType::of(text))
+    };
+    let names = ContentType::READ.map(ContentType::name);
+    let texts = section.texts(KEY, &[ContentType::Json.name()]);
+    if texts.is_empty() {
+        section.problem(
+            KEY,
+            "is empty, so nothing would be read; [json] is Celery's default",
+        );
+    }
+    let mut accepted = Vec::new();
+    for text in texts {
+        let content_type = named(&text);
+        if content_type == ContentType::Unknown {
+            let hint = nearest(&text, names)
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let what = format!("expected json, msgpack, yaml or pickle, found `{text}`{hint}");
+            section.problem(KEY, what);
+        } else if !accepted.contains(&content_type) {
+            accepted.push(content_type);
+        }
+    }
+    let shown = accepted
+        .iter()
+        .map(|one| Shown::Text(one.name().to_owned()));
+    section.show(KEY, Shown::List(shown.collect()));
+    accepted.into_iter().collect()
 }

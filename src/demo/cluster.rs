@@ -93,7 +93,7 @@ impl Cluster {
             self.metrics.messages.add(bodies.len() as u64);
             let form = Form::Body {
                 content_type: ContentType::Json,
-                compressed: false,
+                compression: None,
             };
             let payloads = bodies
                 .into_iter()
@@ -286,7 +286,7 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Decoder, Kind};
+    use crate::event::{Accept, Decoder, Kind};
     use crate::telemetry::metrics::Telemetry;
 
     #[test]
@@ -300,13 +300,13 @@ mod tests {
             for body in cluster.take_step(now) {
                 let form = Form::Body {
                     content_type: ContentType::Json,
-                    compressed: false,
+                    compression: None,
                 };
                 let payload = Payload {
                     bytes: body.clone().into_bytes(),
                     form,
                 };
-                decoder.decode(&payload, now, |event| match event {
+                decoder.decode(&payload, Accept::default(), now, |event| match event {
                     Ok(event) => seen[event.kind().index()] += 1,
                     Err(error) => panic!("{error}: {body}"),
                 });

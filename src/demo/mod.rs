@@ -22,6 +22,7 @@ use self::receiver::Receiver;
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs};
 use crate::clock;
 use crate::config::{Config, Flags};
+use crate::event::Accept;
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline};
 use crate::profile::ProfileName;
@@ -110,6 +111,7 @@ impl Demo {
         let cluster = ClusterConfig {
             broker,
             label: None,
+            accept: Accept::default(),
             metrics,
         };
         let profiles = [ProfileName::Native];

@@ -1,5 +1,9 @@
 //! Why a message, or one event in it, could not be read.
 
+use super::ContentType;
+use super::compression::BODY_MAX;
+use super::fields::VALUES_MAX;
+
 /// Why a message, or one event in it, could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -7,7 +11,7 @@ pub enum DecodeError {
     Empty,
     #[error("the body is not JSON, or ends in the middle")]
     Json,
-    #[error("the body nests deeper than {} levels", super::json::DEPTH_MAX)]
+    #[error("the body nests deeper than {} levels", super::fields::DEPTH_MAX)]
     Depth,
     #[error("an event is a map, and this is none")]
     NotAMap,
@@ -19,10 +23,26 @@ pub enum DecodeError {
     Envelope,
     #[error("the envelope's body is not base64")]
     Base64,
-    #[error("the body's content type is not accepted")]
+    #[error("the body's content type is none that is read")]
     ContentType,
-    #[error("the body is compressed")]
+    #[error("the body is {}, which `accept_content` does not name", .0.name())]
+    NotAccepted(ContentType),
+    #[error("the body's compression is none that is read")]
     Compressed,
+    #[error("the body is not compressed as its header says, or ends in the middle")]
+    Stream,
+    #[error("the body is larger than {} MiB once it is decompressed", BODY_MAX >> 20)]
+    Inflated,
+    #[error("the body has more than {VALUES_MAX} values")]
+    Values,
+    #[error("the body is not msgpack, or ends in the middle")]
+    Msgpack,
+    #[error("the body is not YAML, or ends in the middle")]
+    Yaml,
+    #[error("the body is not a pickle, or ends in the middle")]
+    Pickle,
+    #[error("the pickle imports or calls code ({0}), and none is ever run")]
+    PickledCode(&'static str),
 }
 
 /// What [`DecodeError`]s count under: the values of the label `reason`.
@@ -38,11 +58,14 @@ pub enum Reason {
     Base64,
     ContentType,
     Compressed,
+    Msgpack,
+    Yaml,
+    Pickle,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Empty,
         Self::Json,
         Self::Depth,
@@ -53,6 +76,9 @@ impl Reason {
         Self::Base64,
         Self::ContentType,
         Self::Compressed,
+        Self::Msgpack,
+        Self::Yaml,
+        Self::Pickle,
     ];
 
     /// The label's value.
@@ -68,11 +94,23 @@ impl Reason {
             Self::Base64 => "base64",
             Self::ContentType => "content_type",
             Self::Compressed => "compressed",
+            Self::Msgpack => "msgpack",
+            Self::Yaml => "yaml",
+            Self::Pickle => "pickle",
         }
     }
 }
 
 impl DecodeError {
+    /// Whether one line of the log tells of both: they count under one reason, and where that is a serializer that is
+    /// not accepted, it is the same one.
+    pub fn is_told_with(self, other: Self) -> bool {
+        if let (Self::NotAccepted(_), _) | (_, Self::NotAccepted(_)) = (self, other) {
+            return self == other;
+        }
+        self.reason() == other.reason()
+    }
+
     /// What this error counts under.
     pub const fn reason(self) -> Reason {
         match self {
@@ -81,11 +119,14 @@ impl DecodeError {
             Self::Depth => Reason::Depth,
             Self::NotAMap => Reason::NotAMap,
             Self::Field(_) => Reason::Field,
-            Self::Oversized(_) => Reason::Oversized,
+            Self::Oversized(_) | Self::Inflated | Self::Values => Reason::Oversized,
             Self::Envelope => Reason::Envelope,
             Self::Base64 => Reason::Base64,
-            Self::ContentType => Reason::ContentType,
-            Self::Compressed => Reason::Compressed,
+            Self::ContentType | Self::NotAccepted(_) => Reason::ContentType,
+            Self::Compressed | Self::Stream => Reason::Compressed,
+            Self::Msgpack => Reason::Msgpack,
+            Self::Yaml => Reason::Yaml,
+            Self::Pickle | Self::PickledCode(_) => Reason::Pickle,
         }
     }
 }

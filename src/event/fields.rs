@@ -13,6 +13,16 @@ pub(super) const TEXT_MAX: usize = 1024;
 /// How much of an exception's `repr` is looked at, in bytes: the class stands at its beginning.
 pub(super) const EXCEPTION_HEAD: usize = 256;
 
+/// How much of a traceback is kept, in bytes counted from its end, where the class stands.
+pub(super) const TRACEBACK_TAIL: usize = 8 * 1024;
+
+/// How deep a body may nest. Celery's events have two levels, and a task may add a few.
+pub(super) const DEPTH_MAX: usize = 128;
+
+/// How many values may be in a body of a serializer that has to remember them: pickle its memo, YAML its anchors. A
+/// batch of Celery has some 1,000; so many take 20 MiB at the worst.
+pub(super) const VALUES_MAX: usize = 1 << 18;
+
 /// The longest software name, version or system that is taken, in bytes.
 const SOFTWARE_MAX: usize = 128;
 
@@ -79,6 +89,40 @@ impl Field {
         })
     }
 
+    /// What is looked at of a text without escapes that stands in this field; what is no UTF-8 becomes U+FFFD.
+    ///
+    /// One far beyond [`TEXT_MAX`] is cut a little behind it: it is refused for its length, and need not be read
+    /// for that.
+    pub(super) fn text(self, bytes: &[u8]) -> Cow<'_, str> {
+        let part = match self {
+            Self::Exception => &bytes[..bytes.len().min(EXCEPTION_HEAD)],
+            Self::Traceback => &bytes[bytes.len().saturating_sub(TRACEBACK_TAIL)..],
+            Self::Type
+            | Self::Timestamp
+            | Self::Hostname
+            | Self::Pid
+            | Self::Uuid
+            | Self::Name
+            | Self::Queue
+            | Self::Exchange
+            | Self::RoutingKey
+            | Self::Retries
+            | Self::Eta
+            | Self::Runtime
+            | Self::Requeue
+            | Self::Terminated
+            | Self::Expired
+            | Self::Freq
+            | Self::Active
+            | Self::Processed
+            | Self::Loadavg
+            | Self::SwIdent
+            | Self::SwVer
+            | Self::SwSys => &bytes[..bytes.len().min(TEXT_MAX + 4)],
+        };
+        String::from_utf8_lossy(part)
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Type => "type",
@@ -119,8 +163,28 @@ pub(crate) enum Value<'a> {
     Text(Cow<'a, str>),
     /// A list of three numbers, where [`Field::Loadavg`] asks for one.
     Loads([f64; 3]),
-    /// Any other list, or a map.
+    /// Any other list, a map, or bytes that are no text.
     Nested,
+}
+
+impl Value<'_> {
+    /// A list as [`Field::Loadavg`] asks for it: three numbers, where `None` stands for what is none.
+    pub(super) fn loads(elements: impl IntoIterator<Item = Option<f64>>) -> Self {
+        let mut loads = [0.0; 3];
+        let mut count = 0;
+        for element in elements {
+            match (element, loads.get_mut(count)) {
+                (Some(load), Some(place)) => *place = load,
+                _ => return Self::Nested,
+            }
+            count += 1;
+        }
+        if count == loads.len() {
+            Self::Loads(loads)
+        } else {
+            Self::Nested
+        }
+    }
 }
 
 /// What has been read of one event so far.

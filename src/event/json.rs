@@ -12,13 +12,7 @@
 use std::borrow::Cow;
 
 use super::DecodeError;
-use super::fields::{EXCEPTION_HEAD, Field, Fields, TEXT_MAX, Value};
-
-/// How deep a body may nest. Celery's events have two levels, and a task may add a few.
-pub(super) const DEPTH_MAX: usize = 128;
-
-/// How much of a traceback is kept, counted from its end, where the class stands.
-const TRACEBACK_TAIL: usize = 8 * 1024;
+use super::fields::{DEPTH_MAX, EXCEPTION_HEAD, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
 
 /// Hands out what is read of each event in a body: one map, or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
@@ -208,22 +202,21 @@ impl<'a> Cursor<'a> {
         if self.peek() != Some(b'[') {
             return self.value();
         }
-        let mut loads = [0.0; 3];
+        // More than three are none; a fourth is enough to tell.
+        let mut elements = [None; 4];
         let mut count = 0;
         self.list(|cursor| {
-            if let (Value::Number(load), Some(place)) = (cursor.value()?, loads.get_mut(count)) {
-                *place = load;
-                count += 1;
-            } else {
-                count = usize::MAX;
-            }
+            let element = match cursor.value()? {
+                Value::Number(load) => Some(load),
+                Value::Null | Value::Bool(_) | Value::Text(_) | Value::Loads(_) | Value::Nested => {
+                    None
+                }
+            };
+            elements[count.min(3)] = element;
+            count += 1;
             Ok(())
         })?;
-        Ok(if count == loads.len() {
-            Value::Loads(loads)
-        } else {
-            Value::Nested
-        })
+        Ok(Value::loads(elements.into_iter().take(count)))
     }
 
     /// A text of which the first `bytes` are enough.

@@ -10,8 +10,13 @@
 
 mod payload;
 
+mod compression;
 mod envelope;
+
 pub(crate) mod json;
+mod msgpack;
+mod pickle;
+mod yaml;
 
 mod exception;
 mod fields;
@@ -22,11 +27,12 @@ mod error;
 
 use std::borrow::Cow;
 
+pub use compression::Compression;
 pub use decode::Decoder;
 pub use error::{DecodeError, Reason};
 pub(crate) use fields::Value;
 pub use kind::{Kind, TaskKind, WorkerKind};
-pub use payload::{Batch, ContentType, Form, Payload};
+pub use payload::{Accept, Batch, ContentType, Form, Payload};
 
 use crate::timestamp::Timestamp;
 

@@ -1,5 +1,6 @@
 //! What crosses from a broker's socket to the decoder: bytes, and how to read them.
 
+use super::compression::Compression;
 use crate::timestamp::Timestamp;
 
 /// Some messages of one broker, in the order in which they came.
@@ -25,7 +26,7 @@ pub enum Form {
     /// The body itself; content type and compression came beside it, in AMQP's properties.
     Body {
         content_type: ContentType,
-        compressed: bool,
+        compression: Option<Compression>,
     },
     /// Kombu's envelope around the body, as a virtual transport carries it.
     Envelope,
@@ -35,18 +36,115 @@ pub enum Form {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentType {
     Json,
+    Msgpack,
+    Yaml,
+    Pickle,
     /// One that is not read.
     Unknown,
 }
 
 impl ContentType {
+    /// Those that can be read.
+    pub const READ: [Self; 4] = [Self::Json, Self::Msgpack, Self::Yaml, Self::Pickle];
+
     /// Reads a content type; parameters behind a semicolon change nothing.
+    ///
+    /// The first of each kind is Kombu's. The others are what programs that are not Python write.
     pub fn of(text: &str) -> Self {
+        const KNOWN: [(&str, ContentType); 9] = [
+            ("application/json", ContentType::Json),
+            ("application/x-msgpack", ContentType::Msgpack),
+            ("application/msgpack", ContentType::Msgpack),
+            ("application/vnd.msgpack", ContentType::Msgpack),
+            ("application/x-yaml", ContentType::Yaml),
+            ("application/yaml", ContentType::Yaml),
+            ("text/yaml", ContentType::Yaml),
+            ("text/x-yaml", ContentType::Yaml),
+            ("application/x-python-serialize", ContentType::Pickle),
+        ];
         let essence = text.split(';').next().unwrap_or_default().trim();
-        if essence.eq_ignore_ascii_case("application/json") {
-            Self::Json
-        } else {
-            Self::Unknown
+        let known = KNOWN
+            .iter()
+            .find(|(known, _)| essence.eq_ignore_ascii_case(known));
+        known.map_or(Self::Unknown, |(_, content_type)| *content_type)
+    }
+
+    /// Kombu's name for the serializer.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Msgpack => "msgpack",
+            Self::Yaml => "yaml",
+            Self::Pickle => "pickle",
+            Self::Unknown => "unknown",
         }
+    }
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Json => 1,
+            Self::Msgpack => 2,
+            Self::Yaml => 4,
+            Self::Pickle => 8,
+            Self::Unknown => 0,
+        }
+    }
+}
+
+/// The serializers whose bodies are read; by default JSON alone, as in Celery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accept(u8);
+
+impl Accept {
+    /// Whether bodies of a serializer are read. [`ContentType::Unknown`] never is.
+    pub const fn has(self, content_type: ContentType) -> bool {
+        self.0 & content_type.bit() != 0
+    }
+}
+
+impl FromIterator<ContentType> for Accept {
+    fn from_iter<I: IntoIterator<Item = ContentType>>(types: I) -> Self {
+        Self(types.into_iter().fold(0, |bits, one| bits | one.bit()))
+    }
+}
+
+impl Default for Accept {
+    fn default() -> Self {
+        Self(ContentType::Json.bit())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_are_read_in_every_spelling() {
+        let cases = [
+            ("application/json", ContentType::Json),
+            ("Application/JSON; charset=utf-8", ContentType::Json),
+            ("application/x-msgpack", ContentType::Msgpack),
+            ("application/vnd.msgpack", ContentType::Msgpack),
+            ("application/x-yaml", ContentType::Yaml),
+            ("text/yaml ;x=y", ContentType::Yaml),
+            ("application/x-python-serialize", ContentType::Pickle),
+            // Kombu's serializer `auth`, and text that is none of ours.
+            ("application/data", ContentType::Unknown),
+            ("text/plain", ContentType::Unknown),
+            ("", ContentType::Unknown),
+        ];
+        for (text, content_type) in cases {
+            assert_eq!(ContentType::of(text), content_type, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_is_what_was_named() {
+        let accept = Accept::from_iter([ContentType::Yaml, ContentType::Unknown]);
+        let accepted = ContentType::READ.map(|content_type| accept.has(content_type));
+
+        assert_eq!(accepted, [false, false, true, false]);
+        assert!(!accept.has(ContentType::Unknown));
+        assert_eq!(Accept::default(), Accept::from_iter([ContentType::Json]));
     }
 }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::event::{ContentType, Form, Payload};
 use crate::profile::ProfileName;
 
-/// A pipeline as the defaults make it, for one cluster without a label.
+/// A pipeline as the defaults make it, for one cluster without a label, of which every serializer is accepted.
 fn pipeline() -> Pipeline {
     let config = "brokers: [{url: 'redis://h'}]\nhttp: {listen: ':0'}";
     let config = Config::parse(config, Path::new("x.yaml"), []).expect("a good configuration");
@@ -20,6 +20,7 @@ fn pipeline() -> Pipeline {
     let cluster = ClusterConfig {
         broker,
         label: None,
+        accept: ContentType::READ.into_iter().collect(),
         metrics,
     };
     Pipeline::new(
@@ -64,7 +65,7 @@ fn recorded(line: &str) -> Option<(Payload, Timestamp)> {
             ContentType::of(line["properties"]["content_type"].as_str().expect("a type"));
         let form = Form::Body {
             content_type,
-            compressed: false,
+            compression: None,
         };
         Payload {
             bytes: body.unwrap_or_else(binary),
@@ -146,6 +147,37 @@ fn every_recording_is_counted_as_by_other_means() {
 }
 
 #[test]
+fn every_recorded_message_may_be_cut_anywhere() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/events");
+    let accept = ContentType::READ.into_iter().collect();
+    let mut decoder = Decoder::default();
+    for file in std::fs::read_dir(folder).expect("the recordings") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("a recording");
+        for (mut payload, received) in text.lines().filter_map(recorded) {
+            let length = payload.bytes.len();
+            for cut in (0..16).rev().map(|part| part * length / 16) {
+                payload.bytes.truncate(cut);
+                let mut last = Ok(());
+                decoder.decode(&payload, accept, received, |event| last = event.map(drop));
+                // What ends in the middle never ends well, but for YAML, whose texts have no end of their own.
+                let yaml = matches!(
+                    payload.form,
+                    Form::Body {
+                        content_type: ContentType::Yaml,
+                        ..
+                    }
+                );
+                assert!(
+                    last.is_err() || yaml,
+                    "{:?} {cut} of {length}",
+                    payload.form
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn recorded_failures_show_the_classes_that_the_tasks_raised() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/events");
     let text = std::fs::read_to_string(folder.join("amqp-events.jsonl")).expect("a recording");
@@ -197,7 +229,7 @@ fn a_good_event_is_counted_whatever_stands_around_it() {
         |n: u32| format!(r#"{{"type": "task-started", "uuid": "u{n}", "hostname": "w@h"}}"#);
     let form = Form::Body {
         content_type: ContentType::Json,
-        compressed: false,
+        compression: None,
     };
     let bodies = [
         format!("[{}, 17, {}]", event(1), event(2)),
@@ -224,4 +256,46 @@ fn a_good_event_is_counted_whatever_stands_around_it() {
     );
     let (broker, _, _) = pipeline.refused().next().expect("something was refused");
     assert_eq!(&**broker, "main");
+}
+
+#[test]
+fn each_serializer_that_is_not_accepted_is_told_of() {
+    let mut pipeline = pipeline();
+    pipeline.clusters[0].accept = Accept::default();
+    let message = |content_type| Payload {
+        bytes: b"x".to_vec(),
+        form: Form::Body {
+            content_type,
+            compression: None,
+        },
+    };
+    use ContentType::{Json, Msgpack, Unknown, Yaml};
+    pipeline.take(&Batch {
+        broker: 0,
+        received: Timestamp::default(),
+        payloads: [Msgpack, Yaml, Json, Msgpack, Unknown]
+            .map(message)
+            .to_vec(),
+    });
+    let refused: Vec<_> = pipeline
+        .refused()
+        .map(|(_, error, count)| (error, count))
+        .collect();
+
+    let expected = [
+        (DecodeError::NotAccepted(Msgpack), 2),
+        (DecodeError::NotAccepted(Yaml), 1),
+        (DecodeError::Json, 1),
+        (DecodeError::ContentType, 1),
+    ];
+    assert_eq!(refused, expected);
+    let [_, _, unread] = counted(&snapshot(
+        &mut pipeline,
+        Timestamp::from_millis(2_000),
+        false,
+    ));
+    assert_eq!(
+        unread,
+        [("content_type".to_owned(), 4.0), ("json".to_owned(), 1.0)].into()
+    );
 }

@@ -1,5 +1,5 @@
-//! Nothing is allocated for an event of a known kind, task name and worker. An executable of its own, because
-//! the allocator that counts is one for the whole process.
+//! Nothing is allocated for an event of a known kind, task name and worker, and a hostile body takes no more than its
+//! bound. An executable of its own, because the allocator that counts is one for the whole process.
 
 #[path = "../it/support/events.rs"]
 #[expect(unreachable_pub, reason = "shared with the integration tests")]
@@ -7,10 +7,10 @@ mod events;
 
 use std::alloc::System;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use celeriac::config::Config;
-use celeriac::event::{Batch, ContentType, Form, Payload};
+use celeriac::event::{Accept, Batch, Compression, ContentType, Decoder, Form, Payload};
 use celeriac::pipeline::{ClusterConfig, Pipeline};
 use celeriac::profile::ProfileName;
 use celeriac::telemetry::metrics::Telemetry;
@@ -19,6 +19,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Held while it counts: the tests run at once.
+static COUNTING: Mutex<()> = Mutex::new(());
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_344_000_000);
 
@@ -36,7 +39,7 @@ fn batch(tasks: std::ops::Range<u64>, enveloped: bool) -> Batch {
         } else {
             let form = Form::Body {
                 content_type: ContentType::Json,
-                compressed: false,
+                compression: None,
             };
             Payload {
                 bytes: body.into_bytes(),
@@ -52,7 +55,67 @@ fn batch(tasks: std::ops::Range<u64>, enveloped: bool) -> Batch {
 }
 
 #[test]
+fn a_hostile_body_takes_no_more_than_its_bound() {
+    let _counting = COUNTING.lock();
+    let made = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bodies");
+        std::fs::read(folder.join(name)).expect("a body")
+    };
+    let many = |part: &str| part.repeat((8 << 20) / part.len()).into_bytes();
+    let anchors = (0..400_000).map(|n| format!("- &a{n} x\n"));
+    let memo = [&b"]"[..], &b"q\x00h\x00a".repeat(1 << 20), b"."].concat();
+    let plain = [
+        (ContentType::Json, many("[")),
+        (ContentType::Msgpack, vec![0x91; 8 << 20]),
+        (
+            ContentType::Msgpack,
+            b"\xdd\xff\xff\xff\xff".repeat(1 << 20),
+        ),
+        (ContentType::Yaml, many("- ")),
+        (ContentType::Yaml, many("[")),
+        (ContentType::Yaml, many("? ")),
+        (ContentType::Yaml, many("a:\n")),
+        (ContentType::Yaml, anchors.collect::<String>().into_bytes()),
+        (ContentType::Pickle, many("]")),
+        (ContentType::Pickle, many("}")),
+        (ContentType::Pickle, many("(")),
+        (ContentType::Pickle, memo),
+        (ContentType::Pickle, b"Nr\xff\xff\xff\x7f.".to_vec()),
+        (
+            ContentType::Pickle,
+            b"\x8d\xff\xff\xff\x7f\x00\x00\x00\x00".to_vec(),
+        ),
+    ];
+    let compressed = [
+        ("zeros.zlib", Compression::Zlib),
+        ("zeros.bz2", Compression::Bzip2),
+        ("zeros.zst", Compression::Zstd),
+        ("zeros.xz", Compression::Xz),
+    ];
+    let plain = plain.map(|(content_type, bytes)| (content_type, None, bytes));
+    let compressed = compressed.map(|(name, one)| (ContentType::Json, Some(one), made(name)));
+    let accept = ContentType::READ.into_iter().collect();
+    for (content_type, compression, bytes) in plain.into_iter().chain(compressed) {
+        let form = Form::Body {
+            content_type,
+            compression,
+        };
+        let payload = Payload { bytes, form };
+        let mut last = Ok(());
+        let region = Region::new(ALLOCATOR);
+        Decoder::default().decode(&payload, accept, NOW, |event| last = event.map(drop));
+        let taken = region.change().bytes_allocated >> 20;
+
+        println!("{form:?} {last:?} {taken} MiB");
+        assert!(last.is_err(), "{form:?}");
+        // Of all that was ever allocated, not at one time; what a growing buffer leaves behind is in it.
+        assert!(taken <= 96, "{form:?} takes {taken} MiB: {last:?}");
+    }
+}
+
+#[test]
 fn nothing_is_allocated_for_an_event_in_steady_state() {
+    let _counting = COUNTING.lock();
     let file = "brokers: [{url: 'redis://h'}]\nhttp: {listen: ':0'}";
     let config = Config::parse(file, Path::new("x.yaml"), []).expect("a good configuration");
     let mut telemetry = Telemetry::new(NOW);
@@ -61,6 +124,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
     let cluster = ClusterConfig {
         broker,
         label: None,
+        accept: Accept::default(),
         metrics,
     };
     let mut pipeline = Pipeline::new(

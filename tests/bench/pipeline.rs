@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use celeriac::config::Config;
-use celeriac::event::{Batch, ContentType, Form, Payload};
+use celeriac::event::{Accept, Batch, ContentType, Form, Payload};
 use celeriac::pipeline::{ClusterConfig, Pipeline};
 use celeriac::profile::ProfileName;
 use celeriac::series::Snapshot;
@@ -40,6 +40,7 @@ fn pipeline() -> Pipeline {
         vec![ClusterConfig {
             broker,
             label: None,
+            accept: Accept::default(),
             metrics,
         }],
         &[ProfileName::Native],
@@ -68,7 +69,7 @@ fn batches(from: u64, size: usize) -> Vec<Batch> {
         .collect();
     let form = Form::Body {
         content_type: ContentType::Json,
-        compressed: false,
+        compression: None,
     };
     let messages = events.chunks(size).map(|events| {
         let text = events
@@ -124,7 +125,7 @@ fn snapshot(samples: u64) -> Snapshot {
     let mut pipeline = pipeline();
     let form = Form::Body {
         content_type: ContentType::Json,
-        compressed: false,
+        compression: None,
     };
     // One name makes 31: nine counters, three gauges, and a histogram of 19.
     for n in 0..samples / 31 {

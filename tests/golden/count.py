@@ -1,6 +1,6 @@
 """Counts the recorded events of tests/golden/events by other means than celeriac, into counts.json.
 
-    python3 tests/golden/count.py
+    target/venvs/celery-5.7/bin/python tests/golden/count.py
 
 For each file: events by type; by type and task name; and messages that are not read, by reason. The rules are those
 of the documentation: a task is called by its newest task-received, else its task-sent, else `unknown`; an event that
@@ -9,8 +9,12 @@ comes twice in every detail counts once by name, and so does a failure or revoca
 
 import base64
 import json
+import pickle
 from collections import Counter
 from pathlib import Path
+
+import msgpack
+import yaml
 
 FOLDER = Path(__file__).parent / "events"
 DEFINED = {
@@ -19,15 +23,25 @@ DEFINED = {
 }
 
 
+# The recordings are ours: their pickles may be run.
+READ = {
+    "application/json": json.loads,
+    "application/x-msgpack": msgpack.unpackb,
+    "application/x-yaml": yaml.safe_load,
+    "application/x-python-serialize": pickle.loads,
+}
+
+
 def bodies(line):
-    """The content type and the text of a message."""
+    """The content type and the body of a message."""
     if "payload" in line:
         envelope = json.loads(line["payload"])
         body = envelope["body"]
         if (envelope.get("properties") or {}).get("body_encoding") == "base64":
             body = base64.b64decode(body).decode()
         return envelope["content-type"], body
-    return line["properties"]["content_type"], line.get("body")
+    body = line["body"] if "body" in line else base64.b64decode(line["body_b64"])
+    return line["properties"]["content_type"], body
 
 
 def count(path):
@@ -38,10 +52,10 @@ def count(path):
         if "pidbox" in line.get("channel", ""):
             continue
         content_type, body = bodies(line)
-        if content_type != "application/json":
+        if content_type not in READ:
             unread["content_type"] += 1
             continue
-        events = json.loads(body)
+        events = READ[content_type](body)
         for event in events if isinstance(events, list) else [events]:
             kind = event["type"]
             types[kind if kind in DEFINED else "other"] += 1

@@ -16,5 +16,6 @@ mod flood;
 mod malformed;
 mod outages;
 mod remote_write;
+mod serializers;
 mod surface;
 mod workload;

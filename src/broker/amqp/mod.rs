@@ -18,14 +18,14 @@ use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
 };
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
 
 use self::connect::{NOT_FOUND, Pace, channel, connect, failed, refused, reply_code};
 pub(super) use self::poll::Poll;
 use super::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError, REST, Stage};
 use crate::config::{AmqpConfig, BrokerConfig};
-use crate::event::{ContentType, Form, Payload};
+use crate::event::{Compression, ContentType, Form, Payload};
 
 /// Consumes until something breaks, or until it is time to stop.
 pub(super) async fn run(
@@ -103,12 +103,23 @@ fn payload(delivery: Delivery) -> Payload {
     let form = Form::Body {
         content_type: content_type
             .map_or(ContentType::Unknown, |text| ContentType::of(text.as_str())),
-        compressed: headers.is_some_and(|headers| headers.contains_key("compression")),
+        compression: headers.and_then(compression),
     };
     Payload {
         bytes: delivery.data,
         form,
     }
+}
+
+/// What Kombu's header says that the body was compressed with.
+fn compression(headers: &FieldTable) -> Option<Compression> {
+    let value = headers.inner().get("compression")?;
+    if matches!(value, AMQPValue::Void) {
+        return None;
+    }
+    let long = value.as_long_string();
+    let text = long.and_then(|text| std::str::from_utf8(text.as_bytes()).ok());
+    text.map_or(Some(Compression::Unknown), Compression::of)
 }
 
 async fn subscribe(

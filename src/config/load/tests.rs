@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Authorization, RedisAddress, Secret, Transport};
+use crate::event::ContentType;
 
 fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, LoadError> {
     let environment = environment
@@ -188,6 +189,14 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "brokers[0].queue_interval: expected a duration with its unit, such as 15s, from 1s to 1h, or 0 for never, found `15`",
         ),
         (
+            "brokers: [{url: 'redis://h', accept_content: [json, msgpak]}]",
+            "brokers[0].accept_content: expected json, msgpack, yaml or pickle, found `msgpak`; did you mean `msgpack`?",
+        ),
+        (
+            "brokers: [{url: 'redis://h', accept_content: []}]",
+            "brokers[0].accept_content: is empty, so nothing would be read; [json] is Celery's default",
+        ),
+        (
             "brokers: [{url: 'redis://h/x'}]",
             "brokers[0].url: expected the number of a database, found `x`",
         ),
@@ -320,6 +329,28 @@ fn wrong_overrides_are_told() {
         list.contains("an environment variable cannot override an entry of a list"),
         "{list}"
     );
+}
+
+#[test]
+fn serializers_are_accepted_by_name_and_by_content_type() {
+    let cases = [
+        ("", "[json]"),
+        ("accept_content: [msgpack, json]", "[msgpack, json]"),
+        (
+            "accept_content: [application/json, application/x-python-serialize, pickle]",
+            "[json, pickle]",
+        ),
+        ("accept_content: [application/x-yaml]", "[yaml]"),
+    ];
+    for (keys, expected) in cases {
+        let config = good(&format!("{LISTEN}brokers: [{{url: 'redis://h', {keys}}}]"));
+        let shown = format!("accept_content: {expected}\n");
+        assert!(config.shown.to_string().contains(&shown), "{keys}");
+        for one in ContentType::READ {
+            let named = expected.contains(one.name());
+            assert_eq!(config.brokers[0].accept.has(one), named, "{keys} {one:?}");
+        }
+    }
 }
 
 #[test]

@@ -21,13 +21,14 @@ fn outcomes(body: &str) -> Vec<Result<Kind, &'static str>> {
 fn decode(body: &[u8], each: impl FnMut(Result<Event<'_>, DecodeError>)) {
     let form = Form::Body {
         content_type: ContentType::Json,
-        compressed: false,
+        compression: None,
     };
     Decoder::default().decode(
         &Payload {
             bytes: body.to_vec(),
             form,
         },
+        Accept::default(),
         RECEIVED,
         each,
     );

@@ -9,6 +9,7 @@ from celery.exceptions import Reject
 
 app = Celery("proj", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
+    event_serializer=os.environ.get("EVENT_SERIALIZER", "json"),
     task_send_sent_event=True,
     worker_send_task_events=True,
     worker_hijack_root_logger=False,

@@ -1,0 +1,125 @@
+//! A compressed body to its bytes, under a limit.
+//!
+//! In: the value of Kombu's header `compression`, and the bytes that it is about. Out: the body in a buffer that is
+//! used again. Celery does not compress events; a publisher whose producers are told to compress everything does.
+//! A stream that is cut, or of another kind than the header says, is refused whole.
+//!
+//! Source: kombu 5.7.0, `compression.py`. Brotli, which Kombu takes where its library is installed, is not read.
+
+use std::io::Read;
+
+use lzma_rust2::XzReader;
+use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
+use ruzstd::decoding::StreamingDecoder;
+
+use super::DecodeError;
+
+/// How large a body may become: as large as RabbitMQ 4 takes one that is not compressed. A batch of Celery has up
+/// to 24 events of a few KiB. A stream of a few KiB that claims more is refused when it has made that much.
+pub(super) const BODY_MAX: usize = 16 << 20;
+
+/// What a stream may ask of its decoder's memory: a window beyond [`BODY_MAX`] is of no use. Python's `lzma` asks for
+/// 8 MiB, its `zstd` for 2 MiB.
+const WINDOW_MAX: usize = BODY_MAX + (1 << 20);
+
+/// What a body was compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// What Kombu calls `gzip`: a zlib stream, not a gzip file.
+    Zlib,
+    Bzip2,
+    Zstd,
+    /// What Kombu calls `lzma`: an xz container.
+    Xz,
+    /// One that is not read.
+    Unknown,
+}
+
+impl Compression {
+    /// Reads the header, which holds a content type or one of its short names; `None` where it is empty, which
+    /// Kombu takes for no compression.
+    pub fn of(text: &str) -> Option<Self> {
+        Some(match text {
+            "" => return None,
+            "application/x-gzip" | "gzip" | "zlib" => Self::Zlib,
+            "application/x-bz2" | "application/x-bzip2" | "bzip2" | "bzip" => Self::Bzip2,
+            "application/zstd" | "zstd" | "zstandard" => Self::Zstd,
+            "application/x-lzma" | "lzma" | "xz" => Self::Xz,
+            _ => Self::Unknown,
+        })
+    }
+
+    /// Decompresses `bytes` into `body`, in place of what is there.
+    pub(super) fn open(self, bytes: &[u8], body: &mut Vec<u8>) -> Result<(), DecodeError> {
+        match self {
+            Self::Zlib => {
+                *body = decompress_to_vec_zlib_with_limit(bytes, BODY_MAX).map_err(|error| {
+                    if error.status == TINFLStatus::HasMoreOutput {
+                        DecodeError::Inflated
+                    } else {
+                        DecodeError::Stream
+                    }
+                })?;
+                Ok(())
+            }
+            Self::Bzip2 => read(bzip2::read::BzDecoder::new(bytes), body),
+            Self::Zstd => {
+                let stream = StreamingDecoder::new_with_max_window_size(bytes, WINDOW_MAX as u64);
+                read(stream.map_err(|_| DecodeError::Stream)?, body)
+            }
+            Self::Xz => {
+                let kibibytes = u32::try_from(WINDOW_MAX >> 10).unwrap_or(u32::MAX);
+                read(XzReader::new_mem_limit(bytes, false, kibibytes), body)
+            }
+            Self::Unknown => Err(DecodeError::Compressed),
+        }
+    }
+}
+
+/// Reads a stream to its end, or to the limit.
+fn read(stream: impl Read, body: &mut Vec<u8>) -> Result<(), DecodeError> {
+    body.clear();
+    let more = BODY_MAX as u64 + 1;
+    stream
+        .take(more)
+        .read_to_end(body)
+        .map_err(|_| DecodeError::Stream)?;
+    if body.len() > BODY_MAX {
+        return Err(DecodeError::Inflated);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_read_as_kombu_reads_it() {
+        let cases = [
+            ("application/x-gzip", Some(Compression::Zlib)),
+            ("zlib", Some(Compression::Zlib)),
+            ("application/x-bz2", Some(Compression::Bzip2)),
+            ("application/zstd", Some(Compression::Zstd)),
+            ("application/x-lzma", Some(Compression::Xz)),
+            ("application/x-brotli", Some(Compression::Unknown)),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Compression::of(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_window_beyond_the_limit_is_refused() {
+        // A frame that asks for a window of 128 MiB, and holds an empty block.
+        let frame = b"\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00";
+        let opened = Compression::Zstd.open(frame, &mut Vec::new());
+        assert_eq!(opened, Err(DecodeError::Stream));
+
+        // As Python's `lzma.compress(b"{}", preset=9)`: a dictionary of 64 MiB.
+        let block = b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x1c\x00\x00\x00\x10\xcfX\xcc";
+        let opened = Compression::Xz.open(block, &mut Vec::new());
+        assert_eq!(opened, Err(DecodeError::Stream));
+    }
+}

@@ -1,0 +1,225 @@
+//! What holds for every serializer and every compression.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+use crate::event::Compression;
+
+const RECEIVED: Timestamp = Timestamp::from_millis(1_795_344_000_000);
+
+const COMPRESSIONS: [(&str, Compression); 4] = [
+    ("zlib", Compression::Zlib),
+    ("bz2", Compression::Bzip2),
+    ("zst", Compression::Zstd),
+    ("xz", Compression::Xz),
+];
+
+fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(path)
+}
+
+/// What `tests/golden/bodies.py` made.
+fn made(name: &str) -> Vec<u8> {
+    std::fs::read(golden("bodies").join(name)).expect("a body")
+}
+
+/// What comes out of a body: each event as it shows itself, or why there is none.
+fn read(
+    bytes: Vec<u8>,
+    content_type: ContentType,
+    compression: Option<Compression>,
+    accept: Accept,
+) -> Vec<Result<String, DecodeError>> {
+    let form = Form::Body {
+        content_type,
+        compression,
+    };
+    let mut events = Vec::new();
+    let payload = Payload { bytes, form };
+    Decoder::default().decode(&payload, accept, RECEIVED, |event| {
+        events.push(event.map(|event| format!("{event:?}")));
+    });
+    events
+}
+
+fn read_plain(bytes: Vec<u8>, content_type: ContentType) -> Vec<Result<String, DecodeError>> {
+    read(
+        bytes,
+        content_type,
+        None,
+        Accept::from_iter(ContentType::READ),
+    )
+}
+
+/// Recorded bodies of every serializer.
+fn recorded() -> Vec<(ContentType, Vec<u8>)> {
+    use base64::Engine;
+    let text = std::fs::read_to_string(golden("events/amqp-events-serializers.jsonl"));
+    let text = text.expect("a recording");
+    let bodies = text.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let content_type = line["properties"]["content_type"].as_str();
+        let content_type = ContentType::of(content_type.expect("a type"));
+        let body = line["body"].as_str().map_or_else(
+            || {
+                let text = line["body_b64"].as_str().expect("a body");
+                let body = base64::engine::general_purpose::STANDARD.decode(text);
+                body.expect("base64")
+            },
+            |text| text.as_bytes().to_vec(),
+        );
+        (content_type, body)
+    });
+    let batch = (ContentType::Json, made("batch.json"));
+    bodies.chain([batch]).collect()
+}
+
+#[test]
+fn one_batch_reads_the_same_in_every_serializer() {
+    let json = read_plain(made("batch.json"), ContentType::Json);
+    assert_eq!(json.len(), 5);
+    let first = json[0].as_ref().expect("an event");
+    assert!(first.contains("проект.задача😀"), "{first}");
+    assert!(json.iter().all(Result::is_ok), "{json:#?}");
+    let others = [
+        ("batch.msgpack", ContentType::Msgpack),
+        ("batch.yaml", ContentType::Yaml),
+    ];
+    let pickles = (0..6).map(|protocol| (format!("batch.pickle{protocol}"), ContentType::Pickle));
+    let others = others.map(|(name, one)| (name.to_owned(), one));
+    for (name, content_type) in others.into_iter().chain(pickles) {
+        assert_eq!(read_plain(made(&name), content_type), json, "{name}");
+    }
+}
+
+#[test]
+fn a_serializer_that_is_not_accepted_is_named() {
+    for (content_type, body) in recorded() {
+        let other = match content_type {
+            ContentType::Json => ContentType::Pickle,
+            ContentType::Msgpack
+            | ContentType::Yaml
+            | ContentType::Pickle
+            | ContentType::Unknown => ContentType::Json,
+        };
+        let events = read(body, content_type, None, Accept::from_iter([other]));
+        assert_eq!(events, [Err(DecodeError::NotAccepted(content_type))]);
+        let [Err(error)] = events[..] else {
+            panic!("{events:?}")
+        };
+        let name = content_type.name();
+        assert_eq!(
+            error.to_string(),
+            format!("the body is {name}, which `accept_content` does not name")
+        );
+        assert_eq!(error.reason().name(), "content_type");
+    }
+    let unknown = read_plain(b"{}".to_vec(), ContentType::Unknown);
+    assert_eq!(unknown, [Err(DecodeError::ContentType)]);
+}
+
+#[test]
+fn a_body_is_read_through_each_compression_of_kombu() {
+    let accept = Accept::default();
+    for (ending, compression) in COMPRESSIONS {
+        let body = made(&format!("event.{ending}"));
+        let events = read(body.clone(), ContentType::Json, Some(compression), accept);
+        assert_eq!(events.len(), 1, "{ending}");
+        let event = events[0].as_ref().expect("an event");
+        assert!(event.contains("w1@host"), "{ending}: {event}");
+
+        let cut = body[..body.len() - 1].to_vec();
+        let events = read(cut, ContentType::Json, Some(compression), accept);
+        let whole = matches!(events[..], [Ok(_)]);
+        // The last byte of xz and zlib is of a checksum or the footer, that of zstd of the data.
+        assert!(!whole, "{ending}: {events:?}");
+    }
+    let unknown = read(
+        b"{}".to_vec(),
+        ContentType::Json,
+        Some(Compression::Unknown),
+        accept,
+    );
+    assert_eq!(unknown, [Err(DecodeError::Compressed)]);
+}
+
+#[test]
+fn a_stream_that_grows_beyond_the_limit_is_refused() {
+    for (ending, compression) in COMPRESSIONS {
+        let body = made(&format!("zeros.{ending}"));
+        let events = read(
+            body,
+            ContentType::Json,
+            Some(compression),
+            Accept::default(),
+        );
+        assert_eq!(events, [Err(DecodeError::Inflated)], "{ending}");
+        assert_eq!(DecodeError::Inflated.reason().name(), "oversized");
+    }
+}
+
+#[test]
+fn every_beginning_of_a_recorded_body_is_read_or_refused() {
+    for (content_type, body) in recorded() {
+        let whole = read_plain(body.clone(), content_type).len();
+        for end in 0..body.len() {
+            let events = read_plain(body[..end].to_vec(), content_type);
+            let good = events.iter().filter(|event| event.is_ok()).count();
+            assert!(good <= whole, "{content_type:?} {end}");
+        }
+    }
+    for (ending, compression) in COMPRESSIONS {
+        let body = made(&format!("event.{ending}"));
+        for end in 0..body.len() {
+            let cut = body[..end].to_vec();
+            read(cut, ContentType::Json, Some(compression), Accept::default());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        for content_type in ContentType::READ {
+            read_plain(bytes.clone(), content_type);
+        }
+        for (_, compression) in COMPRESSIONS {
+            read(bytes.clone(), ContentType::Json, Some(compression), Accept::default());
+        }
+    }
+
+    /// Text that looks like YAML, which finds more of the parser than bytes do.
+    #[test]
+    fn any_yaml_like_text_is_read_or_refused(
+        text in "([-?:,\\[\\]{}#&*!|>'\"%@` \n\t~a0.\\\\]|---|\\.\\.\\.|- |: |\n  |type: x\n|&a |\\*a|<<|!!|\r|\u{85}|\u{FEFF}|\u{2028}){0,40}"
+    ) {
+        read_plain(text.into_bytes(), ContentType::Yaml);
+    }
+
+    /// What is right but for a few bytes gets further than what is wrong from the start.
+    #[test]
+    fn any_damage_to_a_body_is_read_or_refused(
+        which in any::<Index>(),
+        damage in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4),
+    ) {
+        let (content_type, mut body) = which.get(&recorded()).clone();
+        for (at, byte) in &damage {
+            let at = at.index(body.len());
+            body[at] = *byte;
+        }
+        read_plain(body, content_type);
+
+        let (ending, compression) = which.get(&COMPRESSIONS);
+        let mut body = made(&format!("event.{ending}"));
+        for (at, byte) in &damage {
+            let at = at.index(body.len());
+            body[at] = *byte;
+        }
+        read(body, ContentType::Json, Some(*compression), Accept::default());
+    }
+}

@@ -1,0 +1,491 @@
+//! Python's pickle, read as data.
+//!
+//! A pickle is a program for a stack machine that can import and call anything. Of its opcodes this machine has
+//! those that make None, bools, numbers, texts, bytes, tuples, sets, lists and maps, in protocols 0 to 5. Each that
+//! would import, call or look something up ends the message by its name: nothing is ever run.
+//!
+//! ```text
+//!   body ──▶ stack ──▶ lists, maps (by number) ──▶ Fields
+//!              ▲ │
+//!              │ ▼
+//!             memo
+//! ```
+//!
+//! A value is a small copy: texts are slices of the body, lists and maps are numbers. So what the memo brings back a
+//! million times costs a million small copies, and a list that holds itself is only a number. Of a map the members
+//! that are read are kept, of a tuple or a set nothing. What values there are at once is bounded, and nothing here
+//! calls itself, so a pickle may nest as it likes.
+//!
+//! Where anything is wrong, no event comes out at all: what is in a pickle is known at its end. A member of the wrong
+//! type ends its event alone.
+//!
+//! Source: CPython 3.14, `Lib/pickletools.py`, checked against a recording of Celery's workers in
+//! `tests/golden/events`.
+
+use super::DecodeError;
+use super::fields::{Field, Fields, VALUES_MAX, Value};
+
+mod text;
+
+use text::Text;
+
+/// Hands out what is read of each event in a body: one map, or a list of maps.
+pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
+    if body.is_empty() {
+        return each(Err(DecodeError::Empty));
+    }
+    let mut machine = Machine::new(body);
+    let top = match machine.run() {
+        Ok(top) => top,
+        Err(error) => return each(Err(error)),
+    };
+    match top {
+        Item::Map(_) => each(machine.event(top)),
+        Item::List(list) => {
+            for item in machine.lists.get(list).into_iter().flatten() {
+                each(machine.event(*item));
+            }
+        }
+        Item::Null | Item::Bool(_) | Item::Number(_) | Item::Text(_) | Item::Opaque => {
+            each(Err(DecodeError::NotAMap));
+        }
+    }
+}
+
+/// A value, small enough to be copied wherever it is referred to.
+#[derive(Clone, Copy, Debug)]
+enum Item<'a> {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(Text<'a>),
+    /// Bytes, a tuple or a set.
+    Opaque,
+    /// The place of a list in [`Machine::lists`].
+    List(usize),
+    /// The place of a map in [`Machine::maps`].
+    Map(usize),
+}
+
+/// The members of a map that are read: at most one for each [`Field`].
+type Members<'a> = Vec<(Field, Item<'a>)>;
+
+#[derive(Debug)]
+struct Machine<'a> {
+    rest: &'a [u8],
+    stack: Vec<Item<'a>>,
+    /// Where on the stack the marks are, the outermost first.
+    marks: Vec<usize>,
+    memo: Vec<Item<'a>>,
+    lists: Vec<Vec<Item<'a>>>,
+    maps: Vec<Members<'a>>,
+    /// The values that were made so far.
+    made: usize,
+}
+
+impl<'a> Machine<'a> {
+    fn new(body: &'a [u8]) -> Self {
+        Self {
+            rest: body,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: Vec::new(),
+            lists: Vec::new(),
+            maps: Vec::new(),
+            made: 0,
+        }
+    }
+
+    /// Runs to the opcode that stops, and returns what it leaves. What stands behind that is not looked at, as in
+    /// Python.
+    fn run(&mut self) -> Result<Item<'a>, DecodeError> {
+        loop {
+            let [code] = self.array()?;
+            match code {
+                b'.' => return self.pop(),
+                // Memo and stack.
+                b'p' | b'q' | b'r' | 0x94 | b'g' | b'h' | b'j' | b'0' | b'1' | b'2' | b'(' => {
+                    self.arrange(code)?;
+                }
+                // Protocol and frames say nothing that is needed.
+                0x80 => {
+                    let [_protocol] = self.array()?;
+                }
+                0x95 => {
+                    let [..]: [u8; 8] = self.array()?;
+                }
+                // Containers.
+                b']' | b'}' | b')' | 0x8f | b'l' | b'd' | b't' | 0x91 | 0x85..=0x87 => {
+                    let item = self.container(code)?;
+                    self.push(item)?;
+                }
+                b'a' | b'e' | b's' | b'u' | 0x90 => self.fill(code)?,
+                _ => {
+                    let item = self.scalar(code)?;
+                    self.push(item)?;
+                }
+            }
+        }
+    }
+
+    /// What moves values between the stack and the memo, or takes them off.
+    fn arrange(&mut self, code: u8) -> Result<(), DecodeError> {
+        match code {
+            b'(' => {
+                self.count()?;
+                self.marks.push(self.stack.len());
+            }
+            b'0' => {
+                // As in Python: a mark on top is what goes.
+                if self.marks.last() == Some(&self.stack.len()) {
+                    self.marks.pop();
+                } else {
+                    self.pop()?;
+                }
+            }
+            b'1' => {
+                let mark = self.mark()?;
+                self.stack.truncate(mark);
+            }
+            b'2' => {
+                let item = self.top()?;
+                self.push(item)?;
+            }
+            b'p' | b'q' | b'r' | 0x94 => {
+                let at = match code {
+                    b'p' => self.index()?,
+                    b'q' => usize::from(u8::from_le_bytes(self.array()?)),
+                    b'r' => self.length::<4>()?,
+                    _ => self.memo.len(),
+                };
+                let item = self.top()?;
+                self.memorize(at, item)?;
+            }
+            _ => {
+                let at = match code {
+                    b'g' => self.index()?,
+                    b'h' => usize::from(u8::from_le_bytes(self.array()?)),
+                    _ => self.length::<4>()?,
+                };
+                let item = self.memo.get(at).ok_or(DecodeError::Pickle)?;
+                self.push(*item)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever writes pickles numbers what is memorized in order, from 0 or 1: a number beyond the values that there
+    /// are is none of theirs, and would only cost memory.
+    fn memorize(&mut self, at: usize, item: Item<'a>) -> Result<(), DecodeError> {
+        if at > self.made {
+            return Err(DecodeError::Pickle);
+        }
+        if at >= self.memo.len() {
+            self.memo.resize(at + 1, Item::Null);
+        }
+        self.memo[at] = item;
+        self.count()
+    }
+
+    /// Makes a list, a map, a tuple or a set, empty or of what stands above the mark.
+    fn container(&mut self, code: u8) -> Result<Item<'a>, DecodeError> {
+        Ok(match code {
+            b']' => self.list(Vec::new()),
+            b'}' => self.map(Vec::new()),
+            b'l' => {
+                let mark = self.mark()?;
+                let items = self.stack.split_off(mark);
+                self.list(items)
+            }
+            b'd' => {
+                let mark = self.mark()?;
+                let mut members = Vec::new();
+                put_all(&mut members, &self.stack[mark..])?;
+                self.stack.truncate(mark);
+                self.map(members)
+            }
+            b't' | 0x91 => {
+                let mark = self.mark()?;
+                self.stack.truncate(mark);
+                Item::Opaque
+            }
+            0x85..=0x87 => {
+                for _ in 0x85..=code {
+                    self.pop()?;
+                }
+                Item::Opaque
+            }
+            _ => Item::Opaque,
+        })
+    }
+
+    /// Puts into a list, a map or a set what stands above it.
+    fn fill(&mut self, code: u8) -> Result<(), DecodeError> {
+        let from = match code {
+            b'a' => self.above(1)?,
+            b's' => self.above(2)?,
+            _ => self.mark()?,
+        };
+        let target = from.checked_sub(1).ok_or(DecodeError::Pickle)?;
+        if self.marks.last().is_some_and(|mark| *mark > target) {
+            return Err(DecodeError::Pickle);
+        }
+        let items = &self.stack[from..];
+        match (self.stack[target], code) {
+            (Item::List(list), b'a' | b'e') => {
+                let list = self.lists.get_mut(list).ok_or(DecodeError::Pickle)?;
+                list.extend_from_slice(items);
+            }
+            (Item::Map(map), b's' | b'u') => {
+                let members = self.maps.get_mut(map).ok_or(DecodeError::Pickle)?;
+                put_all(members, items)?;
+            }
+            (Item::Opaque, 0x90) => {}
+            _ => return Err(DecodeError::Pickle),
+        }
+        self.stack.truncate(from);
+        Ok(())
+    }
+
+    /// A value that stands in the pickle itself.
+    fn scalar(&mut self, code: u8) -> Result<Item<'a>, DecodeError> {
+        Ok(match code {
+            b'N' => Item::Null,
+            0x88 => Item::Bool(true),
+            0x89 => Item::Bool(false),
+            b'K' => Item::Number(f64::from(u8::from_le_bytes(self.array()?))),
+            b'M' => Item::Number(f64::from(u16::from_le_bytes(self.array()?))),
+            b'J' => Item::Number(f64::from(i32::from_le_bytes(self.array()?))),
+            b'G' => Item::Number(f64::from_be_bytes(self.array()?)),
+            b'I' => match self.line()? {
+                b"00" => Item::Bool(false),
+                b"01" => Item::Bool(true),
+                digits => Item::Number(number(digits)?),
+            },
+            b'L' => {
+                let digits = self.line()?;
+                Item::Number(number(digits.strip_suffix(b"L").unwrap_or(digits))?)
+            }
+            b'F' => Item::Number(number(self.line()?)?),
+            0x8a | 0x8b => {
+                let length = match code {
+                    0x8a => self.length::<1>()?,
+                    _ => self.length::<4>()?,
+                };
+                Item::Number(long(self.bytes(length)?))
+            }
+            0x8c | b'X' | 0x8d | b'U' | b'T' => {
+                let length = match code {
+                    0x8c | b'U' => self.length::<1>()?,
+                    0x8d => self.length::<8>()?,
+                    _ => self.length::<4>()?,
+                };
+                Item::Text(Text::plain(self.bytes(length)?))
+            }
+            b'V' => Item::Text(Text::escaped(self.line()?)),
+            b'S' => Item::Text(Text::quoted(self.line()?).ok_or(DecodeError::Pickle)?),
+            b'C' | b'B' | 0x8e | 0x96 => {
+                let length = match code {
+                    b'C' => self.length::<1>()?,
+                    b'B' => self.length::<4>()?,
+                    _ => self.length::<8>()?,
+                };
+                self.bytes(length)?;
+                Item::Opaque
+            }
+            _ => return Err(refused(code)),
+        })
+    }
+
+    /// What is read of an event.
+    fn event(&self, item: Item<'a>) -> Result<Fields<'a>, DecodeError> {
+        let members = match item {
+            Item::Map(map) => self.maps.get(map),
+            Item::Null
+            | Item::Bool(_)
+            | Item::Number(_)
+            | Item::Text(_)
+            | Item::Opaque
+            | Item::List(_) => None,
+        };
+        let mut fields = Fields::default();
+        for (field, item) in members.ok_or(DecodeError::NotAMap)? {
+            let value = match *item {
+                Item::Null => Value::Null,
+                Item::Bool(bool) => Value::Bool(bool),
+                Item::Number(number) => Value::Number(number),
+                Item::Text(text) => Value::Text(text.of(*field)),
+                Item::List(list) if *field == Field::Loadavg => {
+                    let items = self.lists.get(list).into_iter().flatten();
+                    Value::loads(items.map(|item| match item {
+                        Item::Number(load) => Some(*load),
+                        Item::Null
+                        | Item::Bool(_)
+                        | Item::Text(_)
+                        | Item::Opaque
+                        | Item::List(_)
+                        | Item::Map(_) => None,
+                    }))
+                }
+                Item::Opaque | Item::List(_) | Item::Map(_) => Value::Nested,
+            };
+            fields.put(*field, value);
+        }
+        Ok(fields)
+    }
+
+    fn list(&mut self, items: Vec<Item<'a>>) -> Item<'a> {
+        self.lists.push(items);
+        Item::List(self.lists.len() - 1)
+    }
+
+    fn map(&mut self, members: Members<'a>) -> Item<'a> {
+        self.maps.push(members);
+        Item::Map(self.maps.len() - 1)
+    }
+
+    fn count(&mut self) -> Result<(), DecodeError> {
+        self.made += 1;
+        if self.made > VALUES_MAX {
+            return Err(DecodeError::Values);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, item: Item<'a>) -> Result<(), DecodeError> {
+        self.count()?;
+        self.stack.push(item);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<Item<'a>, DecodeError> {
+        let item = self.top()?;
+        self.stack.pop();
+        Ok(item)
+    }
+
+    /// The value on top, which does not lie below a mark.
+    fn top(&self) -> Result<Item<'a>, DecodeError> {
+        let at = self.above(1)?;
+        Ok(self.stack[at])
+    }
+
+    /// The place of the lowest of the `count` values on top, none of which lies below a mark.
+    fn above(&self, count: usize) -> Result<usize, DecodeError> {
+        let lowest = self.marks.last().copied().unwrap_or_default();
+        let at = self.stack.len().checked_sub(count);
+        at.filter(|at| *at >= lowest).ok_or(DecodeError::Pickle)
+    }
+
+    /// Takes the mark on top away, and says where it was.
+    fn mark(&mut self) -> Result<usize, DecodeError> {
+        self.marks.pop().ok_or(DecodeError::Pickle)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (array, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Pickle)?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    fn bytes(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let split = self.rest.split_at_checked(length);
+        let (bytes, rest) = split.ok_or(DecodeError::Pickle)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    /// A length in `N` bytes, the lowest first.
+    fn length<const N: usize>(&mut self) -> Result<usize, DecodeError> {
+        let bytes: [u8; N] = self.array()?;
+        let length = bytes
+            .iter()
+            .rev()
+            .fold(0, |length, byte| length << 8 | u64::from(*byte));
+        usize::try_from(length).map_err(|_| DecodeError::Pickle)
+    }
+
+    /// What stands up to the end of the line.
+    fn line(&mut self) -> Result<&'a [u8], DecodeError> {
+        let end = memchr::memchr(b'\n', self.rest).ok_or(DecodeError::Pickle)?;
+        let line = self.bytes(end)?;
+        self.bytes(1)?;
+        Ok(line)
+    }
+
+    /// The number of a place in the memo, as a line of digits.
+    fn index(&mut self) -> Result<usize, DecodeError> {
+        let line = std::str::from_utf8(self.line()?).ok();
+        line.and_then(|line| line.parse().ok())
+            .ok_or(DecodeError::Pickle)
+    }
+}
+
+/// Takes keys and values in turn; of a key that comes again the newest value counts.
+fn put_all<'a>(members: &mut Members<'a>, items: &[Item<'a>]) -> Result<(), DecodeError> {
+    let (pairs, rest) = items.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(DecodeError::Pickle);
+    }
+    for [key, value] in pairs {
+        let Item::Text(key) = key else {
+            continue;
+        };
+        let Some(field) = Field::of(key.bytes()) else {
+            continue;
+        };
+        match members.iter_mut().find(|(known, _)| *known == field) {
+            Some((_, known)) => *known = *value,
+            None => members.push((field, *value)),
+        }
+    }
+    Ok(())
+}
+
+/// A number as Python writes it; beyond the range of a float the largest one.
+fn number(digits: &[u8]) -> Result<f64, DecodeError> {
+    let text = std::str::from_utf8(digits).ok();
+    let number: Option<f64> = text.and_then(|text| text.trim().parse().ok());
+    let number = number.ok_or(DecodeError::Pickle)?;
+    let word = digits.iter().any(|byte| matches!(byte, b'n' | b'N'));
+    Ok(if word {
+        number
+    } else {
+        number.clamp(f64::MIN, f64::MAX)
+    })
+}
+
+/// An integer in two's complement, the lowest byte first; beyond the range of a float the largest one.
+fn long(bytes: &[u8]) -> f64 {
+    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+    let size = bytes.iter().rev().fold(0.0, |size: f64, byte| {
+        let byte = if negative { !byte } else { *byte };
+        (size * 256.0 + f64::from(byte)).min(f64::MAX)
+    });
+    if negative { -size - 1.0 } else { size }
+}
+
+/// Why an opcode ends the message.
+const fn refused(code: u8) -> DecodeError {
+    DecodeError::PickledCode(match code {
+        b'c' => "GLOBAL",
+        0x93 => "STACK_GLOBAL",
+        b'R' => "REDUCE",
+        b'b' => "BUILD",
+        b'i' => "INST",
+        b'o' => "OBJ",
+        0x81 => "NEWOBJ",
+        0x92 => "NEWOBJ_EX",
+        0x82 => "EXT1",
+        0x83 => "EXT2",
+        0x84 => "EXT4",
+        b'P' => "PERSID",
+        b'Q' => "BINPERSID",
+        0x97 => "NEXT_BUFFER",
+        0x98 => "READONLY_BUFFER",
+        _ => return DecodeError::Pickle,
+    })
+}
+
+#[cfg(test)]
+mod tests;

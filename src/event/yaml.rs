@@ -1,0 +1,274 @@
+//! YAML as Kombu writes it, by PyYAML's `safe_dump`.
+//!
+//! The grammar is `yaml-rust2`'s, whose parser hands out one step at a time; no tree is built, and nothing here calls
+//! itself. An alias is not followed: PyYAML makes them for lists and maps alone, which are stepped over wherever they
+//! stand, so none can grow into anything.
+//!
+//! What a word without quotes is, a number or a text, is what PyYAML 6 says (YAML 1.1), as far as its own output
+//! goes: numbers in tens, `.nan`, `.inf`, words for true, false and null. Anything else is a text. What is no UTF-8
+//! becomes U+FFFD, and so do lone surrogates, which PyYAML writes as escapes and the parser would refuse.
+//!
+//! An error of syntax ends the message; the events before it have been handed out. A member of the wrong type ends
+//! its event alone. YAML takes some fifteen times as long to read as JSON does, which msgpack and pickle do not.
+
+use std::borrow::Cow;
+
+use yaml_rust2::parser::{Event as Step, Parser};
+use yaml_rust2::scanner::TScalarStyle;
+
+use super::DecodeError;
+use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
+
+/// Hands out what is read of each event in a body: one map, or a list of maps.
+pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
+    let text = String::from_utf8_lossy(body);
+    let mut reader = Reader {
+        parser: Parser::new(Characters {
+            held: "",
+            rest: &text,
+        }),
+        steps: 0,
+    };
+    if let Err(error) = reader.document(&mut each) {
+        each(Err(error));
+    }
+}
+
+#[derive(Debug)]
+struct Reader<'t> {
+    parser: Parser<Characters<'t>>,
+    /// How many were taken so far; a value is at least one.
+    steps: usize,
+}
+
+impl Reader<'_> {
+    fn document<'a>(
+        &mut self,
+        each: &mut impl FnMut(Result<Fields<'a>, DecodeError>),
+    ) -> Result<(), DecodeError> {
+        self.next()?;
+        if self.next()? == Step::StreamEnd {
+            return Err(DecodeError::Empty);
+        }
+        let step = self.next()?;
+        if matches!(step, Step::SequenceStart(..)) {
+            loop {
+                let step = self.next()?;
+                if step == Step::SequenceEnd {
+                    break;
+                }
+                self.element(&step, 1, each)?;
+            }
+        } else {
+            self.element(&step, 0, each)?;
+        }
+        // One document, and no more.
+        match (self.next()?, self.next()?) {
+            (Step::DocumentEnd, Step::StreamEnd) => Ok(()),
+            _ => Err(DecodeError::Yaml),
+        }
+    }
+
+    /// Hands out the rest of a value that stands where an event should, `depth` levels deep.
+    fn element<'a>(
+        &mut self,
+        step: &Step,
+        depth: usize,
+        each: &mut impl FnMut(Result<Fields<'a>, DecodeError>),
+    ) -> Result<(), DecodeError> {
+        if matches!(step, Step::MappingStart(..)) {
+            each(Ok(self.event()?));
+        } else {
+            self.skip(step, depth)?;
+            each(Err(DecodeError::NotAMap));
+        }
+        Ok(())
+    }
+
+    /// The rest of a map.
+    fn event<'a>(&mut self) -> Result<Fields<'a>, DecodeError> {
+        let mut fields = Fields::default();
+        loop {
+            let key = self.next()?;
+            if key == Step::MappingEnd {
+                return Ok(fields);
+            }
+            let field = if let Step::Scalar(key, ..) = &key {
+                Field::of(key.as_bytes())
+            } else {
+                self.skip(&key, 2)?;
+                None
+            };
+            let step = self.next()?;
+            let value = match (&step, field) {
+                // Bytes are tagged; texts never are.
+                (Step::Scalar(text, style, _, None), Some(field)) => {
+                    if *style == TScalarStyle::Plain {
+                        plain(field, text)
+                    } else {
+                        Value::Text(owned(field, text))
+                    }
+                }
+                (Step::SequenceStart(..), Some(Field::Loadavg)) => self.loads()?,
+                _ => {
+                    self.skip(&step, 2)?;
+                    Value::Nested
+                }
+            };
+            if let Some(field) = field {
+                fields.put(field, value);
+            }
+        }
+    }
+
+    /// The rest of a list of numbers.
+    fn loads<'a>(&mut self) -> Result<Value<'a>, DecodeError> {
+        let mut elements = [None; 4];
+        let mut count: usize = 0;
+        loop {
+            let step = self.next()?;
+            if step == Step::SequenceEnd {
+                return Ok(Value::loads(elements.into_iter().take(count)));
+            }
+            self.skip(&step, 3)?;
+            elements[count.min(3)] = match &step {
+                Step::Scalar(text, TScalarStyle::Plain, _, None) => number(text),
+                _ => None,
+            };
+            count += 1;
+        }
+    }
+
+    /// Steps over the rest of a value that began with `step` and stands `depth` levels deep.
+    fn skip(&mut self, step: &Step, depth: usize) -> Result<(), DecodeError> {
+        let mut open = usize::from(is_open(step)?);
+        while open > 0 {
+            if depth + open > DEPTH_MAX {
+                return Err(DecodeError::Depth);
+            }
+            let step = self.next()?;
+            if matches!(step, Step::SequenceEnd | Step::MappingEnd) {
+                open -= 1;
+            } else {
+                open += usize::from(is_open(&step)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Step, DecodeError> {
+        self.steps += 1;
+        if self.steps > VALUES_MAX {
+            return Err(DecodeError::Values);
+        }
+        let step = self.parser.next_token();
+        step.map(|(step, _)| step).map_err(|_| DecodeError::Yaml)
+    }
+}
+
+/// Whether what is to be a value goes on behind this step.
+fn is_open(step: &Step) -> Result<bool, DecodeError> {
+    match step {
+        Step::SequenceStart(..) | Step::MappingStart(..) => Ok(true),
+        Step::Scalar(..) | Step::Alias(_) => Ok(false),
+        Step::Nothing
+        | Step::StreamStart
+        | Step::StreamEnd
+        | Step::DocumentStart
+        | Step::DocumentEnd
+        | Step::SequenceEnd
+        | Step::MappingEnd => Err(DecodeError::Yaml),
+    }
+}
+
+/// The part of a text that a field wants.
+fn owned<'a>(field: Field, text: &str) -> Cow<'a, str> {
+    Cow::Owned(field.text(text.as_bytes()).into_owned())
+}
+
+/// What a word without quotes is.
+fn plain<'a>(field: Field, text: &str) -> Value<'a> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Value::Bool(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+            Value::Bool(false)
+        }
+        _ => match number(text) {
+            Some(number) => Value::Number(number),
+            None => Value::Text(owned(field, text)),
+        },
+    }
+}
+
+/// A number. As for PyYAML `1e5` is none: a fraction has its point, and an exponent its sign.
+fn number(text: &str) -> Option<f64> {
+    let (sign, size) = match text.strip_prefix('-') {
+        Some(size) => (-1.0, size),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    match size {
+        ".inf" | ".Inf" | ".INF" => return Some(sign * f64::INFINITY),
+        ".nan" | ".NaN" | ".NAN" if size.len() == text.len() => return Some(f64::NAN),
+        _ => {}
+    }
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (mantissa, exponent) = match size.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (size, None),
+    };
+    let good = match (mantissa.split_once('.'), exponent) {
+        (Some((whole, part)), None) => digits(whole) && digits(part) && mantissa.len() > 1,
+        (Some((whole, part)), Some(exponent)) => {
+            let signed = exponent.strip_prefix(['+', '-']);
+            digits(whole)
+                && digits(part)
+                && mantissa.len() > 1
+                && signed.is_some_and(|exponent| !exponent.is_empty() && digits(exponent))
+        }
+        (None, None) => digits(mantissa) && (mantissa == "0" || !mantissa.starts_with('0')),
+        (None, Some(_)) => false,
+    };
+    let number: f64 = good.then(|| size.parse().ok()).flatten()?;
+    Some(sign * number.clamp(f64::MIN, f64::MAX))
+}
+
+/// The characters of a body, in which the escape of a surrogate is that of U+FFFD.
+#[derive(Debug)]
+struct Characters<'t> {
+    /// What comes before the rest.
+    held: &'static str,
+    rest: &'t str,
+}
+
+impl Iterator for Characters<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        if let Some(character) = self.held.chars().next() {
+            self.held = &self.held[character.len_utf8()..];
+            return Some(character);
+        }
+        let character = self.rest.chars().next()?;
+        self.rest = &self.rest[character.len_utf8()..];
+        if character == '\\' {
+            if let Some(rest) = self.rest.strip_prefix('\\') {
+                // A backslash that is escaped itself: what follows is no escape.
+                (self.held, self.rest) = ("\\", rest);
+            } else if let Some(rest) = surrogate(self.rest) {
+                (self.held, self.rest) = ("uFFFD", rest);
+            }
+        }
+        Some(character)
+    }
+}
+
+/// What follows the escape of a surrogate, behind its backslash.
+fn surrogate(text: &str) -> Option<&str> {
+    let (digits, rest) = text.strip_prefix('u')?.split_at_checked(4)?;
+    let code = u32::from_str_radix(digits, 16).ok()?;
+    (0xD800..0xE000).contains(&code).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests;
