@@ -379,7 +379,7 @@ fn without_pid(node: &str) -> &str {
     }
 }
 
-/// What the alerts of the celery-exporter mixin ask for, without the time that they wait. Labels that `sum by` keeps.
+/// What the alerts of the celery-exporter mixin ask for, without thresholds and the time that they wait.
 const FAILED: &str = "sum by (job, namespace, queue_name, name) (increase(\
     celery_task_failed_total{job=~\".*celery.*\", queue_name!~\"None\", name!~\"None\"}[10m]))";
 const SUCCEEDED: &str = "sum by (job, namespace, queue_name, name) (increase(\

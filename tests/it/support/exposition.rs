@@ -97,7 +97,10 @@ impl Series {
             while !rest.starts_with('}') {
                 let (label, behind) = rest.split_once("=\"").expect("a label's value");
                 let (value, behind) = quoted(behind);
-                labels.insert(label.to_owned(), plain(label, value));
+                // To Prometheus, a label without a value is one that is not there.
+                if !value.is_empty() {
+                    labels.insert(label.to_owned(), plain(label, value));
+                }
                 rest = behind.strip_prefix(',').unwrap_or(behind);
             }
             rest = &rest[1..];
