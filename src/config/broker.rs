@@ -28,7 +28,7 @@ pub struct BrokerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
     Amqp(AmqpConfig),
-    Redis(RedisConfig),
+    Redis(Box<RedisConfig>),
 }
 
 impl BrokerConfig {
@@ -41,7 +41,7 @@ impl BrokerConfig {
         let password_file = section.optional_text("password_file").map(PathBuf::from);
         let tls = section.optional_section("tls", TlsConfig::read);
         let sentinel = section.optional_section("sentinel", SentinelKeys::read);
-        let mut redis = RedisConfig::read(section);
+        let mut redis = Box::new(RedisConfig::read(section));
         let event_exchange = section.text("event_exchange", "celeryev");
         section.word("delivery", "transient", &["transient"]);
         let queue_bytes_max = section.bytes("queue_max_bytes", Self::QUEUE_BYTES_MAX);

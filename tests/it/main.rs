@@ -11,9 +11,12 @@
 mod support;
 
 mod connections;
+mod control;
 mod flood;
 mod malformed;
 mod outages;
+mod queues;
 mod remote_write;
+mod sentinel;
 mod surface;
 mod workload;

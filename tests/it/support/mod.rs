@@ -5,11 +5,13 @@ pub mod celeriac;
 pub mod celery;
 pub mod certificates;
 pub mod events;
+pub mod polling;
 pub mod process;
 pub mod prometheus;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod redis;
+pub mod sentinel;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -106,8 +106,8 @@ impl RabbitMq {
         format!("amqp://{user}:{password}@127.0.0.1:{}//", self.port)
     }
 
-    /// Runs rabbitmqctl against it.
-    pub fn ctl(&self, arguments: &[&str]) {
+    /// Runs rabbitmqctl against it; what it prints.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(format!("{BIN}/rabbitmqctl"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let output = command
@@ -116,6 +116,7 @@ impl RabbitMq {
             .expect("rabbitmqctl starts");
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "rabbitmqctl {arguments:?}: {text}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Ends it as a crash does.
