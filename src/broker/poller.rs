@@ -60,8 +60,8 @@ struct Told {
 /// The connection that questions go over.
 #[derive(Debug)]
 enum Carrier {
-    Amqp(amqp::Poll),
-    Redis(redis::Poll),
+    Amqp(Box<amqp::Poll>),
+    Redis(Box<redis::Poll>),
 }
 
 impl Poller {
@@ -144,11 +144,14 @@ impl Poller {
             Transport::Amqp(amqp) => {
                 let poll = amqp::Poll::connect(amqp.server(self.server)).await?;
                 // The library drives its connections itself.
-                Ok((Carrier::Amqp(poll), Box::pin(std::future::pending())))
+                Ok((
+                    Carrier::Amqp(Box::new(poll)),
+                    Box::pin(std::future::pending()),
+                ))
             }
             Transport::Redis(redis) => {
                 let (poll, driver) = redis::Poll::connect(redis).await?;
-                Ok((Carrier::Redis(poll), driver))
+                Ok((Carrier::Redis(Box::new(poll)), driver))
             }
         }
     }

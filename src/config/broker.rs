@@ -32,7 +32,7 @@ pub struct BrokerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
     Amqp(AmqpConfig),
-    Redis(RedisConfig),
+    Redis(Box<RedisConfig>),
 }
 
 impl BrokerConfig {
@@ -45,7 +45,7 @@ impl BrokerConfig {
         let password_file = section.optional_text("password_file").map(PathBuf::from);
         let tls = section.optional_section("tls", TlsConfig::read);
         let sentinel = section.optional_section("sentinel", SentinelKeys::read);
-        let mut redis = RedisConfig::read(section);
+        let mut redis = Box::new(RedisConfig::read(section));
         let event_exchange = section.text("event_exchange", "celeryev");
         let accept = accept_content(section);
         section.word("delivery", "transient", &["transient"]);

@@ -12,10 +12,13 @@ mod support;
 
 mod compat;
 mod connections;
+mod control;
 mod flood;
 mod malformed;
 mod outages;
+mod queues;
 mod remote_write;
+mod sentinel;
 mod serializers;
 mod surface;
 mod workload;

@@ -411,7 +411,7 @@ fn several_servers_of_a_broker_are_kept_in_their_order() {
 #[test]
 fn redis_urls_are_those_of_celery() {
     let redis = |keys: &str| match broker(keys).transport {
-        Transport::Redis(redis) => redis,
+        Transport::Redis(redis) => *redis,
         Transport::Amqp(_) => panic!("{keys}"),
     };
     let plain = redis("url: 'redis://ann:p%40w@h/3'");

@@ -123,13 +123,7 @@ impl Celeriac {
 
     /// Its resident memory now, in bytes.
     pub fn resident(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.process.pid()));
-        let text = text.expect("a running process");
-        let pages = text
-            .split(' ')
-            .nth(1)
-            .and_then(|pages| pages.parse::<u64>().ok());
-        pages.expect("a number of pages") * 4096
+        super::process::resident(self.process.pid())
     }
 }
 

@@ -48,15 +48,14 @@ impl Celery {
 
     /// Starts a worker and waits until it is ready.
     pub async fn worker(&self, name: &str, arguments: &[&str]) -> Process {
+        self.worker_of("proj", name, &[&["-E"], arguments].concat())
+            .await
+    }
+
+    /// The same of another app, and without events unless they are asked for.
+    pub async fn worker_of(&self, app: &str, name: &str, arguments: &[&str]) -> Process {
         let mut command = self.command("celery");
-        command.args([
-            "-A",
-            "proj",
-            "worker",
-            "-E",
-            "--without-mingle",
-            "--loglevel=INFO",
-        ]);
+        command.args(["-A", app, "worker", "--without-mingle", "--loglevel=INFO"]);
         command.args(["-n", &format!("{name}@%h")]).args(arguments);
         let mut worker = Process::start(name, &mut command, self.folder.path());
         wait_for("a worker", 60, async || {

@@ -8,11 +8,13 @@ pub mod comparison;
 pub mod events;
 pub mod exporter;
 pub mod exposition;
+pub mod polling;
 pub mod process;
 pub mod prometheus;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod redis;
+pub mod sentinel;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

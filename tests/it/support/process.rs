@@ -14,6 +14,17 @@ pub struct Process {
     pub log: PathBuf,
 }
 
+/// The resident memory of a process now, in bytes.
+pub fn resident(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm"));
+    let text = text.expect("a running process");
+    let pages = text
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    pages.expect("a number of pages") * 4096
+}
+
 impl Process {
     /// Starts a command; stdout and stderr go to `<name>.log` in `folder`.
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Self {

@@ -1,0 +1,499 @@
+//! Remote control, with real workers and with many simulated ones.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use celeriac::state::{Known, WorkerAnswer};
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Connection, ConnectionProperties, ExchangeKind};
+use rustix::process::Signal;
+
+use super::support::amqp::Publisher;
+use super::support::celeriac::Celeriac;
+use super::support::celery::Celery;
+use super::support::events::life;
+use super::support::free_port;
+use super::support::polling::{Polling, names};
+use super::support::process::{Process, resident};
+use super::support::rabbitmq::RabbitMq;
+use super::support::redis::Redis;
+use super::support::wait_for;
+
+const SEND: &str = r#"[[5, 60, {"queue": "celery"}], [1, 60, {"queue": "high"}], [1, 60, {"queue": "topicq", "routing_key": "t.x"}]]"#;
+
+/// What a worker with three tasks at once has of the eight above, whatever broker it is on.
+fn assert_busy(worker: &WorkerAnswer) {
+    assert_eq!(worker.pool_size, Some(3), "{worker:#?}");
+    assert_eq!(worker.processes, Some(3));
+    assert!(worker.pid.is_some() && worker.prefetch_count.is_some());
+    let queues = worker.queues.as_ref().expect("queues");
+    for queue in ["celery", "high", "topicq"] {
+        assert!(queues.iter().any(|own| own == queue), "{queues:?}");
+    }
+    let active = worker.active.as_ref().expect("tasks");
+    assert_eq!(active.len(), 3);
+    let reserved = worker.reserved.as_ref().expect("tasks");
+    let mut of_queues: Vec<_> = active
+        .iter()
+        .chain(reserved)
+        .map(|task| {
+            assert_eq!(task.name.as_deref(), Some("polled.sleep"));
+            assert_eq!(task.uuid.len(), 36);
+            task.queue.clone().expect("a queue")
+        })
+        .collect();
+    of_queues.sort();
+    let mut expected = vec!["celery"; 5];
+    expected.extend(["high", "topicq"]);
+    assert_eq!(of_queues, expected);
+    assert!(active.iter().all(|task| task.started.is_some()));
+    assert!(reserved.iter().all(|task| task.started.is_none()));
+}
+
+/// Starts a worker that does some of what was sent, and asks it.
+async fn ask_a_busy_worker(version: &str, url: &str, queues: &[&str]) {
+    let celery = Celery::new(version, url, "").with("SEND", SEND);
+    let arguments = ["-c", "3", "--prefetch-multiplier", "10"];
+    let mut worker = celery.worker_of("polled", "w1", &arguments).await;
+    celery.script("send.py", 30).await;
+    let keys = format!("url: {url:?}, control_interval: 1s, queue_interval: 1s");
+    let mut polling = Polling::start(&keys);
+    let everything = |workers: &[WorkerAnswer]| {
+        workers.len() == 1
+            && workers[0]
+                .active
+                .as_ref()
+                .is_some_and(|tasks| tasks.len() == 3)
+            && workers[0]
+                .reserved
+                .as_ref()
+                .is_some_and(|tasks| tasks.len() == 4)
+    };
+    let workers = polling.workers("a busy worker", 30, everything).await;
+    assert_busy(&workers[0]);
+    // What it consumes is watched from then on.
+    let levels = polling
+        .queues("its queues", 10, |levels| {
+            queues
+                .iter()
+                .all(|queue| levels.iter().any(|level| level.queue == *queue))
+        })
+        .await;
+    let found: BTreeSet<_> = levels.iter().map(|level| level.queue.as_str()).collect();
+    assert_eq!(found, queues.iter().copied().collect());
+    assert_eq!(polling.metrics.control.failures.get(), 0);
+    polling.stop().await;
+    end(&mut worker);
+}
+
+/// A cold shutdown: its tasks go back.
+fn end(worker: &mut Process) {
+    worker.signal(Signal::QUIT);
+    worker.ended(30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_on_rabbitmq_answer_and_nothing_is_left() {
+    let rabbitmq = RabbitMq::start().await;
+    for (version, vhost) in [("5.6", "a"), ("5.7", "b")] {
+        rabbitmq.ctl(&["add_vhost", vhost]);
+        rabbitmq.ctl(&["set_permissions", "-p", vhost, "guest", ".*", ".*", ".*"]);
+        let url = rabbitmq.url(vhost);
+        ask_a_busy_worker(version, &url, &["celery", "high", "quorumq", "topicq"]).await;
+        // Of ours, and of the worker but for its durable queues.
+        wait_for("nothing to be left", 20, async || {
+            let list = rabbitmq.ctl(&["list_queues", "-q", "-p", vhost, "name"]);
+            let queues: Vec<_> = list.lines().map(str::trim).collect();
+            let ours = queues.iter().any(|queue| queue.starts_with("celeriac"));
+            let connections = rabbitmq.ctl(&["list_connections", "-q", "vhost"]);
+            if !ours && !connections.lines().any(|line| line.trim() == vhost) {
+                Ok(())
+            } else {
+                Err(format!("{queues:?} {connections}"))
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_on_redis_answer_and_nothing_is_left() {
+    let redis = Redis::start().await;
+    for (version, database) in [("5.6", 1), ("5.7", 2)] {
+        let url = redis.url(database);
+        ask_a_busy_worker(version, &url, &["celery", "high", "topicq"]).await;
+        let client = redis::Client::open(url).expect("a URL");
+        let connecting = client.get_multiplexed_async_connection();
+        let mut connection = connecting.await.expect("redis answers");
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg("*reply*")
+            .query_async(&mut connection)
+            .await
+            .expect("redis answers");
+        assert_eq!(keys, [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_worker_asking_costs_nothing_and_is_no_failure() {
+    let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
+    for url in [rabbitmq.url(""), redis.url(0)] {
+        let keys = format!("url: {url:?}, control_interval: 1s");
+        let mut polling = Polling::start(&keys);
+        let workers = polling.workers("a round", 20, |_| true).await;
+        assert_eq!(workers, []);
+        let workers = polling.workers("another round", 20, |_| true).await;
+        assert_eq!(workers, []);
+        assert_eq!(polling.metrics.control.failures.get(), 0);
+        assert!(polling.metrics.control.duration.get() < 0.5);
+        polling.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_without_events_are_told_to_send_them() {
+    let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
+    for (version, url) in [("5.6", redis.url(0)), ("5.7", rabbitmq.url(""))] {
+        let send = r#"[[3, 0, {"queue": "celery"}]]"#;
+        let celery = Celery::new(version, &url, "").with("SEND", send);
+        let arguments = ["-c", "1", "-P", "threads"];
+        let _silent = celery.worker_of("polled", "silent", &arguments).await;
+        let celeriac = Celeriac::start(&format!("brokers: [{{url: {url:?}}}]\n")).await;
+        celeriac.ready().await;
+        let page = celeriac
+            .page_when("its heartbeats", 20, |page| page.events() >= 1.0)
+            .await;
+        let up = page
+            .0
+            .keys()
+            .find(|line| line.starts_with("celery_worker_up"));
+        let worker = up
+            .and_then(|line| line.split('"').nth(1))
+            .expect("a worker");
+        let known = Known {
+            workers: names([worker]),
+            silent: names([worker]),
+            heard: true,
+            ..Known::default()
+        };
+        let keys =
+            format!("url: {url:?}, enable_events: true, control_interval: 0, queue_interval: 0");
+        let polling = Polling::start_knowing(&keys, known);
+        // Sent until one is heard of: the worker takes the command when it comes to it.
+        wait_for("task events", 30, async || {
+            celery.script("send.py", 30).await;
+            let page = celeriac.page().await;
+            match page.sum("celery_task_succeeded_total", &["polled.sleep"]) {
+                0.0 => Err(format!("{:#?}", page.0)),
+                _ => Ok(()),
+            }
+        })
+        .await;
+        polling.stop().await;
+    }
+}
+
+const QUEUES: usize = 500;
+const WORKERS: usize = 200;
+
+/// The recorded replies of the busy worker to a command, under another name and as many.
+fn simulated_replies(method: &str) -> Vec<String> {
+    let recorded = include_str!("../golden/pidbox/amqp-pidbox.jsonl");
+    let mut asked = String::new();
+    let mut reply = None;
+    for line in recorded.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let body = row["body"].as_str().expect("a body");
+        if row["dir"] == "request" {
+            let request: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            asked = request["method"].as_str().expect("a method").to_owned();
+        } else if asked == method && body.starts_with(r#"{"w1@vm""#) {
+            reply = Some(body.to_owned());
+        }
+    }
+    let reply = reply.expect("a recorded reply");
+    (0..WORKERS)
+        .map(|n| reply.replacen("w1@vm", &simulated(n), 1))
+        .collect()
+}
+
+fn simulated(n: usize) -> String {
+    format!("celery@worker-{n:03}")
+}
+
+/// The command, the ticket and the key to reply to.
+fn request(body: &[u8]) -> (String, String, String) {
+    let request: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    let key = text(&request["reply_to"]["routing_key"]);
+    (text(&request["method"]), text(&request["ticket"]), key)
+}
+
+async fn simulate_on_rabbitmq(url: String) {
+    let connection = Connection::connect(&url, ConnectionProperties::default())
+        .await
+        .expect("a broker");
+    let channel = connection.create_channel().await.expect("a channel");
+    let (exchange, queue, table) = ("celery.pidbox", "simulated", FieldTable::default);
+    let options = ExchangeDeclareOptions::default();
+    let declared =
+        channel.exchange_declare(exchange.into(), ExchangeKind::Fanout, options, table());
+    declared.await.expect("an exchange");
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare(queue.into(), options, table());
+    declared.await.expect("a queue");
+    let options = QueueBindOptions::default();
+    let bound = channel.queue_bind(queue.into(), exchange.into(), "".into(), options, table());
+    bound.await.expect("a binding");
+    let options = BasicConsumeOptions {
+        no_ack: true,
+        ..BasicConsumeOptions::default()
+    };
+    let consumer = channel.basic_consume(queue.into(), "".into(), options, table());
+    let mut consumer = consumer.await.expect("a consumer");
+    while let Some(Ok(delivery)) = consumer.next().await {
+        let (method, ticket, key) = request(&delivery.data);
+        let mut headers = FieldTable::default();
+        headers.insert("ticket".into(), AMQPValue::LongString(ticket.into()));
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_headers(headers);
+        for reply in simulated_replies(&method) {
+            let options = BasicPublishOptions::default();
+            let (key, properties) = (key.as_str().into(), properties.clone());
+            let sent = channel.basic_publish("".into(), key, options, reply.as_bytes(), properties);
+            sent.await.expect("a broker");
+        }
+    }
+}
+
+async fn simulate_on_redis(url: String) {
+    let client = redis::Client::open(url).expect("a URL");
+    let mut pubsub = client.get_async_pubsub().await.expect("redis answers");
+    pubsub
+        .subscribe("/0.celery.pidbox")
+        .await
+        .expect("a subscription");
+    let connecting = client.get_multiplexed_async_connection();
+    let mut connection = connecting.await.expect("redis answers");
+    let mut messages = pubsub.into_on_message();
+    while let Some(message) = messages.next().await {
+        let envelope: serde_json::Value =
+            serde_json::from_slice(message.get_payload_bytes()).expect("JSON");
+        let body = envelope["body"].as_str().expect("a body");
+        let (method, ticket, key) = request(&STANDARD.decode(body).expect("base64"));
+        let mut pipe = redis::pipe();
+        for reply in simulated_replies(&method) {
+            let envelope = serde_json::json!({
+                "body": STANDARD.encode(reply), "content-type": "application/json", "content-encoding": "utf-8",
+                "headers": {"ticket": ticket, "clock": 1}, "properties": {"body_encoding": "base64"},
+            });
+            pipe.lpush(&key, envelope.to_string()).ignore();
+        }
+        pipe.exec_async(&mut connection)
+            .await
+            .expect("redis answers");
+    }
+}
+
+/// Figures of one broker: how long rounds took, and what the process grew by.
+async fn poll_many(broker: &str, url: &str) {
+    let known = Known {
+        queues: names((0..QUEUES).map(|n| format!("queue-{n:03}"))),
+        workers: names((0..WORKERS).map(simulated)),
+        heard: true,
+        ..Known::default()
+    };
+    let before = resident(std::process::id());
+    let keys = format!("url: {url:?}, queue_interval: 1s, control_interval: 1s");
+    let mut polling = Polling::start_knowing(&keys, known);
+    let everybody = |workers: &[WorkerAnswer]| {
+        let complete = |worker: &WorkerAnswer| {
+            worker.pool_size == Some(2)
+                && worker.queues.is_some()
+                && worker.active.as_ref().is_some_and(|tasks| tasks.len() == 2)
+                && worker.reserved.is_some()
+        };
+        workers.len() == WORKERS && workers.iter().all(complete)
+    };
+    let (mut queues, mut control) = (0.0_f64, 0.0_f64);
+    for _ in 0..3 {
+        polling.workers("all workers", 30, everybody).await;
+        control = control.max(polling.metrics.control.duration.get());
+        let levels = polling
+            .queues("all queues", 30, |levels| levels.len() >= QUEUES)
+            .await;
+        assert_eq!(
+            levels.iter().map(|level| level.length).sum::<u64>(),
+            QUEUES as u64
+        );
+        queues = queues.max(polling.metrics.queues.duration.get());
+    }
+    let grown = resident(std::process::id()).saturating_sub(before);
+    println!(
+        "{broker}: {QUEUES} queues in {queues:.3} s, {WORKERS} workers in {control:.3} s at most, the process with its simulated workers grew by {:.1} MiB",
+        grown as f64 / f64::from(1 << 20)
+    );
+    assert!(queues < 1.0 && control < 1.0, "{queues} {control}");
+    // The promise is 20 MiB; what the simulated workers take in this process comes on top.
+    assert!(grown < 30 << 20, "{grown}");
+    polling.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_over_500_queues_and_200_workers_is_quick_and_small_on_rabbitmq() {
+    let rabbitmq = RabbitMq::start().await;
+    let publisher = Publisher::new(&rabbitmq.url("")).await;
+    for n in 0..QUEUES {
+        let name = format!("queue-{n:03}");
+        let options = QueueDeclareOptions::default();
+        let declared =
+            publisher
+                .channel
+                .queue_declare(name.as_str().into(), options, FieldTable::default());
+        declared.await.expect("a queue");
+        let options = BasicPublishOptions::default();
+        let properties = BasicProperties::default();
+        let sent = publisher.channel.basic_publish(
+            "".into(),
+            name.as_str().into(),
+            options,
+            b"x",
+            properties,
+        );
+        sent.await.expect("a broker").await.expect("a confirm");
+    }
+    let simulating = tokio::spawn(simulate_on_rabbitmq(rabbitmq.url("")));
+    poll_many("RabbitMQ", &rabbitmq.url("")).await;
+    simulating.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_over_500_queues_and_200_workers_is_quick_and_small_on_redis() {
+    let redis = Redis::start().await;
+    let mut pipe = redis::pipe();
+    for n in 0..QUEUES {
+        pipe.lpush(format!("queue-{n:03}"), "x").ignore();
+    }
+    let mut connection = redis.connection().await;
+    pipe.exec_async(&mut connection)
+        .await
+        .expect("redis answers");
+    let simulating = tokio::spawn(simulate_on_redis(redis.url(0)));
+    poll_many("Redis", &redis.url(0)).await;
+    simulating.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_ask_on_rabbitmq_is_refused_and_then_not_without_a_new_connection() {
+    let rabbitmq = RabbitMq::start().await;
+    rabbitmq.ctl(&["add_user", "monitor", "s3cret"]);
+    let permit = |write: &str| {
+        let permissions = ["^celeriac\\..*", write, "^celeriac\\..*"];
+        rabbitmq.ctl(&[&["set_permissions", "-p", "/", "monitor"], &permissions[..]].concat());
+    };
+    permit("^celeriac\\..*");
+    let simulating = tokio::spawn(simulate_on_rabbitmq(rabbitmq.url("")));
+    let url = rabbitmq.url_of("monitor", "s3cret");
+    let mut polling = Polling::start(&format!("url: {url:?}, control_interval: 1s"));
+    wait_for("a refusal", 20, async || {
+        let failures = polling.metrics.control.failures.get();
+        let queues = polling.metrics.queues.failures.get();
+        assert_eq!(queues, 0);
+        if failures > 1 {
+            Ok(())
+        } else {
+            Err(failures.to_string())
+        }
+    })
+    .await;
+    permit("^(celeriac\\..*|celery\\.pidbox)$");
+    let everybody = |workers: &[WorkerAnswer]| workers.len() == WORKERS;
+    polling.workers("everybody", 20, everybody).await;
+    polling.stop().await;
+    simulating.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_hangs_costs_a_deadline_three_times_and_then_nothing() {
+    let redis = Redis::start().await;
+    let celery = Celery::new("5.7", &redis.url(0), "");
+    let arguments = ["-c", "1", "-P", "threads"];
+    let _good = celery.worker_of("polled", "good", &arguments).await;
+    let hangs = celery.worker_of("polled", "hangs", &arguments).await;
+    let keys = format!(
+        "url: {:?}, control_interval: 1s, queue_interval: 0",
+        redis.url(0)
+    );
+    let mut polling = Polling::start(&keys);
+    let workers = polling
+        .workers("both", 20, |workers| workers.len() == 2)
+        .await;
+    polling.known.send_replace(
+        Known {
+            workers: names(workers.iter().map(|answer| &answer.worker)),
+            heard: true,
+            ..Known::default()
+        }
+        .into(),
+    );
+    hangs.signal(Signal::STOP);
+    for _ in 0..5 {
+        polling
+            .workers("the good one", 20, |workers| workers.len() == 1)
+            .await;
+    }
+    let began = Instant::now();
+    polling
+        .workers("the good one", 20, |workers| workers.len() == 1)
+        .await;
+    assert!(
+        began.elapsed() < Duration::from_millis(1_900),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(polling.metrics.control.duration.get() < 1.0);
+    // It goes on, and is heard of again in the next round for all.
+    hangs.signal(Signal::CONT);
+    polling
+        .workers("both again", 40, |workers| workers.len() == 2)
+        .await;
+    polling.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_of_two_hosts_is_taken_when_the_first_is_dead() {
+    let rabbitmq = RabbitMq::start().await;
+    let publisher = Publisher::new(&rabbitmq.url("")).await;
+    let (dead, port) = (free_port(), rabbitmq.port);
+    let urls = [
+        format!("amqp://127.0.0.1:{dead}//;amqp://guest:guest@127.0.0.1:{port}//"),
+        format!("amqp://guest:guest@127.0.0.1:{dead},127.0.0.1:{port}/"),
+    ];
+    for url in urls {
+        let celeriac = Celeriac::start(&format!("brokers: [{{url: '{url}'}}]\n")).await;
+        celeriac.ready().await;
+        for body in life(1, "t", 1_795_344_000.0) {
+            publisher.publish(body.as_bytes()).await;
+        }
+        celeriac
+            .page_when(&url, 10, |page| page.events() == 4.0)
+            .await;
+        let log = celeriac.process.output();
+        assert!(log.contains(&format!("127.0.0.1:{dead}//")), "{log}");
+        assert!(log.contains(&format!("127.0.0.1:{port}//")), "{log}");
+        let mut polling = Polling::start(&format!("url: '{url}', queue_interval: 1s"));
+        polling.queues("a round", 10, |_| true).await;
+        polling.stop().await;
+    }
+}

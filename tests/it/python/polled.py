@@ -1,0 +1,32 @@
+"""The Celery app that is asked for its queues and workers: tasks that take their time, in queues of every kind."""
+
+import json
+import os
+import time
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+AMQP = os.environ["BROKER"].startswith("amqp")
+
+celery = Exchange("celery", type="direct")
+app = Celery("polled", broker=os.environ["BROKER"])
+app.conf.update(
+    task_ignore_result=True,
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options=json.loads(os.environ.get("OPTIONS", "{}")),
+    task_queues=[
+        Queue("celery", celery, routing_key="celery"),
+        Queue("high", celery, routing_key="high"),
+        Queue("topicq", Exchange("topix", type="topic"), routing_key="t.#"),
+    ] + ([
+        Queue("quorumq", Exchange("quorumx", type="direct"), routing_key="quorumq",
+              queue_arguments={"x-queue-type": "quorum"}),
+    ] if AMQP else []),
+)
+
+
+@app.task(name="polled.sleep", acks_late=True)
+def sleep(seconds):
+    time.sleep(seconds)
