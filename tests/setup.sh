@@ -46,9 +46,10 @@ venv exporter-zerok python3 'celery-prometheus-exporter==1.7.0' 'prometheus_clie
 venv exporter-flower python3 'flower==2.2.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
 venv exporter-zeit python3 'celery_redis_prometheus==2.0.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
 # OvalMoney's has a compiled part that knows Python 3.7 only. Where there is none, its recorded page takes its place.
-python=$(ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.7.*/bin/python 2>/dev/null | tail -n 1) || true
+python=$(ls -d "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.7.*/bin/python 2>/dev/null | tail -n 1) || true
 python=${python:-$(command -v python3.7 || true)}
-if [ -n "$python" ]; then
+# pyenv leaves commands behind that only say that the version is missing.
+if [ -n "$python" ] && "$python" -c 'import venv' 2>/dev/null; then
   # kombu 4.6 reads entry points in the way of importlib-metadata before 5.
   venv exporter-ovalmoney "$python" 'celery_exporter==1.5.1' 'celery==4.4.7' 'kombu==4.6.11' 'redis==5.0.8' \
     'prometheus-client==0.17.1' 'importlib-metadata<5'

@@ -307,7 +307,7 @@ async fn side_by_side(broker: Broker, kinds: &[Kind]) {
 /// Waits until all pages agree: some exporters ask every ten seconds only.
 async fn agree(theirs: &mut [Theirs], celeriac: &Celeriac, phase: Phase) {
     let mut pairs = Vec::new();
-    wait_for(&format!("pages that agree ({phase:?})"), 25, async || {
+    wait_for(&format!("pages that agree ({phase:?})"), 40, async || {
         pairs.clear();
         for theirs in theirs.iter_mut() {
             pairs.push(Pair::fetch(theirs, celeriac, phase).await);

@@ -16,8 +16,8 @@ def publish(task, *args, **options):
     task.apply_async(args, task_id=f"00000000-0000-4000-8000-{next(numbers):012}", **options)
 
 
-# The first is revoked by `settle.py` before it is due.
-publish(add, 2, 2, countdown=5)
+# The first is revoked by `settle.py` before it is due: the worker starts in between.
+publish(add, 2, 2, countdown=10)
 publish(add, 1, 1, countdown=4)
 for n in range(4):
     for seconds in 0.03, 0.06, 0.15:
