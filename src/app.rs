@@ -95,6 +95,7 @@ impl App {
             clusters.push(ClusterConfig {
                 broker: Arc::clone(&name),
                 label,
+                drops_expired: broker.transport.drops_expired(),
                 accept: broker.accept,
                 metrics,
             });

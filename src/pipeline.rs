@@ -75,6 +75,8 @@ pub struct ClusterConfig {
     pub label: Option<Arc<str>>,
     /// The serializers whose bodies are read.
     pub accept: Accept,
+    /// Whether the broker drops messages that expired, as RabbitMQ does.
+    pub drops_expired: bool,
     pub metrics: EventMetrics,
 }
 
@@ -110,7 +112,10 @@ impl Pipeline {
         let clusters = clusters.into_iter().map(|cluster| Cluster {
             broker: cluster.broker,
             accept: cluster.accept,
-            state: State::new(limits.clone()),
+            state: State::new(Limits {
+                broker_drops_expired: cluster.drops_expired,
+                ..limits.clone()
+            }),
             filter: Filter {
                 filter: config.task_filter.clone(),
                 known: HashMap::new(),

@@ -93,6 +93,16 @@ impl Timestamp {
         self.0.div_euclid(1_000)
     }
 
+    /// Whole seconds since the epoch, rounded up: up to the year 2106.
+    pub fn whole_seconds(self) -> u32 {
+        u32::try_from(self.0.saturating_add(999_999).div_euclid(1_000_000)).unwrap_or(u32::MAX)
+    }
+
+    /// From whole seconds since the epoch.
+    pub const fn from_whole_seconds(seconds: u32) -> Self {
+        Self(seconds as i64 * 1_000_000)
+    }
+
     /// Seconds since the epoch.
     #[expect(
         clippy::cast_precision_loss,
@@ -115,6 +125,14 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         let micros = u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0);
         Duration::from_micros(micros)
+    }
+
+    /// The point in time that lies `delay` earlier.
+    pub fn before(self, delay: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The point in time that lies `delay` later.

@@ -35,6 +35,13 @@ pub enum Transport {
     Redis(Box<RedisConfig>),
 }
 
+impl Transport {
+    /// Whether the broker itself drops messages that have expired: Celery sets their expiry there (since 5.2).
+    pub const fn drops_expired(&self) -> bool {
+        matches!(self, Self::Amqp(_))
+    }
+}
+
 impl BrokerConfig {
     const QUEUE_BYTES_MAX: u64 = 256 << 20;
     const PREFETCH: u64 = 10_000;

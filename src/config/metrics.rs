@@ -119,6 +119,7 @@ impl MetricsConfig {
                 task_timeout,
                 worker_timeout,
                 worker_retention,
+                broker_drops_expired: false,
                 keep_foreign: false,
             },
             task_filter,

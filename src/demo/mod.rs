@@ -111,6 +111,7 @@ impl Demo {
         let cluster = ClusterConfig {
             broker,
             label: None,
+            drops_expired: true,
             accept: Accept::default(),
             metrics,
         };

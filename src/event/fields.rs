@@ -43,6 +43,7 @@ pub(super) enum Field {
     RoutingKey,
     Retries,
     Eta,
+    Expires,
     Runtime,
     Exception,
     Traceback,
@@ -72,6 +73,7 @@ impl Field {
             b"routing_key" => Self::RoutingKey,
             b"retries" => Self::Retries,
             b"eta" => Self::Eta,
+            b"expires" => Self::Expires,
             b"runtime" => Self::Runtime,
             b"exception" => Self::Exception,
             b"traceback" => Self::Traceback,
@@ -108,6 +110,7 @@ impl Field {
             | Self::RoutingKey
             | Self::Retries
             | Self::Eta
+            | Self::Expires
             | Self::Runtime
             | Self::Requeue
             | Self::Terminated
@@ -136,6 +139,7 @@ impl Field {
             Self::RoutingKey => "routing_key",
             Self::Retries => "retries",
             Self::Eta => "eta",
+            Self::Expires => "expires",
             Self::Runtime => "runtime",
             Self::Exception => "exception",
             Self::Traceback => "traceback",
@@ -203,6 +207,7 @@ pub(super) struct Fields<'a> {
     routing_key: Option<Cow<'a, str>>,
     retries: Option<f64>,
     eta: Option<Cow<'a, str>>,
+    expires: Option<Cow<'a, str>>,
     runtime: Option<f64>,
     exception: Option<Cow<'a, str>>,
     traceback: Option<Cow<'a, str>>,
@@ -247,6 +252,7 @@ impl<'a> Fields<'a> {
             Field::RoutingKey => self.routing_key = lenient(value),
             Field::Retries => self.retries = self.number(field, value),
             Field::Eta => self.eta = lenient(value),
+            Field::Expires => self.expires = lenient(value),
             Field::Runtime => self.runtime = self.number(field, value),
             Field::Exception => self.exception = lenient(value),
             Field::Traceback => self.traceback = lenient(value),
@@ -338,6 +344,7 @@ impl<'a> Fields<'a> {
                 .and_then(whole)
                 .and_then(|n| u32::try_from(n).ok()),
             eta: self.eta.as_deref().and_then(Timestamp::from_iso8601),
+            expires: self.expires.as_deref().and_then(Timestamp::from_iso8601),
             runtime: self
                 .runtime
                 .filter(|seconds| seconds.is_finite() && *seconds >= 0.0),

@@ -158,6 +158,7 @@ impl<'a> Cursor<'a> {
                 | Field::RoutingKey
                 | Field::Retries
                 | Field::Eta
+                | Field::Expires
                 | Field::Runtime
                 | Field::Requeue
                 | Field::Terminated

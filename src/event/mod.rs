@@ -87,6 +87,8 @@ pub struct TaskEvent<'a> {
     pub retries: Option<u32>,
     /// On task-sent and task-received: not to be run before.
     pub eta: Option<Timestamp>,
+    /// On task-sent and task-received: not to be run after.
+    pub expires: Option<Timestamp>,
     /// On task-succeeded, seconds.
     pub runtime: Option<f64>,
     /// On task-failed and task-retried: the name of the exception's class, where one can be read.
@@ -109,6 +111,7 @@ impl<'a> TaskEvent<'a> {
             queue: None,
             retries: None,
             eta: None,
+            expires: None,
             runtime: None,
             exception: None,
             requeue: false,

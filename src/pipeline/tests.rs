@@ -20,6 +20,7 @@ fn pipeline() -> Pipeline {
     let cluster = ClusterConfig {
         broker,
         label: None,
+        drops_expired: false,
         accept: ContentType::READ.into_iter().collect(),
         metrics,
     };

@@ -37,6 +37,7 @@ impl Bench {
             task_timeout: Duration::from_secs(100_000),
             worker_timeout: WorkerTimeout::Missed(3),
             worker_retention: Duration::from_secs(60),
+            broker_drops_expired: true,
             keep_foreign: false,
         };
         let profile = Profile::new(ProfileName::Native, &config, None, &mut series);

@@ -27,6 +27,8 @@ pub struct Limits {
     pub worker_timeout: WorkerTimeout,
     /// How long a worker stays known that is offline.
     pub worker_retention: Duration,
+    /// Whether the broker drops messages that expired, and nobody hears of their tasks again.
+    pub broker_drops_expired: bool,
     /// Whether the names of clients and of types that Celery does not define are kept: a profile shows them.
     pub keep_foreign: bool,
 }
@@ -38,6 +40,10 @@ pub enum WorkerTimeout {
     Missed(u32),
     After(Duration),
 }
+
+/// How long after its expiry a task that no worker received is given up: what a worker received before comes later
+/// by its way, and by the difference of two clocks.
+const EXPIRED_GRACE: Duration = Duration::from_secs(15);
 
 /// What is known of one Celery cluster.
 #[derive(Debug)]
@@ -51,6 +57,8 @@ pub struct State {
     sender: (String, Sender),
     /// The newest queue that a task of each name was seen in.
     queue_of_name: HashMap<Name, Name>,
+    /// A task was sent that expires.
+    some_expire: bool,
     pub(super) signs: Signs,
 }
 
@@ -72,6 +80,7 @@ impl State {
             queues: Queues::default(),
             sender: Default::default(),
             queue_of_name: HashMap::new(),
+            some_expire: false,
             signs: Signs::default(),
         }
     }
@@ -129,6 +138,16 @@ impl State {
         self.signs.look(now);
         while let Some(task) = self.tasks.expire(self.limits.task_timeout, now) {
             lost(&task, Loss::Timeout, changes);
+        }
+        if self.limits.broker_drops_expired && self.some_expire {
+            let until = now.before(EXPIRED_GRACE);
+            self.tasks.give_up(now, |task| {
+                let expired = task.has_expired(until);
+                if expired {
+                    lost(task, Loss::Timeout, changes);
+                }
+                expired
+            });
         }
         self.tasks.forget(now);
         self.queues.expire(now);
@@ -483,6 +502,7 @@ impl State {
     fn learn(&mut self, at: u32, event: &TaskEvent<'_>, only_queue: Option<Name>) {
         if event.kind == TaskKind::Sent {
             self.signs.sent();
+            self.some_expire |= event.expires.is_some();
         }
         let name = event.name.as_deref().map(|name| self.names.intern(name));
         let queue = event.queue.as_deref().map(|queue| self.names.intern(queue));

@@ -47,6 +47,8 @@ pub(super) struct Task {
     received: Timestamp,
     started: Timestamp,
     ended: Timestamp,
+    /// When it expires, in seconds since the epoch, rounded up; 0 where it does not.
+    expires: u32,
     /// Retries before the attempt that `stage` is about.
     attempt: u16,
     /// `None`: not in flight.
@@ -161,6 +163,12 @@ impl Task {
         self.stage == Some(Stage::Started)
     }
 
+    /// Whether it is on its way and expired before `until`: RabbitMQ drops such a message and tells nobody.
+    pub(super) fn has_expired(&self, until: Timestamp) -> bool {
+        let on_its_way = matches!(self.stage, Some(Stage::Sent | Stage::Retry));
+        on_its_way && self.expires > 0 && Timestamp::from_whole_seconds(self.expires) < until
+    }
+
     /// Gives it up. What may still come of it is then told from what is new.
     pub(super) fn give_up(&mut self, now: Timestamp) {
         self.stage = None;
@@ -175,6 +183,7 @@ impl Task {
         }
         self.sent = at;
         self.eta = event.eta.is_some();
+        self.expires = event.expires.map_or(0, Timestamp::whole_seconds);
         let due = event.eta.map_or(at, |eta| eta.max(at));
         let retries = event.retries.map_or(self.attempt, saturated);
         let mut intervals = Intervals::default();

@@ -146,7 +146,7 @@ impl Tasks {
             self.ended.newest
         };
         let slot = &mut self.slots[at as usize];
-        slot.heard = seconds(now);
+        slot.heard = now.whole_seconds();
         slot.previous = newest;
         slot.next = NONE;
         if newest != NONE {
@@ -257,13 +257,8 @@ fn hash_of(hasher: &DefaultHashBuilder, slot: &Slot, at: At, texts: &HashMap<At,
     }
 }
 
-/// Whole seconds, rounded up: what is heard is never taken for older than it is.
-fn seconds(at: Timestamp) -> u32 {
-    u32::try_from(at.millis().saturating_add(999).div_euclid(1_000)).unwrap_or(u32::MAX)
-}
-
 fn silence(slot: &Slot, now: Timestamp) -> Duration {
-    now.since(Timestamp::from_millis(i64::from(slot.heard) * 1_000))
+    now.since(Timestamp::from_whole_seconds(slot.heard))
 }
 
 /// A UUID in its usual form, lower case with dashes; other texts stay texts, so that no two ids fall together.

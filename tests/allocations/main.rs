@@ -124,6 +124,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
     let cluster = ClusterConfig {
         broker,
         label: None,
+        drops_expired: false,
         accept: Accept::default(),
         metrics,
     };

@@ -40,6 +40,7 @@ fn pipeline() -> Pipeline {
         vec![ClusterConfig {
             broker,
             label: None,
+            drops_expired: false,
             accept: Accept::default(),
             metrics,
         }],

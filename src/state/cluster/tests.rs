@@ -14,6 +14,7 @@ fn state() -> State {
         task_timeout: Duration::from_secs(100),
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(60),
+        broker_drops_expired: true,
         keep_foreign: false,
     })
 }

@@ -14,7 +14,9 @@ app.conf.update(
     worker_send_task_events=True,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"visibility_timeout": 3600} if "redis" in os.environ["BROKER"] else {},
+    broker_transport_options=(
+        {"visibility_timeout": int(os.environ.get("VISIBILITY_TIMEOUT", 3600))} if "redis" in os.environ["BROKER"] else {}
+    ),
     task_routes={"proj.slow": "prefork", "proj.kill_child": "prefork", "proj.green": "green"},
 )
 

@@ -73,7 +73,17 @@ impl Celery {
 
     /// Runs a script of `tests/it/python` to its end.
     pub async fn script(&self, script: &str, seconds: u64) -> String {
-        let mut process = self.start_script(script);
+        self.script_with(script, seconds, &[]).await
+    }
+
+    /// The same with more environment.
+    pub async fn script_with(
+        &self,
+        script: &str,
+        seconds: u64,
+        environment: &[(&str, &str)],
+    ) -> String {
+        let mut process = self.start_script(script, environment);
         let (status, output) = tokio::task::spawn_blocking(move || {
             let status = process.ended(seconds);
             (status, process.output())
@@ -86,7 +96,7 @@ impl Celery {
 
     /// Starts to count; returns when it is subscribed.
     pub async fn count(&self) -> Counter {
-        let process = self.start_script("count.py");
+        let process = self.start_script("count.py", &[]);
         wait_for("the independent count", 30, async || {
             let output = process.output();
             if output.contains("ready") {
@@ -99,12 +109,12 @@ impl Celery {
         Counter(process)
     }
 
-    fn start_script(&self, script: &str) -> Process {
+    fn start_script(&self, script: &str, environment: &[(&str, &str)]) -> Process {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/it/python")
             .join(script);
         let mut command = self.command("python");
-        command.arg(path);
+        command.arg(path).envs(environment.iter().copied());
         Process::start(script, &mut command, self.folder.path())
     }
 

@@ -1,0 +1,215 @@
+//! Workers that die, share a host, or send no task events: real ones.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::support::celeriac::{Celeriac, Page};
+use super::support::celery::Celery;
+use super::support::rabbitmq::RabbitMq;
+use super::support::receiver::{Receiver, STALE};
+use super::support::redis::Redis;
+use super::support::wait_for;
+
+/// How long a worker stays visible that is offline.
+const RETENTION: Duration = Duration::from_secs(8);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_is_down_for_its_retention_and_then_ends() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    let config = format!(
+        "brokers: [{{url: {:?}}}]\nmetrics: {{worker_retention: {}s}}\nremote_write: [{{url: {:?}}}]\n",
+        redis.url(0),
+        RETENTION.as_secs(),
+        receiver.url()
+    );
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    let celery = Celery::new("5.7", &redis.url(0), &redis.url(1));
+    let dies = celery.worker("dies", &["-c", "1", "-Q", "a"]).await;
+    let _stays = celery.worker("stays", &["-c", "1", "-Q", "b"]).await;
+    let up =
+        |page: &Page, name: &str| page.sum("celery_worker_up", &[&format!("worker=\"{name}@")]);
+    celeriac
+        .page_when("two workers on one host", 20, |page| {
+            up(page, "dies") == 1.0 && up(page, "stays") == 1.0
+        })
+        .await;
+    dies.signal(Signal::KILL);
+    // Three missed heartbeats of 2 s, and a snapshot.
+    let page = celeriac
+        .page_when("one of them to be down", 10, |page| {
+            page.sum("celery_workers", &["offline"]) == 1.0
+        })
+        .await;
+    assert_eq!((up(&page, "dies"), up(&page, "stays")), (0.0, 1.0));
+    celeriac
+        .page_when("it to end", RETENTION.as_secs() + 5, |page| {
+            !page.0.keys().any(|line| line.contains("dies@"))
+        })
+        .await;
+    assert_eq!(up(&celeriac.page().await, "stays"), 1.0);
+
+    // What went out: ones, then zeros for as long as it is kept, then the marker, and nothing behind it.
+    let series = wait_for("the stale marker", 10, async || {
+        let line = receiver.with(|received| {
+            let all = received.series.keys();
+            let dies = all
+                .filter(|labels| labels.contains("celery_worker_up") && labels.contains("dies@"));
+            dies.cloned().next()
+        });
+        let line = line.ok_or("no series")?;
+        let samples = receiver.with(|received| received.series[&line].clone());
+        match samples.last() {
+            Some((_, value)) if value.to_bits() == STALE => Ok(samples),
+            _ => Err(format!("{samples:?}")),
+        }
+    })
+    .await;
+    let values: Vec<f64> = series.iter().map(|(_, value)| *value).collect();
+    let (marker, before) = values.split_last().expect("samples");
+    let downs = before.iter().filter(|value| **value == 0.0).count();
+    assert!(
+        marker.is_nan() && before.is_sorted_by(|a, b| a >= b),
+        "{values:?}"
+    );
+    assert!(
+        (7..=10).contains(&downs),
+        "{downs} zeros, a second apart: {values:?}"
+    );
+    receiver.assert_no_violation();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_hostname_the_workers_of_a_host_are_one() {
+    let redis = Redis::start().await;
+    let config = format!(
+        "brokers: [{{url: {:?}}}]\nmetrics: {{worker_label: hostname, task_labels: [name, worker]}}\n",
+        redis.url(0)
+    );
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    let celery = Celery::new("5.6", &redis.url(0), &redis.url(1));
+    let dies = celery.worker("dies", &["-c", "1", "-Q", "a"]).await;
+    let _stays = celery.worker("stays", &["-c", "2", "-Q", "b"]).await;
+    let tasks = r#"[["proj.add", [1, 1], {"queue": "a"}], ["proj.add", [2, 2], {"queue": "b"}]]"#;
+    celery
+        .script_with("publish.py", 30, &[("TASKS", tasks)])
+        .await;
+    let page = celeriac
+        .page_when("both tasks", 20, |page| {
+            page.sum("celery_task_succeeded_total", &[]) == 2.0
+                && page.sum("celery_worker_tasks_processed_total", &[]) == 2.0
+                && page.sum("celery_workers", &["online"]) == 2.0
+        })
+        .await;
+    let of_workers = |page: &Page, family: &str| {
+        let of_family = |line: &&String| line.starts_with(&format!("{family}{{"));
+        let lines: Vec<_> = page.0.keys().filter(of_family).cloned().collect();
+        assert!(lines.iter().all(|line| !line.contains('@')), "{lines:?}");
+        lines.len()
+    };
+    assert_eq!(of_workers(&page, "celery_worker_up"), 1);
+    assert_eq!(of_workers(&page, "celery_worker_info"), 1);
+    assert_eq!(of_workers(&page, "celery_worker_tasks_processed_total"), 1);
+    dies.signal(Signal::KILL);
+    let page = celeriac
+        .page_when("one of them to be down", 15, |page| {
+            page.sum("celery_workers", &["offline"]) == 1.0
+        })
+        .await;
+    assert_eq!(
+        page.sum("celery_worker_up", &[]),
+        1.0,
+        "the host still has one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_task_events_is_told_of_and_switched_on_on_redis() {
+    let redis = Redis::start().await;
+    silent("5.7", &redis.url(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_task_events_is_told_of_and_switched_on_on_rabbitmq() {
+    let rabbitmq = RabbitMq::start().await;
+    silent("5.6", &rabbitmq.url("")).await;
+}
+
+async fn silent(version: &str, url: &str) {
+    let celery = Celery::new(version, url, "");
+    let send = async |count: u32| {
+        let send = format!("[[{count}, 0, {{\"queue\": \"celery\"}}]]");
+        celery.script_with("send.py", 30, &[("SEND", &send)]).await;
+    };
+    let told = Celeriac::start(&format!("brokers: [{{url: {url:?}}}]\n")).await;
+    told.ready().await;
+    let _worker = celery
+        .worker_of("polled", "w", &["-c", "1", "-P", "threads"])
+        .await;
+    told.page_when("its heartbeats", 20, |page| {
+        page.sum("celery_workers", &["online"]) == 1.0
+    })
+    .await;
+    let unknown = told.page().await;
+    assert!(!unknown.0.keys().any(|line| line.contains("events_enabled")));
+
+    send(3).await;
+    let page = told
+        .page_when("it to show that it sends none", 10, |page| {
+            page.sum("celeriac_hint", &["events_disabled"]) == 1.0
+        })
+        .await;
+    let enabled = |page: &Page| page.sum("celery_worker_events_enabled", &["worker=\"w@"]);
+    let shown = page.0.keys().any(|line| line.contains("events_enabled"));
+    assert!(shown && enabled(&page) == 0.0, "{:#?}", page.0);
+    assert_eq!(page.sum("celery_worker_tasks_processed_total", &[]), 3.0);
+    assert_eq!(page.sum("celeriac_events_missing_total", &[]), 3.0);
+    let (status, hints) = told.get("/-/ready").await;
+    assert!(
+        status == 200 && hints.contains("hint: broker default: w@"),
+        "{status} {hints}"
+    );
+    let log = told.process.output();
+    let warned = log.matches("events_disabled").count();
+    assert_eq!(warned, 1, "once: {log}");
+
+    // The same with the key that switches it on: counted from then on.
+    let config = format!("brokers: [{{url: {url:?}, enable_events: true}}]\n");
+    let switching = Celeriac::start(&config).await;
+    switching.ready().await;
+    switching
+        .page_when("its heartbeats", 20, |page| {
+            page.sum("celery_workers", &["online"]) == 1.0
+        })
+        .await;
+    send(1).await;
+    switching
+        .page_when("it to be found silent", 15, |page| {
+            page.sum("celeriac_hint", &["events_disabled"]) == 1.0
+        })
+        .await;
+    wait_for("events to be on", 20, async || {
+        let log = switching.process.output();
+        if log.contains("told a worker to send task events") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = switching
+        .page()
+        .await
+        .sum("celery_task_succeeded_total", &[]);
+    send(5).await;
+    let page = switching
+        .page_when("what it runs from then on", 15, |page| {
+            page.sum("celery_task_succeeded_total", &["polled.sleep"]) - before == 5.0
+        })
+        .await;
+    assert_eq!(enabled(&page), 1.0);
+    assert_eq!(page.sum("celeriac_hint", &["events_disabled"]), 0.0);
+}
