@@ -122,7 +122,6 @@ impl Poller {
             () = stop.cancelled() => return Ok(()),
         };
         self.link.subscribed(clock::monotonic());
-        self.told.connection = false;
         let address = self.config.address(self.server);
         debug!(%address, "connected to ask for queues and workers");
         let asking = async {
@@ -218,6 +217,7 @@ impl Poller {
         }
         match ended {
             Ok(()) => {
+                self.told.connection = false;
                 self.refused(task, None);
                 Ok(())
             }
@@ -292,7 +292,7 @@ impl Poller {
         let Carrier::Redis(redis) = carrier else {
             return Ok(());
         };
-        match redis.elsewhere(&self.config.event_exchange).await? {
+        match redis.elsewhere(&self.config.event_exchange).await {
             channels if channels.is_empty() => Ok(()),
             channels => self.report(Answers::Elsewhere(channels)).await,
         }

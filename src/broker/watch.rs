@@ -73,7 +73,11 @@ impl Watch {
         let consumed = self.consumed.values().flatten().map(String::as_str);
         let discovered = consumed.chain(known).filter(|name| is_task_queue(name));
         let configured = self.configured.iter().map(String::as_str);
-        configured.chain(discovered).take(QUEUES_MAX).collect()
+        let mut all: BTreeSet<_> = configured.chain(discovered).collect();
+        while all.len() > QUEUES_MAX {
+            all.pop_last();
+        }
+        all
     }
 
     /// What to ask for in the next round.

@@ -62,8 +62,10 @@ async fn rabbitmq_tells_classic_and_quorum_queues_and_a_missing_one_costs_nothin
         "url: {:?}, queues: [zempty, classic, missing1, missing2, exclusive], queue_interval: 1s",
         rabbitmq.url("")
     );
+    let gone = (0..300).map(|n| format!("gone{n}"));
+    let others = ["quorum", "missing3", "amq.gen-x", "celeryev.x"].map(str::to_owned);
     let known = Known {
-        queues: names(["quorum", "missing3", "amq.gen-x", "celeryev.x"]),
+        queues: names(others.into_iter().chain(gone)),
         ..Known::default()
     };
     let mut polling = Polling::start_knowing(&keys, known);
@@ -74,6 +76,14 @@ async fn rabbitmq_tells_classic_and_quorum_queues_and_a_missing_one_costs_nothin
         .await;
     let found: Vec<_> = levels.iter().map(|level| level.queue.as_str()).collect();
     assert_eq!(found, ["classic", "quorum", "zempty"]);
+    // Noted when the round is over, which is after its report.
+    let took = super::support::wait_for("its duration", 5, async || {
+        let took = polling.metrics.queues.duration.get();
+        (took > 0.0).then_some(took).ok_or("not yet".to_owned())
+    })
+    .await;
+    println!("3 queues among 300 that are gone: {took:.3} s, and 10 rounds without those");
+    assert!(took < 2.0, "{took}");
     for level in &levels {
         assert_eq!(
             (level.unacked, level.consumers),

@@ -13,8 +13,10 @@ use super::poll::Poll;
 use crate::broker::source::LinkError;
 use crate::state::QueueLevel;
 
-/// Questions that wait for their answers at a time. One after the other, 500 queues would take 500 round trips.
-const AT_ONCE: usize = 64;
+/// Questions that wait for their answers at a time, at most. One after the other, 500 queues would take 500 round
+/// trips. Behind a queue that is not there it is one, and twice as many each time that all were: many absent ones
+/// in a row would otherwise have each of the others asked for again and again.
+const AT_ONCE_MAX: usize = 64;
 
 const PASSIVE: QueueDeclareOptions = QueueDeclareOptions {
     passive: true,
@@ -33,14 +35,17 @@ impl Poll {
         let mut levels = Vec::with_capacity(names.len());
         let mut absent = Vec::new();
         let mut rest = names;
+        let mut at_once = AT_ONCE_MAX;
         while !rest.is_empty() {
             let channel = self.queues_channel().await?;
-            let asked = rest.iter().take(AT_ONCE).map(|name| {
+            let asked = rest.iter().take(at_once).map(|name| {
                 let name = ShortString::from(name.as_str());
                 channel.queue_declare(name, PASSIVE, FieldTable::default())
             });
+            let asked = join_all(asked).await;
+            at_once = (at_once * 2).min(AT_ONCE_MAX);
             // In the order in which they were asked, as the broker answers on one channel.
-            for answer in join_all(asked).await {
+            for answer in asked {
                 let Some((name, behind)) = rest.split_first() else {
                     break;
                 };
@@ -61,6 +66,7 @@ impl Poll {
                     Some(NOT_FOUND | ACCESS_REFUSED | RESOURCE_LOCKED) => {
                         absent.push(name.clone());
                         rest = behind;
+                        at_once = 1;
                         break;
                     }
                     Some(_) | None => return Err(failed("ask for a queue", error)),

@@ -84,7 +84,8 @@ pub(super) async fn open(
     // Whole rounds have deadlines; a list is waited for longer than the library likes.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let opened = MultiplexedConnection::new_with_config(login, stream, config).await;
-    let (connection, driver) = opened.map_err(|error| failed("log in", error))?;
+    let (connection, driver) =
+        opened.map_err(|error| refused("log in", error, "the command select"))?;
     Ok((connection, Box::pin(driver)))
 }
 

