@@ -12,7 +12,7 @@ use super::support::redis::Redis;
 struct Setting {
     celeriac: Celeriac,
     celery: Celery,
-    #[expect(dead_code, reason = "stopped when dropped")]
+    /// Stopped when dropped.
     servers: (Option<RabbitMq>, Redis),
 }
 
@@ -185,7 +185,7 @@ async fn ends(setting: Setting) {
 
 async fn revoke_and_expire(setting: &Setting) {
     let tasks = r#"[
-        ["proj.add", [2, 2], {"queue": "ends", "countdown": 2}],
+        ["proj.add", [2, 2], {"queue": "ends", "countdown": 10}],
         ["proj.slow", [60], {"queue": "ends"}],
         ["proj.add", [3, 3], {"queue": "ends", "countdown": 3, "expires": 1}]
     ]"#;

@@ -1,7 +1,7 @@
 //! A child process with its output in a file, which ends with its owner.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ pub struct Process {
     name: String,
     child: Child,
     pub log: PathBuf,
+    /// Where its part of the log begins: others of its name may have come before.
+    from: u64,
 }
 
 /// The resident memory of a process now, in bytes.
@@ -35,6 +37,7 @@ impl Process {
             .open(&log)
             .expect("a log file");
         let both = file.try_clone().expect("a second handle");
+        let from = file.metadata().expect("a file").len();
         let child = command
             .stdin(Stdio::null())
             .stdout(file)
@@ -46,6 +49,7 @@ impl Process {
             name: name.to_owned(),
             child,
             log,
+            from,
         }
     }
 
@@ -57,7 +61,10 @@ impl Process {
     pub fn output(&self) -> String {
         let mut text = Vec::new();
         File::open(&self.log)
-            .and_then(|mut file| file.read_to_end(&mut text))
+            .and_then(|mut file| {
+                file.seek(SeekFrom::Start(self.from))?;
+                file.read_to_end(&mut text)
+            })
             .expect("a log file");
         String::from_utf8_lossy(&text).into_owned()
     }
