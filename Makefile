@@ -1,6 +1,6 @@
 # What a developer, and CI, need: each target installs what it misses.
 
-.PHONY: setup lint test bench demo
+.PHONY: setup lint test docs bench demo
 
 setup:
 	bash tests/setup.sh
@@ -16,6 +16,10 @@ lint:
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
 	else cargo test --locked -- --test-threads=2; fi
+
+# The reference of metrics, from the code.
+docs:
+	UPDATE_DOCS=1 cargo test --locked --test it reference
 
 # The budgets: decode and apply in process, and both sources end to end on real brokers.
 bench: setup

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use crate::config::{MetricsConfig, TaskFilter};
 use crate::event::{Accept, Batch, DecodeError, Decoder};
-use crate::profile::{Context, Profile, ProfileName};
+use crate::profile::{Context, Keep, Profile, ProfileName};
 use crate::series::{Series, Snapshot};
 use crate::state::{
     Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, State,
@@ -183,10 +183,11 @@ impl Pipeline {
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
             cluster.state.expire(now, &mut cluster.changes);
             cluster.show(at, &mut self.views, now);
+            let keep = Keep::new(&cluster.state, self.series_ttl, now);
             for view in &mut self.views {
                 let profile = &mut view.profiles[at];
                 profile.level(&cluster.state, &mut view.series, now);
-                profile.expire(self.series_ttl, &mut view.series, now);
+                profile.expire(&keep, &mut view.series);
                 limited[0] += profile.limited().series;
                 limited[1] += profile.limited().exceptions;
             }

@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Limited, float};
+use super::{Context, Keep, Limited, float};
 use crate::series::{Buckets, MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
-use crate::timestamp::Timestamp;
 
 /// What stands for the queue that is not known: their option `default_queue_name`.
 const QUEUE: &str = "celery";
@@ -234,13 +233,13 @@ impl CeleryExporter {
         }
     }
 
-    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
         for counter in &mut self.counters {
-            counter.expire(&old, series);
+            counter.expire(keep, series);
         }
-        self.failed.expire(&old, series);
-        self.runtime.expire(&old, series);
-        self.queue_wait.expire(&old, series);
+        self.failed.expire(keep, series);
+        self.runtime.expire(keep, series);
+        self.queue_wait.expire(keep, series);
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {

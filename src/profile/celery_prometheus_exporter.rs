@@ -7,10 +7,9 @@
 use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Limited, float};
+use super::{Context, Keep, Limited, float};
 use crate::series::{MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, Stage, State, Step};
-use crate::timestamp::Timestamp;
 
 /// Celery's states, all of them there from the start.
 const STATES: [&str; 7] = [
@@ -155,9 +154,9 @@ impl CeleryPrometheusExporter {
         self.queue_length.end_others(context.series);
     }
 
-    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
-        self.by_name.expire(&old, series);
-        self.runtime.expire(&old, series);
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+        self.by_name.expire(keep, series);
+        self.runtime.expire(keep, series);
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {

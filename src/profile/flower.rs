@@ -7,11 +7,10 @@
 use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Limited, float};
+use super::{Context, Keep, Limited, float};
 use crate::event::Kind;
 use crate::series::{MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, Place, Seen, Stage, State, Step};
-use crate::timestamp::Timestamp;
 
 /// The beginning of the types that it counts.
 const TASK_GROUP: &str = "task-";
@@ -149,11 +148,11 @@ impl Flower {
         self.executing.end_others(context.series);
     }
 
-    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
-        self.events.expire(&old, series);
-        self.runtime.expire(&old, series);
-        self.prefetch_time.expire(&old, series);
-        self.prefetched.expire(&old, series);
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+        self.events.expire(keep, series);
+        self.runtime.expire(keep, series);
+        self.prefetch_time.expire(keep, series);
+        self.prefetched.expire(keep, series);
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {

@@ -8,7 +8,7 @@ use super::group::{
     Class, ClassSeries, Counter, CounterFamily, Distribution, Flight, Group, HistogramFamily, Key,
 };
 use super::native::{NativeConfig, TaskLabels};
-use super::{Context, Limited, OTHER, UNKNOWN, label_set, reserved};
+use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set, reserved};
 use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId};
 use crate::state::{Name, Of};
 use crate::timestamp::Timestamp;
@@ -45,55 +45,67 @@ const ATTEMPTS: [f64; 6] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0];
 
 impl Families {
     fn new(config: &NativeConfig, series: &mut Series) -> Self {
-        let mut family = |name: &str, kind: MetricKind, help: &'static str| {
-            series.family(Family {
-                name: format!("{}{name}", config.prefix).into(),
-                kind,
-                help,
-            })
-        };
+        let TaskLabels {
+            name,
+            queue,
+            worker,
+        } = config.labels;
+        let task = [("name", name), ("queue", queue), ("worker", worker)];
+        let task = task
+            .into_iter()
+            .filter_map(|(label, shown)| shown.then_some(label));
+        let task: Vec<&'static str> = task.collect();
+        let mut family =
+            |name: &str, kind: MetricKind, own: Option<&'static str>, help: &'static str| {
+                series.family(Family {
+                    name: format!("{}{name}", config.prefix).into(),
+                    kind,
+                    help,
+                    labels: task.iter().copied().chain(own).collect(),
+                })
+            };
         let counter = MetricKind::Counter;
         let wait = || MetricKind::Histogram(Arc::clone(&config.wait_buckets));
         let attempts = Arc::new(Buckets::new(&ATTEMPTS).expect("the bounds increase"));
         Self {
             counters: [
-                ("task_sent_total", "Tasks published (task-sent; needs task_send_sent_event)."),
-                ("task_received_total", "Tasks that a worker took from the broker (task-received)."),
-                ("task_started_total", "Tasks that began to run (task-started)."),
-                ("task_succeeded_total", "Tasks that returned a result (task-succeeded)."),
-                ("task_failed_total", "Tasks that failed (task-failed), by the exception's class."),
-                ("task_retried_total", "Attempts that ended in a retry (task-retried), by the exception's class."),
-                ("task_rejected_total", "Tasks that were rejected (task-rejected), and whether they go back to their queue."),
-                ("task_revoked_total", "Tasks that were revoked (task-revoked), and why."),
-                ("task_cancelled_total", "Running tasks that were cancelled (task-cancelled; Celery 5.1 and later)."),
-                ("task_lost_total", "Tasks in flight that will not be heard of again, and why."),
+                ("task_sent_total", None, "Tasks published (task-sent; needs task_send_sent_event)."),
+                ("task_received_total", None, "Tasks that a worker took from the broker (task-received)."),
+                ("task_started_total", None, "Tasks that began to run (task-started)."),
+                ("task_succeeded_total", None, "Tasks that returned a result (task-succeeded)."),
+                ("task_failed_total", Some("exception"), "Tasks that failed (task-failed), by the exception's class."),
+                ("task_retried_total", Some("exception"), "Attempts that ended in a retry (task-retried), by the exception's class."),
+                ("task_rejected_total", Some("requeue"), "Tasks that were rejected (task-rejected), and whether they go back to their queue."),
+                ("task_revoked_total", Some("reason"), "Tasks that were revoked (task-revoked), and why."),
+                ("task_cancelled_total", None, "Running tasks that were cancelled (task-cancelled; Celery 5.1 and later)."),
+                ("task_lost_total", Some("reason"), "Tasks in flight that will not be heard of again, and why."),
             ]
-            .map(|(name, help)| family(name, counter.clone(), help)),
+            .map(|(name, own, help)| family(name, counter.clone(), own, help)),
             histograms: [
                 (
-                    "task_runtime_seconds",
+                    "task_runtime_seconds", Some("outcome"),
                     MetricKind::Histogram(Arc::clone(&config.runtime_buckets)),
                     "How long attempts ran, as the worker measured it, else from start to end.",
                 ),
                 (
-                    "task_queue_wait_seconds",
+                    "task_queue_wait_seconds", None,
                     wait(),
                     "From when an attempt was sent, or was to run, to its start (needs task_send_sent_event).",
                 ),
-                ("task_prefetch_wait_seconds", wait(), "From when a worker received an attempt to its start."),
+                ("task_prefetch_wait_seconds", None, wait(), "From when a worker received an attempt to its start."),
                 (
-                    "task_turnaround_seconds",
+                    "task_turnaround_seconds", Some("outcome"),
                     wait(),
                     "From when a task was sent, or was to run, to its end, retries included (needs task_send_sent_event).",
                 ),
                 (
-                    "task_attempts",
+                    "task_attempts", Some("outcome"),
                     MetricKind::Histogram(attempts),
                     "Attempts that finished tasks took.",
                 ),
             ]
-            .map(|(name, kind, help)| family(name, kind, help)),
-            in_flight: family("tasks_in_flight", MetricKind::Gauge, "Tasks that are published, received or running now."),
+            .map(|(name, own, kind, help)| family(name, kind, own, help)),
+            in_flight: family("tasks_in_flight", MetricKind::Gauge, Some("state"), "Tasks that are published, received or running now."),
         }
     }
 
@@ -119,14 +131,18 @@ impl Groups {
         }
     }
 
-    /// Ends the series that have not changed since a while ago.
-    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
+    /// Ends the series that are not to stay.
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
         self.newest = None;
         for at in 0..self.groups.len() {
             let Some(group) = &mut self.groups[at] else {
                 continue;
             };
-            if group.flying == 0 && old(group.changed) {
+            let alive = group.key.worker.is_some_and(|worker| keep.is_alive(worker));
+            if alive {
+                continue;
+            }
+            if group.flying == 0 && keep.is_old(group.changed) {
                 group.series().for_each(|id| series.close(id));
                 let at = u32::try_from(at).expect("came from one");
                 if self.overflow == Some(at) {
@@ -140,11 +156,11 @@ impl Groups {
             }
             for classes in [&mut group.failed, &mut group.retried] {
                 classes.retain(|class| {
-                    let keep = !old(class.changed);
-                    if !keep {
+                    let stays = !keep.is_old(class.changed);
+                    if !stays {
                         series.close(class.id);
                     }
-                    keep
+                    stays
                 });
             }
         }

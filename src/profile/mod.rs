@@ -20,6 +20,8 @@ mod zeit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashSet;
+
 use self::celery_exporter::CeleryExporter;
 use self::celery_prometheus_exporter::CeleryPrometheusExporter;
 use self::flower::Flower;
@@ -88,6 +90,36 @@ pub struct Context<'a> {
     pub now: Timestamp,
 }
 
+/// Which series stay.
+#[derive(Debug)]
+pub struct Keep {
+    now: Timestamp,
+    ttl: Duration,
+    /// Workers that are online, and their hosts.
+    alive: HashSet<Name>,
+}
+
+impl Keep {
+    /// Those that changed within `ttl`, or are of a worker that is online.
+    pub fn new(state: &State, ttl: Duration, now: Timestamp) -> Self {
+        let online = state.workers().filter(|worker| worker.online);
+        let names = online.flat_map(|worker| [worker.name, state.names().host(worker.name)]);
+        Self {
+            now,
+            ttl,
+            alive: names.collect(),
+        }
+    }
+
+    fn is_old(&self, changed: Timestamp) -> bool {
+        self.now.since(changed) > self.ttl
+    }
+
+    fn is_alive(&self, worker: Name) -> bool {
+        self.alive.contains(&worker)
+    }
+}
+
 /// The series of one cluster, in one way.
 #[derive(Debug)]
 pub enum Profile {
@@ -151,10 +183,9 @@ impl Profile {
         each!(self, profile => profile.level(state, &mut context));
     }
 
-    /// Ends the series that have not changed for `ttl`.
-    pub fn expire(&mut self, ttl: Duration, series: &mut Series, now: Timestamp) {
-        let old = |changed: Timestamp| now.since(changed) > ttl;
-        each!(self, profile => profile.expire(old, series));
+    /// Ends the series that have not changed for a while, and are of no worker that lives.
+    pub fn expire(&mut self, keep: &Keep, series: &mut Series) {
+        each!(self, profile => profile.expire(keep, series));
     }
 
     /// The names that the profile refers to.

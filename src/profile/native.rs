@@ -8,7 +8,7 @@ use super::group::{CounterFamily, Distribution, Flight, Target};
 use super::groups::Groups;
 use super::levels::Levels;
 use super::vector::{Part, Vector, part};
-use super::{Context, Limited, UNKNOWN, label_set, reserved};
+use super::{Context, Keep, Limited, UNKNOWN, label_set, reserved};
 use crate::event::Kind;
 use crate::series::{Buckets, Family, FamilyId, MetricKind, Series, SeriesId};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
@@ -74,6 +74,7 @@ impl Native {
                 name: name("events_total").into(),
                 kind: MetricKind::Counter,
                 help: "Events received, by their type.",
+                labels: vec!["type"],
             }),
             broker: broker.clone(),
             series: [None; Kind::ALL.len()],
@@ -151,9 +152,9 @@ impl Native {
         self.levels.level(state, context);
     }
 
-    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
-        self.groups.expire(&old, series);
-        self.last.expire(&old, series);
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+        self.groups.expire(keep, series);
+        self.last.expire(keep, series);
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {

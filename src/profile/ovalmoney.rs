@@ -7,10 +7,9 @@
 use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Limited, float};
+use super::{Context, Keep, Limited, float};
 use crate::series::{MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
-use crate::timestamp::Timestamp;
 
 /// What they show for what is not known.
 const UNDEFINED: &str = "undefined";
@@ -103,10 +102,10 @@ impl Ovalmoney {
         self.workers.set([NAMESPACE], float(online as u64), context);
     }
 
-    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
-        self.tasks.expire(&old, series);
-        self.runtime.expire(&old, series);
-        self.latency.expire(&old, series);
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+        self.tasks.expire(keep, series);
+        self.runtime.expire(keep, series);
+        self.latency.expire(keep, series);
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {

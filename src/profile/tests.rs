@@ -92,7 +92,8 @@ impl Bench {
         let mut changes = Vec::new();
         self.state.expire(self.now, &mut changes);
         self.profile.level(&self.state, &mut self.series, self.now);
-        self.profile.expire(TTL, &mut self.series, self.now);
+        let keep = Keep::new(&self.state, TTL, self.now);
+        self.profile.expire(&keep, &mut self.series);
         self.series.snapshot(self.now, false)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Context, OTHER, label_set};
+use super::{Context, Keep, OTHER, label_set};
 use crate::series::{Buckets, Family, FamilyId, MetricKind, Room, Series, SeriesId};
 use crate::state::Name;
 use crate::timestamp::Timestamp;
@@ -55,6 +55,7 @@ impl<const N: usize> Vector<N> {
             name: name.into(),
             kind,
             help,
+            labels: labels.to_vec(),
         });
         Self {
             family,
@@ -143,9 +144,12 @@ impl<const N: usize> Vector<N> {
         }
     }
 
-    /// Ends the series that have not changed since a while ago.
-    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
-        let ended = |_: &[Part; N], entry: &mut Entry| entry.inside == 0 && old(entry.changed);
+    /// Ends the series that are not to stay.
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+        let alive = |part: &Part| matches!(part, Part::Name(name) if keep.is_alive(*name));
+        let ended = |key: &[Part; N], entry: &mut Entry| {
+            entry.inside == 0 && keep.is_old(entry.changed) && !key.iter().any(alive)
+        };
         for (_, ended) in self.entries.extract_if(ended) {
             series.close(ended.id);
         }

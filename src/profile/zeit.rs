@@ -7,10 +7,9 @@
 use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Limited, float};
+use super::{Context, Keep, Limited, float};
 use crate::series::{MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
-use crate::timestamp::Timestamp;
 
 /// What they show for a queue that is not known.
 const QUEUE: &str = "None";
@@ -97,10 +96,10 @@ impl Zeit {
         self.queue_length.end_others(context.series);
     }
 
-    pub(super) fn expire(&mut self, old: impl Fn(Timestamp) -> bool, series: &mut Series) {
-        self.tasks.expire(&old, series);
-        self.queue_time.expire(&old, series);
-        self.runtime.expire(&old, series);
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+        self.tasks.expire(keep, series);
+        self.queue_time.expire(keep, series);
+        self.runtime.expire(keep, series);
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {

@@ -12,6 +12,8 @@ pub struct Family {
     pub kind: MetricKind,
     /// One sentence that says when the value moves.
     pub help: &'static str,
+    /// The names of the labels that its series may have, for the reference. That of the broker goes without saying.
+    pub labels: Vec<&'static str>,
 }
 
 /// The type of a family, and what its series hold.
@@ -74,6 +76,7 @@ mod tests {
                 name: name.into(),
                 kind: MetricKind::Gauge,
                 help: "",
+                labels: Vec::new(),
             };
             assert_eq!(family.unit(), unit, "{name}");
         }

@@ -40,6 +40,9 @@ pub struct Series {
 #[derive(Debug)]
 struct Slot {
     info: Arc<Info>,
+    /// How often it was opened and not closed: two keys may come to the same labels, as a task that is called
+    /// `unknown` and one whose name is not known.
+    users: u32,
     room: Room,
     value: Value,
 }
@@ -77,7 +80,7 @@ impl Series {
         FamilyId(u32::try_from(index).expect("families are some dozens"))
     }
 
-    /// Finds or makes a series; a new one has the value 0. `None` where the limit leaves no room.
+    /// Finds or makes a series, to be [closed](Self::close) once for each time; a new one has the value 0. `None` where the limit leaves no room.
     pub fn open(&mut self, family: FamilyId, labels: LabelSet, room: Room) -> Option<SeriesId> {
         self.open_with(family, labels, room, None)
     }
@@ -96,7 +99,9 @@ impl Series {
             info.family == family && info.labels == labels
         };
         if let Some(&slot) = self.index.find(hash, same) {
-            return Some(SeriesId(slot));
+            let id = SeriesId(slot);
+            self.slot(id).users += 1;
+            return Some(id);
         }
         let value = match &self.families[family.index()].kind {
             MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
@@ -118,7 +123,12 @@ impl Series {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("the limit is far below 2^32")
         });
-        self.slots[slot as usize] = Some(Slot { info, room, value });
+        self.slots[slot as usize] = Some(Slot {
+            info,
+            users: 1,
+            room,
+            value,
+        });
         let hasher = &self.hasher;
         self.index.insert_unique(hash, slot, |&slot| {
             let info = &slot_of(&self.slots, slot).info;
@@ -129,8 +139,13 @@ impl Series {
         Some(SeriesId(slot))
     }
 
-    /// Ends a series: it is not in the next snapshot.
+    /// Gives a series back. When all who opened it have, it ends: it is not in the next snapshot.
     pub fn close(&mut self, id: SeriesId) {
+        let users = &mut self.slot(id).users;
+        *users -= 1;
+        if *users > 0 {
+            return;
+        }
         let Some(slot) = self.slots[id.0 as usize].take() else {
             return;
         };
@@ -261,6 +276,7 @@ mod tests {
             name: "x_total".into(),
             kind: MetricKind::Counter,
             help: "X.",
+            labels: Vec::new(),
         });
         (series, family)
     }
@@ -284,6 +300,22 @@ mod tests {
         let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
         assert_eq!(snapshot.number_of("x_total", &[("name", "a")]), Some(5.0));
         assert_eq!(snapshot.rows.len(), 1);
+    }
+
+    #[test]
+    fn a_series_ends_when_all_who_opened_it_have_closed_it() {
+        let (mut series, family) = table();
+        let ids = [(); 2].map(|()| series.open(family, labels("a"), Room::Limited));
+        assert_eq!(ids[0], ids[1]);
+        series.close(ids[0].expect("room"));
+        series.add(ids[1].expect("room"), 2.0);
+        let shown = |series: &mut Series| {
+            let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
+            snapshot.number_of("x_total", &[("name", "a")])
+        };
+        assert_eq!(shown(&mut series), Some(2.0));
+        series.close(ids[1].expect("room"));
+        assert_eq!(shown(&mut series), None);
     }
 
     #[test]

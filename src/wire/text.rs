@@ -99,11 +99,13 @@ mod tests {
             name: "run_seconds".into(),
             kind: MetricKind::Histogram(buckets),
             help: "How long.",
+            labels: Vec::new(),
         });
         let sent = series.family(Family {
             name: "sent_total".into(),
             kind: MetricKind::Counter,
             help: "A \\ and\na line.",
+            labels: Vec::new(),
         });
         let labels = |name: &str| LabelSet::new([(LabelName::from_static("name"), name.into())]);
         let b = series

@@ -1,5 +1,6 @@
 //! 400,000 events as fast as the broker takes them: every one is counted.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::support::amqp::Publisher;
@@ -126,4 +127,79 @@ async fn what_redis_sends_beyond_the_buffer_is_dropped_and_counted() {
     );
     let page = celeriac.page().await;
     assert_eq!(page.sum("celeriac_broker_reconnects_total", &[]), 0.0);
+}
+
+/// Publishes the task-received of some tasks, in lists of 20, and waits until they are counted.
+async fn receive(redis: &Redis, celeriac: &Celeriac, tasks: Range<u64>) {
+    let (start, end) = (tasks.start, tasks.end);
+    let messages = (start..end).step_by(20).map(|first| {
+        let events = first..end.min(first + 20);
+        let events: Vec<String> = events
+            .map(|n| life(n, "waiting.task", 1_795_344_000.0)[1].clone())
+            .collect();
+        envelope(&format!("[{}]", events.join(",")))
+    });
+    let messages: Vec<String> = messages.collect();
+    redis.publish(messages.iter().map(String::as_bytes)).await;
+    celeriac
+        .page_when("the tasks to be received", 60, |page| {
+            page.sum("celery_task_received_total", &[]) >= end as f64
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_tasks_in_flight_take_less_than_150_mib() {
+    const MILLION: u64 = 1_000_000;
+    let redis = Redis::start().await;
+    let config = format!(
+        "global: {{interval: 1s}}\nbrokers: [{{url: {:?}}}]\nmetrics: {{worker_retention: 1h}}\n",
+        redis.url(0)
+    );
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    // Some at a time: what is measured is the table, and not what waits in front of it.
+    for first in (0..MILLION).step_by(50_000) {
+        receive(&redis, &celeriac, first..first + 50_000).await;
+    }
+    let page = celeriac.page().await;
+    assert_eq!(
+        page.sum("celery_tasks_in_flight", &["received"]),
+        MILLION as f64
+    );
+    assert_eq!(page.sum("celeriac_tasks_tracked", &[]), MILLION as f64);
+    assert_eq!(page.sum("celeriac_messages_dropped_total", &[]), 0.0);
+    let resident = celeriac.resident() >> 20;
+    println!(
+        "{resident} MiB, a snapshot in {} s",
+        page.sum("celeriac_snapshot_duration_seconds", &[])
+    );
+    assert!(resident < 150, "{resident} MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_max_tasks_the_oldest_are_forgotten_and_totals_are_right() {
+    let redis = Redis::start().await;
+    let config = format!(
+        "brokers: [{{url: {:?}}}]\nmetrics: {{max_tasks: 1000}}\n",
+        redis.url(0)
+    );
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    receive(&redis, &celeriac, 0..TASKS).await;
+    let page = celeriac
+        .page_when("all tasks", 10, |page| {
+            page.sum("celeriac_tasks_evicted_total", &[]) == (TASKS - 1_000) as f64
+        })
+        .await;
+    assert_eq!(
+        page.sum("celery_task_received_total", &["waiting.task"]),
+        TASKS as f64
+    );
+    assert_eq!(
+        page.sum("celery_task_lost_total", &["evicted"]),
+        (TASKS - 1_000) as f64
+    );
+    assert_eq!(page.sum("celery_tasks_in_flight", &[]), 1_000.0);
+    assert_eq!(page.sum("celeriac_tasks_tracked", &[]), 1_000.0);
 }

@@ -18,6 +18,7 @@ mod lives;
 mod malformed;
 mod outages;
 mod queues;
+mod reference;
 mod remote_write;
 mod sentinel;
 mod serializers;

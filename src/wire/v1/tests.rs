@@ -21,6 +21,7 @@ fn table() -> Table {
             name: name.into(),
             kind,
             help: "H.",
+            labels: Vec::new(),
         })
     };
     let sent = family("sent_total", MetricKind::Counter);

@@ -1,0 +1,97 @@
+//! docs/metrics.md, made from the families that the code defines.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use celeriac::config::Config;
+use celeriac::event::Accept;
+use celeriac::pipeline::{ClusterConfig, Pipeline};
+use celeriac::profile::ProfileName;
+use celeriac::series::{Family, MetricKind, Snapshot};
+use celeriac::telemetry::metrics::Telemetry;
+use celeriac::timestamp::Timestamp;
+
+const HEAD: &str = "# Metrics
+
+<!-- Made from the code by `make docs`; a test holds that it is up to date. -->
+
+Every family that celeriac shows, by profile: what its type and its labels are, and when it moves. A `broker` label comes
+with each where brokers have names. The labels `name` and `queue` of task families are those of `metrics.task_labels`,
+which may have `worker` too; the prefix `celery_` is `metrics.prefix`. A histogram has the series `_bucket`, `_sum` and
+`_count`.
+";
+
+fn snapshot(profile: ProfileName) -> Snapshot {
+    let file = "brokers: [{url: 'redis://h'}]\nhttp: {listen: ':0'}";
+    let config = Config::parse(file, Path::new("x.yaml"), []).expect("a good configuration");
+    let now = Timestamp::from_millis(1_000);
+    let mut telemetry = Telemetry::new(now);
+    let (_, metrics) = telemetry.broker(&"main".into());
+    let cluster = ClusterConfig {
+        broker: "main".into(),
+        label: None,
+        drops_expired: false,
+        accept: Accept::default(),
+        metrics,
+    };
+    let profiles = [profile];
+    Pipeline::new(&config.metrics, vec![cluster], &profiles, telemetry, now)
+        .snapshots(now, true)
+        .remove(0)
+}
+
+fn is_ours(family: &Family) -> bool {
+    family.name.starts_with("celeriac_") || family.name.starts_with("process_")
+}
+
+fn table(out: &mut String, title: &str, families: &[&Family]) {
+    write!(
+        out,
+        "\n## {title}\n\n| metric | type | labels | |\n| --- | --- | --- | --- |\n"
+    )
+    .expect("a string");
+    for family in families {
+        let kind = match family.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram(_) => "histogram",
+        };
+        let labels: Vec<_> = family
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let labels = labels.join(", ");
+        writeln!(
+            out,
+            "| `{}` | {kind} | {labels} | {} |",
+            family.name, family.help
+        )
+        .expect("a string");
+    }
+}
+
+#[test]
+fn the_reference_of_metrics_is_what_the_code_defines() {
+    let mut text = HEAD.to_owned();
+    for profile in ProfileName::ALL {
+        let snapshot = snapshot(profile);
+        let (ours, shown): (Vec<_>, Vec<_>) =
+            snapshot.families.iter().partition(|family| is_ours(family));
+        assert!(!shown.is_empty(), "{}", profile.name());
+        table(&mut text, &format!("Profile `{}`", profile.name()), &shown);
+        if profile == ProfileName::Native {
+            table(&mut text, "The daemon itself, with every profile", &ours);
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &text).expect("a writable folder");
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+
+    assert!(
+        written == text,
+        "docs/metrics.md is stale: run `make docs`, and see CHANGELOG.md"
+    );
+}
