@@ -15,7 +15,7 @@ use crate::event::{Accept, Batch, DecodeError, Decoder};
 use crate::profile::{Context, Keep, Profile, ProfileName};
 use crate::series::{Series, Snapshot};
 use crate::state::{
-    Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, State,
+    Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, Seen, State,
 };
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
 use crate::telemetry::process::Process;
@@ -199,8 +199,9 @@ impl Pipeline {
         for (view, gauge) in self.views.iter().zip(&self.metrics.series) {
             gauge.set(float(view.series.samples()));
         }
+        let readings = self.telemetry.read();
         let views = self.views.iter_mut().map(|view| {
-            view.published.publish(&mut view.series);
+            view.published.publish(&readings, &mut view.series);
             view.series.snapshot(now, last)
         });
         views.collect()
@@ -322,9 +323,11 @@ impl Filter {
             return Some(change);
         }
         match change {
-            Change::Event(_) | Change::Duplicate | Change::Clamped | Change::Missing(_) => {
-                Some(change)
-            }
+            Change::Event(seen) => Some(Change::Event(Seen {
+                task: seen.task.filter(|task| self.shows(Some(*task), names)),
+                ..seen
+            })),
+            Change::Duplicate | Change::Clamped | Change::Missing(_) => Some(change),
             Change::Task { of, .. }
             | Change::Ran { of, .. }
             | Change::QueueWaited { of, .. }

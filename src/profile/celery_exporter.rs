@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::vector::{Part, Vector, part, python_buckets};
+use super::vector::{Part, Vector, limited, part, python_buckets};
 use super::{Context, Keep, Limited, float};
 use crate::series::{Buckets, MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
@@ -255,9 +255,14 @@ impl CeleryExporter {
     }
 
     pub(super) fn limited(&self) -> Limited {
-        let counters: u64 = self.counters.iter().map(Vector::limited).sum();
         Limited {
-            series: counters + self.failed.limited() + self.runtime.limited(),
+            series: limited(&self.counters)
+                + limited(&self.queues)
+                + self.failed.limited()
+                + self.runtime.limited()
+                + self.queue_wait.limited()
+                + self.worker_up.limited()
+                + self.worker_active.limited(),
             exceptions: 0,
         }
     }

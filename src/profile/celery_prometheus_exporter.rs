@@ -167,9 +167,9 @@ impl CeleryPrometheusExporter {
             .chain(queues)
     }
 
-    pub(super) const fn limited(&self) -> Limited {
+    pub(super) fn limited(&self) -> Limited {
         Limited {
-            series: self.by_name.limited() + self.runtime.limited(),
+            series: self.by_name.limited() + self.runtime.limited() + self.queue_length.limited(),
             exceptions: 0,
         }
     }

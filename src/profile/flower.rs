@@ -165,9 +165,14 @@ impl Flower {
             .chain(workers)
     }
 
-    pub(super) const fn limited(&self) -> Limited {
+    pub(super) fn limited(&self) -> Limited {
         Limited {
-            series: self.events.limited() + self.runtime.limited() + self.prefetched.limited(),
+            series: self.events.limited()
+                + self.runtime.limited()
+                + self.prefetch_time.limited()
+                + self.prefetched.limited()
+                + self.online.limited()
+                + self.executing.limited(),
             exceptions: 0,
         }
     }

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::group::Flight;
 use super::native::NativeConfig;
-use super::vector::{Part, Vector};
+use super::vector::{Part, Vector, limited};
 use super::{Context, float};
 use crate::series::{MetricKind, Series};
 use crate::state::{Name, State, Worker};
@@ -223,14 +223,13 @@ impl Levels {
             .chain(self.oldest.names())
     }
 
-    pub(super) const fn limited(&self) -> u64 {
-        let mut limited = self.info.limited() + self.load.limited() + self.processed.limited();
-        let mut at = 0;
-        while at < self.workers.len() {
-            limited += self.workers[at].limited();
-            at += 1;
-        }
-        limited
+    pub(super) fn limited(&self) -> u64 {
+        limited(&self.workers)
+            + limited(&self.queues)
+            + self.info.limited()
+            + self.load.limited()
+            + self.processed.limited()
+            + self.oldest.limited()
     }
 
     fn level_workers(&mut self, state: &State, context: &mut Context<'_>) {

@@ -162,7 +162,7 @@ impl Native {
         self.groups.names().chain(others)
     }
 
-    pub(super) const fn limited(&self) -> Limited {
+    pub(super) fn limited(&self) -> Limited {
         let mut limited = self.groups.limited();
         limited.series += self.last.limited() + self.levels.limited();
         limited

@@ -214,6 +214,11 @@ impl<const N: usize> Vector<N> {
     }
 }
 
+/// How often the series of all others stood in, in any of some families.
+pub(super) fn limited<const N: usize>(vectors: &[Vector<N>]) -> u64 {
+    vectors.iter().map(Vector::limited).sum()
+}
+
 /// The labels of what stands for everything beyond the limit: totals stay right.
 fn fold<const N: usize>(key: &[Part; N]) -> [Part; N] {
     key.clone().map(|part| match part {

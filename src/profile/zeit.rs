@@ -108,9 +108,12 @@ impl Zeit {
         self.tasks.names().chain(histograms).chain(queues)
     }
 
-    pub(super) const fn limited(&self) -> Limited {
+    pub(super) fn limited(&self) -> Limited {
         Limited {
-            series: self.tasks.limited() + self.queue_time.limited() + self.runtime.limited(),
+            series: self.tasks.limited()
+                + self.queue_time.limited()
+                + self.runtime.limited()
+                + self.queue_length.limited(),
             exceptions: 0,
         }
     }

@@ -147,17 +147,9 @@ impl Durations {
         );
     }
 
-    fn histogram(&self, buckets: &Arc<Buckets>) -> Histogram {
-        Histogram {
-            buckets: Arc::clone(buckets),
-            counts: self
-                .0
-                .counts
-                .iter()
-                .map(|count| count.load(Relaxed))
-                .collect(),
-            sum: seconds(self.0.micros.load(Relaxed)),
-        }
+    fn read(&self) -> (Box<[u64]>, f64) {
+        let counts = self.0.counts.iter().map(|count| count.load(Relaxed));
+        (counts.collect(), seconds(self.0.micros.load(Relaxed)))
     }
 }
 
@@ -392,7 +384,7 @@ impl Telemetry {
                 labels: definition.labels.to_vec(),
             });
         }
-        let rows = self.rows.iter().map(|(definition, labels, handle)| {
+        let rows = self.rows.iter().map(|(definition, labels, _)| {
             let kind = MetricKind::Gauge;
             let family = series.family(Family {
                 name: definition.name.into(),
@@ -404,12 +396,24 @@ impl Telemetry {
                 .iter()
                 .map(|(name, value)| (LabelName::from_static(name), Arc::clone(value)));
             let id = series.open(family, LabelSet::new(labels), Room::Reserved);
-            (id.expect("the reserve has no limit"), handle.clone())
+            id.expect("the reserve has no limit")
         });
         Published {
             buckets: bounds,
             rows: rows.collect(),
         }
+    }
+
+    /// The values of all metrics now, to be published in every table: two receivers, or two profiles that go to one,
+    /// see the same.
+    pub fn read(&self) -> Readings {
+        let rows = self.rows.iter().map(|(_, _, handle)| match handle {
+            Handle::Counter(counter) => Reading::Number(number(counter.get())),
+            Handle::Elapsed(elapsed) => Reading::Number(seconds(elapsed.0.load(Relaxed))),
+            Handle::Gauge(gauge) => Reading::Number(gauge.get()),
+            Handle::Durations(durations) => Reading::Durations(durations.read()),
+        });
+        Readings(rows.collect())
     }
 
     /// Notes what the kernel says of this process.
@@ -444,19 +448,33 @@ impl Telemetry {
 #[derive(Debug)]
 pub struct Published {
     buckets: Arc<Buckets>,
-    rows: Vec<(SeriesId, Handle)>,
+    rows: Vec<SeriesId>,
+}
+
+/// The values of all metrics at one time.
+#[derive(Clone, Debug)]
+pub struct Readings(Vec<Reading>);
+
+#[derive(Clone, Debug)]
+enum Reading {
+    Number(f64),
+    /// Counts by bucket, and the sum in seconds.
+    Durations((Box<[u64]>, f64)),
 }
 
 impl Published {
     /// Copies every value into its series.
-    pub fn publish(&self, series: &mut Series) {
-        for (id, handle) in &self.rows {
-            match handle {
-                Handle::Counter(counter) => series.set(*id, number(counter.get())),
-                Handle::Elapsed(elapsed) => series.set(*id, seconds(elapsed.0.load(Relaxed))),
-                Handle::Gauge(gauge) => series.set(*id, gauge.get()),
-                Handle::Durations(durations) => {
-                    series.replace(*id, durations.histogram(&self.buckets));
+    pub fn publish(&self, readings: &Readings, series: &mut Series) {
+        for (id, reading) in self.rows.iter().zip(&readings.0) {
+            match reading {
+                Reading::Number(value) => series.set(*id, *value),
+                Reading::Durations((counts, sum)) => {
+                    let histogram = Histogram {
+                        buckets: Arc::clone(&self.buckets),
+                        counts: counts.clone(),
+                        sum: *sum,
+                    };
+                    series.replace(*id, histogram);
                 }
             }
         }
@@ -488,7 +506,7 @@ mod tests {
         telemetry.sink(&"main".into(), &"http://localhost/".into());
         let mut series = Series::new(0, Timestamp::default());
         let published = telemetry.open(&mut series);
-        published.publish(&mut series);
+        published.publish(&telemetry.read(), &mut series);
 
         let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
         for row in &snapshot.rows {

@@ -142,18 +142,6 @@ const OVALMONEY: &[Difference] = &[
         rule: Rule::Within(1.0),
         why: SECOND_ATTEMPT,
     },
-    Difference {
-        family: "celery_tasks_total",
-        labels: &[],
-        rule: Rule::OursAtZero,
-        why: ALL_STATES,
-    },
-    Difference {
-        family: "celery_tasks_latency_seconds",
-        labels: &[],
-        rule: Rule::OursAtZero,
-        why: ALL_STATES,
-    },
 ];
 
 const FLOWER: &[Difference] = &[Difference {

@@ -145,9 +145,7 @@ async fn silent(version: &str, url: &str) {
     };
     let told = Celeriac::start(&format!("brokers: [{{url: {url:?}}}]\n")).await;
     told.ready().await;
-    let _worker = celery
-        .worker_of("polled", "w", &["-c", "1"])
-        .await;
+    let _worker = celery.worker_of("polled", "w", &["-c", "1"]).await;
     told.page_when("its heartbeats", 20, |page| {
         page.sum("celery_workers", &["online"]) == 1.0
     })

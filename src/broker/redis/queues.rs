@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::Value;
 
 use super::bindings::SEPARATOR;
-use super::connect::{failed, refused};
+use super::connect::{failed, is_forbidden, refused};
 use super::poll::Poll;
 use crate::broker::source::LinkError;
 use crate::state::QueueLevel;
@@ -43,10 +43,12 @@ impl Poll {
         Ok(queues.into_iter().zip(lengths).filter_map(level).collect())
     }
 
-    /// The length of each queue over all priority steps; `None` for a key that is no list.
+    /// The length of each queue over all priority steps; `None` for a key that is no list, or that this user may
+    /// not read while there are others that it may.
     async fn lengths(&mut self, queues: &[String]) -> Result<Vec<Option<u64>>, LinkError> {
         let steps = self.config.priority_steps.clone();
         let mut lengths = Vec::with_capacity(queues.len());
+        let mut refusal = None;
         for some in queues.chunks((AT_ONCE / steps.len().max(1)).max(1)) {
             let mut pipe = redis::pipe();
             for queue in some {
@@ -67,20 +69,23 @@ impl Poll {
                         }
                         Ok(_) => None,
                         Err(error) if error.code() == Some("WRONGTYPE") => None,
-                        Err(error) => {
-                            let permission = "the command llen and the keys of the queues";
-                            return Err(refused(
-                                "ask for the lengths of queues",
-                                error,
-                                permission,
-                            ));
+                        Err(error) if is_forbidden(&error) => {
+                            refusal = Some(error);
+                            None
                         }
+                        Err(error) => return Err(failed("ask for the lengths of queues", error)),
                     };
                 }
                 lengths.push(length);
             }
         }
-        Ok(lengths)
+        match refusal.filter(|_| lengths.iter().all(Option::is_none)) {
+            Some(error) => {
+                let permission = "the command llen and the keys of the queues";
+                Err(refused("ask for the lengths of queues", error, permission))
+            }
+            None => Ok(lengths),
+        }
     }
 }
 
