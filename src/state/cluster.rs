@@ -175,16 +175,30 @@ impl State {
 
     /// When the task came to its stage that is there longest, by queue and stage.
     pub fn oldest(&self) -> HashMap<(Option<Name>, Stage), Timestamp> {
-        let mut oldest = HashMap::new();
-        for task in self.tasks.iter() {
-            let entered = task.entered();
-            if let Some(stage) = task.stage
-                && entered != Timestamp::default()
-            {
-                let known = oldest.entry((task.queue, stage)).or_insert(entered);
+        let mut oldest: HashMap<_, Timestamp> = HashMap::new();
+        // Most tasks are where the one before is: a look-up for each run of them is enough.
+        let mut run = None;
+        let mut add = |run: Option<(_, Timestamp)>| {
+            if let Some((key, entered)) = run {
+                let known = oldest.entry(key).or_insert(entered);
                 *known = entered.min(*known);
             }
+        };
+        for task in self.tasks.in_flight() {
+            let entered = task.entered();
+            let Some(stage) = task.stage.filter(|_| entered != Timestamp::default()) else {
+                continue;
+            };
+            let key = (task.queue, stage);
+            run = match run {
+                Some((same, before)) if same == key => Some((key, entered.min(before))),
+                other => {
+                    add(other);
+                    Some((key, entered))
+                }
+            };
         }
+        add(run);
         oldest
     }
 

@@ -207,6 +207,12 @@ impl Tasks {
         self.alive.length
     }
 
+    /// Every task that is in flight, in the order of memory: there may be a million.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Task> {
+        let tasks = self.slots.iter().map(|slot| &slot.task);
+        tasks.filter(|task| task.stage.is_some())
+    }
+
     /// Every task that is held.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
         self.index.iter().map(|&at| self.get(at))
