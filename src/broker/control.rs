@@ -7,12 +7,12 @@
 //! Source: kombu 4.6 to 5.7, `pidbox.py`; the recordings in `tests/golden/pidbox`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::reply::{self, Method, Replies};
-use crate::event::DecodeError;
+use crate::event::json::quote;
+use crate::event::{Accept, ContentType, DecodeError, transcode};
 use crate::state::WorkerAnswer;
 
 /// How long a round waits for workers that do not answer.
@@ -63,23 +63,6 @@ pub(super) fn request(
     body
 }
 
-/// Appends a text in JSON.
-pub(super) fn quote(json: &mut String, text: &str) {
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            c if c < ' ' => {
-                // Writing to a string cannot fail.
-                let _ = write!(json, "\\u{:04x}", u32::from(c));
-            }
-            c => json.push(c),
-        }
-    }
-    json.push('"');
-}
-
 /// An identifier in the form of a UUID, as Kombu's are.
 pub(super) fn unique(chance: u128) -> String {
     let digits = format!("{chance:032x}");
@@ -105,12 +88,16 @@ pub(super) struct Round {
     /// Whether anybody was expected at all.
     expecting: bool,
     replies: usize,
+    /// The serializers that are read.
+    accept: Accept,
     unreadable: usize,
+    /// Why the first of them is not.
+    problem: Option<DecodeError>,
 }
 
 impl Round {
-    /// Begins a round; `chance` makes the tickets.
-    pub(super) fn new(asked: Asked, mut chance: impl FnMut() -> u128) -> Self {
+    /// Begins a round; `chance` makes the tickets. Replies in JSON are read, whatever is accepted.
+    pub(super) fn new(asked: Asked, accept: Accept, mut chance: impl FnMut() -> u128) -> Self {
         Self {
             tickets: Method::ALL.map(|_| unique(chance())),
             destination: asked.destination,
@@ -118,7 +105,9 @@ impl Round {
             expecting: !asked.expected.is_empty(),
             missing: asked.expected,
             replies: 0,
+            accept,
             unreadable: 0,
+            problem: None,
         }
     }
 
@@ -133,31 +122,57 @@ impl Round {
     }
 
     /// Takes a reply in. One with another ticket is late, from a round before, and is dropped.
-    pub(super) fn take(&mut self, ticket: &str, body: &[u8]) -> Result<(), DecodeError> {
-        self.replies += 1;
+    pub(super) fn take(
+        &mut self,
+        ticket: &str,
+        content_type: ContentType,
+        body: &[u8],
+    ) -> Result<(), DecodeError> {
         let asked = self.tickets.iter().position(|own| own == ticket);
         let Some(method) = asked.map(|at| Method::ALL[at]) else {
+            self.replies += 1;
             return Ok(());
         };
-        let read = reply::read(body, method, &mut self.workers);
-        match read {
+        match self.read(method, content_type, body) {
             Ok(worker) => {
+                self.replies += 1;
                 if self.workers.get(&worker).is_some_and(Replies::is_complete) {
                     self.missing.remove(worker.as_str());
                 }
                 Ok(())
             }
             Err(error) => {
-                self.unreadable += 1;
+                self.unreadable(error);
                 Err(error)
             }
         }
     }
 
+    /// Reads a reply; its worker.
+    fn read(
+        &mut self,
+        method: Method,
+        content_type: ContentType,
+        body: &[u8],
+    ) -> Result<String, DecodeError> {
+        match content_type {
+            ContentType::Json => {}
+            ContentType::Msgpack | ContentType::Yaml | ContentType::Pickle => {
+                if !self.accept.has(content_type) {
+                    return Err(DecodeError::NotAccepted(content_type));
+                }
+            }
+            ContentType::Unknown => return Err(DecodeError::ContentType),
+        }
+        let body = transcode::json(content_type, body)?;
+        reply::read(&body, method, &mut self.workers)
+    }
+
     /// Notes a reply that cannot be read.
-    pub(super) const fn unreadable(&mut self) {
+    pub(super) fn unreadable(&mut self, problem: DecodeError) {
         self.replies += 1;
         self.unreadable += 1;
+        self.problem.get_or_insert(problem);
     }
 
     /// Whether nothing more is waited for.
@@ -165,9 +180,9 @@ impl Round {
         (self.expecting && self.missing.is_empty()) || self.replies >= REPLIES_MAX
     }
 
-    /// How many replies could not be read.
-    pub(super) const fn unreadable_replies(&self) -> usize {
-        self.unreadable
+    /// How many replies could not be read, and why the first of them.
+    pub(super) fn unreadable_replies(&self) -> Option<(usize, DecodeError)> {
+        self.problem.map(|problem| (self.unreadable, problem))
     }
 
     /// The bindings that the workers told, and what they answered.

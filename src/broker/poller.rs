@@ -251,14 +251,18 @@ impl Poller {
         schedule: &mut Schedule,
     ) -> Result<(), LinkError> {
         let known = self.known.borrow().clone();
-        let mut round = Round::new(self.roster.ask(&known.workers), || fastrand::u128(..));
+        let mut round = Round::new(self.roster.ask(&known.workers), self.config.accept, || {
+            fastrand::u128(..)
+        });
         let exchange = &self.config.poll.control_exchange;
         carrier.ask(exchange, &mut round).await?;
-        let unreadable = round.unreadable_replies();
-        if unreadable > 0 && !std::mem::replace(&mut self.told.unreadable, true) {
+        if let Some((replies, error)) = round.unreadable_replies()
+            && !std::mem::replace(&mut self.told.unreadable, true)
+        {
             warn!(
-                replies = unreadable,
-                "workers reply in a way that cannot be read; JSON can, which is task_serializer's default"
+                replies,
+                %error,
+                "cannot read what workers reply, which they do in their task_serializer"
             );
         }
         let answers = round.finish();

@@ -33,6 +33,8 @@ pub enum DecodeError {
     Stream,
     #[error("the body is larger than {} MiB once it is decompressed", BODY_MAX >> 20)]
     Inflated,
+    #[error("the body is larger than {} MiB", .0 >> 20)]
+    Large(usize),
     #[error("the body has more than {VALUES_MAX} values")]
     Values,
     #[error("the body is not msgpack, or ends in the middle")]
@@ -119,7 +121,9 @@ impl DecodeError {
             Self::Depth => Reason::Depth,
             Self::NotAMap => Reason::NotAMap,
             Self::Field(_) => Reason::Field,
-            Self::Oversized(_) | Self::Inflated | Self::Values => Reason::Oversized,
+            Self::Oversized(_) | Self::Inflated | Self::Large(_) | Self::Values => {
+                Reason::Oversized
+            }
             Self::Envelope => Reason::Envelope,
             Self::Base64 => Reason::Base64,
             Self::ContentType | Self::NotAccepted(_) => Reason::ContentType,

@@ -10,6 +10,7 @@
 //! Why not `serde_json`: it refuses each of the four, so one such value would cost a batch of up to 24 events.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use super::DecodeError;
 use super::fields::{DEPTH_MAX, EXCEPTION_HEAD, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
@@ -364,6 +365,23 @@ pub(crate) fn key_text(key: &[u8]) -> Cow<'_, str> {
         escaped: key.contains(&b'\\'),
     }
     .text()
+}
+
+/// Appends a text in JSON.
+pub(crate) fn quote(json: &mut String, text: &str) {
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            c if c < ' ' => {
+                // Writing to a string cannot fail.
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
 }
 
 fn unescape(bytes: &[u8]) -> String {

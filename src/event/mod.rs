@@ -18,6 +18,8 @@ mod msgpack;
 mod pickle;
 mod yaml;
 
+pub(crate) mod transcode;
+
 mod exception;
 mod fields;
 mod kind;

@@ -12,6 +12,7 @@
 
 use super::DecodeError;
 use super::fields::{DEPTH_MAX, Field, Fields, Value};
+use super::transcode::Json;
 
 /// Hands out what is read of each event in a body: one map, or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
@@ -32,6 +33,14 @@ pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>,
     if let Err(error) = whole {
         each(Err(error));
     }
+}
+
+/// Writes a body, which is one value, as JSON.
+pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError> {
+    let mut cursor = Cursor { rest: body };
+    let head = cursor.head()?;
+    cursor.write(head, 0, json)?;
+    cursor.end()
 }
 
 /// What stands at the beginning of a value. Of lists and maps only the number of their elements was read.
@@ -183,6 +192,44 @@ impl<'a> Cursor<'a> {
             self.skip(head, depth + 1)?;
         }
         Ok(())
+    }
+
+    /// Writes a value that stands `depth` levels deep.
+    fn write(&mut self, head: Head<'a>, depth: usize, json: &mut Json) -> Result<(), DecodeError> {
+        match head {
+            Head::Null | Head::Opaque => json.null(),
+            Head::Bool(bool) => json.bool(bool),
+            Head::Number(number) => json.number(number),
+            Head::Text(text) => json.text(text),
+            Head::List(_) | Head::Map(_) if depth >= DEPTH_MAX => Err(DecodeError::Depth),
+            Head::List(length) => {
+                json.begin_list()?;
+                for _ in 0..length {
+                    let head = self.head()?;
+                    self.write(head, depth + 1, json)?;
+                }
+                json.end_list()
+            }
+            Head::Map(length) => {
+                json.begin_map()?;
+                for _ in 0..length {
+                    let key = self.head()?;
+                    let wanted = if let Head::Text(key) = key {
+                        json.key(key)?
+                    } else {
+                        self.skip(key, depth + 1)?;
+                        false
+                    };
+                    let head = self.head()?;
+                    if wanted {
+                        self.write(head, depth + 1, json)?;
+                    } else {
+                        self.skip(head, depth + 1)?;
+                    }
+                }
+                json.end_map()
+            }
+        }
     }
 
     fn opaque(&mut self, length: u32) -> Result<Head<'a>, DecodeError> {

@@ -2,7 +2,8 @@
 //!
 //! A pickle is a program for a stack machine that can import and call anything. Of its opcodes this machine has
 //! those that make None, bools, numbers, texts, bytes, tuples, sets, lists and maps, in protocols 0 to 5. Each that
-//! would import, call or look something up ends the message by its name: nothing is ever run.
+//! would import, call or look something up ends the message by its name: nothing is ever run. In what is written as
+//! JSON a class and its objects are values without anything in them, and nothing is run either.
 //!
 //! ```text
 //!   body ──▶ stack ──▶ lists, maps (by number) ──▶ Fields
@@ -14,7 +15,8 @@
 //! A value is a small copy: texts are slices of the body, lists and maps are numbers. So what the memo brings back a
 //! million times costs a million small copies, and a list that holds itself is only a number. Of a map the members
 //! that are read are kept, of a tuple or a set nothing. What values there are at once is bounded, and nothing here
-//! calls itself, so a pickle may nest as it likes.
+//! calls itself, so a pickle may nest as it likes; but for what writes JSON, which goes as deep as a body may nest, and
+//! writes as many values as there may be.
 //!
 //! Where anything is wrong, no event comes out at all: what is in a pickle is known at its end. A member of the wrong
 //! type ends its event alone.
@@ -23,7 +25,8 @@
 //! `tests/golden/events`.
 
 use super::DecodeError;
-use super::fields::{Field, Fields, VALUES_MAX, Value};
+use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
+use super::transcode::Json;
 
 mod text;
 
@@ -34,7 +37,7 @@ pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>,
     if body.is_empty() {
         return each(Err(DecodeError::Empty));
     }
-    let mut machine = Machine::new(body);
+    let mut machine = Machine::<Field>::new(body);
     let top = match machine.run() {
         Ok(top) => top,
         Err(error) => return each(Err(error)),
@@ -52,6 +55,14 @@ pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>,
     }
 }
 
+/// Writes a body as JSON.
+pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError> {
+    let mut machine = Machine::<Text<'_>>::new(body);
+    let top = machine.run()?;
+    let mut left = VALUES_MAX;
+    machine.write(top, 0, &mut left, json)
+}
+
 /// A value, small enough to be copied wherever it is referred to.
 #[derive(Clone, Copy, Debug)]
 enum Item<'a> {
@@ -67,23 +78,62 @@ enum Item<'a> {
     Map(usize),
 }
 
-/// The members of a map that are read: at most one for each [`Field`].
-type Members<'a> = Vec<(Field, Item<'a>)>;
+/// What the members of a map are kept by: the [`Field`]s of an event, or every text.
+trait Key<'a>: Sized {
+    /// Whether an object of a class is a value that nobody can see into. It ends the message otherwise.
+    const OBJECTS: bool;
+
+    fn of(text: Text<'a>) -> Option<Self>;
+    fn put(self, members: &mut Members<'a, Self>, value: Item<'a>);
+}
+
+impl<'a> Key<'a> for Field {
+    const OBJECTS: bool = false;
+
+    fn of(text: Text<'a>) -> Option<Self> {
+        Self::of(text.bytes())
+    }
+
+    /// Of a key that comes again the newest value counts.
+    fn put(self, members: &mut Members<'a, Self>, value: Item<'a>) {
+        match members.iter_mut().find(|(known, _)| *known == self) {
+            Some((_, known)) => *known = value,
+            None => members.push((self, value)),
+        }
+    }
+}
+
+impl<'a> Key<'a> for Text<'a> {
+    /// In the answer to `stats` is a `collections.Counter`.
+    const OBJECTS: bool = true;
+
+    fn of(text: Self) -> Option<Self> {
+        Some(text)
+    }
+
+    /// One that comes again comes again in JSON, where the newest value counts as well.
+    fn put(self, members: &mut Members<'a, Self>, value: Item<'a>) {
+        members.push((self, value));
+    }
+}
+
+/// The members of a map that are kept.
+type Members<'a, K> = Vec<(K, Item<'a>)>;
 
 #[derive(Debug)]
-struct Machine<'a> {
+struct Machine<'a, K> {
     rest: &'a [u8],
     stack: Vec<Item<'a>>,
     /// Where on the stack the marks are, the outermost first.
     marks: Vec<usize>,
     memo: Vec<Item<'a>>,
     lists: Vec<Vec<Item<'a>>>,
-    maps: Vec<Members<'a>>,
+    maps: Vec<Members<'a, K>>,
     /// The values that were made so far.
     made: usize,
 }
 
-impl<'a> Machine<'a> {
+impl<'a, K: Key<'a>> Machine<'a, K> {
     fn new(body: &'a [u8]) -> Self {
         Self {
             rest: body,
@@ -120,6 +170,7 @@ impl<'a> Machine<'a> {
                     self.push(item)?;
                 }
                 b'a' | b'e' | b's' | b'u' | 0x90 => self.fill(code)?,
+                b'c' | 0x93 | b'R' | 0x81 | b'b' if K::OBJECTS => self.object(code)?,
                 _ => {
                     let item = self.scalar(code)?;
                     self.push(item)?;
@@ -241,10 +292,28 @@ impl<'a> Machine<'a> {
                 put_all(members, items)?;
             }
             (Item::Opaque, 0x90) => {}
+            (Item::Opaque, b'a' | b'e' | b's' | b'u') if K::OBJECTS => {}
             _ => return Err(DecodeError::Pickle),
         }
         self.stack.truncate(from);
         Ok(())
+    }
+
+    /// Takes what would be a class, or an object of one, for a value that nobody can see into. Nothing is looked up.
+    fn object(&mut self, code: u8) -> Result<(), DecodeError> {
+        let operands = match code {
+            b'c' => {
+                self.line()?;
+                self.line()?;
+                0
+            }
+            // A name and its module, a class and its arguments, an object and its state.
+            _ => 2,
+        };
+        for _ in 0..operands {
+            self.pop()?;
+        }
+        self.push(Item::Opaque)
     }
 
     /// A value that stands in the pickle itself.
@@ -297,49 +366,12 @@ impl<'a> Machine<'a> {
         })
     }
 
-    /// What is read of an event.
-    fn event(&self, item: Item<'a>) -> Result<Fields<'a>, DecodeError> {
-        let members = match item {
-            Item::Map(map) => self.maps.get(map),
-            Item::Null
-            | Item::Bool(_)
-            | Item::Number(_)
-            | Item::Text(_)
-            | Item::Opaque
-            | Item::List(_) => None,
-        };
-        let mut fields = Fields::default();
-        for (field, item) in members.ok_or(DecodeError::NotAMap)? {
-            let value = match *item {
-                Item::Null => Value::Null,
-                Item::Bool(bool) => Value::Bool(bool),
-                Item::Number(number) => Value::Number(number),
-                Item::Text(text) => Value::Text(text.of(*field)),
-                Item::List(list) if *field == Field::Loadavg => {
-                    let items = self.lists.get(list).into_iter().flatten();
-                    Value::loads(items.map(|item| match item {
-                        Item::Number(load) => Some(*load),
-                        Item::Null
-                        | Item::Bool(_)
-                        | Item::Text(_)
-                        | Item::Opaque
-                        | Item::List(_)
-                        | Item::Map(_) => None,
-                    }))
-                }
-                Item::Opaque | Item::List(_) | Item::Map(_) => Value::Nested,
-            };
-            fields.put(*field, value);
-        }
-        Ok(fields)
-    }
-
     fn list(&mut self, items: Vec<Item<'a>>) -> Item<'a> {
         self.lists.push(items);
         Item::List(self.lists.len() - 1)
     }
 
-    fn map(&mut self, members: Members<'a>) -> Item<'a> {
+    fn map(&mut self, members: Members<'a, K>) -> Item<'a> {
         self.maps.push(members);
         Item::Map(self.maps.len() - 1)
     }
@@ -421,8 +453,89 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Takes keys and values in turn; of a key that comes again the newest value counts.
-fn put_all<'a>(members: &mut Members<'a>, items: &[Item<'a>]) -> Result<(), DecodeError> {
+impl<'a> Machine<'a, Field> {
+    /// What is read of an event.
+    fn event(&self, item: Item<'a>) -> Result<Fields<'a>, DecodeError> {
+        let members = match item {
+            Item::Map(map) => self.maps.get(map),
+            Item::Null
+            | Item::Bool(_)
+            | Item::Number(_)
+            | Item::Text(_)
+            | Item::Opaque
+            | Item::List(_) => None,
+        };
+        let mut fields = Fields::default();
+        for (field, item) in members.ok_or(DecodeError::NotAMap)? {
+            let value = match *item {
+                Item::Null => Value::Null,
+                Item::Bool(bool) => Value::Bool(bool),
+                Item::Number(number) => Value::Number(number),
+                Item::Text(text) => Value::Text(text.of(*field)),
+                Item::List(list) if *field == Field::Loadavg => {
+                    let items = self.lists.get(list).into_iter().flatten();
+                    Value::loads(items.map(|item| match item {
+                        Item::Number(load) => Some(*load),
+                        Item::Null
+                        | Item::Bool(_)
+                        | Item::Text(_)
+                        | Item::Opaque
+                        | Item::List(_)
+                        | Item::Map(_) => None,
+                    }))
+                }
+                Item::Opaque | Item::List(_) | Item::Map(_) => Value::Nested,
+            };
+            fields.put(*field, value);
+        }
+        Ok(fields)
+    }
+}
+
+impl<'a> Machine<'a, Text<'a>> {
+    /// Writes a value that stands `depth` levels deep, and whatever it holds as often as it holds it; `left` values
+    /// may be.
+    fn write(
+        &self,
+        item: Item<'a>,
+        depth: usize,
+        left: &mut usize,
+        json: &mut Json,
+    ) -> Result<(), DecodeError> {
+        *left = left.checked_sub(1).ok_or(DecodeError::Values)?;
+        match item {
+            Item::Null | Item::Opaque => json.null(),
+            Item::Bool(bool) => json.bool(bool),
+            Item::Number(number) => json.number(number),
+            Item::Text(text) => json.text(&text.whole()),
+            Item::List(_) | Item::Map(_) if depth >= DEPTH_MAX => Err(DecodeError::Depth),
+            Item::List(list) => {
+                json.begin_list()?;
+                for item in self.lists.get(list).into_iter().flatten() {
+                    self.write(*item, depth + 1, left, json)?;
+                }
+                json.end_list()
+            }
+            Item::Map(map) => {
+                json.begin_map()?;
+                for (key, item) in self.maps.get(map).into_iter().flatten() {
+                    if json.key(&key.whole())? {
+                        self.write(*item, depth + 1, left, json)?;
+                    } else {
+                        *left = left.checked_sub(1).ok_or(DecodeError::Values)?;
+                    }
+                }
+                json.end_map()
+            }
+        }
+    }
+}
+
+/// Takes keys and values in turn.
+fn put_all<'a, K: Key<'a>>(
+    members: &mut Members<'a, K>,
+    items: &[Item<'a>],
+) -> Result<(), DecodeError> {
     let (pairs, rest) = items.as_chunks::<2>();
     if !rest.is_empty() {
         return Err(DecodeError::Pickle);
@@ -431,12 +544,8 @@ fn put_all<'a>(members: &mut Members<'a>, items: &[Item<'a>]) -> Result<(), Deco
         let Item::Text(key) = key else {
             continue;
         };
-        let Some(field) = Field::of(key.bytes()) else {
-            continue;
-        };
-        match members.iter_mut().find(|(known, _)| *known == field) {
-            Some((_, known)) => *known = *value,
-            None => members.push((field, *value)),
+        if let Some(key) = K::of(*key) {
+            key.put(members, *value);
         }
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! YAML as Kombu writes it, by PyYAML's `safe_dump`.
 //!
 //! The grammar is `yaml-rust2`'s, whose parser hands out one step at a time; no tree is built, and nothing here calls
-//! itself. An alias is not followed: PyYAML makes them for lists and maps alone, which are stepped over wherever they
-//! stand, so none can grow into anything.
+//! itself but what writes JSON, which goes as deep as a body may nest. An alias is not followed: PyYAML makes them for
+//! lists and maps alone, which are stepped over wherever they stand, so none can grow into anything. In JSON it is
+//! `null`.
 //!
 //! What a word without quotes is, a number or a text, is what PyYAML 6 says (YAML 1.1), as far as its own output
 //! goes: numbers in tens, `.nan`, `.inf`, words for true, false and null. Anything else is a text. What is no UTF-8
@@ -18,20 +19,23 @@ use yaml_rust2::scanner::TScalarStyle;
 
 use super::DecodeError;
 use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
+use super::transcode::Json;
 
 /// Hands out what is read of each event in a body: one map, or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
     let text = String::from_utf8_lossy(body);
-    let mut reader = Reader {
-        parser: Parser::new(Characters {
-            held: "",
-            rest: &text,
-        }),
-        steps: 0,
-    };
-    if let Err(error) = reader.document(&mut each) {
+    if let Err(error) = Reader::new(&text).document(&mut each) {
         each(Err(error));
     }
+}
+
+/// Writes a body, which is one value, as JSON.
+pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError> {
+    let text = String::from_utf8_lossy(body);
+    let mut reader = Reader::new(&text);
+    let step = reader.begin()?;
+    reader.write(&step, 0, json)?;
+    reader.end()
 }
 
 #[derive(Debug)]
@@ -41,16 +45,39 @@ struct Reader<'t> {
     steps: usize,
 }
 
-impl Reader<'_> {
-    fn document<'a>(
-        &mut self,
-        each: &mut impl FnMut(Result<Fields<'a>, DecodeError>),
-    ) -> Result<(), DecodeError> {
+impl<'t> Reader<'t> {
+    fn new(text: &'t str) -> Self {
+        Self {
+            parser: Parser::new(Characters {
+                held: "",
+                rest: text,
+            }),
+            steps: 0,
+        }
+    }
+
+    /// The first step of the document.
+    fn begin(&mut self) -> Result<Step, DecodeError> {
         self.next()?;
         if self.next()? == Step::StreamEnd {
             return Err(DecodeError::Empty);
         }
-        let step = self.next()?;
+        self.next()
+    }
+
+    /// One document, and no more.
+    fn end(&mut self) -> Result<(), DecodeError> {
+        match (self.next()?, self.next()?) {
+            (Step::DocumentEnd, Step::StreamEnd) => Ok(()),
+            _ => Err(DecodeError::Yaml),
+        }
+    }
+
+    fn document<'a>(
+        &mut self,
+        each: &mut impl FnMut(Result<Fields<'a>, DecodeError>),
+    ) -> Result<(), DecodeError> {
+        let step = self.begin()?;
         if matches!(step, Step::SequenceStart(..)) {
             loop {
                 let step = self.next()?;
@@ -62,11 +89,7 @@ impl Reader<'_> {
         } else {
             self.element(&step, 0, each)?;
         }
-        // One document, and no more.
-        match (self.next()?, self.next()?) {
-            (Step::DocumentEnd, Step::StreamEnd) => Ok(()),
-            _ => Err(DecodeError::Yaml),
-        }
+        self.end()
     }
 
     /// Hands out the rest of a value that stands where an event should, `depth` levels deep.
@@ -131,10 +154,12 @@ impl Reader<'_> {
                 return Ok(Value::loads(elements.into_iter().take(count)));
             }
             self.skip(&step, 3)?;
-            elements[count.min(3)] = match &step {
-                Step::Scalar(text, TScalarStyle::Plain, _, None) => number(text),
-                _ => None,
+            let plain = if let Step::Scalar(text, TScalarStyle::Plain, _, None) = &step {
+                number(text)
+            } else {
+                None
             };
+            elements[count.min(3)] = plain;
             count += 1;
         }
     }
@@ -154,6 +179,61 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes a value that began with `step` and stands `depth` levels deep.
+    fn write(&mut self, step: &Step, depth: usize, json: &mut Json) -> Result<(), DecodeError> {
+        match step {
+            Step::SequenceStart(..) | Step::MappingStart(..) if depth >= DEPTH_MAX => {
+                Err(DecodeError::Depth)
+            }
+            Step::SequenceStart(..) => {
+                json.begin_list()?;
+                loop {
+                    let step = self.next()?;
+                    if step == Step::SequenceEnd {
+                        return json.end_list();
+                    }
+                    self.write(&step, depth + 1, json)?;
+                }
+            }
+            Step::MappingStart(..) => {
+                json.begin_map()?;
+                loop {
+                    let key = self.next()?;
+                    if key == Step::MappingEnd {
+                        return json.end_map();
+                    }
+                    let wanted = if let Step::Scalar(key, _, _, None) = &key {
+                        json.key(key.as_bytes())?
+                    } else {
+                        self.skip(&key, depth + 1)?;
+                        false
+                    };
+                    let step = self.next()?;
+                    if wanted {
+                        self.write(&step, depth + 1, json)?;
+                    } else {
+                        self.skip(&step, depth + 1)?;
+                    }
+                }
+            }
+            Step::Scalar(text, TScalarStyle::Plain, _, None) => match word(text) {
+                Some(Word::Null) => json.null(),
+                Some(Word::Bool(bool)) => json.bool(bool),
+                Some(Word::Number(number)) => json.number(number),
+                None => json.text(text.as_bytes()),
+            },
+            Step::Scalar(text, _, _, None) => json.text(text.as_bytes()),
+            Step::Scalar(..) | Step::Alias(_) => json.null(),
+            Step::Nothing
+            | Step::StreamStart
+            | Step::StreamEnd
+            | Step::DocumentStart
+            | Step::DocumentEnd
+            | Step::SequenceEnd
+            | Step::MappingEnd => Err(DecodeError::Yaml),
+        }
     }
 
     fn next(&mut self) -> Result<Step, DecodeError> {
@@ -188,16 +268,32 @@ fn owned<'a>(field: Field, text: &str) -> Cow<'a, str> {
 
 /// What a word without quotes is.
 fn plain<'a>(field: Field, text: &str) -> Value<'a> {
+    match word(text) {
+        Some(Word::Null) => Value::Null,
+        Some(Word::Bool(bool)) => Value::Bool(bool),
+        Some(Word::Number(number)) => Value::Number(number),
+        None => Value::Text(owned(field, text)),
+    }
+}
+
+/// A word without quotes that is no text.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Null,
+    Bool(bool),
+    Number(f64),
+}
+
+fn word(text: &str) -> Option<Word> {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Value::Bool(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
-            Value::Bool(false)
+        "" | "~" | "null" | "Null" | "NULL" => Some(Word::Null),
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => {
+            Some(Word::Bool(true))
         }
-        _ => match number(text) {
-            Some(number) => Value::Number(number),
-            None => Value::Text(owned(field, text)),
-        },
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+            Some(Word::Bool(false))
+        }
+        _ => number(text).map(Word::Number),
     }
 }
 

@@ -142,6 +142,45 @@ async fn workers_on_redis_answer_and_nothing_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_that_reply_in_msgpack_are_understood() {
+    let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
+    for url in [rabbitmq.url(""), redis.url(0)] {
+        let send = r#"[[6, 60, {"queue": "celery"}]]"#;
+        let celery = Celery::new("5.7", &url, "").with("SEND", send);
+        let celery = celery.with("TASK_SERIALIZER", "msgpack");
+        let arguments = ["-c", "2", "--prefetch-multiplier", "2"];
+        let mut worker = celery.worker_of("polled", "w1", &arguments).await;
+        celery.script("send.py", 30).await;
+        let keys = format!(
+            "url: {url:?}, accept_content: [json, msgpack], control_interval: 1s, queue_interval: 0"
+        );
+        let mut polling = Polling::start(&keys);
+        let length = |tasks: Option<&Vec<_>>| tasks.map_or(0, Vec::len);
+        let everything = |workers: &[WorkerAnswer]| {
+            workers.len() == 1
+                && length(workers[0].active.as_ref()) == 2
+                && length(workers[0].reserved.as_ref()) > 0
+        };
+        let workers = polling.workers("a busy worker", 30, everything).await;
+        let worker_answer = &workers[0];
+        assert!(worker_answer.worker.starts_with("w1@"));
+        assert!(worker_answer.pid.is_some());
+        assert_eq!(worker_answer.pool_size, Some(2));
+        assert_eq!(worker_answer.processes, Some(2));
+        assert_eq!(worker_answer.prefetch_count, Some(4));
+        let queues: BTreeSet<_> = worker_answer.queues.iter().flatten().collect();
+        assert!(queues.contains(&"celery".to_owned()), "{queues:?}");
+        for task in worker_answer.active.iter().flatten() {
+            assert_eq!(task.name.as_deref(), Some("polled.sleep"));
+            assert_eq!(task.queue.as_deref(), Some("celery"));
+            assert!(task.started.is_some());
+        }
+        polling.stop().await;
+        end(&mut worker);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_any_worker_asking_costs_nothing_and_is_no_failure() {
     let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
     for url in [rabbitmq.url(""), redis.url(0)] {

@@ -21,7 +21,7 @@ use super::poll::Poll;
 use super::topology;
 use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request};
 use crate::broker::source::LinkError;
-use crate::event::ContentType;
+use crate::event::{ContentType, DecodeError};
 
 /// Replies that the broker sends ahead of our acknowledgements. They may be large.
 const PREFETCH: u16 = 32;
@@ -164,10 +164,9 @@ async fn collect(replies: &mut Consumer, round: &mut Round) -> lapin::Result<()>
 
 fn take(round: &mut Round, delivery: &Delivery) {
     let properties = &delivery.properties;
-    let json = properties
-        .content_type()
-        .as_ref()
-        .is_none_or(|text| ContentType::of(text.as_str()) == ContentType::Json);
+    let content_type = properties.content_type().as_ref();
+    let content_type =
+        content_type.map_or(ContentType::Json, |text| ContentType::of(text.as_str()));
     let headers = properties.headers().as_ref();
     let ticket = headers.and_then(|headers| match headers.inner().get("ticket") {
         Some(AMQPValue::LongString(text)) => Some(text.as_bytes()),
@@ -177,10 +176,14 @@ fn take(round: &mut Round, delivery: &Delivery) {
     let ticket = ticket.and_then(|ticket| std::str::from_utf8(ticket).ok());
     let compressed = headers.is_some_and(|headers| headers.contains_key("compression"));
     match ticket {
-        Some(ticket) if json && !compressed && delivery.data.len() <= REPLY_BYTES_MAX => {
-            // Counted by the round.
-            let _ = round.take(ticket, &delivery.data);
+        None => round.unreadable(DecodeError::Field("ticket")),
+        Some(_) if compressed => round.unreadable(DecodeError::Compressed),
+        Some(_) if delivery.data.len() > REPLY_BYTES_MAX => {
+            round.unreadable(DecodeError::Large(REPLY_BYTES_MAX));
         }
-        Some(_) | None => round.unreadable(),
+        Some(ticket) => {
+            // Counted by the round.
+            let _ = round.take(ticket, content_type, &delivery.data);
+        }
     }
 }

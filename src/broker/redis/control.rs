@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use super::channel;
 use super::connect::refused;
 use super::poll::Poll;
-use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, quote, request, unique};
+use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request, unique};
 use crate::broker::source::LinkError;
-use crate::event::json::{Cursor, Raw};
+use crate::event::json::{Cursor, Raw, quote};
 use crate::event::{ContentType, DecodeError, Value as Member};
 
 /// Replies that are taken at once, where so many are there.
@@ -149,19 +149,20 @@ fn envelope(exchange: &str, body: &str, delivery_tag: &str) -> String {
 
 fn take(round: &mut Round, envelope: &[u8]) {
     if envelope.len() > REPLY_BYTES_MAX {
-        return round.unreadable();
+        return round.unreadable(DecodeError::Large(REPLY_BYTES_MAX));
     }
     match open(envelope) {
         // An error in the body is counted by the round.
-        Ok((ticket, body)) => drop(round.take(&ticket, &body)),
-        Err(_) => round.unreadable(),
+        Ok((ticket, content_type, body)) => drop(round.take(&ticket, content_type, &body)),
+        Err(error) => round.unreadable(error),
     }
 }
 
-/// The ticket and the body of a reply in its envelope.
-fn open(envelope: &[u8]) -> Result<(String, Vec<u8>), DecodeError> {
+/// The ticket and the body of a reply in its envelope, and what the body is.
+fn open(envelope: &[u8]) -> Result<(String, ContentType, Vec<u8>), DecodeError> {
     let mut body: Option<Raw<'_>> = None;
-    let (mut ticket, mut base64, mut json) = (String::new(), false, true);
+    let (mut ticket, mut base64) = (String::new(), false);
+    let mut content_type = ContentType::Json;
     let mut cursor = Cursor::new(envelope);
     if cursor.peek() != Some(b'{') {
         return Err(DecodeError::Envelope);
@@ -173,7 +174,7 @@ fn open(envelope: &[u8]) -> Result<(String, Vec<u8>), DecodeError> {
         }
         b"content-type" => {
             if let Member::Text(text) = cursor.value()? {
-                json = ContentType::of(&text) == ContentType::Json;
+                content_type = ContentType::of(&text);
             }
             Ok(())
         }
@@ -196,9 +197,6 @@ fn open(envelope: &[u8]) -> Result<(String, Vec<u8>), DecodeError> {
         }),
         _ => cursor.skip(1),
     })?;
-    if !json {
-        return Err(DecodeError::Envelope);
-    }
     let text = body.ok_or(DecodeError::Envelope)?.text();
     let body = if base64 {
         STANDARD
@@ -207,7 +205,7 @@ fn open(envelope: &[u8]) -> Result<(String, Vec<u8>), DecodeError> {
     } else {
         text.into_owned().into_bytes()
     };
-    Ok((ticket, body))
+    Ok((ticket, content_type, body))
 }
 
 #[cfg(test)]
@@ -246,7 +244,8 @@ mod tests {
             let mut replies = 0;
             for row in rows.filter(|row| row["dir"] == "reply") {
                 let payload = row["payload"].as_str().expect("an envelope");
-                let (ticket, body) = open(payload.as_bytes()).expect("a reply");
+                let (ticket, content_type, body) = open(payload.as_bytes()).expect("a reply");
+                assert_eq!(content_type, ContentType::Json);
                 assert_eq!(ticket.len(), 36);
                 let decoded = row["body_decoded"].as_str().expect("a body");
                 assert_eq!(String::from_utf8(body).expect("text"), decoded);
@@ -254,10 +253,15 @@ mod tests {
             }
             assert!(replies >= 4, "{replies}");
         }
+        let msgpack =
+            r#"{"body": "x", "content-type": "application/x-msgpack", "headers": {"ticket": "t"}}"#;
+        assert_eq!(
+            open(msgpack.as_bytes()),
+            Ok(("t".to_owned(), ContentType::Msgpack, b"x".to_vec()))
+        );
         let others = [
             "",
             "[]",
-            r#"{"body": "x", "content-type": "application/x-msgpack"}"#,
             r#"{"body": "x", "headers": {"compression": "application/zlib"}}"#,
             r#"{"body": "!", "properties": {"body_encoding": "base64"}}"#,
         ];

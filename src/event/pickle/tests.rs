@@ -203,7 +203,7 @@ fn numbers_of_every_protocol_are_read() {
     ];
     for (body, expected) in cases {
         let body = [body, b"."].concat();
-        let item = Machine::new(&body).run();
+        let item = Machine::<Field>::new(&body).run();
         let Ok(Item::Number(number)) = item else {
             panic!("{expected}: {item:?}")
         };

@@ -21,6 +21,9 @@ enum Coding {
     Quoted,
 }
 
+/// What takes the escapes of a text away.
+type Unescape = fn(&[u8]) -> Vec<u8>;
+
 /// How much of an escaped text is unescaped. One that is longer than [`TEXT_MAX`] is refused for its length or is
 /// looked at in part, and an escape takes up to ten bytes for one character.
 const ESCAPED_MAX: usize = 10 * TEXT_MAX + 10;
@@ -49,15 +52,28 @@ impl<'a> Text<'a> {
         self.bytes
     }
 
+    /// All of it, without its escapes.
+    pub(super) fn whole(self) -> Cow<'a, [u8]> {
+        match self.escape() {
+            None => Cow::Borrowed(self.bytes),
+            Some(escape) => Cow::Owned(escape(self.bytes)),
+        }
+    }
+
+    /// What takes its escapes away, where it has any.
+    fn escape(self) -> Option<Unescape> {
+        match self.coding {
+            Coding::Plain => None,
+            Coding::Escaped if self.bytes.is_ascii() && !self.bytes.contains(&b'\\') => None,
+            Coding::Escaped => Some(latin_unescaped),
+            Coding::Quoted => Some(unquoted),
+        }
+    }
+
     /// The part of it that a field wants.
     pub(super) fn of(self, field: Field) -> Cow<'a, str> {
-        let escape = match self.coding {
-            Coding::Plain => return field.text(self.bytes),
-            Coding::Escaped if self.bytes.is_ascii() && !self.bytes.contains(&b'\\') => {
-                return field.text(self.bytes);
-            }
-            Coding::Escaped => latin_unescaped,
-            Coding::Quoted => unquoted,
+        let Some(escape) = self.escape() else {
+            return field.text(self.bytes);
         };
         // Of a traceback the end is wanted; that it may begin in the middle of an escape does no harm.
         let part = if field == Field::Traceback {

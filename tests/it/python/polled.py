@@ -10,8 +10,11 @@ from kombu import Exchange, Queue
 AMQP = os.environ["BROKER"].startswith("amqp")
 
 celery = Exchange("celery", type="direct")
+serializer = os.environ.get("TASK_SERIALIZER", "json")
 app = Celery("polled", broker=os.environ["BROKER"])
 app.conf.update(
+    task_serializer=serializer,
+    accept_content=["json", serializer],
     task_ignore_result=True,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
