@@ -4,7 +4,7 @@
 //! aggregator ends when its channel closes, and makes the last snapshot; the sinks end when that is sent, or
 //! when there is no time left.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,13 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info, warn};
 
-use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, REPORTS_WAITING};
+use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, REPORTS_WAITING, Views};
 use crate::broker::{Poller, Source};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline};
+use crate::profile::ProfileName;
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
 use crate::sink::client::BuildError;
@@ -117,11 +118,10 @@ impl App {
             let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
             sinks.push((name, sink, metrics, latch));
         }
-        let profiles = sinks.iter().map(|(_, sink, ..)| sink.profile);
         let pages = config.http.iter().flat_map(|http| &http.scrape);
-        let mut profiles: Vec<_> = profiles.chain(pages.map(|page| page.profile)).collect();
-        profiles.sort_unstable();
-        profiles.dedup();
+        let profiles = pages.map(|page| page.profile);
+        let profiles = profiles.chain(sinks.iter().map(|(_, sink, ..)| sink.profile));
+        let profiles: Vec<ProfileName> = profiles.collect::<BTreeSet<_>>().into_iter().collect();
         let pipeline = Pipeline::new(&config.metrics, clusters, &profiles, telemetry, start);
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let inputs = Inputs {
@@ -133,20 +133,7 @@ impl App {
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints);
 
         if let Some(http) = config.http {
-            let listen = http.listen;
-            let pages = http.scrape.into_iter().map(|page| Page {
-                snapshots: views.of(page.profile),
-                path: page.path,
-            });
-            let pages: Vec<Page> = pages.collect();
-            let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
-            let bound = Server::bind(listen, pages, readiness).await;
-            let server = bound.map_err(|source| StartError::Listen {
-                address: listen,
-                source,
-            })?;
-            let address = server.address().unwrap_or(listen);
-            info!(%address, pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
+            let server = listen(http, &views, readiness).await?;
             stages.spawn("http".to_owned(), server.run(stop.clone()));
         }
         for (name, config_of_sink, metrics, latch) in sinks {
@@ -231,6 +218,26 @@ impl App {
             );
         }
     }
+}
+
+/// Binds the listener, with the pages that it is to have.
+async fn listen(
+    http: HttpConfig,
+    views: &Views,
+    readiness: Readiness,
+) -> Result<Server, StartError> {
+    let address = http.listen;
+    let pages = http.scrape.into_iter().map(|page| Page {
+        snapshots: views.of(page.profile),
+        path: page.path,
+    });
+    let pages: Vec<Page> = pages.collect();
+    let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
+    let bound = Server::bind(address, pages, readiness).await;
+    let server = bound.map_err(|source| StartError::Listen { address, source })?;
+    let address = server.address().unwrap_or(address);
+    info!(%address, pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
+    Ok(server)
 }
 
 impl Stages {

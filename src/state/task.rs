@@ -286,21 +286,21 @@ impl Task {
             self.end_worker = worker;
             self.worker = worker.or(self.worker);
             let ahead = self.ahead.take();
-            self.stage = match event.kind {
-                TaskKind::Retried => {
-                    self.next_attempt();
-                    self.prefetch_waited = ahead != Some(Stage::Received);
-                    Some(match ahead {
-                        Some(Stage::Received) => Stage::Received,
-                        _ => Stage::Retry,
-                    })
-                }
-                TaskKind::Rejected if event.requeue => {
-                    self.due = at;
-                    self.queue_waited = false;
-                    Some(Stage::Sent)
-                }
-                _ => None,
+            self.stage = if event.kind == TaskKind::Retried {
+                let received = ahead == Some(Stage::Received);
+                self.next_attempt();
+                self.prefetch_waited = !received;
+                Some(if received {
+                    Stage::Received
+                } else {
+                    Stage::Retry
+                })
+            } else if event.kind == TaskKind::Rejected && event.requeue {
+                self.due = at;
+                self.queue_waited = false;
+                Some(Stage::Sent)
+            } else {
+                None
             };
             if let Some(outcome) = self.outcome() {
                 intervals.attempts = Some((outcome, self.attempt.saturating_add(1)));

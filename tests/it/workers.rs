@@ -54,9 +54,9 @@ async fn a_killed_worker_is_down_for_its_retention_and_then_ends() {
     let series = wait_for("the stale marker", 10, async || {
         let line = receiver.with(|received| {
             let all = received.series.keys();
-            let dies = all
+            let mut dies = all
                 .filter(|labels| labels.contains("celery_worker_up") && labels.contains("dies@"));
-            dies.cloned().next()
+            dies.next().cloned()
         });
         let line = line.ok_or("no series")?;
         let samples = receiver.with(|received| received.series[&line].clone());

@@ -74,11 +74,14 @@ fn steps(state: &mut State, events: &[Event<'_>]) -> Vec<String> {
                 .map_or("unknown".into(), |queue| state.names().text(queue)),
         )
     };
-    let shown = changes.iter().filter_map(|change| match change {
-        Change::Task { step, of, .. } => Some(format!("{step:?} {}", text(*of))),
-        Change::Lost { reason, of } => Some(format!("{reason:?} {}", text(*of))),
-        Change::Duplicate => Some("Duplicate".to_owned()),
-        _ => None,
+    let shown = changes.iter().filter_map(|change| {
+        if let Change::Task { step, of, .. } = change {
+            Some(format!("{step:?} {}", text(*of)))
+        } else if let Change::Lost { reason, of } = change {
+            Some(format!("{reason:?} {}", text(*of)))
+        } else {
+            (*change == Change::Duplicate).then(|| "Duplicate".to_owned())
+        }
     });
     shown.collect()
 }
@@ -331,9 +334,12 @@ fn a_worker_that_is_gone_loses_what_it_ran() {
     state.expire(at(71), &mut changes);
     let reasons: Vec<_> = changes
         .iter()
-        .filter_map(|change| match change {
-            Change::Lost { reason, .. } => Some(*reason),
-            _ => None,
+        .filter_map(|change| {
+            if let Change::Lost { reason, .. } = change {
+                Some(*reason)
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(reasons, [Loss::Worker]);
