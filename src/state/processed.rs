@@ -135,7 +135,8 @@ impl Processed {
 
 impl Run {
     fn judge(&mut self) -> u64 {
-        let missing = (self.processed - self.base).saturating_sub(self.heard);
+        let started = self.processed.saturating_sub(self.base);
+        let missing = started.saturating_sub(self.heard);
         let more = missing.saturating_sub(self.missing);
         self.missing += more;
         more

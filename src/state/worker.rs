@@ -195,13 +195,11 @@ impl Worker {
         stamped: Timestamp,
         now: Timestamp,
     ) -> bool {
-        let (Some(known), Some(pid)) = (self.pid, pid) else {
-            return false;
-        };
-        if known == pid {
+        let changed = self.pid.zip(pid).filter(|(known, pid)| known != pid);
+        let Some((known, pid)) = changed else {
             let behind = |processed| self.processed.is_behind(processed, stamped);
             return !self.twofold && event.processed.is_some_and(behind);
-        }
+        };
         // The one before is still there: two workers have one name.
         self.twofold = self
             .other_pid

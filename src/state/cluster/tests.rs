@@ -262,6 +262,13 @@ fn a_restart_loses_what_ran_and_not_what_waited() {
     for (case, restart) in [
         ("another pid", beat(8, 0, 10)),
         ("the same pid, in a container", beat(7, 0, 10)),
+        (
+            "no pid",
+            Event {
+                pid: None,
+                ..beat(7, 0, 10)
+            },
+        ),
     ] {
         let mut state = state();
         let before = [
