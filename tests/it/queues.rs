@@ -10,6 +10,7 @@ use super::support::celery::Celery;
 use super::support::polling::{Polling, length_unacked, level, names};
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
+use super::support::wait_for;
 
 async fn channel(rabbitmq: &RabbitMq) -> (Connection, Channel) {
     let connection = Connection::connect(&rabbitmq.url(""), ConnectionProperties::default())
@@ -122,7 +123,8 @@ async fn rabbitmq_tells_classic_and_quorum_queues_and_a_missing_one_costs_nothin
 async fn on_redis_length_and_unacked_are_what_was_sent_and_not_acknowledged() {
     let redis = Redis::start().await;
     let options = r#"{"priority_steps": [0, 2, 4, 6, 8], "queue_order_strategy": "priority", "global_keyprefix": "pfx:"}"#;
-    let send = r#"[[4, 0, {"queue": "celery"}],
+    let quick = r#"[[4, 0, {"queue": "celery"}]]"#;
+    let send = r#"[
         [3, 300, {"queue": "celery"}], [3, 300, {"queue": "celery", "priority": 3}], [2, 300, {"queue": "celery", "priority": 9}],
         [5, 300, {"queue": "high", "priority": 4}], [4, 300, {"queue": "topicq", "routing_key": "t.x"}],
         [3, 300, {"queue": "nobody"}]]"#;
@@ -138,12 +140,20 @@ async fn on_redis_length_and_unacked_are_what_was_sent_and_not_acknowledged() {
                 &["-c", "1", "--prefetch-multiplier", "6", "-P", "threads"],
             )
             .await;
-        celery.script("send.py", 30).await;
         let keys = format!(
             "url: {:?}, global_keyprefix: 'pfx:', priority_steps: [0, 2, 4, 6, 8], queue_interval: 1s",
             redis.url(2)
         );
         let mut polling = Polling::start(&keys);
+        // These are acknowledged before the worker has anything else: behind a long one they would wait.
+        celery.script_with("send.py", 30, &[("SEND", quick)]).await;
+        wait_for("the quick ones to succeed", 30, async || {
+            let output = worker.output();
+            let succeeded = output.matches("succeeded in").count();
+            if succeeded == 4 { Ok(()) } else { Err(output) }
+        })
+        .await;
+        celery.script("send.py", 30).await;
         let expected = [("celery", 8), ("high", 5), ("topicq", 4), ("nobody", 3)];
         let levels = polling
             .queues("all that was sent", 30, |levels| {

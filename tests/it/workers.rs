@@ -197,7 +197,22 @@ async fn silent(version: &str, url: &str) {
         }
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The worker does as it was told when it comes to it.
+    wait_for("a first task to be heard of", 20, async || {
+        send(1).await;
+        let page = switching.page().await;
+        match page.sum("celery_task_succeeded_total", &[]) {
+            0.0 => Err(format!("{:#?}", page.0)),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    switching
+        .page_when("what was sent to end", 10, |page| {
+            page.sum("celery_worker_tasks_active", &[]) == 0.0
+                && page.sum("celery_tasks_in_flight", &[]) == 0.0
+        })
+        .await;
     let before = switching
         .page()
         .await
