@@ -74,8 +74,9 @@ impl Timestamp {
                     _ => return None,
                 };
                 let (hours, minutes) = offset[1..].split_once(':')?;
-                sign * (hours.parse::<i64>().ok()? * 3600
-                    + minutes.get(..2)?.parse::<i64>().ok()? * 60)
+                let hours: i64 = hours.parse().ok().filter(|hours| (0..24).contains(hours))?;
+                let minutes: i64 = minutes.get(..2)?.parse().ok()?;
+                sign * (hours * 3600 + minutes * 60)
             }
         };
         Some(Self(
@@ -181,6 +182,7 @@ mod tests {
             ("2026-11-22", None),
             ("2026-11-22T10:47:33 CET", None),
             ("soon, at some time to come", None),
+            ("2026-11-22T10:47:33+9999999999999999:00", None),
             ("2026-11-22T1x:47:33", None),
         ];
         for (text, micros) in cases {

@@ -287,10 +287,14 @@ impl<'a> Fields<'a> {
 
     /// The event that was read; `received` stands in for a timestamp that is not there.
     pub(super) fn event(self, received: Timestamp) -> Result<Event<'a>, DecodeError> {
-        if let Some(problem) = self.problem {
+        let kind = self.kind.ok_or(DecodeError::Field("type"));
+        if let Some(problem) = self
+            .problem
+            .filter(|problem| kind != Ok(Kind::Other) || is_grave(*problem))
+        {
             return Err(problem);
         }
-        let kind = self.kind.ok_or(DecodeError::Field("type"))?;
+        let kind = kind?;
         // NaN and infinities are what Python writes for "no number"; a finite number that is no time is wrong.
         let timestamp = match self.timestamp.filter(|seconds| seconds.is_finite()) {
             None => received,
@@ -395,6 +399,15 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+}
+
+/// Whether a problem is one for an event of any type. One that Celery does not define may use other names as it likes.
+fn is_grave(problem: DecodeError) -> bool {
+    if let DecodeError::Field(name) | DecodeError::Oversized(name) = problem {
+        matches!(name, "type" | "timestamp" | "hostname" | "uuid")
+    } else {
+        true
     }
 }
 

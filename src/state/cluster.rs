@@ -45,6 +45,9 @@ pub enum WorkerTimeout {
 /// by its way, and by the difference of two clocks.
 const EXPIRED_GRACE: Duration = Duration::from_secs(15);
 
+/// A list of tasks that is as long as this may have been cut by whoever read it.
+const ANSWERED_MAX: usize = 10_000;
+
 /// What is known of one Celery cluster.
 #[derive(Debug)]
 pub struct State {
@@ -59,6 +62,8 @@ pub struct State {
     queue_of_name: HashMap<Name, Name>,
     /// A task was sent that expires.
     some_expire: bool,
+    /// A task is known by a worker's answer alone.
+    some_by_answer: bool,
     pub(super) signs: Signs,
 }
 
@@ -81,6 +86,7 @@ impl State {
             sender: Default::default(),
             queue_of_name: HashMap::new(),
             some_expire: false,
+            some_by_answer: false,
             signs: Signs::default(),
         }
     }
@@ -125,9 +131,11 @@ impl State {
             Answers::Queues(levels) => self.queues.take(levels, &mut self.names, now),
             Answers::Workers(answers) => {
                 self.queues.workers_asked();
+                let mut told = HashSet::new();
                 for answer in answers {
-                    self.answer(answer, now, changes);
+                    self.answer(answer, now, &mut told, changes);
                 }
+                self.forget_untold(answers, &told, now, changes);
             }
             Answers::Elsewhere(channels) => self.signs.elsewhere(channels),
         }
@@ -141,7 +149,7 @@ impl State {
         }
         if self.limits.broker_drops_expired && self.some_expire {
             let until = now.before(EXPIRED_GRACE);
-            self.tasks.give_up(now, |task| {
+            self.tasks.give_up(now, |_, task| {
                 let expired = task.has_expired(until);
                 if expired {
                     lost(task, Loss::Timeout, changes);
@@ -152,9 +160,13 @@ impl State {
         self.tasks.forget(now);
         self.queues.expire(now);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
-        for mut gone in self.workers.expire(timeout, retention, now) {
-            missing(gone.end(), changes);
-            self.lose_tasks_of(gone.name, now, now, changes);
+        let mut gone = HashSet::new();
+        for mut worker in self.workers.expire(timeout, retention, now) {
+            missing(worker.end(), changes);
+            gone.insert(worker.name);
+        }
+        if !gone.is_empty() {
+            self.lose_tasks_of(&gone, now, now, changes);
         }
     }
 
@@ -275,6 +287,11 @@ impl State {
         let taken = task.take(event, stamped, worker);
         let of = Of { worker, ..of(task) };
         let eta = task.eta;
+        // An interval that a task-sent completes, which comes last, is that of the worker that ran the task.
+        let of_interval = Of {
+            worker: worker.or(task.worker),
+            ..of
+        };
         let after = place(task);
         self.tasks.file(at, now);
 
@@ -294,7 +311,7 @@ impl State {
                     at: stamped,
                     sender: sender.worker.or(sender.client),
                 });
-                tell(&intervals, of, eta, changes);
+                tell(&intervals, of_interval, eta, changes);
                 if event.kind == TaskKind::Started
                     && let Some(worker) = worker.and_then(|name| self.workers.find(name))
                 {
@@ -367,7 +384,7 @@ impl State {
                 let Found { missing, restarted } = found;
                 self::missing(missing, changes);
                 if let Some(until) = restarted {
-                    self.lose_tasks_of(name, until, now, changes);
+                    self.lose_tasks_of(&HashSet::from_iter([name]), until, now, changes);
                 }
                 if fell_silent {
                     self.forget_answered(name, now, changes);
@@ -377,7 +394,13 @@ impl State {
     }
 
     /// What a worker answered to remote control.
-    fn answer(&mut self, answer: &WorkerAnswer, now: Timestamp, changes: &mut Vec<Change>) {
+    fn answer(
+        &mut self,
+        answer: &WorkerAnswer,
+        now: Timestamp,
+        told: &mut HashSet<u32>,
+        changes: &mut Vec<Change>,
+    ) {
         let name = self.names.intern_node(&answer.worker);
         let names = &mut self.names;
         let queues = answer.queues.as_ref().map(|queues| {
@@ -402,11 +425,50 @@ impl State {
         let speaks = worker.events() != Some(false);
         let tasks = [&answer.active, &answer.reserved];
         for task in tasks.into_iter().flatten().flatten() {
-            self.task_answer(task, name, speaks, now, changes);
+            told.extend(self.task_answer(task, name, speaks, now, changes));
         }
     }
 
-    /// What a worker tells of a task: its name and queue, and that it is there.
+    /// Tasks that workers told of before, and of which no event came, are no longer there when they are not told of
+    /// any more: a task may have `send_events` off. Lists that may have been cut tell nothing.
+    fn forget_untold(
+        &mut self,
+        answers: &[WorkerAnswer],
+        told: &HashSet<u32>,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
+        if !std::mem::take(&mut self.some_by_answer) {
+            return;
+        }
+        let whole = |tasks: &Option<Vec<TaskAnswer>>| {
+            tasks
+                .as_ref()
+                .is_some_and(|tasks| tasks.len() < ANSWERED_MAX)
+        };
+        let whole = answers
+            .iter()
+            .filter(|answer| whole(&answer.active) && whole(&answer.reserved));
+        let names = &self.names;
+        let workers: HashSet<Name> = whole
+            .filter_map(|answer| names.find(&answer.worker))
+            .collect();
+        let some = &mut self.some_by_answer;
+        self.tasks.give_up(now, |at, task| {
+            let of_these = task.worker.is_some_and(|worker| workers.contains(&worker));
+            let untold = task.by_answer && of_these && !told.contains(&at);
+            if untold {
+                changes.push(Change::Moved {
+                    from: place(task),
+                    to: None,
+                });
+            }
+            *some |= task.by_answer && !untold;
+            untold
+        });
+    }
+
+    /// What a worker tells of a task: its name and queue, and that it is there. Returns its place.
     fn task_answer(
         &mut self,
         answer: &TaskAnswer,
@@ -414,10 +476,10 @@ impl State {
         speaks: bool,
         now: Timestamp,
         changes: &mut Vec<Change>,
-    ) {
+    ) -> Option<u32> {
         let known = self.tasks.find(&answer.uuid).is_some();
         if !known && !speaks {
-            return;
+            return None;
         }
         let at = self.tasks.find_or_insert(&answer.uuid);
         let before = place(self.tasks.get(at));
@@ -429,6 +491,7 @@ impl State {
         let task = self.tasks.get_mut(at);
         if !known {
             task.answered(worker, answer.started, now);
+            self.some_by_answer = true;
         }
         task.name = task.name.or(name);
         if let Some(queue) = queue
@@ -449,17 +512,21 @@ impl State {
             });
         }
         self.evict(changes);
+        Some(at)
     }
 
-    /// A worker's process ended at `until`, by its clock: what it ran then is lost, what waited there goes back.
+    /// Processes of workers ended at `until`, by their clocks: what they ran then is lost, what waited there goes back.
     fn lose_tasks_of(
         &mut self,
-        worker: Name,
+        workers: &HashSet<Name>,
         until: Timestamp,
         now: Timestamp,
         changes: &mut Vec<Change>,
     ) {
-        self.tasks.give_up(now, |task| {
+        self.tasks.give_up(now, |_, task| {
+            let Some(worker) = task.worker.filter(|worker| workers.contains(worker)) else {
+                return false;
+            };
             let before = place(task);
             if task.worker_lost(worker, until) {
                 lost(task, Loss::Worker, changes);
@@ -478,7 +545,7 @@ impl State {
 
     /// Tasks that are known by a worker's answers alone, and of which no event will tell that they ended.
     fn forget_answered(&mut self, worker: Name, now: Timestamp, changes: &mut Vec<Change>) {
-        self.tasks.give_up(now, |task| {
+        self.tasks.give_up(now, |_, task| {
             let answered = task.by_answer && task.worker == Some(worker);
             if answered {
                 changes.push(Change::Moved {

@@ -97,10 +97,12 @@ impl Processed {
     }
 
     /// Whether a heartbeat can only be that of another process.
-    pub(super) fn is_behind(&self, processed: u64, stamped: Timestamp) -> bool {
-        self.run
-            .as_ref()
-            .is_some_and(|run| processed < run.processed && stamped > run.stamped)
+    /// One that came `online` has counted every start that was heard of.
+    pub(super) fn is_behind(&self, processed: u64, stamped: Timestamp, online: bool) -> bool {
+        self.run.as_ref().is_some_and(|run| {
+            let later = if online { run.heard_later } else { 0 };
+            processed < run.processed + later && stamped > run.stamped
+        })
     }
 
     /// When the newest heartbeat was stamped.

@@ -62,6 +62,8 @@ pub(super) struct Task {
     pub(super) eta: bool,
     /// Its worker told of it before any event did.
     pub(super) by_answer: bool,
+    /// This attempt started before the task-retried of the one before it came.
+    retried_owed: bool,
     /// What was told of this attempt, and of the task: each is told once.
     queue_waited: bool,
     prefetch_waited: bool,
@@ -121,6 +123,7 @@ impl Task {
         at: Timestamp,
         worker: Option<Name>,
     ) -> Taken {
+        self.by_answer = false;
         match event.kind {
             TaskKind::Sent => self.sent(event, at),
             TaskKind::Received => self.received(event, at, worker),
@@ -181,6 +184,16 @@ impl Task {
         if at == self.sent {
             return Taken::Again;
         }
+        let once_more = self.stage.is_none() && self.end.is_some() && self.sent != UNKNOWN;
+        if once_more && event.retries == Some(0) && at > self.ended {
+            // The id of a task that is over is used for another one.
+            *self = Self {
+                name: self.name,
+                queue: self.queue,
+                queue_told: self.queue_told,
+                ..Self::default()
+            };
+        }
         self.sent = at;
         self.eta = event.eta.is_some();
         self.expires = event.expires.map_or(0, Timestamp::whole_seconds);
@@ -229,7 +242,12 @@ impl Task {
                     // Delivered once more: how long it waited for that is not known.
                     self.due = UNKNOWN;
                 }
-                self.attempt = retries.max(self.attempt);
+                if retries > self.attempt {
+                    // The start and the end of the attempt before are lost.
+                    self.ahead = None;
+                    self.due = std::mem::take(&mut self.next_due);
+                    self.attempt = retries;
+                }
                 self.stage = Some(Stage::Received);
                 self.worker = worker;
                 self.queue_waited = false;
@@ -248,9 +266,12 @@ impl Task {
         if !late && at > self.started {
             // Without a task-received of its own this one's waits are not those of the start before.
             let implied = matches!(self.stage, None | Some(Stage::Started));
-            if let Some(ahead) = self.ahead.take() {
+            // What is ahead follows an attempt that runs: a subtask's task-sent can overtake the task's own start.
+            let before = self.stage == Some(Stage::Started);
+            if let Some(ahead) = self.ahead.take_if(|_| before) {
                 self.next_attempt();
                 self.prefetch_waited = ahead != Stage::Received;
+                self.retried_owed = true;
             } else if implied && self.started != UNKNOWN {
                 self.due = UNKNOWN;
                 self.prefetch_waited = true;
@@ -274,12 +295,17 @@ impl Task {
                 return Taken::ToldTwice;
             }
         }
+        let again =
+            event.kind == TaskKind::Retried || (event.kind == TaskKind::Rejected && event.requeue);
+        // An end that was stamped before this attempt began is that of an earlier one, come late. So is a retry that
+        // the next attempt has overtaken, whatever the clocks of their workers say; and one of a task that is over.
+        let owed = event.kind == TaskKind::Retried && std::mem::take(&mut self.retried_owed);
+        let over = again && self.stage.is_none() && self.is_over();
+        let late = owed || over || (self.stage == Some(Stage::Started) && at < self.started);
         let mut intervals = Intervals {
-            ran: self.ran(event, at),
+            ran: self.ran(event, at, late),
             ..Intervals::default()
         };
-        // An end that was stamped before this attempt began is that of an earlier one, come late.
-        let late = self.stage == Some(Stage::Started) && at < self.started;
         if !late {
             self.ended = at;
             self.end = Some(event.kind);
@@ -319,6 +345,14 @@ impl Task {
         self.prefetch_waited = false;
     }
 
+    /// Whether its last end was for good.
+    const fn is_over(&self) -> bool {
+        matches!(
+            self.end,
+            Some(TaskKind::Succeeded | TaskKind::Failed | TaskKind::Revoked)
+        )
+    }
+
     /// How the task finished, if it has and an attempt ran.
     fn outcome(&self) -> Option<Outcome> {
         match (self.stage, self.end?) {
@@ -333,7 +367,9 @@ impl Task {
             self.started != UNKNOWN && (self.stage == Some(Stage::Started) || self.stage.is_none());
         if begun && self.due != UNKNOWN && !self.queue_waited {
             self.queue_waited = true;
-            intervals.queue_wait = Some(intervals.between(self.due, self.started));
+            // Delivered once more, it has not waited since then.
+            let due = std::mem::take(&mut self.due);
+            intervals.queue_wait = Some(intervals.between(due, self.started));
         }
     }
 
@@ -355,7 +391,7 @@ impl Task {
     }
 
     /// How long the attempt ran that this event ends: as the worker measured it, else from its start.
-    fn ran(&self, event: &TaskEvent<'_>, at: Timestamp) -> Option<(Outcome, f64)> {
+    fn ran(&self, event: &TaskEvent<'_>, at: Timestamp, late: bool) -> Option<(Outcome, f64)> {
         let outcome = match event.kind {
             TaskKind::Succeeded => Outcome::Succeeded,
             TaskKind::Failed => Outcome::Failed,
@@ -367,7 +403,7 @@ impl Task {
             | TaskKind::Revoked
             | TaskKind::Cancelled => return None,
         };
-        let running = self.stage == Some(Stage::Started) && self.started != UNKNOWN;
+        let running = !late && self.stage == Some(Stage::Started) && self.started != UNKNOWN;
         let since_start = || running.then(|| at.seconds_since(self.started).max(0.0));
         event
             .runtime

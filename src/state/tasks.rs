@@ -179,12 +179,12 @@ impl Tasks {
     }
 
     /// Gives up every task in flight that `gone` says is gone.
-    pub(super) fn give_up(&mut self, now: Timestamp, mut gone: impl FnMut(&mut Task) -> bool) {
+    pub(super) fn give_up(&mut self, now: Timestamp, mut gone: impl FnMut(At, &mut Task) -> bool) {
         let mut at = self.alive.oldest;
         while at != NONE {
             let slot = &mut self.slots[at as usize];
             let next = slot.next;
-            if gone(&mut slot.task) {
+            if gone(at, &mut slot.task) {
                 self.unlink(at);
                 self.slots[at as usize].task.give_up(now);
                 self.file(at, now);

@@ -197,7 +197,11 @@ impl Worker {
     ) -> bool {
         let changed = self.pid.zip(pid).filter(|(known, pid)| known != pid);
         let Some((known, pid)) = changed else {
-            let behind = |processed| self.processed.is_behind(processed, stamped);
+            // One of the two is gone.
+            let other = self.other_pid.map_or(now, |(_, seen)| seen);
+            self.twofold &= now.since(other) < TWO_AT_ONCE;
+            let online = event.kind == WorkerKind::Online;
+            let behind = |processed| self.processed.is_behind(processed, stamped, online);
             return !self.twofold && event.processed.is_some_and(behind);
         };
         // The one before is still there: two workers have one name.
@@ -223,7 +227,8 @@ impl Worker {
 
     /// Whether it has been offline for so long that it is to be forgotten.
     pub(super) fn is_gone(&self, retention: Duration, now: Timestamp) -> bool {
-        !self.online && now.since(self.offline_since) > retention
+        // Its tasks go on to end while it shuts down.
+        !self.online && now.since(self.offline_since.max(self.seen)) > retention
     }
 
     /// It is forgotten. Returns how many of its events are missing.

@@ -78,7 +78,7 @@ async fn rabbitmq_tells_classic_and_quorum_queues_and_a_missing_one_costs_nothin
     let found: Vec<_> = levels.iter().map(|level| level.queue.as_str()).collect();
     assert_eq!(found, ["classic", "quorum", "zempty"]);
     // Noted when the round is over, which is after its report.
-    let took = super::support::wait_for("its duration", 5, async || {
+    let took = wait_for("its duration", 5, async || {
         let took = polling.metrics.queues.duration.get();
         (took > 0.0).then_some(took).ok_or("not yet".to_owned())
     })
@@ -243,7 +243,7 @@ async fn a_user_without_the_permission_is_told_which_one_and_nothing_else_suffer
         redis.port
     );
     let polling = Polling::start(&keys);
-    super::support::wait_for("failures", 10, async || {
+    wait_for("failures", 10, async || {
         let failures = polling.metrics.queues.failures.get();
         if failures >= 2 {
             Ok(())

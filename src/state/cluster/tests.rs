@@ -421,6 +421,32 @@ fn a_task_that_its_worker_tells_of_ends_under_its_name() {
 }
 
 #[test]
+fn a_task_without_events_is_in_flight_while_its_worker_tells_of_it() {
+    let mut state = state();
+    let mut changes = Vec::new();
+    steps(
+        &mut state,
+        &[task(TaskKind::Started, "spoken", Some("t"), Some("q"), 0)],
+    );
+    let with_lists = |active: &[(&str, &str)]| {
+        let Answers::Workers(mut answers) = answer(&["q"], active) else {
+            unreachable!("answers of workers");
+        };
+        answers[0].reserved = Some(Vec::new());
+        Answers::Workers(answers)
+    };
+    state.report(
+        &with_lists(&[("silent", "q"), ("spoken", "q")]),
+        at(1),
+        &mut changes,
+    );
+    assert_eq!(state.tasks_alive(), 2);
+    state.report(&with_lists(&[]), at(2), &mut changes);
+    // Of the other one an event will tell that it ended.
+    assert_eq!(state.tasks_alive(), 1);
+}
+
+#[test]
 fn of_a_worker_without_task_events_no_task_is_in_flight_for_ever() {
     let mut state = state();
     let mut changes = Vec::new();

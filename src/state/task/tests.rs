@@ -287,6 +287,31 @@ fn intervals_are_told_once_whatever_the_order() {
             "s@0 r@1 st@2 ok@3 r@10 st@12 ok@13",
             "q2 p1 t3 n1 p2 t13 n1",
         ),
+        (
+            "the next task-sent overtakes the start",
+            "s@0 r@1 s1@3 st@2 r1@4 rt@5 st@6 f@7",
+            "q2 p1 q3 p2 t7 n2",
+        ),
+        (
+            "the next attempt ends before the retry is heard of",
+            "s@0 r@1 st@2 s1@3 r1@4 st@5 ok@6 rt@4",
+            "q2 p1 q2 p1 t6 n2",
+        ),
+        (
+            "a retry by a clock that is ahead",
+            "s@0 r@1 st@2 s1@3 r1@4 st@5 rt@6 ok@7",
+            "q2 p1 q2 p1 t7 n2",
+        ),
+        (
+            "delivered once more while it runs",
+            "s@0 r@1 st@2 r@100 st@101 ok@102",
+            "q2 p1 p1 t102 n1",
+        ),
+        (
+            "an id that is used again",
+            "s@0 r@1 st@2 ok@3 s@30 r@31 st@32 ok@33",
+            "q2 p1 t3 n1 q2 p1 t3 n1",
+        ),
         ("revoked", "s@0 r@1 rv@2", ""),
     ];
     for (case, events, expected) in cases {
