@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing: Debian's servers, Celery in two versions, the exporters that ours are
-# compared with, and a Prometheus 3 from a newer Debian suite, unpacked below target/ and installed nowhere. Doing it
-# again changes nothing.
+# compared with, and newer Prometheus, Pushgateway and VictoriaMetrics from another Debian suite, unpacked below target/
+# and installed nowhere. Doing it again changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 target=$(cd "$target" && pwd)
 
-packages=(rabbitmq-server redis-server prometheus python3-venv)
+packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv)
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 missing=()
@@ -57,31 +57,45 @@ else
   echo "there is no Python 3.7: OvalMoney's exporter is not installed, the tests take the page recorded from it"
 fi
 
-# Prometheus 3: not in Debian's stable suite yet. The archive is the one that this machine uses anyway.
-prometheus=$target/prometheus-3
-if ! [ -e "$prometheus/.complete" ]; then
-  echo "unpacking Prometheus 3 into $prometheus"
-  find_archive() {
-    apt-get indextargets --format '$(ORIGIN)|$(IDENTIFIER)|$(LABEL)|$(REPO_URI)' |
-      awk -F'|' '$1 == "Debian" && $2 == "Packages" && $3 == "Debian" { print $4; exit }'
-  }
+# What Debian's stable suite has only older versions of. The archive is the one that this machine uses anyway; nothing
+# is installed, the packages are unpacked below target/.
+find_archive() {
+  apt-get indextargets --format '$(ORIGIN)|$(IDENTIFIER)|$(LABEL)|$(REPO_URI)' |
+    awk -F'|' '$1 == "Debian" && $2 == "Packages" && $3 == "Debian" { print $4; exit }'
+}
+
+# Unpacks a package of a newer suite into a folder.
+newer() {
+  local folder=$target/$1 package=$2
+  [ -e "$folder/.complete" ] && return
+  echo "unpacking $package into $folder"
+  local archive
   archive=$(find_archive)
   if [ -z "$archive" ]; then
     # Images often come without the package lists, which say where they are from.
     "${as_root[@]}" apt-get update -qq
     archive=$(find_archive)
   fi
-  state=$prometheus/apt
-  rm -rf "$prometheus"
+  local state=$target/newer-suite
   mkdir -p "$state"/{lists/partial,cache/archives/partial}
-  keys=/usr/share/keyrings/debian-archive-keyring.gpg
-  echo "deb [signed-by=$keys] $archive forky main" > "$state/sources.list"
-  options=(-qq -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null
+  local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  local options=(-qq -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$state/lists" -o "Dir::Cache=$state/cache" -o Acquire::Languages=none
     -o APT::Sandbox::User=root)
-  apt-get "${options[@]}" update
-  (cd "$prometheus" && apt-get "${options[@]}" download prometheus)
-  dpkg-deb -x "$prometheus"/prometheus_3*.deb "$prometheus"
-  rm -rf "$state" "$prometheus"/*.deb
-  touch "$prometheus/.complete"
-fi
+  if ! [ -e "$state/sources.list" ]; then
+    echo "deb [signed-by=$keys] $archive forky main" > "$state/sources.list"
+    apt-get "${options[@]}" update
+  fi
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  (cd "$folder" && apt-get "${options[@]}" download "$package")
+  dpkg-deb -x "$folder/$package"_*.deb "$folder"
+  rm -f "$folder"/*.deb
+  touch "$folder/.complete"
+}
+
+rm -rf "$target/newer-suite"
+newer prometheus-3 prometheus
+newer pushgateway-1.11 prometheus-pushgateway
+newer victoria-metrics-newer victoria-metrics
+rm -rf "$target/newer-suite"

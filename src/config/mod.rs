@@ -15,6 +15,7 @@ mod shown;
 
 mod amqp;
 mod broker;
+mod client;
 mod global;
 mod http;
 mod metrics;
@@ -27,6 +28,7 @@ mod url;
 
 pub use amqp::{AmqpConfig, AmqpServer};
 pub use broker::{BrokerConfig, Transport};
+pub use client::{Authorization, HttpClientConfig};
 pub use global::GlobalConfig;
 pub use http::{HttpConfig, ScrapeConfig};
 pub use load::{Config, Flags, LoadError};
@@ -36,5 +38,5 @@ pub use problem::Problem;
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
 pub use secret::{Secret, SecretError};
 pub use shown::Shown;
-pub use sink::{Authorization, HttpClientConfig, QueueConfig, RemoteWriteConfig};
+pub use sink::{QueueConfig, RemoteWriteConfig};
 pub use tls::TlsConfig;

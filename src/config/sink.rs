@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::client::{HttpClientConfig, url};
 use super::profile::profile;
-use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
-use super::tls::TlsConfig;
-use super::url::{parse_http, without_credentials};
 use crate::backoff::Backoff;
 use crate::profile::ProfileName;
 
@@ -27,29 +24,6 @@ pub struct RemoteWriteConfig {
     pub queue: QueueConfig,
 }
 
-/// How a receiver is asked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpClientConfig {
-    pub timeout: Duration,
-    pub headers: HeaderMap,
-    pub authorization: Authorization,
-    pub tls: TlsConfig,
-}
-
-/// How a sink logs in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authorization {
-    None,
-    Basic {
-        username: String,
-        password: Option<Secret>,
-    },
-    Credentials {
-        scheme: String,
-        credentials: Secret,
-    },
-}
-
 /// What waits, and when it is sent again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueConfig {
@@ -61,43 +35,14 @@ pub struct QueueConfig {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What a request says about itself: a user's header cannot.
-const RESERVED_HEADERS: [&str; 17] = [
-    "authorization",
-    "host",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "x-prometheus-remote-write-version",
-    "user-agent",
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "www-authenticate",
-    "accept-encoding",
-    "retry-attempt",
-    "x-amz-date",
-    "x-amz-security-token",
-    "x-amz-content-sha256",
-];
-
 impl RemoteWriteConfig {
-    const TIMEOUT: Duration = Duration::from_secs(30);
     const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let url = url(section);
+        let url = url(section, "http://prometheus:9090/api/v1/write");
         let name = section.optional_text("name");
         let profile = profile(section);
-        let timeout = section.duration(
-            "remote_timeout",
-            Self::TIMEOUT,
-            Duration::from_millis(1)..=HOUR,
-        );
-        let headers = headers(section);
-        let authorization = authorization(section);
-        let tls = section.section("tls_config", TlsConfig::read);
+        let client = HttpClientConfig::read(section);
         let metadata_interval = section.section("metadata_config", |metadata| {
             let send = metadata.bool("send", true);
             let second = Duration::from_secs(1);
@@ -110,12 +55,6 @@ impl RemoteWriteConfig {
         let host = url.host_str().unwrap_or_default();
         let name = name.unwrap_or_else(|| host.to_owned());
         section.show("name", Shown::Text(name.clone()));
-        let client = HttpClientConfig {
-            timeout,
-            headers,
-            authorization,
-            tls,
-        };
         Some(Self {
             name,
             url,
@@ -147,74 +86,4 @@ impl QueueConfig {
             bytes_max: section.bytes("max_bytes", 128 << 20),
         }
     }
-}
-
-fn url(section: &mut Section<'_>) -> Option<Url> {
-    let text = section.needed_text("url", "http://prometheus:9090/api/v1/write")?;
-    match parse_http(&text) {
-        Ok(url) => {
-            section.show("url", Shown::Text(without_credentials(&url)));
-            Some(url)
-        }
-        Err(what) => {
-            section.show("url", Shown::Null);
-            section.problem("url", what);
-            None
-        }
-    }
-}
-
-fn headers(section: &mut Section<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let mut shown = Vec::new();
-    for (name, value) in section.text_map("headers") {
-        let key = format!("headers.{name}");
-        let parsed = (HeaderName::try_from(&name), HeaderValue::try_from(&value));
-        match parsed {
-            (Ok(header), Ok(_)) if RESERVED_HEADERS.contains(&header.as_str()) => {
-                let hint = if header == "authorization" {
-                    "; use `basic_auth` or `authorization`"
-                } else {
-                    ": leave it out"
-                };
-                section.problem(&key, format!("the request sets this header itself{hint}"));
-            }
-            (Ok(header), Ok(value)) => {
-                headers.insert(header, value);
-            }
-            (Err(_), _) => section.problem(&key, "not the name of a header"),
-            (_, Err(_)) => {
-                section.problem(&key, "its value has characters that no header may have")
-            }
-        }
-        // Some receivers take their key in a header.
-        shown.push((name, Shown::Secret));
-    }
-    section.show("headers", Shown::Map(shown));
-    headers
-}
-
-fn authorization(section: &mut Section<'_>) -> Authorization {
-    let basic = section.optional_section("basic_auth", |basic| {
-        let username = basic.text("username", "");
-        let password = basic.secret("password", "password_file");
-        Authorization::Basic { username, password }
-    });
-    let authorization = section.optional_section("authorization", |authorization| {
-        let scheme = authorization.text("type", "Bearer");
-        let credentials = authorization.secret("credentials", "credentials_file");
-        if credentials.is_none() {
-            authorization.problem("credentials", "is missing; this, or `credentials_file`");
-        }
-        credentials.map(|credentials| Authorization::Credentials {
-            scheme,
-            credentials,
-        })
-    });
-    if basic.is_some() && authorization.is_some() {
-        section.problem("authorization", "either this or `basic_auth`, not both");
-    }
-    basic
-        .or(authorization.flatten())
-        .unwrap_or(Authorization::None)
 }

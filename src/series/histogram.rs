@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::{Exemplar, Exponential};
+
 /// Upper bounds of buckets: finite, strictly increasing, at least one. `+Inf` goes without saying.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buckets(Box<[f64]>);
@@ -27,6 +29,10 @@ pub struct Histogram {
     /// For each bound, and last for `+Inf`, what lies above the bound before and not above this one.
     pub counts: Box<[u64]>,
     pub sum: f64,
+    /// The same observations in exponential buckets, where somebody wants them.
+    pub native: Option<Box<Exponential>>,
+    /// At most one for each bucket, by bucket.
+    pub exemplars: Vec<(usize, Arc<Exemplar>)>,
 }
 
 impl Histogram {
@@ -35,6 +41,8 @@ impl Histogram {
         Self {
             counts: vec![0; buckets.bounds().len() + 1].into(),
             sum: 0.0,
+            native: None,
+            exemplars: Vec::new(),
             buckets,
         }
     }

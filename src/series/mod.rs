@@ -9,12 +9,16 @@
 mod family;
 mod label;
 
+mod exemplar;
+mod exponential;
 mod histogram;
 mod limit;
 
 mod snapshot;
 mod table;
 
+pub use exemplar::Exemplar;
+pub use exponential::{Exponential, Runs, Span};
 pub use family::{Family, FamilyId, MetricKind};
 pub use histogram::{Buckets, Histogram};
 pub use label::{LabelName, LabelSet};

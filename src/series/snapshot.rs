@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Family, FamilyId, Histogram, LabelSet};
+use super::{Exemplar, Family, FamilyId, Histogram, LabelSet};
 use crate::timestamp::Timestamp;
 
 /// What a series is, for as long as it lives.
@@ -42,6 +42,8 @@ pub struct Row {
     pub slot: u32,
     pub info: Arc<Info>,
     pub value: Value,
+    /// Of a counter: a task that it counted. Histograms have theirs by bucket.
+    pub exemplar: Option<Arc<Exemplar>>,
 }
 
 /// An immutable view of all series at one instant.

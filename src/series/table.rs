@@ -239,6 +239,7 @@ impl Series {
                 slot,
                 info: Arc::clone(info),
                 value: value.clone(),
+                exemplar: None,
             }
         });
         Snapshot {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::auth;
@@ -23,6 +23,16 @@ pub struct Client {
     http: reqwest::Client,
     headers: HeaderMap,
     authorization: Authorization,
+}
+
+/// What is asked: everything but the login and the user's headers, which the client adds.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: Method,
+    pub url: Url,
+    /// These win over the user's headers of the same name.
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 /// What came back.
@@ -84,28 +94,25 @@ impl Client {
         })
     }
 
-    /// Sends one remote-write 1.0 request; `attempt` counts from 0.
-    pub async fn send(&self, url: Url, body: Bytes, attempt: u32) -> Result<Answer, SendError> {
-        let mut request = self.http.post(url).headers(self.headers.clone());
-        // PRW 1.0, "Protocol": these four, whatever the user's headers say.
-        request = request
-            .header(CONTENT_ENCODING, "snappy")
-            .header(CONTENT_TYPE, "application/x-protobuf")
-            .header(REMOTE_WRITE_VERSION, "0.1.0")
-            .header(USER_AGENT, concat!("celeriac/", env!("CARGO_PKG_VERSION")));
-        if attempt > 0 {
-            request = request.header(RETRY_ATTEMPT, HeaderValue::from(attempt));
-        }
+    /// Sends one request.
+    pub async fn send(&self, request: Request) -> Result<Answer, SendError> {
+        let mut headers = self.headers.clone();
+        headers.insert(USER_AGENT, OUR_NAME);
+        headers.extend(request.headers);
         if let Some(value) = auth::header(&self.authorization).await? {
-            request = request.header(AUTHORIZATION, value);
+            headers.insert(AUTHORIZATION, value);
         }
+        let request = self
+            .http
+            .request(request.method, request.url)
+            .headers(headers)
+            .body(request.body);
         let answer = request
-            .body(body)
             .send()
             .await
             .map_err(|error| SendError::Http(chain(error)))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        // PRW 1.0: the body of an answer is for the log, and of no use when all went well.
+        // The body of an answer is for the log, and of no use when all went well.
         let text = if status.is_success() {
             String::new()
         } else {
@@ -119,9 +126,8 @@ impl Client {
     }
 }
 
-const REMOTE_WRITE_VERSION: HeaderName =
-    HeaderName::from_static("x-prometheus-remote-write-version");
-const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
+const OUR_NAME: HeaderValue =
+    HeaderValue::from_static(concat!("celeriac/", env!("CARGO_PKG_VERSION")));
 
 async fn beginning(mut answer: reqwest::Response) -> String {
     let mut text = Vec::new();

@@ -9,11 +9,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use url::Url;
 
-use super::client::{Answer, BuildError, Client, SendError};
+use super::client::{Answer, BuildError, Client, Request, SendError};
 use super::feed::Feed;
 use super::verdict::{Verdict, retry_after, verdict};
 use crate::clock;
@@ -208,7 +212,7 @@ impl RemoteWrite {
             bytes: body.bytes.len() as u64,
             newest: body.newest,
             since: clock::monotonic(),
-            answer: Box::pin(async move { client.send(url, body.bytes, attempt).await }),
+            answer: Box::pin(async move { client.send(request(url, body.bytes, attempt)).await }),
         });
     }
 
@@ -303,6 +307,31 @@ impl RemoteWrite {
         }
     }
 }
+
+/// One remote-write 1.0 request; `attempt` counts from 0.
+fn request(url: Url, body: Bytes, attempt: u32) -> Request {
+    // PRW 1.0, "Protocol": these, and who we are, whatever the user's headers say.
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-protobuf"),
+    );
+    headers.insert(REMOTE_WRITE_VERSION, HeaderValue::from_static("0.1.0"));
+    if attempt > 0 {
+        headers.insert(RETRY_ATTEMPT, HeaderValue::from(attempt));
+    }
+    Request {
+        method: Method::POST,
+        url,
+        headers,
+        body,
+    }
+}
+
+const REMOTE_WRITE_VERSION: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-version");
+const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
 
 impl std::fmt::Debug for RemoteWrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -473,6 +473,8 @@ impl Published {
                         buckets: Arc::clone(&self.buckets),
                         counts: counts.clone(),
                         sum: *sum,
+                        native: None,
+                        exemplars: Vec::new(),
                     };
                     series.replace(*id, histogram);
                 }
