@@ -5,6 +5,7 @@
 //! when there is no time left.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +22,13 @@ use crate::config::{Config, HttpConfig};
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline};
 use crate::profile::ProfileName;
+use crate::queue::{Limits, OpenError, Queue};
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
 use crate::sink::client::BuildError;
 use crate::telemetry::metrics::Telemetry;
 use crate::telemetry::readiness::Readiness;
+use crate::timestamp::Timestamp;
 
 /// The label of a broker that has no name, where the daemon speaks of itself.
 const ONLY_BROKER: &str = "default";
@@ -59,6 +62,8 @@ pub enum StartError {
     },
     #[error("cannot make the client of {name}: {source}")]
     Client { name: String, source: BuildError },
+    #[error("cannot open the queue of {name}: {source}")]
+    Queue { name: String, source: OpenError },
     #[error("cannot catch signals: {0}")]
     Signals(#[source] std::io::Error),
 }
@@ -77,7 +82,12 @@ impl App {
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let hurry = CancellationToken::new();
-        let start = clock::now();
+        let mut queues = open_queues(&config)?;
+        // What was queued before has an earlier time than whatever comes, also where the clock was set back.
+        let queued = queues.iter().filter_map(Queue::newest_ms).max();
+        let start = queued.map_or(clock::now(), |newest| {
+            clock::now().max(Timestamp::from_millis(newest))
+        });
         let mut stages = Stages::default();
         let mut readiness = Readiness::default();
         let mut telemetry = Telemetry::new(start);
@@ -139,8 +149,9 @@ impl App {
         for (name, config_of_sink, metrics, latch) in sinks {
             let external = config.global.external_labels.clone();
             let (snapshots, hurry) = (views.of(config_of_sink.profile), hurry.clone());
-            let built =
-                RemoteWrite::new(config_of_sink, external, snapshots, hurry, metrics, latch);
+            let queue = queues.remove(0);
+            let report = (metrics, latch);
+            let built = RemoteWrite::new(config_of_sink, external, queue, snapshots, hurry, report);
             let client_error = |source| StartError::Client {
                 name: name.to_string(),
                 source,
@@ -218,6 +229,43 @@ impl App {
             );
         }
     }
+}
+
+/// The queue of each remote-write sink, in their order.
+fn open_queues(config: &Config) -> Result<Vec<Queue>, StartError> {
+    let sinks = config.remote_write.iter();
+    let queues = sinks.map(|sink| {
+        let limits = Limits {
+            bytes_max: sink.queue.bytes_max,
+            age_max: sink.queue.sample_age_limit,
+        };
+        let Some(data_dir) = &config.data_dir else {
+            return Ok(Queue::in_memory(limits));
+        };
+        let folder = data_dir.join("queue").join(file_name(&sink.name));
+        Queue::open(&folder, limits).map_err(|source| StartError::Queue {
+            name: sink.name.clone(),
+            source,
+        })
+    });
+    queues.collect()
+}
+
+/// A name as the name of a folder: what could mean something else there is written as its number.
+fn file_name(name: &str) -> String {
+    let mut file = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric()
+            || b"-_".contains(&byte)
+            || (byte == b'.' && !file.is_empty())
+        {
+            file.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(file, "%{byte:02X}");
+        }
+    }
+    file
 }
 
 /// Binds the listener, with the pages that it is to have.

@@ -15,6 +15,7 @@ pub mod shutdown;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod counts;
 pub mod telemetry;
 pub mod timestamp;
 pub mod tls;

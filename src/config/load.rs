@@ -18,6 +18,8 @@ use super::sink::RemoteWriteConfig;
 /// Everything that the daemon is told.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where queues are kept across restarts; `None`: nowhere.
+    pub data_dir: Option<PathBuf>,
     pub global: GlobalConfig,
     /// At least one.
     pub brokers: Vec<BrokerConfig>,
@@ -174,6 +176,7 @@ impl Config {
     }
 
     fn read(root: &mut Section<'_>, hostname: &str) -> Self {
+        let data_dir = root.optional_text("data_dir").map(PathBuf::from);
         let global = root.section("global", |section| GlobalConfig::read(section, hostname));
         let brokers: Vec<_> = root.sections("brokers", BrokerConfig::read);
         let metrics = root.section("metrics", MetricsConfig::read);
@@ -203,6 +206,7 @@ impl Config {
         let names = remote_write.iter().flatten().map(|sink| sink.name.as_str());
         unique(root, "remote_write", names);
         Self {
+            data_dir,
             global,
             brokers: brokers.into_iter().flatten().collect(),
             metrics,

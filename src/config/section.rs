@@ -337,6 +337,11 @@ impl<'r> Section<'r> {
             .or_else(|| file.map(|path| Secret::File(path.into())))
     }
 
+    /// A key that may stand here, and has no meaning.
+    pub(super) fn ignored(&mut self, key: &'static str) {
+        self.take(key);
+    }
+
     /// Says how a key is shown, where that is not how it was read.
     pub(super) fn show(&mut self, key: &str, shown: Shown) {
         match self.shown.iter_mut().find(|(name, _)| name == key) {

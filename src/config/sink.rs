@@ -6,10 +6,13 @@ use url::Url;
 
 use super::client::{HttpClientConfig, url};
 use super::profile::profile;
+use super::relabel::relabel;
 use super::section::Section;
 use super::shown::Shown;
 use crate::backoff::Backoff;
 use crate::profile::ProfileName;
+use crate::series::Relabel;
+use crate::wire::Protocol;
 
 /// One receiver of remote write.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,19 +22,53 @@ pub struct RemoteWriteConfig {
     pub url: Url,
     pub profile: ProfileName,
     pub client: HttpClientConfig,
+    pub message: Message,
+    pub relabel: Relabel,
+    pub send_exemplars: bool,
+    pub send_native_histograms: bool,
+    /// Whether classic histograms are sent beside native ones.
+    pub send_classic_histograms: bool,
+    /// Whether 2.0 carries start timestamps in the field of the specification's drafts too.
+    pub draft_created_timestamps: bool,
+    /// The labels `cluster` and `__replica__`.
+    pub replica: Option<ReplicaConfig>,
     /// The time between two times of sending metadata; `None`: never.
     pub metadata_interval: Option<Duration>,
     pub queue: QueueConfig,
+}
+
+/// Which version of remote write is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// 2.0, and 1.0 where the receiver does not speak it.
+    Auto,
+    V1,
+    V2,
+}
+
+/// Which of several daemons that say the same this one is: for receivers that keep one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    pub cluster: String,
+    pub replica: String,
 }
 
 /// What waits, and when it is sent again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueConfig {
     pub samples_max: usize,
+    /// How many requests may be on their way side by side: while one snapshot is sent, and when there are more.
+    pub shards_min: usize,
+    pub shards_max: usize,
+    /// Older samples are dropped.
+    pub sample_age_limit: Option<Duration>,
     pub bytes_max: u64,
     pub backoff: Backoff,
     pub retry_on_429: bool,
 }
+
+const V1_MESSAGE: &str = Protocol::V1.message();
+const V2_MESSAGE: &str = Protocol::V2.message();
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -50,6 +87,29 @@ impl RemoteWriteConfig {
                 metadata.duration("send_interval", Self::METADATA_INTERVAL, second..=24 * HOUR);
             send.then_some(interval)
         });
+        let message = section.word(
+            "protobuf_message",
+            "auto",
+            &["auto", V1_MESSAGE, V2_MESSAGE],
+        );
+        let message = match message.as_str() {
+            V1_MESSAGE => Message::V1,
+            V2_MESSAGE => Message::V2,
+            _ => Message::Auto,
+        };
+        let relabel = relabel(section, "write_relabel_configs");
+        let send_exemplars = section.bool("send_exemplars", true);
+        let send_native_histograms = section.bool("send_native_histograms", false);
+        let send_classic_histograms = section.bool("send_classic_histograms", true);
+        let draft_created_timestamps = section.bool("draft_created_timestamps", false);
+        let replica = section.optional_section("replica", |replica| {
+            let cluster = replica.needed_text("cluster", "the name of the cluster");
+            let replica = replica.needed_text("replica", "${HOSTNAME}");
+            Some(ReplicaConfig {
+                cluster: cluster?,
+                replica: replica?,
+            })
+        });
         let queue = section.section("queue_config", QueueConfig::read);
         let url = url?;
         let host = url.host_str().unwrap_or_default();
@@ -60,9 +120,28 @@ impl RemoteWriteConfig {
             url,
             profile,
             client,
+            message,
+            relabel,
+            send_exemplars,
+            send_native_histograms,
+            send_classic_histograms,
+            draft_created_timestamps,
+            replica: replica.flatten(),
             metadata_interval,
             queue,
         })
+    }
+}
+
+impl RemoteWriteConfig {
+    /// The labels of every series: those of all outputs, and those that tell replicas apart.
+    pub fn external(&self, mut labels: Vec<(String, String)>) -> Vec<(String, String)> {
+        if let Some(ReplicaConfig { cluster, replica }) = &self.replica {
+            labels.retain(|(name, _)| name != "cluster");
+            labels.push(("cluster".to_owned(), cluster.clone()));
+            labels.push(("__replica__".to_owned(), replica.clone()));
+        }
+        labels
     }
 }
 
@@ -79,8 +158,21 @@ impl QueueConfig {
             );
             Backoff::new(max, min).expect("the other way round they are in order")
         });
+        let shards_max = section.whole("max_shards", 10, 1..=1_000);
+        let shards_min = section.whole("min_shards", 1, 1..=shards_max);
+        let sample_age_limit = section.duration(
+            "sample_age_limit",
+            Duration::ZERO,
+            Duration::ZERO..=365 * 24 * HOUR,
+        );
+        // What a block of prometheus.yml may hold, and has no meaning here: a snapshot is queued at once and whole.
+        section.ignored("capacity");
+        section.ignored("batch_send_deadline");
         Self {
             samples_max: usize::try_from(samples_max).unwrap_or(usize::MAX),
+            shards_min: usize::try_from(shards_min).unwrap_or(usize::MAX),
+            shards_max: usize::try_from(shards_max).unwrap_or(usize::MAX),
+            sample_age_limit: (!sample_age_limit.is_zero()).then_some(sample_age_limit),
             backoff,
             retry_on_429: section.bool("retry_on_http_429", true),
             bytes_max: section.bytes("max_bytes", 128 << 20),

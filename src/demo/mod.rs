@@ -26,6 +26,7 @@ use crate::event::Accept;
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline};
 use crate::profile::ProfileName;
+use crate::queue::{Limits, Queue};
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
 use crate::telemetry::metrics::Telemetry;
@@ -134,13 +135,18 @@ impl Demo {
         let address = server.address().map_err(listen_error)?;
         let external = config.global.external_labels;
         // No time is spent on sending what is left at the end: the receiver goes too.
+        let queue = Queue::in_memory(Limits {
+            bytes_max: sink.queue.bytes_max,
+            age_max: None,
+        });
+        let report = (sink_metrics, latch);
         let sink = RemoteWrite::new(
             sink,
             external,
+            queue,
             snapshots.clone(),
             stop.clone(),
-            sink_metrics,
-            latch,
+            report,
         );
         let sink = sink.map_err(|error| text(&error))?;
         summary::greet(

@@ -7,13 +7,15 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::telemetry::metrics::Counter;
-use crate::wire::proto::v1::WriteRequest;
+use crate::wire::Protocol;
+use crate::wire::proto::{v1, v2};
 
 /// What the receiver got.
 #[derive(Clone, Debug, Default)]
@@ -55,20 +57,36 @@ impl Receiver {
     }
 }
 
-async fn take(State(received): State<Arc<Received>>, body: Bytes) -> StatusCode {
+async fn take(
+    State(received): State<Arc<Received>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<[(HeaderName, HeaderValue); 1], StatusCode> {
     let raw = snap::raw::Decoder::new().decompress_vec(&body).ok();
-    let request = raw.and_then(|raw| WriteRequest::decode(raw.as_slice()).ok());
-    let Some(request) = request else {
+    let is_2 = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value == Protocol::V2.content_type());
+    let samples = raw.and_then(|raw| {
+        if is_2 {
+            let request = v2::Request::decode(raw.as_slice()).ok()?;
+            let series = request.timeseries.iter();
+            Some(series.map(|series| series.samples.len()).sum::<usize>())
+        } else {
+            let request = v1::WriteRequest::decode(raw.as_slice()).ok()?;
+            let series = request.timeseries.iter();
+            Some(series.map(|series| series.samples.len()).sum())
+        }
+    });
+    let Some(samples) = samples else {
         received.refused.add(1);
-        return StatusCode::BAD_REQUEST;
+        return Err(StatusCode::BAD_REQUEST);
     };
-    let samples: usize = request
-        .timeseries
-        .iter()
-        .map(|series| series.samples.len())
-        .sum();
     received.requests.add(1);
     received.samples.add(samples as u64);
     received.bytes.add(body.len() as u64);
-    StatusCode::NO_CONTENT
+    // PRW 2.0, "Required Written Response Headers".
+    Ok([(SAMPLES_WRITTEN, HeaderValue::from(samples))])
 }
+
+const SAMPLES_WRITTEN: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-samples-written");

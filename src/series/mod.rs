@@ -8,6 +8,7 @@
 
 mod family;
 mod label;
+mod relabel;
 
 mod exemplar;
 mod exponential;
@@ -23,5 +24,6 @@ pub use family::{Family, FamilyId, MetricKind};
 pub use histogram::{Buckets, Histogram};
 pub use label::{LabelName, LabelSet};
 pub use limit::Room;
+pub use relabel::Relabel;
 pub use snapshot::{Info, Row, Snapshot, Value};
 pub use table::{Series, SeriesId};

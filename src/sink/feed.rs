@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use crate::queue::{Queue, Record};
+use crate::counts::Counts;
+use crate::queue::{Kind, Queue, Record};
 use crate::series::Snapshot;
-use crate::telemetry::metrics::SinkMetrics;
+use crate::telemetry::sink::{DropReason, SinkMetrics};
 use crate::timestamp::Timestamp;
-use crate::wire::{Body, v1};
+use crate::wire::{Body, Encoder, Metadata, Outgoing, Protocol, v1};
 
 /// Turns snapshots into records of a queue.
 #[derive(Debug)]
 pub(super) struct Feed {
-    encoder: v1::Encoder,
+    encoder: Encoder,
     metrics: SinkMetrics,
     samples_max: usize,
     /// The time between two times of sending metadata; `None`: never.
@@ -21,14 +22,16 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) const fn new(
-        encoder: v1::Encoder,
-        samples_max: usize,
+    pub(super) fn new(
+        how: Outgoing,
+        protocol: Protocol,
         metadata_interval: Option<Duration>,
         metrics: SinkMetrics,
     ) -> Self {
+        let samples_max = how.samples_max;
+        metrics.samples_max.set(float(samples_max));
         Self {
-            encoder,
+            encoder: Encoder::new(how, protocol),
             metrics,
             samples_max,
             metadata_interval,
@@ -37,43 +40,53 @@ impl Feed {
         }
     }
 
+    /// Speaks that version from now on.
+    pub(super) const fn speak(&mut self, protocol: Protocol) {
+        self.encoder.speak(protocol);
+    }
+
+    /// Puts no more than so many samples into a request from now on; whether that is less than before.
+    pub(super) fn limit(&mut self, samples_max: usize) -> bool {
+        let is_less = samples_max < self.samples_max;
+        if is_less {
+            self.samples_max = samples_max.max(1);
+            self.encoder.limit(self.samples_max);
+            self.metrics.samples_max.set(float(self.samples_max));
+        }
+        is_less
+    }
+
     /// Appends a snapshot. The last one is followed by the end of all series: without a checkpoint they begin
-    /// anew after a restart. Returns how much had to go to make room.
-    pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue) -> u64 {
+    /// anew after a restart. Returns how many samples could not be told from those of other series.
+    pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
             self.metrics
                 .snapshots_missed
                 .add(snapshot.number.saturating_sub(self.number + 1));
         }
         self.number = snapshot.number;
-        let mut bodies = self.encoder.snapshot(snapshot);
+        let encoded = self.encoder.snapshot(snapshot);
+        for (reason, samples) in [
+            (DropReason::Relabelled, encoded.dropped),
+            (DropReason::Collided, encoded.collided),
+        ] {
+            let counts = Counts {
+                samples,
+                ..Counts::default()
+            };
+            self.metrics.taken.add(counts);
+            self.metrics.dropped(reason, counts);
+        }
+        self.queue(encoded.bodies, queue, now);
         if snapshot.last {
-            bodies.extend(self.encoder.end(snapshot.at));
+            let ends = self.encoder.end(snapshot.at);
+            self.queue(ends, queue, now);
         }
-        let mut dropped = 0;
-        for body in bodies {
-            self.metrics.samples_in.add(body.count);
-            self.metrics.highest.set(body.newest.seconds());
-            let Body {
-                bytes,
-                count,
-                newest,
-                ..
-            } = body;
-            dropped += queue
-                .append(Record {
-                    bytes,
-                    count,
-                    newest_ms: newest.millis(),
-                })
-                .count;
-        }
-        self.metrics.dropped_queue_full.add(dropped);
-        dropped
+        encoded.collided
     }
 
     /// The metadata of a snapshot, where it is due.
-    pub(super) fn metadata(&mut self, snapshot: &Snapshot) -> Vec<Body> {
+    pub(super) fn metadata(&mut self, snapshot: &Snapshot) -> Vec<Metadata> {
         let Some(interval) = self.metadata_interval else {
             return Vec::new();
         };
@@ -86,4 +99,36 @@ impl Feed {
         self.metadata_at = Some(snapshot.at);
         v1::metadata(snapshot, self.samples_max)
     }
+
+    /// Appends bodies whose series are disjoint.
+    fn queue(&self, bodies: Vec<Body>, queue: &mut Queue, now: Timestamp) {
+        for body in &bodies {
+            self.metrics.taken.add(body.counts);
+            self.metrics.highest.set(body.newest.seconds());
+        }
+        if !bodies.is_empty() {
+            queue.append(bodies.into_iter().map(record).collect(), now.millis());
+        }
+    }
+}
+
+fn record(body: Body) -> Record {
+    Record {
+        kind: match body.protocol {
+            Protocol::V1 => Kind::V1,
+            Protocol::V2 => Kind::V2,
+        },
+        bytes: body.bytes,
+        counts: body.counts,
+        oldest_ms: body.oldest.millis(),
+        newest_ms: body.newest.millis(),
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus holds counts as floats"
+)]
+const fn float(count: usize) -> f64 {
+    count as f64
 }

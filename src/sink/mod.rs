@@ -8,6 +8,35 @@ pub mod client;
 pub mod verdict;
 
 mod feed;
+mod flight;
+mod request;
+mod window;
+
 mod remote_write;
 
+use http::StatusCode;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 pub use remote_write::RemoteWrite;
+
+use self::verdict::{Verdict, Written};
+
+/// What came of a request.
+#[derive(Debug)]
+struct Outcome {
+    verdict: Verdict,
+    /// `None`: there was no answer.
+    status: Option<StatusCode>,
+    written: Written,
+    /// For the log.
+    reason: String,
+}
+
+/// Does what takes long or waits for the disk, while other tasks go on elsewhere.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        // There is no elsewhere.
+        _ => work(),
+    }
+}

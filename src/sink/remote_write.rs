@@ -1,7 +1,8 @@
 //! One remote-write receiver: takes each snapshot into the queue, and sends what waits, in order.
 //!
-//! One request is on its way at a time, which keeps the order within each series (PRW 1.0, "Ordering"). A
-//! request that must be sent again is sent byte for byte, before anything newer.
+//! One request is on its way at a time while that is enough; where snapshots pile up, several of one snapshot go side
+//! by side, whose series are disjoint. So the order within each series is kept (PRW 1.0 and 2.0, "Ordering"). A
+//! request that must be sent again is sent byte for byte, before anything newer of its series.
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
@@ -9,25 +10,29 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::StatusCode;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
-use url::Url;
+use tracing::{debug, error, info, warn};
 
-use super::client::{Answer, BuildError, Client, Request, SendError};
+use super::client::{Answer, BuildError, Client, SendError};
 use super::feed::Feed;
-use super::verdict::{Verdict, retry_after, verdict};
+use super::flight::Refusal;
+use super::request::request;
+use super::verdict::{Asked, Verdict, Written, says_already_there, verdict};
+use super::window::Window;
+use super::{Outcome, blocking};
 use crate::clock;
-use crate::config::RemoteWriteConfig;
+use crate::config::{Message, RemoteWriteConfig};
+use crate::counts::Counts;
 use crate::queue::Queue;
 use crate::series::Snapshot;
-use crate::telemetry::metrics::SinkMetrics;
 use crate::telemetry::readiness::Reporter;
+use crate::telemetry::sink::{DropReason, SinkMetrics};
 use crate::timestamp::Timestamp;
-use crate::wire::{Body, Content, v1};
+use crate::wire::{Metadata, Outgoing, Protocol};
 
 /// A sink that pushes by remote write.
 pub struct RemoteWrite {
@@ -38,28 +43,46 @@ pub struct RemoteWrite {
     hurry: CancellationToken,
     feed: Feed,
     queue: Queue,
-    metadata: VecDeque<Body>,
-    sending: Option<Sending>,
+    window: Window,
+    metadata: VecDeque<Metadata>,
+    answers: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     /// When to send again what could not be delivered.
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
-    /// How often the request at the front was tried in vain.
-    attempt: u32,
+    /// How often in a row the receiver could not be reached, or asked to come again.
+    failures: u32,
+    protocol: Protocol,
+    /// Whether the receiver has shown that it speaks 2.0.
+    is_proven: bool,
     failing_since: Option<Instant>,
     /// Why samples were refused for good, as the log has it, until some are taken again.
     refused: Option<String>,
+    /// What the log has told of the disk.
+    is_disk_failing: bool,
     drained: bool,
     metrics: SinkMetrics,
     readiness: Reporter,
 }
 
-/// A request on its way.
-struct Sending {
-    content: Content,
-    count: u64,
-    bytes: u64,
-    newest: Timestamp,
+/// What was sent, and what came back.
+struct Answered {
+    sent: Sent,
     since: Instant,
-    answer: Pin<Box<dyn Future<Output = Result<Answer, SendError>> + Send>>,
+    answer: Result<Answer, SendError>,
+}
+
+/// What was sent.
+#[derive(Clone, Copy)]
+enum Sent {
+    /// A piece of the record with that sequence number.
+    Record {
+        sequence: u64,
+        protocol: Protocol,
+        counts: Counts,
+        newest: Timestamp,
+    },
+    Metadata {
+        entries: u64,
+    },
 }
 
 /// What happens next.
@@ -67,7 +90,7 @@ enum Action {
     Snapshot(Arc<Snapshot>),
     /// No more snapshots will come.
     Drained,
-    Answer(Result<Answer, SendError>),
+    Answered(Answered),
     /// The time to wait is over.
     Again,
     /// There is no time left.
@@ -75,38 +98,52 @@ enum Action {
 }
 
 impl RemoteWrite {
-    /// A sink as configured; its series carry `external` labels.
+    /// A sink as configured, with its queue; its series carry `external` labels.
     ///
-    /// It begins with the snapshot that is there.
+    /// It begins with the snapshot that is there, behind what the queue holds.
     pub fn new(
         config: RemoteWriteConfig,
         external: Vec<(String, String)>,
+        queue: Queue,
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
         hurry: CancellationToken,
-        metrics: SinkMetrics,
-        readiness: Reporter,
+        (metrics, readiness): (SinkMetrics, Reporter),
     ) -> Result<Self, BuildError> {
-        let encoder = v1::Encoder::new(external, config.queue.samples_max);
-        let feed = Feed::new(
-            encoder,
-            config.queue.samples_max,
-            config.metadata_interval,
-            metrics.clone(),
-        );
+        let how = Outgoing {
+            external: config.external(external),
+            relabel: config.relabel.clone(),
+            samples_max: config.queue.samples_max,
+            exemplars: config.send_exemplars,
+            native: config.send_native_histograms,
+            classic: config.send_classic_histograms,
+            draft: config.draft_created_timestamps,
+        };
+        let protocol = match config.message {
+            Message::Auto | Message::V2 => Protocol::V2,
+            Message::V1 => Protocol::V1,
+        };
+        let feed = Feed::new(how, protocol, config.metadata_interval, metrics.clone());
         snapshots.mark_changed();
+        metrics.shards_min.set(float(config.queue.shards_min));
+        metrics.shards_max.set(float(config.queue.shards_max));
+        metrics.taken.add(queue.pending());
         Ok(Self {
             client: Arc::new(Client::new(&config.client)?),
-            queue: Queue::new(config.queue.bytes_max),
+            queue,
             feed,
             config,
             snapshots,
             hurry,
+            window: Window::default(),
             metadata: VecDeque::new(),
-            sending: None,
+            answers: FuturesUnordered::new(),
             wait: None,
-            attempt: 0,
+            failures: 0,
+            protocol,
+            is_proven: false,
             failing_since: None,
             refused: None,
+            is_disk_failing: false,
             drained: false,
             metrics,
             readiness,
@@ -120,31 +157,22 @@ impl RemoteWrite {
             match action {
                 Action::Snapshot(snapshot) => self.take(&snapshot),
                 Action::Drained => self.drained = true,
-                Action::Answer(answer) => self.answered(answer),
+                Action::Answered(answered) => self.answered(answered),
                 Action::Again => self.wait = None,
                 Action::GiveUp => break self.give_up(),
             }
-            self.send_next();
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "Prometheus holds counts as floats"
-            )]
-            self.metrics.samples_pending.set(self.queue.count() as f64);
-            if self.drained && self.sending.is_none() && self.queue.is_empty() {
+            self.tidy();
+            self.send_more();
+            self.report();
+            if self.drained && self.answers.is_empty() && self.queue.is_empty() {
                 break;
             }
         }
     }
 
-    /// Cancel-safe: the request and the timer live in `self`, and `changed` marks nothing as seen before it
+    /// Cancel-safe: the requests and the timer live in `self`, and `changed` marks nothing as seen before it
     /// returns.
     async fn next(&mut self) -> Action {
-        let answer = async {
-            match &mut self.sending {
-                Some(sending) => (&mut sending.answer).await,
-                None => pending().await,
-            }
-        };
         let again = async {
             match &mut self.wait {
                 Some(wait) => wait.as_mut().await,
@@ -156,182 +184,454 @@ impl RemoteWrite {
                 Ok(()) => Action::Snapshot(Arc::clone(&self.snapshots.borrow_and_update())),
                 Err(_) => Action::Drained,
             },
-            answer = answer => Action::Answer(answer),
+            Some(answered) = self.answers.next() => Action::Answered(answered),
             () = again => Action::Again,
             () = self.hurry.cancelled() => Action::GiveUp,
         }
     }
 
     fn take(&mut self, snapshot: &Snapshot) {
-        let dropped = self.feed.append(snapshot, &mut self.queue);
-        if dropped > 0 {
-            warn!(
-                samples = dropped,
-                "queue is full, the oldest samples were dropped"
+        let (feed, queue) = (&mut self.feed, &mut self.queue);
+        let collided = blocking(|| feed.append(snapshot, queue, clock::now()));
+        if collided > 0 {
+            debug!(
+                samples = collided,
+                "write_relabel_configs give several series the same labels; only the first is sent"
             );
         }
-        // Only for a receiver that answers: what it missed comes again in a minute.
-        if self.attempt == 0 {
+        // Only for a receiver that answers: what it missed comes again in a minute. 2.0 has it in each request.
+        if self.failures == 0 && self.protocol == Protocol::V1 {
             self.metadata.extend(self.feed.metadata(snapshot));
         }
     }
 
-    /// Sends what stands at the front, if nothing is on its way and there is nothing to wait for.
-    fn send_next(&mut self) {
-        if self.sending.is_some() || self.wait.is_some() {
-            return;
-        }
-        let body = if self.attempt == 0
-            && let Some(body) = self.metadata.pop_front()
-        {
-            body
-        } else if let Some(record) = self.queue.peek() {
-            Body {
-                bytes: record.bytes.clone(),
-                content: Content::Samples,
-                count: record.count,
-                newest: Timestamp::from_millis(record.newest_ms),
-            }
-        } else {
-            return;
-        };
-        let (client, url, attempt) = (
-            Arc::clone(&self.client),
-            self.config.url.clone(),
-            self.attempt,
-        );
-        if body.content == Content::Samples {
-            self.metrics.bytes.add(body.bytes.len() as u64);
-            if attempt > 0 {
-                self.metrics.samples_retried.add(body.count);
-            }
-        }
-        self.sending = Some(Sending {
-            content: body.content,
-            count: body.count,
-            bytes: body.bytes.len() as u64,
-            newest: body.newest,
-            since: clock::monotonic(),
-            answer: Box::pin(async move { client.send(request(url, body.bytes, attempt)).await }),
+    /// Drops what became too old, and counts what the queue gave up.
+    fn tidy(&mut self) {
+        let now = clock::now();
+        let Self { queue, window, .. } = self;
+        blocking(|| {
+            window.settle(queue);
+            queue.expire(now.millis());
         });
+        if let Some(age_max) = self.config.queue.sample_age_limit {
+            let old = |newest: Timestamp| now.since(newest) > age_max;
+            for flight in self.window.iter_mut().filter(|flight| !flight.sending) {
+                if flight.newest().is_some_and(old) {
+                    self.metrics.dropped(DropReason::TooOld, flight.give_up());
+                }
+            }
+            self.window.settle(&mut self.queue);
+        }
+        let lost = self.queue.take_lost();
+        for (reason, counts) in [
+            (DropReason::QueueFull, lost.full),
+            (DropReason::TooOld, lost.age),
+            (DropReason::Damaged, lost.damaged),
+        ] {
+            self.metrics.dropped(reason, counts);
+        }
+        self.metrics.queue_damaged_bytes.add(lost.damaged_bytes);
+        if !lost.full.is_zero() {
+            let samples = lost.full.points();
+            warn!(samples, "queue is full, the oldest samples were dropped");
+        }
+        if !lost.age.is_zero() {
+            let samples = lost.age.points();
+            warn!(
+                samples,
+                "samples are older than sample_age_limit and were dropped"
+            );
+        }
+        self.tell_disk();
     }
 
-    fn answered(&mut self, answer: Result<Answer, SendError>) {
-        let Some(sending) = self.sending.take() else {
-            return;
-        };
-        let elapsed = clock::monotonic().duration_since(sending.since);
-        let (verdict, reason) = self.judge(answer);
-        if sending.content == Content::Metadata {
-            let delivered = verdict == Verdict::Delivered;
-            let counter = if delivered {
-                &self.metrics.metadata
-            } else {
-                &self.metrics.metadata_failed
-            };
-            counter.add(sending.count);
-            if !delivered {
-                debug!(error = %reason, "metadata was not taken");
+    /// Says when the disk does not take what is to be queued, and when it does again.
+    fn tell_disk(&mut self) {
+        let trouble = self.queue.trouble();
+        let is_failing = trouble.is_some();
+        if is_failing != self.is_disk_failing {
+            match trouble {
+                Some(error) => {
+                    warn!(%error, "cannot queue on disk, keeping samples in memory until it works")
+                }
+                None => info!("queueing on disk again"),
             }
+            self.is_disk_failing = is_failing;
+        }
+        self.metrics
+            .queue_trouble
+            .set(f64::from(u8::from(is_failing)));
+    }
+
+    /// Sends what may be sent now, as much as may be on its way side by side.
+    fn send_more(&mut self) {
+        if self.wait.is_some() {
             return;
         }
-        self.metrics.batch_duration.observe(elapsed);
-        match verdict {
-            Verdict::Delivered => {
-                // After it was delivered: what breaks before this line sends it again rather than never.
-                self.queue.commit();
-                self.metrics.samples.add(sending.count);
-                self.metrics.highest_sent.set(sending.newest.seconds());
-                self.attempt = 0;
-                self.refused = None;
-                if let Some(since) = self.failing_since.take() {
-                    let elapsed = clock::monotonic().duration_since(since);
-                    info!(?elapsed, "the receiver takes samples again");
+        let shards = self.shards();
+        self.metrics.shards_desired.set(float(shards));
+        while self.answers.len() < shards {
+            if self.failures == 0 && self.answers.is_empty() && self.send_metadata() {
+                return;
+            }
+            let (window, queue) = (&mut self.window, &mut self.queue);
+            let next = blocking(|| window.next(queue).map(|flight| flight.sequence));
+            let Some(sequence) = next else { return };
+            self.send(sequence);
+        }
+    }
+
+    /// How many requests may be on their way: one is enough, unless there is more than one snapshot to send. While
+    /// the receiver fails, one tells when it does no longer.
+    fn shards(&self) -> usize {
+        let queue = &self.config.queue;
+        if self.failures > 0 {
+            1
+        } else if self.window.is_behind(&self.queue) {
+            queue.shards_max
+        } else {
+            queue.shards_min
+        }
+    }
+
+    fn send_metadata(&mut self) -> bool {
+        let Some(metadata) = self.metadata.pop_front() else {
+            return false;
+        };
+        self.metrics.metadata_bytes.add(metadata.bytes.len() as u64);
+        let sent = Sent::Metadata {
+            entries: metadata.entries,
+        };
+        let request = request(&self.config.url, Protocol::V1, metadata.bytes, 0);
+        self.fly(sent, request);
+        true
+    }
+
+    fn send(&mut self, sequence: u64) {
+        let Some(flight) = self.window.get(sequence) else {
+            return;
+        };
+        // What was queued before the receiver turned out to speak 1.0.
+        if self.protocol == Protocol::V1 {
+            let unreadable = flight.downgrade();
+            self.metrics.dropped(DropReason::Damaged, unreadable);
+        }
+        let Some(body) = flight.body().cloned() else {
+            return;
+        };
+        flight.sending = true;
+        self.metrics.bytes.add(body.bytes.len() as u64);
+        let attempt = flight.attempt;
+        if attempt > 0 {
+            self.metrics.retried.add(body.counts);
+        }
+        let sent = Sent::Record {
+            sequence,
+            protocol: body.protocol,
+            counts: body.counts,
+            newest: body.newest,
+        };
+        let request = request(&self.config.url, body.protocol, body.bytes, attempt);
+        self.fly(sent, request);
+    }
+
+    fn fly(&self, sent: Sent, request: super::client::Request) {
+        let client = Arc::clone(&self.client);
+        let since = clock::monotonic();
+        self.answers.push(Box::pin(async move {
+            let answer = client.send(request).await;
+            Answered {
+                sent,
+                since,
+                answer,
+            }
+        }));
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        let Answered {
+            sent,
+            since,
+            answer,
+        } = answered;
+        match sent {
+            Sent::Metadata { entries } => self.metadata_answered(entries, answer),
+            Sent::Record {
+                sequence,
+                protocol,
+                counts,
+                newest,
+            } => {
+                let elapsed = clock::monotonic().duration_since(since);
+                self.metrics.batch_duration.observe(elapsed);
+                let outcome = self.judge(protocol, answer);
+                if let Some(flight) = self.window.get(sequence) {
+                    flight.sending = false;
                 }
-                self.readiness.ready();
+                self.record_answered(sequence, counts, newest, &outcome);
+            }
+        }
+    }
+
+    fn metadata_answered(&mut self, entries: u64, answer: Result<Answer, SendError>) {
+        let outcome = self.judge(Protocol::V1, answer);
+        if outcome.verdict == Verdict::Delivered {
+            self.metrics.metadata.add(entries);
+        } else {
+            self.metrics.metadata_failed.add(entries);
+            debug!(error = %outcome.reason, "metadata was not taken");
+        }
+    }
+
+    fn record_answered(
+        &mut self,
+        sequence: u64,
+        counts: Counts,
+        newest: Timestamp,
+        outcome: &Outcome,
+    ) {
+        let Some(flight) = self.window.get(sequence) else {
+            return;
+        };
+        match outcome.verdict {
+            Verdict::Delivered => {
+                let delivered = flight.delivered();
+                self.metrics.sent.add(delivered);
+                self.metrics.highest_sent.raise_to(newest.seconds());
+                self.check_written(counts, outcome.written);
+                self.set_aside(sequence);
+                self.takes_again();
+            }
+            Verdict::Refused | Verdict::TooLarge => {
+                if outcome.verdict == Verdict::TooLarge {
+                    self.send_less(counts);
+                }
+                self.refuse(sequence, outcome);
             }
             Verdict::Rejected => {
-                self.queue.commit();
-                self.metrics.samples_failed.add(sending.count);
-                self.attempt = 0;
-                // Once for each reason: the metric counts the rest.
-                if self.refused.as_ref() != Some(&reason) {
-                    let (samples, bytes) = (sending.count, sending.bytes);
-                    warn!(samples, bytes, error = %reason, "the receiver refused samples for good");
-                    self.refused = Some(reason.clone());
-                }
-                self.readiness.waiting(reason);
+                let failed = flight.give_up_piece();
+                self.fail(failed, &outcome.reason, None);
             }
-            Verdict::Retry { after } => self.retry_later(after, reason),
+            Verdict::Downgrade => {
+                warn!(
+                    error = %outcome.reason,
+                    "the receiver does not speak remote write 2.0; speaking 1.0 until the next start"
+                );
+                self.protocol = Protocol::V1;
+                self.feed.speak(Protocol::V1);
+            }
+            Verdict::Retry { after } => {
+                flight.failed(outcome.status == Some(StatusCode::INTERNAL_SERVER_ERROR));
+                self.retry_later(sequence, after, &outcome.reason);
+            }
         }
     }
 
-    fn retry_later(&mut self, after: Option<Duration>, reason: String) {
-        let delay = self
-            .config
-            .queue
-            .backoff
-            .delay_asked(after, self.attempt, fastrand::f64());
+    /// A 2.0 receiver says how much it stored of what it accepted. More or less than was sent is worth a look, and no
+    /// more: the replica that is not elected hears of zeros.
+    fn check_written(&mut self, counts: Counts, written: Written) {
+        let differs = |said: Option<u64>, sent: u64| said.is_some_and(|said| said != sent);
+        if differs(written.samples, counts.samples)
+            || differs(written.histograms, counts.histograms)
+        {
+            self.metrics.written_other.add(1);
+            debug!(
+                ?written,
+                ?counts,
+                "the receiver says that it stored another number of values"
+            );
+        }
+        self.is_proven |= written != Written::default();
+    }
+
+    fn refuse(&mut self, sequence: u64, outcome: &Outcome) {
+        let Some(flight) = self.window.get(sequence) else {
+            return;
+        };
+        let Refusal {
+            failed,
+            delivered,
+            series,
+        } = flight.refused(
+            says_already_there(&outcome.reason),
+            outcome.written.is_some(),
+        );
+        self.metrics.sent.add(delivered);
+        self.fail(failed, &outcome.reason, series.as_deref());
+    }
+
+    /// Counts what will never be stored; says so once for each reason, and counts the rest.
+    fn fail(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
+        if failed.is_zero() {
+            return;
+        }
+        self.metrics.failed.add(failed);
+        if self.refused.as_deref() != Some(reason) {
+            let samples = failed.points();
+            let series = series.unwrap_or("all of a request");
+            warn!(samples, series, error = %reason, "the receiver refused samples for good");
+            self.refused = Some(reason.to_owned());
+        } else if let Some(series) = series {
+            debug!(
+                series,
+                "the receiver refused another series for the same reason"
+            );
+        }
+        self.readiness.waiting(reason);
+    }
+
+    /// Puts less into a request from now on than was too much.
+    fn send_less(&mut self, counts: Counts) {
+        let half = usize::try_from(counts.points() / 2).unwrap_or(usize::MAX);
+        if self.feed.limit(half.max(1)) {
+            warn!(
+                samples = half.max(1),
+                "the receiver takes no requests as large as these; sending so many samples at once from now on"
+            );
+        }
+    }
+
+    /// The receiver took a record, and answered 500 to the one before it again and again: that one is at fault.
+    fn set_aside(&mut self, sequence: u64) {
+        let suspect = self.window.suspect();
+        let Some(suspect) = suspect.filter(|suspect| suspect.sequence < sequence) else {
+            return;
+        };
+        let counts = suspect.give_up();
+        self.metrics.dropped(DropReason::SetAside, counts);
+        error!(
+            samples = counts.points(),
+            "the receiver answers 500 to a request and takes others; its samples were given up"
+        );
+    }
+
+    fn takes_again(&mut self) {
+        self.failures = 0;
+        self.refused = None;
+        if let Some(since) = self.failing_since.take() {
+            let elapsed = clock::monotonic().duration_since(since);
+            info!(?elapsed, "the receiver takes samples again");
+        }
+        self.readiness.ready();
+    }
+
+    fn retry_later(&mut self, sequence: u64, after: Option<Duration>, reason: &str) {
+        let backoff = self.config.queue.backoff;
+        let delay = backoff.delay_asked(after, self.failures, fastrand::f64());
         if self.failing_since.is_none() {
             self.failing_since = Some(clock::monotonic());
             warn!(error = %reason, ?delay, "cannot send samples, trying again until it works");
         } else {
-            debug!(error = %reason, attempt = self.attempt, ?delay, "cannot send samples");
+            debug!(error = %reason, attempt = self.failures, ?delay, "cannot send samples");
         }
         self.readiness.waiting(reason);
-        self.attempt = self.attempt.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
+        if self.tries_another(sequence) {
+            return;
+        }
         self.wait = Some(Box::pin(tokio::time::sleep(delay)));
     }
 
-    fn judge(&self, answer: Result<Answer, SendError>) -> (Verdict, String) {
+    /// Whether another record is tried at once, because it may be this one that the receiver cannot take.
+    fn tries_another(&mut self, sequence: u64) -> bool {
+        let is_suspect = self
+            .window
+            .suspect()
+            .is_some_and(|suspect| suspect.sequence == sequence);
+        if !is_suspect || !self.answers.is_empty() {
+            return false;
+        }
+        let (window, queue) = (&mut self.window, &mut self.queue);
+        let other = blocking(|| window.other(queue).map(|flight| flight.sequence));
+        let Some(other) = other else { return false };
+        self.send(other);
+        true
+    }
+
+    fn judge(&self, protocol: Protocol, answer: Result<Answer, SendError>) -> Outcome {
         match answer {
             Ok(answer) => {
-                let after = retry_after(&answer.headers, clock::now());
-                let verdict = verdict(answer.status, after, self.config.queue.retry_on_429);
-                (verdict, format!("HTTP {}: {}", answer.status, answer.text))
+                let asked = Asked {
+                    protocol,
+                    may_downgrade: self.config.message == Message::Auto,
+                    is_proven: self.is_proven,
+                    retry_on_429: self.config.queue.retry_on_429,
+                };
+                Outcome {
+                    verdict: verdict(answer.status, &answer.headers, asked, clock::now()),
+                    status: Some(answer.status),
+                    written: Written::read(&answer.headers),
+                    reason: explain(&answer, protocol),
+                }
             }
             // Nobody says whether it was stored. Sent again, it is the same sample at the same time, which
             // receivers take for what it is.
-            Err(error) => (Verdict::Retry { after: None }, error.to_string()),
+            Err(error) => Outcome {
+                verdict: Verdict::Retry { after: None },
+                status: None,
+                written: Written::default(),
+                reason: error.to_string(),
+            },
         }
+    }
+
+    fn report(&self) {
+        let settled = self.window.settled();
+        self.metrics.pending.set(self.queue.pending() - settled);
+        self.metrics.shards.set(float(self.window.sending()));
+        let protocol = match self.protocol {
+            Protocol::V1 => 1.0,
+            Protocol::V2 => 2.0,
+        };
+        self.metrics.protocol.set(protocol);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "Prometheus holds sizes as floats"
+        )]
+        self.metrics
+            .queue_bytes
+            .set(self.queue.pending_bytes() as f64);
     }
 
     fn give_up(&mut self) {
-        let dropped = self.queue.clear();
-        self.metrics.dropped_shutdown.add(dropped.count);
-        if dropped.count > 0 {
-            warn!(
-                samples = dropped.count,
-                "no time left, samples were not sent"
-            );
+        let left = self.queue.pending() - self.window.settled();
+        let samples = left.points();
+        if self.queue.is_durable() {
+            if samples > 0 {
+                info!(
+                    samples,
+                    "no time left, samples wait on disk for the next start"
+                );
+            }
+            return;
+        }
+        self.metrics.dropped(DropReason::Shutdown, left);
+        if samples > 0 {
+            warn!(samples, "no time left, samples were not sent");
         }
     }
 }
 
-/// One remote-write 1.0 request; `attempt` counts from 0.
-fn request(url: Url, body: Bytes, attempt: u32) -> Request {
-    // PRW 1.0, "Protocol": these, and who we are, whatever the user's headers say.
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-protobuf"),
-    );
-    headers.insert(REMOTE_WRITE_VERSION, HeaderValue::from_static("0.1.0"));
-    if attempt > 0 {
-        headers.insert(RETRY_ATTEMPT, HeaderValue::from(attempt));
+/// What the log says of an answer that was not the one hoped for.
+fn explain(answer: &Answer, protocol: Protocol) -> String {
+    let status = answer.status;
+    if status.is_success() && protocol == Protocol::V2 {
+        return format!("HTTP {status} that does not say what was written: no receiver of 2.0");
     }
-    Request {
-        method: Method::POST,
-        url,
-        headers,
-        body,
+    let mut text = format!("HTTP {status}: {}", answer.text);
+    if answer.text.contains("native histograms are disabled") {
+        text += " (the receiver has native histograms switched off: switch them on there, or send_native_histograms off here)";
     }
+    text
 }
 
-const REMOTE_WRITE_VERSION: HeaderName =
-    HeaderName::from_static("x-prometheus-remote-write-version");
-const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus holds counts as floats"
+)]
+const fn float(count: usize) -> f64 {
+    count as f64
+}
 
 impl std::fmt::Debug for RemoteWrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 
 use crate::timestamp::Timestamp;
+use crate::wire::Protocol;
 
 /// What one answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,22 +14,105 @@ pub enum Verdict {
     Delivered,
     /// Not stored, and asking again can help, no sooner than `after`.
     Retry { after: Option<Duration> },
-    /// Will never be stored; the request leaves the queue and its samples count as failed.
+    /// Something in the request is at fault: its halves may do better.
+    Refused,
+    /// The request is too large; its halves may not be.
+    TooLarge,
+    /// Nothing in the request is at fault, and none of it will ever be stored: a wrong address, a wrong login.
     Rejected,
+    /// The receiver does not speak 2.0; encode again as 1.0.
+    Downgrade,
+}
+
+/// What was asked, as far as it decides what the answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub protocol: Protocol,
+    /// Whether 1.0 may be spoken in place of 2.0.
+    pub may_downgrade: bool,
+    /// Whether the receiver has shown before that it speaks 2.0.
+    pub is_proven: bool,
+    pub retry_on_429: bool,
 }
 
 /// Reads a verdict off an answer.
 ///
-/// PRW 1.0, "Retries & Backoff": 5xx must be tried again; 4xx must not, except 429, where the choice is the
-/// sender's. 408 and 425 say themselves that asking again helps. A redirect that was not followed (only 307 and
-/// 308 are) is a wrong address, and stays one.
-pub fn verdict(status: StatusCode, after: Option<Duration>, retry_on_429: bool) -> Verdict {
+/// PRW 1.0 and 2.0, "Retries & Backoff": 5xx must be tried again; 4xx must not, except 429, where the choice is the
+/// sender's. 408 and 425 say themselves that asking again helps. A redirect that was not followed (only 307 and 308
+/// are) is a wrong address, and stays one.
+///
+/// PRW 2.0, "Required Written Response Headers": a 2xx to a 2.0 request without any of them comes from a 1.0
+/// receiver that understood nothing. "Unsupported Request Content": 415 is the answer of one that knows that; 400,
+/// where 2.0 was never answered well, may be one that does not.
+pub fn verdict(status: StatusCode, headers: &HeaderMap, asked: Asked, now: Timestamp) -> Verdict {
+    let is_2 = asked.protocol == Protocol::V2;
+    let is_blind = is_2 && Written::read(headers) == Written::default();
+    let unspoken = if asked.may_downgrade {
+        Verdict::Downgrade
+    } else {
+        Verdict::Rejected
+    };
     match status.as_u16() {
+        200..=299 if is_blind => unspoken,
         200..=299 => Verdict::Delivered,
-        429 if !retry_on_429 => Verdict::Rejected,
-        408 | 425 | 429 | 500..=599 => Verdict::Retry { after },
+        415 if is_2 => unspoken,
+        400 if is_blind && asked.may_downgrade && !asked.is_proven => Verdict::Downgrade,
+        400 | 409 | 422 => Verdict::Refused,
+        413 => Verdict::TooLarge,
+        429 if !asked.retry_on_429 => Verdict::Rejected,
+        408 | 425 | 429 | 500..=599 => Verdict::Retry {
+            after: retry_after(headers, now),
+        },
         _ => Verdict::Rejected,
     }
+}
+
+/// What a receiver of 2.0 says that it stored; `None` where it says nothing that can be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    pub samples: Option<u64>,
+    pub histograms: Option<u64>,
+    pub exemplars: Option<u64>,
+}
+
+impl Written {
+    pub fn read(headers: &HeaderMap) -> Self {
+        let count = |of: &str| {
+            let name = format!("x-prometheus-remote-write-{of}-written");
+            headers.get(name)?.to_str().ok()?.trim().parse().ok()
+        };
+        Self {
+            samples: count("samples"),
+            histograms: count("histograms"),
+            exemplars: count("exemplars"),
+        }
+    }
+
+    /// Whether anything was stored, as far as it says.
+    pub fn is_some(self) -> bool {
+        [self.samples, self.histograms]
+            .into_iter()
+            .flatten()
+            .any(|count| count > 0)
+    }
+}
+
+/// Whether the text of a refusal says that the receiver has this value, or newer ones, already.
+///
+/// The words of Prometheus and Thanos ("out of order sample", "duplicate sample for timestamp", "out of bounds", "too
+/// old sample"), and the identifiers of Mimir's messages. Nothing but the text tells these from other refusals.
+pub fn says_already_there(text: &str) -> bool {
+    const WORDS: [&str; 8] = [
+        "out of order",
+        "duplicate sample",
+        "out of bounds",
+        "too old sample",
+        "duplicate exemplar",
+        "sample-out-of-order",
+        "sample-duplicate-timestamp",
+        "sample-timestamp-too-old",
+    ];
+    WORDS.iter().any(|words| text.contains(words))
 }
 
 /// The time that `Retry-After` asks for: seconds, or a date.
@@ -49,36 +133,115 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, value.parse().expect("a header"));
+        }
+        headers
+    }
+
+    const ONE: Asked = Asked {
+        protocol: Protocol::V1,
+        may_downgrade: true,
+        is_proven: false,
+        retry_on_429: true,
+    };
+
+    const TWO: Asked = Asked {
+        protocol: Protocol::V2,
+        ..ONE
+    };
+
+    fn check(status: u16, headers: &HeaderMap, asked: Asked, expected: Verdict) {
+        let status = StatusCode::from_u16(status).expect("a status");
+        let now = Timestamp::default();
+        let verdict = verdict(status, headers, asked, now);
+        assert_eq!(verdict, expected, "{status} {headers:?} {asked:?}");
+    }
+
     #[test]
     fn each_status_has_its_verdict() {
         let after = Some(Duration::from_secs(7));
+        let asked = headers(&[("retry-after", "7")]);
+        let retry = Verdict::Retry { after };
         let cases = [
-            (200, Verdict::Delivered),
-            (202, Verdict::Delivered),
-            (204, Verdict::Delivered),
-            (301, Verdict::Rejected),
-            (302, Verdict::Rejected),
-            (400, Verdict::Rejected),
-            (401, Verdict::Rejected),
-            (404, Verdict::Rejected),
-            (408, Verdict::Retry { after }),
-            (409, Verdict::Rejected),
-            (413, Verdict::Rejected),
-            (415, Verdict::Rejected),
-            (425, Verdict::Retry { after }),
-            (429, Verdict::Retry { after }),
-            (500, Verdict::Retry { after }),
-            (503, Verdict::Retry { after }),
-            (529, Verdict::Retry { after }),
+            (Verdict::Delivered, &[200, 202, 204][..]),
+            (
+                Verdict::Rejected,
+                &[301, 302, 303, 307, 401, 403, 404, 405, 415],
+            ),
+            (Verdict::Refused, &[400, 409, 422]),
+            (Verdict::TooLarge, &[413]),
+            (retry, &[408, 425, 429, 500, 503, 529]),
         ];
-        for (status, expected) in cases {
-            let status = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(verdict(status, after, true), expected, "{status}");
+        for (expected, statuses) in cases {
+            for &status in statuses {
+                check(status, &asked, ONE, expected);
+            }
         }
-        assert_eq!(
-            verdict(StatusCode::TOO_MANY_REQUESTS, after, false),
-            Verdict::Rejected
+        let stern = Asked {
+            retry_on_429: false,
+            ..ONE
+        };
+        check(429, &asked, stern, Verdict::Rejected);
+    }
+
+    #[test]
+    fn a_receiver_that_does_not_speak_2_is_found_out() {
+        let (none, zero) = (
+            headers(&[]),
+            headers(&[("x-prometheus-remote-write-samples-written", "0")]),
         );
+        let rubbish = headers(&[("x-prometheus-remote-write-samples-written", "many")]);
+        let firm = Asked {
+            may_downgrade: false,
+            ..TWO
+        };
+        let proven = Asked {
+            is_proven: true,
+            ..TWO
+        };
+        let cases = [
+            (204, &none, TWO, Verdict::Downgrade),
+            (204, &rubbish, TWO, Verdict::Downgrade),
+            // Zero is what the replica hears that is not elected.
+            (202, &zero, TWO, Verdict::Delivered),
+            (204, &none, firm, Verdict::Rejected),
+            (204, &none, ONE, Verdict::Delivered),
+            (415, &none, TWO, Verdict::Downgrade),
+            (415, &none, proven, Verdict::Downgrade),
+            (415, &none, firm, Verdict::Rejected),
+            (400, &none, TWO, Verdict::Downgrade),
+            (400, &zero, TWO, Verdict::Refused),
+            (400, &none, proven, Verdict::Refused),
+            (400, &none, firm, Verdict::Refused),
+            (500, &none, TWO, Verdict::Retry { after: None }),
+        ];
+        for (status, headers, asked, expected) in cases {
+            check(status, headers, asked, expected);
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_there_already_is_known_by_what_receivers_say() {
+        let cases = [
+            ("out of order sample", true),
+            (
+                "maxTimestamp: duplicate sample for timestamp 1; overrides not allowed",
+                true,
+            ),
+            ("out of bounds", true),
+            (
+                "the sample has been rejected (err-mimir-sample-out-of-order)",
+                true,
+            ),
+            ("label name \"a b\" is invalid", false),
+            ("", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(says_already_there(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Definition {
 
 macro_rules! definitions {
     ($($constant:ident = $kind:literal $name:literal $labels:expr, $help:literal;)*) => {
-        $(const $constant: Definition = Definition { name: $name, kind: $kind, labels: &$labels, help: $help };)*
+        $(pub(super) const $constant: Definition = Definition { name: $name, kind: $kind, labels: &$labels, help: $help };)*
         /// Every metric of the daemon, in the order in which they go out.
         pub const DEFINITIONS: &[Definition] = &[$($constant),*];
     };
@@ -55,18 +55,41 @@ definitions! {
     SERIES = "gauge" "celeriac_series" ["profile"], "Samples in a snapshot, by profile.";
     SERIES_LIMITED = "counter" "celeriac_series_limited_total" ["limit"], "Changes that were counted in an overflow series, by the limit that was reached.";
     SNAPSHOT_DURATION = "gauge" "celeriac_snapshot_duration_seconds" [], "How long the newest snapshot took to make.";
-    SAMPLES_IN = "counter" "celeriac_remote_storage_samples_in_total" ["remote_name", "url"], "Samples taken for the receiver: sent, failed, dropped or pending.";
+    SAMPLES_IN = "counter" "celeriac_remote_storage_samples_in_total" ["remote_name", "url"], "Samples taken for the receiver, or found in the queue at the start: sent, failed, dropped or pending.";
+    HISTOGRAMS_IN = "counter" "celeriac_remote_storage_histograms_in_total" ["remote_name", "url"], "Native histograms taken for the receiver, or found in the queue at the start: sent, failed, dropped or pending.";
+    EXEMPLARS_IN = "counter" "celeriac_remote_storage_exemplars_in_total" ["remote_name", "url"], "Exemplars taken for the receiver, or found in the queue at the start: sent, failed, dropped or pending.";
     SAMPLES = "counter" "celeriac_remote_storage_samples_total" ["remote_name", "url"], "Samples that the receiver took.";
+    HISTOGRAMS = "counter" "celeriac_remote_storage_histograms_total" ["remote_name", "url"], "Native histograms that the receiver took.";
+    EXEMPLARS = "counter" "celeriac_remote_storage_exemplars_total" ["remote_name", "url"], "Exemplars that the receiver took.";
     SAMPLES_FAILED = "counter" "celeriac_remote_storage_samples_failed_total" ["remote_name", "url"], "Samples that the receiver refused for good.";
+    HISTOGRAMS_FAILED = "counter" "celeriac_remote_storage_histograms_failed_total" ["remote_name", "url"], "Native histograms that the receiver refused for good.";
+    EXEMPLARS_FAILED = "counter" "celeriac_remote_storage_exemplars_failed_total" ["remote_name", "url"], "Exemplars that the receiver refused for good.";
     SAMPLES_RETRIED = "counter" "celeriac_remote_storage_samples_retried_total" ["remote_name", "url"], "Samples that were sent again.";
+    HISTOGRAMS_RETRIED = "counter" "celeriac_remote_storage_histograms_retried_total" ["remote_name", "url"], "Native histograms that were sent again.";
+    EXEMPLARS_RETRIED = "counter" "celeriac_remote_storage_exemplars_retried_total" ["remote_name", "url"], "Exemplars that were sent again.";
     SAMPLES_DROPPED = "counter" "celeriac_remote_storage_samples_dropped_total" ["remote_name", "url", "reason"], "Samples that were given up unsent, and why.";
+    HISTOGRAMS_DROPPED = "counter" "celeriac_remote_storage_histograms_dropped_total" ["remote_name", "url", "reason"], "Native histograms that were given up unsent, and why.";
+    EXEMPLARS_DROPPED = "counter" "celeriac_remote_storage_exemplars_dropped_total" ["remote_name", "url", "reason"], "Exemplars that were given up unsent, and why.";
     SAMPLES_PENDING = "gauge" "celeriac_remote_storage_samples_pending" ["remote_name", "url"], "Samples that wait to be sent.";
-    METADATA = "counter" "celeriac_remote_storage_metadata_total" ["remote_name", "url"], "Metadata entries that the receiver took.";
+    HISTOGRAMS_PENDING = "gauge" "celeriac_remote_storage_histograms_pending" ["remote_name", "url"], "Native histograms that wait to be sent.";
+    EXEMPLARS_PENDING = "gauge" "celeriac_remote_storage_exemplars_pending" ["remote_name", "url"], "Exemplars that wait to be sent.";
+    METADATA = "counter" "celeriac_remote_storage_metadata_total" ["remote_name", "url"], "Metadata entries that the receiver took, in requests of their own (1.0).";
     METADATA_FAILED = "counter" "celeriac_remote_storage_metadata_failed_total" ["remote_name", "url"], "Metadata entries that the receiver refused, or that were not worth another try.";
+    METADATA_BYTES = "counter" "celeriac_remote_storage_metadata_bytes_total" ["remote_name", "url"], "Compressed bytes of metadata that were sent.";
     BYTES = "counter" "celeriac_remote_storage_bytes_total" ["remote_name", "url"], "Compressed bytes of samples that were sent, tries included.";
     BATCH_DURATION = "histogram" "celeriac_remote_storage_sent_batch_duration_seconds" ["remote_name", "url"], "How long requests took, answered or not.";
     HIGHEST = "gauge" "celeriac_remote_storage_highest_timestamp_in_seconds" ["remote_name", "url"], "Time of the newest sample taken for the receiver.";
     HIGHEST_SENT = "gauge" "celeriac_remote_storage_queue_highest_sent_timestamp_seconds" ["remote_name", "url"], "Time of the newest sample that the receiver took.";
+    SHARDS = "gauge" "celeriac_remote_storage_shards" ["remote_name", "url"], "Requests on their way now.";
+    SHARDS_DESIRED = "gauge" "celeriac_remote_storage_shards_desired" ["remote_name", "url"], "Requests that would be on their way side by side, if there were as many.";
+    SHARDS_MIN = "gauge" "celeriac_remote_storage_shards_min" ["remote_name", "url"], "min_shards of the configuration.";
+    SHARDS_MAX = "gauge" "celeriac_remote_storage_shards_max" ["remote_name", "url"], "max_shards of the configuration.";
+    SAMPLES_MAX = "gauge" "celeriac_remote_storage_max_samples_per_send" ["remote_name", "url"], "The most samples in a request: what is configured, or what the receiver took where that was too large.";
+    QUEUE_BYTES = "gauge" "celeriac_remote_storage_queue_bytes" ["remote_name", "url"], "Compressed bytes that wait to be sent.";
+    QUEUE_DAMAGED = "counter" "celeriac_remote_storage_queue_damaged_bytes_total" ["remote_name", "url"], "Bytes of the queue on disk that could not be read again.";
+    QUEUE_TROUBLE = "gauge" "celeriac_remote_storage_queue_disk_failing" ["remote_name", "url"], "Whether the disk does not take what is to be queued, which is kept in memory then: 1 or 0.";
+    PROTOCOL = "gauge" "celeriac_remote_storage_protocol_version" ["remote_name", "url"], "The version of remote write that is spoken: 1 or 2.";
+    WRITTEN_OTHER = "counter" "celeriac_remote_storage_written_mismatch_total" ["remote_name", "url"], "Requests of 2.0 that were accepted, and of which the receiver says that it stored another number of values.";
     SNAPSHOTS_MISSED = "counter" "celeriac_remote_storage_snapshots_missed_total" ["remote_name", "url"], "Snapshots that were passed over because the one before was still being encoded.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = "gauge" "process_resident_memory_bytes" [], "Resident memory size.";
@@ -119,6 +142,13 @@ pub struct Gauge(Arc<AtomicU64>);
 impl Gauge {
     pub fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Relaxed);
+    }
+
+    /// Sets it, unless it is higher.
+    pub fn raise_to(&self, value: f64) {
+        if value > self.get() {
+            self.set(value);
+        }
     }
 
     pub fn get(&self) -> f64 {
@@ -214,25 +244,6 @@ pub struct SeriesMetrics {
     pub snapshot_duration: Gauge,
 }
 
-/// What is reported about one remote-write sink, in the words of Prometheus' own `prometheus_remote_storage_*`.
-#[derive(Clone, Debug)]
-pub struct SinkMetrics {
-    pub samples_in: Counter,
-    pub samples: Counter,
-    pub samples_failed: Counter,
-    pub samples_retried: Counter,
-    pub dropped_queue_full: Counter,
-    pub dropped_shutdown: Counter,
-    pub samples_pending: Gauge,
-    pub metadata: Counter,
-    pub metadata_failed: Counter,
-    pub bytes: Counter,
-    pub batch_duration: Durations,
-    pub highest: Gauge,
-    pub highest_sent: Gauge,
-    pub snapshots_missed: Counter,
-}
-
 /// All metrics of the daemon.
 #[derive(Debug, Default)]
 pub struct Telemetry {
@@ -240,7 +251,7 @@ pub struct Telemetry {
     process: Option<ProcessMetrics>,
 }
 
-type Labels = Vec<(&'static str, Arc<str>)>;
+pub(super) type Labels = Vec<(&'static str, Arc<str>)>;
 
 #[derive(Clone, Debug)]
 enum Handle {
@@ -343,31 +354,6 @@ impl Telemetry {
         }
     }
 
-    /// Adds a remote-write sink; `url` without credentials.
-    pub fn sink(&mut self, name: &Arc<str>, url: &Arc<str>) -> SinkMetrics {
-        let labels = || vec![("remote_name", Arc::clone(name)), ("url", Arc::clone(url))];
-        let reason = |value: &str| [labels(), vec![("reason", value.into())]].concat();
-        let batch_duration = Durations::default();
-        let handle = Handle::Durations(batch_duration.clone());
-        self.rows.push((BATCH_DURATION, labels(), handle));
-        SinkMetrics {
-            samples_in: self.counter(SAMPLES_IN, labels()),
-            samples: self.counter(SAMPLES, labels()),
-            samples_failed: self.counter(SAMPLES_FAILED, labels()),
-            samples_retried: self.counter(SAMPLES_RETRIED, labels()),
-            dropped_queue_full: self.counter(SAMPLES_DROPPED, reason("queue_full")),
-            dropped_shutdown: self.counter(SAMPLES_DROPPED, reason("shutdown")),
-            samples_pending: self.gauge(SAMPLES_PENDING, labels()),
-            metadata: self.counter(METADATA, labels()),
-            metadata_failed: self.counter(METADATA_FAILED, labels()),
-            bytes: self.counter(BYTES, labels()),
-            batch_duration,
-            highest: self.gauge(HIGHEST, labels()),
-            highest_sent: self.gauge(HIGHEST_SENT, labels()),
-            snapshots_missed: self.counter(SNAPSHOTS_MISSED, labels()),
-        }
-    }
-
     /// Opens a series for each metric in a table. What follows is [`Published::publish`], with each snapshot.
     pub fn open(&self, series: &mut Series) -> Published {
         let bounds = Arc::new(Buckets::new(&BATCH_BOUNDS).expect("the bounds increase"));
@@ -429,14 +415,21 @@ impl Telemetry {
         metrics.open_fds.set(process.open_fds);
     }
 
-    fn counter(&mut self, definition: Definition, labels: Labels) -> Counter {
+    pub(super) fn durations(&mut self, definition: Definition, labels: Labels) -> Durations {
+        let durations = Durations::default();
+        let handle = Handle::Durations(durations.clone());
+        self.rows.push((definition, labels, handle));
+        durations
+    }
+
+    pub(super) fn counter(&mut self, definition: Definition, labels: Labels) -> Counter {
         let counter = Counter::default();
         self.rows
             .push((definition, labels, Handle::Counter(counter.clone())));
         counter
     }
 
-    fn gauge(&mut self, definition: Definition, labels: Labels) -> Gauge {
+    pub(super) fn gauge(&mut self, definition: Definition, labels: Labels) -> Gauge {
         let gauge = Gauge::default();
         self.rows
             .push((definition, labels, Handle::Gauge(gauge.clone())));

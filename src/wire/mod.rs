@@ -3,9 +3,28 @@
 pub mod proto;
 
 pub mod text;
+
+mod encoder;
+mod point;
+mod symbols;
 pub mod v1;
+mod v2;
+
+mod split;
+mod transcode;
 
 mod body;
 mod value;
 
-pub use body::{Body, Content};
+pub use body::{Body, Metadata, Protocol};
+pub use encoder::{Encoded, Encoder, Outgoing};
+pub use split::{Halves, split};
+pub use transcode::to_v1;
+
+/// The label of an exemplar: the task that it is from.
+const TASK_ID: &str = "task_id";
+
+/// Why a body cannot be taken apart. We wrote it: it was damaged since, or is a defect of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not a compressed request")]
+pub struct Unreadable;

@@ -1,0 +1,66 @@
+//! How much there is of each thing that a receiver takes.
+
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+
+/// Samples, native histograms and exemplars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub samples: u64,
+    pub histograms: u64,
+    pub exemplars: u64,
+}
+
+impl Counts {
+    /// Whether there is nothing.
+    pub const fn is_zero(self) -> bool {
+        self.samples == 0 && self.histograms == 0 && self.exemplars == 0
+    }
+
+    /// What takes a place in a request, and a timestamp of its own.
+    pub const fn points(self) -> u64 {
+        self.samples + self.histograms
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            samples: self.samples + other.samples,
+            histograms: self.histograms + other.histograms,
+            exemplars: self.exemplars + other.exemplars,
+        }
+    }
+}
+
+impl Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            samples: self.samples - other.samples,
+            histograms: self.histograms - other.histograms,
+            exemplars: self.exemplars - other.exemplars,
+        }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Counts {
+    fn sub_assign(&mut self, other: Self) {
+        *self = *self - other;
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}

@@ -1,0 +1,34 @@
+//! A remote-write request around a body.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use url::Url;
+
+use super::client::Request;
+use crate::wire::Protocol;
+
+/// The request; `attempt` counts from 0.
+pub(super) fn request(url: &Url, protocol: Protocol, body: Bytes, attempt: u32) -> Request {
+    // PRW 1.0 and 2.0, "Protocol": these, and who we are, whatever the user's headers say.
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+    let content_type = HeaderValue::from_static(protocol.content_type());
+    headers.insert(CONTENT_TYPE, content_type);
+    let version = HeaderValue::from_static(protocol.version());
+    headers.insert(REMOTE_WRITE_VERSION, version);
+    if attempt > 0 {
+        headers.insert(RETRY_ATTEMPT, HeaderValue::from(attempt));
+    }
+    Request {
+        method: Method::POST,
+        url: url.clone(),
+        headers,
+        body,
+    }
+}
+
+const REMOTE_WRITE_VERSION: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-version");
+/// Prometheus sends it, and Mimir reckons its `Retry-After` from it.
+const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");

@@ -1,0 +1,102 @@
+//! The records on their way: which may be sent now, and which have left.
+//!
+//! The series of one group are disjoint, so its records may be sent side by side; those of the next group wait until
+//! the last of it has left (PRW 1.0 and 2.0, "Ordering"). Records leave the queue from its front: one that is done
+//! waits for those before it.
+
+use std::collections::VecDeque;
+
+use super::flight::Flight;
+use crate::counts::Counts;
+use crate::queue::Queue;
+
+/// After so many answers of 500 in a row it may be the record that the receiver cannot take.
+const ERRORS_MAX: u32 = 10;
+
+/// The records on their way, in the order of the queue.
+#[derive(Debug, Default)]
+pub(super) struct Window(VecDeque<Flight>);
+
+impl Window {
+    /// The record with that sequence number.
+    pub(super) fn get(&mut self, sequence: u64) -> Option<&mut Flight> {
+        self.0.iter_mut().find(|flight| flight.sequence == sequence)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
+        self.0.iter_mut()
+    }
+
+    /// How many wait for an answer.
+    pub(super) fn sending(&self) -> usize {
+        self.0.iter().filter(|flight| flight.sending).count()
+    }
+
+    /// What is delivered or given up already, of records that have not left the queue yet.
+    pub(super) fn settled(&self) -> Counts {
+        self.0
+            .iter()
+            .map(|flight| flight.whole - flight.open())
+            .sum()
+    }
+
+    /// A record that may be sent now; read from the queue where none here may be.
+    pub(super) fn next(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
+        let group = self.0.front().map(|flight| flight.group);
+        let is_ready = |flight: &Flight| !flight.sending && Some(flight.group) == group;
+        match self.0.iter().position(is_ready) {
+            Some(at) => self.0.get_mut(at),
+            None => self.read(queue, group),
+        }
+    }
+
+    /// Whether there is more to send than one group.
+    pub(super) fn is_behind(&self, queue: &Queue) -> bool {
+        let first = self.0.front().map(|flight| flight.group);
+        first
+            .or_else(|| queue.first_group())
+            .is_some_and(|group| queue.last_group() > Some(group))
+    }
+
+    /// A record to try beside the one at the front, which the receiver may be unable to take: whichever is next.
+    ///
+    /// If that one is taken, the one at the front is not sent again, so the order is kept.
+    pub(super) fn other(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
+        if self.0.len() > 1 {
+            return self.0.get_mut(1).filter(|flight| !flight.sending);
+        }
+        self.read(queue, None)
+    }
+
+    /// The record at the front, where it is answered with 500 again and again.
+    pub(super) fn suspect(&mut self) -> Option<&mut Flight> {
+        let front = self.0.front_mut();
+        front.filter(|flight| flight.errors >= ERRORS_MAX && !flight.sending)
+    }
+
+    /// The next record of the queue, if it is of that group.
+    fn read(&mut self, queue: &mut Queue, group: Option<u64>) -> Option<&mut Flight> {
+        let last = self.0.back().map(|flight| flight.sequence);
+        let entry = queue.next(last)?;
+        if group.is_some_and(|group| group != entry.group) {
+            return None;
+        }
+        queue.hold(Some(entry.sequence));
+        self.0.push_back(Flight::new(entry));
+        self.0.back_mut()
+    }
+
+    /// Takes what is done off the front of the queue.
+    ///
+    /// After it was delivered: what breaks before this sends it again rather than never.
+    pub(super) fn settle(&mut self, queue: &mut Queue) {
+        let mut through = None;
+        while let Some(flight) = self.0.pop_front_if(|flight| flight.is_done()) {
+            through = Some(flight.sequence);
+        }
+        if let Some(through) = through {
+            queue.commit(through);
+            queue.hold(self.0.back().map(|flight| flight.sequence));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What is reported about sinks.
+
+use std::sync::Arc;
+
+use super::metrics::{
+    BATCH_DURATION, BYTES, Counter, Definition, Durations, EXEMPLARS, EXEMPLARS_DROPPED,
+    EXEMPLARS_FAILED, EXEMPLARS_IN, EXEMPLARS_PENDING, EXEMPLARS_RETRIED, Gauge, HIGHEST,
+    HIGHEST_SENT, HISTOGRAMS, HISTOGRAMS_DROPPED, HISTOGRAMS_FAILED, HISTOGRAMS_IN,
+    HISTOGRAMS_PENDING, HISTOGRAMS_RETRIED, Labels, METADATA, METADATA_BYTES, METADATA_FAILED,
+    PROTOCOL, QUEUE_BYTES, QUEUE_DAMAGED, QUEUE_TROUBLE, SAMPLES, SAMPLES_DROPPED, SAMPLES_FAILED,
+    SAMPLES_IN, SAMPLES_MAX, SAMPLES_PENDING, SAMPLES_RETRIED, SHARDS, SHARDS_DESIRED, SHARDS_MAX,
+    SHARDS_MIN, SNAPSHOTS_MISSED, Telemetry, WRITTEN_OTHER,
+};
+use crate::counts::Counts;
+
+/// What is reported about one remote-write sink, in the words of Prometheus' own `prometheus_remote_storage_*`.
+#[derive(Clone, Debug)]
+pub struct SinkMetrics {
+    pub taken: CountsCounter,
+    pub sent: CountsCounter,
+    pub failed: CountsCounter,
+    pub retried: CountsCounter,
+    dropped: [CountsCounter; DropReason::ALL.len()],
+    pub pending: CountsGauge,
+    pub metadata: Counter,
+    pub metadata_failed: Counter,
+    pub metadata_bytes: Counter,
+    pub bytes: Counter,
+    pub batch_duration: Durations,
+    pub highest: Gauge,
+    pub highest_sent: Gauge,
+    pub shards: Gauge,
+    pub shards_desired: Gauge,
+    pub shards_min: Gauge,
+    pub shards_max: Gauge,
+    pub samples_max: Gauge,
+    pub queue_bytes: Gauge,
+    pub queue_damaged_bytes: Counter,
+    pub queue_trouble: Gauge,
+    pub protocol: Gauge,
+    pub written_other: Counter,
+    pub snapshots_missed: Counter,
+}
+
+/// Why a sink gives something up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// The queue is full, and it was the oldest.
+    QueueFull,
+    /// Older than `sample_age_limit`.
+    TooOld,
+    /// There was no time left to send it, and no disk to keep it.
+    Shutdown,
+    /// A rule of `write_relabel_configs`.
+    Relabelled,
+    /// Behind `write_relabel_configs`, another series has the same labels.
+    Collided,
+    /// The receiver answers with 500 to it, and takes others.
+    SetAside,
+    /// It could not be read again from the disk.
+    Damaged,
+}
+
+impl DropReason {
+    const ALL: [Self; 7] = [
+        Self::QueueFull,
+        Self::TooOld,
+        Self::Shutdown,
+        Self::Relabelled,
+        Self::Collided,
+        Self::SetAside,
+        Self::Damaged,
+    ];
+
+    /// The value of the label `reason`; Prometheus' words where it has some.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::TooOld => "too_old",
+            Self::Shutdown => "shutdown",
+            Self::Relabelled => "dropped_series",
+            Self::Collided => "relabel_collision",
+            Self::SetAside => "set_aside",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+impl SinkMetrics {
+    /// Counts what is given up.
+    pub fn dropped(&self, reason: DropReason, counts: Counts) {
+        self.dropped[reason as usize].add(counts);
+    }
+}
+
+/// Counts of samples, native histograms and exemplars that only grow.
+#[derive(Clone, Debug)]
+pub struct CountsCounter([Counter; 3]);
+
+impl CountsCounter {
+    pub fn add(&self, counts: Counts) {
+        let counts = [counts.samples, counts.histograms, counts.exemplars];
+        for (counter, count) in self.0.iter().zip(counts) {
+            counter.add(count);
+        }
+    }
+}
+
+/// Counts of samples, native histograms and exemplars that go up and down.
+#[derive(Clone, Debug)]
+pub struct CountsGauge([Gauge; 3]);
+
+impl CountsGauge {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "Prometheus holds counts as floats"
+    )]
+    pub fn set(&self, counts: Counts) {
+        let counts = [counts.samples, counts.histograms, counts.exemplars];
+        for (gauge, count) in self.0.iter().zip(counts) {
+            gauge.set(count as f64);
+        }
+    }
+}
+
+impl Telemetry {
+    /// Adds a remote-write sink; `url` without credentials.
+    pub fn sink(&mut self, name: &Arc<str>, url: &Arc<str>) -> SinkMetrics {
+        let labels = || vec![("remote_name", Arc::clone(name)), ("url", Arc::clone(url))];
+        let dropped = DropReason::ALL.map(|reason| {
+            let labels = [labels(), vec![("reason", reason.name().into())]].concat();
+            let definitions = [SAMPLES_DROPPED, HISTOGRAMS_DROPPED, EXEMPLARS_DROPPED];
+            self.counts(definitions, &labels)
+        });
+        let of = labels();
+        SinkMetrics {
+            taken: self.counts([SAMPLES_IN, HISTOGRAMS_IN, EXEMPLARS_IN], &of),
+            sent: self.counts([SAMPLES, HISTOGRAMS, EXEMPLARS], &of),
+            failed: self.counts([SAMPLES_FAILED, HISTOGRAMS_FAILED, EXEMPLARS_FAILED], &of),
+            retried: self.counts(
+                [SAMPLES_RETRIED, HISTOGRAMS_RETRIED, EXEMPLARS_RETRIED],
+                &of,
+            ),
+            dropped,
+            pending: CountsGauge(
+                [SAMPLES_PENDING, HISTOGRAMS_PENDING, EXEMPLARS_PENDING]
+                    .map(|definition| self.gauge(definition, of.clone())),
+            ),
+            metadata: self.counter(METADATA, labels()),
+            metadata_failed: self.counter(METADATA_FAILED, labels()),
+            metadata_bytes: self.counter(METADATA_BYTES, labels()),
+            bytes: self.counter(BYTES, labels()),
+            batch_duration: self.durations(BATCH_DURATION, labels()),
+            highest: self.gauge(HIGHEST, labels()),
+            highest_sent: self.gauge(HIGHEST_SENT, labels()),
+            shards: self.gauge(SHARDS, labels()),
+            shards_desired: self.gauge(SHARDS_DESIRED, labels()),
+            shards_min: self.gauge(SHARDS_MIN, labels()),
+            shards_max: self.gauge(SHARDS_MAX, labels()),
+            samples_max: self.gauge(SAMPLES_MAX, labels()),
+            queue_bytes: self.gauge(QUEUE_BYTES, labels()),
+            queue_damaged_bytes: self.counter(QUEUE_DAMAGED, labels()),
+            queue_trouble: self.gauge(QUEUE_TROUBLE, labels()),
+            protocol: self.gauge(PROTOCOL, labels()),
+            written_other: self.counter(WRITTEN_OTHER, labels()),
+            snapshots_missed: self.counter(SNAPSHOTS_MISSED, labels()),
+        }
+    }
+
+    fn counts(&mut self, definitions: [Definition; 3], labels: &Labels) -> CountsCounter {
+        CountsCounter(definitions.map(|definition| self.counter(definition, labels.clone())))
+    }
+}

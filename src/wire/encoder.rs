@@ -1,0 +1,487 @@
+//! Snapshots to the requests of one sink.
+//!
+//! What a sink has sent before is known here, by series: one that is new is preceded by a zero, one that is gone is
+//! ended by a stale marker. So a sink that missed a snapshot says everything all the same. The labels of a series
+//! never change: they are put together, relabelled and interned once, and are some small numbers from then on.
+//!
+//! A snapshot has each series once, and a request holds all values that a series has in it. So the requests of one
+//! snapshot may be sent side by side, and only those of the next have to wait.
+
+use std::mem;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::point::{Point, Points};
+use super::symbols::Symbols;
+use super::v2::{Meta, start_before};
+use super::value::le;
+use super::{Body, Protocol, v1, v2};
+use crate::counts::Counts;
+use crate::series::{Exemplar, Family, Histogram, MetricKind, Relabel, Row, Snapshot, Value};
+use crate::timestamp::Timestamp;
+
+/// What a sink sends of a snapshot.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// On every series. A label that a series has itself is not overridden, as in Prometheus.
+    pub external: Vec<(String, String)>,
+    /// Applied to each time series with its external labels.
+    pub relabel: Relabel,
+    /// The most samples and native histograms in a request. One histogram that has more goes alone.
+    pub samples_max: usize,
+    pub exemplars: bool,
+    /// Whether native histograms are sent, where a series has one.
+    pub native: bool,
+    /// Whether classic histograms are sent too, where a native one is.
+    pub classic: bool,
+    /// 2.0: whether series carry the start timestamp in the field of the specification's drafts too.
+    pub draft: bool,
+}
+
+/// Writes the requests of one sink.
+#[derive(Debug)]
+pub struct Encoder {
+    how: Outgoing,
+    protocol: Protocol,
+    /// What was sent before, by the slot of the series.
+    known: Vec<Option<Known>>,
+    symbols: Symbols,
+    /// By family.
+    metas: Vec<Option<Meta>>,
+    /// With relabelling: the labels of every time series that is sent, and whose they are.
+    owners: HashMap<Box<[u32]>, u64>,
+    /// With relabelling: the series of the snapshot at hand.
+    alive: HashSet<u64>,
+    v1: v1::Writer,
+    v2: v2::Writer,
+    request: Request,
+    /// The newest snapshot that was encoded.
+    number: u64,
+}
+
+/// A series that this sink has seen.
+#[derive(Debug)]
+struct Known {
+    serial: u64,
+    /// The newest snapshot that it was in.
+    seen: u64,
+    meta: Meta,
+    labels: Labels,
+    native: bool,
+}
+
+/// The labels of each time series that one of ours is on the wire (a histogram is several): numbers of texts, name,
+/// value, name, value …, end to end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Labels {
+    ids: Box<[u32]>,
+    /// Where the labels of each time series end. One that is not sent has none.
+    ends: Box<[u32]>,
+    /// Those that a rule dropped, and those whose labels another series has.
+    dropped: u16,
+    collided: u16,
+}
+
+/// What is in the request that is being written.
+#[derive(Debug, Default)]
+struct Request {
+    counts: Counts,
+    oldest: Timestamp,
+    newest: Timestamp,
+    bodies: Vec<Body>,
+}
+
+/// The requests of a snapshot.
+#[must_use = "what is not sent has to be counted"]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    pub bodies: Vec<Body>,
+    /// Samples that relabelling dropped.
+    pub dropped: u64,
+    /// Samples of series that have, behind relabelling, the labels of another one.
+    pub collided: u64,
+}
+
+impl Encoder {
+    /// An encoder that speaks a version of the protocol.
+    pub fn new(how: Outgoing, protocol: Protocol) -> Self {
+        Self {
+            v2: v2::Writer::new(how.draft),
+            how,
+            protocol,
+            known: Vec::new(),
+            symbols: Symbols::default(),
+            metas: Vec::new(),
+            owners: HashMap::new(),
+            alive: HashSet::new(),
+            v1: v1::Writer::default(),
+            request: Request::default(),
+            number: 0,
+        }
+    }
+
+    /// Speaks that version from now on.
+    pub const fn speak(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
+    /// Puts fewer samples into a request from now on.
+    pub const fn limit(&mut self, samples_max: usize) {
+        self.how.samples_max = samples_max;
+    }
+
+    /// The requests for a snapshot: every series, then the end of each that is no longer there.
+    pub fn snapshot(&mut self, snapshot: &Snapshot) -> Encoded {
+        let mut ended = Vec::new();
+        let mut begun = HashSet::new();
+        let mut encoded = Encoded::default();
+        if !self.how.relabel.is_empty() {
+            self.alive.clear();
+            self.alive
+                .extend(snapshot.rows.iter().map(|row| row.info.serial));
+        }
+        for row in &snapshot.rows {
+            let slot = row.slot as usize;
+            if self.known.len() <= slot {
+                self.known.resize_with(slot + 1, || None);
+            }
+            let is_known = self.known[slot]
+                .as_ref()
+                .is_some_and(|known| known.serial == row.info.serial);
+            if !is_known {
+                let family = snapshot.family(row);
+                let native = self.sends_native(row);
+                let labels = self.labels(family, row);
+                begun.insert(labels.clone());
+                let known = Known {
+                    serial: row.info.serial,
+                    seen: snapshot.number,
+                    meta: self.meta(snapshot, row),
+                    labels,
+                    native,
+                };
+                ended.extend(self.known[slot].replace(known));
+            }
+            // Out of its place while the rest of the encoder works with it.
+            let Some(mut known) = self.known[slot].take() else {
+                continue;
+            };
+            known.seen = snapshot.number;
+            self.row(&known, !is_known, row, snapshot, &mut encoded);
+            self.known[slot] = Some(known);
+        }
+        for known in &mut self.known {
+            if known
+                .as_ref()
+                .is_some_and(|known| known.seen != snapshot.number)
+            {
+                ended.extend(known.take());
+            }
+        }
+        // One that came back under the same labels goes on: a marker would take the time of its new value.
+        let (back, gone): (Vec<Known>, Vec<Known>) = ended
+            .into_iter()
+            .partition(|known| begun.contains(&known.labels));
+        self.stale(&gone, snapshot.at);
+        self.flush();
+        self.number = snapshot.number;
+        back.iter()
+            .chain(&gone)
+            .for_each(|known| self.forget(known));
+        encoded.bodies = mem::take(&mut self.request.bodies);
+        encoded
+    }
+
+    /// Ends every series that was sent, one millisecond after the newest sample.
+    pub fn end(&mut self, newest: Timestamp) -> Vec<Body> {
+        let ended: Vec<_> = mem::take(&mut self.known).into_iter().flatten().collect();
+        self.stale(&ended, Timestamp::from_millis(newest.millis() + 1));
+        self.flush();
+        ended.iter().for_each(|known| self.forget(known));
+        mem::take(&mut self.request.bodies)
+    }
+
+    fn row(
+        &mut self,
+        known: &Known,
+        is_new: bool,
+        row: &Row,
+        snapshot: &Snapshot,
+        encoded: &mut Encoded,
+    ) {
+        let counts = snapshot.family(row).kind != MetricKind::Gauge;
+        // The first increment counts: a zero before the first value. Behind the snapshot before the one that the
+        // series came with, because it was not there then.
+        let zero = (counts && is_new).then(|| Timestamp::from_millis(row.info.after.millis() + 1));
+        let first = zero.unwrap_or(snapshot.at);
+        let points = Points {
+            zero,
+            value: Point::Number(0.0),
+            at: snapshot.at,
+            start: start_before(row.info.after, first).filter(|_| counts),
+            exemplars: &[],
+        };
+        let each = 1 + u64::from(zero.is_some());
+        encoded.dropped += each * u64::from(known.labels.dropped);
+        encoded.collided += each * u64::from(known.labels.collided);
+        let parts =
+            known.labels.ends.len() * usize::from(is_new && counts) + known.labels.ends.len();
+        self.reserve(parts);
+        match &row.value {
+            Value::Number(number) => {
+                let exemplar = row
+                    .exemplar
+                    .as_ref()
+                    .filter(|exemplar| self.is_new(exemplar));
+                let points = Points {
+                    value: Point::Number(*number),
+                    exemplars: exemplar.as_slice(),
+                    ..points
+                };
+                self.part(known, 0, points);
+            }
+            Value::Histogram(histogram) => self.histogram(known, histogram, points),
+        }
+    }
+
+    fn histogram(&mut self, known: &Known, histogram: &Histogram, points: Points<'_>) {
+        let mut part = 0;
+        if !known.native || self.how.classic {
+            let mut exemplars = histogram.exemplars.iter().peekable();
+            let mut count = 0.0;
+            for (bucket, below) in histogram.cumulative().enumerate() {
+                let exemplar = exemplars
+                    .next_if(|(of, _)| *of == bucket)
+                    .map(|(_, exemplar)| exemplar)
+                    .filter(|exemplar| self.is_new(exemplar));
+                let points = Points {
+                    value: Point::Number(below),
+                    exemplars: exemplar.as_slice(),
+                    ..points
+                };
+                self.part(known, part, points);
+                (part, count) = (part + 1, below);
+            }
+            for value in [histogram.sum, count] {
+                let value = Point::Number(value);
+                self.part(known, part, Points { value, ..points });
+                part += 1;
+            }
+        }
+        if let Some(native) = histogram.native.as_ref().filter(|_| known.native) {
+            let mut exemplars: Vec<&Arc<Exemplar>> = histogram
+                .exemplars
+                .iter()
+                .map(|(_, exemplar)| exemplar)
+                .filter(|exemplar| self.is_new(exemplar))
+                .collect();
+            // PRW 2.0, "Exemplars"; receivers refuse what is older than what they have.
+            exemplars.sort_by_key(|exemplar| exemplar.at);
+            let points = Points {
+                value: Point::Native(native, histogram.sum),
+                exemplars: &exemplars,
+                ..points
+            };
+            self.part(known, part, points);
+        }
+    }
+
+    /// Writes one time series, unless it is not sent.
+    fn part(&mut self, known: &Known, part: usize, points: Points<'_>) {
+        let labels = known.labels.of(part);
+        if labels.is_empty() {
+            return;
+        }
+        match self.protocol {
+            Protocol::V1 => self.v1.series(labels, &self.symbols, points),
+            Protocol::V2 => self.v2.series(labels, known.meta, &self.symbols, points),
+        }
+        let count = 1 + u64::from(points.zero.is_some());
+        let request = &mut self.request;
+        if request.counts.is_zero() {
+            (request.oldest, request.newest) = (points.at, points.at);
+        }
+        if points.value.is_native() {
+            request.counts.histograms += count;
+        } else {
+            request.counts.samples += count;
+        }
+        request.counts.exemplars += points.exemplars.len() as u64;
+        request.oldest = request.oldest.min(points.zero.unwrap_or(points.at));
+        request.newest = request.newest.max(points.at);
+    }
+
+    fn stale(&mut self, ended: &[Known], at: Timestamp) {
+        for known in ended {
+            self.reserve(known.labels.ends.len());
+            let last = known.labels.ends.len() - 1;
+            for part in 0..=last {
+                let value = if known.native && part == last {
+                    Point::StaleNative
+                } else {
+                    Point::StaleNumber
+                };
+                let points = Points {
+                    zero: None,
+                    value,
+                    at,
+                    start: None,
+                    exemplars: &[],
+                };
+                self.part(known, part, points);
+            }
+        }
+    }
+
+    /// Begins another request where this one has no room for so many more values.
+    fn reserve(&mut self, values: usize) {
+        let points = usize::try_from(self.request.counts.points()).unwrap_or(usize::MAX);
+        if points > 0 && points + values > self.how.samples_max {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let counts = mem::take(&mut self.request.counts);
+        if counts.is_zero() {
+            return;
+        }
+        self.request.bodies.push(Body {
+            protocol: self.protocol,
+            bytes: match self.protocol {
+                Protocol::V1 => self.v1.take(),
+                Protocol::V2 => self.v2.take(),
+            },
+            counts,
+            oldest: self.request.oldest,
+            newest: self.request.newest,
+        });
+    }
+
+    /// Whether an exemplar has not been sent yet.
+    fn is_new(&self, exemplar: &Exemplar) -> bool {
+        self.how.exemplars && exemplar.snapshot > self.number
+    }
+
+    fn sends_native(&self, row: &Row) -> bool {
+        let native = match &row.value {
+            Value::Histogram(histogram) => histogram.native.is_some(),
+            Value::Number(_) => false,
+        };
+        native && self.how.native
+    }
+
+    fn meta(&mut self, snapshot: &Snapshot, row: &Row) -> Meta {
+        let at = row.info.family.index();
+        if self.metas.len() <= at {
+            self.metas.resize(at + 1, None);
+        }
+        *self.metas[at].get_or_insert_with(|| Meta::of(snapshot.family(row), &mut self.symbols))
+    }
+
+    /// The labels of each time series that a row is on the wire, in the order of its values.
+    fn labels(&mut self, family: &Family, row: &Row) -> Labels {
+        let mut labels = Labels {
+            ids: Box::default(),
+            ends: Box::default(),
+            dropped: 0,
+            collided: 0,
+        };
+        let (mut ids, mut ends) = (Vec::new(), Vec::new());
+        for (suffix, le) in parts(row, self.sends_native(row), self.how.classic) {
+            let name = format!("{}{suffix}", family.name);
+            match self.label_set(row, &name, le.as_deref()) {
+                None => labels.dropped += 1,
+                Some(set) => {
+                    let from = ids.len();
+                    for (name, value) in &set {
+                        ids.extend([self.symbols.intern(name), self.symbols.intern(value)]);
+                    }
+                    if !self.own(&ids[from..], row.info.serial) {
+                        labels.collided += 1;
+                        ids.drain(from..).for_each(|id| self.symbols.release(id));
+                    }
+                }
+            }
+            ends.push(u32::try_from(ids.len()).expect("labels are bounded"));
+        }
+        labels.ids = ids.into();
+        labels.ends = ends.into();
+        labels
+    }
+
+    /// PRW 1.0 and 2.0, "Labels": sorted by name, in byte order; no name twice; none empty. `None`: a rule dropped it.
+    fn label_set(&self, row: &Row, name: &str, le: Option<&str>) -> Option<Vec<(String, String)>> {
+        let own = row.info.labels.iter();
+        let own = own.chain(le.map(|le| ("le", le)));
+        let own = own.chain([("__name__", name)]);
+        let mut labels: Vec<(String, String)> = own
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        for (name, value) in &self.how.external {
+            if !labels.iter().any(|(own, _)| own == name) {
+                labels.push((name.clone(), value.clone()));
+            }
+        }
+        labels.sort_unstable();
+        if self.how.relabel.is_empty() {
+            return Some(labels);
+        }
+        self.how.relabel.apply(labels)
+    }
+
+    /// Whether a series may have these labels. Without relabelling no two have the same.
+    fn own(&mut self, labels: &[u32], serial: u64) -> bool {
+        if self.how.relabel.is_empty() {
+            return true;
+        }
+        let owner = self.owners.entry(labels.into()).or_insert(serial);
+        if !self.alive.contains(owner) {
+            *owner = serial;
+        }
+        *owner == serial
+    }
+
+    fn forget(&mut self, known: &Known) {
+        for part in 0..known.labels.ends.len() {
+            let labels = known.labels.of(part);
+            if self.owners.get(labels) == Some(&known.serial) {
+                self.owners.remove(labels);
+            }
+        }
+        known
+            .labels
+            .ids
+            .iter()
+            .for_each(|&id| self.symbols.release(id));
+    }
+}
+
+impl Labels {
+    fn of(&self, part: usize) -> &[u32] {
+        let from = if part == 0 { 0 } else { self.ends[part - 1] };
+        &self.ids[from as usize..self.ends[part] as usize]
+    }
+}
+
+/// What each time series of a row has behind its family's name, and as `le`.
+fn parts(row: &Row, native: bool, classic: bool) -> Vec<(&'static str, Option<String>)> {
+    let Value::Histogram(histogram) = &row.value else {
+        return vec![("", None)];
+    };
+    let mut parts = Vec::new();
+    if classic || !native {
+        let bounds = histogram.buckets.bounds().iter().copied();
+        let bounds = bounds.chain([f64::INFINITY]);
+        parts.extend(bounds.map(|bound| ("_bucket", Some(le(bound)))));
+        parts.extend([("_sum", None), ("_count", None)]);
+    }
+    if native {
+        parts.push(("", None));
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+use proptest::prelude::*;
+
+use super::super::to_v1;
+use super::*;
+
+/// A body with so many series, each with so many samples, and an exemplar where there is only one.
+fn body_of(protocol: Protocol, series: u32, samples: u32) -> Body {
+    let exemplars = |labels: Vec<u32>| {
+        let exemplar = v2::Exemplar {
+            labels_refs: labels,
+            value: 0.5,
+            timestamp: 1_500,
+        };
+        (samples == 1).then_some(exemplar).into_iter().collect()
+    };
+    let mut symbols: Vec<String> = ["", "__name__", "x", "n", "task_id", "help"]
+        .map(str::to_owned)
+        .to_vec();
+    let timeseries = (0..series).map(|n| {
+        symbols.extend([format!("n{n}"), format!("id{n}")]);
+        let value = 6 + 2 * n;
+        v2::TimeSeries {
+            labels_refs: vec![1, 2, 3, value],
+            samples: (0..samples)
+                .map(|at| v2::Sample {
+                    value: f64::from(n),
+                    timestamp: 1_000 + i64::from(at),
+                    start_timestamp: 7,
+                })
+                .collect(),
+            exemplars: exemplars(vec![4, value + 1]),
+            metadata: Some(v2::Metadata {
+                r#type: 1,
+                help_ref: 5,
+                unit_ref: 0,
+            }),
+            ..v2::TimeSeries::default()
+        }
+    });
+    let timeseries = timeseries.collect();
+    let request = v2::Request {
+        symbols,
+        timeseries,
+    };
+    let exemplars = if samples == 1 { series } else { 0 };
+    let body = Body {
+        protocol: Protocol::V2,
+        bytes: compress(&request.encode_to_vec()),
+        counts: Counts {
+            samples: (series * samples).into(),
+            histograms: 0,
+            exemplars: exemplars.into(),
+        },
+        oldest: Timestamp::from_millis(1_000),
+        newest: Timestamp::from_millis(999 + i64::from(samples)),
+    };
+    match protocol {
+        Protocol::V1 => to_v1(&body).expect("a request"),
+        Protocol::V2 => body,
+    }
+}
+
+/// Every (series, time) of a body, in its order.
+fn values(body: &Body) -> Vec<(String, i64)> {
+    let body = to_v1(body).expect("a request");
+    let request: v1::WriteRequest = read(&body.bytes).expect("a request");
+    let series = request.timeseries.iter().flat_map(|series| {
+        let times: Vec<_> = series.times().collect();
+        times.into_iter().map(|at| (TimeSeries::show(series), at))
+    });
+    series.collect()
+}
+
+/// Takes a body apart until every value stands alone.
+fn leaves(body: Body) -> Vec<Body> {
+    match split(&body).expect("a request") {
+        Halves::Series(first, second) | Halves::Values(first, second) => {
+            [leaves(first), leaves(second)].concat()
+        }
+        Halves::One { .. } => vec![body],
+    }
+}
+
+#[test]
+fn one_value_is_named_and_may_do_without_its_exemplar() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let Halves::One {
+            series,
+            without_exemplars: Some(bare),
+        } = split(&body_of(protocol, 1, 1)).expect("a request")
+        else {
+            panic!("one value with an exemplar");
+        };
+        assert_eq!(series, "x{n=\"n0\"}");
+        assert_eq!((bare.counts.samples, bare.counts.exemplars), (1, 0));
+        let Halves::One {
+            without_exemplars, ..
+        } = split(&bare).expect("a request")
+        else {
+            panic!("one value");
+        };
+        assert_eq!(without_exemplars, None);
+    }
+}
+
+#[test]
+fn the_older_values_of_a_series_come_first() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let Halves::Values(older, newer) = split(&body_of(protocol, 1, 2)).expect("a request")
+        else {
+            panic!("two values");
+        };
+        assert_eq!(
+            (older.newest.millis(), newer.oldest.millis()),
+            (1_000, 1_001)
+        );
+    }
+}
+
+#[test]
+fn a_half_of_2_has_the_symbols_that_it_uses_and_no_others() {
+    let Halves::Series(first, _) = split(&body_of(Protocol::V2, 4, 1)).expect("a request") else {
+        panic!("series");
+    };
+    let request: v2::Request = read(&first.bytes).expect("a request");
+    let mut symbols = request.symbols.clone();
+    symbols.sort();
+    assert_eq!(
+        symbols,
+        [
+            "", "__name__", "help", "id0", "id1", "n", "n0", "n1", "task_id", "x"
+        ]
+    );
+    assert_eq!(request.symbols[0], "");
+}
+
+#[test]
+fn what_is_no_request_is_not_taken_apart() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let rubbish = Body {
+            bytes: Bytes::from_static(b"rubbish"),
+            ..body_of(protocol, 1, 1)
+        };
+        assert_eq!(split(&rubbish), Err(Unreadable));
+        let nothing = Body {
+            bytes: compress(&[]),
+            ..rubbish
+        };
+        assert_eq!(split(&nothing), Err(Unreadable));
+    }
+}
+
+proptest! {
+    /// The parts hold what the whole held, in its order, and say how much that is.
+    #[test]
+    fn taking_apart_loses_and_repeats_nothing(series in 1..40_u32, samples in 1..5_u32, second in any::<bool>()) {
+        let protocol = if second { Protocol::V2 } else { Protocol::V1 };
+        let whole = body_of(protocol, series, samples);
+        let leaves = leaves(whole.clone());
+
+        prop_assert_eq!(leaves.iter().map(|leaf| leaf.counts).sum::<Counts>(), whole.counts);
+        let parts: Vec<_> = leaves.iter().flat_map(values).collect();
+        prop_assert_eq!(parts, values(&whole));
+        prop_assert!(leaves.iter().all(|leaf| leaf.counts.samples == 1 && leaf.oldest == leaf.newest));
+    }
+}

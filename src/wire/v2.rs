@@ -1,0 +1,207 @@
+//! Remote write 2.0: how a request is written.
+//!
+//! A text stands in a request once, in the table of symbols, whichever series use it. Each series carries type,
+//! help and unit of its family, and when it began to count.
+//!
+//! Source: "Prometheus Remote-Write 2.0 specification", 2.0-rc.4 (PRW 2.0).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+use super::body::compress;
+use super::point::{
+    LENGTH, Point, Points, STALE_MARKER, double, histogram, millis, nested, packed, tag, text,
+    unsigned, wire_millis,
+};
+use super::symbols::Symbols;
+use crate::series::{Exemplar, Family, MetricKind};
+use crate::timestamp::Timestamp;
+
+/// Type, help and unit of a family, texts by their number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meta {
+    pub(super) kind: u8,
+    pub(super) help: u32,
+    pub(super) unit: u32,
+}
+
+impl Meta {
+    pub(super) fn of(family: &Family, symbols: &mut Symbols) -> Self {
+        Self {
+            kind: match family.kind {
+                MetricKind::Counter => 1,
+                MetricKind::Gauge => 2,
+                MetricKind::Histogram(_) => 3,
+            },
+            help: symbols.intern(family.help),
+            unit: symbols.intern(family.unit()),
+        }
+    }
+}
+
+/// A request that is being written.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// Whether series carry the field of the specification's drafts, which Prometheus 3.0 to 3.7 reads.
+    draft: bool,
+    symbols: Vec<u8>,
+    symbols_used: u32,
+    /// By a text's number: its place in the table of this request, if it has one in this request.
+    places: Vec<(u64, u32)>,
+    /// Tells this request from those before.
+    number: u64,
+    /// Texts without a number: the ids of tasks.
+    others: HashMap<Box<str>, u32>,
+    timeseries: Vec<u8>,
+    series: Vec<u8>,
+    part: Vec<u8>,
+    refs: Vec<u32>,
+}
+
+impl Writer {
+    pub(super) fn new(draft: bool) -> Self {
+        let mut writer = Self {
+            draft,
+            number: 1,
+            ..Self::default()
+        };
+        writer.begin();
+        writer
+    }
+
+    /// One time series: its labels (name, value, name, value …), its family and its values.
+    pub(super) fn series(
+        &mut self,
+        labels: &[u32],
+        meta: Meta,
+        symbols: &Symbols,
+        points: Points<'_>,
+    ) {
+        let mut refs = std::mem::take(&mut self.refs);
+        refs.extend(labels.iter().map(|&id| self.place(id, symbols)));
+        packed(1, refs.iter().copied().map(u64::from), &mut self.series);
+        refs.clear();
+        self.refs = refs;
+        let zero = points.zero.map(Some).into_iter();
+        for zero in zero.chain([None]) {
+            if points.value.is_native() {
+                histogram(points, zero, &mut self.part);
+                // Field 17, whose tag takes two bytes.
+                if let Some(start) = points.start {
+                    self.part.extend([0x88, 0x01]);
+                    encode_varint(wire_millis(start), &mut self.part);
+                }
+                nested(3, &mut self.part, &mut self.series);
+            } else {
+                let value = match points.value {
+                    _ if zero.is_some() => 0.0,
+                    Point::Number(number) => number,
+                    Point::StaleNumber | Point::StaleNative | Point::Native(..) => {
+                        f64::from_bits(STALE_MARKER)
+                    }
+                };
+                double(1, value, &mut self.part);
+                millis(2, zero.unwrap_or(points.at), &mut self.part);
+                if let Some(start) = points.start {
+                    millis(3, start, &mut self.part);
+                }
+                nested(2, &mut self.part, &mut self.series);
+            }
+        }
+        for exemplar in points.exemplars {
+            self.exemplar(exemplar, symbols);
+        }
+        unsigned(1, meta.kind.into(), &mut self.part);
+        let (help, unit) = (
+            self.place(meta.help, symbols),
+            self.place(meta.unit, symbols),
+        );
+        unsigned(3, help.into(), &mut self.part);
+        unsigned(4, unit.into(), &mut self.part);
+        nested(5, &mut self.part, &mut self.series);
+        if let Some(start) = points.start.filter(|_| self.draft) {
+            millis(6, start, &mut self.series);
+        }
+        nested(5, &mut self.series, &mut self.timeseries);
+    }
+
+    /// The request, compressed; the next one begins.
+    pub(super) fn take(&mut self) -> Bytes {
+        self.symbols.append(&mut self.timeseries);
+        let bytes = compress(&self.symbols);
+        self.begin();
+        bytes
+    }
+
+    fn begin(&mut self) {
+        self.number += 1;
+        self.others.clear();
+        self.symbols.clear();
+        self.symbols_used = 0;
+        // PRW 2.0, "Symbols": the first one is the empty string.
+        self.add("");
+    }
+
+    fn exemplar(&mut self, exemplar: &Arc<Exemplar>, symbols: &Symbols) {
+        let refs = [super::TASK_ID, &exemplar.task_id].map(|text| self.place_of(text, symbols));
+        let length: usize = refs.iter().map(|&id| encoded_len_varint(id.into())).sum();
+        self.part.push(tag(1, LENGTH));
+        encode_varint(length as u64, &mut self.part);
+        refs.iter()
+            .for_each(|&id| encode_varint(id.into(), &mut self.part));
+        double(2, exemplar.value, &mut self.part);
+        millis(3, exemplar.at, &mut self.part);
+        nested(4, &mut self.part, &mut self.series);
+    }
+
+    /// The place of a text in this request's table.
+    fn place(&mut self, id: u32, symbols: &Symbols) -> u32 {
+        let at = id as usize;
+        if at >= self.places.len() {
+            self.places.resize(symbols.len().max(at + 1), (0, 0));
+        }
+        let (number, place) = self.places[at];
+        if number == self.number {
+            return place;
+        }
+        let text = symbols.text(id);
+        // PRW 2.0, "Symbols": no text twice.
+        let known = if text.is_empty() {
+            Some(0)
+        } else {
+            self.others.get(text).copied()
+        };
+        let place = known.unwrap_or_else(|| self.add(text));
+        self.places[at] = (self.number, place);
+        place
+    }
+
+    /// The place of a text that may have no number.
+    fn place_of(&mut self, text: &str, symbols: &Symbols) -> u32 {
+        if let Some(id) = symbols.find(text) {
+            return self.place(id, symbols);
+        }
+        if let Some(&place) = self.others.get(text) {
+            return place;
+        }
+        let place = self.add(text);
+        self.others.insert(text.into(), place);
+        place
+    }
+
+    fn add(&mut self, symbol: &str) -> u32 {
+        text(4, symbol, &mut self.symbols);
+        self.symbols_used += 1;
+        self.symbols_used - 1
+    }
+}
+
+/// When the values of a series began to count, unless that is not before them: then it says nothing.
+///
+/// PRW 2.0, "Start timestamps": not later than the sample.
+pub(super) fn start_before(start: Timestamp, at: Timestamp) -> Option<Timestamp> {
+    (start.millis() > 0 && start < at).then_some(start)
+}
