@@ -207,3 +207,147 @@ impl Flight {
             .map_or_else(Counts::default, |piece| piece.body.counts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::queue::Record;
+    use crate::series::{Family, LabelName, LabelSet, MetricKind, Relabel, Room, Series};
+    use crate::wire::{Encoder, Outgoing};
+
+    /// A record of so many counters, which are new: each has a zero and a value.
+    pub(super) fn entry(sequence: u64, group: u64, series: usize, protocol: Protocol) -> Entry {
+        let mut table = Series::new(1_000, Timestamp::from_millis(1_000));
+        let family = table.family(Family {
+            name: "x_total".into(),
+            kind: MetricKind::Counter,
+            help: "X.",
+            labels: Vec::new(),
+        });
+        for n in 0..series {
+            let value: Arc<str> = n.to_string().into();
+            let labels = LabelSet::new([(LabelName::from_static("n"), value)]);
+            table.open(family, labels, Room::Limited).expect("room");
+        }
+        let how = Outgoing {
+            external: Vec::new(),
+            relabel: Relabel::default(),
+            samples_max: usize::MAX,
+            exemplars: true,
+            native: false,
+            classic: true,
+            draft: false,
+        };
+        let snapshot = table.snapshot(Timestamp::from_millis(5_000), false);
+        let body = Encoder::new(how, protocol)
+            .snapshot(&snapshot)
+            .bodies
+            .remove(0);
+        Entry {
+            sequence,
+            group,
+            record: Record {
+                kind: match protocol {
+                    Protocol::V1 => Kind::V1,
+                    Protocol::V2 => Kind::V2,
+                },
+                bytes: body.bytes,
+                counts: body.counts,
+                oldest_ms: body.oldest.millis(),
+                newest_ms: body.newest.millis(),
+            },
+            recovered: false,
+        }
+    }
+
+    /// Sends a flight to a receiver that refuses requests which hold the given text.
+    fn deliver(flight: &mut Flight, bad: &str, is_there: bool) -> (Counts, Counts, Vec<String>) {
+        let (mut delivered, mut failed, mut series) =
+            (Counts::default(), Counts::default(), Vec::new());
+        let mut requests = 0;
+        while let Some(body) = flight.body() {
+            requests += 1;
+            assert!(requests < 1_000, "it comes to an end");
+            let raw = snap::raw::Decoder::new().decompress_vec(&body.bytes);
+            let raw = String::from_utf8_lossy(&raw.expect("compressed")).into_owned();
+            if raw.contains(bad) {
+                let refusal = flight.refused(is_there, false);
+                failed += refusal.failed;
+                delivered += refusal.delivered;
+                series.extend(refusal.series);
+            } else {
+                delivered += flight.delivered();
+            }
+        }
+        (delivered, failed, series)
+    }
+
+    #[test]
+    fn only_what_is_refused_alone_is_lost() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            let mut flight = Flight::new(entry(1, 1, 10, protocol));
+            let (delivered, failed, series) = deliver(&mut flight, "7", false);
+            assert_eq!((delivered.samples, failed.samples), (18, 2));
+            assert_eq!(series, ["x_total{n=\"7\"}", "x_total{n=\"7\"}"]);
+            assert!(flight.is_done());
+            assert_eq!(flight.open(), Counts::default());
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_stored_and_is_there_counts_as_delivered() {
+        for (lost_an_answer, expected) in [(true, (20, 0)), (false, (18, 2))] {
+            let mut flight = Flight::new(entry(1, 1, 10, Protocol::V2));
+            if lost_an_answer {
+                flight.failed(false);
+            }
+            let (delivered, failed, _) = deliver(&mut flight, "7", true);
+            assert_eq!((delivered.samples, failed.samples), expected);
+        }
+        // A queue of an earlier process may have been cut off from its answer.
+        let mut flight = Flight::new(Entry {
+            recovered: true,
+            ..entry(1, 1, 1, Protocol::V1)
+        });
+        let (delivered, failed, _) = deliver(&mut flight, "x_total", true);
+        assert_eq!((delivered.samples, failed.samples), (2, 0));
+    }
+
+    #[test]
+    fn the_older_value_of_what_was_stored_in_part_counts_as_delivered() {
+        let mut flight = Flight::new(entry(1, 1, 1, Protocol::V2));
+        assert_eq!(flight.refused(true, true), Refusal::default());
+        let zero = flight.refused(true, false);
+        assert_eq!((zero.delivered.samples, zero.failed.samples), (1, 0));
+        let value = flight.refused(true, false);
+        assert_eq!((value.delivered.samples, value.failed.samples), (0, 1));
+    }
+
+    #[test]
+    fn a_receiver_that_refuses_everything_is_not_asked_about_every_value() {
+        let mut flight = Flight::new(entry(1, 1, 500, Protocol::V1));
+        let mut requests = 0;
+        let mut failed = Counts::default();
+        while flight.body().is_some() {
+            requests += 1;
+            failed += flight.refused(false, false).failed;
+        }
+        assert_eq!(failed.samples, 1_000);
+        assert!(requests < 100, "{requests}");
+    }
+
+    #[test]
+    fn what_was_queued_as_2_is_sent_as_1() {
+        let mut flight = Flight::new(entry(1, 1, 3, Protocol::V2));
+        assert_eq!(flight.downgrade(), Counts::default());
+        let body = flight.body().expect("a body");
+        assert_eq!((body.protocol, body.counts.samples), (Protocol::V1, 6));
+        let mut broken = entry(1, 1, 3, Protocol::V2);
+        broken.record.bytes = bytes::Bytes::from_static(b"rubbish");
+        let mut flight = Flight::new(broken);
+        assert_eq!(flight.downgrade().samples, 6);
+        assert!(flight.is_done());
+    }
+}

@@ -34,9 +34,10 @@ struct Outcome {
 
 /// Does what takes long or waits for the disk, while other tasks go on elsewhere.
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        tokio::task::block_in_place(work)
+    } else {
         // There is no elsewhere.
-        _ => work(),
+        work()
     }
 }

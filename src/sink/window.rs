@@ -43,7 +43,8 @@ impl Window {
     /// A record that may be sent now; read from the queue where none here may be.
     pub(super) fn next(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
         let group = self.0.front().map(|flight| flight.group);
-        let is_ready = |flight: &Flight| !flight.sending && Some(flight.group) == group;
+        let is_ready =
+            |flight: &Flight| !flight.sending && !flight.is_done() && Some(flight.group) == group;
         match self.0.iter().position(is_ready) {
             Some(at) => self.0.get_mut(at),
             None => self.read(queue, group),
@@ -63,7 +64,10 @@ impl Window {
     /// If that one is taken, the one at the front is not sent again, so the order is kept.
     pub(super) fn other(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
         if self.0.len() > 1 {
-            return self.0.get_mut(1).filter(|flight| !flight.sending);
+            return self
+                .0
+                .get_mut(1)
+                .filter(|flight| !flight.sending && !flight.is_done());
         }
         self.read(queue, None)
     }
@@ -98,5 +102,86 @@ impl Window {
             queue.commit(through);
             queue.hold(self.0.back().map(|flight| flight.sequence));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::queue::{Kind, Limits, Record};
+
+    /// A queue with groups of so many records.
+    fn queue(groups: &[usize]) -> Queue {
+        let mut queue = Queue::in_memory(Limits {
+            bytes_max: 1 << 20,
+            age_max: None,
+        });
+        for &records in groups {
+            let record = Record {
+                kind: Kind::V1,
+                bytes: Bytes::from_static(b"body"),
+                counts: Counts {
+                    samples: 1,
+                    ..Counts::default()
+                },
+                oldest_ms: 1,
+                newest_ms: 1,
+            };
+            queue.append(vec![record; records], 1);
+        }
+        queue
+    }
+
+    fn send(window: &mut Window, queue: &mut Queue) -> Option<u64> {
+        let flight = window.next(queue)?;
+        flight.sending = true;
+        Some(flight.sequence)
+    }
+
+    fn deliver(window: &mut Window, queue: &mut Queue, sequence: u64) {
+        let flight = window.get(sequence).expect("on its way");
+        flight.sending = false;
+        flight.delivered();
+        window.settle(queue);
+    }
+
+    #[test]
+    fn records_of_one_group_go_side_by_side_and_the_next_group_waits() {
+        let (mut queue, mut window) = (queue(&[2, 1]), Window::default());
+        let first = send(&mut window, &mut queue).expect("a record");
+        assert!(window.is_behind(&queue));
+        assert_eq!(send(&mut window, &mut queue), Some(first + 1));
+        assert_eq!(send(&mut window, &mut queue), None);
+        // The second is done before the first: it stays in the queue, and counts as sent.
+        deliver(&mut window, &mut queue, first + 1);
+        assert_eq!((window.settled().samples, queue.pending().samples), (1, 3));
+        assert_eq!(send(&mut window, &mut queue), None);
+        deliver(&mut window, &mut queue, first);
+        assert_eq!((window.settled().samples, queue.pending().samples), (0, 1));
+        assert_eq!(send(&mut window, &mut queue), Some(first + 2));
+        assert!(!window.is_behind(&queue));
+    }
+
+    #[test]
+    fn a_record_that_is_answered_500_again_and_again_is_suspected_and_another_one_tried() {
+        let (mut queue, mut window) = (queue(&[1, 1, 1]), Window::default());
+        let first = send(&mut window, &mut queue).expect("a record");
+        for attempt in 0..ERRORS_MAX {
+            assert!(window.suspect().is_none(), "{attempt}");
+            let flight = window.get(first).expect("on its way");
+            flight.sending = false;
+            flight.failed(true);
+        }
+        assert_eq!(window.suspect().map(|flight| flight.sequence), Some(first));
+        // The same other one each time, and never one more.
+        for _ in 0..3 {
+            let other = window.other(&mut queue).expect("another record");
+            assert_eq!(other.sequence, first + 1);
+        }
+        // An answer that is not 500 says nothing about the record.
+        window.get(first).expect("on its way").failed(false);
+        assert!(window.suspect().is_none());
     }
 }

@@ -241,8 +241,8 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "metrics.worker_timeout: expected a number of missed heartbeats from 1 to 1000, or a duration such as 30s, found `soon`",
         ),
         (
-            "data_dir: /x",
-            "data_dir: unknown key; known here: global, brokers, metrics, remote_write, http",
+            "zzz: /x",
+            "zzz: unknown key; known here: data_dir, global, brokers, metrics, remote_write, http",
         ),
         (
             "http: {listen: nowhere}",

@@ -65,8 +65,8 @@ fn values(body: &Body) -> Vec<(String, i64)> {
     let body = to_v1(body).expect("a request");
     let request: v1::WriteRequest = read(&body.bytes).expect("a request");
     let series = request.timeseries.iter().flat_map(|series| {
-        let times: Vec<_> = series.times().collect();
-        times.into_iter().map(|at| (TimeSeries::show(series), at))
+        let text = TimeSeries::show(series);
+        series.times().map(move |at| (text.clone(), at))
     });
     series.collect()
 }
