@@ -19,7 +19,6 @@ pub struct SeriesId(u32);
 #[derive(Debug)]
 pub struct Series {
     families: Vec<Family>,
-    native: bool,
     /// The families as the snapshots have them; made anew when one was added.
     shared: Arc<[Family]>,
     slots: Vec<Option<Slot>>,
@@ -53,7 +52,6 @@ impl Series {
     pub fn new(samples_max: usize, now: Timestamp) -> Self {
         Self {
             families: Vec::new(),
-            native: false,
             shared: Arc::default(),
             slots: Vec::new(),
             free: Vec::new(),
@@ -67,11 +65,6 @@ impl Series {
             number: 0,
             at: now,
         }
-    }
-
-    pub fn with_native_histograms(mut self, on: bool) -> Self {
-        self.native = on;
-        self
     }
 
     /// Adds a family, or finds the one of that name.
@@ -115,13 +108,6 @@ impl Series {
             MetricKind::Histogram(usual) => {
                 Value::Histogram(Histogram::new(Arc::clone(buckets.unwrap_or(usual))))
             }
-        };
-        let value = match value {
-            Value::Histogram(mut h) => {
-                h.native = self.native.then(Box::<super::Exponential>::default);
-                Value::Histogram(h)
-            }
-            v => v,
         };
         if !self.limit.take(value.samples(), room) {
             return None;
