@@ -19,7 +19,7 @@ use crate::broker::{Poller, Source};
 use crate::clock;
 use crate::config::{Config, HttpConfig};
 use crate::http::{Page, Server};
-use crate::pipeline::{ClusterConfig, Pipeline};
+use crate::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use crate::profile::ProfileName;
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
@@ -81,6 +81,7 @@ impl App {
         let mut stages = Stages::default();
         let mut readiness = Readiness::default();
         let mut telemetry = Telemetry::new(start);
+        let shown = view_configs(&config);
         let signals = Signals::new().map_err(StartError::Signals)?;
         stages.spawn("signals".to_owned(), signals.watch(stop.clone()));
 
@@ -118,11 +119,7 @@ impl App {
             let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
             sinks.push((name, sink, metrics, latch));
         }
-        let pages = config.http.iter().flat_map(|http| &http.scrape);
-        let profiles = pages.map(|page| page.profile);
-        let profiles = profiles.chain(sinks.iter().map(|(_, sink, ..)| sink.profile));
-        let profiles: Vec<ProfileName> = profiles.collect::<BTreeSet<_>>().into_iter().collect();
-        let pipeline = Pipeline::new(&config.metrics, clusters, &profiles, telemetry, start);
+        let pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let inputs = Inputs {
             batches: waiting,
@@ -218,6 +215,15 @@ impl App {
             );
         }
     }
+}
+
+/// The profiles that an output names, each with the histograms that one of these takes.
+fn view_configs(config: &Config) -> Vec<ViewConfig> {
+    let pages = config.http.iter().flat_map(|http| &http.scrape);
+    let pages = pages.map(|page| page.profile);
+    let sinks = config.remote_write.iter().map(|sink| sink.profile);
+    let profiles: BTreeSet<ProfileName> = pages.chain(sinks).collect();
+    profiles.into_iter().map(ViewConfig::classic).collect()
 }
 
 /// Binds the listener, with the pages that it is to have.
