@@ -4,7 +4,7 @@
 //! aggregator ends when its channel closes, and makes the last snapshot; the sinks end when that is sent, or
 //! when there is no time left.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +20,7 @@ use crate::broker::{Poller, Source};
 use crate::clock;
 use crate::config::{Config, HttpConfig};
 use crate::http::{Page, Server};
-use crate::pipeline::{ClusterConfig, Pipeline};
-use crate::profile::ProfileName;
+use crate::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use crate::queue::{Limits, OpenError, Queue};
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
@@ -91,6 +90,7 @@ impl App {
         let mut stages = Stages::default();
         let mut readiness = Readiness::default();
         let mut telemetry = Telemetry::new(start);
+        let shown = view_configs(&config);
         let signals = Signals::new().map_err(StartError::Signals)?;
         stages.spawn("signals".to_owned(), signals.watch(stop.clone()));
 
@@ -128,11 +128,7 @@ impl App {
             let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
             sinks.push((name, sink, metrics, latch));
         }
-        let pages = config.http.iter().flat_map(|http| &http.scrape);
-        let profiles = pages.map(|page| page.profile);
-        let profiles = profiles.chain(sinks.iter().map(|(_, sink, ..)| sink.profile));
-        let profiles: Vec<ProfileName> = profiles.collect::<BTreeSet<_>>().into_iter().collect();
-        let pipeline = Pipeline::new(&config.metrics, clusters, &profiles, telemetry, start);
+        let pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let inputs = Inputs {
             batches: waiting,
@@ -266,6 +262,25 @@ fn file_name(name: &str) -> String {
         }
     }
     file
+}
+
+/// The profiles that an output names. Where one of these takes native histograms, they are kept.
+fn view_configs(config: &Config) -> Vec<ViewConfig> {
+    let pages = config.http.iter().flat_map(|http| &http.scrape);
+    let pages = pages.map(|page| (page.profile, false));
+    let sinks = config.remote_write.iter();
+    let sinks = sinks.map(|sink| (sink.profile, sink.send_native_histograms));
+    let mut views = BTreeMap::new();
+    for (profile, native_histograms) in pages.chain(sinks) {
+        *views.entry(profile).or_default() |= native_histograms;
+    }
+    let views = views
+        .into_iter()
+        .map(|(profile, native_histograms)| ViewConfig {
+            profile,
+            native_histograms,
+        });
+    views.collect()
 }
 
 /// Binds the listener, with the pages that it is to have.

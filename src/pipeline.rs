@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use crate::config::{MetricsConfig, TaskFilter};
 use crate::event::{Accept, Batch, DecodeError, Decoder};
 use crate::profile::{Context, Keep, Profile, ProfileName};
-use crate::series::{Series, Snapshot};
+use crate::series::{Origin, Series, Snapshot};
 use crate::state::{
     Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, Seen, State,
 };
@@ -28,6 +28,8 @@ pub struct Pipeline {
     clusters: Vec<Cluster>,
     views: Vec<View>,
     series_ttl: Duration,
+    /// Observations and failures tell which task they are of.
+    exemplars: bool,
     telemetry: Telemetry,
     metrics: SeriesMetrics,
 }
@@ -80,18 +82,39 @@ pub struct ClusterConfig {
     pub metrics: EventMetrics,
 }
 
+/// A way to show all clusters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewConfig {
+    pub profile: ProfileName,
+    /// Somebody takes its histograms in native form, beside the classic one.
+    pub native_histograms: bool,
+}
+
+impl ViewConfig {
+    /// A profile with classic histograms only.
+    pub const fn classic(profile: ProfileName) -> Self {
+        Self {
+            profile,
+            native_histograms: false,
+        }
+    }
+}
+
 impl Pipeline {
     /// A pipeline for some clusters, in the order of the brokers' configuration, that are shown in some ways.
     pub fn new(
         config: &MetricsConfig,
         clusters: Vec<ClusterConfig>,
-        profiles: &[ProfileName],
+        views: &[ViewConfig],
         mut telemetry: Telemetry,
         now: Timestamp,
     ) -> Self {
-        let metrics = telemetry.series(profiles);
-        let views = profiles.iter().map(|&name| {
-            let mut series = Series::new(config.series_max, now);
+        let profiles: Vec<ProfileName> = views.iter().map(|view| view.profile).collect();
+        let metrics = telemetry.series(&profiles);
+        let views = views.iter().map(|view| {
+            let name = view.profile;
+            let mut series =
+                Series::new(config.series_max, now).with_native_histograms(view.native_histograms);
             let labels = clusters.iter().map(|cluster| cluster.label.clone());
             let profiles = labels
                 .map(|label| Profile::new(name, &config.native, label, &mut series))
@@ -130,6 +153,7 @@ impl Pipeline {
             clusters: clusters.collect(),
             views,
             series_ttl: config.series_ttl,
+            exemplars: config.exemplars,
             telemetry,
             metrics,
         }
@@ -141,6 +165,7 @@ impl Pipeline {
             decoder,
             clusters,
             views,
+            exemplars,
             ..
         } = self;
         let Some(cluster) = clusters.get_mut(batch.broker) else {
@@ -153,8 +178,10 @@ impl Pipeline {
             decoder.decode(payload, cluster.accept, now, |event| match event {
                 Ok(event) => {
                     newest = newest.max(Some(event.timestamp));
+                    let task = event.task_id().filter(|_| *exemplars);
+                    let origin = task.and_then(|task| Origin::new(task, now));
                     cluster.state.apply(&event, now, &mut cluster.changes);
-                    cluster.show(batch.broker, views, now);
+                    cluster.show(batch.broker, views, now, origin);
                 }
                 Err(error) => cluster.refuse(error),
             });
@@ -174,7 +201,7 @@ impl Pipeline {
         cluster
             .state
             .report(&report.answers, now, &mut cluster.changes);
-        cluster.show(report.broker, &mut self.views, now);
+        cluster.show(report.broker, &mut self.views, now, None);
     }
 
     /// All series as of `now`, once for each profile. The `last` snapshots are followed by no others.
@@ -182,7 +209,7 @@ impl Pipeline {
         let mut limited = [0, 0];
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
             cluster.state.expire(now, &mut cluster.changes);
-            cluster.show(at, &mut self.views, now);
+            cluster.show(at, &mut self.views, now, None);
             let keep = Keep::new(&cluster.state, self.series_ttl, now);
             for view in &mut self.views {
                 let profile = &mut view.profiles[at];
@@ -245,8 +272,8 @@ impl Pipeline {
 }
 
 impl Cluster {
-    /// Brings what changed into the series.
-    fn show(&mut self, at: usize, views: &mut [View], now: Timestamp) {
+    /// Brings what changed into the series; `origin` is the task of the event that changed it.
+    fn show(&mut self, at: usize, views: &mut [View], now: Timestamp, origin: Option<Origin<'_>>) {
         for &change in &self.changes {
             match change {
                 Change::Duplicate => self.metrics.duplicate.add(1),
@@ -277,6 +304,7 @@ impl Cluster {
                     names: self.state.names(),
                     series: &mut view.series,
                     now,
+                    origin,
                 };
                 view.profiles[at].apply(change, &mut context);
             }

@@ -19,6 +19,8 @@ use crate::state::{Limits, WorkerTimeout};
 pub struct MetricsConfig {
     pub native: NativeConfig,
     pub limits: Limits,
+    /// Observations and failures tell which task they are of.
+    pub exemplars: bool,
     /// `None`: every task is shown.
     pub task_filter: Option<TaskFilter>,
     /// How long a series stays that does not change.
@@ -82,6 +84,7 @@ impl MetricsConfig {
             }
             (runtime, wait, overrides.into_iter().flatten().collect())
         });
+        let exemplars = section.bool("exemplars", true);
         let task_filter = section.section("task_filter", |filter| {
             let include = filter.texts("include", &[".*"]);
             let exclude = filter.texts("exclude", &[]);
@@ -122,6 +125,7 @@ impl MetricsConfig {
                 broker_drops_expired: false,
                 keep_foreign: false,
             },
+            exemplars,
             task_filter,
             series_ttl,
             series_max,

@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::{Config, Flags};
 use crate::event::Accept;
 use crate::http::{Page, Server};
-use crate::pipeline::{ClusterConfig, Pipeline};
+use crate::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use crate::profile::ProfileName;
 use crate::queue::{Limits, Queue};
 use crate::shutdown::Signals;
@@ -116,8 +116,8 @@ impl Demo {
             accept: Accept::default(),
             metrics,
         };
-        let profiles = [ProfileName::Native];
-        let pipeline = Pipeline::new(&config.metrics, vec![cluster], &profiles, telemetry, start);
+        let shown = [ViewConfig::classic(ProfileName::Native)];
+        let pipeline = Pipeline::new(&config.metrics, vec![cluster], &shown, telemetry, start);
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
         let inputs = Inputs {
             batches: waiting,

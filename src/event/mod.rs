@@ -62,6 +62,14 @@ impl Event<'_> {
             Detail::Other(_) => Kind::Other,
         }
     }
+
+    /// The task that the event is a step of.
+    pub fn task_id(&self) -> Option<&str> {
+        match &self.detail {
+            Detail::Task(task) => Some(&task.uuid),
+            Detail::Worker(_) | Detail::Other(_) => None,
+        }
+    }
 }
 
 /// What an event is about.

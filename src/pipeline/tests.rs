@@ -5,15 +5,23 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
+mod exemplars;
+
 use super::*;
 use crate::config::Config;
 use crate::event::{ContentType, Form, Payload};
 use crate::profile::ProfileName;
 
-/// A pipeline as the defaults make it, for one cluster without a label, of which every serializer is accepted.
+/// A pipeline as the defaults make it.
 fn pipeline() -> Pipeline {
-    let config = "brokers: [{url: 'redis://h'}]\nhttp: {listen: ':0'}";
-    let config = Config::parse(config, Path::new("x.yaml"), []).expect("a good configuration");
+    pipeline_with("{}", ViewConfig::classic(ProfileName::Native))
+}
+
+/// A pipeline for one cluster without a label, of which every serializer is accepted.
+fn pipeline_with(metrics: &str, view: ViewConfig) -> Pipeline {
+    let config =
+        format!("brokers: [{{url: 'redis://h'}}]\nhttp: {{listen: ':0'}}\nmetrics: {metrics}");
+    let config = Config::parse(&config, Path::new("x.yaml"), []).expect("a good configuration");
     let mut telemetry = Telemetry::new(Timestamp::default());
     let broker: Arc<str> = "main".into();
     let (_, metrics) = telemetry.broker(&broker);
@@ -27,7 +35,7 @@ fn pipeline() -> Pipeline {
     Pipeline::new(
         &config.metrics,
         vec![cluster],
-        &[ProfileName::Native],
+        &[view],
         telemetry,
         Timestamp::from_millis(1_000),
     )

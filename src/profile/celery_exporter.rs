@@ -292,7 +292,7 @@ impl CeleryExporter {
         let failed = |class| [name, hostname, queue, class];
         match step {
             Step::Sent => {}
-            Step::Failed(class) => self.failed.add(failed(part(class, CLASS)), 1.0, context),
+            Step::Failed(class) => self.failed.add_of(failed(part(class, CLASS)), 1.0, context),
             Step::Received
             | Step::Started
             | Step::Succeeded

@@ -221,7 +221,7 @@ impl Groups {
             }
             at = self.overflow_group(context);
         };
-        context.series.observe(id, value);
+        context.series.observe_of(id, value, context.origin);
     }
 
     pub(super) fn count_class(
@@ -234,7 +234,9 @@ impl Groups {
         let at = self.group(of, context);
         let class = class.map_or(Class::Unknown, Class::Named);
         let id = self.class_series(at, family, class, context);
-        context.series.add(id, 1.0);
+        let failed = family == CounterFamily::Failed;
+        let origin = context.origin.filter(|_| failed);
+        context.series.add_of(id, 1.0, origin);
     }
 
     /// A task enters (1) or leaves (-1) a stage.

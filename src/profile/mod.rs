@@ -29,7 +29,7 @@ use self::native::Native;
 pub use self::native::{BucketOverride, NativeConfig, TaskLabels};
 use self::ovalmoney::Ovalmoney;
 use self::zeit::Zeit;
-use crate::series::{FamilyId, LabelName, LabelSet, Room, Series, SeriesId};
+use crate::series::{FamilyId, LabelName, LabelSet, Origin, Room, Series, SeriesId};
 use crate::state::{Change, Name, Names, State};
 use crate::timestamp::Timestamp;
 
@@ -88,6 +88,11 @@ pub struct Context<'a> {
     pub names: &'a Names,
     pub series: &'a mut Series,
     pub now: Timestamp,
+    /// The task that the event at hand is about, where it may be told.
+    ///
+    /// It is for observations and failures, which are of that task always. A [`Change::Lost`] or [`Change::Moved`] may
+    /// be of another one.
+    pub origin: Option<Origin<'a>>,
 }
 
 /// Which series stay.
@@ -179,6 +184,7 @@ impl Profile {
             names: state.names(),
             series,
             now,
+            origin: None,
         };
         each!(self, profile => profile.level(state, &mut context));
     }

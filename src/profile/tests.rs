@@ -63,6 +63,7 @@ impl Bench {
             names: self.state.names(),
             series: &mut self.series,
             now: self.now,
+            origin: None,
         };
         changes
             .into_iter()

@@ -73,15 +73,21 @@ impl<const N: usize> Vector<N> {
         context.series.add(id, n);
     }
 
+    /// Adds to a counter what the task of the event at hand did.
+    pub(super) fn add_of(&mut self, key: [Part; N], n: f64, context: &mut Context<'_>) {
+        let (id, _) = self.id(key, context);
+        context.series.add_of(id, n, context.origin);
+    }
+
     /// Makes sure that a series is there, with 0 if it is new.
     pub(super) fn touch(&mut self, key: [Part; N], context: &mut Context<'_>) {
         self.id(key, context);
     }
 
-    /// Counts a value in a histogram.
+    /// Counts a value of the task of the event at hand in a histogram.
     pub(super) fn observe(&mut self, key: [Part; N], value: f64, context: &mut Context<'_>) {
         let (id, _) = self.id(key, context);
-        context.series.observe(id, value);
+        context.series.observe_of(id, value, context.origin);
     }
 
     /// Sets a gauge.

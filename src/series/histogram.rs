@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Exemplar, Exponential};
+use super::{Exemplar, Exponential, Origin};
 
 /// Upper bounds of buckets: finite, strictly increasing, at least one. `+Inf` goes without saying.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,14 +47,30 @@ impl Histogram {
         }
     }
 
-    /// Counts one value; a bound belongs to its bucket.
+    /// Counts one value; a bound belongs to its bucket. What is not a number is not counted.
     pub fn observe(&mut self, value: f64) {
-        let bucket = self
-            .buckets
-            .bounds()
-            .partition_point(|bound| *bound < value);
-        self.counts[bucket] += 1;
-        self.sum += value;
+        self.count_in_bucket(value);
+    }
+
+    /// The same, of a task: it becomes the exemplar of its bucket, if it is the first there since the last snapshot.
+    /// `snapshot` is the number of the next one.
+    pub(super) fn observe_of(&mut self, value: f64, origin: Origin<'_>, snapshot: u64) {
+        let Some(bucket) = self.count_in_bucket(value) else {
+            return;
+        };
+        let place = self
+            .exemplars
+            .binary_search_by_key(&bucket, |(bucket, _)| *bucket);
+        if place.is_ok_and(|at| self.exemplars[at].1.snapshot == snapshot) {
+            return;
+        }
+        // Of all buckets: the native form has one list for all.
+        let newest = self.exemplars.iter().map(|(_, exemplar)| exemplar.at).max();
+        let exemplar = origin.exemplar(value, newest, snapshot);
+        match place {
+            Ok(at) => self.exemplars[at].1 = exemplar,
+            Err(at) => self.exemplars.insert(at, (bucket, exemplar)),
+        }
     }
 
     /// All observations.
@@ -76,6 +92,21 @@ impl Histogram {
             }
         })
     }
+
+    /// Counts one value in every form, so that their counts agree. Returns its classic bucket.
+    fn count_in_bucket(&mut self, value: f64) -> Option<usize> {
+        if value.is_nan() {
+            return None;
+        }
+        let bounds = self.buckets.bounds();
+        let bucket = bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket] += 1;
+        self.sum += value;
+        if let Some(native) = &mut self.native {
+            native.observe(value);
+        }
+        Some(bucket)
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::timestamp::Timestamp;
 
     #[test]
     fn bounds_must_increase_and_be_finite() {
@@ -107,6 +139,23 @@ mod tests {
 
         assert_eq!(*histogram.counts, [2, 2, 1]);
         assert!((histogram.sum - 2.7).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_counted_in_no_form() {
+        let buckets = Buckets::new(&[0.1, 1.0]).expect("in order");
+        let mut histogram = Histogram::new(buckets.into());
+        histogram.native = Some(Box::default());
+        for value in [0.5, f64::NAN, -f64::NAN] {
+            histogram.observe(value);
+        }
+        let origin = Origin::new("a", Timestamp::default()).expect("it is short");
+        histogram.observe_of(f64::NAN, origin, 1);
+
+        let native = histogram.native.as_ref().map(|native| native.count());
+        assert_eq!((histogram.count(), native), (1, Some(1)));
+        assert!((histogram.sum - 0.5).abs() < f64::EPSILON);
+        assert_eq!(histogram.exemplars, []);
     }
 
     proptest! {

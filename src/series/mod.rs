@@ -18,7 +18,7 @@ mod limit;
 mod snapshot;
 mod table;
 
-pub use exemplar::Exemplar;
+pub use exemplar::{Exemplar, Origin};
 pub use exponential::{Exponential, Runs, Span};
 pub use family::{Family, FamilyId, MetricKind};
 pub use histogram::{Buckets, Histogram};

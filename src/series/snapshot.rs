@@ -29,8 +29,10 @@ impl Value {
     pub fn samples(&self) -> usize {
         match self {
             Self::Number(_) => 1,
-            // The bounds, +Inf, sum and count.
-            Self::Histogram(histogram) => histogram.counts.len() + 2,
+            // The bounds, +Inf, sum and count; the native form is one.
+            Self::Histogram(histogram) => {
+                histogram.counts.len() + 2 + usize::from(histogram.native.is_some())
+            }
         }
     }
 }

@@ -7,7 +7,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::limit::Limit;
 use super::{
-    Buckets, Family, FamilyId, Histogram, Info, LabelSet, MetricKind, Room, Row, Snapshot, Value,
+    Buckets, Exemplar, Exponential, Family, FamilyId, Histogram, Info, LabelSet, MetricKind,
+    Origin, Room, Row, Snapshot, Value,
 };
 use crate::timestamp::Timestamp;
 
@@ -31,7 +32,10 @@ pub struct Series {
     order: Vec<u32>,
     unsorted: bool,
     limit: Limit,
+    /// New histograms have a native form too.
+    native_histograms: bool,
     serial: u64,
+    /// Of the newest snapshot.
     number: u64,
     /// The newest snapshot, or when the table was made.
     at: Timestamp,
@@ -45,6 +49,8 @@ struct Slot {
     users: u32,
     room: Room,
     value: Value,
+    /// Of a counter.
+    exemplar: Option<Arc<Exemplar>>,
 }
 
 impl Series {
@@ -61,10 +67,18 @@ impl Series {
             order: Vec::new(),
             unsorted: false,
             limit: Limit::new(samples_max),
+            native_histograms: false,
             serial: 0,
             number: 0,
             at: now,
         }
+    }
+
+    /// The same table; `on`: histograms that are opened from here on have a native form too.
+    #[must_use]
+    pub const fn with_native_histograms(mut self, on: bool) -> Self {
+        self.native_histograms = on;
+        self
     }
 
     /// Adds a family, or finds the one of that name.
@@ -106,7 +120,9 @@ impl Series {
         let value = match &self.families[family.index()].kind {
             MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
             MetricKind::Histogram(usual) => {
-                Value::Histogram(Histogram::new(Arc::clone(buckets.unwrap_or(usual))))
+                let mut histogram = Histogram::new(Arc::clone(buckets.unwrap_or(usual)));
+                histogram.native = self.native_histograms.then(Box::<Exponential>::default);
+                Value::Histogram(histogram)
             }
         };
         if !self.limit.take(value.samples(), room) {
@@ -128,6 +144,7 @@ impl Series {
             users: 1,
             room,
             value,
+            exemplar: None,
         });
         let hasher = &self.hasher;
         self.index.insert_unique(hash, slot, |&slot| {
@@ -172,6 +189,19 @@ impl Series {
         }
     }
 
+    /// Adds to a counter what a task did, which becomes its exemplar, if it is the first since the last snapshot.
+    pub fn add_of(&mut self, id: SeriesId, n: f64, origin: Option<Origin<'_>>) {
+        self.add(id, n);
+        let next = self.number + 1;
+        let newest = &mut self.slot(id).exemplar;
+        if let Some(origin) = origin
+            && newest.as_ref().is_none_or(|newest| newest.snapshot != next)
+        {
+            let before = newest.as_ref().map(|newest| newest.at);
+            *newest = Some(origin.exemplar(n, before, next));
+        }
+    }
+
     /// Sets a gauge, or a counter that is counted elsewhere.
     #[inline]
     pub fn set(&mut self, id: SeriesId, n: f64) {
@@ -192,13 +222,25 @@ impl Series {
     /// Counts a value in a histogram.
     #[inline]
     pub fn observe(&mut self, id: SeriesId, value: f64) {
-        match &mut self.slot(id).value {
-            Value::Histogram(histogram) => histogram.observe(value),
-            Value::Number(_) => debug_assert!(false, "only a histogram is observed"),
+        self.observe_of(id, value, None);
+    }
+
+    /// Counts a value of a task in a histogram, where it becomes the exemplar of its bucket, if it is the first there
+    /// since the last snapshot.
+    #[inline]
+    pub fn observe_of(&mut self, id: SeriesId, value: f64, origin: Option<Origin<'_>>) {
+        debug_assert!(!value.is_nan(), "only numbers are observed");
+        let next = self.number + 1;
+        match (&mut self.slot(id).value, origin) {
+            (Value::Histogram(histogram), Some(origin)) => {
+                histogram.observe_of(value, origin, next);
+            }
+            (Value::Histogram(histogram), None) => histogram.observe(value),
+            (Value::Number(_), _) => debug_assert!(false, "only a histogram is observed"),
         }
     }
 
-    /// Puts a histogram that is counted elsewhere in place.
+    /// Puts a histogram that is counted elsewhere in place. It has the forms that it was counted in.
     pub fn replace(&mut self, id: SeriesId, histogram: Histogram) {
         self.slot(id).value = Value::Histogram(histogram);
     }
@@ -234,12 +276,12 @@ impl Series {
         self.at = Timestamp::from_millis(at.millis()).max(before);
         self.number += 1;
         let rows = self.order.iter().map(|&slot| {
-            let Slot { info, value, .. } = slot_of(&self.slots, slot);
+            let of = slot_of(&self.slots, slot);
             Row {
                 slot,
-                info: Arc::clone(info),
-                value: value.clone(),
-                exemplar: None,
+                info: Arc::clone(&of.info),
+                value: of.value.clone(),
+                exemplar: of.exemplar.clone(),
             }
         });
         Snapshot {
@@ -333,6 +375,28 @@ mod tests {
         series.close(ids[0].expect("room"));
         assert!(series.open(family, labels("d"), Room::Limited).is_some());
         assert_eq!(series.open(family, labels("e"), Room::Limited), None);
+    }
+
+    #[test]
+    fn a_native_form_takes_room_for_one_sample_and_gives_it_back() {
+        let buckets = Arc::new(Buckets::new(&[1.0]).expect("in order"));
+        // A bound, +Inf, sum and count.
+        for (native, room, fits) in [(false, 4, true), (true, 4, false), (true, 5, true)] {
+            let mut series = Series::new(room, START).with_native_histograms(native);
+            let family = series.family(Family {
+                name: "x_seconds".into(),
+                kind: MetricKind::Histogram(Arc::clone(&buckets)),
+                help: "X.",
+                labels: Vec::new(),
+            });
+            let id = series.open(family, labels("a"), Room::Limited);
+            assert_eq!(id.is_some(), fits, "{native} {room}");
+            if let Some(id) = id {
+                assert_eq!(series.samples(), room);
+                series.close(id);
+            }
+            assert!(series.has_room(room), "{native} {room}");
+        }
     }
 
     #[test]

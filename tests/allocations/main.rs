@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 
 use celeriac::config::Config;
 use celeriac::event::{Accept, Batch, Compression, ContentType, Decoder, Form, Payload};
-use celeriac::pipeline::{ClusterConfig, Pipeline};
+use celeriac::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
+use celeriac::series::Value;
 use celeriac::telemetry::metrics::Telemetry;
 use celeriac::timestamp::Timestamp;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -131,7 +132,10 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
     let mut pipeline = Pipeline::new(
         &config.metrics,
         vec![cluster],
-        &[ProfileName::Native],
+        &[ViewConfig {
+            profile: ProfileName::Native,
+            native_histograms: true,
+        }],
         telemetry,
         NOW,
     );
@@ -151,4 +155,22 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
             "enveloped: {enveloped}"
         );
     }
+    // After a snapshot each bucket takes one exemplar: its task's uuid, and what it is.
+    let snapshots = pipeline.snapshots(NOW, false);
+    let buckets = snapshots[0].rows.iter().map(|row| match &row.value {
+        Value::Histogram(histogram) => histogram.exemplars.len(),
+        Value::Number(_) => usize::from(row.exemplar.is_some()),
+    });
+    let buckets: usize = buckets.sum();
+    assert!(buckets > 0, "no bucket has an exemplar");
+    let steady = batch(70_000..80_000, false);
+    let region = Region::new(ALLOCATOR);
+    pipeline.take(&steady);
+    let change = region.change();
+
+    assert_eq!(
+        (change.allocations, change.reallocations),
+        (2 * buckets, 0),
+        "{buckets} buckets"
+    );
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use celeriac::config::Config;
 use celeriac::event::{Accept, Batch, ContentType, Form, Payload};
-use celeriac::pipeline::{ClusterConfig, Pipeline};
+use celeriac::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Snapshot;
 use celeriac::telemetry::metrics::Telemetry;
@@ -44,7 +44,7 @@ fn pipeline() -> Pipeline {
             accept: Accept::default(),
             metrics,
         }],
-        &[ProfileName::Native],
+        &[ViewConfig::classic(ProfileName::Native)],
         telemetry,
         NOW,
     )

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use celeriac::config::Config;
 use celeriac::event::Accept;
-use celeriac::pipeline::{ClusterConfig, Pipeline};
+use celeriac::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::{Family, MetricKind, Snapshot};
 use celeriac::telemetry::metrics::Telemetry;
@@ -34,8 +34,8 @@ fn snapshot(profile: ProfileName) -> Snapshot {
         accept: Accept::default(),
         metrics,
     };
-    let profiles = [profile];
-    Pipeline::new(&config.metrics, vec![cluster], &profiles, telemetry, now)
+    let views = [ViewConfig::classic(profile)];
+    Pipeline::new(&config.metrics, vec![cluster], &views, telemetry, now)
         .snapshots(now, true)
         .remove(0)
 }
