@@ -21,9 +21,10 @@ test: setup
 docs:
 	UPDATE_DOCS=1 cargo test --locked --test it reference
 
-# The budgets: decode and apply in process, and both sources end to end on real brokers.
+# The budgets: decode and apply, and snapshots to requests, in process; both sources end to end on real brokers.
 bench: setup
 	cargo bench --locked --bench pipeline
+	cargo bench --locked --bench wire
 	cargo bench --locked --bench sources
 
 demo:

@@ -21,7 +21,7 @@ use celeriac::profile::ProfileName;
 use celeriac::series::Snapshot;
 use celeriac::telemetry::metrics::Telemetry;
 use celeriac::timestamp::Timestamp;
-use celeriac::wire::{text, v1};
+use celeriac::wire::text;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_344_000_000);
@@ -147,16 +147,6 @@ fn snapshot(samples: u64) -> Snapshot {
 }
 
 fn outputs(criterion: &mut Criterion) {
-    let large = snapshot(100_000);
-    let external = vec![
-        ("instance".to_owned(), "web-1".to_owned()),
-        ("job".to_owned(), "celery".to_owned()),
-    ];
-    let mut known = v1::Encoder::new(external, 2_000);
-    known.snapshot(&large);
-    criterion.bench_function("100,000 series to requests", |bencher| {
-        bencher.iter(|| known.snapshot(&large));
-    });
     let page = snapshot(10_000);
     criterion.bench_function("10,000 series to a page", |bencher| {
         bencher.iter(|| text::render(&page))
