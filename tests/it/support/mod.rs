@@ -15,6 +15,7 @@ pub mod rabbitmq;
 pub mod receiver;
 pub mod redis;
 pub mod sentinel;
+pub mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
