@@ -234,7 +234,12 @@ impl Behaviour {
     }
 
     /// The headers that count what was written.
-    pub fn written(&self, samples: usize, histograms: usize, exemplars: usize) -> Vec<(&'static str, String)> {
+    pub fn written(
+        &self,
+        samples: usize,
+        histograms: usize,
+        exemplars: usize,
+    ) -> Vec<(&'static str, String)> {
         let names = [
             "x-prometheus-remote-write-samples-written",
             "x-prometheus-remote-write-histograms-written",

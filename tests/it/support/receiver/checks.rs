@@ -155,7 +155,11 @@ fn metadata(key: &str, series: &Series, broken: &mut Broken) {
     let counts = matches!(metadata.kind, 1 | 3);
     let mut times = Vec::new();
     for sample in &series.samples {
-        times.push((sample.timestamp, sample.start, sample.value.to_bits() == STALE));
+        times.push((
+            sample.timestamp,
+            sample.start,
+            sample.value.to_bits() == STALE,
+        ));
     }
     for histogram in &series.histograms {
         let stale = histogram.sum.to_bits() == STALE;

@@ -138,12 +138,7 @@ fn check_side(side: &Side, float: bool, broken: &mut Broken, case: impl Fn() -> 
     broken.rule(populated, Rule::HistogramPopulations, &case);
 }
 
-fn check_count(
-    histogram: &Histogram,
-    float: bool,
-    broken: &mut Broken,
-    case: impl Fn() -> String,
-) {
+fn check_count(histogram: &Histogram, float: bool, broken: &mut Broken, case: impl Fn() -> String) {
     let sides = [&histogram.negative, &histogram.positive];
     let listed: f64 = sides.iter().flat_map(|side| side.listed()).sum();
     let inside = listed + histogram.zero_count.map_or(0.0, Count::value);
@@ -164,7 +159,9 @@ fn check_custom(histogram: &Histogram, broken: &mut Broken, case: impl Fn() -> S
     let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
     let finite = bounds.iter().all(|bound| bound.is_finite());
     let no_zero = histogram.zero_threshold == 0.0
-        && histogram.zero_count.is_none_or(|count| count.value() == 0.0);
+        && histogram
+            .zero_count
+            .is_none_or(|count| count.value() == 0.0);
     let one_side = histogram.negative == Side::default();
     let spans = &histogram.positive.spans;
     let end: i64 = spans

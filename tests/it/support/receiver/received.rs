@@ -401,9 +401,8 @@ impl Received {
         });
         for (family, metadata) in own.chain(parsed.metadata.iter().cloned()) {
             let named = !family.is_empty();
-            self.broken.rule(named, Rule::MetadataName, || {
-                format!("{metadata:?}")
-            });
+            self.broken
+                .rule(named, Rule::MetadataName, || format!("{metadata:?}"));
             let kind = usize::try_from(metadata.kind).unwrap_or(usize::MAX);
             let kind = KINDS.get(kind).copied();
             self.broken
@@ -433,11 +432,7 @@ fn check_starts(
             continue;
         }
         let case = || format!("start {next} after {start}, {value} after {last:?} of {key}");
-        broken.rule(
-            next == start || next >= newest,
-            Rule::StartConstant,
-            case,
-        );
+        broken.rule(next == start || next >= newest, Rule::StartConstant, case);
         let fell = metadata.kind == 1 && last.is_some_and(|last| value < last);
         broken.rule(!fell || next > start, Rule::StartMovesAtReset, case);
         (start, last) = (next, Some(value));
@@ -495,7 +490,9 @@ fn decode(version: Version, body: &[u8], broken: &mut Broken) -> Option<Parsed> 
             return None;
         }
     };
-    let series = series.into_iter().map(|series: Series| (series.key(), series));
+    let series = series
+        .into_iter()
+        .map(|series: Series| (series.key(), series));
     Some(Parsed {
         version,
         series: series.collect(),

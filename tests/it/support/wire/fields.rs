@@ -20,10 +20,7 @@ pub struct Field<'a> {
 }
 
 /// The fields of a message, in the order of the bytes.
-pub fn fields<'a>(
-    message: &'static str,
-    mut bytes: &'a [u8],
-) -> Result<Vec<Field<'a>>, WireError> {
+pub fn fields<'a>(message: &'static str, mut bytes: &'a [u8]) -> Result<Vec<Field<'a>>, WireError> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
         let key = varint(message, &mut bytes)?;
@@ -73,7 +70,9 @@ fn varint(message: &str, bytes: &mut &[u8]) -> Result<u64, WireError> {
             return Ok(value);
         }
     }
-    Err(WireError::Broken(format!("{message}: a varint of over 64 bits")))
+    Err(WireError::Broken(format!(
+        "{message}: a varint of over 64 bits"
+    )))
 }
 
 impl<'a> Field<'a> {

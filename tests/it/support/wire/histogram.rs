@@ -112,7 +112,11 @@ impl Side {
             count as f64
         });
         let whole: Vec<_> = whole.collect();
-        if whole.is_empty() { self.counts.clone() } else { whole }
+        if whole.is_empty() {
+            self.counts.clone()
+        } else {
+            whole
+        }
     }
 
     /// How many buckets the spans cover.

@@ -21,7 +21,10 @@ pub fn decode(mut block: &[u8]) -> Result<Vec<u8>, String> {
             let (count, offset) = match tag & 3 {
                 1 => {
                     let high = usize::from(tag >> 5) << 8;
-                    (4 + usize::from((tag >> 2) & 7), high + number(&mut block, 1)?)
+                    (
+                        4 + usize::from((tag >> 2) & 7),
+                        high + number(&mut block, 1)?,
+                    )
                 }
                 2 => (1 + usize::from(tag >> 2), number(&mut block, 2)?),
                 _ => (1 + usize::from(tag >> 2), number(&mut block, 4)?),

@@ -46,7 +46,9 @@ fn series(bytes: &[u8]) -> Result<Series, WireError> {
             1 => series.labels.push(label(field.bytes()?)?),
             2 => series.samples.push(sample(field.bytes()?)?),
             3 => series.exemplars.push(exemplar(field.bytes()?)?),
-            4 => series.histograms.push(Histogram::read(field.bytes()?, None)?),
+            4 => series
+                .histograms
+                .push(Histogram::read(field.bytes()?, None)?),
             _ => return Err(field.foreign()),
         }
     }
