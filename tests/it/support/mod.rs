@@ -11,10 +11,14 @@ pub mod exposition;
 pub mod polling;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
+pub mod querier;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod redis;
 pub mod sentinel;
+pub mod victoria;
+pub mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

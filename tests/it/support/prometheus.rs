@@ -1,81 +1,137 @@
 //! A Prometheus server that takes remote write.
 
+use std::ops::{Deref, DerefMut};
 use std::process::Command;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::process::Process;
+use super::querier::Querier;
 use super::{free_port, made_by_setup, wait_for};
 
 pub struct Prometheus {
-    pub port: u16,
     folder: TempDir,
     program: String,
+    arguments: Vec<String>,
     process: Process,
+    querier: Querier,
+}
+
+/// What a server is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// 3.5, from below `target/`, instead of Debian's 2.42.
+    pub newer: bool,
+    /// For `--enable-feature`.
+    pub features: &'static [&'static str],
+    /// `prometheus.yml`.
+    pub config: String,
+    /// The file for `--web.config.file`.
+    pub web_config: Option<String>,
+    /// More arguments.
+    pub arguments: Vec<String>,
+}
+
+impl Options {
+    pub const NATIVE_HISTOGRAMS: &'static str = "native-histograms";
+    pub const EXEMPLARS: &'static str = "exemplar-storage";
+    pub const ZERO_INJECTION: &'static str = "created-timestamp-zero-ingestion";
+
+    /// 3.5 with all that a sender of 2.0 can make use of.
+    pub fn newer() -> Self {
+        Self {
+            newer: true,
+            features: &[
+                Self::NATIVE_HISTOGRAMS,
+                Self::EXEMPLARS,
+                Self::ZERO_INJECTION,
+            ],
+            ..Self::default()
+        }
+    }
+
+    /// Takes samples that are late by as much.
+    pub fn out_of_order(mut self, window: &str) -> Self {
+        self.config = format!("storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n");
+        self
+    }
 }
 
 impl Prometheus {
     /// Debian's 2.42.
     pub async fn start() -> Self {
-        Self::start_program("prometheus".to_owned()).await
+        Self::start_with(Options::default()).await
     }
 
     /// 3.5, from below `target/`.
     pub async fn start_3() -> Self {
-        let program = made_by_setup("prometheus-3/usr/bin/prometheus");
-        Self::start_program(program.display().to_string()).await
+        let options = Options {
+            newer: true,
+            ..Options::default()
+        };
+        Self::start_with(options).await
     }
 
-    async fn start_program(program: String) -> Self {
+    pub async fn start_with(options: Options) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        std::fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("writable");
+        let program = if options.newer {
+            let program = made_by_setup("prometheus-3/usr/bin/prometheus");
+            program.display().to_string()
+        } else {
+            "prometheus".to_owned()
+        };
+        let path = |file: &str| folder.path().join(file).display().to_string();
+        let config = if options.config.is_empty() {
+            "global: {}\n"
+        } else {
+            &options.config
+        };
+        std::fs::write(path("prometheus.yml"), config).expect("writable");
         let port = free_port();
-        let process = Self::spawn(&program, port, &folder);
+        let mut arguments = vec![
+            format!("--config.file={}", path("prometheus.yml")),
+            format!("--storage.tsdb.path={}", path("data")),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+            "--web.enable-remote-write-receiver".to_owned(),
+        ];
+        if !options.features.is_empty() {
+            arguments.push(format!("--enable-feature={}", options.features.join(",")));
+        }
+        if let Some(web_config) = &options.web_config {
+            std::fs::write(path("web.yml"), web_config).expect("writable");
+            arguments.push(format!("--web.config.file={}", path("web.yml")));
+        }
+        arguments.extend(options.arguments);
+        let process = Self::spawn(&program, &arguments, &folder);
         let mut server = Self {
-            port,
             folder,
             program,
+            arguments,
             process,
+            querier: Querier::new(port),
         };
         server.up().await;
         server
     }
 
-    fn spawn(program: &str, port: u16, folder: &TempDir) -> Process {
+    fn spawn(program: &str, arguments: &[String], folder: &TempDir) -> Process {
         let mut command = Command::new(program);
-        command
-            .arg(format!(
-                "--config.file={}/prometheus.yml",
-                folder.path().display()
-            ))
-            .arg(format!(
-                "--storage.tsdb.path={}/data",
-                folder.path().display()
-            ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg("--web.enable-remote-write-receiver");
+        command.args(arguments);
         Process::start("prometheus", &mut command, folder.path())
     }
 
+    /// What the log says, because with a web configuration not everyone may ask.
     async fn up(&mut self) {
-        let url = format!("http://127.0.0.1:{}/-/ready", self.port);
         wait_for("prometheus", 30, async || {
             self.process.must_run();
-            let answer = reqwest::get(&url)
-                .await
-                .map_err(|error| error.to_string())?;
-            if answer.status().is_success() {
+            let log = self.process.output();
+            if log.contains("Server is ready to receive web requests") {
                 Ok(())
             } else {
-                Err(answer.status().to_string())
+                Err(log)
             }
         })
         .await;
-    }
-
-    pub fn write_url(&self) -> String {
-        format!("http://127.0.0.1:{}/api/v1/write", self.port)
     }
 
     pub fn stop(&mut self) {
@@ -83,57 +139,21 @@ impl Prometheus {
     }
 
     pub async fn start_again(&mut self) {
-        self.process = Self::spawn(&self.program, self.port, &self.folder);
+        self.process = Self::spawn(&self.program, &self.arguments, &self.folder);
         self.up().await;
     }
+}
 
-    /// The series that an expression gives, each with its labels and value, now or at a time.
-    pub async fn query(&self, expression: &str, time: Option<f64>) -> Vec<(Value, f64)> {
-        let mut url = url::Url::parse(&format!("http://127.0.0.1:{}/api/v1/query", self.port))
-            .expect("a URL");
-        url.query_pairs_mut().append_pair("query", expression);
-        if let Some(time) = time {
-            url.query_pairs_mut().append_pair("time", &time.to_string());
-        }
-        let text = reqwest::get(url)
-            .await
-            .expect("an answer")
-            .text()
-            .await
-            .expect("a body");
-        let answer: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(answer["status"], "success", "{expression}: {text}");
-        let series = answer["data"]["result"]
-            .as_array()
-            .expect("a vector")
-            .iter();
-        series
-            .map(|series| {
-                let value = series["value"][1].as_str().expect("a value");
-                (series["metric"].clone(), value.parse().expect("a number"))
-            })
-            .collect()
+impl Deref for Prometheus {
+    type Target = Querier;
+
+    fn deref(&self) -> &Querier {
+        &self.querier
     }
+}
 
-    /// Waits until what an expression gives adds up to that.
-    pub async fn has(&self, expression: &str, expected: f64) {
-        wait_for("Prometheus to have it all", 60, async || {
-            let stored = self.sum(expression).await;
-            if stored == expected {
-                Ok(())
-            } else {
-                Err(format!("{expression}: {stored} of {expected}"))
-            }
-        })
-        .await;
-    }
-
-    /// The sum of what an expression gives; 0 where that is nothing.
-    pub async fn sum(&self, expression: &str) -> f64 {
-        self.query(expression, None)
-            .await
-            .iter()
-            .map(|(_, value)| value)
-            .sum()
+impl DerefMut for Prometheus {
+    fn deref_mut(&mut self) -> &mut Querier {
+        &mut self.querier
     }
 }

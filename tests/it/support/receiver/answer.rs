@@ -1,0 +1,261 @@
+//! How the receiver answers: as a script says, else as its behaviour says.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Version;
+use super::received::Parsed;
+
+/// What to answer to one request.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// 2xx stores what the request holds, all others nothing.
+    Status(u16),
+    /// With `Retry-After` in seconds.
+    RetryAfter(u16, u64),
+    /// With `Retry-After` as the date in so many seconds.
+    RetryAfterDate(u16, u64),
+    /// With a `Retry-After` that is neither.
+    RetryAfterText(u16, &'static str),
+    /// Stores it, and cuts the connection instead of answering.
+    StoreAndCut,
+    /// Cuts the connection after so many bytes of the body.
+    CutAfter(usize),
+    /// Says nothing for so long, then 503.
+    Silence(Duration),
+    /// To another address.
+    Redirect(u16, String),
+}
+
+/// Which versions a receiver knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Knows {
+    #[default]
+    Both,
+    /// 1.0 only; answers so to 2.0: 415 says what it means, older ones say 400.
+    OnlyFirst(u16),
+    /// 1.0 only, and it reads 2.0 as an empty request: 204, nothing stored, none of the headers.
+    OnlyFirstUnawares,
+}
+
+/// What the headers say that count what was written; 2.0 only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Written {
+    #[default]
+    Right,
+    Absent,
+    Zero,
+    Rubbish,
+    TooMany,
+}
+
+/// Whether a series, as text, is meant.
+pub type Series = Box<dyn Fn(&str) -> bool + Send>;
+
+/// How requests are treated that the script says nothing about.
+#[derive(Default)]
+pub struct Behaviour {
+    pub knows: Knows,
+    pub written: Written,
+    /// Requests with these get 400: of 1.0 all is lost, of 2.0 the rest is stored, as Prometheus does.
+    pub refuses: Option<Series>,
+    /// Requests with these get 500, again and again.
+    pub breaks_on: Option<Series>,
+    /// Requests with more samples get 413.
+    pub samples_taken: Option<usize>,
+    /// Out of order and duplicate samples get 400, as in Prometheus.
+    pub strict_order: bool,
+    /// Before each answer.
+    pub delay: Duration,
+    /// That the sender may give up what was answered with 5xx, or not at all.
+    pub may_give_up: bool,
+    /// That field 6 of the drafts was asked for.
+    pub draft_created: bool,
+}
+
+/// What goes back.
+#[derive(Debug, Default)]
+pub struct Reply {
+    pub status: u16,
+    pub text: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub delay: Duration,
+    pub breaks_off: bool,
+}
+
+/// What is done with a request.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub reply: Reply,
+    /// Which of its series are stored, by index.
+    pub stored: Vec<bool>,
+    /// That it says of 2.0 how much was written although nothing was.
+    pub counted: bool,
+    /// What the request means for the next ones.
+    pub then: Then,
+}
+
+/// What a sender has to do after an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    #[default]
+    Done,
+    /// Send it again, no sooner than then, before anything newer of its series.
+    Again(Option<Instant>),
+    /// The same, if it likes.
+    MayAgain(Option<Instant>),
+    /// Never send it again.
+    Never,
+}
+
+impl Answer {
+    /// What this does with a request of so many series.
+    pub fn outcome(&self, series: usize) -> Outcome {
+        let told = |status: u16| {
+            let mut outcome = Outcome {
+                stored: vec![(200..300).contains(&status); series],
+                then: then(status, None),
+                ..Outcome::default()
+            };
+            outcome.reply.status = status;
+            if status != 204 {
+                outcome.reply.text = "as told by the test".to_owned();
+            }
+            outcome
+        };
+        let with = |status, name, value: String| {
+            let mut outcome = told(status);
+            outcome.reply.headers.push((name, value));
+            outcome
+        };
+        let retry_after = |status, value, wait| {
+            let mut outcome = with(status, "retry-after", value);
+            outcome.then = then(status, Some(Instant::now() + wait));
+            outcome
+        };
+        match self {
+            Self::Status(status) => told(*status),
+            Self::RetryAfter(status, seconds) => {
+                let wait = Duration::from_secs(*seconds);
+                retry_after(*status, seconds.to_string(), wait)
+            }
+            Self::RetryAfterDate(status, seconds) => {
+                let wait = Duration::from_secs(*seconds);
+                let date = httpdate::fmt_http_date(SystemTime::now() + wait);
+                // A date has no fractions.
+                retry_after(*status, date, wait.saturating_sub(Duration::from_secs(1)))
+            }
+            Self::RetryAfterText(status, text) => with(*status, "retry-after", (*text).to_owned()),
+            Self::StoreAndCut => {
+                let mut outcome = told(500);
+                outcome.stored = vec![true; series];
+                outcome.reply.breaks_off = true;
+                outcome
+            }
+            // The connection is cut before a request is judged.
+            Self::CutAfter(_) => told(500),
+            Self::Silence(duration) => {
+                let mut outcome = told(503);
+                outcome.reply.delay = *duration;
+                outcome
+            }
+            Self::Redirect(status, to) => with(*status, "location", to.clone()),
+        }
+    }
+}
+
+fn then(status: u16, after: Option<Instant>) -> Then {
+    match status {
+        // To another address.
+        200..=299 | 307 | 308 => Then::Done,
+        // What these say of themselves is that asking again helps; the choice is the sender's.
+        408 | 425 | 429 => Then::MayAgain(after),
+        300..=499 => Then::Never,
+        _ => Then::Again(after),
+    }
+}
+
+impl Behaviour {
+    /// What is done with a request; `conflict` says for a series what speaks against storing it.
+    pub fn outcome(&self, parsed: &Parsed, conflict: impl Fn(usize) -> Option<String>) -> Outcome {
+        let all = parsed.series.len();
+        let refuse = |status: u16, text: String| {
+            let mut outcome = Answer::Status(status).outcome(all);
+            outcome.reply.text = text;
+            outcome
+        };
+        let keys = || parsed.series.iter().map(|(key, _)| key.as_str());
+        if parsed.version == Version::V2 {
+            match self.knows {
+                Knows::Both => {}
+                Knows::OnlyFirst(status) => return refuse(status, "cannot read this".to_owned()),
+                Knows::OnlyFirstUnawares => {
+                    let mut outcome = refuse(204, String::new());
+                    outcome.stored = vec![false; all];
+                    return outcome;
+                }
+            }
+        }
+        if let Some(taken) = self.samples_taken
+            && parsed.samples() > taken
+        {
+            return refuse(413, "the request is too large".to_owned());
+        }
+        if let Some(breaks_on) = &self.breaks_on
+            && keys().any(breaks_on)
+        {
+            return refuse(500, "something broke".to_owned());
+        }
+        let problem = |index: usize, key: &str| {
+            let refused = self.refuses.as_ref().is_some_and(|refuses| refuses(key));
+            let refused = refused.then(|| "out of bounds".to_owned());
+            refused.or_else(|| self.strict_order.then(|| conflict(index)).flatten())
+        };
+        let problems: Vec<_> = keys()
+            .enumerate()
+            .map(|(index, key)| problem(index, key))
+            .collect();
+        let Some(first) = problems.iter().flatten().next() else {
+            return refuse(204, String::new());
+        };
+        if parsed.version == Version::V1 {
+            // The words of Prometheus, which takes back all of a request of 1.0.
+            return refuse(400, format!("{first}\n"));
+        }
+        let texts = problems.iter().zip(keys());
+        let texts = texts.filter_map(|(problem, key)| {
+            let problem = problem.as_ref()?;
+            Some(format!("{problem} for series {key}"))
+        });
+        let mut outcome = refuse(400, texts.collect::<Vec<_>>().join("\n"));
+        outcome.stored = problems.iter().map(Option::is_none).collect();
+        outcome.counted = true;
+        outcome
+    }
+
+    /// The headers that count what was written.
+    pub fn written(
+        &self,
+        samples: usize,
+        histograms: usize,
+        exemplars: usize,
+    ) -> Vec<(&'static str, String)> {
+        let names = [
+            "x-prometheus-remote-write-samples-written",
+            "x-prometheus-remote-write-histograms-written",
+            "x-prometheus-remote-write-exemplars-written",
+        ];
+        let value = |count: usize| match self.written {
+            Written::Right => Some(count.to_string()),
+            Written::Absent => None,
+            Written::Zero => Some("0".to_owned()),
+            Written::Rubbish => Some("many".to_owned()),
+            Written::TooMany => Some((count + 1_000_000).to_string()),
+        };
+        let counts = [samples, histograms, exemplars];
+        let pairs = names.into_iter().zip(counts);
+        pairs
+            .filter_map(|(name, count)| Some((name, value(count)?)))
+            .collect()
+    }
+}

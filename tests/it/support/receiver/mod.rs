@@ -1,0 +1,226 @@
+//! A strict receiver of remote write 1.0 and 2.0: it fails on every MUST that a sender breaks, notes every SHOULD, and
+//! answers as it is told.
+//!
+//! What it holds a sender to is in `rules.rs`; where that is from, in `tests/senders.md`; that it sees each rule
+//! broken, in `tests/it/strictness.rs`. It reads requests with the readers of `support/wire`, of which the sender
+//! knows nothing.
+
+pub mod answer;
+pub mod checks;
+pub mod histograms;
+pub mod received;
+pub mod rules;
+
+use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use axum::routing::post;
+use futures_util::StreamExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use answer::{Answer, Behaviour, Knows, Written};
+pub use histograms::Native;
+pub use received::Received;
+pub use rules::{Level, Rule};
+
+use super::wire::Exemplar;
+use answer::Reply;
+
+/// The NaN that ends a series.
+pub const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// Of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    V1,
+    V2,
+}
+
+pub struct Receiver {
+    pub address: SocketAddr,
+    state: Arc<Mutex<Received>>,
+    serving: JoinHandle<()>,
+}
+
+impl Receiver {
+    pub async fn start() -> Self {
+        Self::start_on("127.0.0.1:0").await
+    }
+
+    pub async fn start_on(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let state = Arc::new(Mutex::new(Received::new()));
+        let router = Router::new()
+            .route("/api/v1/write", post(take))
+            .with_state(Arc::clone(&state));
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, router)
+                .await
+                .expect("serving does not end");
+        });
+        Self {
+            address,
+            state,
+            serving,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/api/v1/write", self.address)
+    }
+
+    /// What to answer to the next requests that hold series; after these, what its behaviour says.
+    pub fn answer(&self, answers: &[Answer]) {
+        self.with(|received| received.script.extend(answers.iter().cloned()));
+    }
+
+    /// What to answer to all requests that the script does not reach.
+    pub fn answer_always(&self, answer: Option<Answer>) {
+        self.with(|received| received.always = answer);
+    }
+
+    /// Changes how it treats requests that it was told no answer to.
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        self.with(|received| change(&mut received.behaviour));
+    }
+
+    pub fn samples_max(&self, samples_max: usize) {
+        self.with(|received| received.samples_max = samples_max);
+    }
+
+    /// Stores a sample as if another sender had brought it; rules do not look at it, strict order does.
+    pub fn plant(&self, series: &str, timestamp: i64, value: f64) {
+        self.with(|received| {
+            let planted = received.planted.entry(series.to_owned()).or_default();
+            planted.push((timestamp, value));
+        });
+    }
+
+    /// Another sender, or one that kept nothing, goes on from here.
+    pub fn forget(&self) {
+        self.with(Received::forget);
+    }
+
+    pub fn with<T>(&self, look: impl FnOnce(&mut Received) -> T) -> T {
+        look(&mut self.state.lock().expect("no test panics while it looks"))
+    }
+
+    /// How many samples were stored.
+    pub fn samples(&self) -> usize {
+        self.with(|received| received.series.values().map(Vec::len).sum())
+    }
+
+    /// The samples of one series, by its name and some of its labels.
+    pub fn series(&self, name: &str, labels: &[&str]) -> Vec<(i64, f64)> {
+        self.with(|received| received::find(&received.series, name, labels))
+    }
+
+    /// The native histograms of one series.
+    pub fn histograms(&self, name: &str, labels: &[&str]) -> Vec<(i64, Native)> {
+        self.with(|received| received::find(&received.histograms, name, labels))
+    }
+
+    /// The exemplars of one series.
+    pub fn exemplars(&self, name: &str, labels: &[&str]) -> Vec<Exemplar> {
+        self.with(|received| received::find(&received.exemplars, name, labels))
+    }
+
+    /// Panics with every MUST that was broken.
+    pub fn assert_no_violation(&self) {
+        assert_eq!(self.broken(Level::Must), Vec::<String>::new());
+    }
+
+    /// Panics with every SHOULD that was broken.
+    pub fn assert_no_note(&self) {
+        assert_eq!(self.broken(Level::Should), Vec::<String>::new());
+    }
+
+    pub fn broken(&self, level: Level) -> Vec<String> {
+        self.with(|received| received.broken.texts(level))
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// A request on its way: if the sender hangs up before it is answered, nobody knows whether it was stored.
+struct Flight {
+    state: Arc<Mutex<Received>>,
+    id: u64,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Ok(mut received) = self.state.lock() {
+            received.hung_up(self.id);
+        }
+    }
+}
+
+async fn take(
+    State(state): State<Arc<Mutex<Received>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response<Body> {
+    let cut = state.lock().expect("no panic").cut();
+    let body = read(body, cut.unwrap_or(usize::MAX)).await;
+    if cut.is_some() {
+        state.lock().expect("no panic").cut_off(&headers, &body);
+        // Ends the task of the connection, and with it the connection, without a word on stderr.
+        resume_unwind(Box::new("cut"));
+    }
+    let (reply, flight) = {
+        let mut received = state.lock().expect("no panic");
+        let (reply, id) = received.judge(&headers, &body);
+        let state = Arc::clone(&state);
+        (reply, id.map(|id| Flight { state, id }))
+    };
+    if reply.delay > Duration::ZERO {
+        tokio::time::sleep(reply.delay).await;
+    }
+    if let Some(flight) = flight {
+        state.lock().expect("no panic").landed(flight.id);
+    }
+    respond(reply)
+}
+
+/// The body, or a beginning of it that has so many bytes at least.
+async fn read(body: Body, bytes: usize) -> Bytes {
+    let mut frames = body.into_data_stream();
+    let mut read = Vec::new();
+    while read.len() < bytes
+        && let Some(Ok(frame)) = frames.next().await
+    {
+        read.extend_from_slice(&frame);
+    }
+    read.into()
+}
+
+fn respond(reply: Reply) -> Response<Body> {
+    let body = if reply.breaks_off {
+        // A body that breaks off behind the head of the answer: the client sees no answer.
+        let broken = async { Err::<Bytes, _>(std::io::Error::other("cut")) };
+        Body::from_stream(futures_util::stream::once(broken))
+    } else {
+        Body::from(reply.text)
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(reply.status).expect("a status");
+    for (name, value) in reply.headers {
+        let name = HeaderName::from_static(name);
+        let value = HeaderValue::from_str(&value).expect("a value");
+        response.headers_mut().insert(name, value);
+    }
+    response
+}

@@ -1,0 +1,501 @@
+//! What the receiver has, and the rules that hold from one request to the next.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+
+use super::answer::{Answer, Behaviour, Outcome, Reply, Then};
+use super::histograms::{self, Native};
+use super::rules::{Broken, Rule};
+use super::{STALE, Version, checks};
+use crate::support::wire::{
+    Exemplar, KINDS, Metadata, Series, WireError, snappy, v1::WriteRequest, v2,
+};
+
+/// By name and labels as text.
+type BySeries<T> = BTreeMap<String, T>;
+
+#[derive(Default)]
+pub struct Received {
+    /// What was stored.
+    pub series: BySeries<Vec<(i64, f64)>>,
+    pub histograms: BySeries<Vec<(i64, Native)>>,
+    pub exemplars: BySeries<Vec<Exemplar>>,
+    /// Since when each counts.
+    pub starts: BySeries<i64>,
+    /// The same by field 6 of the drafts.
+    pub created: BySeries<i64>,
+    /// By family: type, unit and help.
+    pub metadata: BTreeMap<String, String>,
+    pub requests: u64,
+    /// Of 2.0.
+    pub requests_v2: u64,
+    /// The headers of the newest request.
+    pub headers: HeaderMap,
+    pub(super) script: VecDeque<Answer>,
+    pub(super) always: Option<Answer>,
+    pub(super) behaviour: Behaviour,
+    pub(super) broken: Broken,
+    pub(super) planted: BySeries<Vec<(i64, f64)>>,
+    pub(super) samples_max: usize,
+    refused: HashSet<Bytes>,
+    /// Requests that have to come again.
+    owed: HashMap<Bytes, Owed>,
+    flights: HashMap<u64, (Bytes, HashSet<String>)>,
+    next_flight: u64,
+}
+
+/// A request that has to come again, byte for byte.
+#[derive(Debug)]
+struct Owed {
+    series: HashSet<String>,
+    /// No sooner than then.
+    then: Option<Instant>,
+    /// What it said of its tries.
+    attempt: u64,
+    optional: bool,
+}
+
+/// A request that could be read.
+#[derive(Debug)]
+pub struct Parsed {
+    pub version: Version,
+    /// Each with its name and labels as text.
+    pub series: Vec<(String, Series)>,
+    pub metadata: Vec<(String, Metadata)>,
+}
+
+impl Parsed {
+    /// Samples and histograms.
+    pub fn samples(&self) -> usize {
+        let series = self.series.iter();
+        series
+            .map(|(_, series)| series.samples.len() + series.histograms.len())
+            .sum()
+    }
+
+    fn keys(&self) -> HashSet<String> {
+        self.series.iter().map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// The one entry whose series has a name and some labels; empty where there is none.
+pub(super) fn find<T: Clone>(from: &BySeries<Vec<T>>, name: &str, labels: &[&str]) -> Vec<T> {
+    let mut found = from.iter().filter(|(text, _)| {
+        text.starts_with(&format!("{name}{{")) && labels.iter().all(|label| text.contains(label))
+    });
+    let series = found.next().map(|(_, entries)| entries.clone());
+    assert!(found.next().is_none(), "more than one {name} {labels:?}");
+    series.unwrap_or_default()
+}
+
+impl Received {
+    pub(super) fn new() -> Self {
+        Self {
+            samples_max: 2_000,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.series.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.starts.clear();
+        self.created.clear();
+        self.owed.clear();
+        self.refused.clear();
+        self.flights.clear();
+    }
+
+    /// The sender began anew with what it had kept: its requests come again, with their tries counted from none.
+    pub fn sender_restarted(&mut self) {
+        for owed in self.owed.values_mut() {
+            owed.attempt = 0;
+            owed.optional = true;
+        }
+    }
+
+    /// Every rule that was broken so far.
+    pub fn broken_rules(&self) -> BTreeSet<Rule> {
+        self.broken.rules().collect()
+    }
+
+    /// After how many bytes the next request is to be cut, if it is.
+    pub(super) fn cut(&mut self) -> Option<usize> {
+        let Some(Answer::CutAfter(bytes)) = self.script.front() else {
+            return None;
+        };
+        let bytes = *bytes;
+        self.script.pop_front();
+        Some(bytes)
+    }
+
+    /// Takes what came of a request before it was cut. If that is all of it, it has to come again.
+    pub(super) fn cut_off(&mut self, headers: &HeaderMap, body: &Bytes) {
+        self.requests += 1;
+        let mut unheard = Broken::default();
+        let version = checks::headers(headers, &mut unheard);
+        if let Some(parsed) = decode(version, body, &mut unheard) {
+            self.owe(body, parsed.keys(), None, false, headers);
+        }
+    }
+
+    /// Checks a request, stores what is to be stored, and says what to answer. With a number for a request of whose
+    /// answer it will be said whether it arrived.
+    pub(super) fn judge(&mut self, headers: &HeaderMap, body: &Bytes) -> (Reply, Option<u64>) {
+        self.requests += 1;
+        self.headers = headers.clone();
+        let version = checks::headers(headers, &mut self.broken);
+        self.requests_v2 += u64::from(version == Version::V2);
+        let Some(parsed) = decode(version, body, &mut self.broken) else {
+            return (Answer::Status(400).outcome(0).reply, None);
+        };
+        let something = !parsed.series.is_empty() || !parsed.metadata.is_empty();
+        self.broken.rule(something, Rule::NotEmpty, String::new);
+        self.take_metadata(&parsed);
+        if parsed.series.is_empty() {
+            return (Answer::Status(204).outcome(0).reply, None);
+        }
+        self.check_retry(headers, body, &parsed);
+        let samples = parsed.samples();
+        let few = samples <= self.samples_max;
+        self.broken
+            .rule(few, Rule::SamplesPerSend, || samples.to_string());
+        for (key, series) in &parsed.series {
+            checks::series(key, series, version, &mut self.broken);
+        }
+        let mut outcome = self.outcome(&parsed);
+        let mut written = [0, 0, 0];
+        for ((key, series), stored) in parsed.series.iter().zip(&outcome.stored) {
+            self.check_history(key, series, version);
+            if *stored {
+                self.store(key, series);
+                written[0] += series.samples.len();
+                written[1] += series.histograms.len();
+                written[2] += series.exemplars.len();
+            }
+        }
+        let stored = outcome.stored.iter().any(|stored| *stored);
+        if version == Version::V2 && (stored || outcome.counted) {
+            let [samples, histograms, exemplars] = written;
+            let counted = self.behaviour.written(samples, histograms, exemplars);
+            outcome.reply.headers.extend(counted);
+        }
+        let keys = parsed.keys();
+        let mut flight = None;
+        match outcome.then {
+            Then::Done => {
+                self.next_flight += 1;
+                flight = Some(self.next_flight);
+                self.flights.insert(self.next_flight, (body.clone(), keys));
+            }
+            Then::Again(then) => self.owe(body, keys, then, false, headers),
+            Then::MayAgain(then) => self.owe(body, keys, then, true, headers),
+            Then::Never => {
+                self.refused.insert(body.clone());
+            }
+        }
+        outcome.reply.delay = outcome.reply.delay.max(self.behaviour.delay);
+        (outcome.reply, flight)
+    }
+
+    /// Scripted, else as it behaves.
+    fn outcome(&mut self, parsed: &Parsed) -> Outcome {
+        let unknown = parsed.version == Version::V2 && self.behaviour.knows != Default::default();
+        let told = if unknown {
+            None
+        } else {
+            self.script.pop_front().or_else(|| self.always.clone())
+        };
+        match told {
+            Some(answer) => answer.outcome(parsed.series.len()),
+            None => self.behaviour.outcome(parsed, |index| {
+                let (key, series) = &parsed.series[index];
+                self.conflict(key, series)
+            }),
+        }
+    }
+
+    /// An answer is on its way.
+    pub(super) fn landed(&mut self, flight: u64) {
+        self.flights.remove(&flight);
+    }
+
+    /// The sender hung up before it was answered.
+    pub(super) fn hung_up(&mut self, flight: u64) {
+        if let Some((body, series)) = self.flights.remove(&flight) {
+            self.owe(&body, series, None, false, &HeaderMap::new());
+        }
+    }
+
+    fn owe(
+        &mut self,
+        body: &Bytes,
+        series: HashSet<String>,
+        then: Option<Instant>,
+        optional: bool,
+        headers: &HeaderMap,
+    ) {
+        let owed = Owed {
+            series,
+            then,
+            attempt: attempt(headers).unwrap_or(0),
+            optional: optional || self.behaviour.may_give_up,
+        };
+        self.owed.insert(body.clone(), owed);
+    }
+
+    fn check_retry(&mut self, headers: &HeaderMap, body: &Bytes, parsed: &Parsed) {
+        let keys = parsed.keys();
+        let case = || format!("{} series, {:?}…", keys.len(), keys.iter().min());
+        let refused = self.refused.contains(body);
+        self.broken.rule(!refused, Rule::RefusedNotResent, case);
+        let attempt = attempt(headers);
+        // One that the sender has given up may not have been seen to end yet; its next try says that it is one.
+        let given_up = |flight: &&u64| self.flights[*flight].0 == *body && attempt.is_some();
+        if let Some(flight) = self.flights.keys().find(given_up).copied() {
+            self.hung_up(flight);
+        }
+        let shared = |(_, series): &(Bytes, HashSet<String>)| !series.is_disjoint(&keys);
+        let concurrent = self.flights.values().any(shared);
+        self.broken
+            .rule(!concurrent, Rule::SeriesNotConcurrent, case);
+        if let Some(owed) = self.owed.remove(body) {
+            let waited = owed.then.is_none_or(|then| Instant::now() >= then);
+            self.broken.rule(waited, Rule::RetryAfterHonoured, case);
+            let counted = attempt.is_some_and(|attempt| attempt > owed.attempt);
+            let counted = counted || (owed.optional && owed.attempt == 0);
+            self.broken.rule(counted, Rule::RetryAttempt, || {
+                format!("{attempt:?} after {}", owed.attempt)
+            });
+            return;
+        }
+        let counted = attempt != Some(0);
+        self.broken.rule(counted, Rule::RetryAttempt, case);
+        let broken = &mut self.broken;
+        self.owed.retain(|_, owed| {
+            let newer = !owed.series.is_disjoint(&keys);
+            broken.rule(!newer || owed.optional, Rule::RetriedUnchanged, case);
+            !newer
+        });
+    }
+
+    /// Checks a series against what is there of it.
+    fn check_history(&mut self, key: &str, series: &Series, version: Version) {
+        let known = self.series.get(key).map_or(&[][..], Vec::as_slice);
+        let natives = self.histograms.get(key).map_or(&[][..], Vec::as_slice);
+        let newest_stored = known.last().map(|(at, _)| *at);
+        let newest_stored = newest_stored.max(natives.last().map(|(at, _)| *at));
+        let mut newest = newest_stored.unwrap_or(i64::MIN);
+        let broken = &mut self.broken;
+        // Stored although the answer was lost: the same again breaks no rule.
+        let mut again = false;
+        let mut starts = Vec::new();
+        for sample in &series.samples {
+            let at = sample.timestamp;
+            let case = || format!("{sample:?} after {newest} of {key}");
+            if let Some(value) = value_at(known, at) {
+                let same = value.to_bits() == sample.value.to_bits();
+                broken.rule(same, Rule::TimestampOnce, case);
+                again = true;
+                continue;
+            }
+            broken.rule(at > newest, Rule::SamplesAscending, case);
+            newest = newest.max(at);
+            starts.push((sample.start, sample.value));
+        }
+        let metadata = series.metadata.clone().unwrap_or_default();
+        for histogram in &series.histograms {
+            let (at, native) = (histogram.timestamp, Native::new(histogram));
+            let case = || format!("{native:?} at {at} after {newest} of {key}");
+            let is_gauge = metadata.kind == 4;
+            if let Ok(index) = natives.binary_search_by_key(&at, |(at, _)| *at) {
+                // As text: the sums of two markers are not equal as numbers.
+                let same = format!("{:?}", natives[index].1) == format!("{native:?}");
+                broken.rule(same, Rule::TimestampOnce, case);
+                again = true;
+                continue;
+            }
+            broken.rule(at > newest, Rule::SamplesAscending, case);
+            newest = newest.max(at);
+            let before = natives.last().map(|(_, native)| native);
+            histograms::check(histogram, version, before, is_gauge, broken);
+            starts.push((histogram.start, histogram.sum));
+        }
+        if let (Some(start), Some(newest)) = (self.starts.get(key), newest_stored) {
+            let last = known.last().map(|(_, value)| *value);
+            check_starts(key, *start, newest, last, &metadata, &starts, broken);
+        }
+        let draft = series.created == 0 || self.behaviour.draft_created;
+        broken.rule(draft, Rule::DraftCreated, || key.to_owned());
+        let exemplars = self.exemplars.get(key).map_or(&[][..], Vec::as_slice);
+        let Some(last) = exemplars.last() else {
+            return;
+        };
+        for exemplar in &series.exemplars {
+            let case = || format!("{exemplar:?} after {last:?} of {key}");
+            let known = exemplars.contains(exemplar);
+            broken.rule(!known || again, Rule::ExemplarOnce, case);
+            let later = exemplar.timestamp > last.timestamp;
+            broken.rule(known || later, Rule::ExemplarsAscending, case);
+        }
+    }
+
+    /// What a store of time series would say against a series.
+    fn conflict(&self, key: &str, series: &Series) -> Option<String> {
+        let known = self.series.get(key).into_iter();
+        let known = known.chain(self.planted.get(key)).flatten();
+        let newest = known.max_by_key(|(at, _)| *at)?;
+        for sample in &series.samples {
+            let same = sample.value.to_bits() == newest.1.to_bits();
+            if sample.timestamp < newest.0 {
+                return Some("out of order sample".to_owned());
+            }
+            if sample.timestamp == newest.0 && !same {
+                return Some("duplicate sample for timestamp".to_owned());
+            }
+        }
+        None
+    }
+
+    fn store(&mut self, key: &str, series: &Series) {
+        if !series.samples.is_empty() {
+            let stored = self.series.entry(key.to_owned()).or_default();
+            for sample in &series.samples {
+                insert(stored, sample.timestamp, sample.value);
+            }
+        }
+        if !series.histograms.is_empty() {
+            let stored = self.histograms.entry(key.to_owned()).or_default();
+            for histogram in &series.histograms {
+                insert(stored, histogram.timestamp, Native::new(histogram));
+            }
+        }
+        let starts = series.samples.iter().map(|sample| sample.start);
+        let starts = starts.chain(series.histograms.iter().map(|histogram| histogram.start));
+        if let Some(start) = starts.filter(|start| *start != 0).max() {
+            self.starts.insert(key.to_owned(), start);
+        }
+        if series.created != 0 {
+            self.created.insert(key.to_owned(), series.created);
+        }
+        if !series.exemplars.is_empty() {
+            let stored = self.exemplars.entry(key.to_owned()).or_default();
+            for exemplar in &series.exemplars {
+                if !stored.contains(exemplar) {
+                    stored.push(exemplar.clone());
+                }
+            }
+        }
+    }
+
+    fn take_metadata(&mut self, parsed: &Parsed) {
+        let apart = parsed.series.is_empty() || parsed.metadata.is_empty();
+        self.broken.rule(apart, Rule::MetadataApart, String::new);
+        let own = parsed.series.iter().filter_map(|(_, series)| {
+            let metadata = series.metadata.clone()?;
+            Some((family(series.name(), metadata.kind).to_owned(), metadata))
+        });
+        for (family, metadata) in own.chain(parsed.metadata.iter().cloned()) {
+            let named = !family.is_empty();
+            self.broken
+                .rule(named, Rule::MetadataName, || format!("{metadata:?}"));
+            let kind = usize::try_from(metadata.kind).unwrap_or(usize::MAX);
+            let kind = KINDS.get(kind).copied();
+            self.broken
+                .rule(kind.is_some(), Rule::MetadataKnownType, || {
+                    format!("{metadata:?}")
+                });
+            let kind = kind.unwrap_or_default();
+            let text = format!("{kind} {} {}", metadata.unit, metadata.help);
+            self.metadata.insert(family, text);
+        }
+    }
+}
+
+/// Checks that a start stays, or moves when the series begins anew.
+fn check_starts(
+    key: &str,
+    start: i64,
+    newest: i64,
+    last: Option<f64>,
+    metadata: &Metadata,
+    samples: &[(i64, f64)],
+    broken: &mut Broken,
+) {
+    let (mut start, mut last) = (start, last);
+    for (next, value) in samples.iter().copied() {
+        if value.to_bits() == STALE || next == 0 {
+            continue;
+        }
+        let case = || format!("start {next} after {start}, {value} after {last:?} of {key}");
+        broken.rule(next == start || next >= newest, Rule::StartConstant, case);
+        let fell = metadata.kind == 1 && last.is_some_and(|last| value < last);
+        broken.rule(!fell || next > start, Rule::StartMovesAtReset, case);
+        (start, last) = (next, Some(value));
+    }
+}
+
+/// What `Retry-Attempt` says.
+fn attempt(headers: &HeaderMap) -> Option<u64> {
+    headers.get("retry-attempt")?.to_str().ok()?.parse().ok()
+}
+
+fn value_at(samples: &[(i64, f64)], at: i64) -> Option<f64> {
+    let index = samples.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+    Some(samples[index].1)
+}
+
+/// Keeps the order of time, and what is there already.
+fn insert<T>(to: &mut Vec<(i64, T)>, at: i64, value: T) {
+    if let Err(index) = to.binary_search_by_key(&at, |(at, _)| *at) {
+        to.insert(index, (at, value));
+    }
+}
+
+/// The family that a series of a type belongs to.
+fn family(name: &str, kind: u64) -> &str {
+    let suffixes: &[&str] = match kind {
+        3 | 4 => &["_bucket", "_count", "_sum"],
+        5 => &["_count", "_sum"],
+        _ => &[],
+    };
+    let family = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
+    family.unwrap_or(name)
+}
+
+fn decode(version: Version, body: &[u8], broken: &mut Broken) -> Option<Parsed> {
+    let raw = snappy::decode(body);
+    broken.rule(raw.is_ok(), Rule::SnappyBlock, || format!("{raw:?}"));
+    let raw = raw.ok()?;
+    let parsed = match version {
+        Version::V1 => WriteRequest::read(&raw).map(|request| (request.series, request.metadata)),
+        Version::V2 => v2::Request::read(&raw).map(|request| {
+            checks::symbols(&request, broken);
+            let series = request.series.iter().map(|entry| request.resolve(entry));
+            (series.collect(), Vec::new())
+        }),
+    };
+    let (series, metadata) = match parsed {
+        Ok(parsed) => parsed,
+        Err(WireError::Broken(text)) => {
+            broken.rule(false, Rule::Protobuf, || text);
+            return None;
+        }
+        Err(WireError::Foreign(text)) => {
+            broken.rule(false, Rule::KnownFields, || text);
+            return None;
+        }
+    };
+    let series = series
+        .into_iter()
+        .map(|series: Series| (series.key(), series));
+    Some(Parsed {
+        version,
+        series: series.collect(),
+        metadata,
+    })
+}
