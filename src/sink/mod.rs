@@ -9,5 +9,7 @@ pub mod verdict;
 
 mod feed;
 mod remote_write;
+mod response;
+mod transport;
 
 pub use remote_write::RemoteWrite;
