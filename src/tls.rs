@@ -3,7 +3,6 @@
 //! One crypto provider (aws-lc-rs), named here and not installed for the process, so that no library can
 //! choose another one behind our back.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -11,18 +10,22 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use rustls_platform_verifier::Verifier;
 
-use crate::config::TlsConfig;
+use crate::config::{Secret, TlsConfig, TlsVersion};
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read the certificates in {0}: {1}")]
-    Certificates(PathBuf, String),
+    Certificates(String, String),
     #[error("cannot read the key in {0}: {1}")]
-    Key(PathBuf, String),
+    Key(String, String),
     #[error("certificate and key cannot be used")]
     Identity(#[source] Error),
     #[error("cannot use the system's trusted certificates; name a ca_file")]
@@ -37,8 +40,8 @@ pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
     let verifier: Arc<dyn ServerCertVerifier> = if config.insecure_skip_verify {
         Arc::new(Trusting(Arc::clone(&provider)))
     } else {
-        let strict: Arc<dyn ServerCertVerifier> = match &config.ca_file {
-            Some(path) => private_verifier(path, &provider)?,
+        let strict: Arc<dyn ServerCertVerifier> = match &config.ca {
+            Some(ca) => private_verifier(ca, &provider)?,
             None => Arc::new(Verifier::new(Arc::clone(&provider)).map_err(TlsError::System)?),
         };
         match &config.server_name {
@@ -50,16 +53,17 @@ pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
         }
     };
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions(config))
         .map_err(TlsError::Identity)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     match &config.identity {
         None => Ok(builder.with_no_client_auth()),
-        Some((cert_file, key_file)) => {
-            let key = PrivateKeyDer::from_pem_file(key_file)
-                .map_err(|error| TlsError::Key(key_file.clone(), error.to_string()))?;
-            let certificates = certificates(cert_file)?;
+        Some((certificate, key)) => {
+            let pem = read(key).map_err(|error| TlsError::Key(place(key), error))?;
+            let key = PrivateKeyDer::from_pem_slice(&pem)
+                .map_err(|error| TlsError::Key(place(key), error.to_string()))?;
+            let certificates = certificates(certificate)?;
             builder
                 .with_client_auth_cert(certificates, key)
                 .map_err(TlsError::Identity)
@@ -74,25 +78,52 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
 }
 
 fn private_verifier(
-    path: &Path,
+    ca: &Secret,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certificates(path)?);
+    let (added, _) = roots.add_parsable_certificates(certificates(ca)?);
     if added == 0 {
         let what = "no certificate of an authority in it".to_owned();
-        return Err(TlsError::Certificates(path.into(), what));
+        return Err(TlsError::Certificates(place(ca), what));
     }
     let builder =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     builder
         .build()
-        .map_err(|error| TlsError::Certificates(path.into(), error.to_string()))
+        .map_err(|error| TlsError::Certificates(place(ca), error.to_string()))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    read.map_err(|error| TlsError::Certificates(path.into(), error.to_string()))
+fn certificates(pem: &Secret) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |error| TlsError::Certificates(place(pem), error);
+    let text = read(pem).map_err(failed)?;
+    let read = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>();
+    read.map_err(|error| failed(error.to_string()))
+}
+
+fn read(pem: &Secret) -> Result<Vec<u8>, String> {
+    match pem {
+        Secret::Inline(text) => Ok(text.clone().into_bytes()),
+        // Not as text: comments in these files are in any encoding.
+        Secret::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
+    }
+}
+
+/// Where a certificate or key comes from.
+fn place(pem: &Secret) -> String {
+    match pem {
+        Secret::Inline(_) => "the configuration".to_owned(),
+        Secret::File(path) => path.display().to_string(),
+    }
+}
+
+fn versions(config: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
+    let spoken = [(TlsVersion::Tls12, &TLS12), (TlsVersion::Tls13, &TLS13)];
+    let spoken = spoken.into_iter().filter(|(version, _)| {
+        config.min_version.is_none_or(|min| *version >= min)
+            && config.max_version.is_none_or(|max| *version <= max)
+    });
+    spoken.map(|(_, version)| version).collect()
 }
 
 /// Verifies against a name of the user's choice instead of the URL's host.

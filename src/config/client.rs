@@ -1,37 +1,32 @@
-//! How a receiver is asked over HTTP, and how we log in there: in Prometheus' own words.
+//! How a receiver is asked over HTTP: in Prometheus' own words.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::secret::Secret;
+use super::login::Authorization;
+use super::proxy::ProxyConfig;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
-use super::url::{parse_http, without_credentials};
+use super::url::{parse_http_with_login, without_credentials};
 
 /// How a receiver is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpClientConfig {
     pub timeout: Duration,
+    /// On every request. All are marked as sensitive, since some receivers take their key in a header.
     pub headers: HeaderMap,
+    /// The same, with the value in a file that is read at each request.
+    pub header_files: Vec<(HeaderName, PathBuf)>,
     pub authorization: Authorization,
     pub tls: TlsConfig,
-}
-
-/// How a sink logs in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authorization {
-    None,
-    Basic {
-        username: String,
-        password: Option<Secret>,
-    },
-    Credentials {
-        scheme: String,
-        credentials: Secret,
-    },
+    pub proxy: ProxyConfig,
+    pub follow_redirects: bool,
+    /// Whether HTTP/2 is spoken where TLS agrees on it.
+    pub enable_http2: bool,
 }
 
 /// What a request says about itself: a user's header cannot.
@@ -58,28 +53,37 @@ const RESERVED_HEADERS: [&str; 17] = [
 impl HttpClientConfig {
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The keys that every sink has which speaks HTTP.
+    /// The keys that every sink has which speaks HTTP. A login in the `url` counts, so that is read before.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let timeout = section.duration(
             "remote_timeout",
             Self::TIMEOUT,
             Duration::from_millis(1)..=Duration::from_secs(3600),
         );
+        let mut headers = headers(section);
+        let header_files = http_headers(section, &mut headers);
         Self {
             timeout,
-            headers: headers(section),
-            authorization: authorization(section),
+            headers,
+            header_files,
+            authorization: Authorization::read(section),
             tls: section.section("tls_config", TlsConfig::read),
+            proxy: ProxyConfig::read(section),
+            follow_redirects: section.bool("follow_redirects", true),
+            enable_http2: section.bool("enable_http2", true),
         }
     }
 }
 
-/// The `url` of a sink.
+/// The `url` of a sink, without its login, which is kept for [`HttpClientConfig::read`].
 pub(super) fn url(section: &mut Section<'_>, such_as: &str) -> Option<Url> {
     let text = section.needed_text("url", such_as)?;
-    match parse_http(&text) {
-        Ok(url) => {
+    match parse_http_with_login(&text, such_as) {
+        Ok((url, login)) => {
             section.show("url", Shown::Text(without_credentials(&url)));
+            if let Some(login) = login {
+                section.set_url_login(login);
+            }
             Some(url)
         }
         Err(what) => {
@@ -95,52 +99,74 @@ fn headers(section: &mut Section<'_>) -> HeaderMap {
     let mut shown = Vec::new();
     for (name, value) in section.text_map("headers") {
         let key = format!("headers.{name}");
-        let parsed = (HeaderName::try_from(&name), HeaderValue::try_from(&value));
-        match parsed {
-            (Ok(header), Ok(_)) if RESERVED_HEADERS.contains(&header.as_str()) => {
-                let hint = if header == "authorization" {
-                    "; use `basic_auth` or `authorization`"
-                } else {
-                    ": leave it out"
-                };
-                section.problem(&key, format!("the request sets this header itself{hint}"));
-            }
-            (Ok(header), Ok(value)) => {
-                headers.insert(header, value);
-            }
-            (Err(_), _) => section.problem(&key, "not the name of a header"),
-            (_, Err(_)) => {
-                section.problem(&key, "its value has characters that no header may have")
-            }
+        if let Some(header) = header_name(section, &key, &name) {
+            headers.extend(header_value(section, &key, &value).map(|value| (header, value)));
         }
-        // Some receivers take their key in a header.
         shown.push((name, Shown::Secret));
     }
     section.show("headers", Shown::Map(shown));
     headers
 }
 
-fn authorization(section: &mut Section<'_>) -> Authorization {
-    let basic = section.optional_section("basic_auth", |basic| {
-        let username = basic.text("username", "");
-        let password = basic.secret("password", "password_file");
-        Authorization::Basic { username, password }
-    });
-    let authorization = section.optional_section("authorization", |authorization| {
-        let scheme = authorization.text("type", "Bearer");
-        let credentials = authorization.secret("credentials", "credentials_file");
-        if credentials.is_none() {
-            authorization.problem("credentials", "is missing; this, or `credentials_file`");
+/// `http_headers`: several values each. Gives those in files, and adds the others.
+fn http_headers(section: &mut Section<'_>, headers: &mut HeaderMap) -> Vec<(HeaderName, PathBuf)> {
+    let read = section.named_sections("http_headers", |section| {
+        let mut texts = Vec::new();
+        for key in ["values", "secrets"] {
+            let some = section.texts(key, &[]);
+            section.show(key, Shown::List(vec![Shown::Secret; some.len()]));
+            texts.extend(some);
         }
-        credentials.map(|credentials| Authorization::Credentials {
-            scheme,
-            credentials,
-        })
+        let files = section.texts("files", &[]);
+        if texts.is_empty() && files.is_empty() {
+            section.problem("", "is empty; `values`, `secrets` or `files` would do");
+        }
+        (texts, files)
     });
-    if basic.is_some() && authorization.is_some() {
-        section.problem("authorization", "either this or `basic_auth`, not both");
+    let mut in_files = Vec::new();
+    for (name, (texts, files)) in read {
+        let key = format!("http_headers.{name}");
+        let Some(header) = header_name(section, &key, &name) else {
+            continue;
+        };
+        if headers.contains_key(&header) {
+            section.problem(&key, "stands in `headers` too: leave one out");
+        }
+        for text in texts {
+            if let Some(value) = header_value(section, &key, &text) {
+                headers.append(header.clone(), value);
+            }
+        }
+        let files = files.into_iter();
+        in_files.extend(files.map(|path| (header.clone(), PathBuf::from(path))));
     }
-    basic
-        .or(authorization.flatten())
-        .unwrap_or(Authorization::None)
+    in_files
+}
+
+fn header_name(section: &mut Section<'_>, key: &str, name: &str) -> Option<HeaderName> {
+    match HeaderName::try_from(name) {
+        Ok(header) if RESERVED_HEADERS.contains(&header.as_str()) => {
+            let hint = if header == "authorization" {
+                "; use `basic_auth`, `authorization` or `oauth2`"
+            } else {
+                ": leave it out"
+            };
+            section.problem(key, format!("the request sets this header itself{hint}"));
+            None
+        }
+        Ok(header) => Some(header),
+        Err(_) => {
+            section.problem(key, "not the name of a header");
+            None
+        }
+    }
+}
+
+fn header_value(section: &mut Section<'_>, key: &str, value: &str) -> Option<HeaderValue> {
+    let Ok(mut value) = HeaderValue::try_from(value) else {
+        section.problem(key, "its value has characters that no header may have");
+        return None;
+    };
+    value.set_sensitive(true);
+    Some(value)
 }

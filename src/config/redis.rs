@@ -208,11 +208,11 @@ fn number(section: &mut Section<'_>, text: &str) -> Option<i64> {
 /// The keys, and what Celery's users write into the URL: `ssl_cert_reqs=none`, or `CERT_NONE`.
 fn tls_of(url: &BrokerUrl, tls: Option<TlsConfig>) -> TlsConfig {
     let mut tls = tls.unwrap_or_default();
-    let path = |key: &str| url.query(key).map(PathBuf::from);
+    let path = |key: &str| url.query(key).map(|path| Secret::File(path.into()));
     tls.insecure_skip_verify |= url
         .query("ssl_cert_reqs")
         .is_some_and(|reqs| reqs.to_ascii_lowercase().ends_with("none"));
-    tls.ca_file = tls.ca_file.or_else(|| path("ssl_ca_certs"));
+    tls.ca = tls.ca.or_else(|| path("ssl_ca_certs"));
     tls.identity = tls
         .identity
         .or_else(|| path("ssl_certfile").zip(path("ssl_keyfile")));

@@ -11,6 +11,8 @@ use super::problem::{Problem, nearest};
 use super::scalar::{parse_bytes, parse_duration, show_bytes, show_duration};
 use super::secret::Secret;
 use super::shown::Shown;
+use super::url::UrlLogin;
+use super::value::{ENVIRONMENT, found, from_environment, list_of, number_of, text_of, whole_of};
 
 /// What a reading shares among its sections.
 #[derive(Debug)]
@@ -28,10 +30,8 @@ pub(super) struct Section<'r> {
     table: BTreeMap<String, Value>,
     known: Vec<&'static str>,
     shown: Vec<(String, Shown)>,
+    url_login: Option<UrlLogin>,
 }
-
-/// What `config` calls the place that a value from an environment variable comes from.
-const ENVIRONMENT: &str = "the environment";
 
 impl<'r> Section<'r> {
     /// Reads the top of a file, and what of it no key was read of is a problem.
@@ -46,6 +46,7 @@ impl<'r> Section<'r> {
             table: BTreeMap::new(),
             known: Vec::new(),
             shown: Vec::new(),
+            url_login: None,
         };
         root.open("", Some(value), read)
     }
@@ -337,6 +338,47 @@ impl<'r> Section<'r> {
             .or_else(|| file.map(|path| Secret::File(path.into())))
     }
 
+    /// A map of the user's own keys to sections.
+    pub(super) fn named_sections<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Vec<(String, T)> {
+        let table = match self.take(key).map(|value| value.kind) {
+            None => BTreeMap::new(),
+            Some(ValueKind::Table(table)) => table.into_iter().collect(),
+            Some(kind) => {
+                let found = found(&Value::new(None, kind));
+                self.problem(key, format!("expected a map of maps, found {found}"));
+                BTreeMap::new()
+            }
+        };
+        let mut results = Vec::with_capacity(table.len());
+        let mut shown = Vec::with_capacity(table.len());
+        for (name, value) in table {
+            let (result, one) = self.open(&format!("{key}.{name}"), Some(value), &mut read);
+            shown.push((name.clone(), one));
+            results.push((name, result));
+        }
+        self.show(key, Shown::Map(shown));
+        results
+    }
+
+    /// A variable of the environment; one that is empty counts as absent.
+    pub(super) fn environment(&self, name: &str) -> Option<&str> {
+        let value = self.reading.environment.get(name);
+        value.map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Keeps the login of this section's URL for who reads how to log in, because the URL itself is shown.
+    pub(super) fn set_url_login(&mut self, login: UrlLogin) {
+        self.url_login = Some(login);
+    }
+
+    pub(super) fn take_url_login(&mut self) -> Option<UrlLogin> {
+        self.url_login.take()
+    }
+
     /// A key that may stand here, and has no meaning.
     pub(super) fn ignored(&mut self, key: &'static str) {
         self.take(key);
@@ -394,6 +436,7 @@ impl<'r> Section<'r> {
             table,
             known: Vec::new(),
             shown: Vec::new(),
+            url_login: None,
         };
         let result = read(&mut section);
         section.refuse_unknown();
@@ -401,6 +444,9 @@ impl<'r> Section<'r> {
     }
 
     fn refuse_unknown(&mut self) {
+        if self.url_login.take().is_some() {
+            self.problem("url", "nothing here logs in: take the credentials out");
+        }
         for (key, value) in std::mem::take(&mut self.table) {
             let hint = match nearest(&key, self.known.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
@@ -437,12 +483,7 @@ impl<'r> Section<'r> {
                 Some((name, default)) => (name, Some(default)),
                 None => (variable, None),
             };
-            let value = self
-                .reading
-                .environment
-                .get(name)
-                .filter(|value| !value.is_empty());
-            match value.map(String::as_str).or(default) {
+            match self.environment(name).or(default) {
                 Some(value) => out.push_str(value),
                 None => {
                     let hint = format!("set it, or write ${{{name}:-default}}");
@@ -457,60 +498,5 @@ impl<'r> Section<'r> {
         }
         out.push_str(rest);
         Some(out)
-    }
-}
-
-fn whole_of(value: &Value) -> Option<u64> {
-    if let ValueKind::I64(number) = value.kind {
-        return u64::try_from(number).ok();
-    }
-    if let ValueKind::U64(number) = value.kind {
-        return Some(number);
-    }
-    from_environment(value)?.trim().parse().ok()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a bound of seconds")]
-fn number_of(value: &Value) -> Option<f64> {
-    if let ValueKind::Float(number) = value.kind {
-        return Some(number);
-    }
-    whole_of(value).map(|number| number as f64)
-}
-
-fn text_of(value: &Value) -> Option<String> {
-    if let ValueKind::String(text) = &value.kind {
-        Some(text.clone())
-    } else {
-        None
-    }
-}
-
-fn list_of(value: &Value) -> Option<&[Value]> {
-    if let ValueKind::Array(items) = &value.kind {
-        Some(items)
-    } else {
-        None
-    }
-}
-
-/// The text of an environment variable, which has no other types.
-fn from_environment(value: &Value) -> Option<String> {
-    text_of(value).filter(|_| value.origin() == Some(ENVIRONMENT))
-}
-
-/// A value for a message; long texts are cut, and whoever reads a secret does not come here.
-fn found(value: &Value) -> String {
-    match &value.kind {
-        ValueKind::Nil => "nothing".to_owned(),
-        ValueKind::Table(_) => "a map".to_owned(),
-        ValueKind::Array(_) => "a list".to_owned(),
-        ValueKind::Boolean(bool) => format!("`{bool}`"),
-        ValueKind::I64(number) => format!("`{number}`"),
-        ValueKind::I128(number) => format!("`{number}`"),
-        ValueKind::U64(number) => format!("`{number}`"),
-        ValueKind::U128(number) => format!("`{number}`"),
-        ValueKind::Float(number) => format!("`{number}`"),
-        ValueKind::String(text) => format!("`{}`", text.chars().take(60).collect::<String>()),
     }
 }

@@ -2,42 +2,101 @@
 
 use std::path::PathBuf;
 
+use super::secret::Secret;
 use super::section::Section;
 
-/// How a TLS connection is made. The files are read when a client is made.
+/// How a TLS connection is made. Files are read when a client is made, and by sinks again when they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Trusted in place of the system's store.
-    pub ca_file: Option<PathBuf>,
+    pub ca: Option<Secret>,
     /// Certificate and key that we show.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    pub identity: Option<(Secret, Secret)>,
     /// The name that the other side's certificate must have, where it is not the host of the URL.
     pub server_name: Option<String>,
     pub insecure_skip_verify: bool,
+    /// `None`: the oldest and the newest that there is.
+    pub min_version: Option<TlsVersion>,
+    pub max_version: Option<TlsVersion>,
+}
+
+/// The versions that rustls speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
 }
 
 impl TlsConfig {
+    /// The files that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        let files = self.ca.iter().chain(identity).filter_map(|pem| match pem {
+            Secret::Inline(_) => None,
+            Secret::File(path) => Some(path.clone()),
+        });
+        files.collect()
+    }
+
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let ca_file = section.optional_text("ca_file").map(PathBuf::from);
-        let cert_file = section.optional_text("cert_file").map(PathBuf::from);
-        let key_file = section.optional_text("key_file").map(PathBuf::from);
-        let identity = match (cert_file, key_file) {
+        let ca = section.secret("ca", "ca_file");
+        let cert = section.secret("cert", "cert_file");
+        let key = section.secret("key", "key_file");
+        let identity = match (cert, key) {
             (Some(cert), Some(key)) => Some((cert, key)),
-            (Some(_), None) => {
-                section.problem("key_file", "is missing; `cert_file` needs its key");
+            (Some(cert), None) => {
+                let (given, missing) = match cert {
+                    Secret::Inline(_) => ("cert", "key"),
+                    Secret::File(_) => ("cert_file", "key_file"),
+                };
+                section.problem(missing, format!("is missing; `{given}` needs its key"));
                 None
             }
-            (None, Some(_)) => {
-                section.problem("cert_file", "is missing; `key_file` needs its certificate");
+            (None, Some(key)) => {
+                let (given, missing) = match key {
+                    Secret::Inline(_) => ("key", "cert"),
+                    Secret::File(_) => ("key_file", "cert_file"),
+                };
+                section.problem(
+                    missing,
+                    format!("is missing; `{given}` needs its certificate"),
+                );
                 None
             }
             (None, None) => None,
         };
+        let server_name = section.optional_text("server_name");
+        let insecure_skip_verify = section.bool("insecure_skip_verify", false);
+        let min_version = version(section, "min_version");
+        let max_version = version(section, "max_version");
+        if min_version.is_some() && max_version.is_some() && min_version > max_version {
+            section.problem("max_version", "is below `min_version`");
+        }
         Self {
-            ca_file,
+            ca,
             identity,
-            server_name: section.optional_text("server_name"),
-            insecure_skip_verify: section.bool("insecure_skip_verify", false),
+            server_name,
+            insecure_skip_verify,
+            min_version,
+            max_version,
+        }
+    }
+}
+
+fn version(section: &mut Section<'_>, key: &'static str) -> Option<TlsVersion> {
+    let text = section.optional_text(key)?;
+    match text.as_str() {
+        "TLS12" => Some(TlsVersion::Tls12),
+        "TLS13" => Some(TlsVersion::Tls13),
+        "TLS10" | "TLS11" => {
+            // RFC 8996.
+            let why = "is broken and not spoken here; TLS12 or TLS13 would do";
+            section.problem(key, format!("{text} {why}"));
+            None
+        }
+        _ => {
+            section.problem(key, format!("expected TLS12 or TLS13, found `{text}`"));
+            None
         }
     }
 }

@@ -4,20 +4,42 @@ use url::Url;
 
 use super::secret::Secret;
 
-/// A receiver's URL. The message of an error does not repeat the URL, which may hold credentials.
-pub(super) fn parse_http(text: &str) -> Result<Url, String> {
-    let such_as = "such as http://prometheus:9090/api/v1/write";
-    let url = Url::parse(text).map_err(|error| format!("not a URL ({error}); one {such_as}"))?;
+/// A user and a password that stood in a URL, percent-decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlLogin {
+    pub username: Secret,
+    pub password: Option<Secret>,
+}
+
+/// A receiver's URL, and the login that stood in it. The message of an error does not repeat the URL.
+pub(super) fn parse_http_with_login(
+    text: &str,
+    such_as: &str,
+) -> Result<(Url, Option<UrlLogin>), String> {
+    let url =
+        Url::parse(text).map_err(|error| format!("not a URL ({error}); one such as {such_as}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(format!(
-            "expected an http or https URL {such_as}, found the scheme `{}`",
+            "expected an http or https URL such as {such_as}, found the scheme `{}`",
             url.scheme()
         ));
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("credentials stand in `basic_auth`, not in the URL".to_owned());
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok((url, None));
     }
-    Ok(url)
+    let decoded = |text: &str| {
+        let text = decode(text).ok_or("the login in it is no text once %-escapes are undone")?;
+        Ok::<_, &str>(Secret::Inline(text))
+    };
+    let login = UrlLogin {
+        username: decoded(url.username())?,
+        password: url.password().map(decoded).transpose()?,
+    };
+    let mut url = url;
+    // Only refused for URLs that cannot have any.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Ok((url, Some(login)))
 }
 
 /// A URL for the log and for labels.
@@ -298,8 +320,9 @@ mod tests {
     #[test]
     fn errors_do_not_tell_passwords() {
         let errors = [
-            parse_http("http://user:hunter2@h/").expect_err("credentials"),
-            parse_http("ftp://user:hunter2@h/").expect_err("scheme"),
+            parse_http_with_login("http://user:hunter2@h:port/", "").expect_err("port"),
+            parse_http_with_login("ftp://user:hunter2@h/", "").expect_err("scheme"),
+            parse_http_with_login("http://user:hunter2%FF@h/", "").expect_err("no UTF-8"),
             parse_brokers("amqp://user:hun;ter2@a//").expect_err("a semicolon"),
             parse_brokers("amqp://user:12;hunter2@a//").expect_err("a semicolon"),
             parse_broker("amqp://user:hunter2@h:port/").expect_err("port"),

@@ -1,15 +1,18 @@
 //! The HTTP client of a sink: one request, one answer.
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{AUTHORIZATION, LOCATION, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
-use super::auth;
-use crate::config::{Authorization, HttpClientConfig};
-use crate::tls;
+use super::auth::{self, Login, ToSign};
+use super::response::{beginning, chain, secrets, told};
+use super::transport::{Settings, Transport};
+use crate::config::{HttpClientConfig, Secret};
+
+pub use super::transport::BuildError;
 
 /// How much of a receiver's answer is read: what Prometheus reads.
 const ANSWER_BYTES_MAX: usize = 1024;
@@ -18,11 +21,12 @@ const ANSWER_BYTES_MAX: usize = 1024;
 const REDIRECTS_MAX: usize = 10;
 
 /// A client for one receiver.
-#[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Transport,
+    login: Login,
     headers: HeaderMap,
-    authorization: Authorization,
+    header_files: Vec<(HeaderName, PathBuf)>,
+    follow_redirects: bool,
 }
 
 /// What is asked: everything but the login and the user's headers, which the client adds.
@@ -53,101 +57,131 @@ pub enum SendError {
     Http(String),
 }
 
-/// Why a client cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
-    #[error("cannot make an HTTP client")]
-    Http(#[source] reqwest::Error),
-}
-
 impl Client {
     /// A client as configured; its trust store and certificates are read now.
     pub fn new(config: &HttpClientConfig) -> Result<Self, BuildError> {
-        let redirect = reqwest::redirect::Policy::custom(|attempt| {
-            // 301, 302 and 303 would make the POST a GET without a body, and its 200 a loss that nobody sees.
-            let repeats = matches!(
-                attempt.status(),
-                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-            );
-            if repeats && attempt.previous().len() < REDIRECTS_MAX {
-                attempt.follow()
-            } else {
-                attempt.stop()
-            }
-        });
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&config.tls)?)
-            .timeout(config.timeout)
-            .connect_timeout(config.timeout.min(Duration::from_secs(10)))
-            .redirect(redirect)
-            // Every try goes through our verdict and our counters.
-            .retry(reqwest::retry::never())
-            .build()
-            .map_err(BuildError::Http)?;
-        let headers = config.headers.clone();
+        let transport = Transport::new(Settings {
+            tls: config.tls.clone(),
+            proxy: config.proxy.clone(),
+            timeout: config.timeout,
+            http2: config.enable_http2,
+        })?;
         Ok(Self {
-            http,
-            headers,
-            authorization: config.authorization.clone(),
+            transport,
+            login: Login::new(config)?,
+            headers: config.headers.clone(),
+            header_files: config.header_files.clone(),
+            follow_redirects: config.follow_redirects,
         })
     }
 
-    /// Sends one request.
+    /// Sends one request; a second time where a new token may open what the old one did not.
     pub async fn send(&self, request: Request) -> Result<Answer, SendError> {
-        let mut headers = self.headers.clone();
-        headers.insert(USER_AGENT, OUR_NAME);
-        headers.extend(request.headers);
-        if let Some(value) = auth::header(&self.authorization).await? {
-            headers.insert(AUTHORIZATION, value);
+        let (answer, shown) = self.send_once(&request).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && self.login.renew(shown.as_ref()).await {
+            return Ok(self.send_once(&request).await?.0);
         }
-        let request = self
-            .http
-            .request(request.method, request.url)
-            .headers(headers)
-            .body(request.body);
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| SendError::Http(chain(error)))?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        // The body of an answer is for the log, and of no use when all went well.
-        let text = if status.is_success() {
-            String::new()
-        } else {
-            beginning(answer).await
+        Ok(answer)
+    }
+
+    /// Follows redirects; gives what was shown to who answered, too.
+    async fn send_once(
+        &self,
+        request: &Request,
+    ) -> Result<(Answer, Option<HeaderValue>), SendError> {
+        let mut url = request.url.clone();
+        let mut redirects = 0;
+        loop {
+            let (headers, password) = self.headers(request, &url).await?;
+            let http = self.transport.client().await;
+            let asked = http
+                .request(request.method.clone(), url.clone())
+                .headers(headers.clone())
+                .body(request.body.clone());
+            let answer = asked.send().await;
+            let answer = answer.map_err(|error| SendError::Http(chain(error)))?;
+            if redirects < REDIRECTS_MAX
+                && self.follow_redirects
+                && let Some(next) = redirect(&answer, &url)
+            {
+                redirects += 1;
+                url = next;
+                continue;
+            }
+            let (status, answered) = (answer.status(), answer.headers().clone());
+            // The body of an answer is for the log, and of no use when all went well.
+            let text = if status.is_success() {
+                String::new()
+            } else {
+                let body = beginning(answer, ANSWER_BYTES_MAX).await;
+                told(&body, secrets(&headers).chain(password.as_deref()))
+            };
+            let answer = Answer {
+                status,
+                headers: answered,
+                text,
+            };
+            return Ok((answer, headers.get(AUTHORIZATION).cloned()));
+        }
+    }
+
+    /// All headers of a request to a URL, and a password that is in them.
+    async fn headers(
+        &self,
+        request: &Request,
+        url: &Url,
+    ) -> Result<(HeaderMap, Option<String>), SendError> {
+        // Where we are sent to we do not log in: neither the user's keys nor ours are for there.
+        let to_receiver = url.origin() == request.url.origin();
+        let mut headers = HeaderMap::new();
+        if to_receiver {
+            headers.clone_from(&self.headers);
+            for (name, path) in &self.header_files {
+                let value = auth::read(&Secret::File(path.clone())).await;
+                let value = value.map_err(auth::AuthError::Secret)?;
+                headers.append(name, auth::sensitive(value)?);
+            }
+        }
+        headers.insert(USER_AGENT, OUR_NAME);
+        headers.extend(request.headers.clone());
+        if !to_receiver {
+            return Ok((headers, None));
+        }
+        let to_sign = ToSign {
+            method: &request.method,
+            url,
+            headers: &headers,
+            body: &request.body,
         };
-        Ok(Answer {
-            status,
-            headers,
-            text,
-        })
+        let proof = self.login.prove(to_sign).await?;
+        headers.extend(proof.headers);
+        Ok((headers, proof.password))
     }
 }
 
 const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("celeriac/", env!("CARGO_PKG_VERSION")));
 
-async fn beginning(mut answer: reqwest::Response) -> String {
-    let mut text = Vec::new();
-    while text.len() < ANSWER_BYTES_MAX
-        && let Ok(Some(chunk)) = answer.chunk().await
-    {
-        text.extend_from_slice(&chunk);
+/// Where a redirect leads that repeats the request. 301, 302 and 303 would make the POST a GET without a body, and its
+/// 200 a loss that nobody sees.
+fn redirect(answer: &reqwest::Response, from: &Url) -> Option<Url> {
+    let repeats = matches!(
+        answer.status(),
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    );
+    let location = answer.headers().get(LOCATION).filter(|_| repeats)?;
+    let mut to = from.join(location.to_str().ok()?).ok()?;
+    if !matches!(to.scheme(), "http" | "https") {
+        return None;
     }
-    text.truncate(ANSWER_BYTES_MAX);
-    String::from_utf8_lossy(&text).trim().to_owned()
+    // A login that somebody else wrote is none of ours. Only refused for URLs that cannot have any.
+    let _ = to.set_username("");
+    let _ = to.set_password(None);
+    Some(to)
 }
 
-/// An error and its causes, without the URL, which may hold credentials.
-fn chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
     }
-    text
 }

@@ -13,6 +13,8 @@ mod request;
 mod window;
 
 mod remote_write;
+mod response;
+mod transport;
 
 use http::StatusCode;
 use tokio::runtime::{Handle, RuntimeFlavor};

@@ -53,8 +53,10 @@ fn the_example_has_every_key_and_every_default() {
         let commented = trimmed.strip_prefix("# ").filter(|rest| {
             let key = rest.trim_start().trim_start_matches("- ");
             let key = key.split(':').next().unwrap_or_default();
-            let one_word =
-                !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let one_word = !key.is_empty()
+                && key
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             one_word && rest.contains(": ") != rest.ends_with(':')
         });
         let indent = line.len() - trimmed.len();
@@ -100,7 +102,8 @@ brokers: [{x: 1, url: 'amqps://h', tls: {x: 1}, sentinel: {x: 1}}]
 metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x: 1}}
 remote_write:
   - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
-  - {url: 'http://i', authorization: {x: 1}}
+  - {url: 'http://i', authorization: {x: 1}, http_headers: {a: {x: 1}}}
+  - {url: 'http://i', oauth2: {x: 1, tls_config: {x: 1}}, sigv4: {x: 1}}
 http: {x: 1, listen: ':1', scrape: [{x: 1, path: /x}]}
 ";
     let problems = problems(text).into_iter();
@@ -261,8 +264,85 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "remote_write[0].headers.Content-Type: the request sets this header itself: leave it out",
         ),
         (
-            "remote_write: [{url: 'http://u:p@h'}]",
-            "remote_write[0].url: credentials stand in `basic_auth`, not in the URL",
+            "remote_write: [{url: 'http://u:p@h', basic_auth: {username: u}}]",
+            "remote_write[0].basic_auth: either this or the credentials in `url`, not both",
+        ),
+        (
+            "remote_write: [{url: 'http://u:p%FF@h'}]",
+            "remote_write[0].url: the login in it is no text once %-escapes are undone",
+        ),
+        (
+            "remote_write: [{url: 'http://h', authorization: {credentials: x}, oauth2: {}}]",
+            "remote_write[0].oauth2: either this or `authorization`, not both",
+        ),
+        (
+            "remote_write: [{url: 'http://h', authorization: {type: BASIC, credentials: x}}]",
+            "remote_write[0].authorization.type: cannot be basic; `basic_auth` takes a name and a password",
+        ),
+        (
+            "remote_write: [{url: 'http://h', basic_auth: {username: a, username_file: b}}]",
+            "remote_write[0].basic_auth.username_file: either this or `username`, not both",
+        ),
+        (
+            "remote_write: [{url: 'http://h', oauth2: {client_id: a}}]",
+            "remote_write[0].oauth2.token_url: is missing; for example https://login.example.com/oauth2/token",
+        ),
+        (
+            "remote_write: [{url: 'http://h', oauth2: {client_id: a, token_url: 'http://a:b@c'}}]",
+            "remote_write[0].oauth2.token_url: credentials stand in `client_id` and `client_secret`, not in the URL",
+        ),
+        (
+            "remote_write: [{url: 'http://h', oauth2: {endpoint_params: {grant_type: password}}}]",
+            "remote_write[0].oauth2.endpoint_params.grant_type: the request sets this itself: leave it out",
+        ),
+        (
+            "remote_write: [{url: 'http://h', sigv4: {region: r, access_key: a}}]",
+            "remote_write[0].sigv4.secret_key: is missing; `access_key` needs it",
+        ),
+        (
+            "remote_write: [{url: 'http://h', sigv4: {}}]",
+            "remote_write[0].sigv4.access_key: is missing, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set; \
+             the roles of pods and machines are not asked",
+        ),
+        (
+            "remote_write: [{url: 'http://h', sigv4: {role_arn: a}}]",
+            "remote_write[0].sigv4.role_arn: roles are not assumed here; give the keys of a user, or those of the role in the environment",
+        ),
+        (
+            "remote_write: [{url: 'http://h', proxy_url: 'socks5://u:p@h'}]",
+            "remote_write[0].proxy_url: expected an http or https URL such as http://proxy:3128, found the scheme `socks5`",
+        ),
+        (
+            "remote_write: [{url: 'http://h', proxy_url: 'http://h', proxy_from_environment: true}]",
+            "remote_write[0].proxy_from_environment: either this or `proxy_url`, not both",
+        ),
+        (
+            "remote_write: [{url: 'http://h', no_proxy: h}]",
+            "remote_write[0].no_proxy: is of no use without `proxy_url`; `proxy_from_environment` has NO_PROXY",
+        ),
+        (
+            "remote_write: [{url: 'http://h', tls_config: {min_version: TLS11}}]",
+            "remote_write[0].tls_config.min_version: TLS11 is broken and not spoken here; TLS12 or TLS13 would do",
+        ),
+        (
+            "remote_write: [{url: 'http://h', tls_config: {min_version: TLS13, max_version: TLS12}}]",
+            "remote_write[0].tls_config.max_version: is below `min_version`",
+        ),
+        (
+            "remote_write: [{url: 'http://h', tls_config: {cert: x}}]",
+            "remote_write[0].tls_config.key: is missing; `cert` needs its key",
+        ),
+        (
+            "remote_write: [{url: 'http://h', http_headers: {Authorization: {secrets: [x]}}}]",
+            "remote_write[0].http_headers.Authorization: the request sets this header itself; use `basic_auth`, `authorization` or `oauth2`",
+        ),
+        (
+            "remote_write: [{url: 'http://h', http_headers: {X-A: {}}}]",
+            "remote_write[0].http_headers.X-A: is empty; `values`, `secrets` or `files` would do",
+        ),
+        (
+            "remote_write: [{url: 'http://h', headers: {x-a: b}, http_headers: {X-A: {values: [c]}}}]",
+            "remote_write[0].http_headers.X-A: stands in `headers` too: leave one out",
         ),
         (
             "metrics: {default_queue: '${NOT_SET}'}",
@@ -474,10 +554,57 @@ remote_write:
     assert_eq!(sink.client.timeout, Duration::from_secs(10));
     assert_eq!(sink.queue.samples_max, 500);
     let password = Some(Secret::File("/run/secrets/mimir".into()));
-    let username = "123".to_owned();
+    let username = Secret::Inline("123".into());
     assert_eq!(
         sink.client.authorization,
         Authorization::Basic { username, password }
+    );
+}
+
+#[test]
+fn a_login_in_a_url_is_basic_auth_and_goes_no_further() {
+    let config = good(
+        "{brokers: [{url: 'redis://h'}], remote_write: [{url: 'https://a%40b:hunter%3A2@h/w'}]}",
+    );
+    let sink = &config.remote_write[0];
+    assert_eq!(sink.url.as_str(), "https://h/w");
+    assert_eq!(
+        sink.client.authorization,
+        Authorization::Basic {
+            username: Secret::Inline("a@b".into()),
+            password: Some(Secret::Inline("hunter:2".into())),
+        }
+    );
+    assert!(!config.shown.to_string().contains("hunter"));
+}
+
+#[test]
+fn signatures_for_aws_take_their_keys_from_the_file_or_the_environment() {
+    let text = format!(
+        "{LISTEN}brokers: [{{url: 'redis://h'}}]\nremote_write: [{{url: 'http://h', sigv4: {{}}}}]"
+    );
+    let environment = [
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "AKID"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ("AWS_SESSION_TOKEN", "lent"),
+    ];
+    let read = parse_with(&text, &environment);
+    if cfg!(not(feature = "sigv4")) {
+        let error = read.expect_err("not built in").to_string();
+        let why = "remote_write[0].sigv4: this celeriac was built without signatures for AWS; `--features sigv4`";
+        assert!(error.contains(why), "{error}");
+        return;
+    }
+    let config = read.unwrap_or_else(|error| panic!("{error}"));
+    let Authorization::SigV4(sigv4) = &config.remote_write[0].client.authorization else {
+        panic!("sigv4");
+    };
+    assert_eq!(sigv4.region, "eu-west-1");
+    let inline = |text: &str| Secret::Inline(text.into());
+    assert_eq!(
+        (&sigv4.access_key, &sigv4.secret_key, &sigv4.session_token),
+        (&inline("AKID"), &inline("hunter2"), &Some(inline("lent")))
     );
 }
 

@@ -1,0 +1,252 @@
+//! How we log in at a receiver: in Prometheus' own words, one way for each receiver.
+
+use url::Url;
+
+use super::proxy::ProxyConfig;
+use super::secret::Secret;
+use super::section::Section;
+use super::shown::Shown;
+use super::tls::TlsConfig;
+use super::url::{parse_http_with_login, without_credentials};
+
+/// How a sink logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    None,
+    Basic {
+        username: Secret,
+        password: Option<Secret>,
+    },
+    Credentials {
+        scheme: String,
+        credentials: Secret,
+    },
+    OAuth2(Box<OAuth2Config>),
+    SigV4(Box<SigV4Config>),
+}
+
+/// OAuth 2 with client credentials (RFC 6749, 4.4): who we are, and who gives us tokens for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuth2Config {
+    pub client_id: String,
+    pub client_secret: Option<Secret>,
+    pub token_url: Url,
+    pub scopes: Vec<String>,
+    /// More of the form that asks for a token. Some endpoints take their secrets here.
+    pub endpoint_params: Vec<(String, Secret)>,
+    pub tls: TlsConfig,
+    pub proxy: ProxyConfig,
+}
+
+/// Signatures as AWS wants them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigV4Config {
+    pub region: String,
+    pub access_key: Secret,
+    pub secret_key: Secret,
+    /// What makes keys that were lent valid.
+    pub session_token: Option<Secret>,
+}
+
+impl Authorization {
+    /// The login that is given; more than one are problems.
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        // In a URL it is basic auth, for Go's client and so for Prometheus.
+        let in_url = section.take_url_login().map(|login| Self::Basic {
+            username: login.username,
+            password: login.password,
+        });
+        let basic = section.optional_section("basic_auth", basic);
+        let authorization = section.optional_section("authorization", credentials);
+        let oauth2 = section.optional_section("oauth2", OAuth2Config::read);
+        let sigv4 = section.optional_section("sigv4", SigV4Config::read);
+        let ways = [
+            ("the credentials in `url`", in_url.map(Some)),
+            ("basic_auth", basic.map(Some)),
+            ("authorization", authorization),
+            (
+                "oauth2",
+                oauth2.map(|oauth2| Some(Self::OAuth2(Box::new(oauth2?)))),
+            ),
+            (
+                "sigv4",
+                sigv4.map(|sigv4| Some(Self::SigV4(Box::new(sigv4?)))),
+            ),
+        ];
+        let given = ways
+            .into_iter()
+            .filter_map(|(key, login)| Some((key, login?)));
+        let mut given = given;
+        let Some((first, login)) = given.next() else {
+            return Self::None;
+        };
+        for (key, _) in given {
+            let first = if first.contains('`') {
+                first.to_owned()
+            } else {
+                format!("`{first}`")
+            };
+            section.problem(key, format!("either this or {first}, not both"));
+        }
+        login.unwrap_or(Self::None)
+    }
+}
+
+fn basic(section: &mut Section<'_>) -> Authorization {
+    let username = section.secret("username", "username_file");
+    if let Some(Secret::Inline(name)) = &username {
+        // A name is no secret.
+        section.show("username", Shown::Text(name.clone()));
+    }
+    Authorization::Basic {
+        username: username.unwrap_or_else(|| Secret::Inline(String::new())),
+        password: section.secret("password", "password_file"),
+    }
+}
+
+fn credentials(section: &mut Section<'_>) -> Option<Authorization> {
+    let scheme = section.text("type", "Bearer");
+    if scheme.eq_ignore_ascii_case("basic") {
+        section.problem(
+            "type",
+            "cannot be basic; `basic_auth` takes a name and a password",
+        );
+    }
+    let credentials = section.secret("credentials", "credentials_file");
+    if credentials.is_none() {
+        section.problem("credentials", "is missing; this, or `credentials_file`");
+    }
+    Some(Authorization::Credentials {
+        scheme,
+        credentials: credentials?,
+    })
+}
+
+impl OAuth2Config {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let client_id = section.needed_text("client_id", "celeriac");
+        let client_secret = section.secret("client_secret", "client_secret_file");
+        let token_url = token_url(section);
+        let scopes = section.texts("scopes", &[]);
+        let params = section.text_map("endpoint_params");
+        let shown = params.iter();
+        let shown = shown.map(|(name, _)| (name.clone(), Shown::Secret));
+        section.show("endpoint_params", Shown::Map(shown.collect()));
+        for (name, _) in &params {
+            // As Go's client has it: these say what is asked for.
+            if name == "grant_type" || (name == "scope" && !scopes.is_empty()) {
+                let what = "the request sets this itself: leave it out";
+                section.problem(&format!("endpoint_params.{name}"), what);
+            }
+        }
+        let params = params.into_iter();
+        let endpoint_params = params
+            .map(|(name, value)| (name, Secret::Inline(value)))
+            .collect();
+        let tls = section.section("tls_config", TlsConfig::read);
+        let proxy = ProxyConfig::read(section);
+        Some(Self {
+            client_id: client_id?,
+            client_secret,
+            token_url: token_url?,
+            scopes,
+            endpoint_params,
+            tls,
+            proxy,
+        })
+    }
+}
+
+fn token_url(section: &mut Section<'_>) -> Option<Url> {
+    let such_as = "https://login.example.com/oauth2/token";
+    let text = section.needed_text("token_url", such_as)?;
+    match parse_http_with_login(&text, such_as) {
+        Ok((url, None)) => {
+            section.show("token_url", Shown::Text(without_credentials(&url)));
+            Some(url)
+        }
+        Ok((_, Some(_))) => {
+            section.show("token_url", Shown::Null);
+            let what = "credentials stand in `client_id` and `client_secret`, not in the URL";
+            section.problem("token_url", what);
+            None
+        }
+        Err(what) => {
+            section.show("token_url", Shown::Null);
+            section.problem("token_url", what);
+            None
+        }
+    }
+}
+
+impl SigV4Config {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let from = |section: &Section<'_>, names: &[&str]| {
+            let mut found = names.iter().filter_map(|name| section.environment(name));
+            found.next().map(str::to_owned)
+        };
+        let region = section.optional_text("region");
+        let region = region.or_else(|| from(section, &["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        section.show("region", region.clone().map_or(Shown::Null, Shown::Text));
+        let access_key = section.secret("access_key", "access_key_file");
+        let secret_key = section.secret("secret_key", "secret_key_file");
+        for (key, why) in [
+            (
+                "profile",
+                "AWS' files of profiles are not read; give `access_key` and `secret_key`",
+            ),
+            (
+                "role_arn",
+                "roles are not assumed here; give the keys of a user, or those of the role in the environment",
+            ),
+        ] {
+            if section.optional_text(key).is_some() {
+                section.problem(key, why);
+            }
+        }
+        if region.is_none() {
+            section.problem("region", "is missing; for example eu-west-1, or AWS_REGION");
+        }
+        let (access_key, secret_key, session_token) = match (access_key, secret_key) {
+            (Some(access_key), Some(secret_key)) => (Some(access_key), Some(secret_key), None),
+            (None, None) => {
+                let inline =
+                    |section: &Section<'_>, name| from(section, &[name]).map(Secret::Inline);
+                let keys = (
+                    inline(section, "AWS_ACCESS_KEY_ID"),
+                    inline(section, "AWS_SECRET_ACCESS_KEY"),
+                    inline(section, "AWS_SESSION_TOKEN"),
+                );
+                if keys.0.is_none() || keys.1.is_none() {
+                    section.problem(
+                        "access_key",
+                        "is missing, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set; \
+                         the roles of pods and machines are not asked",
+                    );
+                }
+                keys
+            }
+            (access_key, _) => {
+                let (given, missing) = match access_key {
+                    Some(_) => ("access_key", "secret_key"),
+                    None => ("secret_key", "access_key"),
+                };
+                section.problem(missing, format!("is missing; `{given}` needs it"));
+                (None, None, None)
+            }
+        };
+        if cfg!(not(feature = "sigv4")) {
+            section.problem(
+                "",
+                "this celeriac was built without signatures for AWS; `--features sigv4` builds them in",
+            );
+            return None;
+        }
+        Some(Self {
+            region: region?,
+            access_key: access_key?,
+            secret_key: secret_key?,
+            session_token,
+        })
+    }
+}

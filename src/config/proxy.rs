@@ -1,0 +1,70 @@
+//! Proxies between us and a receiver, in Prometheus' own words.
+
+use url::Url;
+
+use super::section::Section;
+use super::shown::Shown;
+use super::url::{UrlLogin, parse_http_with_login, without_credentials};
+
+/// How a connection gets out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProxyConfig {
+    /// Directly, whatever the environment says.
+    #[default]
+    Direct,
+    /// As `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say.
+    Environment,
+    Server(Box<ProxyServer>),
+}
+
+/// A proxy that the file names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyServer {
+    /// Without the login.
+    pub url: Url,
+    pub login: Option<UrlLogin>,
+    /// Hosts, domains and networks that are reached without it, with commas between them.
+    pub no_proxy: String,
+}
+
+impl ProxyConfig {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let given = section.has("proxy_url");
+        let text = section.optional_text("proxy_url");
+        let server = text.and_then(|text| {
+            let parsed = parse_http_with_login(&text, "http://proxy:3128");
+            let shown = match &parsed {
+                Ok((url, _)) => Shown::Text(without_credentials(url)),
+                Err(_) => Shown::Null,
+            };
+            section.show("proxy_url", shown);
+            if let Err(what) = &parsed {
+                section.problem("proxy_url", what);
+            }
+            parsed.ok()
+        });
+        let no_proxy = section.optional_text("no_proxy");
+        let from_environment = section.bool("proxy_from_environment", false);
+        if from_environment && given {
+            section.problem(
+                "proxy_from_environment",
+                "either this or `proxy_url`, not both",
+            );
+        }
+        if no_proxy.is_some() && !given {
+            section.problem(
+                "no_proxy",
+                "is of no use without `proxy_url`; `proxy_from_environment` has NO_PROXY",
+            );
+        }
+        match server {
+            Some((url, login)) => Self::Server(Box::new(ProxyServer {
+                url,
+                login,
+                no_proxy: no_proxy.unwrap_or_default(),
+            })),
+            None if from_environment => Self::Environment,
+            None => Self::Direct,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The connections of an HTTP client: TLS, proxy and pool, made anew when a certificate changes on disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::{ProxyConfig, ProxyServer, SecretError, TlsConfig};
+use crate::tls;
+
+/// How often files are looked at, at most. Who rotates them leaves the old ones valid for longer.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// How long to wait for a connection, at most.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+
+/// How often a silent HTTP/2 connection is asked whether it is still there; Prometheus waits twice as long.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// What connections are made of.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) tls: TlsConfig,
+    pub(super) proxy: ProxyConfig,
+    pub(super) timeout: Duration,
+    pub(super) http2: bool,
+}
+
+/// The connections to one server.
+pub(super) struct Transport {
+    settings: Arc<Settings>,
+    files: Arc<[PathBuf]>,
+    /// Held while new certificates are read: whoever sends meanwhile wants them too.
+    current: Mutex<Current>,
+}
+
+struct Current {
+    http: reqwest::Client,
+    made_of: Vec<Stamp>,
+    looked: Instant,
+    /// Why the newest files cannot be used, as the log has it.
+    complaint: Option<String>,
+}
+
+/// What tells one state of a file from another; `None` where it cannot be read.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("cannot make an HTTP client")]
+    Http(#[source] reqwest::Error),
+    #[error("this celeriac was built without the feature sigv4")]
+    NoSigV4,
+}
+
+impl Transport {
+    /// Reads the trust store and the certificates now.
+    pub(super) fn new(settings: Settings) -> Result<Self, BuildError> {
+        let files: Arc<[PathBuf]> = settings.tls.files().into();
+        // Before the files are read: a change in between is found at the next look.
+        let made_of = stamps(&files);
+        let current = Current {
+            http: build(&settings)?,
+            made_of,
+            looked: clock::monotonic(),
+            complaint: None,
+        };
+        Ok(Self {
+            settings: Arc::new(settings),
+            files,
+            current: Mutex::new(current),
+        })
+    }
+
+    /// The client to send with now.
+    pub(super) async fn client(&self) -> reqwest::Client {
+        self.client_at(clock::monotonic()).await
+    }
+
+    async fn client_at(&self, now: Instant) -> reqwest::Client {
+        let mut current = self.current.lock().await;
+        if !self.files.is_empty() && now.duration_since(current.looked) >= LOOK_EVERY {
+            current.looked = now;
+            self.look(&mut current).await;
+        }
+        current.http.clone()
+    }
+
+    async fn look(&self, current: &mut Current) {
+        let (settings, files) = (Arc::clone(&self.settings), Arc::clone(&self.files));
+        let made_of = current.made_of.clone();
+        // Files may lie on a volume that takes its time.
+        let looking = tokio::task::spawn_blocking(move || {
+            let found = stamps(&files);
+            (found != made_of).then(|| (build(&settings), found))
+        });
+        match looking.await {
+            Ok(Some((Ok(http), found))) => {
+                info!("certificates have changed on disk, new connections use them");
+                current.http = http;
+                current.made_of = found;
+                current.complaint = None;
+            }
+            Ok(Some((Err(error), _))) => {
+                // A certificate and its key are seldom replaced at once: the old ones go on, and the next look tries
+                // again.
+                let complaint = error.to_string();
+                if current.complaint.as_ref() != Some(&complaint) {
+                    warn!(error = %complaint, "certificates that have changed on disk cannot be used, the old ones go on");
+                    current.complaint = Some(complaint);
+                }
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    files.iter().map(stamp).collect()
+}
+
+fn build(settings: &Settings) -> Result<reqwest::Client, BuildError> {
+    let mut tls = tls::client_config(&settings.tls)?;
+    // The client leaves settings of ours as they are, so the protocols are offered here.
+    if settings.http2 {
+        tls.alpn_protocols.push(b"h2".to_vec());
+    }
+    tls.alpn_protocols.push(b"http/1.1".to_vec());
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .timeout(settings.timeout)
+        .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT_MAX))
+        .http2_keep_alive_interval(PING_EVERY)
+        // Ours to follow: what a login may be told to another host is not the library's to decide.
+        .redirect(reqwest::redirect::Policy::none())
+        // Every try goes through our verdict and our counters.
+        .retry(reqwest::retry::never());
+    let builder = match &settings.proxy {
+        // The library would ask the environment.
+        ProxyConfig::Direct => builder.no_proxy(),
+        ProxyConfig::Environment => builder,
+        ProxyConfig::Server(server) => builder.proxy(proxy(server)?),
+    };
+    let builder = if settings.http2 {
+        builder
+    } else {
+        builder.http1_only()
+    };
+    builder.build().map_err(BuildError::Http)
+}
+
+fn proxy(server: &ProxyServer) -> Result<reqwest::Proxy, BuildError> {
+    let mut proxy = reqwest::Proxy::all(server.url.clone()).map_err(BuildError::Http)?;
+    if let Some(login) = &server.login {
+        let password = login.password.as_ref().map(|password| password.read());
+        let password = password.transpose()?.unwrap_or_default();
+        proxy = proxy.basic_auth(&login.username.read()?, &password);
+    }
+    Ok(proxy.no_proxy(reqwest::NoProxy::from_string(&server.no_proxy)))
+}
+
+#[cfg(test)]
+mod tests;
