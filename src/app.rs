@@ -17,15 +17,15 @@ use tracing::{Instrument, error_span, info, warn};
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, REPORTS_WAITING, Views};
 use crate::broker::{Poller, Source};
 use crate::clock;
-use crate::config::{Config, HttpConfig};
+use crate::config::{Config, HttpConfig, PushgatewayConfig};
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline};
 use crate::profile::ProfileName;
 use crate::shutdown::Signals;
-use crate::sink::RemoteWrite;
 use crate::sink::client::BuildError;
-use crate::telemetry::metrics::Telemetry;
-use crate::telemetry::readiness::Readiness;
+use crate::sink::{Pushgateway, RemoteWrite};
+use crate::telemetry::metrics::{PushMetrics, Telemetry};
+use crate::telemetry::readiness::{Readiness, Reporter};
 
 /// The label of a broker that has no name, where the daemon speaks of itself.
 const ONLY_BROKER: &str = "default";
@@ -118,9 +118,11 @@ impl App {
             let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
             sinks.push((name, sink, metrics, latch));
         }
+        let gateways = gateways(config.pushgateway, &mut telemetry, &mut readiness);
         let pages = config.http.iter().flat_map(|http| &http.scrape);
         let profiles = pages.map(|page| page.profile);
         let profiles = profiles.chain(sinks.iter().map(|(_, sink, ..)| sink.profile));
+        let profiles = profiles.chain(gateways.iter().map(|(_, gateway, ..)| gateway.profile));
         let profiles: Vec<ProfileName> = profiles.collect::<BTreeSet<_>>().into_iter().collect();
         let pipeline = Pipeline::new(&config.metrics, clusters, &profiles, telemetry, start);
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
@@ -149,6 +151,7 @@ impl App {
             let span = error_span!("sink", sink = %name);
             stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
         }
+        stages.push_to(gateways, &views, &hurry)?;
         stages.spawn("aggregator".to_owned(), aggregator.run());
         for (name, at, broker, metrics) in pollers {
             let (reports, known) = (reports.clone(), views.known[at].clone());
@@ -220,6 +223,23 @@ impl App {
     }
 }
 
+/// A Pushgateway by its name, with what its sink reports to.
+type Gateway = (Arc<str>, PushgatewayConfig, PushMetrics, Reporter);
+
+fn gateways(
+    configs: Vec<PushgatewayConfig>,
+    telemetry: &mut Telemetry,
+    readiness: &mut Readiness,
+) -> Vec<Gateway> {
+    let gateways = configs.into_iter().map(|config| {
+        let name: Arc<str> = config.name.as_str().into();
+        let metrics = telemetry.pushgateway(&name);
+        let latch = readiness.stage(format!("pushgateway {name}"), "nothing pushed yet");
+        (name, config, metrics, latch)
+    });
+    gateways.collect()
+}
+
 /// Binds the listener, with the pages that it is to have.
 async fn listen(
     http: HttpConfig,
@@ -245,6 +265,27 @@ impl Stages {
     fn spawn(&mut self, name: String, stage: impl Future<Output = ()> + Send + 'static) {
         let id = self.tasks.spawn(stage).id();
         self.names.insert(id, name);
+    }
+
+    /// Spawns the sinks of Pushgateways.
+    fn push_to(
+        &mut self,
+        gateways: Vec<Gateway>,
+        views: &Views,
+        hurry: &CancellationToken,
+    ) -> Result<(), StartError> {
+        for (name, config, metrics, latch) in gateways {
+            let snapshots = views.of(config.profile);
+            let built = Pushgateway::new(config, snapshots, hurry.clone(), metrics, latch);
+            let client_error = |source| StartError::Client {
+                name: name.to_string(),
+                source,
+            };
+            let sink = built.map_err(client_error)?;
+            let span = error_span!("sink", sink = %name);
+            self.spawn(format!("pushgateway {name}"), sink.run().instrument(span));
+        }
+        Ok(())
     }
 
     /// The next stage that ends, and how.

@@ -68,6 +68,9 @@ definitions! {
     HIGHEST = "gauge" "celeriac_remote_storage_highest_timestamp_in_seconds" ["remote_name", "url"], "Time of the newest sample taken for the receiver.";
     HIGHEST_SENT = "gauge" "celeriac_remote_storage_queue_highest_sent_timestamp_seconds" ["remote_name", "url"], "Time of the newest sample that the receiver took.";
     SNAPSHOTS_MISSED = "counter" "celeriac_remote_storage_snapshots_missed_total" ["remote_name", "url"], "Snapshots that were passed over because the one before was still being encoded.";
+    PUSHES = "counter" "celeriac_pushes_total" ["pushgateway", "outcome"], "Pushes to a Pushgateway: delivered, refused for good, or failed and tried again with the newest snapshot.";
+    PUSH_DURATION = "histogram" "celeriac_push_duration_seconds" ["pushgateway"], "How long pushes took, answered or not.";
+    LAST_PUSH = "gauge" "celeriac_last_push_timestamp_seconds" ["pushgateway"], "When a Pushgateway took a push last; 0 before it took any.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = "gauge" "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = "gauge" "process_virtual_memory_bytes" [], "Virtual memory size.";
@@ -233,6 +236,16 @@ pub struct SinkMetrics {
     pub snapshots_missed: Counter,
 }
 
+/// What is reported about one Pushgateway.
+#[derive(Clone, Debug)]
+pub struct PushMetrics {
+    pub delivered: Counter,
+    pub refused: Counter,
+    pub failed: Counter,
+    pub duration: Durations,
+    pub last: Gauge,
+}
+
 /// All metrics of the daemon.
 #[derive(Debug, Default)]
 pub struct Telemetry {
@@ -365,6 +378,22 @@ impl Telemetry {
             highest: self.gauge(HIGHEST, labels()),
             highest_sent: self.gauge(HIGHEST_SENT, labels()),
             snapshots_missed: self.counter(SNAPSHOTS_MISSED, labels()),
+        }
+    }
+
+    /// Adds a Pushgateway.
+    pub fn pushgateway(&mut self, name: &Arc<str>) -> PushMetrics {
+        let labels = || vec![("pushgateway", Arc::clone(name))];
+        let outcome = |value: &str| [labels(), vec![("outcome", value.into())]].concat();
+        let duration = Durations::default();
+        let handle = Handle::Durations(duration.clone());
+        self.rows.push((PUSH_DURATION, labels(), handle));
+        PushMetrics {
+            delivered: self.counter(PUSHES, outcome("delivered")),
+            refused: self.counter(PUSHES, outcome("refused")),
+            failed: self.counter(PUSHES, outcome("failed")),
+            duration,
+            last: self.gauge(LAST_PUSH, labels()),
         }
     }
 
@@ -506,6 +535,7 @@ mod tests {
         telemetry.poll(&"main".into());
         telemetry.series(&ProfileName::ALL);
         telemetry.sink(&"main".into(), &"http://localhost/".into());
+        telemetry.pushgateway(&"main".into());
         let mut series = Series::new(0, Timestamp::default());
         let published = telemetry.open(&mut series);
         published.publish(&telemetry.read(), &mut series);

@@ -6,6 +6,8 @@ pub mod text;
 pub mod v1;
 
 mod body;
+mod group;
 mod value;
 
 pub use body::{Body, Content};
+pub use group::Group;

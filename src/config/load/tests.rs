@@ -101,6 +101,7 @@ metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x:
 remote_write:
   - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
   - {url: 'http://i', authorization: {x: 1}}
+pushgateway: [{x: 1, url: 'http://h'}]
 http: {x: 1, listen: ':1', scrape: [{x: 1, path: /x}]}
 ";
     let problems = problems(text).into_iter();
@@ -242,7 +243,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "data_dir: /x",
-            "data_dir: unknown key; known here: global, brokers, metrics, remote_write, http",
+            "data_dir: unknown key; known here: global, brokers, metrics, remote_write, pushgateway, http",
         ),
         (
             "http: {listen: nowhere}",

@@ -18,18 +18,23 @@ pub struct Prometheus {
 impl Prometheus {
     /// Debian's 2.42.
     pub async fn start() -> Self {
-        Self::start_program("prometheus".to_owned()).await
+        Self::start_program("prometheus".to_owned(), "global: {}\n").await
+    }
+
+    /// Debian's 2.42, with a configuration.
+    pub async fn start_with(config: &str) -> Self {
+        Self::start_program("prometheus".to_owned(), config).await
     }
 
     /// 3.5, from below `target/`.
     pub async fn start_3() -> Self {
         let program = made_by_setup("prometheus-3/usr/bin/prometheus");
-        Self::start_program(program.display().to_string()).await
+        Self::start_program(program.display().to_string(), "global: {}\n").await
     }
 
-    async fn start_program(program: String) -> Self {
+    async fn start_program(program: String, config: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        std::fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("writable");
+        std::fs::write(folder.path().join("prometheus.yml"), config).expect("writable");
         let port = free_port();
         let process = Self::spawn(&program, port, &folder);
         let mut server = Self {
