@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -279,7 +279,7 @@ impl Pushgateway {
             }
             Verdict::Rejected => {
                 self.metrics.refused.add(1);
-                if self.refusals.is_new(judged.status, reason) {
+                if self.refusals.is_new(judged.status, &judged.text) {
                     let advice = judged.advice.unwrap_or("see what it says");
                     warn!(group = %self.config.group, error = %reason, advice, "the Pushgateway refused a push");
                 }
@@ -339,7 +339,10 @@ impl Pushgateway {
 /// An answer, read.
 struct Judged {
     verdict: Verdict,
-    status: http::StatusCode,
+    status: StatusCode,
+    /// The gateway's own words.
+    text: String,
+    /// The same for the log.
     reason: String,
     advice: Option<&'static str>,
 }
@@ -354,11 +357,13 @@ impl Judged {
                     status: answer.status,
                     reason: format!("HTTP {}: {}", answer.status, bounded(&answer.text)),
                     advice: advice(answer.status, &answer.text),
+                    text: answer.text,
                 }
             }
             Err(error) => Self {
                 verdict: Verdict::Retry { after: None },
-                status: http::StatusCode::default(),
+                status: StatusCode::default(),
+                text: String::new(),
                 reason: error.to_string(),
                 advice: None,
             },

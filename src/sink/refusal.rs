@@ -14,13 +14,25 @@ const TEXT_MAX: usize = 300;
 /// What the log has.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    told: Vec<(StatusCode, String)>,
+    told: Vec<Reason>,
+}
+
+/// What makes two refusals the same, although they read differently.
+#[derive(Debug, PartialEq, Eq)]
+enum Reason {
+    /// One that is known. A gateway names the families that it is about in an order of chance, now from our group,
+    /// now from the other: the first one has to do.
+    Known(&'static str, Option<String>),
+    Unknown(StatusCode, String),
 }
 
 impl Refusals {
     /// Whether this reason is a new one, which it then no longer is.
     pub(super) fn is_new(&mut self, status: StatusCode, text: &str) -> bool {
-        let reason = (status, without_values(text));
+        let reason = match advice(status, text) {
+            Some(advice) => Reason::Known(advice, family(text)),
+            None => Reason::Unknown(status, without_figures(text)),
+        };
         if self.told.contains(&reason) || self.told.len() >= TOLD_MAX {
             return false;
         }
@@ -81,12 +93,18 @@ pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
     }
 }
 
-/// A text without what differs from push to push: figures, and the sample that client_golang prints in braces.
-fn without_values(text: &str) -> String {
-    // A sample with many labels reaches beyond the end of what was read.
-    let (before, sample) = text.split_once('{').unwrap_or((text, ""));
-    let after = sample.rsplit_once('}').map_or("", |(_, after)| after);
-    let text = format!("{before}{after}");
+/// The first family that a text names.
+fn family(text: &str) -> Option<String> {
+    let (_, behind) = text.split_once("collected metric \"").or_else(|| {
+        let named = text.split_once(" named \"");
+        named.or_else(|| text.split_once("metric family "))
+    })?;
+    let end = behind.find(['"', ' '])?;
+    Some(behind[..end].to_owned())
+}
+
+/// A text without what may differ from push to push.
+fn without_figures(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
@@ -162,8 +180,13 @@ mod tests {
             refusals.is_new(bad, &said("y", 2)),
             "another family is another reason"
         );
+        let two = said("x", 5).replace("metrics: ", "metrics: 2 error(s) occurred:\n* ");
+        assert!(!refusals.is_new(bad, &two));
         assert!(!refusals.is_new(bad, &said("x", 3)), "in turns");
         assert!(refusals.is_new(StatusCode::NOT_FOUND, ""));
+        assert!(
+            refusals.is_new(bad, "error in line 1") && !refusals.is_new(bad, "error in line 2")
+        );
         refusals.clear();
         assert!(refusals.is_new(bad, &said("x", 4)));
         let told = ('a'..='z').filter(|name| refusals.is_new(bad, &said(&name.to_string(), 1)));

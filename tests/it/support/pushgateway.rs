@@ -66,6 +66,8 @@ impl Pushgateway {
     fn spawn(program: &str, more: &[String], port: u16, folder: &TempDir) -> Process {
         let mut command = Command::new(program);
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        // Debian's default is a file below /var/lib, in which all tests would meet.
+        command.arg("--persistence.file=");
         command.args(more);
         Process::start("pushgateway", &mut command, folder.path())
     }
