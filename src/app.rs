@@ -18,15 +18,16 @@ use tracing::{Instrument, error_span, info, warn};
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, REPORTS_WAITING, Views};
 use crate::broker::{Poller, Source};
 use crate::clock;
-use crate::config::{Config, HttpConfig};
+use crate::config::{Config, HttpConfig, PushgatewayConfig};
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use crate::queue::{Limits, OpenError, Queue};
 use crate::shutdown::Signals;
-use crate::sink::RemoteWrite;
 use crate::sink::client::BuildError;
+use crate::sink::{Pushgateway, RemoteWrite};
 use crate::telemetry::metrics::Telemetry;
-use crate::telemetry::readiness::Readiness;
+use crate::telemetry::readiness::{Readiness, Reporter};
+use crate::telemetry::sink::PushMetrics;
 use crate::timestamp::Timestamp;
 
 /// The label of a broker that has no name, where the daemon speaks of itself.
@@ -128,6 +129,7 @@ impl App {
             let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
             sinks.push((name, sink, metrics, latch));
         }
+        let gateways = gateways(config.pushgateway, &mut telemetry, &mut readiness);
         let pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let inputs = Inputs {
@@ -156,6 +158,7 @@ impl App {
             let span = error_span!("sink", sink = %name);
             stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
         }
+        stages.push_to(gateways, &views, &hurry)?;
         stages.spawn("aggregator".to_owned(), aggregator.run());
         for (name, at, broker, metrics) in pollers {
             let (reports, known) = (reports.clone(), views.known[at].clone());
@@ -227,6 +230,23 @@ impl App {
     }
 }
 
+/// A Pushgateway by its name, with what its sink reports to.
+type Gateway = (Arc<str>, PushgatewayConfig, PushMetrics, Reporter);
+
+fn gateways(
+    configs: Vec<PushgatewayConfig>,
+    telemetry: &mut Telemetry,
+    readiness: &mut Readiness,
+) -> Vec<Gateway> {
+    let gateways = configs.into_iter().map(|config| {
+        let name: Arc<str> = config.name.as_str().into();
+        let metrics = telemetry.pushgateway(&name);
+        let latch = readiness.stage(format!("pushgateway {name}"), "nothing pushed yet");
+        (name, config, metrics, latch)
+    });
+    gateways.collect()
+}
+
 /// The queue of each remote-write sink, in their order.
 fn open_queues(config: &Config) -> Result<Vec<Queue>, StartError> {
     let sinks = config.remote_write.iter();
@@ -270,8 +290,10 @@ fn view_configs(config: &Config) -> Vec<ViewConfig> {
     let pages = pages.map(|page| (page.profile, false));
     let sinks = config.remote_write.iter();
     let sinks = sinks.map(|sink| (sink.profile, sink.send_native_histograms));
+    let gateways = config.pushgateway.iter();
+    let gateways = gateways.map(|gateway| (gateway.profile, false));
     let mut views = BTreeMap::new();
-    for (profile, native_histograms) in pages.chain(sinks) {
+    for (profile, native_histograms) in pages.chain(sinks).chain(gateways) {
         *views.entry(profile).or_default() |= native_histograms;
     }
     let views = views
@@ -308,6 +330,27 @@ impl Stages {
     fn spawn(&mut self, name: String, stage: impl Future<Output = ()> + Send + 'static) {
         let id = self.tasks.spawn(stage).id();
         self.names.insert(id, name);
+    }
+
+    /// Spawns the sinks of Pushgateways.
+    fn push_to(
+        &mut self,
+        gateways: Vec<Gateway>,
+        views: &Views,
+        hurry: &CancellationToken,
+    ) -> Result<(), StartError> {
+        for (name, config, metrics, latch) in gateways {
+            let snapshots = views.of(config.profile);
+            let built = Pushgateway::new(config, snapshots, hurry.clone(), metrics, latch);
+            let client_error = |source| StartError::Client {
+                name: name.to_string(),
+                source,
+            };
+            let sink = built.map_err(client_error)?;
+            let span = error_span!("sink", sink = %name);
+            self.spawn(format!("pushgateway {name}"), sink.run().instrument(span));
+        }
+        Ok(())
     }
 
     /// The next stage that ends, and how.

@@ -60,7 +60,7 @@ enum Command {
 #[command(group(ArgGroup::new("source").args(["config", "broker"]).required(true)))]
 struct Run {
     /// The configuration file, YAML or TOML by its ending.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["broker", "remote_write", "listen"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["broker", "remote_write", "pushgateway", "listen"])]
     config: Option<PathBuf>,
     /// Without a file: the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0.
     #[arg(long, value_name = "URL")]
@@ -68,6 +68,9 @@ struct Run {
     /// Without a file: push there, such as http://prometheus:9090/api/v1/write.
     #[arg(long, value_name = "URL", requires = "broker")]
     remote_write: Option<String>,
+    /// Without a file: push to a Pushgateway, such as http://pushgateway:9091.
+    #[arg(long, value_name = "URL", requires = "broker")]
+    pushgateway: Option<String>,
     /// Without a file: serve /metrics there, such as 127.0.0.1:9808.
     #[arg(long, value_name = "ADDR", requires = "broker")]
     listen: Option<String>,
@@ -102,6 +105,7 @@ impl Run {
             None => Config::from_flags(&Flags {
                 broker: self.broker,
                 remote_write: self.remote_write,
+                pushgateway: self.pushgateway,
                 listen: self.listen,
             }),
         }
@@ -131,11 +135,15 @@ fn checked(file: &std::path::Path, config: &Config, print: bool) -> ExitCode {
         say(config.shown.to_string().trim_end());
     } else {
         let (brokers, sinks) = (config.brokers.len(), config.remote_write.len());
+        let gateways = match config.pushgateway.len() {
+            0 => String::new(),
+            count => format!(", pushgateway: {count}"),
+        };
         let listen = config.http.as_ref().map_or_else(String::new, |http| {
             format!(", listening on {}", http.listen)
         });
         say(&format!(
-            "{}: fine. brokers: {brokers}, remote_write: {sinks}{listen}",
+            "{}: fine. brokers: {brokers}, remote_write: {sinks}{gateways}{listen}",
             file.display()
         ));
     }

@@ -11,6 +11,7 @@ use super::global::GlobalConfig;
 use super::http::HttpConfig;
 use super::metrics::MetricsConfig;
 use super::problem::Problem;
+use super::pushgateway::PushgatewayConfig;
 use super::section::{Reading, Section};
 use super::shown::Shown;
 use super::sink::RemoteWriteConfig;
@@ -25,6 +26,7 @@ pub struct Config {
     pub brokers: Vec<BrokerConfig>,
     pub metrics: MetricsConfig,
     pub remote_write: Vec<RemoteWriteConfig>,
+    pub pushgateway: Vec<PushgatewayConfig>,
     pub http: Option<HttpConfig>,
     /// The same, as it is shown.
     pub shown: Shown,
@@ -35,6 +37,7 @@ pub struct Config {
 pub struct Flags {
     pub broker: Option<String>,
     pub remote_write: Option<String>,
+    pub pushgateway: Option<String>,
     pub listen: Option<String>,
 }
 
@@ -104,6 +107,13 @@ impl Config {
             "remote_write",
             flags
                 .remote_write
+                .as_deref()
+                .map(|url| list(map("url", url))),
+        );
+        add(
+            "pushgateway",
+            flags
+                .pushgateway
                 .as_deref()
                 .map(|url| list(map("url", url))),
         );
@@ -181,6 +191,9 @@ impl Config {
         let brokers: Vec<_> = root.sections("brokers", BrokerConfig::read);
         let metrics = root.section("metrics", MetricsConfig::read);
         let remote_write: Vec<_> = root.sections("remote_write", RemoteWriteConfig::read);
+        let pushgateway: Vec<_> = root.sections("pushgateway", |section| {
+            PushgatewayConfig::read(section, &global.external_labels)
+        });
         let http = root.optional_section("http", HttpConfig::read);
         if brokers.is_empty() {
             root.problem(
@@ -188,10 +201,10 @@ impl Config {
                 "is missing; at least one with its `url` is needed",
             );
         }
-        if remote_write.is_empty() && http.is_none() {
+        if remote_write.is_empty() && pushgateway.is_empty() && http.is_none() {
             root.problem(
                 "remote_write",
-                "is missing, and so is `http`; at least one of them is needed",
+                "is missing, and so are `pushgateway` and `http`; at least one of them is needed",
             );
         }
         let names: Vec<_> = brokers
@@ -205,12 +218,16 @@ impl Config {
         unique(root, "brokers", names.into_iter().flatten());
         let names = remote_write.iter().flatten().map(|sink| sink.name.as_str());
         unique(root, "remote_write", names);
+        let names = pushgateway.iter().flatten().map(|sink| sink.name.as_str());
+        unique(root, "pushgateway", names);
+        PushgatewayConfig::refuse_same_group(root, &pushgateway);
         Self {
             data_dir,
             global,
             brokers: brokers.into_iter().flatten().collect(),
             metrics,
             remote_write: remote_write.into_iter().flatten().collect(),
+            pushgateway: pushgateway.into_iter().flatten().collect(),
             http: http.flatten(),
             shown: Shown::Null,
         }

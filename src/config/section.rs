@@ -178,6 +178,22 @@ impl<'r> Section<'r> {
         value
     }
 
+    /// A duration that has no default.
+    pub(super) fn optional_duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let (from, to) = (show_duration(*range.start()), show_duration(*range.end()));
+        let expected = format!("a duration with its unit, such as 15s, from {from} to {to}");
+        let read = self.scalar(key, &expected, |value| {
+            parse_duration(&text_of(value)?).filter(|span| range.contains(span))
+        });
+        let shown = read.map_or(Shown::Null, |span| Shown::Plain(show_duration(span)));
+        self.show(key, shown);
+        read
+    }
+
     /// The time between two rounds of something; 0 turns it off: `None`.
     pub(super) fn interval_or_off(
         &mut self,

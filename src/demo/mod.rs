@@ -95,6 +95,7 @@ impl Demo {
             broker: Some("amqp://simulated".to_owned()),
             remote_write: Some(receiver.url()),
             listen: Some(args.listen.to_string()),
+            ..Flags::default()
         };
         let mut config = Config::from_flags(&flags).map_err(|error| text(&error))?;
         config.global.interval = INTERVAL;

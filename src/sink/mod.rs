@@ -1,24 +1,33 @@
 //! Snapshots to receivers: a sink takes each snapshot, and brings it to one receiver in its own time.
 //!
-//! Sinks know nothing of each other and never wait for each other. Each has its queue; what a request's answer
-//! means ([`verdict`]), when to ask again ([`crate::backoff`]) and what waits ([`crate::queue`]) are three things.
+//! Sinks know nothing of each other and never wait for each other. What a request's answer means ([`verdict`]), when
+//! to ask again ([`crate::backoff`]) and what waits ([`crate::queue`]) are three things. Only remote write has a queue:
+//! a Pushgateway has no history, so that for it nothing but the newest snapshot is worth sending.
 
 pub mod auth;
 pub mod client;
 pub mod verdict;
 
+mod response;
+mod transport;
+
+// To a receiver of remote write, through a queue.
 mod feed;
 mod flight;
 mod request;
 mod window;
 
 mod remote_write;
-mod response;
-mod transport;
+
+// To a Pushgateway, without one.
+mod refusal;
+
+mod pushgateway;
 
 use http::StatusCode;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+pub use pushgateway::Pushgateway;
 pub use remote_write::RemoteWrite;
 
 use self::verdict::{Verdict, Written};

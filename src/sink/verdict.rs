@@ -54,16 +54,38 @@ pub fn verdict(status: StatusCode, headers: &HeaderMap, asked: Asked, now: Times
     };
     match status.as_u16() {
         200..=299 if is_blind => unspoken,
-        200..=299 => Verdict::Delivered,
         415 if is_2 => unspoken,
         400 if is_blind && asked.may_downgrade && !asked.is_proven => Verdict::Downgrade,
         400 | 409 | 422 => Verdict::Refused,
         413 => Verdict::TooLarge,
         429 if !asked.retry_on_429 => Verdict::Rejected,
-        408 | 425 | 429 | 500..=599 => Verdict::Retry {
+        _ => match fate(status, headers, now) {
+            Fate::Delivered => Verdict::Delivered,
+            Fate::Retry { after } => Verdict::Retry { after },
+            Fate::Rejected => Verdict::Rejected,
+        },
+    }
+}
+
+/// What an answer means where requests have one form and cannot be divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Delivered,
+    /// Not delivered, and asking again can help, no sooner than `after`.
+    Retry {
+        after: Option<Duration>,
+    },
+    Rejected,
+}
+
+/// Reads it off an answer.
+pub fn fate(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Fate {
+    match status.as_u16() {
+        200..=299 => Fate::Delivered,
+        408 | 425 | 429 | 500..=599 => Fate::Retry {
             after: retry_after(headers, now),
         },
-        _ => Verdict::Rejected,
+        _ => Fate::Rejected,
     }
 }
 
@@ -116,7 +138,7 @@ pub fn says_already_there(text: &str) -> bool {
 }
 
 /// The time that `Retry-After` asks for: seconds, or a date.
-pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));

@@ -91,6 +91,9 @@ definitions! {
     PROTOCOL = "gauge" "celeriac_remote_storage_protocol_version" ["remote_name", "url"], "The version of remote write that is spoken: 1 or 2.";
     WRITTEN_OTHER = "counter" "celeriac_remote_storage_written_mismatch_total" ["remote_name", "url"], "Requests of 2.0 that were accepted, and of which the receiver says that it stored another number of values.";
     SNAPSHOTS_MISSED = "counter" "celeriac_remote_storage_snapshots_missed_total" ["remote_name", "url"], "Snapshots that were passed over because the one before was still being encoded.";
+    PUSHES = "counter" "celeriac_pushes_total" ["pushgateway", "outcome"], "Pushes to a Pushgateway: delivered, refused for good, or failed and tried again with the newest snapshot.";
+    PUSH_DURATION = "histogram" "celeriac_push_duration_seconds" ["pushgateway"], "How long pushes took, answered or not.";
+    LAST_PUSH = "gauge" "celeriac_last_push_timestamp_seconds" ["pushgateway"], "When a Pushgateway took a push last; 0 before it took any.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = "gauge" "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = "gauge" "process_virtual_memory_bytes" [], "Virtual memory size.";
@@ -499,6 +502,7 @@ mod tests {
         telemetry.poll(&"main".into());
         telemetry.series(&ProfileName::ALL);
         telemetry.sink(&"main".into(), &"http://localhost/".into());
+        telemetry.pushgateway(&"main".into());
         let mut series = Series::new(0, Timestamp::default());
         let published = telemetry.open(&mut series);
         published.publish(&telemetry.read(), &mut series);

@@ -6,10 +6,11 @@ use super::metrics::{
     BATCH_DURATION, BYTES, Counter, Definition, Durations, EXEMPLARS, EXEMPLARS_DROPPED,
     EXEMPLARS_FAILED, EXEMPLARS_IN, EXEMPLARS_PENDING, EXEMPLARS_RETRIED, Gauge, HIGHEST,
     HIGHEST_SENT, HISTOGRAMS, HISTOGRAMS_DROPPED, HISTOGRAMS_FAILED, HISTOGRAMS_IN,
-    HISTOGRAMS_PENDING, HISTOGRAMS_RETRIED, Labels, METADATA, METADATA_BYTES, METADATA_FAILED,
-    PROTOCOL, QUEUE_BYTES, QUEUE_DAMAGED, QUEUE_TROUBLE, SAMPLES, SAMPLES_DROPPED, SAMPLES_FAILED,
-    SAMPLES_IN, SAMPLES_MAX, SAMPLES_PENDING, SAMPLES_RETRIED, SHARDS, SHARDS_DESIRED, SHARDS_MAX,
-    SHARDS_MIN, SNAPSHOTS_MISSED, Telemetry, WRITTEN_OTHER,
+    HISTOGRAMS_PENDING, HISTOGRAMS_RETRIED, LAST_PUSH, Labels, METADATA, METADATA_BYTES,
+    METADATA_FAILED, PROTOCOL, PUSH_DURATION, PUSHES, QUEUE_BYTES, QUEUE_DAMAGED, QUEUE_TROUBLE,
+    SAMPLES, SAMPLES_DROPPED, SAMPLES_FAILED, SAMPLES_IN, SAMPLES_MAX, SAMPLES_PENDING,
+    SAMPLES_RETRIED, SHARDS, SHARDS_DESIRED, SHARDS_MAX, SHARDS_MIN, SNAPSHOTS_MISSED, Telemetry,
+    WRITTEN_OTHER,
 };
 use crate::counts::Counts;
 
@@ -40,6 +41,16 @@ pub struct SinkMetrics {
     pub protocol: Gauge,
     pub written_other: Counter,
     pub snapshots_missed: Counter,
+}
+
+/// What is reported about one Pushgateway.
+#[derive(Clone, Debug)]
+pub struct PushMetrics {
+    pub delivered: Counter,
+    pub refused: Counter,
+    pub failed: Counter,
+    pub duration: Durations,
+    pub last: Gauge,
 }
 
 /// Why a sink gives something up.
@@ -164,6 +175,19 @@ impl Telemetry {
             protocol: self.gauge(PROTOCOL, labels()),
             written_other: self.counter(WRITTEN_OTHER, labels()),
             snapshots_missed: self.counter(SNAPSHOTS_MISSED, labels()),
+        }
+    }
+
+    /// Adds a Pushgateway.
+    pub fn pushgateway(&mut self, name: &Arc<str>) -> PushMetrics {
+        let labels = || vec![("pushgateway", Arc::clone(name))];
+        let outcome = |value: &str| [labels(), vec![("outcome", value.into())]].concat();
+        PushMetrics {
+            delivered: self.counter(PUSHES, outcome("delivered")),
+            refused: self.counter(PUSHES, outcome("refused")),
+            failed: self.counter(PUSHES, outcome("failed")),
+            duration: self.durations(PUSH_DURATION, labels()),
+            last: self.gauge(LAST_PUSH, labels()),
         }
     }
 

@@ -13,11 +13,14 @@ mod v2;
 mod split;
 mod transcode;
 
+mod group;
+
 mod body;
 mod value;
 
 pub use body::{Body, Metadata, Protocol};
 pub use encoder::{Encoded, Encoder, Outgoing};
+pub use group::Group;
 pub use split::{Halves, split};
 pub use transcode::to_v1;
 

@@ -18,6 +18,7 @@ mod flood;
 mod lives;
 mod malformed;
 mod outages;
+mod pushgateway;
 mod queues;
 mod receivers;
 mod reference;

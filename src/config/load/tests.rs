@@ -104,6 +104,7 @@ remote_write:
   - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
   - {url: 'http://i', authorization: {x: 1}, http_headers: {a: {x: 1}}}
   - {url: 'http://i', oauth2: {x: 1, tls_config: {x: 1}}, sigv4: {x: 1}}
+pushgateway: [{x: 1, url: 'http://h'}]
 http: {x: 1, listen: ':1', scrape: [{x: 1, path: /x}]}
 ";
     let problems = problems(text).into_iter();
@@ -245,7 +246,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "zzz: /x",
-            "zzz: unknown key; known here: data_dir, global, brokers, metrics, remote_write, http",
+            "zzz: unknown key; known here: data_dir, global, brokers, metrics, remote_write, pushgateway, http",
         ),
         (
             "http: {listen: nowhere}",

@@ -12,6 +12,7 @@ pub mod polling;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod pushgateway;
 pub mod querier;
 pub mod rabbitmq;
 pub mod receiver;

@@ -1,0 +1,163 @@
+//! `pushgateway`: groups of series, put to a Pushgateway.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::client::{HttpClientConfig, url};
+use super::profile::profile;
+use super::section::Section;
+use super::shown::Shown;
+use crate::profile::ProfileName;
+use crate::series::LabelName;
+use crate::wire::Group;
+
+/// One group in one Pushgateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PushgatewayConfig {
+    /// For the label `pushgateway` and the log.
+    pub name: String,
+    /// The gateway itself: what the group adds to its path comes behind.
+    pub url: Url,
+    pub group: Group,
+    /// The time between two pushes; `None`: each snapshot is pushed.
+    pub interval: Option<Duration>,
+    pub on_shutdown: OnShutdown,
+    pub profile: ProfileName,
+    pub format: PushFormat,
+    pub client: HttpClientConfig,
+}
+
+/// What becomes of the group when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnShutdown {
+    /// It goes: a gateway has no time to live, and would show it for ever.
+    Delete,
+    /// The last snapshot stays.
+    Keep,
+}
+
+/// How a snapshot is written for a Pushgateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushFormat {
+    Text,
+    Protobuf,
+}
+
+const JOB: &str = "job";
+
+impl PushgatewayConfig {
+    pub(super) fn read(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Self> {
+        let url = url(section, "http://pushgateway:9091");
+        if let Some(url) = &url
+            && url.path().contains("/metrics/job")
+        {
+            let what = "names a group; the URL is that of the gateway, and the group stands in `job` and `grouping_key`";
+            section.problem("url", what);
+        }
+        let name = section.optional_text("name");
+        let group = group(section, external);
+        let hour = Duration::from_secs(3600);
+        let interval = section.optional_duration("interval", Duration::from_secs(1)..=hour);
+        let on_shutdown = match &*section.word("on_shutdown", "delete", &["delete", "keep"]) {
+            "keep" => OnShutdown::Keep,
+            _ => OnShutdown::Delete,
+        };
+        let profile = profile(section);
+        let format = match &*section.word("format", "text", &["text", "protobuf"]) {
+            "protobuf" => {
+                section.problem("format", "protobuf is not there yet; text is");
+                PushFormat::Protobuf
+            }
+            _ => PushFormat::Text,
+        };
+        let client = HttpClientConfig::read(section);
+        let url = url?;
+        let host = url.host_str().unwrap_or_default();
+        let name = name.unwrap_or_else(|| host.to_owned());
+        section.show("name", Shown::Text(name.clone()));
+        Some(Self {
+            name,
+            url,
+            group: group?,
+            interval,
+            on_shutdown,
+            profile,
+            format,
+            client,
+        })
+    }
+
+    /// Two that put the same group would each remove what the other has put.
+    pub(super) fn refuse_same_group(root: &mut Section<'_>, all: &[Option<Self>]) {
+        for (at, one) in all.iter().enumerate() {
+            let base = |sink: &Self| sink.url.as_str().trim_end_matches('/').to_owned();
+            let same = |other: &&Self| {
+                let one = one.as_ref();
+                one.is_some_and(|one| base(one) == base(other) && one.group == other.group)
+            };
+            if let Some(other) = all[..at].iter().flatten().find(same) {
+                let group = &other.group;
+                let what = format!(
+                    "two push the group {group} to one gateway, and would overwrite each other; give one another `job` or `grouping_key`"
+                );
+                root.problem("pushgateway", what);
+            }
+        }
+    }
+}
+
+/// `job` and `grouping_key`; where they are not there, the external labels, so that these are on every series.
+fn group(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Group> {
+    let given = section.has("grouping_key");
+    let written = section.text_map("grouping_key");
+    let default_job = external.iter().find(|(name, _)| name == JOB);
+    let default_job = default_job.map_or("", |(_, value)| value.as_str());
+    let job = section.text(JOB, default_job);
+    if job.is_empty() {
+        section.problem(
+            JOB,
+            "is empty, and so is the external label `job`; a Pushgateway takes no group without one, such as celery",
+        );
+    }
+    let pairs = if given {
+        written
+    } else {
+        let others = external.iter().filter(|(name, _)| name != JOB);
+        others.cloned().collect()
+    };
+    let mut labels = Vec::with_capacity(pairs.len());
+    let mut refused = false;
+    for (name, value) in pairs {
+        let what = match (name.as_str(), LabelName::parse(&name)) {
+            (JOB, _) => "stands in `job`, beside `grouping_key`",
+            // The bounds of a histogram's buckets would all become this one.
+            ("le", _) => "is the label of a histogram's buckets; choose another name",
+            (_, Some(label)) => {
+                labels.push((label, value));
+                continue;
+            }
+            (_, None) if given => {
+                "not a label name; letters, digits and _ make one, not beginning with a digit or __"
+            }
+            // Told of the external label itself.
+            (_, None) => {
+                refused = true;
+                continue;
+            }
+        };
+        section.problem(&format!("grouping_key.{name}"), what);
+        refused = true;
+    }
+    let shown = labels
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), Shown::Text(value.clone())));
+    section.show("grouping_key", Shown::Map(shown.collect()));
+    if refused {
+        return None;
+    }
+    Group::new(job, labels)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Why a Pushgateway refuses a push, in words that say what to do, and whether the log has that already.
+//!
+//! The texts are those of Pushgateway 1.5.1 and 1.11.2, and hold the values that were pushed: the same reason reads
+//! differently with each push.
+
+use http::StatusCode;
+
+/// How many reasons are told before a push is taken again. Whoever did not act on these is not helped by more.
+const TOLD_MAX: usize = 8;
+
+/// How much of the gateway's text goes into the log.
+const TEXT_MAX: usize = 300;
+
+/// What the log has.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    told: Vec<Reason>,
+}
+
+/// What makes two refusals the same, although they read differently.
+#[derive(Debug, PartialEq, Eq)]
+enum Reason {
+    /// One that is known. A gateway names the families that it is about in an order of chance, now from our group,
+    /// now from the other: the first one has to do.
+    Known(&'static str, Option<String>),
+    Unknown(StatusCode, String),
+}
+
+impl Refusals {
+    /// Whether this reason is a new one, which it then no longer is.
+    pub(super) fn is_new(&mut self, status: StatusCode, text: &str) -> bool {
+        let reason = match advice(status, text) {
+            Some(advice) => Reason::Known(advice, family(text)),
+            None => Reason::Unknown(status, without_figures(text)),
+        };
+        if self.told.contains(&reason) || self.told.len() >= TOLD_MAX {
+            return false;
+        }
+        self.told.push(reason);
+        true
+    }
+
+    /// A push was taken: whatever comes is worth telling again.
+    pub(super) fn clear(&mut self) {
+        self.told.clear();
+    }
+}
+
+/// The beginning of a text, on one line.
+pub(super) fn bounded(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    match text.char_indices().nth(TEXT_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// What to do about a refusal; nothing where only the gateway's own text can say it.
+pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if says(&[
+        "is not a ",
+        "but should have ",
+        "collides with previously collected",
+    ]) {
+        return Some(
+            "the gateway has a metric of this name with another type, from another group or of its own: delete that group, or push elsewhere",
+        );
+    }
+    if says(&["was collected before with the same name and label values"]) {
+        return Some(
+            "a label of the grouping key is a label of the series too, and made them the same: take it out of `grouping_key`",
+        );
+    }
+    if says(&["must not have timestamps"]) {
+        return Some(
+            "celeriac pushes none: something between here and the gateway adds them, or it is no Pushgateway",
+        );
+    }
+    match status.as_u16() {
+        300..=399 => Some(
+            "the gateway is somewhere else: `url` is its base, with the prefix that it is served under",
+        ),
+        401 | 403 => Some("it wants a login: `basic_auth` or `authorization`"),
+        404 | 405 => Some(
+            "this is no Pushgateway: `url` is its base, with the prefix that it is served under",
+        ),
+        413 => Some(
+            "a proxy before the gateway limits the size of a body: raise it, or lower `metrics.max_series`",
+        ),
+        _ => None,
+    }
+}
+
+/// The first family that a text names.
+fn family(text: &str) -> Option<String> {
+    let (_, behind) = text.split_once("collected metric \"").or_else(|| {
+        let named = text.split_once(" named \"");
+        named.or_else(|| text.split_once("metric family "))
+    })?;
+    let end = behind.find(['"', ' '])?;
+    Some(behind[..end].to_owned())
+}
+
+/// A text without what may differ from push to push.
+fn without_figures(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEGINS: &str = "pushed metrics are invalid or inconsistent with existing metrics:";
+
+    #[test]
+    fn what_a_gateway_is_known_to_say_is_explained() {
+        let cases = [
+            (
+                400,
+                r#"collected metric "x" { label:<name:"job" value:"b" > gauge:<value:1 > } is not a COUNTER"#,
+                "another type",
+            ),
+            (
+                400,
+                "gathered metric family go_goroutines has type COUNTER but should have GAUGE",
+                "another type",
+            ),
+            (
+                400,
+                r#"collected metric named "h_count" collides with previously collected histogram named "h""#,
+                "another type",
+            ),
+            (
+                400,
+                r#"collected histogram or summary named "h" collides with previously collected metric named "h_count""#,
+                "another type",
+            ),
+            (
+                400,
+                r#"collected metric "y" { untyped:{value:2}} was collected before with the same name and label values"#,
+                "grouping key",
+            ),
+            (400, "pushed metrics must not have timestamps", "adds them"),
+            (401, "Unauthorized", "a login"),
+            (404, "404 page not found", "no Pushgateway"),
+            (301, "", "somewhere else"),
+            (413, "", "max_series"),
+        ];
+        for (status, text, expected) in cases {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let found = advice(status, &format!("{BEGINS} {text}"));
+            assert!(
+                found.is_some_and(|found| found.contains(expected)),
+                "{text}: {found:?}"
+            );
+        }
+        assert_eq!(
+            advice(
+                StatusCode::BAD_REQUEST,
+                "text format parsing error in line 1"
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn a_reason_is_new_once_whatever_values_it_names() {
+        let said = |name: &str, value: u32| {
+            format!(
+                r#"{BEGINS} collected metric "{name}" {{ label:<name:"job" > gauge:<value:{value} > }} is not a COUNTER"#
+            )
+        };
+        let mut refusals = Refusals::default();
+        let bad = StatusCode::BAD_REQUEST;
+        assert!(refusals.is_new(bad, &said("x", 1)));
+        assert!(!refusals.is_new(bad, &said("x", 2)));
+        assert!(
+            refusals.is_new(bad, &said("y", 2)),
+            "another family is another reason"
+        );
+        let two = said("x", 5).replace("metrics: ", "metrics: 2 error(s) occurred:\n* ");
+        assert!(!refusals.is_new(bad, &two));
+        assert!(!refusals.is_new(bad, &said("x", 3)), "in turns");
+        assert!(refusals.is_new(StatusCode::NOT_FOUND, ""));
+        assert!(
+            refusals.is_new(bad, "error in line 1") && !refusals.is_new(bad, "error in line 2")
+        );
+        refusals.clear();
+        assert!(refusals.is_new(bad, &said("x", 4)));
+        let told = ('a'..='z').filter(|name| refusals.is_new(bad, &said(&name.to_string(), 1)));
+        assert_eq!(told.count(), TOLD_MAX - 1);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_stands_on_one_line() {
+        assert_eq!(bounded(" 1 error:\n* too\n"), "1 error: * too");
+        let long = bounded(&"ü".repeat(1_000));
+        assert_eq!(long.chars().count(), TEXT_MAX + 1);
+        assert!(long.ends_with('…'));
+    }
+}

@@ -1,0 +1,496 @@
+//! Pushes to real Pushgateways, and to a double for what those never answer.
+
+use std::process::Command;
+use std::time::Duration;
+
+use axum::http::Method;
+use tempfile::TempDir;
+
+use super::support::celeriac::{Celeriac, Page};
+use super::support::exposition::{Exposition, Series};
+use super::support::process::Process;
+use super::support::prometheus::{Options, Prometheus};
+use super::support::pushgateway::{Answer, Double, Labels, Pushgateway};
+use super::support::receiver::Receiver;
+use super::support::redis::Redis;
+use super::support::wait_for;
+
+async fn start(redis: &Redis, url: &str, keys: &str) -> Celeriac {
+    let config = format!(
+        "brokers: [{{url: {:?}}}]\npushgateway: [{{name: g, url: {url:?}, {keys}}}]\n",
+        redis.url(0)
+    );
+    Celeriac::start(&config).await
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    let pairs = pairs.iter();
+    let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    pairs.collect()
+}
+
+fn pushes(page: &Page, outcome: &str) -> f64 {
+    let outcome = format!("outcome={outcome:?}");
+    page.sum("celeriac_pushes_total", &["pushgateway=\"g\"", &outcome])
+}
+
+/// The beginning of the lines of a log in which a message stands.
+fn told<'a>(log: &'a str, message: &str) -> Vec<&'a str> {
+    log.lines().filter(|line| line.contains(message)).collect()
+}
+
+/// What one group shows, without the labels of the group and what the gateway says of it.
+fn without(page: &Exposition, group: &Labels) -> Exposition {
+    let ours = |series: &Series| {
+        let has = |(name, value): (&String, &String)| {
+            value.is_empty() || series.labels.get(name) == Some(value)
+        };
+        group.iter().all(has) && !series.name.starts_with("push_")
+    };
+    let samples = page.samples.iter().filter(|(series, _)| ours(series));
+    let samples = samples.map(|(series, value)| {
+        let mut series = series.clone();
+        series.labels.retain(|name, _| !group.contains_key(name));
+        (series, *value)
+    });
+    Exposition {
+        samples: samples.collect(),
+        ..Exposition::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_shows_what_the_page_shows_under_the_labels_of_the_group() {
+    let redis = Redis::start().await;
+    let odd: &[(&str, &str)] = &[
+        ("job", "shop/celery"),
+        ("blanks", "a b  c"),
+        ("dots", ".."),
+        ("empty", ""),
+        ("instance", "web-1:80"),
+        ("letters", "Προμηθεύς ☂"),
+        ("quotes", "\"\\%2F+?#"),
+    ];
+    let grouping = "job: shop/celery, grouping_key: {instance: 'web-1:80', empty: '', blanks: 'a b  c', dots: .., \
+                    letters: 'Προμηθεύς ☂', quotes: '\"\\%2F+?#'}";
+    for gateway in [Pushgateway::start().await, Pushgateway::start_1_11().await] {
+        // What belongs to others stays.
+        let other = "# TYPE other gauge\nother 7\n";
+        assert_eq!(
+            gateway.ask(Method::PUT, "/metrics/job/other", other).await,
+            200
+        );
+        let celeriac = start(&redis, &gateway.url(), grouping).await;
+        celeriac.ready().await;
+        redis.publish_lives(0..20, "t\"1\"").await;
+
+        let group = labels(odd);
+        wait_for("the group to show what the page shows", 20, async || {
+            let ours = Exposition::parse(&celeriac.get("/metrics").await.1);
+            let theirs = without(&gateway.page().await, &group);
+            let events = Series {
+                name: "celery_events_total".to_owned(),
+                labels: labels(&[("type", "task-succeeded")]),
+            };
+            if ours.samples.get(&events) != Some(&20.0) {
+                return Err("the events are not there yet".to_owned());
+            }
+            if ours.samples == theirs.samples {
+                Ok(())
+            } else {
+                Err(format!("ours:\n{ours}\ntheirs:\n{theirs}"))
+            }
+        })
+        .await;
+        let mut groups = gateway.groups().await;
+        groups.sort();
+        let mut expected = vec![labels(&[("job", "other")]), group.clone()];
+        expected.sort();
+        assert_eq!(groups, expected);
+
+        let details = gateway.details().await;
+        let is_ours = |group: &&serde_json::Value| group["labels"]["job"] == "shop/celery";
+        let ours = details.iter().find(is_ours).expect("our group");
+        assert_eq!(ours["last_push_successful"], true);
+        assert_eq!(ours["celery_task_sent_total"]["type"], "COUNTER");
+        assert_eq!(ours["celery_task_runtime_seconds"]["type"], "HISTOGRAM");
+        assert_eq!(ours["celeriac_build_info"]["type"], "GAUGE");
+        assert_eq!(gateway.value("other", &[]).await, Some(7.0));
+
+        let page = celeriac.page().await;
+        assert!(pushes(&page, "delivered") >= 1.0);
+        assert_eq!(pushes(&page, "refused") + pushes(&page, "failed"), 0.0);
+        let count = page.sum("celeriac_push_duration_seconds_count", &[]);
+        assert!(count >= pushes(&page, "delivered"), "{count}");
+        let last = page.sum(
+            "celeriac_last_push_timestamp_seconds",
+            &["pushgateway=\"g\""],
+        );
+        let start = page.sum("process_start_time_seconds", &[]);
+        assert!(last > start && last < start + 60.0, "{last} and {start}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_series_that_ended_is_gone_with_the_next_push() {
+    let (redis, gateway) = (Redis::start().await, Pushgateway::start().await);
+    let config = format!(
+        "brokers: [{{url: {:?}}}]\nmetrics: {{series_ttl: 3s}}\npushgateway: [{{url: {:?}}}]\n",
+        redis.url(0),
+        gateway.url()
+    );
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    redis.publish_lives(0..1, "short.lived").await;
+    let ended = ("celery_task_succeeded_total", [("name", "short.lived")]);
+    gateway.has(ended.0, &ended.1, Some(1.0)).await;
+    gateway.has(ended.0, &ended.1, None).await;
+    let stays = ("celery_events_total", [("type", "task-succeeded")]);
+    assert_eq!(gateway.value(stays.0, &stays.1).await, Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_away_has_the_newest_state_again_and_nobody_else_suffers() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    let mut gateway = Pushgateway::start().await;
+    let config = format!(
+        "brokers: [{{url: {:?}}}]\nremote_write: [{{url: {:?}}}]\npushgateway: [{{name: g, url: {:?}}}]\n",
+        redis.url(0),
+        receiver.url(),
+        gateway.url()
+    );
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    redis.publish_lives(0..10, "t").await;
+    let name = "celery_task_succeeded_total";
+    gateway.has(name, &[("name", "t")], Some(10.0)).await;
+
+    gateway.stop();
+    redis.publish_lives(10..20, "t").await;
+    wait_for("the receiver to have it nonetheless", 10, async || {
+        let series = receiver.series(name, &["name=\"t\""]);
+        match series.last() {
+            Some((_, 20.0)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let page = celeriac
+        .page_when("some tries", 20, |page| pushes(page, "failed") >= 3.0)
+        .await;
+    assert_eq!(page.events(), 80.0);
+    let (status, reasons) = celeriac.get("/-/ready").await;
+    assert_eq!(status, 503);
+    assert!(reasons.contains("pushgateway g: no answer"), "{reasons}");
+
+    gateway.start_again().await;
+    gateway.has(name, &[("name", "t")], Some(20.0)).await;
+    celeriac.ready().await;
+    let log = celeriac.process.output();
+    for message in ["cannot push", "takes pushes again"] {
+        assert_eq!(told(&log, message).len(), 1, "{message}: {log}");
+    }
+    receiver.assert_no_violation();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_daemon_deletes_its_group_and_no_other() {
+    let redis = Redis::start().await;
+    for gateway in [Pushgateway::start().await, Pushgateway::start_1_11().await] {
+        // One that ours is the beginning of.
+        let path = "/metrics/job/celery/shard/a";
+        assert_eq!(gateway.ask(Method::PUT, path, "other 7\n").await, 200);
+        let keys = "grouping_key: {}";
+        let mut celeriac = start(&redis, &gateway.url(), keys).await;
+        celeriac.ready().await;
+        assert_eq!(gateway.groups().await.len(), 2);
+        assert!(celeriac.terminate().success());
+        let other = labels(&[("job", "celery"), ("shard", "a")]);
+        wait_for("the group to be gone", 5, async || {
+            let groups = gateway.groups().await;
+            let gone = groups == std::slice::from_ref(&other);
+            if gone {
+                Ok(())
+            } else {
+                Err(format!("{groups:?}"))
+            }
+        })
+        .await;
+        let log = celeriac.process.output();
+        assert_eq!(told(&log, "the group was deleted").len(), 1, "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_to_stay_has_the_last_of_what_was_counted() {
+    let (redis, gateway) = (Redis::start().await, Pushgateway::start().await);
+    // Nothing but the first snapshot and the last one is due, unless it strikes the hour.
+    let mut celeriac = start(&redis, &gateway.url(), "on_shutdown: keep, interval: 1h").await;
+    celeriac.ready().await;
+    redis.publish_lives(0..10, "t").await;
+    celeriac
+        .page_when("the events", 10, |page| page.events() == 40.0)
+        .await;
+    assert!(celeriac.terminate().success());
+    let name = "celery_task_succeeded_total";
+    assert_eq!(gateway.value(name, &[("name", "t")]).await, Some(10.0));
+    let log = celeriac.process.output();
+    assert_eq!(told(&log, "the group stays").len(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_was_killed_leaves_its_group_and_takes_it_over_when_it_is_back() {
+    let (redis, gateway) = (Redis::start().await, Pushgateway::start().await);
+    let keys = "grouping_key: {instance: one}";
+    let mut celeriac = start(&redis, &gateway.url(), keys).await;
+    celeriac.ready().await;
+    redis.publish_lives(0..10, "before").await;
+    let name = "celery_task_succeeded_total";
+    let group = ("instance", "one");
+    gateway
+        .has(name, &[("name", "before"), group], Some(10.0))
+        .await;
+    celeriac.process.kill();
+    let left = gateway.value(name, &[("name", "before"), group]).await;
+    assert_eq!(left, Some(10.0));
+
+    let celeriac = start(&redis, &gateway.url(), keys).await;
+    celeriac.ready().await;
+    redis.publish_lives(10..12, "after").await;
+    gateway
+        .has(name, &[("name", "after"), group], Some(2.0))
+        .await;
+    assert_eq!(gateway.value(name, &[("name", "before")]).await, None);
+    let groups = gateway.groups().await;
+    assert_eq!(groups, [labels(&[("job", "celery"), group])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_is_refused_is_explained_once_and_counted_each_time() {
+    let redis = Redis::start().await;
+    for gateway in [Pushgateway::start().await, Pushgateway::start_1_11().await] {
+        let other = "# TYPE celery_workers counter\ncelery_workers 1\n";
+        assert_eq!(
+            gateway.ask(Method::PUT, "/metrics/job/other", other).await,
+            200
+        );
+        let celeriac = start(&redis, &gateway.url(), "").await;
+        let page = celeriac
+            .page_when("some refusals", 20, |page| pushes(page, "refused") >= 4.0)
+            .await;
+        assert_eq!(pushes(&page, "delivered") + pushes(&page, "failed"), 0.0);
+        let log = celeriac.process.output();
+        let lines = told(&log, "the Pushgateway refused a push");
+        assert_eq!(lines.len(), 1, "{log}");
+        for part in [
+            "HTTP 400",
+            "celery_workers",
+            "with another type",
+            "delete that group",
+        ] {
+            assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+        }
+        let (status, reasons) = celeriac.get("/-/ready").await;
+        assert_eq!(status, 503);
+        assert!(reasons.contains("pushgateway g: HTTP 400"), "{reasons}");
+
+        let gone = gateway.ask(Method::DELETE, "/metrics/job/other", "").await;
+        assert_eq!(gone, 202);
+        celeriac.ready().await;
+        gateway
+            .has("celery_workers", &[("state", "online")], Some(0.0))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_of_the_group_that_series_have_too_is_told_before_the_gateway_refuses_it() {
+    let (redis, gateway) = (Redis::start().await, Pushgateway::start().await);
+    let celeriac = start(&redis, &gateway.url(), "grouping_key: {state: x, shard: a}").await;
+    celeriac
+        .page_when("a refusal", 20, |page| pushes(page, "refused") >= 1.0)
+        .await;
+    let log = celeriac.process.output();
+    let warned = told(&log, "a label of the grouping key is a label of series too");
+    assert_eq!(warned.len(), 1, "{log}");
+    assert!(warned[0].contains("label=\"state\""), "{}", warned[0]);
+    let refused = told(&log, "the Pushgateway refused a push");
+    assert!(
+        refused[0].contains("take it out of `grouping_key`"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_tried_again_is_tried_with_the_newest_snapshot_and_not_too_soon() {
+    let (redis, double) = (Redis::start().await, Double::start().await);
+    let keys = "remote_timeout: 1s, basic_auth: {username: ann, password: secret}, grouping_key: {instance: a}";
+    let celeriac = start(&redis, &format!("{}/below/", double.url()), keys).await;
+    celeriac.ready().await;
+    let before = double.got().len();
+    double.answer(&[
+        Answer::RetryAfter(503, 3),
+        Answer::Status(429),
+        Answer::Silence,
+        Answer::Status(408),
+    ]);
+    let got = double.got_at_least(before + 1).await;
+    let asked = got[before].at;
+    redis.publish_lives(0..10, "t").await;
+    let got = double.got_at_least(before + 5).await;
+    assert!(got[before + 1].at - asked >= Duration::from_secs(3));
+    // The one that was put off was of before the events, and never comes again.
+    let series = "celery_task_succeeded_total{name=\"t\"";
+    assert_eq!(got[before].value(series), None);
+    assert_eq!(got[before + 1].value(series), Some(10.0));
+    for request in &got {
+        assert_eq!(request.method, Method::PUT);
+        assert_eq!(request.path, "/below/metrics/job/celery/instance/a");
+        let header = |name: &str| request.headers[name].to_str().expect("text").to_owned();
+        assert_eq!(
+            header("content-type"),
+            "text/plain; version=0.0.4; charset=utf-8"
+        );
+        assert_eq!(header("authorization"), "Basic YW5uOnNlY3JldA==");
+        assert!(header("user-agent").starts_with("celeriac/"));
+        // A value and nothing behind it: no timestamp.
+        let lines = request.body.lines().filter(|line| !line.starts_with('#'));
+        for line in lines {
+            let behind = line.rsplit_once(['}', ' ']).map(|(_, value)| value);
+            assert!(
+                behind.is_some_and(|value| value.parse::<f64>().is_ok()),
+                "{line}"
+            );
+            let name = line.split(['{', ' ']).next().expect("a name");
+            let fields = line[name.len()..]
+                .rsplit_once('}')
+                .map_or(&line[name.len()..], |(_, rest)| rest);
+            assert_eq!(fields.split_whitespace().count(), 1, "{line}");
+        }
+        assert!(request.body.ends_with('\n'));
+    }
+    celeriac.ready().await;
+    let page = celeriac
+        .page_when("the tries to be counted", 10, |page| {
+            pushes(page, "failed") == 4.0
+        })
+        .await;
+    assert_eq!(pushes(&page, "refused"), 0.0);
+    let log = celeriac.process.output();
+    assert_eq!(told(&log, "cannot push").len(), 1, "{log}");
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interval_of_its_own_passes_over_the_snapshots_between() {
+    let (redis, double) = (Redis::start().await, Double::start().await);
+    let _celeriac = start(&redis, &double.url(), "interval: 3s").await;
+    let got = double.got_at_least(4).await;
+    // The first one is of the start, whenever that was.
+    for pair in got[1..].windows(2) {
+        let between = pair[1].at - pair[0].at;
+        assert!(between > Duration::from_millis(2_500), "{between:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_away_or_silent_does_not_hold_up_the_end_and_it_is_said_what_stays() {
+    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+    let (silent, mut away) = (Double::start().await, Pushgateway::start().await);
+    let config = format!(
+        "global: {{interval: 1s, grace_period: 5s}}\nbrokers: [{{url: {:?}}}]\nremote_write: [{{url: {:?}}}]\n\
+         pushgateway:\n- {{name: silent, url: {:?}}}\n- {{name: away, url: {:?}, grouping_key: {{instance: one}}}}\n",
+        redis.url(0),
+        receiver.url(),
+        silent.url(),
+        away.url()
+    );
+    let mut celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    redis.publish_lives(0..10, "t").await;
+    celeriac
+        .page_when("the events", 10, |page| page.events() == 40.0)
+        .await;
+    silent.answer_always(Answer::Silence);
+    away.stop();
+    let start = std::time::Instant::now();
+    assert!(celeriac.terminate().success());
+    assert!(
+        start.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        start.elapsed()
+    );
+    // Remote write has sent everything, and its markers.
+    let series = receiver.series("celery_task_succeeded_total", &["name=\"t\""]);
+    assert_eq!(series[series.len() - 2].1, 10.0);
+    let log = celeriac.process.output();
+    let warned = told(&log, "the group was not deleted");
+    assert_eq!(warned.len(), 2, "{log}");
+    let of = |sink: &str| {
+        warned.iter().find(|line| {
+            line.contains(&format!("sink=\"{sink}\"")) || line.contains(&format!("sink={sink}"))
+        })
+    };
+    let (silent, away) = (of("silent").expect("a line"), of("away").expect("a line"));
+    assert!(silent.contains("no time left"), "{silent}");
+    assert!(
+        away.contains("no answer") && away.contains("instance=\"one\""),
+        "{away}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_not_needed_and_a_gateway_may_be_served_below_a_path() {
+    let (redis, gateway) = (
+        Redis::start().await,
+        Pushgateway::start_below("/push").await,
+    );
+    let folder = TempDir::new().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
+    let url = format!("{}/push/", gateway.url());
+    command.args(["run", "--broker", &redis.url(0), "--pushgateway", &url]);
+    command.env("HOSTNAME", "web-1");
+    let mut process = Process::start("celeriac", &mut command, folder.path());
+    let page = format!("{}/push/metrics", gateway.url());
+    let shown = async |expected: bool| {
+        wait_for("the group", 20, async || {
+            let answer = reqwest::get(&page)
+                .await
+                .map_err(|error| error.to_string())?;
+            let text = answer.text().await.map_err(|error| error.to_string())?;
+            let found = text.contains("push_time_seconds{instance=\"web-1\",job=\"celery\"}");
+            if found == expected { Ok(()) } else { Err(text) }
+        })
+        .await;
+    };
+    shown(true).await;
+    assert!(process.terminate(10).success());
+    shown(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_sees_the_labels_of_the_group_and_not_those_of_the_gateway() {
+    let (redis, gateway) = (Redis::start().await, Pushgateway::start().await);
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: pushgateway\n  honor_labels: true\n  \
+         static_configs: [{{targets: ['127.0.0.1:{}']}}]\n",
+        gateway.port
+    );
+    let options = Options {
+        config,
+        ..Options::default()
+    };
+    let prometheus = Prometheus::start_with(options).await;
+    let celeriac = start(&redis, &gateway.url(), "job: shop, grouping_key: {}").await;
+    celeriac.ready().await;
+    redis.publish_lives(0..10, "t").await;
+    let expression = "celery_task_succeeded_total{name=\"t\"}";
+    prometheus.has(expression, 10.0).await;
+    let series = prometheus.query(expression, None).await;
+    let metric = &series[0].0;
+    assert_eq!(metric["job"], "shop");
+    assert!(metric.get("instance").is_none(), "{metric}");
+    // What the README says to alert on.
+    let age = "time() - push_time_seconds{job=\"shop\"} < 30";
+    assert_eq!(prometheus.query(age, None).await.len(), 1);
+}
