@@ -13,6 +13,12 @@ use crate::wire::{self, Body, Halves, Protocol};
 /// receiver that takes nothing would be asked twice for each value otherwise.
 const REFUSED_MAX: u32 = 32;
 
+/// After so many answers of 500 in a row it may be the record that the receiver cannot take.
+const ERRORS_MAX: u32 = 10;
+
+/// So often one value is answered with 500, while others are taken, before it is given up.
+const LAST_TRIES: u32 = 3;
+
 /// A record on its way.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -22,12 +28,14 @@ pub(super) struct Flight {
     pub(super) whole: Counts,
     /// Whether one of its requests waits for its answer.
     pub(super) sending: bool,
-    /// How often the piece at hand was tried in vain.
-    pub(super) attempt: u32,
-    /// How often in a row the answer was 500.
-    pub(super) errors: u32,
     /// What is to be sent; the next one is the last.
     pieces: Vec<Piece>,
+    /// How often in a row the answer was 500. While it is many, the record is suspected.
+    errors: u32,
+    /// The pieces that were put back, one after the other, since one was taken or divided.
+    put_back: usize,
+    /// Whether the receiver took a piece since the record is suspected, and none was given up since: it works.
+    takes_others: bool,
     /// The values that were refused one by one, until one was taken.
     refused: u32,
 }
@@ -38,6 +46,19 @@ struct Piece {
     body: Body,
     /// It may have been stored before: its answer was lost, or it came from a queue of an earlier process.
     again: bool,
+    /// How often it was tried in vain.
+    attempt: u32,
+}
+
+/// What to do about a piece that was not taken, and may be sent again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Wait, and send what is next then.
+    Wait,
+    /// Send what is next now: the receiver works.
+    Go,
+    /// This value of that series was given up: the receiver cannot take it, and takes others.
+    SetAside(Counts, String),
 }
 
 /// What came of a refusal.
@@ -70,12 +91,14 @@ impl Flight {
             group,
             whole: record.counts,
             sending: false,
-            attempt: 0,
-            errors: 0,
             pieces: vec![Piece {
                 body,
                 again: entry.recovered,
+                attempt: 0,
             }],
+            errors: 0,
+            put_back: 0,
+            takes_others: false,
             refused: 0,
         }
     }
@@ -83,6 +106,11 @@ impl Flight {
     /// What is to be sent next.
     pub(super) fn body(&self) -> Option<&Body> {
         self.pieces.last().map(|piece| &piece.body)
+    }
+
+    /// How often that was tried in vain.
+    pub(super) fn attempt(&self) -> u32 {
+        self.pieces.last().map_or(0, |piece| piece.attempt)
     }
 
     /// Whether everything in it was delivered or given up.
@@ -117,15 +145,72 @@ impl Flight {
     /// The receiver has it. Returns what that was.
     pub(super) fn delivered(&mut self) -> Counts {
         self.refused = 0;
-        self.next()
+        self.put_back = 0;
+        self.takes_others = self.is_suspected();
+        self.pop()
     }
 
     /// Whether it was stored is not known, and it is sent again.
-    pub(super) fn failed(&mut self, is_error_500: bool) {
-        self.attempt = self.attempt.saturating_add(1);
+    ///
+    /// What is answered with 500 again and again is divided like what is refused, to find the value that the receiver
+    /// cannot take. As long as it takes nothing at all it may just be ill: then its pieces are tried in turn.
+    pub(super) fn failed(&mut self, is_error_500: bool) -> Next {
+        let Some(piece) = self.pieces.last_mut() else {
+            return Next::Go;
+        };
+        piece.again = true;
+        piece.attempt = piece.attempt.saturating_add(1);
+        let attempt = piece.attempt;
         self.errors = if is_error_500 { self.errors + 1 } else { 0 };
-        if let Some(piece) = self.pieces.last_mut() {
-            piece.again = true;
+        if !self.is_suspected() {
+            return Next::Wait;
+        }
+        if !self.takes_others && self.put_back + 1 < self.pieces.len() {
+            self.pieces.rotate_right(1);
+            self.put_back += 1;
+            return Next::Wait;
+        }
+        let Some(series) = self.divide(false) else {
+            return if self.takes_others {
+                Next::Go
+            } else {
+                Next::Wait
+            };
+        };
+        if self.takes_others && attempt >= LAST_TRIES {
+            self.takes_others = false;
+            return Next::SetAside(self.pop(), series);
+        }
+        Next::Wait
+    }
+
+    const fn is_suspected(&self) -> bool {
+        self.errors >= ERRORS_MAX
+    }
+
+    /// Whether it is answered with 500 again and again, and there is nothing left to divide.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_suspected() && self.pieces.len() == 1 && self.open().points() == 1
+    }
+
+    /// Puts halves in the place of the piece at hand. `Some`: it is one value, of this series, and stays; what cannot be
+    /// read stays as well.
+    fn divide(&mut self, in_part: bool) -> Option<String> {
+        let piece = self.pieces.last()?;
+        let again = piece.again;
+        self.put_back = 0;
+        match wire::split(&piece.body) {
+            // Where something of it was stored, the older values of a series are behind what is there.
+            Ok(Halves::Values(first, second)) => {
+                self.replace([(first, again || in_part), (second, again)]);
+                None
+            }
+            Ok(Halves::Series(first, second)) => {
+                self.replace([(first, again), (second, again)]);
+                None
+            }
+            Ok(Halves::One { series, .. }) => Some(series),
+            Err(wire::Unreadable) => Some(String::new()),
         }
     }
 
@@ -139,11 +224,10 @@ impl Flight {
         };
         let again = piece.again;
         match wire::split(&piece.body) {
-            // Where something of it was stored, the older values of a series are behind what is there.
-            Ok(Halves::Values(first, second)) => {
-                self.replace([(first, again || in_part), (second, again)])
+            Ok(Halves::Values(..) | Halves::Series(..)) => {
+                self.divide(in_part);
+                Refusal::default()
             }
-            Ok(Halves::Series(first, second)) => self.replace([(first, again), (second, again)]),
             Ok(Halves::One { .. }) if again && is_there => Refusal {
                 delivered: self.delivered(),
                 ..Refusal::default()
@@ -161,7 +245,7 @@ impl Flight {
             }
             Ok(Halves::One { series, .. }) => {
                 self.refused += 1;
-                let mut failed = self.next();
+                let mut failed = self.pop();
                 if self.refused >= REFUSED_MAX {
                     failed += self.give_up();
                 }
@@ -180,7 +264,7 @@ impl Flight {
 
     /// Gives up the piece at hand, and what that is.
     pub(super) fn give_up_piece(&mut self) -> Counts {
-        self.next()
+        self.pop()
     }
 
     /// Gives up all that is left, and how much that is.
@@ -191,17 +275,17 @@ impl Flight {
     }
 
     /// Puts others in the place of the piece at hand, to be sent in their order.
-    fn replace<const N: usize>(&mut self, pieces: [(Body, bool); N]) -> Refusal {
-        self.next();
+    fn replace<const N: usize>(&mut self, pieces: [(Body, bool); N]) {
+        self.pop();
         let pieces = pieces.into_iter().rev();
-        self.pieces
-            .extend(pieces.map(|(body, again)| Piece { body, again }));
-        Refusal::default()
+        self.pieces.extend(pieces.map(|(body, again)| Piece {
+            body,
+            again,
+            attempt: 0,
+        }));
     }
 
-    fn next(&mut self) -> Counts {
-        self.attempt = 0;
-        self.errors = 0;
+    fn pop(&mut self) -> Counts {
         self.pieces
             .pop()
             .map_or_else(Counts::default, |piece| piece.body.counts)
@@ -336,6 +420,62 @@ mod tests {
         }
         assert_eq!(failed.samples, 1_000);
         assert!(requests < 100, "{requests}");
+    }
+
+    /// Sends a flight to a receiver that answers 500 to what holds the given text, and to everything for a while.
+    fn outlast(
+        flight: &mut Flight,
+        bad: &str,
+        mut outage: u32,
+    ) -> (Counts, Counts, Vec<String>, u32) {
+        let (mut delivered, mut aside, mut series) =
+            (Counts::default(), Counts::default(), Vec::new());
+        let mut requests = 0;
+        while let Some(body) = flight.body() {
+            requests += 1;
+            assert!(requests < 1_000, "it comes to an end");
+            let raw = snap::raw::Decoder::new().decompress_vec(&body.bytes);
+            let raw = String::from_utf8_lossy(&raw.expect("compressed")).into_owned();
+            if outage == 0 && !raw.contains(bad) {
+                delivered += flight.delivered();
+                continue;
+            }
+            outage = outage.saturating_sub(1);
+            if let Next::SetAside(counts, of) = flight.failed(true) {
+                aside += counts;
+                series.push(of);
+            }
+        }
+        (delivered, aside, series, requests)
+    }
+
+    #[test]
+    fn only_what_breaks_the_receiver_is_set_aside() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            for outage in [0, 5, 40] {
+                let mut flight = Flight::new(entry(1, 1, 50, protocol));
+                let (delivered, aside, series, requests) = outlast(&mut flight, "37", outage);
+                assert_eq!((delivered.samples, aside.samples), (98, 2), "{outage}");
+                assert!(
+                    series.iter().all(|series| series == "x_total{n=\"37\"}"),
+                    "{series:?}"
+                );
+                assert!(requests < 60 + outage, "{requests}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_answers_500_to_everything_for_long_loses_nothing() {
+        let mut flight = Flight::new(entry(1, 1, 50, Protocol::V2));
+        let (delivered, aside, _, requests) = outlast(&mut flight, "nothing has this", 500);
+        assert_eq!((delivered.samples, aside.samples), (100, 0));
+        assert!(requests < 650, "{requests}");
+        // One value that breaks it, and no other to tell: another record has to.
+        let mut flight = Flight::new(entry(1, 1, 1, Protocol::V1));
+        for _ in 0..50 {
+            assert!(flight.failed(true) == Next::Wait && flight.body().is_some());
+        }
     }
 
     #[test]

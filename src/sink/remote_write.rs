@@ -19,7 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use super::client::{Answer, BuildError, Client, SendError};
 use super::feed::Feed;
-use super::flight::Refusal;
+use super::flight::{Next, Refusal};
 use super::request::request;
 use super::verdict::{Asked, Verdict, Written, says_already_there, verdict};
 use super::window::Window;
@@ -321,7 +321,7 @@ impl RemoteWrite {
         };
         flight.sending = true;
         self.metrics.bytes.add(body.bytes.len() as u64);
-        let attempt = flight.attempt;
+        let attempt = flight.attempt();
         if attempt > 0 {
             self.metrics.retried.add(body.counts);
         }
@@ -421,8 +421,14 @@ impl RemoteWrite {
                 self.feed.speak(Protocol::V1);
             }
             Verdict::Retry { after } => {
-                flight.failed(outcome.status == Some(StatusCode::INTERNAL_SERVER_ERROR));
-                self.retry_later(sequence, after, &outcome.reason);
+                let next = flight.failed(outcome.status == Some(StatusCode::INTERNAL_SERVER_ERROR));
+                match next {
+                    Next::Go => {}
+                    Next::Wait => self.retry_later(sequence, after, &outcome.reason),
+                    Next::SetAside(counts, series) => {
+                        self.gave_up(counts, &series, &outcome.reason)
+                    }
+                }
             }
         }
     }
@@ -498,10 +504,16 @@ impl RemoteWrite {
             return;
         };
         let counts = suspect.give_up();
+        self.gave_up(counts, "the only one of its request", "HTTP 500");
+    }
+
+    fn gave_up(&self, counts: Counts, series: &str, reason: &str) {
         self.metrics.dropped(DropReason::SetAside, counts);
         error!(
             samples = counts.points(),
-            "the receiver answers 500 to a request and takes others; its samples were given up"
+            series,
+            error = %reason,
+            "the receiver answers 500 to a sample again and again and takes others; it was given up"
         );
     }
 
