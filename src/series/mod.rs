@@ -8,6 +8,7 @@
 
 mod family;
 mod label;
+mod relabel;
 
 mod exemplar;
 mod exponential;
@@ -21,7 +22,8 @@ pub use exemplar::Exemplar;
 pub use exponential::{Exponential, Runs, Span};
 pub use family::{Family, FamilyId, MetricKind};
 pub use histogram::{Buckets, Histogram};
-pub use label::{LabelName, LabelSet};
+pub use label::{LabelName, LabelSet, is_label_name};
 pub use limit::Room;
+pub use relabel::{Pattern, Relabel, Relabelled, Rule, Source, Template, may_be_label_name};
 pub use snapshot::{Info, Row, Snapshot, Value};
-pub use table::{Series, SeriesId};
+pub use table::{Refused, Series, SeriesId};
