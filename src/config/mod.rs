@@ -22,6 +22,7 @@ mod metrics;
 mod poll;
 mod profile;
 mod redis;
+mod relabel;
 mod sink;
 mod tls;
 mod url;
