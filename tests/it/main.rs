@@ -19,6 +19,7 @@ mod malformed;
 mod outages;
 mod queues;
 mod reference;
+mod relabel;
 mod remote_write;
 mod sentinel;
 mod serializers;

@@ -18,18 +18,28 @@ pub struct Prometheus {
 impl Prometheus {
     /// Debian's 2.42.
     pub async fn start() -> Self {
-        Self::start_program("prometheus".to_owned()).await
+        Self::start_with("global: {}\n").await
+    }
+
+    /// The same, with the text of its `prometheus.yml`.
+    pub async fn start_with(config: &str) -> Self {
+        Self::start_program("prometheus".to_owned(), config).await
     }
 
     /// 3.5, from below `target/`.
     pub async fn start_3() -> Self {
-        let program = made_by_setup("prometheus-3/usr/bin/prometheus");
-        Self::start_program(program.display().to_string()).await
+        Self::start_3_with("global: {}\n").await
     }
 
-    async fn start_program(program: String) -> Self {
+    /// The same, with the text of its `prometheus.yml`.
+    pub async fn start_3_with(config: &str) -> Self {
+        let program = made_by_setup("prometheus-3/usr/bin/prometheus");
+        Self::start_program(program.display().to_string(), config).await
+    }
+
+    async fn start_program(program: String, config: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        std::fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("writable");
+        std::fs::write(folder.path().join("prometheus.yml"), config).expect("writable");
         let port = free_port();
         let process = Self::spawn(&program, port, &folder);
         let mut server = Self {
