@@ -55,7 +55,7 @@ fn rule(section: &mut Section<'_>) -> Option<Rule> {
         separator: verbatim(section, "separator", SEPARATOR),
         regex: verbatim(section, "regex", REGEX),
         target: verbatim(section, "target_label", ""),
-        modulus: section.whole("modulus", 0, 0..=u64::MAX),
+        modulus: section.whole("modulus", 0, 0..=i64::MAX.unsigned_abs()),
         replacement: verbatim(section, "replacement", REPLACEMENT),
         action: verbatim(section, "action", "replace").to_lowercase(),
     };

@@ -100,7 +100,7 @@ fn what_prometheus_refuses_is_told_with_its_key() {
         (
             "{action: hashmod, target_label: '$1', modulus: -1}",
             &[
-                "rules[0].modulus: expected a whole number from 0 to 18446744073709551615, found `-1`",
+                "rules[0].modulus: expected a whole number from 0 to 9223372036854775807, found `-1`",
                 "rules[0].modulus: is missing; `hashmod` sets the label to a number below it",
                 "rules[0].target_label: `$1` is not a label name; letters, digits and _ make one, not beginning with a digit",
             ],
