@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use crate::config::{MetricsConfig, TaskFilter};
 use crate::event::{Accept, Batch, DecodeError, Decoder};
 use crate::profile::{Context, Keep, Profile, ProfileName};
-use crate::series::{Origin, Series, Snapshot};
+use crate::series::{Origin, Refused, Series, Snapshot};
 use crate::state::{
     Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, Seen, State,
 };
@@ -113,8 +113,9 @@ impl Pipeline {
         let metrics = telemetry.series(&profiles);
         let views = views.iter().map(|view| {
             let name = view.profile;
-            let mut series =
-                Series::new(config.series_max, now).with_native_histograms(view.native_histograms);
+            let mut series = Series::new(config.series_max, now)
+                .with_native_histograms(view.native_histograms)
+                .with_relabel(config.relabel.clone());
             let labels = clusters.iter().map(|cluster| cluster.label.clone());
             let profiles = labels
                 .map(|label| Profile::new(name, &config.native, label, &mut series))
@@ -223,6 +224,10 @@ impl Pipeline {
         }
         self.metrics.limited_series.raise_to(limited[0]);
         self.metrics.limited_exceptions.raise_to(limited[1]);
+        let refused = self.views.iter().map(|view| view.series.refused());
+        let refused: Refused = refused.sum();
+        self.metrics.relabel_dropped.raise_to(refused.dropped);
+        self.metrics.relabel_invalid.raise_to(refused.invalid);
         for (view, gauge) in self.views.iter().zip(&self.metrics.series) {
             gauge.set(float(view.series.samples()));
         }

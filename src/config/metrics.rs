@@ -7,11 +7,12 @@ use config::ValueKind;
 use regex::Regex;
 
 use super::problem::nearest;
+use super::relabel::relabel;
 use super::scalar::{parse_duration, show_duration};
 use super::section::Section;
 use super::shown::Shown;
 use crate::profile::{BucketOverride, NativeConfig, TaskLabels};
-use crate::series::Buckets;
+use crate::series::{Buckets, Relabel};
 use crate::state::{Limits, WorkerTimeout};
 
 /// What is shown of tasks and workers, and how much of it.
@@ -23,6 +24,8 @@ pub struct MetricsConfig {
     pub exemplars: bool,
     /// `None`: every task is shown.
     pub task_filter: Option<TaskFilter>,
+    /// What is done to every series before it is counted in, the daemon's own too.
+    pub relabel: Relabel,
     /// How long a series stays that does not change.
     pub series_ttl: Duration,
     /// Samples in a snapshot, without the daemon's own.
@@ -99,6 +102,7 @@ impl MetricsConfig {
             };
             (!everything).then_some(rules)
         });
+        let relabel = relabel(section, "relabel_configs");
         let series_max = count(section, "max_series", 100_000, 100);
         let exceptions_max = count(section, "max_exceptions", 100, 1);
         let tasks_max = count(section, "max_tasks", 1_000_000, 1);
@@ -127,6 +131,7 @@ impl MetricsConfig {
             },
             exemplars,
             task_filter,
+            relabel,
             series_ttl,
             series_max,
         }

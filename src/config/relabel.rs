@@ -1,7 +1,222 @@
-//! stub
+//! `relabel_configs`: lists of rules, with Prometheus' keys, defaults and checks.
+//!
+//! No variable of the environment is put in here, because `${name}` is a reference to a group of the regular
+//! expression, as in Prometheus.
+
+use std::num::NonZeroU64;
+
+use config::ValueKind;
+
+use super::problem::nearest;
 use super::section::Section;
-use crate::series::Relabel;
+use super::shown::Shown;
+use crate::series::{Pattern, Relabel, Rule, Source, Template, is_label_name, may_be_label_name};
+
+const ACTIONS: [&str; 11] = [
+    "replace",
+    "keep",
+    "drop",
+    "keepequal",
+    "dropequal",
+    "hashmod",
+    "labelmap",
+    "labeldrop",
+    "labelkeep",
+    "lowercase",
+    "uppercase",
+];
+const REGEX: &str = "(.*)";
+const REPLACEMENT: &str = "$1";
+const SEPARATOR: &str = ";";
+
+/// The rules under a key; none where it is absent.
 pub(super) fn relabel(section: &mut Section<'_>, key: &'static str) -> Relabel {
-    section.sections(key, |_| ());
-    Relabel::default()
+    let rules: Vec<_> = section.sections(key, rule);
+    if rules.is_empty() {
+        section.show(key, Shown::List(Vec::new()));
+    }
+    Relabel::new(rules.into_iter().flatten().collect())
 }
+
+/// A rule as it stands there.
+struct Written {
+    action: String,
+    labels: Vec<String>,
+    separator: String,
+    regex: String,
+    target: String,
+    modulus: u64,
+    replacement: String,
+}
+
+fn rule(section: &mut Section<'_>) -> Option<Rule> {
+    let written = Written {
+        labels: section.texts("source_labels", &[]),
+        separator: verbatim(section, "separator", SEPARATOR),
+        regex: verbatim(section, "regex", REGEX),
+        target: verbatim(section, "target_label", ""),
+        modulus: section.whole("modulus", 0, 0..=i64::MAX.unsigned_abs()),
+        replacement: verbatim(section, "replacement", REPLACEMENT),
+        action: verbatim(section, "action", "replace").to_lowercase(),
+    };
+    for label in &written.labels {
+        if !is_label_name(label) {
+            section.problem("source_labels", format!("`{label}` is {NO_NAME}"));
+        }
+    }
+    written.refuse_unused(section);
+    let pattern = Pattern::new(&written.regex)
+        .map_err(|reason| section.problem("regex", format!("`{}`: {reason}", written.regex)))
+        .ok();
+    written.rule(section, pattern)
+}
+
+const NO_NAME: &str =
+    "not a label name; letters, digits and _ make one, not beginning with a digit";
+
+impl Written {
+    fn rule(self, section: &mut Section<'_>, pattern: Option<Pattern>) -> Option<Rule> {
+        let action = self.action.as_str();
+        let replacement = |pattern: &Pattern| Template::new(&self.replacement, pattern);
+        let source = Source {
+            labels: self.labels.clone(),
+            separator: self.separator.clone(),
+        };
+        Some(match action {
+            "replace" => {
+                let target = self.target(section, may_be_label_name);
+                let (target, pattern) = (target?, pattern?);
+                Rule::Replace {
+                    source,
+                    target: Template::new(&target, &pattern),
+                    replacement: replacement(&pattern),
+                    pattern,
+                }
+            }
+            "keep" => Rule::Keep {
+                source,
+                pattern: pattern?,
+            },
+            "drop" => Rule::Drop {
+                source,
+                pattern: pattern?,
+            },
+            "keepequal" => Rule::KeepEqual {
+                source,
+                target: self.target(section, is_label_name)?,
+            },
+            "dropequal" => Rule::DropEqual {
+                source,
+                target: self.target(section, is_label_name)?,
+            },
+            "hashmod" => {
+                let modulus = NonZeroU64::new(self.modulus);
+                if modulus.is_none() {
+                    let hint = "is missing; `hashmod` sets the label to a number below it";
+                    section.problem("modulus", hint);
+                }
+                let target = self.target(section, is_label_name);
+                Rule::HashMod {
+                    source,
+                    target: target?,
+                    modulus: modulus?,
+                }
+            }
+            "labelmap" => {
+                if !may_be_label_name(&self.replacement) {
+                    section.problem(
+                        "replacement",
+                        format!("`{}` is {NO_NAME}", self.replacement),
+                    );
+                    return None;
+                }
+                let pattern = pattern?;
+                Rule::LabelMap {
+                    replacement: replacement(&pattern),
+                    pattern,
+                }
+            }
+            "labeldrop" => Rule::LabelDrop(pattern?),
+            "labelkeep" => Rule::LabelKeep(pattern?),
+            "lowercase" => Rule::Lowercase {
+                source,
+                target: self.target(section, is_label_name)?,
+            },
+            "uppercase" => Rule::Uppercase {
+                source,
+                target: self.target(section, is_label_name)?,
+            },
+            unknown => {
+                let hint = nearest(unknown, ACTIONS)
+                    .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                let expected = ACTIONS.join(", ");
+                let what = format!("expected one of {expected}, found `{unknown}`{hint}");
+                section.problem("action", what);
+                return None;
+            }
+        })
+    }
+
+    /// The label that the rule sets or compares with, which has to be there.
+    fn target(&self, section: &mut Section<'_>, valid: fn(&str) -> bool) -> Option<String> {
+        let what = match (self.target.as_str(), self.action.as_str()) {
+            (target, _) if valid(target) => return Some(target.to_owned()),
+            ("", action) => format!("is missing; the action `{action}` needs it"),
+            (target, _) => format!("`{target}` is {NO_NAME}"),
+        };
+        section.problem("target_label", what);
+        None
+    }
+
+    /// What Prometheus refuses because the action would not look at it. A value that is the default is let pass: so
+    /// is what `check-config --print` shows.
+    fn refuse_unused(&self, section: &mut Section<'_>) {
+        let only = match self.action.as_str() {
+            "labeldrop" | "labelkeep" => "reads `regex` only",
+            "keepequal" | "dropequal" => "reads `source_labels` and `target_label` only",
+            "lowercase" | "uppercase" => "has no `replacement`",
+            _ => return,
+        };
+        let reads = |key: &str| match key {
+            "replacement" => false,
+            _ if only.starts_with("has") => true,
+            key => only.contains(key),
+        };
+        let written = [
+            ("source_labels", !self.labels.is_empty()),
+            ("separator", self.separator != SEPARATOR),
+            ("regex", self.regex != REGEX),
+            ("target_label", !self.target.is_empty()),
+            ("modulus", self.modulus != 0),
+            ("replacement", self.replacement != REPLACEMENT),
+        ];
+        for (key, is_written) in written {
+            if is_written && !reads(key) {
+                let action = &self.action;
+                section.problem(key, format!("leave it out: `{action}` {only}"));
+            }
+        }
+    }
+}
+
+/// A text without its variables replaced. A number is the text that it is, as in Prometheus.
+fn verbatim(section: &mut Section<'_>, key: &'static str, default: &str) -> String {
+    let read = section.scalar(key, "a text", |value| match &value.kind {
+        ValueKind::String(text) => Some(text.clone()),
+        ValueKind::I64(number) => Some(number.to_string()),
+        ValueKind::U64(number) => Some(number.to_string()),
+        ValueKind::Nil
+        | ValueKind::Boolean(_)
+        | ValueKind::I128(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_)
+        | ValueKind::Table(_)
+        | ValueKind::Array(_) => None,
+    });
+    let text = read.unwrap_or_else(|| default.to_owned());
+    section.show(key, Shown::Text(text.clone()));
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::series::Relabel;
 use crate::wire::Protocol;
 
 /// One receiver of remote write.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RemoteWriteConfig {
     /// For the label `remote_name` and the log.
     pub name: String,

@@ -1,5 +1,6 @@
 //! Metric families: name, type, unit and help.
 
+use std::mem;
 use std::sync::Arc;
 
 use super::Buckets;
@@ -37,6 +38,11 @@ impl MetricKind {
 }
 
 impl Family {
+    /// Whether another one has the same type, whatever its buckets.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        mem::discriminant(&self.kind) == mem::discriminant(&other.kind)
+    }
+
     /// The unit, as the last word of the name before `_total` says it; empty where there is none.
     pub fn unit(&self) -> &'static str {
         let name = self.name.strip_suffix("_total").unwrap_or(&self.name);

@@ -15,12 +15,7 @@ impl LabelName {
 
     /// Takes a name from outside; `None` where it is not a valid one.
     pub fn parse(name: &str) -> Option<Self> {
-        let first = name.bytes().next()?;
-        let valid = (first.is_ascii_alphabetic() || first == b'_')
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-            && !name.starts_with("__");
+        let valid = is_label_name(name) && !name.starts_with("__");
         valid.then(|| Self(Cow::Owned(name.to_owned())))
     }
 
@@ -28,6 +23,21 @@ impl LabelName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether Prometheus takes a name for a label, a reserved one too.
+pub fn is_label_name(name: &str) -> bool {
+    name.bytes().all(is_word) && !name.is_empty() && !name.as_bytes()[0].is_ascii_digit()
+}
+
+/// Whether Prometheus takes a name for a metric.
+pub(super) fn is_metric_name(name: &str) -> bool {
+    let valid = |byte: u8| is_word(byte) || byte == b':';
+    name.bytes().all(valid) && !name.is_empty() && !name.as_bytes()[0].is_ascii_digit()
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// The labels of one series without its name: sorted by name, each name once, no empty values.
@@ -47,6 +57,17 @@ impl LabelSet {
         labels.sort_by(|(a, _), (b, _)| a.cmp(b));
         labels.dedup_by(|(a, _), (b, _)| a == b);
         Self(labels.into_boxed_slice())
+    }
+
+    /// What rules made of this set, with valid names. What they left as it was is shared with it. A reserved name
+    /// stays, as in Prometheus.
+    pub(super) fn relabelled(&self, labels: impl IntoIterator<Item = (String, String)>) -> Self {
+        let labels = labels.into_iter().map(|(name, value)| {
+            let same = |own: &&(LabelName, Arc<str>)| own.0.0 == name && *own.1 == *value;
+            let own = self.0.iter().find(same).cloned();
+            own.unwrap_or_else(|| (LabelName(Cow::Owned(name)), value.into()))
+        });
+        Self::new(labels)
     }
 
     /// Names and values, by name.

@@ -17,6 +17,9 @@ pub enum Room {
 pub(super) struct Limit {
     samples_max: usize,
     samples: usize,
+    /// Handles that make no series of their own: rules dropped it, or made it the same as another. They take no
+    /// samples, but whoever opened them remembers them, so they have a bound as well.
+    shared: usize,
 }
 
 impl Limit {
@@ -24,6 +27,7 @@ impl Limit {
         Self {
             samples_max,
             samples: 0,
+            shared: 0,
         }
     }
 
@@ -44,6 +48,20 @@ impl Limit {
         if matches!(room, Room::Limited) {
             self.samples -= samples;
         }
+    }
+
+    /// Takes a handle on what is there already, or on nothing; as many as there may be samples.
+    pub(super) const fn share(&mut self, room: Room) -> bool {
+        if matches!(room, Room::Limited) && self.shared >= self.samples_max {
+            return false;
+        }
+        self.shared += 1;
+        true
+    }
+
+    /// Gives such a handle back.
+    pub(super) const fn unshare(&mut self) {
+        self.shared -= 1;
     }
 
     pub(super) const fn has(&self, samples: usize) -> bool {

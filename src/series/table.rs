@@ -1,16 +1,21 @@
 //! The table of series.
 
+mod relabelled;
+
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::limit::Limit;
+use super::relabel::Relabel;
 use super::{
     Buckets, Exemplar, Exponential, Family, FamilyId, Histogram, Info, LabelSet, MetricKind,
     Origin, Room, Row, Snapshot, Value,
 };
 use crate::timestamp::Timestamp;
+use relabelled::Place;
+pub use relabelled::Refused;
 
 /// A ready handle to a series. Valid until the series is closed by whoever opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +37,10 @@ pub struct Series {
     order: Vec<u32>,
     unsorted: bool,
     limit: Limit,
+    relabel: Relabel,
+    refused: Refused,
+    /// Families that rules made.
+    made: usize,
     /// New histograms have a native form too.
     native_histograms: bool,
     serial: u64,
@@ -67,6 +76,9 @@ impl Series {
             order: Vec::new(),
             unsorted: false,
             limit: Limit::new(samples_max),
+            relabel: Relabel::default(),
+            refused: Refused::default(),
+            made: 0,
             native_histograms: false,
             serial: 0,
             number: 0,
@@ -81,12 +93,10 @@ impl Series {
         self
     }
 
-    /// Adds a family, or finds the one of that name.
+    /// Adds a family, or finds the one of that name and type.
     pub fn family(&mut self, family: Family) -> FamilyId {
-        let known = self
-            .families
-            .iter()
-            .position(|known| known.name == family.name);
+        let same = |known: &Family| known.name == family.name && known.is_like(&family);
+        let known = self.families.iter().position(same);
         let index = known.unwrap_or_else(|| {
             self.families.push(family);
             self.families.len() - 1
@@ -94,7 +104,8 @@ impl Series {
         FamilyId(u32::try_from(index).expect("families are some dozens"))
     }
 
-    /// Finds or makes a series, to be [closed](Self::close) once for each time; a new one has the value 0. `None` where the limit leaves no room.
+    /// Finds or makes a series, to be [closed](Self::close) once for each time; a new one has the value 0. What it is
+    /// in the end is for the rules to say. `None` where the limit leaves no room.
     pub fn open(&mut self, family: FamilyId, labels: LabelSet, room: Room) -> Option<SeriesId> {
         self.open_with(family, labels, room, None)
     }
@@ -107,17 +118,25 @@ impl Series {
         room: Room,
         buckets: Option<&Arc<Buckets>>,
     ) -> Option<SeriesId> {
+        let kind = family;
+        let (family, labels) = match self.place(family, labels) {
+            Place::Row(family, labels) => (family, labels),
+            Place::Nowhere(hidden) => return self.limit.share(room).then_some(hidden),
+        };
         let hash = self.hasher.hash_one((family, &labels));
         let same = |&slot: &u32| {
             let info = &slot_of(&self.slots, slot).info;
             info.family == family && info.labels == labels
         };
         if let Some(&slot) = self.index.find(hash, same) {
+            if !self.limit.share(room) {
+                return None;
+            }
             let id = SeriesId(slot);
             self.slot(id).users += 1;
             return Some(id);
         }
-        let value = match &self.families[family.index()].kind {
+        let value = match &self.families[kind.index()].kind {
             MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
             MetricKind::Histogram(usual) => {
                 let mut histogram = Histogram::new(Arc::clone(buckets.unwrap_or(usual)));
@@ -158,9 +177,14 @@ impl Series {
 
     /// Gives a series back. When all who opened it have, it ends: it is not in the next snapshot.
     pub fn close(&mut self, id: SeriesId) {
+        if self.is_hidden(id) {
+            self.limit.unshare();
+            return;
+        }
         let users = &mut self.slot(id).users;
         *users -= 1;
         if *users > 0 {
+            self.limit.unshare();
             return;
         }
         let Some(slot) = self.slots[id.0 as usize].take() else {
@@ -247,7 +271,7 @@ impl Series {
 
     /// How many samples the next snapshot has.
     pub fn samples(&self) -> usize {
-        let slots = self.slots.iter().flatten();
+        let slots = self.slots.iter().skip(self.hidden()).flatten();
         slots.map(|slot| slot.value.samples()).sum()
     }
 

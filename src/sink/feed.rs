@@ -7,7 +7,7 @@ use crate::queue::{Kind, Queue, Record};
 use crate::series::Snapshot;
 use crate::telemetry::sink::{DropReason, SinkMetrics};
 use crate::timestamp::Timestamp;
-use crate::wire::{Body, Encoder, Metadata, Outgoing, Protocol, v1};
+use crate::wire::{Body, Encoder, Metadata, Outgoing, Protocol, Unsent, v1};
 
 /// Turns snapshots into records of a queue.
 #[derive(Debug)]
@@ -57,7 +57,8 @@ impl Feed {
     }
 
     /// Appends a snapshot. The last one is followed by the end of all series: without a checkpoint they begin
-    /// anew after a restart. Returns how many samples could not be told from those of other series.
+    /// anew after a restart. Returns how many samples the rules of relabelling left without labels of
+    /// their own.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
             self.metrics
@@ -66,10 +67,12 @@ impl Feed {
         }
         self.number = snapshot.number;
         let encoded = self.encoder.snapshot(snapshot);
-        for (reason, samples) in [
-            (DropReason::Relabelled, encoded.dropped),
-            (DropReason::Collided, encoded.collided),
-        ] {
+        for (why, samples) in Unsent::ALL.into_iter().zip(encoded.unsent) {
+            let reason = match why {
+                Unsent::Dropped => DropReason::Relabelled,
+                Unsent::Invalid => DropReason::Invalid,
+                Unsent::Collided => DropReason::Collided,
+            };
             let counts = Counts {
                 samples,
                 ..Counts::default()
@@ -82,7 +85,7 @@ impl Feed {
             let ends = self.encoder.end(snapshot.at);
             self.queue(ends, queue, now);
         }
-        encoded.collided
+        encoded.unsent[Unsent::Invalid as usize] + encoded.unsent[Unsent::Collided as usize]
     }
 
     /// The metadata of a snapshot, where it is due.

@@ -192,11 +192,11 @@ impl RemoteWrite {
 
     fn take(&mut self, snapshot: &Snapshot) {
         let (feed, queue) = (&mut self.feed, &mut self.queue);
-        let collided = blocking(|| feed.append(snapshot, queue, clock::now()));
-        if collided > 0 {
+        let nameless = blocking(|| feed.append(snapshot, queue, clock::now()));
+        if nameless > 0 {
             debug!(
-                samples = collided,
-                "write_relabel_configs give several series the same labels; only the first is sent"
+                samples = nameless,
+                "write_relabel_configs leave series without a valid name, or several with the same labels"
             );
         }
         // Only for a receiver that answers: what it missed comes again in a minute. 2.0 has it in each request.

@@ -54,6 +54,7 @@ definitions! {
     TASKS_EVICTED = "counter" "celeriac_tasks_evicted_total" ["broker"], "Tasks in flight that were forgotten because there were more than max_tasks.";
     SERIES = "gauge" "celeriac_series" ["profile"], "Samples in a snapshot, by profile.";
     SERIES_LIMITED = "counter" "celeriac_series_limited_total" ["limit"], "Changes that were counted in an overflow series, by the limit that was reached.";
+    SERIES_RELABELLED = "counter" "celeriac_series_relabelled_total" ["outcome"], "Series that metrics.relabel_configs kept from beginning: dropped by a rule, or invalid as the rules left them.";
     SNAPSHOT_DURATION = "gauge" "celeriac_snapshot_duration_seconds" [], "How long the newest snapshot took to make.";
     SAMPLES_IN = "counter" "celeriac_remote_storage_samples_in_total" ["remote_name", "url"], "Samples taken for the receiver, or found in the queue at the start: sent, failed, dropped or pending.";
     HISTOGRAMS_IN = "counter" "celeriac_remote_storage_histograms_in_total" ["remote_name", "url"], "Native histograms taken for the receiver, or found in the queue at the start: sent, failed, dropped or pending.";
@@ -244,6 +245,8 @@ pub struct SeriesMetrics {
     pub series: Vec<Gauge>,
     pub limited_series: Counter,
     pub limited_exceptions: Counter,
+    pub relabel_dropped: Counter,
+    pub relabel_invalid: Counter,
     pub snapshot_duration: Gauge,
 }
 
@@ -346,6 +349,7 @@ impl Telemetry {
     /// Adds the tables of series, one for each profile.
     pub fn series(&mut self, profiles: &[ProfileName]) -> SeriesMetrics {
         let limit = |limit: &str| vec![("limit", limit.into())];
+        let outcome = |outcome: &str| vec![("outcome", outcome.into())];
         SeriesMetrics {
             series: profiles
                 .iter()
@@ -353,6 +357,8 @@ impl Telemetry {
                 .collect(),
             limited_series: self.counter(SERIES_LIMITED, limit("max_series")),
             limited_exceptions: self.counter(SERIES_LIMITED, limit("max_exceptions")),
+            relabel_dropped: self.counter(SERIES_RELABELLED, outcome("dropped")),
+            relabel_invalid: self.counter(SERIES_RELABELLED, outcome("invalid")),
             snapshot_duration: self.gauge(SNAPSHOT_DURATION, Vec::new()),
         }
     }
@@ -360,27 +366,21 @@ impl Telemetry {
     /// Opens a series for each metric in a table. What follows is [`Published::publish`], with each snapshot.
     pub fn open(&self, series: &mut Series) -> Published {
         let bounds = Arc::new(Buckets::new(&BATCH_BOUNDS).expect("the bounds increase"));
-        for definition in DEFINITIONS {
-            let kind = match definition.kind {
+        let family = |definition: &Definition| Family {
+            name: definition.name.into(),
+            kind: match definition.kind {
                 "counter" => MetricKind::Counter,
                 "gauge" => MetricKind::Gauge,
                 _ => MetricKind::Histogram(Arc::clone(&bounds)),
-            };
-            series.family(Family {
-                name: definition.name.into(),
-                kind,
-                help: definition.help,
-                labels: definition.labels.to_vec(),
-            });
+            },
+            help: definition.help,
+            labels: definition.labels.to_vec(),
+        };
+        for definition in DEFINITIONS {
+            series.family(family(definition));
         }
         let rows = self.rows.iter().map(|(definition, labels, _)| {
-            let kind = MetricKind::Gauge;
-            let family = series.family(Family {
-                name: definition.name.into(),
-                kind,
-                help: definition.help,
-                labels: definition.labels.to_vec(),
-            });
+            let family = series.family(family(definition));
             let labels = labels
                 .iter()
                 .map(|(name, value)| (LabelName::from_static(name), Arc::clone(value)));
@@ -388,7 +388,7 @@ impl Telemetry {
             id.expect("the reserve has no limit")
         });
         Published {
-            buckets: bounds,
+            buckets: Arc::clone(&bounds),
             rows: rows.collect(),
         }
     }

@@ -64,6 +64,8 @@ pub enum DropReason {
     Shutdown,
     /// A rule of `write_relabel_configs`.
     Relabelled,
+    /// Behind `write_relabel_configs` it has no valid name.
+    Invalid,
     /// Behind `write_relabel_configs`, another series has the same labels.
     Collided,
     /// The receiver answers with 500 to it, and takes others.
@@ -73,11 +75,12 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::TooOld,
         Self::Shutdown,
         Self::Relabelled,
+        Self::Invalid,
         Self::Collided,
         Self::SetAside,
         Self::Damaged,
@@ -90,6 +93,7 @@ impl DropReason {
             Self::TooOld => "too_old",
             Self::Shutdown => "shutdown",
             Self::Relabelled => "dropped_series",
+            Self::Invalid => "invalid_labels",
             Self::Collided => "relabel_collision",
             Self::SetAside => "set_aside",
             Self::Damaged => "damaged",

@@ -18,7 +18,9 @@ use super::v2::{Meta, start_before};
 use super::value::le;
 use super::{Body, Protocol, v1, v2};
 use crate::counts::Counts;
-use crate::series::{Exemplar, Family, Histogram, MetricKind, Relabel, Row, Snapshot, Value};
+use crate::series::{
+    Exemplar, Family, Histogram, MetricKind, Relabel, Relabelled, Row, Snapshot, Value,
+};
 use crate::timestamp::Timestamp;
 
 /// What a sink sends of a snapshot.
@@ -78,9 +80,23 @@ struct Labels {
     ids: Box<[u32]>,
     /// Where the labels of each time series end. One that is not sent has none.
     ends: Box<[u32]>,
-    /// Those that a rule dropped, and those whose labels another series has.
-    dropped: u16,
-    collided: u16,
+    /// How many are not sent, by why.
+    unsent: [u16; 3],
+}
+
+/// Why a time series is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// A rule dropped it.
+    Dropped,
+    /// Behind the rules it has no name, or one that no metric or label may have.
+    Invalid,
+    /// Behind the rules it has the labels of another one, which is sent.
+    Collided,
+}
+
+impl Unsent {
+    pub const ALL: [Self; 3] = [Self::Dropped, Self::Invalid, Self::Collided];
 }
 
 /// What is in the request that is being written.
@@ -97,10 +113,8 @@ struct Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     pub bodies: Vec<Body>,
-    /// Samples that relabelling dropped.
-    pub dropped: u64,
-    /// Samples of series that have, behind relabelling, the labels of another one.
-    pub collided: u64,
+    /// Samples that are not sent, in the order of [`Unsent::ALL`].
+    pub unsent: [u64; 3],
 }
 
 impl Encoder {
@@ -223,8 +237,9 @@ impl Encoder {
             exemplars: &[],
         };
         let each = 1 + u64::from(zero.is_some());
-        encoded.dropped += each * u64::from(known.labels.dropped);
-        encoded.collided += each * u64::from(known.labels.collided);
+        for (all, of_this) in encoded.unsent.iter_mut().zip(known.labels.unsent) {
+            *all += each * u64::from(of_this);
+        }
         let parts =
             known.labels.ends.len() * usize::from(is_new && counts) + known.labels.ends.len();
         self.reserve(parts);
@@ -385,21 +400,21 @@ impl Encoder {
         let mut labels = Labels {
             ids: Box::default(),
             ends: Box::default(),
-            dropped: 0,
-            collided: 0,
+            unsent: [0; 3],
         };
         let (mut ids, mut ends) = (Vec::new(), Vec::new());
         for (suffix, le) in parts(row, self.sends_native(row), self.how.classic) {
             let name = format!("{}{suffix}", family.name);
             match self.label_set(row, &name, le.as_deref()) {
-                None => labels.dropped += 1,
-                Some(set) => {
+                Relabelled::Dropped => labels.unsent[Unsent::Dropped as usize] += 1,
+                Relabelled::Invalid => labels.unsent[Unsent::Invalid as usize] += 1,
+                Relabelled::Kept(set) => {
                     let from = ids.len();
                     for (name, value) in &set {
                         ids.extend([self.symbols.intern(name), self.symbols.intern(value)]);
                     }
                     if !self.own(&ids[from..], row.info.serial) {
-                        labels.collided += 1;
+                        labels.unsent[Unsent::Collided as usize] += 1;
                         ids.drain(from..).for_each(|id| self.symbols.release(id));
                     }
                 }
@@ -411,8 +426,8 @@ impl Encoder {
         labels
     }
 
-    /// PRW 1.0 and 2.0, "Labels": sorted by name, in byte order; no name twice; none empty. `None`: a rule dropped it.
-    fn label_set(&self, row: &Row, name: &str, le: Option<&str>) -> Option<Vec<(String, String)>> {
+    /// PRW 1.0 and 2.0, "Labels": sorted by name, in byte order; no name twice; none empty.
+    fn label_set(&self, row: &Row, name: &str, le: Option<&str>) -> Relabelled {
         let own = row.info.labels.iter();
         let own = own.chain(le.map(|le| ("le", le)));
         let own = own.chain([("__name__", name)]);
@@ -426,7 +441,7 @@ impl Encoder {
         }
         labels.sort_unstable();
         if self.how.relabel.is_empty() {
-            return Some(labels);
+            return Relabelled::Kept(labels);
         }
         self.how.relabel.apply(labels)
     }

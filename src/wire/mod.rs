@@ -19,7 +19,7 @@ mod body;
 mod value;
 
 pub use body::{Body, Metadata, Protocol};
-pub use encoder::{Encoded, Encoder, Outgoing};
+pub use encoder::{Encoded, Encoder, Outgoing, Unsent};
 pub use group::Group;
 pub use split::{Halves, split};
 pub use transcode::to_v1;

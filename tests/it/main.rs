@@ -22,6 +22,7 @@ mod pushgateway;
 mod queues;
 mod receivers;
 mod reference;
+mod relabel;
 mod remote_write;
 mod sentinel;
 mod serializers;

@@ -476,11 +476,7 @@ async fn prometheus_sees_the_labels_of_the_group_and_not_those_of_the_gateway() 
          static_configs: [{{targets: ['127.0.0.1:{}']}}]\n",
         gateway.port
     );
-    let options = Options {
-        config,
-        ..Options::default()
-    };
-    let prometheus = Prometheus::start_with(options).await;
+    let prometheus = Prometheus::start_with(Options::of(&config)).await;
     let celeriac = start(&redis, &gateway.url(), "job: shop, grouping_key: {}").await;
     celeriac.ready().await;
     redis.publish_lives(0..10, "t").await;

@@ -99,7 +99,7 @@ fn known_keys() -> BTreeSet<String> {
 x: 1
 global: {x: 1}
 brokers: [{x: 1, url: 'amqps://h', tls: {x: 1}, sentinel: {x: 1}}]
-metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x: 1}}
+metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x: 1}, relabel_configs: [{x: 1, target_label: a}]}
 remote_write:
   - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
   - {url: 'http://i', authorization: {x: 1}, http_headers: {a: {x: 1}}}

@@ -75,7 +75,7 @@ fn encoder(protocol: Protocol, samples_max: usize) -> Encoder {
 }
 
 fn bodies(encoded: Encoded) -> Vec<Body> {
-    assert_eq!((encoded.dropped, encoded.collided), (0, 0));
+    assert_eq!(encoded.unsent, [0; 3]);
     encoded.bodies
 }
 

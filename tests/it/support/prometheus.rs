@@ -50,6 +50,22 @@ impl Options {
         }
     }
 
+    /// 2.42 with a configuration.
+    pub fn of(config: &str) -> Self {
+        Self {
+            config: config.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// 3.5 with a configuration.
+    pub fn newest(config: &str) -> Self {
+        Self {
+            newer: true,
+            ..Self::of(config)
+        }
+    }
+
     /// Takes samples that are late by as much.
     pub fn out_of_order(mut self, window: &str) -> Self {
         self.config = format!("storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n");
