@@ -5,6 +5,7 @@ mod messages;
 mod order;
 mod protocol;
 mod requests;
+mod wire;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -38,6 +39,12 @@ async fn play(receiver: &Receiver, steps: &[Step]) {
                     next.post(receiver).await
                 };
                 tokio::join!(first.post(receiver), later);
+            }
+            Step::HangUp(sent) => {
+                receiver.behave(|behaviour| behaviour.delay = Duration::from_millis(500));
+                let answer = sent.post_within(receiver, Duration::from_millis(100)).await;
+                assert!(answer.is_none());
+                receiver.behave(|behaviour| behaviour.delay = Duration::ZERO);
             }
             Step::Restart => receiver.with(|received| received.sender_restarted()),
             Step::Forget => receiver.forget(),
@@ -134,6 +141,11 @@ async fn what_is_sound_breaks_no_rule() {
         natives(|native| (native.hint, native.start) = (1, native.at - 1)),
         vec![native(0).send_first()],
         vec![Step::Together(one.clone(), other)],
+        vec![
+            Step::HangUp(one.clone()),
+            again(&one, "1"),
+            Step::Send(at(&[(1.0, 1)])),
+        ],
         vec![
             Step::Tell(Answer::Status(500)),
             Step::Send(at(&[(1.0, 5)])),

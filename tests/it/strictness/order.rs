@@ -70,6 +70,16 @@ pub(super) fn of_retries() -> Vec<Case> {
             vec![tell(Answer::CutAfter(10)), at(&[(1.0, 0)]), at(&[(1.0, 1)])],
         ),
         (
+            "a newer one first after hanging up",
+            vec![RetriedUnchanged],
+            vec![
+                Step::HangUp(ok.clone()),
+                tell(Answer::Status(204)),
+                labelled(&[("__name__", "another")]),
+                at(&[(1.0, 1)]),
+            ],
+        ),
+        (
             "refused and sent again",
             vec![RefusedNotResent],
             vec![tell(Answer::Status(400)), at(&[(1.0, 0)]), at(&[(1.0, 0)])],

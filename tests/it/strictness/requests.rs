@@ -1,5 +1,7 @@
 //! Requests of either version in the making, and what is done with them.
 
+use std::time::Duration;
+
 use crate::support::receiver::answer::Answer;
 use crate::support::receiver::rules::Rule;
 use crate::support::receiver::{Receiver, Version};
@@ -32,6 +34,8 @@ pub(super) enum Step {
     Tell(Answer),
     /// Two requests of which the first is not answered before the second is.
     Together(Sent, Sent),
+    /// A request whose sender hangs up before it is answered.
+    HangUp(Sent),
     /// The sender begins anew, with what it had kept or without.
     Restart,
     Forget,
@@ -65,10 +69,20 @@ impl Sent {
         self
     }
 
+    /// The answer, if there is one within five seconds.
     pub(super) async fn post(&self, receiver: &Receiver) -> Option<reqwest::Response> {
+        self.post_within(receiver, Duration::from_secs(5)).await
+    }
+
+    pub(super) async fn post_within(
+        &self,
+        receiver: &Receiver,
+        patience: Duration,
+    ) -> Option<reqwest::Response> {
         let redirect = reqwest::redirect::Policy::none();
         let client = reqwest::Client::builder().redirect(redirect);
-        let mut request = client.build().expect("a client").post(receiver.url());
+        let client = client.timeout(patience).build().expect("a client");
+        let mut request = client.post(receiver.url());
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
