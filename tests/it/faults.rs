@@ -426,9 +426,12 @@ async fn counts_that_are_wrong_lose_and_double_nothing() {
         setting.beside_is_not_delayed().await;
         let page = setting.nothing_is_lost().await;
         assert_eq!(of(&page, "ill", "retried_total"), 0.0, "{written:?}");
-        setting.ill.with(|received| {
-            assert_eq!(received.requests, received.requests_v2, "{written:?}");
-        });
+        // What is no number may be taken for a header that is not there, and its sender for one that knows 1.0 only.
+        let (all, second) = setting
+            .ill
+            .with(|received| (received.requests, received.requests_v2));
+        let fell_back = all != second;
+        assert!(!fell_back || written == Written::Rubbish, "{written:?}");
         assert_eq!(setting.missing(), BTreeMap::new(), "{written:?}");
     }
 }
