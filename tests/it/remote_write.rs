@@ -1,15 +1,6 @@
 //! The sender against a strict receiver.
 //!
-//! | rule of remote write 1.0 | held by |
-//! | --- | --- |
-//! | the four headers; snappy's block format; a request holds something | every test: the receiver checks each request |
-//! | labels sorted, unique, valid, not empty; `__name__` there | every test, likewise |
-//! | samples of a series in the order of time, within and between requests | every test, likewise |
-//! | stale markers end series | `the_end_of_the_daemon_ends_its_series` |
-//! | 5xx is tried again, with growing pauses | `what_may_be_tried_again_comes_again_byte_for_byte` |
-//! | 429 may be tried again, `Retry-After` | the same, and `retry_after_is_waited_for` |
-//! | 4xx is not tried again | `what_is_refused_is_counted_and_not_sent_again` |
-//! | an answer that got lost | `what_may_be_tried_again_comes_again_byte_for_byte` |
+//! What a sender has to do, and which rule or test holds it to that, is in `tests/senders.md`.
 
 use std::time::{Duration, Instant};
 

@@ -67,9 +67,9 @@ impl Querier {
         let values = series
             .iter()
             .filter_map(|series| series["values"].as_array());
-        let number = |value: &Value| match value {
-            Value::String(text) => text.parse().expect("a number"),
-            other => other.as_f64().expect("a number"),
+        let number = |value: &Value| {
+            let text = value.as_str().map(|text| text.parse().expect("a number"));
+            text.or_else(|| value.as_f64()).expect("a number")
         };
         values
             .flatten()

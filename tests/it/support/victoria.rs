@@ -1,4 +1,6 @@
 //! A VictoriaMetrics server, which takes remote write and answers as Prometheus does.
+//!
+//! A new series is found some ten seconds after its first sample was written: ask with [`Querier::has`].
 
 use std::ops::Deref;
 use std::process::Command;

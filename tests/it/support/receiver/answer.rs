@@ -73,13 +73,25 @@ pub struct Behaviour {
 }
 
 /// What goes back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub text: String,
     pub headers: Vec<(&'static str, String)>,
     pub delay: Duration,
     pub breaks_off: bool,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self {
+            status: 400,
+            text: String::new(),
+            headers: Vec::new(),
+            delay: Duration::ZERO,
+            breaks_off: false,
+        }
+    }
 }
 
 /// What is done with a request.

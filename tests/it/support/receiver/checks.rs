@@ -76,8 +76,13 @@ pub fn symbols(request: &v2::Request, broken: &mut Broken) {
     broken.rule(unused.is_none(), Rule::SymbolsUsed, || {
         format!("{:?}", unused.map(|index| &symbols[index]))
     });
-    let exemplars = |entry: &v2::Entry| entry.exemplars.iter().all(|one| one.labels.len() % 2 == 0);
-    let odd = |entry: &&v2::Entry| entry.labels.len() % 2 != 0 || !exemplars(entry);
+    let exemplars = |entry: &v2::Entry| {
+        entry
+            .exemplars
+            .iter()
+            .all(|one| one.labels.len().is_multiple_of(2))
+    };
+    let odd = |entry: &&v2::Entry| !entry.labels.len().is_multiple_of(2) || !exemplars(entry);
     let odd = request.series.iter().find(odd);
     broken.rule(odd.is_none(), Rule::LabelRefsEven, || format!("{odd:?}"));
 }

@@ -25,10 +25,10 @@ use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use answer::{Answer, Behaviour, Knows, Written};
+pub use answer::{Answer, Behaviour};
 pub use histograms::Native;
 pub use received::Received;
-pub use rules::{Level, Rule};
+pub use rules::Level;
 
 use super::wire::Exemplar;
 use answer::Reply;
@@ -174,7 +174,10 @@ async fn take(
     body: Body,
 ) -> Response<Body> {
     let cut = state.lock().expect("no panic").cut();
-    let body = read(body, cut.unwrap_or(usize::MAX)).await;
+    let Some(body) = read(body, cut.unwrap_or(usize::MAX)).await else {
+        // The sender was cut off; what came of the request is none.
+        return respond(Reply::default());
+    };
     if cut.is_some() {
         state.lock().expect("no panic").cut_off(&headers, &body);
         // Ends the task of the connection, and with it the connection, without a word on stderr.
@@ -195,16 +198,16 @@ async fn take(
     respond(reply)
 }
 
-/// The body, or a beginning of it that has so many bytes at least.
-async fn read(body: Body, bytes: usize) -> Bytes {
+/// The body, or a beginning of it that has so many bytes at least; nothing if it broke off before that.
+async fn read(body: Body, bytes: usize) -> Option<Bytes> {
     let mut frames = body.into_data_stream();
     let mut read = Vec::new();
     while read.len() < bytes
-        && let Some(Ok(frame)) = frames.next().await
+        && let Some(frame) = frames.next().await
     {
-        read.extend_from_slice(&frame);
+        read.extend_from_slice(&frame.ok()?);
     }
-    read.into()
+    Some(read.into())
 }
 
 fn respond(reply: Reply) -> Response<Body> {

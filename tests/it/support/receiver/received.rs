@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 
-use super::answer::{Answer, Behaviour, Outcome, Reply, Then};
+use super::answer::{Answer, Behaviour, Knows, Outcome, Reply, Then};
 use super::histograms::{self, Native};
 use super::rules::{Broken, Rule};
 use super::{STALE, Version, checks};
@@ -204,7 +204,7 @@ impl Received {
 
     /// Scripted, else as it behaves.
     fn outcome(&mut self, parsed: &Parsed) -> Outcome {
-        let unknown = parsed.version == Version::V2 && self.behaviour.knows != Default::default();
+        let unknown = parsed.version == Version::V2 && self.behaviour.knows != Knows::Both;
         let told = if unknown {
             None
         } else {
@@ -395,7 +395,9 @@ impl Received {
     fn take_metadata(&mut self, parsed: &Parsed) {
         let apart = parsed.series.is_empty() || parsed.metadata.is_empty();
         self.broken.rule(apart, Rule::MetadataApart, String::new);
-        let own = parsed.series.iter().filter_map(|(_, series)| {
+        let understood = parsed.version == Version::V1 || self.behaviour.knows == Knows::Both;
+        let entries = parsed.series.iter().filter(|_| understood);
+        let own = entries.filter_map(|(_, series)| {
             let metadata = series.metadata.clone()?;
             Some((family(series.name(), metadata.kind).to_owned(), metadata))
         });
