@@ -179,17 +179,22 @@ impl TokenRules {
             assert!(found.next().is_none(), "{name} stands there twice");
             value
         };
-        let both = format!("celeriac%3A1:{}", self.secret);
-        let by_header = asked.header("authorization") == format!("Basic {}", STANDARD.encode(both));
+        let secret: String = url::form_urlencoded::byte_serialize(self.secret.as_bytes()).collect();
+        let both = STANDARD.encode(format!("celeriac%3A1:{secret}"));
+        let by_header = asked.header("authorization") == format!("Basic {both}");
         let by_form = field("client_id") == Some("celeriac:1")
             && field("client_secret") == Some(self.secret.as_str())
             && asked.header("authorization").is_empty();
-        let secret = &self.secret;
         if (self.in_form && !by_form) || (!self.in_form && !by_header) {
             // As some do, it repeats what it was told.
+            let basic = asked
+                .header("authorization")
+                .strip_prefix("Basic ")
+                .unwrap_or("");
+            let decoded = STANDARD.decode(basic).expect("base64");
             let text = format!(
-                "{{\"error\": \"invalid_client\", \"not\": {secret:?}, \"form\": \"{}\"}}",
-                String::from_utf8_lossy(&asked.body)
+                "{{\"error\": \"invalid_client\", \"not\": \"{basic}\", \"or\": \"{}\", \"form\": {form:?}}}",
+                String::from_utf8_lossy(&decoded)
             );
             return Reply(401, None, text);
         }

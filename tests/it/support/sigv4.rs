@@ -35,7 +35,8 @@ pub fn check(asked: &Asked, access_key: &str, secret_key: &str) -> Result<(), St
     query.sort_unstable();
     writeln!(canonical, "{}", query.join("&")).expect("a string");
     for name in names_list {
-        writeln!(canonical, "{name}:{}", asked.header(name).trim()).expect("a string");
+        let words: Vec<&str> = asked.header(name).split_whitespace().collect();
+        writeln!(canonical, "{name}:{}", words.join(" ")).expect("a string");
     }
     write!(canonical, "\n{names}\n{}", hash(&asked.body)).expect("a string");
     let to_sign = format!(
