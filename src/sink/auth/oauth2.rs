@@ -42,6 +42,8 @@ struct State {
     token: Option<Token>,
     /// How the endpoint wants to know who we are, once it has given a token.
     style: Option<Style>,
+    /// When a token was asked for in vain at last, and why.
+    failed: Option<(Instant, String)>,
 }
 
 struct Token {
@@ -81,6 +83,7 @@ impl TokenSource {
             Some(secret) => read(secret).await?,
             None => String::new(),
         };
+        let came = clock::monotonic();
         let mut state = self.state.lock().await;
         let now = clock::monotonic();
         if let Some(token) = &state.token
@@ -89,7 +92,17 @@ impl TokenSource {
         {
             return Ok(token.header.clone());
         }
-        let (style, token) = self.ask(state.style, secret).await?;
+        // Asked again for each that waited, an endpoint that hangs would hold up the last for all their timeouts.
+        if let Some((at, why)) = &state.failed
+            && *at >= came
+        {
+            return Err(AuthError::TokenToo(why.clone()));
+        }
+        let asked = self.ask(state.style, secret).await;
+        if let Err(error) = &asked {
+            state.failed = Some((clock::monotonic(), error.to_string()));
+        }
+        let (style, token) = asked?;
         state.style = Some(style);
         let header = token.header.clone();
         state.token = Some(token);
