@@ -19,7 +19,7 @@ test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
 	else cargo test --locked -- --test-threads=2; fi
 	cargo test --locked --features sigv4 --lib config::load
-	cargo test --locked --features sigv4 --test it logins::
+	cargo test --locked --features sigv4 --test it -- logins:: secrets::
 
 # The reference of metrics, from the code.
 docs:
