@@ -10,7 +10,6 @@
 #[expect(
     dead_code,
     unreachable_pub,
-    unused_imports,
     reason = "the integration tests use the rest"
 )]
 #[expect(clippy::panic, clippy::needless_collect, reason = "fit for tests")]

@@ -12,7 +12,7 @@ use super::support::proxy::{Fault, Proxy};
 use super::support::receiver::Receiver;
 use super::support::receiver::answer::{Answer, Knows, Written};
 use super::support::redis::Redis;
-use super::support::{tls_front, wait_for};
+use super::support::{tls, wait_for};
 
 const FIRST: &str = "prometheus.WriteRequest";
 const SECOND: &str = "io.prometheus.write.v2.Request";
@@ -390,7 +390,7 @@ async fn a_receiver_that_nobody_can_trust_gets_nothing_and_loses_nothing() {
         let folder = TempDir::new().expect("a temporary folder");
         certificates::write(folder.path());
         let ill = Receiver::start().await;
-        let port = tls_front(folder.path(), ill.address).await;
+        let port = tls::front(folder.path(), ill.address).await;
         // Of an authority that is not known here.
         let url = format!("https://localhost:{port}/api/v1/write");
         let mut setting = Setting::start_at(message, "", ill, &url).await;

@@ -4,10 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use super::support::celeriac::{Celeriac, Page};
-use super::support::certificates;
 use super::support::receiver::{Answer, Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
@@ -328,111 +325,4 @@ async fn a_second_signal_and_the_end_of_the_grace_period_end_it() {
     .await;
     let status = celeriac.process.terminate(5);
     assert_eq!(status.code(), Some(130));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_logs_in_and_says_what_it_was_told_to_say() {
-    let (redis, receiver) = (Redis::start().await, Receiver::start().await);
-    let folder = TempDir::new().expect("a temporary folder");
-    let token = folder.path().join("token");
-    std::fs::write(&token, "first\n").expect("a writable folder");
-    let cases = [
-        (
-            "basic_auth: {username: ann, password: 's3:cret'}".to_owned(),
-            "Basic YW5uOnMzOmNyZXQ=",
-        ),
-        ("authorization: {credentials: abc}".to_owned(), "Bearer abc"),
-        (
-            "authorization: {type: Token, credentials: abc}".to_owned(),
-            "Token abc",
-        ),
-        (
-            format!("authorization: {{credentials_file: {token:?}}}"),
-            "Bearer first",
-        ),
-    ];
-    let header = |name: &str| {
-        receiver.with(|received| {
-            received
-                .headers
-                .get(name)
-                .map(|value| value.to_str().expect("text").to_owned())
-        })
-    };
-    let mut last = None;
-    for (keys, expected) in cases {
-        let keys = format!("{keys}, headers: {{X-Scope-OrgID: team-a}}");
-        // One after the other: they would push the same series.
-        drop(last.take());
-        receiver.with(|received| received.series.clear());
-        let celeriac = start(&redis, &receiver, &keys).await;
-        celeriac.ready().await;
-        assert_eq!(header("authorization").as_deref(), Some(expected), "{keys}");
-        assert_eq!(header("x-scope-orgid").as_deref(), Some("team-a"));
-        assert!(!celeriac.process.output().contains("s3:cret"));
-        last = Some(celeriac);
-    }
-    // A file is read again: a rotation needs no restart.
-    std::fs::write(&token, "second\n").expect("a writable folder");
-    wait_for("the new token", 10, async || {
-        match header("authorization").as_deref() {
-            Some("Bearer second") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_pushes_over_tls_to_whom_it_trusts() {
-    let redis = Redis::start().await;
-    let receiver = Receiver::start().await;
-    let folder = TempDir::new().expect("a temporary folder");
-    certificates::write(folder.path());
-    let port = super::support::tls_front(folder.path(), receiver.address).await;
-    let path = folder.path().display();
-    let with = |host: &str, tls: &str| {
-        format!(
-            "brokers: [{{url: {:?}}}]\nremote_write: [{{url: 'https://{host}:{port}/api/v1/write', tls_config: {{{tls}}}}}]\n",
-            redis.url(0)
-        )
-    };
-    let identity = format!("cert_file: {path}/client.pem, key_file: {path}/client.key");
-    for (host, tls) in [
-        ("localhost", format!("ca_file: {path}/ca.pem, {identity}")),
-        (
-            "127.0.0.1",
-            format!("ca_file: {path}/ca.pem, server_name: broker.test, {identity}"),
-        ),
-        (
-            "127.0.0.1",
-            format!("insecure_skip_verify: true, {identity}"),
-        ),
-    ] {
-        let celeriac = Celeriac::start(&with(host, &tls)).await;
-        celeriac.ready().await;
-    }
-    for (host, tls, why) in [
-        (
-            "127.0.0.1",
-            format!("ca_file: {path}/ca.pem, {identity}"),
-            "certificate not valid for name",
-        ),
-        ("localhost", String::new(), "certificate"),
-        // The front wants a certificate of ours.
-        (
-            "localhost",
-            format!("ca_file: {path}/ca.pem"),
-            "certificate",
-        ),
-    ] {
-        let celeriac = Celeriac::start(&with(host, &tls)).await;
-        wait_for("the reason", 15, async || {
-            match celeriac.get("/-/ready").await {
-                (503, reasons) if reasons.to_lowercase().contains(why) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
-    }
 }

@@ -66,6 +66,9 @@ pub enum AuthError {
     TokenAnswer(&'static str),
     #[error("no answer from the token endpoint: {0}")]
     TokenHttp(String),
+    /// What another request met that wanted the same token at the same time.
+    #[error("{0}")]
+    TokenToo(String),
     #[error("cannot sign the request: {0}")]
     Signature(String),
 }

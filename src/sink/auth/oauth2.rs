@@ -17,7 +17,7 @@ use url::form_urlencoded;
 use super::{AuthError, read, sensitive};
 use crate::clock;
 use crate::config::{HttpClientConfig, OAuth2Config};
-use crate::sink::response::{beginning, chain, told};
+use crate::sink::response::{KEY_BYTES_MIN, beginning, chain, told};
 use crate::sink::transport::{BuildError, Settings, Transport};
 
 /// How much of an answer is read: tokens with many claims take some 10 KiB.
@@ -42,6 +42,8 @@ struct State {
     token: Option<Token>,
     /// How the endpoint wants to know who we are, once it has given a token.
     style: Option<Style>,
+    /// When a token was asked for in vain at last, and why.
+    failed: Option<(Instant, String)>,
 }
 
 struct Token {
@@ -81,6 +83,7 @@ impl TokenSource {
             Some(secret) => read(secret).await?,
             None => String::new(),
         };
+        let came = clock::monotonic();
         let mut state = self.state.lock().await;
         let now = clock::monotonic();
         if let Some(token) = &state.token
@@ -89,7 +92,17 @@ impl TokenSource {
         {
             return Ok(token.header.clone());
         }
-        let (style, token) = self.ask(state.style, secret).await?;
+        // Asked again for each that waited, an endpoint that hangs would hold up the last for all their timeouts.
+        if let Some((at, why)) = &state.failed
+            && *at >= came
+        {
+            return Err(AuthError::TokenToo(why.clone()));
+        }
+        let asked = self.ask(state.style, secret).await;
+        if let Err(error) = &asked {
+            state.failed = Some((clock::monotonic(), error.to_string()));
+        }
+        let (style, token) = asked?;
         state.style = Some(style);
         let header = token.header.clone();
         state.token = Some(token);
@@ -135,11 +148,8 @@ impl TokenSource {
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         if style == Style::Basic {
-            // RFC 6749, 2.3.1: encoded as in a form, before they are joined.
-            let [id, key] = [&self.config.client_id, &secret]
-                .map(|text| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>());
-            let both = STANDARD.encode(format!("{id}:{key}"));
-            request = request.header(AUTHORIZATION, sensitive(format!("Basic {both}"))?);
+            let both = sensitive(format!("Basic {}", self.basic(&secret)))?;
+            request = request.header(AUTHORIZATION, both);
         }
         let asked = clock::monotonic();
         let answer = request.body(self.form(style, &secret)?).send().await;
@@ -147,8 +157,7 @@ impl TokenSource {
         let status = answer.status();
         if !status.is_success() {
             let body = beginning(answer, ERROR_BYTES_MAX).await;
-            let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-            let text = told(&body, [secret.as_str(), encoded.as_str()]);
+            let text = told(&body, self.never_told(&secret)?.iter().map(String::as_str));
             return Err(AuthError::TokenRefused { status, text });
         }
         let body = beginning(answer, ANSWER_BYTES_MAX).await;
@@ -159,6 +168,25 @@ impl TokenSource {
             secret,
             stale: good_for.and_then(|good_for| asked.checked_add(good_for)),
         })
+    }
+
+    /// RFC 6749, 2.3.1: encoded as in a form, before they are joined.
+    fn basic(&self, secret: &str) -> String {
+        let (id, secret) = (encoded(&self.config.client_id), encoded(secret));
+        STANDARD.encode(format!("{id}:{secret}"))
+    }
+
+    /// What of a request some endpoints repeat in their errors.
+    fn never_told(&self, secret: &str) -> Result<Vec<String>, AuthError> {
+        let mut secrets = vec![self.basic(secret), encoded(secret), secret.to_owned()];
+        for (_, value) in &self.config.endpoint_params {
+            let value = value.read()?;
+            // Short ones are no secrets, and would make an error unreadable.
+            if value.len() >= KEY_BYTES_MIN {
+                secrets.extend([encoded(&value), value]);
+            }
+        }
+        Ok(secrets)
     }
 
     fn form(&self, style: Style, secret: &str) -> Result<String, AuthError> {
@@ -178,6 +206,10 @@ impl TokenSource {
         }
         Ok(form.finish())
     }
+}
+
+fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 /// The header that a token makes, and how long it is good (RFC 6749, 5.1).

@@ -72,7 +72,8 @@ impl Signer {
             ..Proof::default()
         };
         for header in added {
-            let value = sensitive(header.value().to_owned())?;
+            let mut value = sensitive(header.value().to_owned())?;
+            value.set_sensitive(header.sensitive() || header.name() == "authorization");
             let name = HeaderName::from_static(header.name());
             proof.headers.insert(name, value);
         }

@@ -5,9 +5,11 @@ pub mod celeriac;
 pub mod celery;
 pub mod certificates;
 pub mod comparison;
+pub mod endpoint;
 pub mod events;
 pub mod exporter;
 pub mod exposition;
+pub mod forward_proxy;
 pub mod polling;
 pub mod process;
 pub mod prometheus;
@@ -18,18 +20,15 @@ pub mod rabbitmq;
 pub mod receiver;
 pub mod redis;
 pub mod sentinel;
+#[cfg(feature = "sigv4")]
+pub mod sigv4;
+pub mod tls;
 pub mod victoria;
 pub mod wire;
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 
 /// A port that nobody listens on. Another process may take it before it is used; the ports of the range that the
 /// kernel hands out go round, so that is rare.
@@ -76,43 +75,4 @@ pub async fn wait_for<T>(
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
-}
-
-/// A TLS listener that asks for a client's certificate and passes on to a plain one; its port.
-pub async fn tls_front(folder: &Path, to: SocketAddr) -> u16 {
-    let pem = |file: &str| folder.join(file);
-    let authority = CertificateDer::from_pem_file(pem("ca.pem")).expect("an authority");
-    let mut roots = RootCertStore::empty();
-    roots.add(authority).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let clients =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let certificate = CertificateDer::from_pem_file(pem("server.pem")).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(pem("server.key")).expect("a key");
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_client_cert_verifier(clients.build().expect("a verifier"))
-        .with_single_cert(vec![certificate], key)
-        .expect("a server");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a free port");
-    let port = listener.local_addr().expect("a bound listener").port();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(mut client) = acceptor.accept(client).await else {
-                    return;
-                };
-                let Ok(mut server) = tokio::net::TcpStream::connect(to).await else {
-                    return;
-                };
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-            });
-        }
-    });
-    port
 }
