@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::queue::{Queue, Record};
+use crate::queue::{Counts, Kind, Queue, Record};
 use crate::series::Snapshot;
 use crate::telemetry::metrics::SinkMetrics;
 use crate::timestamp::Timestamp;
@@ -50,7 +50,7 @@ impl Feed {
         if snapshot.last {
             bodies.extend(self.encoder.end(snapshot.at));
         }
-        let mut dropped = 0;
+        let mut group = Vec::new();
         for body in bodies {
             self.metrics.samples_in.add(body.count);
             self.metrics.highest.set(body.newest.seconds());
@@ -60,14 +60,19 @@ impl Feed {
                 newest,
                 ..
             } = body;
-            dropped += queue
-                .append(Record {
-                    bytes,
-                    count,
-                    newest_ms: newest.millis(),
-                })
-                .count;
+            group.push(Record {
+                kind: Kind::V1,
+                bytes,
+                counts: Counts {
+                    samples: count,
+                    ..Counts::default()
+                },
+                oldest_ms: newest.millis(),
+                newest_ms: newest.millis(),
+            });
         }
+        queue.append(group, snapshot.at.millis());
+        let dropped = queue.take_lost().full.samples;
         self.metrics.dropped_queue_full.add(dropped);
         dropped
     }

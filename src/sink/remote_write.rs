@@ -22,7 +22,7 @@ use super::feed::Feed;
 use super::verdict::{Verdict, retry_after, verdict};
 use crate::clock;
 use crate::config::RemoteWriteConfig;
-use crate::queue::Queue;
+use crate::queue::{Limits, Queue};
 use crate::series::Snapshot;
 use crate::telemetry::metrics::SinkMetrics;
 use crate::telemetry::readiness::Reporter;
@@ -55,6 +55,8 @@ pub struct RemoteWrite {
 /// A request on its way.
 struct Sending {
     content: Content,
+    /// The record that it is, where it is one.
+    sequence: u64,
     count: u64,
     bytes: u64,
     newest: Timestamp,
@@ -96,7 +98,10 @@ impl RemoteWrite {
         snapshots.mark_changed();
         Ok(Self {
             client: Arc::new(Client::new(&config.client)?),
-            queue: Queue::new(config.queue.bytes_max),
+            queue: Queue::in_memory(Limits {
+                bytes_max: config.queue.bytes_max,
+                age_max: None,
+            }),
             feed,
             config,
             snapshots,
@@ -129,7 +134,9 @@ impl RemoteWrite {
                 clippy::cast_precision_loss,
                 reason = "Prometheus holds counts as floats"
             )]
-            self.metrics.samples_pending.set(self.queue.count() as f64);
+            self.metrics
+                .samples_pending
+                .set(self.queue.pending().samples as f64);
             if self.drained && self.sending.is_none() && self.queue.is_empty() {
                 break;
             }
@@ -181,17 +188,19 @@ impl RemoteWrite {
         if self.sending.is_some() || self.wait.is_some() {
             return;
         }
-        let body = if self.attempt == 0
+        let (body, sequence) = if self.attempt == 0
             && let Some(body) = self.metadata.pop_front()
         {
-            body
-        } else if let Some(record) = self.queue.peek() {
-            Body {
-                bytes: record.bytes.clone(),
+            (body, 0)
+        } else if let Some(entry) = self.queue.next(None) {
+            self.queue.hold(Some(entry.sequence));
+            let body = Body {
+                bytes: entry.record.bytes,
                 content: Content::Samples,
-                count: record.count,
-                newest: Timestamp::from_millis(record.newest_ms),
-            }
+                count: entry.record.counts.samples,
+                newest: Timestamp::from_millis(entry.record.newest_ms),
+            };
+            (body, entry.sequence)
         } else {
             return;
         };
@@ -208,6 +217,7 @@ impl RemoteWrite {
         }
         self.sending = Some(Sending {
             content: body.content,
+            sequence,
             count: body.count,
             bytes: body.bytes.len() as u64,
             newest: body.newest,
@@ -239,7 +249,7 @@ impl RemoteWrite {
         match verdict {
             Verdict::Delivered => {
                 // After it was delivered: what breaks before this line sends it again rather than never.
-                self.queue.commit();
+                self.queue.commit(sending.sequence);
                 self.metrics.samples.add(sending.count);
                 self.metrics.highest_sent.set(sending.newest.seconds());
                 self.attempt = 0;
@@ -251,7 +261,7 @@ impl RemoteWrite {
                 self.readiness.ready();
             }
             Verdict::Rejected => {
-                self.queue.commit();
+                self.queue.commit(sending.sequence);
                 self.metrics.samples_failed.add(sending.count);
                 self.attempt = 0;
                 // Once for each reason: the metric counts the rest.
@@ -297,13 +307,10 @@ impl RemoteWrite {
     }
 
     fn give_up(&mut self) {
-        let dropped = self.queue.clear();
-        self.metrics.dropped_shutdown.add(dropped.count);
-        if dropped.count > 0 {
-            warn!(
-                samples = dropped.count,
-                "no time left, samples were not sent"
-            );
+        let samples = self.queue.pending().samples;
+        self.metrics.dropped_shutdown.add(samples);
+        if samples > 0 {
+            warn!(samples, "no time left, samples were not sent");
         }
     }
 }
