@@ -3,7 +3,7 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 
-/// Samples, native histograms and exemplars.
+/// Samples, native histograms and exemplars. Sums and differences stop at the ends: counts may come from a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub samples: u64,
@@ -19,7 +19,7 @@ impl Counts {
 
     /// What takes a place in a request, and a timestamp of its own.
     pub const fn points(self) -> u64 {
-        self.samples + self.histograms
+        self.samples.saturating_add(self.histograms)
     }
 }
 
@@ -28,9 +28,9 @@ impl Add for Counts {
 
     fn add(self, other: Self) -> Self {
         Self {
-            samples: self.samples + other.samples,
-            histograms: self.histograms + other.histograms,
-            exemplars: self.exemplars + other.exemplars,
+            samples: self.samples.saturating_add(other.samples),
+            histograms: self.histograms.saturating_add(other.histograms),
+            exemplars: self.exemplars.saturating_add(other.exemplars),
         }
     }
 }
@@ -40,9 +40,9 @@ impl Sub for Counts {
 
     fn sub(self, other: Self) -> Self {
         Self {
-            samples: self.samples - other.samples,
-            histograms: self.histograms - other.histograms,
-            exemplars: self.exemplars - other.exemplars,
+            samples: self.samples.saturating_sub(other.samples),
+            histograms: self.histograms.saturating_sub(other.histograms),
+            exemplars: self.exemplars.saturating_sub(other.exemplars),
         }
     }
 }

@@ -287,7 +287,7 @@ impl RemoteWrite {
         let queue = &self.config.queue;
         if self.failures > 0 {
             1
-        } else if self.window.is_behind(&self.queue) {
+        } else if self.queue.has_several_groups() {
             queue.shards_max
         } else {
             queue.shards_min

@@ -20,6 +20,7 @@ mod logins;
 mod malformed;
 mod outages;
 mod pushgateway;
+mod queue;
 mod queues;
 mod receivers;
 mod reference;

@@ -1,0 +1,54 @@
+//! How far records were taken off, in a file that is replaced as a whole.
+
+use std::io::{self, Read};
+
+use super::directory::Directory;
+use super::files::Files;
+use super::frame;
+
+/// What the file of the cursor holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cursor {
+    Sound {
+        /// Records up to this sequence were delivered or given up.
+        through: u64,
+        /// The last sequence that was given.
+        given: u64,
+    },
+    Missing,
+    Unsound,
+}
+
+/// Reads the cursor.
+pub(super) fn read(directory: &Directory, files: &Files) -> io::Result<Cursor> {
+    let file = match files.open(&directory.cursor()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Cursor::Missing),
+        opened => opened?,
+    };
+    let mut bytes = Vec::new();
+    file.take(frame::CURSOR as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    let content = <&[u8; frame::CURSOR]>::try_from(bytes.as_slice())
+        .ok()
+        .and_then(frame::cursor_content);
+    Ok(
+        content.map_or(Cursor::Unsound, |(through, given)| Cursor::Sound {
+            through,
+            given,
+        }),
+    )
+}
+
+/// Replaces the cursor. It is not synced: one that is too old makes records go out again, and a sync for each
+/// request would buy nothing else.
+pub(super) fn write(
+    directory: &Directory,
+    files: &Files,
+    through: u64,
+    given: u64,
+) -> io::Result<()> {
+    let new = directory.cursor_new();
+    let file = files.create(&new)?;
+    files.write(&file, &frame::cursor(through, given), 0)?;
+    files.rename(&new, &directory.cursor())
+}

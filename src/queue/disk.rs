@@ -1,0 +1,250 @@
+//! All segments of one queue, and the cursor: what is written, read and deleted.
+//!
+//! Which records wait is not known in here, nor which may go.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use tracing::{info, warn};
+
+use super::cursor;
+use super::directory::Directory;
+use super::files::Files;
+use super::frame::{self, Header, RECORD_HEADER, SEGMENT_HEADER};
+use super::index::{Place, Slot};
+use super::segment::{self, ReadError};
+
+/// Why the disk does not take records.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {} at byte {offset}: {source}", path.display())]
+pub struct Trouble {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where its next record would begin.
+    pub offset: u64,
+    pub source: io::Error,
+}
+
+/// One file of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// The sequence of the first record, which is the name.
+    pub(super) first: u64,
+    /// Its bytes, as far as they count.
+    pub(super) length: u64,
+}
+
+/// The files of one queue.
+#[derive(Debug)]
+pub(super) struct Disk {
+    directory: Directory,
+    files: Files,
+    /// Oldest first.
+    segments: VecDeque<Segment>,
+    /// The last segment, while records may be added to it.
+    active: Option<File>,
+    /// The segment that was read last, by its first record.
+    reader: Option<(u64, File)>,
+    segment_bytes: u64,
+    /// The last cursor could not be written, and the log has it.
+    cursor_failed: bool,
+}
+
+impl Disk {
+    pub(super) const fn new(
+        directory: Directory,
+        files: Files,
+        segments: VecDeque<Segment>,
+        active: Option<File>,
+        segment_bytes: u64,
+    ) -> Self {
+        Self {
+            directory,
+            files,
+            segments,
+            active,
+            reader: None,
+            segment_bytes,
+            cursor_failed: false,
+        }
+    }
+
+    /// Writes whole groups behind what is there, as many as fit into one segment and at least one, with one
+    /// write and one sync. Returns where they are: all of them, or none.
+    pub(super) fn append<'a>(
+        &mut self,
+        slots: impl Iterator<Item = &'a Slot>,
+    ) -> Result<Vec<Place>, Trouble> {
+        let (mut buffer, mut places) = (frame::segment_header().to_vec(), Vec::new());
+        let mut first = None;
+        for (slot, bytes) in slots.filter_map(|slot| Some((slot, slot.bytes.as_ref()?))) {
+            // A group begins: what was gathered may be enough.
+            let length = buffer.len() + RECORD_HEADER + bytes.len();
+            if slot.sequence == slot.group && first.is_some() && length as u64 > self.segment_bytes
+            {
+                break;
+            }
+            first.get_or_insert(slot.sequence);
+            let checksum = frame::body_checksum(bytes);
+            header(slot, checksum).write(&mut buffer);
+            places.push(Place {
+                segment: 0,
+                offset: (buffer.len() - SEGMENT_HEADER) as u64,
+                checksum,
+            });
+            buffer.extend_from_slice(bytes);
+        }
+        let Some(first) = first else {
+            return Ok(places);
+        };
+        let (segment, offset) = self.write(first, &buffer)?;
+        for place in &mut places {
+            place.segment = segment;
+            place.offset += offset;
+        }
+        Ok(places)
+    }
+
+    /// Writes a buffer that begins with the header of a segment. Returns the segment that it went to, and where
+    /// the records begin.
+    fn write(&mut self, first: u64, buffer: &[u8]) -> Result<(u64, u64), Trouble> {
+        let records = &buffer[SEGMENT_HEADER..];
+        if let Some(last) = self.segments.back_mut()
+            && last.length + records.len() as u64 <= self.segment_bytes
+            // Not put back where anything fails: what is on the disk is unknown then.
+            && let Some(file) = self.active.take()
+        {
+            let offset = last.length;
+            let at = usize::try_from(offset).unwrap_or(usize::MAX);
+            let written = self.files.write(&file, records, at);
+            if let Err(source) = written.and_then(|()| self.files.sync(&file)) {
+                // Whatever this leaves behind, the next one who opens the queue cuts or recognizes.
+                let _ = self.files.cut(&file, offset);
+                let path = self.directory.segment(last.first);
+                return Err(Trouble {
+                    path,
+                    offset,
+                    source,
+                });
+            }
+            last.length += records.len() as u64;
+            self.active = Some(file);
+            return Ok((last.first, offset));
+        }
+        self.active = None;
+        let path = self.directory.segment(first);
+        match self.begin(&path, buffer) {
+            Ok(file) => {
+                let length = buffer.len() as u64;
+                self.segments.push_back(Segment { first, length });
+                self.active = Some(file);
+                Ok((first, SEGMENT_HEADER as u64))
+            }
+            Err(source) => {
+                let _ = self.files.remove(&path);
+                let offset = 0;
+                Err(Trouble {
+                    path,
+                    offset,
+                    source,
+                })
+            }
+        }
+    }
+
+    fn begin(&self, path: &std::path::Path, buffer: &[u8]) -> io::Result<File> {
+        let file = self.files.create(path)?;
+        self.files.write(&file, buffer, 0)?;
+        self.files.sync(&file)?;
+        self.files.sync_folder(self.directory.folder())?;
+        Ok(file)
+    }
+
+    /// Reads the body at a place.
+    pub(super) fn read(&mut self, place: Place, length: usize) -> Result<Bytes, ReadError> {
+        let active = self.segments.back().map(|last| last.first) == Some(place.segment);
+        let file = match (&self.active, &self.reader) {
+            (Some(file), _) if active => file,
+            (_, Some((segment, _))) if *segment == place.segment => {
+                &self.reader.as_ref().expect("matched in this arm").1
+            }
+            _ => {
+                let file = self.files.open(&self.directory.segment(place.segment))?;
+                &self.reader.insert((place.segment, file)).1
+            }
+        };
+        segment::read(&self.files, file, place.offset, length, place.checksum)
+    }
+
+    /// Deletes a segment. One that cannot be deleted is left to the next start.
+    pub(super) fn delete(&mut self, at: usize) {
+        if at + 1 == self.segments.len() {
+            self.active = None;
+        }
+        let Some(segment) = self.segments.remove(at) else {
+            return;
+        };
+        if self.reader.as_ref().map(|reader| reader.0) == Some(segment.first) {
+            self.reader = None;
+        }
+        let path = self.directory.segment(segment.first);
+        if let Err(error) = self.files.remove(&path) {
+            warn!(segment = %path.display(), %error, "cannot delete a segment of the queue");
+        }
+    }
+
+    /// Remembers up to which sequence records were taken off, and which was the last that was given.
+    pub(super) fn commit(&mut self, through: u64, given: u64) {
+        let result = cursor::write(&self.directory, &self.files, through, given);
+        match &result {
+            Err(error) if !self.cursor_failed => {
+                let path = self.directory.cursor();
+                warn!(path = %path.display(), %error, "cannot write how far the queue was sent");
+            }
+            Ok(()) if self.cursor_failed => info!("how far the queue was sent is written again"),
+            Ok(()) | Err(_) => {}
+        }
+        self.cursor_failed = result.is_err();
+    }
+
+    /// The segments, oldest first.
+    pub(super) const fn segments(&self) -> &VecDeque<Segment> {
+        &self.segments
+    }
+
+    /// Whether records may be added to the segment at this index.
+    pub(super) fn is_active(&self, at: usize) -> bool {
+        at + 1 == self.segments.len() && self.active.is_some()
+    }
+
+    /// Whether there is one that records may be added to.
+    pub(super) const fn has_active(&self) -> bool {
+        self.active.is_some()
+    }
+
+    /// The bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.length).sum()
+    }
+
+    /// The file of a segment, as the log names it.
+    pub(super) fn path(&self, segment: u64) -> PathBuf {
+        self.directory.segment(segment)
+    }
+}
+
+fn header(slot: &Slot, checksum: u32) -> Header {
+    Header {
+        length: u32::try_from(slot.length).expect("append takes no body beyond 4 GiB"),
+        body: checksum,
+        sequence: slot.sequence,
+        group: slot.group,
+        counts: slot.counts,
+        oldest_ms: slot.oldest_ms,
+        newest_ms: slot.newest_ms,
+        kind: slot.kind.number(),
+    }
+}

@@ -1,0 +1,178 @@
+//! What the queue asks of the file system.
+//!
+//! Each call stands here once, so that a test can make it fail: under test, [`Files`] knows how much room is
+//! left and which steps go wrong, and does not wait for the disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The file system.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Files {
+    #[cfg(test)]
+    pub(super) faults: std::sync::Arc<faults::Faults>,
+}
+
+impl Files {
+    /// A new, empty file in place of what may be there.
+    pub(super) fn create(&self, path: &Path) -> io::Result<File> {
+        #[cfg(test)]
+        self.faults.meet(faults::CREATE)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        options.open(path)
+    }
+
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        #[cfg(test)]
+        self.faults.meet(faults::OPEN)?;
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    pub(super) fn write(&self, file: &File, bytes: &[u8], offset: usize) -> io::Result<()> {
+        #[cfg(test)]
+        let bytes = self.faults.write(file, bytes, offset)?;
+        file.write_all_at(bytes, offset as u64)
+    }
+
+    pub(super) fn read(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.meet(faults::READ)?;
+        file.read_exact_at(bytes, offset)
+    }
+
+    /// Returns when the file's bytes and its length are on the disk.
+    #[cfg_attr(test, expect(unused_variables, reason = "nothing is synced"))]
+    pub(super) fn sync(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        return self.faults.meet(faults::SYNC);
+        #[cfg(not(test))]
+        file.sync_data()
+    }
+
+    /// Returns when the names in a folder are on the disk.
+    #[cfg_attr(test, expect(unused_variables, reason = "nothing is synced"))]
+    pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        return self.faults.meet(faults::SYNC_FOLDER);
+        #[cfg(not(test))]
+        File::open(folder)?.sync_all()
+    }
+
+    pub(super) fn cut(&self, file: &File, length: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.meet(faults::CUT)?;
+        file.set_len(length)
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.meet(faults::RENAME)?;
+        fs::rename(from, to)
+    }
+
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.meet(faults::REMOVE)?;
+        fs::remove_file(path)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod faults {
+    //! Which steps fail, and how.
+
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+
+    pub(crate) const CREATE: u32 = 1;
+    pub(crate) const OPEN: u32 = 1 << 1;
+    pub(crate) const READ: u32 = 1 << 2;
+    pub(crate) const SYNC: u32 = 1 << 3;
+    pub(crate) const SYNC_FOLDER: u32 = 1 << 4;
+    pub(crate) const CUT: u32 = 1 << 5;
+    pub(crate) const RENAME: u32 = 1 << 6;
+    pub(crate) const REMOVE: u32 = 1 << 7;
+
+    /// Linux' number for a failure of the device.
+    pub(crate) const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+
+    #[derive(Debug)]
+    pub(crate) struct Faults {
+        /// The steps that fail.
+        steps: AtomicU32,
+        /// The number of the error that they fail with.
+        error: AtomicI32,
+        /// How many bytes can be written until the disk is full.
+        room: AtomicUsize,
+        /// How often something was written.
+        writes: AtomicUsize,
+        syncs: AtomicUsize,
+    }
+
+    impl Default for Faults {
+        fn default() -> Self {
+            Self {
+                steps: AtomicU32::new(0),
+                error: AtomicI32::new(EIO),
+                room: AtomicUsize::new(usize::MAX),
+                writes: AtomicUsize::new(0),
+                syncs: AtomicUsize::new(0),
+            }
+        }
+    }
+
+    impl Faults {
+        pub(crate) fn fail(&self, steps: u32, error: i32) {
+            self.error.store(error, Ordering::Relaxed);
+            self.steps.store(steps, Ordering::Relaxed);
+        }
+
+        pub(crate) fn room(&self, bytes: usize) {
+            self.room.store(bytes, Ordering::Relaxed);
+        }
+
+        /// Writes and syncs since the last call.
+        pub(crate) fn took(&self) -> (usize, usize) {
+            (
+                self.writes.swap(0, Ordering::Relaxed),
+                self.syncs.swap(0, Ordering::Relaxed),
+            )
+        }
+
+        pub(super) fn meet(&self, step: u32) -> io::Result<()> {
+            if step == SYNC {
+                self.syncs.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.steps.load(Ordering::Relaxed) & step == 0 {
+                return Ok(());
+            }
+            let error = self.error.load(Ordering::Relaxed);
+            Err(io::Error::from_raw_os_error(error))
+        }
+
+        /// What may be written. A disk that gets full takes what still fits.
+        pub(super) fn write<'a>(
+            &self,
+            file: &File,
+            bytes: &'a [u8],
+            offset: usize,
+        ) -> io::Result<&'a [u8]> {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            let room = self.room.load(Ordering::Relaxed);
+            if bytes.len() > room {
+                file.write_all_at(&bytes[..room], offset as u64)?;
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            if room != usize::MAX {
+                self.room(room - bytes.len());
+            }
+            Ok(bytes)
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What waits, record by record, and where each stands.
+//!
+//! Records that have a place on the disk come first; those that wait for one stand at the end. The sums are
+//! kept with every change, so asking for them costs nothing.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::frame::Header;
+use super::record::{Entry, Kind, Record};
+use crate::counts::Counts;
+
+/// How many bytes of bodies that are on the disk are kept in memory as well. While the receiver keeps up, all
+/// of them; when it does not, the oldest, which are the next to go.
+const CACHED_MAX: u64 = 8 << 20;
+
+/// One record that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) sequence: u64,
+    pub(super) group: u64,
+    pub(super) counts: Counts,
+    pub(super) oldest_ms: i64,
+    pub(super) newest_ms: i64,
+    pub(super) kind: Kind,
+    pub(super) recovered: bool,
+    /// Bytes of the body.
+    pub(super) length: usize,
+    /// The body; `None` only where there is a place.
+    pub(super) bytes: Option<Bytes>,
+    pub(super) place: Option<Place>,
+}
+
+/// Where a body is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The segment, by the sequence of its first record.
+    pub(super) segment: u64,
+    /// The offset of the body.
+    pub(super) offset: u64,
+    pub(super) checksum: u32,
+}
+
+impl Slot {
+    /// A record that was just appended.
+    pub(super) fn new(sequence: u64, group: u64, record: Record) -> Self {
+        Self {
+            sequence,
+            group,
+            counts: record.counts,
+            oldest_ms: record.oldest_ms,
+            newest_ms: record.newest_ms,
+            kind: record.kind,
+            recovered: false,
+            length: record.bytes.len(),
+            bytes: Some(record.bytes),
+            place: None,
+        }
+    }
+
+    /// A record that was found in a segment; `None` if its kind is unknown.
+    pub(super) fn recovered(header: &Header, segment: u64, offset: u64) -> Option<Self> {
+        Some(Self {
+            sequence: header.sequence,
+            group: header.group,
+            counts: header.counts,
+            oldest_ms: header.oldest_ms,
+            newest_ms: header.newest_ms,
+            kind: Kind::of_number(header.kind)?,
+            recovered: true,
+            length: usize::try_from(header.length).ok()?,
+            bytes: None,
+            place: Some(Place {
+                segment,
+                offset,
+                checksum: header.body,
+            }),
+        })
+    }
+
+    pub(super) fn entry(&self, bytes: Bytes) -> Entry {
+        Entry {
+            sequence: self.sequence,
+            group: self.group,
+            record: Record {
+                kind: self.kind,
+                bytes,
+                counts: self.counts,
+                oldest_ms: self.oldest_ms,
+                newest_ms: self.newest_ms,
+            },
+            recovered: self.recovered,
+        }
+    }
+}
+
+/// Everything that waits, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    slots: VecDeque<Slot>,
+    counts: Counts,
+    /// Of all bodies.
+    bytes: u64,
+    /// How many at the end have no place.
+    unwritten: usize,
+    unwritten_bytes: u64,
+    cached_bytes: u64,
+}
+
+impl Index {
+    pub(super) fn push(&mut self, slot: Slot) {
+        self.counts += slot.counts;
+        self.bytes += slot.length as u64;
+        if slot.place.is_none() {
+            self.unwritten += 1;
+            self.unwritten_bytes += slot.length as u64;
+        }
+        self.slots.push_back(slot);
+    }
+
+    /// Takes these out; returns what was in them.
+    pub(super) fn remove(&mut self, range: Range<usize>) -> Counts {
+        let mut removed = Counts::default();
+        for slot in self.slots.drain(range) {
+            removed += slot.counts;
+            self.bytes -= slot.length as u64;
+            if slot.place.is_none() {
+                self.unwritten -= 1;
+                self.unwritten_bytes -= slot.length as u64;
+            } else if slot.bytes.is_some() {
+                self.cached_bytes -= slot.length as u64;
+            }
+        }
+        self.counts -= removed;
+        removed
+    }
+
+    /// The oldest of those without a place got these places.
+    pub(super) fn written(&mut self, places: &[Place]) {
+        let first = self.slots.len() - self.unwritten;
+        for (slot, place) in self.slots.range_mut(first..).zip(places) {
+            let length = slot.length as u64;
+            slot.place = Some(*place);
+            self.unwritten -= 1;
+            self.unwritten_bytes -= length;
+            if self.cached_bytes + length <= CACHED_MAX {
+                self.cached_bytes += length;
+            } else {
+                slot.bytes = None;
+            }
+        }
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&Slot> {
+        self.slots.get(at)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Where the records behind a sequence begin.
+    pub(super) fn behind(&self, sequence: Option<u64>) -> usize {
+        sequence.map_or(0, |sequence| {
+            self.slots.partition_point(|slot| slot.sequence <= sequence)
+        })
+    }
+
+    /// The records in one segment.
+    pub(super) fn of_segment(&self, segment: u64) -> Range<usize> {
+        let before = |reach: &dyn Fn(u64) -> bool| {
+            self.slots
+                .partition_point(|slot| slot.place.is_some_and(|place| reach(place.segment)))
+        };
+        before(&|found| found < segment)..before(&|found| found <= segment)
+    }
+
+    /// Those without a place, oldest first.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.range(self.slots.len() - self.unwritten..)
+    }
+
+    /// Where those without a place begin.
+    pub(super) fn first_unwritten(&self) -> usize {
+        self.slots.len() - self.unwritten
+    }
+
+    /// The bytes of those without a place.
+    pub(super) const fn unwritten_bytes(&self) -> u64 {
+        self.unwritten_bytes
+    }
+
+    pub(super) const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}

@@ -1,0 +1,246 @@
+//! Opening a folder: what is there, and what to do with what a crash or a bad disk left.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tracing::{error, info, warn};
+
+use super::cursor::{self, Cursor};
+use super::directory::Directory;
+use super::disk::{Disk, Segment};
+use super::files::Files;
+use super::frame::{Header, RECORD_HEADER, SEGMENT_HEADER};
+use super::index::{Index, Slot};
+use super::limit::Lost;
+use super::segment::{End, Scan, Start, scan};
+
+/// Why a queue cannot be opened. An operator must act; what is there was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot use the folder {}: {source}", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error("the folder {} is in use by another process", folder.display())]
+    Locked { folder: PathBuf },
+    #[error(
+        "{} has version {version} of the format, which this release does not know",
+        path.display()
+    )]
+    Version { path: PathBuf, version: u16 },
+    #[error("cannot read {} at byte {offset}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        offset: u64,
+        source: io::Error,
+    },
+}
+
+/// A queue as it was found.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) disk: Disk,
+    pub(super) index: Index,
+    /// Records up to this sequence were taken off.
+    pub(super) through: u64,
+    /// The last sequence that was given.
+    pub(super) sequence: u64,
+    pub(super) newest_ms: Option<i64>,
+    pub(super) lost: Lost,
+}
+
+/// What was found so far.
+#[derive(Debug)]
+struct Finding {
+    through: u64,
+    index: Index,
+    sequence: u64,
+    newest_ms: Option<i64>,
+    lost: Lost,
+}
+
+/// Opens a folder, reads what is in it, and cuts off what a crash left.
+pub(super) fn recover(
+    folder: &Path,
+    files: Files,
+    segment_bytes: u64,
+) -> Result<Recovered, OpenError> {
+    let directory = Directory::open(folder)?;
+    let (through, given) = cursor(&directory, &files)?;
+    let mut finding = Finding::new(through, given);
+    let failed = |source| OpenError::Folder {
+        folder: folder.to_owned(),
+        source,
+    };
+    let names = directory.segments().map_err(failed)?;
+    let mut segments = VecDeque::new();
+    let mut last = None;
+    for first in names {
+        let path = directory.segment(first);
+        // What follows was not the last one, whatever its end is like.
+        finding.judge_sealed(last.take());
+        let (file, scan, length) = finding.read(&files, first, &path)?;
+        segments.push_back(Segment { first, length });
+        last = Some((path, file, scan, length));
+    }
+    let mut active = None;
+    if let Some((path, file, scan, length)) = last {
+        let keep = finding.judge_last(&path, scan, length);
+        let settle = || {
+            if keep < length {
+                files.cut(&file, keep)?;
+            }
+            // What a process wrote and did not sync before it ended is promised from here on.
+            files.sync(&file)?;
+            files.sync_folder(directory.folder())
+        };
+        settle().map_err(|source| OpenError::Read {
+            path: path.clone(),
+            offset: keep,
+            source,
+        })?;
+        if let Some(segment) = segments.back_mut() {
+            segment.length = keep;
+        }
+        let sound = scan.start == Start::Sound && !matches!(scan.end, End::Lost(_));
+        active = (sound && keep > 0).then_some(file);
+        // The next segment may be given the name of one without records that is not used.
+        if active.is_none() && keep <= SEGMENT_HEADER as u64 {
+            files.remove(&path).map_err(failed)?;
+            segments.pop_back();
+        }
+    }
+    Ok(Recovered {
+        disk: Disk::new(directory, files, segments, active, segment_bytes),
+        index: finding.index,
+        through,
+        sequence: finding.sequence,
+        newest_ms: finding.newest_ms,
+        lost: finding.lost,
+    })
+}
+
+/// How far the records were taken off, and which sequence was the last that was given.
+fn cursor(directory: &Directory, files: &Files) -> Result<(u64, u64), OpenError> {
+    match cursor::read(directory, files) {
+        Ok(Cursor::Sound { through, given }) => Ok((through, given)),
+        Ok(Cursor::Missing) => Ok((0, 0)),
+        Ok(Cursor::Unsound) => {
+            let path = directory.cursor();
+            warn!(path = %path.display(), "the cursor of the queue is unsound, all of it is sent again");
+            Ok((0, 0))
+        }
+        Err(source) => Err(OpenError::Read {
+            path: directory.cursor(),
+            offset: 0,
+            source,
+        }),
+    }
+}
+
+impl Finding {
+    fn new(through: u64, given: u64) -> Self {
+        Self {
+            through,
+            index: Index::default(),
+            sequence: given.max(through),
+            newest_ms: None,
+            lost: Lost::default(),
+        }
+    }
+
+    /// Reads the headers in one segment.
+    fn read(
+        &mut self,
+        files: &Files,
+        first: u64,
+        path: &Path,
+    ) -> Result<(File, Scan, u64), OpenError> {
+        let failed = |(offset, source)| OpenError::Read {
+            path: path.to_owned(),
+            offset,
+            source,
+        };
+        let file = files.open(path).map_err(|source| failed((0, source)))?;
+        let length = file.metadata().map_err(|source| failed((0, source)))?.len();
+        // Its first record had this sequence, whatever became of it.
+        self.sequence = self.sequence.max(first.saturating_sub(1));
+        let found = |header: Header, offset| self.found(&header, first, offset, path);
+        let scan = scan(files, &file, length, found).map_err(failed)?;
+        match scan.start {
+            Start::Sound => {}
+            Start::Version(version) => {
+                let path = path.to_owned();
+                return Err(OpenError::Version { path, version });
+            }
+            Start::Unsound => {
+                self.lost.damaged_bytes += SEGMENT_HEADER as u64;
+                error!(
+                    segment = %path.display(), offset = 0,
+                    "the header of a segment is unsound, its records are read all the same"
+                );
+            }
+        }
+        Ok((file, scan, length))
+    }
+
+    fn found(&mut self, header: &Header, segment: u64, offset: u64, path: &Path) {
+        self.newest_ms = self.newest_ms.max(Some(header.newest_ms));
+        self.sequence = self.sequence.max(header.sequence);
+        if header.sequence <= self.through {
+            return;
+        }
+        // It was written before, and that could not be undone: this one was synced.
+        let again = self.index.behind(header.sequence.checked_sub(1));
+        let _ = self.index.remove(again..self.index.len());
+        if let Some(slot) = Slot::recovered(header, segment, offset) {
+            self.index.push(slot);
+        } else {
+            self.lost.damaged += header.counts;
+            self.lost.damaged_bytes += RECORD_HEADER as u64 + u64::from(header.length);
+            error!(
+                segment = %path.display(), offset, kind = header.kind,
+                "a record of unknown kind is lost"
+            );
+        }
+    }
+
+    fn judge_sealed(&mut self, segment: Option<(PathBuf, File, Scan, u64)>) {
+        let Some((path, _, scan, length)) = segment else {
+            return;
+        };
+        match scan.end {
+            End::Whole => {}
+            End::Torn(at) | End::Lost(at) => self.damaged(&path, at, length),
+        }
+    }
+
+    /// Returns how much of the last segment stays.
+    fn judge_last(&mut self, path: &Path, scan: Scan, length: u64) -> u64 {
+        match scan.end {
+            End::Whole => length,
+            End::Torn(at) => {
+                info!(
+                    segment = %path.display(), offset = at, bytes = length - at,
+                    "cut off what a crash left of a record"
+                );
+                at
+            }
+            End::Lost(at) => {
+                self.damaged(path, at, length);
+                // So many records may have been in there.
+                self.sequence += (length - at).div_ceil(RECORD_HEADER as u64);
+                length
+            }
+        }
+    }
+
+    fn damaged(&mut self, path: &Path, at: u64, length: u64) {
+        let bytes = length - at;
+        self.lost.damaged_bytes += bytes;
+        error!(
+            segment = %path.display(), offset = at, bytes,
+            "a segment of the queue is damaged, what follows in it is lost"
+        );
+    }
+}

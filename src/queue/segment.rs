@@ -1,0 +1,142 @@
+//! One segment: what its bytes say, from the first to the last.
+
+use std::fs::File;
+use std::io;
+
+use bytes::Bytes;
+
+use super::files::Files;
+use super::frame::{self, Header, RECORD_HEADER, SEGMENT_HEADER};
+
+/// How a segment begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Sound,
+    /// Its checksum does not hold. The records are read as those of this version.
+    Unsound,
+    /// It is of a version that is not ours. No record was read.
+    Version(u16),
+}
+
+/// How a segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a record.
+    Whole,
+    /// The last record, or the header of the segment, begins here and is not all there.
+    Torn(u64),
+    /// The header of the record here is unsound, and so nobody knows where the next one is.
+    Lost(u64),
+}
+
+/// What one segment was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    pub(super) start: Start,
+    pub(super) end: End,
+}
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("its checksum does not hold")]
+    Checksum,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl ReadError {
+    /// Whether it will be the same another time.
+    pub(super) fn is_damage(&self) -> bool {
+        /// Linux' number for a failure of the device.
+        const EIO: i32 = 5;
+        match self {
+            Self::Checksum => true,
+            Self::Io(error) => {
+                let gone = [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof];
+                gone.contains(&error.kind()) || error.raw_os_error() == Some(EIO)
+            }
+        }
+    }
+}
+
+/// Reads the headers in a segment of `length` bytes, and tells each with the offset of its body.
+///
+/// An error comes with the offset that could not be read.
+pub(super) fn scan(
+    files: &Files,
+    file: &File,
+    length: u64,
+    mut found: impl FnMut(Header, u64),
+) -> Result<Scan, (u64, io::Error)> {
+    let mut offset = SEGMENT_HEADER as u64;
+    if length < offset {
+        let (start, end) = (Start::Sound, End::Torn(0));
+        return Ok(Scan { start, end });
+    }
+    let mut header = [0; SEGMENT_HEADER];
+    let at = |offset| move |error| (offset, error);
+    files.read(file, &mut header, 0).map_err(at(0))?;
+    let start = match frame::segment_version(&header) {
+        Some(frame::VERSION) => Start::Sound,
+        Some(version) => Start::Version(version),
+        None => Start::Unsound,
+    };
+    let end = loop {
+        if offset == length || matches!(start, Start::Version(_)) {
+            break End::Whole;
+        }
+        let body = offset + RECORD_HEADER as u64;
+        if body > length {
+            break End::Torn(offset);
+        }
+        let mut header = [0; RECORD_HEADER];
+        files.read(file, &mut header, offset).map_err(at(offset))?;
+        let Some(header) = Header::read(&header) else {
+            // A file system that had written the length before the bytes leaves zeros.
+            let zeros = is_zero(files, file, offset, length).map_err(at(offset))?;
+            break if zeros {
+                End::Torn(offset)
+            } else {
+                End::Lost(offset)
+            };
+        };
+        let next = body + u64::from(header.length);
+        if next > length {
+            break End::Torn(offset);
+        }
+        found(header, body);
+        offset = next;
+    };
+    Ok(Scan { start, end })
+}
+
+fn is_zero(files: &Files, file: &File, from: u64, to: u64) -> io::Result<bool> {
+    let mut chunk = [0; 4096];
+    let mut offset = from;
+    while offset < to {
+        let length = usize::try_from(to - offset).map_or(chunk.len(), |left| left.min(chunk.len()));
+        files.read(file, &mut chunk[..length], offset)?;
+        if chunk[..length].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += length as u64;
+    }
+    Ok(true)
+}
+
+/// Reads one body, whose checksum must be this.
+pub(super) fn read(
+    files: &Files,
+    file: &File,
+    offset: u64,
+    length: usize,
+    checksum: u32,
+) -> Result<Bytes, ReadError> {
+    let mut bytes = vec![0; length];
+    files.read(file, &mut bytes, offset)?;
+    if frame::body_checksum(&bytes) != checksum {
+        return Err(ReadError::Checksum);
+    }
+    Ok(bytes.into())
+}
