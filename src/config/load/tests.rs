@@ -234,7 +234,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "metrics: {buckets: {runtime: [1, 1]}}",
-            "metrics.buckets.runtime: expected bounds in increasing order, such as [0.1, 1, 10]",
+            "metrics.buckets.runtime: expected bounds in increasing order, none negative, such as [0.1, 1, 10]",
         ),
         (
             "metrics: {worker_timeout: soon}",
