@@ -26,6 +26,7 @@ use crate::sink::RemoteWrite;
 use crate::sink::client::BuildError;
 use crate::telemetry::metrics::Telemetry;
 use crate::telemetry::readiness::Readiness;
+use crate::tls::TlsError;
 
 /// The label of a broker that has no name, where the daemon speaks of itself.
 const ONLY_BROKER: &str = "default";
@@ -57,6 +58,8 @@ pub enum StartError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error("cannot listen with TLS: {0}")]
+    Tls(#[source] TlsError),
     #[error("cannot make the client of {name}: {source}")]
     Client { name: String, source: BuildError },
     #[error("cannot catch signals: {0}")]
@@ -230,13 +233,17 @@ async fn listen(
     let pages = http.scrape.into_iter().map(|page| Page {
         snapshots: views.of(page.profile),
         path: page.path,
+        native_histograms: page.native_histograms,
+        created_series: page.created_series,
     });
     let pages: Vec<Page> = pages.collect();
     let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
     let bound = Server::bind(address, pages, readiness).await;
     let server = bound.map_err(|source| StartError::Listen { address, source })?;
+    let tls = http.tls.as_ref();
+    let server = server.guarded(tls, http.login).map_err(StartError::Tls)?;
     let address = server.address().unwrap_or(address);
-    info!(%address, pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
+    info!(%address, tls = tls.is_some(), pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
     Ok(server)
 }
 

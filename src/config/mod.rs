@@ -30,7 +30,7 @@ pub use amqp::{AmqpConfig, AmqpServer};
 pub use broker::{BrokerConfig, Transport};
 pub use client::{Authorization, HttpClientConfig};
 pub use global::GlobalConfig;
-pub use http::{HttpConfig, ScrapeConfig};
+pub use http::{HttpConfig, LoginConfig, PasswordHash, ScrapeConfig, ServerTlsConfig};
 pub use load::{Config, Flags, LoadError};
 pub use metrics::{MetricsConfig, TaskFilter};
 pub use poll::PollConfig;

@@ -101,7 +101,7 @@ metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x:
 remote_write:
   - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
   - {url: 'http://i', authorization: {x: 1}}
-http: {x: 1, listen: ':1', scrape: [{x: 1, path: /x}]}
+http: {x: 1, listen: ':1', tls: {x: 1}, scrape: [{x: 1, path: /x}]}
 ";
     let problems = problems(text).into_iter();
     let lists = problems.filter_map(|line| Some(line.split_once("known here: ")?.1.to_owned()));
@@ -243,6 +243,14 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         (
             "data_dir: /x",
             "data_dir: unknown key; known here: global, brokers, metrics, remote_write, http",
+        ),
+        (
+            "http: {listen: ':1', tls: {cert_file: /x}}",
+            "http.tls.key_file: is missing; for example /etc/ssl/celeriac.key",
+        ),
+        (
+            "http: {listen: ':1', basic_auth_users: {prometheus: hunter2}}",
+            "http.basic_auth_users.prometheus: expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints",
         ),
         (
             "http: {listen: nowhere}",
