@@ -17,6 +17,7 @@ mod flood;
 mod lives;
 mod malformed;
 mod outages;
+mod pull;
 mod queues;
 mod reference;
 mod remote_write;

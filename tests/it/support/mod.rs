@@ -11,6 +11,7 @@ pub mod exposition;
 pub mod polling;
 pub mod process;
 pub mod prometheus;
+pub mod promtool;
 pub mod rabbitmq;
 pub mod receiver;
 pub mod redis;

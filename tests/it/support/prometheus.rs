@@ -1,4 +1,4 @@
-//! A Prometheus server that takes remote write.
+//! A Prometheus server that takes remote write, or scrapes.
 
 use std::process::Command;
 
@@ -12,37 +12,54 @@ pub struct Prometheus {
     pub port: u16,
     folder: TempDir,
     program: String,
+    features: &'static str,
     process: Process,
+}
+
+/// Which of the two that are on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Debian's 2.42.
+    Two,
+    /// 3.5, from below `target/`.
+    Three,
 }
 
 impl Prometheus {
     /// Debian's 2.42.
     pub async fn start() -> Self {
-        Self::start_program("prometheus".to_owned()).await
+        Self::start_with(Release::Two, "global: {}\n", "").await
     }
 
     /// 3.5, from below `target/`.
     pub async fn start_3() -> Self {
-        let program = made_by_setup("prometheus-3/usr/bin/prometheus");
-        Self::start_program(program.display().to_string()).await
+        Self::start_with(Release::Three, "global: {}\n", "").await
     }
 
-    async fn start_program(program: String) -> Self {
+    /// With a configuration, and features that are off by themselves, separated by commas.
+    pub async fn start_with(release: Release, config: &str, features: &'static str) -> Self {
+        let program = match release {
+            Release::Two => "prometheus".to_owned(),
+            Release::Three => made_by_setup("prometheus-3/usr/bin/prometheus")
+                .display()
+                .to_string(),
+        };
         let folder = TempDir::new().expect("a temporary folder");
-        std::fs::write(folder.path().join("prometheus.yml"), "global: {}\n").expect("writable");
+        std::fs::write(folder.path().join("prometheus.yml"), config).expect("writable");
         let port = free_port();
-        let process = Self::spawn(&program, port, &folder);
+        let process = Self::spawn(&program, port, &folder, features);
         let mut server = Self {
             port,
             folder,
             program,
+            features,
             process,
         };
         server.up().await;
         server
     }
 
-    fn spawn(program: &str, port: u16, folder: &TempDir) -> Process {
+    fn spawn(program: &str, port: u16, folder: &TempDir, features: &str) -> Process {
         let mut command = Command::new(program);
         command
             .arg(format!(
@@ -54,6 +71,7 @@ impl Prometheus {
                 folder.path().display()
             ))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--enable-feature={features}"))
             .arg("--web.enable-remote-write-receiver");
         Process::start("prometheus", &mut command, folder.path())
     }
@@ -83,36 +101,39 @@ impl Prometheus {
     }
 
     pub async fn start_again(&mut self) {
-        self.process = Self::spawn(&self.program, self.port, &self.folder);
+        self.process = Self::spawn(&self.program, self.port, &self.folder, self.features);
         self.up().await;
     }
 
     /// The series that an expression gives, each with its labels and value, now or at a time.
     pub async fn query(&self, expression: &str, time: Option<f64>) -> Vec<(Value, f64)> {
-        let mut url = url::Url::parse(&format!("http://127.0.0.1:{}/api/v1/query", self.port))
-            .expect("a URL");
-        url.query_pairs_mut().append_pair("query", expression);
-        if let Some(time) = time {
-            url.query_pairs_mut().append_pair("time", &time.to_string());
-        }
-        let text = reqwest::get(url)
-            .await
-            .expect("an answer")
-            .text()
-            .await
-            .expect("a body");
-        let answer: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(answer["status"], "success", "{expression}: {text}");
-        let series = answer["data"]["result"]
-            .as_array()
-            .expect("a vector")
-            .iter();
+        let time = time.map(|time| time.to_string());
+        let time = time.as_deref().map(|time| ("time", time));
+        let parameters = [("query", expression)].into_iter().chain(time);
+        let data = self.api("query", parameters).await;
+        let series = data["result"].as_array().expect("a vector").iter();
         series
             .map(|series| {
                 let value = series["value"][1].as_str().expect("a value");
                 (series["metric"].clone(), value.parse().expect("a number"))
             })
             .collect()
+    }
+
+    /// What the API says: the `data` of its answer.
+    pub async fn api<'a>(
+        &self,
+        path: &str,
+        parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Value {
+        let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
+        let mut url = url::Url::parse(&url).expect("a URL");
+        url.query_pairs_mut().extend_pairs(parameters);
+        let answer = reqwest::get(url.clone()).await.expect("an answer");
+        let text = answer.text().await.expect("a body");
+        let mut answer: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(answer["status"], "success", "{url}: {text}");
+        answer["data"].take()
     }
 
     /// Waits until what an expression gives adds up to that.
