@@ -15,6 +15,7 @@ mod connections;
 mod control;
 mod flood;
 mod lives;
+mod logins;
 mod malformed;
 mod outages;
 mod pull;
