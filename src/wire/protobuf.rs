@@ -3,7 +3,7 @@
 //! Source: `prometheus/client_model`; "Exposition formats" in Prometheus' documentation. It is the one format with native
 //! histograms, and what a Pushgateway is sent.
 
-use prost::Message;
+use prost::{EncodeError, Message};
 
 use super::lines::{TASK_ID, by_family, fits};
 use super::proto::client;
@@ -16,23 +16,38 @@ use crate::timestamp::Timestamp;
 pub const CONTENT_TYPE: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
+/// What stands before each metric of a family: field 4, with a length.
+const METRIC: u8 = 4 << 3 | 2;
+
 /// A snapshot as protobuf. With `native`, histograms have their native form beside the classic one, where they have
-/// one.
+/// one. All histograms of a family have to, or none: Prometheus 2 takes a family for what its first histogram is.
 pub fn render(snapshot: &Snapshot, native: bool) -> Vec<u8> {
-    let mut page = Vec::with_capacity(snapshot.rows.len() * 96);
+    let mut page = Vec::with_capacity(snapshot.rows.len() * 128);
+    let mut body = Vec::new();
     for rows in by_family(snapshot) {
         let family = snapshot.family(&rows[0]);
-        // A family at a time: the messages of a whole page would be several times its size.
-        let message = client::MetricFamily {
+        body.clear();
+        let head = client::MetricFamily {
             name: Some(family.name.to_string()),
             help: Some(family.help.to_owned()),
             r#type: Some(kind(family).into()),
-            metric: rows.iter().map(|row| metric(family, row, native)).collect(),
+            metric: Vec::new(),
             unit: Some(family.unit().to_owned()).filter(|unit| !unit.is_empty()),
         };
-        page.extend_from_slice(&message.encode_length_delimited_to_vec());
+        write(head.encode(&mut body));
+        // One after the other: the messages of a whole family would be several times its size, and be measured twice.
+        for row in rows {
+            body.push(METRIC);
+            write(metric(family, row, native).encode_length_delimited(&mut body));
+        }
+        write(prost::encode_length_delimiter(body.len(), &mut page));
+        page.extend_from_slice(&body);
     }
     page
+}
+
+fn write(written: Result<(), EncodeError>) {
+    written.expect("a vector has room");
 }
 
 const fn kind(family: &Family) -> client::MetricType {

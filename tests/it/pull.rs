@@ -190,6 +190,29 @@ async fn each_prometheus_reads_the_same_samples_in_each_format() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the table keeps neither exemplars nor native histograms yet"]
+async fn a_task_that_ran_is_found_by_its_exemplar_and_in_a_native_histogram() {
+    let pages = Pages::start().await;
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: x, metrics_path: /native, static_configs: [{{targets: [\"127.0.0.1:{}\"]}}]}}]\n",
+        pages.celeriac.port
+    );
+    let features = "exemplar-storage,native-histograms";
+    for release in [Release::Two, Release::Three] {
+        let prometheus = Prometheus::start_with(release, &config, features).await;
+        let ran = "histogram_count(celery_task_runtime_seconds{name=\"a.task\"})";
+        prometheus.has(ran, 20.0).await;
+        let now = clock::now().seconds();
+        let [start, end] = [now - 3600.0, now + 60.0].map(|time| format!("{time:.3}"));
+        let query = "celery_task_runtime_seconds{name=\"a.task\"}";
+        let parameters = [("query", query), ("start", &start), ("end", &end)];
+        let found = prometheus.api("query_exemplars", parameters).await;
+        let task = &found[0]["exemplars"][0]["labels"]["task_id"];
+        assert!((0..20).any(|n| *task == uuid(n)), "{release:?}: {found}");
+    }
+}
+
 /// Serves a snapshot that the test made, until the token is dropped; its address.
 async fn serve(snapshot: Snapshot) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let (_, snapshots) = watch::channel(Arc::new(snapshot));
