@@ -29,6 +29,7 @@ use crate::telemetry::metrics::Telemetry;
 use crate::telemetry::readiness::{Readiness, Reporter};
 use crate::telemetry::sink::PushMetrics;
 use crate::timestamp::Timestamp;
+use crate::tls::TlsError;
 
 /// The label of a broker that has no name, where the daemon speaks of itself.
 const ONLY_BROKER: &str = "default";
@@ -60,6 +61,8 @@ pub enum StartError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error("cannot listen with TLS: {0}")]
+    Tls(#[source] TlsError),
     #[error("cannot make the client of {name}: {source}")]
     Client { name: String, source: BuildError },
     #[error("cannot open the queue of {name}: {source}")]
@@ -287,11 +290,11 @@ fn file_name(name: &str) -> String {
 /// The profiles that an output names. Where one of these takes native histograms, they are kept.
 fn view_configs(config: &Config) -> Vec<ViewConfig> {
     let pages = config.http.iter().flat_map(|http| &http.scrape);
-    let pages = pages.map(|page| (page.profile, false));
+    let pages = pages.map(|page| (page.profile, page.native_histograms));
     let sinks = config.remote_write.iter();
     let sinks = sinks.map(|sink| (sink.profile, sink.send_native_histograms));
     let gateways = config.pushgateway.iter();
-    let gateways = gateways.map(|gateway| (gateway.profile, false));
+    let gateways = gateways.map(|gateway| (gateway.profile, gateway.sends_native()));
     let mut views = BTreeMap::new();
     for (profile, native_histograms) in pages.chain(sinks).chain(gateways) {
         *views.entry(profile).or_default() |= native_histograms;
@@ -315,13 +318,17 @@ async fn listen(
     let pages = http.scrape.into_iter().map(|page| Page {
         snapshots: views.of(page.profile),
         path: page.path,
+        native_histograms: page.native_histograms,
+        created_series: page.created_series,
     });
     let pages: Vec<Page> = pages.collect();
     let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
     let bound = Server::bind(address, pages, readiness).await;
     let server = bound.map_err(|source| StartError::Listen { address, source })?;
+    let tls = http.tls.as_ref();
+    let server = server.guarded(tls, http.login).map_err(StartError::Tls)?;
     let address = server.address().unwrap_or(address);
-    info!(%address, pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
+    info!(%address, tls = tls.is_some(), pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
     Ok(server)
 }
 

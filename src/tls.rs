@@ -1,7 +1,9 @@
-//! TLS as a client: one way to make it for brokers and receivers alike.
+//! TLS: one way to make it as a client, for brokers and receivers alike, and [one as a server](server).
 //!
 //! One crypto provider (aws-lc-rs), named here and not installed for the process, so that no library can
 //! choose another one behind our back.
+
+pub mod server;
 
 use std::sync::Arc;
 

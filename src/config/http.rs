@@ -1,8 +1,13 @@
 //! `http`: the listener for people and for Prometheus.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bcrypt::HashParts;
 
 use super::profile::profile;
+use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use crate::profile::ProfileName;
@@ -11,6 +16,9 @@ use crate::profile::ProfileName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     pub listen: SocketAddr,
+    /// Without it, plain HTTP.
+    pub tls: Option<ServerTlsConfig>,
+    pub login: LoginConfig,
     /// The pages to pull.
     pub scrape: Vec<ScrapeConfig>,
 }
@@ -20,6 +28,51 @@ pub struct HttpConfig {
 pub struct ScrapeConfig {
     pub path: String,
     pub profile: ProfileName,
+    /// Protobuf pages carry native histograms beside classic ones, and the table keeps them.
+    pub native_histograms: bool,
+    /// OpenMetrics pages carry `_created`.
+    pub created_series: bool,
+}
+
+/// TLS as a server. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTlsConfig {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    /// Whose certificates a client must show one of.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// Who may come in. With both, either will do; with neither, everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoginConfig {
+    pub users: Vec<(String, PasswordHash)>,
+    /// A file with the one token that will do.
+    pub bearer_token: Option<Secret>,
+}
+
+/// A password as bcrypt has it. It is not printed either: a weak one can be found by trying.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// Takes a hash as `htpasswd -B` and Prometheus' web configuration have it; `None` where it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: HashParts = text.parse().ok()?;
+        (4..=31)
+            .contains(&parts.get_cost())
+            .then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
 }
 
 impl HttpConfig {
@@ -33,8 +86,55 @@ impl HttpConfig {
                 format!("expected an address and a port such as {such_as}, found `{text}`"),
             );
         }
+        let tls = section.optional_section("tls", ServerTlsConfig::read);
+        let login = LoginConfig::read(section);
         let scrape = scrape(section);
-        address.map(|listen| Self { listen, scrape })
+        address.map(|listen| Self {
+            listen,
+            tls: tls.flatten(),
+            login,
+            scrape,
+        })
+    }
+}
+
+impl ServerTlsConfig {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let cert_file = section.needed_text("cert_file", "/etc/ssl/celeriac.pem");
+        let key_file = section.needed_text("key_file", "/etc/ssl/celeriac.key");
+        let client_ca_file = section.optional_text("client_ca_file").map(PathBuf::from);
+        Some(Self {
+            cert_file: cert_file?.into(),
+            key_file: key_file?.into(),
+            client_ca_file,
+        })
+    }
+}
+
+impl LoginConfig {
+    fn read(section: &mut Section<'_>) -> Self {
+        let mut users = Vec::new();
+        let mut shown = Vec::new();
+        for (name, hash) in section.text_map("basic_auth_users") {
+            let key = format!("basic_auth_users.{name}");
+            match PasswordHash::parse(&hash) {
+                Some(_) if name.contains(':') => {
+                    section.problem(&key, "a user's name cannot have a colon");
+                }
+                Some(hash) => users.push((name.clone(), hash)),
+                None => section.problem(
+                    &key,
+                    "expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints",
+                ),
+            }
+            shown.push((name, Shown::Secret));
+        }
+        section.show("basic_auth_users", Shown::Map(shown));
+        let bearer_token = section.optional_text("bearer_token_file");
+        Self {
+            users,
+            bearer_token: bearer_token.map(|path| Secret::File(path.into())),
+        }
     }
 }
 
@@ -44,6 +144,8 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
         let default = ScrapeConfig {
             path: "/metrics".to_owned(),
             profile: ProfileName::Native,
+            native_histograms: false,
+            created_series: false,
         };
         let shown = [
             ("path".to_owned(), Shown::Text(default.path.clone())),
@@ -51,6 +153,11 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
                 "profile".to_owned(),
                 Shown::Text(default.profile.name().to_owned()),
             ),
+            (
+                "native_histograms".to_owned(),
+                Shown::Plain(false.to_string()),
+            ),
+            ("created_series".to_owned(), Shown::Plain(false.to_string())),
         ];
         // Known, and shown as what holds.
         section.sections("scrape", |_| ());
@@ -60,6 +167,8 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
     let pages: Vec<Option<ScrapeConfig>> = section.sections("scrape", |page| {
         let path = page.needed_text("path", "/metrics");
         let profile = profile(page);
+        let native_histograms = page.bool("native_histograms", false);
+        let created_series = page.bool("created_series", false);
         let path = path?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
         if !path.starts_with('/') || !path.chars().all(plain) || path.starts_with("/-/") {
@@ -69,7 +178,12 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
             );
             return None;
         }
-        Some(ScrapeConfig { path, profile })
+        Some(ScrapeConfig {
+            path,
+            profile,
+            native_histograms,
+            created_series,
+        })
     });
     let mut kept: Vec<ScrapeConfig> = Vec::new();
     for page in pages.into_iter().flatten() {

@@ -142,7 +142,7 @@ impl MetricsConfig {
 fn buckets(section: &mut Section<'_>, key: &'static str, default: &[f64]) -> Arc<Buckets> {
     let bounds = section.numbers(key, default);
     let buckets = Buckets::new(&bounds).unwrap_or_else(|| {
-        let expected = "expected bounds in increasing order, such as [0.1, 1, 10]";
+        let expected = "expected bounds in increasing order, none negative, such as [0.1, 1, 10]";
         section.problem(key, expected);
         Buckets::new(&RUNTIME_BUCKETS).expect("the defaults increase")
     });

@@ -35,7 +35,7 @@ pub use amqp::{AmqpConfig, AmqpServer};
 pub use broker::{BrokerConfig, Transport};
 pub use client::HttpClientConfig;
 pub use global::GlobalConfig;
-pub use http::{HttpConfig, ScrapeConfig};
+pub use http::{HttpConfig, LoginConfig, PasswordHash, ScrapeConfig, ServerTlsConfig};
 pub use load::{Config, Flags, LoadError};
 pub use login::{Authorization, OAuth2Config, SigV4Config};
 pub use metrics::{MetricsConfig, TaskFilter};

@@ -41,12 +41,20 @@ pub enum OnShutdown {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushFormat {
     Text,
-    Protobuf,
+    Protobuf {
+        /// Whether native histograms go beside classic ones.
+        native: bool,
+    },
 }
 
 const JOB: &str = "job";
 
 impl PushgatewayConfig {
+    /// Whether native histograms are pushed.
+    pub fn sends_native(&self) -> bool {
+        self.format == PushFormat::Protobuf { native: true }
+    }
+
     pub(super) fn read(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Self> {
         let url = url(section, "http://pushgateway:9091");
         if let Some(url) = &url
@@ -64,13 +72,15 @@ impl PushgatewayConfig {
             _ => OnShutdown::Delete,
         };
         let profile = profile(section);
-        let format = match &*section.word("format", "text", &["text", "protobuf"]) {
-            "protobuf" => {
-                section.problem("format", "protobuf is not there yet; text is");
-                PushFormat::Protobuf
-            }
+        let format = section.word("format", "text", &["text", "protobuf"]);
+        let native = section.bool("send_native_histograms", false);
+        let format = match &*format {
+            "protobuf" => PushFormat::Protobuf { native },
             _ => PushFormat::Text,
         };
+        if native && format == PushFormat::Text {
+            section.problem("send_native_histograms", "needs `format: protobuf`");
+        }
         let client = HttpClientConfig::read(section);
         let url = url?;
         let host = url.host_str().unwrap_or_default();

@@ -130,6 +130,8 @@ impl Demo {
         let page = Page {
             path: "/metrics".to_owned(),
             snapshots: snapshots.clone(),
+            native_histograms: false,
+            created_series: false,
         };
         let server = Server::bind(args.listen, vec![page], readiness).await;
         let server = server.map_err(listen_error)?;

@@ -1,32 +1,51 @@
 //! The listener: for Prometheus and for probes. Everything here is read from the newest snapshot; nothing asks a
 //! broker.
 
-mod health;
+mod listener;
+mod login;
+
+mod negotiate;
+
+mod compress;
 mod scrape;
+
+mod health;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::listener::TlsListener;
+use self::login::Login;
+use crate::config::{LoginConfig, ServerTlsConfig};
 use crate::series::Snapshot;
 use crate::telemetry::readiness::Readiness;
+use crate::tls::TlsError;
+use crate::tls::server::ServerTls;
 
 /// A page to pull: where it is, and what it shows.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub path: String,
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Protobuf carries native histograms, where the snapshot has them.
+    pub native_histograms: bool,
+    /// OpenMetrics carries `_created`.
+    pub created_series: bool,
 }
 
 /// A bound listener.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    tls: Option<ServerTls>,
+    login: Option<Arc<Login>>,
     pages: Vec<Page>,
     readiness: Readiness,
 }
@@ -41,8 +60,23 @@ impl Server {
         let listener = TcpListener::bind(listen).await?;
         Ok(Self {
             listener,
+            tls: None,
+            login: None,
             pages,
             readiness,
+        })
+    }
+
+    /// With TLS, and open only to those who log in, as far as the configuration says so.
+    pub fn guarded(
+        self,
+        tls: Option<&ServerTlsConfig>,
+        login: LoginConfig,
+    ) -> Result<Self, TlsError> {
+        Ok(Self {
+            tls: tls.map(ServerTls::load).transpose()?,
+            login: Login::new(login).map(Arc::new),
+            ..self
         })
     }
 
@@ -58,12 +92,24 @@ impl Server {
             .route("/-/ready", get(health::ready))
             .with_state(self.readiness);
         for page in self.pages {
-            let metrics = get(scrape::metrics).with_state(page.snapshots);
-            router = router.route(&page.path, metrics);
+            let path = page.path.clone();
+            let metrics = get(scrape::metrics).with_state(Arc::new(page));
+            router = router.route(&path, metrics);
         }
-        let serving =
-            axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Some(login) = self.login {
+            router = router.layer(from_fn_with_state(login, login::require));
+        }
+        let stop = stop.cancelled_owned();
         // Accepting goes on after errors; there is none to report in the end.
-        let _ = serving.await;
+        let _ = match self.tls {
+            None => {
+                let serving = axum::serve(self.listener, router);
+                serving.with_graceful_shutdown(stop).await
+            }
+            Some(tls) => {
+                let serving = axum::serve(TlsListener::new(self.listener, tls), router);
+                serving.with_graceful_shutdown(stop).await
+            }
+        };
     }
 }

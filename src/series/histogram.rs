@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use super::{Exemplar, Exponential, Origin};
 
-/// Upper bounds of buckets: finite, strictly increasing, at least one. `+Inf` goes without saying.
+/// Upper bounds of buckets: finite, strictly increasing, none negative, at least one. `+Inf` goes without saying.
+///
+/// What is observed here is a duration or a count; and beside a negative bound OpenMetrics allows no sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buckets(Box<[f64]>);
 
 impl Buckets {
     /// Takes bounds that are in order; `None` where they are not.
     pub fn new(bounds: &[f64]) -> Option<Self> {
-        let finite = bounds.iter().all(|bound| bound.is_finite());
+        let finite = bounds
+            .iter()
+            .all(|bound| bound.is_finite() && *bound >= 0.0);
         let increasing = bounds.windows(2).all(|pair| pair[0] < pair[1]);
         (finite && increasing && !bounds.is_empty()).then(|| Self(bounds.into()))
     }
@@ -117,12 +121,13 @@ mod tests {
     use crate::timestamp::Timestamp;
 
     #[test]
-    fn bounds_must_increase_and_be_finite() {
+    fn bounds_must_increase_and_be_finite_and_not_negative() {
         for bounds in [
             &[][..],
             &[1.0, 1.0],
             &[2.0, 1.0],
             &[f64::NAN],
+            &[-1.0, 1.0],
             &[1.0, f64::INFINITY],
         ] {
             assert_eq!(Buckets::new(bounds), None, "{bounds:?}");

@@ -31,7 +31,7 @@ use crate::series::Snapshot;
 use crate::telemetry::readiness::Reporter;
 use crate::telemetry::sink::PushMetrics;
 use crate::timestamp::Timestamp;
-use crate::wire::text;
+use crate::wire::{protobuf, text};
 
 /// The pauses between tries: a push is the whole page, and one that is late by seconds has cost nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -372,10 +372,11 @@ impl Judged {
 /// A snapshot as the body of a push, and what that is.
 fn render(snapshot: &Snapshot, format: PushFormat) -> (&'static str, Bytes) {
     match format {
-        // The configuration lets nobody choose protobuf before there is an encoder.
-        PushFormat::Text | PushFormat::Protobuf => {
-            (text::CONTENT_TYPE, text::render(snapshot).into())
-        }
+        PushFormat::Text => (text::CONTENT_TYPE, text::render(snapshot).into()),
+        PushFormat::Protobuf { native } => (
+            protobuf::CONTENT_TYPE,
+            protobuf::render(snapshot, native).into(),
+        ),
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub mod proto;
 
+pub mod openmetrics;
+pub mod protobuf;
 pub mod text;
 
 mod encoder;
@@ -16,6 +18,9 @@ mod transcode;
 mod group;
 
 mod body;
+#[cfg(test)]
+mod example;
+mod lines;
 mod value;
 
 pub use body::{Body, Metadata, Protocol};

@@ -1,7 +1,7 @@
-//! The messages of remote write, generated from `proto/`.
+//! The messages of remote write and of the protobuf exposition format, generated from `proto/`.
 //!
-//! For reading, for metadata and as the oracle of the tests: requests with samples are written by
-//! [`v1`](super::v1) itself, which copies labels that are kept encoded.
+//! Those of remote write are for reading, for metadata and as the oracle of the tests: requests with samples are written
+//! by [`v1`](super::v1) itself, which copies labels that are kept encoded.
 
 /// Remote write 1.0.
 #[expect(clippy::all, reason = "generated")]
@@ -12,4 +12,9 @@ pub mod v1 {
 /// Remote write 2.0.
 pub mod v2 {
     include!(concat!(env!("OUT_DIR"), "/io.prometheus.write.v2.rs"));
+}
+
+/// The protobuf exposition format.
+pub mod client {
+    include!(concat!(env!("OUT_DIR"), "/io.prometheus.client.rs"));
 }

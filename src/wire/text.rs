@@ -2,84 +2,32 @@
 //!
 //! Source: "Exposition formats" in Prometheus' documentation.
 
-use super::value::{le, write_value};
-use crate::series::{Row, Snapshot, Value};
+use super::lines::{Exemplars, Lines, Quotes, by_family, escape};
+use crate::series::{Family, Snapshot};
 
 /// What the text says it is.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A snapshot as text: each family once, with help and type before its samples.
 pub fn render(snapshot: &Snapshot) -> String {
-    let mut out = String::with_capacity(snapshot.rows.len() * 96);
-    let mut family = None;
-    for row in &snapshot.rows {
-        if family != Some(row.info.family) {
-            family = Some(row.info.family);
-            header(&mut out, snapshot, row);
+    let mut page = Lines::with_room(snapshot.rows.len());
+    for rows in by_family(snapshot) {
+        let family = snapshot.family(&rows[0]);
+        header(&mut page.out, family);
+        for row in rows {
+            page.row(&family.name, row, Exemplars::Hidden);
         }
-        samples(&mut out, snapshot, row);
     }
-    out
+    page.out
 }
 
-fn header(out: &mut String, snapshot: &Snapshot, row: &Row) {
-    let family = snapshot.family(row);
+fn header(out: &mut String, family: &Family) {
     for part in ["# HELP ", &family.name, " "] {
         out.push_str(part);
     }
-    escape(out, family.help, false);
+    escape(out, family.help, Quotes::Kept);
     for part in ["\n# TYPE ", &family.name, " ", family.kind.name(), "\n"] {
         out.push_str(part);
-    }
-}
-
-fn samples(out: &mut String, snapshot: &Snapshot, row: &Row) {
-    let family = snapshot.family(row);
-    match &row.value {
-        Value::Histogram(histogram) => {
-            let bounds = histogram
-                .buckets
-                .bounds()
-                .iter()
-                .copied()
-                .chain([f64::INFINITY]);
-            let mut count = 0.0;
-            for (bound, below) in bounds.zip(histogram.cumulative()) {
-                sample(out, row, &family.name, "_bucket", Some(&le(bound)), below);
-                count = below;
-            }
-            sample(out, row, &family.name, "_sum", None, histogram.sum);
-            sample(out, row, &family.name, "_count", None, count);
-        }
-        Value::Number(number) => sample(out, row, &family.name, "", None, *number),
-    }
-}
-
-fn sample(out: &mut String, row: &Row, name: &str, suffix: &str, le: Option<&str>, value: f64) {
-    out.push_str(name);
-    out.push_str(suffix);
-    let mut separator = '{';
-    for (label, value) in row.info.labels.iter().chain(le.map(|le| ("le", le))) {
-        out.push(separator);
-        out.push_str(label);
-        out.push_str("=\"");
-        escape(out, value, true);
-        out.push('"');
-        separator = ',';
-    }
-    out.push_str(if separator == ',' { "} " } else { " " });
-    write_value(out, value);
-    out.push('\n');
-}
-
-fn escape(out: &mut String, text: &str, quotes: bool) {
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '"' if quotes => out.push_str("\\\""),
-            c => out.push(c),
-        }
     }
 }
 

@@ -19,9 +19,21 @@ pub(super) fn write_value(out: &mut String, value: f64) {
         out.write_str("NaN")
     } else if value.is_infinite() {
         out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
+    } else if let Some(whole) = whole(value) {
+        // Most values are counts, and a whole number is written in a fraction of the time.
+        write!(out, "{whole}")
     } else {
         write!(out, "{value}")
     };
+}
+
+/// The number, where it is one without a fraction that a float holds exactly. Not the negative zero, which has a sign.
+fn whole(value: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let whole =
+        value.fract() == 0.0 && value.abs() <= EXACT && !(value == 0.0 && value.is_sign_negative());
+    #[expect(clippy::cast_possible_truncation, reason = "it was seen to fit")]
+    whole.then_some(value as i64)
 }
 
 #[cfg(test)]
@@ -45,6 +57,10 @@ mod tests {
         let cases = [
             (0.0, "0"),
             (12.5, "12.5"),
+            (-3.0, "-3"),
+            (-0.0, "-0"),
+            (9_007_199_254_740_992.0, "9007199254740992"),
+            (1e17, "100000000000000000"),
             (1_795_344_019.823, "1795344019.823"),
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-Inf"),

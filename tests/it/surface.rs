@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::support::celeriac::Celeriac;
 use super::support::free_port;
+use super::support::promtool::lint;
 use super::support::receiver::Receiver;
 use super::support::redis::Redis;
 
@@ -174,28 +175,6 @@ async fn the_pages_say_what_they_are() {
         (200, "celeriac is ready\n".to_owned())
     );
     assert_eq!(daemon.get("/nothing").await.0, 404);
-}
-
-/// What `promtool check metrics` says to a page.
-fn lint(page: &str) -> String {
-    use std::io::Write;
-    use std::process::Stdio;
-
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool starts: run `make setup`");
-    promtool
-        .stdin
-        .take()
-        .expect("a pipe")
-        .write_all(page.as_bytes())
-        .expect("it reads");
-    let output = promtool.wait_with_output().expect("it ends");
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 #[tokio::test(flavor = "multi_thread")]

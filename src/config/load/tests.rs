@@ -101,11 +101,11 @@ global: {x: 1}
 brokers: [{x: 1, url: 'amqps://h', tls: {x: 1}, sentinel: {x: 1}}]
 metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x: 1}, relabel_configs: [{x: 1, target_label: a}]}
 remote_write:
-  - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}}
+  - {x: 1, url: 'http://h', tls_config: {x: 1}, metadata_config: {x: 1}, queue_config: {x: 1}, basic_auth: {x: 1}, replica: {x: 1, cluster: a, replica: b}}
   - {url: 'http://i', authorization: {x: 1}, http_headers: {a: {x: 1}}}
   - {url: 'http://i', oauth2: {x: 1, tls_config: {x: 1}}, sigv4: {x: 1}}
 pushgateway: [{x: 1, url: 'http://h'}]
-http: {x: 1, listen: ':1', scrape: [{x: 1, path: /x}]}
+http: {x: 1, listen: ':1', tls: {x: 1}, scrape: [{x: 1, path: /x}]}
 ";
     let problems = problems(text).into_iter();
     let lists = problems.filter_map(|line| Some(line.split_once("known here: ")?.1.to_owned()));
@@ -238,7 +238,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "metrics: {buckets: {runtime: [1, 1]}}",
-            "metrics.buckets.runtime: expected bounds in increasing order, such as [0.1, 1, 10]",
+            "metrics.buckets.runtime: expected bounds in increasing order, none negative, such as [0.1, 1, 10]",
         ),
         (
             "metrics: {worker_timeout: soon}",
@@ -247,6 +247,14 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         (
             "zzz: /x",
             "zzz: unknown key; known here: data_dir, global, brokers, metrics, remote_write, pushgateway, http",
+        ),
+        (
+            "http: {listen: ':1', tls: {cert_file: /x}}",
+            "http.tls.key_file: is missing; for example /etc/ssl/celeriac.key",
+        ),
+        (
+            "http: {listen: ':1', basic_auth_users: {prometheus: hunter2}}",
+            "http.basic_auth_users.prometheus: expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints",
         ),
         (
             "http: {listen: nowhere}",

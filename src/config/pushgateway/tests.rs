@@ -101,8 +101,8 @@ fn what_no_gateway_takes_is_a_problem() {
             "pushgateway[0].on_shutdown: expected delete or keep, found `wipe`",
         ),
         (
-            "{url: 'http://h', format: protobuf}",
-            "pushgateway[0].format: protobuf is not there yet; text is",
+            "{url: 'http://h', send_native_histograms: true}",
+            "pushgateway[0].send_native_histograms: needs `format: protobuf`",
         ),
         (
             "{url: 'http://h', name: a}, {url: 'http://h/', name: b}",

@@ -13,6 +13,7 @@ pub mod forward_proxy;
 pub mod polling;
 pub mod process;
 pub mod prometheus;
+pub mod promtool;
 pub mod proxy;
 pub mod pushgateway;
 pub mod querier;

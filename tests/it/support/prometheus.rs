@@ -1,4 +1,4 @@
-//! A Prometheus server that takes remote write.
+//! A Prometheus server that takes remote write, or scrapes.
 
 use std::ops::{Deref, DerefMut};
 use std::process::Command;
@@ -17,13 +17,22 @@ pub struct Prometheus {
     querier: Querier,
 }
 
+/// Which of the two that are on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Release {
+    /// Debian's 2.42.
+    #[default]
+    Two,
+    /// 3.5, from below `target/`.
+    Three,
+}
+
 /// What a server is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// 3.5, from below `target/`, instead of Debian's 2.42.
-    pub newer: bool,
-    /// For `--enable-feature`.
-    pub features: &'static [&'static str],
+    pub release: Release,
+    /// For `--enable-feature`, separated by commas.
+    pub features: String,
     /// `prometheus.yml`.
     pub config: String,
     /// The file for `--web.config.file`.
@@ -33,19 +42,12 @@ pub struct Options {
 }
 
 impl Options {
-    pub const NATIVE_HISTOGRAMS: &'static str = "native-histograms";
-    pub const EXEMPLARS: &'static str = "exemplar-storage";
-    pub const ZERO_INJECTION: &'static str = "created-timestamp-zero-ingestion";
-
     /// 3.5 with all that a sender of 2.0 can make use of.
     pub fn newer() -> Self {
         Self {
-            newer: true,
-            features: &[
-                Self::NATIVE_HISTOGRAMS,
-                Self::EXEMPLARS,
-                Self::ZERO_INJECTION,
-            ],
+            release: Release::Three,
+            features: "native-histograms,exemplar-storage,created-timestamp-zero-ingestion"
+                .to_owned(),
             ..Self::default()
         }
     }
@@ -61,7 +63,16 @@ impl Options {
     /// 3.5 with a configuration.
     pub fn newest(config: &str) -> Self {
         Self {
-            newer: true,
+            release: Release::Three,
+            ..Self::of(config)
+        }
+    }
+
+    /// To scrape as a configuration says, with features that are off by themselves, separated by commas.
+    pub fn scraping(release: Release, config: &str, features: &str) -> Self {
+        Self {
+            release,
+            features: features.to_owned(),
             ..Self::of(config)
         }
     }
@@ -82,7 +93,7 @@ impl Prometheus {
     /// 3.5, from below `target/`.
     pub async fn start_3() -> Self {
         let options = Options {
-            newer: true,
+            release: Release::Three,
             ..Options::default()
         };
         Self::start_with(options).await
@@ -90,7 +101,7 @@ impl Prometheus {
 
     pub async fn start_with(options: Options) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let program = if options.newer {
+        let program = if options.release == Release::Three {
             let program = made_by_setup("prometheus-3/usr/bin/prometheus");
             program.display().to_string()
         } else {
@@ -111,7 +122,7 @@ impl Prometheus {
             "--web.enable-remote-write-receiver".to_owned(),
         ];
         if !options.features.is_empty() {
-            arguments.push(format!("--enable-feature={}", options.features.join(",")));
+            arguments.push(format!("--enable-feature={}", options.features));
         }
         if let Some(web_config) = &options.web_config {
             std::fs::write(path("web.yml"), web_config).expect("writable");

@@ -1,0 +1,262 @@
+//! Who may see the pages: users with passwords, as in Prometheus' web configuration, and bearers of a token.
+//!
+//! bcrypt is slow on purpose, and a scraper comes every few seconds: of each user the password that was right is
+//! remembered under a key that lasts as long as the process. One that is wrong costs its hashing each time, off the
+//! threads that serve, and no more than two at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use aws_lc_rs::rand::SystemRandom;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use crate::config::{LoginConfig, PasswordHash, Secret};
+
+/// Hashings at a time: guesses shall not take all processors from what counts events.
+const HASHINGS_MAX: usize = 2;
+
+/// The logins that will do.
+#[derive(Debug)]
+pub(super) struct Login {
+    users: HashMap<String, User>,
+    /// The hash that an unknown user's password is compared with, so that it takes as long as a known one's.
+    decoy: Option<PasswordHash>,
+    token: Option<Secret>,
+    /// Compares without telling by time how far two texts agree.
+    key: hmac::Key,
+    hashings: Semaphore,
+}
+
+#[derive(Debug)]
+struct User {
+    hash: PasswordHash,
+    /// The password that was right.
+    known: OnceLock<hmac::Tag>,
+}
+
+/// What a client shows.
+#[derive(Debug, PartialEq, Eq)]
+enum Credentials {
+    Basic { user: String, password: String },
+    Bearer(String),
+}
+
+impl Login {
+    /// `None` where everybody may come in.
+    pub(super) fn new(config: LoginConfig) -> Option<Self> {
+        if config.users.is_empty() && config.bearer_token.is_none() {
+            return None;
+        }
+        let decoy = config.users.first().map(|(_, hash)| hash.clone());
+        let users = config.users.into_iter().map(|(name, hash)| {
+            let known = OnceLock::new();
+            (name, User { hash, known })
+        });
+        let key = hmac::Key::generate(HMAC_SHA256, &SystemRandom::new());
+        Some(Self {
+            users: users.collect(),
+            decoy,
+            token: config.bearer_token,
+            key: key.expect("the system has random numbers"),
+            hashings: Semaphore::new(HASHINGS_MAX),
+        })
+    }
+
+    async fn allows(&self, headers: &HeaderMap) -> bool {
+        match Credentials::read(headers) {
+            Some(Credentials::Basic { user, password }) => self.knows(&user, password).await,
+            Some(Credentials::Bearer(token)) => self.takes(&token).await,
+            None => false,
+        }
+    }
+
+    async fn knows(&self, name: &str, password: String) -> bool {
+        let user = self.users.get(name);
+        let known = user.and_then(|user| user.known.get());
+        if known.is_some_and(|tag| self.is(&password, tag)) {
+            return true;
+        }
+        let Some(hash) = user.map(|user| &user.hash).or(self.decoy.as_ref()).cloned() else {
+            return false;
+        };
+        let tag = hmac::sign(&self.key, password.as_bytes());
+        let Ok(_turn) = self.hashings.acquire().await else {
+            return false;
+        };
+        let hashing = move || bcrypt::verify(password, hash.as_str()).unwrap_or(false);
+        let right = tokio::task::spawn_blocking(hashing).await.unwrap_or(false);
+        match user {
+            Some(user) if right => {
+                // Two requests may be the first; they found the same.
+                let _ = user.known.set(tag);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a token is the one in the file, as it is now.
+    async fn takes(&self, token: &str) -> bool {
+        let Some(secret) = self.token.clone() else {
+            return false;
+        };
+        let read = tokio::task::spawn_blocking(move || secret.read()).await;
+        match read {
+            // Nobody bears nothing.
+            Ok(Ok(expected)) if expected.is_empty() => {
+                warn!("the bearer token's file is empty: nobody can log in with it");
+                false
+            }
+            Ok(Ok(expected)) => self.is(token, &hmac::sign(&self.key, expected.as_bytes())),
+            Ok(Err(error)) => {
+                warn!(%error, "nobody can log in with the bearer token");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn is(&self, text: &str, tag: &hmac::Tag) -> bool {
+        hmac::verify(&self.key, text.as_bytes(), tag.as_ref()).is_ok()
+    }
+
+    /// What the answer asks for: everything that would do.
+    fn challenges(&self) -> Vec<(HeaderName, &'static str)> {
+        let basic =
+            (!self.users.is_empty()).then_some("Basic realm=\"celeriac\", charset=\"UTF-8\"");
+        let bearer = self.token.as_ref().map(|_| "Bearer realm=\"celeriac\"");
+        let both = basic.into_iter().chain(bearer);
+        both.map(|challenge| (WWW_AUTHENTICATE, challenge))
+            .collect()
+    }
+}
+
+impl Credentials {
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let (scheme, rest) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(Self::Bearer(rest.to_owned()));
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        let (user, password) = text.split_once(':')?;
+        Some(Self::Basic {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+}
+
+/// Lets only those through who log in: to every path, and to those that are none.
+pub(super) async fn require(
+    State(login): State<Arc<Login>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if login.allows(request.headers()).await {
+        return next.run(request).await;
+    }
+    debug!(
+        path = request.uri().path(),
+        "refused: no login, or a wrong one"
+    );
+    let mut answer = (StatusCode::UNAUTHORIZED, "a login is needed\n").into_response();
+    for (name, challenge) in login.challenges() {
+        let challenge = http::HeaderValue::from_static(challenge);
+        answer.headers_mut().append(name, challenge);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// Of "hunter2" at the lowest cost.
+    fn hash() -> PasswordHash {
+        let hash = bcrypt::hash("hunter2", 4).expect("a hash");
+        PasswordHash::parse(&hash).expect("a hash")
+    }
+
+    fn basic(login: &str) -> HeaderMap {
+        authorization(&format!("Basic {}", STANDARD.encode(login)))
+    }
+
+    fn authorization(value: &str) -> HeaderMap {
+        let value = HeaderValue::try_from(value).expect("a header");
+        HeaderMap::from_iter([(AUTHORIZATION, value)])
+    }
+
+    #[tokio::test]
+    async fn a_user_comes_in_with_the_right_password_the_first_time_and_later() {
+        let users = vec![("prometheus".to_owned(), hash())];
+        let login = Login::new(LoginConfig {
+            users,
+            bearer_token: None,
+        });
+        let login = login.expect("a login is asked for");
+        let cases = [
+            ("prometheus:hunter3", false),
+            ("prometheus:hunter2", true),
+            ("prometheus:hunter2", true),
+            ("prometheus:hunter3", false),
+            ("prometheus:", false),
+            ("nobody:hunter2", false),
+            ("prometheus", false),
+        ];
+        for (credentials, allowed) in cases {
+            assert_eq!(
+                login.allows(&basic(credentials)).await,
+                allowed,
+                "{credentials}"
+            );
+        }
+        assert!(!login.allows(&HeaderMap::new()).await);
+        assert!(!login.allows(&authorization("Basic ?")).await);
+        assert!(!login.allows(&authorization("Bearer hunter2")).await);
+        assert!(login.users["prometheus"].known.get().is_some());
+        assert_eq!(login.challenges().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_read_again_and_an_empty_file_lets_nobody_in() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let login = Login::new(LoginConfig {
+            users: Vec::new(),
+            bearer_token: Some(Secret::File(file.path().to_owned())),
+        });
+        let login = login.expect("a login is asked for");
+        let cases = [
+            ("first\n", "Bearer first", true),
+            ("first\n", "bearer first", true),
+            ("second\n", "Bearer first", false),
+            ("second\n", "Bearer secon", false),
+            ("\n", "Bearer ", false),
+            ("second", "Basic c2Vjb25kOnNlY29uZA==", false),
+        ];
+        for (held, shown, allowed) in cases {
+            std::fs::write(file.path(), held).expect("a writable file");
+            let answer = login.allows(&authorization(shown)).await;
+            assert_eq!(answer, allowed, "{shown} for {held:?}");
+        }
+    }
+
+    #[test]
+    fn without_users_and_token_everybody_comes_in() {
+        assert!(Login::new(LoginConfig::default()).is_none());
+    }
+}

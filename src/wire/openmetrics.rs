@@ -1,0 +1,65 @@
+//! The text format of OpenMetrics, version 1.0.0.
+//!
+//! Source: "OpenMetrics 1.0" in Prometheus' specifications. It differs from [`text`](super::text) in the names of
+//! counters' families, in their units, in exemplars, and in that it says where it ends.
+
+use super::lines::{Exemplars, Lines, Quotes, by_family, escape};
+use crate::series::{Family, MetricKind, Snapshot};
+
+/// The end of the name of each counter's sample.
+const TOTAL: &str = "_total";
+
+/// A snapshot as OpenMetrics. With `created`, each counter and histogram has a sample more: when it began to count.
+pub fn render(snapshot: &Snapshot, created: bool) -> String {
+    let mut page = Lines::with_room(snapshot.rows.len());
+    for rows in by_family(snapshot) {
+        let family = snapshot.family(&rows[0]);
+        let (name, kind) = declared(family);
+        header(&mut page.out, family, name, kind);
+        let counts = matches!(kind, "counter" | "histogram");
+        let exemplars = if counts {
+            Exemplars::Shown
+        } else {
+            Exemplars::Hidden
+        };
+        for row in rows {
+            page.row(&family.name, row, exemplars);
+            if created && counts {
+                page.created(name, row.info.after);
+            }
+        }
+    }
+    page.out.push_str("# EOF\n");
+    page.out
+}
+
+/// Name and type of a family. A counter's lacks the `_total` that its samples have; one whose samples do not, because
+/// another exporter calls it so, keeps its name, and has no type: with another name it would be another series.
+fn declared(family: &Family) -> (&str, &'static str) {
+    match (&family.kind, family.name.strip_suffix(TOTAL)) {
+        (MetricKind::Counter, Some(name)) => (name, "counter"),
+        (MetricKind::Counter, None) => (&family.name, "unknown"),
+        (MetricKind::Gauge | MetricKind::Histogram(_), _) => (&family.name, family.kind.name()),
+    }
+}
+
+fn header(out: &mut String, family: &Family, name: &str, kind: &str) {
+    for part in ["# TYPE ", name, " ", kind, "\n"] {
+        out.push_str(part);
+    }
+    let unit = family.unit();
+    // A gauge may be called `_seconds_total`, and then has no unit here.
+    if !unit.is_empty() && name.ends_with(unit) {
+        for part in ["# UNIT ", name, " ", unit, "\n"] {
+            out.push_str(part);
+        }
+    }
+    for part in ["# HELP ", name, " "] {
+        out.push_str(part);
+    }
+    escape(out, family.help, Quotes::Escaped);
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests;
