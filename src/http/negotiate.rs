@@ -36,12 +36,12 @@ pub(super) enum Escaping {
     Values,
 }
 
-/// How a body is compressed. Not by zstd: the encoder in Rust takes ten times as long as gzip at its fastest, and what
-/// it makes is larger.
+/// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Identity,
     Gzip,
+    Zstd,
 }
 
 /// Something that is asked for, and how much it is wanted.
@@ -140,6 +140,8 @@ impl Coding {
             let is = |name: &str| wish.name.eq_ignore_ascii_case(name);
             if is("gzip") || is("x-gzip") {
                 Some(Self::Gzip)
+            } else if is("zstd") {
+                Some(Self::Zstd)
             } else if is("identity") || is("*") {
                 Some(Self::Identity)
             } else {
@@ -154,6 +156,7 @@ impl Coding {
         match self {
             Self::Identity => None,
             Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
         }
     }
 }

@@ -181,7 +181,7 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
     )
     .await;
     celeriac.ready().await;
-    receiver.answer(&[400, 401, 404, 409, 413, 429, 302].map(Answer::Status));
+    receiver.answer(&[401, 404, 429, 302].map(Answer::Status));
     redis.publish_lives(0..10, "t").await;
     value(
         &receiver,
@@ -198,7 +198,7 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
         })
         .await;
     let log = celeriac.process.output();
-    for status in ["400", "401", "404", "409", "413", "429", "302"] {
+    for status in ["401", "404", "429", "302"] {
         assert!(
             log.contains(&format!("error=HTTP {status}")),
             "{status}: {log}"
@@ -264,7 +264,7 @@ async fn the_end_of_the_daemon_ends_its_series() {
     redis.publish_lives(10..20, "t").await;
     wait_for("the daemon to have read it", 10, async || {
         let lag = celeriac.page().await.sum("celeriac_messages_total", &[]);
-        if lag >= 40.0 {
+        if lag >= 80.0 {
             Ok(())
         } else {
             Err(lag.to_string())

@@ -97,7 +97,7 @@ fn only_what_is_asked_for_is_compressed() {
         (&["identity"], Coding::Identity),
         (&["br"], Coding::Identity),
         (&["gzip;q=0"], Coding::Identity),
-        (&["gzip;q=0.5, zstd"], Coding::Gzip),
+        (&["gzip;q=0.5, zstd"], Coding::Zstd),
         // Browsers.
         (&["gzip, deflate, br, zstd"], Coding::Gzip),
         (&["br;q=1.0, GZIP;q=0.8, *;q=0.1"], Coding::Gzip),
