@@ -5,7 +5,6 @@
 //! when there is no time left.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +20,12 @@ use crate::clock;
 use crate::config::{Config, HttpConfig, PushgatewayConfig};
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline, ViewConfig};
-use crate::queue::{Limits, OpenError, Queue};
 use crate::shutdown::Signals;
 use crate::sink::client::BuildError;
-use crate::sink::{Pushgateway, RemoteWrite};
+use crate::sink::{Pushgateway, RemoteWrite, queues};
 use crate::telemetry::metrics::Telemetry;
 use crate::telemetry::readiness::{Readiness, Reporter};
 use crate::telemetry::sink::PushMetrics;
-use crate::timestamp::Timestamp;
 use crate::tls::TlsError;
 
 /// The label of a broker that has no name, where the daemon speaks of itself.
@@ -65,8 +62,8 @@ pub enum StartError {
     Tls(#[source] TlsError),
     #[error("cannot make the client of {name}: {source}")]
     Client { name: String, source: BuildError },
-    #[error("cannot open the queue of {name}: {source}")]
-    Queue { name: String, source: OpenError },
+    #[error(transparent)]
+    Queue(#[from] queues::QueuesError),
     #[error("cannot catch signals: {0}")]
     Signals(#[source] std::io::Error),
 }
@@ -85,12 +82,8 @@ impl App {
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let hurry = CancellationToken::new();
-        let mut queues = open_queues(&config)?;
-        // What was queued before has an earlier time than whatever comes, also where the clock was set back.
-        let queued = queues.iter().filter_map(Queue::newest_ms).max();
-        let start = queued.map_or(clock::now(), |newest| {
-            clock::now().max(Timestamp::from_millis(newest))
-        });
+        let mut queues = queues::open(&config)?;
+        let start = queues::start_behind(&queues, clock::now());
         let mut stages = Stages::default();
         let mut readiness = Readiness::default();
         let mut telemetry = Telemetry::new(start);
@@ -128,7 +121,7 @@ impl App {
         let mut sinks = Vec::new();
         for sink in config.remote_write {
             let name: Arc<str> = sink.name.as_str().into();
-            let metrics = telemetry.sink(&name, &sink.url.as_str().into());
+            let metrics = telemetry.sink(&name, &sink.shown_url().into());
             let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
             sinks.push((name, sink, metrics, latch));
         }
@@ -248,43 +241,6 @@ fn gateways(
         (name, config, metrics, latch)
     });
     gateways.collect()
-}
-
-/// The queue of each remote-write sink, in their order.
-fn open_queues(config: &Config) -> Result<Vec<Queue>, StartError> {
-    let sinks = config.remote_write.iter();
-    let queues = sinks.map(|sink| {
-        let limits = Limits {
-            bytes_max: sink.queue.bytes_max,
-            age_max: sink.queue.sample_age_limit,
-        };
-        let Some(data_dir) = &config.data_dir else {
-            return Ok(Queue::in_memory(limits));
-        };
-        let folder = data_dir.join("queue").join(file_name(&sink.name));
-        Queue::open(&folder, limits).map_err(|source| StartError::Queue {
-            name: sink.name.clone(),
-            source,
-        })
-    });
-    queues.collect()
-}
-
-/// A name as the name of a folder: what could mean something else there is written as its number.
-fn file_name(name: &str) -> String {
-    let mut file = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric()
-            || b"-_".contains(&byte)
-            || (byte == b'.' && !file.is_empty())
-        {
-            file.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(file, "%{byte:02X}");
-        }
-    }
-    file
 }
 
 /// The profiles that an output names. Where one of these takes native histograms, they are kept.

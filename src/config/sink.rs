@@ -9,6 +9,7 @@ use super::profile::profile;
 use super::relabel::relabel;
 use super::section::Section;
 use super::shown::Shown;
+use super::url::without_credentials;
 use crate::backoff::Backoff;
 use crate::profile::ProfileName;
 use crate::series::Relabel;
@@ -134,6 +135,11 @@ impl RemoteWriteConfig {
 }
 
 impl RemoteWriteConfig {
+    /// The URL, without what nobody should read.
+    pub fn shown_url(&self) -> String {
+        without_credentials(&self.url)
+    }
+
     /// The labels of every series: those of all outputs, and those that tell replicas apart.
     pub fn external(&self, mut labels: Vec<(String, String)>) -> Vec<(String, String)> {
         if let Some(ReplicaConfig { cluster, replica }) = &self.replica {

@@ -48,6 +48,17 @@ pub(super) fn without_credentials(url: &Url) -> String {
     // Only refused for URLs that cannot have any.
     let _ = url.set_username("");
     let _ = url.set_password(None);
+    // Some receivers take their key in the query.
+    let names: Vec<String> = url
+        .query_pairs()
+        .map(|(name, _)| name.into_owned())
+        .collect();
+    if !names.is_empty() {
+        let shown = names.iter().map(|name| format!("{name}=<secret>"));
+        let shown = shown.collect::<Vec<_>>().join("&");
+        url.set_query(None);
+        return format!("{url}?{shown}");
+    }
     url.into()
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use axum::serve::Listener;
@@ -33,6 +34,8 @@ pub(super) struct TlsListener {
     tls: Arc<ServerTls>,
     /// When the files were looked at last.
     looked: Instant,
+    /// The log has that the files will not do: whoever connects must not fill it.
+    complained: Arc<AtomicBool>,
     handshakes: FuturesUnordered<BoxFuture<'static, Handshake>>,
 }
 
@@ -50,6 +53,7 @@ impl TlsListener {
             tcp,
             tls: Arc::new(tls),
             looked: clock::monotonic(),
+            complained: Arc::default(),
             handshakes: FuturesUnordered::new(),
         }
     }
@@ -62,8 +66,13 @@ impl TlsListener {
             self.looked = now;
         }
         let tls = Arc::clone(&self.tls);
+        let complained = Arc::clone(&self.complained);
         self.handshakes.push(Box::pin(async move {
-            let renewed = if look { renewed(&tls).await } else { None };
+            let renewed = if look {
+                renewed(&tls, &complained).await
+            } else {
+                None
+            };
             let settings = renewed.as_ref().unwrap_or(&tls).settings();
             let accepting = TlsAcceptor::from(settings).accept(stream);
             let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await;
@@ -93,15 +102,20 @@ impl TlsListener {
 }
 
 /// The files as they are now, if they changed and will do. A volume may take its time.
-async fn renewed(tls: &Arc<ServerTls>) -> Option<Arc<ServerTls>> {
+async fn renewed(tls: &Arc<ServerTls>, complained: &AtomicBool) -> Option<Arc<ServerTls>> {
     let held = Arc::clone(tls);
     let looked: Result<Result<_, TlsError>, _> =
         tokio::task::spawn_blocking(move || held.changed()).await;
     match looked.ok()? {
-        Ok(renewed) => renewed.map(Arc::new),
+        Ok(renewed) => {
+            complained.store(false, Relaxed);
+            renewed.map(Arc::new)
+        }
         Err(error) => {
             // They may be just being written.
-            warn!(%error, "the listener keeps the certificates that it has");
+            if !complained.swap(true, Relaxed) {
+                warn!(%error, "the listener keeps the certificates that it has");
+            }
             None
         }
     }

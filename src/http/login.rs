@@ -5,6 +5,7 @@
 //! threads that serve, and no more than two at once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -31,6 +32,8 @@ pub(super) struct Login {
     /// The hash that an unknown user's password is compared with, so that it takes as long as a known one's.
     decoy: Option<PasswordHash>,
     token: Option<Secret>,
+    /// The log has that the token cannot be had: whoever knocks must not fill it.
+    complained: AtomicBool,
     /// Compares without telling by time how far two texts agree.
     key: hmac::Key,
     hashings: Semaphore,
@@ -66,6 +69,7 @@ impl Login {
             users: users.collect(),
             decoy,
             token: config.bearer_token,
+            complained: AtomicBool::new(false),
             key: key.expect("the system has random numbers"),
             hashings: Semaphore::new(HASHINGS_MAX),
         })
@@ -113,12 +117,19 @@ impl Login {
         match read {
             // Nobody bears nothing.
             Ok(Ok(expected)) if expected.is_empty() => {
-                warn!("the bearer token's file is empty: nobody can log in with it");
+                if !self.complained.swap(true, Relaxed) {
+                    warn!("the bearer token's file is empty: nobody can log in with it");
+                }
                 false
             }
-            Ok(Ok(expected)) => self.is(token, &hmac::sign(&self.key, expected.as_bytes())),
+            Ok(Ok(expected)) => {
+                self.complained.store(false, Relaxed);
+                self.is(token, &hmac::sign(&self.key, expected.as_bytes()))
+            }
             Ok(Err(error)) => {
-                warn!(%error, "nobody can log in with the bearer token");
+                if !self.complained.swap(true, Relaxed) {
+                    warn!(%error, "nobody can log in with the bearer token");
+                }
                 false
             }
             Err(_) => false,

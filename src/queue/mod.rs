@@ -350,6 +350,13 @@ impl Queue {
         self.disk.is_some()
     }
 
+    /// What waits and is not on the disk: it ends with the process.
+    pub fn unwritten(&self) -> Counts {
+        let slots =
+            (self.index.first_unwritten()..self.index.len()).filter_map(|at| self.index.get(at));
+        slots.map(|slot| slot.counts).sum()
+    }
+
     /// Whether more than one group waits.
     pub fn has_several_groups(&self) -> bool {
         let group = |at: usize| self.index.get(at).map(|slot| slot.group);

@@ -9,12 +9,22 @@ use crate::telemetry::sink::{DropReason, SinkMetrics};
 use crate::timestamp::Timestamp;
 use crate::wire::{Body, Encoder, Metadata, Outgoing, Protocol, Unsent, v1};
 
+/// Requests do not become smaller than this, whatever is answered: with one for each sample a queue is never emptied.
+const SAMPLES_MIN: usize = 100;
+
+/// So many requests are taken before larger ones are tried.
+const TAKEN_MAX: u32 = 1_000;
+
 /// Turns snapshots into records of a queue.
 #[derive(Debug)]
 pub(super) struct Feed {
     encoder: Encoder,
     metrics: SinkMetrics,
     samples_max: usize,
+    /// What is configured.
+    samples_wanted: usize,
+    /// The requests that were taken since there were fewer samples in them than wanted.
+    taken: u32,
     /// The time between two times of sending metadata; `None`: never.
     metadata_interval: Option<Duration>,
     metadata_at: Option<Timestamp>,
@@ -34,6 +44,8 @@ impl Feed {
             encoder: Encoder::new(how, protocol),
             metrics,
             samples_max,
+            samples_wanted: samples_max,
+            taken: 0,
             metadata_interval,
             metadata_at: None,
             number: 0,
@@ -45,15 +57,33 @@ impl Feed {
         self.encoder.speak(protocol);
     }
 
-    /// Puts no more than so many samples into a request from now on; whether that is less than before.
-    pub(super) fn limit(&mut self, samples_max: usize) -> bool {
-        let is_less = samples_max < self.samples_max;
-        if is_less {
-            self.samples_max = samples_max.max(1);
-            self.encoder.limit(self.samples_max);
-            self.metrics.samples_max.set(float(self.samples_max));
+    /// A request with so many samples was too large: puts half as many into one from now on. How many that is, where it
+    /// is less than before.
+    pub(super) fn send_less(&mut self, samples: usize) -> Option<usize> {
+        let less = (samples / 2).max(SAMPLES_MIN).min(self.samples_wanted);
+        let is_less = less < self.samples_max;
+        is_less.then(|| {
+            self.limit(less);
+            less
+        })
+    }
+
+    /// A request was taken. After many, it is tried whether there may be more in one again.
+    pub(super) fn taken(&mut self) {
+        if self.samples_max == self.samples_wanted {
+            return;
         }
-        is_less
+        self.taken += 1;
+        if self.taken >= TAKEN_MAX {
+            self.limit((self.samples_max * 2).min(self.samples_wanted));
+        }
+    }
+
+    fn limit(&mut self, samples_max: usize) {
+        self.taken = 0;
+        self.samples_max = samples_max;
+        self.encoder.limit(samples_max);
+        self.metrics.samples_max.set(float(samples_max));
     }
 
     /// Appends a snapshot. The last one is followed by the end of all series: without a checkpoint they begin

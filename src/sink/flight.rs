@@ -10,14 +10,21 @@ use crate::timestamp::Timestamp;
 use crate::wire::{self, Body, Halves, Protocol};
 
 /// How many values a receiver may refuse one by one before it is believed that it refuses every one of a record. A
-/// receiver that takes nothing would be asked twice for each value otherwise.
-const REFUSED_MAX: u32 = 32;
+/// receiver that takes nothing would be asked twice for each value otherwise; and the values of one task, which one
+/// bad label spoils, are some hundred.
+const REFUSED_MAX: u32 = 500;
 
 /// After so many answers of 500 in a row it may be the record that the receiver cannot take.
 const ERRORS_MAX: u32 = 10;
 
 /// So often one value is answered with 500, while others are taken, before it is given up.
 const LAST_TRIES: u32 = 3;
+
+/// So many values are given up before the receiver has to show again that it takes others.
+const SET_ASIDE_MAX: u32 = 8;
+
+/// In so many pieces a record is, without one of them being taken, when another record is tried beside it.
+const PIECES_MAX: usize = 8;
 
 /// A record on its way.
 #[derive(Debug)]
@@ -34,8 +41,10 @@ pub(super) struct Flight {
     errors: u32,
     /// The pieces that were put back, one after the other, since one was taken or divided.
     put_back: usize,
-    /// Whether the receiver took a piece since the record is suspected, and none was given up since: it works.
+    /// Whether the receiver took a piece since the record is suspected: it works.
     takes_others: bool,
+    /// The values that were given up one by one, until one was taken.
+    set_aside: u32,
     /// The values that were refused one by one, until one was taken.
     refused: u32,
 }
@@ -48,6 +57,8 @@ struct Piece {
     again: bool,
     /// How often it was tried in vain.
     attempt: u32,
+    /// How often it was answered with 500 since the receiver takes others.
+    errors: u32,
 }
 
 /// What to do about a piece that was not taken, and may be sent again.
@@ -95,10 +106,12 @@ impl Flight {
                 body,
                 again: entry.recovered,
                 attempt: 0,
+                errors: 0,
             }],
             errors: 0,
             put_back: 0,
             takes_others: false,
+            set_aside: 0,
             refused: 0,
         }
     }
@@ -146,7 +159,12 @@ impl Flight {
     pub(super) fn delivered(&mut self) -> Counts {
         self.refused = 0;
         self.put_back = 0;
-        self.takes_others = self.is_suspected();
+        self.set_aside = 0;
+        if self.is_suspected() && !self.takes_others {
+            self.takes_others = true;
+            // What was answered before may have been the receiver's fault.
+            self.pieces.iter_mut().for_each(|piece| piece.errors = 0);
+        }
         self.pop()
     }
 
@@ -160,8 +178,13 @@ impl Flight {
         };
         piece.again = true;
         piece.attempt = piece.attempt.saturating_add(1);
-        let attempt = piece.attempt;
-        self.errors = if is_error_500 { self.errors + 1 } else { 0 };
+        if !is_error_500 {
+            (self.errors, self.takes_others) = (0, false);
+            return Next::Wait;
+        }
+        piece.errors += 1;
+        let errors = piece.errors;
+        self.errors += 1;
         if !self.is_suspected() {
             return Next::Wait;
         }
@@ -170,15 +193,18 @@ impl Flight {
             self.put_back += 1;
             return Next::Wait;
         }
-        let Some(series) = self.divide(false) else {
+        let Some(series) = self.divide() else {
             return if self.takes_others {
                 Next::Go
             } else {
                 Next::Wait
             };
         };
-        if self.takes_others && attempt >= LAST_TRIES {
-            self.takes_others = false;
+        if self.takes_others && errors >= LAST_TRIES {
+            self.set_aside += 1;
+            if self.set_aside >= SET_ASIDE_MAX {
+                (self.set_aside, self.takes_others) = (0, false);
+            }
             return Next::SetAside(self.pop(), series);
         }
         Next::Wait
@@ -188,24 +214,22 @@ impl Flight {
         self.errors >= ERRORS_MAX
     }
 
-    /// Whether it is answered with 500 again and again, and there is nothing left to divide.
+    /// Whether it is answered with 500 again and again, and nothing of it says whether that is its own fault.
     pub(super) fn is_stuck(&self) -> bool {
-        self.is_suspected() && self.pieces.len() == 1 && self.open().points() == 1
+        let is_one = |piece: &Piece| piece.body.counts.points() == 1;
+        self.is_suspected()
+            && !self.takes_others
+            && (self.pieces.len() >= PIECES_MAX || self.pieces.iter().all(is_one))
     }
 
     /// Puts halves in the place of the piece at hand. `Some`: it is one value, of this series, and stays; what cannot be
     /// read stays as well.
-    fn divide(&mut self, in_part: bool) -> Option<String> {
+    fn divide(&mut self) -> Option<String> {
         let piece = self.pieces.last()?;
         let again = piece.again;
         self.put_back = 0;
         match wire::split(&piece.body) {
-            // Where something of it was stored, the older values of a series are behind what is there.
-            Ok(Halves::Values(first, second)) => {
-                self.replace([(first, again || in_part), (second, again)]);
-                None
-            }
-            Ok(Halves::Series(first, second)) => {
+            Ok(Halves::Values(first, second) | Halves::Series(first, second)) => {
                 self.replace([(first, again), (second, again)]);
                 None
             }
@@ -217,15 +241,15 @@ impl Flight {
     /// The receiver refused it: its halves take its place.
     ///
     /// `is_there`: the receiver says that it has that value, or newer ones. Of something that may have been stored
-    /// before that is what was wanted. `in_part`: it stored some of what it refused.
-    pub(super) fn refused(&mut self, is_there: bool, in_part: bool) -> Refusal {
+    /// before that is what was wanted.
+    pub(super) fn refused(&mut self, is_there: bool) -> Refusal {
         let Some(piece) = self.pieces.last() else {
             return Refusal::default();
         };
         let again = piece.again;
         match wire::split(&piece.body) {
             Ok(Halves::Values(..) | Halves::Series(..)) => {
-                self.divide(in_part);
+                self.divide();
                 Refusal::default()
             }
             Ok(Halves::One { .. }) if again && is_there => Refusal {
@@ -262,6 +286,18 @@ impl Flight {
         }
     }
 
+    /// The receiver refused some of it, and says how much of it it stored: that is delivered, and the rest is known not
+    /// to be. Sent again, what was stored would be refused as well, where it holds older values.
+    pub(super) fn stored_in_part(&mut self, stored: Counts) -> Refusal {
+        self.refused = 0;
+        let failed = self.pop() - stored;
+        Refusal {
+            failed,
+            delivered: stored,
+            series: None,
+        }
+    }
+
     /// Gives up the piece at hand, and what that is.
     pub(super) fn give_up_piece(&mut self) -> Counts {
         self.pop()
@@ -282,6 +318,7 @@ impl Flight {
             body,
             again,
             attempt: 0,
+            errors: 0,
         }));
     }
 
@@ -303,7 +340,7 @@ mod tests {
 
     /// A record of so many counters, which are new: each has a zero and a value.
     pub(super) fn entry(sequence: u64, group: u64, series: usize, protocol: Protocol) -> Entry {
-        let mut table = Series::new(1_000, Timestamp::from_millis(1_000));
+        let mut table = Series::new(10_000, Timestamp::from_millis(1_000));
         let family = table.family(Family {
             name: "x_total".into(),
             kind: MetricKind::Counter,
@@ -346,6 +383,12 @@ mod tests {
         }
     }
 
+    /// A request as bytes, shown as text.
+    fn raw(body: &Body) -> String {
+        let raw = snap::raw::Decoder::new().decompress_vec(&body.bytes);
+        String::from_utf8_lossy(&raw.expect("compressed")).into_owned()
+    }
+
     /// Sends a flight to a receiver that refuses requests which hold the given text.
     fn deliver(flight: &mut Flight, bad: &str, is_there: bool) -> (Counts, Counts, Vec<String>) {
         let (mut delivered, mut failed, mut series) =
@@ -353,11 +396,10 @@ mod tests {
         let mut requests = 0;
         while let Some(body) = flight.body() {
             requests += 1;
-            assert!(requests < 1_000, "it comes to an end");
-            let raw = snap::raw::Decoder::new().decompress_vec(&body.bytes);
-            let raw = String::from_utf8_lossy(&raw.expect("compressed")).into_owned();
+            assert!(requests < 3_000, "it comes to an end");
+            let raw = raw(body);
             if raw.contains(bad) {
-                let refusal = flight.refused(is_there, false);
+                let refusal = flight.refused(is_there);
                 failed += refusal.failed;
                 delivered += refusal.delivered;
                 series.extend(refusal.series);
@@ -400,26 +442,28 @@ mod tests {
     }
 
     #[test]
-    fn the_older_value_of_what_was_stored_in_part_counts_as_delivered() {
-        let mut flight = Flight::new(entry(1, 1, 1, Protocol::V2));
-        assert_eq!(flight.refused(true, true), Refusal::default());
-        let zero = flight.refused(true, false);
-        assert_eq!((zero.delivered.samples, zero.failed.samples), (1, 0));
-        let value = flight.refused(true, false);
-        assert_eq!((value.delivered.samples, value.failed.samples), (0, 1));
+    fn what_was_stored_in_part_is_not_sent_again() {
+        let mut flight = Flight::new(entry(1, 1, 10, Protocol::V2));
+        let stored = Counts {
+            samples: 18,
+            ..Counts::default()
+        };
+        let refusal = flight.stored_in_part(stored);
+        assert_eq!((refusal.delivered.samples, refusal.failed.samples), (18, 2));
+        assert!(flight.is_done());
     }
 
     #[test]
     fn a_receiver_that_refuses_everything_is_not_asked_about_every_value() {
-        let mut flight = Flight::new(entry(1, 1, 500, Protocol::V1));
+        let mut flight = Flight::new(entry(1, 1, 2_000, Protocol::V1));
         let mut requests = 0;
         let mut failed = Counts::default();
         while flight.body().is_some() {
             requests += 1;
-            failed += flight.refused(false, false).failed;
+            failed += flight.refused(false).failed;
         }
-        assert_eq!(failed.samples, 1_000);
-        assert!(requests < 100, "{requests}");
+        assert_eq!(failed.samples, 4_000);
+        assert!(requests < 1_100, "{requests}");
     }
 
     /// Sends a flight to a receiver that answers 500 to what holds the given text, and to everything for a while.
@@ -433,9 +477,8 @@ mod tests {
         let mut requests = 0;
         while let Some(body) = flight.body() {
             requests += 1;
-            assert!(requests < 1_000, "it comes to an end");
-            let raw = snap::raw::Decoder::new().decompress_vec(&body.bytes);
-            let raw = String::from_utf8_lossy(&raw.expect("compressed")).into_owned();
+            assert!(requests < 3_000, "it comes to an end");
+            let raw = raw(body);
             if outage == 0 && !raw.contains(bad) {
                 delivered += flight.delivered();
                 continue;
@@ -463,6 +506,60 @@ mod tests {
                 assert!(requests < 60 + outage, "{requests}");
             }
         }
+    }
+
+    #[test]
+    fn many_bad_ones_cost_no_good_one() {
+        // Every series whose number has a 1 in it: 111 of 300 in a row and apart.
+        let mut flight = Flight::new(entry(1, 1, 300, Protocol::V1));
+        let (delivered, failed, _) = deliver(&mut flight, "\u{1}1", false);
+        let bad =
+            (0..300).filter(|n: &u32| n.to_string().starts_with('1') && n.to_string().len() == 1);
+        assert_eq!(failed.samples, 2 * bad.count() as u64);
+        assert_eq!(delivered.samples + failed.samples, 600);
+    }
+
+    #[test]
+    fn what_breaks_the_receiver_alone_waits_for_another_record_to_tell() {
+        for series in [1, 2] {
+            let mut flight = Flight::new(entry(1, 1, series, Protocol::V1));
+            let mut tries = 0;
+            while !flight.is_stuck() {
+                tries += 1;
+                assert!(tries < 100, "{series}");
+                assert_eq!(flight.failed(true), Next::Wait);
+            }
+            assert_eq!(flight.give_up().samples, 2 * series as u64);
+        }
+    }
+
+    #[test]
+    fn more_bad_ones_than_good_are_set_aside_until_nothing_tells_any_more() {
+        let mut flight = Flight::new(entry(1, 1, 12, Protocol::V2));
+        let mut aside = 0;
+        let mut tries = 0;
+        while flight.body().is_some() && !flight.is_stuck() {
+            tries += 1;
+            assert!(tries < 1_000);
+            let body = flight.body().expect("a body");
+            if body.counts.samples <= 2 && raw(body).contains("\u{1}3") {
+                flight.delivered();
+            } else if let Next::SetAside(counts, _) = flight.failed(true) {
+                aside += counts.samples;
+            }
+        }
+        assert!(aside > 0 || flight.is_stuck(), "{aside}");
+    }
+
+    #[test]
+    fn a_stray_500_after_a_long_outage_costs_nothing() {
+        let mut flight = Flight::new(entry(1, 1, 2, Protocol::V1));
+        for _ in 0..30 {
+            flight.failed(true);
+        }
+        flight.delivered();
+        assert!(!matches!(flight.failed(true), Next::SetAside(..)));
+        assert!(flight.body().is_some());
     }
 
     #[test]

@@ -9,9 +9,12 @@ pub mod client;
 pub mod verdict;
 
 mod response;
+mod told;
 mod transport;
 
 // To a receiver of remote write, through a queue.
+pub mod queues;
+
 mod feed;
 mod flight;
 mod request;

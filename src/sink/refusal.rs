@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use super::told::without_figures;
+
 /// How many reasons are told before a push is taken again. Whoever did not act on these is not helped by more.
 const TOLD_MAX: usize = 8;
 
@@ -101,11 +103,6 @@ fn family(text: &str) -> Option<String> {
     })?;
     let end = behind.find(['"', ' '])?;
     Some(behind[..end].to_owned())
-}
-
-/// A text without what may differ from push to push.
-fn without_figures(text: &str) -> String {
-    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 #[cfg(test)]

@@ -21,13 +21,14 @@ use super::client::{Answer, BuildError, Client, SendError};
 use super::feed::Feed;
 use super::flight::{Next, Refusal};
 use super::request::request;
+use super::told::Told;
 use super::verdict::{Asked, Verdict, Written, says_already_there, verdict};
 use super::window::Window;
 use super::{Outcome, blocking};
 use crate::clock;
 use crate::config::{Message, RemoteWriteConfig};
 use crate::counts::Counts;
-use crate::queue::Queue;
+use crate::queue::{Lost, Queue};
 use crate::series::Snapshot;
 use crate::telemetry::readiness::Reporter;
 use crate::telemetry::sink::{DropReason, SinkMetrics};
@@ -54,8 +55,8 @@ pub struct RemoteWrite {
     /// Whether the receiver has shown that it speaks 2.0.
     is_proven: bool,
     failing_since: Option<Instant>,
-    /// Why samples were refused for good, as the log has it, until some are taken again.
-    refused: Option<String>,
+    /// Why samples were refused for good, as the log has it.
+    told: Told,
     /// What the log has told of the disk.
     is_disk_failing: bool,
     drained: bool,
@@ -104,7 +105,7 @@ impl RemoteWrite {
     pub fn new(
         config: RemoteWriteConfig,
         external: Vec<(String, String)>,
-        queue: Queue,
+        mut queue: Queue,
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
         hurry: CancellationToken,
         (metrics, readiness): (SinkMetrics, Reporter),
@@ -126,7 +127,19 @@ impl RemoteWrite {
         snapshots.mark_changed();
         metrics.shards_min.set(float(config.queue.shards_min));
         metrics.shards_max.set(float(config.queue.shards_max));
-        metrics.taken.add(queue.pending());
+        // Found in the queue, and lost of it when it was opened.
+        let lost = queue.take_lost();
+        metrics
+            .taken
+            .add(queue.pending() + lost.full + lost.age + lost.damaged);
+        count_lost(&metrics, &lost);
+        if !lost.full.is_zero() {
+            let samples = lost.full.points();
+            warn!(
+                samples,
+                "queue is larger than max_bytes, the oldest samples were dropped"
+            );
+        }
         Ok(Self {
             client: Arc::new(Client::new(&config.client)?),
             queue,
@@ -142,7 +155,7 @@ impl RemoteWrite {
             protocol,
             is_proven: false,
             failing_since: None,
-            refused: None,
+            told: Told::default(),
             is_disk_failing: false,
             drained: false,
             metrics,
@@ -223,14 +236,7 @@ impl RemoteWrite {
             self.window.settle(&mut self.queue);
         }
         let lost = self.queue.take_lost();
-        for (reason, counts) in [
-            (DropReason::QueueFull, lost.full),
-            (DropReason::TooOld, lost.age),
-            (DropReason::Damaged, lost.damaged),
-        ] {
-            self.metrics.dropped(reason, counts);
-        }
-        self.metrics.queue_damaged_bytes.add(lost.damaged_bytes);
+        count_lost(&self.metrics, &lost);
         if !lost.full.is_zero() {
             let samples = lost.full.points();
             warn!(samples, "queue is full, the oldest samples were dropped");
@@ -278,6 +284,7 @@ impl RemoteWrite {
             let next = blocking(|| window.next(queue).map(|flight| flight.sequence));
             let Some(sequence) = next else { return };
             self.send(sequence);
+            self.window.settle(&mut self.queue);
         }
     }
 
@@ -312,9 +319,12 @@ impl RemoteWrite {
             return;
         };
         // What was queued before the receiver turned out to speak 1.0.
-        if self.protocol == Protocol::V1 {
+        while self.protocol == Protocol::V1 {
             let unreadable = flight.downgrade();
             self.metrics.dropped(DropReason::Damaged, unreadable);
+            if unreadable.is_zero() {
+                break;
+            }
         }
         let Some(body) = flight.body().cloned() else {
             return;
@@ -390,6 +400,12 @@ impl RemoteWrite {
         newest: Timestamp,
         outcome: &Outcome,
     ) {
+        let is_retry = matches!(outcome.verdict, Verdict::Retry { .. });
+        if !is_retry {
+            // It answers, whatever it says.
+            self.failures = 0;
+        }
+        self.is_proven |= outcome.written != Written::default();
         let Some(flight) = self.window.get(sequence) else {
             return;
         };
@@ -398,6 +414,7 @@ impl RemoteWrite {
                 let delivered = flight.delivered();
                 self.metrics.sent.add(delivered);
                 self.metrics.highest_sent.raise_to(newest.seconds());
+                self.feed.taken();
                 self.check_written(counts, outcome.written);
                 self.set_aside(sequence);
                 self.takes_again();
@@ -406,12 +423,15 @@ impl RemoteWrite {
                 if outcome.verdict == Verdict::TooLarge {
                     self.send_less(counts);
                 }
-                self.refuse(sequence, outcome);
+                self.refuse(sequence, counts, outcome);
             }
             Verdict::Rejected => {
                 let failed = flight.give_up_piece();
-                self.fail(failed, &outcome.reason, None);
+                self.fail(failed, &outcome.reason, Some("all of a request"));
+                self.readiness.waiting(outcome.reason.as_str());
             }
+            // Several were on their way.
+            Verdict::Downgrade if self.protocol == Protocol::V1 => {}
             Verdict::Downgrade => {
                 warn!(
                     error = %outcome.reason,
@@ -447,10 +467,9 @@ impl RemoteWrite {
                 "the receiver says that it stored another number of values"
             );
         }
-        self.is_proven |= written != Written::default();
     }
 
-    fn refuse(&mut self, sequence: u64, outcome: &Outcome) {
+    fn refuse(&mut self, sequence: u64, counts: Counts, outcome: &Outcome) {
         let Some(flight) = self.window.get(sequence) else {
             return;
         };
@@ -458,12 +477,15 @@ impl RemoteWrite {
             failed,
             delivered,
             series,
-        } = flight.refused(
-            says_already_there(&outcome.reason),
-            outcome.written.is_some(),
-        );
+        } = match outcome.written.part_of(counts) {
+            Some(stored) if outcome.verdict == Verdict::Refused => flight.stored_in_part(stored),
+            _ => flight.refused(says_already_there(&outcome.reason)),
+        };
         self.metrics.sent.add(delivered);
         self.fail(failed, &outcome.reason, series.as_deref());
+        if !delivered.is_zero() {
+            self.takes_again();
+        }
     }
 
     /// Counts what will never be stored; says so once for each reason, and counts the rest.
@@ -472,26 +494,20 @@ impl RemoteWrite {
             return;
         }
         self.metrics.failed.add(failed);
-        if self.refused.as_deref() != Some(reason) {
-            let samples = failed.points();
-            let series = series.unwrap_or("all of a request");
+        let (samples, series) = (failed.points(), series.unwrap_or("some of a request"));
+        if self.told.is_new(reason, clock::monotonic()) {
             warn!(samples, series, error = %reason, "the receiver refused samples for good");
-            self.refused = Some(reason.to_owned());
-        } else if let Some(series) = series {
-            debug!(
-                series,
-                "the receiver refused another series for the same reason"
-            );
+        } else {
+            debug!(samples, series, error = %reason, "the receiver refused samples for good");
         }
-        self.readiness.waiting(reason);
     }
 
     /// Puts less into a request from now on than was too much.
     fn send_less(&mut self, counts: Counts) {
-        let half = usize::try_from(counts.points() / 2).unwrap_or(usize::MAX);
-        if self.feed.limit(half.max(1)) {
+        let samples = usize::try_from(counts.points()).unwrap_or(usize::MAX);
+        if let Some(samples) = self.feed.send_less(samples) {
             warn!(
-                samples = half.max(1),
+                samples,
                 "the receiver takes no requests as large as these; sending so many samples at once from now on"
             );
         }
@@ -504,7 +520,7 @@ impl RemoteWrite {
             return;
         };
         let counts = suspect.give_up();
-        self.gave_up(counts, "the only one of its request", "HTTP 500");
+        self.gave_up(counts, "all that is left of a request", "HTTP 500");
     }
 
     fn gave_up(&self, counts: Counts, series: &str, reason: &str) {
@@ -519,7 +535,6 @@ impl RemoteWrite {
 
     fn takes_again(&mut self) {
         self.failures = 0;
-        self.refused = None;
         if let Some(since) = self.failing_since.take() {
             let elapsed = clock::monotonic().duration_since(since);
             info!(?elapsed, "the receiver takes samples again");
@@ -537,11 +552,18 @@ impl RemoteWrite {
             debug!(error = %reason, attempt = self.failures, ?delay, "cannot send samples");
         }
         self.readiness.waiting(reason);
-        self.failures = self.failures.saturating_add(1);
+        if self.wait.is_none() {
+            self.failures = self.failures.saturating_add(1);
+        }
         if self.tries_another(sequence) {
             return;
         }
-        self.wait = Some(Box::pin(tokio::time::sleep(delay)));
+        // Of several that failed together, the one that asked for the longest pause counts.
+        let wait = tokio::time::sleep(delay);
+        let is_longer = |before: &Pin<Box<tokio::time::Sleep>>| before.deadline() < wait.deadline();
+        if self.wait.as_ref().is_none_or(is_longer) {
+            self.wait = Some(Box::pin(wait));
+        }
     }
 
     /// Whether another record is tried at once, because it may be this one that the receiver cannot take.
@@ -608,20 +630,35 @@ impl RemoteWrite {
     fn give_up(&mut self) {
         let left = self.queue.pending() - self.window.settled();
         let samples = left.points();
-        if self.queue.is_durable() {
-            if samples > 0 {
-                info!(
-                    samples,
-                    "no time left, samples wait on disk for the next start"
-                );
-            }
-            return;
-        }
-        self.metrics.dropped(DropReason::Shutdown, left);
-        if samples > 0 {
+        let unwritten = if self.queue.is_durable() {
+            self.queue.unwritten()
+        } else {
+            left
+        };
+        self.metrics.dropped(DropReason::Shutdown, unwritten);
+        if !unwritten.is_zero() {
+            let samples = unwritten.points();
             warn!(samples, "no time left, samples were not sent");
         }
+        if self.queue.is_durable() && samples > 0 {
+            let samples = (left - unwritten).points();
+            info!(
+                samples,
+                "no time left, samples wait on disk for the next start"
+            );
+        }
     }
+}
+
+fn count_lost(metrics: &SinkMetrics, lost: &Lost) {
+    for (reason, counts) in [
+        (DropReason::QueueFull, lost.full),
+        (DropReason::TooOld, lost.age),
+        (DropReason::Damaged, lost.damaged),
+    ] {
+        metrics.dropped(reason, counts);
+    }
+    metrics.queue_damaged_bytes.add(lost.damaged_bytes);
 }
 
 /// What the log says of an answer that was not the one hoped for.

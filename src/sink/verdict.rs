@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 
+use crate::counts::Counts;
 use crate::timestamp::Timestamp;
 use crate::wire::Protocol;
 
@@ -110,12 +111,17 @@ impl Written {
         }
     }
 
-    /// Whether anything was stored, as far as it says.
-    pub fn is_some(self) -> bool {
-        [self.samples, self.histograms]
-            .into_iter()
-            .flatten()
-            .any(|count| count > 0)
+    /// What was stored of a refused request, where that is some of it and not all.
+    ///
+    /// PRW 2.0, "Required Written Response Headers": the sender may count by them, also where the answer is a refusal.
+    pub fn part_of(self, sent: Counts) -> Option<Counts> {
+        let part = Counts {
+            samples: self.samples.unwrap_or_default(),
+            histograms: self.histograms.unwrap_or_default(),
+            exemplars: self.exemplars.unwrap_or_default().min(sent.exemplars),
+        };
+        let fits = part.samples <= sent.samples && part.histograms <= sent.histograms;
+        (fits && part.points() > 0 && part.points() < sent.points()).then_some(part)
     }
 }
 
@@ -242,6 +248,34 @@ mod tests {
         ];
         for (status, headers, asked, expected) in cases {
             check(status, headers, asked, expected);
+        }
+    }
+
+    #[test]
+    fn what_was_stored_of_a_refused_request_is_what_the_receiver_says_if_that_can_be() {
+        let sent = Counts {
+            samples: 10,
+            histograms: 2,
+            exemplars: 1,
+        };
+        let cases = [
+            ((Some(8), Some(2), Some(1)), Some((8, 2, 1))),
+            ((Some(8), None, Some(7)), Some((8, 0, 1))),
+            // Nothing, everything, more than that, and no word of it.
+            ((Some(0), Some(0), Some(0)), None),
+            ((Some(10), Some(2), Some(0)), None),
+            ((Some(11), Some(0), Some(0)), None),
+            ((None, None, None), None),
+        ];
+        for ((samples, histograms, exemplars), expected) in cases {
+            let written = Written {
+                samples,
+                histograms,
+                exemplars,
+            };
+            let part = written.part_of(sent);
+            let part = part.map(|part| (part.samples, part.histograms, part.exemplars));
+            assert_eq!(part, expected, "{written:?}");
         }
     }
 

@@ -52,13 +52,11 @@ impl Window {
     ///
     /// If that one is taken, the one at the front is not sent again, so the order is kept.
     pub(super) fn other(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
-        if self.0.len() > 1 {
-            return self
-                .0
-                .get_mut(1)
-                .filter(|flight| !flight.sending && !flight.is_done());
+        let is_open = |flight: &Flight| !flight.sending && !flight.is_done();
+        match self.0.iter().skip(1).position(is_open) {
+            Some(at) => self.0.get_mut(at + 1),
+            None => self.read(queue, None),
         }
-        self.read(queue, None)
     }
 
     /// The record at the front, where it is answered with 500 again and again, and is but one value.

@@ -55,6 +55,8 @@ pub struct Encoder {
     owners: HashMap<Box<[u32]>, u64>,
     /// With relabelling: the series of the snapshot at hand.
     alive: HashSet<u64>,
+    /// With relabelling: labels became free, which another series may have wanted.
+    is_freed: bool,
     v1: v1::Writer,
     v2: v2::Writer,
     request: Request,
@@ -129,6 +131,7 @@ impl Encoder {
             metas: Vec::new(),
             owners: HashMap::new(),
             alive: HashSet::new(),
+            is_freed: false,
             v1: v1::Writer::default(),
             request: Request::default(),
             number: 0,
@@ -150,11 +153,14 @@ impl Encoder {
         let mut ended = Vec::new();
         let mut begun = HashSet::new();
         let mut encoded = Encoded::default();
+        // Not before the end: the request at hand may refer to them.
+        let mut released = Vec::new();
         if !self.how.relabel.is_empty() {
             self.alive.clear();
             self.alive
                 .extend(snapshot.rows.iter().map(|row| row.info.serial));
         }
+        let is_freed = mem::take(&mut self.is_freed);
         for row in &snapshot.rows {
             let slot = row.slot as usize;
             if self.known.len() <= slot {
@@ -182,6 +188,12 @@ impl Encoder {
                 continue;
             };
             known.seen = snapshot.number;
+            if is_freed && known.labels.unsent[Unsent::Collided as usize] > 0 {
+                // Not a new series to the receiver: it goes on where the other one ended.
+                let before =
+                    mem::replace(&mut known.labels, self.labels(snapshot.family(row), row));
+                before.ids.iter().for_each(|&id| released.push(id));
+            }
             self.row(&known, !is_known, row, snapshot, &mut encoded);
             self.known[slot] = Some(known);
         }
@@ -203,6 +215,7 @@ impl Encoder {
         back.iter()
             .chain(&gone)
             .for_each(|known| self.forget(known));
+        released.into_iter().for_each(|id| self.symbols.release(id));
         encoded.bodies = mem::take(&mut self.request.bodies);
         encoded
     }
@@ -463,6 +476,7 @@ impl Encoder {
             let labels = known.labels.of(part);
             if self.owners.get(labels) == Some(&known.serial) {
                 self.owners.remove(labels);
+                self.is_freed = true;
             }
         }
         known

@@ -1,0 +1,154 @@
+//! Which queue each sink of remote write has, and where.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::config::Config;
+use crate::queue::{Limits, OpenError, Queue};
+use crate::timestamp::Timestamp;
+
+/// The folder below `data_dir`.
+const FOLDER: &str = "queue";
+
+/// How far ahead of the clock what is queued may be. Beyond, it was the clock that was wrong then; receivers refuse what
+/// is as far in the future.
+const AHEAD_MAX: Duration = Duration::from_secs(600);
+
+/// Why a queue cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the queue of {name}: {source}")]
+pub struct QueuesError {
+    name: String,
+    source: OpenError,
+}
+
+/// The queue of each sink, in their order: on disk below `data_dir`, in memory without one.
+pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
+    let folder = config.data_dir.as_ref().map(|folder| folder.join(FOLDER));
+    let sinks = config.remote_write.iter();
+    let queues = sinks.map(|sink| {
+        let limits = Limits {
+            bytes_max: sink.queue.bytes_max,
+            age_max: sink.queue.sample_age_limit,
+        };
+        let Some(folder) = &folder else {
+            return Ok(Queue::in_memory(limits));
+        };
+        let opened = Queue::open(&folder.join(file_name(&sink.name)), limits);
+        opened.map_err(|source| QueuesError {
+            name: sink.name.clone(),
+            source,
+        })
+    });
+    let queues = queues.collect();
+    if let Some(folder) = &folder {
+        let names = config.remote_write.iter();
+        tell_others(folder, &names.map(|sink| file_name(&sink.name)).collect());
+    }
+    queues
+}
+
+/// The time to begin at: what was queued before has an earlier time than whatever comes, also where the clock was set
+/// back a little.
+pub fn start_behind(queues: &[Queue], now: Timestamp) -> Timestamp {
+    let newest = queues.iter().filter_map(Queue::newest_ms).max();
+    let Some(newest) = newest.map(Timestamp::from_millis) else {
+        return now;
+    };
+    let ahead = newest.since(now);
+    if ahead > AHEAD_MAX {
+        warn!(
+            ?ahead,
+            "what was queued before is of the future; the clock was wrong then, and what comes now is older"
+        );
+        return now;
+    }
+    now.max(newest)
+}
+
+/// Says which queues nobody sends: their sink was given another name, or taken away.
+fn tell_others(folder: &Path, names: &BTreeSet<String>) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if !name.to_str().is_some_and(|name| names.contains(name)) {
+            let folder = entry.path();
+            warn!(
+                folder = %folder.display(),
+                "no remote_write has the name of this queue; what is in it is not sent"
+            );
+        }
+    }
+}
+
+/// A name as the name of a folder: what could mean something else there is written as its number.
+fn file_name(name: &str) -> String {
+    let mut file = String::new();
+    for byte in name.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if plain || (byte == b'.' && !file.is_empty()) {
+            file.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(file, "%{byte:02X}");
+        }
+    }
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::counts::Counts;
+    use crate::queue::{Kind, Record};
+
+    #[test]
+    fn a_name_is_one_folder() {
+        let cases = [
+            ("main", "main"),
+            ("prometheus.example.com", "prometheus.example.com"),
+            ("a/b", "a%2Fb"),
+            ("..", "%2E."),
+            ("%", "%25"),
+            ("é", "%C3%A9"),
+        ];
+        for (name, file) in cases {
+            assert_eq!(file_name(name), file);
+        }
+    }
+
+    #[test]
+    fn it_begins_behind_what_is_queued_unless_that_is_of_the_future() {
+        let now = Timestamp::from_millis(1_000_000_000);
+        for (queued, start) in [
+            (None, 1_000_000_000),
+            (Some(999_999_000), 1_000_000_000),
+            (Some(1_000_600_000), 1_000_600_000),
+            (Some(1_000_600_001), 1_000_000_000),
+        ] {
+            let mut queue = Queue::in_memory(Limits {
+                bytes_max: 1 << 20,
+                age_max: None,
+            });
+            if let Some(newest_ms) = queued {
+                let record = Record {
+                    kind: Kind::V1,
+                    bytes: Bytes::from_static(b"body"),
+                    counts: Counts::default(),
+                    oldest_ms: newest_ms,
+                    newest_ms,
+                };
+                queue.append(vec![record], newest_ms);
+            }
+            assert_eq!(start_behind(&[queue], now).millis(), start, "{queued:?}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What the log has of reasons that come again and again.
+
+use std::time::{Duration, Instant};
+
+/// How long a reason is not told again.
+const REPEATED: Duration = Duration::from_secs(600);
+
+/// How many reasons are told within that time. Whoever did not act on these is not helped by more.
+const TOLD_MAX: usize = 8;
+
+/// The reasons that were told of late.
+#[derive(Debug, Default)]
+pub(super) struct Told(Vec<(String, Instant)>);
+
+impl Told {
+    /// Whether a reason is to be told now; then it counts as told.
+    pub(super) fn is_new(&mut self, reason: &str, now: Instant) -> bool {
+        self.0
+            .retain(|(_, at)| now.saturating_duration_since(*at) < REPEATED);
+        let reason = without_figures(reason);
+        if self.0.len() >= TOLD_MAX || self.0.iter().any(|(told, _)| *told == reason) {
+            return false;
+        }
+        self.0.push((reason, now));
+        true
+    }
+}
+
+/// A text without what may differ from answer to answer.
+pub(super) fn without_figures(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_reason_is_told_once_in_a_while_whatever_its_figures_are() {
+        let (mut told, now) = (Told::default(), clock::monotonic());
+        assert!(told.is_new("sample 1 is too old", now));
+        assert!(!told.is_new("sample 2 is too old", now + Duration::from_secs(599)));
+        assert!(told.is_new("sample 3 is too old", now + Duration::from_secs(600)));
+        for name in ["a", "b", "c", "d", "e", "f", "g"] {
+            assert!(told.is_new(name, now + Duration::from_secs(601)));
+        }
+        assert!(!told.is_new("h", now + Duration::from_secs(602)));
+    }
+}
