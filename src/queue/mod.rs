@@ -132,7 +132,7 @@ mod tests;
 
 use std::path::Path;
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::counts::Counts;
 
@@ -340,7 +340,7 @@ impl Queue {
         self.newest_ms
     }
 
-    /// Why the disk does not take records now. They wait in memory meanwhile.
+    /// Why the disk does not take records now. They wait in memory meanwhile, and whoever has the queue tells of it.
     pub const fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
     }
@@ -372,17 +372,12 @@ impl Queue {
             match disk.append(self.index.unwritten()) {
                 Ok(places) => self.index.written(&places),
                 Err(trouble) => {
-                    if self.trouble.is_none() {
-                        warn!(error = %trouble, "the disk takes no records, they wait in memory");
-                    }
                     self.trouble = Some(trouble);
                     return self.sweep();
                 }
             }
         }
-        if self.trouble.take().is_some() {
-            info!("the disk takes records again, none waits in memory only");
-        }
+        self.trouble = None;
         self.sweep();
     }
 

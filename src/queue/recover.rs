@@ -21,7 +21,10 @@ use super::segment::{End, Scan, Start, scan};
 pub enum OpenError {
     #[error("cannot use the folder {}: {source}", folder.display())]
     Folder { folder: PathBuf, source: io::Error },
-    #[error("the folder {} is in use by another process", folder.display())]
+    #[error(
+        "the folder {} is in use by another process: stop that one, or give each a `data_dir` of its own",
+        folder.display()
+    )]
     Locked { folder: PathBuf },
     #[error(
         "{} has version {version} of the format, which this release does not know",

@@ -13,6 +13,7 @@ mod support;
 mod compat;
 mod connections;
 mod control;
+mod durability;
 mod faults;
 mod flood;
 mod listener;

@@ -27,6 +27,15 @@ impl Celeriac {
 
     /// With more environment.
     pub async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_through(config, environment, &[]).await
+    }
+
+    /// Through a program that sets things up and then runs what its last arguments say, as the same process.
+    pub async fn start_through(
+        config: &str,
+        environment: &[(&str, &str)],
+        through: &[&str],
+    ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
         let file = folder.path().join("celeriac.yaml");
@@ -42,8 +51,13 @@ impl Celeriac {
             format!("{global}http: {{listen: \"{address}\"}}\n{config}")
         };
         std::fs::write(&file, text).expect("a writable folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
-        command.arg("run").arg("--config").arg(&file);
+        let words = [through, &[env!("CARGO_BIN_EXE_celeriac")]].concat();
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg("run")
+            .arg("--config")
+            .arg(&file);
         command.envs(environment.iter().copied());
         let process = Process::start("celeriac", &mut command, folder.path());
         let mut daemon = Self {

@@ -44,6 +44,8 @@ pub struct Received {
     /// Requests that have to come again.
     owed: HashMap<Bytes, Owed>,
     flights: HashMap<u64, (Bytes, HashSet<String>)>,
+    /// The most requests that were stored and not yet answered at one time.
+    pub side_by_side: usize,
     next_flight: u64,
 }
 
@@ -116,6 +118,11 @@ impl Received {
             owed.attempt = 0;
             owed.optional = true;
         }
+    }
+
+    /// How many requests were stored and are not yet answered.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
     }
 
     /// Every rule that was broken so far.
@@ -191,6 +198,7 @@ impl Received {
                 self.next_flight += 1;
                 flight = Some(self.next_flight);
                 self.flights.insert(self.next_flight, (body.clone(), keys));
+                self.side_by_side = self.side_by_side.max(self.flights.len());
             }
             Then::Again(then) => self.owe(body, keys, then, false, headers),
             Then::MayAgain(then) => self.owe(body, keys, then, true, headers),

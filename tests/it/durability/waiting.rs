@@ -1,0 +1,59 @@
+//! What waits in a queue on disk, read from a copy of its folder, so that the daemon finds what a crash left as it was.
+
+use std::path::Path;
+
+use celeriac::queue::{Entry, Kind, Limits, Queue};
+use tempfile::TempDir;
+
+use crate::support::wire::v1::WriteRequest;
+use crate::support::wire::{Series, snappy, v2};
+
+/// A sample by its series as text, its time and the bits of its value.
+pub(super) type Sample = (String, i64, u64);
+
+/// The samples that wait for a sink.
+pub(super) fn samples(data_dir: &Path, sink: &str) -> Vec<Sample> {
+    let entries = entries(data_dir, sink);
+    let series = entries.iter().flat_map(series).flat_map(|series| {
+        let key = series.key();
+        let samples = series.samples.into_iter();
+        samples.map(move |sample| (key.clone(), sample.timestamp, sample.value.to_bits()))
+    });
+    series.collect()
+}
+
+/// The records that wait for a sink.
+pub(super) fn entries(data_dir: &Path, sink: &str) -> Vec<Entry> {
+    let copy = TempDir::new().expect("a temporary folder");
+    let files = std::fs::read_dir(data_dir.join("queue").join(sink)).expect("the queue's folder");
+    for file in files.map(|file| file.expect("an entry")) {
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).expect("a copy");
+    }
+    let limits = Limits {
+        bytes_max: 1 << 30,
+        age_max: None,
+    };
+    let mut queue = Queue::open(copy.path(), limits).expect("a queue that can be read");
+    let (mut entries, mut after) = (Vec::new(), None);
+    while let Some(entry) = queue.next(after) {
+        after = Some(entry.sequence);
+        entries.push(entry);
+    }
+    assert!(queue.take_lost().is_zero(), "nothing is damaged");
+    entries
+}
+
+fn series(entry: &Entry) -> Vec<Series> {
+    let raw = snappy::decode(&entry.record.bytes).expect("snappy");
+    match entry.record.kind {
+        Kind::V1 => {
+            let request = WriteRequest::read(&raw).expect("a request");
+            request.series
+        }
+        Kind::V2 => {
+            let request = v2::Request::read(&raw).expect("a request");
+            let entries = request.series.iter();
+            entries.map(|entry| request.resolve(entry)).collect()
+        }
+    }
+}
