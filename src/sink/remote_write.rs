@@ -319,12 +319,17 @@ impl RemoteWrite {
             return;
         };
         // What was queued before the receiver turned out to speak 1.0.
-        while self.protocol == Protocol::V1 {
-            let unreadable = flight.downgrade();
-            self.metrics.dropped(DropReason::Damaged, unreadable);
+        let speaks_1 = self.protocol == Protocol::V1;
+        loop {
+            let unreadable = if speaks_1 {
+                flight.downgrade()
+            } else {
+                Counts::default()
+            };
             if unreadable.is_zero() {
                 break;
             }
+            self.metrics.dropped(DropReason::Damaged, unreadable);
         }
         let Some(body) = flight.body().cloned() else {
             return;
