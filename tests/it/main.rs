@@ -31,6 +31,8 @@ mod remote_write;
 mod secrets;
 mod sentinel;
 mod serializers;
+mod shaped;
+mod stored;
 mod strictness;
 mod surface;
 mod transports;
