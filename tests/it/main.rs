@@ -32,6 +32,8 @@ mod remote_write;
 mod secrets;
 mod sentinel;
 mod serializers;
+mod shaped;
+mod stored;
 mod strictness;
 mod surface;
 mod transports;

@@ -23,6 +23,7 @@ pub mod redis;
 pub mod sentinel;
 #[cfg(feature = "sigv4")]
 pub mod sigv4;
+pub mod tasks;
 pub mod tls;
 pub mod victoria;
 pub mod wire;
