@@ -126,6 +126,11 @@ impl Flight {
         self.pieces.last().map_or(0, |piece| piece.attempt)
     }
 
+    /// Whether that may have been stored before.
+    pub(super) fn is_again(&self) -> bool {
+        self.pieces.last().is_some_and(|piece| piece.again)
+    }
+
     /// Whether everything in it was delivered or given up.
     pub(super) const fn is_done(&self) -> bool {
         self.pieces.is_empty()

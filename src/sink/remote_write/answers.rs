@@ -138,9 +138,14 @@ impl RemoteWrite {
             failed,
             delivered,
             series,
-        } = match outcome.written.part_of(counts) {
-            Some(stored) if outcome.verdict == Verdict::Refused => flight.stored_in_part(stored),
-            _ => flight.refused(says_already_there(&outcome.reason)),
+        } = {
+            let is_there = says_already_there(&outcome.reason);
+            // Of what was sent before, the rest may be there from then: its parts will tell.
+            let is_told = outcome.verdict == Verdict::Refused && !(is_there && flight.is_again());
+            match outcome.written.part_of(counts).filter(|_| is_told) {
+                Some(stored) => flight.stored_in_part(stored),
+                None => flight.refused(is_there),
+            }
         };
         self.metrics.sent.add(delivered);
         self.fail(failed, &outcome.reason, series.as_deref());
