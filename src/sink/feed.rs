@@ -165,3 +165,42 @@ fn record(body: Body) -> Record {
 const fn float(count: usize) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::Relabel;
+    use crate::telemetry::metrics::Telemetry;
+
+    #[test]
+    fn requests_become_smaller_to_a_least_size_and_grow_again() {
+        let how = Outgoing {
+            external: Vec::new(),
+            relabel: Relabel::default(),
+            samples_max: 1_000,
+            exemplars: true,
+            native: false,
+            classic: true,
+            draft: false,
+        };
+        let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
+        let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
+        let mut feed = Feed::new(how, Protocol::V1, None, metrics.clone());
+        // What is refused, and how many go into a request from then on, where that is fewer.
+        for (refused, less) in [
+            (1_000, Some(500)),
+            (900, Some(450)),
+            (1_000, None),
+            (1, Some(SAMPLES_MIN)),
+            (1, None),
+        ] {
+            assert_eq!(feed.send_less(refused), less, "{refused}");
+        }
+        let mut sizes = Vec::new();
+        for _ in 0..6 {
+            (0..TAKEN_MAX).for_each(|_| feed.taken());
+            sizes.push(metrics.samples_max.get());
+        }
+        assert_eq!(sizes, [200.0, 400.0, 800.0, 1_000.0, 1_000.0, 1_000.0]);
+    }
+}

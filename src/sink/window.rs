@@ -152,6 +152,16 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_done_already_is_no_other_one_to_try() {
+        let (mut queue, mut window) = (queue(&[3]), Window::default());
+        let first = send(&mut window, &mut queue).expect("a record");
+        send(&mut window, &mut queue).expect("another one");
+        deliver(&mut window, &mut queue, first + 1);
+        let other = window.other(&mut queue).expect("a third one");
+        assert_eq!(other.sequence, first + 2);
+    }
+
+    #[test]
     fn where_one_record_cannot_be_sent_the_same_other_one_is_tried() {
         let (mut queue, mut window) = (queue(&[1, 1, 1]), Window::default());
         let first = send(&mut window, &mut queue).expect("a record");

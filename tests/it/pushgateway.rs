@@ -132,6 +132,50 @@ async fn a_group_shows_what_the_page_shows_under_the_labels_of_the_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_in_protobuf_shows_the_same_and_may_have_native_histograms() {
+    let redis = Redis::start().await;
+    let group = labels(&[("job", "p"), ("instance", "")]);
+    for gateway in [Pushgateway::start().await, Pushgateway::start_1_11().await] {
+        for native in [false, true] {
+            let keys = format!(
+                "job: p, grouping_key: {{}}, format: protobuf, send_native_histograms: {native}"
+            );
+            let mut celeriac = start(&redis, &gateway.url(), &keys).await;
+            celeriac.ready().await;
+            redis.publish_lives(0..20, "t").await;
+            wait_for("the group to show what the page shows", 20, async || {
+                let mut ours = Exposition::parse(&celeriac.get("/metrics").await.1);
+                let mut theirs = without(&gateway.page().await, &group);
+                let succeeded = Series {
+                    name: "celery_task_succeeded_total".to_owned(),
+                    labels: labels(&[("name", "t"), ("queue", "celery")]),
+                };
+                if ours.samples.get(&succeeded) != Some(&20.0) {
+                    return Err("the tasks are not there yet".to_owned());
+                }
+                if native {
+                    // Of a native histogram the page in text has count and sum.
+                    for page in [&mut ours, &mut theirs] {
+                        page.samples
+                            .retain(|series, _| !series.name.ends_with("_bucket"));
+                    }
+                }
+                if ours.samples == theirs.samples {
+                    Ok(())
+                } else {
+                    Err(format!("ours:\n{ours}\ntheirs:\n{theirs}"))
+                }
+            })
+            .await;
+            let page = celeriac.page().await;
+            assert_eq!(pushes(&page, "refused") + pushes(&page, "failed"), 0.0);
+            // It takes the group with it.
+            assert!(celeriac.terminate().success());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_series_that_ended_is_gone_with_the_next_push() {
     let (redis, gateway) = (Redis::start().await, Pushgateway::start().await);
     let config = format!(
