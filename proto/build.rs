@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "proto/remote_write_v1.proto",
             "proto/remote_write_v2.proto",
             "proto/client_model.proto",
+            "proto/checkpoint.proto",
         ],
         ["proto"],
     )?;

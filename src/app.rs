@@ -9,15 +9,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info, warn};
 
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, REPORTS_WAITING, Views};
-use crate::broker::{Poller, Source};
+use crate::broker::{Checkpointed, Poller, Source};
 use crate::clock;
 use crate::config::{Config, HttpConfig, PushgatewayConfig};
+use crate::event::Mark;
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use crate::shutdown::Signals;
@@ -112,10 +113,11 @@ impl App {
                 pollers.push((Arc::clone(&name), at, broker.clone(), metrics));
             }
             let (batches, stop) = (batches.clone(), stop.clone());
-            sources.push((
-                name,
-                Source::new(at, broker, batches, broker_metrics, latch, stop),
-            ));
+            let (_, kept) = watch::channel(Mark::default());
+            let checkpointed = Checkpointed { kept, resume: None };
+            let report = (broker_metrics, latch);
+            let source = Source::new(at, broker, batches, report, stop, checkpointed);
+            sources.push((name, source));
         }
         drop(batches);
         let mut sinks = Vec::new();

@@ -16,6 +16,7 @@ pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod counts;
+pub mod saved;
 pub mod telemetry;
 pub mod timestamp;
 pub mod tls;

@@ -25,4 +25,4 @@ mod poller;
 mod source;
 
 pub use poller::Poller;
-pub use source::Source;
+pub use source::{Checkpointed, Source};

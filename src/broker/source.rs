@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -13,7 +13,8 @@ use super::{amqp, redis};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::{BrokerConfig, Transport};
-use crate::event::{Batch, Payload};
+use crate::event::{Batch, Mark, Payload, Position};
+use crate::saved::Offset;
 use crate::telemetry::metrics::BrokerMetrics;
 use crate::telemetry::readiness::Reporter;
 
@@ -51,6 +52,16 @@ pub(super) struct Stage {
     pub(super) metrics: BrokerMetrics,
     readiness: Reporter,
     pub(super) stop: CancellationToken,
+    pub(super) checkpointed: Checkpointed,
+}
+
+/// What a source needs to know of the checkpoint.
+#[derive(Debug)]
+pub struct Checkpointed {
+    /// The newest message that a checkpoint holds: so far may be acknowledged.
+    pub kept: watch::Receiver<Mark>,
+    /// Where to go on in which stream.
+    pub resume: Option<Offset>,
 }
 
 /// Why a connection ended.
@@ -117,9 +128,9 @@ impl Source {
         broker: usize,
         config: BrokerConfig,
         batches: mpsc::Sender<Batch>,
-        metrics: BrokerMetrics,
-        readiness: Reporter,
+        (metrics, readiness): (BrokerMetrics, Reporter),
         stop: CancellationToken,
+        checkpointed: Checkpointed,
     ) -> Self {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
         let link = Link::new(backoff, clock::monotonic());
@@ -131,6 +142,7 @@ impl Source {
             metrics,
             readiness,
             stop,
+            checkpointed,
         };
         Self { config, stage }
     }
@@ -239,6 +251,7 @@ impl Stage {
             broker: self.broker,
             received: clock::now(),
             payloads,
+            position: Position::Transient,
         }
     }
 }

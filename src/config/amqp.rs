@@ -13,6 +13,30 @@ pub struct AmqpConfig {
     pub bindings: Vec<String>,
     /// Messages that the broker sends ahead of our acknowledgements.
     pub prefetch: u16,
+    pub delivery: Delivery,
+    /// Of the durable queue, or the stream.
+    pub queue: String,
+    pub shard: Option<Shard>,
+}
+
+/// What becomes of events while nobody reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// They are gone: the queue lives as long as the connection.
+    Transient,
+    /// They wait in a queue of ours, and leave it when a checkpoint holds them.
+    Durable,
+    /// They stay in a log that anybody may read, for as long as there is room.
+    Stream,
+}
+
+/// Which part of the workers' events is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Below `count`.
+    pub index: u32,
+    /// One at least.
+    pub count: u32,
 }
 
 /// One server of a RabbitMQ broker.
@@ -48,6 +72,9 @@ impl AmqpConfig {
             servers,
             bindings,
             prefetch,
+            delivery: Delivery::Transient,
+            queue: String::new(),
+            shard: None,
         }
     }
 

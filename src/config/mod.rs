@@ -31,7 +31,7 @@ mod sink;
 mod tls;
 mod url;
 
-pub use amqp::{AmqpConfig, AmqpServer};
+pub use amqp::{AmqpConfig, AmqpServer, Delivery, Shard};
 pub use broker::{BrokerConfig, Transport};
 pub use client::HttpClientConfig;
 pub use global::GlobalConfig;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::event::{Batch, ContentType, Form, Payload};
+use crate::event::{Batch, ContentType, Form, Payload, Position};
 use crate::telemetry::metrics::BrokerMetrics;
 use crate::timestamp::Timestamp;
 
@@ -107,6 +107,7 @@ impl Cluster {
                     broker: 0,
                     received: now,
                     payloads,
+                    position: Position::Transient,
                 })
                 .await
                 .is_err()

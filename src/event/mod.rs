@@ -34,7 +34,7 @@ pub use decode::Decoder;
 pub use error::{DecodeError, Reason};
 pub(crate) use fields::Value;
 pub use kind::{Kind, TaskKind, WorkerKind};
-pub use payload::{Accept, Batch, ContentType, Form, Payload};
+pub use payload::{Accept, Batch, ContentType, Form, Mark, Payload, Position};
 
 use crate::timestamp::Timestamp;
 

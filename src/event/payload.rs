@@ -11,6 +11,28 @@ pub struct Batch {
     /// When the newest of them was received.
     pub received: Timestamp,
     pub payloads: Vec<Payload>,
+    pub position: Position,
+}
+
+/// How far the broker's delivery has come with a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// What was handed over is gone from the broker: there is nothing to go back to.
+    Transient,
+    /// Of a durable queue: the newest message, and the fingerprint of each. The broker holds them until a checkpoint has
+    /// them, and delivers them once more if that does not come.
+    Delivered { mark: Mark, fingerprints: Vec<u64> },
+    /// Of a stream: the offset behind the newest message.
+    Offset(u64),
+}
+
+/// All messages of a durable queue up to one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// Which subscription delivered it, counted from 1 in each process.
+    pub link: u64,
+    /// Its delivery tag within that.
+    pub tag: u64,
 }
 
 /// One message as a broker delivered it.

@@ -9,7 +9,7 @@ mod exemplars;
 
 use super::*;
 use crate::config::Config;
-use crate::event::{ContentType, Form, Payload};
+use crate::event::{ContentType, Form, Payload, Position};
 use crate::profile::ProfileName;
 
 /// A pipeline as the defaults make it.
@@ -145,6 +145,7 @@ fn every_recording_is_counted_as_by_other_means() {
                 broker: 0,
                 received: now,
                 payloads: vec![payload],
+                position: Position::Transient,
             });
         }
         let [types, names, unread] = counted(&snapshot(&mut pipeline, now, true));
@@ -198,6 +199,7 @@ fn recorded_failures_show_the_classes_that_the_tasks_raised() {
             broker: 0,
             received,
             payloads: vec![payload],
+            position: Position::Transient,
         });
     }
     let snapshot = snapshot(&mut pipeline, now, true);
@@ -255,6 +257,7 @@ fn a_good_event_is_counted_whatever_stands_around_it() {
         broker: 0,
         received: now,
         payloads: payloads.collect(),
+        position: Position::Transient,
     });
     let [types, _, unread] = counted(&snapshot(&mut pipeline, now, false));
 
@@ -285,6 +288,7 @@ fn each_serializer_that_is_not_accepted_is_told_of() {
         payloads: [Msgpack, Yaml, Json, Msgpack, Unknown]
             .map(message)
             .to_vec(),
+        position: Position::Transient,
     });
     let refused: Vec<_> = pipeline
         .refused()

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use celeriac::config::Config;
-use celeriac::event::{Accept, Batch, Compression, ContentType, Decoder, Form, Payload};
+use celeriac::event::{Accept, Batch, Compression, ContentType, Decoder, Form, Payload, Position};
 use celeriac::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Value;
@@ -52,6 +52,7 @@ fn batch(tasks: std::ops::Range<u64>, enveloped: bool) -> Batch {
         broker: 0,
         received: NOW,
         payloads: tasks.map(body).map(payload).collect(),
+        position: Position::Transient,
     }
 }
 

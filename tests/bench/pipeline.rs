@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use celeriac::config::Config;
-use celeriac::event::{Accept, Batch, ContentType, Form, Payload};
+use celeriac::event::{Accept, Batch, ContentType, Form, Payload, Position};
 use celeriac::pipeline::{ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Snapshot;
@@ -91,6 +91,7 @@ fn batches(from: u64, size: usize) -> Vec<Batch> {
             broker: 0,
             received: NOW,
             payloads: payloads.to_vec(),
+            position: Position::Transient,
         })
         .collect()
 }
@@ -141,6 +142,7 @@ fn snapshot(samples: u64) -> Snapshot {
             broker: 0,
             received: NOW,
             payloads,
+            position: Position::Transient,
         });
     }
     pipeline.snapshots(NOW, false).remove(0)

@@ -36,6 +36,7 @@ impl Feed {
                 bytes: format!("[{}]", events.join(", ")).into(),
                 form,
             }],
+            position: Position::Transient,
         });
     }
 
