@@ -3,6 +3,10 @@
 //! It waits for the next thing that happens, and changes state synchronously. Its channel has a bound: when it
 //! cannot keep up, the sources wait (RabbitMQ) or drop the oldest and count them (Redis). The newest snapshot
 //! of each profile lies in a `watch` channel for everybody who only reads; so does what pollers need to know.
+//!
+//! With a `data_dir` a snapshot goes out by way of a checkpoint, which is captured with it: see
+//! [`checkpoint`](crate::checkpoint). There are some between two snapshots too, so that a crash costs little of what no
+//! broker holds, and a durable queue gets its acknowledgements.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use crate::checkpoint::{Job, Publisher};
 use crate::clock;
 use crate::event::{Batch, DecodeError};
 use crate::pipeline::Pipeline;
@@ -31,6 +36,9 @@ pub const REPORTS_WAITING: usize = 16;
 /// A snapshot that is made so much later than it should have been says when it was made.
 const LATE: Duration = Duration::from_secs(1);
 
+/// The time between two checkpoints, at most.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How often the log repeats that messages cannot be read.
 const REPEATED: Duration = Duration::from_secs(60);
 
@@ -42,6 +50,7 @@ pub struct Aggregator {
     inputs: Inputs,
     waiting: Vec<Batch>,
     outputs: Outputs,
+    due: Due,
     /// The hints that hold, as the log has them.
     hinted: Vec<(Arc<str>, HintReason)>,
     /// What the log has told of messages that could not be read: how many of which kind, and when.
@@ -58,11 +67,26 @@ pub struct Inputs {
 /// What goes out.
 #[derive(Debug)]
 struct Outputs {
-    /// In the order of the pipeline's profiles.
-    snapshots: Vec<watch::Sender<Arc<Snapshot>>>,
+    snapshots: Outlet,
     /// By broker.
     known: Vec<watch::Sender<Arc<Known>>>,
     hints: watch::Sender<Vec<String>>,
+}
+
+/// What it is time for, and waits for the checkpoint before it to be written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    snapshot: bool,
+    checkpoint: bool,
+}
+
+/// Which way snapshots go out.
+#[derive(Debug)]
+pub enum Outlet {
+    /// At once.
+    Direct(Publisher),
+    /// When the checkpoint that was captured with them is on disk.
+    Checkpointed(mpsc::Sender<Job>),
 }
 
 /// The ends to read from, of what an aggregator puts out.
@@ -98,18 +122,24 @@ struct Told {
 enum Action {
     Batches,
     Report(Report),
+    /// It is time for a snapshot, or for a checkpoint without one.
     Tick,
+    Checkpoint,
+    /// What is due can be done now.
+    Due(Option<mpsc::OwnedPermit<Job>>),
     /// Every source has let go of its end of the channel.
     Drained,
 }
 
 impl Aggregator {
-    /// Makes the first snapshot at once, so that outputs have something to show from the start.
+    /// Makes the first snapshot at once, so that outputs have something to show from the start. `outlet` says which way the
+    /// others go.
     pub fn new(
         mut pipeline: Pipeline,
         interval: Duration,
         inputs: Inputs,
         hints: watch::Sender<Vec<String>>,
+        outlet: impl FnOnce(Publisher) -> Outlet,
     ) -> (Self, Views) {
         let first = snapshots(&mut pipeline, clock::now(), false);
         let (senders, newest): (Vec<_>, Vec<_>) = first
@@ -130,10 +160,11 @@ impl Aggregator {
             inputs,
             waiting: Vec::with_capacity(BATCHES_AT_ONCE),
             outputs: Outputs {
-                snapshots: senders,
+                snapshots: outlet(Publisher::new(senders)),
                 known,
                 hints,
             },
+            due: Due::default(),
             hinted: Vec::new(),
             told: Vec::new(),
         };
@@ -143,14 +174,23 @@ impl Aggregator {
     /// Runs until every source has let go of its end of the channel, and ends with the last snapshot.
     pub async fn run(mut self) {
         let mut tick = Box::pin(tokio::time::sleep(until_next(clock::now(), self.interval)));
+        let mut checkpoint = Box::pin(tokio::time::sleep(CHECKPOINT_INTERVAL));
+        let jobs = match &self.outputs.snapshots {
+            Outlet::Direct(_) => None,
+            Outlet::Checkpointed(jobs) => Some(jobs.clone()),
+        };
         loop {
-            // Cancel-safe: `recv_many` takes nothing unless it returns, and the timer lives on.
+            let is_due = self.due.snapshot || self.due.checkpoint;
+            // Cancel-safe: `recv_many` takes nothing unless it returns, the timers live on, and room for a job that was
+            // not waited for to the end is nobody's.
             let action = tokio::select! {
                 count = self.inputs.batches.recv_many(&mut self.waiting, BATCHES_AT_ONCE) => match count {
                     0 => Action::Drained,
                     _ => Action::Batches,
                 },
-                () = &mut tick => Action::Tick,
+                () = &mut tick, if !self.due.snapshot => Action::Tick,
+                () = &mut checkpoint, if !is_due && jobs.is_some() => Action::Checkpoint,
+                room = room(jobs.clone()), if is_due => Action::Due(room),
                 // Its end means nothing: without pollers there are no reports.
                 Some(report) = self.inputs.reports.recv() => Action::Report(report),
             };
@@ -159,25 +199,55 @@ impl Aggregator {
                     for batch in self.waiting.drain(..) {
                         self.pipeline.take(&batch);
                     }
+                    self.due.checkpoint |= self.pipeline.wants_checkpoint();
                 }
                 Action::Report(report) => self.pipeline.report(&report),
-                Action::Tick => {
+                Action::Tick => self.due.snapshot = true,
+                Action::Checkpoint => self.due.checkpoint = true,
+                Action::Due(room) => {
                     let now = clock::now();
-                    self.publish(aligned(now, self.interval), now, false);
-                    tick = Box::pin(tokio::time::sleep(until_next(clock::now(), self.interval)));
+                    if std::mem::take(&mut self.due).snapshot {
+                        self.publish(room, aligned(now, self.interval), now, false);
+                        let next = until_next(clock::now(), self.interval);
+                        tick = Box::pin(tokio::time::sleep(next));
+                    } else if let Some(room) = room {
+                        let captured = self.pipeline.capture(now);
+                        let snapshots = Vec::new();
+                        room.send(Job {
+                            captured,
+                            snapshots,
+                        });
+                    }
+                    checkpoint = Box::pin(tokio::time::sleep(CHECKPOINT_INTERVAL));
                 }
                 Action::Drained => break,
             }
         }
         let now = clock::now();
-        self.publish(now, now, true);
+        let room = room(jobs).await;
+        self.publish(room, now, now, true);
     }
 
-    fn publish(&mut self, at: Timestamp, now: Timestamp, last: bool) {
+    /// Makes snapshots as of `at`, and puts them out: into the room for a job, where they go by way of a checkpoint.
+    fn publish(
+        &mut self,
+        room: Option<mpsc::OwnedPermit<Job>>,
+        at: Timestamp,
+        now: Timestamp,
+        last: bool,
+    ) {
         let snapshots = snapshots(&mut self.pipeline, at, last);
-        // Nobody may be there to read it: a sink that gave up, no listener.
-        for (output, snapshot) in self.outputs.snapshots.iter().zip(snapshots) {
-            output.send_replace(Arc::new(snapshot));
+        match (&self.outputs.snapshots, room) {
+            (Outlet::Direct(publisher), _) => publisher.publish(snapshots),
+            (Outlet::Checkpointed(_), Some(room)) => {
+                let captured = self.pipeline.capture(now);
+                room.send(Job {
+                    captured,
+                    snapshots,
+                });
+            }
+            // The writer has panicked, and with it the daemon ends.
+            (Outlet::Checkpointed(_), None) => {}
         }
         for (output, known) in self.outputs.known.iter().zip(self.pipeline.known()) {
             output.send_if_modified(|before| {
@@ -240,6 +310,11 @@ impl Aggregator {
             }
         }
     }
+}
+
+/// Room for a job, where jobs are done, and done by somebody.
+async fn room(jobs: Option<mpsc::Sender<Job>>) -> Option<mpsc::OwnedPermit<Job>> {
+    jobs?.reserve_owned().await.ok()
 }
 
 fn snapshots(pipeline: &mut Pipeline, at: Timestamp, last: bool) -> Vec<Snapshot> {

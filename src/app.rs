@@ -4,8 +4,11 @@
 //! aggregator ends when its channel closes, and makes the last snapshot; the sinks end when that is sent, or
 //! when there is no time left.
 
+mod standby;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +17,14 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info, warn};
 
-use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, REPORTS_WAITING, Views};
+use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAITING, Views};
 use crate::broker::{Checkpointed, Poller, Source};
+use crate::checkpoint::{CheckpointFolder, Writer};
 use crate::clock;
-use crate::config::{Config, HttpConfig, PushgatewayConfig};
+use crate::config::{Config, Delivery, HttpConfig, PushgatewayConfig, Transport};
 use crate::event::Mark;
 use crate::http::{Page, Server};
-use crate::pipeline::{ClusterConfig, Pipeline, ViewConfig};
+use crate::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
 use crate::shutdown::Signals;
 use crate::sink::client::BuildError;
 use crate::sink::{Pushgateway, RemoteWrite, queues};
@@ -65,6 +69,11 @@ pub enum StartError {
     Client { name: String, source: BuildError },
     #[error(transparent)]
     Queue(#[from] queues::QueuesError),
+    #[error("cannot use data_dir {}: {source}", folder.display())]
+    DataDir {
+        folder: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot catch signals: {0}")]
     Signals(#[source] std::io::Error),
 }
@@ -79,18 +88,33 @@ pub enum RunError {
 }
 
 impl App {
-    /// Builds and spawns all stages.
+    /// Builds and spawns all stages. While another daemon has the `data_dir`, it waits.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let hurry = CancellationToken::new();
+        let mut stages = Stages::default();
+        let signals = Signals::new().map_err(StartError::Signals)?;
+        stages.spawn("signals".to_owned(), signals.watch(stop.clone()));
+        let folder = match &config.data_dir {
+            None => None,
+            Some(path) => match standby::take(path, config.http.as_ref(), &stop).await? {
+                Some(folder) => Some(folder),
+                // It was stopped before there was anything to do.
+                None => {
+                    return Ok(Self {
+                        stages,
+                        stop,
+                        hurry,
+                        grace_period: config.global.grace_period,
+                    });
+                }
+            },
+        };
         let mut queues = queues::open(&config)?;
         let start = queues::start_behind(&queues, clock::now());
-        let mut stages = Stages::default();
         let mut readiness = Readiness::default();
         let mut telemetry = Telemetry::new(start);
         let shown = view_configs(&config);
-        let signals = Signals::new().map_err(StartError::Signals)?;
-        stages.spawn("signals".to_owned(), signals.watch(stop.clone()));
 
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
         let mut sources = Vec::new();
@@ -105,6 +129,7 @@ impl App {
                 broker: Arc::clone(&name),
                 label,
                 drops_expired: broker.transport.drops_expired(),
+                holds: holds(&broker.transport),
                 accept: broker.accept,
                 metrics,
             });
@@ -112,14 +137,8 @@ impl App {
                 let metrics = telemetry.poll(&name);
                 pollers.push((Arc::clone(&name), at, broker.clone(), metrics));
             }
-            let (batches, stop) = (batches.clone(), stop.clone());
-            let (_, kept) = watch::channel(Mark::default());
-            let checkpointed = Checkpointed { kept, resume: None };
-            let report = (broker_metrics, latch);
-            let source = Source::new(at, broker, batches, report, stop, checkpointed);
-            sources.push((name, source));
+            sources.push((name, broker, broker_metrics, latch));
         }
-        drop(batches);
         let mut sinks = Vec::new();
         for sink in config.remote_write {
             let name: Arc<str> = sink.name.as_str().into();
@@ -128,7 +147,12 @@ impl App {
             sinks.push((name, sink, metrics, latch));
         }
         let gateways = gateways(config.pushgateway, &mut telemetry, &mut readiness);
-        let pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
+        let writing = telemetry.checkpoint();
+        let mut pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
+        if let Some(restored) = folder.as_ref().and_then(CheckpointFolder::newest) {
+            pipeline.restore(restored.parts(), clock::now());
+        }
+        let resume: Vec<_> = pipeline.resume().collect();
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let inputs = Inputs {
             batches: waiting,
@@ -136,7 +160,20 @@ impl App {
         };
         let hints = readiness.hints();
         let interval = config.global.interval;
-        let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints);
+        let (keeping, kept): (Vec<_>, Vec<_>) = sources
+            .iter()
+            .map(|_| watch::channel(Mark::default()))
+            .unzip();
+        let outlet = |publisher| match folder {
+            None => Outlet::Direct(publisher),
+            Some(folder) => {
+                let (jobs, waiting) = mpsc::channel(1);
+                let writer = Writer::new(folder, waiting, publisher, keeping, writing);
+                stages.spawn("checkpoint".to_owned(), writer.run());
+                Outlet::Checkpointed(jobs)
+            }
+        };
+        let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
 
         if let Some(http) = config.http {
             let server = listen(http, &views, readiness).await?;
@@ -164,7 +201,14 @@ impl App {
             let span = error_span!("poller", broker = %name);
             stages.spawn(format!("poller {name}"), poller.run().instrument(span));
         }
-        for (name, source) in sources {
+        let known = kept.into_iter().zip(resume);
+        for (at, ((name, broker, metrics, latch), (kept, resume))) in
+            sources.into_iter().zip(known).enumerate()
+        {
+            let checkpointed = Checkpointed { kept, resume };
+            let report = (metrics, latch);
+            let (batches, stop) = (batches.clone(), stop.clone());
+            let source = Source::new(at, broker, batches, report, stop, checkpointed);
             let span = error_span!("broker", broker = %name);
             stages.spawn(format!("broker {name}"), source.run().instrument(span));
         }
@@ -230,6 +274,18 @@ impl App {
 
 /// A Pushgateway by its name, with what its sink reports to.
 type Gateway = (Arc<str>, PushgatewayConfig, PushMetrics, Reporter);
+
+/// What the broker holds of events while nobody reads them.
+fn holds(transport: &Transport) -> Holds {
+    match transport {
+        Transport::Redis(_) => Holds::Nothing,
+        Transport::Amqp(amqp) => match amqp.delivery {
+            Delivery::Transient => Holds::Nothing,
+            Delivery::Durable => Holds::Unacknowledged(amqp.prefetch.into()),
+            Delivery::Stream => Holds::Stream(amqp.queue.clone()),
+        },
+    }
+}
 
 fn gateways(
     configs: Vec<PushgatewayConfig>,

@@ -113,9 +113,13 @@ impl Run {
 }
 
 fn daemon(config: Config) -> ExitCode {
-    tracing::warn!("state is kept in memory only: after a restart, counters begin anew at zero");
-    if config.data_dir.is_none() && !config.remote_write.is_empty() {
-        tracing::warn!("no data_dir: what waits for a receiver is lost in a crash");
+    if config.data_dir.is_none() {
+        let queues = if config.remote_write.is_empty() {
+            ""
+        } else {
+            ", and what waits for a receiver is lost in a crash"
+        };
+        tracing::warn!("no data_dir: after a restart counters begin anew at zero{queues}");
     }
     let ended = block_on(async {
         let app = App::build(config)

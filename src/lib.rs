@@ -13,9 +13,11 @@ pub mod shutdown;
 
 // What everything stands on.
 pub mod backoff;
+pub mod blocking;
 pub mod clock;
 pub mod config;
 pub mod counts;
+pub mod folder;
 pub mod saved;
 pub mod telemetry;
 pub mod timestamp;
@@ -34,8 +36,9 @@ pub mod series;
 pub mod pipeline;
 pub mod wire;
 
-// The owner of the core.
+// The owner of the core, and what it knows on disk.
 pub mod aggregator;
+pub mod checkpoint;
 
 // Bodies to receivers, and pages to who asks.
 pub mod http;

@@ -4,14 +4,18 @@
 //! One [`Pipeline`] holds all state: what is known of each cluster, and the series of all of them. The daemon
 //! gives it to its aggregator; tests, benchmarks and the demo call it themselves.
 
-use std::sync::Arc;
+mod captured;
+mod delivered;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
+pub use self::captured::Captured;
+use self::delivered::Delivered;
 use crate::config::{MetricsConfig, TaskFilter};
-use crate::event::{Accept, Batch, DecodeError, Decoder};
+use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
 use crate::profile::{Context, Keep, Profile, ProfileName};
 use crate::series::{Origin, Refused, Series, Snapshot};
 use crate::state::{
@@ -48,6 +52,7 @@ struct Cluster {
     /// Why something could not be read: of what the log tells in one line, the newest, and how often.
     errors: Vec<(DecodeError, u64)>,
     hints: Vec<Hint>,
+    delivered: Delivered,
 }
 
 /// All clusters in one way to show them.
@@ -79,7 +84,18 @@ pub struct ClusterConfig {
     pub accept: Accept,
     /// Whether the broker drops messages that expired, as RabbitMQ does.
     pub drops_expired: bool,
+    pub holds: Holds,
     pub metrics: EventMetrics,
+}
+
+/// What a broker holds of events while nobody reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    Nothing,
+    /// What is not acknowledged, of which up to so many messages are on their way.
+    Unacknowledged(usize),
+    /// A stream, by its name.
+    Stream(String),
 }
 
 /// A way to show all clusters.
@@ -148,6 +164,11 @@ impl Pipeline {
             metrics: cluster.metrics,
             errors: Vec::new(),
             hints: Vec::new(),
+            delivered: match &cluster.holds {
+                Holds::Nothing => Delivered::default(),
+                Holds::Unacknowledged(window) => Delivered::durable(*window),
+                Holds::Stream(name) => Delivered::stream(name),
+            },
         });
         Self {
             decoder: Decoder::default(),
@@ -175,7 +196,15 @@ impl Pipeline {
         };
         let now = batch.received;
         let mut newest = None;
-        for payload in &batch.payloads {
+        cluster.metrics.messages.add(batch.payloads.len() as u64);
+        cluster.delivered.take(&batch.position);
+        for (at, payload) in batch.payloads.iter().enumerate() {
+            if let Position::Delivered { mark, fingerprints } = &batch.position
+                && cluster.delivered.is_again(mark.link, fingerprints[at])
+            {
+                cluster.metrics.redelivered.add(1);
+                continue;
+            }
             decoder.decode(payload, cluster.accept, now, |event| match event {
                 Ok(event) => {
                     newest = newest.max(Some(event.timestamp));
@@ -221,6 +250,9 @@ impl Pipeline {
             }
             cluster.sweep(at, &self.views);
             cluster.look(now);
+        }
+        for view in &mut self.views {
+            view.series.expire_restored(self.series_ttl, now);
         }
         self.metrics.limited_series.raise_to(limited[0]);
         self.metrics.limited_exceptions.raise_to(limited[1]);
@@ -281,7 +313,7 @@ impl Cluster {
     fn show(&mut self, at: usize, views: &mut [View], now: Timestamp, origin: Option<Origin<'_>>) {
         for &change in &self.changes {
             match change {
-                Change::Duplicate => self.metrics.duplicate.add(1),
+                Change::Duplicate => self.metrics.repeated.add(1),
                 Change::Clamped => self.metrics.clamped.add(1),
                 Change::Missing(events) => self.metrics.missing.add(events),
                 Change::Lost {

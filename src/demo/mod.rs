@@ -19,12 +19,12 @@ use url::Url;
 
 use self::cluster::Cluster;
 use self::receiver::Receiver;
-use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs};
+use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet};
 use crate::clock;
 use crate::config::{Config, Flags};
 use crate::event::Accept;
 use crate::http::{Page, Server};
-use crate::pipeline::{ClusterConfig, Pipeline, ViewConfig};
+use crate::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
 use crate::profile::ProfileName;
 use crate::queue::{Limits, Queue};
 use crate::shutdown::Signals;
@@ -114,6 +114,7 @@ impl Demo {
             broker,
             label: None,
             drops_expired: true,
+            holds: Holds::Nothing,
             accept: Accept::default(),
             metrics,
         };
@@ -125,7 +126,13 @@ impl Demo {
             // Nobody is asked: what is simulated sends events.
             reports: mpsc::channel(1).1,
         };
-        let (aggregator, views) = Aggregator::new(pipeline, INTERVAL, inputs, readiness.hints());
+        let (aggregator, views) = Aggregator::new(
+            pipeline,
+            INTERVAL,
+            inputs,
+            readiness.hints(),
+            Outlet::Direct,
+        );
         let snapshots = views.of(ProfileName::Native);
         let page = Page {
             path: "/metrics".to_owned(),

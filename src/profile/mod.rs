@@ -189,6 +189,9 @@ impl Profile {
         each!(self, profile => profile.level(state, &mut context));
     }
 
+    /// Stub.
+    pub fn resume(&mut self, _state: &State, _context: &mut Context<'_>) {}
+
     /// Ends the series that have not changed for a while, and are of no worker that lives.
     pub fn expire(&mut self, keep: &Keep, series: &mut Series) {
         each!(self, profile => profile.expire(keep, series));

@@ -1,10 +1,11 @@
 //! The folder of one queue: its lock and the names in it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::recover::OpenError;
+use crate::folder::FolderLock;
 
 const SUFFIX: &str = ".segment";
 const DIGITS: usize = 20;
@@ -13,8 +14,7 @@ const DIGITS: usize = 20;
 #[derive(Debug)]
 pub(super) struct Directory {
     folder: PathBuf,
-    /// Closing it lets go of the lock.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl Directory {
@@ -24,15 +24,9 @@ impl Directory {
             folder: folder.to_owned(),
             source,
         };
-        create(folder).map_err(failed)?;
-        let mut options = File::options();
-        options.write(true).create(true).truncate(false);
-        let lock = options.open(folder.join("lock")).map_err(failed)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => OpenError::Locked {
-                folder: folder.to_owned(),
-            },
-            TryLockError::Error(source) => failed(source),
+        let lock = FolderLock::take(folder).map_err(failed)?;
+        let lock = lock.ok_or_else(|| OpenError::Locked {
+            folder: folder.to_owned(),
         })?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -66,21 +60,6 @@ impl Directory {
         found.sort_unstable();
         Ok(found)
     }
-}
-
-/// Creates a folder and those above it, so that they are there after a power failure too.
-fn create(folder: &Path) -> io::Result<()> {
-    let missing = folder.ancestors().take_while(|path| !path.exists()).count();
-    fs::create_dir_all(folder)?;
-    for above in folder.ancestors().skip(1).take(missing) {
-        let above = if above.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            above
-        };
-        File::open(above)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// What the name of a segment says.

@@ -15,6 +15,7 @@ mod exponential;
 mod histogram;
 mod limit;
 
+mod saved;
 mod snapshot;
 mod table;
 
@@ -25,5 +26,6 @@ pub use histogram::{Buckets, Histogram};
 pub use label::{LabelName, LabelSet, is_label_name};
 pub use limit::Room;
 pub use relabel::{Pattern, Relabel, Relabelled, Rule, Source, Template, may_be_label_name};
+pub use saved::Captured;
 pub use snapshot::{Info, Row, Snapshot, Value};
 pub use table::{Refused, Series, SeriesId};

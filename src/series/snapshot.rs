@@ -68,6 +68,28 @@ impl Snapshot {
         &self.families[row.info.family.index()]
     }
 
+    /// The same, but only families that go on have the values of this one; the others are as they were `before`.
+    pub fn holding(self, before: &Self, goes_on: impl Fn(&str) -> bool) -> Self {
+        // Families are never taken away, so their places are the same.
+        let goes_on: Vec<bool> = self
+            .families
+            .iter()
+            .map(|family| goes_on(&family.name))
+            .collect();
+        let goes_on = |row: &Row| goes_on[row.info.family.index()];
+        let held = before.rows.iter().filter(|row| !goes_on(row)).cloned();
+        let mut rows: Vec<Row> = held.collect();
+        rows.extend(self.rows.into_iter().filter(goes_on));
+        // Two runs in order already, which the sort knows how to merge.
+        rows.sort_by(|a, b| {
+            let order = |row: &Row| row.info.family;
+            order(a)
+                .cmp(&order(b))
+                .then_with(|| a.info.labels.cmp(&b.info.labels))
+        });
+        Self { rows, ..self }
+    }
+
     /// The value of the series of that family with exactly those labels.
     pub fn value(&self, family: &str, labels: &[(&str, &str)]) -> Option<&Value> {
         self.rows

@@ -28,7 +28,6 @@ mod refusal;
 mod pushgateway;
 
 use http::StatusCode;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use pushgateway::Pushgateway;
 pub use remote_write::RemoteWrite;
@@ -44,14 +43,4 @@ struct Outcome {
     written: Written,
     /// For the log.
     reason: String,
-}
-
-/// Does what takes long or waits for the disk, while other tasks go on elsewhere.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
-        tokio::task::block_in_place(work)
-    } else {
-        // There is no elsewhere.
-        work()
-    }
 }

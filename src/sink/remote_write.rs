@@ -18,12 +18,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::blocking;
 use super::client::{Answer, BuildError, Client, SendError};
 use super::feed::Feed;
 use super::request::request;
 use super::told::Told;
 use super::window::Window;
+use crate::blocking::blocking;
 use crate::clock;
 use crate::config::{Message, RemoteWriteConfig};
 use crate::counts::Counts;

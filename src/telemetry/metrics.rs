@@ -45,7 +45,7 @@ definitions! {
     MESSAGES = "counter" "celeriac_messages_total" ["broker"], "Messages received from the broker.";
     UNDECODABLE = "counter" "celeriac_messages_undecodable_total" ["broker", "reason"], "Messages, and events within one, that could not be read, and why.";
     DROPPED = "counter" "celeriac_messages_dropped_total" ["broker", "reason"], "Messages given up unread, and why.";
-    DUPLICATE = "counter" "celeriac_messages_duplicate_total" ["broker"], "Events that had come before, in every detail; counted in celery_events_total only.";
+    DUPLICATE = "counter" "celeriac_messages_duplicate_total" ["broker", "reason"], "What had come before: messages that the broker delivered once more, which are dropped whole (redelivered), and events that a worker sent twice, which count in celery_events_total only (repeated).";
     MISSING = "counter" "celeriac_events_missing_total" ["broker"], "Tasks that workers say they started and whose task-started never came: lost on the way, or not sent.";
     CLAMPED = "counter" "celeriac_intervals_clamped_total" ["broker"], "Intervals between the clocks of two hosts that were negative and count as 0.";
     HINT = "gauge" "celeriac_hint" ["broker", "reason"], "Whether something about the cluster's set-up keeps events from coming: 1 or 0, by reason; the log and /-/ready say more.";
@@ -95,11 +95,20 @@ definitions! {
     PUSHES = "counter" "celeriac_pushes_total" ["pushgateway", "outcome"], "Pushes to a Pushgateway: delivered, refused for good, or failed and tried again with the newest snapshot.";
     PUSH_DURATION = "histogram" "celeriac_push_duration_seconds" ["pushgateway"], "How long pushes took, answered or not.";
     LAST_PUSH = "gauge" "celeriac_last_push_timestamp_seconds" ["pushgateway"], "When a Pushgateway took a push last; 0 before it took any.";
+    CHECKPOINT_DURATION = "gauge" "celeriac_checkpoint_duration_seconds" [], "How long the newest checkpoint took to write.";
+    CHECKPOINT_FAILURES = "counter" "celeriac_checkpoint_failures_total" [], "Checkpoints that could not be written; until the next one that can, series stand still and nothing is acknowledged.";
+    CHECKPOINT_TIMESTAMP = "gauge" "celeriac_checkpoint_timestamp_seconds" [], "Of when the newest checkpoint on disk is; 0 before there is one.";
+    CHECKPOINT_SIZE = "gauge" "celeriac_checkpoint_size_bytes" [], "How large the newest checkpoint is.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = "gauge" "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = "gauge" "process_virtual_memory_bytes" [], "Virtual memory size.";
     OPEN_FDS = "gauge" "process_open_fds" [], "Open file descriptors.";
     START_TIME = "gauge" "process_start_time_seconds" [], "When the process started, since the Unix epoch.";
+}
+
+/// Whether a family is one of the daemon's own.
+pub fn is_own(family: &str) -> bool {
+    DEFINITIONS.iter().any(|own| own.name == family)
 }
 
 /// Bounds for the time that a request takes, in seconds: those of Prometheus' own metric, without its outliers.
@@ -216,7 +225,9 @@ pub struct RoundMetrics {
 /// What is reported about the events of one broker.
 #[derive(Clone, Debug)]
 pub struct EventMetrics {
-    pub duplicate: Counter,
+    pub messages: Counter,
+    pub redelivered: Counter,
+    pub repeated: Counter,
     pub missing: Counter,
     pub clamped: Counter,
     pub lag: Gauge,
@@ -248,6 +259,15 @@ pub struct SeriesMetrics {
     pub relabel_dropped: Counter,
     pub relabel_invalid: Counter,
     pub snapshot_duration: Gauge,
+}
+
+/// What is reported about the checkpoint.
+#[derive(Clone, Debug)]
+pub struct CheckpointMetrics {
+    pub duration: Gauge,
+    pub failures: Counter,
+    pub timestamp: Gauge,
+    pub size: Gauge,
 }
 
 /// All metrics of the daemon.
@@ -302,11 +322,12 @@ impl Telemetry {
         let gap = Elapsed::default();
         self.rows
             .push((BROKER_GAP, labels(), Handle::Elapsed(gap.clone())));
+        let messages = self.counter(MESSAGES, labels());
         let broker = BrokerMetrics {
             connected: self.gauge(BROKER_CONNECTED, labels()),
             reconnects: self.counter(BROKER_RECONNECTS, labels()),
             gap,
-            messages: self.counter(MESSAGES, labels()),
+            messages: messages.clone(),
             dropped_buffer_full: self.counter(DROPPED, with("reason", "buffer_full")),
             dropped_shutdown: self.counter(DROPPED, with("reason", "shutdown")),
         };
@@ -315,7 +336,9 @@ impl Telemetry {
             .map(|reason| self.counter(UNDECODABLE, with("reason", reason.name())))
             .collect();
         let events = EventMetrics {
-            duplicate: self.counter(DUPLICATE, labels()),
+            messages,
+            redelivered: self.counter(DUPLICATE, with("reason", "redelivered")),
+            repeated: self.counter(DUPLICATE, with("reason", "repeated")),
             missing: self.counter(MISSING, labels()),
             clamped: self.counter(CLAMPED, labels()),
             hints: HintReason::ALL
@@ -363,6 +386,16 @@ impl Telemetry {
         }
     }
 
+    /// Adds the checkpoint.
+    pub fn checkpoint(&mut self) -> CheckpointMetrics {
+        CheckpointMetrics {
+            duration: self.gauge(CHECKPOINT_DURATION, Vec::new()),
+            failures: self.counter(CHECKPOINT_FAILURES, Vec::new()),
+            timestamp: self.gauge(CHECKPOINT_TIMESTAMP, Vec::new()),
+            size: self.gauge(CHECKPOINT_SIZE, Vec::new()),
+        }
+    }
+
     /// Opens a series for each metric in a table. What follows is [`Published::publish`], with each snapshot.
     pub fn open(&self, series: &mut Series) -> Published {
         let bounds = Arc::new(Buckets::new(&BATCH_BOUNDS).expect("the bounds increase"));
@@ -404,6 +437,13 @@ impl Telemetry {
         });
         Readings(rows.collect())
     }
+
+    /// Stub.
+    pub fn capture(&self) -> Vec<crate::saved::Count> {
+        Vec::new()
+    }
+    /// Stub.
+    pub fn restore(&self, _counts: &[crate::saved::Count]) {}
 
     /// Notes what the kernel says of this process.
     pub fn process(&self, process: Process) {
@@ -503,6 +543,7 @@ mod tests {
         telemetry.series(&ProfileName::ALL);
         telemetry.sink(&"main".into(), &"http://localhost/".into());
         telemetry.pushgateway(&"main".into());
+        telemetry.checkpoint();
         let mut series = Series::new(0, Timestamp::default());
         let published = telemetry.open(&mut series);
         published.publish(&telemetry.read(), &mut series);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use celeriac::config::Config;
 use celeriac::event::{Accept, Batch, Compression, ContentType, Decoder, Form, Payload, Position};
-use celeriac::pipeline::{ClusterConfig, Pipeline, ViewConfig};
+use celeriac::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Value;
 use celeriac::telemetry::metrics::Telemetry;
@@ -127,6 +127,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
         broker,
         label: None,
         drops_expired: false,
+        holds: Holds::Nothing,
         accept: Accept::default(),
         metrics,
     };

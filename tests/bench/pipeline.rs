@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use celeriac::config::Config;
 use celeriac::event::{Accept, Batch, ContentType, Form, Payload, Position};
-use celeriac::pipeline::{ClusterConfig, Pipeline, ViewConfig};
+use celeriac::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Snapshot;
 use celeriac::telemetry::metrics::Telemetry;
@@ -41,6 +41,7 @@ fn pipeline() -> Pipeline {
             broker,
             label: None,
             drops_expired: false,
+            holds: Holds::Nothing,
             accept: Accept::default(),
             metrics,
         }],

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use celeriac::config::Config;
 use celeriac::event::Accept;
-use celeriac::pipeline::{ClusterConfig, Pipeline, ViewConfig};
+use celeriac::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::{Family, MetricKind, Snapshot};
 use celeriac::telemetry::metrics::Telemetry;
@@ -31,6 +31,7 @@ fn snapshot(profile: ProfileName) -> Snapshot {
         broker: "main".into(),
         label: None,
         drops_expired: false,
+        holds: Holds::Nothing,
         accept: Accept::default(),
         metrics,
     };

@@ -6,11 +6,12 @@ use std::time::Duration;
 use http::StatusCode;
 use tracing::{debug, error, info, warn};
 
+use super::super::Outcome;
 use super::super::client::{Answer, SendError};
 use super::super::flight::{Next, Refusal};
 use super::super::verdict::{Asked, Verdict, Written, says_already_there, verdict};
-use super::super::{Outcome, blocking};
 use super::{Answered, RemoteWrite, Sent};
+use crate::blocking::blocking;
 use crate::clock;
 use crate::config::Message;
 use crate::counts::Counts;

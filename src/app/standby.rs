@@ -1,0 +1,72 @@
+//! Two daemons with one `data_dir`: the second stands by until the first is gone, and goes on from its checkpoint.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::StartError;
+use crate::checkpoint::CheckpointFolder;
+use crate::config::HttpConfig;
+use crate::http::Server;
+use crate::telemetry::readiness::Readiness;
+
+/// How often it looks whether the folder is free. A lock on a file has no other way to tell.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Takes the folder, as soon as nobody else has it; `None` where it was stopped before. Meanwhile the listener answers
+/// probes: it is healthy, and not ready.
+pub(super) async fn take(
+    path: &Path,
+    http: Option<&HttpConfig>,
+    stop: &CancellationToken,
+) -> Result<Option<CheckpointFolder>, StartError> {
+    let open = || {
+        CheckpointFolder::open(path).map_err(|source| StartError::DataDir {
+            folder: path.to_owned(),
+            source,
+        })
+    };
+    if let Some(folder) = open()? {
+        return Ok(Some(folder));
+    }
+    let data_dir = path.display();
+    warn!(%data_dir, "another daemon has this data_dir, standing by until it is gone");
+    let free = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(folder) = open()? {
+                return Ok(folder);
+            }
+        }
+    };
+    tokio::select! {
+        folder = free => {
+            info!(%data_dir, "the other daemon is gone, taking over");
+            folder.map(Some)
+        }
+        () = stop.cancelled() => Ok(None),
+        () = probes(http) => Ok(None),
+    }
+}
+
+/// Answers probes for as long as this is waited for.
+async fn probes(http: Option<&HttpConfig>) {
+    let mut readiness = Readiness::default();
+    let _standing_by = readiness.stage(
+        "data_dir",
+        "another daemon has it; standing by until it is gone",
+    );
+    if let Some(http) = http {
+        match Server::bind(http.listen, Vec::new(), readiness).await {
+            Ok(server) => match server.guarded(http.tls.as_ref(), http.login.clone()) {
+                Ok(server) => server.run(CancellationToken::new()).await,
+                Err(error) => warn!(%error, "cannot listen while standing by"),
+            },
+            // The other daemon may be on this machine, and have the port.
+            Err(error) => warn!(address = %http.listen, %error, "cannot listen while standing by"),
+        }
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,223 @@
+//! One checkpoint as bytes, part by part.
+
+use std::io::{self, Read, Write};
+
+use prost::Message;
+
+use crate::saved::Checkpoint;
+
+const MAGIC: &[u8; 8] = b"CELCHKPT";
+const VERSION: u16 = 1;
+
+/// Magic, version and gap.
+const HEADER: usize = 12;
+
+/// Why a file is no checkpoint to go on from.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsound {
+    #[error("cannot read it: {0}")]
+    Read(#[from] io::Error),
+    #[error("it is no checkpoint of celeriac")]
+    Foreign,
+    #[error("it has version {0}, and this celeriac reads version {VERSION}")]
+    Version(u16),
+    #[error("it ends too early")]
+    Torn,
+    #[error("its checksum does not match")]
+    Checksum,
+    #[error("a part of it cannot be read: {0}")]
+    Part(#[from] prost::DecodeError),
+}
+
+/// Writes all parts of a checkpoint. Returns how many bytes that are.
+pub(super) fn write(
+    parts: impl Iterator<Item = Checkpoint>,
+    out: &mut impl Write,
+) -> io::Result<u64> {
+    let mut written = Summed {
+        out,
+        bytes: 0,
+        checksum: 0,
+    };
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    written.put(&header)?;
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.clear();
+        // Growing a vector does not fail.
+        let _ = part.encode(&mut bytes);
+        let too_large = |_| io::Error::other("a part of the checkpoint is larger than 4 GiB");
+        let length = u32::try_from(bytes.len()).map_err(too_large)?;
+        written.put(&length.to_le_bytes())?;
+        written.put(&bytes)?;
+    }
+    written.put(&0_u32.to_le_bytes())?;
+    let checksum = written.checksum;
+    written.put(&checksum.to_le_bytes())?;
+    Ok(written.bytes)
+}
+
+/// Bytes that are counted and summed on their way.
+struct Summed<'a, W> {
+    out: &'a mut W,
+    bytes: u64,
+    checksum: u32,
+}
+
+impl<W: Write> Summed<'_, W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.bytes += bytes.len() as u64;
+        self.checksum = crc32c::crc32c_append(self.checksum, bytes);
+        Ok(())
+    }
+}
+
+/// The parts of a checkpoint, in their order. The checksum is compared behind the last one: whoever wants to rely on the
+/// parts reads all of them once before.
+#[derive(Debug)]
+pub(super) struct Parts<R> {
+    input: R,
+    /// Bytes that are still to come, by the length of the file.
+    left: u64,
+    checksum: u32,
+    ended: bool,
+}
+
+impl<R: Read> Parts<R> {
+    /// Reads the header of a file of that length.
+    pub(super) fn new(input: R, length: u64) -> Result<Self, Unsound> {
+        let mut parts = Self {
+            input,
+            left: length,
+            checksum: 0,
+            ended: false,
+        };
+        if length < HEADER as u64 {
+            return Err(Unsound::Foreign);
+        }
+        let header = parts.bytes(HEADER)?;
+        if header[..8] != MAGIC[..] {
+            return Err(Unsound::Foreign);
+        }
+        let version = u16::from_le_bytes([header[8], header[9]]);
+        if version == VERSION {
+            Ok(parts)
+        } else {
+            Err(Unsound::Version(version))
+        }
+    }
+
+    fn part(&mut self) -> Result<Option<Checkpoint>, Unsound> {
+        let length = self.number()?;
+        if length > 0 {
+            let bytes = self.bytes(length as usize)?;
+            return Ok(Some(Checkpoint::decode(bytes.as_slice())?));
+        }
+        let expected = self.checksum;
+        if self.number()? != expected {
+            return Err(Unsound::Checksum);
+        }
+        Ok(None)
+    }
+
+    fn number(&mut self) -> Result<u32, Unsound> {
+        let bytes = self.bytes(4)?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    /// The next bytes. What a damaged length asks for is not made room for.
+    fn bytes(&mut self, length: usize) -> Result<Vec<u8>, Unsound> {
+        if length as u64 > self.left {
+            return Err(Unsound::Torn);
+        }
+        let mut bytes = vec![0; length];
+        self.input.read_exact(&mut bytes)?;
+        self.left -= length as u64;
+        self.checksum = crc32c::crc32c_append(self.checksum, &bytes);
+        Ok(bytes)
+    }
+}
+
+impl<R: Read> Iterator for Parts<R> {
+    type Item = Result<Checkpoint, Unsound>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let part = self.part().transpose();
+        self.ended = !matches!(part, Some(Ok(_)));
+        part
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts() -> Vec<Checkpoint> {
+        let part = |captured_ms| Checkpoint {
+            at_ms: 1_800_000_000_000,
+            captured_ms,
+            version: "0.1.0".to_owned(),
+            ..Checkpoint::default()
+        };
+        (1..4).map(part).collect()
+    }
+
+    fn written() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let length = write(parts().into_iter(), &mut bytes).expect("a vector grows");
+        assert_eq!(length, bytes.len() as u64);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Checkpoint>, Unsound> {
+        Parts::new(bytes, bytes.len() as u64)?.collect()
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        assert_eq!(read(&written()).expect("sound"), parts());
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_is_unsound() {
+        let bytes = written();
+        for length in 0..bytes.len() {
+            let error = read(&bytes[..length]).expect_err("something is missing");
+            let expected = if length < HEADER {
+                matches!(error, Unsound::Foreign)
+            } else {
+                matches!(error, Unsound::Torn)
+            };
+            assert!(expected, "{length}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_bit_that_flips_anywhere_makes_it_unsound() {
+        let bytes = written();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                assert!(read(&damaged).is_err(), "byte {at}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_or_of_another_version_says_so() {
+        let mut newer = written();
+        newer[8] = 2;
+        assert!(matches!(read(&newer), Err(Unsound::Version(2))));
+        assert!(matches!(
+            read(b"# a configuration file\n"),
+            Err(Unsound::Foreign)
+        ));
+    }
+}

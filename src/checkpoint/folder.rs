@@ -1,0 +1,235 @@
+//! The files of checkpoints in one folder.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+
+use tracing::{error, info, warn};
+
+use super::file::{self, Parts, Unsound};
+use crate::folder::{self, FolderLock};
+use crate::saved::Checkpoint;
+
+const NEWEST: &str = "checkpoint";
+const NEXT: &str = "checkpoint.new";
+const BEFORE: &str = "checkpoint.before";
+
+/// How much is written, or read, at once.
+const BUFFER: usize = 256 << 10;
+
+/// A folder with checkpoints that nobody else writes to.
+#[derive(Debug)]
+pub struct CheckpointFolder {
+    path: PathBuf,
+    _lock: FolderLock,
+}
+
+/// A checkpoint to go on from.
+#[derive(Debug)]
+pub struct Restored {
+    /// Its first part: the times, and the version.
+    pub first: Checkpoint,
+    file: PathBuf,
+}
+
+impl CheckpointFolder {
+    /// Creates the folder if it is not there, and locks it; `None` where another daemon has it.
+    pub fn open(path: &Path) -> io::Result<Option<Self>> {
+        let lock = FolderLock::take(path)?;
+        Ok(lock.map(|lock| Self {
+            path: path.to_owned(),
+            _lock: lock,
+        }))
+    }
+
+    /// The newest checkpoint that verifies. One that does not is set aside.
+    pub fn newest(&self) -> Option<Restored> {
+        for name in [NEWEST, NEXT, BEFORE] {
+            let path = self.path.join(name);
+            match verify(&path) {
+                Ok(first) => {
+                    let file = path.display();
+                    if name == BEFORE {
+                        warn!(%file, "going on from the checkpoint before the newest: what came since is counted again as far as the broker still has it");
+                    } else {
+                        info!(%file, version = first.version, "going on from the checkpoint");
+                    }
+                    return Some(Restored { first, file: path });
+                }
+                Err(Unsound::Read(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                // A crash while the next was written, and the newest is gone: nothing was lost with this one.
+                Err(_) if name == NEXT => {}
+                Err(error) => self.set_aside(name, &error),
+            }
+        }
+        None
+    }
+
+    /// Replaces the checkpoint. When it returns, the new one is on the disk. Returns its size in bytes.
+    pub fn write(&self, parts: impl Iterator<Item = Checkpoint>) -> io::Result<u64> {
+        let next = self.path.join(NEXT);
+        let written = File::create(&next).and_then(|file| {
+            let mut out = BufWriter::with_capacity(BUFFER, file);
+            let bytes = file::write(parts, &mut out)?;
+            out.into_inner()?.sync_all()?;
+            Ok(bytes)
+        });
+        let bytes = match written {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // On a full disk half a file is in the way of everything else.
+                let _ = fs::remove_file(&next);
+                return Err(error);
+            }
+        };
+        let newest = self.path.join(NEWEST);
+        match fs::rename(&newest, self.path.join(BEFORE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => fs::rename(&next, &newest)?,
+        }
+        folder::sync(&self.path)?;
+        Ok(bytes)
+    }
+
+    fn set_aside(&self, name: &str, error: &Unsound) {
+        let path = self.path.join(name);
+        let aside = self.path.join(format!("{name}.set-aside"));
+        let (file, aside_file) = (path.display(), aside.display());
+        match fs::rename(&path, &aside) {
+            Ok(()) => {
+                error!(%file, %error, aside = %aside_file, "cannot go on from this checkpoint, it is set aside");
+            }
+            Err(failed) => error!(%file, %error, %failed, "cannot go on from this checkpoint"),
+        }
+    }
+}
+
+impl Restored {
+    /// All parts, the first one too.
+    pub fn parts(&self) -> impl Iterator<Item = Checkpoint> {
+        let opened = open(&self.file)
+            .map_err(|error| self.tell(&error))
+            .into_iter();
+        let parts = opened.flatten();
+        parts.map_while(|part| part.map_err(|error| self.tell(&error)).ok())
+    }
+
+    fn tell(&self, error: &Unsound) {
+        // It verified a moment ago.
+        error!(file = %self.file.display(), %error, "the rest of the checkpoint cannot be read any more");
+    }
+}
+
+fn open(path: &Path) -> Result<Parts<BufReader<File>>, Unsound> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Parts::new(BufReader::with_capacity(BUFFER, file), length)
+}
+
+/// Reads a whole checkpoint, to see that it is sound. Returns its first part.
+fn verify(path: &Path) -> Result<Checkpoint, Unsound> {
+    let mut first = None;
+    for part in open(path)? {
+        first.get_or_insert(part?);
+    }
+    first.ok_or(Unsound::Foreign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(captured_ms: i64) -> Checkpoint {
+        Checkpoint {
+            captured_ms,
+            ..Checkpoint::default()
+        }
+    }
+
+    fn folder() -> (tempfile::TempDir, CheckpointFolder) {
+        let above = tempfile::tempdir().unwrap();
+        let folder = CheckpointFolder::open(above.path()).unwrap().unwrap();
+        (above, folder)
+    }
+
+    fn newest(folder: &CheckpointFolder) -> Option<i64> {
+        let restored = folder.newest()?;
+        let parts: Vec<_> = restored.parts().map(|part| part.captured_ms).collect();
+        assert_eq!(parts, [restored.first.captured_ms]);
+        parts.first().copied()
+    }
+
+    fn write(folder: &CheckpointFolder, captured_ms: i64) {
+        folder.write(std::iter::once(part(captured_ms))).unwrap();
+    }
+
+    #[test]
+    fn the_newest_is_read_and_the_one_before_is_kept() {
+        let (_above, folder) = folder();
+        assert_eq!(newest(&folder), None);
+        for captured_ms in [1, 2, 3] {
+            write(&folder, captured_ms);
+            assert_eq!(newest(&folder), Some(captured_ms));
+        }
+        fs::remove_file(folder.path.join(NEWEST)).unwrap();
+        assert_eq!(newest(&folder), Some(2));
+    }
+
+    #[test]
+    fn what_is_damaged_or_foreign_is_set_aside_and_the_one_before_is_used() {
+        for content in [
+            "",
+            "garbage of some length",
+            "CELCHKPT\u{2}\0\0\0\0\0\0\0\0\0\0\0",
+        ] {
+            let (_above, folder) = folder();
+            write(&folder, 1);
+            write(&folder, 2);
+            fs::write(folder.path.join(NEWEST), content).unwrap();
+
+            assert_eq!(newest(&folder), Some(1), "{content:?}");
+            let aside = fs::read_to_string(folder.path.join("checkpoint.set-aside"));
+            assert_eq!(aside.unwrap(), content);
+
+            write(&folder, 3);
+            assert_eq!(newest(&folder), Some(3), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_there_stops_the_start() {
+        let (_above, folder) = folder();
+        fs::write(folder.path.join(NEWEST), "x").unwrap();
+        fs::write(folder.path.join(BEFORE), "y").unwrap();
+        fs::create_dir(folder.path.join(NEXT)).unwrap();
+        assert_eq!(newest(&folder), None);
+        assert!(folder.path.join("checkpoint.before.set-aside").exists());
+    }
+
+    #[test]
+    fn a_crash_between_the_renames_loses_nothing() {
+        let (_above, folder) = folder();
+        write(&folder, 1);
+        write(&folder, 2);
+        // As it is then: the newest has become the one before, and the next is whole.
+        fs::copy(folder.path.join(NEWEST), folder.path.join(BEFORE)).unwrap();
+        let mut next = Vec::new();
+        file::write(std::iter::once(part(3)), &mut next).unwrap();
+        fs::write(folder.path.join(NEXT), &next).unwrap();
+        fs::remove_file(folder.path.join(NEWEST)).unwrap();
+        assert_eq!(newest(&folder), Some(3));
+
+        // A torn one is none.
+        fs::write(folder.path.join(NEXT), &next[..next.len() - 1]).unwrap();
+        assert_eq!(newest(&folder), Some(2));
+    }
+
+    #[test]
+    fn what_fails_leaves_the_newest_as_it_was() {
+        let (_above, folder) = folder();
+        write(&folder, 1);
+        fs::create_dir(folder.path.join(NEXT)).unwrap();
+        assert!(folder.write(std::iter::once(part(2))).is_err());
+        assert_eq!(newest(&folder), Some(1));
+    }
+}

@@ -1,0 +1,46 @@
+//! What the daemon knows, on disk: so that a restart, or a crash, changes no total.
+//!
+//! In: all state at one instant, as a [`Captured`](crate::pipeline::Captured). Out: the file `checkpoint` in `data_dir`,
+//! and at the next start the same state again. What is pushed and what is acknowledged waits for it: a [`Writer`] hands
+//! snapshots on, and says which messages of a durable queue may be forgotten, when the checkpoint that holds them is on
+//! disk. So whatever a receiver was told, and whatever a broker has forgotten, is known after a crash.
+//!
+//! # Files
+//!
+//! ```text
+//! lock                         held with flock(2) by the daemon that has the folder
+//! checkpoint                   the newest
+//! checkpoint.before            the one before, for when the newest does not verify
+//! checkpoint.new               the next, until it is renamed
+//! checkpoint.set-aside         one that could not be read, for somebody to look at
+//! checkpoint.before.set-aside  likewise
+//! ```
+//!
+//! A checkpoint is written to `checkpoint.new` and synced; then `checkpoint` is renamed to `checkpoint.before` and
+//! `checkpoint.new` to `checkpoint`, and the folder is synced. A crash between the two renames leaves no `checkpoint`: then
+//! `checkpoint.new` is read. All numbers are little-endian:
+//!
+//! ```text
+//!    0  magic     8 bytes  "CELCHKPT"
+//!    8  version   u16      1
+//!   10  gap       2 bytes  zero
+//!   12  parts, one after the other:
+//!         length  u32      not 0
+//!         part    a message `celeriac.checkpoint.v1.Checkpoint` of `proto/checkpoint.proto`
+//!    …  end       u32      0
+//!       checksum  u32      CRC-32C over everything before it
+//! ```
+//!
+//! All parts together are the checkpoint: each has some of its clusters, views and counts, and of a cluster or a view some
+//! of its tasks or series, with the texts that these need. So neither writing nor reading ever has all of them in memory a
+//! second time. Each part has the times and the version.
+//!
+//! A file that cannot be read is set aside with a message, and never stops the start: neither does one of another version.
+
+mod file;
+mod folder;
+mod writer;
+
+pub use self::file::Unsound;
+pub use self::folder::{CheckpointFolder, Restored};
+pub use self::writer::{Job, Publisher, Writer};

@@ -1,0 +1,138 @@
+//! The stage between the aggregator and everybody who acts on what it knows.
+//!
+//! What was captured is written, and then acted on: snapshots go to sinks and pages, and messages of durable queues may be
+//! acknowledged. While that cannot be written (a full disk), nothing is acknowledged, and what goes out holds on to the
+//! values that are on disk: a receiver that had seen more would take a crash for a counter that began anew, and add all of
+//! it again. Only what the daemon says of itself goes on, so that it can be seen why.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
+
+use super::folder::CheckpointFolder;
+use crate::blocking::blocking;
+use crate::clock;
+use crate::event::Mark;
+use crate::pipeline::Captured;
+use crate::series::Snapshot;
+use crate::telemetry::metrics::{CheckpointMetrics, is_own};
+use crate::timestamp::Timestamp;
+
+/// What is to be written, and what is to go out then.
+#[derive(Debug)]
+pub struct Job {
+    pub captured: Captured,
+    /// One for each profile; none where it is not the time for a snapshot.
+    pub snapshots: Vec<Snapshot>,
+}
+
+/// Where snapshots go out, in the order of the pipeline's profiles.
+#[derive(Debug)]
+pub struct Publisher(Vec<watch::Sender<Arc<Snapshot>>>);
+
+impl Publisher {
+    /// The ends to write to, with the newest snapshots in them.
+    pub const fn new(outputs: Vec<watch::Sender<Arc<Snapshot>>>) -> Self {
+        Self(outputs)
+    }
+
+    /// Puts snapshots out.
+    pub fn publish(&self, snapshots: impl IntoIterator<Item = Snapshot>) {
+        for (output, snapshot) in self.0.iter().zip(snapshots) {
+            // Nobody may be there to read it: a sink that gave up, no listener.
+            output.send_replace(Arc::new(snapshot));
+        }
+    }
+
+    /// Puts snapshots out in which Celery's series are as they went out last.
+    fn hold(&self, snapshots: Vec<Snapshot>) {
+        let held = self.0.iter().zip(snapshots).map(|(output, snapshot)| {
+            let newest = Arc::clone(&output.borrow());
+            snapshot.holding(&newest, is_own)
+        });
+        let held: Vec<_> = held.collect();
+        self.publish(held);
+    }
+}
+
+/// Writes checkpoints.
+#[derive(Debug)]
+pub struct Writer {
+    folder: CheckpointFolder,
+    jobs: mpsc::Receiver<Job>,
+    publisher: Publisher,
+    /// By broker.
+    kept: Vec<watch::Sender<Mark>>,
+    metrics: CheckpointMetrics,
+    is_failing: bool,
+}
+
+impl Writer {
+    /// A writer that does `jobs`; `kept` learns, by broker, what may be acknowledged.
+    pub const fn new(
+        folder: CheckpointFolder,
+        jobs: mpsc::Receiver<Job>,
+        publisher: Publisher,
+        kept: Vec<watch::Sender<Mark>>,
+        metrics: CheckpointMetrics,
+    ) -> Self {
+        Self {
+            folder,
+            jobs,
+            publisher,
+            kept,
+            metrics,
+            is_failing: false,
+        }
+    }
+
+    /// Runs until no more jobs come.
+    pub async fn run(mut self) {
+        while let Some(job) = self.jobs.recv().await {
+            self.work(job);
+        }
+    }
+
+    fn work(&mut self, job: Job) {
+        let Job {
+            captured,
+            snapshots,
+        } = job;
+        let (marks, at) = (captured.marks.clone(), captured.at());
+        let start = clock::monotonic();
+        let written = blocking(|| self.folder.write(captured.into_parts()));
+        let elapsed = clock::monotonic().duration_since(start);
+        self.metrics.duration.set(elapsed.as_secs_f64());
+        let is_failing = written.is_err();
+        match written {
+            Ok(bytes) => {
+                self.note(at, bytes);
+                self.publisher.publish(snapshots);
+                for (kept, mark) in self.kept.iter().zip(marks) {
+                    kept.send_if_modified(|known| std::mem::replace(known, mark) != mark);
+                }
+            }
+            Err(error) => {
+                self.metrics.failures.add(1);
+                if !self.is_failing {
+                    error!(%error, "cannot write the checkpoint: until it works, series stand still and nothing is acknowledged");
+                }
+                self.publisher.hold(snapshots);
+            }
+        }
+        self.is_failing = is_failing;
+    }
+
+    fn note(&self, at: Timestamp, bytes: u64) {
+        self.metrics.timestamp.set(at.seconds());
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "Prometheus holds sizes as floats"
+        )]
+        self.metrics.size.set(bytes as f64);
+        if self.is_failing {
+            info!("writing checkpoints again");
+        }
+    }
+}

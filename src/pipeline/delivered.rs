@@ -1,0 +1,209 @@
+//! What a broker delivered, as far as it may deliver it once more.
+//!
+//! A durable queue forgets a message when it is acknowledged, and that comes after the checkpoint that holds it. A crash
+//! in between brings the message again: then it is here, remembered as delivered by another subscription. Within one
+//! subscription nothing comes twice, so two messages that are the same to the byte are two messages.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::event::{Mark, Position};
+use crate::saved;
+
+/// The subscription of messages that an earlier process took.
+const BEFORE: u64 = 0;
+
+/// What was taken from one broker.
+#[derive(Debug, Default)]
+pub(super) struct Delivered {
+    /// Messages that may be on their way without an acknowledgement; `None` where nothing is acknowledged late.
+    window: Option<usize>,
+    /// Of a stream: its name, and the next message, once one was read.
+    stream: Option<String>,
+    next: Option<u64>,
+    /// The newest messages, oldest first: their fingerprints, and their places in the order.
+    order: VecDeque<(u64, u64)>,
+    /// By fingerprint: the subscription that delivered it last, and its newest place in the order.
+    known: HashMap<u64, (u64, u64)>,
+    place: u64,
+    mark: Mark,
+    /// Messages since the newest capture.
+    waiting: usize,
+}
+
+impl Delivered {
+    /// Of a durable queue, whose broker sends up to `window` messages ahead of acknowledgements.
+    pub(super) fn durable(window: usize) -> Self {
+        Self {
+            window: Some(window),
+            ..Self::default()
+        }
+    }
+
+    /// Of a stream.
+    pub(super) fn stream(name: &str) -> Self {
+        Self {
+            stream: Some(name.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Notes a batch that is taken now.
+    pub(super) fn take(&mut self, position: &Position) {
+        match position {
+            Position::Transient => {}
+            Position::Delivered { mark, fingerprints } => {
+                self.mark = *mark;
+                self.waiting += fingerprints.len();
+            }
+            Position::Offset(next) => self.next = Some(*next),
+        }
+    }
+
+    /// Whether a message of that subscription was taken before; it is known from here on.
+    pub(super) fn is_again(&mut self, link: u64, fingerprint: u64) -> bool {
+        self.place += 1;
+        let newest = (link, self.place);
+        let before = self.known.insert(fingerprint, newest);
+        self.order.push_back((fingerprint, self.place));
+        // The broker has a window of messages without an acknowledgement, and may have lost those that it was sent
+        // for another one.
+        let most = self.window.unwrap_or_default().saturating_mul(2);
+        while self.order.len() > most {
+            self.forget_oldest();
+        }
+        before.is_some_and(|(before, _)| before != link)
+    }
+
+    /// Whether so much waits for a checkpoint that one is due.
+    pub(super) fn is_due(&self) -> bool {
+        self.window.is_some_and(|window| self.waiting > window / 2)
+    }
+
+    /// As it is stored, and what may be acknowledged when it is.
+    pub(super) fn capture(&mut self) -> (saved::Position, Mark) {
+        self.waiting = 0;
+        // Of what came twice, the newest.
+        let newest = self.order.iter().filter(|(fingerprint, place)| {
+            let known = self.known.get(fingerprint);
+            known.is_some_and(|(_, newest)| newest == place)
+        });
+        let position = saved::Position {
+            fingerprints: newest.map(|(fingerprint, _)| *fingerprint).collect(),
+            offset: self.resume(),
+        };
+        (position, self.mark)
+    }
+
+    /// Goes on from what an earlier process took.
+    pub(super) fn restore(&mut self, saved: &saved::Position) {
+        if self.window.is_some() {
+            for fingerprint in &saved.fingerprints {
+                self.is_again(BEFORE, *fingerprint);
+            }
+        }
+        let same = |offset: &&saved::Offset| self.stream.as_ref() == Some(&offset.stream);
+        self.next = saved.offset.as_ref().filter(same).map(|offset| offset.next);
+    }
+
+    /// Where an earlier process was in the stream.
+    pub(super) fn resume(&self) -> Option<saved::Offset> {
+        self.stream
+            .clone()
+            .zip(self.next)
+            .map(|(stream, next)| saved::Offset { stream, next })
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((fingerprint, place)) = self.order.pop_front()
+            && self
+                .known
+                .get(&fingerprint)
+                .is_some_and(|known| known.1 == place)
+        {
+            self.known.remove(&fingerprint);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes messages of one subscription; which of them came again.
+    fn taken(delivered: &mut Delivered, link: u64, fingerprints: &[u64]) -> Vec<bool> {
+        let again = fingerprints
+            .iter()
+            .map(|one| delivered.is_again(link, *one));
+        again.collect()
+    }
+
+    #[test]
+    fn what_another_subscription_delivered_came_again() {
+        let mut delivered = Delivered::durable(10);
+        assert_eq!(taken(&mut delivered, 1, &[1, 2, 2]), [false; 3]);
+        assert_eq!(taken(&mut delivered, 2, &[2, 3]), [true, false]);
+        assert_eq!(taken(&mut delivered, 2, &[2]), [false]);
+        assert_eq!(taken(&mut delivered, 3, &[1, 2, 3]), [true; 3]);
+    }
+
+    #[test]
+    fn what_is_stored_is_known_to_the_next_process() {
+        let mut delivered = Delivered::durable(10);
+        taken(&mut delivered, 1, &[1, 2]);
+        taken(&mut delivered, 2, &[2, 3]);
+        let mark = Mark { link: 2, tag: 2 };
+        delivered.take(&Position::Delivered {
+            mark,
+            fingerprints: vec![2, 3],
+        });
+        let (saved, captured) = delivered.capture();
+        assert_eq!(
+            (saved.fingerprints.as_slice(), captured),
+            (&[1, 2, 3][..], mark)
+        );
+
+        let mut next = Delivered::durable(10);
+        next.restore(&saved);
+        assert_eq!(taken(&mut next, 1, &[3, 4, 1]), [true, false, true]);
+        assert_eq!(next.capture().1, Mark::default());
+    }
+
+    #[test]
+    fn twice_the_window_is_remembered() {
+        let mut delivered = Delivered::durable(3);
+        taken(&mut delivered, 1, &[1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(taken(&mut delivered, 2, &[2]), [true]);
+        assert_eq!(taken(&mut delivered, 3, &[1]), [false]);
+        assert_eq!(delivered.order.len(), 6);
+        assert_eq!(delivered.known.len(), 6);
+    }
+
+    #[test]
+    fn half_a_window_makes_a_checkpoint_due() {
+        let mut delivered = Delivered::durable(4);
+        let position = |tag| Position::Delivered {
+            mark: Mark { link: 1, tag },
+            fingerprints: vec![tag, tag + 1],
+        };
+        delivered.take(&position(1));
+        assert!(!delivered.is_due());
+        delivered.take(&position(3));
+        assert!(delivered.is_due());
+        let _ = delivered.capture();
+        assert!(!delivered.is_due());
+    }
+
+    #[test]
+    fn a_stream_goes_on_where_it_was_if_it_is_the_same() {
+        let mut delivered = Delivered::stream("celeriac.main");
+        delivered.take(&Position::Offset(17));
+        let (saved, _) = delivered.capture();
+        for (name, next) in [("celeriac.main", Some(17)), ("celeriac.other", None)] {
+            let mut restored = Delivered::stream(name);
+            restored.restore(&saved);
+            assert_eq!(restored.resume().map(|offset| offset.next), next);
+        }
+    }
+}
