@@ -105,6 +105,7 @@ impl App {
                 broker: Arc::clone(&name),
                 label,
                 drops_expired: broker.transport.drops_expired(),
+                shard: broker.transport.shard(),
                 accept: broker.accept,
                 metrics,
             });

@@ -15,7 +15,7 @@ use crate::event::{Accept, Batch, DecodeError, Decoder};
 use crate::profile::{Context, Keep, Profile, ProfileName};
 use crate::series::{Origin, Refused, Series, Snapshot};
 use crate::state::{
-    Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, Seen, State,
+    Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, Seen, Shard, State,
 };
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
 use crate::telemetry::process::Process;
@@ -79,6 +79,8 @@ pub struct ClusterConfig {
     pub accept: Accept,
     /// Whether the broker drops messages that expired, as RabbitMQ does.
     pub drops_expired: bool,
+    /// Which part of the workers' events comes here; `None`: all of them.
+    pub shard: Option<Shard>,
     pub metrics: EventMetrics,
 }
 
@@ -138,6 +140,7 @@ impl Pipeline {
             accept: cluster.accept,
             state: State::new(Limits {
                 broker_drops_expired: cluster.drops_expired,
+                shard: cluster.shard,
                 ..limits.clone()
             }),
             filter: Filter {

@@ -128,6 +128,7 @@ impl MetricsConfig {
                 worker_retention,
                 broker_drops_expired: false,
                 keep_foreign: false,
+                shard: None,
             },
             exemplars,
             task_filter,

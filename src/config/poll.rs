@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::section::Section;
+use crate::state::Shard;
 
 /// How one broker and its workers are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,18 @@ impl PollConfig {
 }
 
 impl PollConfig {
+    /// What a shard asks. A queue has one length, so one shard asks for it, or sums over shards would be too high. A
+    /// worker counts with the shard that gets its events, so all of them ask the workers, and each tells its own to
+    /// send events.
+    #[must_use]
+    pub fn of_shard(self, shard: Option<Shard>) -> Self {
+        let asks_for_queues = shard.is_none_or(Shard::is_first);
+        Self {
+            queue_interval: self.queue_interval.filter(|_| asks_for_queues),
+            ..self
+        }
+    }
+
     /// Whether anything is asked.
     pub const fn is_on(&self) -> bool {
         self.queue_interval.is_some() || self.control_interval.is_some() || self.enable_events

@@ -114,6 +114,7 @@ impl Demo {
             broker,
             label: None,
             drops_expired: true,
+            shard: None,
             accept: Accept::default(),
             metrics,
         };

@@ -39,6 +39,7 @@ impl Bench {
             worker_retention: Duration::from_secs(60),
             broker_drops_expired: true,
             keep_foreign: false,
+            shard: None,
         };
         let profile = Profile::new(ProfileName::Native, &config, None, &mut series);
         Self {

@@ -2,6 +2,9 @@
 //!
 //! Found by uuid; each kind is also a list from the one that was heard of longest ago to the newest. Nothing
 //! is allocated for a task whose id is a UUID, as long as the table does not grow.
+//!
+//! With shards those that are on their way stand in a list of their own: most of them run elsewhere, and they must
+//! not push out those that a worker has here.
 
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -9,6 +12,7 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::task::Task;
+use super::{Shard, shard};
 use crate::timestamp::Timestamp;
 
 /// How long a task that has ended is remembered, so that what comes late or twice is known for what it is.
@@ -34,6 +38,9 @@ pub(super) struct Tasks {
     texts: HashMap<At, Box<str>>,
     alive: List,
     ended: List,
+    /// On the way to any shard's worker. Without shards it is empty.
+    on_the_way: List,
+    shard: Option<Shard>,
 }
 
 #[derive(Debug)]
@@ -44,7 +51,17 @@ struct Slot {
     heard: u32,
     previous: At,
     next: At,
+    /// The list that it stands in, which may no longer be the one that it belongs to.
+    list: Kept,
     task: Task,
+}
+
+/// Why a task is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Alive,
+    Ended,
+    OnTheWay,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +86,21 @@ impl Default for Tasks {
             texts: HashMap::new(),
             alive: list,
             ended: list,
+            on_the_way: list,
+            shard: None,
         }
     }
 }
 
 impl Tasks {
+    /// A table of which the events of all workers make what is in flight, or those of a shard.
+    pub(super) fn new(shard: Option<Shard>) -> Self {
+        Self {
+            shard,
+            ..Self::default()
+        }
+    }
+
     /// Finds the task with this id, or makes one. It stands in no list until it is [`filed`](Self::file).
     pub(super) fn find_or_insert(&mut self, uuid: &str) -> At {
         let parsed = parse_uuid(uuid);
@@ -87,6 +114,7 @@ impl Tasks {
             heard: 0,
             previous: NONE,
             next: NONE,
+            list: Kept::Ended,
             task: Task::default(),
         };
         let at = if let Some(at) = self.free.pop() {
@@ -139,24 +167,17 @@ impl Tasks {
 
     /// Puts a task at the new end of the list that it belongs to.
     pub(super) fn file(&mut self, at: At, now: Timestamp) {
-        let alive = self.get(at).stage.is_some();
-        let newest = if alive {
-            self.alive.newest
-        } else {
-            self.ended.newest
-        };
+        let kept = self.belongs(at);
+        let newest = self.list(kept).newest;
         let slot = &mut self.slots[at as usize];
+        slot.list = kept;
         slot.heard = now.whole_seconds();
         slot.previous = newest;
         slot.next = NONE;
         if newest != NONE {
             self.slots[newest as usize].next = at;
         }
-        let list = if alive {
-            &mut self.alive
-        } else {
-            &mut self.ended
-        };
+        let list = self.list(kept);
         if list.oldest == NONE {
             list.oldest = at;
         }
@@ -167,8 +188,12 @@ impl Tasks {
         }
     }
 
-    /// Takes the task out that was heard of longest ago, if more than `max` are in flight.
+    /// Takes the task out that was heard of longest ago, if more than `max` are in flight. What is on its way with
+    /// shards is forgotten before.
     pub(super) fn evict(&mut self, max: usize) -> Option<Task> {
+        while self.on_the_way.length > 0 && self.alive.length + self.on_the_way.length > max {
+            self.remove(self.on_the_way.oldest);
+        }
         (self.alive.length > max).then(|| self.remove(self.alive.oldest))
     }
 
@@ -188,13 +213,22 @@ impl Tasks {
                 self.unlink(at);
                 self.slots[at as usize].task.give_up(now);
                 self.file(at, now);
+            } else if self.belongs(at) != Kept::Alive {
+                self.unlink(at);
+                self.file(at, now);
             }
             at = next;
         }
     }
 
-    /// Forgets the tasks that ended a while ago.
-    pub(super) fn forget(&mut self, now: Timestamp) {
+    /// Forgets the tasks that ended a while ago, and with shards those that were not heard of for `timeout` while
+    /// they were on their way.
+    pub(super) fn forget(&mut self, timeout: Duration, now: Timestamp) {
+        while let Some(oldest) = self.slots.get(self.on_the_way.oldest as usize)
+            && silence(oldest, now) > timeout
+        {
+            self.remove(self.on_the_way.oldest);
+        }
         while let Some(oldest) = self.slots.get(self.ended.oldest as usize)
             && silence(oldest, now) > ENDED_KEPT
         {
@@ -202,7 +236,7 @@ impl Tasks {
         }
     }
 
-    /// How many tasks are in flight.
+    /// How many tasks are in flight; with shards those that a worker has.
     pub(super) const fn alive(&self) -> usize {
         self.alive.length
     }
@@ -216,6 +250,24 @@ impl Tasks {
     /// Every task that is held.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
         self.index.iter().map(|&at| self.get(at))
+    }
+
+    /// The list that a task belongs to, as it is.
+    fn belongs(&self, at: At) -> Kept {
+        let task = self.get(at);
+        match task.stage {
+            None => Kept::Ended,
+            Some(_) if shard::stage(task, self.shard).is_none() => Kept::OnTheWay,
+            Some(_) => Kept::Alive,
+        }
+    }
+
+    const fn list(&mut self, kept: Kept) -> &mut List {
+        match kept {
+            Kept::Alive => &mut self.alive,
+            Kept::Ended => &mut self.ended,
+            Kept::OnTheWay => &mut self.on_the_way,
+        }
     }
 
     fn remove(&mut self, at: At) -> Task {
@@ -234,12 +286,8 @@ impl Tasks {
 
     fn unlink(&mut self, at: At) {
         let slot = &self.slots[at as usize];
-        let (previous, next) = (slot.previous, slot.next);
-        let list = if slot.task.stage.is_some() {
-            &mut self.alive
-        } else {
-            &mut self.ended
-        };
+        let (previous, next, kept) = (slot.previous, slot.next, slot.list);
+        let list = self.list(kept);
         if list.oldest == at {
             list.oldest = next;
         }
@@ -376,9 +424,9 @@ mod tests {
         assert_eq!(tasks.iter().count(), ENDED_MAX);
 
         // What is heard of a task is kept in whole seconds, rounded up.
-        tasks.forget(Timestamp::from_millis(61_000));
+        tasks.forget(Duration::MAX, Timestamp::from_millis(61_000));
         assert_eq!(tasks.iter().count(), ENDED_MAX);
-        tasks.forget(Timestamp::from_millis(61_001));
+        tasks.forget(Duration::MAX, Timestamp::from_millis(61_001));
         assert_eq!(tasks.iter().count(), 0);
     }
 }

@@ -41,6 +41,7 @@ fn pipeline() -> Pipeline {
             broker,
             label: None,
             drops_expired: false,
+            shard: None,
             accept: Accept::default(),
             metrics,
         }],

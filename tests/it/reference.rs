@@ -31,6 +31,7 @@ fn snapshot(profile: ProfileName) -> Snapshot {
         broker: "main".into(),
         label: None,
         drops_expired: false,
+        shard: None,
         accept: Accept::default(),
         metrics,
     };

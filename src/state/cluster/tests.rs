@@ -16,6 +16,7 @@ fn state() -> State {
         worker_retention: Duration::from_secs(60),
         broker_drops_expired: true,
         keep_foreign: false,
+        shard: None,
     })
 }
 
