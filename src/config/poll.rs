@@ -66,3 +66,31 @@ impl Default for PollConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_queues_are_asked_for_by_one_shard_and_workers_by_all() {
+        let shard = |index| Some(Shard { index, count: 3 });
+        let cases = [
+            (None, true),
+            (shard(0), true),
+            (shard(1), false),
+            (shard(2), false),
+        ];
+        for (shard, asks) in cases {
+            let poll = PollConfig {
+                enable_events: true,
+                ..PollConfig::default()
+            };
+            let expected = PollConfig {
+                queue_interval: poll.queue_interval.filter(|_| asks),
+                ..poll.clone()
+            };
+            assert!(poll.queue_interval.is_some());
+            assert_eq!(poll.of_shard(shard), expected, "{shard:?}");
+        }
+    }
+}
