@@ -8,7 +8,7 @@ use super::group::{
     Class, ClassSeries, Counter, CounterFamily, Distribution, Flight, Group, HistogramFamily, Key,
 };
 use super::native::{NativeConfig, TaskLabels};
-use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set, reserved};
+use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set};
 use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId};
 use crate::state::{Name, Of};
 use crate::timestamp::Timestamp;
@@ -31,6 +31,7 @@ pub(super) struct Groups {
     /// even if there is room for their key by then.
     folded: HashMap<Key, usize>,
     limited: Limited,
+    expired_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -128,17 +129,29 @@ impl Groups {
             overflow: None,
             folded: HashMap::new(),
             limited: Limited::default(),
+            expired_at: None,
         }
+    }
+
+    /// Tasks in flight come in again; what none are in any more is empty.
+    pub(super) fn resume(&self, series: &mut Series) {
+        series.empty_restored(self.families.in_flight, |_| true);
     }
 
     /// Ends the series that are not to stay.
     pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
         self.newest = None;
+        let before = self.expired_at.replace(keep.now);
         for at in 0..self.groups.len() {
             let Some(group) = &mut self.groups[at] else {
                 continue;
             };
             let alive = group.key.worker.is_some_and(|worker| keep.is_alive(worker));
+            // A group stays as a whole. Restored, each series would be as old as itself.
+            let changed = before.is_none_or(|before| group.changed >= before);
+            if changed || (keep.is_aging(group.changed) && (alive || group.flying > 0)) {
+                group.shared_series().for_each(|id| series.touch(id));
+            }
             if alive {
                 continue;
             }
@@ -213,7 +226,7 @@ impl Groups {
             if let Some(id) = self.group_at(at, context.now).0.histograms[slot] {
                 break id;
             }
-            let buckets = self.buckets(family, at, of, context);
+            let buckets = self.buckets(family, at, context);
             let id = self.families.histograms[family as usize];
             if let Some(id) = self.open(at, id, label, buckets.as_ref(), context) {
                 self.group_at(at, context.now).0.histograms[slot] = Some(id);
@@ -262,7 +275,10 @@ impl Groups {
         } else {
             let label = Some(("state", flight.name()));
             let labels = self.group_labels(at, label, context);
-            let id = reserved(context.series, self.families.in_flight, labels);
+            let id = context
+                .series
+                .open_emptied(self.families.in_flight, labels, Room::Reserved)
+                .expect("the reserve has no limit");
             self.group_at(at, context.now).0.in_flight[flight as usize] = Some(id);
             id
         };
@@ -286,11 +302,8 @@ impl Groups {
             return known.id;
         }
         let own = classes.iter().filter(|known| known.class != Class::Other);
-        let room = if own.count() < exceptions_max {
-            Some(room)
-        } else {
-            None
-        };
+        let has_place = own.count() < exceptions_max || self.has_class(at, family, class, context);
+        let room = has_place.then_some(room);
         let id = room.and_then(|room| self.open_class(at, family, class, room, context));
         if let Some(id) = id {
             return id;
@@ -308,6 +321,30 @@ impl Groups {
             .expect("the reserve has no limit")
     }
 
+    /// Whether the series of an exception class was restored: it had its place.
+    fn has_class(
+        &self,
+        at: u32,
+        family: CounterFamily,
+        class: Class,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let labels = self.class_labels(at, class, context);
+        context
+            .series
+            .is_restored(self.families.counter(family), labels)
+    }
+
+    fn class_labels(&self, at: u32, class: Class, context: &Context<'_>) -> LabelSet {
+        let text = match class {
+            Class::Named(class) => context.names.text(class),
+            Class::Unknown => UNKNOWN.into(),
+            Class::Other => OTHER.into(),
+        };
+        let labels = self.task_labels(at, context);
+        self.labels(labels.into_iter().chain([("exception", text)]))
+    }
+
     fn open_class(
         &mut self,
         at: u32,
@@ -316,13 +353,7 @@ impl Groups {
         room: Room,
         context: &mut Context<'_>,
     ) -> Option<SeriesId> {
-        let text = match class {
-            Class::Named(class) => context.names.text(class),
-            Class::Unknown => UNKNOWN.into(),
-            Class::Other => OTHER.into(),
-        };
-        let labels = self.task_labels(at, context);
-        let labels = self.labels(labels.into_iter().chain([("exception", text)]));
+        let labels = self.class_labels(at, class, context);
         let id = context
             .series
             .open(self.families.counter(family), labels, room)?;
@@ -340,13 +371,11 @@ impl Groups {
         &self,
         family: HistogramFamily,
         at: u32,
-        of: Of,
         context: &Context<'_>,
     ) -> Option<Arc<Buckets>> {
-        let name = of
-            .name
-            .filter(|_| self.config.labels.name && self.overflow != Some(at))?;
-        let name = context.names.text(name);
+        // That of the overflow has none.
+        let group = self.groups[at as usize].as_ref()?;
+        let name = context.names.text(group.key.name?);
         let own = self.config.overrides.iter();
         let mut buckets = own
             .filter(|own| own.matches.is_match(&name))
@@ -388,7 +417,7 @@ impl Groups {
             return at;
         }
         let samples = Counter::OF_WORKERS.len() + 1 + Flight::ALL.len();
-        if !context.series.has_room(samples) {
+        if !context.series.has_room(samples) && !self.is_restored(key, context) {
             return self.overflow_group(context);
         }
         let at = self.add_group(key, context.now);
@@ -462,10 +491,63 @@ impl Groups {
             };
             if shown {
                 let labels = self.group_labels(at, Some(("state", flight.name())), context);
-                let id = context.series.open(self.families.in_flight, labels, room);
+                let family = self.families.in_flight;
+                let id = context.series.open_emptied(family, labels, room);
                 self.group_at(at, context.now).0.in_flight[flight as usize] = id;
             }
         }
+        if context.series.has_restored() {
+            self.reopen_rest(at, context);
+        }
+    }
+
+    /// Opens what was restored of a group. It would end on its own otherwise, while its group goes on.
+    fn reopen_rest(&mut self, at: u32, context: &mut Context<'_>) {
+        for counter in Counter::ALL {
+            if self.group_at(at, context.now).0.counters[counter as usize].is_none() {
+                let (family, label) = counter.shown();
+                let labels = self.group_labels(at, label, context);
+                let family = self.families.counter(family);
+                let id = context.series.reopen(family, labels, None);
+                self.group_at(at, context.now).0.counters[counter as usize] = id;
+            }
+        }
+        for distribution in Distribution::ALL {
+            let (family, label) = distribution.shown();
+            let buckets = self.buckets(family, at, context);
+            let labels = self.group_labels(at, label, context);
+            let family = self.families.histograms[family as usize];
+            let id = context.series.reopen(family, labels, buckets.as_ref());
+            self.group_at(at, context.now).0.histograms[distribution as usize] = id;
+        }
+        for flight in Flight::ALL {
+            if self.group_at(at, context.now).0.in_flight[flight as usize].is_none() {
+                let labels = self.group_labels(at, Some(("state", flight.name())), context);
+                let family = self.families.in_flight;
+                let id = context.series.reopen(family, labels, None);
+                if let Some(id) = id {
+                    // Where nobody emptied it before.
+                    context.series.set(id, 0.0);
+                }
+                self.group_at(at, context.now).0.in_flight[flight as usize] = id;
+            }
+        }
+    }
+
+    /// Whether a group that is not there yet has its room all the same, because its series were restored.
+    fn is_restored(&self, key: Key, context: &mut Context<'_>) -> bool {
+        if !context.series.has_restored() {
+            return false;
+        }
+        [Counter::Received, Counter::Sent]
+            .into_iter()
+            .any(|counter| {
+                let (family, _) = counter.shown();
+                let labels = self.labels(self.key_labels(key, context));
+                context
+                    .series
+                    .is_restored(self.families.counter(family), labels)
+            })
     }
 
     /// Opens a series of a group, if there is room for it.
@@ -520,10 +602,18 @@ impl Groups {
         if self.overflow == Some(at) {
             return shown.map(|(label, _)| (label, OTHER.into())).collect();
         }
-        let key = self.groups[at as usize]
-            .as_ref()
-            .expect("an indexed group is there")
-            .key;
+        let group = self.groups[at as usize].as_ref();
+        self.key_labels(group.expect("an indexed group is there").key, context)
+    }
+
+    fn key_labels(&self, key: Key, context: &Context<'_>) -> Vec<(&'static str, Arc<str>)> {
+        let TaskLabels {
+            name,
+            queue,
+            worker,
+        } = self.config.labels;
+        let shown = [("name", name), ("queue", queue), ("worker", worker)];
+        let shown = shown.into_iter().filter(|(_, shown)| *shown);
         let text = |name: Option<Name>| name.map(|name| context.names.text(name));
         let labels = shown.filter_map(|(label, _)| {
             let text = match label {

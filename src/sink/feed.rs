@@ -29,6 +29,8 @@ pub(super) struct Feed {
     metadata_interval: Option<Duration>,
     metadata_at: Option<Timestamp>,
     number: u64,
+    /// The series go on in the next process.
+    goes_on: bool,
 }
 
 impl Feed {
@@ -49,6 +51,17 @@ impl Feed {
             metadata_interval,
             metadata_at: None,
             number: 0,
+            goes_on: false,
+        }
+    }
+
+    /// The same, where series go on from process to process; with the time of the newest sample that was queued before.
+    #[must_use]
+    pub(super) fn going_on(self, sent_until: Option<Timestamp>) -> Self {
+        Self {
+            encoder: self.encoder.after(sent_until),
+            goes_on: true,
+            ..self
         }
     }
 
@@ -86,8 +99,8 @@ impl Feed {
         self.metrics.samples_max.set(float(samples_max));
     }
 
-    /// Appends a snapshot. The last one is followed by the end of all series: without a checkpoint they begin
-    /// anew after a restart. Returns how many samples the rules of relabelling left without labels of
+    /// Appends a snapshot. The last one is followed by the end of all series, unless they go on in the next process:
+    /// without a checkpoint they begin anew after a restart. Returns how many samples the rules of relabelling left without labels of
     /// their own.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
@@ -111,7 +124,7 @@ impl Feed {
             self.metrics.dropped(reason, counts);
         }
         self.queue(encoded.bodies, queue, now);
-        if snapshot.last {
+        if snapshot.last && !self.goes_on {
             let ends = self.encoder.end(snapshot.at);
             self.queue(ends, queue, now);
         }
