@@ -44,6 +44,9 @@ fn only_counters_last_and_none_of_a_sink_or_of_the_process() {
     }
 }
 
+/// Names and values.
+type Labelled<'a> = &'a [(&'a str, &'a str)];
+
 /// All metrics, with a sink, and one table that has them.
 struct Daemon {
     telemetry: Telemetry,
@@ -104,7 +107,8 @@ fn counters_go_on_in_the_next_process_and_those_of_sinks_begin_anew() {
     next.taken.add(1);
     let snapshot = next.show(at(4_000));
     let sink = [("remote_name", "r"), ("url", "u")];
-    let cases: [(&str, &[(&str, &str)], f64, i64); 6] = [
+    // What it has, and after which snapshot it began.
+    let cases: [(&str, Labelled<'_>, f64, i64); 6] = [
         ("celeriac_messages_total", &[("broker", "a")], 6.0, 1_000),
         ("celeriac_messages_total", &[("broker", "new")], 0.0, 3_000),
         (

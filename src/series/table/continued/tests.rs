@@ -77,7 +77,7 @@ impl Table {
     }
 
     /// What the next process makes of it.
-    fn restarted(&self, setup: Setup) -> Table {
+    fn restarted(&self, setup: Setup) -> Self {
         let mut next = table(setup, self.series.relabel.clone());
         next.series.restore(&self.saved(), self.series.at);
         next

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The series that are preceded by a zero, and when that is.
+type Zeros<'a> = &'a [(&'a str, i64)];
+
 const fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
@@ -51,7 +54,7 @@ fn a_series_that_was_sent_before_the_restart_gets_no_second_zero() {
     // What this sink sent before; whether there is a checkpoint; what is preceded by a zero.
     let new = ("new", 12_001);
     let late = ("late", 10_001);
-    let cases: [(&str, Option<i64>, bool, &[(&str, i64)]); 6] = [
+    let cases: [(&str, Option<i64>, bool, Zeros<'_>); 6] = [
         ("everything", Some(10_000), true, &[late, new]),
         (
             "not the newest snapshot",
