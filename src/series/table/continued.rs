@@ -5,6 +5,7 @@
 //! restart with another configuration costs what it changed, and no more: what nobody opens ends when it would have
 //! ended without the restart.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,18 +67,24 @@ impl Series {
                 .like
                 .map(|like| Arc::clone(&self.families[like.index()].name)),
         });
-        let slots = self.order.iter();
-        let slots = slots.filter_map(|&slot| self.slots[slot as usize].as_ref());
-        let lasts = |slot: &&Slot| self.lasting[slot.info.family.index()].across != Across::Anew;
-        let rows = slots.filter(lasts).map(|slot| CapturedRow {
-            info: Arc::clone(&slot.info),
-            value: without_exemplars(&slot.value),
-            changed: slot.changed,
-            limited: slot.room == Room::Limited,
-        });
+        // At once as large as it will be: to move it while it grows would take longer than to fill it.
+        let mut rows = Vec::with_capacity(self.order.len());
+        for slot in &self.order {
+            let Some(slot) = &self.slots[*slot as usize] else {
+                continue;
+            };
+            if self.lasting[slot.info.family.index()].across != Across::Anew {
+                rows.push(CapturedRow {
+                    info: Arc::clone(&slot.info),
+                    value: without_exemplars(&slot.value),
+                    changed: slot.changed,
+                    limited: slot.room == Room::Limited,
+                });
+            }
+        }
         Captured {
             families: families.collect(),
-            rows: rows.collect(),
+            rows,
         }
     }
 
@@ -97,6 +104,13 @@ impl Series {
             .iter()
             .map(|bounds| Buckets::new(&bounds.upper));
         let bounds: Vec<Option<Arc<Buckets>>> = bounds.map(|bounds| bounds.map(Arc::new)).collect();
+        self.make_place(
+            saved
+                .families
+                .iter()
+                .map(|family| family.series.len())
+                .sum(),
+        );
         for family in &saved.families {
             let Some(id) = self.restored_family(family) else {
                 restored.unknown += family.series.len();
@@ -269,6 +283,23 @@ impl Series {
                 ..*slot.info
             });
         }
+    }
+
+    /// Grows once for so many series.
+    fn make_place(&mut self, series: usize) {
+        let Self {
+            slots,
+            index,
+            hasher,
+            order,
+            ..
+        } = self;
+        slots.reserve(series);
+        order.reserve(series);
+        index.reserve(series, |&slot| {
+            let info = &super::slot_of(slots, slot).info;
+            hasher.hash_one((info.family, &info.labels))
+        });
     }
 
     fn orphan(&self, slot: u32) -> Option<&Slot> {
