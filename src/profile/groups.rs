@@ -1,5 +1,7 @@
 //! The series of tasks by (name, queue, worker), as far as these are labels: the native profile's table.
 
+mod restored;
+
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -131,11 +133,6 @@ impl Groups {
             limited: Limited::default(),
             expired_at: None,
         }
-    }
-
-    /// Tasks in flight come in again; what none are in any more is empty.
-    pub(super) fn resume(&self, series: &mut Series) {
-        series.empty_restored(self.families.in_flight, |_| true);
     }
 
     /// Ends the series that are not to stay.
@@ -321,20 +318,6 @@ impl Groups {
             .expect("the reserve has no limit")
     }
 
-    /// Whether the series of an exception class was restored: it had its place.
-    fn has_class(
-        &self,
-        at: u32,
-        family: CounterFamily,
-        class: Class,
-        context: &mut Context<'_>,
-    ) -> bool {
-        let labels = self.class_labels(at, class, context);
-        context
-            .series
-            .is_restored(self.families.counter(family), labels)
-    }
-
     fn class_labels(&self, at: u32, class: Class, context: &Context<'_>) -> LabelSet {
         let text = match class {
             Class::Named(class) => context.names.text(class),
@@ -499,55 +482,6 @@ impl Groups {
         if context.series.has_restored() {
             self.reopen_rest(at, context);
         }
-    }
-
-    /// Opens what was restored of a group. It would end on its own otherwise, while its group goes on.
-    fn reopen_rest(&mut self, at: u32, context: &mut Context<'_>) {
-        for counter in Counter::ALL {
-            if self.group_at(at, context.now).0.counters[counter as usize].is_none() {
-                let (family, label) = counter.shown();
-                let labels = self.group_labels(at, label, context);
-                let family = self.families.counter(family);
-                let id = context.series.reopen(family, labels, None);
-                self.group_at(at, context.now).0.counters[counter as usize] = id;
-            }
-        }
-        for distribution in Distribution::ALL {
-            let (family, label) = distribution.shown();
-            let buckets = self.buckets(family, at, context);
-            let labels = self.group_labels(at, label, context);
-            let family = self.families.histograms[family as usize];
-            let id = context.series.reopen(family, labels, buckets.as_ref());
-            self.group_at(at, context.now).0.histograms[distribution as usize] = id;
-        }
-        for flight in Flight::ALL {
-            if self.group_at(at, context.now).0.in_flight[flight as usize].is_none() {
-                let labels = self.group_labels(at, Some(("state", flight.name())), context);
-                let family = self.families.in_flight;
-                let id = context.series.reopen(family, labels, None);
-                if let Some(id) = id {
-                    // Where nobody emptied it before.
-                    context.series.set(id, 0.0);
-                }
-                self.group_at(at, context.now).0.in_flight[flight as usize] = id;
-            }
-        }
-    }
-
-    /// Whether a group that is not there yet has its room all the same, because its series were restored.
-    fn is_restored(&self, key: Key, context: &mut Context<'_>) -> bool {
-        if !context.series.has_restored() {
-            return false;
-        }
-        [Counter::Received, Counter::Sent]
-            .into_iter()
-            .any(|counter| {
-                let (family, _) = counter.shown();
-                let labels = self.labels(self.key_labels(key, context));
-                context
-                    .series
-                    .is_restored(self.families.counter(family), labels)
-            })
     }
 
     /// Opens a series of a group, if there is room for it.
