@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::{Config, Delivery, HttpConfig, PushgatewayConfig, Transport};
 use crate::event::Mark;
 use crate::http::{Page, Server};
-use crate::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
+use crate::pipeline::{ClusterConfig, Holds, Left, Pipeline, ViewConfig};
 use crate::shutdown::Signals;
 use crate::sink::client::BuildError;
 use crate::sink::{Pushgateway, RemoteWrite, queues};
@@ -153,7 +153,14 @@ impl App {
         let writing = telemetry.checkpoint();
         let mut pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
         if let Some(restored) = restored {
-            pipeline.restore(restored.parts(), start, clock::now());
+            let left = pipeline.restore(restored.parts(), start, clock::now());
+            if left != Left::default() {
+                let Left { unknown, full } = left;
+                info!(
+                    unknown,
+                    full, "some series do not go on: the configuration has no place for them"
+                );
+            }
         }
         let resume: Vec<_> = pipeline.resume().collect();
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);

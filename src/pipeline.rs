@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-pub use self::captured::Captured;
+pub use self::captured::{Captured, Left};
 use self::delivered::Delivered;
 use crate::config::{MetricsConfig, TaskFilter};
 use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
@@ -199,6 +199,9 @@ impl Pipeline {
             return;
         };
         let now = batch.received;
+        for view in &mut *views {
+            view.series.now(now);
+        }
         let mut newest = None;
         cluster.metrics.messages.add(batch.payloads.len() as u64);
         cluster.delivered.take(&batch.position);

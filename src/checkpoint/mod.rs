@@ -31,9 +31,9 @@
 //!       checksum  u32      CRC-32C over everything before it
 //! ```
 //!
-//! All parts together are the checkpoint: each has some of its clusters, views and counts, and of a cluster or a view some
-//! of its tasks or series, with the texts that these need. So neither writing nor reading ever has all of them in memory a
-//! second time. Each part has the times and the version.
+//! All parts together are the checkpoint: a first one with the daemon's own counters, one for the series of each profile,
+//! one for the workers of each cluster, and one for each few thousand of its tasks, with the texts that these need. So
+//! neither writing nor reading ever has all tasks in memory a second time. Each part has the times and the version.
 //!
 //! A file that cannot be read is set aside with a message, and never stops the start: neither does one of another version.
 

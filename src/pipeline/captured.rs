@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, Mark, Pipeline};
+use super::{Mark, Pipeline, View};
 use crate::profile::ProfileName;
 use crate::timestamp::Timestamp;
 use crate::{saved, series, state};
@@ -51,11 +51,10 @@ impl Captured {
         });
         let views = views
             .into_iter()
-            .flat_map(|(profile, series)| series.into_saved(profile.name()));
-        let views = views.map(|view| saved::Checkpoint {
-            views: vec![view],
-            ..saved::Checkpoint::default()
-        });
+            .map(|(profile, series)| saved::Checkpoint {
+                views: vec![series.into_saved(profile.name())],
+                ..saved::Checkpoint::default()
+            });
         let clusters = clusters.map(|cluster| saved::Checkpoint {
             clusters: vec![cluster],
             ..saved::Checkpoint::default()
@@ -80,6 +79,11 @@ impl Pipeline {
 
     /// Copies all state, as of now.
     pub fn capture(&mut self, now: Timestamp) -> Captured {
+        for (at, cluster) in self.clusters.iter().enumerate() {
+            for view in &mut self.views {
+                view.profiles[at].settle(&cluster.state, &mut view.series, now);
+            }
+        }
         let at = self.views.iter().map(|view| view.series.at()).max();
         let mut marks = Vec::with_capacity(self.clusters.len());
         let clusters = self.clusters.iter_mut().map(|cluster| {
@@ -116,14 +120,16 @@ impl Pipeline {
         parts: impl Iterator<Item = saved::Checkpoint>,
         start: Timestamp,
         now: Timestamp,
-    ) {
+    ) -> Left {
+        let mut left = Left::default();
+        let mut resumed = vec![false; self.clusters.len()];
         for part in parts {
             let at = Timestamp::from_millis(part.at_ms).min(start);
             self.telemetry.restore(&part.counts);
             for saved in &part.views {
                 let mut views = self.views.iter_mut();
                 if let Some(view) = views.find(|view| view.name.name() == saved.profile) {
-                    view.series.restore(saved, at);
+                    left.add(view.series.restore(saved, at));
                 }
             }
             for saved in &part.clusters {
@@ -136,26 +142,49 @@ impl Pipeline {
                     cluster.delivered.restore(position);
                 }
                 cluster.state.restore(saved, now, &mut cluster.changes);
+                // The first part of a cluster has its workers, and no task.
+                if !std::mem::replace(&mut resumed[at], true) {
+                    cluster.resume(at, &mut self.views, now);
+                }
                 // Sets are made of what is in them: what is in flight is counted anew.
                 cluster.show(at, &mut self.views, now, None);
             }
         }
         for (at, cluster) in self.clusters.iter().enumerate() {
-            for view in &mut self.views {
-                let mut context = Context {
-                    names: cluster.state.names(),
-                    series: &mut view.series,
-                    now,
-                    origin: None,
-                };
-                view.profiles[at].resume(&cluster.state, &mut context);
+            if !resumed[at] {
+                cluster.resume(at, &mut self.views, now);
             }
         }
+        left
     }
 
     /// For each broker, where an earlier process was in its stream.
     pub fn resume(&self) -> impl Iterator<Item = Option<saved::Offset>> {
         let clusters = self.clusters.iter();
         clusters.map(|cluster| cluster.delivered.resume())
+    }
+}
+
+impl super::Cluster {
+    fn resume(&self, at: usize, views: &mut [View], now: Timestamp) {
+        for view in views {
+            view.profiles[at].resume(&self.state, &mut view.series, now);
+        }
+    }
+}
+
+/// Series that were stored, and do not go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Of families that there are no more.
+    pub unknown: usize,
+    /// Beyond a limit that is lower now.
+    pub full: usize,
+}
+
+impl Left {
+    const fn add(&mut self, restored: series::Restored) {
+        self.unknown += restored.unknown;
+        self.full += restored.full;
     }
 }

@@ -105,7 +105,7 @@ impl CeleryExporter {
             ["name", "hostname", "queue_name", "exception"],
         );
         let mut gauge = |name, help, label| {
-            Vector::new(series, broker, (name, MetricKind::Gauge, help), [label])
+            Vector::new(series, broker, (name, MetricKind::Gauge, help), [label]).of_levels(series)
         };
         let worker_up = gauge(
             "celery_worker_up",

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
 use super::{Context, Keep, Limited, float};
-use crate::series::{MetricKind, Series};
+use crate::series::{LabelSet, MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, Stage, State, Step};
 
 /// Celery's states, all of them there from the start.
 const STATES: [&str; 7] = [
     "PENDING", "RECEIVED", "STARTED", "SUCCESS", "FAILURE", "RETRY", "REVOKED",
 ];
+
+/// Those in which tasks are now: the others count.
+const SETS: [&str; 4] = ["PENDING", "RECEIVED", "STARTED", "RETRY"];
 
 /// What their client shows for no name.
 const NAME: &str = "None";
@@ -75,7 +78,8 @@ impl CeleryPrometheusExporter {
                 broker,
                 ("celery_workers", gauge.clone(), "Number of alive workers"),
                 [],
-            ),
+            )
+            .of_levels(series),
             queue_length: Vector::new(
                 series,
                 broker,
@@ -85,7 +89,8 @@ impl CeleryPrometheusExporter {
                     "Number of tasks in the queue.",
                 ),
                 ["queue_name"],
-            ),
+            )
+            .of_levels(series),
         }
     }
 
@@ -137,9 +142,23 @@ impl CeleryPrometheusExporter {
         }
     }
 
+    /// Tasks in flight come in again; what they are in no more is empty.
+    pub(super) fn resume(&self, context: &mut Context<'_>) {
+        let is_set = |labels: &LabelSet| {
+            let mut states = labels.iter().filter(|(name, _)| *name == "state");
+            states.any(|(_, state)| SETS.contains(&state))
+        };
+        self.tasks.empty_restored(context.series, is_set);
+        self.by_name.empty_restored(context.series, is_set);
+    }
+
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
         for state in STATES {
-            self.tasks.touch([Part::Word(state)], context);
+            if SETS.contains(&state) {
+                self.tasks.enter([Part::Word(state)], 0, context);
+            } else {
+                self.tasks.touch([Part::Word(state)], context);
+            }
         }
         self.latency.touch([], context);
         let online = state.workers().filter(|worker| worker.online).count();

@@ -76,7 +76,8 @@ impl Flower {
                     "Worker online status",
                 ),
                 ["worker"],
-            ),
+            )
+            .of_levels(series),
             executing: Vector::new(
                 series,
                 broker,
@@ -86,7 +87,8 @@ impl Flower {
                     "Number of tasks currently executing at a worker",
                 ),
                 ["worker"],
-            ),
+            )
+            .of_levels(series),
         }
     }
 
@@ -107,7 +109,7 @@ impl Flower {
                 step: Step::Succeeded | Step::Failed(_),
                 of,
                 ..
-            } => self.prefetch_time.set_again(&key(of), 0.0, context.series),
+            } => self.prefetch_time.set_again(&key(of), 0.0, context),
             Change::Moved { from, to } => {
                 for (place, n) in [(from, -1), (to, 1)] {
                     if let Some(Place {
@@ -131,6 +133,11 @@ impl Flower {
             | Change::Finished { .. }
             | Change::Lost { .. } => {}
         }
+    }
+
+    /// What is prefetched comes in again; what is not any more has left.
+    pub(super) fn resume(&self, context: &mut Context<'_>) {
+        self.prefetched.empty_restored(context.series, |_| true);
     }
 
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {

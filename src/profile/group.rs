@@ -67,6 +67,22 @@ impl Counter {
         }
     }
 
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::Sent,
+        Self::Received,
+        Self::Started,
+        Self::Succeeded,
+        Self::Requeued,
+        Self::Rejected,
+        Self::Revoked,
+        Self::Expired,
+        Self::Terminated,
+        Self::Cancelled,
+        Self::WorkerLost,
+        Self::TimedOut,
+        Self::Evicted,
+    ];
+
     /// The counters of events that workers send, which exist with 0 from the first event of the group on.
     pub(super) const OF_WORKERS: [Self; 8] = [
         Self::Received,
@@ -142,6 +158,18 @@ pub(super) enum HistogramFamily {
 
 impl Distribution {
     pub(super) const COUNT: usize = 9;
+
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Retried,
+        Self::QueueWait,
+        Self::PrefetchWait,
+        Self::TurnaroundSucceeded,
+        Self::TurnaroundFailed,
+        Self::AttemptsSucceeded,
+        Self::AttemptsFailed,
+    ];
 
     pub(super) const fn runtime(outcome: Outcome) -> Self {
         match outcome {
@@ -268,12 +296,17 @@ impl Group {
             .iter()
             .chain(&self.retried)
             .map(|class| class.id);
-        let others = self
+        self.shared_series().chain(classes)
+    }
+
+    /// Those that end with the group. Exception classes end on their own.
+    pub(super) fn shared_series(&self) -> impl Iterator<Item = SeriesId> {
+        let series = self
             .counters
             .iter()
             .chain(&self.in_flight)
             .chain(&self.histograms);
-        others.copied().flatten().chain(classes)
+        series.copied().flatten()
     }
 
     /// The names that the group refers to.

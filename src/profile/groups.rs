@@ -1,5 +1,7 @@
 //! The series of tasks by (name, queue, worker), as far as these are labels: the native profile's table.
 
+mod restored;
+
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -8,7 +10,7 @@ use super::group::{
     Class, ClassSeries, Counter, CounterFamily, Distribution, Flight, Group, HistogramFamily, Key,
 };
 use super::native::{NativeConfig, TaskLabels};
-use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set, reserved};
+use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set};
 use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId};
 use crate::state::{Name, Of};
 use crate::timestamp::Timestamp;
@@ -31,6 +33,7 @@ pub(super) struct Groups {
     /// even if there is room for their key by then.
     folded: HashMap<Key, usize>,
     limited: Limited,
+    expired_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -128,17 +131,24 @@ impl Groups {
             overflow: None,
             folded: HashMap::new(),
             limited: Limited::default(),
+            expired_at: None,
         }
     }
 
     /// Ends the series that are not to stay.
     pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
         self.newest = None;
+        let before = self.expired_at.replace(keep.now);
         for at in 0..self.groups.len() {
             let Some(group) = &mut self.groups[at] else {
                 continue;
             };
             let alive = group.key.worker.is_some_and(|worker| keep.is_alive(worker));
+            // A group stays as a whole. Restored, each series would be as old as itself.
+            let changed = before.is_none_or(|before| group.changed >= before);
+            if changed || (keep.is_aging(group.changed) && (alive || group.flying > 0)) {
+                group.shared_series().for_each(|id| series.touch(id));
+            }
             if alive {
                 continue;
             }
@@ -213,7 +223,7 @@ impl Groups {
             if let Some(id) = self.group_at(at, context.now).0.histograms[slot] {
                 break id;
             }
-            let buckets = self.buckets(family, at, of, context);
+            let buckets = self.buckets(family, at, context);
             let id = self.families.histograms[family as usize];
             if let Some(id) = self.open(at, id, label, buckets.as_ref(), context) {
                 self.group_at(at, context.now).0.histograms[slot] = Some(id);
@@ -262,7 +272,10 @@ impl Groups {
         } else {
             let label = Some(("state", flight.name()));
             let labels = self.group_labels(at, label, context);
-            let id = reserved(context.series, self.families.in_flight, labels);
+            let id = context
+                .series
+                .open_emptied(self.families.in_flight, labels, Room::Reserved)
+                .expect("the reserve has no limit");
             self.group_at(at, context.now).0.in_flight[flight as usize] = Some(id);
             id
         };
@@ -286,11 +299,8 @@ impl Groups {
             return known.id;
         }
         let own = classes.iter().filter(|known| known.class != Class::Other);
-        let room = if own.count() < exceptions_max {
-            Some(room)
-        } else {
-            None
-        };
+        let has_place = own.count() < exceptions_max || self.has_class(at, family, class, context);
+        let room = has_place.then_some(room);
         let id = room.and_then(|room| self.open_class(at, family, class, room, context));
         if let Some(id) = id {
             return id;
@@ -308,6 +318,16 @@ impl Groups {
             .expect("the reserve has no limit")
     }
 
+    fn class_labels(&self, at: u32, class: Class, context: &Context<'_>) -> LabelSet {
+        let text = match class {
+            Class::Named(class) => context.names.text(class),
+            Class::Unknown => UNKNOWN.into(),
+            Class::Other => OTHER.into(),
+        };
+        let labels = self.task_labels(at, context);
+        self.labels(labels.into_iter().chain([("exception", text)]))
+    }
+
     fn open_class(
         &mut self,
         at: u32,
@@ -316,13 +336,7 @@ impl Groups {
         room: Room,
         context: &mut Context<'_>,
     ) -> Option<SeriesId> {
-        let text = match class {
-            Class::Named(class) => context.names.text(class),
-            Class::Unknown => UNKNOWN.into(),
-            Class::Other => OTHER.into(),
-        };
-        let labels = self.task_labels(at, context);
-        let labels = self.labels(labels.into_iter().chain([("exception", text)]));
+        let labels = self.class_labels(at, class, context);
         let id = context
             .series
             .open(self.families.counter(family), labels, room)?;
@@ -340,13 +354,11 @@ impl Groups {
         &self,
         family: HistogramFamily,
         at: u32,
-        of: Of,
         context: &Context<'_>,
     ) -> Option<Arc<Buckets>> {
-        let name = of
-            .name
-            .filter(|_| self.config.labels.name && self.overflow != Some(at))?;
-        let name = context.names.text(name);
+        // That of the overflow has none.
+        let group = self.groups[at as usize].as_ref()?;
+        let name = context.names.text(group.key.name?);
         let own = self.config.overrides.iter();
         let mut buckets = own
             .filter(|own| own.matches.is_match(&name))
@@ -388,7 +400,7 @@ impl Groups {
             return at;
         }
         let samples = Counter::OF_WORKERS.len() + 1 + Flight::ALL.len();
-        if !context.series.has_room(samples) {
+        if !context.series.has_room(samples) && !self.is_restored(key, context) {
             return self.overflow_group(context);
         }
         let at = self.add_group(key, context.now);
@@ -462,9 +474,13 @@ impl Groups {
             };
             if shown {
                 let labels = self.group_labels(at, Some(("state", flight.name())), context);
-                let id = context.series.open(self.families.in_flight, labels, room);
+                let family = self.families.in_flight;
+                let id = context.series.open_emptied(family, labels, room);
                 self.group_at(at, context.now).0.in_flight[flight as usize] = id;
             }
+        }
+        if context.series.has_restored() {
+            self.reopen_rest(at, context);
         }
     }
 
@@ -520,10 +536,18 @@ impl Groups {
         if self.overflow == Some(at) {
             return shown.map(|(label, _)| (label, OTHER.into())).collect();
         }
-        let key = self.groups[at as usize]
-            .as_ref()
-            .expect("an indexed group is there")
-            .key;
+        let group = self.groups[at as usize].as_ref();
+        self.key_labels(group.expect("an indexed group is there").key, context)
+    }
+
+    fn key_labels(&self, key: Key, context: &Context<'_>) -> Vec<(&'static str, Arc<str>)> {
+        let TaskLabels {
+            name,
+            queue,
+            worker,
+        } = self.config.labels;
+        let shown = [("name", name), ("queue", queue), ("worker", worker)];
+        let shown = shown.into_iter().filter(|(_, shown)| *shown);
         let text = |name: Option<Name>| name.map(|name| context.names.text(name));
         let labels = shown.filter_map(|(label, _)| {
             let text = match label {

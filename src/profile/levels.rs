@@ -141,6 +141,7 @@ impl Levels {
                 (&gauge(name), MetricKind::Gauge, help),
                 ["worker"],
             )
+            .of_levels(series)
         });
         let processed = (
             &*gauge("worker_tasks_processed_total"),
@@ -174,9 +175,9 @@ impl Levels {
             workers,
             processed: Vector::new(series, broker, processed, ["worker"]),
             processed_before: HashMap::new(),
-            info: Vector::new(series, broker, info, info_labels),
-            load: Vector::new(series, broker, load, ["worker", "window"]),
-            count: Vector::new(series, broker, count, ["state"]),
+            info: Vector::new(series, broker, info, info_labels).of_levels(series),
+            load: Vector::new(series, broker, load, ["worker", "window"]).of_levels(series),
+            count: Vector::new(series, broker, count, ["state"]).of_levels(series),
             queues: QueueGauge::ALL.map(|(_, name, help)| {
                 Vector::new(
                     series,
@@ -184,8 +185,9 @@ impl Levels {
                     (&gauge(name), MetricKind::Gauge, help),
                     ["queue"],
                 )
+                .of_levels(series)
             }),
-            oldest: Vector::new(series, broker, oldest, ["queue", "state"]),
+            oldest: Vector::new(series, broker, oldest, ["queue", "state"]).of_levels(series),
         }
     }
 
@@ -279,8 +281,15 @@ impl Levels {
         }
     }
 
+    /// What the workers of a state had processed is in the series that were restored with it.
+    pub(super) fn resume(&mut self, state: &State) {
+        let workers = state.workers();
+        let processed = workers.filter_map(|worker| Some((worker.name, worker.processed()?)));
+        self.processed_before = processed.collect();
+    }
+
     /// A counter goes on through a worker's restarts, and does not begin with what was before we came.
-    fn level_processed(&mut self, state: &State, context: &mut Context<'_>) {
+    pub(super) fn level_processed(&mut self, state: &State, context: &mut Context<'_>) {
         self.processed.begin();
         let mut before = HashMap::with_capacity(self.processed_before.len());
         for worker in state.workers() {

@@ -120,6 +120,11 @@ impl Keep {
         self.now.since(changed) > self.ttl
     }
 
+    /// Whether it is half way to being old.
+    fn is_aging(&self, changed: Timestamp) -> bool {
+        self.now.since(changed) > self.ttl / 2
+    }
+
     fn is_alive(&self, worker: Name) -> bool {
         self.alive.contains(&worker)
     }
@@ -189,8 +194,41 @@ impl Profile {
         each!(self, profile => profile.level(state, &mut context));
     }
 
-    /// Stub.
-    pub fn resume(&mut self, _state: &State, _context: &mut Context<'_>) {}
+    /// Goes on with series that were restored, and the state that was captured with them. What is in flight comes in
+    /// behind this, as tasks that [moved](Change::Moved) from nowhere.
+    pub fn resume(&mut self, state: &State, series: &mut Series, now: Timestamp) {
+        let mut context = Context {
+            names: state.names(),
+            series,
+            now,
+            origin: None,
+        };
+        match self {
+            Self::Native(profile) => profile.resume(state, &mut context),
+            Self::CeleryPrometheusExporter(profile) => profile.resume(&mut context),
+            Self::Flower(profile) => profile.resume(&mut context),
+            // Sums, and levels that are set anew.
+            Self::CeleryExporter(_) | Self::Ovalmoney(_) | Self::Zeit(_) => {}
+        }
+    }
+
+    /// Adds what is added from time to time only, so that series and state are of one instant: before they are captured.
+    pub fn settle(&mut self, state: &State, series: &mut Series, now: Timestamp) {
+        let mut context = Context {
+            names: state.names(),
+            series,
+            now,
+            origin: None,
+        };
+        match self {
+            Self::Native(profile) => profile.settle(state, &mut context),
+            Self::CeleryExporter(_)
+            | Self::CeleryPrometheusExporter(_)
+            | Self::Ovalmoney(_)
+            | Self::Flower(_)
+            | Self::Zeit(_) => {}
+        }
+    }
 
     /// Ends the series that have not changed for a while, and are of no worker that lives.
     pub fn expire(&mut self, keep: &Keep, series: &mut Series) {

@@ -10,7 +10,7 @@ use super::levels::Levels;
 use super::vector::{Part, Vector, part};
 use super::{Context, Keep, Limited, UNKNOWN, label_set, reserved};
 use crate::event::Kind;
-use crate::series::{Buckets, Family, FamilyId, MetricKind, Series, SeriesId};
+use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Series, SeriesId};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
 use crate::timestamp::Timestamp;
 
@@ -148,6 +148,18 @@ impl Native {
         }
     }
 
+    /// Goes on with what was restored.
+    pub(super) fn resume(&mut self, state: &State, context: &mut Context<'_>) {
+        self.events.resume(context);
+        self.groups.resume(context.series);
+        self.levels.resume(state);
+    }
+
+    /// Adds what workers processed since the newest snapshot.
+    pub(super) fn settle(&mut self, state: &State, context: &mut Context<'_>) {
+        self.levels.level_processed(state, context);
+    }
+
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
         self.levels.level(state, context);
     }
@@ -191,12 +203,24 @@ impl Events {
         let id = match self.series[kind.index()] {
             Some(id) => id,
             None => {
-                let labels = label_set(self.broker.as_ref(), [("type", kind.name().into())]);
-                let id = reserved(context.series, self.family, labels);
+                let id = reserved(context.series, self.family, self.labels(kind));
                 self.series[kind.index()] = Some(id);
                 id
             }
         };
         context.series.add(id, 1.0);
+    }
+
+    /// They never end, however rare they are.
+    fn resume(&mut self, context: &mut Context<'_>) {
+        for kind in Kind::ALL {
+            let labels = self.labels(kind);
+            let series = &mut self.series[kind.index()];
+            *series = series.or_else(|| context.series.reopen(self.family, labels, None));
+        }
+    }
+
+    fn labels(&self, kind: Kind) -> LabelSet {
+        label_set(self.broker.as_ref(), [("type", kind.name().into())])
     }
 }

@@ -1,3 +1,5 @@
+mod restart;
+
 use super::*;
 use crate::event::{Detail, Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::series::{Buckets, Snapshot, Value};
@@ -17,34 +19,10 @@ impl Bench {
     fn new(labels: TaskLabels, series_max: usize, exceptions_max: usize) -> Self {
         let now = Timestamp::from_millis(1_000_000);
         let mut series = Series::new(series_max, now);
-        let buckets = |bounds| Arc::new(Buckets::new(bounds).expect("in order"));
-        let config = NativeConfig {
-            prefix: "celery_".into(),
-            labels,
-            hostnames: false,
-            default_queue: "unknown".into(),
-            runtime_buckets: buckets(&[1.0, 10.0]),
-            wait_buckets: buckets(&[1.0, 10.0]),
-            overrides: vec![BucketOverride {
-                matches: regex::Regex::new("^slow.*$").expect("a rule"),
-                runtime: Some(buckets(&[100.0])),
-                wait: None,
-            }],
-            exceptions_max,
-        };
-        let limits = Limits {
-            tasks_max: 1_000,
-            task_timeout: Duration::from_secs(100_000),
-            worker_timeout: WorkerTimeout::Missed(3),
-            worker_retention: Duration::from_secs(60),
-            broker_drops_expired: true,
-            broker_holds_events: false,
-            keep_foreign: false,
-            shard: None,
-        };
+        let config = config(labels, exceptions_max);
         let profile = Profile::new(ProfileName::Native, &config, None, &mut series);
         Self {
-            state: State::new(limits),
+            state: State::new(limits()),
             profile,
             series,
             now,
@@ -98,6 +76,37 @@ impl Bench {
         let keep = Keep::new(&self.state, TTL, self.now);
         self.profile.expire(&keep, &mut self.series);
         self.series.snapshot(self.now, false)
+    }
+}
+
+fn config(labels: TaskLabels, exceptions_max: usize) -> NativeConfig {
+    let buckets = |bounds| Arc::new(Buckets::new(bounds).expect("in order"));
+    NativeConfig {
+        prefix: "celery_".into(),
+        labels,
+        hostnames: false,
+        default_queue: "unknown".into(),
+        runtime_buckets: buckets(&[1.0, 10.0]),
+        wait_buckets: buckets(&[1.0, 10.0]),
+        overrides: vec![BucketOverride {
+            matches: regex::Regex::new("^slow.*$").expect("a rule"),
+            runtime: Some(buckets(&[100.0])),
+            wait: None,
+        }],
+        exceptions_max,
+    }
+}
+
+const fn limits() -> Limits {
+    Limits {
+        tasks_max: 1_000,
+        task_timeout: Duration::from_secs(100_000),
+        worker_timeout: WorkerTimeout::Missed(3),
+        worker_retention: Duration::from_secs(60),
+        broker_drops_expired: true,
+        broker_holds_events: false,
+        keep_foreign: false,
+        shard: None,
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{Context, Keep, OTHER, label_set};
-use crate::series::{Buckets, Family, FamilyId, MetricKind, Room, Series, SeriesId};
+use crate::series::{
+    Across, Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId,
+};
 use crate::state::Name;
 use crate::timestamp::Timestamp;
 
@@ -81,7 +83,8 @@ impl<const N: usize> Vector<N> {
 
     /// Makes sure that a series is there, with 0 if it is new.
     pub(super) fn touch(&mut self, key: [Part; N], context: &mut Context<'_>) {
-        self.id(key, context);
+        let (id, _) = self.id(key, context);
+        context.series.touch(id);
     }
 
     /// Counts a value of the task of the event at hand in a histogram.
@@ -104,9 +107,13 @@ impl<const N: usize> Vector<N> {
     }
 
     /// Sets a gauge that is there.
-    pub(super) fn set_again(&mut self, key: &[Part; N], value: f64, series: &mut Series) {
-        if let Some(entry) = self.entries.get(key) {
-            series.set(entry.id, value);
+    pub(super) fn set_again(&mut self, key: &[Part; N], value: f64, context: &mut Context<'_>) {
+        let id = match self.entries.get(key) {
+            Some(entry) => Some(entry.id),
+            None => self.reopen(key, context),
+        };
+        if let Some(id) = id {
+            context.series.set(id, value);
         }
     }
 
@@ -114,9 +121,9 @@ impl<const N: usize> Vector<N> {
     pub(super) fn enter(&mut self, key: [Part; N], n: i64, context: &mut Context<'_>) {
         let leaves_others = n < 0 && self.folded.contains_key(&key);
         let (id, own) = if leaves_others {
-            (self.other(&key, context), false)
+            (self.other(&key, true, context), false)
         } else {
-            self.id(key.clone(), context)
+            self.id_as(key.clone(), true, context)
         };
         if own {
             if let Some(entry) = self.entries.get_mut(&key) {
@@ -136,6 +143,18 @@ impl<const N: usize> Vector<N> {
         context.series.add(id, n as f64);
     }
 
+    /// Says that the gauges are levels: what is restored of them would be of before, and nobody would set it.
+    #[must_use]
+    pub(super) fn of_levels(self, series: &mut Series) -> Self {
+        series.across(self.family, Across::Anew);
+        self
+    }
+
+    /// The sets have nothing in them before their members come in again, as far as `is_set` says that they are sets.
+    pub(super) fn empty_restored(&self, series: &mut Series, is_set: impl Fn(&LabelSet) -> bool) {
+        series.empty_restored(self.family, is_set);
+    }
+
     /// From here to [`end_others`](Self::end_others) every gauge is set that there is to be.
     pub(super) fn begin(&mut self) {
         for entry in self.entries.values_mut() {
@@ -153,12 +172,21 @@ impl<const N: usize> Vector<N> {
     /// Ends the series that are not to stay.
     pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
         let alive = |part: &Part| matches!(part, Part::Name(name) if keep.is_alive(*name));
-        let ended = |key: &[Part; N], entry: &mut Entry| {
-            entry.inside == 0 && keep.is_old(entry.changed) && !key.iter().any(alive)
-        };
-        for (_, ended) in self.entries.extract_if(ended) {
-            series.close(ended.id);
-        }
+        self.entries.retain(|key, entry| {
+            if !keep.is_aging(entry.changed) {
+                return true;
+            }
+            if entry.inside != 0 || key.iter().any(alive) {
+                // It would end early if the daemon was started again.
+                series.touch(entry.id);
+                return true;
+            }
+            let stays = !keep.is_old(entry.changed);
+            if !stays {
+                series.close(entry.id);
+            }
+            stays
+        });
     }
 
     /// The names that the labels refer to.
@@ -177,19 +205,28 @@ impl<const N: usize> Vector<N> {
 
     /// The series with these labels, or that of all others; and whether it is its own.
     fn id(&mut self, key: [Part; N], context: &mut Context<'_>) -> (SeriesId, bool) {
+        self.id_as(key, false, context)
+    }
+
+    fn id_as(
+        &mut self,
+        key: [Part; N],
+        emptied: bool,
+        context: &mut Context<'_>,
+    ) -> (SeriesId, bool) {
         let now = context.now;
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.changed = now;
             entry.current = true;
             return (entry.id, true);
         }
-        match self.open(key.clone(), Room::Limited, context) {
+        match self.open(key.clone(), Room::Limited, emptied, context) {
             Some(id) => (id, true),
-            None => (self.other(&key, context), false),
+            None => (self.other(&key, emptied, context), false),
         }
     }
 
-    fn other(&mut self, key: &[Part; N], context: &mut Context<'_>) -> SeriesId {
+    fn other(&mut self, key: &[Part; N], emptied: bool, context: &mut Context<'_>) -> SeriesId {
         self.limited += 1;
         let key = fold(key);
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -197,18 +234,40 @@ impl<const N: usize> Vector<N> {
             entry.current = true;
             return entry.id;
         }
-        self.open(key, Room::Reserved, context)
+        self.open(key, Room::Reserved, emptied, context)
             .expect("the reserve has no limit")
     }
 
-    fn open(&mut self, key: [Part; N], room: Room, context: &mut Context<'_>) -> Option<SeriesId> {
-        let texts = key.iter().map(|part| match part {
-            Part::Name(name) => context.names.text(*name),
-            Part::Word(word) => (*word).into(),
-            Part::Text(text) => Arc::clone(text),
-        });
-        let labels = label_set(self.broker.as_ref(), self.labels.into_iter().zip(texts));
-        let id = context.series.open(self.family, labels, room)?;
+    /// `emptied`: what was restored of it does not count.
+    fn open(
+        &mut self,
+        key: [Part; N],
+        room: Room,
+        emptied: bool,
+        context: &mut Context<'_>,
+    ) -> Option<SeriesId> {
+        let labels = self.label_set(&key, context);
+        let id = if emptied {
+            context.series.open_emptied(self.family, labels, room)?
+        } else {
+            context.series.open(self.family, labels, room)?
+        };
+        self.enter_new(key, id, context);
+        Some(id)
+    }
+
+    /// Opens a series that was restored.
+    fn reopen(&mut self, key: &[Part; N], context: &mut Context<'_>) -> Option<SeriesId> {
+        if !context.series.has_restored() {
+            return None;
+        }
+        let labels = self.label_set(key, context);
+        let id = context.series.reopen(self.family, labels, None)?;
+        self.enter_new(key.clone(), id, context);
+        Some(id)
+    }
+
+    fn enter_new(&mut self, key: [Part; N], id: SeriesId, context: &Context<'_>) {
         let entry = Entry {
             id,
             changed: context.now,
@@ -216,7 +275,15 @@ impl<const N: usize> Vector<N> {
             current: true,
         };
         self.entries.insert(key, entry);
-        Some(id)
+    }
+
+    fn label_set(&self, key: &[Part; N], context: &Context<'_>) -> LabelSet {
+        let texts = key.iter().map(|part| match part {
+            Part::Name(name) => context.names.text(*name),
+            Part::Word(word) => (*word).into(),
+            Part::Text(text) => Arc::clone(text),
+        });
+        label_set(self.broker.as_ref(), self.labels.into_iter().zip(texts))
     }
 }
 

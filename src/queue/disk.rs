@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::cursor;
 use super::directory::Directory;
 use super::files::Files;
-use super::frame::{self, Header, RECORD_HEADER, SEGMENT_HEADER};
+use super::frame::{self, Header, InGroup, RECORD_HEADER, SEGMENT_HEADER};
 use super::index::{Place, Slot};
 use super::segment::{self, ReadError};
 
@@ -80,7 +80,9 @@ impl Disk {
     ) -> Result<Vec<Place>, Trouble> {
         let (mut buffer, mut places) = (frame::segment_header().to_vec(), Vec::new());
         let mut first = None;
-        for (slot, bytes) in slots.filter_map(|slot| Some((slot, slot.bytes.as_ref()?))) {
+        let slots = slots.filter_map(|slot| Some((slot, slot.bytes.as_ref()?)));
+        let mut slots = slots.peekable();
+        while let Some((slot, bytes)) = slots.next() {
             // A group begins: what was gathered may be enough.
             let length = buffer.len() + RECORD_HEADER + bytes.len();
             if slot.sequence == slot.group && first.is_some() && length as u64 > self.segment_bytes
@@ -89,7 +91,13 @@ impl Disk {
             }
             first.get_or_insert(slot.sequence);
             let checksum = frame::body_checksum(bytes);
-            header(slot, checksum).write(&mut buffer);
+            let follows = |(next, _): &(&Slot, _)| next.group == slot.group;
+            let place = if slots.peek().is_some_and(follows) {
+                InGroup::Before
+            } else {
+                InGroup::Last
+            };
+            header(slot, checksum, place).write(&mut buffer);
             places.push(Place {
                 segment: 0,
                 offset: (buffer.len() - SEGMENT_HEADER) as u64,
@@ -236,7 +244,7 @@ impl Disk {
     }
 }
 
-fn header(slot: &Slot, checksum: u32) -> Header {
+fn header(slot: &Slot, checksum: u32, place: InGroup) -> Header {
     Header {
         length: u32::try_from(slot.length).expect("append takes no body beyond 4 GiB"),
         body: checksum,
@@ -246,5 +254,6 @@ fn header(slot: &Slot, checksum: u32) -> Header {
         oldest_ms: slot.oldest_ms,
         newest_ms: slot.newest_ms,
         kind: slot.kind.number(),
+        place,
     }
 }

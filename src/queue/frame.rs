@@ -33,6 +33,35 @@ pub(super) struct Header {
     pub(super) newest_ms: i64,
     /// As it is on disk: a later daemon may know more of them.
     pub(super) kind: u8,
+    pub(super) place: InGroup,
+}
+
+/// Where a record stands among those that were appended together with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InGroup {
+    /// Who wrote it left a gap here, as the first daemons did: each record is taken for itself.
+    Untold,
+    Last,
+    /// Others follow.
+    Before,
+}
+
+impl InGroup {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Untold => 0,
+            Self::Last => 1,
+            Self::Before => 2,
+        }
+    }
+
+    const fn of_number(number: u8) -> Self {
+        match number {
+            1 => Self::Last,
+            2 => Self::Before,
+            _ => Self::Untold,
+        }
+    }
 }
 
 /// The header of a segment, of this version.
@@ -101,7 +130,8 @@ impl Header {
         out.put_i64_le(self.oldest_ms);
         out.put_i64_le(self.newest_ms);
         out.put_u8(self.kind);
-        out.put_bytes(0, 3);
+        out.put_u8(self.place.number());
+        out.put_bytes(0, 2);
         let checksum = crc32c(&out[start..]);
         out.put_u32_le(checksum);
     }
@@ -126,6 +156,7 @@ impl Header {
             oldest_ms: rest.get_i64_le(),
             newest_ms: rest.get_i64_le(),
             kind: rest.get_u8(),
+            place: InGroup::of_number(rest.get_u8()),
         })
     }
 }
@@ -150,6 +181,7 @@ mod tests {
             oldest_ms: -2,
             newest_ms: 0x0102,
             kind: 2,
+            place: InGroup::Last,
         }
     }
 
@@ -165,7 +197,7 @@ mod tests {
             [8, 16, 24, 32, 40, 48, 56].map(number),
             [9, 8, 7, 6, 5, u64::MAX - 1, 0x0102]
         );
-        assert_eq!(bytes[64..68], [2, 0, 0, 0]);
+        assert_eq!(bytes[64..68], [2, 1, 0, 0]);
         assert_eq!(bytes[68..], crc32c(&bytes[..68]).to_le_bytes());
         // The polynomial is Castagnoli's: the check value of its catalogue entry.
         assert_eq!(body_checksum(b"123456789"), 0xe306_9283);
@@ -218,10 +250,13 @@ mod tests {
             (length, body, kind) in any::<(u32, u32, u8)>(),
             (sequence, group, oldest_ms, newest_ms) in any::<(u64, u64, i64, i64)>(),
             (samples, histograms, exemplars) in any::<(u64, u64, u64)>(),
+            place in 0..3_u8,
         ) {
+            let place = InGroup::of_number(place);
+
             let counts = Counts { samples, histograms, exemplars };
             let header =
-                Header { length, body, sequence, group, counts, oldest_ms, newest_ms, kind };
+                Header { length, body, sequence, group, counts, oldest_ms, newest_ms, kind, place };
             let mut bytes = Vec::new();
             header.write(&mut bytes);
             prop_assert_eq!(Header::read(&bytes.try_into().unwrap()), Some(header));

@@ -37,7 +37,8 @@
 //!   48  oldest      i64    the time of the oldest sample, in milliseconds since the epoch
 //!   56  newest      i64    likewise of the newest
 //!   64  kind        u8     1 = remote write 1.0, 2 = remote write 2.0
-//!   65  gap         3 bytes
+//!   65  place       u8     1 = the last of its group, 2 = others of the group follow, 0 = not told
+//!   66  gap         2 bytes
 //!   68  checksum    u32    over bytes 0 to 67
 //!   72  body        as it goes on the wire, compressed
 //!
@@ -82,6 +83,9 @@
 //! - **The last segment ends within a record or within its own header**, or is nothing but zeros from where a
 //!   record should begin: what a crash leaves. The file is cut there, and goes on to be used. No record is
 //!   lost that `append` had returned for.
+//! - **The last segment ends within a group**, behind a record that others were to follow: the same. The file is
+//!   cut where the group began, so that a group is sent as a whole or not at all, and [`Queue::newest_ms`] says of
+//!   what is before it that it was queued whole.
 //! - **Any other segment ends so**: damage. The records before it are read.
 //! - **The header of a record is unsound**, by its checksum: damage. Where the next record would begin is
 //!   unknown, so this record and the rest of the segment are lost, and nothing is added to it. Sequences that

@@ -11,7 +11,7 @@ use super::cursor::{self, Cursor};
 use super::directory::Directory;
 use super::disk::{Disk, Segment};
 use super::files::Files;
-use super::frame::{Header, RECORD_HEADER, SEGMENT_HEADER};
+use super::frame::{Header, InGroup, RECORD_HEADER, SEGMENT_HEADER};
 use super::index::{Index, Slot};
 use super::limit::Lost;
 use super::segment::{End, Scan, Start, scan};
@@ -60,6 +60,19 @@ struct Finding {
     sequence: u64,
     newest_ms: Option<i64>,
     lost: Lost,
+    /// The group at hand, until its last record.
+    open: Option<OpenGroup>,
+}
+
+/// A group whose last record was not found yet.
+#[derive(Clone, Copy, Debug)]
+struct OpenGroup {
+    group: u64,
+    /// Where its first record begins in the segment.
+    offset: u64,
+    newest_ms: i64,
+    /// The last sequence that was given before it.
+    before: u64,
 }
 
 /// Opens a folder, reads what is in it, and cuts off what a crash left.
@@ -149,6 +162,7 @@ impl Finding {
             sequence: given.max(through),
             newest_ms: None,
             lost: Lost::default(),
+            open: None,
         }
     }
 
@@ -188,7 +202,7 @@ impl Finding {
     }
 
     fn found(&mut self, header: &Header, segment: u64, offset: u64, path: &Path) {
-        self.newest_ms = self.newest_ms.max(Some(header.newest_ms));
+        self.found_in_group(header, offset);
         self.sequence = self.sequence.max(header.sequence);
         if header.sequence <= self.through {
             return;
@@ -208,10 +222,48 @@ impl Finding {
         }
     }
 
+    /// Keeps in mind which group is not whole yet.
+    fn found_in_group(&mut self, header: &Header, offset: u64) {
+        if self.open.is_some_and(|open| open.group != header.group) {
+            self.close_group();
+        }
+        let open = self.open.get_or_insert(OpenGroup {
+            group: header.group,
+            offset: offset - RECORD_HEADER as u64,
+            newest_ms: header.newest_ms,
+            before: self.sequence,
+        });
+        open.newest_ms = open.newest_ms.max(header.newest_ms);
+        if header.place != InGroup::Before {
+            self.close_group();
+        }
+    }
+
+    /// The group at hand counts.
+    fn close_group(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.newest_ms = self.newest_ms.max(Some(open.newest_ms));
+        }
+    }
+
+    /// Drops the records of a group whose last one is not there. Returns where it began in its segment.
+    ///
+    /// Nobody was told that they are on the disk. What is in them comes again with a later group; with some of them
+    /// sent, what has no second time, as the zero before a series, would be thought to have been sent with the others.
+    fn drop_open_group(&mut self) -> Option<u64> {
+        let open = self.open.take()?;
+        let first = self.index.behind(open.group.checked_sub(1));
+        let _ = self.index.remove(first..self.index.len());
+        self.sequence = open.before;
+        Some(open.offset)
+    }
+
     fn judge_sealed(&mut self, segment: Option<(PathBuf, File, Scan, u64)>) {
         let Some((path, _, scan, length)) = segment else {
             return;
         };
+        // What follows was appended behind it: the rest of this group is damaged, or was appended again.
+        self.close_group();
         match scan.end {
             End::Whole => {}
             End::Torn(at) | End::Lost(at) => self.damaged(&path, at, length),
@@ -221,15 +273,22 @@ impl Finding {
     /// Returns how much of the last segment stays.
     fn judge_last(&mut self, path: &Path, scan: Scan, length: u64) -> u64 {
         match scan.end {
-            End::Whole => length,
-            End::Torn(at) => {
-                info!(
-                    segment = %path.display(), offset = at, bytes = length - at,
-                    "cut off what a crash left of a record"
-                );
+            End::Whole | End::Torn(_) => {
+                let end = match scan.end {
+                    End::Torn(at) => at,
+                    End::Whole | End::Lost(_) => length,
+                };
+                let at = self.drop_open_group().unwrap_or(end);
+                if at < length {
+                    info!(
+                        segment = %path.display(), offset = at, bytes = length - at,
+                        "cut off what a crash left of a group of records"
+                    );
+                }
                 at
             }
             End::Lost(at) => {
+                self.close_group();
                 self.damaged(path, at, length);
                 // So many records may have been in there.
                 self.sequence += (length - at).div_ceil(RECORD_HEADER as u64);

@@ -7,6 +7,8 @@
 //!
 //! Source: "Native Histograms" in Prometheus' specifications; `prometheus/client_golang`, `histogram.go`.
 
+mod saved;
+
 /// Where each histogram begins: the factor is 1.09, which is what client libraries call 1.1.
 const SCHEMA_MAX: i32 = 3;
 

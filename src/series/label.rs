@@ -70,6 +70,24 @@ impl LabelSet {
         Self::new(labels)
     }
 
+    /// A set that was stored; `None` where a name is none. `known` are names that the program has anyway.
+    pub(super) fn restored(
+        labels: impl IntoIterator<Item = (Arc<str>, Arc<str>)>,
+        known: &[&'static str],
+    ) -> Option<Self> {
+        let labels = labels.into_iter().map(|(name, value)| {
+            let own = known.iter().find(|known| ***known == *name);
+            let name = match own {
+                Some(own) => LabelName::from_static(own),
+                // A reserved name too: a rule may have made it.
+                None => LabelName(Cow::Owned(is_label_name(&name).then(|| name.to_string())?)),
+            };
+            Some((name, value))
+        });
+        let labels: Option<Vec<_>> = labels.collect();
+        labels.map(Self::new)
+    }
+
     /// Names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0

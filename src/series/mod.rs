@@ -4,7 +4,8 @@
 //! it; from then on its [`SeriesId`] leads to it. Whoever opened a series closes it.
 //!
 //! A [`Snapshot`] is an immutable copy of all values at one instant; the parts that do not change (labels,
-//! families) are shared with it and not copied.
+//! families) are shared with it and not copied. [`Captured`] is the same for the checkpoint. What comes back from one is
+//! in the table and in each snapshot, but an orphan until somebody opens it.
 
 mod family;
 mod label;
@@ -15,10 +16,11 @@ mod exponential;
 mod histogram;
 mod limit;
 
-mod saved;
+mod captured;
 mod snapshot;
 mod table;
 
+pub use captured::Captured;
 pub use exemplar::{Exemplar, Origin};
 pub use exponential::{Exponential, Runs, Span};
 pub use family::{Family, FamilyId, MetricKind};
@@ -26,6 +28,5 @@ pub use histogram::{Buckets, Histogram};
 pub use label::{LabelName, LabelSet, is_label_name};
 pub use limit::Room;
 pub use relabel::{Pattern, Relabel, Relabelled, Rule, Source, Template, may_be_label_name};
-pub use saved::Captured;
 pub use snapshot::{Info, Row, Snapshot, Value};
-pub use table::{Refused, Series, SeriesId};
+pub use table::{Across, Refused, Restored, Series, SeriesId};

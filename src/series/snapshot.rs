@@ -58,6 +58,9 @@ pub struct Snapshot {
     pub families: Arc<[Family]>,
     /// By family, then by labels.
     pub rows: Vec<Row>,
+    /// The newest snapshot of the process before, where its series were restored: those of them that began before it
+    /// went out with it.
+    pub restored_at: Option<Timestamp>,
     /// No other snapshot follows: the daemon stops.
     pub last: bool,
 }

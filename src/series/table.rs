@@ -1,5 +1,6 @@
 //! The table of series.
 
+mod continued;
 mod relabelled;
 
 use std::hash::BuildHasher;
@@ -14,6 +15,8 @@ use super::{
     Origin, Room, Row, Snapshot, Value,
 };
 use crate::timestamp::Timestamp;
+use continued::Lasting;
+pub use continued::{Across, Restored};
 use relabelled::Place;
 pub use relabelled::Refused;
 
@@ -41,6 +44,14 @@ pub struct Series {
     refused: Refused,
     /// Families that rules made.
     made: usize,
+    /// What becomes of each family across a restart.
+    lasting: Vec<Lasting>,
+    /// Where series were restored that nobody had open; those that somebody opened or that ended are still listed.
+    orphans: Vec<u32>,
+    /// The newest snapshot of the process before, where its series were restored.
+    restored_at: Option<Timestamp>,
+    /// What the table was told last, in whole seconds.
+    now: u32,
     /// New histograms have a native form too.
     native_histograms: bool,
     serial: u64,
@@ -54,12 +65,22 @@ pub struct Series {
 struct Slot {
     info: Arc<Info>,
     /// How often it was opened and not closed: two keys may come to the same labels, as a task that is called
-    /// `unknown` and one whose name is not known.
+    /// `unknown` and one whose name is not known. An orphan, which was restored and that nobody opened yet, has none.
     users: u32,
     room: Room,
+    /// When its value changed, in seconds since the epoch and no finer than the table is told.
+    changed: u32,
     value: Value,
     /// Of a counter.
     exemplar: Option<Arc<Exemplar>>,
+}
+
+/// What is wanted of a series beside its place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Opening<'a> {
+    buckets: Option<&'a Arc<Buckets>>,
+    /// What was restored of it does not count.
+    emptied: bool,
 }
 
 impl Series {
@@ -79,6 +100,10 @@ impl Series {
             relabel: Relabel::default(),
             refused: Refused::default(),
             made: 0,
+            lasting: Vec::new(),
+            orphans: Vec::new(),
+            restored_at: None,
+            now: now.whole_seconds(),
             native_histograms: false,
             serial: 0,
             number: 0,
@@ -93,12 +118,18 @@ impl Series {
         self
     }
 
+    /// Says what time it is, for what changes from here on; each snapshot does too.
+    pub fn now(&mut self, now: Timestamp) {
+        self.now = now.whole_seconds();
+    }
+
     /// Adds a family, or finds the one of that name and type.
     pub fn family(&mut self, family: Family) -> FamilyId {
         let same = |known: &Family| known.name == family.name && known.is_like(&family);
         let known = self.families.iter().position(same);
         let index = known.unwrap_or_else(|| {
             self.families.push(family);
+            self.lasting.push(Lasting::default());
             self.families.len() - 1
         });
         FamilyId(u32::try_from(index).expect("families are some dozens"))
@@ -118,32 +149,70 @@ impl Series {
         room: Room,
         buckets: Option<&Arc<Buckets>>,
     ) -> Option<SeriesId> {
+        self.open_as(
+            family,
+            labels,
+            room,
+            Opening {
+                buckets,
+                ..Opening::default()
+            },
+        )
+    }
+
+    /// The same for the size of a set, whose members come in one by one, after a restart too: what was restored of it
+    /// counts no longer.
+    pub fn open_emptied(
+        &mut self,
+        family: FamilyId,
+        labels: LabelSet,
+        room: Room,
+    ) -> Option<SeriesId> {
+        self.open_as(
+            family,
+            labels,
+            room,
+            Opening {
+                emptied: true,
+                ..Opening::default()
+            },
+        )
+    }
+
+    fn open_as(
+        &mut self,
+        family: FamilyId,
+        labels: LabelSet,
+        room: Room,
+        opening: Opening<'_>,
+    ) -> Option<SeriesId> {
         let kind = family;
-        let (family, labels) = match self.place(family, labels) {
+        let (family, mut labels) = match self.place(family, labels) {
             Place::Row(family, labels) => (family, labels),
             Place::Nowhere(hidden) => return self.limit.share(room).then_some(hidden),
         };
-        let hash = self.hasher.hash_one((family, &labels));
-        let same = |&slot: &u32| {
-            let info = &slot_of(&self.slots, slot).info;
-            info.family == family && info.labels == labels
-        };
-        if let Some(&slot) = self.index.find(hash, same) {
-            if !self.limit.share(room) {
-                return None;
-            }
-            let id = SeriesId(slot);
-            self.slot(id).users += 1;
-            return Some(id);
-        }
-        let value = match &self.families[kind.index()].kind {
+        let mut value = match &self.families[kind.index()].kind {
             MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
             MetricKind::Histogram(usual) => {
-                let mut histogram = Histogram::new(Arc::clone(buckets.unwrap_or(usual)));
+                let buckets = opening.buckets.unwrap_or(usual);
+                let mut histogram = Histogram::new(Arc::clone(buckets));
                 histogram.native = self.native_histograms.then(Box::<Exponential>::default);
                 Value::Histogram(histogram)
             }
         };
+        if let Some(id) = self.find(family, &labels) {
+            if self.slot(id).users > 0 {
+                if !self.limit.share(room) {
+                    return None;
+                }
+                self.slot(id).users += 1;
+                return Some(id);
+            }
+            match self.adopt(id, labels, value, opening.emptied) {
+                Ok(()) => return Some(id),
+                Err(wanted) => (labels, value) = wanted,
+            }
+        }
         if !self.limit.take(value.samples(), room) {
             return None;
         }
@@ -154,17 +223,34 @@ impl Series {
             labels,
             after: self.at,
         });
+        Some(self.insert(Slot {
+            info,
+            users: 1,
+            room,
+            changed: self.now,
+            value,
+            exemplar: None,
+        }))
+    }
+
+    /// The series with these labels, which are behind the rules.
+    fn find(&self, family: FamilyId, labels: &LabelSet) -> Option<SeriesId> {
+        let hash = self.hasher.hash_one((family, labels));
+        let same = |&slot: &u32| {
+            let info = &slot_of(&self.slots, slot).info;
+            info.family == family && info.labels == *labels
+        };
+        self.index.find(hash, same).map(|slot| SeriesId(*slot))
+    }
+
+    /// Adds a series that is not there yet.
+    fn insert(&mut self, new: Slot) -> SeriesId {
+        let hash = self.hasher.hash_one((new.info.family, &new.info.labels));
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("the limit is far below 2^32")
         });
-        self.slots[slot as usize] = Some(Slot {
-            info,
-            users: 1,
-            room,
-            value,
-            exemplar: None,
-        });
+        self.slots[slot as usize] = Some(new);
         let hasher = &self.hasher;
         self.index.insert_unique(hash, slot, |&slot| {
             let info = &slot_of(&self.slots, slot).info;
@@ -172,7 +258,7 @@ impl Series {
         });
         self.order.push(slot);
         self.unsorted = true;
-        Some(SeriesId(slot))
+        SeriesId(slot)
     }
 
     /// Gives a series back. When all who opened it have, it ends: it is not in the next snapshot.
@@ -187,6 +273,11 @@ impl Series {
             self.limit.unshare();
             return;
         }
+        self.end(id);
+    }
+
+    /// Takes a series out that nobody has open.
+    fn end(&mut self, id: SeriesId) {
         let Some(slot) = self.slots[id.0 as usize].take() else {
             return;
         };
@@ -199,6 +290,11 @@ impl Series {
         self.closed.push(id.0);
     }
 
+    /// When the newest snapshot was, or the table was made.
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
     /// Whether that many samples would still fit under the limit.
     pub const fn has_room(&self, samples: usize) -> bool {
         self.limit.has(samples)
@@ -207,7 +303,7 @@ impl Series {
     /// Adds to a counter or a gauge.
     #[inline]
     pub fn add(&mut self, id: SeriesId, n: f64) {
-        match &mut self.slot(id).value {
+        match &mut self.changing(id).value {
             Value::Number(number) => *number += n,
             Value::Histogram(_) => debug_assert!(false, "a histogram is observed, not added to"),
         }
@@ -229,7 +325,7 @@ impl Series {
     /// Sets a gauge, or a counter that is counted elsewhere.
     #[inline]
     pub fn set(&mut self, id: SeriesId, n: f64) {
-        match &mut self.slot(id).value {
+        match &mut self.changing(id).value {
             Value::Number(number) => *number = n,
             Value::Histogram(_) => debug_assert!(false, "a histogram is observed, not set"),
         }
@@ -237,7 +333,7 @@ impl Series {
 
     /// Sets a gauge that only goes up.
     pub fn raise(&mut self, id: SeriesId, n: f64) {
-        match &mut self.slot(id).value {
+        match &mut self.changing(id).value {
             Value::Number(number) => *number = number.max(n),
             Value::Histogram(_) => debug_assert!(false, "a histogram is observed, not raised"),
         }
@@ -255,7 +351,7 @@ impl Series {
     pub fn observe_of(&mut self, id: SeriesId, value: f64, origin: Option<Origin<'_>>) {
         debug_assert!(!value.is_nan(), "only numbers are observed");
         let next = self.number + 1;
-        match (&mut self.slot(id).value, origin) {
+        match (&mut self.changing(id).value, origin) {
             (Value::Histogram(histogram), Some(origin)) => {
                 histogram.observe_of(value, origin, next);
             }
@@ -266,7 +362,12 @@ impl Series {
 
     /// Puts a histogram that is counted elsewhere in place. It has the forms that it was counted in.
     pub fn replace(&mut self, id: SeriesId, histogram: Histogram) {
-        self.slot(id).value = Value::Histogram(histogram);
+        self.changing(id).value = Value::Histogram(histogram);
+    }
+
+    /// Has a series stay after a restart as long as one that changes now.
+    pub fn touch(&mut self, id: SeriesId) {
+        self.changing(id);
     }
 
     /// How many samples the next snapshot has.
@@ -299,6 +400,7 @@ impl Series {
         let before = Timestamp::from_millis(self.at.millis() + 2);
         self.at = Timestamp::from_millis(at.millis()).max(before);
         self.number += 1;
+        self.now(self.at);
         let rows = self.order.iter().map(|&slot| {
             let of = slot_of(&self.slots, slot);
             Row {
@@ -313,6 +415,7 @@ impl Series {
             at: self.at,
             families: Arc::clone(&self.shared),
             rows: rows.collect(),
+            restored_at: self.restored_at,
             last,
         }
     }
@@ -321,6 +424,15 @@ impl Series {
         self.slots[id.0 as usize]
             .as_mut()
             .expect("an open series has its slot")
+    }
+
+    /// The slot of a series whose value changes.
+    #[inline]
+    fn changing(&mut self, id: SeriesId) -> &mut Slot {
+        let now = self.now;
+        let slot = self.slot(id);
+        slot.changed = now;
+        slot
     }
 }
 
@@ -331,138 +443,4 @@ fn slot_of(slots: &[Option<Slot>], slot: u32) -> &Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::series::LabelName;
-
-    const START: Timestamp = Timestamp::from_millis(1_000);
-
-    fn table() -> (Series, FamilyId) {
-        let mut series = Series::new(3, START);
-        let family = series.family(Family {
-            name: "x_total".into(),
-            kind: MetricKind::Counter,
-            help: "X.",
-            labels: Vec::new(),
-        });
-        (series, family)
-    }
-
-    fn labels(name: &str) -> LabelSet {
-        LabelSet::new([(LabelName::from_static("name"), name.into())])
-    }
-
-    #[test]
-    fn the_same_labels_are_the_same_series() {
-        let (mut series, family) = table();
-        let first = series
-            .open(family, labels("a"), Room::Limited)
-            .expect("room");
-        series.add(first, 2.0);
-        let again = series
-            .open(family, labels("a"), Room::Limited)
-            .expect("room");
-        series.add(again, 3.0);
-
-        let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
-        assert_eq!(snapshot.number_of("x_total", &[("name", "a")]), Some(5.0));
-        assert_eq!(snapshot.rows.len(), 1);
-    }
-
-    #[test]
-    fn a_series_ends_when_all_who_opened_it_have_closed_it() {
-        let (mut series, family) = table();
-        let ids = [(); 2].map(|()| series.open(family, labels("a"), Room::Limited));
-        assert_eq!(ids[0], ids[1]);
-        series.close(ids[0].expect("room"));
-        series.add(ids[1].expect("room"), 2.0);
-        let shown = |series: &mut Series| {
-            let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
-            snapshot.number_of("x_total", &[("name", "a")])
-        };
-        assert_eq!(shown(&mut series), Some(2.0));
-        series.close(ids[1].expect("room"));
-        assert_eq!(shown(&mut series), None);
-    }
-
-    #[test]
-    fn the_limit_refuses_and_a_closed_series_makes_room() {
-        let (mut series, family) = table();
-        let ids = ["a", "b", "c"].map(|name| series.open(family, labels(name), Room::Limited));
-        assert_eq!(series.open(family, labels("d"), Room::Limited), None);
-        assert!(
-            series
-                .open(family, labels("(other)"), Room::Reserved)
-                .is_some()
-        );
-
-        series.close(ids[0].expect("room"));
-        assert!(series.open(family, labels("d"), Room::Limited).is_some());
-        assert_eq!(series.open(family, labels("e"), Room::Limited), None);
-    }
-
-    #[test]
-    fn a_native_form_takes_room_for_one_sample_and_gives_it_back() {
-        let buckets = Arc::new(Buckets::new(&[1.0]).expect("in order"));
-        // A bound, +Inf, sum and count.
-        for (native, room, fits) in [(false, 4, true), (true, 4, false), (true, 5, true)] {
-            let mut series = Series::new(room, START).with_native_histograms(native);
-            let family = series.family(Family {
-                name: "x_seconds".into(),
-                kind: MetricKind::Histogram(Arc::clone(&buckets)),
-                help: "X.",
-                labels: Vec::new(),
-            });
-            let id = series.open(family, labels("a"), Room::Limited);
-            assert_eq!(id.is_some(), fits, "{native} {room}");
-            if let Some(id) = id {
-                assert_eq!(series.samples(), room);
-                series.close(id);
-            }
-            assert!(series.has_room(room), "{native} {room}");
-        }
-    }
-
-    #[test]
-    fn a_series_that_comes_back_is_another_one() {
-        let (mut series, family) = table();
-        let first = series
-            .open(family, labels("a"), Room::Limited)
-            .expect("room");
-        series.add(first, 2.0);
-        let before = series.snapshot(Timestamp::from_millis(2_000), false);
-        series.close(first);
-        series
-            .open(family, labels("a"), Room::Limited)
-            .expect("room");
-        let after = series.snapshot(Timestamp::from_millis(3_000), false);
-
-        assert_ne!(before.rows[0].info.serial, after.rows[0].info.serial);
-        assert_eq!(after.number_of("x_total", &[("name", "a")]), Some(0.0));
-        assert_eq!(after.rows[0].info.after, before.at);
-    }
-
-    #[test]
-    fn rows_go_out_by_family_and_labels_whatever_the_order_of_opening() {
-        let (mut series, family) = table();
-        for name in ["c", "a", "b"] {
-            series
-                .open(family, labels(name), Room::Limited)
-                .expect("room");
-        }
-        let rows = series.snapshot(Timestamp::from_millis(2_000), false).rows;
-        let names: Vec<_> = rows.iter().flat_map(|row| row.info.labels.iter()).collect();
-
-        assert_eq!(names, [("name", "a"), ("name", "b"), ("name", "c")]);
-    }
-
-    #[test]
-    fn time_goes_forward_when_the_clock_steps_back() {
-        let (mut series, _) = table();
-        let first = series.snapshot(Timestamp::from_millis(5_000), false);
-        let second = series.snapshot(Timestamp::from_millis(4_000), false);
-
-        assert_eq!(second.at, Timestamp::from_millis(5_002));
-        assert_eq!((first.number, second.number), (1, 2));
-    }
-}
+mod tests;

@@ -29,6 +29,8 @@ pub(super) struct Feed {
     metadata_interval: Option<Duration>,
     metadata_at: Option<Timestamp>,
     number: u64,
+    /// The series go on in the next process.
+    goes_on: bool,
 }
 
 impl Feed {
@@ -49,6 +51,17 @@ impl Feed {
             metadata_interval,
             metadata_at: None,
             number: 0,
+            goes_on: false,
+        }
+    }
+
+    /// The same, where series go on from process to process; with the time of the newest sample that was queued before.
+    #[must_use]
+    pub(super) fn going_on(self, sent_until: Option<Timestamp>) -> Self {
+        Self {
+            encoder: self.encoder.after(sent_until),
+            goes_on: true,
+            ..self
         }
     }
 
@@ -86,8 +99,8 @@ impl Feed {
         self.metrics.samples_max.set(float(samples_max));
     }
 
-    /// Appends a snapshot. The last one is followed by the end of all series: without a checkpoint they begin
-    /// anew after a restart. Returns how many samples the rules of relabelling left without labels of
+    /// Appends a snapshot. The last one is followed by the end of all series, unless they go on in the next process:
+    /// without a checkpoint they begin anew after a restart. Returns how many samples the rules of relabelling left without labels of
     /// their own.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
@@ -111,7 +124,7 @@ impl Feed {
             self.metrics.dropped(reason, counts);
         }
         self.queue(encoded.bodies, queue, now);
-        if snapshot.last {
+        if snapshot.last && !self.goes_on {
             let ends = self.encoder.end(snapshot.at);
             self.queue(ends, queue, now);
         }
@@ -169,12 +182,12 @@ const fn float(count: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::Relabel;
+    use crate::queue::Limits;
+    use crate::series::{Family, LabelSet, MetricKind, Relabel, Room, Series};
     use crate::telemetry::metrics::Telemetry;
 
-    #[test]
-    fn requests_become_smaller_to_a_least_size_and_grow_again() {
-        let how = Outgoing {
+    fn outgoing() -> Outgoing {
+        Outgoing {
             external: Vec::new(),
             relabel: Relabel::default(),
             samples_max: 1_000,
@@ -182,7 +195,40 @@ mod tests {
             native: false,
             classic: true,
             draft: false,
-        };
+        }
+    }
+
+    #[test]
+    fn the_last_snapshot_ends_series_unless_they_go_on_in_the_next_process() {
+        let at = Timestamp::from_millis;
+        // Zero and value of a counter, and the marker of its end.
+        for (goes_on, samples) in [(false, 3), (true, 2)] {
+            let mut telemetry = Telemetry::new(at(1_000));
+            let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
+            let mut feed = Feed::new(outgoing(), Protocol::V2, None, metrics);
+            if goes_on {
+                feed = feed.going_on(None);
+            }
+            let mut series = Series::new(10, at(1_000));
+            let family = series.family(Family {
+                name: "x_total".into(),
+                kind: MetricKind::Counter,
+                help: "X.",
+                labels: Vec::new(),
+            });
+            series.open(family, LabelSet::default(), Room::Limited);
+            let mut queue = Queue::in_memory(Limits {
+                bytes_max: 1 << 20,
+                age_max: None,
+            });
+            feed.append(&series.snapshot(at(2_000), true), &mut queue, at(2_000));
+            assert_eq!(queue.pending().samples, samples, "{goes_on}");
+        }
+    }
+
+    #[test]
+    fn requests_become_smaller_to_a_least_size_and_grow_again() {
+        let how = outgoing();
         let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
         let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
         let mut feed = Feed::new(how, Protocol::V1, None, metrics.clone());

@@ -122,7 +122,11 @@ impl RemoteWrite {
             Message::Auto | Message::V2 => Protocol::V2,
             Message::V1 => Protocol::V1,
         };
-        let feed = Feed::new(how, protocol, config.metadata_interval, metrics.clone());
+        let mut feed = Feed::new(how, protocol, config.metadata_interval, metrics.clone());
+        if queue.is_durable() {
+            // Both are in the data_dir: what lasts of the series, and what waits of them.
+            feed = feed.going_on(queue.newest_ms().map(Timestamp::from_millis));
+        }
         snapshots.mark_changed();
         metrics.shards_min.set(float(config.queue.shards_min));
         metrics.shards_max.set(float(config.queue.shards_max));

@@ -4,6 +4,8 @@
 //! path only adds. With each snapshot the values are copied into the table of series ([`Telemetry::publish`]),
 //! so that they are pushed and exposed with everything else, by the same encoders.
 
+mod lasting;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use super::process::Process;
 use crate::event::Reason;
 use crate::profile::ProfileName;
 use crate::series::{
-    Buckets, Family, Histogram, LabelName, LabelSet, MetricKind, Room, Series, SeriesId,
+    Across, Buckets, Family, Histogram, LabelName, LabelSet, MetricKind, Room, Series, SeriesId,
 };
 use crate::state::HintReason;
 use crate::timestamp::Timestamp;
@@ -24,11 +26,20 @@ pub struct Definition {
     pub kind: &'static str,
     pub labels: &'static [&'static str],
     pub help: &'static str,
+    /// A counter that goes on where the process before ended. The books of sinks are of one process: what was taken is
+    /// sent, failed, dropped or pending in that one.
+    pub lasting: bool,
 }
 
 macro_rules! definitions {
-    ($($constant:ident = $kind:literal $name:literal $labels:expr, $help:literal;)*) => {
-        $(pub(super) const $constant: Definition = Definition { name: $name, kind: $kind, labels: &$labels, help: $help };)*
+    ($($constant:ident = $($lasting:ident)? $kind:literal $name:literal $labels:expr, $help:literal;)*) => {
+        $(pub(super) const $constant: Definition = Definition {
+            name: $name,
+            kind: $kind,
+            labels: &$labels,
+            help: $help,
+            lasting: !stringify!($($lasting)?).is_empty(),
+        };)*
         /// Every metric of the daemon, in the order in which they go out.
         pub const DEFINITIONS: &[Definition] = &[$($constant),*];
     };
@@ -37,24 +48,24 @@ macro_rules! definitions {
 definitions! {
     BUILD_INFO = "gauge" "celeriac_build_info" ["version"], "1, with the version that runs.";
     BROKER_CONNECTED = "gauge" "celeriac_broker_connected" ["broker"], "Whether events of the broker are subscribed to: 1 or 0.";
-    BROKER_RECONNECTS = "counter" "celeriac_broker_reconnects_total" ["broker"], "Subscriptions after the first one.";
-    BROKER_GAP = "counter" "celeriac_broker_gap_seconds_total" ["broker"], "Time without a subscription, from the start on; grows while there is none.";
-    POLLS = "counter" "celeriac_polls_total" ["broker", "kind"], "Rounds of asking the broker for its queues, or the workers over remote control.";
-    POLL_FAILURES = "counter" "celeriac_poll_failures_total" ["broker", "kind"], "Rounds that failed.";
+    BROKER_RECONNECTS = lasting "counter" "celeriac_broker_reconnects_total" ["broker"], "Subscriptions after the first one.";
+    BROKER_GAP = lasting "counter" "celeriac_broker_gap_seconds_total" ["broker"], "Time without a subscription, from the start on; grows while there is none.";
+    POLLS = lasting "counter" "celeriac_polls_total" ["broker", "kind"], "Rounds of asking the broker for its queues, or the workers over remote control.";
+    POLL_FAILURES = lasting "counter" "celeriac_poll_failures_total" ["broker", "kind"], "Rounds that failed.";
     POLL_DURATION = "gauge" "celeriac_poll_duration_seconds" ["broker", "kind"], "How long the newest round took.";
-    MESSAGES = "counter" "celeriac_messages_total" ["broker"], "Messages received from the broker.";
-    UNDECODABLE = "counter" "celeriac_messages_undecodable_total" ["broker", "reason"], "Messages, and events within one, that could not be read, and why.";
-    DROPPED = "counter" "celeriac_messages_dropped_total" ["broker", "reason"], "Messages given up unread, and why.";
-    DUPLICATE = "counter" "celeriac_messages_duplicate_total" ["broker", "reason"], "What had come before: messages that the broker delivered once more, which are dropped whole (redelivered), and events that a worker sent twice, which count in celery_events_total only (repeated).";
-    MISSING = "counter" "celeriac_events_missing_total" ["broker"], "Tasks that workers say they started and whose task-started never came: lost on the way, or not sent.";
-    CLAMPED = "counter" "celeriac_intervals_clamped_total" ["broker"], "Intervals between the clocks of two hosts that were negative and count as 0.";
+    MESSAGES = lasting "counter" "celeriac_messages_total" ["broker"], "Messages received from the broker.";
+    UNDECODABLE = lasting "counter" "celeriac_messages_undecodable_total" ["broker", "reason"], "Messages, and events within one, that could not be read, and why.";
+    DROPPED = lasting "counter" "celeriac_messages_dropped_total" ["broker", "reason"], "Messages given up unread, and why.";
+    DUPLICATE = lasting "counter" "celeriac_messages_duplicate_total" ["broker", "reason"], "What had come before: messages that the broker delivered once more, which are dropped whole (redelivered), and events that a worker sent twice, which count in celery_events_total only (repeated).";
+    MISSING = lasting "counter" "celeriac_events_missing_total" ["broker"], "Tasks that workers say they started and whose task-started never came: lost on the way, or not sent.";
+    CLAMPED = lasting "counter" "celeriac_intervals_clamped_total" ["broker"], "Intervals between the clocks of two hosts that were negative and count as 0.";
     HINT = "gauge" "celeriac_hint" ["broker", "reason"], "Whether something about the cluster's set-up keeps events from coming: 1 or 0, by reason; the log and /-/ready say more.";
     LAG = "gauge" "celeriac_event_lag_seconds" ["broker"], "Age of the newest event when it was applied, by its sender's clock.";
     TASKS_TRACKED = "gauge" "celeriac_tasks_tracked" ["broker"], "Tasks in flight that are kept track of.";
-    TASKS_EVICTED = "counter" "celeriac_tasks_evicted_total" ["broker"], "Tasks in flight that were forgotten because there were more than max_tasks.";
+    TASKS_EVICTED = lasting "counter" "celeriac_tasks_evicted_total" ["broker"], "Tasks in flight that were forgotten because there were more than max_tasks.";
     SERIES = "gauge" "celeriac_series" ["profile"], "Samples in a snapshot, by profile.";
-    SERIES_LIMITED = "counter" "celeriac_series_limited_total" ["limit"], "Changes that were counted in an overflow series, by the limit that was reached.";
-    SERIES_RELABELLED = "counter" "celeriac_series_relabelled_total" ["outcome"], "Series that metrics.relabel_configs kept from beginning: dropped by a rule, or invalid as the rules left them.";
+    SERIES_LIMITED = lasting "counter" "celeriac_series_limited_total" ["limit"], "Changes that were counted in an overflow series, by the limit that was reached.";
+    SERIES_RELABELLED = lasting "counter" "celeriac_series_relabelled_total" ["outcome"], "Series that metrics.relabel_configs kept from beginning: dropped by a rule, or invalid as the rules left them.";
     SNAPSHOT_DURATION = "gauge" "celeriac_snapshot_duration_seconds" [], "How long the newest snapshot took to make.";
     SAMPLES_IN = "counter" "celeriac_remote_storage_samples_in_total" ["remote_name", "url"], "Samples taken for the receiver, or found in the queue at the start: sent, failed, dropped or pending.";
     HISTOGRAMS_IN = "counter" "celeriac_remote_storage_histograms_in_total" ["remote_name", "url"], "Native histograms taken for the receiver, or found in the queue at the start: sent, failed, dropped or pending.";
@@ -96,7 +107,7 @@ definitions! {
     PUSH_DURATION = "histogram" "celeriac_push_duration_seconds" ["pushgateway"], "How long pushes took, answered or not.";
     LAST_PUSH = "gauge" "celeriac_last_push_timestamp_seconds" ["pushgateway"], "When a Pushgateway took a push last; 0 before it took any.";
     CHECKPOINT_DURATION = "gauge" "celeriac_checkpoint_duration_seconds" [], "How long the newest checkpoint took to write.";
-    CHECKPOINT_FAILURES = "counter" "celeriac_checkpoint_failures_total" [], "Checkpoints that could not be written; until the next one that can, series stand still and nothing is acknowledged.";
+    CHECKPOINT_FAILURES = lasting "counter" "celeriac_checkpoint_failures_total" [], "Checkpoints that could not be written; until the next one that can, series stand still and nothing is acknowledged.";
     CHECKPOINT_TIMESTAMP = "gauge" "celeriac_checkpoint_timestamp_seconds" [], "Of when the newest checkpoint on disk is; 0 before there is one.";
     CHECKPOINT_SIZE = "gauge" "celeriac_checkpoint_size_bytes" [], "How large the newest checkpoint is.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
@@ -118,20 +129,34 @@ const BATCH_BOUNDS: [f64; 12] = [
 
 /// A count that only grows.
 #[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicU64>);
+pub struct Counter(Arc<CounterCells>);
+
+#[derive(Debug, Default)]
+struct CounterCells {
+    count: AtomicU64,
+    /// What was counted before this process.
+    before: AtomicU64,
+}
 
 impl Counter {
     pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
+        self.0.count.fetch_add(n, Relaxed);
     }
 
-    /// For a count that is kept elsewhere.
+    /// For a count that is kept elsewhere, since the process began.
     pub fn raise_to(&self, n: u64) {
-        self.0.fetch_max(n, Relaxed);
+        let before = self.0.before.load(Relaxed);
+        self.0.count.fetch_max(before.saturating_add(n), Relaxed);
     }
 
     pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.count.load(Relaxed)
+    }
+
+    /// Goes on from what was counted before this process.
+    fn restore(&self, before: u64) {
+        self.0.before.fetch_add(before, Relaxed);
+        self.0.count.fetch_add(before, Relaxed);
     }
 }
 
@@ -410,7 +435,13 @@ impl Telemetry {
             labels: definition.labels.to_vec(),
         };
         for definition in DEFINITIONS {
-            series.family(family(definition));
+            let family = series.family(family(definition));
+            let across = if definition.lasting {
+                Across::Opened
+            } else {
+                Across::Anew
+            };
+            series.across(family, across);
         }
         let rows = self.rows.iter().map(|(definition, labels, _)| {
             let family = series.family(family(definition));
@@ -437,13 +468,6 @@ impl Telemetry {
         });
         Readings(rows.collect())
     }
-
-    /// Stub.
-    pub fn capture(&self) -> Vec<crate::saved::Count> {
-        Vec::new()
-    }
-    /// Stub.
-    pub fn restore(&self, _counts: &[crate::saved::Count]) {}
 
     /// Notes what the kernel says of this process.
     pub fn process(&self, process: Process) {
@@ -532,41 +556,4 @@ const fn seconds(micros: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_definition_is_published_and_nothing_else() {
-        let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
-        telemetry.broker(&"main".into());
-        telemetry.poll(&"main".into());
-        telemetry.series(&ProfileName::ALL);
-        telemetry.sink(&"main".into(), &"http://localhost/".into());
-        telemetry.pushgateway(&"main".into());
-        telemetry.checkpoint();
-        let mut series = Series::new(0, Timestamp::default());
-        let published = telemetry.open(&mut series);
-        published.publish(&telemetry.read(), &mut series);
-
-        let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
-        for row in &snapshot.rows {
-            let family = snapshot.family(row);
-            let labels = row.info.labels.iter().map(|(label, _)| label);
-            let mut defined = family.labels.clone();
-            defined.sort_unstable();
-            assert!(labels.eq(defined), "{}", family.name);
-        }
-        let mut shown: Vec<_> = snapshot
-            .rows
-            .iter()
-            .map(|row| snapshot.family(row).name.to_string())
-            .collect();
-        shown.dedup();
-        let defined: Vec<_> = DEFINITIONS.iter().map(|row| row.name).collect();
-        assert_eq!(shown, defined);
-        assert_eq!(
-            snapshot.number_of("process_start_time_seconds", &[]),
-            Some(1.0)
-        );
-    }
-}
+mod tests;

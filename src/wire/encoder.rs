@@ -1,7 +1,8 @@
 //! Snapshots to the requests of one sink.
 //!
 //! What a sink has sent before is known here, by series: one that is new is preceded by a zero, one that is gone is
-//! ended by a stale marker. So a sink that missed a snapshot says everything all the same. The labels of a series
+//! ended by a stale marker. So a sink that missed a snapshot says everything all the same. Of series that were restored,
+//! their beginning says whether the process before sent them. The labels of a series
 //! never change: they are put together, relabelled and interned once, and are some small numbers from then on.
 //!
 //! A snapshot has each series once, and a request holds all values that a series has in it. So the requests of one
@@ -62,6 +63,8 @@ pub struct Encoder {
     request: Request,
     /// The newest snapshot that was encoded.
     number: u64,
+    /// Up to when samples were sent before this process, as far as it is known.
+    sent_until: Option<Timestamp>,
 }
 
 /// A series that this sink has seen.
@@ -135,7 +138,16 @@ impl Encoder {
             v1: v1::Writer::default(),
             request: Request::default(),
             number: 0,
+            sent_until: None,
         }
+    }
+
+    /// The same, for a sink whose newest sample before this process was of that time; `None`: nobody knows, as its queue
+    /// is a new one or was lost. It matters for series that were restored.
+    #[must_use]
+    pub const fn after(mut self, sent_until: Option<Timestamp>) -> Self {
+        self.sent_until = sent_until;
+        self
     }
 
     /// Speaks that version from now on.
@@ -151,7 +163,7 @@ impl Encoder {
     /// The requests for a snapshot: every series, then the end of each that is no longer there.
     pub fn snapshot(&mut self, snapshot: &Snapshot) -> Encoded {
         let mut ended = Vec::new();
-        let mut begun = HashSet::new();
+        let mut begun = Vec::new();
         let mut encoded = Encoded::default();
         // Not before the end: the request at hand may refer to them.
         let mut released = Vec::new();
@@ -173,7 +185,7 @@ impl Encoder {
                 let family = snapshot.family(row);
                 let native = self.sends_native(row);
                 let labels = self.labels(family, row);
-                begun.insert(labels.clone());
+                begun.push(slot);
                 let known = Known {
                     serial: row.info.serial,
                     seen: snapshot.number,
@@ -194,7 +206,8 @@ impl Encoder {
                     mem::replace(&mut known.labels, self.labels(snapshot.family(row), row));
                 before.ids.iter().for_each(|&id| released.push(id));
             }
-            self.row(&known, !is_known, row, snapshot, &mut encoded);
+            let is_new = !is_known && !self.was_sent(row, snapshot);
+            self.row(&known, is_new, row, snapshot, &mut encoded);
             self.known[slot] = Some(known);
         }
         for known in &mut self.known {
@@ -205,16 +218,15 @@ impl Encoder {
                 ended.extend(known.take());
             }
         }
-        // One that came back under the same labels goes on: a marker would take the time of its new value.
-        let (back, gone): (Vec<Known>, Vec<Known>) = ended
-            .into_iter()
-            .partition(|known| begun.contains(&known.labels));
-        self.stale(&gone, snapshot.at);
+        // What came back under the same labels goes on: a marker would take the time of its new value. Of a histogram
+        // with other bounds that is a part of it.
+        let begun = begun.iter().filter(|_| !ended.is_empty());
+        let begun = begun.filter_map(|&slot| self.known[slot].as_ref());
+        let begun: HashSet<Box<[u32]>> = begun.flat_map(|known| known.labels.all()).collect();
+        self.stale(&ended, &begun, snapshot.at);
         self.flush();
         self.number = snapshot.number;
-        back.iter()
-            .chain(&gone)
-            .for_each(|known| self.forget(known));
+        ended.iter().for_each(|known| self.forget(known));
         released.into_iter().for_each(|id| self.symbols.release(id));
         encoded.bodies = mem::take(&mut self.request.bodies);
         encoded
@@ -223,7 +235,8 @@ impl Encoder {
     /// Ends every series that was sent, one millisecond after the newest sample.
     pub fn end(&mut self, newest: Timestamp) -> Vec<Body> {
         let ended: Vec<_> = mem::take(&mut self.known).into_iter().flatten().collect();
-        self.stale(&ended, Timestamp::from_millis(newest.millis() + 1));
+        let after = Timestamp::from_millis(newest.millis() + 1);
+        self.stale(&ended, &HashSet::new(), after);
         self.flush();
         ended.iter().for_each(|known| self.forget(known));
         mem::take(&mut self.request.bodies)
@@ -340,11 +353,12 @@ impl Encoder {
         request.newest = request.newest.max(points.at);
     }
 
-    fn stale(&mut self, ended: &[Known], at: Timestamp) {
+    /// Ends series, but for the time series of them whose labels others have by now.
+    fn stale(&mut self, ended: &[Known], begun: &HashSet<Box<[u32]>>, at: Timestamp) {
         for known in ended {
             self.reserve(known.labels.ends.len());
             let last = known.labels.ends.len() - 1;
-            for part in 0..=last {
+            for part in (0..=last).filter(|part| !begun.contains(known.labels.of(*part))) {
                 let value = if known.native && part == last {
                     Point::StaleNative
                 } else {
@@ -360,6 +374,18 @@ impl Encoder {
                 self.part(known, part, points);
             }
         }
+    }
+
+    /// Whether a series that is new here was sent by the process before. Who has sent the first snapshot that a series
+    /// was in has sent its zero too.
+    ///
+    /// Where a sink sent a series that is not restored, as the checkpoint was lost with it, the series just ends there:
+    /// nobody knows of it any more.
+    fn was_sent(&self, row: &Row, snapshot: &Snapshot) -> bool {
+        snapshot.restored_at.is_some_and(|restored| {
+            let after = row.info.after;
+            after <= restored && after < self.sent_until.unwrap_or(restored)
+        })
     }
 
     /// Begins another request where this one has no room for so many more values.
@@ -488,6 +514,12 @@ impl Encoder {
 }
 
 impl Labels {
+    /// The labels of each time series that is sent.
+    fn all(&self) -> impl Iterator<Item = Box<[u32]>> {
+        let parts = (0..self.ends.len()).map(|part| self.of(part));
+        parts.filter(|labels| !labels.is_empty()).map(Into::into)
+    }
+
     fn of(&self, part: usize) -> &[u32] {
         let from = if part == 0 { 0 } else { self.ends[part - 1] };
         &self.ids[from as usize..self.ends[part] as usize]

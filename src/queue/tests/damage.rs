@@ -104,6 +104,81 @@ fn the_last_segment_may_end_anywhere() {
 }
 
 #[test]
+fn a_group_that_was_appended_in_part_is_not_there_at_all() {
+    // Record 1, then 2 to 4 together, each at a later time than the one before.
+    let sizes = [10, 5, 0, 8];
+    let group = |range: std::ops::RangeInclusive<u64>| -> Vec<Record> {
+        let size = |sequence: u64| sizes[usize::try_from(sequence - 1).unwrap()];
+        let records =
+            range.map(|sequence| record_at(sequence, size(sequence), sequence.cast_signed() * 100));
+        records.collect()
+    };
+    let ends = |count: usize| {
+        let records = sizes[..count].iter().map(|size| RECORD_HEADER + size);
+        SEGMENT_HEADER + records.sum::<usize>()
+    };
+    for length in ends(1)..=ends(4) {
+        let folder = Folder::new(1_000);
+        let mut queue = folder.open();
+        queue.append(group(1..=1), 0);
+        queue.append(group(2..=4), 0);
+        drop(queue);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(folder.segment(1))
+            .unwrap();
+        file.set_len(length as u64).unwrap();
+
+        let context = format!("cut at {length}");
+        let is_whole = length == ends(4);
+        for _ in 0..2 {
+            let mut queue = folder.open();
+            let expected: &[u64] = if is_whole { &[1, 2, 3, 4] } else { &[1] };
+            assert_eq!(sequences(&mut queue), expected, "{context}");
+            let newest_ms = if is_whole { 400 } else { 100 };
+            assert_eq!(queue.newest_ms(), Some(newest_ms), "{context}");
+            assert_eq!(queue.take_lost(), Lost::default(), "{context}");
+        }
+        let size = fs::metadata(folder.segment(1)).unwrap().len();
+        let left = if is_whole { ends(4) } else { ends(1) };
+        assert_eq!(size, left as u64, "{context}");
+        // What comes next is there as a whole.
+        let mut queue = folder.open();
+        queue.append(group(2..=3), 0);
+        drop(queue);
+        let found = entries(&mut folder.open());
+        let samples = found.iter().map(|entry| entry.record.counts.samples);
+        let expected: &[u64] = if is_whole {
+            &[1, 2, 3, 4, 2, 3]
+        } else {
+            &[1, 2, 3]
+        };
+        assert_eq!(samples.collect::<Vec<_>>(), expected, "{context}");
+    }
+}
+
+#[test]
+fn records_that_do_not_tell_their_place_in_a_group_are_each_for_itself() {
+    let folder = Folder::new(1_000);
+    folder
+        .open()
+        .append((1..=3).map(|n| record_at(n, 4, 100)).collect(), 0);
+    let mut bytes = fs::read(folder.segment(1)).unwrap();
+    // As the first daemons wrote it: a gap of zeros.
+    for start in (SEGMENT_HEADER..bytes.len()).step_by(RECORD_HEADER + 4) {
+        let header = &mut bytes[start..start + RECORD_HEADER];
+        header[65] = 0;
+        let checksum = crc32c::crc32c(&header[..RECORD_HEADER - 4]);
+        header[RECORD_HEADER - 4..].copy_from_slice(&checksum.to_le_bytes());
+    }
+    for (cut, expected) in [(0, &[1, 2, 3][..]), (1, &[1, 2])] {
+        fs::write(folder.segment(1), &bytes[..bytes.len() - cut]).unwrap();
+        assert_eq!(sequences(&mut folder.open()), expected);
+        assert_eq!(folder.open().newest_ms(), Some(100));
+    }
+}
+
+#[test]
 fn zeros_behind_the_last_record_are_what_a_crash_leaves() {
     for zeros in [1, 71, 72, 500, 10_000] {
         let folder = two_segments();

@@ -162,7 +162,7 @@ fn last_segment(folder: &Folder) -> Option<(u64, u64)> {
     Some((last, fs::metadata(folder.segment(last)).unwrap().len()))
 }
 
-/// How many records of a group are whole when the file that it was written to is cut.
+/// How many records of a group are there when the file that it was written to is cut: all or none.
 fn cut(folder: &Folder, before: Option<(u64, u64)>, group: &[Record], part: usize) -> usize {
     let (last, length) = last_segment(folder).unwrap();
     let start = before
@@ -183,7 +183,8 @@ fn cut(folder: &Folder, before: Option<(u64, u64)>, group: &[Record], part: usiz
         offset += (RECORD_HEADER + record.bytes.len()) as u64;
         offset <= end
     };
-    group.iter().take_while(fits).count()
+    let is_whole = group.iter().take_while(fits).count() == group.len();
+    if is_whole { group.len() } else { 0 }
 }
 
 fn run(limits: Limits, segment_bytes: Option<u64>, steps: Vec<Step>) {

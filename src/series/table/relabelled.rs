@@ -7,7 +7,7 @@
 
 use std::iter::Sum;
 
-use super::{Series, SeriesId, Slot};
+use super::{Lasting, Series, SeriesId, Slot};
 use crate::series::relabel::{NAME, Relabel, Relabelled};
 use crate::series::{
     Buckets, Family, FamilyId, Histogram, Info, LabelSet, MetricKind, Room, Value,
@@ -59,6 +59,7 @@ impl Series {
                 }),
                 users: 1,
                 room: Room::Reserved,
+                changed: 0,
                 value,
                 exemplar: None,
             })
@@ -122,8 +123,8 @@ impl Series {
     }
 
     /// The family of a name with the type and help of another one; `None` where that name is taken.
-    fn family_like(&mut self, like: FamilyId, name: &str) -> Option<FamilyId> {
-        let like = &self.families[like.index()];
+    pub(super) fn family_like(&mut self, original: FamilyId, name: &str) -> Option<FamilyId> {
+        let like = &self.families[original.index()];
         let known = self.families.iter().position(|known| *known.name == *name);
         if let Some(known) = known {
             let is_like = self.families[known].is_like(like);
@@ -138,7 +139,12 @@ impl Series {
             return None;
         }
         self.made += 1;
-        Some(self.family(family))
+        let made = self.family(family);
+        self.lasting[made.index()] = Lasting {
+            like: Some(original),
+            ..self.lasting[original.index()]
+        };
+        Some(made)
     }
 }
 

@@ -1,3 +1,5 @@
+mod restart;
+
 use proptest::prelude::*;
 
 use prost::Message;
@@ -23,7 +25,12 @@ struct Table {
 }
 
 fn table() -> Table {
-    let mut series = Series::new(10_000, START);
+    table_from(START)
+}
+
+/// A table that begins at that time.
+fn table_from(start: Timestamp) -> Table {
+    let mut series = Series::new(10_000, start);
     let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
     let mut family = |name: &str, kind| {
         series.family(Family {

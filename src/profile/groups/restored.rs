@@ -1,0 +1,79 @@
+//! Groups of series that go on after a restart.
+//!
+//! The series of a group are restored one by one, and the group comes with its first event, or with a task that is in
+//! flight. It takes all of them then, since they end together.
+
+use super::super::Context;
+use super::super::group::{Class, Counter, CounterFamily, Distribution, Flight, Key};
+use super::Groups;
+use crate::series::Series;
+
+impl Groups {
+    /// Tasks in flight come in again; what none are in any more is empty.
+    pub(in crate::profile) fn resume(&self, series: &mut Series) {
+        series.empty_restored(self.families.in_flight, |_| true);
+    }
+
+    /// Opens what was restored of a group. It would end on its own otherwise, while its group goes on.
+    pub(super) fn reopen_rest(&mut self, at: u32, context: &mut Context<'_>) {
+        for counter in Counter::ALL {
+            if self.group_at(at, context.now).0.counters[counter as usize].is_none() {
+                let (family, label) = counter.shown();
+                let labels = self.group_labels(at, label, context);
+                let family = self.families.counter(family);
+                let id = context.series.reopen(family, labels, None);
+                self.group_at(at, context.now).0.counters[counter as usize] = id;
+            }
+        }
+        for distribution in Distribution::ALL {
+            let (family, label) = distribution.shown();
+            let buckets = self.buckets(family, at, context);
+            let labels = self.group_labels(at, label, context);
+            let family = self.families.histograms[family as usize];
+            let id = context.series.reopen(family, labels, buckets.as_ref());
+            self.group_at(at, context.now).0.histograms[distribution as usize] = id;
+        }
+        for flight in Flight::ALL {
+            if self.group_at(at, context.now).0.in_flight[flight as usize].is_none() {
+                let labels = self.group_labels(at, Some(("state", flight.name())), context);
+                let family = self.families.in_flight;
+                let id = context.series.reopen(family, labels, None);
+                if let Some(id) = id {
+                    // Where nobody emptied it before.
+                    context.series.set(id, 0.0);
+                }
+                self.group_at(at, context.now).0.in_flight[flight as usize] = id;
+            }
+        }
+    }
+
+    /// Whether a group that is not there yet has its room all the same, because its series were restored.
+    pub(super) fn is_restored(&self, key: Key, context: &mut Context<'_>) -> bool {
+        if !context.series.has_restored() {
+            return false;
+        }
+        [Counter::Received, Counter::Sent]
+            .into_iter()
+            .any(|counter| {
+                let (family, _) = counter.shown();
+                let labels = self.labels(self.key_labels(key, context));
+                context
+                    .series
+                    .is_restored(self.families.counter(family), labels)
+            })
+    }
+
+    /// Whether the series of an exception class was restored: it had its place.
+    pub(super) fn has_class(
+        &self,
+        at: u32,
+        family: CounterFamily,
+        class: Class,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let labels = self.class_labels(at, class, context);
+        context
+            .series
+            .is_restored(self.families.counter(family), labels)
+    }
+}

@@ -1,0 +1,128 @@
+//! The table of series to what the checkpoint stores of it.
+//!
+//! The table copies values and shares the rest ([`Series::capture`](super::Series::capture)), which takes as long as a
+//! snapshot does. What costs more, the texts in place of which there are numbers, is for another thread.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::{Buckets, Histogram, Info, LabelSet, MetricKind, Value};
+use crate::saved;
+
+/// All series that last beyond the process, at one instant.
+#[derive(Debug)]
+pub struct Captured {
+    pub(super) families: Vec<CapturedFamily>,
+    pub(super) rows: Vec<CapturedRow>,
+}
+
+#[derive(Debug)]
+pub(super) struct CapturedFamily {
+    pub(super) name: Arc<str>,
+    pub(super) kind: saved::Kind,
+    /// The name of the family that a rule made it of.
+    pub(super) like: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+pub(super) struct CapturedRow {
+    pub(super) info: Arc<Info>,
+    pub(super) value: Value,
+    pub(super) changed: u32,
+    pub(super) limited: bool,
+}
+
+/// Texts and bounds, each once.
+#[derive(Debug, Default)]
+struct Shared {
+    texts: Vec<String>,
+    text_places: HashMap<Box<str>, u32>,
+    bounds: Vec<saved::Bounds>,
+    bound_places: HashMap<*const Buckets, u32>,
+}
+
+impl Captured {
+    /// As it is stored.
+    pub fn into_saved(self, profile: &str) -> saved::View {
+        let mut shared = Shared::default();
+        let families = self.families.into_iter().map(|family| saved::Family {
+            name: family.name.to_string(),
+            kind: family.kind.into(),
+            series: Vec::new(),
+            like: family.like.map(|like| like.to_string()).unwrap_or_default(),
+        });
+        let mut families: Vec<saved::Family> = families.collect();
+        for row in &self.rows {
+            let (number, histogram) = match &row.value {
+                Value::Number(number) => (*number, None),
+                Value::Histogram(histogram) => (0.0, Some(shared.histogram(histogram))),
+            };
+            families[row.info.family.index()]
+                .series
+                .push(saved::Series {
+                    labels: shared.labels(&row.info.labels),
+                    number,
+                    histogram,
+                    after_ms: row.info.after.millis(),
+                    changed: row.changed,
+                    limited: row.limited,
+                });
+        }
+        families.retain(|family| !family.series.is_empty());
+        saved::View {
+            profile: profile.to_owned(),
+            texts: shared.texts,
+            bounds: shared.bounds,
+            families,
+        }
+    }
+}
+
+impl Shared {
+    fn labels(&mut self, labels: &LabelSet) -> Vec<u32> {
+        let texts = labels.iter().flat_map(|(name, value)| [name, value]);
+        texts.map(|text| self.text(text)).collect()
+    }
+
+    fn text(&mut self, text: &str) -> u32 {
+        if let Some(place) = self.text_places.get(text) {
+            return *place;
+        }
+        let place = place(self.texts.len());
+        self.texts.push(text.to_owned());
+        self.text_places.insert(text.into(), place);
+        place
+    }
+
+    fn histogram(&mut self, histogram: &Histogram) -> saved::Histogram {
+        // By where they are: each configured set of bounds is one, and all of them live as long as the rows do.
+        let bounds = self.bound_places.entry(Arc::as_ptr(&histogram.buckets));
+        let bounds = *bounds.or_insert_with(|| {
+            self.bounds.push(saved::Bounds {
+                upper: histogram.buckets.bounds().to_vec(),
+            });
+            place(self.bounds.len() - 1)
+        });
+        saved::Histogram {
+            bounds,
+            counts: histogram.counts.to_vec(),
+            sum: histogram.sum,
+            native: histogram.native.as_ref().map(|native| native.to_saved()),
+        }
+    }
+}
+
+fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("the limit on series is far below 2^32")
+}
+
+impl From<&MetricKind> for saved::Kind {
+    fn from(kind: &MetricKind) -> Self {
+        match kind {
+            MetricKind::Counter => Self::Counter,
+            MetricKind::Gauge => Self::Gauge,
+            MetricKind::Histogram(_) => Self::Histogram,
+        }
+    }
+}

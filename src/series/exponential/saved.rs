@@ -1,0 +1,58 @@
+//! Native histograms across a restart.
+
+use super::{BUCKETS_MAX, Bucket, Exponential, SCHEMA_MAX, SCHEMA_MIN, Side};
+use crate::saved;
+
+impl Exponential {
+    /// As it is stored.
+    pub(in crate::series) fn to_saved(&self) -> saved::Exponential {
+        saved::Exponential {
+            schema: self.schema,
+            zero_count: self.zero_count,
+            positive: self.positive.to_saved(),
+            negative: self.negative.to_saved(),
+        }
+    }
+
+    /// From what was stored; `None` where that is no histogram of ours.
+    pub(in crate::series) fn from_saved(saved: &saved::Exponential) -> Option<Self> {
+        let known = (SCHEMA_MIN..=SCHEMA_MAX).contains(&saved.schema);
+        let few = saved.positive.len() + saved.negative.len() <= BUCKETS_MAX;
+        let all = saved.positive.iter().chain(&saved.negative);
+        let counts = all.map(|bucket| bucket.count);
+        let total = counts
+            .chain([saved.zero_count])
+            .try_fold(0_u64, u64::checked_add);
+        // The wire has differences of counts with a sign.
+        let sound = known && few && total.is_some_and(|total| i64::try_from(total).is_ok());
+        sound.then_some(Self {
+            schema: saved.schema,
+            zero_count: saved.zero_count,
+            positive: Side::from_saved(&saved.positive)?,
+            negative: Side::from_saved(&saved.negative)?,
+        })
+    }
+}
+
+impl Side {
+    fn to_saved(&self) -> Vec<saved::Bucket> {
+        let buckets = self.0.iter().map(|bucket| saved::Bucket {
+            index: bucket.index,
+            count: bucket.count,
+        });
+        buckets.collect()
+    }
+
+    fn from_saved(saved: &[saved::Bucket]) -> Option<Self> {
+        // Far beyond the largest float, and far from where sums of indexes wrap.
+        let near = saved
+            .iter()
+            .all(|bucket| bucket.index.unsigned_abs() < 1 << 20);
+        let increasing = saved.windows(2).all(|pair| pair[0].index < pair[1].index);
+        let buckets = saved.iter().map(|bucket| Bucket {
+            index: bucket.index,
+            count: bucket.count,
+        });
+        (near && increasing).then(|| Self(buckets.collect()))
+    }
+}

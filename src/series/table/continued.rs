@@ -1,0 +1,411 @@
+//! What becomes of series when the process ends and another one goes on.
+//!
+//! Series that are restored are *orphans*: they have their place, labels, value, start and room, and go out with each
+//! snapshot, but nobody has opened them. Who opens the same family and labels adopts one, with what it counted. So a
+//! restart with another configuration costs what it changed, and no more: what nobody opens ends when it would have
+//! ended without the restart.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Series, SeriesId, Slot};
+use crate::saved;
+use crate::series::captured::{Captured, CapturedFamily, CapturedRow};
+use crate::series::label::is_metric_name;
+use crate::series::{
+    Buckets, Exponential, Family, FamilyId, Histogram, Info, LabelSet, MetricKind, Room, Value,
+};
+use crate::timestamp::Timestamp;
+
+/// The label that any series may have.
+const BROKER: &str = "broker";
+
+/// What becomes of the series of a family across a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Across {
+    /// They go on, and wait for who opens them.
+    #[default]
+    Kept,
+    /// They go on where they are open before they are restored. The others end: what they counted is gone.
+    Opened,
+    /// They begin anew: each process has its own books, or sets them with each snapshot.
+    Anew,
+}
+
+/// What is known of a family beside what goes out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lasting {
+    pub(super) across: Across,
+    /// The family that a rule made it of.
+    pub(super) like: Option<FamilyId>,
+}
+
+/// How many series came back, and how many did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    pub series: usize,
+    /// Of a family that is no more, or is of another type, or that cannot be read.
+    pub unknown: usize,
+    /// Beyond the limit, which was a higher one.
+    pub full: usize,
+}
+
+impl Series {
+    /// Says what becomes of a family's series across a restart.
+    pub fn across(&mut self, family: FamilyId, across: Across) {
+        self.lasting[family.index()].across = across;
+    }
+
+    /// A copy of what is to last. It takes about as long as a snapshot.
+    pub fn capture(&self) -> Captured {
+        let families = self.families.iter().zip(&self.lasting);
+        let families = families.map(|(family, lasting)| CapturedFamily {
+            name: Arc::clone(&family.name),
+            kind: (&family.kind).into(),
+            like: lasting
+                .like
+                .map(|like| Arc::clone(&self.families[like.index()].name)),
+        });
+        // At once as large as it will be: to move it while it grows would take longer than to fill it.
+        let mut rows = Vec::with_capacity(self.order.len());
+        for slot in &self.order {
+            let Some(slot) = &self.slots[*slot as usize] else {
+                continue;
+            };
+            if self.lasting[slot.info.family.index()].across != Across::Anew {
+                rows.push(CapturedRow {
+                    info: Arc::clone(&slot.info),
+                    value: without_exemplars(&slot.value),
+                    changed: slot.changed,
+                    limited: slot.room == Room::Limited,
+                });
+            }
+        }
+        Captured {
+            families: families.collect(),
+            rows,
+        }
+    }
+
+    /// Takes back what was captured; `at` is the newest snapshot of that process. The table is as its profiles made it,
+    /// and had no snapshot yet.
+    pub fn restore(&mut self, saved: &saved::View, at: Timestamp) -> Restored {
+        let mut restored = Restored::default();
+        self.at = self.at.max(at);
+        self.restored_at = Some(at);
+        let texts: Vec<Arc<str>> = saved
+            .texts
+            .iter()
+            .map(|text| text.as_str().into())
+            .collect();
+        let bounds = saved
+            .bounds
+            .iter()
+            .map(|bounds| Buckets::new(&bounds.upper));
+        let bounds: Vec<Option<Arc<Buckets>>> = bounds.map(|bounds| bounds.map(Arc::new)).collect();
+        self.make_place(
+            saved
+                .families
+                .iter()
+                .map(|family| family.series.len())
+                .sum(),
+        );
+        for family in &saved.families {
+            let Some(id) = self.restored_family(family) else {
+                restored.unknown += family.series.len();
+                continue;
+            };
+            let labels = &self.families[id.index()].labels;
+            let known: Vec<&'static str> = labels.iter().copied().chain([BROKER]).collect();
+            for series in &family.series {
+                let labels = labels_of(series, &texts, &known);
+                let value = self.restored_value(id, series, &bounds);
+                let (Some(labels), Some(value)) = (labels, value) else {
+                    restored.unknown += 1;
+                    continue;
+                };
+                let after = Timestamp::from_millis(series.after_ms).min(at);
+                if let Some(there) = self.find(id, &labels) {
+                    self.go_on(there, value, after);
+                    restored.series += 1;
+                    continue;
+                }
+                if self.lasting[id.index()].across != Across::Kept {
+                    continue;
+                }
+                let room = if series.limited {
+                    Room::Limited
+                } else {
+                    Room::Reserved
+                };
+                if !self.limit.take(value.samples(), room) {
+                    restored.full += 1;
+                    continue;
+                }
+                self.serial += 1;
+                let info = Arc::new(Info {
+                    serial: self.serial,
+                    family: id,
+                    labels,
+                    after,
+                });
+                let SeriesId(slot) = self.insert(Slot {
+                    info,
+                    users: 0,
+                    room,
+                    changed: series.changed,
+                    value,
+                    exemplar: None,
+                });
+                self.orphans.push(slot);
+                restored.series += 1;
+            }
+        }
+        restored
+    }
+
+    /// Ends orphans that have not changed for so long.
+    pub fn expire_restored(&mut self, ttl: Duration, now: Timestamp) {
+        for slot in std::mem::take(&mut self.orphans) {
+            let Some(orphan) = self.orphan(slot) else {
+                continue;
+            };
+            if now.since(Timestamp::from_whole_seconds(orphan.changed)) > ttl {
+                self.end(SeriesId(slot));
+            } else {
+                self.orphans.push(slot);
+            }
+        }
+    }
+
+    /// Whether there may be orphans.
+    pub const fn has_restored(&self) -> bool {
+        !self.orphans.is_empty()
+    }
+
+    /// Whether there is an orphan of that family and labels, which has its room.
+    pub fn is_restored(&mut self, family: FamilyId, labels: LabelSet) -> bool {
+        self.has_restored() && self.find_orphan(family, labels).is_some()
+    }
+
+    /// Opens a series where it is an orphan that fits, and does nothing where it is not.
+    pub fn reopen(
+        &mut self,
+        family: FamilyId,
+        labels: LabelSet,
+        buckets: Option<&Arc<Buckets>>,
+    ) -> Option<SeriesId> {
+        if !self.has_restored() {
+            return None;
+        }
+        let id = self.find_orphan(family, labels.clone())?;
+        if let Value::Histogram(histogram) = &self.slot(id).value {
+            let (bounds, native) = (Arc::clone(&histogram.buckets), histogram.native.is_some());
+            let MetricKind::Histogram(usual) = &self.families[family.index()].kind else {
+                return None;
+            };
+            if bounds != *buckets.unwrap_or(usual) || native != self.native_histograms {
+                return None;
+            }
+        }
+        self.open_with(family, labels, Room::Reserved, buckets)
+    }
+
+    /// Sets orphans of a family to 0 that are sizes of sets: their members come in one by one, and those of some do not
+    /// come any more. `is_set` tells by the labels, which are behind the rules.
+    pub fn empty_restored(&mut self, family: FamilyId, is_set: impl Fn(&LabelSet) -> bool) {
+        for at in 0..self.orphans.len() {
+            let slot = self.orphans[at];
+            let Some(orphan) = self.orphan(slot) else {
+                continue;
+            };
+            let info = Arc::clone(&orphan.info);
+            let like = self.lasting[info.family.index()].like;
+            if (info.family == family || like == Some(family)) && is_set(&info.labels) {
+                // Not as a change: it ends when it would have ended.
+                self.slot(SeriesId(slot)).value = Value::Number(0.0);
+            }
+        }
+    }
+
+    /// Gives an orphan to who opens it. Where its histogram is not what is `wanted`, as its bounds are others, it ends,
+    /// and who opens it begins anew: a receiver takes other bounds for other series, and cannot make one of both.
+    pub(super) fn adopt(
+        &mut self,
+        id: SeriesId,
+        labels: LabelSet,
+        wanted: Value,
+        emptied: bool,
+    ) -> Result<(), (LabelSet, Value)> {
+        let now = self.now;
+        let slot = self.slot(id);
+        match (&mut slot.value, wanted) {
+            (Value::Number(number), Value::Number(_)) => {
+                if emptied {
+                    *number = 0.0;
+                }
+            }
+            (Value::Histogram(known), Value::Histogram(wanted)) if is_alike(known, &wanted) => {
+                known.buckets = wanted.buckets;
+            }
+            (_, wanted) => {
+                self.end(id);
+                return Err((labels, wanted));
+            }
+        }
+        slot.users = 1;
+        slot.changed = now;
+        // The texts of who opened it are shared with all that it has; those from the checkpoint can go.
+        slot.info = Arc::new(Info {
+            labels,
+            ..*slot.info
+        });
+        Ok(())
+    }
+
+    /// What is open already takes over what was restored.
+    fn go_on(&mut self, id: SeriesId, value: Value, after: Timestamp) {
+        let slot = self.slot(id);
+        let fits = match (&slot.value, &value) {
+            (Value::Number(_), Value::Number(_)) => true,
+            (Value::Histogram(known), Value::Histogram(restored)) => is_alike(known, restored),
+            (Value::Number(_), Value::Histogram(_)) | (Value::Histogram(_), Value::Number(_)) => {
+                false
+            }
+        };
+        // An orphan is there because what was stored has it twice.
+        if fits && slot.users > 0 {
+            slot.value = value;
+            slot.info = Arc::new(Info {
+                labels: slot.info.labels.clone(),
+                after,
+                ..*slot.info
+            });
+        }
+    }
+
+    /// Grows once for so many series.
+    fn make_place(&mut self, series: usize) {
+        let Self {
+            slots,
+            index,
+            hasher,
+            order,
+            ..
+        } = self;
+        slots.reserve(series);
+        order.reserve(series);
+        index.reserve(series, |&slot| {
+            let info = &super::slot_of(slots, slot).info;
+            hasher.hash_one((info.family, &info.labels))
+        });
+    }
+
+    fn orphan(&self, slot: u32) -> Option<&Slot> {
+        let slot = self.slots[slot as usize].as_ref();
+        slot.filter(|slot| slot.users == 0)
+    }
+
+    fn find_orphan(&mut self, family: FamilyId, labels: LabelSet) -> Option<SeriesId> {
+        // To ask is not to open: what rules refuse is not counted.
+        let refused = self.refused;
+        let place = self.place(family, labels);
+        self.refused = refused;
+        let super::Place::Row(family, labels) = place else {
+            return None;
+        };
+        let found = self.find(family, &labels)?;
+        self.orphan(found.0).map(|_| found)
+    }
+
+    /// The family of a name and type. One that a rule made is made again.
+    fn restored_family(&mut self, saved: &saved::Family) -> Option<FamilyId> {
+        let kind = saved.kind();
+        let named = |name: &str| {
+            let is_it =
+                |family: &Family| *family.name == *name && saved::Kind::from(&family.kind) == kind;
+            let at = self.families.iter().position(is_it)?;
+            u32::try_from(at).ok().map(FamilyId)
+        };
+        if let Some(known) = named(&saved.name) {
+            return Some(known);
+        }
+        let like = named(&saved.like)?;
+        let makes = !self.relabel.is_empty() && is_metric_name(&saved.name);
+        makes.then(|| self.family_like(like, &saved.name)).flatten()
+    }
+
+    fn restored_value(
+        &self,
+        family: FamilyId,
+        saved: &saved::Series,
+        bounds: &[Option<Arc<Buckets>>],
+    ) -> Option<Value> {
+        let histogram = match (&self.families[family.index()].kind, &saved.histogram) {
+            (MetricKind::Counter | MetricKind::Gauge, None) => {
+                return Some(Value::Number(saved.number));
+            }
+            (MetricKind::Histogram(_), Some(histogram)) => histogram,
+            (MetricKind::Counter | MetricKind::Gauge, Some(_))
+            | (MetricKind::Histogram(_), None) => return None,
+        };
+        let buckets = bounds.get(usize::try_from(histogram.bounds).ok()?)?;
+        let buckets = Arc::clone(buckets.as_ref()?);
+        // They are added up where they go out.
+        histogram
+            .counts
+            .iter()
+            .try_fold(0_u64, |sum, count| sum.checked_add(*count))?;
+        if histogram.counts.len() != buckets.bounds().len() + 1 {
+            return None;
+        }
+        let native = match &histogram.native {
+            Some(native) if self.native_histograms => Some(Exponential::from_saved(native)?.into()),
+            Some(_) | None => None,
+        };
+        Some(Value::Histogram(Histogram {
+            buckets,
+            counts: histogram.counts.as_slice().into(),
+            sum: histogram.sum,
+            native,
+            exemplars: Vec::new(),
+        }))
+    }
+}
+
+/// Whether one histogram can go on as the other.
+fn is_alike(known: &Histogram, other: &Histogram) -> bool {
+    known.buckets == other.buckets && known.native.is_some() == other.native.is_some()
+}
+
+/// Exemplars are not kept: they were sent, and a task of another process explains little.
+fn without_exemplars(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => Value::Number(*number),
+        Value::Histogram(histogram) => Value::Histogram(Histogram {
+            buckets: Arc::clone(&histogram.buckets),
+            counts: histogram.counts.clone(),
+            sum: histogram.sum,
+            native: histogram.native.clone(),
+            exemplars: Vec::new(),
+        }),
+    }
+}
+
+fn labels_of(
+    saved: &saved::Series,
+    texts: &[Arc<str>],
+    known: &[&'static str],
+) -> Option<LabelSet> {
+    let (pairs, rest) = saved.labels.as_chunks::<2>();
+    let text = |place: u32| texts.get(usize::try_from(place).ok()?).cloned();
+    let pairs = pairs
+        .iter()
+        .map(|[name, value]| Some((text(*name)?, text(*value)?)));
+    let pairs: Option<Vec<_>> = pairs.collect();
+    LabelSet::restored(pairs.filter(|_| rest.is_empty())?, known)
+}
+
+#[cfg(test)]
+mod tests;
