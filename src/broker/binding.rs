@@ -72,7 +72,7 @@ fn without_delay(routing_key: &str) -> &str {
 }
 
 /// AMQP's topics: `*` is one word, `#` any number of them.
-fn matches(pattern: &[&str], key: &[&str]) -> bool {
+pub(super) fn matches(pattern: &[&str], key: &[&str]) -> bool {
     // What is before the newest `#` stays matched: a later one can take whatever an earlier one could.
     let (mut p, mut k) = (0, 0);
     let mut hash: Option<(usize, usize)> = None;

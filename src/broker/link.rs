@@ -99,6 +99,11 @@ impl Link {
         matches!(self.state, State::Subscribed { .. })
     }
 
+    /// Subscriptions so far.
+    pub(super) const fn subscriptions(&self) -> u64 {
+        self.subscriptions
+    }
+
     /// How often it was tried in vain.
     pub(super) const fn attempt(&self) -> u32 {
         self.attempt

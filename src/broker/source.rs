@@ -48,7 +48,8 @@ pub(super) struct Stage {
     link: Link,
     /// Which of the broker's servers it is: the one that worked last, else the next one in turn.
     pub(super) server: usize,
-    batches: mpsc::Sender<Batch>,
+    /// `None`: it has let go.
+    batches: Option<mpsc::Sender<Batch>>,
     pub(super) metrics: BrokerMetrics,
     readiness: Reporter,
     pub(super) stop: CancellationToken,
@@ -138,7 +139,7 @@ impl Source {
             broker,
             link,
             server: 0,
-            batches,
+            batches: Some(batches),
             metrics,
             readiness,
             stop,
@@ -193,7 +194,12 @@ impl Stage {
         let address = config.address(self.server);
         if subscribed.again {
             self.metrics.reconnects.add(1);
-            warn!(%address, gap = ?subscribed.gap, "subscribed again, events of the gap are lost");
+            let gap = subscribed.gap;
+            if config.waits_for_checkpoints() {
+                warn!(%address, ?gap, "subscribed again, events of the gap have waited in the broker");
+            } else {
+                warn!(%address, ?gap, "subscribed again, events of the gap are lost");
+            }
         } else {
             info!(%address, "subscribed to events");
         }
@@ -220,26 +226,45 @@ impl Stage {
         delay
     }
 
+    /// Which subscription this is, counted from 1.
+    pub(super) const fn link_number(&self) -> u64 {
+        self.link.subscriptions()
+    }
+
+    /// No more batches will come.
+    pub(super) fn let_go(&mut self) {
+        self.batches = None;
+    }
+
     /// Hands messages over; waits while nobody takes them.
     pub(super) async fn hand_over(&self, payloads: Vec<Payload>) -> Result<(), LinkError> {
-        let batch = self.batch(payloads);
-        self.batches
-            .send(batch)
-            .await
-            .map_err(|_| LinkError::Abandoned)
+        self.hand_over_at(payloads, Position::Transient).await
+    }
+
+    /// The same, with how far the broker's delivery has come.
+    pub(super) async fn hand_over_at(
+        &self,
+        payloads: Vec<Payload>,
+        position: Position,
+    ) -> Result<(), LinkError> {
+        let batch = Batch {
+            position,
+            ..self.batch(payloads)
+        };
+        let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
+        batches.send(batch).await.map_err(|_| LinkError::Abandoned)
     }
 
     /// Room to hand a batch over without waiting.
     pub(super) async fn room(&self) -> Result<mpsc::Permit<'_, Batch>, LinkError> {
-        self.batches
-            .reserve()
-            .await
-            .map_err(|_| LinkError::Abandoned)
+        let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
+        batches.reserve().await.map_err(|_| LinkError::Abandoned)
     }
 
     /// Room to hand a batch over, if there is any now.
     pub(super) fn room_now(&self) -> Result<Option<mpsc::Permit<'_, Batch>>, LinkError> {
-        match self.batches.try_reserve() {
+        let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
+        match batches.try_reserve() {
             Ok(room) => Ok(Some(room)),
             Err(TrySendError::Full(())) => Ok(None),
             Err(TrySendError::Closed(())) => Err(LinkError::Abandoned),

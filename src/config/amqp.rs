@@ -42,6 +42,73 @@ pub struct AmqpServer {
     pub tls: Option<TlsConfig>,
 }
 
+/// The keys that only RabbitMQ has, but for `bindings` and `prefetch`.
+#[derive(Debug)]
+pub(super) struct AmqpKeys {
+    pub(super) delivery: Delivery,
+    queue: String,
+    pub(super) shard: Option<Shard>,
+}
+
+impl AmqpKeys {
+    /// What AMQP allows for a name, less what is put behind it for shards.
+    const QUEUE_MAX: usize = 200;
+    const SHARDS_MAX: u64 = 1_000;
+
+    pub(super) fn read(section: &mut Section<'_>, broker: Option<&str>) -> Self {
+        const DURABLE: &str = "durable";
+        const STREAM: &str = "stream";
+        let word = section.word("delivery", "transient", &["transient", DURABLE, STREAM]);
+        let delivery = match word.as_str() {
+            DURABLE => Delivery::Durable,
+            STREAM => Delivery::Stream,
+            _ => Delivery::Transient,
+        };
+        let queue = section.text("queue", &format!("celeriac.{}", broker.unwrap_or("main")));
+        let valid = !queue.is_empty() && queue.len() <= Self::QUEUE_MAX;
+        if !valid || queue.starts_with("amq.") {
+            let max = Self::QUEUE_MAX;
+            section.problem(
+                "queue",
+                format!("expected 1 to {max} bytes that do not begin with `amq.`"),
+            );
+        }
+        let shard = section.optional_section("shard", |section| {
+            let count = section.whole("count", 1, 1..=Self::SHARDS_MAX);
+            let index = section.whole("index", 0, 0..=Self::SHARDS_MAX);
+            if index >= count {
+                let last = count.saturating_sub(1);
+                section.problem("index", format!("with `count` {count} the last is {last}"));
+            }
+            let number = |n| u32::try_from(n).unwrap_or_default();
+            Shard {
+                index: number(index),
+                count: number(count),
+            }
+        });
+        Self {
+            delivery,
+            queue,
+            shard,
+        }
+    }
+}
+
+impl AmqpKeys {
+    /// Says that the broker is none of those that have these keys.
+    pub(super) fn refuse(&self, section: &mut Section<'_>) {
+        if self.delivery != Delivery::Transient {
+            section.problem(
+                "delivery",
+                "Redis keeps no events for who is away: only `transient` works there",
+            );
+        }
+        if self.shard.is_some() {
+            section.problem("shard", "only RabbitMQ divides events among daemons");
+        }
+    }
+}
+
 impl AmqpConfig {
     pub(super) fn of(
         section: &mut Section<'_>,
@@ -49,6 +116,7 @@ impl AmqpConfig {
         tls: Option<TlsConfig>,
         bindings: Vec<String>,
         prefetch: u16,
+        keys: AmqpKeys,
     ) -> Self {
         if tls.is_some() && urls.iter().all(|url| url.scheme != "amqps") {
             section.problem(
@@ -64,9 +132,17 @@ impl AmqpConfig {
             servers,
             bindings,
             prefetch,
-            delivery: Delivery::Transient,
-            queue: String::new(),
-            shard: None,
+            delivery: keys.delivery,
+            queue: keys.queue,
+            shard: keys.shard,
+        }
+    }
+
+    /// The name of the durable queue, or the stream: with shards, one for each, and others for another count.
+    pub fn queue_name(&self) -> String {
+        match self.shard {
+            None => self.queue.clone(),
+            Some(Shard { index, count }) => format!("{}.{index}-of-{count}", self.queue),
         }
     }
 

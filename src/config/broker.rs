@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::amqp::{AmqpConfig, Shard};
+use super::amqp::{AmqpConfig, AmqpKeys, Delivery, Shard};
 use super::poll::PollConfig;
 use super::problem::nearest;
 use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
@@ -63,7 +63,7 @@ impl BrokerConfig {
         let mut redis = Box::new(RedisConfig::read(section));
         let event_exchange = section.text("event_exchange", "celeryev");
         let accept = accept_content(section);
-        section.word("delivery", "transient", &["transient"]);
+        let keys = AmqpKeys::read(section, name.as_deref());
         let queue_bytes_max = section.bytes("queue_max_bytes", Self::QUEUE_BYTES_MAX);
         let bindings = section.texts("bindings", &["#"]);
         if bindings.is_empty() {
@@ -93,10 +93,13 @@ impl BrokerConfig {
                 "is of no use without sentinels; sentinel://host:26379 names one",
             );
         }
+        if kind != Kind::Amqp {
+            keys.refuse(section);
+        }
         let transport = match kind {
             Kind::Amqp => {
                 let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
-                Transport::Amqp(AmqpConfig::of(section, urls, tls, bindings, prefetch))
+                Transport::Amqp(AmqpConfig::of(section, urls, tls, bindings, prefetch, keys))
             }
             Kind::Redis => {
                 redis.reach(section, urls, tls)?;
@@ -116,6 +119,14 @@ impl BrokerConfig {
             poll,
             transport,
         })
+    }
+
+    /// Whether events stay with the broker until a checkpoint has them.
+    pub fn waits_for_checkpoints(&self) -> bool {
+        match &self.transport {
+            Transport::Amqp(amqp) => amqp.delivery != Delivery::Transient,
+            Transport::Redis(_) => false,
+        }
     }
 
     /// How many servers there are to try one after the other.

@@ -195,6 +195,17 @@ impl Config {
             PushgatewayConfig::read(section, &global.external_labels)
         });
         let http = root.optional_section("http", HttpConfig::read);
+        for (at, broker) in brokers.iter().enumerate() {
+            let waits = broker
+                .as_ref()
+                .is_some_and(BrokerConfig::waits_for_checkpoints);
+            if waits && data_dir.is_none() {
+                root.problem(
+                    &format!("brokers[{at}].delivery"),
+                    "needs `data_dir`: what the broker forgets has to be on disk first",
+                );
+            }
+        }
         if brokers.is_empty() {
             root.problem(
                 "brokers",

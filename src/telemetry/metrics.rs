@@ -229,7 +229,16 @@ pub struct BrokerMetrics {
     pub gap: Elapsed,
     pub messages: Counter,
     pub dropped_buffer_full: Counter,
+    pub dropped_stream_cut: Counter,
     pub dropped_shutdown: Counter,
+}
+
+impl BrokerMetrics {
+    /// Counts messages that are given up for a reason. Those that are handed over are counted when they are read.
+    pub fn dropped(&self, reason: &Counter, messages: u64) {
+        self.messages.add(messages);
+        reason.add(messages);
+    }
 }
 
 /// What is reported about asking one broker and its workers.
@@ -354,6 +363,7 @@ impl Telemetry {
             gap,
             messages: messages.clone(),
             dropped_buffer_full: self.counter(DROPPED, with("reason", "buffer_full")),
+            dropped_stream_cut: self.counter(DROPPED, with("reason", "stream_cut")),
             dropped_shutdown: self.counter(DROPPED, with("reason", "shutdown")),
         };
         let reasons = Reason::ALL.iter();

@@ -21,6 +21,11 @@ pub(super) const NOT_FOUND: u16 = 404;
 pub(super) const ACCESS_REFUSED: u16 = 403;
 pub(super) const RESOURCE_LOCKED: u16 = 405;
 
+/// And for what is there in another way, for what the broker does not know, and for what it does not do.
+pub(super) const PRECONDITION_FAILED: u16 = 406;
+pub(super) const COMMAND_INVALID: u16 = 503;
+pub(super) const NOT_IMPLEMENTED: u16 = 540;
+
 /// Connects to one server.
 pub(super) async fn connect(server: &AmqpServer, pace: Pace) -> Result<Connection, LinkError> {
     let tls = match &server.tls {
@@ -98,10 +103,15 @@ pub(super) fn reply_code(error: &lapin::Error) -> Option<u16> {
 }
 
 pub(super) fn failed(doing: &'static str, error: lapin::Error) -> LinkError {
+    explained(doing, error, String::new())
+}
+
+/// An error with what to do about it.
+pub(super) fn explained(doing: &'static str, error: lapin::Error, hint: String) -> LinkError {
     LinkError::Amqp {
         doing,
         error: Arc::new(error),
-        hint: String::new(),
+        hint,
     }
 }
 
@@ -113,9 +123,5 @@ pub(super) fn refused(doing: &'static str, error: lapin::Error, permission: &str
     } else {
         String::new()
     };
-    LinkError::Amqp {
-        doing,
-        error: Arc::new(error),
-        hint,
-    }
+    explained(doing, error, hint)
 }

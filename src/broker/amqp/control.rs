@@ -47,7 +47,7 @@ impl Poll {
         let Some((channel, mailboxes)) = self.mailboxes(control_exchange).await? else {
             return Ok(());
         };
-        let queue = topology::queue_name(fastrand::u64(..));
+        let queue = topology::transient_name(fastrand::u64(..));
         let mut replies = replies(&channel, queue.as_str()).await?;
         for body in round.requests(&queue) {
             // What a worker has not taken by then, nobody waits for.
@@ -109,8 +109,9 @@ async fn replies(channel: &Channel, queue: &str) -> Result<Consumer, LinkError> 
     let qos = channel.basic_qos(PREFETCH, BasicQosOptions::default());
     qos.await
         .map_err(|error| failed("set the prefetch", error))?;
-    let arguments = topology::queue_arguments(QUEUE_BYTES_MAX);
-    let declared = channel.queue_declare(queue.into(), topology::QUEUE, arguments);
+    let arguments = topology::Kind::Transient.arguments(QUEUE_BYTES_MAX);
+    let declared =
+        channel.queue_declare(queue.into(), topology::Kind::Transient.options(), arguments);
     declared.await.map_err(|error| {
         refused(
             "declare a queue for replies",

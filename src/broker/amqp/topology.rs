@@ -1,10 +1,24 @@
-//! What is declared on RabbitMQ: the event exchange exactly as Celery does it, and our own queue.
+//! What is declared on RabbitMQ: the event exchange exactly as Celery does it, and our own queues and exchanges.
+//!
+//! ```text
+//!                    bindings
+//!   event exchange ───────────▶ our queue                                      without shards
+//!
+//!                    bindings                  by the header `hostname`
+//!   event exchange ───────────▶ our exchange ───────────▶ a queue for each      with shards
+//!         └────────────────── task.sent ────────────────▶ daemon
+//! ```
+//!
+//! A message that reaches a queue on two ways is in it once.
 //!
 //! Source: Celery 4.4 to 5.7, `celery/events/event.py` and `receiver.py`; RabbitMQ refuses a declaration with
 //! other flags than the exchange has (406).
 
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
+
+use crate::broker::binding::matches;
+use crate::config::{AmqpConfig, Shard};
 
 /// How Celery declares its event exchange: a durable topic exchange.
 pub(super) const EXCHANGE: ExchangeDeclareOptions = ExchangeDeclareOptions {
@@ -21,28 +35,104 @@ pub(super) const EXCHANGE_PASSIVE: ExchangeDeclareOptions = ExchangeDeclareOptio
     ..EXCHANGE
 };
 
-/// Ours alone, gone with the connection. Exclusive, because RabbitMQ 4.3 refuses a transient queue that is not.
-pub(super) const QUEUE: QueueDeclareOptions = QueueDeclareOptions {
-    passive: false,
-    durable: false,
-    exclusive: true,
-    auto_delete: true,
-    nowait: false,
-};
+/// The exchange that divides workers among shards. It comes with a plugin.
+pub(super) const SHARDS: &str = "x-consistent-hash";
 
-/// Bounded in bytes: beyond, the oldest go. Without the `x-message-ttl` of 5 s that Celery's own receivers
-/// have: what waits for us for longer than that is not thrown away.
-pub(super) fn queue_arguments(bytes_max: u64) -> FieldTable {
+/// The routing key of events that every shard gets.
+pub(super) const SENT: &str = "task.sent";
+
+/// A share of one in what that exchange divides.
+pub(super) const WEIGHT: &str = "1";
+
+/// What our queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Ours alone, gone with the connection. Exclusive, because RabbitMQ 4.3 refuses a transient queue that is not.
+    Transient,
+    /// Stays, and keeps transient messages through a restart of the broker, which Celery's events are.
+    Quorum,
+    /// Stays, where there is no other.
+    Classic,
+    Stream,
+}
+
+impl Kind {
+    pub(super) const fn options(self) -> QueueDeclareOptions {
+        let stays = !matches!(self, Self::Transient);
+        QueueDeclareOptions {
+            passive: false,
+            durable: stays,
+            exclusive: !stays,
+            auto_delete: !stays,
+            nowait: false,
+        }
+    }
+
+    /// Bounded in bytes: beyond, the oldest go. Without the `x-message-ttl` of 5 s that Celery's own receivers
+    /// have: what waits for us for longer than that is not thrown away.
+    pub(super) fn arguments(self, bytes_max: u64) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        let number = |n: u64| AMQPValue::LongLongInt(i64::try_from(n).unwrap_or(i64::MAX));
+        arguments.insert("x-max-length-bytes".into(), number(bytes_max));
+        match self {
+            Self::Transient => {}
+            Self::Quorum | Self::Classic => {
+                if self == Self::Quorum {
+                    arguments.insert("x-queue-type".into(), text("quorum"));
+                }
+                arguments.insert("x-overflow".into(), text("drop-head"));
+                // Two daemons that consume one queue would each have half of every task.
+                arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+            }
+            Self::Stream => {
+                arguments.insert("x-queue-type".into(), text("stream"));
+                let segment = (bytes_max / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+                let key = "x-stream-max-segment-size-bytes";
+                arguments.insert(key.into(), number(segment));
+            }
+        }
+        arguments
+    }
+}
+
+/// A stream forgets whole segments: of so many, the oldest.
+const SEGMENTS: u64 = 8;
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// What RabbitMQ has by default.
+const SEGMENT_BYTES_MAX: u64 = 500_000_000;
+
+/// A name that no other agent has, and no earlier connection of ours that the broker may still hold on to.
+pub(super) fn transient_name(chance: u64) -> String {
+    format!("celeriac.{chance:016x}")
+}
+
+/// The name of the exchange that divides among so many shards. Each count has its own, so that a queue never gets the
+/// share that it had among others.
+pub(super) fn shards_name(amqp: &AmqpConfig, shard: Shard) -> String {
+    format!("{}.of-{}", amqp.queue, shard.count)
+}
+
+/// By which header that exchange divides: a worker's events stay together.
+pub(super) fn shards_arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
-    let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
-    arguments.insert(
-        "x-max-length-bytes".into(),
-        AMQPValue::LongLongInt(bytes_max),
-    );
+    arguments.insert("hash-header".into(), text("hostname"));
     arguments
 }
 
-/// A name that no other agent has, and no earlier connection of ours that the broker may still hold on to.
-pub(super) fn queue_name(chance: u64) -> String {
-    format!("celeriac.{chance:016x}")
+/// Where reading a stream begins.
+pub(super) fn offset_arguments(offset: AMQPValue) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-stream-offset".into(), offset);
+    arguments
+}
+
+pub(super) fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
+/// Whether a binding's pattern takes a routing key.
+pub(super) fn takes(pattern: &str, key: &str) -> bool {
+    let words: Vec<&str> = key.split('.').collect();
+    let pattern: Vec<&str> = pattern.split('.').collect();
+    matches(&pattern, &words)
 }

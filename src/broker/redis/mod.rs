@@ -72,11 +72,10 @@ pub(super) async fn run(
     let ended = receiver.receive(stage).await;
     // What was received is still handed over, as far as there is somebody to take it.
     while !receiver.buffer.is_empty() {
+        let waiting = receiver.buffer.len() as u64;
         if stage.hand_over(receiver.buffer.take()).await.is_err() {
-            stage
-                .metrics
-                .dropped_shutdown
-                .add(receiver.buffer.len() as u64);
+            let metrics = &stage.metrics;
+            metrics.dropped(&metrics.dropped_shutdown, waiting);
             break;
         }
     }
@@ -170,8 +169,9 @@ impl Receiver {
             dropped += self.buffer.push(message.get_payload_bytes().to_vec());
             taken += 1;
         }
-        stage.metrics.messages.add(taken as u64);
-        stage.metrics.dropped_buffer_full.add(dropped);
+        stage
+            .metrics
+            .dropped(&stage.metrics.dropped_buffer_full, dropped);
         taken
     }
 }

@@ -1,0 +1,278 @@
+//! Declares what is needed on one connection, and consumes.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ExchangeBindOptions,
+    ExchangeDeclareOptions, QueueBindOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Connection, Consumer, ExchangeKind};
+use tracing::warn;
+
+use super::connect::{
+    self, COMMAND_INVALID, NOT_FOUND, NOT_IMPLEMENTED, PRECONDITION_FAILED, failed, refused,
+    reply_code,
+};
+use super::deliveries::offset_of;
+use super::topology::{self, Kind};
+use crate::broker::source::LinkError;
+use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
+
+/// How long the newest message of a stream is waited for; a stream may have none.
+const NEWEST: Duration = Duration::from_secs(1);
+
+/// A subscription to events.
+pub(super) struct Subscription {
+    pub(super) channel: Channel,
+    pub(super) consumer: Consumer,
+    /// Of a stream, where it was asked to begin.
+    pub(super) asked: Option<u64>,
+}
+
+/// Declares and consumes. `next` is where to go on in a stream.
+pub(super) async fn subscribe(
+    connection: &Connection,
+    config: &BrokerConfig,
+    amqp: &AmqpConfig,
+    next: Option<u64>,
+) -> Result<Subscription, LinkError> {
+    exchange_there(connection, &config.event_exchange).await?;
+    let (channel, queue) = queue_there(connection, config, amqp).await?;
+    bind(&channel, &queue, config, amqp).await?;
+    let mut options = BasicConsumeOptions::default();
+    let mut arguments = FieldTable::default();
+    let mut asked = None;
+    match amqp.delivery {
+        Delivery::Transient => options.exclusive = true,
+        Delivery::Durable => {}
+        Delivery::Stream => {
+            asked = begin_at(connection, &queue, next).await?;
+            let offset = match asked {
+                Some(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
+                None => topology::text("first"),
+            };
+            arguments = topology::offset_arguments(offset);
+        }
+    }
+    let qos = channel.basic_qos(amqp.prefetch, BasicQosOptions::default());
+    qos.await
+        .map_err(|error| failed("set the prefetch", error))?;
+    let consumer = channel.basic_consume(short(&queue), "celeriac".into(), options, arguments);
+    let consumer = consumer
+        .await
+        .map_err(|error| refused("consume", error, &format!("read on {queue}")))?;
+    Ok(Subscription {
+        channel,
+        consumer,
+        asked,
+    })
+}
+
+/// Sees to it that the event exchange is there. Asked for first, which needs no permission; made as Celery makes
+/// it where no worker has done so yet.
+async fn exchange_there(connection: &Connection, exchange: &str) -> Result<(), LinkError> {
+    let declare = async |channel: &Channel, options: ExchangeDeclareOptions| {
+        let arguments = FieldTable::default();
+        channel
+            .exchange_declare(exchange.into(), ExchangeKind::Topic, options, arguments)
+            .await
+    };
+    let channel = connect::channel(connection).await?;
+    match declare(&channel, topology::EXCHANGE_PASSIVE).await {
+        Ok(()) => Ok(()),
+        // The broker closed that channel with its answer.
+        Err(error) if reply_code(&error) == Some(NOT_FOUND) => {
+            let channel = connect::channel(connection).await?;
+            let permission = format!("configure on {exchange} (or start a worker, which makes it)");
+            let declared = declare(&channel, topology::EXCHANGE).await;
+            declared.map_err(|error| refused("declare the event exchange", error, &permission))
+        }
+        Err(error) => Err(failed("find the event exchange", error)),
+    }
+}
+
+/// Sees to it that our queue is there, and gives a channel that is still open, and the queue's name.
+async fn queue_there(
+    connection: &Connection,
+    config: &BrokerConfig,
+    amqp: &AmqpConfig,
+) -> Result<(Channel, String), LinkError> {
+    let (kinds, name): (&[Kind], String) = match amqp.delivery {
+        Delivery::Transient => (
+            &[Kind::Transient],
+            topology::transient_name(fastrand::u64(..)),
+        ),
+        Delivery::Durable => (&[Kind::Quorum, Kind::Classic], amqp.queue_name()),
+        Delivery::Stream => (&[Kind::Stream], amqp.queue_name()),
+    };
+    let mut first = None;
+    for kind in kinds {
+        let channel = connect::channel(connection).await?;
+        let arguments = kind.arguments(config.queue_bytes_max);
+        let declared = channel.queue_declare(short(&name), kind.options(), arguments);
+        let error = match declared.await {
+            Ok(_) => {
+                if first.is_some() {
+                    warn!(
+                        queue = name,
+                        "no quorum queue to be had, this one is classic: a restart of the broker loses what waits in it"
+                    );
+                }
+                return Ok((channel, name));
+            }
+            Err(error) => error,
+        };
+        let is_refused = matches!(
+            reply_code(&error),
+            Some(PRECONDITION_FAILED | NOT_IMPLEMENTED)
+        );
+        first.get_or_insert(error);
+        if !is_refused {
+            break;
+        }
+    }
+    let error = first.expect("there is a kind to try");
+    let permission = match amqp.delivery {
+        Delivery::Transient => "configure on celeriac\\..*".to_owned(),
+        Delivery::Durable | Delivery::Stream => format!("configure on {name}"),
+    };
+    if reply_code(&error) == Some(PRECONDITION_FAILED) {
+        let hint = format!(
+            "; a queue of this name is there with other arguments: take another `queue`, or see that nothing waits in it \
+             and delete it (rabbitmqctl delete_queue {name})"
+        );
+        return Err(connect::explained("declare the queue", error, hint));
+    }
+    Err(refused("declare a queue", error, &permission))
+}
+
+async fn bind(
+    channel: &Channel,
+    queue: &str,
+    config: &BrokerConfig,
+    amqp: &AmqpConfig,
+) -> Result<(), LinkError> {
+    let source = config.event_exchange.as_str();
+    let bind = async |source: &str, key: &str| {
+        let permission = format!("write on {queue} and read on {source}");
+        let options = QueueBindOptions::default();
+        let arguments = FieldTable::default();
+        channel
+            .queue_bind(short(queue), short(source), short(key), options, arguments)
+            .await
+            .map_err(|error| refused("bind the queue", error, &permission))
+    };
+    let Some(shard) = amqp.shard else {
+        for binding in &amqp.bindings {
+            bind(source, binding).await?;
+        }
+        return Ok(());
+    };
+    let shards = shards_there(channel, source, amqp, shard).await?;
+    bind(&shards, topology::WEIGHT).await?;
+    let gets_sent = |binding: &String| topology::takes(binding, topology::SENT);
+    if amqp.bindings.iter().any(gets_sent) {
+        bind(source, topology::SENT).await?;
+    }
+    Ok(())
+}
+
+/// Sees to it that the exchange is there that divides events among shards. Returns its name.
+async fn shards_there(
+    channel: &Channel,
+    source: &str,
+    amqp: &AmqpConfig,
+    shard: Shard,
+) -> Result<String, LinkError> {
+    let name = topology::shards_name(amqp, shard);
+    let declared = channel.exchange_declare(
+        short(&name),
+        ExchangeKind::Custom(topology::SHARDS.to_owned()),
+        topology::EXCHANGE,
+        topology::shards_arguments(),
+    );
+    declared.await.map_err(|error| {
+        if reply_code(&error) == Some(COMMAND_INVALID) {
+            let hint =
+                "; is the plugin there? rabbitmq-plugins enable rabbitmq_consistent_hash_exchange";
+            return connect::explained("declare the exchange of shards", error, hint.to_owned());
+        }
+        let permission = format!("configure on {name}");
+        refused("declare the exchange of shards", error, &permission)
+    })?;
+    for binding in &amqp.bindings {
+        let options = ExchangeBindOptions::default();
+        let arguments = FieldTable::default();
+        let bound = channel.exchange_bind(
+            short(&name),
+            short(source),
+            short(binding),
+            options,
+            arguments,
+        );
+        let permission = format!("write on {name} and read on {source}");
+        bound
+            .await
+            .map_err(|error| refused("bind the exchange of shards", error, &permission))?;
+    }
+    Ok(name)
+}
+
+/// Where to begin in a stream: where it was left, or at its first message. A stream that was made anew since then has
+/// other offsets, and would be silent until it has as many messages; so the newest one is looked at.
+async fn begin_at(
+    connection: &Connection,
+    queue: &str,
+    next: Option<u64>,
+) -> Result<Option<u64>, LinkError> {
+    let Some(next) = next.filter(|next| *next > 0) else {
+        return Ok(None);
+    };
+    let newest = newest(connection, queue).await?;
+    if newest.is_some_and(|newest| newest + 1 < next) {
+        warn!(
+            queue,
+            next, newest, "the stream was made anew, reading it from its first message"
+        );
+        return Ok(None);
+    }
+    Ok(Some(next))
+}
+
+/// The offset of a stream's newest message, if one comes soon.
+async fn newest(connection: &Connection, queue: &str) -> Result<Option<u64>, LinkError> {
+    let looking = |error| failed("look at the newest message", error);
+    let channel = connect::channel(connection).await?;
+    let qos = channel.basic_qos(u16::MAX, BasicQosOptions::default());
+    qos.await.map_err(looking)?;
+    let options = BasicConsumeOptions::default();
+    let arguments = topology::offset_arguments(topology::text("last"));
+    let consumer = channel.basic_consume(short(queue), "".into(), options, arguments);
+    let mut consumer = consumer
+        .await
+        .map_err(|error| refused("consume", error, &format!("read on {queue}")))?;
+    // The last chunk comes whole: its newest message is the last that comes at once.
+    let mut newest = None;
+    let mut patience = NEWEST;
+    while let Ok(Some(Ok(delivery))) = tokio::time::timeout(patience, consumer.next()).await {
+        newest = newest.max(offset_of(&delivery));
+        patience = NEWEST / 10;
+        if newest.is_some() && u64::from(u16::MAX) < delivery.delivery_tag + 1 {
+            break;
+        }
+    }
+    let options = BasicCancelOptions::default();
+    channel
+        .basic_cancel(consumer.tag(), options)
+        .await
+        .map_err(looking)?;
+    let closed = channel.close(200, "done".into()).await;
+    closed.map_err(looking)?;
+    Ok(newest)
+}
+
+fn short(text: &str) -> ShortString {
+    ShortString::from(text)
+}
