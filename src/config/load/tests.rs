@@ -206,7 +206,27 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'redis://h', delivery: durable}]",
-            "brokers[0].delivery: expected transient, found `durable`",
+            "brokers[0].delivery: Redis keeps no events for who is away: only `transient` works there",
+        ),
+        (
+            "brokers: [{url: 'amqp://h', delivery: stream}]",
+            "brokers[0].delivery: needs `data_dir`: what the broker forgets has to be on disk first",
+        ),
+        (
+            "brokers: [{url: 'amqp://h', delivery: permanent}]",
+            "brokers[0].delivery: expected transient or durable or stream, found `permanent`",
+        ),
+        (
+            "brokers: [{url: 'amqp://h', queue: amq.mine}]",
+            "brokers[0].queue: expected 1 to 200 bytes that do not begin with `amq.`",
+        ),
+        (
+            "brokers: [{url: 'amqp://h', shard: {index: 4, count: 4}}]",
+            "brokers[0].shard.index: with `count` 4 the last is 3",
+        ),
+        (
+            "brokers: [{url: 'redis://h', shard: {index: 0, count: 2}}]",
+            "brokers[0].shard: only RabbitMQ divides events among daemons",
         ),
         (
             "brokers: [{url: 'redis://h', prefetch: '12'}]",
