@@ -36,6 +36,7 @@ mod shaped;
 mod stored;
 mod strictness;
 mod surface;
+mod survival;
 mod transports;
 mod workers;
 mod workload;
