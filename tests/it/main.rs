@@ -10,6 +10,7 @@
 #[expect(unreachable_pub, reason = "shared with the benchmarks")]
 mod support;
 
+mod chaos;
 mod compat;
 mod connections;
 mod control;

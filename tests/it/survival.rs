@@ -4,6 +4,7 @@
 //! sure: 20 kills where there are 5, a million events where there are 100,000.
 
 mod away;
+mod calm;
 mod kills;
 mod lives;
 mod readers;
@@ -128,7 +129,7 @@ pub(crate) async fn exact(querier: &Querier, told: &Told, seconds: u64) {
     .await;
 }
 
-fn duplicates(page: &Page) -> f64 {
+pub(crate) fn duplicates(page: &Page) -> f64 {
     page.sum(
         "celeriac_messages_duplicate_total",
         &["reason=\"redelivered\""],
@@ -136,7 +137,7 @@ fn duplicates(page: &Page) -> f64 {
 }
 
 /// That each message was applied once, by what the daemon says of itself.
-fn each_message_once(page: &Page, told: &Told) {
+pub(crate) fn each_message_once(page: &Page, told: &Told) {
     let (messages, again) = (page.sum("celeriac_messages_total", &[]), duplicates(page));
     assert_eq!(
         messages - again,

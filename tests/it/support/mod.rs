@@ -6,6 +6,7 @@ pub mod celery;
 pub mod certificates;
 pub mod cluster;
 pub mod comparison;
+pub mod disk;
 pub mod endpoint;
 pub mod events;
 pub mod exporter;

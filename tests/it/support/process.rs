@@ -114,6 +114,11 @@ impl Process {
         }
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("a child can be waited for");
+        ended.is_some()
+    }
+
     /// Panics with its output if it has ended.
     pub fn must_run(&mut self) {
         if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
