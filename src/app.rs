@@ -19,7 +19,7 @@ use tracing::{Instrument, error_span, info, warn};
 
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAITING, Views};
 use crate::broker::{Checkpointed, Poller, Source};
-use crate::checkpoint::{CheckpointFolder, Writer};
+use crate::checkpoint::{CheckpointFolder, Restored, Writer};
 use crate::clock;
 use crate::config::{Config, Delivery, HttpConfig, PushgatewayConfig, Transport};
 use crate::event::Mark;
@@ -111,7 +111,9 @@ impl App {
             },
         };
         let mut queues = queues::open(&config)?;
-        let start = queues::start_behind(&queues, clock::now());
+        let restored = folder.as_ref().and_then(CheckpointFolder::newest);
+        let stored = restored.as_ref().map(Restored::at);
+        let start = queues::start_behind(&queues, stored, clock::now());
         let mut readiness = Readiness::default();
         let mut telemetry = Telemetry::new(start);
         let shown = view_configs(&config);
@@ -149,8 +151,8 @@ impl App {
         let gateways = gateways(config.pushgateway, &mut telemetry, &mut readiness);
         let writing = telemetry.checkpoint();
         let mut pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
-        if let Some(restored) = folder.as_ref().and_then(CheckpointFolder::newest) {
-            pipeline.restore(restored.parts(), clock::now());
+        if let Some(restored) = restored {
+            pipeline.restore(restored.parts(), start, clock::now());
         }
         let resume: Vec<_> = pipeline.resume().collect();
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);

@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::file::{self, Parts, Unsound};
 use crate::folder::{self, FolderLock};
 use crate::saved::Checkpoint;
+use crate::timestamp::Timestamp;
 
 const NEWEST: &str = "checkpoint";
 const NEXT: &str = "checkpoint.new";
@@ -28,7 +29,7 @@ pub struct CheckpointFolder {
 #[derive(Debug)]
 pub struct Restored {
     /// Its first part: the times, and the version.
-    pub first: Checkpoint,
+    first: Checkpoint,
     file: PathBuf,
 }
 
@@ -105,6 +106,11 @@ impl CheckpointFolder {
 }
 
 impl Restored {
+    /// When its newest snapshot was.
+    pub const fn at(&self) -> Timestamp {
+        Timestamp::from_millis(self.first.at_ms)
+    }
+
     /// All parts, the first one too.
     pub fn parts(&self) -> impl Iterator<Item = Checkpoint> {
         let opened = open(&self.file)

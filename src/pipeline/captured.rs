@@ -110,9 +110,15 @@ impl Pipeline {
     }
 
     /// Goes on from what is stored, part by part; before anything else is taken. What is not configured any more is left.
-    pub fn restore(&mut self, parts: impl Iterator<Item = saved::Checkpoint>, now: Timestamp) {
+    /// Nothing that was put out is later than `start`, unless the clock was wrong then.
+    pub fn restore(
+        &mut self,
+        parts: impl Iterator<Item = saved::Checkpoint>,
+        start: Timestamp,
+        now: Timestamp,
+    ) {
         for part in parts {
-            let at = Timestamp::from_millis(part.at_ms);
+            let at = Timestamp::from_millis(part.at_ms).min(start);
             self.telemetry.restore(&part.counts);
             for saved in &part.views {
                 let mut views = self.views.iter_mut();

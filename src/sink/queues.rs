@@ -52,18 +52,18 @@ pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
     queues
 }
 
-/// The time to begin at: what was queued before has an earlier time than whatever comes, also where the clock was set
-/// back a little.
-pub fn start_behind(queues: &[Queue], now: Timestamp) -> Timestamp {
-    let newest = queues.iter().filter_map(Queue::newest_ms).max();
-    let Some(newest) = newest.map(Timestamp::from_millis) else {
+/// The time to begin at: what was queued before, or stored, has an earlier time than whatever comes, also where the clock
+/// was set back a little.
+pub fn start_behind(queues: &[Queue], stored: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let queued = queues.iter().filter_map(Queue::newest_ms);
+    let Some(newest) = queued.map(Timestamp::from_millis).chain(stored).max() else {
         return now;
     };
     let ahead = newest.since(now);
     if ahead > AHEAD_MAX {
         warn!(
             ?ahead,
-            "what was queued before is of the future; the clock was wrong then, and what comes now is older"
+            "what was put out before is of the future; the clock was wrong then, and what comes now is older"
         );
         return now;
     }
@@ -148,7 +148,13 @@ mod tests {
                 };
                 queue.append(vec![record], newest_ms);
             }
-            assert_eq!(start_behind(&[queue], now).millis(), start, "{queued:?}");
+            assert_eq!(
+                start_behind(&[queue], None, now).millis(),
+                start,
+                "{queued:?}"
+            );
+            let stored = queued.map(Timestamp::from_millis);
+            assert_eq!(start_behind(&[], stored, now).millis(), start, "{queued:?}");
         }
     }
 }

@@ -34,6 +34,7 @@ mod secrets;
 mod sentinel;
 mod serializers;
 mod shaped;
+mod standby;
 mod stored;
 mod strictness;
 mod surface;
