@@ -154,6 +154,7 @@ impl Pipeline {
             accept: cluster.accept,
             state: State::new(Limits {
                 broker_drops_expired: cluster.drops_expired,
+                broker_holds_events: cluster.holds != Holds::Nothing,
                 ..limits.clone()
             }),
             filter: Filter {

@@ -127,6 +127,7 @@ impl MetricsConfig {
                 worker_timeout,
                 worker_retention,
                 broker_drops_expired: false,
+                broker_holds_events: false,
                 keep_foreign: false,
             },
             exemplars,

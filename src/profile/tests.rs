@@ -38,6 +38,7 @@ impl Bench {
             worker_timeout: WorkerTimeout::Missed(3),
             worker_retention: Duration::from_secs(60),
             broker_drops_expired: true,
+            broker_holds_events: false,
             keep_foreign: false,
         };
         let profile = Profile::new(ProfileName::Native, &config, None, &mut series);

@@ -1,5 +1,7 @@
 //! The state of one cluster: joins tasks, workers, queues and names.
 
+mod saved;
+
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
@@ -16,6 +18,7 @@ use super::{
 };
 use crate::event::{Detail, Event, Kind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::timestamp::Timestamp;
+pub use saved::Captured;
 
 /// What bounds the state of a cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +30,8 @@ pub struct Limits {
     pub worker_timeout: WorkerTimeout,
     /// How long a worker stays known that is offline.
     pub worker_retention: Duration,
+    /// Whether events wait in the broker while nobody reads them, and come late then.
+    pub broker_holds_events: bool,
     /// Whether the broker drops messages that expired, and nobody hears of their tasks again.
     pub broker_drops_expired: bool,
     /// Whether the names of clients and of types that Celery does not define are kept: a profile shows them.
@@ -44,6 +49,9 @@ pub enum WorkerTimeout {
 /// How long after its expiry a task that no worker received is given up: what a worker received before comes later
 /// by its way, and by the difference of two clocks.
 const EXPIRED_GRACE: Duration = Duration::from_secs(15);
+
+/// After so long without an event none waits in the broker: heartbeats come every 2 seconds.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// A list of tasks that is as long as this may have been cut by whoever read it.
 const ANSWERED_MAX: usize = 10_000;
@@ -64,6 +72,10 @@ pub struct State {
     some_expire: bool,
     /// A task is known by a worker's answer alone.
     some_by_answer: bool,
+    /// When the newest event was stamped.
+    newest: Timestamp,
+    /// When it went on from what was stored.
+    resumed: Timestamp,
     pub(super) signs: Signs,
 }
 
@@ -87,6 +99,8 @@ impl State {
             queue_of_name: HashMap::new(),
             some_expire: false,
             some_by_answer: false,
+            newest: Timestamp::default(),
+            resumed: Timestamp::default(),
             signs: Signs::default(),
         }
     }
@@ -94,6 +108,7 @@ impl State {
     /// Takes an event that was received at `now`; adds to `changes` what it changed.
     pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
         self.signs.event(now);
+        self.newest = self.newest.max(event.timestamp);
         let sender = self.sender(&event.hostname);
         let mut seen = Seen {
             kind: event.kind(),
@@ -148,7 +163,7 @@ impl State {
             lost(&task, Loss::Timeout, changes);
         }
         if self.limits.broker_drops_expired && self.some_expire {
-            let until = now.before(EXPIRED_GRACE);
+            let until = self.told_until(now).before(EXPIRED_GRACE);
             self.tasks.give_up(now, |_, task| {
                 let expired = task.has_expired(until);
                 if expired {
@@ -161,12 +176,24 @@ impl State {
         self.queues.expire(now);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
         let mut gone = HashSet::new();
-        for mut worker in self.workers.expire(timeout, retention, now) {
+        let gone_workers = self.workers.expire(timeout, retention, self.resumed, now);
+        for mut worker in gone_workers {
             missing(worker.end(), changes);
             gone.insert(worker.name);
         }
         if !gone.is_empty() {
             self.lose_tasks_of(&gone, now, now, changes);
+        }
+    }
+
+    /// Up to when everything was told that events tell. Where they wait in the broker, that is when the newest was stamped,
+    /// unless it was quiet for long.
+    fn told_until(&self, now: Timestamp) -> Timestamp {
+        let heard = self.signs.last_heard().max(self.resumed);
+        if self.limits.broker_holds_events && now.since(heard) < QUIET {
+            self.newest.min(now)
+        } else {
+            now
         }
     }
 
@@ -376,7 +403,8 @@ impl State {
                     return;
                 };
                 let spoke = worker.events() != Some(false);
-                let found = worker.beat(worker_event, event.pid, stamped, now);
+                let may_wait = self.limits.broker_holds_events;
+                let found = worker.beat(worker_event, event.pid, stamped, now, may_wait);
                 if software != Software::default() {
                     worker.software = software;
                 }

@@ -117,6 +117,11 @@ impl Signs {
         self.elsewhere = channels.to_vec();
     }
 
+    /// When an event came last; the epoch where none did.
+    pub(super) fn last_heard(&self) -> Timestamp {
+        self.heard.unwrap_or_default()
+    }
+
     pub(super) const fn heard(&self) -> bool {
         self.heard.is_some()
     }

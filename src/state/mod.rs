@@ -9,7 +9,9 @@
 
 mod names;
 mod report;
+mod texts;
 
+mod chunks;
 mod task;
 mod tasks;
 
@@ -21,14 +23,12 @@ mod hint;
 mod queues;
 
 mod cluster;
-mod saved;
 
-pub use cluster::{Limits, State, WorkerTimeout};
+pub use cluster::{Captured, Limits, State, WorkerTimeout};
 pub use hint::{Hint, HintReason};
 pub use names::{Name, Names};
 pub use queues::Queue;
 pub use report::{Answers, Known, QueueLevel, Report, TaskAnswer, WorkerAnswer};
-pub use saved::Captured;
 pub use worker::{Software, Worker};
 
 use crate::event::Kind;

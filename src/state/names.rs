@@ -83,6 +83,14 @@ impl Names {
         self.texts[name.index()].clone().unwrap_or_default()
     }
 
+    /// The same texts by the same numbers, without the means to find any.
+    pub(super) fn texts_only(&self) -> Self {
+        Self {
+            texts: self.texts.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Whether so many texts were added since the last sweep that another one is due.
     pub fn wants_sweep(&self) -> bool {
         self.len() > SWEPT_MIN.max(2 * self.kept)
@@ -105,6 +113,12 @@ impl Names {
             }
         }
         self.kept = self.len();
+    }
+
+    /// The text of a number as it is printed.
+    #[cfg(test)]
+    pub(super) fn numbered(&self, number: u32) -> Arc<str> {
+        self.texts[number as usize - 1].clone().unwrap_or_default()
     }
 
     /// How many texts are held.

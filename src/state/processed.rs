@@ -14,6 +14,8 @@
 //! Source: Celery 4.4 to 5.7, `celery/worker/state.py` (`all_total_count`), and the recording
 //! `tests/golden/events/amqp-events.jsonl`, which ends with 102 processed, 101 of them announced.
 
+mod saved;
+
 use crate::timestamp::Timestamp;
 
 /// Heartbeats that lie so many of their intervals apart were not all heard: what they say of one another is no
@@ -30,6 +32,8 @@ pub(super) struct Processed {
     run: Option<Run>,
     /// There was a process before: all that the next one has processed is new.
     restarted: bool,
+    /// Of that process: its newest heartbeat, and the started events that were stamped later.
+    before: Option<(Timestamp, u64)>,
 }
 
 /// Since its process began, or was first seen.
@@ -70,10 +74,17 @@ impl Processed {
         self.events = Some(true);
     }
 
-    /// A heartbeat that comes every `freq` seconds. Returns how many more events are missing.
-    pub(super) fn heartbeat(&mut self, processed: u64, stamped: Timestamp, freq: f64) -> u64 {
+    /// A heartbeat that comes every `freq` seconds, or the one with which the worker came `online`. Returns how many more
+    /// events are missing.
+    pub(super) fn heartbeat(
+        &mut self,
+        processed: u64,
+        stamped: Timestamp,
+        freq: f64,
+        online: bool,
+    ) -> u64 {
         let Some(run) = &mut self.run else {
-            self.begin(processed, stamped);
+            self.begin(processed, stamped, online);
             return 0;
         };
         if stamped <= run.stamped {
@@ -114,20 +125,39 @@ impl Processed {
     pub(super) fn end(&mut self) -> u64 {
         self.events = None;
         self.restarted = true;
-        self.run.take().map_or(0, |mut run| run.judge())
+        let Some(mut run) = self.run.take() else {
+            return 0;
+        };
+        self.before = Some((run.stamped, run.heard_later));
+        run.judge()
+    }
+
+    /// Two processes send heartbeats under one name: what they say of one another is nonsense.
+    pub(super) fn abandon(&mut self) {
+        self.run = None;
+        self.restarted = false;
+        self.before = None;
     }
 
     /// A process is seen for the first time, after it has processed some tasks.
-    fn begin(&mut self, processed: u64, stamped: Timestamp) {
+    ///
+    /// What one has processed that took the place of another unseen, in a gap, was started behind the newest heartbeat
+    /// of that one; so was what was heard since then. One that comes online has not begun before.
+    fn begin(&mut self, processed: u64, stamped: Timestamp, online: bool) {
+        let before = self.before.take().filter(|_| !online);
         if std::mem::take(&mut self.restarted) {
             self.total += processed;
         }
+        let (base, since, heard) = match before {
+            Some((since, heard)) => (0, since, heard),
+            None => (processed, stamped, 0),
+        };
         self.run = Some(Run {
-            base: processed,
-            since: stamped,
+            base,
+            since,
             processed,
             stamped,
-            heard: 0,
+            heard,
             heard_later: 0,
             before: None,
             missing: 0,
@@ -166,7 +196,7 @@ mod tests {
             match what.strip_prefix('b') {
                 Some(processed) => {
                     let processed = processed.parse().expect("a count");
-                    missing.push(count.heartbeat(processed, stamped, FREQ));
+                    missing.push(count.heartbeat(processed, stamped, FREQ, false));
                 }
                 None => count.started(stamped),
             }
@@ -223,12 +253,67 @@ mod tests {
             let stamped = at(millis.parse().expect("millis"));
             match what.strip_prefix('b') {
                 Some(processed) => {
-                    count.heartbeat(processed.parse().expect("a count"), stamped, FREQ);
+                    count.heartbeat(processed.parse().expect("a count"), stamped, FREQ, false);
                 }
                 None => count.started(stamped),
             }
         }
         count.events
+    }
+
+    #[test]
+    fn what_a_process_started_that_nobody_saw_begin_is_missing_too() {
+        // `e` ends a process, `o` is the heartbeat of one that comes online.
+        let cases = [
+            // Four before its first heartbeat, of which one was heard.
+            ("in a gap", "b7@0 s@30000 e@0 b4@31000 b4@33000", 3),
+            ("heard whole", "b7@0 s@100 s@200 e@0 b2@2000 b2@4000", 0),
+            (
+                "seen to begin",
+                "b7@0 e@0 o0@1000 s@1100 b1@2000 b1@4000",
+                0,
+            ),
+            (
+                "seen to begin, and one missing",
+                "b7@0 s@1 e@0 o0@1000 b1@2000 b1@4000",
+                1,
+            ),
+            // The end of the one before, heard before it was known to have ended.
+            (
+                "the tail of the one before",
+                "b7@0 s@10 e@0 o0@1000 s@1100 b1@2000 b1@4000",
+                0,
+            ),
+            (
+                "two at once",
+                "b7@0 e@0 b5000@1000 a@0 b5000@3000 b5000@5000",
+                0,
+            ),
+        ];
+        for (case, script, expected) in cases {
+            let mut count = Processed::default();
+            let mut missing = 0;
+            for word in script.split(' ') {
+                let (what, millis) = word.split_once('@').expect("what@when");
+                let stamped = at(millis.parse().expect("millis"));
+                let (kind, processed) = what.split_at(1);
+                let processed = processed.parse().unwrap_or(0);
+                missing += match kind {
+                    "b" => count.heartbeat(processed, stamped, FREQ, false),
+                    "o" => count.heartbeat(processed, stamped, FREQ, true),
+                    "e" => count.end(),
+                    _ => {
+                        if kind == "a" {
+                            count.abandon();
+                        } else {
+                            count.started(stamped);
+                        }
+                        0
+                    }
+                };
+            }
+            assert_eq!(missing, expected, "{case}");
+        }
     }
 
     #[test]

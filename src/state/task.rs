@@ -18,6 +18,8 @@
 //!
 //! Source: Celery 4.4 to 5.7 as recorded in `tests/golden/events`.
 
+mod saved;
+
 use std::time::Duration;
 
 use super::{Name, Outcome, Stage};
@@ -30,7 +32,7 @@ const TOLD_TWICE: Duration = Duration::from_secs(10);
 
 /// One execution of a task, with its retries. Times are the epoch where nothing is known of them. There may be a
 /// million of these, so what can be small is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Task {
     pub(super) name: Option<Name>,
     pub(super) queue: Option<Name>,

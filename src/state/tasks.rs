@@ -3,13 +3,18 @@
 //! Found by uuid; each kind is also a list from the one that was heard of longest ago to the newest. Nothing
 //! is allocated for a task whose id is a UUID, as long as the table does not grow.
 
+mod saved;
+
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use super::chunks::Chunks;
 use super::task::Task;
 use crate::timestamp::Timestamp;
+pub(super) use saved::Captured;
 
 /// How long a task that has ended is remembered, so that what comes late or twice is known for what it is.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
@@ -26,17 +31,17 @@ const NONE: At = At::MAX;
 /// Tasks by uuid.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    slots: Vec<Slot>,
+    slots: Chunks<Slot>,
     free: Vec<At>,
     index: HashTable<At>,
     hasher: DefaultHashBuilder,
     /// The ids that are no UUIDs, by place. Nearly all are UUIDs in their usual form, which are 16 bytes and not 36.
-    texts: HashMap<At, Box<str>>,
+    texts: HashMap<At, Arc<str>>,
     alive: List,
     ended: List,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     /// The bytes of a UUID; nothing where the id is a text.
     uuid: Option<[u8; 16]>,
@@ -62,7 +67,7 @@ impl Default for Tasks {
             length: 0,
         };
         Self {
-            slots: Vec::new(),
+            slots: Chunks::default(),
             free: Vec::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -93,8 +98,7 @@ impl Tasks {
             self.slots[at as usize] = slot;
             at
         } else {
-            self.slots.push(slot);
-            At::try_from(self.slots.len() - 1).expect("max_tasks is below 2^32")
+            At::try_from(self.slots.push(slot)).expect("max_tasks is below 2^32")
         };
         if parsed.is_none() {
             self.texts.insert(at, uuid.into());
@@ -139,6 +143,11 @@ impl Tasks {
 
     /// Puts a task at the new end of the list that it belongs to.
     pub(super) fn file(&mut self, at: At, now: Timestamp) {
+        self.file_heard(at, now.whole_seconds());
+    }
+
+    /// The same, of one that was heard of at that second.
+    fn file_heard(&mut self, at: At, heard: u32) {
         let alive = self.get(at).stage.is_some();
         let newest = if alive {
             self.alive.newest
@@ -146,7 +155,7 @@ impl Tasks {
             self.ended.newest
         };
         let slot = &mut self.slots[at as usize];
-        slot.heard = now.whole_seconds();
+        slot.heard = heard;
         slot.previous = newest;
         slot.next = NONE;
         if newest != NONE {
@@ -182,12 +191,18 @@ impl Tasks {
     pub(super) fn give_up(&mut self, now: Timestamp, mut gone: impl FnMut(At, &mut Task) -> bool) {
         let mut at = self.alive.oldest;
         while at != NONE {
-            let slot = &mut self.slots[at as usize];
-            let next = slot.next;
-            if gone(at, &mut slot.task) {
+            let next = self.slots[at as usize].next;
+            // On a copy, since most are left as they are: what is written to would be copied whole, if a checkpoint
+            // shares it.
+            let mut task = self.get(at).clone();
+            let is_gone = gone(at, &mut task);
+            if is_gone {
                 self.unlink(at);
-                self.slots[at as usize].task.give_up(now);
+                task.give_up(now);
+                self.slots[at as usize].task = task;
                 self.file(at, now);
+            } else if task != *self.get(at) {
+                self.slots[at as usize].task = task;
             }
             at = next;
         }
@@ -256,7 +271,7 @@ impl Tasks {
     }
 }
 
-fn hash_of(hasher: &DefaultHashBuilder, slot: &Slot, at: At, texts: &HashMap<At, Box<str>>) -> u64 {
+fn hash_of(hasher: &DefaultHashBuilder, slot: &Slot, at: At, texts: &HashMap<At, Arc<str>>) -> u64 {
     match (&slot.uuid, texts.get(&at)) {
         (Some(bytes), _) => hasher.hash_one(bytes),
         (None, text) => hasher.hash_one(text.map(|text| &**text).unwrap_or_default()),

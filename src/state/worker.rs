@@ -4,6 +4,8 @@
 //! `worker-offline`, show that it does not. A restart is another pid under the same name, or, since containers use
 //! pids again, a `processed` that goes back.
 
+mod saved;
+
 use std::time::Duration;
 
 use super::processed::Processed;
@@ -19,6 +21,9 @@ const FREQ_SECONDS_MAX: f64 = 86_400.0;
 
 /// The share of a new measurement in the smoothed clock skew: ten heartbeats make up for most of the past.
 const SKEW_SHARE: f64 = 0.2;
+
+/// So many seconds old, an event that may have waited is taken to have waited: it says nothing of a clock.
+const BACKLOG: f64 = 10.0;
 
 /// Heartbeats of two processes under one name within this time are two workers, and no restart.
 const TWO_AT_ONCE: Duration = Duration::from_secs(30);
@@ -138,13 +143,14 @@ impl Worker {
         self.goodbye = Some(stamped);
     }
 
-    /// `worker-online` and `worker-heartbeat`.
+    /// `worker-online` and `worker-heartbeat`, which may have waited in a queue before they came.
     pub(super) fn beat(
         &mut self,
         event: &WorkerEvent<'_>,
         pid: Option<i64>,
         stamped: Timestamp,
         now: Timestamp,
+        may_wait: bool,
     ) -> Found {
         self.seen = now;
         if self.goodbye.is_some_and(|goodbye| stamped <= goodbye) {
@@ -170,10 +176,12 @@ impl Worker {
             return found;
         }
         let skew = now.seconds_since(stamped);
-        self.clock_skew = Some(match self.clock_skew {
-            Some(before) => before + SKEW_SHARE * (skew - before),
-            None => skew,
-        });
+        if !may_wait || skew < BACKLOG {
+            self.clock_skew = Some(match self.clock_skew {
+                Some(before) => before + SKEW_SHARE * (skew - before),
+                None => skew,
+            });
+        }
         self.freq = event.freq.or(self.freq);
         self.active = event.active.or(self.active);
         self.loadavg = event.loadavg.or(self.loadavg);
@@ -182,7 +190,7 @@ impl Worker {
         {
             self.counts = true;
             let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS);
-            found.missing += self.processed.heartbeat(processed, stamped, freq);
+            found.missing += self.processed.heartbeat(processed, stamped, freq, online);
         }
         found
     }
@@ -209,6 +217,9 @@ impl Worker {
             .other_pid
             .is_some_and(|(other, seen)| other == pid && now.since(seen) < TWO_AT_ONCE);
         self.other_pid = Some((known, now));
+        if self.twofold {
+            self.processed.abandon();
+        }
         !self.twofold
     }
 
@@ -221,8 +232,14 @@ impl Worker {
     }
 
     /// Whether it was silent for so long that it counts as offline.
-    pub(super) fn is_silent(&self, timeout: WorkerTimeout, now: Timestamp) -> bool {
-        self.online && now.since(self.seen) > self.patience(timeout)
+    /// Before `resumed` nobody listened.
+    pub(super) fn is_silent(
+        &self,
+        timeout: WorkerTimeout,
+        resumed: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        self.online && now.since(self.seen.max(resumed)) > self.patience(timeout)
     }
 
     /// Whether it has been offline for so long that it is to be forgotten.

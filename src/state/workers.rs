@@ -28,10 +28,11 @@ impl Workers {
         &mut self,
         timeout: WorkerTimeout,
         retention: Duration,
+        resumed: Timestamp,
         now: Timestamp,
     ) -> Vec<Worker> {
         for worker in &mut self.list {
-            if worker.is_silent(timeout, now) {
+            if worker.is_silent(timeout, resumed, now) {
                 worker.go_offline(now);
             }
         }

@@ -15,6 +15,7 @@ fn state() -> State {
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(60),
         broker_drops_expired: true,
+        broker_holds_events: false,
         keep_foreign: false,
     })
 }

@@ -1,0 +1,118 @@
+//! A task in its stored form.
+
+use super::{Stage, Task, TaskKind, Timestamp};
+use crate::saved;
+use crate::state::texts::{Restored, Texts};
+
+impl Task {
+    /// The stored form, without what the table knows of it.
+    pub(in crate::state) fn stored(&self, texts: &mut Texts) -> saved::Task {
+        saved::Task {
+            id: None,
+            heard: 0,
+            name: texts.place(self.name),
+            queue: texts.place(self.queue),
+            worker: texts.place(self.worker),
+            end_worker: texts.place(self.end_worker),
+            sent: self.sent.micros(),
+            due: self.due.micros(),
+            next_due: self.next_due.micros(),
+            first_due: self.first_due.micros(),
+            received: self.received.micros(),
+            started: self.started.micros(),
+            ended: self.ended.micros(),
+            expires: self.expires,
+            attempt: self.attempt.into(),
+            stage: stored_stage(self.stage).into(),
+            ahead: stored_stage(self.ahead).into(),
+            end: stored_end(self.end).into(),
+            queue_told: self.queue_told,
+            eta: self.eta,
+            by_answer: self.by_answer,
+            retried_owed: self.retried_owed,
+            queue_waited: self.queue_waited,
+            prefetch_waited: self.prefetch_waited,
+            turned_around: self.turned_around,
+        }
+    }
+
+    /// What was stored. A word that is not known is none.
+    pub(in crate::state) fn restored(saved: &saved::Task, texts: &mut Restored<'_>) -> Self {
+        let at = Timestamp::from_micros;
+        Self {
+            name: texts.name(saved.name),
+            queue: texts.name(saved.queue),
+            worker: texts.node(saved.worker),
+            end_worker: texts.node(saved.end_worker),
+            sent: at(saved.sent),
+            due: at(saved.due),
+            next_due: at(saved.next_due),
+            first_due: at(saved.first_due),
+            received: at(saved.received),
+            started: at(saved.started),
+            ended: at(saved.ended),
+            expires: saved.expires,
+            attempt: super::saturated(saved.attempt),
+            stage: stage(saved.stage()),
+            ahead: stage(saved.ahead()),
+            end: end(saved.end()),
+            queue_told: saved.queue_told,
+            eta: saved.eta,
+            by_answer: saved.by_answer,
+            retried_owed: saved.retried_owed,
+            queue_waited: saved.queue_waited,
+            prefetch_waited: saved.prefetch_waited,
+            turned_around: saved.turned_around,
+        }
+    }
+
+    /// Whether it is on its way and may expire there.
+    pub(in crate::state) const fn may_expire(&self) -> bool {
+        self.expires > 0
+    }
+}
+
+const fn stored_stage(stage: Option<Stage>) -> saved::Stage {
+    match stage {
+        None => saved::Stage::None,
+        Some(Stage::Sent) => saved::Stage::Sent,
+        Some(Stage::Retry) => saved::Stage::Retry,
+        Some(Stage::Received) => saved::Stage::Received,
+        Some(Stage::Started) => saved::Stage::Started,
+    }
+}
+
+const fn stage(saved: saved::Stage) -> Option<Stage> {
+    match saved {
+        saved::Stage::None => None,
+        saved::Stage::Sent => Some(Stage::Sent),
+        saved::Stage::Retry => Some(Stage::Retry),
+        saved::Stage::Received => Some(Stage::Received),
+        saved::Stage::Started => Some(Stage::Started),
+    }
+}
+
+const fn stored_end(end: Option<TaskKind>) -> saved::End {
+    match end {
+        // The first three are no ends.
+        None | Some(TaskKind::Sent | TaskKind::Received | TaskKind::Started) => saved::End::None,
+        Some(TaskKind::Succeeded) => saved::End::Succeeded,
+        Some(TaskKind::Failed) => saved::End::Failed,
+        Some(TaskKind::Retried) => saved::End::Retried,
+        Some(TaskKind::Rejected) => saved::End::Rejected,
+        Some(TaskKind::Revoked) => saved::End::Revoked,
+        Some(TaskKind::Cancelled) => saved::End::Cancelled,
+    }
+}
+
+const fn end(saved: saved::End) -> Option<TaskKind> {
+    match saved {
+        saved::End::None => None,
+        saved::End::Succeeded => Some(TaskKind::Succeeded),
+        saved::End::Failed => Some(TaskKind::Failed),
+        saved::End::Retried => Some(TaskKind::Retried),
+        saved::End::Rejected => Some(TaskKind::Rejected),
+        saved::End::Revoked => Some(TaskKind::Revoked),
+        saved::End::Cancelled => Some(TaskKind::Cancelled),
+    }
+}

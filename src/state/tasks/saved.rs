@@ -1,0 +1,85 @@
+//! The table of tasks in its stored form: those in flight, then those that have ended, each from who was heard of longest
+//! ago to the newest.
+
+use super::{At, NONE, Task, Tasks, parse_uuid};
+use crate::saved::{self, task::Id};
+use crate::state::texts::{Restored, Texts};
+
+/// The table as it was at one instant, shared with it until it changes.
+#[derive(Debug)]
+pub(in crate::state) struct Captured(Tasks);
+
+impl Tasks {
+    /// Copies the table, without the means to find something in it.
+    pub(in crate::state) fn capture(&self) -> Captured {
+        Captured(Self {
+            slots: self.slots.clone(),
+            texts: self.texts.clone(),
+            alive: self.alive,
+            ended: self.ended,
+            ..Self::default()
+        })
+    }
+
+    /// Adds a task at the new end of its list. `None` where it has no id that could be one.
+    pub(in crate::state) fn restore(
+        &mut self,
+        saved: &saved::Task,
+        texts: &mut Restored<'_>,
+    ) -> Option<At> {
+        let text = match saved.id.as_ref()? {
+            Id::Uuid(bytes) => spelt(bytes)?,
+            Id::Text(text) => text.clone(),
+        };
+        let is_known = self.find(&text).is_some();
+        if text.is_empty() || is_known {
+            return None;
+        }
+        let at = self.find_or_insert(&text);
+        *self.get_mut(at) = Task::restored(saved, texts);
+        self.file_heard(at, saved.heard);
+        Some(at)
+    }
+}
+
+impl Captured {
+    /// All tasks.
+    pub(in crate::state) fn places(&self) -> impl Iterator<Item = At> {
+        let list = |oldest: At| {
+            std::iter::successors((oldest != NONE).then_some(oldest), |&at| {
+                let next = self.0.slots[at as usize].next;
+                (next != NONE).then_some(next)
+            })
+        };
+        list(self.0.alive.oldest).chain(list(self.0.ended.oldest))
+    }
+
+    /// One task in its stored form.
+    pub(in crate::state) fn stored(&self, at: At, texts: &mut Texts) -> saved::Task {
+        let slot = &self.0.slots[at as usize];
+        let text = || self.0.texts.get(&at).map(|text| Id::Text(text.to_string()));
+        let uuid = slot.uuid.map(|uuid| Id::Uuid(uuid.to_vec()));
+        saved::Task {
+            id: uuid.or_else(text),
+            heard: slot.heard,
+            ..slot.task.stored(texts)
+        }
+    }
+}
+
+/// The 16 bytes of a UUID in its usual form.
+fn spelt(bytes: &[u8]) -> Option<String> {
+    use std::fmt::Write;
+
+    let bytes = <&[u8; 16]>::try_from(bytes).ok()?;
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    debug_assert_eq!(parse_uuid(&text).as_ref(), Some(bytes));
+    Some(text)
+}

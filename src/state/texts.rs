@@ -1,0 +1,58 @@
+//! Texts on their way to and from their stored form: by place, counted from 1; 0 is none.
+
+use hashbrown::HashMap;
+
+use super::{Name, Names};
+
+/// The texts of one part of what is stored.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    places: HashMap<Name, u32>,
+    names: Vec<Name>,
+}
+
+impl Texts {
+    /// The place of a name.
+    pub(super) fn place(&mut self, name: Option<Name>) -> u32 {
+        let Some(name) = name else { return 0 };
+        *self.places.entry(name).or_insert_with(|| {
+            self.names.push(name);
+            u32::try_from(self.names.len()).expect("names are 32 bits")
+        })
+    }
+
+    /// The texts, by place.
+    pub(super) fn stored(self, names: &Names) -> Vec<String> {
+        let texts = self.names.into_iter();
+        texts.map(|name| names.text(name).to_string()).collect()
+    }
+}
+
+/// The names of stored texts. A place that there is none for is that of no name.
+#[derive(Debug)]
+pub(super) struct Restored<'a> {
+    texts: &'a [String],
+    names: &'a mut Names,
+}
+
+impl<'a> Restored<'a> {
+    pub(super) const fn new(texts: &'a [String], names: &'a mut Names) -> Self {
+        Self { texts, names }
+    }
+
+    pub(super) fn name(&mut self, place: u32) -> Option<Name> {
+        let text = self.text(place)?;
+        Some(self.names.intern(text))
+    }
+
+    /// The name of a node.
+    pub(super) fn node(&mut self, place: u32) -> Option<Name> {
+        let text = self.text(place)?;
+        Some(self.names.intern_node(text))
+    }
+
+    fn text(&self, place: u32) -> Option<&'a str> {
+        let at = usize::try_from(place).ok()?.checked_sub(1)?;
+        self.texts.get(at).map(String::as_str)
+    }
+}
