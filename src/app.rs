@@ -132,6 +132,7 @@ impl App {
                 label,
                 drops_expired: broker.transport.drops_expired(),
                 holds: holds(&broker.transport),
+                shard: broker.transport.shard(),
                 accept: broker.accept,
                 metrics,
             });

@@ -19,7 +19,7 @@ use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
 use crate::profile::{Context, Keep, Profile, ProfileName};
 use crate::series::{Origin, Refused, Series, Snapshot};
 use crate::state::{
-    Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, Seen, State,
+    Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, Seen, Shard, State,
 };
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
 use crate::telemetry::process::Process;
@@ -85,6 +85,8 @@ pub struct ClusterConfig {
     /// Whether the broker drops messages that expired, as RabbitMQ does.
     pub drops_expired: bool,
     pub holds: Holds,
+    /// Which part of the workers' events comes here; `None`: all of them.
+    pub shard: Option<Shard>,
     pub metrics: EventMetrics,
 }
 
@@ -155,6 +157,7 @@ impl Pipeline {
             state: State::new(Limits {
                 broker_drops_expired: cluster.drops_expired,
                 broker_holds_events: cluster.holds != Holds::Nothing,
+                shard: cluster.shard,
                 ..limits.clone()
             }),
             filter: Filter {

@@ -68,12 +68,14 @@ impl Poller {
     /// The poller of the broker that stands at place `broker` in the configuration.
     pub fn new(
         broker: usize,
-        config: BrokerConfig,
+        mut config: BrokerConfig,
         reports: mpsc::Sender<Report>,
         known: watch::Receiver<Arc<Known>>,
         metrics: PollMetrics,
         stop: CancellationToken,
     ) -> Self {
+        let shard = config.transport.shard();
+        config.poll = std::mem::take(&mut config.poll).of_shard(shard);
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
         Self {
             link: Link::new(backoff, clock::monotonic()),

@@ -4,6 +4,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::tls::TlsConfig;
 use super::url::BrokerUrl;
+pub use crate::state::Shard;
 
 /// A RabbitMQ broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +29,6 @@ pub enum Delivery {
     Durable,
     /// They stay in a log that anybody may read, for as long as there is room.
     Stream,
-}
-
-/// Which part of the workers' events is ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// Below `count`.
-    pub index: u32,
-    /// One at least.
-    pub count: u32,
 }
 
 /// One server of a RabbitMQ broker.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::amqp::AmqpConfig;
+use super::amqp::{AmqpConfig, Shard};
 use super::poll::PollConfig;
 use super::problem::nearest;
 use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
@@ -39,6 +39,14 @@ impl Transport {
     /// Whether the broker itself drops messages that have expired: Celery sets their expiry there (since 5.2).
     pub const fn drops_expired(&self) -> bool {
         matches!(self, Self::Amqp(_))
+    }
+
+    /// Which part of the workers' events comes here; `None`: all of them.
+    pub const fn shard(&self) -> Option<Shard> {
+        match self {
+            Self::Amqp(amqp) => amqp.shard,
+            Self::Redis(_) => None,
+        }
     }
 }
 

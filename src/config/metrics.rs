@@ -129,6 +129,7 @@ impl MetricsConfig {
                 broker_drops_expired: false,
                 broker_holds_events: false,
                 keep_foreign: false,
+                shard: None,
             },
             exemplars,
             task_filter,

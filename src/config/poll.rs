@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::section::Section;
+use crate::state::Shard;
 
 /// How one broker and its workers are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,18 @@ impl PollConfig {
 }
 
 impl PollConfig {
+    /// What a shard asks. A queue has one length, so one shard asks for it, or sums over shards would be too high. A
+    /// worker counts with the shard that gets its events, so all of them ask the workers, and each tells its own to
+    /// send events.
+    #[must_use]
+    pub fn of_shard(self, shard: Option<Shard>) -> Self {
+        let asks_for_queues = shard.is_none_or(Shard::is_first);
+        Self {
+            queue_interval: self.queue_interval.filter(|_| asks_for_queues),
+            ..self
+        }
+    }
+
     /// Whether anything is asked.
     pub const fn is_on(&self) -> bool {
         self.queue_interval.is_some() || self.control_interval.is_some() || self.enable_events
@@ -50,6 +63,34 @@ impl Default for PollConfig {
             control_interval: Some(Self::CONTROL_INTERVAL),
             control_exchange: "celery".to_owned(),
             enable_events: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_queues_are_asked_for_by_one_shard_and_workers_by_all() {
+        let shard = |index| Some(Shard { index, count: 3 });
+        let cases = [
+            (None, true),
+            (shard(0), true),
+            (shard(1), false),
+            (shard(2), false),
+        ];
+        for (shard, asks) in cases {
+            let poll = PollConfig {
+                enable_events: true,
+                ..PollConfig::default()
+            };
+            let expected = PollConfig {
+                queue_interval: poll.queue_interval.filter(|_| asks),
+                ..poll.clone()
+            };
+            assert!(poll.queue_interval.is_some());
+            assert_eq!(poll.of_shard(shard), expected, "{shard:?}");
         }
     }
 }

@@ -115,6 +115,7 @@ impl Demo {
             label: None,
             drops_expired: true,
             holds: Holds::Nothing,
+            shard: None,
             accept: Accept::default(),
             metrics,
         };

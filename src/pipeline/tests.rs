@@ -30,6 +30,7 @@ fn pipeline_with(metrics: &str, view: ViewConfig) -> Pipeline {
         label: None,
         drops_expired: false,
         holds: Holds::Nothing,
+        shard: None,
         accept: ContentType::READ.into_iter().collect(),
         metrics,
     };

@@ -40,6 +40,7 @@ impl Bench {
             broker_drops_expired: true,
             broker_holds_events: false,
             keep_foreign: false,
+            shard: None,
         };
         let profile = Profile::new(ProfileName::Native, &config, None, &mut series);
         Self {

@@ -13,8 +13,8 @@ use super::tasks::Tasks;
 use super::worker::Found;
 use super::workers::{self, Workers};
 use super::{
-    Answers, Change, Known, Loss, Name, Names, Of, Place, Queue, Revocation, Seen, Software, Stage,
-    Step, TaskAnswer, Worker, WorkerAnswer,
+    Answers, Change, Known, Loss, Name, Names, Of, Place, Queue, Revocation, Seen, Shard, Software,
+    Stage, Step, TaskAnswer, Worker, WorkerAnswer, shard,
 };
 use crate::event::{Detail, Event, Kind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::timestamp::Timestamp;
@@ -36,6 +36,8 @@ pub struct Limits {
     pub broker_drops_expired: bool,
     /// Whether the names of clients and of types that Celery does not define are kept: a profile shows them.
     pub keep_foreign: bool,
+    /// Which part of the workers' events comes here; `None`: all of them.
+    pub shard: Option<Shard>,
 }
 
 /// How long a worker may be silent before it counts as offline.
@@ -90,9 +92,8 @@ impl State {
     /// A cluster of which nothing is known yet.
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits,
             names: Names::default(),
-            tasks: Tasks::default(),
+            tasks: Tasks::new(limits.shard),
             workers: Workers::default(),
             queues: Queues::default(),
             sender: Default::default(),
@@ -102,6 +103,7 @@ impl State {
             newest: Timestamp::default(),
             resumed: Timestamp::default(),
             signs: Signs::default(),
+            limits,
         }
     }
 
@@ -159,20 +161,22 @@ impl State {
     /// Does what time alone does; to be called now and then, at each snapshot at least.
     pub fn expire(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
         self.signs.look(now);
+        let shard = self.limits.shard;
         while let Some(task) = self.tasks.expire(self.limits.task_timeout, now) {
-            lost(&task, Loss::Timeout, changes);
+            lost(&task, shard, Loss::Timeout, changes);
         }
-        if self.limits.broker_drops_expired && self.some_expire {
+        // With shards it is not known whether a worker had received it.
+        if self.limits.broker_drops_expired && self.some_expire && shard.is_none() {
             let until = self.told_until(now).before(EXPIRED_GRACE);
             self.tasks.give_up(now, |_, task| {
                 let expired = task.has_expired(until);
                 if expired {
-                    lost(task, Loss::Timeout, changes);
+                    lost(task, shard, Loss::Timeout, changes);
                 }
                 expired
             });
         }
-        self.tasks.forget(now);
+        self.tasks.forget(self.limits.task_timeout, now);
         self.queues.expire(now);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
         let mut gone = HashSet::new();
@@ -225,7 +229,8 @@ impl State {
         };
         for task in self.tasks.in_flight() {
             let entered = task.entered();
-            let Some(stage) = task.stage.filter(|_| entered != Timestamp::default()) else {
+            let stage = shard::stage(task, self.limits.shard);
+            let Some(stage) = stage.filter(|_| entered != Timestamp::default()) else {
                 continue;
             };
             let key = (task.queue, stage);
@@ -265,7 +270,7 @@ impl State {
         }
     }
 
-    /// How many tasks are in flight.
+    /// How many tasks are in flight; with shards those that a worker has.
     pub const fn tasks_alive(&self) -> usize {
         self.tasks.alive()
     }
@@ -307,10 +312,14 @@ impl State {
         // A task-sent comes from whoever called the task.
         let worker = sender.worker.filter(|_| event.kind != TaskKind::Sent);
         let only_queue = worker.and_then(|worker| self.task_event_of(worker, event.kind, now));
+        let shard = self.limits.shard;
         let at = self.tasks.find_or_insert(&event.uuid);
-        let before = place(self.tasks.get(at));
+        let before = place(self.tasks.get(at), shard);
         self.learn(at, event, only_queue);
         let task = self.tasks.get_mut(at);
+        if shard.is_some() {
+            task.catch_up(event, stamped);
+        }
         let taken = task.take(event, stamped, worker);
         let of = Of { worker, ..of(task) };
         let eta = task.eta;
@@ -319,25 +328,31 @@ impl State {
             worker: worker.or(task.worker),
             ..of
         };
-        let after = place(task);
+        let after = place(task, shard);
         self.tasks.file(at, now);
 
-        changes.push(Change::Event(Seen {
-            kind: Kind::Task(event.kind),
-            other: None,
-            sender: sender.worker.or(sender.client),
-            task: of.name,
-        }));
+        // A task-sent comes to every shard, and counts once.
+        let counts = event.kind != TaskKind::Sent || shard.is_none_or(|it| it.owns(&event.uuid));
+        if counts {
+            changes.push(Change::Event(Seen {
+                kind: Kind::Task(event.kind),
+                other: None,
+                sender: sender.worker.or(sender.client),
+                task: of.name,
+            }));
+        }
         match taken {
-            Taken::Again => changes.push(Change::Duplicate),
-            Taken::ToldTwice => {}
+            Taken::Again if counts => changes.push(Change::Duplicate),
+            Taken::Again | Taken::ToldTwice => {}
             Taken::Step(intervals) => {
-                changes.push(Change::Task {
-                    step: self.step(event),
-                    of,
-                    at: stamped,
-                    sender: sender.worker.or(sender.client),
-                });
+                if counts {
+                    changes.push(Change::Task {
+                        step: self.step(event),
+                        of,
+                        at: stamped,
+                        sender: sender.worker.or(sender.client),
+                    });
+                }
                 tell(&intervals, of_interval, eta, changes);
                 if event.kind == TaskKind::Started
                     && let Some(worker) = worker.and_then(|name| self.workers.find(name))
@@ -435,7 +450,12 @@ impl State {
             let queues = queues.iter().map(|queue| names.intern(queue));
             queues.collect::<Vec<_>>()
         });
-        let Some(worker) = self.workers.find_or_insert(name, now) else {
+        // Every shard asks all workers; each counts with the one that gets its events.
+        let worker = match self.limits.shard {
+            Some(_) => self.workers.find(name),
+            None => self.workers.find_or_insert(name, now),
+        };
+        let Some(worker) = worker else {
             return;
         };
         worker.sign_of_life(now);
@@ -477,7 +497,7 @@ impl State {
         let whole = answers
             .iter()
             .filter(|answer| whole(&answer.active) && whole(&answer.reserved));
-        let names = &self.names;
+        let (names, shard) = (&self.names, self.limits.shard);
         let workers: HashSet<Name> = whole
             .filter_map(|answer| names.find(&answer.worker))
             .collect();
@@ -487,7 +507,7 @@ impl State {
             let untold = task.by_answer && of_these && !told.contains(&at);
             if untold {
                 changes.push(Change::Moved {
-                    from: place(task),
+                    from: place(task, shard),
                     to: None,
                 });
             }
@@ -509,8 +529,9 @@ impl State {
         if !known && !speaks {
             return None;
         }
+        let shard = self.limits.shard;
         let at = self.tasks.find_or_insert(&answer.uuid);
-        let before = place(self.tasks.get(at));
+        let before = place(self.tasks.get(at), shard);
         let name = answer.name.as_deref().map(|name| self.names.intern(name));
         let queue = answer
             .queue
@@ -531,7 +552,7 @@ impl State {
                 self.queue_of_name.insert(name, queue);
             }
         }
-        let after = place(self.tasks.get(at));
+        let after = place(self.tasks.get(at), shard);
         self.tasks.file(at, now);
         if before != after {
             changes.push(Change::Moved {
@@ -551,16 +572,17 @@ impl State {
         now: Timestamp,
         changes: &mut Vec<Change>,
     ) {
+        let shard = self.limits.shard;
         self.tasks.give_up(now, |_, task| {
             let Some(worker) = task.worker.filter(|worker| workers.contains(worker)) else {
                 return false;
             };
-            let before = place(task);
+            let before = place(task, shard);
             if task.worker_lost(worker, until) {
-                lost(task, Loss::Worker, changes);
+                lost(task, shard, Loss::Worker, changes);
                 return true;
             }
-            let after = place(task);
+            let after = place(task, shard);
             if before != after {
                 changes.push(Change::Moved {
                     from: before,
@@ -573,11 +595,12 @@ impl State {
 
     /// Tasks that are known by a worker's answers alone, and of which no event will tell that they ended.
     fn forget_answered(&mut self, worker: Name, now: Timestamp, changes: &mut Vec<Change>) {
+        let shard = self.limits.shard;
         self.tasks.give_up(now, |_, task| {
             let answered = task.by_answer && task.worker == Some(worker);
             if answered {
                 changes.push(Change::Moved {
-                    from: place(task),
+                    from: place(task, shard),
                     to: None,
                 });
             }
@@ -587,7 +610,7 @@ impl State {
 
     fn evict(&mut self, changes: &mut Vec<Change>) {
         while let Some(task) = self.tasks.evict(self.limits.tasks_max) {
-            lost(&task, Loss::Evicted, changes);
+            lost(&task, self.limits.shard, Loss::Evicted, changes);
         }
     }
 
@@ -659,8 +682,8 @@ impl State {
 }
 
 /// Where a task is in flight, and under which labels.
-fn place(task: &Task) -> Option<Place> {
-    let stage = task.stage?;
+fn place(task: &Task, shard: Option<Shard>) -> Option<Place> {
+    let stage = shard::stage(task, shard)?;
     let of = of(task);
     let on_worker = matches!(stage, Stage::Received | Stage::Started);
     let worker = of.worker.filter(|_| on_worker);
@@ -714,13 +737,13 @@ fn tell(intervals: &Intervals, of: Of, eta: bool, changes: &mut Vec<Change>) {
     changes.extend(all.into_iter().flatten());
 }
 
-fn lost(task: &Task, reason: Loss, changes: &mut Vec<Change>) {
+fn lost(task: &Task, shard: Option<Shard>, reason: Loss, changes: &mut Vec<Change>) {
     changes.push(Change::Lost {
         reason,
         of: of(task),
     });
     changes.push(Change::Moved {
-        from: place(task),
+        from: place(task, shard),
         to: None,
     });
 }

@@ -5,7 +5,7 @@
 //! (workers, queues, what has waited longest) are read off the state.
 //!
 //! The knowledge of orders, duplicates and gaps is here: see `task.rs` for the life of one task, `worker.rs` for
-//! that of a worker, `processed.rs` for what is missing.
+//! that of a worker, `processed.rs` for what is missing, `shard.rs` for what several daemons share.
 
 mod names;
 mod report;
@@ -22,6 +22,8 @@ mod workers;
 mod hint;
 mod queues;
 
+mod shard;
+
 mod cluster;
 
 pub use cluster::{Captured, Limits, State, WorkerTimeout};
@@ -29,6 +31,7 @@ pub use hint::{Hint, HintReason};
 pub use names::{Name, Names};
 pub use queues::Queue;
 pub use report::{Answers, Known, QueueLevel, Report, TaskAnswer, WorkerAnswer};
+pub use shard::Shard;
 pub use worker::{Software, Worker};
 
 use crate::event::Kind;
@@ -172,6 +175,13 @@ pub enum Loss {
     Timeout,
     /// It was the oldest of more than `max_tasks`.
     Evicted,
+}
+
+impl Stage {
+    /// Whether no worker has it, as far as is known.
+    pub const fn is_on_the_way(self) -> bool {
+        matches!(self, Self::Sent | Self::Retry)
+    }
 }
 
 impl Outcome {

@@ -139,6 +139,39 @@ impl Task {
         }
     }
 
+    /// With shards: before [`take`](Self::take), catches up with what happened to a task on its way where nobody here
+    /// heard of it. Attempts may have run elsewhere, of which only the task-sent came; so `due` and `next_due` are
+    /// kept to the attempts that they are of, `attempt` and the one behind it. And it may be over.
+    pub(super) fn catch_up(&mut self, event: &TaskEvent<'_>, at: Timestamp) {
+        if !self.stage.is_some_and(Stage::is_on_the_way) {
+            return;
+        }
+        let Some(retries) = event.retries.map(saturated) else {
+            return;
+        };
+        let before = self.attempt.checked_sub(retries).filter(|n| *n > 0);
+        let beyond = retries.checked_sub(self.attempt).filter(|n| *n > 1);
+        if event.kind == TaskKind::Sent {
+            if retries == 0 && self.sent != UNKNOWN && at > self.sent.max(self.ended) {
+                self.begin_anew();
+            } else if let Some(beyond) = beyond {
+                let next = std::mem::take(&mut self.next_due);
+                self.due = if beyond == 2 { next } else { UNKNOWN };
+                self.attempt = retries - 1;
+            }
+        } else if event.kind == TaskKind::Received && at > self.received.max(self.ended) {
+            if beyond.is_some() {
+                self.next_due = UNKNOWN;
+            } else if let Some(before) = before {
+                // The worker's events wait for a while, and the task-sent of the next attempt overtook them.
+                let due = std::mem::take(&mut self.due);
+                self.next_due = if before == 1 { due } else { UNKNOWN };
+                self.ahead = Some(Stage::Sent);
+                self.attempt = retries;
+            }
+        }
+    }
+
     /// The names that it refers to.
     pub(super) fn names(&self) -> impl Iterator<Item = Name> + use<> {
         [self.name, self.queue, self.worker, self.end_worker]
@@ -188,13 +221,7 @@ impl Task {
         }
         let once_more = self.stage.is_none() && self.end.is_some() && self.sent != UNKNOWN;
         if once_more && event.retries == Some(0) && at > self.ended {
-            // The id of a task that is over is used for another one.
-            *self = Self {
-                name: self.name,
-                queue: self.queue,
-                queue_told: self.queue_told,
-                ..Self::default()
-            };
+            self.begin_anew();
         }
         self.sent = at;
         self.eta = event.eta.is_some();
@@ -220,6 +247,16 @@ impl Task {
             self.tell_turnaround(&mut intervals);
         }
         Taken::Step(intervals)
+    }
+
+    /// The id of a task that is over is used for another one.
+    fn begin_anew(&mut self) {
+        *self = Self {
+            name: self.name,
+            queue: self.queue,
+            queue_told: self.queue_told,
+            ..Self::default()
+        };
     }
 
     fn received(&mut self, event: &TaskEvent<'_>, at: Timestamp, worker: Option<Name>) -> Taken {

@@ -2,6 +2,9 @@
 //!
 //! Found by uuid; each kind is also a list from the one that was heard of longest ago to the newest. Nothing
 //! is allocated for a task whose id is a UUID, as long as the table does not grow.
+//!
+//! With shards those that are on their way stand in a list of their own: most of them run elsewhere, and they must
+//! not push out those that a worker has here.
 
 mod saved;
 
@@ -13,6 +16,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::chunks::Chunks;
 use super::task::Task;
+use super::{Shard, shard};
 use crate::timestamp::Timestamp;
 pub(super) use saved::Captured;
 
@@ -39,6 +43,9 @@ pub(super) struct Tasks {
     texts: HashMap<At, Arc<str>>,
     alive: List,
     ended: List,
+    /// On the way to any shard's worker. Without shards it is empty.
+    on_the_way: List,
+    shard: Option<Shard>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +56,17 @@ struct Slot {
     heard: u32,
     previous: At,
     next: At,
+    /// The list that it stands in, which may no longer be the one that it belongs to.
+    list: Kept,
     task: Task,
+}
+
+/// Why a task is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Alive,
+    Ended,
+    OnTheWay,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +91,21 @@ impl Default for Tasks {
             texts: HashMap::new(),
             alive: list,
             ended: list,
+            on_the_way: list,
+            shard: None,
         }
     }
 }
 
 impl Tasks {
+    /// A table of which the events of all workers make what is in flight, or those of a shard.
+    pub(super) fn new(shard: Option<Shard>) -> Self {
+        Self {
+            shard,
+            ..Self::default()
+        }
+    }
+
     /// Finds the task with this id, or makes one. It stands in no list until it is [`filed`](Self::file).
     pub(super) fn find_or_insert(&mut self, uuid: &str) -> At {
         let parsed = parse_uuid(uuid);
@@ -92,6 +119,7 @@ impl Tasks {
             heard: 0,
             previous: NONE,
             next: NONE,
+            list: Kept::Ended,
             task: Task::default(),
         };
         let at = if let Some(at) = self.free.pop() {
@@ -148,24 +176,17 @@ impl Tasks {
 
     /// The same, of one that was heard of at that second.
     fn file_heard(&mut self, at: At, heard: u32) {
-        let alive = self.get(at).stage.is_some();
-        let newest = if alive {
-            self.alive.newest
-        } else {
-            self.ended.newest
-        };
+        let kept = self.belongs(at);
+        let newest = self.list(kept).newest;
         let slot = &mut self.slots[at as usize];
+        slot.list = kept;
         slot.heard = heard;
         slot.previous = newest;
         slot.next = NONE;
         if newest != NONE {
             self.slots[newest as usize].next = at;
         }
-        let list = if alive {
-            &mut self.alive
-        } else {
-            &mut self.ended
-        };
+        let list = self.list(kept);
         if list.oldest == NONE {
             list.oldest = at;
         }
@@ -176,8 +197,12 @@ impl Tasks {
         }
     }
 
-    /// Takes the task out that was heard of longest ago, if more than `max` are in flight.
+    /// Takes the task out that was heard of longest ago, if more than `max` are in flight. What is on its way with
+    /// shards is forgotten before.
     pub(super) fn evict(&mut self, max: usize) -> Option<Task> {
+        while self.on_the_way.length > 0 && self.alive.length + self.on_the_way.length > max {
+            self.remove(self.on_the_way.oldest);
+        }
         (self.alive.length > max).then(|| self.remove(self.alive.oldest))
     }
 
@@ -203,13 +228,24 @@ impl Tasks {
                 self.file(at, now);
             } else if task != *self.get(at) {
                 self.slots[at as usize].task = task;
+                // With shards, one that goes back to its queue is in nobody's flight.
+                if self.belongs(at) != Kept::Alive {
+                    self.unlink(at);
+                    self.file(at, now);
+                }
             }
             at = next;
         }
     }
 
-    /// Forgets the tasks that ended a while ago.
-    pub(super) fn forget(&mut self, now: Timestamp) {
+    /// Forgets the tasks that ended a while ago, and with shards those that were not heard of for `timeout` while
+    /// they were on their way.
+    pub(super) fn forget(&mut self, timeout: Duration, now: Timestamp) {
+        while let Some(oldest) = self.slots.get(self.on_the_way.oldest as usize)
+            && silence(oldest, now) > timeout
+        {
+            self.remove(self.on_the_way.oldest);
+        }
         while let Some(oldest) = self.slots.get(self.ended.oldest as usize)
             && silence(oldest, now) > ENDED_KEPT
         {
@@ -217,7 +253,7 @@ impl Tasks {
         }
     }
 
-    /// How many tasks are in flight.
+    /// How many tasks are in flight; with shards those that a worker has.
     pub(super) const fn alive(&self) -> usize {
         self.alive.length
     }
@@ -231,6 +267,24 @@ impl Tasks {
     /// Every task that is held.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
         self.index.iter().map(|&at| self.get(at))
+    }
+
+    /// The list that a task belongs to, as it is.
+    fn belongs(&self, at: At) -> Kept {
+        let task = self.get(at);
+        match task.stage {
+            None => Kept::Ended,
+            Some(_) if shard::stage(task, self.shard).is_none() => Kept::OnTheWay,
+            Some(_) => Kept::Alive,
+        }
+    }
+
+    const fn list(&mut self, kept: Kept) -> &mut List {
+        match kept {
+            Kept::Alive => &mut self.alive,
+            Kept::Ended => &mut self.ended,
+            Kept::OnTheWay => &mut self.on_the_way,
+        }
     }
 
     fn remove(&mut self, at: At) -> Task {
@@ -249,12 +303,8 @@ impl Tasks {
 
     fn unlink(&mut self, at: At) {
         let slot = &self.slots[at as usize];
-        let (previous, next) = (slot.previous, slot.next);
-        let list = if slot.task.stage.is_some() {
-            &mut self.alive
-        } else {
-            &mut self.ended
-        };
+        let (previous, next, kept) = (slot.previous, slot.next, slot.list);
+        let list = self.list(kept);
         if list.oldest == at {
             list.oldest = next;
         }
@@ -391,9 +441,9 @@ mod tests {
         assert_eq!(tasks.iter().count(), ENDED_MAX);
 
         // What is heard of a task is kept in whole seconds, rounded up.
-        tasks.forget(Timestamp::from_millis(61_000));
+        tasks.forget(Duration::MAX, Timestamp::from_millis(61_000));
         assert_eq!(tasks.iter().count(), ENDED_MAX);
-        tasks.forget(Timestamp::from_millis(61_001));
+        tasks.forget(Duration::MAX, Timestamp::from_millis(61_001));
         assert_eq!(tasks.iter().count(), 0);
     }
 }

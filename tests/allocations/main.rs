@@ -128,6 +128,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
         label: None,
         drops_expired: false,
         holds: Holds::Nothing,
+        shard: None,
         accept: Accept::default(),
         metrics,
     };

@@ -42,6 +42,7 @@ fn pipeline() -> Pipeline {
             label: None,
             drops_expired: false,
             holds: Holds::Nothing,
+            shard: None,
             accept: Accept::default(),
             metrics,
         }],

@@ -32,6 +32,7 @@ fn snapshot(profile: ProfileName) -> Snapshot {
         label: None,
         drops_expired: false,
         holds: Holds::Nothing,
+        shard: None,
         accept: Accept::default(),
         metrics,
     };

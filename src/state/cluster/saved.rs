@@ -56,7 +56,7 @@ impl State {
             let task = self.tasks.get(at);
             self.some_expire |= task.may_expire();
             self.some_by_answer |= task.by_answer;
-            let to = place(task);
+            let to = place(task, self.limits.shard);
             if to.is_some() {
                 changes.push(Change::Moved { from: None, to });
             }

@@ -17,6 +17,7 @@ fn state() -> State {
         broker_drops_expired: true,
         broker_holds_events: false,
         keep_foreign: false,
+        shard: None,
     })
 }
 

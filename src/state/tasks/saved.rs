@@ -1,5 +1,5 @@
-//! The table of tasks in its stored form: those in flight, then those that have ended, each from who was heard of longest
-//! ago to the newest.
+//! The table of tasks in its stored form: those in flight, those that are on their way to any shard, then those that have
+//! ended; each from who was heard of longest ago to the newest.
 
 use super::{At, NONE, Task, Tasks, parse_uuid};
 use crate::saved::{self, task::Id};
@@ -17,6 +17,7 @@ impl Tasks {
             texts: self.texts.clone(),
             alive: self.alive,
             ended: self.ended,
+            on_the_way: self.on_the_way,
             ..Self::default()
         })
     }
@@ -51,7 +52,9 @@ impl Captured {
                 (next != NONE).then_some(next)
             })
         };
-        list(self.0.alive.oldest).chain(list(self.0.ended.oldest))
+        list(self.0.alive.oldest)
+            .chain(list(self.0.on_the_way.oldest))
+            .chain(list(self.0.ended.oldest))
     }
 
     /// One task in its stored form.

@@ -37,6 +37,7 @@ fn state() -> State {
         broker_drops_expired: true,
         broker_holds_events: true,
         keep_foreign: false,
+        shard: None,
     })
 }
 

@@ -1,0 +1,709 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::{
+    Answers, Change, Limits, Loss, Name, Of, State, TaskAnswer, WorkerAnswer, WorkerTimeout,
+};
+use super::*;
+use crate::event::{Detail, Event, OtherEvent, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::timestamp::Timestamp;
+
+const WORKERS: usize = 6;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(1_000_000 + millis)
+}
+
+fn state(shard: Option<Shard>, tasks_max: usize) -> State {
+    State::new(Limits {
+        tasks_max,
+        task_timeout: Duration::from_secs(100),
+        worker_timeout: WorkerTimeout::After(Duration::from_secs(10_000)),
+        worker_retention: Duration::from_secs(60),
+        broker_drops_expired: true,
+        broker_holds_events: false,
+        keep_foreign: true,
+        shard,
+    })
+}
+
+fn event(hostname: &str, millis: i64, detail: Detail<'static>) -> Event<'static> {
+    Event {
+        timestamp: at(millis),
+        hostname: hostname.to_owned().into(),
+        pid: None,
+        detail,
+    }
+}
+
+fn sent(uuid: &str, retries: u32, eta: Option<i64>, millis: i64) -> Event<'static> {
+    let (name, queue) = names_of(uuid);
+    let task = TaskEvent {
+        name: Some(name),
+        queue: Some(queue),
+        retries: Some(retries),
+        eta: eta.map(at),
+        ..TaskEvent::new(TaskKind::Sent, uuid.to_owned())
+    };
+    event("gen7@client", millis, Detail::Task(task))
+}
+
+fn received(uuid: &str, worker: usize, retries: u32, millis: i64) -> Event<'static> {
+    let task = TaskEvent {
+        name: Some(names_of(uuid).0),
+        retries: Some(retries),
+        ..TaskEvent::new(TaskKind::Received, uuid.to_owned())
+    };
+    event(&hostname(worker), millis, Detail::Task(task))
+}
+
+fn of_worker(kind: TaskKind, uuid: &str, worker: usize, millis: i64) -> Event<'static> {
+    let exception = matches!(kind, TaskKind::Failed | TaskKind::Retried);
+    let task = TaskEvent {
+        exception: exception.then_some("ValueError".into()),
+        ..TaskEvent::new(kind, uuid.to_owned())
+    };
+    event(&hostname(worker), millis, Detail::Task(task))
+}
+
+/// Tasks of one id have one name, and those of one name are in one queue: what is concluded of a queue, before the
+/// task-sent comes, rests on what a daemon saw.
+fn names_of(uuid: &str) -> (Cow<'static, str>, Cow<'static, str>) {
+    let sum: usize = uuid.bytes().map(usize::from).sum();
+    (
+        format!("tasks.t{}", sum % 3).into(),
+        format!("q{}", sum % 3 % 2).into(),
+    )
+}
+
+fn hostname(worker: usize) -> String {
+    format!("celery@w{worker}")
+}
+
+/// What one or several daemons made of some events.
+#[derive(Debug, Default, PartialEq)]
+struct Sums {
+    /// Of each event, step, interval and loss, as text with the names of its task: how often it was told.
+    told: BTreeMap<String, u32>,
+    /// How many tasks workers have, by stage and labels.
+    held: BTreeMap<String, i64>,
+    /// How often a task was said to be on its way.
+    on_the_way: u32,
+}
+
+impl Sums {
+    fn add(&mut self, state: &State, changes: &mut Vec<Change>) {
+        let text = |name: Option<Name>| name.map_or("-".into(), |name| state.names().text(name));
+        let of = |of: Of| format!("{} {} {}", text(of.name), text(of.queue), text(of.worker));
+        for change in changes.drain(..) {
+            let told = match change {
+                Change::Event(seen) => format!(
+                    "event {:?} {} {} {}",
+                    seen.kind,
+                    text(seen.other),
+                    text(seen.sender),
+                    text(seen.task)
+                ),
+                Change::Duplicate => "duplicate".into(),
+                Change::Clamped => "clamped".into(),
+                Change::Missing(missing) => format!("missing {missing}"),
+                Change::Task {
+                    step,
+                    of: task,
+                    at,
+                    sender,
+                } => {
+                    // The numbers of names are a state's own.
+                    let step = format!("{step:?}");
+                    let step = step.split('(').next().expect("a first part");
+                    format!("{step} {} {at:?} {}", of(task), text(sender))
+                }
+                Change::Ran {
+                    outcome,
+                    seconds,
+                    of: task,
+                } => format!("ran {outcome:?} {seconds} {}", of(task)),
+                Change::QueueWaited { seconds, of: task } => {
+                    format!("queue {seconds} {}", of(task))
+                }
+                Change::PrefetchWaited {
+                    seconds,
+                    of: task,
+                    eta,
+                } => format!("prefetch {seconds} {} {eta}", of(task)),
+                Change::TurnedAround {
+                    outcome,
+                    seconds,
+                    of: task,
+                } => format!("turnaround {outcome:?} {seconds} {}", of(task)),
+                Change::Finished {
+                    outcome,
+                    attempts,
+                    of: task,
+                } => format!("attempts {outcome:?} {attempts} {}", of(task)),
+                Change::Lost { reason, of: task } => format!("lost {reason:?} {}", of(task)),
+                Change::Moved { from, to } => {
+                    for (place, more) in [(from, -1), (to, 1)] {
+                        if let Some(place) = place.filter(|place| place.stage.is_on_the_way()) {
+                            self.on_the_way += u32::from(place.of.worker.is_none());
+                        } else if let Some(place) = place {
+                            let key = format!("{:?} {} {}", place.stage, of(place.of), place.eta);
+                            *self.held.entry(key).or_default() += more;
+                        }
+                    }
+                    continue;
+                }
+            };
+            *self.told.entry(told).or_default() += 1;
+        }
+        self.held.retain(|_, count| *count != 0);
+    }
+}
+
+/// Daemons, and which of them gets the events of which worker.
+#[derive(Debug)]
+struct Daemons {
+    states: Vec<State>,
+    shard_of: Vec<usize>,
+    sums: Sums,
+}
+
+impl Daemons {
+    fn one() -> Self {
+        Self {
+            states: vec![state(None, 1_000)],
+            shard_of: vec![0; WORKERS],
+            sums: Sums::default(),
+        }
+    }
+
+    fn sharded(count: u32, shard_of: &[usize]) -> Self {
+        let shards = (0..count).map(|index| state(Some(Shard { index, count }), 1_000));
+        Self {
+            states: shards.collect(),
+            shard_of: shard_of.iter().map(|n| n % count as usize).collect(),
+            sums: Sums::default(),
+        }
+    }
+
+    /// Gives an event to whoever the broker would give it to.
+    fn publish(&mut self, event: &Event<'_>, now: Timestamp) {
+        let to_all = matches!(&event.detail, Detail::Task(task) if task.kind == TaskKind::Sent);
+        let worker = (0..WORKERS).find(|worker| hostname(*worker) == event.hostname);
+        let shard = worker.map_or(0, |worker| self.shard_of[worker]);
+        let mut changes = Vec::new();
+        for (at, state) in self.states.iter_mut().enumerate() {
+            if to_all || at == shard {
+                state.apply(event, now, &mut changes);
+                self.sums.add(state, &mut changes);
+            }
+        }
+    }
+
+    /// When the longest waiting task came to its stage, by queue and stage.
+    fn oldest(&self) -> BTreeMap<String, Timestamp> {
+        let mut oldest: BTreeMap<String, Timestamp> = BTreeMap::new();
+        for state in &self.states {
+            for ((queue, stage), entered) in state.oldest() {
+                let queue = queue.map(|queue| state.names().text(queue));
+                let known = oldest
+                    .entry(format!("{stage:?} {queue:?}"))
+                    .or_insert(entered);
+                *known = entered.min(*known);
+            }
+        }
+        oldest
+    }
+
+    /// Lets a long time pass.
+    fn expire(&mut self) {
+        let mut changes = Vec::new();
+        for state in &mut self.states {
+            state.expire(at(1_000_000), &mut changes);
+            self.sums.add(state, &mut changes);
+        }
+    }
+
+    fn lost(&self) -> u32 {
+        let told = self.sums.told.iter();
+        told.filter(|(told, _)| told.starts_with("lost"))
+            .map(|(_, times)| times)
+            .sum()
+    }
+}
+
+/// How one attempt goes.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    worker: usize,
+    /// How late its task-sent comes, in milliseconds.
+    late: i64,
+    /// Until it is received, started, and over.
+    waits: [i64; 3],
+    /// Its worker gives it back to its queue, and takes it again.
+    requeued: bool,
+}
+
+/// How one task goes.
+#[derive(Clone, Debug)]
+struct Plan {
+    begin: i64,
+    eta: Option<i64>,
+    attempts: Vec<Attempt>,
+    /// `None`: it never ends.
+    end: Option<TaskKind>,
+    /// Its id is used again for a task that goes alike, on workers that come later by so many.
+    again: Option<usize>,
+    /// Every so-many-th event comes twice.
+    twice: usize,
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    let waits = [0..4_000_i64, 0..3_000, 1..3_000];
+    (0..WORKERS, 0..3_000_i64, waits, prop::bool::weighted(0.1)).prop_map(
+        |(worker, late, waits, requeued)| Attempt {
+            worker,
+            late,
+            waits,
+            requeued,
+        },
+    )
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let ends = [
+        Some(TaskKind::Succeeded),
+        Some(TaskKind::Failed),
+        Some(TaskKind::Rejected),
+        Some(TaskKind::Revoked),
+        Some(TaskKind::Cancelled),
+        None,
+    ];
+    (
+        0..20_000_i64,
+        prop::option::of(0..6_000_i64),
+        vec(attempt(), 1..5),
+        prop::sample::select(ends.to_vec()),
+        prop::option::weighted(0.2, 0..WORKERS),
+        1..20_usize,
+    )
+        .prop_map(|(begin, eta, attempts, end, again, twice)| Plan {
+            begin,
+            eta,
+            attempts,
+            end,
+            again: again.filter(|_| end.is_some()),
+            twice,
+        })
+}
+
+impl Plan {
+    /// Its events, each with when it comes.
+    fn events(&self, uuid: &str) -> Vec<(i64, Event<'static>)> {
+        let mut events = Vec::new();
+        let end = self.run(uuid, self.begin, 0, &mut events);
+        if let Some(by) = self.again {
+            self.run(uuid, end + 10_000, by, &mut events);
+        }
+        let with_twice = events.into_iter().enumerate().flat_map(|(n, event)| {
+            let times = 1 + usize::from(n % self.twice == self.twice - 1);
+            std::iter::repeat_n(event, times)
+        });
+        with_twice.collect()
+    }
+
+    fn run(
+        &self,
+        uuid: &str,
+        begin: i64,
+        by: usize,
+        events: &mut Vec<(i64, Event<'static>)>,
+    ) -> i64 {
+        let mut now = begin;
+        for (retries, attempt) in (0_u32..).zip(&self.attempts) {
+            let worker = (attempt.worker + by) % WORKERS;
+            let eta = self.eta.map(|eta| now + eta);
+            // What comes behind the end of a task is not told from what is sent for the next one of its id.
+            let late = if self.again.is_some() {
+                0
+            } else {
+                attempt.late
+            };
+            events.push((now + late, sent(uuid, retries, eta, now)));
+            let mut add = |event: Event<'static>, now| events.push((now, event));
+            for round in 0..=u8::from(attempt.requeued) {
+                let [receive, start, run] = attempt.waits;
+                now += receive + 1;
+                add(received(uuid, worker, retries, now), now);
+                now += start + 1;
+                add(of_worker(TaskKind::Started, uuid, worker, now), now);
+                let other = OtherEvent {
+                    kind: "task-progress".into(),
+                    uuid: Some(uuid.to_owned().into()),
+                };
+                add(event(&hostname(worker), now, Detail::Other(other)), now);
+                now += run + 1;
+                if round == 0 && attempt.requeued {
+                    let mut rejected = of_worker(TaskKind::Rejected, uuid, worker, now);
+                    if let Detail::Task(task) = &mut rejected.detail {
+                        task.requeue = true;
+                    }
+                    add(rejected, now);
+                }
+            }
+            let last = retries as usize + 1 == self.attempts.len();
+            let end = if last {
+                self.end
+            } else {
+                Some(TaskKind::Retried)
+            };
+            if let Some(kind) = end {
+                add(of_worker(kind, uuid, worker, now), now);
+            }
+        }
+        now
+    }
+}
+
+proptest! {
+    /// Whatever workers do, and wherever the broker sends their events: what shards tell, summed up, is what one
+    /// daemon tells.
+    #[test]
+    fn sums_over_shards_are_what_one_daemon_counts(
+        plans in vec(plan(), 1..12),
+        count in 1..6_u32,
+        shard_of in vec(0..5_usize, WORKERS),
+    ) {
+        let events = plans.iter().enumerate();
+        let events = events.flat_map(|(n, plan)| plan.events(&format!("{n:08x}-0000-4000-8000-000000000000")));
+        let mut events: Vec<_> = events.collect();
+        events.sort_by_key(|(millis, _)| *millis);
+        let (mut one, mut shards) = (Daemons::one(), Daemons::sharded(count, &shard_of));
+        let half = events.len() / 2;
+        for (n, (millis, event)) in events.iter().enumerate() {
+            one.publish(event, at(*millis));
+            shards.publish(event, at(*millis));
+            if n == half || n + 1 == events.len() {
+                let mut oldest = one.oldest();
+                oldest.retain(|place, _| !place.starts_with("Sent") && !place.starts_with("Retry"));
+                prop_assert_eq!(shards.oldest(), oldest);
+                prop_assert_eq!(&shards.sums.told, &one.sums.told);
+                prop_assert_eq!(&shards.sums.held, &one.sums.held);
+                prop_assert_eq!(shards.sums.on_the_way, 0);
+            }
+        }
+
+        // What a worker has when all is quiet is lost; what is on its way may have ended elsewhere.
+        let held: i64 = shards.sums.held.values().sum();
+        shards.expire();
+        prop_assert_eq!(i64::from(shards.lost()), held);
+        prop_assert!(shards.states.iter().all(|state| state.tasks_alive() == 0));
+        prop_assert!(shards.sums.held.is_empty());
+    }
+}
+
+/// What one shard of two makes of some events, which are all that come to it.
+fn told_by(index: u32, tasks_max: usize, events: &[Event<'_>]) -> (State, Sums) {
+    let mut state = state(Some(Shard { index, count: 2 }), tasks_max);
+    let (mut sums, mut changes) = (Sums::default(), Vec::new());
+    for event in events {
+        state.apply(event, event.timestamp, &mut changes);
+        sums.add(&state, &mut changes);
+    }
+    (state, sums)
+}
+
+/// An id that shard 0 of two owns, and one that it does not.
+fn ids() -> [&'static str; 2] {
+    let shard = Shard { index: 0, count: 2 };
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    let find = |owned: bool| ids.into_iter().find(|id| shard.owns(id) == owned);
+    [find(true).expect("one"), find(false).expect("one")]
+}
+
+#[test]
+fn a_task_sent_counts_with_the_owner_alone_and_is_remembered_by_all() {
+    let [owned, foreign] = ids();
+    let cases = [(owned, 2), (foreign, 0)];
+    for (uuid, expected) in cases {
+        let events = [
+            sent(uuid, 0, None, 0),
+            sent(uuid, 0, None, 0),
+            received(uuid, 1, 0, 3_000),
+            of_worker(TaskKind::Started, uuid, 1, 4_000),
+        ];
+        let (_, sums) = told_by(0, 9, &events);
+        let of_sent = |told: &&String| told.contains("Sent") || *told == "duplicate";
+        let times = sums.told.iter().filter(|(told, _)| of_sent(told));
+        let times: Vec<_> = times.map(|(told, times)| (told.as_str(), *times)).collect();
+        assert_eq!(times.len(), if expected == 0 { 0 } else { 3 }, "{times:?}");
+        let (_, queue) = names_of(uuid);
+        let wait = sums.told.keys().find(|told| told.starts_with("queue 4 "));
+        assert!(wait.is_some_and(|told| told.contains(&*queue)), "{sums:?}");
+    }
+}
+
+#[test]
+fn what_is_on_its_way_is_neither_shown_nor_lost() {
+    let cases: [(&str, &[Event<'_>]); 5] = [
+        ("sent", &[sent("a", 0, None, 0)]),
+        (
+            "sent again for the next attempt",
+            &[sent("a", 0, None, 0), sent("a", 1, None, 10)],
+        ),
+        (
+            "retried",
+            &[
+                sent("a", 0, None, 0),
+                received("a", 1, 0, 1),
+                of_worker(TaskKind::Started, "a", 1, 2),
+                of_worker(TaskKind::Retried, "a", 1, 3),
+            ],
+        ),
+        (
+            "given back",
+            &[sent("a", 0, None, 0), received("a", 1, 0, 1), {
+                let mut event = of_worker(TaskKind::Rejected, "a", 1, 2);
+                if let Detail::Task(task) = &mut event.detail {
+                    task.requeue = true;
+                }
+                event
+            }],
+        ),
+        (
+            "received by a worker that is no more",
+            &[
+                sent("a", 0, None, 0),
+                Event {
+                    pid: Some(1),
+                    ..event(&hostname(1), 0, online(1))
+                },
+                received("a", 1, 0, 1),
+                Event {
+                    pid: Some(2),
+                    ..event(&hostname(1), 5, online(2))
+                },
+            ],
+        ),
+    ];
+    for (case, events) in cases {
+        let (mut state, sums) = told_by(0, 9, events);
+        assert_eq!(
+            (sums.on_the_way, sums.held.len()),
+            (0, 0),
+            "{case}: {sums:?}"
+        );
+        assert_eq!(state.tasks_alive(), 0, "{case}");
+        assert!(state.oldest().is_empty(), "{case}");
+        let mut changes = Vec::new();
+        state.expire(at(1_000_000), &mut changes);
+        let told = |change: &Change| matches!(change, Change::Lost { .. } | Change::Moved { .. });
+        assert!(!changes.iter().any(told), "{case}: {changes:?}");
+        // It is forgotten: its next event knows nothing of its queue.
+        let mut sums = Sums::default();
+        changes.clear();
+        let late = of_worker(TaskKind::Started, "a", 1, 2_000_000);
+        state.apply(&late, late.timestamp, &mut changes);
+        sums.add(&state, &mut changes);
+        assert!(
+            sums.held
+                .keys()
+                .all(|place| place.starts_with("Started - -")),
+            "{case}: {sums:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_on_its_way_goes_before_what_a_worker_has() {
+    let mut events = vec![received("held", 1, 0, 0)];
+    events.extend((0..9).map(|n| sent(&format!("s{n}"), 0, None, n + 1)));
+    let newest = of_worker(TaskKind::Started, "s8", 1, 20);
+    let oldest = of_worker(TaskKind::Started, "s0", 1, 21);
+    events.extend([newest, oldest, received("one too many", 1, 0, 22)]);
+    let (state, sums) = told_by(0, 3, &events);
+
+    assert_eq!(state.tasks_alive(), 3);
+    let waits = sums.told.keys().filter(|told| told.starts_with("queue"));
+    assert_eq!(waits.count(), 1, "of the newest: {sums:?}");
+    let lost = sums
+        .told
+        .iter()
+        .filter(|(told, _)| told.starts_with("lost"));
+    let lost: Vec<_> = lost.collect();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert!(lost[0].0.starts_with(&format!("lost {:?}", Loss::Evicted)));
+}
+
+#[test]
+fn waits_are_those_of_the_attempt_whatever_ran_elsewhere() {
+    // Attempts are sent at 0, 10 and 20 seconds. What comes to the shard, and the waits that it tells.
+    let [s0, s1, s2] = [0, 1, 2].map(|n| sent("a", n, None, i64::from(n) * 10_000));
+    let run = |retries: u32, millis| {
+        let started = of_worker(TaskKind::Started, "a", 1, millis + 1_000);
+        [received("a", 1, retries, millis), started]
+    };
+    let retried = |millis| of_worker(TaskKind::Retried, "a", 1, millis);
+    let cases: [(&str, Vec<Event<'_>>, &[&str]); 7] = [
+        (
+            "the second attempt runs here",
+            [vec![s0.clone(), s1.clone()], run(1, 12_000).to_vec()].concat(),
+            &["3"],
+        ),
+        (
+            "its task-sent comes behind it",
+            [vec![s0.clone()], run(1, 12_000).to_vec(), vec![s1.clone()]].concat(),
+            &["3"],
+        ),
+        (
+            "the third, two of them behind it",
+            [
+                vec![s0.clone()],
+                run(2, 22_000).to_vec(),
+                vec![s2.clone(), s1.clone()],
+            ]
+            .concat(),
+            &["3"],
+        ),
+        (
+            "the third, of which the task-sent came, and that of the second late",
+            [
+                vec![s0.clone(), s2.clone(), s1.clone()],
+                run(2, 22_000).to_vec(),
+            ]
+            .concat(),
+            &["3"],
+        ),
+        (
+            "the third, whose task-sent is late",
+            [
+                vec![s0.clone(), s1.clone()],
+                run(2, 22_000).to_vec(),
+                vec![s2.clone()],
+            ]
+            .concat(),
+            &["3"],
+        ),
+        (
+            "the first and the third",
+            [
+                vec![s0.clone()],
+                run(0, 3_000).to_vec(),
+                vec![retried(9_000), s1.clone(), s2.clone()],
+                run(2, 22_000).to_vec(),
+            ]
+            .concat(),
+            &["3", "4"],
+        ),
+        (
+            "the second, whose events waited until the third was sent",
+            [
+                vec![s0.clone(), s1.clone(), s2.clone()],
+                run(1, 12_000).to_vec(),
+                vec![retried(19_000)],
+                run(2, 22_000).to_vec(),
+            ]
+            .concat(),
+            &["3", "3"],
+        ),
+    ];
+    for (case, events, expected) in cases {
+        let (_, sums) = told_by(0, 9, &events);
+        let waits = sums.told.iter().filter_map(|(told, times)| {
+            let seconds = told.strip_prefix("queue ")?.split(' ').next()?;
+            Some(std::iter::repeat_n(seconds, *times as usize))
+        });
+        let waits: Vec<_> = waits.flatten().collect();
+        assert_eq!(waits, expected, "{case}: {sums:?}");
+    }
+}
+
+#[test]
+fn an_id_that_is_used_again_is_another_task() {
+    let events = [
+        sent("a", 0, None, 0),
+        sent("a", 0, None, 60_000),
+        received("a", 1, 0, 61_000),
+        of_worker(TaskKind::Started, "a", 1, 62_000),
+        of_worker(TaskKind::Succeeded, "a", 1, 65_000),
+    ];
+    let (_, sums) = told_by(0, 9, &events);
+    let turned = sums.told.keys().find(|told| told.starts_with("turnaround"));
+    assert!(
+        turned.is_some_and(|told| told.contains("Succeeded 5 ")),
+        "{sums:?}"
+    );
+}
+
+#[test]
+fn answers_count_for_workers_whose_events_come_here() {
+    let answer = |worker| WorkerAnswer {
+        worker: hostname(worker),
+        pool_size: Some(8),
+        queues: Some(vec!["q".into()]),
+        active: Some(vec![TaskAnswer {
+            uuid: format!("of {worker}"),
+            ..TaskAnswer::default()
+        }]),
+        ..WorkerAnswer::default()
+    };
+    let (mut state, _) = told_by(0, 9, &[event(&hostname(1), 0, online(1))]);
+    let mut changes = Vec::new();
+    let answers = Answers::Workers(vec![answer(1), answer(2)]);
+    state.report(&answers, at(1), &mut changes);
+
+    let workers = state
+        .workers()
+        .map(|worker| state.names().text(worker.name));
+    let workers: Vec<String> = workers.map(|worker| worker.to_string()).collect();
+    assert_eq!(workers, [hostname(1)]);
+    let queues: Vec<_> = state.queues().into_values().collect();
+    assert_eq!(queues.len(), 1);
+    assert_eq!((queues[0].workers, queues[0].slots), (Some(1), Some(8)));
+    assert_eq!(state.tasks_alive(), 1);
+}
+
+fn online(processed: u64) -> Detail<'static> {
+    Detail::Worker(WorkerEvent {
+        freq: Some(2.0),
+        processed: Some(processed),
+        ..WorkerEvent::new(WorkerKind::Online)
+    })
+}
+
+#[test]
+fn each_id_has_one_owner_and_keeps_it() {
+    // The check value of CRC-32C, which is that of "123456789", is 0xe3069283.
+    let cases = [
+        ("123456789", 4, 3),
+        ("123456789", 16, 3),
+        ("123456789", 1, 0),
+        ("", 7, 0),
+    ];
+    for (uuid, count, owner) in cases {
+        for index in 0..count {
+            let owns = Shard { index, count }.owns(uuid);
+            assert_eq!(owns, index == owner, "{uuid} of {count}: {index}");
+        }
+    }
+}
+
+#[test]
+fn the_owners_of_many_ids_are_spread_evenly() {
+    let mut owned = [0; 4];
+    for n in 0..4_000_u32 {
+        let uuid = format!("{:08x}-0000-4000-8000-{n:012}", n.wrapping_mul(0x9e37_79b9));
+        for (index, owned) in (0..).zip(&mut owned) {
+            *owned += u32::from(Shard { index, count: 4 }.owns(&uuid));
+        }
+    }
+    assert_eq!(owned.iter().sum::<u32>(), 4_000);
+    assert!(
+        owned.iter().all(|owned| (800..1_200).contains(owned)),
+        "{owned:?}"
+    );
+}
