@@ -1,6 +1,6 @@
 # What a developer, and CI, need: each target installs what it misses.
 
-.PHONY: setup lint test docs bench demo
+.PHONY: setup lint test chaos docs bench demo
 
 setup:
 	bash tests/setup.sh
@@ -19,6 +19,10 @@ test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked --features sigv4; \
 	else cargo test --locked --features sigv4 -- --test-threads=2; fi
 	cargo test --locked --lib config::load
+
+# Faults at random under load, for CHAOS_SECONDS (300); the seed is printed first, and CHAOS_SEED does the same again.
+chaos: setup
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} cargo test --locked --test it chaos -- --nocapture --test-threads=1
 
 # The reference of metrics, from the code.
 docs:

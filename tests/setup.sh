@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing: Debian's servers, Celery in two versions, the exporters that ours are
-# compared with, and newer Prometheus, Pushgateway and VictoriaMetrics from another Debian suite, unpacked below target/
-# and installed nowhere. Doing it again changes nothing.
+# compared with, and newer Prometheus, Pushgateway, VictoriaMetrics and RabbitMQ from another Debian suite, unpacked
+# below target/ and installed nowhere. Doing it again changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -64,12 +64,12 @@ find_archive() {
     awk -F'|' '$1 == "Debian" && $2 == "Packages" && $3 == "Debian" { print $4; exit }'
 }
 
-# Unpacks a package of a newer suite into a folder.
+# Unpacks packages of a newer suite into a folder.
 newer() {
-  local folder=$target/$1 package=$2
+  local folder=$target/$1 package archive
+  shift
   [ -e "$folder/.complete" ] && return
-  echo "unpacking $package into $folder"
-  local archive
+  echo "unpacking $1 into $folder"
   archive=$(find_archive)
   if [ -z "$archive" ]; then
     # Images often come without the package lists, which say where they are from.
@@ -88,14 +88,39 @@ newer() {
   fi
   rm -rf "$folder"
   mkdir -p "$folder"
-  (cd "$folder" && apt-get "${options[@]}" download "$package")
-  dpkg-deb -x "$folder/$package"_*.deb "$folder"
+  (cd "$folder" && apt-get "${options[@]}" download "${@/%//forky}")
+  for package in "$folder"/*.deb; do
+    dpkg-deb -x "$package" "$folder"
+  done
   rm -f "$folder"/*.deb
   touch "$folder/.complete"
+}
+
+# Erlang of a newer suite needs the C library of that suite too. Puts a script in the place of each of its programs,
+# which runs it with the libraries in the same folder; and has its own scripts look there.
+with_own_libraries() {
+  local folder=$target/$1 loader libraries program
+  [ -e "$folder/.own-libraries" ] && return
+  loader=$(find "$folder"/usr/lib* -name 'ld-linux*.so.*' | head -n 1)
+  libraries=$(dirname "$(find "$folder/usr/lib" -name libcrypto.so.3)")
+  grep -rlI /usr/lib/erlang "$folder"/usr/lib/erlang/{bin,erts-*/bin} |
+    xargs sed -i "s#/usr/lib/erlang#$folder/usr/lib/erlang#g"
+  find "$folder/usr/lib/erlang" -type f -perm -u+x ! -name '*.so' ! -name '*.elf' | while read -r program; do
+    [ "$(head -c 4 "$program" | tail -c 3)" = ELF ] || continue
+    mv "$program" "$program.elf"
+    printf '#!/bin/sh\nexec "%s" --argv0 "$0" --library-path "%s" "%s.elf" "$@"\n' \
+      "$loader" "$libraries" "$program" > "$program"
+    chmod +x "$program"
+  done
+  touch "$folder/.own-libraries"
 }
 
 rm -rf "$target/newer-suite"
 newer prometheus-3 prometheus
 newer pushgateway-1.11 prometheus-pushgateway
 newer victoria-metrics-newer victoria-metrics
+newer rabbitmq-4 rabbitmq-server \
+  erlang-{base,asn1,crypto,eldap,eunit,inets,mnesia,os-mon,parsetools,public-key,runtime-tools,ssl,syntax-tools,tools} \
+  erlang-xmerl libc6 libcap2 libgcc-s1 libsctp1 libssl3t64 libstdc++6 libsystemd0 libtinfo6 libzstd1 zlib1g
+with_own_libraries rabbitmq-4
 rm -rf "$target/newer-suite"

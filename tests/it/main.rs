@@ -10,6 +10,7 @@
 #[expect(unreachable_pub, reason = "shared with the benchmarks")]
 mod support;
 
+mod chaos;
 mod compat;
 mod connections;
 mod control;
@@ -37,6 +38,7 @@ mod standby;
 mod stored;
 mod strictness;
 mod surface;
+mod survival;
 mod transports;
 mod workers;
 mod workload;

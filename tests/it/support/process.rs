@@ -27,6 +27,16 @@ pub fn resident(pid: u32) -> u64 {
     pages.expect("a number of pages") * 4096
 }
 
+/// The most memory that a process has had resident, in bytes.
+pub fn resident_max(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let text = text.expect("a running process");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kib = kib.and_then(|kib| kib.trim().parse::<u64>().ok());
+    kib.expect("a number of KiB") << 10
+}
+
 impl Process {
     /// Starts a command; stdout and stderr go to `<name>.log` in `folder`.
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Self {
@@ -102,6 +112,11 @@ impl Process {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("a child can be waited for");
+        ended.is_some()
     }
 
     /// Panics with its output if it has ended.

@@ -165,6 +165,11 @@ impl Prometheus {
         self.process.terminate(30);
     }
 
+    /// Ends it as a crash does.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
     pub async fn start_again(&mut self) {
         self.process = Self::spawn(&self.program, &self.arguments, &self.folder);
         self.up().await;

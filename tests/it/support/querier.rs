@@ -1,8 +1,23 @@
 //! Questions to whatever speaks Prometheus' HTTP API.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::wait_for;
+
+/// A counter's series from its first stored sample on, by the value of one label.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Course {
+    /// The newest values.
+    pub total: f64,
+    /// What `increase()` over all of the time gives, without what it makes up at both ends.
+    pub risen: f64,
+    /// How often a series fell.
+    pub resets: u32,
+    /// Series that it is the sum of.
+    pub series: u32,
+}
 
 pub struct Querier {
     /// With what stands ahead of `/api/v1`.
@@ -75,6 +90,29 @@ impl Querier {
             .flatten()
             .map(|pair| (number(&pair[0]), number(&pair[1])))
             .collect()
+    }
+
+    /// How a counter went in the last hour, by the value of a label.
+    pub async fn courses(&self, selector: &str, label: &str) -> BTreeMap<String, Course> {
+        let answer = self
+            .api("query", &[("query", &format!("{selector}[1h]"))])
+            .await;
+        let mut courses = BTreeMap::<String, Course>::new();
+        for series in answer["result"].as_array().expect("a matrix") {
+            let name = series["metric"][label].as_str().unwrap_or_default();
+            let samples = series["values"].as_array().expect("samples").iter();
+            let value = |pair: &Value| pair[1].as_str().and_then(|text| text.parse().ok());
+            let values: Vec<f64> = samples.map(|pair| value(pair).expect("a number")).collect();
+            let course = courses.entry(name.to_owned()).or_default();
+            course.series += 1;
+            course.total += values.last().copied().unwrap_or_default();
+            for pair in values.windows(2) {
+                let fell = pair[1] < pair[0];
+                course.resets += u32::from(fell);
+                course.risen += if fell { pair[1] } else { pair[1] - pair[0] };
+            }
+        }
+        courses
     }
 
     /// The exemplars of a selector: by series, as the API has them.

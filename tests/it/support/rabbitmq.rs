@@ -1,20 +1,72 @@
 //! A RabbitMQ server of its own: node name, ports, database and cookie in a temporary folder.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::process::Process;
-use super::{free_port, wait_for};
+use super::{free_port, made_by_setup, wait_for};
 
-/// The server's scripts, without the wrapper that changes the user.
-const BIN: &str = "/usr/lib/rabbitmq/bin";
+/// Which of the two that are on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Release {
+    /// Debian's 3.10.
+    #[default]
+    Debian,
+    /// 4.3, with an Erlang of its own, from below `target/`.
+    Four,
+}
+
+impl Release {
+    pub const BOTH: [Self; 2] = [Self::Debian, Self::Four];
+
+    /// A program of the server, without the wrapper that changes the user; or one of Erlang.
+    fn program(self, name: &str) -> PathBuf {
+        let folder = if name == "epmd" { "erlang" } else { "rabbitmq" };
+        let path = format!("usr/lib/{folder}/bin/{name}");
+        match self {
+            Self::Debian => PathBuf::from("/").join(path),
+            Self::Four => made_by_setup("rabbitmq-4").join(path),
+        }
+    }
+
+    /// Where its scripts find their Erlang first.
+    fn path(self) -> String {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let erlang = self.program("epmd");
+        format!("{}:{path}", erlang.with_file_name("").display())
+    }
+}
+
+/// What a server is started with.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub release: Release,
+    pub plugins: &'static [&'static str],
+    /// More lines of configuration; `{folder}` and `{tls_port}` in them are filled in.
+    pub config: String,
+    /// One that may hold certificates already.
+    pub folder: Option<TempDir>,
+}
+
+impl Options {
+    /// A release with the plugin that shards need.
+    pub fn of(release: Release) -> Self {
+        Self {
+            release,
+            plugins: &["rabbitmq_consistent_hash_exchange"],
+            ..Self::default()
+        }
+    }
+}
 
 pub struct RabbitMq {
     pub port: u16,
     pub tls_port: u16,
     pub folder: TempDir,
+    release: Release,
     environment: Vec<(&'static str, String)>,
     process: Process,
     /// Erlang's port mapper. Started here, because the one that the server would start outlives it.
@@ -28,14 +80,31 @@ impl RabbitMq {
 
     /// With more lines of configuration; `{folder}` and `{tls_port}` in them are filled in.
     pub async fn start_with(more: &str) -> Self {
-        Self::start_in(TempDir::new().expect("a temporary folder"), more).await
+        Self::start_as(Options {
+            config: more.to_owned(),
+            ..Options::default()
+        })
+        .await
     }
 
     /// In a folder that may hold certificates already.
     pub async fn start_in(folder: TempDir, more: &str) -> Self {
+        Self::start_as(Options {
+            config: more.to_owned(),
+            folder: Some(folder),
+            ..Options::default()
+        })
+        .await
+    }
+
+    pub async fn start_as(options: Options) -> Self {
+        let release = options.release;
+        let folder = options.folder;
+        let folder = folder.unwrap_or_else(|| TempDir::new().expect("a temporary folder"));
+        let more = options.config;
         let (port, tls_port) = (free_port(), free_port());
         let epmd_port = free_port();
-        let mut epmd = Command::new("epmd");
+        let mut epmd = Command::new(release.program("epmd"));
         epmd.args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"]);
         let epmd = Process::start("epmd", &mut epmd, folder.path());
         let path = folder.path().display().to_string();
@@ -47,8 +116,11 @@ impl RabbitMq {
              log.console.level = warning\nvm_memory_high_watermark.absolute = 2GB\n{more}\n"
         );
         std::fs::write(folder.path().join("rabbitmq.conf"), config).expect("a writable folder");
+        let plugins = format!("[{}].\n", options.plugins.join(","));
+        std::fs::write(folder.path().join("plugins"), plugins).expect("a writable folder");
         let environment = vec![
             ("HOME", path.clone()),
+            ("PATH", release.path()),
             ("RABBITMQ_NODENAME", format!("test{port}@localhost")),
             ("RABBITMQ_DIST_PORT", free_port().to_string()),
             ("ERL_EPMD_PORT", epmd_port.to_string()),
@@ -62,11 +134,12 @@ impl RabbitMq {
                 "+S 2:2 +sbwt none".to_owned(),
             ),
         ];
-        let process = Self::spawn(&environment, &folder);
+        let process = Self::spawn(release, &environment, &folder);
         let mut server = Self {
             port,
             tls_port,
             folder,
+            release,
             environment,
             process,
             _epmd: epmd,
@@ -75,8 +148,12 @@ impl RabbitMq {
         server
     }
 
-    fn spawn(environment: &[(&'static str, String)], folder: &TempDir) -> Process {
-        let mut command = Command::new(format!("{BIN}/rabbitmq-server"));
+    fn spawn(
+        release: Release,
+        environment: &[(&'static str, String)],
+        folder: &TempDir,
+    ) -> Process {
+        let mut command = Command::new(release.program("rabbitmq-server"));
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         Process::start("rabbitmq", &mut command, folder.path())
     }
@@ -114,7 +191,7 @@ impl RabbitMq {
 
     /// Runs rabbitmqctl against it, and gives what it prints.
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(format!("{BIN}/rabbitmqctl"));
+        let mut command = Command::new(self.release.program("rabbitmqctl"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let output = command
             .args(arguments)
@@ -135,8 +212,13 @@ impl RabbitMq {
         }
     }
 
+    /// Asks it to end, and waits.
+    pub fn terminate(&mut self) {
+        self.process.terminate(60);
+    }
+
     pub async fn start_again(&mut self) {
-        self.process = Self::spawn(&self.environment, &self.folder);
+        self.process = Self::spawn(self.release, &self.environment, &self.folder);
         self.up().await;
     }
 }

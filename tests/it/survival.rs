@@ -1,0 +1,170 @@
+//! The promise: whatever is killed, restarted or cut off, the totals in Prometheus are those of what was told.
+//!
+//! Each of these takes a minute at most. With `SURVIVAL_LONG` in the environment they take as long as it takes to be
+//! sure: 20 kills where there are 5, a million events where there are 100,000.
+
+mod away;
+mod calm;
+mod kills;
+mod lives;
+mod readers;
+mod shards;
+mod standby;
+mod transient;
+
+use std::collections::BTreeMap;
+
+use tempfile::TempDir;
+
+use super::support::celeriac::{Celeriac, Page};
+use super::support::cluster::Told;
+use super::support::querier::Querier;
+use super::support::wait_for;
+
+/// Whether there is time for the long form.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("SURVIVAL_LONG").is_some()
+}
+
+/// The counters that follow one type of events each, by the task's name.
+const FAMILIES: [(&str, &str); 9] = [
+    ("task-sent", "celery_task_sent_total"),
+    ("task-received", "celery_task_received_total"),
+    ("task-started", "celery_task_started_total"),
+    ("task-succeeded", "celery_task_succeeded_total"),
+    ("task-failed", "celery_task_failed_total"),
+    ("task-retried", "celery_task_retried_total"),
+    (
+        "task-succeeded",
+        r#"celery_task_runtime_seconds_count{outcome="succeeded"}"#,
+    ),
+    ("task-started", "celery_task_queue_wait_seconds_count"),
+    ("task-started", "celery_task_prefetch_wait_seconds_count"),
+];
+
+/// A daemon's configuration.
+pub(crate) struct Agent {
+    pub(crate) data: TempDir,
+    /// Keys of its broker: the URL, and how events are delivered.
+    pub(crate) broker: String,
+    /// Where it pushes to, if anywhere.
+    pub(crate) receiver: Option<String>,
+    /// The label `replica`.
+    pub(crate) replica: &'static str,
+}
+
+impl Agent {
+    pub(crate) fn new(broker_url: &str, keys: &str) -> Self {
+        Self {
+            data: TempDir::new().expect("a temporary folder"),
+            broker: format!("url: {broker_url:?}, {keys}"),
+            receiver: None,
+            replica: "",
+        }
+    }
+
+    pub(crate) fn pushing_to(mut self, url: String) -> Self {
+        self.receiver = Some(url);
+        self
+    }
+
+    /// Levels are not asked for: the page stays as it is once all is counted.
+    pub(crate) fn config(&self) -> String {
+        let receiver = self.receiver.iter().map(|url| {
+            format!("remote_write: [{{name: r, url: {url:?}, queue_config: {{min_backoff: 30ms, max_backoff: 500ms}}}}]\n")
+        });
+        format!(
+            "data_dir: {:?}\n\
+             global: {{interval: 1s, grace_period: 5s, external_labels: {{instance: i, replica: {:?}}}}}\n\
+             brokers: [{{queue_interval: 0s, control_interval: 0s, {}}}]\n{}",
+            self.data.path(),
+            self.replica,
+            self.broker,
+            receiver.collect::<String>()
+        )
+    }
+
+    pub(crate) async fn start(&self) -> Celeriac {
+        Celeriac::start(&self.config()).await
+    }
+}
+
+/// Where the stored counters are not what was told, in words; nothing when all is right.
+async fn differences(querier: &Querier, told: &Told) -> Vec<String> {
+    let by_type = ("celery_events_total", "type", told.by_type());
+    let by_name = FAMILIES.map(|(kind, family)| (family, "name", told.by_name(kind)));
+    let mut differences = Vec::new();
+    for (family, label, expected) in by_name.into_iter().chain([by_type]) {
+        let courses = querier.courses(family, label).await;
+        let keys = expected.keys().chain(courses.keys());
+        for key in keys.collect::<std::collections::BTreeSet<_>>() {
+            let course = courses.get(key).copied().unwrap_or_default();
+            let expected = expected.get(key).copied().unwrap_or_default() as f64;
+            if course.total != expected || course.risen != expected || course.resets > 0 {
+                differences.push(format!("{family} {key}: {expected} were told, {course:?}"));
+            }
+        }
+    }
+    let sums = r#"celery_task_runtime_seconds_sum{outcome="succeeded"}"#;
+    let sums = querier.courses(sums, "name").await;
+    for (name, expected) in &told.runtimes {
+        let sum = sums.get(*name).copied().unwrap_or_default().total;
+        if (sum - expected).abs() > expected * 1e-9 {
+            differences.push(format!("runtimes of {name}: {sum} instead of {expected}"));
+        }
+    }
+    differences
+}
+
+/// Waits until a receiver has exactly what was told.
+pub(crate) async fn exact(querier: &Querier, told: &Told, seconds: u64) {
+    wait_for("the receiver to have what was told", seconds, async || {
+        let differences = differences(querier, told).await;
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(differences.join("\n"))
+        }
+    })
+    .await;
+}
+
+pub(crate) fn duplicates(page: &Page) -> f64 {
+    page.sum(
+        "celeriac_messages_duplicate_total",
+        &["reason=\"redelivered\""],
+    )
+}
+
+/// That each message was applied once, by what the daemon says of itself.
+pub(crate) fn each_message_once(page: &Page, told: &Told) {
+    let (messages, again) = (page.sum("celeriac_messages_total", &[]), duplicates(page));
+    assert_eq!(
+        messages - again,
+        told.messages as f64,
+        "{messages} messages, {again} of them again"
+    );
+    for lost in [
+        "messages_dropped",
+        "messages_undecodable",
+        "events_missing",
+        "tasks_evicted",
+    ] {
+        let lost_count = page.sum(&format!("celeriac_{lost}_total"), &[]);
+        assert_eq!(lost_count, 0.0, "{lost}");
+    }
+    assert_eq!(page.sum("celery_task_lost_total", &[]), 0.0);
+    assert_eq!(page.sum("celery_tasks_in_flight", &[]), 0.0);
+}
+
+/// What a page says of Celery and does not depend on when it was asked: counters and buckets, without gauges that
+/// are times.
+fn counted(page: &Page) -> BTreeMap<String, f64> {
+    let lines = page.0.iter().filter(|(line, _)| {
+        let family = line.split('{').next().unwrap_or_default();
+        family.starts_with("celery_")
+            && !family.ends_with("_timestamp_seconds")
+            && !family.ends_with("_skew_seconds")
+    });
+    lines.map(|(line, value)| (line.clone(), *value)).collect()
+}
