@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::checkpoint::{Job, Publisher};
 use crate::clock;
+use crate::config::MetricsConfig;
 use crate::event::{Batch, DecodeError};
 use crate::pipeline::Pipeline;
 use crate::profile::ProfileName;
@@ -62,6 +63,8 @@ pub struct Aggregator {
 pub struct Inputs {
     pub batches: mpsc::Receiver<Batch>,
     pub reports: mpsc::Receiver<Report>,
+    /// Of a configuration that was read again.
+    pub settings: mpsc::Receiver<MetricsConfig>,
 }
 
 /// What goes out.
@@ -73,7 +76,7 @@ struct Outputs {
     hints: watch::Sender<Vec<String>>,
 }
 
-/// What it is time for, and waits for the checkpoint before it to be written.
+/// What it is time for, and waits for the writer to have room: for the checkpoint before the newest to be written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Due {
     snapshot: bool,
@@ -122,6 +125,7 @@ struct Told {
 enum Action {
     Batches,
     Report(Report),
+    Settings(Box<MetricsConfig>),
     /// It is time for a snapshot, or for a checkpoint without one.
     Tick,
     Checkpoint,
@@ -141,7 +145,11 @@ impl Aggregator {
         hints: watch::Sender<Vec<String>>,
         outlet: impl FnOnce(Publisher) -> Outlet,
     ) -> (Self, Views) {
-        let first = snapshots(&mut pipeline, clock::now(), false);
+        // What time has done meanwhile is in the next: before that is stored, nothing of it goes out.
+        let now = clock::now();
+        let first = snapshots(&mut pipeline, |pipeline| {
+            pipeline.unchanged_snapshots(now, false)
+        });
         let (senders, newest): (Vec<_>, Vec<_>) = first
             .into_iter()
             .map(|snapshot| watch::channel(Arc::new(snapshot)))
@@ -193,6 +201,7 @@ impl Aggregator {
                 room = room(jobs.clone()), if is_due => Action::Due(room),
                 // Its end means nothing: without pollers there are no reports.
                 Some(report) = self.inputs.reports.recv() => Action::Report(report),
+                Some(settings) = self.inputs.settings.recv() => Action::Settings(settings.into()),
             };
             match action {
                 Action::Batches => {
@@ -202,6 +211,7 @@ impl Aggregator {
                     self.due.checkpoint |= self.pipeline.wants_checkpoint();
                 }
                 Action::Report(report) => self.pipeline.report(&report),
+                Action::Settings(settings) => self.pipeline.reconfigure(&settings),
                 Action::Tick => self.due.snapshot = true,
                 Action::Checkpoint => self.due.checkpoint = true,
                 Action::Due(room) => {
@@ -236,7 +246,7 @@ impl Aggregator {
         now: Timestamp,
         last: bool,
     ) {
-        let snapshots = snapshots(&mut self.pipeline, at, last);
+        let snapshots = snapshots(&mut self.pipeline, |pipeline| pipeline.snapshots(at, last));
         match (&self.outputs.snapshots, room) {
             (Outlet::Direct(publisher), _) => publisher.publish(snapshots),
             (Outlet::Checkpointed(_), Some(room)) => {
@@ -317,12 +327,15 @@ async fn room(jobs: Option<mpsc::Sender<Job>>) -> Option<mpsc::OwnedPermit<Job>>
     jobs?.reserve_owned().await.ok()
 }
 
-fn snapshots(pipeline: &mut Pipeline, at: Timestamp, last: bool) -> Vec<Snapshot> {
+fn snapshots(
+    pipeline: &mut Pipeline,
+    make: impl FnOnce(&mut Pipeline) -> Vec<Snapshot>,
+) -> Vec<Snapshot> {
     let start = clock::monotonic();
     if let Some(process) = process::read() {
         pipeline.process(process);
     }
-    let snapshots = pipeline.snapshots(at, last);
+    let snapshots = make(pipeline);
     pipeline.snapshot_took(clock::monotonic().duration_since(start));
     snapshots
 }

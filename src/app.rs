@@ -4,6 +4,7 @@
 //! aggregator ends when its channel closes, and makes the last snapshot; the sinks end when that is sent, or
 //! when there is no time left.
 
+mod reload;
 mod standby;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,11 +18,12 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info, warn};
 
+use self::reload::Reloader;
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAITING, Views};
 use crate::broker::{Checkpointed, Poller, Source};
 use crate::checkpoint::{CheckpointFolder, Restored, Writer};
 use crate::clock;
-use crate::config::{Config, Delivery, HttpConfig, PushgatewayConfig, Transport};
+use crate::config::{Config, Delivery, HttpConfig, PushgatewayConfig, ReloadRequest, Transport};
 use crate::event::Mark;
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Holds, Left, Pipeline, ViewConfig};
@@ -45,6 +47,12 @@ pub struct App {
     stages: Stages,
     stop: CancellationToken,
     hurry: CancellationToken,
+    /// Who asks for the configuration to be read again; `None`: there is nothing to tell of it.
+    reloads: mpsc::Receiver<ReloadRequest>,
+    /// Held until every stage has let go of what is in it: then another daemon may have it.
+    #[expect(dead_code, reason = "it is held")]
+    folder: Option<Arc<CheckpointFolder>>,
+    reloader: Option<Reloader>,
     grace_period: Duration,
 }
 
@@ -88,30 +96,45 @@ pub enum RunError {
 }
 
 impl App {
-    /// Builds and spawns all stages. While another daemon has the `data_dir`, it waits.
-    pub async fn build(config: Config) -> Result<Self, StartError> {
+    /// Builds and spawns all stages; `file` is where the configuration can be read again. While another daemon has the
+    /// `data_dir`, it waits.
+    pub async fn build(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let hurry = CancellationToken::new();
         let mut stages = Stages::default();
         let signals = Signals::new().map_err(StartError::Signals)?;
-        stages.spawn("signals".to_owned(), signals.watch(stop.clone()));
+        let (asking, reloads) = mpsc::channel(1);
+        let watch_signals = signals.watch(stop.clone(), asking.clone());
+        stages.spawn("signals".to_owned(), watch_signals);
+        let current = config.clone();
         let folder = match &config.data_dir {
             None => None,
             Some(path) => match standby::take(path, config.http.as_ref(), &stop).await? {
-                Some(folder) => Some(folder),
+                Some(folder) => Some(Arc::new(folder)),
                 // It was stopped before there was anything to do.
                 None => {
                     return Ok(Self {
                         stages,
                         stop,
                         hurry,
+                        reloads,
+                        reloader: None,
+                        folder: None,
                         grace_period: config.global.grace_period,
                     });
                 }
             },
         };
         let mut queues = queues::open(&config)?;
-        let restored = folder.as_ref().and_then(CheckpointFolder::newest);
+        let restored = match (&folder, &config.data_dir) {
+            (Some(folder), Some(path)) => {
+                folder.newest().map_err(|source| StartError::DataDir {
+                    folder: path.clone(),
+                    source,
+                })?
+            }
+            _ => None,
+        };
         let stored = restored.as_ref().map(Restored::at);
         let start = queues::start_behind(&queues, stored, clock::now());
         let mut readiness = Readiness::default();
@@ -150,7 +173,7 @@ impl App {
             sinks.push((name, sink, metrics, latch));
         }
         let gateways = gateways(config.pushgateway, &mut telemetry, &mut readiness);
-        let writing = telemetry.checkpoint();
+        let (writing, reloading) = (telemetry.checkpoint(), telemetry.reload(start));
         let mut pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
         if let Some(restored) = restored {
             let left = pipeline.restore(restored.parts(), start, clock::now());
@@ -164,9 +187,11 @@ impl App {
         }
         let resume: Vec<_> = pipeline.resume().collect();
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
+        let (settings, set) = mpsc::channel(1);
         let inputs = Inputs {
             batches: waiting,
             reports: reported,
+            settings: set,
         };
         let hints = readiness.hints();
         let interval = config.global.interval;
@@ -174,7 +199,7 @@ impl App {
             .iter()
             .map(|_| watch::channel(Mark::default()))
             .unzip();
-        let outlet = |publisher| match folder {
+        let outlet = |publisher| match folder.clone() {
             None => Outlet::Direct(publisher),
             Some(folder) => {
                 let (jobs, waiting) = mpsc::channel(1);
@@ -186,15 +211,23 @@ impl App {
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
 
         if let Some(http) = config.http {
-            let server = listen(http, &views, readiness).await?;
+            let asking = http.reload.then_some(asking);
+            let mut server = listen(http, &views, readiness).await?;
+            if let Some(asking) = asking {
+                server = server.with_reloads(asking);
+            }
             stages.spawn("http".to_owned(), server.run(stop.clone()));
         }
+        let mut sinks_told = Vec::new();
         for (name, config_of_sink, metrics, latch) in sinks {
             let external = config.global.external_labels.clone();
             let (snapshots, hurry) = (views.of(config_of_sink.profile), hurry.clone());
             let queue = queues.remove(0);
             let report = (metrics, latch);
-            let built = RemoteWrite::new(config_of_sink, external, queue, snapshots, hurry, report);
+            let (changing, changes) = mpsc::channel(1);
+            sinks_told.push(changing);
+            let inputs = (snapshots, changes);
+            let built = RemoteWrite::new(config_of_sink, external, queue, inputs, hurry, report);
             let client_error = |source| StartError::Client {
                 name: name.to_string(),
                 source,
@@ -226,6 +259,15 @@ impl App {
             stages,
             stop,
             hurry,
+            reloads,
+            folder,
+            reloader: Some(Reloader {
+                file,
+                current,
+                settings,
+                sinks: sinks_told,
+                metrics: reloading,
+            }),
             grace_period: config.global.grace_period,
         })
     }
@@ -237,12 +279,17 @@ impl App {
 
     /// Runs until it is stopped, then drains for as long as the grace period lasts.
     pub async fn run(mut self) -> Result<(), RunError> {
-        let ended = tokio::select! {
-            // A stage that ends because of the signal must not look like one that ended by itself.
-            biased;
-            () = self.stop.cancelled() => None,
-            ended = self.stages.next() => ended,
+        let ended = loop {
+            tokio::select! {
+                // A stage that ends because of the signal must not look like one that ended by itself.
+                biased;
+                () = self.stop.cancelled() => break None,
+                ended = self.stages.next() => break ended,
+                Some(asked) = self.reloads.recv() => self.reload(asked).await,
+            }
         };
+        // Nobody waits for an answer any more.
+        self.reloads.close();
         if let Some(error) = ended {
             self.stop.cancel();
             self.drain().await;
@@ -250,6 +297,16 @@ impl App {
         }
         self.drain().await;
         Ok(())
+    }
+
+    async fn reload(&mut self, asked: ReloadRequest) {
+        let Some(reloader) = &mut self.reloader else {
+            return;
+        };
+        let reloaded = reloader.reload().await;
+        self.grace_period = reloader.current.global.grace_period;
+        // Who asked by a signal reads the log.
+        let _ = asked.send(reloaded);
     }
 
     async fn drain(&mut self) {

@@ -81,9 +81,9 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         log::install(self.log_format, self.log_level.as_deref());
         match self.command {
-            Command::Run(run) => match run.config() {
-                Ok(config) => daemon(config),
-                Err(error) => bad_config(&error),
+            Command::Run(run) => match (run.config.clone(), run.config()) {
+                (file, Ok(config)) => daemon(config, file),
+                (_, Err(error)) => bad_config(&error),
             },
             Command::CheckConfig { file, print } => match Config::load(&file) {
                 Ok(config) => checked(&file, &config, print),
@@ -112,17 +112,14 @@ impl Run {
     }
 }
 
-fn daemon(config: Config) -> ExitCode {
+fn daemon(config: Config, file: Option<PathBuf>) -> ExitCode {
     if config.data_dir.is_none() {
-        let queues = if config.remote_write.is_empty() {
-            ""
-        } else {
-            ", and what waits for a receiver is lost in a crash"
-        };
-        tracing::warn!("no data_dir: after a restart counters begin anew at zero{queues}");
+        tracing::warn!(
+            "no data_dir: after a restart counters begin anew at zero, and a crash loses what waits for a receiver"
+        );
     }
     let ended = block_on(async {
-        let app = App::build(config)
+        let app = App::build(config, file)
             .await
             .map_err(|error| error.to_string())?;
         app.run().await.map_err(|error| error.to_string())

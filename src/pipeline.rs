@@ -185,6 +185,18 @@ impl Pipeline {
         }
     }
 
+    /// Takes what can change while it works: limits, times to live, exemplars.
+    pub fn reconfigure(&mut self, config: &MetricsConfig) {
+        self.series_ttl = config.series_ttl;
+        self.exemplars = config.exemplars;
+        for view in &mut self.views {
+            view.series.limit(config.series_max);
+        }
+        for cluster in &mut self.clusters {
+            cluster.state.limit(&config.limits);
+        }
+    }
+
     /// Takes every event of some messages.
     pub fn take(&mut self, batch: &Batch) {
         let Self {
@@ -207,7 +219,8 @@ impl Pipeline {
         cluster.delivered.take(&batch.position);
         for (at, payload) in batch.payloads.iter().enumerate() {
             if let Position::Delivered { mark, fingerprints } = &batch.position
-                && cluster.delivered.is_again(mark.link, fingerprints[at])
+                && let Some(fingerprint) = fingerprints.get(at)
+                && cluster.delivered.is_again(mark.link, *fingerprint)
             {
                 cluster.metrics.redelivered.add(1);
                 continue;
@@ -243,10 +256,17 @@ impl Pipeline {
 
     /// All series as of `now`, once for each profile. The `last` snapshots are followed by no others.
     pub fn snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
-        let mut limited = [0, 0];
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
             cluster.state.expire(now, &mut cluster.changes);
             cluster.show(at, &mut self.views, now, None);
+        }
+        self.unchanged_snapshots(now, last)
+    }
+
+    /// The same, without what time alone did: the first of what was restored, which must not be ahead of what is stored.
+    pub fn unchanged_snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
+        let mut limited = [0, 0];
+        for (at, cluster) in self.clusters.iter_mut().enumerate() {
             let keep = Keep::new(&cluster.state, self.series_ttl, now);
             for view in &mut self.views {
                 let profile = &mut view.profiles[at];

@@ -1,17 +1,22 @@
-//! Signals to one cancellation token.
+//! Signals to one cancellation token, and to requests to read the configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use crate::config::ReloadRequest;
 
 /// What a shell reports for a process that a second Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
-/// SIGTERM and SIGINT, caught from the moment that this exists.
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment that this exists.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 impl Signals {
@@ -20,11 +25,14 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            reloads: None,
         })
     }
 
-    /// Cancels `stop` with the first signal, and ends the process at once with the second.
-    pub async fn watch(mut self, stop: CancellationToken) {
+    /// Cancels `stop` with the first signal, and ends the process at once with the second. SIGHUP asks for a reload.
+    pub async fn watch(mut self, stop: CancellationToken, reloads: mpsc::Sender<ReloadRequest>) {
+        self.reloads = Some(reloads);
         self.next().await;
         info!("stopping; a second signal ends at once");
         stop.cancel();
@@ -37,10 +45,18 @@ impl Signals {
         std::process::exit(INTERRUPTED);
     }
 
+    /// The next signal to stop.
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                Some(()) = self.hangup.recv() => {
+                    // The log tells what came of it. One that waits reads the newest file too.
+                    let (told, _) = oneshot::channel();
+                    let _ = self.reloads.as_ref().map(|reloads| reloads.try_send(told));
+                }
+            }
         }
     }
 }

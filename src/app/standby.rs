@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::StartError;
 use crate::checkpoint::CheckpointFolder;
@@ -36,15 +36,18 @@ pub(super) async fn take(
     let free = async {
         loop {
             tokio::time::sleep(LOOK).await;
-            if let Some(folder) = open()? {
-                return Ok(folder);
+            match open() {
+                Ok(Some(folder)) => return folder,
+                Ok(None) => {}
+                // A shared disk has bad moments, above all when the other daemon's machine goes.
+                Err(error) => debug!(%error, "cannot look whether the other daemon is gone"),
             }
         }
     };
     tokio::select! {
         folder = free => {
             info!(%data_dir, "the other daemon is gone, taking over");
-            folder.map(Some)
+            Ok(Some(folder))
         }
         () = stop.cancelled() => Ok(None),
         () = probes(http) => Ok(None),
@@ -61,7 +64,12 @@ async fn probes(http: Option<&HttpConfig>) {
     if let Some(http) = http {
         match Server::bind(http.listen, Vec::new(), readiness).await {
             Ok(server) => match server.guarded(http.tls.as_ref(), http.login.clone()) {
-                Ok(server) => server.run(CancellationToken::new()).await,
+                Ok(server) => {
+                    // Connections are kept alive, and must not outlive the wait.
+                    let stop = CancellationToken::new();
+                    let _stop = stop.clone().drop_guard();
+                    server.run(stop).await;
+                }
                 Err(error) => warn!(%error, "cannot listen while standing by"),
             },
             // The other daemon may be on this machine, and have the port.

@@ -43,27 +43,27 @@ impl CheckpointFolder {
         }))
     }
 
-    /// The newest checkpoint that verifies. One that does not is set aside.
-    pub fn newest(&self) -> Option<Restored> {
-        for name in [NEWEST, NEXT, BEFORE] {
+    /// The newest checkpoint that verifies. One that does not is set aside; one that cannot be read for now is an error,
+    /// since it may be the best there is.
+    pub fn newest(&self) -> io::Result<Option<Restored>> {
+        for name in [NEWEST, BEFORE] {
             let path = self.path.join(name);
             match verify(&path) {
                 Ok(first) => {
                     let file = path.display();
                     if name == BEFORE {
-                        warn!(%file, "going on from the checkpoint before the newest: what came since is counted again as far as the broker still has it");
+                        warn!(%file, "going on from the checkpoint before the newest: totals go back to then, and only what the broker still holds is counted again");
                     } else {
                         info!(%file, version = first.version, "going on from the checkpoint");
                     }
-                    return Some(Restored { first, file: path });
+                    return Ok(Some(Restored { first, file: path }));
                 }
                 Err(Unsound::Read(error)) if error.kind() == io::ErrorKind::NotFound => {}
-                // A crash while the next was written, and the newest is gone: nothing was lost with this one.
-                Err(_) if name == NEXT => {}
+                Err(Unsound::Read(error)) => return Err(error),
                 Err(error) => self.set_aside(name, &error),
             }
         }
-        None
+        Ok(None)
     }
 
     /// Replaces the checkpoint. When it returns, the new one is on the disk. Returns its size in bytes.
@@ -83,13 +83,25 @@ impl CheckpointFolder {
                 return Err(error);
             }
         };
-        let newest = self.path.join(NEWEST);
-        match fs::rename(&newest, self.path.join(BEFORE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => fs::rename(&next, &newest)?,
-        }
-        folder::sync(&self.path)?;
+        self.advance()?;
         Ok(bytes)
+    }
+
+    /// Makes the next one the newest, and what was the newest the one before. There is a newest one all along.
+    fn advance(&self) -> io::Result<()> {
+        let newest = self.path.join(NEWEST);
+        let before = self.path.join(BEFORE);
+        match fs::remove_file(&before) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        // A file system without links has one name for a file: then there is none before.
+        match fs::hard_link(&newest, &before) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        fs::rename(self.path.join(NEXT), &newest)?;
+        folder::sync(&self.path)
     }
 
     fn set_aside(&self, name: &str, error: &Unsound) {
@@ -159,7 +171,7 @@ mod tests {
     }
 
     fn newest(folder: &CheckpointFolder) -> Option<i64> {
-        let restored = folder.newest()?;
+        let restored = folder.newest().unwrap()?;
         let parts: Vec<_> = restored.parts().map(|part| part.captured_ms).collect();
         assert_eq!(parts, [restored.first.captured_ms]);
         parts.first().copied()
@@ -207,27 +219,38 @@ mod tests {
         let (_above, folder) = folder();
         fs::write(folder.path.join(NEWEST), "x").unwrap();
         fs::write(folder.path.join(BEFORE), "y").unwrap();
-        fs::create_dir(folder.path.join(NEXT)).unwrap();
         assert_eq!(newest(&folder), None);
         assert!(folder.path.join("checkpoint.before.set-aside").exists());
     }
 
     #[test]
-    fn a_crash_between_the_renames_loses_nothing() {
+    fn there_is_a_newest_one_at_every_step() {
         let (_above, folder) = folder();
         write(&folder, 1);
         write(&folder, 2);
-        // As it is then: the newest has become the one before, and the next is whole.
-        fs::copy(folder.path.join(NEWEST), folder.path.join(BEFORE)).unwrap();
-        let mut next = Vec::new();
-        file::write(std::iter::once(part(3)), &mut next).unwrap();
-        fs::write(folder.path.join(NEXT), &next).unwrap();
-        fs::remove_file(folder.path.join(NEWEST)).unwrap();
+        let path = |name| folder.path.join(name);
+        let steps: [&dyn Fn(); 3] = [
+            &|| fs::remove_file(path(BEFORE)).unwrap(),
+            &|| fs::hard_link(path(NEWEST), path(BEFORE)).unwrap(),
+            // The next is torn: it was being written.
+            &|| fs::write(path(NEXT), "CELCHKPT").unwrap(),
+        ];
+        for step in steps {
+            step();
+            assert_eq!(newest(&folder), Some(2));
+        }
+        write(&folder, 3);
         assert_eq!(newest(&folder), Some(3));
-
-        // A torn one is none.
-        fs::write(folder.path.join(NEXT), &next[..next.len() - 1]).unwrap();
+        fs::write(path(NEWEST), "damaged").unwrap();
         assert_eq!(newest(&folder), Some(2));
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_now_is_not_set_aside() {
+        let (_above, folder) = folder();
+        fs::create_dir(folder.path.join(NEWEST)).unwrap();
+        assert!(folder.newest().is_err());
+        assert!(folder.path.join(NEWEST).exists());
     }
 
     #[test]

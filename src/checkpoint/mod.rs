@@ -16,9 +16,9 @@
 //! checkpoint.before.set-aside  likewise
 //! ```
 //!
-//! A checkpoint is written to `checkpoint.new` and synced; then `checkpoint` is renamed to `checkpoint.before` and
-//! `checkpoint.new` to `checkpoint`, and the folder is synced. A crash between the two renames leaves no `checkpoint`: then
-//! `checkpoint.new` is read. All numbers are little-endian:
+//! A checkpoint is written to `checkpoint.new` and synced; then `checkpoint.before` becomes another name of `checkpoint`,
+//! `checkpoint.new` is renamed to `checkpoint`, and the folder is synced. So there is a whole `checkpoint` at any time. All
+//! numbers are little-endian:
 //!
 //! ```text
 //!    0  magic     8 bytes  "CELCHKPT"
@@ -35,7 +35,8 @@
 //! one for the workers of each cluster, and one for each few thousand of its tasks, with the texts that these need. So
 //! neither writing nor reading ever has all tasks in memory a second time. Each part has the times and the version.
 //!
-//! A file that cannot be read is set aside with a message, and never stops the start: neither does one of another version.
+//! A file that is damaged, foreign or of another version is set aside with a message, and never stops the start. One that
+//! the disk or the permissions keep from being read does: it may be the best there is.
 
 mod file;
 mod folder;

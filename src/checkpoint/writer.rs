@@ -1,9 +1,10 @@
 //! The stage between the aggregator and everybody who acts on what it knows.
 //!
 //! What was captured is written, and then acted on: snapshots go to sinks and pages, and messages of durable queues may be
-//! acknowledged. While that cannot be written (a full disk), nothing is acknowledged, and what goes out holds on to the
+//! acknowledged. While that cannot be written (a full disk), nothing is acknowledged, and what is shown holds on to the
 //! values that are on disk: a receiver that had seen more would take a crash for a counter that began anew, and add all of
-//! it again. Only what the daemon says of itself goes on, so that it can be seen why.
+//! it again. Only what the daemon says of this process goes on, so that it can be seen why; and nothing is queued for remote
+//! write.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::clock;
 use crate::event::Mark;
 use crate::pipeline::Captured;
 use crate::series::Snapshot;
-use crate::telemetry::metrics::{CheckpointMetrics, is_own};
+use crate::telemetry::metrics::{CheckpointMetrics, begins_anew};
 use crate::timestamp::Timestamp;
 
 /// What is to be written, and what is to go out then.
@@ -49,7 +50,7 @@ impl Publisher {
     fn hold(&self, snapshots: Vec<Snapshot>) {
         let held = self.0.iter().zip(snapshots).map(|(output, snapshot)| {
             let newest = Arc::clone(&output.borrow());
-            snapshot.holding(&newest, is_own)
+            snapshot.holding(&newest, begins_anew)
         });
         let held: Vec<_> = held.collect();
         self.publish(held);
@@ -59,7 +60,7 @@ impl Publisher {
 /// Writes checkpoints.
 #[derive(Debug)]
 pub struct Writer {
-    folder: CheckpointFolder,
+    folder: Arc<CheckpointFolder>,
     jobs: mpsc::Receiver<Job>,
     publisher: Publisher,
     /// By broker.
@@ -71,7 +72,7 @@ pub struct Writer {
 impl Writer {
     /// A writer that does `jobs`; `kept` learns, by broker, what may be acknowledged.
     pub const fn new(
-        folder: CheckpointFolder,
+        folder: Arc<CheckpointFolder>,
         jobs: mpsc::Receiver<Job>,
         publisher: Publisher,
         kept: Vec<watch::Sender<Mark>>,
@@ -92,6 +93,13 @@ impl Writer {
         while let Some(job) = self.jobs.recv().await {
             self.work(job);
         }
+        if self.is_failing {
+            let written = self.metrics.timestamp.get();
+            error!(
+                written,
+                "the last checkpoint could not be written: the next start goes back to the one before"
+            );
+        }
     }
 
     fn work(&mut self, job: Job) {
@@ -103,10 +111,10 @@ impl Writer {
         let start = clock::monotonic();
         let written = blocking(|| self.folder.write(captured.into_parts()));
         let elapsed = clock::monotonic().duration_since(start);
-        self.metrics.duration.set(elapsed.as_secs_f64());
         let is_failing = written.is_err();
         match written {
             Ok(bytes) => {
+                self.metrics.duration.set(elapsed.as_secs_f64());
                 self.note(at, bytes);
                 self.publisher.publish(snapshots);
                 for (kept, mark) in self.kept.iter().zip(marks) {
@@ -116,7 +124,7 @@ impl Writer {
             Err(error) => {
                 self.metrics.failures.add(1);
                 if !self.is_failing {
-                    error!(%error, "cannot write the checkpoint: until it works, series stand still and nothing is acknowledged");
+                    error!(%error, "cannot write the checkpoint: until it works, pages stand still, nothing is sent and nothing is acknowledged");
                 }
                 self.publisher.hold(snapshots);
             }

@@ -19,6 +19,8 @@ pub struct HttpConfig {
     /// Without it, plain HTTP.
     pub tls: Option<ServerTlsConfig>,
     pub login: LoginConfig,
+    /// Whether `POST /-/reload` reads the configuration again.
+    pub reload: bool,
     /// The pages to pull.
     pub scrape: Vec<ScrapeConfig>,
 }
@@ -88,11 +90,13 @@ impl HttpConfig {
         }
         let tls = section.optional_section("tls", ServerTlsConfig::read);
         let login = LoginConfig::read(section);
+        let reload = section.bool("reload", false);
         let scrape = scrape(section);
         address.map(|listen| Self {
             listen,
             tls: tls.flatten(),
             login,
+            reload,
             scrape,
         })
     }

@@ -7,6 +7,7 @@
 
 mod load;
 mod problem;
+mod reload;
 
 mod scalar;
 mod secret;
@@ -44,6 +45,7 @@ pub use problem::Problem;
 pub use proxy::{ProxyConfig, ProxyServer};
 pub use pushgateway::{OnShutdown, PushFormat, PushgatewayConfig};
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
+pub use reload::{Changes, ReloadRequest};
 pub use secret::{Secret, SecretError};
 pub use shown::Shown;
 pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig};

@@ -84,7 +84,8 @@ impl Demo {
         tasks.spawn(
             Signals::new()
                 .map_err(|error| text(&error))?
-                .watch(stop.clone()),
+                // There is no file to read again.
+                .watch(stop.clone(), mpsc::channel(1).0),
         );
         let receiver = Receiver::start(&mut tasks)
             .await
@@ -126,6 +127,7 @@ impl Demo {
             batches: waiting,
             // Nobody is asked: what is simulated sends events.
             reports: mpsc::channel(1).1,
+            settings: mpsc::channel(1).1,
         };
         let (aggregator, views) = Aggregator::new(
             pipeline,
@@ -155,7 +157,7 @@ impl Demo {
             sink,
             external,
             queue,
-            snapshots.clone(),
+            (snapshots.clone(), mpsc::channel(1).1),
             stop.clone(),
             report,
         );

@@ -10,20 +10,21 @@ mod compress;
 mod scrape;
 
 mod health;
+mod reload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::listener::TlsListener;
 use self::login::Login;
-use crate::config::{LoginConfig, ServerTlsConfig};
+use crate::config::{LoginConfig, ReloadRequest, ServerTlsConfig};
 use crate::series::Snapshot;
 use crate::telemetry::readiness::Readiness;
 use crate::tls::TlsError;
@@ -48,6 +49,8 @@ pub struct Server {
     login: Option<Arc<Login>>,
     pages: Vec<Page>,
     readiness: Readiness,
+    /// `None`: nobody may ask for it.
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 impl Server {
@@ -64,7 +67,17 @@ impl Server {
             login: None,
             pages,
             readiness,
+            reloads: None,
         })
+    }
+
+    /// Open to requests to read the configuration again.
+    #[must_use]
+    pub fn with_reloads(self, reloads: mpsc::Sender<ReloadRequest>) -> Self {
+        Self {
+            reloads: Some(reloads),
+            ..self
+        }
     }
 
     /// With TLS, and open only to those who log in, as far as the configuration says so.
@@ -91,6 +104,8 @@ impl Server {
             .route("/-/healthy", get(health::healthy))
             .route("/-/ready", get(health::ready))
             .with_state(self.readiness);
+        let reload = post(reload::reload).with_state(self.reloads);
+        router = router.route("/-/reload", reload);
         for page in self.pages {
             let path = page.path.clone();
             let metrics = get(scrape::metrics).with_state(Arc::new(page));

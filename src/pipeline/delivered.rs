@@ -27,6 +27,8 @@ pub(super) struct Delivered {
     /// By fingerprint: the subscription that delivered it last, and its newest place in the order.
     known: HashMap<u64, (u64, u64)>,
     place: u64,
+    /// As many as an earlier process remembered are remembered: its window may have been a larger one.
+    least: usize,
     mark: Mark,
     /// Messages since the newest capture.
     waiting: usize,
@@ -69,7 +71,11 @@ impl Delivered {
         self.order.push_back((fingerprint, self.place));
         // The broker has a window of messages without an acknowledgement, and may have lost those that it was sent
         // for another one.
-        let most = self.window.unwrap_or_default().saturating_mul(2);
+        let most = self
+            .window
+            .unwrap_or_default()
+            .saturating_mul(2)
+            .max(self.least);
         while self.order.len() > most {
             self.forget_oldest();
         }
@@ -99,6 +105,7 @@ impl Delivered {
     /// Goes on from what an earlier process took.
     pub(super) fn restore(&mut self, saved: &saved::Position) {
         if self.window.is_some() {
+            self.least = saved.fingerprints.len();
             for fingerprint in &saved.fingerprints {
                 self.is_again(BEFORE, *fingerprint);
             }
@@ -178,6 +185,20 @@ mod tests {
         assert_eq!(taken(&mut delivered, 3, &[1]), [false]);
         assert_eq!(delivered.order.len(), 6);
         assert_eq!(delivered.known.len(), 6);
+    }
+
+    #[test]
+    fn a_smaller_window_forgets_nothing_of_an_earlier_process() {
+        let saved = saved::Position {
+            fingerprints: (1..=9).collect(),
+            offset: None,
+        };
+        let mut delivered = Delivered::durable(2);
+        delivered.restore(&saved);
+        assert_eq!(
+            taken(&mut delivered, 1, &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            [true; 9]
+        );
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Limit {
         }
     }
 
+    /// There may be so many from now on. What is beyond stays.
+    pub(super) const fn set(&mut self, samples_max: usize) {
+        self.samples_max = samples_max;
+    }
+
     /// Takes room for `samples`, if it is there.
     pub(super) const fn take(&mut self, samples: usize, room: Room) -> bool {
         match room {

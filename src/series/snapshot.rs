@@ -61,6 +61,8 @@ pub struct Snapshot {
     /// The newest snapshot of the process before, where its series were restored: those of them that began before it
     /// went out with it.
     pub restored_at: Option<Timestamp>,
+    /// Some values are older than the time: they stand still until they may go on.
+    pub held: bool,
     /// No other snapshot follows: the daemon stops.
     pub last: bool,
 }
@@ -90,7 +92,11 @@ impl Snapshot {
                 .cmp(&order(b))
                 .then_with(|| a.info.labels.cmp(&b.info.labels))
         });
-        Self { rows, ..self }
+        Self {
+            rows,
+            held: true,
+            ..self
+        }
     }
 
     /// The value of the series of that family with exactly those labels.

@@ -290,6 +290,11 @@ impl Series {
         self.closed.push(id.0);
     }
 
+    /// It may grow to so many samples from now on.
+    pub const fn limit(&mut self, samples_max: usize) {
+        self.limit.set(samples_max);
+    }
+
     /// When the newest snapshot was, or the table was made.
     pub const fn at(&self) -> Timestamp {
         self.at
@@ -415,6 +420,7 @@ impl Series {
             at: self.at,
             families: Arc::clone(&self.shared),
             rows: rows.collect(),
+            held: false,
             restored_at: self.restored_at,
             last,
         }

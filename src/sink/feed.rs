@@ -65,6 +65,26 @@ impl Feed {
         }
     }
 
+    /// Sends other series from now on, or others of their values: what was sent before ends, and what goes on begins
+    /// without a zero.
+    pub(super) fn begin_anew(&mut self, how: Outgoing, queue: &mut Queue, now: Timestamp) {
+        let newest = Timestamp::from_millis(queue.newest_ms().unwrap_or_default());
+        let protocol = self.encoder.protocol();
+        let ends = self.encoder.end(newest);
+        self.queue(ends, queue, now);
+        self.encoder = Encoder::new(how, protocol).after(Some(newest));
+        self.encoder.limit(self.samples_max);
+    }
+
+    /// Puts so many samples into a request, and sends metadata so often.
+    pub(super) fn want(&mut self, samples_max: usize, metadata_interval: Option<Duration>) {
+        self.metadata_interval = metadata_interval;
+        if samples_max != self.samples_wanted {
+            self.samples_wanted = samples_max;
+            self.limit(samples_max);
+        }
+    }
+
     /// Speaks that version from now on.
     pub(super) const fn speak(&mut self, protocol: Protocol) {
         self.encoder.speak(protocol);

@@ -30,7 +30,7 @@ mod pushgateway;
 use http::StatusCode;
 
 pub use pushgateway::Pushgateway;
-pub use remote_write::RemoteWrite;
+pub use remote_write::{Reconfigured, RemoteWrite};
 
 use self::verdict::{Verdict, Written};
 

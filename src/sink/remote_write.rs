@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -37,6 +37,9 @@ use crate::wire::{Metadata, Outgoing, Protocol};
 /// A sink that pushes by remote write.
 pub struct RemoteWrite {
     config: RemoteWriteConfig,
+    /// The external labels of all sinks.
+    external: Vec<(String, String)>,
+    changes: mpsc::Receiver<Reconfigured>,
     client: Arc<Client>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Cancelled when there is no time left to send what waits.
@@ -61,6 +64,15 @@ pub struct RemoteWrite {
     drained: bool,
     metrics: SinkMetrics,
     readiness: Reporter,
+}
+
+/// Another configuration for a sink that runs, with the client that it asks for.
+#[derive(Debug)]
+pub struct Reconfigured {
+    pub config: RemoteWriteConfig,
+    pub client: Arc<Client>,
+    /// Other series are to be sent, or others of their values.
+    pub sends_other: bool,
 }
 
 /// What was sent, and what came back.
@@ -91,6 +103,7 @@ enum Action {
     /// No more snapshots will come.
     Drained,
     Answered(Answered),
+    Reconfigured(Box<Reconfigured>),
     /// The time to wait is over.
     Again,
     /// There is no time left.
@@ -105,23 +118,12 @@ impl RemoteWrite {
         config: RemoteWriteConfig,
         external: Vec<(String, String)>,
         mut queue: Queue,
-        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        (mut snapshots, changes): (watch::Receiver<Arc<Snapshot>>, mpsc::Receiver<Reconfigured>),
         hurry: CancellationToken,
         (metrics, readiness): (SinkMetrics, Reporter),
     ) -> Result<Self, BuildError> {
-        let how = Outgoing {
-            external: config.external(external),
-            relabel: config.relabel.clone(),
-            samples_max: config.queue.samples_max,
-            exemplars: config.send_exemplars,
-            native: config.send_native_histograms,
-            classic: config.send_classic_histograms,
-            draft: config.draft_created_timestamps,
-        };
-        let protocol = match config.message {
-            Message::Auto | Message::V2 => Protocol::V2,
-            Message::V1 => Protocol::V1,
-        };
+        let how = outgoing(&config, &external);
+        let protocol = protocol(config.message);
         let mut feed = Feed::new(how, protocol, config.metadata_interval, metrics.clone());
         if queue.is_durable() {
             // Both are in the data_dir: what lasts of the series, and what waits of them.
@@ -148,6 +150,8 @@ impl RemoteWrite {
             queue,
             feed,
             config,
+            external,
+            changes,
             snapshots,
             hurry,
             window: Window::default(),
@@ -174,6 +178,7 @@ impl RemoteWrite {
                 Action::Snapshot(snapshot) => self.take(&snapshot),
                 Action::Drained => self.drained = true,
                 Action::Answered(answered) => self.answered(answered),
+                Action::Reconfigured(with) => self.reconfigure(*with),
                 Action::Again => self.wait = None,
                 Action::GiveUp => break self.give_up(),
             }
@@ -201,12 +206,46 @@ impl RemoteWrite {
                 Err(_) => Action::Drained,
             },
             Some(answered) = self.answers.next() => Action::Answered(answered),
+            Some(with) = self.changes.recv() => Action::Reconfigured(with.into()),
             () = again => Action::Again,
             () = self.hurry.cancelled() => Action::GiveUp,
         }
     }
 
+    /// Goes on under another configuration. What is on its way is answered under the one before.
+    fn reconfigure(&mut self, with: Reconfigured) {
+        let Reconfigured {
+            config,
+            client,
+            sends_other,
+        } = with;
+        if sends_other {
+            let how = outgoing(&config, &self.external);
+            let (feed, queue) = (&mut self.feed, &mut self.queue);
+            blocking(|| feed.begin_anew(how, queue, clock::now()));
+        }
+        if config.message != self.config.message {
+            self.protocol = protocol(config.message);
+            self.feed.speak(self.protocol);
+            self.is_proven = false;
+        }
+        self.feed
+            .want(config.queue.samples_max, config.metadata_interval);
+        self.metrics.shards_min.set(float(config.queue.shards_min));
+        self.metrics.shards_max.set(float(config.queue.shards_max));
+        self.client = client;
+        self.config = config;
+        // What kept it from sending may be what was mended.
+        self.wait = None;
+        self.failures = 0;
+        info!("goes on with another configuration");
+    }
+
     fn take(&mut self, snapshot: &Snapshot) {
+        // The time of what is queued says which series were sent, and of this one some are missing.
+        if snapshot.held {
+            return;
+        }
         let (feed, queue) = (&mut self.feed, &mut self.queue);
         let nameless = blocking(|| feed.append(snapshot, queue, clock::now()));
         if nameless > 0 {
@@ -416,6 +455,27 @@ fn count_lost(metrics: &SinkMetrics, lost: &Lost) {
         metrics.dropped(reason, counts);
     }
     metrics.queue_damaged_bytes.add(lost.damaged_bytes);
+}
+
+/// What a sink sends of a snapshot.
+fn outgoing(config: &RemoteWriteConfig, external: &[(String, String)]) -> Outgoing {
+    Outgoing {
+        external: config.external(external.to_vec()),
+        relabel: config.relabel.clone(),
+        samples_max: config.queue.samples_max,
+        exemplars: config.send_exemplars,
+        native: config.send_native_histograms,
+        classic: config.send_classic_histograms,
+        draft: config.draft_created_timestamps,
+    }
+}
+
+/// The version to begin with.
+const fn protocol(message: Message) -> Protocol {
+    match message {
+        Message::Auto | Message::V2 => Protocol::V2,
+        Message::V1 => Protocol::V1,
+    }
 }
 
 #[expect(

@@ -107,6 +107,24 @@ impl State {
         }
     }
 
+    /// Takes other limits: those of tasks and workers.
+    pub fn limit(&mut self, limits: &Limits) {
+        let Limits {
+            tasks_max,
+            task_timeout,
+            worker_timeout,
+            worker_retention,
+            broker_drops_expired: _,
+            broker_holds_events: _,
+            keep_foreign: _,
+            shard: _,
+        } = *limits;
+        self.limits.tasks_max = tasks_max;
+        self.limits.task_timeout = task_timeout;
+        self.limits.worker_timeout = worker_timeout;
+        self.limits.worker_retention = worker_retention;
+    }
+
     /// Takes an event that was received at `now`; adds to `changes` what it changed.
     pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
         self.signs.event(now);

@@ -107,9 +107,11 @@ definitions! {
     PUSH_DURATION = "histogram" "celeriac_push_duration_seconds" ["pushgateway"], "How long pushes took, answered or not.";
     LAST_PUSH = "gauge" "celeriac_last_push_timestamp_seconds" ["pushgateway"], "When a Pushgateway took a push last; 0 before it took any.";
     CHECKPOINT_DURATION = "gauge" "celeriac_checkpoint_duration_seconds" [], "How long the newest checkpoint took to write.";
-    CHECKPOINT_FAILURES = lasting "counter" "celeriac_checkpoint_failures_total" [], "Checkpoints that could not be written; until the next one that can, series stand still and nothing is acknowledged.";
+    CHECKPOINT_FAILURES = "counter" "celeriac_checkpoint_failures_total" [], "Checkpoints that could not be written; until one can, pages stand still, nothing is sent by remote write and nothing is acknowledged.";
     CHECKPOINT_TIMESTAMP = "gauge" "celeriac_checkpoint_timestamp_seconds" [], "Of when the newest checkpoint on disk is; 0 before there is one.";
     CHECKPOINT_SIZE = "gauge" "celeriac_checkpoint_size_bytes" [], "How large the newest checkpoint is.";
+    RELOAD_SUCCESSFUL = "gauge" "celeriac_config_last_reload_successful" [], "Whether the configuration was taken when it was read last: 1 or 0.";
+    RELOAD_TIMESTAMP = "gauge" "celeriac_config_last_reload_success_timestamp_seconds" [], "When the configuration was taken last.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = "gauge" "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = "gauge" "process_virtual_memory_bytes" [], "Virtual memory size.";
@@ -117,9 +119,10 @@ definitions! {
     START_TIME = "gauge" "process_start_time_seconds" [], "When the process started, since the Unix epoch.";
 }
 
-/// Whether a family is one of the daemon's own.
-pub fn is_own(family: &str) -> bool {
-    DEFINITIONS.iter().any(|own| own.name == family)
+/// Whether a family is one of the daemon's own that begin anew with each process: nothing that a crash takes back.
+pub fn begins_anew(family: &str) -> bool {
+    let mut own = DEFINITIONS.iter();
+    own.any(|own| own.name == family && !own.lasting)
 }
 
 /// Bounds for the time that a request takes, in seconds: those of Prometheus' own metric, without its outliers.
@@ -295,6 +298,13 @@ pub struct SeriesMetrics {
     pub snapshot_duration: Gauge,
 }
 
+/// What is reported about reading the configuration.
+#[derive(Clone, Debug)]
+pub struct ReloadMetrics {
+    pub successful: Gauge,
+    pub timestamp: Gauge,
+}
+
 /// What is reported about the checkpoint.
 #[derive(Clone, Debug)]
 pub struct CheckpointMetrics {
@@ -419,6 +429,17 @@ impl Telemetry {
             relabel_invalid: self.counter(SERIES_RELABELLED, outcome("invalid")),
             snapshot_duration: self.gauge(SNAPSHOT_DURATION, Vec::new()),
         }
+    }
+
+    /// Adds what is read of the configuration.
+    pub fn reload(&mut self, start: Timestamp) -> ReloadMetrics {
+        let metrics = ReloadMetrics {
+            successful: self.gauge(RELOAD_SUCCESSFUL, Vec::new()),
+            timestamp: self.gauge(RELOAD_TIMESTAMP, Vec::new()),
+        };
+        metrics.successful.set(1.0);
+        metrics.timestamp.set(start.seconds());
+        metrics
     }
 
     /// Adds the checkpoint.

@@ -150,6 +150,11 @@ impl Encoder {
         self
     }
 
+    /// The version that is spoken.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// Speaks that version from now on.
     pub const fn speak(&mut self, protocol: Protocol) {
         self.protocol = protocol;

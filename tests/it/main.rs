@@ -29,6 +29,7 @@ mod queues;
 mod receivers;
 mod reference;
 mod relabel;
+mod reload;
 mod remote_write;
 mod secrets;
 mod sentinel;

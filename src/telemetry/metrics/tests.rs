@@ -9,6 +9,7 @@ fn every_definition_is_published_and_nothing_else() {
     telemetry.sink(&"main".into(), &"http://localhost/".into());
     telemetry.pushgateway(&"main".into());
     telemetry.checkpoint();
+    telemetry.reload(Timestamp::default());
     let mut series = Series::new(0, Timestamp::default());
     let published = telemetry.open(&mut series);
     published.publish(&telemetry.read(), &mut series);

@@ -13,7 +13,7 @@ use celeriac::sink::RemoteWrite;
 use celeriac::telemetry::metrics::{Published, Telemetry};
 use celeriac::telemetry::readiness::Readiness;
 use celeriac::timestamp::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -81,7 +81,14 @@ impl Simulated {
         );
         let external = config.global.external_labels;
         let hurry = CancellationToken::new();
-        let sink = RemoteWrite::new(sink, external, queue, taken, hurry.clone(), reports);
+        let sink = RemoteWrite::new(
+            sink,
+            external,
+            queue,
+            (taken, mpsc::channel(1).1),
+            hurry.clone(),
+            reports,
+        );
         let sink = tokio::spawn(sink.expect("a client").run());
         let mut own = Series::new(usize::MAX, at);
         let published = telemetry.open(&mut own);

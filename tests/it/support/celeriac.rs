@@ -11,7 +11,6 @@ use super::{free_port, wait_for};
 pub struct Celeriac {
     pub port: u16,
     pub process: Process,
-    #[expect(dead_code, reason = "holds the configuration and the log")]
     folder: TempDir,
 }
 
@@ -73,6 +72,11 @@ impl Celeriac {
         })
         .await;
         daemon
+    }
+
+    /// Its configuration file.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("celeriac.yaml")
     }
 
     /// Waits until every broker is subscribed and every sink has delivered.

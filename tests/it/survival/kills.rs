@@ -69,6 +69,7 @@ async fn kills(delivery: &str, release: Release) {
             }
             _ => {}
         }
+        println!("{n}: {}", celeriac.process.output());
         celeriac.process.kill();
         celeriac = agent.start().await;
     }

@@ -1,0 +1,91 @@
+//! The configuration read again, while the daemon runs.
+//!
+//! All of it or nothing: what can fail is tried before anything changes, and one key that cannot change keeps all others
+//! as they were. Nothing is counted anew by it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tracing::{error, info};
+
+use crate::clock;
+use crate::config::{Changes, Config, LoadError, MetricsConfig};
+use crate::sink::Reconfigured;
+use crate::sink::client::{BuildError, Client};
+use crate::telemetry::metrics::ReloadMetrics;
+
+/// Why the configuration stays as it is.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error("there is no file: what runs stands on the command line")]
+    NoFile,
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("nothing was changed, these need a restart: {}", .0.join(", "))]
+    Fixed(Vec<String>),
+    #[error("nothing was changed: cannot make the client of remote_write {name}: {source}")]
+    Client { name: String, source: BuildError },
+}
+
+/// What runs, and how it is told of changes.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    pub(super) file: Option<PathBuf>,
+    pub(super) current: Config,
+    pub(super) settings: mpsc::Sender<MetricsConfig>,
+    /// In the order of the configuration.
+    pub(super) sinks: Vec<mpsc::Sender<Reconfigured>>,
+    pub(super) metrics: ReloadMetrics,
+}
+
+impl Reloader {
+    /// Reads the file again, and does what it says.
+    pub(super) async fn reload(&mut self) -> Result<(), String> {
+        let reloaded = self.try_reload().await;
+        match &reloaded {
+            Ok(()) => {
+                self.metrics.successful.set(1.0);
+                self.metrics.timestamp.set(clock::now().seconds());
+            }
+            Err(error) => {
+                self.metrics.successful.set(0.0);
+                error!(%error, "cannot reload the configuration, it stays as it was");
+            }
+        }
+        reloaded.map_err(|error| error.to_string())
+    }
+
+    async fn try_reload(&mut self) -> Result<(), ReloadError> {
+        let file = self.file.as_ref().ok_or(ReloadError::NoFile)?;
+        let config = Config::load(file)?;
+        let changes = Changes::between(&self.current, &config);
+        let fixed: Vec<String> = changes.fixed().map(str::to_owned).collect();
+        if !fixed.is_empty() {
+            return Err(ReloadError::Fixed(fixed));
+        }
+        let touched = config.remote_write.iter().zip(&self.sinks).enumerate();
+        let touched = touched.filter(|(at, _)| changes.touch_sink(*at));
+        let mut ready = Vec::new();
+        for (at, (sink, told)) in touched {
+            let client = Client::new(&sink.client).map_err(|source| ReloadError::Client {
+                name: sink.name.clone(),
+                source,
+            })?;
+            let reconfigured = Reconfigured {
+                config: sink.clone(),
+                client: Arc::new(client),
+                sends_other: changes.send_other(at),
+            };
+            ready.push((told, reconfigured));
+        }
+        // From here on nothing fails: who is told is there for as long as the daemon runs.
+        for (told, reconfigured) in ready {
+            let _ = told.send(reconfigured).await;
+        }
+        let _ = self.settings.send(config.metrics.clone()).await;
+        info!(changed = !changes.is_empty(), "reloaded the configuration");
+        self.current = config;
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! `POST /-/reload`: the configuration is read again.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::ReloadRequest;
+
+/// Answers when it is done, with the reason if it was not.
+pub(super) async fn reload(
+    State(reloads): State<Option<mpsc::Sender<ReloadRequest>>>,
+) -> (StatusCode, String) {
+    let Some(reloads) = reloads else {
+        let why = "Reloading is not enabled: http.reload would do it.\n";
+        return (StatusCode::FORBIDDEN, why.to_owned());
+    };
+    let (told, done) = oneshot::channel();
+    // Who takes requests is there until the daemon stops.
+    let stopping = || (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+    if reloads.send(told).await.is_err() {
+        return stopping();
+    }
+    match done.await {
+        Ok(Ok(())) => (StatusCode::OK, String::new()),
+        Ok(Err(reason)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{reason}\n")),
+        Err(_) => stopping(),
+    }
+}

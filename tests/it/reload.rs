@@ -1,0 +1,222 @@
+//! The configuration is read again: what can change does, what cannot is refused by its key, and no counter moves.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::support::celeriac::{Celeriac, Page};
+use super::support::receiver::{Receiver, STALE};
+use super::support::redis::Redis;
+use super::support::wait_for;
+
+/// A broker, a receiver, and a daemon whose file is ours to change.
+struct Setting {
+    redis: Redis,
+    receiver: Receiver,
+    data: TempDir,
+    celeriac: Celeriac,
+}
+
+impl Setting {
+    /// With more keys of `remote_write`.
+    async fn new(sink: &str) -> Self {
+        let (redis, receiver) = (Redis::start().await, Receiver::start().await);
+        let data = TempDir::new().expect("a temporary folder");
+        let config = format!(
+            "data_dir: {:?}\nhttp: {{listen: \"{{listen}}\", reload: true}}\nbrokers: [{{url: {:?}}}]\n\
+             metrics: {{worker_retention: 1h}}\nremote_write: [{{name: r, url: {:?}{sink}}}]\n",
+            data.path(),
+            redis.url(0),
+            receiver.url(),
+        );
+        let celeriac = Celeriac::start(&config).await;
+        celeriac.ready().await;
+        redis.publish_lives(0..20, "t").await;
+        let setting = Self {
+            redis,
+            receiver,
+            data,
+            celeriac,
+        };
+        setting
+            .celeriac
+            .page_when("the events", 20, |page| page.events() == 80.0)
+            .await;
+        setting
+    }
+
+    fn file(&self) -> PathBuf {
+        self.celeriac.file()
+    }
+
+    /// Changes the file. Nothing else does.
+    fn change(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.file()).expect("it was written");
+        assert!(text.contains(from), "{text}");
+        fs::write(self.file(), text.replace(from, to)).expect("a writable file");
+    }
+
+    async fn post(&self) -> (u16, String) {
+        let url = format!("http://127.0.0.1:{}/-/reload", self.celeriac.port);
+        let answer = reqwest::Client::new().post(url).send().await;
+        let answer = answer.expect("the listener answers");
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a text"),
+        )
+    }
+}
+
+fn successful(page: &Page) -> f64 {
+    page.sum("celeriac_config_last_reload_successful", &[])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_change_changes_and_no_counter_moves() {
+    let setting = Setting::new("").await;
+    let before = setting.celeriac.page().await;
+    setting.change("name: r,", "name: r, headers: {X-Scope-OrgID: team-a},");
+    setting.change(
+        "worker_retention: 1h",
+        "worker_retention: 1m, max_tasks: 50",
+    );
+    assert_eq!(setting.post().await, (200, String::new()));
+
+    wait_for("a request with the new header", 20, async || {
+        let headers = setting.receiver.with(|received| received.headers.clone());
+        let is_new = headers.contains_key("x-scope-orgid");
+        if is_new {
+            Ok(())
+        } else {
+            Err(format!("{headers:?}"))
+        }
+    })
+    .await;
+    let after = setting.celeriac.page().await;
+    assert_eq!(successful(&after), 1.0);
+    for (line, value) in &before.0 {
+        let family = line.split('{').next().unwrap_or_default();
+        let counts = family.ends_with("_total") || family.ends_with("_bucket");
+        // Its own counters of time and of what it sends go on.
+        if counts && family.starts_with("celery_") {
+            assert_eq!(after.0.get(line), Some(value), "{line}");
+        }
+    }
+    setting.redis.publish_lives(20..30, "t").await;
+    setting
+        .celeriac
+        .page_when("more events", 20, |page| page.events() == 120.0)
+        .await;
+    setting.receiver.assert_no_violation();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_change_is_refused_by_its_key_and_nothing_changes() {
+    let setting = Setting::new("").await;
+    let good = fs::read_to_string(setting.file()).expect("it was written");
+    let cases = [
+        (
+            "worker_retention: 1h",
+            "worker_retention: 1m, prefix: x_",
+            500,
+            "these need a restart: metrics.prefix",
+        ),
+        (
+            "name: r,",
+            "name: s,",
+            500,
+            "these need a restart: remote_write[0].name",
+        ),
+        (
+            "name: r,",
+            "name: r, profile: flower,",
+            500,
+            "these need a restart: remote_write[0].profile",
+        ),
+        (
+            "worker_retention: 1h",
+            "worker_retenton: 1h",
+            500,
+            "did you mean `worker_retention`?",
+        ),
+        ("remote_write:", "remote_write: [", 500, "celeriac.yaml"),
+    ];
+    for (from, to, status, reason) in cases {
+        setting.change(from, to);
+        let (answered, text) = setting.post().await;
+        assert_eq!(answered, status, "{to}: {text}");
+        assert!(text.contains(reason), "{to}: {text}");
+        setting
+            .celeriac
+            .page_when("the metric", 10, |page| successful(page) == 0.0)
+            .await;
+        fs::write(setting.file(), &good).expect("a writable file");
+    }
+    let page = setting.celeriac.page().await;
+    assert_eq!(page.events(), 80.0);
+    assert_eq!(setting.post().await.0, 200);
+    setting
+        .celeriac
+        .page_when("the metric", 10, |page| successful(page) == 1.0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_does_the_same_and_other_series_begin_without_a_zero() {
+    let setting = Setting::new("").await;
+    setting.change(
+        "name: r,",
+        "name: r, write_relabel_configs: [{target_label: team, replacement: a}],",
+    );
+    setting.celeriac.process.signal(Signal::HUP);
+    let all = || {
+        setting.receiver.with(|received| {
+            let sent = received.series.iter();
+            let sent =
+                sent.filter(|(series, _)| format!("{series:?}").contains("celery_task_sent_total"));
+            sent.map(|(series, samples)| (format!("{series:?}"), samples.clone()))
+                .collect::<Vec<_>>()
+        })
+    };
+    let begun = wait_for("series with the new label", 20, async || {
+        let all = all();
+        let begun = all
+            .iter()
+            .find(|(series, samples)| series.contains("team") && samples.len() > 1);
+        begun
+            .map(|(_, samples)| samples.clone())
+            .ok_or(format!("{all:?}"))
+    })
+    .await;
+    assert_eq!(begun[0].1, 20.0, "{begun:?}");
+    let all = all();
+    let before = all.iter().find(|(series, _)| !series.contains("team"));
+    let (_, before) = before.expect("it was sent before");
+    let last = before.last().expect("some samples").1;
+    assert_eq!(last.to_bits(), STALE, "{before:?}");
+    setting.receiver.assert_no_violation();
+    assert!(
+        setting
+            .celeriac
+            .process
+            .output()
+            .contains("reloaded the configuration")
+    );
+    assert!(setting.data.path().join("checkpoint").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reloads_over_http_who_was_not_let() {
+    let redis = Redis::start().await;
+    let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", redis.url(0))).await;
+    let url = format!("http://127.0.0.1:{}/-/reload", celeriac.port);
+    let answer = reqwest::Client::new()
+        .post(&url)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status().as_u16(), 403);
+    assert_eq!(celeriac.get("/-/reload").await.0, 405);
+}
