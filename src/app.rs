@@ -349,7 +349,7 @@ fn holds(transport: &Transport) -> Holds {
         Transport::Amqp(amqp) => match amqp.delivery {
             Delivery::Transient => Holds::Nothing,
             Delivery::Durable => Holds::Unacknowledged(amqp.prefetch.into()),
-            Delivery::Stream => Holds::Stream(amqp.queue_name()),
+            Delivery::Stream => Holds::Stream(amqp.queue_name(), amqp.prefetch.into()),
         },
     }
 }

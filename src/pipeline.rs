@@ -96,8 +96,8 @@ pub enum Holds {
     Nothing,
     /// What is not acknowledged, of which up to so many messages are on their way.
     Unacknowledged(usize),
-    /// A stream, by its name.
-    Stream(String),
+    /// A stream, by its name, of which so many messages may have to be read again.
+    Stream(String, usize),
 }
 
 /// A way to show all clusters.
@@ -171,7 +171,7 @@ impl Pipeline {
             delivered: match &cluster.holds {
                 Holds::Nothing => Delivered::default(),
                 Holds::Unacknowledged(window) => Delivered::durable(*window),
-                Holds::Stream(name) => Delivered::stream(name),
+                Holds::Stream(name, window) => Delivered::stream(name, *window),
             },
         });
         Self {
@@ -218,7 +218,9 @@ impl Pipeline {
         cluster.metrics.messages.add(batch.payloads.len() as u64);
         cluster.delivered.take(&batch.position);
         for (at, payload) in batch.payloads.iter().enumerate() {
-            if let Position::Delivered { mark, fingerprints } = &batch.position
+            if let Position::Delivered {
+                mark, fingerprints, ..
+            } = &batch.position
                 && let Some(fingerprint) = fingerprints.get(at)
                 && cluster.delivered.is_again(mark.link, *fingerprint)
             {

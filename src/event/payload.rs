@@ -19,11 +19,13 @@ pub struct Batch {
 pub enum Position {
     /// What was handed over is gone from the broker: there is nothing to go back to.
     Transient,
-    /// Of a durable queue: the newest message, and the fingerprint of each. The broker holds them until a checkpoint has
-    /// them, and delivers them once more if that does not come.
-    Delivered { mark: Mark, fingerprints: Vec<u64> },
-    /// Of a stream: the offset behind the newest message.
-    Offset(u64),
+    /// Of what the broker may deliver once more: the newest message, and the fingerprint of each.
+    Delivered {
+        mark: Mark,
+        fingerprints: Vec<u64>,
+        /// Of a stream: the offset behind the newest message. A durable queue holds messages until a checkpoint has them.
+        next: Option<u64>,
+    },
 }
 
 /// All messages of a durable queue up to one.

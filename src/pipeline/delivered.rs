@@ -3,6 +3,9 @@
 //! A durable queue forgets a message when it is acknowledged, and that comes after the checkpoint that holds it. A crash
 //! in between brings the message again: then it is here, remembered as delivered by another subscription. Within one
 //! subscription nothing comes twice, so two messages that are the same to the byte are two messages.
+//!
+//! A stream is read again from a little before where it was left. A broker that is killed may lose the end of it, though it
+//! had confirmed that, and gives the offsets to other messages: by their offsets these would seem to be read.
 
 use std::collections::VecDeque;
 
@@ -43,9 +46,10 @@ impl Delivered {
         }
     }
 
-    /// Of a stream.
-    pub(super) fn stream(name: &str) -> Self {
+    /// Of a stream, of which up to `window` messages are read again.
+    pub(super) fn stream(name: &str, window: usize) -> Self {
         Self {
+            window: Some(window),
             stream: Some(name.to_owned()),
             ..Self::default()
         }
@@ -55,11 +59,15 @@ impl Delivered {
     pub(super) fn take(&mut self, position: &Position) {
         match position {
             Position::Transient => {}
-            Position::Delivered { mark, fingerprints } => {
+            Position::Delivered {
+                mark,
+                fingerprints,
+                next,
+            } => {
                 self.mark = *mark;
+                self.next = *next;
                 self.waiting += fingerprints.len();
             }
-            Position::Offset(next) => self.next = Some(*next),
         }
     }
 
@@ -84,7 +92,9 @@ impl Delivered {
 
     /// Whether so much waits for a checkpoint that one is due.
     pub(super) fn is_due(&self) -> bool {
-        self.window.is_some_and(|window| self.waiting > window / 2)
+        // Nobody waits for a stream to be acknowledged.
+        let queue = self.window.filter(|_| self.stream.is_none());
+        queue.is_some_and(|window| self.waiting > window / 2)
     }
 
     /// As it is stored, and what may be acknowledged when it is.
@@ -104,14 +114,15 @@ impl Delivered {
 
     /// Goes on from what an earlier process took.
     pub(super) fn restore(&mut self, saved: &saved::Position) {
-        if self.window.is_some() {
+        let offset = saved.offset.as_ref();
+        let is_same = self.stream.as_ref() == offset.map(|offset| &offset.stream);
+        if self.window.is_some() && is_same {
             self.least = saved.fingerprints.len();
             for fingerprint in &saved.fingerprints {
                 self.is_again(BEFORE, *fingerprint);
             }
+            self.next = offset.map(|offset| offset.next);
         }
-        let same = |offset: &&saved::Offset| self.stream.as_ref() == Some(&offset.stream);
-        self.next = saved.offset.as_ref().filter(same).map(|offset| offset.next);
     }
 
     /// Where an earlier process was in the stream.
@@ -164,6 +175,7 @@ mod tests {
         delivered.take(&Position::Delivered {
             mark,
             fingerprints: vec![2, 3],
+            next: None,
         });
         let (saved, captured) = delivered.capture();
         assert_eq!(
@@ -207,6 +219,7 @@ mod tests {
         let position = |tag| Position::Delivered {
             mark: Mark { link: 1, tag },
             fingerprints: vec![tag, tag + 1],
+            next: None,
         };
         delivered.take(&position(1));
         assert!(!delivered.is_due());
@@ -218,12 +231,19 @@ mod tests {
 
     #[test]
     fn a_stream_goes_on_where_it_was_if_it_is_the_same() {
-        let mut delivered = Delivered::stream("celeriac.main");
-        delivered.take(&Position::Offset(17));
+        let mut delivered = Delivered::stream("celeriac.main", 4);
+        let mark = Mark { link: 1, tag: 1 };
+        delivered.take(&Position::Delivered {
+            mark,
+            fingerprints: vec![7],
+            next: Some(17),
+        });
+        taken(&mut delivered, 1, &[7]);
         let (saved, _) = delivered.capture();
         for (name, next) in [("celeriac.main", Some(17)), ("celeriac.other", None)] {
-            let mut restored = Delivered::stream(name);
+            let mut restored = Delivered::stream(name, 4);
             restored.restore(&saved);
+            assert_eq!(taken(&mut restored, 1, &[7, 8]), [next.is_some(), false]);
             assert_eq!(restored.resume().map(|offset| offset.next), next);
         }
     }

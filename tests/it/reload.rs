@@ -166,6 +166,16 @@ async fn what_cannot_change_is_refused_by_its_key_and_nothing_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_does_the_same_and_other_series_begin_without_a_zero() {
     let setting = Setting::new("").await;
+    wait_for("the receiver to have the tasks", 20, async || {
+        let sent = setting.receiver.series("celery_task_sent_total", &[]);
+        let all = sent.last().is_some_and(|(_, value)| *value == 20.0);
+        if all {
+            Ok(())
+        } else {
+            Err(format!("{sent:?}"))
+        }
+    })
+    .await;
     setting.change(
         "name: r,",
         "name: r, write_relabel_configs: [{target_label: team, replacement: a}],",

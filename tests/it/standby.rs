@@ -92,9 +92,13 @@ async fn one_that_stops_keeps_the_folder_until_it_has_let_go_of_all_that_is_in_i
     first.subscribed("default").await;
     let mut second = setting.start_with(&away).await;
     assert!(first.terminate().success());
-    second.subscribed("default").await;
-    second.process.must_run();
-    assert!(second.process.output().contains("taking over"));
+    wait_for("the second to take over", 20, async || {
+        second.process.must_run();
+        let log = second.process.output();
+        let subscribed = log.contains("taking over") && log.contains("subscribed to events");
+        if subscribed { Ok(()) } else { Err(log) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,7 @@ pub(super) struct Noting {
     pub(super) delivery: config::Delivery,
     /// The number of the subscription.
     pub(super) link: u64,
-    /// Of a stream: the next message.
+    /// Of a stream: the next message, or that which would be.
     pub(super) next: Option<u64>,
 }
 
@@ -49,39 +49,30 @@ pub(super) async fn take(
         let delivery = delivery.map_err(|error| failed("receive", error))?;
         tag = delivery.delivery_tag;
         bytes += delivery.data.len();
-        let is_new = match (noting.delivery, offset_of(&delivery)) {
-            (config::Delivery::Durable, _) => {
-                fingerprints.push(xxh3_64(&delivery.data));
-                true
-            }
-            (config::Delivery::Stream, Some(offset)) => {
-                // A stream is sent in chunks, and the first may begin before what was asked for.
-                let is_new = expected.is_none_or(|expected| offset >= expected);
-                if is_new {
-                    cut += offset - expected.unwrap_or(offset);
-                    expected = Some(offset + 1);
-                }
-                is_new
-            }
-            (config::Delivery::Transient | config::Delivery::Stream, _) => true,
-        };
-        if is_new {
-            payloads.push(payload(delivery));
+        if noting.delivery != config::Delivery::Transient {
+            fingerprints.push(xxh3_64(&delivery.data));
         }
+        if let Some(offset) = offset_of(&delivery) {
+            // What lies before is read again, and known by its fingerprint.
+            cut += expected.map_or(0, |expected| offset.saturating_sub(expected));
+            expected = Some(offset + 1);
+        }
+        payloads.push(payload(delivery));
         if payloads.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
             next = consumer.next().now_or_never().flatten();
         }
     }
-    let position = match (noting.delivery, expected) {
-        (config::Delivery::Durable, _) => Position::Delivered {
-            mark: Mark {
-                link: noting.link,
-                tag,
-            },
+    let mark = Mark {
+        link: noting.link,
+        tag,
+    };
+    let position = match noting.delivery {
+        config::Delivery::Transient => Position::Transient,
+        config::Delivery::Durable | config::Delivery::Stream => Position::Delivered {
+            mark,
             fingerprints,
+            next: expected,
         },
-        (config::Delivery::Stream, Some(next)) => Position::Offset(next),
-        (config::Delivery::Transient | config::Delivery::Stream, _) => Position::Transient,
     };
     Ok(Taken {
         payloads,

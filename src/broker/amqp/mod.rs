@@ -61,7 +61,7 @@ pub(super) async fn run(
     let Subscription {
         channel,
         consumer,
-        asked,
+        is_new,
     } = subscription;
     let link = Link {
         channel,
@@ -69,7 +69,7 @@ pub(super) async fn run(
         noting: Noting {
             delivery: amqp.delivery,
             link: stage.link_number(),
-            next: asked,
+            next: next.filter(|_| !is_new),
         },
         newest: 0,
         acknowledged: 0,
@@ -157,8 +157,8 @@ impl Link {
         }
         let count = taken.payloads.len();
         let next = match taken.position {
-            Position::Offset(next) => Some(next),
-            Position::Transient | Position::Delivered { .. } => None,
+            Position::Delivered { next, .. } => next,
+            Position::Transient => None,
         };
         stage.hand_over_at(taken.payloads, taken.position).await?;
         self.newest = taken.tag;

@@ -27,8 +27,8 @@ const NEWEST: Duration = Duration::from_secs(1);
 pub(super) struct Subscription {
     pub(super) channel: Channel,
     pub(super) consumer: Consumer,
-    /// Of a stream, where it was asked to begin.
-    pub(super) asked: Option<u64>,
+    /// Of a stream: it is read from its first message, whatever was read before.
+    pub(super) is_new: bool,
 }
 
 /// Declares and consumes. `next` is where to go on in a stream.
@@ -43,12 +43,13 @@ pub(super) async fn subscribe(
     bind(&channel, &queue, config, amqp).await?;
     let mut options = BasicConsumeOptions::default();
     let mut arguments = FieldTable::default();
-    let mut asked = None;
+    let mut is_new = false;
     match amqp.delivery {
         Delivery::Transient => options.exclusive = true,
         Delivery::Durable => {}
         Delivery::Stream => {
-            asked = begin_at(connection, &queue, next).await?;
+            let asked = begin_at(connection, &queue, next, amqp.prefetch).await?;
+            is_new = asked.is_none();
             let offset = match asked {
                 Some(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
                 None => topology::text("first"),
@@ -66,7 +67,7 @@ pub(super) async fn subscribe(
     Ok(Subscription {
         channel,
         consumer,
-        asked,
+        is_new,
     })
 }
 
@@ -220,25 +221,28 @@ async fn shards_there(
     Ok(name)
 }
 
-/// Where to begin in a stream: where it was left, or at its first message. A stream that was made anew since then has
-/// other offsets, and would be silent until it has as many messages; so the newest one is looked at.
+/// Where to begin in a stream: some messages before where it was left, or at its first message. A broker that is killed
+/// may lose the end of a stream, and give the same offsets to other messages. A stream that was made anew since then
+/// would be silent until it has as many messages; so the newest one is looked at.
 async fn begin_at(
     connection: &Connection,
     queue: &str,
     next: Option<u64>,
+    again: u16,
 ) -> Result<Option<u64>, LinkError> {
     let Some(next) = next.filter(|next| *next > 0) else {
         return Ok(None);
     };
+    let asked = next.saturating_sub(again.into());
     let newest = newest(connection, queue).await?;
-    if newest.is_some_and(|newest| newest + 1 < next) {
+    if newest.is_some_and(|newest| newest + 1 < asked) {
         warn!(
             queue,
             next, newest, "the stream was made anew, reading it from its first message"
         );
         return Ok(None);
     }
-    Ok(Some(next))
+    Ok(Some(asked))
 }
 
 /// The offset of a stream's newest message, if one comes soon.
