@@ -142,7 +142,9 @@ pub(crate) fn each_message_once(page: &Page, told: &Told) {
     assert_eq!(
         messages - again,
         told.messages as f64,
-        "{messages} messages, {again} of them again"
+        "{messages} messages, {again} of them again; {} events, {} were told",
+        page.events(),
+        told.total()
     );
     for lost in [
         "messages_dropped",

@@ -75,7 +75,12 @@ async fn kills(delivery: &str, release: Release) {
     let elapsed = start.elapsed().saturating_sub(held);
     let (told, _) = load.end().await;
     let rate = told.total() as f64 / elapsed.as_secs_f64();
-    println!("{} events, {rate:.0} a second", told.total());
+    println!(
+        "{} events in {} messages, {rate:.0} a second; in queues: {}",
+        told.total(),
+        told.messages,
+        rabbitmq.ctl(&["--quiet", "list_queues", "name", "messages"])
+    );
     exact(&prometheus, &told, 90).await;
     let page = celeriac.page().await;
     println!("{} messages came again", super::duplicates(&page));
