@@ -139,10 +139,14 @@ pub(crate) fn duplicates(page: &Page) -> f64 {
 /// That each message was applied once, by what the daemon says of itself.
 pub(crate) fn each_message_once(page: &Page, told: &Told) {
     let (messages, again) = (page.sum("celeriac_messages_total", &[]), duplicates(page));
+    let count = |what: &str| page.sum(&format!("celeriac_{what}_total"), &[]);
     assert_eq!(
         messages - again,
         told.messages as f64,
-        "{messages} messages, {again} of them again"
+        "{messages} messages, {again} of them again, {} undecodable; {} events, {} were told",
+        count("messages_undecodable"),
+        page.events(),
+        told.total()
     );
     for lost in [
         "messages_dropped",
@@ -150,8 +154,7 @@ pub(crate) fn each_message_once(page: &Page, told: &Told) {
         "events_missing",
         "tasks_evicted",
     ] {
-        let lost_count = page.sum(&format!("celeriac_{lost}_total"), &[]);
-        assert_eq!(lost_count, 0.0, "{lost}");
+        assert_eq!(count(lost), 0.0, "{lost}");
     }
     assert_eq!(page.sum("celery_task_lost_total", &[]), 0.0);
     assert_eq!(page.sum("celery_tasks_in_flight", &[]), 0.0);

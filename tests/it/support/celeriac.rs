@@ -85,7 +85,7 @@ impl Celeriac {
         wait_for("celeriac to be ready", 30, async || {
             match get(port, "/-/ready").await? {
                 (200, _) => Ok(()),
-                (_, reasons) => Err(reasons),
+                (_, reasons) => Err(format!("{reasons}\n{}", self.process.output())),
             }
         })
         .await;

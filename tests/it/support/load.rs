@@ -34,14 +34,14 @@ pub struct Confirmed {
 }
 
 impl Confirmed {
-    pub fn new(url: &str) -> Self {
-        Self {
+    pub fn new(url: &str) -> Box<Self> {
+        Box::new(Self {
             url: url.to_owned(),
             connected: None,
             fresh: VecDeque::new(),
             unconfirmed: VecDeque::new(),
             again: 0,
-        }
+        })
     }
 
     /// Publishes, whatever it takes. The newest of them may be unconfirmed yet.
@@ -175,7 +175,7 @@ impl Channels {
 }
 
 pub enum Way {
-    RabbitMq(Confirmed),
+    RabbitMq(Box<Confirmed>),
     Redis(Channels),
 }
 
@@ -269,13 +269,14 @@ async fn work(
         // A task that is not tried again has four events. What could not be said in time is said later, by and by.
         due = (due + (now - last) * rate / 4.2).min(rate / 4.2 * 2.0);
         last = now;
-        let tasks = if order == Order::Go {
-            let tasks = due.min(rate / 4.2 * STEP.as_secs_f64() * 3.0).floor();
-            due -= tasks;
-            tasks as u64
-        } else {
-            0
-        };
+        let most = rate / 4.2 * STEP.as_secs_f64() * 3.0;
+        let mut tasks = 0;
+        let mut room = most;
+        while order == Order::Go && due >= 1.0 && room >= 1.0 {
+            tasks += 1;
+            due -= 1.0;
+            room -= 1.0;
+        }
         way.publish(cluster.step(now, tasks)).await;
         if order == Order::End && !cluster.is_busy() {
             let since = *ended.get_or_insert(now);

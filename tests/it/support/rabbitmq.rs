@@ -220,6 +220,19 @@ impl RabbitMq {
     pub async fn start_again(&mut self) {
         self.process = Self::spawn(self.release, &self.environment, &self.folder);
         self.up().await;
+        // It listens before its queues are all there; what 3.10 takes for a stream until then may be lost, confirmed or
+        // not.
+        self.ctl(&["--quiet", "await_startup"]);
+        wait_for("the queues", 60, async || {
+            let states = self.ctl(&["--quiet", "list_queues", "name", "state"]);
+            let lines = states.lines().skip(1).filter(|line| !line.is_empty());
+            if lines.into_iter().all(|line| line.ends_with("running")) {
+                Ok(())
+            } else {
+                Err(states)
+            }
+        })
+        .await;
     }
 }
 

@@ -71,8 +71,8 @@ async fn a_task_that_was_received_before_a_restart_and_started_after_it_waited_a
                 && in_flight(page, "started") == 1.0
         };
         let page = celeriac.page_when("tasks in flight", 20, both).await;
-        assert_eq!(page.sum("celery_worker_up", &[]), 1.0);
-        assert_eq!(page.sum("celery_worker_tasks_active", &[]), 3.0);
+        assert_eq!(page.sum("celery_worker_up", &["w1@host"]), 1.0);
+        assert_eq!(page.sum("celery_worker_tasks_active", &["w1@host"]), 3.0);
         assert_eq!(page.sum("celery_worker_info", &["5.7.0"]), 1.0);
 
         let started = at(&started, sent + 0.002, sent + 7.5);

@@ -13,7 +13,7 @@ const COUNT: usize = 4;
 
 /// The counters and buckets of some pages, added up. Sums of seconds are told to the microsecond: they depend on the
 /// order in which they are added.
-async fn added_up(agents: &[Celeriac]) -> BTreeMap<String, i64> {
+async fn added_up(agents: &[Celeriac]) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for celeriac in agents {
         for (line, value) in counted(&celeriac.page().await) {
@@ -26,7 +26,7 @@ async fn added_up(agents: &[Celeriac]) -> BTreeMap<String, i64> {
     }
     // A counter of nothing says nothing: a shard whose workers never ran a task does not have it.
     let told = sums.into_iter().filter(|(_, value)| *value != 0.0);
-    told.map(|(line, value)| (line, (value * 1e6).round() as i64))
+    told.map(|(line, value)| (line, (value * 1e6).round()))
         .collect()
 }
 
@@ -68,9 +68,9 @@ async fn the_sums_over_four_shards_are_those_of_one_daemon_with_all_events() {
             let lines = sums.keys().chain(expected.keys());
             let differ = |line: &&String| {
                 let (of_shards, of_one) = (sums.get(*line), expected.get(*line));
-                let apart = of_shards.unwrap_or(&0) - of_one.unwrap_or(&0);
+                let apart = of_shards.unwrap_or(&0.0) - of_one.unwrap_or(&0.0);
                 // Seconds were rounded five times.
-                apart.abs() > if line.contains("_sum{") { 5 } else { 0 }
+                apart.abs() > if line.contains("_sum{") { 5.0 } else { 0.0 }
             };
             let differences: Vec<_> = lines
                 .filter(differ)
