@@ -23,16 +23,20 @@ use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAI
 use crate::broker::{Checkpointed, Poller, Source};
 use crate::checkpoint::{CheckpointFolder, Restored, Writer};
 use crate::clock;
-use crate::config::{Config, Delivery, HttpConfig, PushgatewayConfig, ReloadRequest, Transport};
+use crate::config::{
+    BrokerConfig, Config, Delivery, HttpConfig, PushgatewayConfig, ReloadRequest,
+    RemoteWriteConfig, Transport,
+};
 use crate::event::Mark;
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Holds, Left, Pipeline, ViewConfig};
+use crate::queue::Queue;
 use crate::shutdown::Signals;
 use crate::sink::client::BuildError;
-use crate::sink::{Pushgateway, RemoteWrite, queues};
-use crate::telemetry::metrics::Telemetry;
+use crate::sink::{Pushgateway, Reconfigured, RemoteWrite, queues};
+use crate::telemetry::metrics::{BrokerMetrics, PollMetrics, Telemetry};
 use crate::telemetry::readiness::{Readiness, Reporter};
-use crate::telemetry::sink::PushMetrics;
+use crate::telemetry::sink::{PushMetrics, SinkMetrics};
 use crate::tls::TlsError;
 
 /// The label of a broker that has no name, where the daemon speaks of itself.
@@ -50,7 +54,6 @@ pub struct App {
     /// Who asks for the configuration to be read again; `None`: there is nothing to tell of it.
     reloads: mpsc::Receiver<ReloadRequest>,
     /// Held until every stage has let go of what is in it: then another daemon may have it.
-    #[expect(dead_code, reason = "it is held")]
     folder: Option<Arc<CheckpointFolder>>,
     reloader: Option<Reloader>,
     grace_period: Duration,
@@ -100,80 +103,56 @@ impl App {
     /// `data_dir`, it waits.
     pub async fn build(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
-        let hurry = CancellationToken::new();
         let mut stages = Stages::default();
         let signals = Signals::new().map_err(StartError::Signals)?;
         let (asking, reloads) = mpsc::channel(1);
         let watch_signals = signals.watch(stop.clone(), asking.clone());
         stages.spawn("signals".to_owned(), watch_signals);
+        let mut app = Self {
+            stages,
+            stop,
+            hurry: CancellationToken::new(),
+            reloads,
+            reloader: None,
+            folder: None,
+            grace_period: config.global.grace_period,
+        };
+        if let Some(path) = &config.data_dir {
+            let taken = standby::take(path, config.http.as_ref(), &app.stop).await?;
+            // It was stopped before there was anything to do.
+            let Some(folder) = taken else { return Ok(app) };
+            app.folder = Some(Arc::new(folder));
+        }
+        app.assemble(config, file, asking).await?;
+        Ok(app)
+    }
+
+    /// Builds the stages in the order of the data, and spawns them from the other end.
+    async fn assemble(
+        &mut self,
+        config: Config,
+        file: Option<PathBuf>,
+        asking: mpsc::Sender<ReloadRequest>,
+    ) -> Result<(), StartError> {
         let current = config.clone();
-        let folder = match &config.data_dir {
-            None => None,
-            Some(path) => match standby::take(path, config.http.as_ref(), &stop).await? {
-                Some(folder) => Some(Arc::new(folder)),
-                // It was stopped before there was anything to do.
-                None => {
-                    return Ok(Self {
-                        stages,
-                        stop,
-                        hurry,
-                        reloads,
-                        reloader: None,
-                        folder: None,
-                        grace_period: config.global.grace_period,
-                    });
-                }
-            },
-        };
-        let mut queues = queues::open(&config)?;
-        let restored = match (&folder, &config.data_dir) {
-            (Some(folder), Some(path)) => {
-                folder.newest().map_err(|source| StartError::DataDir {
-                    folder: path.clone(),
-                    source,
-                })?
-            }
-            _ => None,
-        };
+        let queues = queues::open(&config)?;
+        let restored = self.restored(&config)?;
         let stored = restored.as_ref().map(Restored::at);
         let start = queues::start_behind(&queues, stored, clock::now());
         let mut readiness = Readiness::default();
         let mut telemetry = Telemetry::new(start);
         let shown = view_configs(&config);
-
-        let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
-        let mut sources = Vec::new();
-        let mut pollers = Vec::new();
-        let mut clusters = Vec::new();
-        for (at, broker) in config.brokers.into_iter().enumerate() {
-            let label: Option<Arc<str>> = broker.name.as_deref().map(Into::into);
-            let name = label.clone().unwrap_or_else(|| ONLY_BROKER.into());
-            let (broker_metrics, metrics) = telemetry.broker(&name);
-            let latch = readiness.stage(format!("broker {name}"), "not subscribed yet");
-            clusters.push(ClusterConfig {
-                broker: Arc::clone(&name),
-                label,
-                drops_expired: broker.transport.drops_expired(),
-                holds: holds(&broker.transport),
-                shard: broker.transport.shard(),
-                accept: broker.accept,
-                metrics,
-            });
-            if broker.poll.is_on() {
-                let metrics = telemetry.poll(&name);
-                pollers.push((Arc::clone(&name), at, broker.clone(), metrics));
-            }
-            sources.push((name, broker, broker_metrics, latch));
-        }
-        let mut sinks = Vec::new();
-        for sink in config.remote_write {
+        let brokers = Brokers::new(config.brokers, &mut telemetry, &mut readiness);
+        let sinks = config.remote_write.into_iter().map(|sink| {
             let name: Arc<str> = sink.name.as_str().into();
             let metrics = telemetry.sink(&name, &sink.shown_url().into());
             let latch = readiness.stage(format!("remote_write {name}"), "nothing sent yet");
-            sinks.push((name, sink, metrics, latch));
-        }
+            (name, sink, metrics, latch)
+        });
+        let sinks: Vec<Sink> = sinks.collect();
         let gateways = gateways(config.pushgateway, &mut telemetry, &mut readiness);
         let (writing, reloading) = (telemetry.checkpoint(), telemetry.reload(start));
+        let clusters = brokers.clusters;
         let mut pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
         if let Some(restored) = restored {
             let left = pipeline.restore(restored.parts(), start, clock::now());
@@ -186,6 +165,7 @@ impl App {
             }
         }
         let resume: Vec<_> = pipeline.resume().collect();
+        let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let (settings, set) = mpsc::channel(1);
         let inputs = Inputs {
@@ -193,13 +173,12 @@ impl App {
             reports: reported,
             settings: set,
         };
-        let hints = readiness.hints();
-        let interval = config.global.interval;
-        let (keeping, kept): (Vec<_>, Vec<_>) = sources
+        let (keeping, kept): (Vec<_>, Vec<_>) = resume
             .iter()
             .map(|_| watch::channel(Mark::default()))
             .unzip();
-        let outlet = |publisher| match folder.clone() {
+        let stages = &mut self.stages;
+        let outlet = |publisher| match self.folder.clone() {
             None => Outlet::Direct(publisher),
             Some(folder) => {
                 let (jobs, waiting) = mpsc::channel(1);
@@ -208,67 +187,52 @@ impl App {
                 Outlet::Checkpointed(jobs)
             }
         };
+        let (interval, hints) = (config.global.interval, readiness.hints());
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
-
         if let Some(http) = config.http {
             let asking = http.reload.then_some(asking);
-            let mut server = listen(http, &views, readiness).await?;
-            if let Some(asking) = asking {
-                server = server.with_reloads(asking);
-            }
-            stages.spawn("http".to_owned(), server.run(stop.clone()));
+            let server = listen(http, &views, readiness, asking).await?;
+            stages.spawn("http".to_owned(), server.run(self.stop.clone()));
         }
-        let mut sinks_told = Vec::new();
-        for (name, config_of_sink, metrics, latch) in sinks {
-            let external = config.global.external_labels.clone();
-            let (snapshots, hurry) = (views.of(config_of_sink.profile), hurry.clone());
-            let queue = queues.remove(0);
-            let report = (metrics, latch);
-            let (changing, changes) = mpsc::channel(1);
-            sinks_told.push(changing);
-            let inputs = (snapshots, changes);
-            let built = RemoteWrite::new(config_of_sink, external, queue, inputs, hurry, report);
-            let client_error = |source| StartError::Client {
-                name: name.to_string(),
-                source,
-            };
-            let sink = built.map_err(client_error)?;
-            let span = error_span!("sink", sink = %name);
-            stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
-        }
-        stages.push_to(gateways, &views, &hurry)?;
+        let external = &config.global.external_labels;
+        let told = stages.send_to(sinks, queues, external, &views, &self.hurry)?;
+        stages.push_to(gateways, &views, &self.hurry)?;
         stages.spawn("aggregator".to_owned(), aggregator.run());
-        for (name, at, broker, metrics) in pollers {
+        for (name, at, broker, metrics) in brokers.pollers {
             let (reports, known) = (reports.clone(), views.known[at].clone());
-            let poller = Poller::new(at, broker, reports, known, metrics, stop.clone());
+            let poller = Poller::new(at, broker, reports, known, metrics, self.stop.clone());
             let span = error_span!("poller", broker = %name);
             stages.spawn(format!("poller {name}"), poller.run().instrument(span));
         }
-        let known = kept.into_iter().zip(resume);
-        for (at, ((name, broker, metrics, latch), (kept, resume))) in
-            sources.into_iter().zip(known).enumerate()
+        let checkpointed = kept.into_iter().zip(resume);
+        let checkpointed = checkpointed.map(|(kept, resume)| Checkpointed { kept, resume });
+        for (at, (source, checkpointed)) in
+            brokers.sources.into_iter().zip(checkpointed).enumerate()
         {
-            let checkpointed = Checkpointed { kept, resume };
-            let report = (metrics, latch);
-            let (batches, stop) = (batches.clone(), stop.clone());
+            let (name, broker, report) = source;
+            let (batches, stop) = (batches.clone(), self.stop.clone());
             let source = Source::new(at, broker, batches, report, stop, checkpointed);
             let span = error_span!("broker", broker = %name);
             stages.spawn(format!("broker {name}"), source.run().instrument(span));
         }
-        Ok(Self {
-            stages,
-            stop,
-            hurry,
-            reloads,
-            folder,
-            reloader: Some(Reloader {
-                file,
-                current,
-                settings,
-                sinks: sinks_told,
-                metrics: reloading,
-            }),
-            grace_period: config.global.grace_period,
+        self.reloader = Some(Reloader {
+            file,
+            current,
+            settings,
+            sinks: told,
+            metrics: reloading,
+        });
+        Ok(())
+    }
+
+    /// The checkpoint to go on from.
+    fn restored(&self, config: &Config) -> Result<Option<Restored>, StartError> {
+        let (Some(folder), Some(path)) = (&self.folder, &config.data_dir) else {
+            return Ok(None);
+        };
+        folder.newest().map_err(|source| StartError::DataDir {
+            folder: path.clone(),
+            source,
         })
     }
 
@@ -339,6 +303,54 @@ impl App {
     }
 }
 
+/// What is made of the brokers of a configuration.
+struct Brokers {
+    clusters: Vec<ClusterConfig>,
+    sources: Vec<(Arc<str>, BrokerConfig, (BrokerMetrics, Reporter))>,
+    pollers: Vec<(Arc<str>, usize, BrokerConfig, PollMetrics)>,
+}
+
+impl Brokers {
+    fn new(
+        configs: Vec<BrokerConfig>,
+        telemetry: &mut Telemetry,
+        readiness: &mut Readiness,
+    ) -> Self {
+        let mut brokers = Self {
+            clusters: Vec::new(),
+            sources: Vec::new(),
+            pollers: Vec::new(),
+        };
+        for (at, broker) in configs.into_iter().enumerate() {
+            let label: Option<Arc<str>> = broker.name.as_deref().map(Into::into);
+            let name = label.clone().unwrap_or_else(|| ONLY_BROKER.into());
+            let (broker_metrics, metrics) = telemetry.broker(&name);
+            let latch = readiness.stage(format!("broker {name}"), "not subscribed yet");
+            brokers.clusters.push(ClusterConfig {
+                broker: Arc::clone(&name),
+                label,
+                drops_expired: broker.transport.drops_expired(),
+                holds: holds(&broker.transport),
+                shard: broker.transport.shard(),
+                accept: broker.accept,
+                metrics,
+            });
+            if broker.poll.is_on() {
+                let metrics = telemetry.poll(&name);
+                let poller = (Arc::clone(&name), at, broker.clone(), metrics);
+                brokers.pollers.push(poller);
+            }
+            brokers
+                .sources
+                .push((name, broker, (broker_metrics, latch)));
+        }
+        brokers
+    }
+}
+
+/// A receiver of remote write by its name, with what its sink reports to.
+type Sink = (Arc<str>, RemoteWriteConfig, SinkMetrics, Reporter);
+
 /// A Pushgateway by its name, with what its sink reports to.
 type Gateway = (Arc<str>, PushgatewayConfig, PushMetrics, Reporter);
 
@@ -394,6 +406,7 @@ async fn listen(
     http: HttpConfig,
     views: &Views,
     readiness: Readiness,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
 ) -> Result<Server, StartError> {
     let address = http.listen;
     let pages = http.scrape.into_iter().map(|page| Page {
@@ -409,6 +422,10 @@ async fn listen(
     let tls = http.tls.as_ref();
     let server = server.guarded(tls, http.login).map_err(StartError::Tls)?;
     let address = server.address().unwrap_or(address);
+    let server = match reloads {
+        Some(reloads) => server.with_reloads(reloads),
+        None => server,
+    };
     info!(%address, tls = tls.is_some(), pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
     Ok(server)
 }
@@ -418,6 +435,34 @@ impl Stages {
     fn spawn(&mut self, name: String, stage: impl Future<Output = ()> + Send + 'static) {
         let id = self.tasks.spawn(stage).id();
         self.names.insert(id, name);
+    }
+
+    /// Spawns the sinks of remote write. Returns the ends by which they are told of another configuration.
+    fn send_to(
+        &mut self,
+        sinks: Vec<Sink>,
+        queues: Vec<Queue>,
+        external: &[(String, String)],
+        views: &Views,
+        hurry: &CancellationToken,
+    ) -> Result<Vec<mpsc::Sender<Reconfigured>>, StartError> {
+        let mut told = Vec::new();
+        for ((name, config, metrics, latch), queue) in sinks.into_iter().zip(queues) {
+            let (changing, changes) = mpsc::channel(1);
+            told.push(changing);
+            let inputs = (views.of(config.profile), changes);
+            let report = (metrics, latch);
+            let (external, hurry) = (external.to_vec(), hurry.clone());
+            let built = RemoteWrite::new(config, external, queue, inputs, hurry, report);
+            let client_error = |source| StartError::Client {
+                name: name.to_string(),
+                source,
+            };
+            let sink = built.map_err(client_error)?;
+            let span = error_span!("sink", sink = %name);
+            self.spawn(format!("remote_write {name}"), sink.run().instrument(span));
+        }
+        Ok(told)
     }
 
     /// Spawns the sinks of Pushgateways.

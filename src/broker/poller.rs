@@ -120,7 +120,7 @@ impl Poller {
         let stop = self.stop.clone();
         let connecting = timeout(CONNECT_TIMEOUT, self.connect());
         let (mut carrier, driver) = tokio::select! {
-            connected = connecting => connected.unwrap_or(Err(LinkError::Timeout))?,
+            connected = connecting => connected.unwrap_or(Err(LinkError::Timeout(CONNECT_TIMEOUT)))?,
             () = stop.cancelled() => return Ok(()),
         };
         self.link.subscribed(clock::monotonic());

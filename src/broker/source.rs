@@ -68,8 +68,8 @@ pub struct Checkpointed {
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
-    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
-    Timeout,
+    #[error("no connection within {} s", .0.as_secs())]
+    Timeout(Duration),
     #[error("cannot connect: {0}")]
     Connect(#[from] std::io::Error),
     #[error(transparent)]
@@ -109,7 +109,7 @@ impl LinkError {
         match self {
             Self::Amqp { error, .. } => error.is_amqp_soft_error(),
             Self::Redis { error, .. } => error.code().is_some(),
-            Self::Timeout
+            Self::Timeout(_)
             | Self::Connect(_)
             | Self::Secret(_)
             | Self::Tls(_)
@@ -171,14 +171,15 @@ impl Source {
 }
 
 impl Stage {
-    /// Waits for `connecting` for a while, or until it is time to stop: `None`.
+    /// Waits for `connecting` for so long, or until it is time to stop: `None`.
     pub(super) async fn connecting<T>(
         &self,
+        patience: Duration,
         connecting: impl Future<Output = Result<T, LinkError>>,
     ) -> Result<Option<T>, LinkError> {
         tokio::select! {
-            connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting) => {
-                connected.unwrap_or(Err(LinkError::Timeout)).map(Some)
+            connected = tokio::time::timeout(patience, connecting) => {
+                connected.unwrap_or(Err(LinkError::Timeout(patience))).map(Some)
             }
             () = self.stop.cancelled() => Ok(None),
         }

@@ -29,7 +29,7 @@ use crate::profile::ProfileName;
 use crate::queue::{Limits, Queue};
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
-use crate::telemetry::metrics::Telemetry;
+use crate::telemetry::metrics::{EventMetrics, Telemetry};
 use crate::telemetry::readiness::Readiness;
 
 /// How often a snapshot is made and pushed: often enough to watch.
@@ -111,15 +111,7 @@ impl Demo {
         let name: Arc<str> = sink.name.as_str().into();
         let sink_metrics = telemetry.sink(&name, &sink.url.as_str().into());
         let latch = readiness.stage("remote_write demo", "nothing sent yet");
-        let cluster = ClusterConfig {
-            broker,
-            label: None,
-            drops_expired: true,
-            holds: Holds::Nothing,
-            shard: None,
-            accept: Accept::default(),
-            metrics,
-        };
+        let cluster = cluster_config(broker, metrics);
         let shown = [ViewConfig::classic(ProfileName::Native)];
         let pipeline = Pipeline::new(&config.metrics, vec![cluster], &shown, telemetry, start);
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
@@ -203,5 +195,17 @@ impl Demo {
         } else {
             ExitCode::SUCCESS
         }
+    }
+}
+/// The simulated cluster, as the pipeline is to take it.
+fn cluster_config(broker: Arc<str>, metrics: EventMetrics) -> ClusterConfig {
+    ClusterConfig {
+        broker,
+        label: None,
+        drops_expired: true,
+        holds: Holds::Nothing,
+        shard: None,
+        accept: Accept::default(),
+        metrics,
     }
 }

@@ -85,10 +85,10 @@ pub(super) async fn take(
 /// The place of a message in its stream.
 pub(super) fn offset_of(delivery: &Delivery) -> Option<u64> {
     let headers = delivery.properties.headers().as_ref()?;
-    match headers.inner().get("x-stream-offset")? {
-        AMQPValue::LongLongInt(offset) => u64::try_from(*offset).ok(),
-        _ => None,
-    }
+    let offset = headers.inner().get("x-stream-offset")?;
+    offset
+        .as_long_long_int()
+        .and_then(|offset| u64::try_from(offset).ok())
 }
 
 fn payload(delivery: Delivery) -> Payload {

@@ -28,10 +28,14 @@ use self::connect::{Pace, connect, failed};
 use self::deliveries::{Noting, take};
 pub(super) use self::poll::Poll;
 use self::subscribe::{Subscription, subscribe};
-use super::source::{BATCH_MESSAGES, LinkError, REST, Stage};
+use super::source::{BATCH_MESSAGES, CONNECT_TIMEOUT, LinkError, REST, Stage};
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};
 use crate::event::{Mark, Position};
 use crate::saved::Offset;
+
+/// How long connecting to a stream may take. RabbitMQ goes through a segment to find an offset, message by message, and
+/// does it again at each try.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the last checkpoint may take, so that what it holds is acknowledged before the connection ends. What is not is
 /// delivered once more at the next start, and known.
@@ -49,12 +53,16 @@ pub(super) async fn run(
     let next = next
         .filter(|offset| offset.stream == name)
         .map(|offset| offset.next);
+    let patience = match amqp.delivery {
+        Delivery::Transient | Delivery::Durable => CONNECT_TIMEOUT,
+        Delivery::Stream => STREAM_TIMEOUT,
+    };
     let connecting = Box::pin(async {
         let connection = connect(server, Pace::Gulps).await?;
         let subscription = subscribe(&connection, config, amqp, next).await?;
         Ok((connection, subscription))
     });
-    let Some((connection, subscription)) = stage.connecting(connecting).await? else {
+    let Some((connection, subscription)) = stage.connecting(patience, connecting).await? else {
         return Ok(());
     };
     stage.subscribed(config);
@@ -132,7 +140,7 @@ impl Link {
             };
             return tokio::time::timeout(LAST, last)
                 .await
-                .unwrap_or(Err(LinkError::Timeout));
+                .unwrap_or(Err(LinkError::Timeout(LAST)));
         }
         // The broker is told goodbye, but nobody waits for its answer.
         let _ = connection.close(200, "stopping".into()).now_or_never();

@@ -113,17 +113,14 @@ async fn queue_there(
         let channel = connect::channel(connection).await?;
         let arguments = kind.arguments(config.queue_bytes_max);
         let declared = channel.queue_declare(short(&name), kind.options(), arguments);
-        let error = match declared.await {
-            Ok(_) => {
-                if first.is_some() {
-                    warn!(
-                        queue = name,
-                        "no quorum queue to be had, this one is classic: a restart of the broker loses what waits in it"
-                    );
-                }
-                return Ok((channel, name));
+        let Err(error) = declared.await else {
+            if first.is_some() {
+                warn!(
+                    queue = name,
+                    "no quorum queue to be had, this one is classic: a restart of the broker loses what waits in it"
+                );
             }
-            Err(error) => error,
+            return Ok((channel, name));
         };
         let is_refused = matches!(
             reply_code(&error),

@@ -29,7 +29,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use self::buffer::Buffer;
 use self::connect::{Server, failed, refused};
 pub(super) use self::poll::{Driver, Poll};
-use super::source::{LinkError, REST, Stage};
+use super::source::{CONNECT_TIMEOUT, LinkError, REST, Stage};
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 
 /// Pub/sub carries no heartbeat, so dead peers are noticed by asking; Kombu asks as often.
@@ -51,7 +51,7 @@ pub(super) async fn run(
         subscribe(&mut pubsub, config, redis).await?;
         Ok((pubsub, server))
     });
-    let Some((pubsub, server)) = stage.connecting(connecting).await? else {
+    let Some((pubsub, server)) = stage.connecting(CONNECT_TIMEOUT, connecting).await? else {
         return Ok(());
     };
     stage.subscribed(config);
