@@ -14,6 +14,7 @@ mod chaos;
 mod compat;
 mod connections;
 mod control;
+mod delivery;
 mod durability;
 mod faults;
 mod flood;

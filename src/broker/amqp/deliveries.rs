@@ -11,6 +11,10 @@ use crate::broker::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError};
 use crate::config;
 use crate::event::{Compression, ContentType, Form, Mark, Payload, Position};
 
+/// Offsets in a row that may be no messages: RabbitMQ writes what it knows of publishers into a stream where a segment
+/// begins, and that takes an offset or two. What is forgotten is a whole segment, and more than so many messages.
+const NO_MESSAGES: u64 = 8;
+
 /// Messages that were there together.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -18,7 +22,7 @@ pub(super) struct Taken {
     pub(super) position: Position,
     /// The tag of the newest.
     pub(super) tag: u64,
-    /// Messages of a stream that were gone before they could be read.
+    /// Messages of a stream that were gone before they could be read, and one or two for each segment of them.
     pub(super) cut: u64,
 }
 
@@ -54,7 +58,8 @@ pub(super) async fn take(
         }
         if let Some(offset) = offset_of(&delivery) {
             // What lies before is read again, and known by its fingerprint.
-            cut += expected.map_or(0, |expected| offset.saturating_sub(expected));
+            let gap = expected.map_or(0, |expected| offset.saturating_sub(expected));
+            cut += if gap > NO_MESSAGES { gap } else { 0 };
             expected = Some(offset + 1);
         }
         payloads.push(payload(delivery));
@@ -86,9 +91,7 @@ pub(super) async fn take(
 pub(super) fn offset_of(delivery: &Delivery) -> Option<u64> {
     let headers = delivery.properties.headers().as_ref()?;
     let offset = headers.inner().get("x-stream-offset")?;
-    offset
-        .as_long_long_int()
-        .and_then(|offset| u64::try_from(offset).ok())
+    u64::try_from(offset.as_long_long_int()?).ok()
 }
 
 fn payload(delivery: Delivery) -> Payload {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ExchangeBindOptions,
-    ExchangeDeclareOptions, QueueBindOptions,
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
@@ -20,8 +20,10 @@ use super::topology::{self, Kind};
 use crate::broker::source::LinkError;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
 
-/// How long the newest message of a stream is waited for; a stream may have none.
-const NEWEST: Duration = Duration::from_secs(1);
+/// How long the newest message of a stream is waited for; only one that was made anew has none. And how long for the
+/// rest of the chunk that it comes in.
+const NEWEST: Duration = Duration::from_secs(3);
+const CHUNK: Duration = Duration::from_millis(100);
 
 /// A subscription to events.
 pub(super) struct Subscription {
@@ -71,7 +73,7 @@ pub(super) async fn subscribe(
     })
 }
 
-/// Sees to it that the event exchange is there. Asked for first, which needs no permission; made as Celery makes
+/// Sees to it that the event exchange is there. Asked for first, which needs no permission to configure it; made as Celery makes
 /// it where no worker has done so yet.
 async fn exchange_there(connection: &Connection, exchange: &str) -> Result<(), LinkError> {
     let declare = async |channel: &Channel, options: ExchangeDeclareOptions| {
@@ -90,7 +92,11 @@ async fn exchange_there(connection: &Connection, exchange: &str) -> Result<(), L
             let declared = declare(&channel, topology::EXCHANGE).await;
             declared.map_err(|error| refused("declare the event exchange", error, &permission))
         }
-        Err(error) => Err(failed("find the event exchange", error)),
+        // RabbitMQ 4 answers only who may do anything with it.
+        Err(error) => {
+            let permission = format!("read on {exchange}");
+            Err(refused("find the event exchange", error, &permission))
+        }
     }
 }
 
@@ -192,7 +198,10 @@ async fn shards_there(
         topology::shards_arguments(),
     );
     declared.await.map_err(|error| {
-        if reply_code(&error) == Some(COMMAND_INVALID) {
+        // The first is RabbitMQ 3's word for a type that it does not know, the other 4's.
+        let is_unknown = reply_code(&error) == Some(COMMAND_INVALID)
+            || error.to_string().contains("unknown exchange type");
+        if is_unknown {
             let hint =
                 "; is the plugin there? rabbitmq-plugins enable rabbitmq_consistent_hash_exchange";
             return connect::explained("declare the exchange of shards", error, hint.to_owned());
@@ -232,7 +241,8 @@ async fn begin_at(
     };
     let asked = next.saturating_sub(again.into());
     let newest = newest(connection, queue).await?;
-    if newest.is_some_and(|newest| newest + 1 < asked) {
+    // Without a message at all, it was made anew as well: what is read is never the last that goes.
+    if newest.is_none_or(|newest| newest + 1 < asked) {
         warn!(
             queue,
             next, newest, "the stream was made anew, reading it from its first message"
@@ -242,7 +252,7 @@ async fn begin_at(
     Ok(Some(asked))
 }
 
-/// The offset of a stream's newest message, if one comes soon.
+/// The offset of a stream's newest message, if it has any.
 async fn newest(connection: &Connection, queue: &str) -> Result<Option<u64>, LinkError> {
     let looking = |error| failed("look at the newest message", error);
     let channel = connect::channel(connection).await?;
@@ -259,7 +269,7 @@ async fn newest(connection: &Connection, queue: &str) -> Result<Option<u64>, Lin
     let mut patience = NEWEST;
     while let Ok(Some(Ok(delivery))) = tokio::time::timeout(patience, consumer.next()).await {
         newest = newest.max(offset_of(&delivery));
-        patience = NEWEST / 10;
+        patience = CHUNK;
         if newest.is_some() && u64::from(u16::MAX) < delivery.delivery_tag + 1 {
             break;
         }
@@ -269,6 +279,17 @@ async fn newest(connection: &Connection, queue: &str) -> Result<Option<u64>, Lin
         .basic_cancel(consumer.tag(), options)
         .await
         .map_err(looking)?;
+    if newest.is_none() {
+        // Only slow? Reading it from its first message would count everything twice.
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..Kind::Stream.options()
+        };
+        let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
+        if declared.await.map_err(looking)?.message_count() > 0 {
+            return Err(LinkError::Timeout(NEWEST));
+        }
+    }
     let closed = channel.close(200, "done".into()).await;
     closed.map_err(looking)?;
     Ok(newest)

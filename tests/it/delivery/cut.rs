@@ -1,0 +1,111 @@
+//! Streams that are not what they were.
+
+use super::messages;
+use crate::support::amqp::Publisher;
+use crate::support::celeriac::Page;
+use crate::support::events::life;
+use crate::support::rabbitmq::{Options, RabbitMq, Release};
+use crate::survival::Agent;
+
+fn cut(page: &Page) -> f64 {
+    page.sum(
+        "celeriac_messages_dropped_total",
+        &["reason=\"stream_cut\""],
+    )
+}
+
+/// Publishes the events of some tasks, one by one.
+async fn publish(publisher: &Publisher, tasks: std::ops::Range<u64>) {
+    let bodies: Vec<_> = tasks.flat_map(|n| life(n, "t", 1_795_344_000.0)).collect();
+    publisher.flood(bodies.iter().map(String::as_bytes)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_stream_has_forgotten_is_counted_to_the_message() {
+    for release in Release::BOTH {
+        let rabbitmq = RabbitMq::start_as(Options::of(release)).await;
+        let publisher = Publisher::new(&rabbitmq.url("")).await;
+        let agent = Agent::new(&rabbitmq.url(""), "delivery: stream, queue_max_bytes: 1MiB");
+        let mut celeriac = agent.start().await;
+        celeriac.ready().await;
+        publish(&publisher, 0..10).await;
+        celeriac
+            .page_when("the first", 20, |page| messages(page) == 40.0)
+            .await;
+        assert!(celeriac.terminate().success());
+        // Some 8 MB, where one or two are kept.
+        publish(&publisher, 10..8_000).await;
+        let mut celeriac = agent.start().await;
+        // RabbitMQ's own entries, one or two at the beginning of each segment, cannot be told from messages there.
+        let page = celeriac
+            .page_when("all to be read or counted", 60, |page| {
+                let all = page.events() + cut(page);
+                (32_000.0..32_000.0 + 200.0).contains(&all)
+            })
+            .await;
+        let (cut_before, read) = (cut(&page), page.events());
+        assert!(cut_before > 1_000.0, "{release:?}: {cut_before}");
+        assert!(read > 1_000.0, "{release:?}: {read}");
+        // Over some segments.
+        publish(&publisher, 8_000..8_700).await;
+        let page = celeriac
+            .page_when("what came afterwards", 20, |page| {
+                page.events() == read + 2_800.0
+            })
+            .await;
+        assert_eq!(
+            cut(&page),
+            cut_before,
+            "{release:?}: nothing was lost while it read"
+        );
+        assert!(celeriac.terminate().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_made_anew_is_read_from_its_first_message() {
+    for release in Release::BOTH {
+        let rabbitmq = RabbitMq::start_as(Options::of(release)).await;
+        let publisher = Publisher::new(&rabbitmq.url("")).await;
+        let agent = Agent::new(&rabbitmq.url(""), "delivery: stream");
+        let mut celeriac = agent.start().await;
+        celeriac.ready().await;
+        publish(&publisher, 0..10).await;
+        celeriac
+            .page_when("the first", 20, |page| messages(page) == 40.0)
+            .await;
+
+        // While it reads.
+        rabbitmq.ctl(&["delete_queue", "celeriac.main"]);
+        let reconnects = |page: &Page| page.sum("celeriac_broker_reconnects_total", &[]);
+        celeriac
+            .page_when("another subscription", 30, |page| reconnects(page) >= 1.0)
+            .await;
+        celeriac.ready().await;
+        publish(&publisher, 10..15).await;
+        celeriac
+            .page_when("the second", 20, |page| messages(page) == 60.0)
+            .await;
+
+        // While it is away, and with messages in it already.
+        assert!(celeriac.terminate().success());
+        rabbitmq.ctl(&["delete_queue", "celeriac.main"]);
+        let mut other = Agent::new(&rabbitmq.url(""), "delivery: stream")
+            .start()
+            .await;
+        other.ready().await;
+        publish(&publisher, 15..18).await;
+        let mut celeriac = agent.start().await;
+        celeriac
+            .page_when("the third", 20, |page| messages(page) == 72.0)
+            .await;
+        publish(&publisher, 18..20).await;
+        let page = celeriac
+            .page_when("the fourth", 20, |page| messages(page) == 80.0)
+            .await;
+        assert_eq!(cut(&page), 0.0);
+        assert_eq!(page.sum("celery_task_succeeded_total", &[]), 20.0);
+        assert!(celeriac.terminate().success());
+        assert!(other.terminate().success());
+    }
+}
