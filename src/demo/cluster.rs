@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::event::{Batch, ContentType, Form, Payload, Position};
-use crate::telemetry::metrics::BrokerMetrics;
 use crate::timestamp::Timestamp;
 
 /// How often the cluster does something.
@@ -43,7 +42,6 @@ const EXCEPTIONS: [&str; 3] = [
 /// The cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    metrics: BrokerMetrics,
     /// What will happen, by when.
     agenda: VecDeque<(Timestamp, Step)>,
     processed: [u64; WORKERS.len()],
@@ -69,10 +67,9 @@ enum Next {
 }
 
 impl Cluster {
-    pub(super) const fn new(metrics: BrokerMetrics) -> Self {
+    pub(super) const fn new() -> Self {
         let processed = [0; WORKERS.len()];
         Self {
-            metrics,
             agenda: VecDeque::new(),
             processed,
             clock: 0,
@@ -287,12 +284,10 @@ impl Cluster {
 mod tests {
     use super::*;
     use crate::event::{Accept, Decoder, Kind};
-    use crate::telemetry::metrics::Telemetry;
 
     #[test]
     fn what_the_cluster_publishes_is_read_by_the_real_decoder() {
-        let (metrics, _) = Telemetry::new(Timestamp::default()).broker(&"b".into());
-        let mut cluster = Cluster::new(metrics);
+        let mut cluster = Cluster::new();
         let mut seen = [0; Kind::ALL.len()];
         let mut decoder = Decoder::default();
         for step in 0..2_000 {

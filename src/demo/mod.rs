@@ -158,7 +158,7 @@ impl Demo {
             address,
             &Url::parse(&receiver.url()).map_err(|error| text(&error))?,
         );
-        tasks.spawn(Cluster::new(broker_metrics).run(batches, stop.clone()));
+        tasks.spawn(Cluster::new().run(batches, stop.clone()));
         tasks.spawn(aggregator.run());
         tasks.spawn(sink.run());
         tasks.spawn(server.run(stop.clone()));
