@@ -41,6 +41,10 @@ pub(super) async fn subscribe(
     next: Option<u64>,
 ) -> Result<Subscription, LinkError> {
     exchange_there(connection, &config.event_exchange).await?;
+    let next = match amqp.delivery {
+        Delivery::Stream if !is_there(connection, &amqp.queue_name()).await? => None,
+        Delivery::Transient | Delivery::Durable | Delivery::Stream => next,
+    };
     let (channel, queue) = queue_there(connection, config, amqp).await?;
     bind(&channel, &queue, config, amqp).await?;
     let mut options = BasicConsumeOptions::default();
@@ -70,6 +74,24 @@ pub(super) async fn subscribe(
         consumer,
         asked,
     })
+}
+
+/// Whether a queue is there already. One that is not has none of the messages that were read.
+async fn is_there(connection: &Connection, queue: &str) -> Result<bool, LinkError> {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..Kind::Stream.options()
+    };
+    let channel = connect::channel(connection).await?;
+    let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
+    match declared.await {
+        Ok(_) => Ok(true),
+        Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(false),
+        Err(error) => {
+            let permission = format!("configure on {queue}");
+            Err(refused("find the stream", error, &permission))
+        }
+    }
 }
 
 /// Sees to it that the event exchange is there. Asked for first, which needs no permission to configure it; made as Celery makes
@@ -236,9 +258,10 @@ async fn begin_at(
     let Some(next) = next.filter(|next| *next > 0) else {
         return Ok(None);
     };
+    // Only slow, or empty until now? Reading it from its first message could count everything twice: asked again.
     let newest = newest(connection, queue).await?;
-    // Without a message at all, it was made anew as well: what is read is never the last that goes.
-    if newest.is_none_or(|newest| newest + 1 < next) {
+    let newest = newest.ok_or(LinkError::Timeout)?;
+    if newest + 1 < next {
         warn!(
             queue,
             next, newest, "the stream was made anew, reading it from its first message"
@@ -275,17 +298,6 @@ async fn newest(connection: &Connection, queue: &str) -> Result<Option<u64>, Lin
         .basic_cancel(consumer.tag(), options)
         .await
         .map_err(looking)?;
-    if newest.is_none() {
-        // Only slow? Reading it from its first message would count everything twice.
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..Kind::Stream.options()
-        };
-        let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
-        if declared.await.map_err(looking)?.message_count() > 0 {
-            return Err(LinkError::Timeout);
-        }
-    }
     let closed = channel.close(200, "done".into()).await;
     closed.map_err(looking)?;
     Ok(newest)
