@@ -72,7 +72,7 @@ impl Feed {
         let protocol = self.encoder.protocol();
         let ends = self.encoder.end(newest);
         self.queue(ends, queue, now);
-        self.encoder = Encoder::new(how, protocol).after(Some(newest));
+        self.encoder = Encoder::new(how, protocol).behind(newest);
         self.encoder.limit(self.samples_max);
     }
 

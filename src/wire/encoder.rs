@@ -65,6 +65,8 @@ pub struct Encoder {
     number: u64,
     /// Up to when samples were sent before this process, as far as it is known.
     sent_until: Option<Timestamp>,
+    /// What began before that time is no new beginning: it was sent under other labels.
+    behind: Option<Timestamp>,
 }
 
 /// A series that this sink has seen.
@@ -139,6 +141,7 @@ impl Encoder {
             request: Request::default(),
             number: 0,
             sent_until: None,
+            behind: None,
         }
     }
 
@@ -148,6 +151,15 @@ impl Encoder {
     pub const fn after(mut self, sent_until: Option<Timestamp>) -> Self {
         self.sent_until = sent_until;
         self
+    }
+
+    /// The same, which takes the place of one that has sent everything up to a time.
+    #[must_use]
+    pub fn behind(self, newest: Timestamp) -> Self {
+        Self {
+            behind: Some(newest),
+            ..self
+        }
     }
 
     /// The version that is spoken.
@@ -387,10 +399,12 @@ impl Encoder {
     /// Where a sink sent a series that is not restored, as the checkpoint was lost with it, the series just ends there:
     /// nobody knows of it any more.
     fn was_sent(&self, row: &Row, snapshot: &Snapshot) -> bool {
-        snapshot.restored_at.is_some_and(|restored| {
-            let after = row.info.after;
-            after <= restored && after < self.sent_until.unwrap_or(restored)
-        })
+        let after = row.info.after;
+        let before = self.behind.is_some_and(|behind| after < behind);
+        before
+            || snapshot.restored_at.is_some_and(|restored| {
+                after <= restored && after < self.sent_until.unwrap_or(restored)
+            })
     }
 
     /// Begins another request where this one has no room for so many more values.

@@ -41,6 +41,10 @@ pub(super) async fn subscribe(
     next: Option<u64>,
 ) -> Result<Subscription, LinkError> {
     exchange_there(connection, &config.event_exchange).await?;
+    let next = match amqp.delivery {
+        Delivery::Stream if !is_there(connection, &amqp.queue_name()).await? => None,
+        Delivery::Transient | Delivery::Durable | Delivery::Stream => next,
+    };
     let (channel, queue) = queue_there(connection, config, amqp).await?;
     bind(&channel, &queue, config, amqp).await?;
     let mut options = BasicConsumeOptions::default();
@@ -71,6 +75,24 @@ pub(super) async fn subscribe(
         consumer,
         is_new,
     })
+}
+
+/// Whether a queue is there already. One that is not has none of the messages that were read.
+async fn is_there(connection: &Connection, queue: &str) -> Result<bool, LinkError> {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..Kind::Stream.options()
+    };
+    let channel = connect::channel(connection).await?;
+    let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
+    match declared.await {
+        Ok(_) => Ok(true),
+        Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(false),
+        Err(error) => {
+            let permission = format!("configure on {queue}");
+            Err(refused("find the stream", error, &permission))
+        }
+    }
 }
 
 /// Sees to it that the event exchange is there. Asked for first, which needs no permission to configure it; made as Celery makes
@@ -240,9 +262,13 @@ async fn begin_at(
         return Ok(None);
     };
     let asked = next.saturating_sub(again.into());
+    if asked == 0 {
+        return Ok(Some(asked));
+    }
+    // Only slow, or empty until now? Reading it from its first message could count everything twice: asked again.
     let newest = newest(connection, queue).await?;
-    // Without a message at all, it was made anew as well: what is read is never the last that goes.
-    if newest.is_none_or(|newest| newest + 1 < asked) {
+    let newest = newest.ok_or(LinkError::Timeout(NEWEST))?;
+    if newest + 1 < asked {
         warn!(
             queue,
             next, newest, "the stream was made anew, reading it from its first message"
@@ -279,17 +305,6 @@ async fn newest(connection: &Connection, queue: &str) -> Result<Option<u64>, Lin
         .basic_cancel(consumer.tag(), options)
         .await
         .map_err(looking)?;
-    if newest.is_none() {
-        // Only slow? Reading it from its first message would count everything twice.
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..Kind::Stream.options()
-        };
-        let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
-        if declared.await.map_err(looking)?.message_count() > 0 {
-            return Err(LinkError::Timeout(NEWEST));
-        }
-    }
     let closed = channel.close(200, "done".into()).await;
     closed.map_err(looking)?;
     Ok(newest)
