@@ -35,7 +35,7 @@ use crate::saved::Offset;
 
 /// How long connecting to a stream may take. RabbitMQ goes through a segment to find an offset, message by message, and
 /// does it again at each try.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
+const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the last checkpoint may take, so that what it holds is acknowledged before the connection ends. What is not is
 /// delivered once more at the next start, and known.

@@ -92,7 +92,9 @@ impl Kind {
             }
             Self::Stream => {
                 arguments.insert("x-queue-type".into(), text("stream"));
-                let segment = (bytes_max / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+                let few = (bytes_max / SEGMENTS_MIN).min(SEGMENT_BYTES);
+                let segment = few.max(bytes_max / SEGMENTS_MAX);
+                let segment = segment.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
                 let key = "x-stream-max-segment-size-bytes";
                 arguments.insert(key.into(), number(segment));
             }
@@ -101,8 +103,11 @@ impl Kind {
     }
 }
 
-/// A stream forgets whole segments: of so many, the oldest.
-const SEGMENTS: u64 = 8;
+/// A stream forgets whole segments, so there are some; and to find an offset RabbitMQ goes through one, message by message,
+/// so they are small, as long as they do not become too many files.
+const SEGMENTS_MIN: u64 = 8;
+const SEGMENTS_MAX: u64 = 1_000;
+const SEGMENT_BYTES: u64 = 8 << 20;
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// What RabbitMQ has by default.
 const SEGMENT_BYTES_MAX: u64 = 500_000_000;
