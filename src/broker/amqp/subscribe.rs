@@ -23,7 +23,7 @@ use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
 /// How long the newest message of a stream is waited for; only one that was made anew has none. And how long for the
 /// rest of the chunk that it comes in.
 const NEWEST: Duration = Duration::from_secs(3);
-const CHUNK: Duration = Duration::from_millis(100);
+const CHUNK: Duration = Duration::from_millis(500);
 
 /// A subscription to events.
 pub(super) struct Subscription {
@@ -266,7 +266,7 @@ async fn begin_at(
         return Ok(Some(asked));
     }
     // Only slow, or empty until now? Reading it from its first message could count everything twice: asked again.
-    let newest = newest(connection, queue).await?;
+    let newest = newest(connection, queue, asked).await?;
     let newest = newest.ok_or(LinkError::Timeout(NEWEST))?;
     if newest + 1 < asked {
         warn!(
@@ -278,8 +278,12 @@ async fn begin_at(
     Ok(Some(asked))
 }
 
-/// The offset of a stream's newest message, if it has any.
-async fn newest(connection: &Connection, queue: &str) -> Result<Option<u64>, LinkError> {
+/// The offset of a stream's newest message, if it has any; or of one that is not before `enough`.
+async fn newest(
+    connection: &Connection,
+    queue: &str,
+    enough: u64,
+) -> Result<Option<u64>, LinkError> {
     let looking = |error| failed("look at the newest message", error);
     let channel = connect::channel(connection).await?;
     let qos = channel.basic_qos(u16::MAX, BasicQosOptions::default());
@@ -290,15 +294,19 @@ async fn newest(connection: &Connection, queue: &str) -> Result<Option<u64>, Lin
     let mut consumer = consumer
         .await
         .map_err(|error| refused("consume", error, &format!("read on {queue}")))?;
-    // The last chunk comes whole: its newest message is the last that comes at once.
     let mut newest = None;
-    let mut patience = NEWEST;
-    while let Ok(Some(Ok(delivery))) = tokio::time::timeout(patience, consumer.next()).await {
-        newest = newest.max(offset_of(&delivery));
-        patience = CHUNK;
-        if newest.is_some() && u64::from(u16::MAX) < delivery.delivery_tag + 1 {
-            break;
-        }
+    if let Ok(Some(Ok(first))) = tokio::time::timeout(NEWEST, consumer.next()).await {
+        newest = offset_of(&first);
+        // The last chunk comes whole, and under load others behind it, without an end.
+        let chunk = async {
+            while newest.is_some_and(|newest| newest < enough)
+                && let Some(Ok(delivery)) = consumer.next().await
+            {
+                newest = newest.max(offset_of(&delivery));
+            }
+        };
+        // Without the rest of it, what came is the newest.
+        let _ = tokio::time::timeout(CHUNK, chunk).await;
     }
     let options = BasicCancelOptions::default();
     channel
