@@ -361,32 +361,6 @@ async fn what_is_too_old_is_dropped_and_the_rest_is_fresh() {
     setting.receiver.assert_no_violation();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_daemon_on_the_same_folder_is_told_what_to_do() {
-    let setting = Setting::new("", "").await;
-    let celeriac = setting.start().await;
-    celeriac.ready().await;
-    let folder = TempDir::new().expect("a temporary folder");
-    let file = folder.path().join("celeriac.yaml");
-    std::fs::write(&file, setting.config()).expect("a writable folder");
-    let mut second = Command::new(env!("CARGO_BIN_EXE_celeriac"));
-    let second = second.arg("run").arg("--config").arg(&file).output();
-    let second = second.expect("it starts");
-    assert_eq!(second.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&second.stderr);
-    let queue = setting.data.path().join("queue/r").display().to_string();
-    for word in [queue.as_str(), "in use", "`data_dir`"] {
-        assert!(said.contains(word), "{word}: {said}");
-    }
-    // The first does not notice.
-    let sent = of(&celeriac.page().await, "total");
-    let more = |page: &Page| balanced(page) && of(page, "total") > sent;
-    celeriac
-        .page_when("more samples to be sent", 10, more)
-        .await;
-    setting.receiver.assert_no_violation();
-}
-
 /// Runs the rest in a name space of its own, with a small disk at the folder that stands in the variable.
 const SMALL_DISK: [&str; 6] = [
     "unshare",
@@ -431,27 +405,17 @@ async fn a_full_disk_delays_and_what_is_within_the_limit_arrives() {
         let name = format!("task.{odd:x}");
         setting.redis.publish_lives(n..n + 1, &name).await;
     }
-    let is_full = |page: &Page| failing_disks(page) == 1.0;
-    celeriac.page_when("the disk to be full", 60, is_full).await;
-    // It goes on in memory, up to the limit of the queue.
-    let is_full = |page: &Page| dropped(page, "queue_full") > 0.0 && balanced(page);
-    let page = celeriac
-        .page_when("the queue to be full", 60, is_full)
+    // From then on nothing is queued that a crash would take back.
+    let failures = |page: &Page| page.sum("celeriac_checkpoint_failures_total", &[]);
+    celeriac
+        .page_when("the disk to be full", 60, |page| failures(page) > 2.0)
         .await;
-    assert_eq!(failing_disks(&page), 1.0);
-    let bytes = page.sum("celeriac_remote_storage_queue_bytes", &[]);
-    assert!((3e6..=4.3e6).contains(&bytes), "{bytes}");
     let resident = celeriac.resident();
-    println!("{bytes} bytes wait, {resident} are resident");
+    println!("{resident} are resident");
     assert!(resident < 200 << 20, "{resident}");
     let log = celeriac.process.output();
-    let told = log.lines().filter(|line| line.contains("No space left"));
-    let told: Vec<_> = told.collect();
-    assert!(
-        told.iter()
-            .any(|line| line.contains("cannot queue on disk"))
-    );
-    assert_eq!(told.len(), 1, "{told:#?}");
+    let told = log.matches("cannot write the checkpoint").count();
+    assert_eq!(told, 1, "{log}");
 
     setting.back();
     let works = |page: &Page| failing_disks(page) == 0.0 && balanced(page);
@@ -474,6 +438,6 @@ async fn a_full_disk_delays_and_what_is_within_the_limit_arrives() {
     assert_eq!(of(&page, "dropped_total"), dropped(&page, "queue_full"));
     assert_eq!(of(&page, "failed_total"), 0.0);
     let log = celeriac.process.output();
-    assert_eq!(log.matches("queueing on disk again").count(), 1, "{log}");
+    assert_eq!(log.matches("writing checkpoints again").count(), 1, "{log}");
     setting.receiver.assert_no_violation();
 }
