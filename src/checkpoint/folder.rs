@@ -80,6 +80,10 @@ impl CheckpointFolder {
             Err(error) => {
                 // On a full disk half a file is in the way of everything else.
                 let _ = fs::remove_file(&next);
+                if error.kind() == io::ErrorKind::StorageFull {
+                    // The newest one is sound; this one's room is what the next needs.
+                    let _ = fs::remove_file(self.path.join(BEFORE));
+                }
                 return Err(error);
             }
         };
