@@ -281,11 +281,16 @@ impl Levels {
         }
     }
 
-    /// What the workers of a state had processed is in the series that were restored with it.
-    pub(super) fn resume(&mut self, state: &State) {
-        let workers = state.workers();
-        let processed = workers.filter_map(|worker| Some((worker.name, worker.processed()?)));
-        self.processed_before = processed.collect();
+    /// What the workers of a state had processed is in the series that were restored with it, which end with them.
+    pub(super) fn resume(&mut self, state: &State, context: &mut Context<'_>) {
+        for worker in state.workers() {
+            let Some(processed) = worker.processed() else {
+                continue;
+            };
+            self.processed_before.insert(worker.name, processed);
+            let label = self.label(worker, context);
+            self.processed.reopen(&[Part::Name(label)], context);
+        }
     }
 
     /// A counter goes on through a worker's restarts, and does not begin with what was before we came.

@@ -152,7 +152,7 @@ impl Native {
     pub(super) fn resume(&mut self, state: &State, context: &mut Context<'_>) {
         self.events.resume(context);
         self.groups.resume(context.series);
-        self.levels.resume(state);
+        self.levels.resume(state, context);
     }
 
     /// Adds what workers processed since the newest snapshot.

@@ -256,8 +256,12 @@ impl<const N: usize> Vector<N> {
         Some(id)
     }
 
-    /// Opens a series that was restored.
-    fn reopen(&mut self, key: &[Part; N], context: &mut Context<'_>) -> Option<SeriesId> {
+    /// Opens a series where it was restored.
+    pub(super) fn reopen(
+        &mut self,
+        key: &[Part; N],
+        context: &mut Context<'_>,
+    ) -> Option<SeriesId> {
         if !context.series.has_restored() {
             return None;
         }

@@ -320,6 +320,24 @@ fn number(page: &Page, family: &str, values: &[&str]) -> Option<f64> {
 }
 
 #[test]
+fn what_a_worker_processed_ends_with_it_over_a_restart() {
+    let steps = [
+        Step::Heartbeat(0, 0),
+        Step::Offline(0),
+        Step::Wait(40),
+        Step::Restart,
+        Step::Wait(21),
+    ];
+    let config = config(NAME_AND_QUEUE, 100);
+    let setup = Setup {
+        name: ProfileName::Native,
+        config,
+        series_max: 10_000,
+    };
+    run(setup, steps.to_vec()).expect("the same page");
+}
+
+#[test]
 fn a_rare_counter_stays_with_its_group_over_restarts() {
     let mut run = native(NAME_AND_QUEUE, 10_000, 100);
     run.task(TaskKind::Received, "a", "t", "");
