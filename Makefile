@@ -24,7 +24,7 @@ test: setup
 chaos: setup
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} cargo test --locked --test it chaos -- --nocapture --test-threads=1 --include-ignored
 
-# The reference of metrics, from the code.
+# The references of metrics and of keys, from the code.
 docs:
 	UPDATE_DOCS=1 cargo test --locked --test it reference
 

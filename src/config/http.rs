@@ -80,14 +80,16 @@ impl fmt::Debug for PasswordHash {
 impl HttpConfig {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let such_as = "127.0.0.1:9808, or :9808 for all addresses";
-        let text = section.needed_text("listen", such_as)?;
-        let address = parse_listen(&text);
-        if address.is_none() {
-            section.problem(
-                "listen",
-                format!("expected an address and a port such as {such_as}, found `{text}`"),
-            );
-        }
+        let address = section.needed_text("listen", such_as).and_then(|text| {
+            let address = parse_listen(&text);
+            if address.is_none() {
+                section.problem(
+                    "listen",
+                    format!("expected an address and a port such as {such_as}, found `{text}`"),
+                );
+            }
+            address
+        });
         let tls = section.optional_section("tls", ServerTlsConfig::read);
         let login = LoginConfig::read(section);
         let reload = section.bool("reload", false);
@@ -144,7 +146,7 @@ impl LoginConfig {
 
 /// The pages; without the key, one at `/metrics`.
 fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
-    if !section.has("scrape") {
+    if !section.has("scrape") && !section.is_reference() {
         let default = ScrapeConfig {
             path: "/metrics".to_owned(),
             profile: ProfileName::Native,

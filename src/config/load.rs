@@ -175,6 +175,7 @@ impl Config {
         let mut reading = Reading {
             problems: Vec::new(),
             environment,
+            asked: None,
         };
         let (config, shown) =
             Section::read_root(&mut reading, root, |root| Self::read(root, &hostname));
@@ -185,7 +186,7 @@ impl Config {
         }
     }
 
-    fn read(root: &mut Section<'_>, hostname: &str) -> Self {
+    pub(super) fn read(root: &mut Section<'_>, hostname: &str) -> Self {
         let data_dir = root.optional_text("data_dir").map(PathBuf::from);
         let global = root.section("global", |section| GlobalConfig::read(section, hostname));
         let brokers: Vec<_> = root.sections("brokers", BrokerConfig::read);

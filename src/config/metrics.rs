@@ -152,8 +152,8 @@ fn buckets(section: &mut Section<'_>, key: &'static str, default: &[f64]) -> Arc
 }
 
 fn bucket_override(section: &mut Section<'_>) -> Option<BucketOverride> {
-    let matches = section.needed_text("match", "reports\\..*")?;
-    let matches = regex(section, "match", &matches);
+    let matches = section.needed_text("match", "reports\\..*");
+    let matches = matches.and_then(|matches| regex(section, "match", &matches));
     let mut own = |key| {
         let there = section.has(key);
         let own = buckets(section, key, if there { &[] } else { &RUNTIME_BUCKETS });

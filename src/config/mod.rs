@@ -7,6 +7,7 @@
 
 mod load;
 mod problem;
+mod reference;
 mod reload;
 
 mod scalar;
@@ -45,6 +46,7 @@ pub use problem::Problem;
 pub use proxy::{ProxyConfig, ProxyServer};
 pub use pushgateway::{OnShutdown, PushFormat, PushgatewayConfig};
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
+pub use reference::{KeyReference, reference};
 pub use reload::{Changes, ReloadRequest};
 pub use secret::{Secret, SecretError};
 pub use shown::Shown;

@@ -9,6 +9,14 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 
 /// Writes a duration as [`parse_duration`] reads it.
 pub(super) fn show_duration(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    // Nobody writes a year as months, days and hours.
+    if duration.as_secs() >= DAY
+        && duration.as_secs().is_multiple_of(DAY)
+        && duration.subsec_nanos() == 0
+    {
+        return format!("{}d", duration.as_secs() / DAY);
+    }
     humantime::format_duration(duration)
         .to_string()
         .replace(' ', "")

@@ -8,6 +8,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 
 use super::problem::{Problem, nearest};
+use super::reference::Reference;
 use super::scalar::{parse_bytes, parse_duration, show_bytes, show_duration};
 use super::secret::Secret;
 use super::shown::Shown;
@@ -20,6 +21,8 @@ pub(super) struct Reading {
     pub(super) problems: Vec<Problem>,
     /// The environment that `${NAME}` is taken from.
     pub(super) environment: BTreeMap<String, String>,
+    /// Where a reference is made: what was asked for. Sections that are absent are read too then.
+    pub(super) asked: Option<Reference>,
 }
 
 /// A map of the file. Each method reads one key, and makes it known.
@@ -78,8 +81,11 @@ impl<'r> Section<'r> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Option<T> {
-        let value = self.take(key)?;
-        let (result, shown) = self.open(key, Some(value), read);
+        let value = self.take(key);
+        if value.is_none() && !self.is_reference() {
+            return None;
+        }
+        let (result, shown) = self.open(key, value, read);
         self.show(key, shown);
         Some(result)
     }
@@ -90,7 +96,9 @@ impl<'r> Section<'r> {
         key: &'static str,
         mut read: impl FnMut(&mut Section<'_>) -> T,
     ) -> Vec<T> {
-        let Some(value) = self.take(key) else {
+        let one = || Value::new(None, vec![config::Map::<String, Value>::new()]);
+        let asked = self.is_reference().then(one);
+        let Some(value) = self.take(key).or(asked) else {
             return Vec::new();
         };
         let from_environment = value.origin() == Some(ENVIRONMENT);
@@ -242,6 +250,7 @@ impl<'r> Section<'r> {
     /// One of some words.
     pub(super) fn word(&mut self, key: &'static str, default: &str, words: &[&str]) -> String {
         let text = self.text(key, default);
+        self.expect(key, &words.join(" or "));
         if words.contains(&&*text) {
             return text;
         }
@@ -293,6 +302,7 @@ impl<'r> Section<'r> {
 
     /// A map of the user's own keys to texts.
     pub(super) fn text_map(&mut self, key: &'static str) -> Vec<(String, String)> {
+        self.expect(key, "a map of texts");
         let Some(value) = self.take(key) else {
             self.show(key, Shown::Map(Vec::new()));
             return Vec::new();
@@ -330,6 +340,7 @@ impl<'r> Section<'r> {
     /// A secret, inline under `key` or in the file that `file_key` names.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         // Not by way of `optional_text`, which shows what it found.
+        self.expect(key, "a text, which is never shown");
         let inline = self.take(key).and_then(|value| {
             let text = text_of(&value);
             if text.is_none() {
@@ -360,7 +371,11 @@ impl<'r> Section<'r> {
         key: &'static str,
         mut read: impl FnMut(&mut Section<'_>) -> T,
     ) -> Vec<(String, T)> {
+        self.expect(key, "a map of maps");
         let table = match self.take(key).map(|value| value.kind) {
+            None if self.is_reference() => {
+                BTreeMap::from([("NAME".to_owned(), Value::new(None, ValueKind::Nil))])
+            }
             None => BTreeMap::new(),
             Some(ValueKind::Table(table)) => table.into_iter().collect(),
             Some(kind) => {
@@ -397,6 +412,7 @@ impl<'r> Section<'r> {
 
     /// A key that may stand here, and has no meaning.
     pub(super) fn ignored(&mut self, key: &'static str) {
+        self.expect(key, "anything: it has no meaning here");
         self.take(key);
     }
 
@@ -415,12 +431,26 @@ impl<'r> Section<'r> {
         expected: &str,
         read: impl FnOnce(&Value) -> Option<T>,
     ) -> Option<T> {
+        self.expect(key, expected);
         let value = self.take(key)?;
         let read = read(&value);
         if read.is_none() {
             self.problem(key, format!("expected {expected}, found {}", found(&value)));
         }
         read
+    }
+
+    /// Notes for the reference, where one is made, what a key takes.
+    pub(super) fn expect(&mut self, key: &str, expected: &str) {
+        let path = self.path_of(key);
+        if let Some(asked) = &mut self.reading.asked {
+            asked.expect(path, expected);
+        }
+    }
+
+    /// Whether a reference is made, and so every key is asked for.
+    pub(super) const fn is_reference(&self) -> bool {
+        self.reading.asked.is_some()
     }
 
     /// Takes a key's value; one without a value counts as absent.
@@ -456,7 +486,11 @@ impl<'r> Section<'r> {
         };
         let result = read(&mut section);
         section.refuse_unknown();
-        (result, Shown::Map(section.shown))
+        let Section { path, shown, .. } = section;
+        if let Some(asked) = &mut self.reading.asked {
+            asked.defaults(&path, &shown);
+        }
+        (result, Shown::Map(shown))
     }
 
     fn refuse_unknown(&mut self) {

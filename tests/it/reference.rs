@@ -1,4 +1,6 @@
-//! docs/metrics.md, made from the families that the code defines.
+//! The references in docs/, made from what the code defines.
+
+mod configuration;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -86,14 +88,18 @@ fn the_reference_of_metrics_is_what_the_code_defines() {
             table(&mut text, "The daemon itself, with every profile", &ours);
         }
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    holds("docs/metrics.md", &text);
+}
+
+/// That a page is this text; with `UPDATE_DOCS` in the environment it becomes so.
+fn holds(page: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&file, &text).expect("a writable folder");
+        std::fs::write(&file, text).expect("a writable folder");
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
-
     assert!(
         written == text,
-        "docs/metrics.md is stale: run `make docs`, and see CHANGELOG.md"
+        "{page} is stale: run `make docs`, and see CHANGELOG.md"
     );
 }

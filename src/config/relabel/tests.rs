@@ -15,6 +15,7 @@ fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Ve
     let root: Value = file.build().expect("YAML").cache;
     let mut reading = Reading {
         problems: Vec::new(),
+        asked: None,
         environment: BTreeMap::new(),
     };
     let (result, shown) = Section::read_root(&mut reading, root, top);

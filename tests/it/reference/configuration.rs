@@ -1,0 +1,139 @@
+//! docs/configuration.md: keys, what they take and their defaults from the code, what they are for from
+//! config/example.yaml.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use celeriac::config::{KeyReference, reference};
+
+use super::holds;
+
+const HEAD: &str = "# Configuration
+
+<!-- Made from the code and config/example.yaml by `make docs`; a test holds that it is up to date. -->
+
+Every key of the file, what it takes, and its default. `[]` is an entry of a list. A key without a default is off, or not
+needed, unless it says otherwise. `celeriac check-config FILE` tells all that is wrong with a file at once, each with its
+key, and with `--print` what holds in the end.
+
+Texts may hold `${NAME}` and `${NAME:-default}`, from the environment. `CELERIAC__GLOBAL__INTERVAL=30s` overrides
+`global.interval`, and so for every key that does not stand in a list.
+";
+
+/// What each key is for, by its path: the comment above it. Keys that are commented out count too.
+fn meanings(example: &str, keys: &[KeyReference]) -> BTreeMap<String, String> {
+    let is_known = |path: &str| {
+        let below = [format!("{path}."), format!("{path}[]")];
+        let is_below = |key: &KeyReference| below.iter().any(|below| key.path.starts_with(below));
+        keys.iter().any(|key| key.path == path || is_below(key))
+    };
+    let mut meanings = BTreeMap::new();
+    // Where each level of maps begins, and what it is called.
+    let mut open: Vec<(usize, String)> = Vec::new();
+    let mut comment = Vec::new();
+    for line in example.lines() {
+        let words = line.trim_start_matches(['#', ' ']);
+        let entry = words.strip_prefix("- ").unwrap_or(words);
+        let entry = entry.trim_start_matches(['#', ' ']);
+        // As if it was not commented out.
+        let prefix = &line[..line.len() - entry.len()];
+        let column = prefix.len() - 2 * prefix.matches("# ").count();
+        let path = entry.split_once(':').and_then(|(key, _)| {
+            let above = open.iter().rev().find(|(at, _)| *at < column);
+            let paths = match above {
+                Some((_, above)) => vec![
+                    format!("{above}[].{key}"),
+                    format!("{above}.{key}"),
+                    format!("{above}.NAME"),
+                ],
+                None => vec![key.to_owned()],
+            };
+            paths.into_iter().find(|path| is_known(path))
+        });
+        if let Some(path) = path {
+            open.retain(|(at, _)| *at < column);
+            open.push((column, path.clone()));
+            let meaning = std::mem::take(&mut comment).join(" ");
+            meanings.entry(path).or_insert(meaning);
+        } else if prefix.contains('#') && !entry.is_empty() {
+            // What is below a key that takes a map is an entry of it, and no comment.
+            let above = open.iter().rev().find(|(at, _)| *at < column);
+            if !above.is_some_and(|(_, above)| keys.iter().any(|key| key.path == *above)) {
+                comment.push(entry.trim_end());
+            }
+        } else {
+            comment.clear();
+        }
+    }
+    meanings
+}
+
+/// The keys of each section, which come together.
+fn sections(keys: &[KeyReference]) -> Vec<(&str, Vec<(&str, &KeyReference)>)> {
+    let mut sections: Vec<(&str, Vec<_>)> = Vec::new();
+    for key in keys {
+        let (section, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
+        match sections.iter_mut().find(|(known, _)| *known == section) {
+            Some((_, keys)) => keys.push((name, key)),
+            None => sections.push((section, vec![(name, key)])),
+        }
+    }
+    sections
+}
+
+/// The section that a section is like: the one of the same keys, with the shortest path.
+fn alike<'s>(
+    section: &(&str, Vec<(&str, &KeyReference)>),
+    sections: &'s [(&'s str, Vec<(&'s str, &'s KeyReference)>)],
+) -> &'s str {
+    let rows = |section: &(&str, Vec<(&str, &KeyReference)>)| -> Vec<_> {
+        let rows = section.1.iter();
+        rows.map(|(name, key)| (name.to_string(), key.expected.clone(), key.default.clone()))
+            .collect()
+    };
+    let same = sections.iter().filter(|other| rows(other) == rows(section));
+    same.map(|(path, _)| *path)
+        .min_by_key(|path| (path.matches('.').count(), path.starts_with("pushgateway")))
+        .expect("it is like itself")
+}
+
+fn title(section: &str) -> String {
+    match section {
+        "" => "The top".to_owned(),
+        section => format!("`{section}`"),
+    }
+}
+
+#[test]
+fn the_reference_of_keys_is_what_the_code_reads() {
+    let keys = reference();
+    let meanings = meanings(include_str!("../../../config/example.yaml"), &keys);
+    let sections = sections(&keys);
+    let mut text = HEAD.to_owned();
+    for section in &sections {
+        let (path, keys) = section;
+        write!(text, "\n## {}\n\n", title(path)).expect("a string");
+        if let Some(meaning) = meanings.get(*path).filter(|meaning| !meaning.is_empty()) {
+            write!(text, "{meaning}\n\n").expect("a string");
+        }
+        let like = alike(section, &sections);
+        if like != *path {
+            writeln!(text, "The keys are those of {}.", title(like)).expect("a string");
+            continue;
+        }
+        text.push_str("| key | takes | default | |\n| --- | --- | --- | --- |\n");
+        for (name, key) in keys {
+            let default = key.default.as_ref();
+            let default = default.map_or_else(String::new, |default| format!("`{default}`"));
+            let meaning = meanings.get(&key.path).map_or("", String::as_str);
+            writeln!(
+                text,
+                "| `{name}` | {} | {default} | {meaning} |",
+                key.expected
+            )
+            .expect("a string");
+        }
+    }
+    assert!(text.lines().all(|line| line.matches(" | ").count() <= 3));
+    holds("docs/configuration.md", &text);
+}
