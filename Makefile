@@ -22,7 +22,7 @@ test: setup
 
 # Faults at random under load, for CHAOS_SECONDS (300); the seed is printed first, and CHAOS_SEED does the same again.
 chaos: setup
-	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} cargo test --locked --test it chaos -- --nocapture --test-threads=1 --include-ignored
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} cargo test --locked --test it chaos -- --nocapture --test-threads=1
 
 # The references of metrics and of keys, from the code.
 docs:

@@ -166,10 +166,7 @@ async fn a_durable_queue_is_counted_exactly_whatever_happens() {
     happens("delivery: durable").await;
 }
 
-/// In `make chaos` only: RabbitMQ 3.10, when it was restarted, may take longer to find an offset than the daemon is waited
-/// for here, and the test would tell of that.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "make chaos runs it"]
 async fn a_stream_is_counted_exactly_whatever_happens() {
     happens("delivery: stream").await;
 }
