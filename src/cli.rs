@@ -8,10 +8,13 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use crate::app::App;
 use crate::config::{Config, Flags, LoadError};
 use crate::demo;
+use crate::migrate::{Exporter, migrate};
 use crate::telemetry::log;
 
 /// Exit status for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
 const EX_CONFIG: u8 = 78;
+/// Exit status for what cannot be on a command line, as clap has it.
+const EX_USAGE: u8 = 2;
 
 /// Celery's events, straight from RabbitMQ or Redis, as Prometheus series: pushed by remote write, or pulled.
 #[derive(Debug, Parser)]
@@ -52,6 +55,14 @@ enum Command {
     },
     /// Everything in one process: a simulated cluster, the real pipeline, a receiver. Needs nothing installed.
     Demo(demo::Args),
+    /// Another exporter's options and environment to a configuration file, on standard output.
+    Migrate {
+        /// Whose they are.
+        exporter: Exporter,
+        /// What stands on its command line.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Prints the version.
     Version,
 }
@@ -90,6 +101,10 @@ impl Cli {
                 Err(error) => bad_config(&error),
             },
             Command::Demo(args) => block_on(demo::run(args)).unwrap_or(ExitCode::FAILURE),
+            Command::Migrate {
+                exporter,
+                arguments,
+            } => migrated(exporter, &arguments),
             Command::Version => {
                 say(concat!("celeriac ", env!("CARGO_PKG_VERSION")));
                 ExitCode::SUCCESS
@@ -154,6 +169,19 @@ fn checked(file: &std::path::Path, config: &Config, print: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn migrated(exporter: Exporter, arguments: &[String]) -> ExitCode {
+    match migrate(exporter, arguments, |name| std::env::var(name).ok()) {
+        Ok(text) => {
+            say(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            complain(&problems.join("\n"));
+            ExitCode::from(EX_USAGE)
+        }
+    }
+}
+
 /// Runs to the end. One core is for the state, the others for sockets and sinks, and those need no more than a few.
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     const THREADS_MAX: usize = 4;
@@ -188,7 +216,11 @@ fn say(text: &str) {
     clippy::print_stderr,
     reason = "the operator reads this, and no log line around it"
 )]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
 fn bad_config(error: &LoadError) -> ExitCode {
-    eprintln!("{error}");
+    complain(&error.to_string());
     ExitCode::from(EX_CONFIG)
 }

@@ -47,3 +47,6 @@ pub mod sink;
 
 // All of it in one process.
 pub mod demo;
+
+// What is for the one who sets it up.
+pub mod migrate;

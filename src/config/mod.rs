@@ -43,6 +43,7 @@ pub use login::{Authorization, OAuth2Config, SigV4Config};
 pub use metrics::{MetricsConfig, TaskFilter};
 pub use poll::PollConfig;
 pub use problem::Problem;
+pub(crate) use problem::nearest;
 pub use proxy::{ProxyConfig, ProxyServer};
 pub use pushgateway::{OnShutdown, PushFormat, PushgatewayConfig};
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};

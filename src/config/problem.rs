@@ -17,7 +17,7 @@ impl fmt::Display for Problem {
 }
 
 /// The candidate that a misspelt word is nearest to, if it is near enough to be meant.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -22,6 +22,7 @@ mod listener;
 mod lives;
 mod logins;
 mod malformed;
+mod migrate;
 mod outages;
 mod pull;
 mod pushgateway;

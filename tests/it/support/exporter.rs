@@ -53,6 +53,35 @@ impl Kind {
         folder.join(".complete").exists().then_some(folder)
     }
 
+    /// What it says of its options.
+    pub fn help(self, installed: &Path) -> String {
+        let mut command = match self {
+            Self::Danihodovic => {
+                let mut command = Command::new(installed.join("bin/python"));
+                command.args(["-I", "-c", "from src.cli import cli; cli()"]);
+                command
+            }
+            Self::Zerok => Command::new(installed.join("bin/celery-prometheus-exporter")),
+            Self::OvalMoney => Command::new(installed.join("bin/celery-exporter")),
+            Self::Flower => {
+                let mut command = Command::new(installed.join("bin/python"));
+                // The `celery` command answers --help for it, and does not know its options.
+                let code =
+                    "from flower.options import options\nfor name in options: print(f'--{name}')";
+                command.args(["-I", "-c", code]);
+                command
+            }
+            Self::Zeit => {
+                let mut command = Command::new(installed.join("bin/celery"));
+                command.arg("prometheus");
+                command
+            }
+        };
+        let output = command.arg("--help").output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     fn command(self, folder: &Path, broker: &str, port: u16) -> Command {
         let run = |program: &str| Command::new(folder.join("bin").join(program));
         let address = format!("127.0.0.1:{port}");
@@ -102,9 +131,15 @@ pub struct Exporter {
 impl Exporter {
     /// Starts one that is installed there. It may subscribe later than this returns.
     pub fn start(kind: Kind, installed: &Path, broker: &str) -> Self {
+        Self::start_with(kind, installed, broker, &[])
+    }
+
+    /// With more options.
+    pub fn start_with(kind: Kind, installed: &Path, broker: &str, options: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
         let mut command = kind.command(installed, broker, port);
+        command.args(options);
         command
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PYTHONUNBUFFERED", "1")

@@ -1,0 +1,176 @@
+//! danihodovic/celery-exporter: click, with `CE_` before each variable.
+
+use super::draft::{Draft, plain, text, texts};
+use super::options::{Given, Opt, Takes, known, without};
+use super::transport;
+
+pub(super) const FIXED_BUCKETS: &str = "the profile has the exporter's default bounds; others are `metrics.buckets`, with the profile `native`";
+pub(super) const LOG_LEVEL: &str = "give --log-level to `celeriac run`, or RUST_LOG";
+
+pub(super) const OPTIONS: &[Opt] = &[
+    known(&["--broker-url"], &["CE_BROKER_URL"], Takes::One),
+    known(
+        &["--broker-transport-option"],
+        &["CE_BROKER_TRANSPORT_OPTION"],
+        Takes::Each,
+    ),
+    known(
+        &["--broker-ssl-option"],
+        &["CE_BROKER_SSL_OPTION"],
+        Takes::Each,
+    ),
+    known(&["--accept-content"], &["CE_ACCEPT_CONTENT"], Takes::One),
+    without(
+        &["--retry-interval"],
+        &["CE_RETRY_INTERVAL"],
+        Takes::One,
+        "it connects again by itself, with growing pauses",
+    ),
+    known(&["--host"], &["CE_HOST"], Takes::One),
+    known(&["--port"], &["CE_PORT"], Takes::One),
+    without(&["--buckets"], &["CE_BUCKETS"], Takes::One, FIXED_BUCKETS),
+    without(
+        &["--queue-wait-buckets"],
+        &["CE_QUEUE_WAIT_BUCKETS"],
+        Takes::One,
+        FIXED_BUCKETS,
+    ),
+    without(&["--log-level"], &["CE_LOG_LEVEL"], Takes::One, LOG_LEVEL),
+    known(&["--worker-timeout"], &["CE_WORKER_TIMEOUT"], Takes::One),
+    known(
+        &["--purge-offline-worker-metrics"],
+        &["CE_PURGE_OFFLINE_WORKER_METRICS"],
+        Takes::One,
+    ),
+    known(
+        &["--generic-hostname-task-sent-metric"],
+        &["CE_GENERIC_HOSTNAME_TASK_SENT_METRIC"],
+        Takes::Nothing,
+    ),
+    known(
+        &["--generic-hostname-worker-task-metric"],
+        &["CE_GENERIC_HOSTNAME_WORKER_TASK_METRIC"],
+        Takes::Nothing,
+    ),
+    known(&["--queues", "-Q"], &["CE_QUEUES"], Takes::One),
+    known(&["--metric-prefix"], &["CE_METRIC_PREFIX"], Takes::One),
+    known(&["--static-label"], &["CE_STATIC_LABEL"], Takes::Each),
+    without(
+        &["--default-queue-name"],
+        &["CE_DEFAULT_QUEUE_NAME"],
+        Takes::One,
+        "the profile says `celery`, as the exporter does by default",
+    ),
+];
+
+/// Series of tasks that workers tell of.
+const OF_WORKERS: &str = "celery_task_((received|started|succeeded|failed|rejected|revoked|retried)_total|runtime|queue_wait_time)";
+
+pub(super) fn take(given: &mut Given, draft: &mut Draft) {
+    match given.one("--broker-url") {
+        Some(url) => transport::url(draft, &url, &given.all("--broker-ssl-option")),
+        None => draft.problem("--broker-url is missing, and so is CE_BROKER_URL".to_owned()),
+    }
+    let options = given.all("--broker-transport-option");
+    transport::pairs(draft, "--broker-transport-option", &options);
+    if let Some(accepted) = given.one("--accept-content") {
+        draft.broker("accept_content", list(&accepted));
+    }
+    if let Some(queues) = given.one("--queues") {
+        draft.broker("queues", list(&queues));
+    }
+    workers(given, draft);
+    for (option, series) in [
+        (
+            "--generic-hostname-task-sent-metric",
+            "celery_task_sent_total",
+        ),
+        ("--generic-hostname-worker-task-metric", OF_WORKERS),
+    ] {
+        if given.flag(option) == Some(true) {
+            draft.rule(&[
+                ("source_labels", "__name__"),
+                ("regex", series),
+                ("target_label", "hostname"),
+                ("replacement", "generic"),
+            ]);
+        }
+    }
+    for label in given.all("--static-label") {
+        match label.split_once('=') {
+            Some((name, value)) => draft.rule(&[
+                ("target_label", name),
+                ("replacement", &value.replace('$', "$$")),
+            ]),
+            None => draft.problem(format!(
+                "--static-label: expected key=value, found `{label}`"
+            )),
+        }
+    }
+    if let Some(prefix) = given.one("--metric-prefix") {
+        draft.rule(&[
+            ("source_labels", "__name__"),
+            ("regex", "celery_(.*)"),
+            ("target_label", "__name__"),
+            ("replacement", &format!("{prefix}$1")),
+        ]);
+    }
+    let host = given.one("--host").unwrap_or_else(|| "0.0.0.0".to_owned());
+    let port = given.one("--port").unwrap_or_else(|| "9808".to_owned());
+    draft.listen(address(&host, &port));
+    draft.notes_of(given);
+}
+
+/// When workers are offline, and when they are gone.
+fn workers(given: &mut Given, draft: &mut Draft) {
+    const NEVER: &str = "365d";
+    let mut seconds = |option: &str| {
+        let text = given.one(option)?;
+        let seconds = text.parse::<u64>();
+        if seconds.is_err() {
+            draft.problem(format!("{option}: expected seconds, found `{text}`"));
+        }
+        seconds.ok()
+    };
+    let purge = seconds("--purge-offline-worker-metrics");
+    let timeout = seconds("--worker-timeout").unwrap_or(300);
+    let timeout_shown = match timeout {
+        0 => text(NEVER),
+        seconds => text(&format!("{seconds}s")),
+    };
+    draft.metrics("worker_timeout", timeout_shown);
+    match purge {
+        // The exporter's own default would end them before an alert on 0 fires.
+        None => {}
+        Some(0) => draft.metrics("worker_retention", text(NEVER)),
+        Some(purge) => {
+            let offline = purge.saturating_sub(timeout);
+            draft.metrics("worker_retention", text(&format!("{offline}s")));
+        }
+    }
+}
+
+/// What stands with commas between.
+pub(super) fn list(value: &str) -> crate::config::Shown {
+    texts(
+        value
+            .split(',')
+            .map(str::trim)
+            .filter(|one| !one.is_empty()),
+    )
+}
+
+pub(super) fn address(host: &str, port: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// A flag of Celery's events, which both of the following have.
+pub(super) fn enable_events(given: &mut Given, draft: &mut Draft, default: bool) {
+    if given.flag("--enable-events").unwrap_or(default) {
+        draft.broker("enable_events", plain(true));
+    }
+}

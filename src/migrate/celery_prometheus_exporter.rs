@@ -1,0 +1,58 @@
+//! zerok/celery-prometheus-exporter: argparse, whose defaults come from the environment.
+
+use super::celery_exporter::{FIXED_BUCKETS, LOG_LEVEL, enable_events, list};
+use super::draft::{Draft, texts};
+use super::options::{Given, Opt, Takes, known, without};
+use super::transport;
+
+/// Why options about its memory of tasks have no counterpart.
+pub(super) const TASKS: &str =
+    "nothing is kept of tasks that have ended; of those in flight, see `metrics.max_tasks`";
+pub(super) const TIME_ZONE: &str = "times of events are in UTC";
+
+pub(super) const OPTIONS: &[Opt] = &[
+    known(&["--broker"], &["BROKER_URL"], Takes::One),
+    known(&["--transport-options"], &[], Takes::One),
+    known(&["--addr"], &["DEFAULT_ADDR"], Takes::One),
+    known(&["--enable-events"], &[], Takes::Nothing),
+    without(&["--tz"], &[], Takes::One, TIME_ZONE),
+    without(&["--verbose"], &[], Takes::Nothing, LOG_LEVEL),
+    without(
+        &["--max_tasks_in_memory"],
+        &["DEFAULT_MAX_TASKS_IN_MEMORY"],
+        Takes::One,
+        TASKS,
+    ),
+    known(&["--queue-list"], &["QUEUE_LIST"], Takes::Rest),
+    without(
+        &["RUNTIME_HISTOGRAM_BUCKETS"],
+        &["RUNTIME_HISTOGRAM_BUCKETS"],
+        Takes::One,
+        FIXED_BUCKETS,
+    ),
+    without(
+        &["LATENCY_HISTOGRAM_BUCKETS"],
+        &["LATENCY_HISTOGRAM_BUCKETS"],
+        Takes::One,
+        FIXED_BUCKETS,
+    ),
+];
+
+pub(super) fn take(given: &mut Given, draft: &mut Draft) {
+    let url = given.one("--broker");
+    transport::url(draft, url.as_deref().unwrap_or("redis://redis:6379/0"), &[]);
+    if let Some(options) = given.one("--transport-options") {
+        transport::json(draft, "--transport-options", &options);
+    }
+    let queues = given.all("--queue-list");
+    match queues.as_slice() {
+        [] => {}
+        // In the environment with commas.
+        [one] => draft.broker("queues", list(one)),
+        several => draft.broker("queues", texts(several.iter().map(String::as_str))),
+    }
+    enable_events(given, draft, false);
+    let address = given.one("--addr");
+    draft.listen(address.unwrap_or_else(|| "0.0.0.0:8888".to_owned()));
+    draft.notes_of(given);
+}

@@ -1,0 +1,203 @@
+//! Flower: tornado's options behind those of the `celery` command, with `FLOWER_` before each variable.
+
+use super::celery_exporter::{FIXED_BUCKETS, LOG_LEVEL, address, enable_events};
+use super::celery_prometheus_exporter::TASKS;
+use super::draft::{Draft, text};
+use super::options::{Given, Opt, Takes, known, without};
+use super::transport;
+
+const PAGES: &str = "it is for Flower's own pages";
+const LOGIN: &str =
+    "who may come in stands in `http.basic_auth_users`, or `http.bearer_token_file`";
+const ANEW: &str = "counters outlive restarts with `data_dir`";
+const APP: &str = "the settings of an app cannot be read from here";
+
+pub(super) const OPTIONS: &[Opt] = &[
+    // Of the `celery` command.
+    without(&["celery"], &[], Takes::Nothing, "it is the command"),
+    without(&["flower"], &[], Takes::Nothing, "it is the command"),
+    known(
+        &["--broker", "-b"],
+        &["CELERY_BROKER_URL", "FLOWER_BROKER"],
+        Takes::One,
+    ),
+    without(&["--app", "-A"], &["CELERY_APP"], Takes::One, APP),
+    without(&["--config"], &["CELERY_CONFIG_MODULE"], Takes::One, APP),
+    without(
+        &["--result-backend"],
+        &[],
+        Takes::One,
+        "results are not read",
+    ),
+    without(&["--loader"], &["CELERY_LOADER"], Takes::One, APP),
+    without(&["--workdir"], &[], Takes::One, APP),
+    without(&["--no-color", "-C"], &[], Takes::Nothing, PAGES),
+    without(&["--quiet", "-q"], &[], Takes::Nothing, LOG_LEVEL),
+    // Of Flower.
+    known(&["--port"], &["FLOWER_PORT"], Takes::One),
+    known(&["--address"], &["FLOWER_ADDRESS"], Takes::One),
+    known(&["--url-prefix"], &["FLOWER_URL_PREFIX"], Takes::One),
+    known(
+        &["--enable-events"],
+        &["FLOWER_ENABLE_EVENTS"],
+        Takes::Maybe,
+    ),
+    known(
+        &["--purge-offline-workers"],
+        &["FLOWER_PURGE_OFFLINE_WORKERS"],
+        Takes::One,
+    ),
+    known(&["--certfile"], &["FLOWER_CERTFILE"], Takes::One),
+    known(&["--keyfile"], &["FLOWER_KEYFILE"], Takes::One),
+    known(&["--ca-certs"], &["FLOWER_CA_CERTS"], Takes::One),
+    without(
+        &["--task-runtime-metric-buckets"],
+        &["FLOWER_TASK_RUNTIME_METRIC_BUCKETS"],
+        Takes::One,
+        FIXED_BUCKETS,
+    ),
+    without(
+        &["--unix-socket"],
+        &["FLOWER_UNIX_SOCKET"],
+        Takes::One,
+        "it listens on addresses only",
+    ),
+    without(&["--debug"], &["FLOWER_DEBUG"], Takes::Maybe, LOG_LEVEL),
+    without(
+        &[
+            "--logging",
+            "--log-to-stderr",
+            "--log-file-prefix",
+            "--log-file-max-size",
+            "--log-file-num-backups",
+            "--log-rotate-when",
+            "--log-rotate-interval",
+            "--log-rotate-mode",
+        ],
+        &["FLOWER_LOGGING"],
+        Takes::One,
+        LOG_LEVEL,
+    ),
+    without(
+        &["--inspect-timeout"],
+        &["FLOWER_INSPECT_TIMEOUT"],
+        Takes::One,
+        "workers are asked in the background, see `control_interval`",
+    ),
+    without(&["--auth"], &["FLOWER_AUTH"], Takes::One, LOGIN),
+    without(
+        &["--auth-provider"],
+        &["FLOWER_AUTH_PROVIDER"],
+        Takes::One,
+        LOGIN,
+    ),
+    without(&["--basic-auth"], &["FLOWER_BASIC_AUTH"], Takes::One, LOGIN),
+    without(&["--oauth2-key"], &["FLOWER_OAUTH2_KEY"], Takes::One, LOGIN),
+    without(
+        &["--oauth2-secret"],
+        &["FLOWER_OAUTH2_SECRET"],
+        Takes::One,
+        LOGIN,
+    ),
+    without(
+        &["--oauth2-redirect-uri"],
+        &["FLOWER_OAUTH2_REDIRECT_URI"],
+        Takes::One,
+        LOGIN,
+    ),
+    without(
+        &["--cookie-secret"],
+        &["FLOWER_COOKIE_SECRET"],
+        Takes::One,
+        LOGIN,
+    ),
+    without(&["--max-tasks"], &["FLOWER_MAX_TASKS"], Takes::One, TASKS),
+    without(
+        &["--max-workers"],
+        &["FLOWER_MAX_WORKERS"],
+        Takes::One,
+        TASKS,
+    ),
+    without(&["--db"], &["FLOWER_DB"], Takes::One, ANEW),
+    without(
+        &["--persistent"],
+        &["FLOWER_PERSISTENT"],
+        Takes::Maybe,
+        ANEW,
+    ),
+    without(
+        &["--state-save-interval"],
+        &["FLOWER_STATE_SAVE_INTERVAL"],
+        Takes::One,
+        ANEW,
+    ),
+    without(
+        &["--broker-api"],
+        &["FLOWER_BROKER_API"],
+        Takes::One,
+        "lengths of queues come over the broker's own protocol",
+    ),
+    without(
+        &["--conf"],
+        &["FLOWER_CONF"],
+        Takes::One,
+        "it is Python: give what stands in it as options",
+    ),
+    without(&["--xheaders"], &["FLOWER_XHEADERS"], Takes::Maybe, PAGES),
+    without(
+        &["--auto-refresh"],
+        &["FLOWER_AUTO_REFRESH"],
+        Takes::Maybe,
+        PAGES,
+    ),
+    without(
+        &["--format-task"],
+        &["FLOWER_FORMAT_TASK"],
+        Takes::One,
+        PAGES,
+    ),
+    without(
+        &["--natural-time"],
+        &["FLOWER_NATURAL_TIME"],
+        Takes::Maybe,
+        PAGES,
+    ),
+    without(
+        &["--tasks-columns"],
+        &["FLOWER_TASKS_COLUMNS"],
+        Takes::One,
+        PAGES,
+    ),
+    without(&["--read-only"], &["FLOWER_READ_ONLY"], Takes::Maybe, PAGES),
+];
+
+pub(super) fn take(given: &mut Given, draft: &mut Draft) {
+    given.notes.retain(|(_, why)| *why != "it is the command");
+    match given.one("--broker") {
+        Some(url) => transport::url(draft, &url, &[]),
+        None => draft.problem(
+            "--broker is missing, and so is CELERY_BROKER_URL: give the app's broker_url"
+                .to_owned(),
+        ),
+    }
+    // Flower's default.
+    enable_events(given, draft, true);
+    if let Some(seconds) = given.one("--purge-offline-workers") {
+        draft.metrics("worker_retention", text(&format!("{seconds}s")));
+    }
+    let port = given.one("--port").unwrap_or_else(|| "5555".to_owned());
+    draft.listen(address(&given.one("--address").unwrap_or_default(), &port));
+    if let Some(prefix) = given.one("--url-prefix") {
+        draft.path(format!("/{}/metrics", prefix.trim_matches('/')));
+    }
+    for (option, key) in [
+        ("--certfile", "cert_file"),
+        ("--keyfile", "key_file"),
+        ("--ca-certs", "client_ca_file"),
+    ] {
+        if let Some(path) = given.one(option) {
+            draft.http_tls(key, &path);
+        }
+    }
+    draft.notes_of(given);
+}

@@ -1,0 +1,196 @@
+use super::*;
+
+/// The file that comes of a command line, without its head.
+fn made(exporter: Exporter, line: &str, environment: &[(&str, &str)]) -> String {
+    let whole = whole(exporter, line, environment).expect("it can be used");
+    let lines = whole.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn whole(
+    exporter: Exporter,
+    line: &str,
+    environment: &[(&str, &str)],
+) -> Result<String, Vec<String>> {
+    let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let variable = |name: &str| {
+        let set = environment.iter().find(|(known, _)| *known == name);
+        set.map(|(_, value)| (*value).to_owned())
+    };
+    migrate(exporter, &arguments, variable)
+}
+
+#[test]
+fn what_celery_exporter_is_told_becomes_keys() {
+    let line = "--broker-url=sentinel://s1:26379/0;sentinel://s2:26379/0 \
+        --broker-transport-option master_name=mymaster --broker-transport-option global_keyprefix=app. \
+        --broker-transport-option fanout_patterns=False --broker-transport-option priority_steps=[0,5] \
+        --broker-ssl-option ssl_ca_certs=/ca.pem --broker-ssl-option ssl_cert_reqs=CERT_NONE \
+        -Q high,low --worker-timeout 60 --purge-offline-worker-metrics 660 --accept-content json,pickle \
+        --generic-hostname-task-sent-metric --metric-prefix=app_ --static-label team=a$b --port 9000";
+    let expected = r#"brokers:
+  - url: "sentinel+tls://s1:26379/0;sentinel+tls://s2:26379/0"
+    master: x
+"#;
+    let file = made(Exporter::CeleryExporter, line, &[]);
+    let expected = expected.replace(
+        "    master: x\n",
+        r#"    fanout_patterns: false
+    global_keyprefix: app.
+    priority_steps: [0,5]
+    accept_content: [json, pickle]
+    queues: [high, low]
+    tls:
+      ca_file: /ca.pem
+      insecure_skip_verify: true
+    sentinel:
+      master_name: mymaster
+metrics:
+  worker_timeout: "60s"
+  worker_retention: "600s"
+  relabel_configs:
+    - source_labels: [__name__]
+      regex: celery_task_sent_total
+      target_label: hostname
+      replacement: generic
+    - target_label: team
+      replacement: "a$$b"
+    - source_labels: [__name__]
+      regex: "celery_(.*)"
+      target_label: __name__
+      replacement: "app_$1"
+http:
+  listen: "0.0.0.0:9000"
+  scrape:
+    - path: /metrics
+      profile: celery-exporter
+"#,
+    );
+    assert_eq!(file, expected);
+}
+
+#[test]
+fn what_stands_in_the_environment_counts_behind_the_command_line() {
+    let environment = [
+        ("CE_BROKER_URL", "redis://r"),
+        ("CE_PORT", "1"),
+        ("CE_STATIC_LABEL", "a=1 b=2"),
+    ];
+    let file = made(Exporter::CeleryExporter, "--port 2", &environment);
+    assert!(file.contains("listen: \"0.0.0.0:2\""), "{file}");
+    assert!(file.contains("url: redis://r"), "{file}");
+    assert_eq!(file.matches("target_label").count(), 2, "{file}");
+}
+
+#[test]
+fn a_worker_that_never_ends_stays_as_long_as_can_be_said() {
+    let line = "--broker-url redis://r --worker-timeout 0 --purge-offline-worker-metrics 0";
+    let file = made(Exporter::CeleryExporter, line, &[]);
+    assert!(file.contains("worker_timeout: \"365d\""), "{file}");
+    assert!(file.contains("worker_retention: \"365d\""), "{file}");
+    let file = made(Exporter::CeleryExporter, "--broker-url redis://r", &[]);
+    assert!(file.contains("worker_timeout: \"300s\""), "{file}");
+    assert!(!file.contains("worker_retention"), "{file}");
+}
+
+#[test]
+fn without_a_word_the_others_watch_their_default() {
+    for (exporter, port) in [
+        (Exporter::CeleryPrometheusExporter, 8888),
+        (Exporter::Ovalmoney, 9540),
+    ] {
+        let expected = format!(
+            "brokers:\n  - url: redis://redis:6379/0\nhttp:\n  listen: \"0.0.0.0:{port}\"\n  scrape:\n    - path: /metrics\n      profile: {}\n",
+            exporter.name()
+        );
+        assert_eq!(made(exporter, "", &[]), expected);
+    }
+}
+
+#[test]
+fn queues_come_as_words_or_with_commas() {
+    let expected = "queues: [celery, high]";
+    let exporter = Exporter::CeleryPrometheusExporter;
+    let file = made(exporter, "--queue-list celery high --enable-events", &[]);
+    assert!(file.contains(expected), "{file}");
+    assert!(file.contains("enable_events: true"), "{file}");
+    let file = made(exporter, "", &[("QUEUE_LIST", "celery,high")]);
+    assert!(file.contains(expected), "{file}");
+}
+
+#[test]
+fn a_namespace_is_a_rule() {
+    let line = r#"-b redis://r -n shop --transport-options {"fanout_prefix":"/x."}"#;
+    let file = made(Exporter::Ovalmoney, line, &[]);
+    assert!(file.contains("fanout_prefix: /x."), "{file}");
+    assert!(file.contains("replacement: shop"), "{file}");
+}
+
+#[test]
+fn flower_stands_behind_celery() {
+    let line = "celery -A app --broker=amqp://h// flower --url_prefix=flower --address=127.0.0.1 \
+        --purge_offline_workers=60 --certfile=/c --keyfile=/k --persistent --max-tasks=5";
+    let text = whole(Exporter::Flower, line, &[]).expect("it can be used");
+    let expected = "brokers:
+  - url: amqp://h//
+    enable_events: true
+metrics:
+  worker_retention: \"60s\"
+http:
+  listen: \"127.0.0.1:5555\"
+  tls:
+    cert_file: /c
+    key_file: /k
+  scrape:
+    - path: /flower/metrics
+      profile: flower
+";
+    assert!(text.ends_with(expected), "{text}");
+    for option in ["--app", "--persistent", "--max-tasks"] {
+        assert!(text.contains(&format!("#   {option}: ")), "{text}");
+    }
+    let file = made(
+        Exporter::Flower,
+        "flower --enable-events=False",
+        &[("CELERY_BROKER_URL", "redis://r")],
+    );
+    assert!(!file.contains("enable_events"), "{file}");
+}
+
+#[test]
+fn what_cannot_be_used_is_told_all_at_once() {
+    let told = |exporter, line: &str| whole(exporter, line, &[]).expect_err("it cannot be used");
+    assert_eq!(
+        told(
+            Exporter::CeleryExporter,
+            "--broker-ulr redis://r --port 1 --host"
+        ),
+        [
+            "--broker-ulr is no option of that exporter; did you mean --broker-url?",
+            "redis://r is no option of that exporter",
+            "--host needs a value",
+        ]
+    );
+    assert_eq!(
+        told(Exporter::CeleryExporter, ""),
+        ["--broker-url is missing, and so is CE_BROKER_URL"]
+    );
+    let problems = told(Exporter::CeleryExporter, "--broker-url http://h");
+    assert!(problems[0].starts_with("brokers[0].url: "), "{problems:?}");
+    assert_eq!(
+        told(
+            Exporter::CeleryExporter,
+            "--broker-url redis://:a${b@h --static-label x"
+        ),
+        [
+            "--static-label: expected key=value, found `x`",
+            "a value holds `${`, which stands for a variable in our file"
+        ]
+    );
+    assert_eq!(
+        told(Exporter::Ovalmoney, "--transport-options [1"),
+        [
+            "--transport-options: expected an object in JSON: EOF while parsing a list at line 1 column 2"
+        ]
+    );
+}
