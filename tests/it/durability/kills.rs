@@ -129,7 +129,9 @@ fn no_holes(receiver: &Receiver) {
         for (n, step) in steps.enumerate() {
             let is_last = life == KILLS && n + 2 == times.len();
             let least = if n == 0 || is_last { 2 } else { 998 };
-            assert!((least..=1_002).contains(&step), "{times:?}");
+            // A process that begins just before a second may be at work only behind it.
+            let most = if n == 0 { 1_998 } else { 1_002 };
+            assert!((least..=most).contains(&step), "{times:?}");
         }
     }
     let expected: Vec<i64> = lives.into_values().flatten().collect();
