@@ -140,8 +140,12 @@ async fn a_migrated_daemon_shows_what_the_exporter_shows() {
         let theirs = Exposition::parse(&exporter.page().await);
         let (_, ours) = celeriac.get("/metrics").await;
         let mut wrong = compare(&theirs, &Exposition::parse(&ours), &[], Durations::Same);
-        // New in 0.12.
-        wrong.retain(|line| !line.contains("app_task_queue_wait_time"));
+        // The one is new in 0.12. The others are 0 for ever, for the hosts of workers, where the label is generic.
+        wrong.retain(|line| {
+            let zero =
+                line.starts_with("missing on ours: app_task_sent_total{") && line.ends_with(" 0");
+            !zero && !line.contains("app_task_queue_wait_time")
+        });
         if wrong.is_empty() {
             Ok(())
         } else {

@@ -20,10 +20,9 @@ use super::topology::{self, Kind};
 use crate::broker::source::LinkError;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
 
-/// How long the newest message of a stream is waited for; only one that was made anew has none. And how long for the
-/// rest of the chunk that it comes in.
+/// How long the newest messages of a stream are waited for, and then for each one behind another in their chunk, which
+/// comes whole. A connection may be slow.
 const NEWEST: Duration = Duration::from_secs(3);
-const CHUNK: Duration = Duration::from_millis(500);
 
 /// A subscription to events.
 pub(super) struct Subscription {
@@ -87,12 +86,17 @@ async fn is_there(connection: &Connection, queue: &str) -> Result<bool, LinkErro
     let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
     match declared.await {
         Ok(_) => Ok(true),
-        Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(false),
+        // The same code is for one that is there, and whose process is not, as in the first seconds of a broker.
+        Err(error) if reply_code(&error) == Some(NOT_FOUND) && says_no_queue(&error) => Ok(false),
         Err(error) => {
             let permission = format!("configure on {queue}");
             Err(refused("find the stream", error, &permission))
         }
     }
+}
+
+fn says_no_queue(error: &lapin::Error) -> bool {
+    error.to_string().contains("no queue")
 }
 
 /// Sees to it that the event exchange is there. Asked for first, which needs no permission to configure it; made as Celery makes
@@ -295,18 +299,14 @@ async fn newest(
         .await
         .map_err(|error| refused("consume", error, &format!("read on {queue}")))?;
     let mut newest = None;
-    if let Ok(Some(Ok(first))) = tokio::time::timeout(NEWEST, consumer.next()).await {
-        newest = offset_of(&first);
-        // The last chunk comes whole, and under load others behind it, without an end.
-        let chunk = async {
-            while newest.is_some_and(|newest| newest < enough)
-                && let Some(Ok(delivery)) = consumer.next().await
-            {
-                newest = newest.max(offset_of(&delivery));
-            }
-        };
-        // Without the rest of it, what came is the newest.
-        let _ = tokio::time::timeout(CHUNK, chunk).await;
+    // Under load others come behind the last chunk, without an end.
+    while newest.is_none_or(|newest| newest < enough) {
+        match tokio::time::timeout(NEWEST, consumer.next()).await {
+            Ok(Some(Ok(delivery))) => newest = newest.max(offset_of(&delivery)),
+            Ok(Some(Err(error))) => return Err(looking(error)),
+            Ok(None) => return Err(LinkError::Closed),
+            Err(_) => break,
+        }
     }
     let options = BasicCancelOptions::default();
     channel

@@ -4,6 +4,7 @@ use super::messages;
 use crate::support::amqp::Publisher;
 use crate::support::celeriac::Page;
 use crate::support::events::life;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::rabbitmq::{Options, RabbitMq, Release};
 use crate::survival::Agent;
 
@@ -108,4 +109,35 @@ async fn a_stream_that_was_made_anew_is_read_from_its_first_message() {
         assert!(celeriac.terminate().success());
         assert!(other.terminate().success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_over_a_slow_connection_is_the_same_stream() {
+    let rabbitmq = RabbitMq::start().await;
+    let publisher = Publisher::new(&rabbitmq.url("")).await;
+    let proxy = Proxy::start(([127, 0, 0, 1], rabbitmq.port).into()).await;
+    // It goes on a few messages before the end of the last chunk, which takes seconds.
+    let url = proxy.in_front_of(&rabbitmq.url(""));
+    let agent = Agent::new(&url, "delivery: stream, prefetch: 10");
+    let mut celeriac = agent.start().await;
+    celeriac.ready().await;
+    publish(&publisher, 0..500).await;
+    celeriac
+        .page_when("the first", 20, |page| messages(page) == 2_000.0)
+        .await;
+    assert!(celeriac.terminate().success());
+
+    proxy.set(Fault::Throttle(100_000));
+    let celeriac = agent.start().await;
+    celeriac.ready().await;
+    proxy.set(Fault::None);
+    publish(&publisher, 500..501).await;
+    let again = ["reason=\"redelivered\""];
+    let page = celeriac
+        .page_when("what is new", 30, |page| page.events() == 2_004.0)
+        .await;
+    let again = page.sum("celeriac_messages_duplicate_total", &again);
+    assert!((1.0..=10.0).contains(&again), "{again}");
+    let log = celeriac.process.output();
+    assert!(!log.contains("made anew"), "{log}");
 }
