@@ -151,9 +151,7 @@ impl Given {
 /// tornado takes - and _ for the same, and for the others no two options differ by that.
 fn find(options: &'static [Opt], name: &str) -> Option<&'static Opt> {
     let same = |known: &&str| known.replace('_', "-") == name.replace('_', "-");
-    options
-        .iter()
-        .find(|option| option.names.iter().any(|known| same(known)))
+    options.iter().find(|option| option.names.iter().any(&same))
 }
 
 fn unknown(options: &'static [Opt], name: &str) -> String {

@@ -187,10 +187,7 @@ fn what_cannot_be_used_is_told_all_at_once() {
             "a value holds `${`, which stands for a variable in our file"
         ]
     );
-    assert_eq!(
-        told(Exporter::Ovalmoney, "--transport-options [1"),
-        [
-            "--transport-options: expected an object in JSON: EOF while parsing a list at line 1 column 2"
-        ]
-    );
+    let problems = told(Exporter::Ovalmoney, "--transport-options [1");
+    let expected = "--transport-options: expected an object in JSON: ";
+    assert!(problems[0].starts_with(expected), "{problems:?}");
 }
