@@ -24,9 +24,9 @@ test: setup
 chaos: setup
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} cargo test --locked --test it chaos -- --nocapture --test-threads=1 --include-ignored
 
-# The reference of metrics, from the code.
+# The reference of metrics, man pages and completions, from the code.
 docs:
-	UPDATE_DOCS=1 cargo test --locked --test it reference
+	UPDATE_DOCS=1 cargo test --locked --test it -- reference:: packaging::generated::
 
 # The budgets: decode and apply, and snapshots to requests, in process; both sources end to end on real brokers.
 bench: setup

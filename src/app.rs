@@ -126,7 +126,8 @@ impl App {
             grace_period: config.global.grace_period,
         };
         if let Some(path) = &config.data_dir {
-            let taken = standby::take(path, config.http.as_ref(), &app.stop, app.supervisor).await?;
+            let taken =
+                standby::take(path, config.http.as_ref(), &app.stop, app.supervisor).await?;
             // It was stopped before there was anything to do.
             let Some(folder) = taken else { return Ok(app) };
             app.folder = Some(Arc::new(folder));

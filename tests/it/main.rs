@@ -23,6 +23,7 @@ mod lives;
 mod logins;
 mod malformed;
 mod outages;
+mod packaging;
 mod pull;
 mod pushgateway;
 mod queue;

@@ -1,0 +1,30 @@
+//! What installs it: a container, a compose file, a systemd unit, a Debian package, man pages, completions.
+
+mod compose;
+mod container;
+mod debian;
+mod generated;
+mod notify;
+mod systemd;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file of the repository.
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(file(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Runs a command to its end, which has to be a good one; what it prints.
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; run `make setup`"));
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {text}");
+    text
+}
