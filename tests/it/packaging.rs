@@ -19,6 +19,15 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(file(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The Debian package of the binary under test.
+fn build_package(folder: &Path) -> PathBuf {
+    let mut build = Command::new(file("deploy/debian/build.sh"));
+    build.arg(env!("CARGO_BIN_EXE_celeriac")).arg(folder);
+    // What takes longest is to compress it well.
+    let said = run(build.env("DPKG_DEB_COMPRESSOR_TYPE", "none"));
+    PathBuf::from(said.trim())
+}
+
 /// Runs a command to its end, which has to be a good one; what it prints.
 fn run(command: &mut Command) -> String {
     let output = command

@@ -171,7 +171,7 @@ async fn its_parts_bring_tasks_to_prometheus() {
         r#"celery_queue_consumers{queue="mails"} >= 1"#,
     ];
     for expression in expressions {
-        wait_for(expression, 60, async || {
+        wait_for(expression, 120, async || {
             match prometheus.query(expression, None).await.len() {
                 0 => Err(output()),
                 _ => Ok(()),

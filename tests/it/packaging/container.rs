@@ -53,6 +53,7 @@ impl Container {
         command.envs(environment.iter().copied());
         // The file says every address; this machine has others that listen there.
         command.env("CELERIAC__HTTP__LISTEN", format!("127.0.0.1:{port}"));
+        command.env("CELERIAC__GLOBAL__INTERVAL", "1s");
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         let process = Process::start("container", &mut command, folder.path());
         let mut container = Self {
@@ -197,11 +198,12 @@ async fn it_runs_as_any_user_and_looks_up_names(image: &Image) {
         let root = root.into_iter().find(|fields| fields[4] == "/");
         assert!(root.expect("a root")[5].starts_with("ro"), "{mounts}");
 
-        let page = container.get("/metrics").await.expect("a page");
-        assert!(
-            page.contains("celeriac_broker_connected{broker=\"default\"} 1"),
-            "{page}"
-        );
+        wait_for("a page", 20, async || {
+            let page = container.get("/metrics").await?;
+            let connected = page.contains("celeriac_broker_connected{broker=\"default\"} 1");
+            if connected { Ok(()) } else { Err(page) }
+        })
+        .await;
         assert!(container.process.terminate(30).success());
         let checkpoint = container.folder.path().join("volume/checkpoint");
         assert!(checkpoint.exists(), "{}", container.process.output());

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{file, read, run};
+use super::{build_package, read, run};
 use crate::support::process::Process;
 use crate::support::{free_port, wait_for};
 
@@ -19,9 +19,7 @@ struct Package {
 impl Package {
     fn build() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let mut build = Command::new(file("deploy/debian/build.sh"));
-        let said = run(build.arg(env!("CARGO_BIN_EXE_celeriac")).arg(folder.path()));
-        let deb = PathBuf::from(said.trim());
+        let deb = build_package(folder.path());
         Self { deb, folder }
     }
 

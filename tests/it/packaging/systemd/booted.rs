@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::Pid;
 use tempfile::TempDir;
 
-use super::super::{file, run};
+use super::super::{build_package, run};
 use crate::support::process::Process;
 use crate::support::wait_for;
 
@@ -172,12 +172,9 @@ fn cgroup() -> Option<PathBuf> {
 
 /// The files of the package, and the unit beside empty ones.
 fn install(folder: &Path, more: &str) {
-    let mut build = Command::new(file("deploy/debian/build.sh"));
-    let said = run(build.arg(env!("CARGO_BIN_EXE_celeriac")).arg(folder));
+    let package = build_package(folder);
     let root = folder.join("root");
-    run(Command::new("dpkg-deb")
-        .args(["-x", said.trim()])
-        .arg(&root));
+    run(Command::new("dpkg-deb").arg("-x").args([&package, &root]));
     let units = folder.join("units");
     let settings = units.join("celeriac.service.d");
     fs::create_dir_all(&settings).expect("a writable folder");
