@@ -4,12 +4,16 @@
 #
 #   cargo build --release --locked
 #   deploy/debian/build.sh target/release/celeriac [FOLDER]
+#
+# Who builds it is its maintainer: DEBFULLNAME and DEBEMAIL, as for Debian's other tools.
 set -euo pipefail
 binary=$(realpath "${1:?usage: $0 BINARY [FOLDER]}")
 folder=$(realpath "${2:-.}")
 cd "$(dirname "$0")/../.."
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+version=$version-1
+maintainer="${DEBFULLNAME:-celeriac} <${DEBEMAIL:-celeriac@localhost}>"
 architecture=$(dpkg --print-architecture)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -32,7 +36,14 @@ install -D -m 644 deploy/debian/copyright "$root/usr/share/doc/celeriac/copyrigh
 install -D -m 644 deploy/debian/lintian-overrides "$root/usr/share/lintian/overrides/celeriac"
 install -m 644 config/example.yaml "$root/usr/share/doc/celeriac/example.yaml"
 install -m 644 CHANGELOG.md "$root/usr/share/doc/celeriac/changelog"
-gzip -9n "$root/usr/share/doc/celeriac/changelog" "$root"/usr/share/man/man1/*.1
+cat > "$root/usr/share/doc/celeriac/changelog.Debian" <<CHANGES
+celeriac ($version) unstable; urgency=medium
+
+  * What has changed is in changelog.gz.
+
+ -- $maintainer  $(LC_ALL=C date -R -u -d "@${SOURCE_DATE_EPOCH:-$(date +%s)}")
+CHANGES
+gzip -9n "$root"/usr/share/doc/celeriac/changelog{,.Debian} "$root"/usr/share/man/man1/*.1
 
 # Which libraries it needs, by their packages and versions. dpkg-shlibdeps wants to find a source package around it.
 mkdir -p "$work/debian"
@@ -45,7 +56,7 @@ cat > "$root/DEBIAN/control" <<CONTROL
 Package: celeriac
 Version: $version
 Architecture: $architecture
-Maintainer: celeriac's maintainers <celeriac@localhost>
+Maintainer: $maintainer
 Installed-Size: $(du -k -s --apparent-size --exclude=DEBIAN "$root" | cut -f1)
 Depends: ${libraries:+$libraries, }procps
 Recommends: ca-certificates

@@ -10,6 +10,22 @@ mod systemd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[test]
+fn the_page_on_installing_names_files_that_are_there() {
+    let page = read("docs/install.md");
+    let words = page.split(|letter: char| letter.is_whitespace() || "`()".contains(letter));
+    let words = words.map(|word| {
+        word.trim_start_matches("./")
+            .trim_end_matches([',', '.', ':', ';'])
+    });
+    let ours = words.filter(|word| word.starts_with("deploy/") || word.starts_with("config/"));
+    let paths: Vec<_> = ours.map(|path| path.trim_end_matches("/*.1")).collect();
+    assert!(paths.len() > 8, "{paths:?}");
+    for path in paths {
+        assert!(file(path).exists(), "{path}");
+    }
+}
+
 /// A file of the repository.
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
