@@ -24,9 +24,9 @@ test: setup
 chaos: setup
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} cargo test --locked --test it chaos -- --nocapture --test-threads=1
 
-# The references of metrics and of keys, from the code.
+# The references of metrics and of keys, man pages and completions, from the code.
 docs:
-	UPDATE_DOCS=1 cargo test --locked --test it reference
+	UPDATE_DOCS=1 cargo test --locked --test it -- reference:: packaging::generated::
 
 # The budgets: decode and apply, and snapshots to requests, in process; both sources end to end on real brokers.
 bench: setup

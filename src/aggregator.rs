@@ -22,6 +22,7 @@ use crate::pipeline::Pipeline;
 use crate::profile::ProfileName;
 use crate::series::Snapshot;
 use crate::state::{HintReason, Known, Report};
+use crate::supervisor::Question;
 use crate::telemetry::process;
 use crate::timestamp::Timestamp;
 
@@ -65,6 +66,8 @@ pub struct Inputs {
     pub reports: mpsc::Receiver<Report>,
     /// Of a configuration that was read again.
     pub settings: mpsc::Receiver<MetricsConfig>,
+    /// Whether it is still at work.
+    pub questions: mpsc::Receiver<Question>,
 }
 
 /// What goes out.
@@ -126,6 +129,7 @@ enum Action {
     Batches,
     Report(Report),
     Settings(Box<MetricsConfig>),
+    Question(Question),
     /// It is time for a snapshot, or for a checkpoint without one.
     Tick,
     Checkpoint,
@@ -202,6 +206,7 @@ impl Aggregator {
                 // Its end means nothing: without pollers there are no reports.
                 Some(report) = self.inputs.reports.recv() => Action::Report(report),
                 Some(settings) = self.inputs.settings.recv() => Action::Settings(settings.into()),
+                Some(question) = self.inputs.questions.recv() => Action::Question(question),
             };
             match action {
                 Action::Batches => {
@@ -212,6 +217,8 @@ impl Aggregator {
                 }
                 Action::Report(report) => self.pipeline.report(&report),
                 Action::Settings(settings) => self.pipeline.reconfigure(&settings),
+                // That it comes here at all is the answer.
+                Action::Question(question) => drop(question.send(())),
                 Action::Tick => self.due.snapshot = true,
                 Action::Checkpoint => self.due.checkpoint = true,
                 Action::Due(room) => {
@@ -233,6 +240,9 @@ impl Aggregator {
                 Action::Drained => break,
             }
         }
+        // What is left may wait for a disk, and has a limit of its own: nobody asks any more.
+        self.inputs.questions.close();
+        while self.inputs.questions.try_recv().is_ok() {}
         let now = clock::now();
         let room = room(jobs).await;
         self.publish(room, now, now, true);

@@ -34,6 +34,7 @@ use crate::queue::Queue;
 use crate::shutdown::Signals;
 use crate::sink::client::BuildError;
 use crate::sink::{Pushgateway, Reconfigured, RemoteWrite, queues};
+use crate::supervisor::{Question, Supervisor};
 use crate::telemetry::metrics::{BrokerMetrics, PollMetrics, Telemetry};
 use crate::telemetry::readiness::{Readiness, Reporter};
 use crate::telemetry::sink::{PushMetrics, SinkMetrics};
@@ -56,6 +57,10 @@ pub struct App {
     /// Held until every stage has let go of what is in it: then another daemon may have it.
     folder: Option<Arc<CheckpointFolder>>,
     reloader: Option<Reloader>,
+    supervisor: Supervisor,
+    /// How the stages do, and how the aggregator is asked whether it does.
+    readiness: Readiness,
+    questions: Option<mpsc::Sender<Question>>,
     grace_period: Duration,
 }
 
@@ -115,10 +120,14 @@ impl App {
             reloads,
             reloader: None,
             folder: None,
+            supervisor: Supervisor::from_environment(),
+            readiness: Readiness::default(),
+            questions: None,
             grace_period: config.global.grace_period,
         };
         if let Some(path) = &config.data_dir {
-            let taken = standby::take(path, config.http.as_ref(), &app.stop).await?;
+            let taken =
+                standby::take(path, config.http.as_ref(), &app.stop, app.supervisor).await?;
             // It was stopped before there was anything to do.
             let Some(folder) = taken else { return Ok(app) };
             app.folder = Some(Arc::new(folder));
@@ -168,10 +177,12 @@ impl App {
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let (settings, set) = mpsc::channel(1);
+        let (questions, asked) = mpsc::channel(1);
         let inputs = Inputs {
             batches: waiting,
             reports: reported,
             settings: set,
+            questions: asked,
         };
         let (keeping, kept): (Vec<_>, Vec<_>) = resume
             .iter()
@@ -189,6 +200,8 @@ impl App {
         };
         let (interval, hints) = (config.global.interval, readiness.hints());
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
+        self.readiness = readiness.clone();
+        self.questions = Some(questions);
         if let Some(http) = config.http {
             let asking = http.reload.then_some(asking);
             let server = listen(http, &views, readiness, asking).await?;
@@ -243,6 +256,16 @@ impl App {
 
     /// Runs until it is stopped, then drains for as long as the grace period lasts.
     pub async fn run(mut self) -> Result<(), RunError> {
+        self.supervisor.ready();
+        let (readiness, questions) = (self.readiness.clone(), self.questions.take());
+        let told = self.supervisor.keep_told(Some(readiness), questions);
+        tokio::select! {
+            ended = self.run_to_end() => ended,
+            never = told => match never {},
+        }
+    }
+
+    async fn run_to_end(&mut self) -> Result<(), RunError> {
         let ended = loop {
             tokio::select! {
                 // A stage that ends because of the signal must not look like one that ended by itself.
@@ -252,6 +275,7 @@ impl App {
                 Some(asked) = self.reloads.recv() => self.reload(asked).await,
             }
         };
+        self.supervisor.stopping();
         // Nobody waits for an answer any more.
         self.reloads.close();
         if let Some(error) = ended {
@@ -267,7 +291,9 @@ impl App {
         let Some(reloader) = &mut self.reloader else {
             return;
         };
+        self.supervisor.reloading();
         let reloaded = reloader.reload().await;
+        self.supervisor.ready();
         self.grace_period = reloader.current.global.grace_period;
         // Who asked by a signal reads the log.
         let _ = asked.send(reloaded);

@@ -10,6 +10,7 @@
 pub mod app;
 pub mod cli;
 pub mod shutdown;
+pub mod supervisor;
 
 // What everything stands on.
 pub mod backoff;

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is missing: Debian's servers, Celery in two versions, the exporters that ours are
-# compared with, and newer Prometheus, Pushgateway, VictoriaMetrics and RabbitMQ from another Debian suite, unpacked
-# below target/ and installed nowhere. Doing it again changes nothing.
+# Installs what the tests need and is missing: Debian's servers and packaging tools, Celery in two versions, the exporters
+# that ours are compared with, and newer Prometheus, Pushgateway, VictoriaMetrics and RabbitMQ from another Debian suite,
+# unpacked below target/ and installed nowhere. Doing it again changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 target=$(cd "$target" && pwd)
 
-packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv)
+packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv
+  systemd dpkg-dev man-db ca-certificates)
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 missing=()
@@ -38,6 +39,9 @@ venv() {
 # Redis and does not say so.
 venv celery-5.6 python3 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging msgpack pyyaml
 venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging msgpack pyyaml
+
+# What knows the Compose Specification.
+venv compose-spec python3 'compose-spec==0.2.1' pyyaml
 
 # The exporters whose pages ours are compared with.
 of_now=('celery==5.6.3' 'kombu==5.6.2' packaging)

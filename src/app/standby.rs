@@ -10,6 +10,7 @@ use super::StartError;
 use crate::checkpoint::CheckpointFolder;
 use crate::config::HttpConfig;
 use crate::http::Server;
+use crate::supervisor::Supervisor;
 use crate::telemetry::readiness::Readiness;
 
 /// How often it looks whether the folder is free. A lock on a file has no other way to tell.
@@ -21,6 +22,7 @@ pub(super) async fn take(
     path: &Path,
     http: Option<&HttpConfig>,
     stop: &CancellationToken,
+    supervisor: Supervisor,
 ) -> Result<Option<CheckpointFolder>, StartError> {
     let open = || {
         CheckpointFolder::open(path).map_err(|source| StartError::DataDir {
@@ -33,6 +35,7 @@ pub(super) async fn take(
     }
     let data_dir = path.display();
     warn!(%data_dir, "another daemon has this data_dir, standing by until it is gone");
+    supervisor.standing_by();
     let free = async {
         loop {
             tokio::time::sleep(LOOK).await;
@@ -51,6 +54,7 @@ pub(super) async fn take(
         }
         () = stop.cancelled() => Ok(None),
         () = probes(http) => Ok(None),
+        never = supervisor.keep_told(None, None) => match never {},
     }
 }
 

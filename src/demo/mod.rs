@@ -120,6 +120,7 @@ impl Demo {
             // Nobody is asked: what is simulated sends events.
             reports: mpsc::channel(1).1,
             settings: mpsc::channel(1).1,
+            questions: mpsc::channel(1).1,
         };
         let (aggregator, views) = Aggregator::new(
             pipeline,

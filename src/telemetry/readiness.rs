@@ -60,6 +60,11 @@ impl Readiness {
         hints.unwrap_or_default()
     }
 
+    /// How many stages there are.
+    pub fn stages(&self) -> usize {
+        self.stages.len()
+    }
+
     /// What is not ready, a line each. Nothing: all is.
     pub fn reasons(&self) -> Vec<String> {
         let waiting = self

@@ -25,6 +25,7 @@ mod logins;
 mod malformed;
 mod migrate;
 mod outages;
+mod packaging;
 mod pull;
 mod pushgateway;
 mod queue;
