@@ -15,6 +15,7 @@ mod compat;
 mod connections;
 mod control;
 mod delivery;
+mod deploy;
 mod durability;
 mod faults;
 mod flood;
