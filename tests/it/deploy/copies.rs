@@ -4,6 +4,7 @@
 //! from outside of a chart, and rules become PrometheusRules: so there are copies, which `UPDATE_DEPLOY=1` writes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::manifests::{helm, repository, said};
@@ -66,7 +67,7 @@ fn made() -> BTreeMap<&'static str, BTreeMap<String, String>> {
     let mut of_rules = BTreeMap::new();
     let mut list = "resources:\n".to_owned();
     for (file, content) in rules() {
-        list += &format!("  - {file}\n");
+        writeln!(list, "  - {file}").expect("a string");
         let rule = prometheus_rule(&file, &content);
         of_rules.insert(file, rule);
     }
@@ -74,7 +75,8 @@ fn made() -> BTreeMap<&'static str, BTreeMap<String, String>> {
 
     let mut list = "configMapGenerator:\n".to_owned();
     for file in dashboards().keys() {
-        list += &format!(
+        write!(
+            list,
             "  - name: {}
     files: [{file}]
     options:
@@ -82,7 +84,8 @@ fn made() -> BTreeMap<&'static str, BTreeMap<String, String>> {
       labels: {{grafana_dashboard: \"1\"}}
 ",
             object(file)
-        );
+        )
+        .expect("a string");
     }
     let mut of_dashboards = dashboards();
     of_dashboards.insert(kustomization, component(&list));

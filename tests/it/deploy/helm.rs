@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::copies::{dashboards, rules};
-use super::manifests::{Manifests, helm, items, named, repository, said, text};
+use super::manifests::{Manifests, documented, helm, items, named, repository, said, text};
 use super::pods::{self, Except};
 
 /// What every release needs.
@@ -357,6 +357,25 @@ fn wrong_values_fail_and_say_where() {
         let errors = render(&with(values(), &more), &[]).expect_err(words);
         assert!(errors.contains(words), "{more}: {errors}");
     }
+}
+
+/// As docs/deploy.md has it.
+#[test]
+fn the_values_in_the_documentation_work() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, documented("# values.yaml")).expect("a writable folder");
+    let mut template = helm();
+    template
+        .args(["template", "celeriac"])
+        .arg(repository("deploy/helm/celeriac"))
+        .arg("--values")
+        .arg(file);
+    let yaml = said(&mut template, "").expect("it renders");
+    pods::check(
+        &Manifests::check(&yaml).expect("it is valid"),
+        Except::default(),
+    );
 }
 
 /// Every default fits the schema, and every value has a place in it.

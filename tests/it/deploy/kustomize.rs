@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::copies::{dashboards, rules};
-use super::manifests::{Manifests, items, kubectl, repository, said, selects, text};
+use super::manifests::{Manifests, documented, items, kubectl, repository, said, selects, text};
 use super::pods::{self, Except};
 
 fn build(folder: &Path) -> Result<Manifests, String> {
@@ -130,6 +130,24 @@ fn both_of_a_pair_push_the_same_series() {
     assert!(config.contains("replica: ${CELERIAC_INSTANCE}"));
 }
 
+/// As docs/deploy.md has it.
+#[test]
+fn the_overlay_in_the_documentation_works() {
+    let folder = tempfile::TempDir::new_in(repository("deploy/kubernetes/overlays"))
+        .expect("a temporary folder");
+    let block = documented("# deploy/kubernetes/overlays/ours/kustomization.yaml");
+    std::fs::write(folder.path().join("kustomization.yaml"), block).expect("a writable folder");
+    let config = repository("deploy/kubernetes/base/celeriac.yaml");
+    let config = std::fs::read_to_string(config).expect("a file");
+    let config = config.replace("rabbitmq:5672", "ours:5672");
+    std::fs::write(folder.path().join("celeriac.yaml"), config).expect("a writable folder");
+
+    let manifests = build(folder.path()).expect("it is built");
+    pods::check(&manifests, Except::default());
+    let config = text(&manifests.one("ConfigMap")["data"]["celeriac.yaml"]);
+    assert!(config.contains("ours:5672"));
+}
+
 /// The check of schemas can fail.
 #[test]
 fn what_does_not_fit_is_refused() {
@@ -151,7 +169,7 @@ spec: {selector: {}, endpoints: [{prot: http}]}
             "podManagmentPolicy",
         ),
         (base.replace("replicas: 1", "replicas: one"), "integer"),
-        (base.replace("apps/v1", "apps/v9"), "apps"),
+        (base.replace("apps/v1", "apps/v9"), "SchemaNotFound"),
         (
             base.replace("kind: Service\n", "kind: Service\nkind: Secret\n"),
             "twice",

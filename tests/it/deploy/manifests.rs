@@ -14,6 +14,15 @@ pub(super) fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// The example in docs/deploy.md that begins with this line.
+pub(super) fn documented(first: &str) -> String {
+    let page = std::fs::read_to_string(repository("docs/deploy.md")).expect("the page");
+    let start = page.find(&format!("```yaml\n{first}")).expect(first);
+    let block = page[start..].trim_start_matches("```yaml\n");
+    let end = block.find("```").expect("the end of the example");
+    block[..end].to_owned()
+}
+
 /// What a program says on its standard output; what it says on the other, where it fails.
 pub(super) fn said(command: &mut Command, input: &str) -> Result<String, String> {
     let mut child = command
