@@ -1,6 +1,6 @@
 # What a developer, and CI, need: each target installs what it misses.
 
-.PHONY: setup lint test chaos docs bench demo
+.PHONY: setup lint test chaos docs deploy bench demo
 
 setup:
 	bash tests/setup.sh
@@ -27,6 +27,10 @@ chaos: setup
 # The references of metrics and of keys, man pages and completions, from the code.
 docs:
 	UPDATE_DOCS=1 cargo test --locked --test it -- reference:: packaging::generated::
+
+# The copies of dashboards and rules that Helm and kustomize need, from deploy/grafana and deploy/prometheus.
+deploy:
+	UPDATE_DEPLOY=1 cargo test --locked --test it deploy::copies::are_equal
 
 # The budgets: decode and apply, and snapshots to requests, in process; both sources end to end on real brokers.
 bench: setup

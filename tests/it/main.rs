@@ -15,6 +15,7 @@ mod compat;
 mod connections;
 mod control;
 mod delivery;
+mod deploy;
 mod docs;
 mod durability;
 mod faults;

@@ -1,0 +1,86 @@
+{{/* The name of every object. */}}
+{{- define "celeriac.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a selector selects by: never changes over the life of a release. */}}
+{{- define "celeriac.selector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "celeriac.labels" -}}
+{{ include "celeriac.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "celeriac.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{- define "celeriac.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "celeriac.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end -}}
+
+{{- define "celeriac.configMap" -}}
+{{ default (include "celeriac.fullname" .) .Values.existingConfigMap }}
+{{- end -}}
+
+{{- define "celeriac.port" -}}
+{{ .Values.config.http.listen | splitList ":" | last | int }}
+{{- end -}}
+
+{{- define "celeriac.dataDir" -}}
+{{ default "/var/lib/celeriac" .Values.config.data_dir }}
+{{- end -}}
+
+{{/* Not empty where the cluster chooses uid and group. */}}
+{{- define "celeriac.openshift" -}}
+{{- if or (eq .Values.platform "openshift") (and (eq .Values.platform "auto") (.Capabilities.APIVersions.Has "security.openshift.io/v1")) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* What the schema cannot say. */}}
+{{- define "celeriac.check" -}}
+{{- if not .Values.existingConfigMap -}}
+{{- if not .Values.config.brokers -}}
+{{- fail "config.brokers: give at least one, such as {url: amqp://monitor@rabbitmq:5672//}" -}}
+{{- end -}}
+{{- if gt (int .Values.replicas) 1 -}}
+{{- range $index, $broker := .Values.config.brokers -}}
+{{- if and (ne (default "transient" $broker.delivery) "stream") -}}
+{{- fail (printf "config.brokers[%d].delivery: with replicas above 1 it has to be stream, or each event is counted more than once" $index) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (gt (int .Values.replicas) 1) (ne .Values.kind "StatefulSet") -}}
+{{- fail "replicas: more than 1 takes the kind StatefulSet, in which each has a name and a volume of its own" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
+{{- fail "serviceMonitor, podMonitor: enable one of them, or every page is scraped twice" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled (eq .Values.kind "Sidecar") -}}
+{{- fail "serviceMonitor: a Sidecar has no Service; enable podMonitor" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,455 @@
+//! The chart, rendered by Helm itself.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::copies::{dashboards, rules};
+use super::manifests::{Manifests, documented, helm, items, named, repository, said, text};
+use super::pods::{self, Except};
+
+/// What every release needs.
+fn values() -> Value {
+    json!({
+        "config": {
+            "brokers": [{
+                "url": "amqp://${BROKER_USERNAME}@rabbitmq:5672//",
+                "password_file": "/run/secrets/broker/password",
+            }],
+            "remote_write": [{"url": "http://prometheus-operated.monitoring:9090/api/v1/write"}],
+        },
+        "secretFiles": [{"name": "broker", "secret": "celeriac-broker"}],
+        "env": [{
+            "name": "BROKER_USERNAME",
+            "valueFrom": {"secretKeyRef": {"name": "celeriac-broker", "key": "username"}},
+        }],
+    })
+}
+
+/// Lays one over the other, as Helm does with several files of values.
+fn with(mut base: Value, more: &Value) -> Value {
+    if let (Some(base), Some(more)) = (base.as_object_mut(), more.as_object()) {
+        for (key, value) in more {
+            let under = base.remove(key).unwrap_or(Value::Null);
+            base.insert(key.clone(), with(under, value));
+        }
+        return Value::Object(base.clone());
+    }
+    more.clone()
+}
+
+fn render(values: &Value, arguments: &[&str]) -> Result<String, String> {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, values.to_string()).expect("a writable folder");
+    let mut template = helm();
+    template
+        .args(["template", "celeriac"])
+        .arg(repository("deploy/helm/celeriac"))
+        .args(["--namespace", "monitoring", "--values"])
+        .arg(&file)
+        .args(arguments);
+    said(&mut template, "")
+}
+
+fn rendered(more: &Value, arguments: &[&str]) -> Manifests {
+    let rendered = render(&with(values(), more), arguments);
+    let yaml = rendered.unwrap_or_else(|problems| panic!("{more}:\n{problems}"));
+    Manifests::check(&yaml).unwrap_or_else(|problems| panic!("{more}:\n{problems}"))
+}
+
+fn kinds(manifests: &Manifests) -> BTreeSet<&str> {
+    let kinds = manifests.0.iter().map(|manifest| text(&manifest["kind"]));
+    kinds.collect()
+}
+
+const ALWAYS: [&str; 6] = [
+    "ConfigMap",
+    "NetworkPolicy",
+    "PodDisruptionBudget",
+    "Service",
+    "ServiceAccount",
+    "StatefulSet",
+];
+
+#[test]
+fn the_chart_is_clean() {
+    let chart = repository("deploy/helm/celeriac");
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, values().to_string()).expect("a writable folder");
+    let mut lint = helm();
+    lint.args(["lint", "--strict", "--values"])
+        .arg(file)
+        .arg(chart);
+    let said = said(&mut lint, "").expect("no warning");
+    assert!(
+        said.contains("1 chart(s) linted, 0 chart(s) failed"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_release_with_a_broker_and_a_receiver_has_all_it_needs() {
+    let manifests = rendered(&json!({}), &[]);
+    pods::check(&manifests, Except::default());
+    assert_eq!(kinds(&manifests), BTreeSet::from(ALWAYS));
+    let set = manifests.one("StatefulSet");
+    let claim = &set["spec"]["volumeClaimTemplates"][0];
+    assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "1Gi");
+}
+
+#[test]
+fn each_variant_is_valid_and_runs_celeriac_as_it_has_to_be() {
+    let any_uid = Except {
+        any_uid: true,
+        ..Except::default()
+    };
+    let closed = Except {
+        closed: true,
+        ..Except::default()
+    };
+    let plain = Except::default();
+    let cases = [
+        (json!({"kind": "Deployment"}), plain),
+        (
+            json!({"kind": "Deployment", "persistence": {"existingClaim": "theirs"}}),
+            plain,
+        ),
+        (
+            json!({"kind": "Deployment", "persistence": {"enabled": false}}),
+            plain,
+        ),
+        (json!({"persistence": {"enabled": false}}), plain),
+        (json!({"platform": "openshift"}), any_uid),
+        (
+            json!({"config": {"data_dir": "/data", "http": {"listen": "0.0.0.0:8888"}}}),
+            plain,
+        ),
+        (
+            json!({"config": {"http": {"basic_auth_users": {
+                "prometheus": "$2y$10$zwbaiDZXPYXBIlhJmOLrpujPQ0L1gPPFJbBn9MEOUmvBDQA5Bm9ha",
+            }}}}),
+            closed,
+        ),
+        // Numbers from a million on, which a template that is not careful writes as 2e+06.
+        (
+            json!({"config": {"metrics": {"max_tasks": 2_000_000}}}),
+            plain,
+        ),
+        (
+            json!({"serviceMonitor": {"enabled": true, "labels": {"release": "x"}}}),
+            plain,
+        ),
+        (
+            json!({"podMonitor": {"enabled": true, "honorLabels": true, "metricRelabelings": [
+                {"action": "drop", "sourceLabels": ["__name__"], "regex": "process_.*"},
+            ]}}),
+            plain,
+        ),
+        (
+            json!({"replicas": 2, "config": {
+                "brokers": [{"url": "amqp://u@h//", "delivery": "stream"}],
+                "remote_write": [{"url": "http://mimir/push", "replica": {
+                    "cluster": "celery", "replica": "${CELERIAC_INSTANCE}",
+                }}],
+                "global": {"external_labels": {"instance": "celeriac"}},
+            }}),
+            plain,
+        ),
+        (everything(), plain),
+    ];
+    for (more, except) in cases {
+        pods::check(&rendered(&more, &[]), except);
+    }
+}
+
+/// Each value that is off or empty by itself.
+fn everything() -> Value {
+    json!({
+        "image": {"repository": "registry.example.com/celeriac", "digest": format!("sha256:{}", "0".repeat(64))},
+        "imagePullSecrets": [{"name": "registry"}],
+        "nameOverride": "watcher",
+        "fullnameOverride": "celery-watcher",
+        "envFrom": [{"secretRef": {"name": "more"}}],
+        "podAnnotations": {"a": "b"},
+        "podLabels": {"team": "platform"},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "monitoring", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]},
+        ]}}},
+        "topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "watcher"}},
+        }],
+        "priorityClassName": "high",
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/ours", "readOnly": true}],
+        "serviceAccount": {"annotations": {"a": "b"}},
+        "service": {"annotations": {"a": "b"}},
+        "persistence": {"storageClass": "fast"},
+        "serviceMonitor": {"enabled": true, "relabelings": [{"action": "labeldrop", "regex": "pod"}]},
+        "prometheusRule": {"enabled": true, "labels": {"release": "x"}},
+        "dashboards": {"enabled": true, "annotations": {"grafana_folder": "Celery"}},
+        "networkPolicy": {
+            "brokers": {"to": [{"podSelector": {"matchLabels": {"app": "rabbitmq"}}}]},
+            "receivers": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+            "extraEgress": [{"ports": [{"protocol": "TCP", "port": 8080}]}],
+        },
+    })
+}
+
+#[test]
+fn every_value_shows_in_what_is_rendered() {
+    let all = Value::Array(rendered(&everything(), &[]).0).to_string();
+    for word in [
+        "registry.example.com/celeriac@sha256:0",
+        r#""imagePullSecrets":[{"name":"registry"}]"#,
+        r#""app.kubernetes.io/name":"watcher""#,
+        r#""name":"celery-watcher""#,
+        r#""secretRef":{"name":"more"}"#,
+        r#""team":"platform""#,
+        r#""nodeSelector":{"kubernetes.io/os":"linux"}"#,
+        r#""key":"monitoring""#,
+        "nodeSelectorTerms",
+        "ScheduleAnyway",
+        r#""priorityClassName":"high""#,
+        "/etc/ssl/ours",
+        r#""storageClassName":"fast""#,
+        "labeldrop",
+        r#""release":"x""#,
+        r#""grafana_folder":"Celery""#,
+        r#""app":"rabbitmq""#,
+        "10.0.0.0/8",
+        "8080",
+    ] {
+        assert!(all.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn what_is_off_is_not_rendered() {
+    let none = json!({
+        "networkPolicy": {"enabled": false},
+        "podDisruptionBudget": {"enabled": false},
+        "serviceAccount": {"create": false},
+        "existingConfigMap": "theirs",
+    });
+    let manifests = rendered(&none, &[]);
+    assert_eq!(
+        kinds(&manifests),
+        BTreeSet::from(["Service", "StatefulSet"])
+    );
+    let pod = &manifests.one("StatefulSet")["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "default");
+    let config = named(&pod["volumes"], "config").expect("its volume");
+    assert_eq!(config["configMap"]["name"], "theirs");
+}
+
+/// Without being told, where the cluster says what it is.
+#[test]
+fn on_openshift_the_cluster_chooses_the_uid() {
+    let openshift = ["--api-versions", "security.openshift.io/v1"];
+    let manifests = rendered(&json!({}), &openshift);
+    let any_uid = Except {
+        any_uid: true,
+        ..Except::default()
+    };
+    pods::check(&manifests, any_uid);
+    let manifests = rendered(&json!({"platform": "kubernetes"}), &openshift);
+    pods::check(&manifests, Except::default());
+}
+
+#[test]
+fn with_tls_probes_and_scrapes_use_it() {
+    let tls =
+        json!({"cert_file": "/run/secrets/tls/tls.crt", "key_file": "/run/secrets/tls/tls.key"});
+    let more = json!({"config": {"http": {"tls": tls}}, "serviceMonitor": {"enabled": true}});
+    let manifests = rendered(&more, &[]);
+    let container = &manifests.one("StatefulSet")["spec"]["template"]["spec"]["containers"][0];
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["scheme"], "HTTPS", "{probe}");
+    }
+    let endpoint = &manifests.one("ServiceMonitor")["spec"]["endpoints"][0];
+    assert_eq!(endpoint["scheme"], "https");
+}
+
+#[test]
+fn a_changed_configuration_is_a_rollout() {
+    let sum = |more: &Value| {
+        let manifests = rendered(more, &[]);
+        let template = &manifests.one("StatefulSet")["spec"]["template"];
+        text(&template["metadata"]["annotations"]["checksum/config"]).to_owned()
+    };
+    let before = sum(&json!({}));
+    assert_eq!(before, sum(&json!({"image": {"tag": "2"}})));
+    assert_ne!(
+        before,
+        sum(&json!({"config": {"global": {"interval": "30s"}}}))
+    );
+}
+
+#[test]
+fn dashboards_and_rules_come_whole() {
+    let on = json!({"dashboards": {"enabled": true}, "prometheusRule": {"enabled": true}});
+    let manifests = rendered(&on, &[]);
+    let originals = dashboards();
+    let maps: Vec<_> = manifests
+        .of_kind("ConfigMap")
+        .filter(|map| map["metadata"]["labels"]["grafana_dashboard"] == "1")
+        .collect();
+    assert_eq!(maps.len(), originals.len());
+    for map in maps {
+        for (file, content) in map["data"].as_object().expect("a file") {
+            assert_eq!(text(content).trim_end(), originals[file].trim_end());
+        }
+    }
+    assert_eq!(manifests.of_kind("PrometheusRule").count(), rules().len());
+    for rule in manifests.of_kind("PrometheusRule") {
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("rules.yaml");
+        std::fs::write(&file, rule["spec"].to_string()).expect("a writable folder");
+        let mut promtool = std::process::Command::new("promtool");
+        let check = said(promtool.args(["check", "rules"]).arg(file), "");
+        assert!(check.expect("promtool takes it").contains("SUCCESS"));
+    }
+}
+
+#[test]
+fn wrong_values_fail_and_say_where() {
+    let cases = [
+        (
+            json!({"config": {"brokers": []}}),
+            "config.brokers: give at least one",
+        ),
+        (json!({"config": {"brokers": [{"name": "x"}]}}), "url"),
+        (json!({"config": {"http": {"listen": "9808"}}}), "listen"),
+        (json!({"config": {"http": null}}), "http"),
+        (json!({"replicas": 2}), "config.brokers[0].delivery"),
+        (
+            json!({"replicas": 2, "kind": "Deployment", "existingConfigMap": "x"}),
+            "StatefulSet",
+        ),
+        (json!({"replicas": "1"}), "replicas"),
+        (json!({"kind": "DaemonSet"}), "kind"),
+        (json!({"platform": "nomad"}), "platform"),
+        (json!({"repliacs": 1}), "repliacs"),
+        (json!({"image": {"digest": "latest"}}), "digest"),
+        (json!({"secretFiles": [{"name": "broker"}]}), "secret"),
+        (json!({"persistence": {"size": "much"}}), "size"),
+        (json!({"serviceMonitor": {"interval": "soon"}}), "interval"),
+        (
+            json!({"networkPolicy": {"brokers": {"ports": [70_000]}}}),
+            "ports",
+        ),
+        (
+            json!({"serviceMonitor": {"enabled": true}, "podMonitor": {"enabled": true}}),
+            "enable one of them",
+        ),
+        (
+            json!({"kind": "Sidecar", "serviceMonitor": {"enabled": true}}),
+            "enable podMonitor",
+        ),
+    ];
+    for (more, words) in cases {
+        let errors = render(&with(values(), &more), &[]).expect_err(words);
+        assert!(errors.contains(words), "{more}: {errors}");
+    }
+}
+
+/// As docs/deploy.md has it.
+#[test]
+fn the_values_in_the_documentation_work() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, documented("# values.yaml")).expect("a writable folder");
+    let mut template = helm();
+    template
+        .args(["template", "celeriac"])
+        .arg(repository("deploy/helm/celeriac"))
+        .arg("--values")
+        .arg(file);
+    let yaml = said(&mut template, "").expect("it renders");
+    pods::check(
+        &Manifests::check(&yaml).expect("it is valid"),
+        Except::default(),
+    );
+}
+
+/// Every default fits the schema, and every value has a place in it.
+#[test]
+fn the_schema_knows_every_value() {
+    let chart = repository("deploy/helm/celeriac");
+    let schema = std::fs::read_to_string(chart.join("values.schema.json")).expect("a schema");
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let file = std::fs::read_to_string(chart.join("values.yaml")).expect("values");
+    let in_file: BTreeSet<_> = file
+        .lines()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    let in_schema = schema["properties"].as_object().expect("properties");
+    // `global` is Helm's own.
+    let in_schema = in_schema.keys().map(String::as_str);
+    let in_schema: BTreeSet<_> = in_schema.filter(|key| *key != "global").collect();
+    assert_eq!(in_file, in_schema);
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+/// A chart of somebody's own, which has this one as a dependency, and puts the container into a pod of its own.
+#[test]
+fn another_chart_takes_it_as_a_sidecar() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let chart = folder.path();
+    std::fs::create_dir_all(chart.join("templates")).expect("a writable folder");
+    std::fs::create_dir_all(chart.join("charts")).expect("a writable folder");
+    let mut package = helm();
+    package
+        .arg("package")
+        .arg(repository("deploy/helm/celeriac"));
+    said(package.arg("--destination").arg(chart.join("charts")), "").expect("it is packaged");
+    let about = "{apiVersion: v2, name: beat, version: 1.0.0, dependencies: [{name: celeriac, version: 0.1.0}]}";
+    std::fs::write(chart.join("Chart.yaml"), about).expect("a writable folder");
+    let deployment = r#"apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: beat
+spec:
+  replicas: 1
+  strategy: {type: Recreate}
+  selector:
+    matchLabels: {app: beat}
+  template:
+    metadata:
+      labels: {app: beat, celeriac: sidecar}
+    spec:
+      containers:
+        - name: beat
+          image: registry.example.com/beat
+          args: [celery, beat]
+        {{- include "celeriac.sidecar.container" .Subcharts.celeriac | nindent 8 }}
+      volumes:
+        {{- include "celeriac.sidecar.volumes" .Subcharts.celeriac | nindent 8 }}
+"#;
+    std::fs::write(chart.join("templates/deployment.yaml"), deployment).expect("a writable folder");
+    let more = json!({"kind": "Sidecar", "podMonitor": {"enabled": true}});
+    let values = json!({"celeriac": with(values(), &more), "global": {"theirs": 1}});
+    std::fs::write(chart.join("values.yaml"), values.to_string()).expect("a writable folder");
+
+    let yaml = said(helm().args(["template", "ours"]).arg(chart), "").expect("it renders");
+    let manifests = Manifests::check(&yaml).unwrap_or_else(|problems| panic!("{problems}\n{yaml}"));
+
+    assert_eq!(
+        kinds(&manifests),
+        BTreeSet::from(["ConfigMap", "Deployment", "PodMonitor"])
+    );
+    let sidecar = Except {
+        sidecar: true,
+        ..Except::default()
+    };
+    pods::check(&manifests, sidecar);
+    let pod = &manifests.one("Deployment")["spec"]["template"]["spec"];
+    assert_eq!(items(&pod["containers"]).len(), 2);
+}
