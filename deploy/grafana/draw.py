@@ -78,7 +78,7 @@ class Prometheus:
 
 
 def legend(target, labels):
-    name = re.sub(r"{{\s*(\w+)\s*}}", lambda found: labels.get(found[1], ""), target["legendFormat"])
+    name = re.sub(r"{{\s*(\w+)\s*}}", lambda found: labels.get(found[1], ""), target["legendFormat"]).strip()
     return name or ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or "value"
 
 
@@ -114,7 +114,7 @@ def draw_graph(axes, panel, answers, span):
             if step["value"] is not None and step["value"] <= axes.get_ylim()[1]:
                 axes.axhline(step["value"], color=step["color"], linestyle="--", linewidth=0.8)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words(value, unit)))
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
+    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M" if span[1] - span[0] > 600 else "%H:%M:%S"))
     axes.set_ylim(bottom=0, top=defaults.get("max"))
     axes.set_xlim(*(datetime.fromtimestamp(second, timezone.utc) for second in span))
     axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(0, -0.1), ncol=1, frameon=False)
@@ -132,13 +132,17 @@ def draw_stat(axes, panel, answers, _span):
 def draw_table(axes, panel, answers, _span):
     axes.axis("off")
     unit = panel["fieldConfig"]["defaults"]["unit"]
-    names = panel["transformations"][0]["options"]["renameByName"]
+    organized = panel["transformations"][0]["options"]
+    names, hidden = organized["renameByName"], organized["excludeByName"]
     rows = sorted(answers[0], key=lambda one: -one["points"][-1][1])[:12]
     if not rows:
         return
-    labels = [label for label in rows[0]["metric"] if label != "__name__"]
-    cells = [[*(one["metric"].get(label, "") for label in labels), words(one["points"][-1][1], unit)] for one in rows]
-    head = [names.get(label, label) for label in labels] + [names.get("Value", "Value")]
+    order = list(names)
+    labels = sorted(rows[0]["metric"], key=lambda label: order.index(label) if label in order else len(order))
+    columns = [label for label in [*labels, "Value"] if label not in hidden]
+    cells = [[one["metric"].get(label, "") if label != "Value" else words(one["points"][-1][1], unit) for label in columns]
+             for one in rows]
+    head = [names.get(label, label) for label in columns]
     made = axes.table(cellText=cells, colLabels=head, loc="upper center", cellLoc="left")
     made.auto_set_font_size(False)
     made.set_fontsize(7)

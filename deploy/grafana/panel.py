@@ -61,10 +61,11 @@ def stat(title, description, unit, expression, size=(4, 4), thresholds=None, tex
     return panel
 
 
-def table(title, description, unit, expression, size=(12, 8), thresholds=None, rename=None):
-    """What is true now, one row for each series."""
+def table(title, description, unit, expression, size=(12, 8), thresholds=None, rename=None, hide=()):
+    """What is true now, one row for each series. Columns stand in the order of `rename`."""
     panel = base("table", title, description, [(expression, "")], size, unit, thresholds, instant=True)
     panel["options"] = {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Value", "desc": True}]}
-    panel["transformations"] = [{"id": "organize", "options": {"excludeByName": {"Time": True, "__name__": True},
-                                                               "renameByName": rename or {}, "indexByName": {}}}]
+    panel["transformations"] = [{"id": "organize", "options": {
+        "excludeByName": dict.fromkeys(("Time", "__name__", *hide), True), "renameByName": rename or {},
+        "indexByName": {name: at for at, name in enumerate(rename or {})}}}]
     return panel

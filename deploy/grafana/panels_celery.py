@@ -6,6 +6,8 @@ CLUSTER = 'job=~"$job", namespace=~"$namespace", broker=~"$broker"'
 OF_QUEUE = f'{CLUSTER}, queue=~"$queue"'
 OF_TASK = f'{OF_QUEUE}, name=~"$task"'
 OF_WORKER = f'{CLUSTER}, worker=~"$worker"'
+# Two brokers may have queues of one name. Where brokers have no names, nothing stands ahead.
+ON_BROKER = "{{broker}} {{queue}}"
 SHARE = steps((0.01, AMBER), (0.05, RED))
 BUSY = steps((0.8, AMBER), (0.95, RED))
 
@@ -72,9 +74,9 @@ def overview():
         ]),
         ("Saturation", [
             graph("Messages in queues", "What waits, as the broker counts it. The ten longest.", "short",
-                  (f"topk(10, max by (broker, queue) (celery_queue_length{{{OF_QUEUE}}}))", "{{queue}}")),
+                  (f"topk(10, max by (broker, queue) (celery_queue_length{{{OF_QUEUE}}}))", ON_BROKER)),
             graph("Saturation of queues", "How busy the workers of a queue are, whatever they run.", "percentunit",
-                  (f"max by (broker, queue) (celery_queue_saturation_ratio{{{OF_QUEUE}}})", "{{queue}}"), thresholds=BUSY, top=1),
+                  (f"max by (broker, queue) (celery_queue_saturation_ratio{{{OF_QUEUE}}})", ON_BROKER), thresholds=BUSY, top=1),
             graph("In flight", "Tasks by where they are: published, in a worker's prefetch, running.", "short",
                   (f"sum by (state) (celery_tasks_in_flight{{{OF_TASK}}})", "{{state}}"), stack=True),
             graph("Workers", "By whether they are online. Those gone for long are forgotten.", "short",
@@ -144,11 +146,11 @@ def by_queue():
 
     return [
         ("Backlog", [
-            graph("Length", "Messages that wait.", "short", (level("celery_queue_length"), "{{queue}}"),
+            graph("Length", "Messages that wait.", "short", (level("celery_queue_length"), ON_BROKER),
                   thresholds=steps((1000, AMBER))),
             graph("Time to drain", "Length by what goes more than comes, over five minutes. Nothing while it is empty, or as "
                   "much comes as goes: see the length then. From the recording rules.", "s",
-                  (f"cluster_queue:celery_queue_drain_seconds:estimate5m{{{OF_QUEUE}}} < Inf", "{{queue}}"),
+                  (f"cluster_queue:celery_queue_drain_seconds:estimate5m{{{OF_QUEUE}}} < Inf", ON_BROKER),
                   thresholds=steps((1800, AMBER))),
             graph("In and out", "Tasks a second: published, and taken by workers.", "ops",
                   (ended("sent", "queue", OF_QUEUE), "{{queue}} in"), (ended("received", "queue", OF_QUEUE), "{{queue}} out")),
@@ -158,20 +160,20 @@ def by_queue():
         ("Waits", [
             graph("Wait in the queue", "From sent, or due, to the start.", "s", p(0.5), p(0.95), exemplars=True),
             graph("Late starts", "Share of attempts that waited longer than 30 s, over an hour. From the recording rules.",
-                  "percentunit", (f"cluster_queue:celery_task_queue_wait_late:ratio_rate1h{{{OF_QUEUE}}}", "{{queue}}"),
+                  "percentunit", (f"cluster_queue:celery_task_queue_wait_late:ratio_rate1h{{{OF_QUEUE}}}", ON_BROKER),
                   thresholds=SHARE, top=1),
         ]),
         ("Who works on it", [
             graph("Saturation", "How busy the workers of a queue are, whatever they run.", "percentunit",
-                  (level("celery_queue_saturation_ratio"), "{{queue}}"), thresholds=BUSY, top=1),
-            graph("Slots", "Tasks that its workers can run at once.", "short", (level("celery_queue_slots"), "{{queue}}")),
+                  (level("celery_queue_saturation_ratio"), ON_BROKER), thresholds=BUSY, top=1),
+            graph("Slots", "Tasks that its workers can run at once.", "short", (level("celery_queue_slots"), ON_BROKER)),
             graph("Workers and consumers", "By workers' answers, and by RabbitMQ.", "short",
-                  (level("celery_queue_workers"), "{{queue}} workers"),
-                  (level("celery_queue_consumers"), "{{queue}} consumers")),
+                  (level("celery_queue_workers"), f"{ON_BROKER} workers"),
+                  (level("celery_queue_consumers"), f"{ON_BROKER} consumers")),
             graph("Running", "Tasks of the queue.", "short",
                   (f'sum by (queue) (celery_tasks_in_flight{{{OF_QUEUE}, state="started"}})', "{{queue}}"), stack=True),
             graph("Not acknowledged", "Messages that workers have (Redis).", "short",
-                  (level("celery_queue_unacked"), "{{queue}}")),
+                  (level("celery_queue_unacked"), ON_BROKER)),
         ]),
     ]
 
@@ -188,7 +190,7 @@ def by_worker():
             table("What they run on", "Versions and systems.", "none",
                   f"max by (worker, hostname, sw_ident, sw_ver, sw_sys) (celery_worker_info{{{OF_WORKER}}})", size=(24, 6),
                   rename={"worker": "Worker", "hostname": "Host", "sw_ident": "Software", "sw_ver": "Version",
-                          "sw_sys": "System"}),
+                          "sw_sys": "System"}, hide=("Value",)),
         ]),
         ("Work", [
             graph("Tasks started", "A second, by heartbeats.", "ops",
