@@ -64,6 +64,7 @@ fn dashboards_are_what_their_program_writes() {
 
 #[test]
 fn panels_have_units_descriptions_and_a_data_source_of_choice() {
+    let variable = Regex::new(r"\$([a-z]+)").expect("a regex");
     let mut uids = BTreeSet::new();
     for file in files("deploy/grafana", ".json") {
         let dashboard = dashboard(&file);
@@ -80,9 +81,9 @@ fn panels_have_units_descriptions_and_a_data_source_of_choice() {
                 .all(|name| names.contains(name)),
             "{names:?}"
         );
-        for variable in variables.iter().filter(|one| one["type"] == "query") {
+        for one in variables.iter().filter(|one| one["type"] == "query") {
             // With anything else, series without the label would not be shown.
-            assert_eq!(text(variable, "allValue"), ".*", "{variable}");
+            assert_eq!(text(one, "allValue"), ".*", "{one}");
         }
         let mut titles = BTreeSet::new();
         for panel in panels(&dashboard) {
@@ -98,8 +99,7 @@ fn panels_have_units_descriptions_and_a_data_source_of_choice() {
                     expression.contains("$job") || expression.contains("scalar("),
                     "{title}: {expression}"
                 );
-                let used = Regex::new(r"\$([a-z]+)").expect("a regex");
-                for used in used.captures_iter(expression) {
+                for used in variable.captures_iter(expression) {
                     assert!(names.contains(&used[1]), "{title}: {expression}");
                 }
             }
