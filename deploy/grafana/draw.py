@@ -115,7 +115,7 @@ def draw_graph(axes, panel, answers, span):
                 axes.axhline(step["value"], color=step["color"], linestyle="--", linewidth=0.8)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words(value, unit)))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M" if span[1] - span[0] > 600 else "%H:%M:%S"))
-    axes.set_ylim(bottom=0, top=defaults.get("max"))
+    axes.set_ylim(bottom=defaults.get("min"), top=defaults.get("max"))
     axes.set_xlim(*(datetime.fromtimestamp(second, timezone.utc) for second in span))
     axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(0, -0.1), ncol=1, frameon=False)
 

@@ -35,13 +35,14 @@ def base(kind, title, description, targets, size, unit, thresholds, exemplars=Fa
 
 
 def graph(title, description, unit, *targets, size=(12, 8), stack=False, thresholds=None, exemplars=False, top=None,
-          lines=True):
-    """Lines over time. `top` is the end of the axis where that is fixed."""
+          lines=True, bottom=0):
+    """Lines over time. `bottom` and `top` are the ends of the axis where they are fixed."""
     custom = {"drawStyle": "line" if lines else "bars", "lineWidth": 1, "fillOpacity": 20 if stack else 5,
               "showPoints": "never", "spanNulls": False, "stacking": {"mode": "normal" if stack else "none", "group": "A"},
               "axisSoftMin": 0, "thresholdsStyle": {"mode": "dashed" if thresholds else "off"}}
-    panel = base("timeseries", title, description, targets, size, unit, thresholds, exemplars, custom=custom, min=0,
-                 color={"mode": "palette-classic"}, **({"max": top} if top is not None else {}))
+    panel = base("timeseries", title, description, targets, size, unit, thresholds, exemplars, custom=custom,
+                 color={"mode": "palette-classic"}, **({"min": bottom} if bottom is not None else {}),
+                 **({"max": top} if top is not None else {}))
     panel["options"] = {
         "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"],
                    "sortBy": "Last *", "sortDesc": True},

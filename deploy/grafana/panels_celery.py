@@ -205,8 +205,8 @@ def by_worker():
         ("Machines", [
             graph("Load", "Of a worker's machine, over a minute.", "short",
                   (f'max by (worker) (celery_worker_load_average{{{OF_WORKER}, window="1m"}})', "{{worker}}")),
-            graph("Clock", "How far it is behind ours. Waits between two clocks are wrong by as much.", "s",
-                  (of("celery_worker_clock_skew_seconds"), "{{worker}}")),
+            graph("Clock", "How far it is behind ours; below zero, ahead. Waits between two clocks are wrong by as much.", "s",
+                  (of("celery_worker_clock_skew_seconds"), "{{worker}}"), bottom=None),
             graph("Task events", "0: it runs tasks, and only heartbeats come.", "none",
                   (of("celery_worker_events_enabled"), "{{worker}}"), top=1),
         ]),
