@@ -45,6 +45,9 @@ venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging ms
 # What knows the Compose Specification.
 venv compose-spec python3 'compose-spec==0.2.1' pyyaml
 
+# What draws the panels of dashboards.
+venv drawing python3 'matplotlib==3.10.7'
+
 # The exporters whose pages ours are compared with.
 of_now=('celery==5.6.3' 'kombu==5.6.2' packaging)
 venv exporter-danihodovic python3 'prometheus-exporter-celery==0.11.2' 'redis==5.3.1' "${of_now[@]}"

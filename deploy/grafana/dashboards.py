@@ -1,0 +1,103 @@
+"""Writes the dashboards: `python3 dashboards.py`. With --check it only says which of the files are not what it writes.
+
+Five dashboards of some sixty panels have the same variables, units and matchers; here each of those stands once.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import panels_celery
+import panels_daemon
+from panel import SOURCE
+
+# Of Grafana 11; newer ones migrate it when they load it.
+SCHEMA = 41
+
+LINKS = [{"type": "dashboards", "tags": ["celeriac"], "asDropdown": False, "includeVars": True, "keepTime": True,
+          "title": "", "icon": "external link", "targetBlank": False, "url": "", "tooltip": ""}]
+
+
+def variable(name, query, label, multi=True):
+    # `.*` for all matches series without the label too: one broker without a name has none, nor may there be a namespace.
+    return {"name": name, "label": label, "type": "query", "datasource": SOURCE, "definition": query,
+            "query": {"query": query, "refId": f"variable-{name}"}, "refresh": 2, "sort": 1, "multi": multi,
+            "includeAll": True, "allValue": ".*", "current": {"text": ["All"], "value": ["$__all"]}, "hide": 0,
+            "options": [], "regex": "", "skipUrlSync": False}
+
+
+JOB = variable("job", "label_values(celeriac_build_info, job)", "Job")
+NAMESPACE = variable("namespace", 'label_values(celeriac_build_info{job=~"$job"}, namespace)', "Namespace")
+WHERE = 'job=~"$job", namespace=~"$namespace"'
+BROKER = variable("broker", f"label_values(celery_events_total{{{WHERE}}}, broker)", "Broker")
+OF_BROKER = f'{WHERE}, broker=~"$broker"'
+QUEUE = variable("queue", f"label_values(celery_task_started_total{{{OF_BROKER}}}, queue)", "Queue")
+# Queues that wait for a first task have a length, and no task series.
+ANY_QUEUE = variable("queue", f'label_values({{__name__=~"celery_queue_length|celery_task_started_total", {OF_BROKER}}}, queue)',
+                     "Queue")
+TASK = variable("task", f'label_values(celery_task_started_total{{{OF_BROKER}, queue=~"$queue"}}, name)', "Task")
+WORKER = variable("worker", f"label_values(celery_worker_up{{{OF_BROKER}}}, worker)", "Worker")
+INSTANCE = variable("instance", f"label_values(celeriac_build_info{{{WHERE}}}, instance)", "Instance")
+# Of what the daemon says about itself the label is there always; a broker without a name is `default`.
+NAMED_BROKER = variable("broker", f"label_values(celeriac_broker_connected{{{WHERE}}}, broker)", "Broker")
+
+DASHBOARDS = [
+    ("overview", "Celery: overview", "How much runs, how well, how long it waits, and whether there are workers enough.",
+     [JOB, NAMESPACE, BROKER, QUEUE, TASK], panels_celery.overview),
+    ("task", "Celery: by task", "What each task does: outcomes, failures by exception, times, what is in flight.",
+     [JOB, NAMESPACE, BROKER, QUEUE, TASK], panels_celery.by_task),
+    ("queue", "Celery: by queue", "How full queues are, how long they take to drain, and who works on them.",
+     [JOB, NAMESPACE, BROKER, ANY_QUEUE], panels_celery.by_queue),
+    ("worker", "Celery: by worker", "Which workers are there, what they run, and the machines that they run on.",
+     [JOB, NAMESPACE, BROKER, WORKER], panels_celery.by_worker),
+    ("celeriac", "celeriac", "The daemon itself: whether it hears everything, and whether what it sends arrives.",
+     [JOB, NAMESPACE, INSTANCE, NAMED_BROKER], panels_daemon.celeriac),
+]
+
+
+def laid_out(rows):
+    """Panels from left to right, 24 columns wide, each row of them below its title."""
+    placed, y, number = [], 0, 1
+    for title, panels in rows:
+        placed.append({"id": number, "type": "row", "title": title, "collapsed": False, "panels": [],
+                       "gridPos": {"x": 0, "y": y, "w": 24, "h": 1}})
+        number, y, x, height = number + 1, y + 1, 0, 0
+        for panel in panels:
+            w, h = panel.pop("size")
+            if x + w > 24:
+                x, y, height = 0, y + height, 0
+            placed.append({"id": number, **panel, "gridPos": {"x": x, "y": y, "w": w, "h": h}})
+            number, x, height = number + 1, x + w, max(height, h)
+        y += height
+    return placed
+
+
+def dashboard(name, title, description, variables, panels):
+    source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0,
+              "current": {}, "includeAll": False, "multi": False, "options": [], "refresh": 1, "regex": "",
+              "skipUrlSync": False}
+    return {
+        "uid": f"celeriac-{name}", "title": title, "description": description, "tags": ["celeriac", "celery"],
+        "schemaVersion": SCHEMA, "version": 1, "editable": True, "graphTooltip": 1, "refresh": "30s",
+        "time": {"from": "now-3h", "to": "now"}, "timezone": "browser", "timepicker": {}, "fiscalYearStartMonth": 0,
+        "links": LINKS, "annotations": {"list": []}, "templating": {"list": [source, *variables]},
+        "panels": laid_out(panels()),
+    }
+
+
+def main():
+    folder = Path(__file__).parent
+    differ = []
+    for name, *rest in DASHBOARDS:
+        text = json.dumps(dashboard(name, *rest), indent=2, ensure_ascii=False) + "\n"
+        file = folder / f"{name}.json"
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            differ.append(file.name)
+        if "--check" not in sys.argv:
+            file.write_text(text, encoding="utf-8")
+    if "--check" in sys.argv and differ:
+        sys.exit(f"not what dashboards.py writes: {', '.join(differ)}; run python3 deploy/grafana/dashboards.py")
+
+
+if __name__ == "__main__":
+    main()
