@@ -25,11 +25,10 @@ pub(super) struct Delivered {
     /// Of a stream: its name, and the next message, once one was read.
     stream: Option<String>,
     next: Option<u64>,
-    /// The newest messages, oldest first: their fingerprints, and their places in the order.
-    order: VecDeque<(u64, u64)>,
-    /// By fingerprint: the subscription that delivered it last, and its newest place in the order.
-    known: HashMap<u64, (u64, u64)>,
-    place: u64,
+    /// The fingerprints of the newest messages, in the order in which they came first.
+    order: VecDeque<u64>,
+    /// By fingerprint: the subscription that delivered it last.
+    known: HashMap<u64, u64>,
     /// As many as an earlier process remembered are remembered: its window may have been a larger one.
     least: usize,
     mark: Mark,
@@ -73,21 +72,13 @@ impl Delivered {
 
     /// Whether a message of that subscription was taken before; it is known from here on.
     pub(super) fn is_again(&mut self, link: u64, fingerprint: u64) -> bool {
-        self.place += 1;
-        let newest = (link, self.place);
-        let before = self.known.insert(fingerprint, newest);
-        self.order.push_back((fingerprint, self.place));
-        // The broker has a window of messages without an acknowledgement, and may have lost those that it was sent
-        // for another one.
-        let most = self
-            .window
-            .unwrap_or_default()
-            .saturating_mul(2)
-            .max(self.least);
-        while self.order.len() > most {
+        let before = self.known.insert(fingerprint, link);
+        // What comes again takes no place of another: it may come over and over, a few at a time.
+        if before.is_none() {
+            self.order.push_back(fingerprint);
             self.forget_oldest();
         }
-        before.is_some_and(|(before, _)| before != link)
+        before.is_some_and(|before| before != link)
     }
 
     /// Whether so much waits for a checkpoint that one is due.
@@ -100,13 +91,8 @@ impl Delivered {
     /// As it is stored, and what may be acknowledged when it is.
     pub(super) fn capture(&mut self) -> (saved::Position, Mark) {
         self.waiting = 0;
-        // Of what came twice, the newest.
-        let newest = self.order.iter().filter(|(fingerprint, place)| {
-            let known = self.known.get(fingerprint);
-            known.is_some_and(|(_, newest)| newest == place)
-        });
         let position = saved::Position {
-            fingerprints: newest.map(|(fingerprint, _)| *fingerprint).collect(),
+            fingerprints: self.order.iter().copied().collect(),
             offset: self.resume(),
         };
         (position, self.mark)
@@ -134,11 +120,12 @@ impl Delivered {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((fingerprint, place)) = self.order.pop_front()
-            && self
-                .known
-                .get(&fingerprint)
-                .is_some_and(|known| known.1 == place)
+        // The broker has a window of messages without an acknowledgement, and may have lost those that it was sent
+        // for another one.
+        let twice = self.window.unwrap_or_default().saturating_mul(2);
+        let most = twice.max(self.least);
+        while self.order.len() > most
+            && let Some(fingerprint) = self.order.pop_front()
         {
             self.known.remove(&fingerprint);
         }
@@ -197,6 +184,17 @@ mod tests {
         assert_eq!(taken(&mut delivered, 3, &[1]), [false]);
         assert_eq!(delivered.order.len(), 6);
         assert_eq!(delivered.known.len(), 6);
+    }
+
+    #[test]
+    fn what_comes_again_and_again_costs_no_other_its_place() {
+        let mut delivered = Delivered::durable(3);
+        taken(&mut delivered, 1, &[1, 2, 3, 4, 5, 6]);
+        for link in 2..20 {
+            assert_eq!(taken(&mut delivered, link, &[4, 5]), [true; 2]);
+        }
+        assert_eq!(taken(&mut delivered, 20, &[4, 5, 6]), [true; 3]);
+        assert_eq!(delivered.capture().0.fingerprints, [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

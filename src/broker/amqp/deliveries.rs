@@ -60,7 +60,8 @@ pub(super) async fn take(
             // What lies before is read again, and known by its fingerprint.
             let gap = expected.map_or(0, |expected| offset.saturating_sub(expected));
             cut += if gap > NO_MESSAGES { gap } else { 0 };
-            expected = Some(offset + 1);
+            // Nor does the place go back meanwhile: cut off over and over, that would end at the first message.
+            expected = expected.max(Some(offset + 1));
         }
         payloads.push(payload(delivery));
         if payloads.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {

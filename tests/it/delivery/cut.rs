@@ -141,3 +141,44 @@ async fn a_stream_over_a_slow_connection_is_the_same_stream() {
     let log = celeriac.process.output();
     assert!(!log.contains("made anew"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_killed_over_and_over_does_not_go_back_in_its_stream() {
+    let rabbitmq = RabbitMq::start().await;
+    let publisher = Publisher::new(&rabbitmq.url("")).await;
+    let proxy = Proxy::start(([127, 0, 0, 1], rabbitmq.port).into()).await;
+    let url = proxy.in_front_of(&rabbitmq.url(""));
+    let agent = Agent::new(&url, "delivery: stream, prefetch: 100");
+    let mut celeriac = agent.start().await;
+    celeriac.ready().await;
+    publish(&publisher, 0..500).await;
+    celeriac
+        .page_when("the first", 20, |page| messages(page) == 2_000.0)
+        .await;
+    let again = |page: &Page| {
+        page.sum(
+            "celeriac_messages_duplicate_total",
+            &["reason=\"redelivered\""],
+        )
+    };
+    // Each one reads a few messages again, and is killed amid that.
+    proxy.set(Fault::Throttle(20_000));
+    let mut seen = 0.0;
+    for _ in 0..6 {
+        celeriac.process.kill();
+        celeriac = agent.start().await;
+        let more = |page: &Page| again(page) > seen;
+        let page = celeriac
+            .page_when("messages that came again", 30, more)
+            .await;
+        seen = again(&page);
+    }
+    celeriac.process.kill();
+    proxy.set(Fault::None);
+    let celeriac = agent.start().await;
+    celeriac.ready().await;
+    publish(&publisher, 500..501).await;
+    let newest = |page: &Page| page.sum("celery_task_sent_total", &[]) >= 501.0;
+    let page = celeriac.page_when("what is new", 30, newest).await;
+    assert_eq!(page.events(), 2_004.0);
+}
