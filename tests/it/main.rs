@@ -16,6 +16,7 @@ mod connections;
 mod control;
 mod delivery;
 mod docs;
+mod doctor;
 mod durability;
 mod faults;
 mod flood;
