@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::app::App;
 use crate::config::{Config, Flags, LoadError};
 use crate::demo;
+use crate::doctor::doctor;
 use crate::migrate::{Exporter, migrate};
 use crate::telemetry::log;
 
@@ -53,6 +55,15 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Asks brokers, workers and receivers, and says what to fix; exits with 1 if there is something.
+    Doctor {
+        /// The configuration file, YAML or TOML by its ending.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// How long to listen to what workers publish.
+        #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=3600))]
+        listen: u64,
+    },
     /// Everything in one process: a simulated cluster, the real pipeline, a receiver. Needs nothing installed.
     Demo(demo::Args),
     /// Another exporter's options and environment to a configuration file, on standard output.
@@ -90,7 +101,8 @@ struct Run {
 impl Cli {
     /// Does what the command line says; the status to exit with.
     pub fn run(self) -> ExitCode {
-        log::install(self.log_format, self.log_level.as_deref());
+        let level = self.log_level.as_deref().or_else(|| self.command.quiet());
+        log::install(self.log_format, level);
         match self.command {
             Command::Run(run) => match (run.config.clone(), run.config()) {
                 (file, Ok(config)) => daemon(config, file),
@@ -98,6 +110,10 @@ impl Cli {
             },
             Command::CheckConfig { file, print } => match Config::load(&file) {
                 Ok(config) => checked(&file, &config, print),
+                Err(error) => bad_config(&error),
+            },
+            Command::Doctor { config, listen } => match Config::load(&config) {
+                Ok(config) => examined(&config, Duration::from_secs(listen)),
                 Err(error) => bad_config(&error),
             },
             Command::Demo(args) => block_on(demo::run(args)).unwrap_or(ExitCode::FAILURE),
@@ -110,6 +126,14 @@ impl Cli {
                 ExitCode::SUCCESS
             }
         }
+    }
+}
+
+impl Command {
+    /// What the log tells where nobody says, if it is less than what it tells else: a report says all itself.
+    fn quiet(&self) -> Option<&'static str> {
+        let is_set = std::env::var_os("RUST_LOG").is_some();
+        (matches!(self, Self::Doctor { .. }) && !is_set).then_some("off")
     }
 }
 
@@ -167,6 +191,17 @@ fn checked(file: &std::path::Path, config: &Config, print: bool) -> ExitCode {
         ));
     }
     ExitCode::SUCCESS
+}
+
+fn examined(config: &Config, listen: Duration) -> ExitCode {
+    let Some(report) = block_on(doctor(config, listen)) else {
+        return ExitCode::FAILURE;
+    };
+    say(&report.to_string());
+    match report.wrong() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn migrated(exporter: Exporter, arguments: &[String]) -> ExitCode {

@@ -50,4 +50,5 @@ pub mod sink;
 pub mod demo;
 
 // What is for the one who sets it up.
+pub mod doctor;
 pub mod migrate;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::reply::{self, Method, Replies};
+use super::reply::{self, Method, Replies, Settings};
 use crate::event::json::quote;
 use crate::event::{Accept, ContentType, DecodeError, transcode};
 use crate::state::WorkerAnswer;
@@ -33,13 +33,15 @@ const ALL_EVERY: u64 = 10;
 /// With more workers than that their names would make the request larger than what it spares.
 const DESTINATIONS_MAX: usize = 100;
 
-/// The body of a request; the same bytes as Kombu's but for the ticket.
+/// The body of a request with arguments in JSON; the same bytes as Kombu's but for the ticket.
 pub(super) fn request(
     method: &str,
+    arguments: &str,
     destination: Option<&[Arc<str>]>,
     reply: Option<(&str, &str)>,
 ) -> String {
-    let mut body = format!("{{\"method\": \"{method}\", \"arguments\": {{}}, \"destination\": ");
+    let mut body =
+        format!("{{\"method\": \"{method}\", \"arguments\": {arguments}, \"destination\": ");
     match destination {
         None => body.push_str("null"),
         Some(workers) => {
@@ -79,7 +81,9 @@ pub(super) fn unique(chance: u128) -> String {
 /// One round of requests, and what came in reply.
 #[derive(Debug)]
 pub(super) struct Round {
-    tickets: [String; Method::ALL.len()],
+    methods: &'static [Method],
+    /// One for each method.
+    tickets: Vec<String>,
     /// Whom to ask; `None`: all.
     destination: Option<Vec<Arc<str>>>,
     workers: BTreeMap<String, Replies>,
@@ -96,10 +100,16 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Begins a round; `chance` makes the tickets. Replies in JSON are read, whatever is accepted.
-    pub(super) fn new(asked: Asked, accept: Accept, mut chance: impl FnMut() -> u128) -> Self {
+    /// Begins a round of commands; `chance` makes the tickets. Replies in JSON are read, whatever is accepted.
+    pub(super) fn new(
+        methods: &'static [Method],
+        asked: Asked,
+        accept: Accept,
+        mut chance: impl FnMut() -> u128,
+    ) -> Self {
         Self {
-            tickets: Method::ALL.map(|_| unique(chance())),
+            methods,
+            tickets: methods.iter().map(|_| unique(chance())).collect(),
             destination: asked.destination,
             workers: BTreeMap::new(),
             expecting: !asked.expected.is_empty(),
@@ -114,11 +124,12 @@ impl Round {
     /// The bodies of the requests, which ask for replies under a key.
     pub(super) fn requests(&self, reply_key: &str) -> Vec<String> {
         let destination = self.destination.as_deref();
-        Method::ALL
-            .iter()
-            .zip(&self.tickets)
-            .map(|(method, ticket)| request(method.name(), destination, Some((ticket, reply_key))))
-            .collect()
+        let asked = self.methods.iter().zip(&self.tickets);
+        let bodies = asked.map(|(method, ticket)| {
+            let reply = Some((ticket.as_str(), reply_key));
+            request(method.name(), method.arguments(), destination, reply)
+        });
+        bodies.collect()
     }
 
     /// Takes a reply in. One with another ticket is late, from a round before, and is dropped.
@@ -129,14 +140,15 @@ impl Round {
         body: &[u8],
     ) -> Result<(), DecodeError> {
         let asked = self.tickets.iter().position(|own| own == ticket);
-        let Some(method) = asked.map(|at| Method::ALL[at]) else {
+        let Some(method) = asked.map(|at| self.methods[at]) else {
             self.replies += 1;
             return Ok(());
         };
         match self.read(method, content_type, body) {
             Ok(worker) => {
                 self.replies += 1;
-                if self.workers.get(&worker).is_some_and(Replies::is_complete) {
+                let replies = self.workers.get(&worker);
+                if replies.is_some_and(|replies| replies.has_all(self.methods)) {
                     self.missing.remove(worker.as_str());
                 }
                 Ok(())
@@ -183,6 +195,14 @@ impl Round {
     /// How many replies could not be read, and why the first of them.
     pub(super) fn unreadable_replies(&self) -> Option<(usize, DecodeError)> {
         self.problem.map(|problem| (self.unreadable, problem))
+    }
+
+    /// What the workers are set to; `None` of one that gave an error in its place.
+    pub(super) fn settings(self) -> BTreeMap<String, Option<Settings>> {
+        let workers = self.workers.into_iter();
+        workers
+            .map(|(worker, replies)| (worker, replies.settings))
+            .collect()
     }
 
     /// The bindings that the workers told, and what they answered.

@@ -24,5 +24,7 @@ pub mod redis;
 mod poller;
 mod source;
 
+pub mod probe;
+
 pub use poller::Poller;
 pub use source::{Checkpointed, Source};

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::control::{DEADLINE, Roster, Round};
 use super::link::Link;
+use super::reply::Method;
 use super::schedule::{Schedule, Task};
 use super::source::{CONNECT_TIMEOUT, LinkError, PAUSE_MAX, PAUSE_MIN};
 use super::watch::Watch;
@@ -253,9 +254,9 @@ impl Poller {
         schedule: &mut Schedule,
     ) -> Result<(), LinkError> {
         let known = self.known.borrow().clone();
-        let mut round = Round::new(self.roster.ask(&known.workers), self.config.accept, || {
-            fastrand::u128(..)
-        });
+        let asked = self.roster.ask(&known.workers);
+        let chance = || fastrand::u128(..);
+        let mut round = Round::new(Method::POLLED, asked, self.config.accept, chance);
         let exchange = &self.config.poll.control_exchange;
         carrier.ask(exchange, &mut round).await?;
         if let Some((replies, error)) = round.unreadable_replies()

@@ -30,15 +30,19 @@ pub(super) enum Method {
     ActiveQueues,
     Active,
     Reserved,
+    Conf,
 }
 
 impl Method {
-    pub(super) const ALL: [Self; 4] = [
+    /// What is asked again and again.
+    pub(super) const POLLED: &[Self] = &[
         Self::Stats,
         Self::ActiveQueues,
         Self::Active,
         Self::Reserved,
     ];
+    /// What is asked once, by who sets things up.
+    pub(super) const SETTINGS: &[Self] = &[Self::Conf];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -46,8 +50,28 @@ impl Method {
             Self::ActiveQueues => "active_queues",
             Self::Active => "active",
             Self::Reserved => "reserved",
+            Self::Conf => "conf",
         }
     }
+
+    /// What goes with the command, in JSON.
+    pub(super) const fn arguments(self) -> &'static str {
+        match self {
+            Self::Stats | Self::ActiveQueues | Self::Active | Self::Reserved => "{}",
+            Self::Conf => "{\"with_defaults\": true}",
+        }
+    }
+}
+
+/// What a worker is set to, as far as it is for who reads its events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `worker_send_task_events`; the option `-E` of a worker's command line does not show in it.
+    pub task_events: Option<bool>,
+    /// `task_send_sent_event`. It is who publishes that heeds it, mostly with the same settings.
+    pub sent_event: Option<bool>,
+    pub event_exchange: Option<String>,
+    pub event_serializer: Option<String>,
 }
 
 /// What one worker has replied so far.
@@ -60,6 +84,7 @@ pub(super) struct Replies {
     pub(super) queues: Option<Vec<Binding>>,
     pub(super) active: Option<Vec<Task>>,
     pub(super) reserved: Option<Vec<Task>>,
+    pub(super) settings: Option<Settings>,
     /// Which commands were answered, one bit each.
     answered: u8,
 }
@@ -75,8 +100,8 @@ pub(super) struct Task {
 }
 
 impl Replies {
-    pub(super) fn is_complete(&self) -> bool {
-        self.answered.count_ones() as usize == Method::ALL.len()
+    pub(super) fn has_all(&self, methods: &[Method]) -> bool {
+        self.answered.count_ones() as usize == methods.len()
     }
 
     /// Reads a value that answers a command. An error that a worker gives in its place (`{"error": …}`) is an
@@ -97,9 +122,15 @@ impl Replies {
                 self.reserved = Some(items(cursor, read_task)?);
                 Ok(())
             }
-            Method::Stats | Method::ActiveQueues | Method::Active | Method::Reserved => {
-                cursor.skip(1)
+            Method::Conf if cursor.peek() == Some(b'{') => {
+                self.settings = Some(read_settings(cursor)?);
+                Ok(())
             }
+            Method::Stats
+            | Method::ActiveQueues
+            | Method::Active
+            | Method::Reserved
+            | Method::Conf => cursor.skip(1),
         }
     }
 
@@ -191,6 +222,22 @@ fn items<T>(
     Ok(items)
 }
 
+/// Reads the few settings that are wanted. There are passwords among the others.
+fn read_settings(cursor: &mut Cursor<'_>) -> Result<Settings, DecodeError> {
+    let mut settings = Settings::default();
+    cursor.map(|cursor, key| {
+        match key {
+            b"worker_send_task_events" => settings.task_events = flag(cursor)?,
+            b"task_send_sent_event" => settings.sent_event = flag(cursor)?,
+            b"event_exchange" => settings.event_exchange = text(cursor)?,
+            b"event_serializer" => settings.event_serializer = text(cursor)?,
+            _ => return cursor.skip(2),
+        }
+        Ok(())
+    })?;
+    Ok(settings)
+}
+
 fn read_queue(cursor: &mut Cursor<'_>) -> Result<Option<Binding>, DecodeError> {
     let mut name = None;
     let mut binding = Binding::default();
@@ -263,6 +310,16 @@ fn text(cursor: &mut Cursor<'_>) -> Result<Option<String>, DecodeError> {
         | Value::Null
         | Value::Loads(_)
         | Value::Nested => None,
+    })
+}
+
+/// What Python takes for true or false, in the forms that a setting may have.
+fn flag(cursor: &mut Cursor<'_>) -> Result<Option<bool>, DecodeError> {
+    Ok(match cursor.value()? {
+        Value::Bool(on) => Some(on),
+        Value::Number(number) => Some(number != 0.0),
+        Value::Null => Some(false),
+        Value::Text(_) | Value::Loads(_) | Value::Nested => None,
     })
 }
 

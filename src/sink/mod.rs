@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod client;
+pub mod probe;
 pub mod verdict;
 
 mod response;

@@ -59,6 +59,15 @@ pub struct Metadata {
     pub entries: u64,
 }
 
+/// The body of a request without series. PRW 2.0, "Symbols": the first is empty, and has to be there.
+pub fn empty(protocol: Protocol) -> Bytes {
+    const SYMBOLS: [u8; 2] = [4 << 3 | 2, 0];
+    compress(match protocol {
+        Protocol::V1 => &[],
+        Protocol::V2 => &SYMBOLS,
+    })
+}
+
 /// PRW 1.0 and 2.0, "Protocol": snappy's block format. The framed one must not be used.
 pub(super) fn compress(bytes: &[u8]) -> Bytes {
     let compressed = snap::raw::Encoder::new().compress_vec(bytes);

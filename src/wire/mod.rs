@@ -23,7 +23,7 @@ mod example;
 mod lines;
 mod value;
 
-pub use body::{Body, Metadata, Protocol};
+pub use body::{Body, Metadata, Protocol, empty};
 pub use encoder::{Encoded, Encoder, Outgoing, Unsent};
 pub use group::Group;
 pub use split::{Halves, split};

@@ -18,6 +18,7 @@ mod dashboards;
 mod delivery;
 mod deploy;
 mod docs;
+mod doctor;
 mod durability;
 mod faults;
 mod flood;

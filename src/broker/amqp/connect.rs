@@ -19,6 +19,7 @@ const HEARTBEAT_SECONDS: u16 = 10;
 /// AMQP's reply codes for what is not there, what is not allowed, and what belongs to another connection.
 pub(super) const NOT_FOUND: u16 = 404;
 pub(super) const ACCESS_REFUSED: u16 = 403;
+pub(super) const NOT_ALLOWED: u16 = 530;
 pub(super) const RESOURCE_LOCKED: u16 = 405;
 
 /// And for what is there in another way, for what the broker does not know, and for what it does not do.
@@ -26,17 +27,48 @@ pub(super) const PRECONDITION_FAILED: u16 = 406;
 pub(super) const COMMAND_INVALID: u16 = 503;
 pub(super) const NOT_IMPLEMENTED: u16 = 540;
 
+/// What is done when there is no connection yet.
+pub(super) const CONNECT: &str = "connect";
+
+/// What TLS to a server needs.
+type Tls = (Arc<ClientConfig>, ServerName<'static>);
+
 /// Connects to one server.
 pub(super) async fn connect(server: &AmqpServer, pace: Pace) -> Result<Connection, LinkError> {
-    let tls = match &server.tls {
+    let tls = tls_to(server)?;
+    let uri = uri(server)?;
+    let runtime = reactor::current(pace);
+    let properties = ConnectionProperties::default().with_connection_name("celeriac".into());
+    let connecting = Connection::connector(
+        uri,
+        runtime,
+        async move |uri: AMQPUri, runtime: PacedRuntime| open(uri, runtime, tls.clone()).await,
+        properties,
+    );
+    connecting.await.map_err(|error| failed(CONNECT, error))
+}
+
+/// The stream to one server, on which nothing was said yet.
+pub(super) async fn stream(
+    server: &AmqpServer,
+) -> Result<lapin::tcp::AsyncTcpStream<TcpStream>, LinkError> {
+    let opening = open(uri(server)?, reactor::current(Pace::AtOnce), tls_to(server)?);
+    opening.await.map_err(|error| failed(CONNECT, error))
+}
+
+fn tls_to(server: &AmqpServer) -> Result<Option<Tls>, LinkError> {
+    Ok(match &server.tls {
         None => None,
         Some(tls) => Some((
             Arc::new(tls::client_config(tls)?),
             tls::server_name(&server.host)?,
         )),
-    };
-    let uri = AMQPUri {
-        scheme: if tls.is_some() {
+    })
+}
+
+fn uri(server: &AmqpServer) -> Result<AMQPUri, LinkError> {
+    Ok(AMQPUri {
+        scheme: if server.tls.is_some() {
             AMQPScheme::AMQPS
         } else {
             AMQPScheme::AMQP
@@ -54,16 +86,7 @@ pub(super) async fn connect(server: &AmqpServer, pace: Pace) -> Result<Connectio
             heartbeat: Some(HEARTBEAT_SECONDS),
             ..AMQPQueryString::default()
         },
-    };
-    let runtime = reactor::current(pace);
-    let properties = ConnectionProperties::default().with_connection_name("celeriac".into());
-    let connecting = Connection::connector(
-        uri,
-        runtime,
-        async move |uri: AMQPUri, runtime: PacedRuntime| open(uri, runtime, tls.clone()).await,
-        properties,
-    );
-    connecting.await.map_err(|error| failed("connect", error))
+    })
 }
 
 type TcpStream = <PacedRuntime as async_rs::traits::Reactor>::TcpStream;
@@ -72,7 +95,7 @@ type TcpStream = <PacedRuntime as async_rs::traits::Reactor>::TcpStream;
 async fn open(
     uri: AMQPUri,
     runtime: PacedRuntime,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Tls>,
 ) -> lapin::Result<lapin::tcp::AsyncTcpStream<TcpStream>> {
     use async_rs::traits::Reactor;
 

@@ -73,7 +73,7 @@ impl Poll {
         workers: &[Arc<str>],
     ) -> Result<(), LinkError> {
         if let Some((channel, mailboxes)) = self.mailboxes(control_exchange).await? {
-            let body = request("enable_events", Some(workers), None);
+            let body = request("enable_events", "{}", Some(workers), None);
             publish(&channel, &mailboxes, &body, None).await?;
             close(&channel).await?;
         }

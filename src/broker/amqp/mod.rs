@@ -17,6 +17,9 @@ mod control;
 mod poll;
 mod queues;
 
+mod greeting;
+mod probe;
+
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -27,6 +30,7 @@ use tracing::warn;
 use self::connect::{Pace, connect, failed};
 use self::deliveries::{Noting, take};
 pub(super) use self::poll::Poll;
+pub(super) use self::probe::{look, trouble};
 use self::subscribe::{Subscription, subscribe};
 use super::source::{BATCH_MESSAGES, CONNECT_TIMEOUT, LinkError, REST, Stage};
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};

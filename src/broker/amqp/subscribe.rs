@@ -99,31 +99,43 @@ fn says_no_queue(error: &lapin::Error) -> bool {
     error.to_string().contains("no queue")
 }
 
-/// Sees to it that the event exchange is there. Asked for first, which needs no permission to configure it; made as Celery makes
-/// it where no worker has done so yet.
-async fn exchange_there(connection: &Connection, exchange: &str) -> Result<(), LinkError> {
-    let declare = async |channel: &Channel, options: ExchangeDeclareOptions| {
-        let arguments = FieldTable::default();
-        channel
-            .exchange_declare(exchange.into(), ExchangeKind::Topic, options, arguments)
-            .await
-    };
-    let channel = connect::channel(connection).await?;
-    match declare(&channel, topology::EXCHANGE_PASSIVE).await {
-        Ok(()) => Ok(()),
-        // The broker closed that channel with its answer.
-        Err(error) if reply_code(&error) == Some(NOT_FOUND) => {
-            let channel = connect::channel(connection).await?;
-            let permission = format!("configure on {exchange} (or start a worker, which makes it)");
-            let declared = declare(&channel, topology::EXCHANGE).await;
-            declared.map_err(|error| refused("declare the event exchange", error, &permission))
-        }
+/// Whether the event exchange is there; asked in a way that needs no permission to configure it.
+pub(super) async fn has_exchange(
+    connection: &Connection,
+    exchange: &str,
+) -> Result<bool, LinkError> {
+    match declare_exchange(connection, exchange, topology::EXCHANGE_PASSIVE).await? {
+        Ok(()) => Ok(true),
+        Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(false),
         // RabbitMQ 4 answers only who may do anything with it.
         Err(error) => {
             let permission = format!("read on {exchange}");
             Err(refused("find the event exchange", error, &permission))
         }
     }
+}
+
+/// Sees to it that the event exchange is there, made as Celery makes it where no worker has done so yet.
+async fn exchange_there(connection: &Connection, exchange: &str) -> Result<(), LinkError> {
+    if has_exchange(connection, exchange).await? {
+        return Ok(());
+    }
+    let permission = format!("configure on {exchange} (or start a worker, which makes it)");
+    let declared = declare_exchange(connection, exchange, topology::EXCHANGE).await?;
+    declared.map_err(|error| refused("declare the event exchange", error, &permission))
+}
+
+/// On a channel of its own, which the broker closes with its answer where that is no.
+async fn declare_exchange(
+    connection: &Connection,
+    exchange: &str,
+    options: ExchangeDeclareOptions,
+) -> Result<lapin::Result<()>, LinkError> {
+    let channel = connect::channel(connection).await?;
+    let arguments = FieldTable::default();
+    Ok(channel
+        .exchange_declare(exchange.into(), ExchangeKind::Topic, options, arguments)
+        .await)
 }
 
 /// Sees to it that our queue is there, and gives a channel that is still open, and the queue's name.

@@ -86,7 +86,7 @@ impl Poll {
         workers: &[Arc<str>],
     ) -> Result<(), LinkError> {
         self.must_be_master().await?;
-        let body = request("enable_events", Some(workers), None);
+        let body = request("enable_events", "{}", Some(workers), None);
         let sent = self.publish(control_exchange, &body).await;
         sent.map(drop)
             .map_err(|error| refused("tell workers to send events", error, PERMISSION))

@@ -17,6 +17,8 @@ mod poll;
 mod queues;
 mod unacked;
 
+mod probe;
+
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use self::buffer::Buffer;
 use self::connect::{Server, failed, refused};
 pub(super) use self::poll::{Driver, Poll};
+pub(super) use self::probe::{look, trouble};
 use super::source::{CONNECT_TIMEOUT, LinkError, REST, Stage};
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 

@@ -10,8 +10,8 @@ from celery.exceptions import Reject
 app = Celery("proj", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     event_serializer=os.environ.get("EVENT_SERIALIZER", "json"),
-    task_send_sent_event=True,
-    worker_send_task_events=True,
+    task_send_sent_event=os.environ.get("SENT_EVENT", "on") == "on",
+    worker_send_task_events=os.environ.get("TASK_EVENTS", "on") == "on",
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
     broker_transport_options=(

@@ -39,6 +39,8 @@ pub struct Options {
     pub web_config: Option<String>,
     /// More arguments.
     pub arguments: Vec<String>,
+    /// Without remote write, as it is by itself.
+    pub is_no_receiver: bool,
 }
 
 impl Options {
@@ -119,8 +121,10 @@ impl Prometheus {
             format!("--config.file={}", path("prometheus.yml")),
             format!("--storage.tsdb.path={}", path("data")),
             format!("--web.listen-address=127.0.0.1:{port}"),
-            "--web.enable-remote-write-receiver".to_owned(),
         ];
+        if !options.is_no_receiver {
+            arguments.push("--web.enable-remote-write-receiver".to_owned());
+        }
         if !options.features.is_empty() {
             arguments.push(format!("--enable-feature={}", options.features));
         }

@@ -1,0 +1,130 @@
+//! One look at Redis.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::{ErrorKind, RedisError};
+use tokio::time::timeout;
+
+use super::connect::{self, failed, is_forbidden};
+use super::poll::Poll;
+use super::subscribe;
+use crate::broker::probe::{Look, TroubleKind, in_time};
+use crate::broker::source::LinkError;
+use crate::config::{BrokerConfig, RedisConfig};
+use crate::event::{Form, Payload};
+
+/// Looks at a server, or at the master that sentinels name.
+pub(in crate::broker) async fn look(
+    config: &BrokerConfig,
+    redis: &RedisConfig,
+    listen: Duration,
+    hear: &mut (dyn FnMut(Payload) + Send),
+) -> Look {
+    let mut look = Look::default();
+    let address = config.address(0);
+    match in_time(Poll::connect(redis)).await {
+        Ok((mut poll, driver)) => {
+            let looking = looked(config, redis, (&mut poll, listen), &mut look, hear);
+            let ended = tokio::select! {
+                ended = looking => ended,
+                () = driver => Err(LinkError::Closed),
+            };
+            look.servers.push((address, ended.map_err(Into::into)));
+        }
+        Err(error) => look.servers.push((address, Err(error.into()))),
+    }
+    look
+}
+
+/// What an error of Redis is about.
+pub(in crate::broker) fn trouble(error: &RedisError) -> TroubleKind {
+    let is_login = error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
+    if is_login {
+        TroubleKind::Login
+    } else if is_forbidden(error) {
+        TroubleKind::Permission
+    } else if error.is_io_error() {
+        TroubleKind::Unreachable
+    } else {
+        TroubleKind::Other
+    }
+}
+
+/// What the server is; the rest goes into the look.
+async fn looked(
+    config: &BrokerConfig,
+    redis: &RedisConfig,
+    (poll, listen): (&mut Poll, Duration),
+    look: &mut Look,
+    hear: &mut (dyn FnMut(Payload) + Send),
+) -> Result<String, LinkError> {
+    let version = version(poll).await?;
+    let server = poll.server.clone();
+    let listening = async {
+        let subscribing = async {
+            let mut pubsub = connect::subscriber(redis, &server).await?;
+            subscribe(&mut pubsub, config, redis).await?;
+            Ok(pubsub.into_on_message())
+        };
+        let mut messages = in_time(subscribing).await?;
+        let listening = async {
+            while let Some(message) = messages.next().await {
+                hear(Payload {
+                    bytes: message.get_payload_bytes().to_vec(),
+                    form: Form::Envelope,
+                });
+            }
+            Err(LinkError::Closed)
+        };
+        // That the time is over is how it ends.
+        timeout(listen, listening).await.unwrap_or(Ok(()))
+    };
+    let asking = async {
+        let elsewhere = poll.elsewhere(&config.event_exchange).await;
+        let levels = match config.poll.queue_interval {
+            Some(_) => poll.levels(&Look::queues(config)).await.map(drop),
+            None => Ok(()),
+        };
+        let Some(mut round) = Look::round(config) else {
+            return (elsewhere, levels, None);
+        };
+        let ended = poll.ask(&config.poll.control_exchange, &mut round).await;
+        (elsewhere, levels, Some((round, ended)))
+    };
+    let (listened, (elsewhere, levels, asked)) = tokio::join!(listening, asking);
+    match listened {
+        Ok(()) => look.listened = true,
+        Err(error) => look.refused(error),
+    }
+    look.elsewhere = elsewhere;
+    if let Err(error) = levels {
+        look.refused(error);
+    }
+    if let Some((round, ended)) = asked {
+        look.asked(round, ended);
+    }
+    Ok(version)
+}
+
+/// Product and version, as far as the user may know.
+async fn version(poll: &mut Poll) -> Result<String, LinkError> {
+    let mut info = redis::cmd("INFO");
+    info.arg("server");
+    let info: String = match info.query_async(&mut poll.connection).await {
+        Ok(info) => info,
+        Err(error) if is_forbidden(&error) => return Ok("Redis".to_owned()),
+        Err(error) => return Err(failed("ask for the version", error)),
+    };
+    let line = |key: &str| {
+        let mut lines = info.lines();
+        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+    };
+    // Valkey says both, and its `redis_version` is what it is compatible with.
+    let known = [("Valkey", "valkey_version"), ("Redis", "redis_version")];
+    let found = known
+        .into_iter()
+        .find_map(|(product, key)| Some(format!("{product} {}", line(key)?)));
+    Ok(found.unwrap_or_else(|| "Redis".to_owned()))
+}

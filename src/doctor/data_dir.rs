@@ -1,0 +1,107 @@
+//! The `data_dir`: whether it can be written, and how much room there is.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::finding::Finding;
+use crate::config::{BrokerConfig, Config};
+
+const CHECK: &str = "writable";
+
+/// What is written and taken away again.
+const TRIAL: &str = "doctor.trial";
+const TRIAL_BYTES: usize = 64 << 10;
+
+/// What the checkpoint of a large cluster takes, twice.
+const CHECKPOINTS_BYTES: u64 = 128 << 20;
+
+pub fn check(config: &Config) -> Vec<Finding> {
+    let Some(folder) = &config.data_dir else {
+        let advice = "set `data_dir` to a folder that outlives the process: without one counters begin anew at zero \
+                      after a restart, and a crash loses what waits for a receiver";
+        return vec![Finding::open(CHECK, "there is none", advice)];
+    };
+    match try_out(folder) {
+        Ok(Some(free)) => vec![Finding::fine(CHECK, "yes"), room(config, free)],
+        Ok(None) => {
+            let parent = existing(folder);
+            vec![Finding::fine(
+                CHECK,
+                format!("not there yet; {} is writable, so it will be made", parent.display()),
+            )]
+        }
+        Err((path, error)) => vec![Finding::wrong(
+            CHECK,
+            format!("{}: {error}", path.display()),
+            advice(&path, &error),
+        )],
+    }
+}
+
+fn advice(path: &Path, error: &io::Error) -> String {
+    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "celeriac runs as user {user} and group {group} here: `chown {user}:{group} {}`, or in Kubernetes \
+             `securityContext.fsGroup`. The doctor has to run as the same user as the daemon",
+            path.display()
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "mount a volume there: the file system is read-only".to_owned()
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room: nothing can be written there now".to_owned()
+        }
+        _ => "`data_dir` has to be a folder on a local disk".to_owned(),
+    }
+}
+
+/// The folder, or the one above it that is there.
+fn existing(folder: &Path) -> PathBuf {
+    let there = folder.ancestors().find(|path| path.exists());
+    match there {
+        Some(path) if !path.as_os_str().is_empty() => path.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}
+
+/// Writes a file there, and takes it away. The bytes that are free; `None` where there is no folder yet.
+fn try_out(folder: &Path) -> Result<Option<u64>, (PathBuf, io::Error)> {
+    let there = existing(folder);
+    let failed = |error: io::Error| (there.clone(), error);
+    let path = there.join(TRIAL);
+    let written = fs::File::create(&path).and_then(|mut file| {
+        file.write_all(&[0; TRIAL_BYTES])?;
+        file.sync_all()
+    });
+    // Nothing can be done about an error.
+    let _ = fs::remove_file(&path);
+    written.map_err(failed)?;
+    let disk = rustix::fs::statvfs(&there).map_err(|error| failed(error.into()))?;
+    Ok((there == folder).then(|| disk.f_bavail.saturating_mul(disk.f_frsize)))
+}
+
+/// Whether there is room for all that may have to wait, and for two checkpoints.
+fn room(config: &Config, free: u64) -> Finding {
+    const CHECK: &str = "room";
+    let queues = config.remote_write.iter().map(|sink| sink.queue.bytes_max);
+    let needed = queues.sum::<u64>() + CHECKPOINTS_BYTES;
+    let mebibytes = |bytes: u64| bytes >> 20;
+    let found = format!(
+        "{} MiB free, {} MiB may be needed",
+        mebibytes(free),
+        mebibytes(needed)
+    );
+    if free >= needed {
+        return Finding::fine(CHECK, found);
+    }
+    let waits = config.brokers.iter().any(BrokerConfig::waits_for_checkpoints);
+    let advice = if waits {
+        "while a receiver is away its queue may fill the disk; then no checkpoint can be written, and events wait in the \
+         broker: give it more room, or lower `queue_config.max_bytes`"
+    } else {
+        "while a receiver is away its queue may fill the disk: give it more room, or lower `queue_config.max_bytes`"
+    };
+    Finding::open(CHECK, found, advice)
+}

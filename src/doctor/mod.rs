@@ -1,0 +1,71 @@
+//! What keeps a configuration from working, and what to do about it.
+//!
+//! Everything that the configuration names is asked, as the daemon would ask it, and nothing is changed: what is
+//! declared at a broker is gone with the connection, and what is sent to a receiver holds no series. What the answers
+//! mean is told apart from asking: each file here judges one thing, without IO.
+
+mod finding;
+
+mod broker;
+mod heard;
+mod workers;
+
+mod data_dir;
+mod receiver;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+pub use self::finding::{Finding, Report, Section, Verdict};
+use self::heard::Heard;
+use crate::broker::probe;
+use crate::clock;
+use crate::config::{BrokerConfig, Config, PushgatewayConfig, RemoteWriteConfig};
+use crate::sink;
+
+/// Looks at all that a configuration names, and listens for so long to what workers publish.
+pub async fn doctor(config: &Config, listen: Duration) -> Report {
+    let brokers = join_all(config.brokers.iter().map(|one| broker(one, listen)));
+    let receivers = join_all(config.remote_write.iter().map(remote_write));
+    let gateways = join_all(config.pushgateway.iter().map(pushgateway));
+    let (brokers, receivers, gateways) = tokio::join!(brokers, receivers, gateways);
+    let data_dir = Section {
+        subject: match &config.data_dir {
+            Some(folder) => format!("data_dir {}", folder.display()),
+            None => "data_dir".to_owned(),
+        },
+        findings: data_dir::check(config),
+    };
+    let sections = brokers.into_iter().chain(receivers).chain(gateways);
+    Report(sections.chain([data_dir]).collect())
+}
+
+async fn broker(config: &BrokerConfig, listen: Duration) -> Section {
+    let mut heard = Heard::new(config.accept);
+    let mut hear = |payload| heard.hear(&payload, clock::now());
+    let look = probe::look(config, listen, &mut hear).await;
+    let mut findings = broker::judge(config, &look, &heard);
+    findings.extend(workers::judge(&look, &heard, listen));
+    let subject = match &config.name {
+        Some(name) => format!("broker {name}"),
+        None => "broker".to_owned(),
+    };
+    Section { subject, findings }
+}
+
+async fn remote_write(config: &RemoteWriteConfig) -> Section {
+    let probed = sink::probe::remote_write(config).await;
+    Section {
+        subject: format!("remote_write {} ({})", config.name, config.url),
+        findings: vec![receiver::remote_write(&probed)],
+    }
+}
+
+async fn pushgateway(config: &PushgatewayConfig) -> Section {
+    let answer = sink::probe::pushgateway(config).await;
+    Section {
+        subject: format!("pushgateway {} ({})", config.name, config.url),
+        findings: vec![receiver::pushgateway(&answer)],
+    }
+}

@@ -1,0 +1,210 @@
+//! Workers: whether there are any, whether they say what they do, and by which clock.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::finding::Finding;
+use super::heard::{Heard, HeardWorker};
+use crate::broker::probe::{Look, Settings};
+
+/// By how many seconds a clock may be wrong: beyond, waits that are reckoned from two clocks are of no use.
+const SKEW_MAX: f64 = 2.0;
+
+/// Names that are told of many.
+const NAMES_MAX: usize = 5;
+
+/// The oldest Celery whose messages were looked at.
+const OLDEST: (u32, u32) = (4, 4);
+
+/// What was heard of the workers, and what they said, means.
+pub fn judge(look: &Look, heard: &Heard, listened: Duration) -> Vec<Finding> {
+    if !look.listened && look.workers.is_none() {
+        return Vec::new();
+    }
+    let answered = look.workers.iter().flatten().map(|(name, _)| name.as_str());
+    let names: BTreeSet<&str> = heard.workers.keys().map(String::as_str).chain(answered).collect();
+    let mut findings = vec![workers(look, heard, &names, listened)];
+    if let Some((count, why)) = &look.unreadable {
+        findings.push(Finding::wrong(
+            "replies",
+            format!("{count} replies of workers cannot be read: {why}"),
+            "workers reply in their `task_serializer`: add it to `accept_content`",
+        ));
+    }
+    if names.is_empty() {
+        return findings;
+    }
+    findings.push(task_events(look, heard, &names, listened));
+    findings.push(task_sent(look, heard, listened));
+    findings.extend(versions(heard));
+    findings.extend(clocks(heard));
+    findings
+}
+
+fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duration) -> Finding {
+    const CHECK: &str = "workers";
+    let seconds = listened.as_secs();
+    let asked = look.workers.as_ref();
+    let beats = heard.workers.values().any(|worker| worker.processed.is_some());
+    if names.is_empty() {
+        let asked = if asked.is_some() { "nobody answered, and " } else { "" };
+        return Finding::wrong(
+            CHECK,
+            format!("{asked}no event was heard in {seconds} s"),
+            "start a worker, or compare this broker's `url` and `event_exchange` with what `celery -A APP report` says \
+             of broker_url and event_exchange",
+        );
+    }
+    let found = format!("{}: {}", names.len(), some(names.iter().copied()));
+    if !beats && look.listened {
+        return Finding::wrong(
+            CHECK,
+            format!("{found}; they answer, and no heartbeat was heard in {seconds} s"),
+            "workers that run with --without-heartbeat are never seen as down: start them without it; if they do not, \
+             their events go elsewhere: compare `event_exchange`",
+        );
+    }
+    if asked.is_some_and(std::collections::BTreeMap::is_empty) {
+        return Finding::open(
+            CHECK,
+            format!("{found}; heard, and nobody answered"),
+            "queues and prefetched tasks are known from answers only: compare `control_exchange`, and see that \
+             `worker_enable_remote_control` is on",
+        );
+    }
+    Finding::fine(CHECK, found)
+}
+
+fn settings(look: &Look) -> impl Iterator<Item = (&str, &Settings)> {
+    let workers = look.workers.iter().flatten();
+    workers.filter_map(|(name, settings)| Some((name.as_str(), settings.as_ref()?)))
+}
+
+/// Whether workers tell of their tasks. `-E` does not show in a worker's settings, so that of one which is idle, and
+/// is not set to, nothing can be said.
+fn task_events(
+    look: &Look,
+    heard: &Heard,
+    names: &BTreeSet<&str>,
+    listened: Duration,
+) -> Finding {
+    const CHECK: &str = "task events";
+    const ADVICE: &str = "start workers with -E, or set worker_send_task_events = True in Celery's settings; or have \
+                          celeriac turn them on at each start of a worker: `enable_events: true` in this broker";
+    let of = |name: &str| heard.workers.get(name);
+    let mut silent = Vec::new();
+    let mut unknown = Vec::new();
+    for name in names {
+        if of(name).is_some_and(|worker| worker.task_events > 0) {
+            continue;
+        }
+        let set = settings(look).find(|(worker, _)| worker == name);
+        let set = set.and_then(|(_, settings)| settings.task_events);
+        if of(name).map_or(0, HeardWorker::ran) > 0 {
+            silent.push(*name);
+        } else if set != Some(true) {
+            unknown.push(*name);
+        }
+    }
+    let seconds = listened.as_secs();
+    if !silent.is_empty() {
+        let ran: u64 = silent.iter().filter_map(|name| of(name)).map(HeardWorker::ran).sum();
+        let found = format!(
+            "off: {} ran {ran} tasks in {seconds} s and told of none",
+            some(silent.into_iter())
+        );
+        return Finding::wrong(CHECK, found, ADVICE);
+    }
+    if !unknown.is_empty() {
+        let found = format!(
+            "{} ran no task in {seconds} s, and worker_send_task_events is off there; unless started with -E, they \
+             send none",
+            some(unknown.into_iter())
+        );
+        return Finding::open(CHECK, found, format!("look again while tasks run (--listen 60). To turn them on: {ADVICE}"));
+    }
+    Finding::fine(CHECK, "on")
+}
+
+fn task_sent(look: &Look, heard: &Heard, listened: Duration) -> Finding {
+    const CHECK: &str = "task-sent";
+    const ADVICE: &str = "set task_send_sent_event = True in the settings of every process that publishes tasks: \
+                          without it there is no time in queue, and the queue of a task is a guess";
+    if heard.sent > 0 {
+        return Finding::fine(CHECK, format!("on: {} heard", heard.sent));
+    }
+    let seconds = listened.as_secs();
+    if heard.received > 0 {
+        let found = format!("off: {} tasks were received in {seconds} s, and none was told of as sent", heard.received);
+        return Finding::wrong(CHECK, found, ADVICE);
+    }
+    let set: Vec<bool> = settings(look).filter_map(|(_, settings)| settings.sent_event).collect();
+    if set.contains(&false) {
+        let found = "task_send_sent_event is off in the workers' settings, which who publishes mostly shares";
+        Finding::wrong(CHECK, found, ADVICE)
+    } else if set.is_empty() {
+        let found = format!("no task was published in {seconds} s, and no worker told its settings");
+        Finding::open(CHECK, found, format!("look again while tasks run (--listen 60). To turn it on: {ADVICE}"))
+    } else {
+        Finding::fine(CHECK, "on in the workers' settings; no task was published meanwhile")
+    }
+}
+
+fn versions(heard: &Heard) -> Option<Finding> {
+    const CHECK: &str = "Celery";
+    let versions = heard.workers.values();
+    let versions: BTreeSet<&str> = versions.filter_map(|worker| worker.version.as_deref()).collect();
+    let old = |version: &&&str| {
+        let mut numbers = version.split('.').map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < OLDEST,
+            _ => false,
+        }
+    };
+    let all = versions.iter().copied().collect::<Vec<_>>().join(", ");
+    if versions.is_empty() {
+        None
+    } else if let Some(old) = versions.iter().find(old) {
+        let (major, minor) = OLDEST;
+        let advice = format!("celeriac was tried with {major}.{minor} and later; what {old} sends may be read wrongly");
+        Some(Finding::open(CHECK, all, advice))
+    } else {
+        Some(Finding::fine(CHECK, all))
+    }
+}
+
+fn clocks(heard: &Heard) -> Option<Finding> {
+    const CHECK: &str = "clocks";
+    let lates = heard.workers.iter();
+    let lates: Vec<(&str, f64)> = lates
+        .filter_map(|(name, worker)| Some((name.as_str(), worker.late?)))
+        .collect();
+    let most = lates.iter().map(|(_, late)| late.abs()).reduce(f64::max)?;
+    let wrong = lates.iter().filter(|(_, late)| late.abs() > SKEW_MAX);
+    let told: Vec<String> = wrong
+        .map(|(name, late)| {
+            let how = if *late > 0.0 { "behind ours" } else { "ahead of ours" };
+            format!("{name} is {:.1} s {how}", late.abs())
+        })
+        .collect();
+    Some(if told.is_empty() {
+        Finding::fine(CHECK, format!("agree with ours to {most:.1} s"))
+    } else {
+        Finding::wrong(
+            CHECK,
+            some(told.iter().map(String::as_str)),
+            "keep the clocks of all hosts by NTP: times between two hosts, such as that in queue, are as wrong as their \
+             clocks. Heartbeats that are always late look the same: a broker, or a network, that holds them up",
+        )
+    })
+}
+
+/// Some of the names.
+fn some<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(NAMES_MAX);
+    let mut text = names.take(NAMES_MAX).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text = format!("{text} and {more} more");
+    }
+    text
+}

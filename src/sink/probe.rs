@@ -1,0 +1,72 @@
+//! One request to a receiver that changes nothing there, for who sets things up.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use super::client::{Answer, BuildError, Client, Request, SendError};
+use super::request::request;
+use super::verdict::{Asked, Verdict, verdict};
+use crate::clock;
+use crate::config::{Message, PushgatewayConfig, RemoteWriteConfig};
+use crate::wire::{Protocol, empty};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error(transparent)]
+    Client(#[from] BuildError),
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// What a receiver of remote write answered.
+#[derive(Debug)]
+pub struct Probed {
+    pub protocol: Protocol,
+    pub verdict: Verdict,
+    pub answer: Answer,
+}
+
+/// Sends a request without series, in the version that would be spoken.
+pub async fn remote_write(config: &RemoteWriteConfig) -> Result<Probed, ProbeError> {
+    let client = Client::new(&config.client)?;
+    let mut protocol = match config.message {
+        Message::Auto | Message::V2 => Protocol::V2,
+        Message::V1 => Protocol::V1,
+    };
+    loop {
+        let sent = request(&config.url, protocol, empty(protocol), 0);
+        let answer = client.send(sent).await?;
+        let asked = Asked {
+            protocol,
+            may_downgrade: config.message == Message::Auto,
+            is_proven: false,
+            retry_on_429: config.queue.retry_on_429,
+        };
+        match verdict(answer.status, &answer.headers, asked, clock::now()) {
+            Verdict::Downgrade if protocol == Protocol::V2 => protocol = Protocol::V1,
+            verdict => {
+                return Ok(Probed {
+                    protocol,
+                    verdict,
+                    answer,
+                });
+            }
+        }
+    }
+}
+
+/// Asks a Pushgateway for its status.
+pub async fn pushgateway(config: &PushgatewayConfig) -> Result<Answer, ProbeError> {
+    let client = Client::new(&config.client)?;
+    let mut url = config.url.clone();
+    let path = format!("{}/api/v1/status", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    let status = Request {
+        method: Method::GET,
+        url,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+    };
+    Ok(client.send(status).await?)
+}

@@ -1,0 +1,322 @@
+//! `celeriac doctor`: twelve faults, each planted on real servers, are found and come with what to do; where nothing is
+//! wrong it says so, and it leaves nothing behind.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use tempfile::TempDir;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::support::celery::Celery;
+use super::support::prometheus::{Options, Prometheus};
+use super::support::pushgateway::Pushgateway;
+use super::support::rabbitmq::{self, RabbitMq, Release};
+use super::support::redis::Redis;
+
+/// Somebody's password.
+const HASH: &str = "$2b$04$LROJY9Q1eZ.kW8Vx2gHDxeMrz6OClKXIs9U/doDUUhn1ew3wVT9TW";
+
+/// What it printed, with one blank for all that stands between two words, and how it ended.
+struct Said {
+    text: String,
+    status: Option<i32>,
+}
+
+impl Said {
+    /// That a check went wrong, with all these words in it or in its advice.
+    fn wrong(&self, check: &str, words: &[&str]) {
+        self.has(&format!("{check} WRONG "), words);
+        assert_eq!(self.status, Some(1), "{}", self.text);
+        assert!(self.text.contains(" to fix."), "{}", self.text);
+    }
+
+    fn has(&self, begins: &str, words: &[&str]) {
+        let text = &self.text;
+        let at = text.find(begins).unwrap_or_else(|| panic!("{begins}: {text}"));
+        for word in words {
+            assert!(text[at..].contains(word), "{word}: {text}");
+        }
+    }
+
+    fn fine(&self, words: &[&str]) {
+        for word in words {
+            assert!(self.text.contains(word), "{word}: {}", self.text);
+        }
+        assert!(self.text.ends_with("Nothing to fix."), "{}", self.text);
+        assert_eq!(self.status, Some(0));
+    }
+}
+
+/// Runs it with a configuration, listening for so long, through another program or none.
+fn doctor_through(config: &str, seconds: u32, through: &[&str]) -> JoinHandle<Said> {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("celeriac.yaml");
+    fs::write(&file, format!("{config}\nhttp: {{listen: \"127.0.0.1:0\"}}\n")).expect("writable");
+    let words: Vec<String> = through
+        .iter()
+        .copied()
+        .chain([env!("CARGO_BIN_EXE_celeriac"), "doctor", "--config"])
+        .map(str::to_owned)
+        .collect();
+    let seconds = seconds.to_string();
+    spawn_blocking(move || {
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(&file);
+        let output = command.args(["--listen", &seconds]).output().expect("it starts");
+        drop(folder);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let problems = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(problems, "", "a report says all itself");
+        Said {
+            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
+            status: output.status.code(),
+        }
+    })
+}
+
+async fn doctor(config: &str, seconds: u32) -> Said {
+    doctor_through(config, seconds, &[]).await.expect("no panic")
+}
+
+fn broker(url: &str, more: &str) -> String {
+    format!("brokers: [{{url: {url:?}{more}}}]\n")
+}
+
+/// Tasks that a worker runs while it is listened.
+async fn tasks(celery: &Celery) {
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let tasks = r#"[["proj.add", [1, 1], {}], ["proj.add", [2, 2], {}]]"#;
+    celery.script_with("publish.py", 30, &[("TASKS", tasks)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
+    let (prometheus, pushgateway) = (Prometheus::start_3().await, Pushgateway::start().await);
+    let (debian, four, redis) = (
+        RabbitMq::start().await,
+        RabbitMq::start_as(rabbitmq::Options::of(Release::Four)).await,
+        Redis::start().await,
+    );
+    let data = TempDir::new().expect("a temporary folder");
+    let backend = redis.url(1);
+    let urls = [debian.url(""), four.url(""), redis.url(0)];
+    let fleets = urls.each_ref().map(|url| Celery::new("5.6", url, &backend));
+    let mut workers = Vec::new();
+    for celery in &fleets {
+        workers.push(celery.worker("w", &["-c", "1"]).await);
+    }
+    let queues = |server: &RabbitMq| {
+        let text = server.ctl(&["--quiet", "list_queues", "name", "durable"]);
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let before = [&debian, &four].map(queues);
+    let config = format!(
+        "data_dir: {:?}\nbrokers:\n- {{name: debian, url: {:?}, delivery: durable}}\n\
+         - {{name: four, url: {:?}, delivery: stream}}\n- {{name: redis, url: {:?}}}\n\
+         remote_write: [{{name: p, url: {:?}}}]\npushgateway: [{{name: g, url: {:?}}}]\n",
+        data.path().join("made"),
+        urls[0],
+        urls[1],
+        urls[2],
+        prometheus.write_url(),
+        pushgateway.url(),
+    );
+    let examined = doctor_through(&config, 8, &[]);
+    for celery in &fleets {
+        let tasks = r#"[["proj.add", [1, 1], {}]]"#;
+        celery.script_with("publish.py", 30, &[("TASKS", tasks)]).await;
+    }
+    let said = examined.await.expect("no panic");
+    let workers_fine = "workers ok 1: w@";
+    said.fine(&[
+        "broker debian connection ok RabbitMQ 3.10",
+        "broker four connection ok RabbitMQ 4.",
+        "broker redis connection ok Redis ",
+        "permissions ok",
+        "`celeryev` is there",
+        workers_fine,
+        "task events ok on",
+        "task-sent ok on: 1 heard",
+        "Celery ok 5.6",
+        "clocks ok agree with ours",
+        "answer ok 204 No Content, takes io.prometheus.write.v2.Request",
+        "a Pushgateway",
+        "it will be made",
+    ]);
+    assert_eq!(said.text.matches(workers_fine).count(), 3, "{}", said.text);
+    assert_eq!([&debian, &four].map(queues), before);
+    let keys = redis.connection().await;
+    let left: Vec<String> = redis::cmd("KEYS")
+        .arg("celeriac*")
+        .query_async(&mut keys.clone())
+        .await
+        .expect("keys");
+    assert_eq!((left.len(), data.path().join("made").exists()), (0, false));
+    let families = prometheus.query("count({__name__=~\"celery.*\"})", None).await;
+    assert!(families.is_empty(), "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_vhosts_permissions_and_exchanges_are_found() {
+    let rabbitmq = RabbitMq::start().await;
+    let redis = Redis::start().await;
+    let celery = Celery::new("5.7", &rabbitmq.url(""), &redis.url(1));
+    let _worker = celery.worker("w", &["-c", "1"]).await;
+    rabbitmq.ctl(&["add_vhost", "empty"]);
+    rabbitmq.ctl(&["set_permissions", "-p", "empty", "guest", ".*", ".*", ".*"]);
+    rabbitmq.ctl(&["add_user", "less", "s3cret"]);
+    let own = r"^celeriac\.";
+    rabbitmq.ctl(&["set_permissions", "less", own, own, own]);
+    let less = rabbitmq.url_of("less", "s3cret");
+    let cases = [
+        broker(&rabbitmq.url_of("guest", "wrong"), ""),
+        broker(&rabbitmq.url("nowhere"), ""),
+        broker(&rabbitmq.url("empty"), ""),
+        broker(&less, ""),
+        broker(&rabbitmq.url(""), ", event_exchange: another"),
+        format!("data_dir: /tmp\n{}", broker(&less, ", delivery: durable, queue: celery.events")),
+    ];
+    let said = cases.each_ref().map(|config| doctor_through(config, 3, &[]));
+    let [password, nowhere, empty, permission, exchange, durable] = said;
+    let said = async |handle: JoinHandle<Said>| handle.await.expect("no panic");
+    said(password).await.wrong("connection", &["ACCESS_REFUSED", "→ check the user and the password in `url`"]);
+    said(nowhere).await.wrong("connection", &["vhost nowhere not found", "→ take the vhost"]);
+    let empty = said(empty).await;
+    empty.wrong("event exchange", &["there is no exchange `celeryev` in this vhost", "→ take the vhost"]);
+    empty.wrong("workers", &["no event was heard", "→ start a worker"]);
+    let permission = said(permission).await;
+    permission.wrong("permissions", &["the user needs", "read on celeryev", "→ give the user what it needs"]);
+    permission.wrong("permissions", &["write on celery.pidbox"]);
+    said(exchange).await.wrong(
+        "event exchange",
+        &["`another` is read, and workers publish to `celeryev`", "→ set `event_exchange: celeryev`"],
+    );
+    said(durable).await.wrong("permissions", &["configure on celery.events"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_prefixes_and_no_workers_are_found_on_redis() {
+    let (redis, guarded, idle) = (
+        Redis::start().await,
+        Redis::start_with(&["--requirepass", "s3cret"]).await,
+        Redis::start().await,
+    );
+    let celery = Celery::new("5.7", &redis.url(0), &redis.url(1));
+    let _worker = celery.worker("w", &["-c", "1"]).await;
+    let cases = [
+        broker(&redis.url(0), ", global_keyprefix: \"app:\""),
+        broker(&redis.url(3), ""),
+        broker(&redis.url(0), ", event_exchange: another"),
+        broker(&idle.url(0), ""),
+        broker(&guarded.url(0), ""),
+        broker("redis://127.0.0.1:1/0", ""),
+    ];
+    let said = cases.each_ref().map(|config| doctor_through(config, 6, &[]));
+    let [prefix, database, exchange, idle, password, nobody] = said;
+    let said = async |handle: JoinHandle<Said>| handle.await.expect("no panic");
+    said(prefix).await.wrong("channels", &["published on /0.celeryev", "→ nothing is published where", "`global_keyprefix: \"\"`"]);
+    said(database).await.wrong("channels", &["published on /0.celeryev", "the database /0 in `url`"]);
+    said(exchange).await.wrong("event exchange", &["workers publish to `celeryev`", "→ set `event_exchange: celeryev`"]);
+    said(idle).await.wrong("workers", &["nobody answered, and no event was heard", "→ start a worker"]);
+    said(password).await.wrong("connection", &["NOAUTH", "→ check the user and the password"]);
+    said(nobody).await.wrong("connection", &["refused", "→ check host and port"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_task_sent_that_are_off_are_found() {
+    let (redis, rabbitmq) = (Redis::start().await, RabbitMq::start().await);
+    let silent = Celery::new("5.6", &redis.url(0), &redis.url(1)).with("TASK_EVENTS", "off");
+    let unsent = Celery::new("5.7", &rabbitmq.url(""), &redis.url(1)).with("SENT_EVENT", "off");
+    let _silent = silent.worker_of("proj", "silent", &["-c", "1"]).await;
+    let _unsent = unsent.worker("unsent", &["-c", "1"]).await;
+    let (off, without) = (broker(&redis.url(0), ""), broker(&rabbitmq.url(""), ""));
+
+    // While nothing runs, of a worker that may have been started with -E nothing can be said.
+    let (idle, quiet) = tokio::join!(doctor(&off, 3), doctor(&without, 3));
+    idle.has("task events ? silent@", &["ran no task in 3 s", "→ look again while tasks run"]);
+    quiet.wrong("task-sent", &["task_send_sent_event is off", "→ set task_send_sent_event = True"]);
+
+    let (off, without) = (doctor_through(&off, 10, &[]), doctor_through(&without, 10, &[]));
+    tokio::join!(tasks(&silent), tasks(&unsent));
+    let said = off.await.expect("no panic");
+    said.wrong("task events", &["off: silent@", "ran 2 tasks", "→ start workers with -E", "enable_events"]);
+    let said = without.await.expect("no panic");
+    said.has("task events ok on", &[]);
+    said.wrong("task-sent", &["2 tasks were received", "none was told of as sent", "→ set task_send_sent_event"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receivers_that_take_nothing_are_found() {
+    let redis = Redis::start().await;
+    let guarded = Options {
+        web_config: Some(format!("basic_auth_users: {{ann: {HASH}}}\n")),
+        ..Options::default()
+    };
+    let without = Options {
+        is_no_receiver: true,
+        ..Options::default()
+    };
+    let (guarded, without, fine) = tokio::join!(
+        Prometheus::start_with(guarded),
+        Prometheus::start_with(without),
+        Prometheus::start()
+    );
+    let elsewhere = fine.write_url().replace("/api/v1/write", "/api/v1/push");
+    let config = format!(
+        "{}remote_write:\n- {{name: unauthorized, url: {:?}}}\n- {{name: nowhere, url: {elsewhere:?}}}\n\
+         - {{name: without, url: {:?}}}\n- {{name: fine, url: {:?}}}\n- {{name: away, url: \"http://127.0.0.1:1/api/v1/write\"}}\n\
+         pushgateway: [{{name: none, url: {:?}}}]\n",
+        broker(&redis.url(0), ""),
+        guarded.write_url(),
+        without.write_url(),
+        fine.write_url(),
+        fine.write_url().replace("/api/v1/write", ""),
+    );
+    let said = doctor(&config, 3).await;
+    let of = |name: &str| {
+        let from = said.text.find(&format!("{name} (")).expect("its section");
+        let text = said.text[from..].split_inclusive(") ").take(2);
+        Said {
+            text: format!("{} 1 thing to fix.", text.collect::<String>()),
+            status: said.status,
+        }
+    };
+    of("unauthorized").wrong("answer", &["401 Unauthorized", "→ it wants a login"]);
+    of("nowhere").wrong("answer", &["404 Not Found", "→ nothing takes remote write there", "/api/v1/write (Prometheus"]);
+    of("without").wrong("answer", &["404 Not Found", "→ this Prometheus is no receiver yet: start it with --web.enable-remote-write-receiver"]);
+    of("fine").has("answer ok 204", &["takes prometheus.WriteRequest"]);
+    of("away").wrong("answer", &["no answer", "→ check host and port"]);
+    of("none").wrong("answer", &["404", "→ this is no Pushgateway"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_dir_that_cannot_be_written_is_found() {
+    let redis = Redis::start().await;
+    let above = TempDir::new().expect("a temporary folder");
+    let closed = above.path().join("closed");
+    fs::create_dir(&closed).expect("writable");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).expect("ours");
+    let file = above.path().join("file");
+    fs::write(&file, "").expect("writable");
+    let config = |path: &std::path::Path| format!("data_dir: {path:?}\n{}", broker(&redis.url(0), ""));
+
+    let said = doctor(&config(&file), 3).await;
+    said.wrong("writable", &["Not a directory", "→ `data_dir` has to be a folder"]);
+    // Root may write everywhere; in a name space where it is somebody else, it may not.
+    let said = doctor_through(&config(&closed), 3, &["unshare", "--map-user=10001", "--map-group=10001"]);
+    let said = said.await.expect("no panic");
+    said.wrong("writable", &["Permission denied", "→ celeriac runs as user 10001 and group 10001 here: `chown 10001:10001"]);
+}
+
+#[test]
+fn a_bad_file_ends_it_as_it_ends_a_run() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("celeriac.yaml");
+    fs::write(&file, "brokers: []\n").expect("writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
+    let output = command.args(["doctor", "--config"]).arg(&file).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+}
