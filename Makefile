@@ -32,11 +32,13 @@ docs:
 deploy:
 	UPDATE_DEPLOY=1 cargo test --locked --test it deploy::copies::are_equal
 
-# The budgets: decode and apply, and snapshots to requests, in process; both sources end to end on real brokers.
+# The budgets: decode and apply, and snapshots to requests, in process; both sources end to end on real brokers, and what all of it
+# takes of memory and disk.
 bench: setup
 	cargo bench --locked --bench pipeline
 	cargo bench --locked --bench wire
 	cargo bench --locked --bench sources
+	cargo bench --locked --bench sizing
 
 demo:
 	cargo run --locked --release -- demo

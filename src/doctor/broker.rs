@@ -15,7 +15,7 @@ pub fn judge(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> 
     if look.servers.iter().all(|(_, answer)| answer.is_err()) {
         return findings;
     }
-    findings.extend(permissions(look));
+    findings.extend(permissions(config, look));
     findings.extend(event_exchange(config, look));
     findings.extend(channels(config, look, heard));
     findings.extend(serializers(heard));
@@ -61,16 +61,21 @@ fn connection(config: &BrokerConfig, address: &str, answer: &Result<String, Trou
     Finding::wrong(CHECK, format!("{address}: {}", trouble.text), advice)
 }
 
-fn permissions(look: &Look) -> Vec<Finding> {
+fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     const CHECK: &str = "permissions";
     if look.refused.is_empty() {
         return vec![Finding::fine(CHECK, "all that is needed")];
     }
     let findings = look.refused.iter().map(|trouble| {
         let advice = match trouble.kind {
-            TroubleKind::Permission => {
-                "give the user what it needs: docs/rabbitmq.md and docs/redis.md have the command for each mode"
-            }
+            TroubleKind::Permission => match config.transport {
+                Transport::Amqp(_) => {
+                    "give the user what it needs: docs/rabbitmq.md has the command for each `delivery`"
+                }
+                Transport::Redis(_) => {
+                    "give the user what it needs: the README has the ACLs, under what a broker's user needs"
+                }
+            },
             TroubleKind::Files
             | TroubleKind::Unreachable
             | TroubleKind::Login
