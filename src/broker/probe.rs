@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::control::{Asked, Round};
-pub use super::reply::Settings;
 use super::reply::Method;
+pub use super::reply::Settings;
 use super::source::{CONNECT_TIMEOUT, LinkError};
 use super::{amqp, redis};
 use crate::config::{BrokerConfig, Transport};

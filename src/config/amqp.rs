@@ -173,7 +173,8 @@ impl AmqpServer {
         }
     }
 
-    pub(super) fn address(&self) -> String {
+    /// Where it is, without credentials.
+    pub fn address(&self) -> String {
         format!("{}:{}/{}", self.host, self.port, self.vhost)
     }
 }

@@ -6,7 +6,7 @@ use crate::broker::probe::{Look, Trouble, TroubleKind};
 use crate::config::{BrokerConfig, Transport};
 
 /// What a look at a broker means, but for its workers.
-pub fn judge(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
+pub(super) fn judge(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
     let mut findings: Vec<Finding> = look
         .servers
         .iter()
@@ -110,7 +110,9 @@ fn event_exchange(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
         Some(true) => vec![Finding::fine(CHECK, format!("`{ours}` is there"))],
         Some(false) => vec![Finding::wrong(
             CHECK,
-            format!("there is no exchange `{ours}` in this vhost: no worker has ever run there, or not with this name"),
+            format!(
+                "there is no exchange `{ours}` in this vhost: no worker has ever run there, or not with this name"
+            ),
             "take the vhost of Celery's `broker_url`, and its `event_exchange` where that is set; a worker makes the \
              exchange when it starts",
         )],
@@ -129,7 +131,10 @@ fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
         let advice = "other workers use this Redis too: to watch them, they need a broker of their own in the configuration";
         return vec![Finding::open(CHECK, found, advice)];
     }
-    let place = look.elsewhere.iter().find_map(|channel| place(channel, &config.event_exchange));
+    let place = look
+        .elsewhere
+        .iter()
+        .find_map(|channel| place(channel, &config.event_exchange));
     let advice = match place {
         Some((prefix, database)) => {
             let mut keys = Vec::new();
@@ -158,7 +163,9 @@ fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
 /// The prefix of all keys, and the database, in the name of a channel as Kombu makes it.
 fn place<'a>(channel: &'a str, exchange: &str) -> Option<(&'a str, Option<i64>)> {
     let (before, _) = channel.split_once(exchange)?;
-    let numbered = before.strip_suffix('.').and_then(|before| before.rsplit_once('/'));
+    let numbered = before
+        .strip_suffix('.')
+        .and_then(|before| before.rsplit_once('/'));
     let database = numbered.and_then(|(prefix, number)| Some((prefix, number.parse().ok()?)));
     Some(match database {
         Some((prefix, number)) => (prefix, Some(number)),

@@ -16,7 +16,7 @@ const TRIAL_BYTES: usize = 64 << 10;
 /// What the checkpoint of a large cluster takes, twice.
 const CHECKPOINTS_BYTES: u64 = 128 << 20;
 
-pub fn check(config: &Config) -> Vec<Finding> {
+pub(super) fn check(config: &Config) -> Vec<Finding> {
     let Some(folder) = &config.data_dir else {
         let advice = "set `data_dir` to a folder that outlives the process: without one counters begin anew at zero \
                       after a restart, and a crash loses what waits for a receiver";
@@ -28,7 +28,10 @@ pub fn check(config: &Config) -> Vec<Finding> {
             let parent = existing(folder);
             vec![Finding::fine(
                 CHECK,
-                format!("not there yet; {} is writable, so it will be made", parent.display()),
+                format!(
+                    "not there yet; {} is writable, so it will be made",
+                    parent.display()
+                ),
             )]
         }
         Err((path, error)) => vec![Finding::wrong(
@@ -40,7 +43,10 @@ pub fn check(config: &Config) -> Vec<Finding> {
 }
 
 fn advice(path: &Path, error: &io::Error) -> String {
-    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let (user, group) = (
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    );
     match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
             "celeriac runs as user {user} and group {group} here: `chown {user}:{group} {}`, or in Kubernetes \
@@ -96,7 +102,10 @@ fn room(config: &Config, free: u64) -> Finding {
     if free >= needed {
         return Finding::fine(CHECK, found);
     }
-    let waits = config.brokers.iter().any(BrokerConfig::waits_for_checkpoints);
+    let waits = config
+        .brokers
+        .iter()
+        .any(BrokerConfig::waits_for_checkpoints);
     let advice = if waits {
         "while a receiver is away its queue may fill the disk; then no checkpoint can be written, and events wait in the \
          broker: give it more room, or lower `queue_config.max_bytes`"

@@ -10,35 +10,35 @@ const NAMES_MAX: usize = 10_000;
 
 /// What was heard on one broker.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub(super) struct Heard {
     decoder: Decoder,
     accept: Accept,
     /// By node name.
-    pub workers: BTreeMap<String, HeardWorker>,
+    pub(super) workers: BTreeMap<String, HeardWorker>,
     /// Events of a task-sent, and those of a task that a worker has received.
-    pub sent: u64,
-    pub received: u64,
+    pub(super) sent: u64,
+    pub(super) received: u64,
     /// Why events could not be read, and how many.
-    pub unreadable: BTreeMap<String, u64>,
+    pub(super) unreadable: BTreeMap<String, u64>,
 }
 
 /// What was heard of one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeardWorker {
+pub(super) struct HeardWorker {
     /// The version of Celery, where it said so.
-    pub version: Option<String>,
+    pub(super) version: Option<String>,
     /// Events of tasks.
-    pub task_events: u64,
+    pub(super) task_events: u64,
     /// Tasks that it had started, by the first and by the last of its heartbeats.
-    pub processed: Option<(u64, u64)>,
+    pub(super) processed: Option<(u64, u64)>,
     /// By how many seconds its heartbeats came later than they were made, by its clock and ours: the least. Negative
     /// is what its clock is ahead at least.
-    pub late: Option<f64>,
+    pub(super) late: Option<f64>,
 }
 
 impl Heard {
     /// Nothing yet.
-    pub fn new(accept: Accept) -> Self {
+    pub(super) fn new(accept: Accept) -> Self {
         Self {
             accept,
             ..Self::default()
@@ -46,7 +46,7 @@ impl Heard {
     }
 
     /// Takes a message in.
-    pub fn hear(&mut self, payload: &Payload, now: Timestamp) {
+    pub(super) fn hear(&mut self, payload: &Payload, now: Timestamp) {
         let Self {
             decoder,
             accept,
@@ -96,7 +96,7 @@ impl Heard {
 
 impl HeardWorker {
     /// Tasks that it started while it was listened to.
-    pub fn ran(&self) -> u64 {
+    pub(super) fn ran(&self) -> u64 {
         self.processed
             .map_or(0, |(first, last)| last.saturating_sub(first))
     }

@@ -9,13 +9,14 @@ use crate::sink::verdict::Verdict;
 
 const CHECK: &str = "answer";
 
-/// What Prometheus says when it is not started as a receiver.
-const NOT_ENABLED: &str = "--web.enable-remote-write-receiver";
+/// What Prometheus says when it is not started as a receiver. The option behind it is another in each version, and in
+/// 2.42 one that is gone.
+const NOT_ENABLED: &str = "remote write receiver needs to be enabled";
 
 const PATHS: &str = "/api/v1/write (Prometheus, VictoriaMetrics), /api/v1/push (Mimir, Cortex), /api/v1/receive (Thanos)";
 
 /// What the answer to a request without series means.
-pub fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
+pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
     let probed = match probed {
         Ok(probed) => probed,
         Err(error) => return unanswered(error),
@@ -29,7 +30,7 @@ pub fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
     let found = told(status, text);
     let advice = match status.as_u16() {
         404 if text.contains(NOT_ENABLED) => {
-            format!("this Prometheus is no receiver yet: start it with {NOT_ENABLED}")
+            "this Prometheus is no receiver yet: start it with --web.enable-remote-write-receiver".to_owned()
         }
         401 => login(),
         403 => "the login is known and not allowed to write, or the tenant in the header X-Scope-OrgID is missing".to_owned(),
@@ -52,7 +53,7 @@ pub fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
 }
 
 /// What a Pushgateway's status means.
-pub fn pushgateway(answer: &Result<crate::sink::client::Answer, ProbeError>) -> Finding {
+pub(super) fn pushgateway(answer: &Result<crate::sink::client::Answer, ProbeError>) -> Finding {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return unanswered(error),
@@ -62,7 +63,10 @@ pub fn pushgateway(answer: &Result<crate::sink::client::Answer, ProbeError>) -> 
     }
     let advice = match answer.status.as_u16() {
         401 | 403 => login(),
-        404 | 405 => "this is no Pushgateway: `url` is its base, with the prefix that it is served under".to_owned(),
+        404 | 405 => {
+            "this is no Pushgateway: `url` is its base, with the prefix that it is served under"
+                .to_owned()
+        }
         _ => "look into the log of the gateway, or of the proxy before it".to_owned(),
     };
     Finding::wrong(CHECK, told(answer.status, &answer.text), advice)

@@ -17,12 +17,17 @@ const NAMES_MAX: usize = 5;
 const OLDEST: (u32, u32) = (4, 4);
 
 /// What was heard of the workers, and what they said, means.
-pub fn judge(look: &Look, heard: &Heard, listened: Duration) -> Vec<Finding> {
+pub(super) fn judge(look: &Look, heard: &Heard, listened: Duration) -> Vec<Finding> {
     if !look.listened && look.workers.is_none() {
         return Vec::new();
     }
     let answered = look.workers.iter().flatten().map(|(name, _)| name.as_str());
-    let names: BTreeSet<&str> = heard.workers.keys().map(String::as_str).chain(answered).collect();
+    let names: BTreeSet<&str> = heard
+        .workers
+        .keys()
+        .map(String::as_str)
+        .chain(answered)
+        .collect();
     let mut findings = vec![workers(look, heard, &names, listened)];
     if let Some((count, why)) = &look.unreadable {
         findings.push(Finding::wrong(
@@ -31,7 +36,8 @@ pub fn judge(look: &Look, heard: &Heard, listened: Duration) -> Vec<Finding> {
             "workers reply in their `task_serializer`: add it to `accept_content`",
         ));
     }
-    if names.is_empty() {
+    // Of who was not listened to, nothing can be said.
+    if names.is_empty() || !look.listened {
         return findings;
     }
     findings.push(task_events(look, heard, &names, listened));
@@ -45,12 +51,19 @@ fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duratio
     const CHECK: &str = "workers";
     let seconds = listened.as_secs();
     let asked = look.workers.as_ref();
-    let beats = heard.workers.values().any(|worker| worker.processed.is_some());
+    let beats = heard
+        .workers
+        .values()
+        .any(|worker| worker.processed.is_some());
     if names.is_empty() {
-        let asked = if asked.is_some() { "nobody answered, and " } else { "" };
+        let found = match (asked.is_some(), look.listened) {
+            (true, true) => format!("nobody answered, and no event was heard in {seconds} s"),
+            (true, false) => "nobody answered".to_owned(),
+            (false, _) => format!("no event was heard in {seconds} s"),
+        };
         return Finding::wrong(
             CHECK,
-            format!("{asked}no event was heard in {seconds} s"),
+            found,
             "start a worker, or compare this broker's `url` and `event_exchange` with what `celery -A APP report` says \
              of broker_url and event_exchange",
         );
@@ -82,12 +95,7 @@ fn settings(look: &Look) -> impl Iterator<Item = (&str, &Settings)> {
 
 /// Whether workers tell of their tasks. `-E` does not show in a worker's settings, so that of one which is idle, and
 /// is not set to, nothing can be said.
-fn task_events(
-    look: &Look,
-    heard: &Heard,
-    names: &BTreeSet<&str>,
-    listened: Duration,
-) -> Finding {
+fn task_events(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duration) -> Finding {
     const CHECK: &str = "task events";
     const ADVICE: &str = "start workers with -E, or set worker_send_task_events = True in Celery's settings; or have \
                           celeriac turn them on at each start of a worker: `enable_events: true` in this broker";
@@ -108,7 +116,11 @@ fn task_events(
     }
     let seconds = listened.as_secs();
     if !silent.is_empty() {
-        let ran: u64 = silent.iter().filter_map(|name| of(name)).map(HeardWorker::ran).sum();
+        let ran: u64 = silent
+            .iter()
+            .filter_map(|name| of(name))
+            .map(HeardWorker::ran)
+            .sum();
         let found = format!(
             "off: {} ran {ran} tasks in {seconds} s and told of none",
             some(silent.into_iter())
@@ -121,7 +133,11 @@ fn task_events(
              send none",
             some(unknown.into_iter())
         );
-        return Finding::open(CHECK, found, format!("look again while tasks run (--listen 60). To turn them on: {ADVICE}"));
+        return Finding::open(
+            CHECK,
+            found,
+            format!("look again while tasks run (--listen 60). To turn them on: {ADVICE}"),
+        );
     }
     Finding::fine(CHECK, "on")
 }
@@ -135,25 +151,40 @@ fn task_sent(look: &Look, heard: &Heard, listened: Duration) -> Finding {
     }
     let seconds = listened.as_secs();
     if heard.received > 0 {
-        let found = format!("off: {} tasks were received in {seconds} s, and none was told of as sent", heard.received);
+        let found = format!(
+            "off: {} tasks were received in {seconds} s, and none was told of as sent",
+            heard.received
+        );
         return Finding::wrong(CHECK, found, ADVICE);
     }
-    let set: Vec<bool> = settings(look).filter_map(|(_, settings)| settings.sent_event).collect();
+    let set: Vec<bool> = settings(look)
+        .filter_map(|(_, settings)| settings.sent_event)
+        .collect();
     if set.contains(&false) {
         let found = "task_send_sent_event is off in the workers' settings, which who publishes mostly shares";
         Finding::wrong(CHECK, found, ADVICE)
     } else if set.is_empty() {
-        let found = format!("no task was published in {seconds} s, and no worker told its settings");
-        Finding::open(CHECK, found, format!("look again while tasks run (--listen 60). To turn it on: {ADVICE}"))
+        let found =
+            format!("no task was published in {seconds} s, and no worker told its settings");
+        Finding::open(
+            CHECK,
+            found,
+            format!("look again while tasks run (--listen 60). To turn it on: {ADVICE}"),
+        )
     } else {
-        Finding::fine(CHECK, "on in the workers' settings; no task was published meanwhile")
+        Finding::fine(
+            CHECK,
+            "on in the workers' settings; no task was published meanwhile",
+        )
     }
 }
 
 fn versions(heard: &Heard) -> Option<Finding> {
     const CHECK: &str = "Celery";
     let versions = heard.workers.values();
-    let versions: BTreeSet<&str> = versions.filter_map(|worker| worker.version.as_deref()).collect();
+    let versions: BTreeSet<&str> = versions
+        .filter_map(|worker| worker.version.as_deref())
+        .collect();
     let old = |version: &&&str| {
         let mut numbers = version.split('.').map(str::parse);
         match (numbers.next(), numbers.next()) {
@@ -166,7 +197,9 @@ fn versions(heard: &Heard) -> Option<Finding> {
         None
     } else if let Some(old) = versions.iter().find(old) {
         let (major, minor) = OLDEST;
-        let advice = format!("celeriac was tried with {major}.{minor} and later; what {old} sends may be read wrongly");
+        let advice = format!(
+            "celeriac was tried with {major}.{minor} and later; what {old} sends may be read wrongly"
+        );
         Some(Finding::open(CHECK, all, advice))
     } else {
         Some(Finding::fine(CHECK, all))
@@ -183,7 +216,11 @@ fn clocks(heard: &Heard) -> Option<Finding> {
     let wrong = lates.iter().filter(|(_, late)| late.abs() > SKEW_MAX);
     let told: Vec<String> = wrong
         .map(|(name, late)| {
-            let how = if *late > 0.0 { "behind ours" } else { "ahead of ours" };
+            let how = if *late > 0.0 {
+                "behind ours"
+            } else {
+                "ahead of ours"
+            };
             format!("{name} is {:.1} s {how}", late.abs())
         })
         .collect();

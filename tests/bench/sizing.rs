@@ -57,7 +57,7 @@ async fn measure(names: u64, tasks: u64) {
         redis.url(0)
     ))
     .await;
-    celeriac.subscribed("redis").await;
+    celeriac.subscribed("default").await;
     let at = now();
     // Each name has tasks that ended; and all of what is in flight is received.
     let ended = (0..names).flat_map(|n| life(n, &format!("sizing.task_{n}"), at));

@@ -33,7 +33,9 @@ impl Said {
 
     fn has(&self, begins: &str, words: &[&str]) {
         let text = &self.text;
-        let at = text.find(begins).unwrap_or_else(|| panic!("{begins}: {text}"));
+        let at = text
+            .find(begins)
+            .unwrap_or_else(|| panic!("{begins}: {text}"));
         for word in words {
             assert!(text[at..].contains(word), "{word}: {text}");
         }
@@ -52,7 +54,11 @@ impl Said {
 fn doctor_through(config: &str, seconds: u32, through: &[&str]) -> JoinHandle<Said> {
     let folder = TempDir::new().expect("a temporary folder");
     let file = folder.path().join("celeriac.yaml");
-    fs::write(&file, format!("{config}\nhttp: {{listen: \"127.0.0.1:0\"}}\n")).expect("writable");
+    fs::write(
+        &file,
+        format!("{config}\nhttp: {{listen: \"127.0.0.1:0\"}}\n"),
+    )
+    .expect("writable");
     let words: Vec<String> = through
         .iter()
         .copied()
@@ -63,7 +69,10 @@ fn doctor_through(config: &str, seconds: u32, through: &[&str]) -> JoinHandle<Sa
     spawn_blocking(move || {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg(&file);
-        let output = command.args(["--listen", &seconds]).output().expect("it starts");
+        let output = command
+            .args(["--listen", &seconds])
+            .output()
+            .expect("it starts");
         drop(folder);
         let text = String::from_utf8_lossy(&output.stdout);
         let problems = String::from_utf8_lossy(&output.stderr);
@@ -76,7 +85,9 @@ fn doctor_through(config: &str, seconds: u32, through: &[&str]) -> JoinHandle<Sa
 }
 
 async fn doctor(config: &str, seconds: u32) -> Said {
-    doctor_through(config, seconds, &[]).await.expect("no panic")
+    doctor_through(config, seconds, &[])
+        .await
+        .expect("no panic")
 }
 
 fn broker(url: &str, more: &str) -> String {
@@ -87,7 +98,9 @@ fn broker(url: &str, more: &str) -> String {
 async fn tasks(celery: &Celery) {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let tasks = r#"[["proj.add", [1, 1], {}], ["proj.add", [2, 2], {}]]"#;
-    celery.script_with("publish.py", 30, &[("TASKS", tasks)]).await;
+    celery
+        .script_with("publish.py", 30, &[("TASKS", tasks)])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +140,9 @@ async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
     let examined = doctor_through(&config, 8, &[]);
     for celery in &fleets {
         let tasks = r#"[["proj.add", [1, 1], {}]]"#;
-        celery.script_with("publish.py", 30, &[("TASKS", tasks)]).await;
+        celery
+            .script_with("publish.py", 30, &[("TASKS", tasks)])
+            .await;
     }
     let said = examined.await.expect("no panic");
     let workers_fine = "workers ok 1: w@";
@@ -155,7 +170,9 @@ async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
         .await
         .expect("keys");
     assert_eq!((left.len(), data.path().join("made").exists()), (0, false));
-    let families = prometheus.query("count({__name__=~\"celery.*\"})", None).await;
+    let families = prometheus
+        .query("count({__name__=~\"celery.*\"})", None)
+        .await;
     assert!(families.is_empty(), "nothing was stored");
 }
 
@@ -177,24 +194,56 @@ async fn wrong_passwords_vhosts_permissions_and_exchanges_are_found() {
         broker(&rabbitmq.url("empty"), ""),
         broker(&less, ""),
         broker(&rabbitmq.url(""), ", event_exchange: another"),
-        format!("data_dir: /tmp\n{}", broker(&less, ", delivery: durable, queue: celery.events")),
+        format!(
+            "data_dir: /tmp\n{}",
+            broker(&less, ", delivery: durable, queue: celery.events")
+        ),
     ];
-    let said = cases.each_ref().map(|config| doctor_through(config, 3, &[]));
+    let said = cases
+        .each_ref()
+        .map(|config| doctor_through(config, 3, &[]));
     let [password, nowhere, empty, permission, exchange, durable] = said;
     let said = async |handle: JoinHandle<Said>| handle.await.expect("no panic");
-    said(password).await.wrong("connection", &["ACCESS_REFUSED", "→ check the user and the password in `url`"]);
-    said(nowhere).await.wrong("connection", &["vhost nowhere not found", "→ take the vhost"]);
+    said(password).await.wrong(
+        "connection",
+        &[
+            "ACCESS_REFUSED",
+            "→ check the user and the password in `url`",
+        ],
+    );
+    said(nowhere).await.wrong(
+        "connection",
+        &["vhost nowhere not found", "→ take the vhost"],
+    );
     let empty = said(empty).await;
-    empty.wrong("event exchange", &["there is no exchange `celeryev` in this vhost", "→ take the vhost"]);
-    empty.wrong("workers", &["no event was heard", "→ start a worker"]);
+    empty.wrong(
+        "event exchange",
+        &[
+            "there is no exchange `celeryev` in this vhost",
+            "→ take the vhost",
+        ],
+    );
+    empty.wrong("workers", &["nobody answered", "→ start a worker"]);
     let permission = said(permission).await;
-    permission.wrong("permissions", &["the user needs", "read on celeryev", "→ give the user what it needs"]);
+    permission.wrong(
+        "permissions",
+        &[
+            "the user needs",
+            "read on celeryev",
+            "→ give the user what it needs",
+        ],
+    );
     permission.wrong("permissions", &["write on celery.pidbox"]);
     said(exchange).await.wrong(
         "event exchange",
-        &["`another` is read, and workers publish to `celeryev`", "→ set `event_exchange: celeryev`"],
+        &[
+            "`another` is read, and workers publish to `celeryev`",
+            "→ set `event_exchange: celeryev`",
+        ],
     );
-    said(durable).await.wrong("permissions", &["configure on celery.events"]);
+    said(durable)
+        .await
+        .wrong("permissions", &["configure on celery.events"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,15 +263,44 @@ async fn wrong_prefixes_and_no_workers_are_found_on_redis() {
         broker(&guarded.url(0), ""),
         broker("redis://127.0.0.1:1/0", ""),
     ];
-    let said = cases.each_ref().map(|config| doctor_through(config, 6, &[]));
+    let said = cases
+        .each_ref()
+        .map(|config| doctor_through(config, 6, &[]));
     let [prefix, database, exchange, idle, password, nobody] = said;
     let said = async |handle: JoinHandle<Said>| handle.await.expect("no panic");
-    said(prefix).await.wrong("channels", &["published on /0.celeryev", "→ nothing is published where", "`global_keyprefix: \"\"`"]);
-    said(database).await.wrong("channels", &["published on /0.celeryev", "the database /0 in `url`"]);
-    said(exchange).await.wrong("event exchange", &["workers publish to `celeryev`", "→ set `event_exchange: celeryev`"]);
-    said(idle).await.wrong("workers", &["nobody answered, and no event was heard", "→ start a worker"]);
-    said(password).await.wrong("connection", &["NOAUTH", "→ check the user and the password"]);
-    said(nobody).await.wrong("connection", &["refused", "→ check host and port"]);
+    said(prefix).await.wrong(
+        "channels",
+        &[
+            "published on /0.celeryev",
+            "→ nothing is published where",
+            "`global_keyprefix: \"\"`",
+        ],
+    );
+    said(database).await.wrong(
+        "channels",
+        &["published on /0.celeryev", "the database /0 in `url`"],
+    );
+    said(exchange).await.wrong(
+        "event exchange",
+        &[
+            "workers publish to `celeryev`",
+            "→ set `event_exchange: celeryev`",
+        ],
+    );
+    said(idle).await.wrong(
+        "workers",
+        &[
+            "nobody answered, and no event was heard",
+            "→ start a worker",
+        ],
+    );
+    said(password).await.wrong(
+        "connection",
+        &["NOAUTH", "→ check the user and the password"],
+    );
+    said(nobody)
+        .await
+        .wrong("connection", &["refused", "→ check host and port"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,16 +314,43 @@ async fn events_and_task_sent_that_are_off_are_found() {
 
     // While nothing runs, of a worker that may have been started with -E nothing can be said.
     let (idle, quiet) = tokio::join!(doctor(&off, 3), doctor(&without, 3));
-    idle.has("task events ? silent@", &["ran no task in 3 s", "→ look again while tasks run"]);
-    quiet.wrong("task-sent", &["task_send_sent_event is off", "→ set task_send_sent_event = True"]);
+    idle.has(
+        "task events ? silent@",
+        &["ran no task in 3 s", "→ look again while tasks run"],
+    );
+    quiet.wrong(
+        "task-sent",
+        &[
+            "task_send_sent_event is off",
+            "→ set task_send_sent_event = True",
+        ],
+    );
 
-    let (off, without) = (doctor_through(&off, 10, &[]), doctor_through(&without, 10, &[]));
+    let (off, without) = (
+        doctor_through(&off, 10, &[]),
+        doctor_through(&without, 10, &[]),
+    );
     tokio::join!(tasks(&silent), tasks(&unsent));
     let said = off.await.expect("no panic");
-    said.wrong("task events", &["off: silent@", "ran 2 tasks", "→ start workers with -E", "enable_events"]);
+    said.wrong(
+        "task events",
+        &[
+            "off: silent@",
+            "ran 2 tasks",
+            "→ start workers with -E",
+            "enable_events",
+        ],
+    );
     let said = without.await.expect("no panic");
     said.has("task events ok on", &[]);
-    said.wrong("task-sent", &["2 tasks were received", "none was told of as sent", "→ set task_send_sent_event"]);
+    said.wrong(
+        "task-sent",
+        &[
+            "2 tasks were received",
+            "none was told of as sent",
+            "→ set task_send_sent_event",
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,14 +383,23 @@ async fn receivers_that_take_nothing_are_found() {
     let said = doctor(&config, 3).await;
     let of = |name: &str| {
         let from = said.text.find(&format!("{name} (")).expect("its section");
-        let text = said.text[from..].split_inclusive(") ").take(2);
+        let rest = &said.text[from..];
+        let next = [" remote_write ", " pushgateway ", " data_dir "];
+        let end = next.iter().filter_map(|next| rest.find(next)).min();
         Said {
-            text: format!("{} 1 thing to fix.", text.collect::<String>()),
+            text: format!("{} 1 thing to fix.", &rest[..end.expect("another section")]),
             status: said.status,
         }
     };
     of("unauthorized").wrong("answer", &["401 Unauthorized", "→ it wants a login"]);
-    of("nowhere").wrong("answer", &["404 Not Found", "→ nothing takes remote write there", "/api/v1/write (Prometheus"]);
+    of("nowhere").wrong(
+        "answer",
+        &[
+            "404 Not Found",
+            "→ nothing takes remote write there",
+            "/api/v1/write (Prometheus",
+        ],
+    );
     of("without").wrong("answer", &["404 Not Found", "→ this Prometheus is no receiver yet: start it with --web.enable-remote-write-receiver"]);
     of("fine").has("answer ok 204", &["takes prometheus.WriteRequest"]);
     of("away").wrong("answer", &["no answer", "→ check host and port"]);
@@ -301,14 +415,28 @@ async fn a_data_dir_that_cannot_be_written_is_found() {
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).expect("ours");
     let file = above.path().join("file");
     fs::write(&file, "").expect("writable");
-    let config = |path: &std::path::Path| format!("data_dir: {path:?}\n{}", broker(&redis.url(0), ""));
+    let config =
+        |path: &std::path::Path| format!("data_dir: {path:?}\n{}", broker(&redis.url(0), ""));
 
     let said = doctor(&config(&file), 3).await;
-    said.wrong("writable", &["Not a directory", "→ `data_dir` has to be a folder"]);
+    said.wrong(
+        "writable",
+        &["Not a directory", "→ `data_dir` has to be a folder"],
+    );
     // Root may write everywhere; in a name space where it is somebody else, it may not.
-    let said = doctor_through(&config(&closed), 3, &["unshare", "--map-user=10001", "--map-group=10001"]);
+    let said = doctor_through(
+        &config(&closed),
+        3,
+        &["unshare", "--map-user=10001", "--map-group=10001"],
+    );
     let said = said.await.expect("no panic");
-    said.wrong("writable", &["Permission denied", "→ celeriac runs as user 10001 and group 10001 here: `chown 10001:10001"]);
+    said.wrong(
+        "writable",
+        &[
+            "Permission denied",
+            "→ celeriac runs as user 10001 and group 10001 here: `chown 10001:10001",
+        ],
+    );
 }
 
 #[test]
@@ -317,6 +445,10 @@ fn a_bad_file_ends_it_as_it_ends_a_run() {
     let file = folder.path().join("celeriac.yaml");
     fs::write(&file, "brokers: []\n").expect("writable");
     let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
-    let output = command.args(["doctor", "--config"]).arg(&file).output().expect("it starts");
+    let output = command
+        .args(["doctor", "--config"])
+        .arg(&file)
+        .output()
+        .expect("it starts");
     assert_eq!(output.status.code(), Some(78), "{output:?}");
 }

@@ -52,7 +52,11 @@ pub(super) async fn connect(server: &AmqpServer, pace: Pace) -> Result<Connectio
 pub(super) async fn stream(
     server: &AmqpServer,
 ) -> Result<lapin::tcp::AsyncTcpStream<TcpStream>, LinkError> {
-    let opening = open(uri(server)?, reactor::current(Pace::AtOnce), tls_to(server)?);
+    let opening = open(
+        uri(server)?,
+        reactor::current(Pace::AtOnce),
+        tls_to(server)?,
+    );
     opening.await.map_err(|error| failed(CONNECT, error))
 }
 

@@ -12,9 +12,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ErrorKind};
 use tokio::time::timeout;
 
-use super::connect::{
-    self, ACCESS_REFUSED, NOT_ALLOWED, Pace, connect, refused, reply_code,
-};
+use super::connect::{self, ACCESS_REFUSED, NOT_ALLOWED, Pace, connect, refused, reply_code};
 use super::deliveries::{Noting, take};
 use super::greeting::greeting;
 use super::poll::Poll;
@@ -67,7 +65,7 @@ pub(in crate::broker) async fn look(
             Some(true) => {
                 let listened = listen_on(&connection, config, amqp, listen, hear);
                 listened.await.map(|()| true)
-            },
+            }
             Some(false) | None => Ok(false),
         }
     };
@@ -122,7 +120,9 @@ async fn may_keep(connection: &Connection, amqp: &AmqpConfig) -> Result<(), Link
         arguments.insert("x-max-length-bytes".into(), size);
         let channel = connect::channel(connection).await?;
         let options = Kind::Quorum.options();
-        let declared = channel.queue_declare(name.as_str().into(), options, arguments).await;
+        let declared = channel
+            .queue_declare(name.as_str().into(), options, arguments)
+            .await;
         let permission = format!("configure on {name}");
         only_refusals("declare the queue", declared.map(drop), &permission)?;
 
@@ -137,7 +137,11 @@ async fn may_keep(connection: &Connection, amqp: &AmqpConfig) -> Result<(), Link
                 FieldTable::default(),
             )
             .await;
-        only_refusals("bind the queue", bound, &format!("write and read on {name}"))?;
+        only_refusals(
+            "bind the queue",
+            bound,
+            &format!("write and read on {name}"),
+        )?;
     }
     Ok(())
 }
