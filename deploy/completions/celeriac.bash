@@ -22,6 +22,12 @@ _celeriac() {
             celeriac,demo)
                 cmd="celeriac__subcmd__demo"
                 ;;
+            celeriac,doctor)
+                cmd="celeriac__subcmd__doctor"
+                ;;
+            celeriac,migrate)
+                cmd="celeriac__subcmd__migrate"
+                ;;
             celeriac,run)
                 cmd="celeriac__subcmd__run"
                 ;;
@@ -35,7 +41,7 @@ _celeriac() {
 
     case "${cmd}" in
         celeriac)
-            opts="-h -V --log-format --log-level --help --version run check-config demo version"
+            opts="-h -V --log-format --log-level --help --version run check-config doctor demo migrate version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -93,6 +99,58 @@ _celeriac() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        celeriac__subcmd__doctor)
+            opts="-h --config --listen --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        celeriac__subcmd__migrate)
+            opts="-h --log-format --log-level --help celery-exporter celery-prometheus-exporter ovalmoney flower"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --log-format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

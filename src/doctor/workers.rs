@@ -161,7 +161,7 @@ fn task_sent(look: &Look, heard: &Heard, listened: Duration) -> Finding {
         .filter_map(|(_, settings)| settings.sent_event)
         .collect();
     if set.contains(&false) {
-        let found = "task_send_sent_event is off in the workers' settings, which who publishes mostly shares";
+        let found = "task_send_sent_event is off in the settings of the workers, which those who publish mostly share";
         Finding::wrong(CHECK, found, ADVICE)
     } else if set.is_empty() {
         let found =
