@@ -47,19 +47,19 @@ fn advice(path: &Path, error: &io::Error) -> String {
         rustix::process::getuid().as_raw(),
         rustix::process::getgid().as_raw(),
     );
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => format!(
+    let is = |kind: io::ErrorKind| error.kind() == kind;
+    if is(io::ErrorKind::PermissionDenied) {
+        format!(
             "celeriac runs as user {user} and group {group} here: `chown {user}:{group} {}`, or in Kubernetes \
              `securityContext.fsGroup`. The doctor has to run as the same user as the daemon",
             path.display()
-        ),
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "mount a volume there: the file system is read-only".to_owned()
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room: nothing can be written there now".to_owned()
-        }
-        _ => "`data_dir` has to be a folder on a local disk".to_owned(),
+        )
+    } else if is(io::ErrorKind::ReadOnlyFilesystem) {
+        "mount a volume there: the file system is read-only".to_owned()
+    } else if is(io::ErrorKind::StorageFull) || is(io::ErrorKind::QuotaExceeded) {
+        "make room: nothing can be written there now".to_owned()
+    } else {
+        "`data_dir` has to be a folder on a local disk".to_owned()
     }
 }
 

@@ -43,16 +43,16 @@ pub async fn remote_write(config: &RemoteWriteConfig) -> Result<Probed, ProbeErr
             is_proven: false,
             retry_on_429: config.queue.retry_on_429,
         };
-        match verdict(answer.status, &answer.headers, asked, clock::now()) {
-            Verdict::Downgrade if protocol == Protocol::V2 => protocol = Protocol::V1,
-            verdict => {
-                return Ok(Probed {
-                    protocol,
-                    verdict,
-                    answer,
-                });
-            }
+        let verdict = verdict(answer.status, &answer.headers, asked, clock::now());
+        if verdict == Verdict::Downgrade && protocol == Protocol::V2 {
+            protocol = Protocol::V1;
+            continue;
         }
+        return Ok(Probed {
+            protocol,
+            verdict,
+            answer,
+        });
     }
 }
 
