@@ -13,12 +13,11 @@ lint:
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; \
 	else echo "cargo deny is not installed: licences and sources were not checked"; fi
 
-# nextest where it is there: it runs each test in a process of its own, and several at a time. With every feature; then
-# what is different without them.
+# nextest where it is there: it runs each test in a process of its own, and several at a time. With every feature; what
+# is built without any, packaging::container looks at.
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked --features sigv4; \
 	else cargo test --locked --features sigv4 -- --test-threads=2; fi
-	cargo test --locked --lib config::load
 
 # Faults at random under load, for CHAOS_SECONDS (300); the seed is printed first, and CHAOS_SEED does the same again.
 chaos: setup

@@ -133,6 +133,7 @@ fn answer(question: &[u8]) -> Vec<u8> {
 async fn what_the_container_file_builds_runs_as_any_user_with_a_read_only_root() {
     let image = Image::build("deploy/container/Containerfile", &[("PROFILE", "quick")]);
     it_holds_one_program_and_no_shell(&image);
+    what_is_not_built_in_says_so(&image);
     it_runs_as_any_user_and_looks_up_names(&image).await;
     it_trusts_what_the_image_trusts(&image).await;
 }
@@ -170,6 +171,21 @@ fn it_holds_one_program_and_no_shell(image: &Image) {
     let mut shell = as_root("chroot");
     let ended = shell.arg(&image.root).args(["/bin/sh", "-c", ":"]).output();
     assert_eq!(ended.expect("chroot starts").status.code(), Some(127));
+}
+
+/// The image is the one program here that is built without features.
+fn what_is_not_built_in_says_so(image: &Image) {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("celeriac.yaml");
+    let text = "brokers: [{url: 'redis://h'}]\nremote_write: [{url: 'http://h', sigv4: {region: r, access_key: a, secret_key: s}}]\n";
+    fs::write(&file, text).expect("a writable folder");
+    let mut command = Command::new(image.root.join("usr/bin/celeriac"));
+    let output = command.arg("check-config").arg(&file).output();
+    let output = output.expect("it is static");
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let why = "remote_write[0].sigv4: this celeriac was built without signatures for AWS; `--features sigv4`";
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains(why), "{told}");
 }
 
 async fn it_runs_as_any_user_and_looks_up_names(image: &Image) {
