@@ -1,7 +1,7 @@
 //! What the daemon takes of memory, CPU and disk, by what there is to keep: the figures of docs/sizing.md.
 //!
 //! Budgets: 10 MiB idle, 25 MiB with 10,000 samples a snapshot and 10,000 tasks in flight, 150 MiB with 1,000,000 in
-//! flight. Samples are pushed each second, to nobody: what waits for a receiver is on disk.
+//! flight; each is measured with a page to scrape, and with a `data_dir` and a receiver that is away.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 #![expect(clippy::disallowed_methods, reason = "measures time")]
@@ -33,8 +33,9 @@ const CASES: [(u64, u64); 5] = [
     (105, 1_000_000),
 ];
 
-/// Messages that are published together.
+/// Messages that are published together, and the pause behind them: it is not speed that is measured.
 const AT_ONCE: usize = 5_000;
+const PAUSE: Duration = Duration::from_millis(50);
 
 #[tokio::main]
 async fn main() {
@@ -44,17 +45,23 @@ async fn main() {
     }
     println!("samples, in flight: resident, at most; checkpoint; queue");
     for (names, tasks) in CASES {
-        measure(names, tasks).await;
+        for keeps in [false, true] {
+            measure(names, tasks, keeps).await;
+        }
     }
 }
 
-async fn measure(names: u64, tasks: u64) {
+/// With a `data_dir` and a receiver, which is away; or with a page to scrape and nothing else.
+async fn measure(names: u64, tasks: u64, keeps: bool) {
     let (redis, data) = (Redis::start().await, TempDir::new().expect("a folder"));
+    let more = format!(
+        "data_dir: {:?}\nremote_write: [{{name: nobody, url: \"http://127.0.0.1:1/\"}}]\n",
+        data.path()
+    );
     let celeriac = Celeriac::start(&format!(
-        "data_dir: {:?}\nmetrics: {{max_series: 1000000}}\nbrokers: [{{url: {:?}}}]\n\
-         remote_write: [{{name: nobody, url: \"http://127.0.0.1:1/\"}}]\n",
-        data.path(),
-        redis.url(0)
+        "metrics: {{max_series: 1000000}}\nbrokers: [{{url: {:?}}}]\n{}",
+        redis.url(0),
+        if keeps { more.as_str() } else { "" }
     ))
     .await;
     celeriac.subscribed("default").await;
@@ -69,6 +76,7 @@ async fn measure(names: u64, tasks: u64) {
     for events in events.chunks(AT_ONCE) {
         let messages: Vec<String> = events.iter().map(|event| envelope(event)).collect();
         redis.publish(messages.iter().map(String::as_bytes)).await;
+        tokio::time::sleep(PAUSE).await;
     }
     let count = events.len() as f64;
     drop(events);
@@ -81,12 +89,13 @@ async fn measure(names: u64, tasks: u64) {
     let of = |name: &str| page.sum(name, &[]);
     let pending = of("celeriac_remote_storage_samples_pending");
     println!(
-        "{:.0}, {:.0}: {} MiB, {} MiB; {:.0} kB; {:.1} bytes a sample",
+        "{:.0}, {:.0}, {}: {} MiB, {} MiB; {:.0} kB; {:.1} bytes a sample",
         page.sum("celeriac_series", &["native"]),
-        of("celery_tasks_in_flight"),
+        of("celery_tasks_in_flight").abs(),
+        if keeps { "kept" } else { "scraped" },
         celeriac.resident() >> 20,
         resident_max(celeriac.process.pid()) >> 20,
-        of("celeriac_checkpoint_size_bytes") / 1e3,
-        of("celeriac_remote_storage_queue_bytes") / pending.max(1.0),
+        of("celeriac_checkpoint_size_bytes").abs() / 1e3,
+        of("celeriac_remote_storage_queue_bytes").abs() / pending.max(1.0),
     );
 }
