@@ -353,7 +353,11 @@ impl<'a> Raw<'a> {
         if self.escaped {
             Cow::Owned(unescape(self.bytes))
         } else {
-            String::from_utf8_lossy(self.bytes)
+            // What is sound, as almost all is, is seen so several times as fast in this way.
+            match std::str::from_utf8(self.bytes) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => String::from_utf8_lossy(self.bytes),
+            }
         }
     }
 }
