@@ -2,7 +2,7 @@
 
 use super::messages;
 use crate::support::amqp::Publisher;
-use crate::support::celeriac::Page;
+use crate::support::celeriac::{Celeriac, Page};
 use crate::support::events::life;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::rabbitmq::{Options, RabbitMq, Release};
@@ -111,32 +111,61 @@ async fn a_stream_that_was_made_anew_is_read_from_its_first_message() {
     }
 }
 
+/// Messages that came again.
+fn again(page: &Page) -> f64 {
+    page.sum(
+        "celeriac_messages_duplicate_total",
+        &["reason=\"redelivered\""],
+    )
+}
+
+/// A stream behind a connection that can be slowed, and a daemon that has read 500 tasks of it.
+struct Slowed {
+    _rabbitmq: RabbitMq,
+    publisher: Publisher,
+    proxy: Proxy,
+    agent: Agent,
+    celeriac: Celeriac,
+}
+
+impl Slowed {
+    async fn start(prefetch: u32) -> Self {
+        let rabbitmq = RabbitMq::start().await;
+        let publisher = Publisher::new(&rabbitmq.url("")).await;
+        let proxy = Proxy::start(([127, 0, 0, 1], rabbitmq.port).into()).await;
+        let url = proxy.in_front_of(&rabbitmq.url(""));
+        let agent = Agent::new(&url, &format!("delivery: stream, prefetch: {prefetch}"));
+        let celeriac = agent.start().await;
+        celeriac.ready().await;
+        publish(&publisher, 0..500).await;
+        celeriac
+            .page_when("the first", 20, |page| messages(page) == 2_000.0)
+            .await;
+        Self {
+            _rabbitmq: rabbitmq,
+            publisher,
+            proxy,
+            agent,
+            celeriac,
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_over_a_slow_connection_is_the_same_stream() {
-    let rabbitmq = RabbitMq::start().await;
-    let publisher = Publisher::new(&rabbitmq.url("")).await;
-    let proxy = Proxy::start(([127, 0, 0, 1], rabbitmq.port).into()).await;
     // It goes on a few messages before the end of the last chunk, which takes seconds.
-    let url = proxy.in_front_of(&rabbitmq.url(""));
-    let agent = Agent::new(&url, "delivery: stream, prefetch: 10");
-    let mut celeriac = agent.start().await;
-    celeriac.ready().await;
-    publish(&publisher, 0..500).await;
-    celeriac
-        .page_when("the first", 20, |page| messages(page) == 2_000.0)
-        .await;
-    assert!(celeriac.terminate().success());
+    let mut slowed = Slowed::start(10).await;
+    assert!(slowed.celeriac.terminate().success());
 
-    proxy.set(Fault::Throttle(100_000));
-    let celeriac = agent.start().await;
+    slowed.proxy.set(Fault::Throttle(100_000));
+    let celeriac = slowed.agent.start().await;
     celeriac.ready().await;
-    proxy.set(Fault::None);
-    publish(&publisher, 500..501).await;
-    let again = ["reason=\"redelivered\""];
+    slowed.proxy.set(Fault::None);
+    publish(&slowed.publisher, 500..501).await;
     let page = celeriac
         .page_when("what is new", 30, |page| page.events() == 2_004.0)
         .await;
-    let again = page.sum("celeriac_messages_duplicate_total", &again);
+    let again = again(&page);
     assert!((1.0..=10.0).contains(&again), "{again}");
     let log = celeriac.process.output();
     assert!(!log.contains("made anew"), "{log}");
@@ -144,40 +173,25 @@ async fn a_stream_over_a_slow_connection_is_the_same_stream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_is_killed_over_and_over_does_not_go_back_in_its_stream() {
-    let rabbitmq = RabbitMq::start().await;
-    let publisher = Publisher::new(&rabbitmq.url("")).await;
-    let proxy = Proxy::start(([127, 0, 0, 1], rabbitmq.port).into()).await;
-    let url = proxy.in_front_of(&rabbitmq.url(""));
-    let agent = Agent::new(&url, "delivery: stream, prefetch: 100");
-    let mut celeriac = agent.start().await;
-    celeriac.ready().await;
-    publish(&publisher, 0..500).await;
-    celeriac
-        .page_when("the first", 20, |page| messages(page) == 2_000.0)
-        .await;
-    let again = |page: &Page| {
-        page.sum(
-            "celeriac_messages_duplicate_total",
-            &["reason=\"redelivered\""],
-        )
-    };
+    let mut slowed = Slowed::start(100).await;
     // Each one reads a few messages again, and is killed amid that.
-    proxy.set(Fault::Throttle(20_000));
+    slowed.proxy.set(Fault::Throttle(20_000));
     let mut seen = 0.0;
     for _ in 0..6 {
-        celeriac.process.kill();
-        celeriac = agent.start().await;
+        slowed.celeriac.process.kill();
+        slowed.celeriac = slowed.agent.start().await;
         let more = |page: &Page| again(page) > seen;
-        let page = celeriac
+        let page = slowed
+            .celeriac
             .page_when("messages that came again", 30, more)
             .await;
         seen = again(&page);
     }
-    celeriac.process.kill();
-    proxy.set(Fault::None);
-    let celeriac = agent.start().await;
+    slowed.celeriac.process.kill();
+    slowed.proxy.set(Fault::None);
+    let celeriac = slowed.agent.start().await;
     celeriac.ready().await;
-    publish(&publisher, 500..501).await;
+    publish(&slowed.publisher, 500..501).await;
     let newest = |page: &Page| page.sum("celery_task_sent_total", &[]) >= 501.0;
     let page = celeriac.page_when("what is new", 30, newest).await;
     assert_eq!(page.events(), 2_004.0);
