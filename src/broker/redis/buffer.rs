@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::source::{BATCH_BYTES, BATCH_MESSAGES};
+use super::subscription::Frame;
 use crate::event::{Form, Payload};
 
 /// What a message costs beside its bytes.
@@ -25,9 +26,19 @@ impl Buffer {
         }
     }
 
+    /// Adds what is a message; how many were dropped for it.
+    #[must_use = "what was dropped has to be counted"]
+    pub(super) fn hear(&mut self, frame: Frame<'_>) -> u64 {
+        match frame {
+            Frame::Message { body, .. } => self.push(body.to_vec()),
+            Frame::TooLong => 1,
+            Frame::Answer(_) => 0,
+        }
+    }
+
     /// Adds a message; how many of the oldest had to go to make room.
     #[must_use = "what was dropped has to be counted"]
-    pub(super) fn push(&mut self, message: Vec<u8>) -> u64 {
+    fn push(&mut self, message: Vec<u8>) -> u64 {
         self.bytes += cost(&message);
         self.messages.push_back(message);
         let mut dropped = 0;

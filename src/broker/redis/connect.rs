@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::poll::Driver;
 use super::sentinel;
+use super::subscription::Subscription;
 use crate::broker::source::LinkError;
 use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig};
 use crate::tls;
@@ -57,12 +58,15 @@ pub(super) async fn server(redis: &RedisConfig) -> Result<Server, LinkError> {
     })
 }
 
-/// A connection that can subscribe. The database is part of the channels' names; none needs to be selected.
-pub(super) async fn subscriber(redis: &RedisConfig, server: &Server) -> Result<PubSub, LinkError> {
+/// A connection that can subscribe, and takes messages whose bodies are no longer than `body_bytes_max`.
+pub(super) async fn subscriber(
+    redis: &RedisConfig,
+    server: &Server,
+    body_bytes_max: u64,
+) -> Result<Subscription, LinkError> {
     let login = login(redis.username.as_ref(), redis.password.as_ref())?;
     let stream = stream(server, tls_of(redis)).await?;
-    let pubsub = PubSub::new(&login, stream).await;
-    pubsub.map_err(|error| failed("log in", error))
+    Subscription::open(&login, stream, body_bytes_max).await
 }
 
 /// A connection for commands, and what has to be polled beside it.

@@ -2,13 +2,13 @@
 //!
 //! Redis cuts off a subscriber that reads too slowly, and forgets what it had for it. So the socket is read
 //! whatever happens behind it, into a bounded buffer; when nobody takes the events, the oldest in it are
-//! dropped and counted. The client library hands messages over through a channel without a bound: the loop
-//! below never waits for anything but it and our own room to hand over.
+//! dropped and counted.
 
 mod buffer;
 mod channel;
 mod connect;
 mod sentinel;
+mod subscription;
 
 mod bindings;
 mod control;
@@ -21,26 +21,30 @@ mod probe;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, StreamExt};
-use redis::aio::{PubSub, PubSubSink, PubSubStream};
+use futures_util::FutureExt;
 use tokio::task::coop::unconstrained;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::buffer::Buffer;
-use self::connect::{Server, failed, refused};
+use self::connect::{Server, is_forbidden};
 pub(super) use self::poll::{Driver, Poll};
 pub(super) use self::probe::{look, trouble};
+use self::subscription::{Frame, Subscription};
 use super::source::{CONNECT_TIMEOUT, LinkError, REST, Stage};
+use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 
 /// Pub/sub carries no heartbeat, so dead peers are noticed by asking; Kombu asks as often.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Messages that are taken from the library before anything else is looked at.
-const DRAIN_MAX: usize = 4_096;
+/// What is read before anything else is looked at.
+const ROUND_BYTES: usize = 1 << 20;
+
+/// Who had less to read may rest: meanwhile the kernel has room for more than this.
+const RESTFUL_BYTES: usize = 64 << 10;
 
 /// Receives until something breaks, or until it is time to stop.
 pub(super) async fn run(
@@ -48,29 +52,32 @@ pub(super) async fn run(
     redis: &RedisConfig,
     stage: &mut Stage,
 ) -> Result<(), LinkError> {
+    let mut buffer = Buffer::new(config.queue_bytes_max);
+    let mut dropped = 0;
     let connecting = Box::pin(async {
         let server = connect::server(redis).await?;
-        let mut pubsub = connect::subscriber(redis, &server).await?;
-        subscribe(&mut pubsub, config, redis).await?;
-        Ok((pubsub, server))
+        let heard = |frame: Frame<'_>| dropped += buffer.hear(frame);
+        let subscription = subscribe(config, redis, &server, heard).await?;
+        Ok((subscription, server))
     });
-    let Some((pubsub, server)) = stage.connecting(CONNECT_TIMEOUT, connecting).await? else {
+    let Some((subscription, server)) = stage.connecting(CONNECT_TIMEOUT, connecting).await? else {
         return Ok(());
     };
     stage.subscribed(config);
-    let (sink, messages) = pubsub.split();
+    let metrics = &stage.metrics;
+    metrics.dropped(&metrics.dropped_buffer_full, dropped);
     let mut pings = interval(PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut receiver = Receiver {
-        messages,
-        sink,
+        subscription,
         pings,
-        ping: None,
+        answer_due: None,
         master: match &redis.address {
             RedisAddress::Sentinel(sentinel) => Some((sentinel.clone(), server)),
             RedisAddress::Tcp { .. } | RedisAddress::Socket(_) => None,
         },
-        buffer: Buffer::new(config.queue_bytes_max),
+        asking: None,
+        buffer,
     };
     let ended = receiver.receive(stage).await;
     // What was received is still handed over, as far as there is somebody to take it.
@@ -86,23 +93,26 @@ pub(super) async fn run(
 }
 
 struct Receiver {
-    messages: PubSubStream,
-    sink: PubSubSink,
+    subscription: Subscription,
     pings: Interval,
-    ping: Option<Ping>,
+    /// When something has to have come, since a ping was sent.
+    answer_due: Option<Instant>,
     /// Under sentinels: where the master was when this began.
     master: Option<(SentinelConfig, Server)>,
+    /// Whether it still is.
+    asking: Option<Asking>,
     buffer: Buffer,
 }
 
-/// A ping that waits for its answer.
-type Ping = Pin<Box<dyn Future<Output = Result<(), LinkError>> + Send>>;
+/// The sentinels are asked for the master.
+type Asking = Pin<Box<dyn Future<Output = Result<(), LinkError>> + Send>>;
 
 enum Action {
-    Message(Option<redis::Msg>),
+    Read(usize),
     HandedOver,
     PingDue,
-    Pong(Result<(), LinkError>),
+    Silence,
+    Asked(Result<(), LinkError>),
     Stop,
 }
 
@@ -110,20 +120,24 @@ impl Receiver {
     async fn receive(&mut self, stage: &Stage) -> Result<(), LinkError> {
         loop {
             match self.next(stage).await? {
-                Action::Message(None) => return Err(LinkError::Closed),
-                Action::Message(Some(message)) => {
-                    let taken = self.take(&message, stage);
+                Action::Read(bytes) => {
+                    self.answer_due = None;
+                    let ended = self.take(bytes, stage);
                     self.hand_over(stage)?;
-                    if taken < DRAIN_MAX {
+                    if ended? < RESTFUL_BYTES {
                         tokio::time::sleep(REST).await;
                     }
                 }
                 Action::HandedOver => {}
                 Action::PingDue => {
-                    self.ping = Some(ping(self.sink.clone(), self.master.clone()));
+                    self.answer_due = Some(clock::monotonic() + PING_TIMEOUT);
+                    let pinged = timeout(PING_TIMEOUT, self.subscription.ping()).await;
+                    pinged.unwrap_or(Err(LinkError::Silent))?;
+                    self.asking = self.master.clone().map(ask);
                 }
-                Action::Pong(answer) => {
-                    self.ping = None;
+                Action::Silence => return Err(LinkError::Silent),
+                Action::Asked(answer) => {
+                    self.asking = None;
                     answer?;
                 }
                 Action::Stop => return Ok(()),
@@ -131,21 +145,28 @@ impl Receiver {
         }
     }
 
-    /// Cancel-safe: a message is taken, or room reserved, only by the branch that returns.
+    /// Cancel-safe: something is read, or room reserved, only by the branch that returns.
     async fn next(&mut self, stage: &Stage) -> Result<Action, LinkError> {
-        let pong = async {
-            match &mut self.ping {
-                Some(ping) => ping.await,
+        let silence = async {
+            match self.answer_due {
+                Some(due) => sleep_until(due.into()).await,
+                None => pending().await,
+            }
+        };
+        let asked = async {
+            match &mut self.asking {
+                Some(asking) => asking.await,
                 None => pending().await,
             }
         };
         Ok(tokio::select! {
-            message = self.messages.next() => Action::Message(message),
+            read = self.subscription.read() => Action::Read(read?),
             room = stage.room(), if !self.buffer.is_empty() => {
                 room?.send(stage.batch(self.buffer.take()));
                 Action::HandedOver
             }
-            answer = pong => Action::Pong(answer),
+            answer = asked => Action::Asked(answer),
+            () = silence => Action::Silence,
             _ = self.pings.tick() => Action::PingDue,
             () = stage.stop.cancelled() => Action::Stop,
         })
@@ -161,58 +182,60 @@ impl Receiver {
         Ok(())
     }
 
-    /// Takes a message and those that are there behind it; how many they were. The runtime's budget for one task,
-    /// which ends after 128 messages, does not count here: our own ends soon enough.
-    fn take(&mut self, first: &redis::Msg, stage: &Stage) -> usize {
-        let mut dropped = self.buffer.push(first.get_payload_bytes().to_vec());
-        let mut taken = 1;
-        while taken < DRAIN_MAX
-            && let Some(Some(message)) = unconstrained(self.messages.next()).now_or_never()
-        {
-            dropped += self.buffer.push(message.get_payload_bytes().to_vec());
-            taken += 1;
-        }
+    /// Takes what was read, and reads and takes what is there behind it; how many bytes they were. The runtime's
+    /// budget for one task does not count here: our own ends soon enough.
+    fn take(&mut self, mut bytes: usize, stage: &Stage) -> Result<usize, LinkError> {
+        let mut dropped = 0;
+        let ended = loop {
+            let taken = self
+                .subscription
+                .take(|frame| dropped += self.buffer.hear(frame));
+            if let Err(error) = taken {
+                break Err(error);
+            }
+            if bytes >= ROUND_BYTES {
+                break Ok(bytes);
+            }
+            match unconstrained(self.subscription.read()).now_or_never() {
+                Some(Ok(more)) => bytes += more,
+                Some(Err(error)) => break Err(error),
+                None => break Ok(bytes),
+            }
+        };
         stage
             .metrics
             .dropped(&stage.metrics.dropped_buffer_full, dropped);
-        taken
+        ended
     }
 }
 
-fn ping(mut sink: PubSubSink, master: Option<(SentinelConfig, Server)>) -> Ping {
+/// A replica passes on what its master publishes, so a master that has become one still seems to work. A connection
+/// that has subscribed cannot ask for its role: the sentinels know.
+fn ask((sentinel, server): (SentinelConfig, Server)) -> Asking {
     Box::pin(async move {
-        match timeout(PING_TIMEOUT, sink.ping::<redis::Value>()).await {
-            Ok(answer) => answer.map_err(|error| failed("ping", error))?,
-            Err(_) => return Err(LinkError::Silent),
-        };
-        // A replica passes on what its master publishes, so a master that has become one still seems to work.
-        // A connection that has subscribed cannot ask for its role: the sentinels know.
-        if let Some((sentinel, server)) = master
-            && let Ok(Ok(now)) = timeout(PING_TIMEOUT, sentinel::master(&sentinel)).await
-            && now != server
-        {
-            return Err(LinkError::NotMaster(server.to_string()));
+        match timeout(PING_TIMEOUT, sentinel::master(&sentinel)).await {
+            Ok(Ok(now)) if now != server => Err(LinkError::NotMaster(server.to_string())),
+            Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
         }
-        Ok(())
     })
 }
 
+/// Connects and subscribes; what comes meanwhile goes to `heard`.
 async fn subscribe(
-    pubsub: &mut PubSub,
     config: &BrokerConfig,
     redis: &RedisConfig,
-) -> Result<(), LinkError> {
+    server: &Server,
+    mut heard: impl FnMut(Frame<'_>),
+) -> Result<Subscription, LinkError> {
+    let mut subscription = connect::subscriber(redis, server, config.queue_bytes_max).await?;
     let patterns = channel::patterns(redis, &config.event_exchange);
     for (at, pattern) in patterns.iter().enumerate() {
-        let Err(error) = pubsub.psubscribe(pattern).await else {
-            continue;
-        };
-        // All but the first are for workers that are configured otherwise; a user who may not have them does
-        // without.
-        if at == 0 || error.code() != Some("NOPERM") {
-            let permission = format!("the command psubscribe and the channel pattern &{pattern}");
-            return Err(refused("subscribe", error, &permission));
+        match subscription.subscribe(pattern, &mut heard).await {
+            // All but the first are for workers that are configured otherwise; a user who may not have them does
+            // without.
+            Err(LinkError::Redis { error, .. }) if at > 0 && is_forbidden(&error) => {}
+            subscribed => subscribed?,
         }
     }
-    Ok(())
+    Ok(subscription)
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use redis::{ErrorKind, RedisError};
 use tokio::time::timeout;
 
-use super::connect::{self, failed, is_forbidden};
+use super::connect::{failed, is_forbidden};
 use super::poll::Poll;
 use super::subscribe;
+use super::subscription::Frame;
 use crate::broker::probe::{Look, TroubleKind, in_time};
 use crate::broker::source::LinkError;
 use crate::config::{BrokerConfig, RedisConfig};
@@ -63,20 +63,21 @@ async fn looked(
     let version = version(poll).await?;
     let server = poll.server.clone();
     let listening = async {
-        let subscribing = async {
-            let mut pubsub = connect::subscriber(redis, &server).await?;
-            subscribe(&mut pubsub, config, redis).await?;
-            Ok(pubsub.into_on_message())
-        };
-        let mut messages = in_time(subscribing).await?;
-        let listening = async {
-            while let Some(message) = messages.next().await {
+        let mut heard = |frame: Frame<'_>| {
+            if let Frame::Message { body, .. } = frame {
                 hear(Payload {
-                    bytes: message.get_payload_bytes().to_vec(),
+                    bytes: body.to_vec(),
                     form: Form::Envelope,
                 });
             }
-            Err(LinkError::Closed)
+        };
+        let subscribing = subscribe(config, redis, &server, &mut heard);
+        let mut subscription = in_time(subscribing).await?;
+        let listening = async {
+            loop {
+                subscription.take(&mut heard)?;
+                subscription.read().await?;
+            }
         };
         // That the time is over is how it ends.
         timeout(listen, listening).await.unwrap_or(Ok(()))
