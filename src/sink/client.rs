@@ -55,6 +55,9 @@ pub enum SendError {
     Auth(#[from] auth::AuthError),
     #[error("no answer: {0}")]
     Http(String),
+    /// There was no connection, so nothing was sent.
+    #[error("no answer: {0}")]
+    Unreachable(String),
 }
 
 impl Client {
@@ -99,7 +102,13 @@ impl Client {
                 .headers(headers.clone())
                 .body(request.body.clone());
             let answer = asked.send().await;
-            let answer = answer.map_err(|error| SendError::Http(chain(error)))?;
+            let answer = answer.map_err(|error| {
+                if error.is_connect() {
+                    SendError::Unreachable(chain(error))
+                } else {
+                    SendError::Http(chain(error))
+                }
+            })?;
             if redirects < REDIRECTS_MAX
                 && self.follow_redirects
                 && let Some(next) = redirect(&answer, &url)

@@ -61,6 +61,15 @@ struct Piece {
     errors: u32,
 }
 
+/// How it failed to send a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It was not sent.
+    Unsent,
+    Error500,
+    Other,
+}
+
 /// What to do about a piece that was not taken, and may be sent again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -173,17 +182,17 @@ impl Flight {
         self.pop()
     }
 
-    /// Whether it was stored is not known, and it is sent again.
+    /// Whether it was stored is not known, unless it was not sent, and it is sent again.
     ///
     /// What is answered with 500 again and again is divided like what is refused, to find the value that the receiver
     /// cannot take. As long as it takes nothing at all it may just be ill: then its pieces are tried in turn.
-    pub(super) fn failed(&mut self, is_error_500: bool) -> Next {
+    pub(super) fn failed(&mut self, failure: Failure) -> Next {
         let Some(piece) = self.pieces.last_mut() else {
             return Next::Go;
         };
-        piece.again = true;
+        piece.again |= failure != Failure::Unsent;
         piece.attempt = piece.attempt.saturating_add(1);
-        if !is_error_500 {
+        if failure != Failure::Error500 {
             (self.errors, self.takes_others) = (0, false);
             return Next::Wait;
         }

@@ -41,6 +41,8 @@ struct Outcome {
     verdict: Verdict,
     /// `None`: there was no answer.
     status: Option<StatusCode>,
+    /// Nothing was sent at all.
+    unsent: bool,
     written: Written,
     /// For the log.
     reason: String,

@@ -125,20 +125,18 @@ impl Written {
     }
 }
 
-/// Whether the text of a refusal says that the receiver has this value, or newer ones, already.
+/// Whether the text of a refusal says that the receiver has this value, or newer ones of the series, already.
 ///
-/// The words of Prometheus and Thanos ("out of order sample", "duplicate sample for timestamp", "out of bounds", "too
-/// old sample"), and the identifiers of Mimir's messages. Nothing but the text tells these from other refusals.
+/// The words of Prometheus and Thanos ("out of order sample", "duplicate sample for timestamp"), and the identifiers of
+/// Mimir's messages. Nothing but the text tells these from other refusals. "Out of bounds" and "too old" are none of
+/// them: a receiver says so of all that waited for too long, whether it has it or not.
 pub fn says_already_there(text: &str) -> bool {
-    const WORDS: [&str; 8] = [
+    const WORDS: [&str; 5] = [
         "out of order",
         "duplicate sample",
-        "out of bounds",
-        "too old sample",
         "duplicate exemplar",
         "sample-out-of-order",
         "sample-duplicate-timestamp",
-        "sample-timestamp-too-old",
     ];
     WORDS.iter().any(|words| text.contains(words))
 }
@@ -287,7 +285,8 @@ mod tests {
                 "maxTimestamp: duplicate sample for timestamp 1; overrides not allowed",
                 true,
             ),
-            ("out of bounds", true),
+            ("out of bounds", false),
+            ("too old sample", false),
             (
                 "the sample has been rejected (err-mimir-sample-out-of-order)",
                 true,

@@ -91,10 +91,15 @@ fn only_what_is_refused_alone_is_lost() {
 
 #[test]
 fn what_may_have_been_stored_and_is_there_counts_as_delivered() {
-    for (lost_an_answer, expected) in [(true, (20, 0)), (false, (18, 2))] {
+    let cases = [
+        (Some(Failure::Other), (20, 0)),
+        (Some(Failure::Unsent), (18, 2)),
+        (None, (18, 2)),
+    ];
+    for (failure, expected) in cases {
         let mut flight = Flight::new(entry(1, 1, 10, Protocol::V2));
-        if lost_an_answer {
-            flight.failed(false);
+        if let Some(failure) = failure {
+            flight.failed(failure);
         }
         let (delivered, failed, _) = deliver(&mut flight, "7", true);
         assert_eq!((delivered.samples, failed.samples), expected);
@@ -146,7 +151,7 @@ fn outlast(flight: &mut Flight, bad: &str, mut outage: u32) -> (Counts, Counts, 
             continue;
         }
         outage = outage.saturating_sub(1);
-        if let Next::SetAside(counts, of) = flight.failed(true) {
+        if let Next::SetAside(counts, of) = flight.failed(Failure::Error500) {
             aside += counts;
             series.push(of);
         }
@@ -188,7 +193,7 @@ fn what_breaks_the_receiver_alone_waits_for_another_record_to_tell() {
         while !flight.is_stuck() {
             tries += 1;
             assert!(tries < 100, "{series}");
-            assert_eq!(flight.failed(true), Next::Wait);
+            assert_eq!(flight.failed(Failure::Error500), Next::Wait);
         }
         assert_eq!(flight.give_up().samples, 2 * series as u64);
     }
@@ -205,7 +210,7 @@ fn more_bad_ones_than_good_are_set_aside_until_nothing_tells_any_more() {
         let body = flight.body().expect("a body");
         if body.counts.samples <= 2 && raw(body).contains("\u{1}3") {
             flight.delivered();
-        } else if let Next::SetAside(counts, _) = flight.failed(true) {
+        } else if let Next::SetAside(counts, _) = flight.failed(Failure::Error500) {
             aside += counts.samples;
         }
     }
@@ -216,10 +221,13 @@ fn more_bad_ones_than_good_are_set_aside_until_nothing_tells_any_more() {
 fn a_stray_500_after_a_long_outage_costs_nothing() {
     let mut flight = Flight::new(entry(1, 1, 2, Protocol::V1));
     for _ in 0..30 {
-        flight.failed(true);
+        flight.failed(Failure::Error500);
     }
     flight.delivered();
-    assert!(!matches!(flight.failed(true), Next::SetAside(..)));
+    assert!(!matches!(
+        flight.failed(Failure::Error500),
+        Next::SetAside(..)
+    ));
     assert!(flight.body().is_some());
 }
 
@@ -232,7 +240,7 @@ fn a_receiver_that_answers_500_to_everything_for_long_loses_nothing() {
     // One value that breaks it, and no other to tell: another record has to.
     let mut flight = Flight::new(entry(1, 1, 1, Protocol::V1));
     for _ in 0..50 {
-        assert!(flight.failed(true) == Next::Wait && flight.body().is_some());
+        assert!(flight.failed(Failure::Error500) == Next::Wait && flight.body().is_some());
     }
 }
 

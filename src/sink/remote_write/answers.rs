@@ -8,7 +8,7 @@ use tracing::{debug, error, info, warn};
 
 use super::super::Outcome;
 use super::super::client::{Answer, SendError};
-use super::super::flight::{Next, Refusal};
+use super::super::flight::{Failure, Next, Refusal};
 use super::super::verdict::{Asked, Verdict, Written, says_already_there, verdict};
 use super::{Answered, RemoteWrite, Sent};
 use crate::blocking::blocking;
@@ -103,7 +103,11 @@ impl RemoteWrite {
                 self.feed.speak(Protocol::V1);
             }
             Verdict::Retry { after } => {
-                let next = flight.failed(outcome.status == Some(StatusCode::INTERNAL_SERVER_ERROR));
+                let next = flight.failed(match outcome.status {
+                    Some(StatusCode::INTERNAL_SERVER_ERROR) => Failure::Error500,
+                    None if outcome.unsent => Failure::Unsent,
+                    Some(_) | None => Failure::Other,
+                });
                 match next {
                     Next::Go => {}
                     Next::Wait => self.retry_later(sequence, after, &outcome.reason),
@@ -261,6 +265,7 @@ impl RemoteWrite {
                 Outcome {
                     verdict: verdict(answer.status, &answer.headers, asked, clock::now()),
                     status: Some(answer.status),
+                    unsent: false,
                     written: Written::read(&answer.headers),
                     reason: explain(&answer, protocol),
                 }
@@ -270,6 +275,7 @@ impl RemoteWrite {
             Err(error) => Outcome {
                 verdict: Verdict::Retry { after: None },
                 status: None,
+                unsent: !matches!(error, SendError::Http(_)),
                 written: Written::default(),
                 reason: error.to_string(),
             },
