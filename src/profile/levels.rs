@@ -166,7 +166,7 @@ impl Levels {
         let oldest = (
             &*gauge("tasks_oldest_timestamp_seconds"),
             MetricKind::Gauge,
-            "When the task came to its state that is there longest.",
+            "When the task came to its state that is there longest; of one that is for later, when it is due.",
         );
         let info_labels = ["worker", "hostname", "sw_ident", "sw_ver", "sw_sys"];
         Self {

@@ -234,29 +234,28 @@ impl State {
         self.queues.with_workers(self.workers.iter())
     }
 
-    /// When the task came to its stage that is there longest, by queue and stage.
+    /// Since when the task waits that waits longest, by queue and stage: when it came there, or when it is due.
     pub fn oldest(&self) -> HashMap<(Option<Name>, Stage), Timestamp> {
         let mut oldest: HashMap<_, Timestamp> = HashMap::new();
         // Most tasks are where the one before is: a look-up for each run of them is enough.
         let mut run = None;
         let mut add = |run: Option<(_, Timestamp)>| {
-            if let Some((key, entered)) = run {
-                let known = oldest.entry(key).or_insert(entered);
-                *known = entered.min(*known);
+            if let Some((key, since)) = run {
+                let known = oldest.entry(key).or_insert(since);
+                *known = since.min(*known);
             }
         };
         for task in self.tasks.in_flight() {
-            let entered = task.entered();
             let stage = shard::stage(task, self.limits.shard);
-            let Some(stage) = stage.filter(|_| entered != Timestamp::default()) else {
+            let Some((stage, since)) = stage.zip(task.waits_since()) else {
                 continue;
             };
             let key = (task.queue, stage);
             run = match run {
-                Some((same, before)) if same == key => Some((key, entered.min(before))),
+                Some((same, before)) if same == key => Some((key, since.min(before))),
                 other => {
                     add(other);
-                    Some((key, entered))
+                    Some((key, since))
                 }
             };
         }

@@ -62,8 +62,8 @@ impl fmt::Display for Hint {
         let about = &self.about;
         match self.reason {
             HintReason::NoEvents => f.write_str(
-                "no event comes: is a worker running, with -E or worker_send_task_events, and is its \
-                 event_exchange the one configured here?",
+                "no event comes: is a worker running there, and are its vhost or database, and its event_exchange, those \
+                 that are configured here?",
             ),
             HintReason::WrongChannel => write!(
                 f,

@@ -179,6 +179,25 @@ impl Task {
             .flatten()
     }
 
+    /// Since when it could go on from where it is: when it came there or, of a task that is for later, when it is due.
+    /// `None` where that is not known.
+    pub(super) fn waits_since(&self) -> Option<Timestamp> {
+        let waits = matches!(
+            self.stage,
+            Some(Stage::Sent | Stage::Retry | Stage::Received)
+        );
+        if waits && self.eta && self.due == UNKNOWN {
+            return None;
+        }
+        let entered = self.entered();
+        let since = if waits {
+            entered.max(self.due)
+        } else {
+            entered
+        };
+        (since != UNKNOWN).then_some(since)
+    }
+
     /// When it came to where it is; the epoch where that is not known.
     pub(super) fn entered(&self) -> Timestamp {
         match self.stage {

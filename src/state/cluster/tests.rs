@@ -514,6 +514,28 @@ fn the_oldest_of_each_queue_and_stage_is_known() {
 }
 
 #[test]
+fn a_task_for_later_waits_from_then_on() {
+    let mut state = state();
+    let later = |kind, uuid, second| {
+        let mut event = task(kind, uuid, Some("t"), Some("q"), second);
+        if let Detail::Task(task) = &mut event.detail {
+            task.eta = Some(at(3_600));
+        }
+        event
+    };
+    // Without a task-sent when it is due is not known.
+    let events = [
+        later(TaskKind::Sent, "a", 5),
+        later(TaskKind::Received, "a", 6),
+        later(TaskKind::Received, "b", 7),
+    ];
+    steps(&mut state, &events);
+    let queue = state.names().find("q");
+    let expected = HashMap::from_iter([((queue, Stage::Received), at(3_600))]);
+    assert_eq!(state.oldest(), expected);
+}
+
+#[test]
 fn silence_is_hinted_at_until_something_comes() {
     let mut state = state();
     let mut changes = Vec::new();
