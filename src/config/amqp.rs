@@ -3,7 +3,7 @@
 use super::secret::Secret;
 use super::section::Section;
 use super::tls::TlsConfig;
-use super::url::BrokerUrl;
+use super::url::{BrokerUrl, host_and_port};
 pub use crate::state::Shard;
 
 /// A RabbitMQ broker.
@@ -175,6 +175,6 @@ impl AmqpServer {
 
     /// Where it is, without credentials.
     pub fn address(&self) -> String {
-        format!("{}:{}/{}", self.host, self.port, self.vhost)
+        format!("{}/{}", host_and_port(&self.host, self.port), self.vhost)
     }
 }

@@ -11,7 +11,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
-use super::url::{BrokerUrl, hide_password, no_events, parse_brokers};
+use super::url::{BrokerUrl, hide_password, host_and_port, no_events, parse_brokers};
 use crate::event::{Accept, ContentType};
 
 /// One broker.
@@ -142,7 +142,9 @@ impl BrokerConfig {
         match &self.transport {
             Transport::Amqp(amqp) => amqp.server(server).address(),
             Transport::Redis(redis) => match &redis.address {
-                RedisAddress::Tcp { host, port, .. } => format!("{host}:{port}/{}", redis.database),
+                RedisAddress::Tcp { host, port, .. } => {
+                    format!("{}/{}", host_and_port(host, *port), redis.database)
+                }
                 RedisAddress::Socket(path) => format!("{}?{}", path.display(), redis.database),
                 RedisAddress::Sentinel(sentinel) => {
                     format!("{}/{}", sentinel.address(), redis.database)

@@ -169,9 +169,11 @@ impl Config {
     fn check_in(
         root: Value,
         source: &str,
-        environment: BTreeMap<String, String>,
+        mut environment: BTreeMap<String, String>,
     ) -> Result<Self, LoadError> {
         let hostname = hostname(&environment);
+        // A shell has it, and mostly does not hand it on.
+        environment.insert("HOSTNAME".to_owned(), hostname.clone());
         let mut reading = Reading {
             problems: Vec::new(),
             environment,

@@ -53,4 +53,4 @@ pub use secret::{Secret, SecretError};
 pub use shown::Shown;
 pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig};
 pub use tls::{TlsConfig, TlsVersion};
-pub use url::UrlLogin;
+pub use url::{UrlLogin, host_and_port};

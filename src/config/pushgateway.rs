@@ -8,6 +8,7 @@ use super::client::{HttpClientConfig, url};
 use super::profile::profile;
 use super::section::Section;
 use super::shown::Shown;
+use super::url::without_credentials;
 use crate::profile::ProfileName;
 use crate::series::LabelName;
 use crate::wire::Group;
@@ -50,6 +51,11 @@ pub enum PushFormat {
 const JOB: &str = "job";
 
 impl PushgatewayConfig {
+    /// The URL, without what nobody should read.
+    pub fn shown_url(&self) -> String {
+        without_credentials(&self.url)
+    }
+
     /// Whether native histograms are pushed.
     pub fn sends_native(&self) -> bool {
         self.format == PushFormat::Protobuf { native: true }

@@ -8,7 +8,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
-use super::url::BrokerUrl;
+use super::url::{BrokerUrl, host_and_port};
 
 /// A Redis server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl SentinelConfig {
     pub(super) fn address(&self) -> String {
         let servers = self.servers.iter();
         let servers: Vec<_> = servers
-            .map(|(host, port)| format!("{host}:{port}"))
+            .map(|(host, port)| host_and_port(host, *port))
             .collect();
         format!("{}@{}", self.master_name, servers.join(","))
     }

@@ -19,6 +19,8 @@ pub struct KeyReference {
     pub expected: String,
     /// As YAML; `None` where there is none.
     pub default: Option<String>,
+    /// It has to be there, where its section is.
+    pub is_needed: bool,
 }
 
 /// What was asked for while an empty file was read.
@@ -48,7 +50,16 @@ impl Reference {
                 path,
                 expected,
                 default: None,
+                is_needed: false,
             }),
+        }
+    }
+
+    /// Notes that a key has to be there.
+    pub(super) fn need(&mut self, path: &str) {
+        let path = general(path);
+        if let Some(key) = self.0.iter_mut().find(|key| key.path == path) {
+            key.is_needed = true;
         }
     }
 

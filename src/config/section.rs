@@ -244,6 +244,10 @@ impl<'r> Section<'r> {
         if absent {
             self.problem(key, format!("is missing; for example {such_as}"));
         }
+        let path = self.path_of(key);
+        if let Some(asked) = &mut self.reading.asked {
+            asked.need(&path);
+        }
         text
     }
 

@@ -208,7 +208,7 @@ fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
         host: decoded(
             url.host_str()
                 .filter(|host| !host.is_empty())
-                .unwrap_or("localhost"),
+                .map_or("localhost", without_brackets),
         )?,
         port: url.port(),
         path: decoded(url.path())?,
@@ -217,6 +217,23 @@ fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
             .map(|(k, v)| (k.into_owned(), v.into_owned()))
             .collect(),
     })
+}
+
+/// The address in an IPv6 host.
+fn without_brackets(host: &str) -> &str {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host)
+}
+
+/// A host and a port as they stand in a URL.
+pub fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn decode(text: &str) -> Option<String> {
@@ -253,6 +270,7 @@ mod tests {
         let cases = [
             ("amqp://", "localhost", "", None),
             ("redis://:pw@h/2", "h", "/2", Some("pw")),
+            ("amqp://[::1]:5673/v", "::1", "/v", None),
             (
                 "redis+socket:///tmp/r.sock?virtual_host=3",
                 "localhost",
@@ -279,6 +297,12 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn an_ipv6_host_stands_in_brackets() {
+        assert_eq!(host_and_port("::1", 5672), "[::1]:5672");
+        assert_eq!(host_and_port("rabbit", 5672), "rabbit:5672");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::poll::Driver;
 use super::sentinel;
 use super::subscription::Subscription;
 use crate::broker::source::LinkError;
-use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig};
+use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig, host_and_port};
 use crate::tls;
 
 /// Where a server is, once it is known.
@@ -27,7 +27,7 @@ pub(super) enum Server {
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Tcp { host, port } => f.write_str(&host_and_port(host, *port)),
             Self::Socket(path) => write!(f, "{}", path.display()),
         }
     }
