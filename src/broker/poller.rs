@@ -26,10 +26,10 @@ use crate::state::{Answers, Known, QueueLevel, Report};
 use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
 
 /// A round that takes longer than that is given up, and the connection with it.
-const ROUND_TIMEOUT: Duration = Duration::from_secs(10).saturating_add(DEADLINE);
+pub(super) const ROUND_TIMEOUT: Duration = Duration::from_secs(10).saturating_add(DEADLINE);
 
 /// How long saying goodbye may take. A list that is being waited for on Redis is let go within a second.
-const LEAVE_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Asks one broker and its workers, whatever happens.
 #[derive(Debug)]

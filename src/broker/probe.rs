@@ -1,7 +1,8 @@
 //! One look at a broker, for who sets things up: whether it can be used, what is published there, and what the
 //! workers are set to. What that means is for [`crate::doctor`] to say.
 //!
-//! Nothing is changed: what is declared is gone with the connection.
+//! Nothing is changed: what is declared is gone with the connection. Whatever is asked has a deadline, and all the rest
+//! is told where one passed: it is when something is wrong that one looks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::control::{Asked, Round};
+use super::poller::{LEAVE_TIMEOUT, ROUND_TIMEOUT};
 use super::reply::Method;
 pub use super::reply::Settings;
 use super::source::{CONNECT_TIMEOUT, LinkError};
@@ -30,6 +32,10 @@ pub struct Look {
     pub has_exchange: Option<bool>,
     /// Whether events were listened to.
     pub listened: bool,
+    /// Why not, where the daemon has no need of what was refused.
+    pub not_listened: Option<Trouble>,
+    /// Events that no binding takes.
+    pub unbound: Vec<&'static str>,
     /// Where something was published that is named like the event exchange, and is not listened to.
     pub elsewhere: Vec<String>,
     /// What those workers are set to that answered; `None`: they were not asked.
@@ -52,6 +58,10 @@ pub enum TroubleKind {
     Files,
     /// Nobody answers there, or not as that kind of server does.
     Unreachable,
+    /// The certificate of who answers.
+    Trust,
+    /// The sentinels know no such master, or do not say.
+    Sentinel,
     /// The user, or its password.
     Login,
     /// The vhost, or that this user may not use it.
@@ -109,6 +119,19 @@ impl Look {
     }
 }
 
+/// As long as a round of questions may take.
+pub(super) async fn answered<T>(
+    asking: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    let ended = timeout(ROUND_TIMEOUT, asking).await;
+    ended.unwrap_or(Err(LinkError::Late(ROUND_TIMEOUT)))
+}
+
+/// Says goodbye, or does without.
+pub(super) async fn left(leaving: impl Future) {
+    let _ = timeout(LEAVE_TIMEOUT, leaving).await;
+}
+
 /// As long as connecting may take.
 pub(super) async fn in_time<T>(
     work: impl Future<Output = Result<T, LinkError>>,
@@ -121,12 +144,13 @@ impl From<LinkError> for Trouble {
     fn from(error: LinkError) -> Self {
         let kind = match &error {
             LinkError::Secret(_) | LinkError::Tls(_) => TroubleKind::Files,
+            LinkError::Connect(error) if is_about_trust(error) => TroubleKind::Trust,
+            LinkError::NoMaster { .. } => TroubleKind::Sentinel,
             LinkError::Timeout(_)
             | LinkError::Connect(_)
             | LinkError::Closed
             | LinkError::Silent
             | LinkError::Late(_)
-            | LinkError::NoMaster { .. }
             | LinkError::NotMaster(_)
             | LinkError::Abandoned => TroubleKind::Unreachable,
             LinkError::Amqp { doing, error, .. } => amqp::trouble(doing, error),
@@ -137,4 +161,10 @@ impl From<LinkError> for Trouble {
             text: error.to_string(),
         }
     }
+}
+
+/// Whether a connection failed over certificates.
+fn is_about_trust(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }

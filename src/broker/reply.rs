@@ -71,7 +71,6 @@ pub struct Settings {
     /// `task_send_sent_event`. It is who publishes that heeds it, mostly with the same settings.
     pub sent_event: Option<bool>,
     pub event_exchange: Option<String>,
-    pub event_serializer: Option<String>,
 }
 
 /// What one worker has replied so far.
@@ -230,7 +229,6 @@ fn read_settings(cursor: &mut Cursor<'_>) -> Result<Settings, DecodeError> {
             b"worker_send_task_events" => settings.task_events = flag(cursor)?,
             b"task_send_sent_event" => settings.sent_event = flag(cursor)?,
             b"event_exchange" => settings.event_exchange = text(cursor)?,
-            b"event_serializer" => settings.event_serializer = text(cursor)?,
             _ => return cursor.skip(2),
         }
         Ok(())

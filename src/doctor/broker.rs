@@ -16,6 +16,7 @@ pub(super) fn judge(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Fi
         return findings;
     }
     findings.extend(permissions(config, look));
+    findings.extend(bindings(look));
     findings.extend(event_exchange(config, look));
     findings.extend(channels(config, look, heard));
     findings.extend(serializers(heard));
@@ -36,6 +37,16 @@ fn connection(config: &BrokerConfig, address: &str, answer: &Result<String, Trou
         (TroubleKind::Unreachable, _) => {
             "check host and port in `url`, that the server runs, and that nothing between here and there (a firewall, a \
              NetworkPolicy, TLS on one side only) forbids it"
+                .to_owned()
+        }
+        (TroubleKind::Trust, _) => {
+            "give `tls.ca_file` the authority that signed the broker's certificate, or `tls.server_name` the name that \
+             stands in it"
+                .to_owned()
+        }
+        (TroubleKind::Sentinel, _) => {
+            "compare `sentinel.master_name` with what SENTINEL MASTERS says at one of them; the sentinels' own user and \
+             password, where they want one, stand under `sentinel` too"
                 .to_owned()
         }
         (TroubleKind::Login, Transport::Amqp(_)) => {
@@ -63,6 +74,15 @@ fn connection(config: &BrokerConfig, address: &str, answer: &Result<String, Trou
 
 fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     const CHECK: &str = "permissions";
+    if let Some(trouble) = &look.not_listened {
+        let advice = "the daemon needs no such queue. To have workers and their events looked at, give the user what \
+                      `delivery: transient` needs, for as long as that takes";
+        return vec![Finding::open(
+            CHECK,
+            format!("not listened: {}", trouble.text),
+            advice,
+        )];
+    }
     if look.refused.is_empty() {
         return vec![Finding::fine(CHECK, "all that is needed")];
     }
@@ -78,6 +98,8 @@ fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
             },
             TroubleKind::Files
             | TroubleKind::Unreachable
+            | TroubleKind::Trust
+            | TroubleKind::Sentinel
             | TroubleKind::Login
             | TroubleKind::Vhost
             | TroubleKind::Other => "the daemon will be told the same: mend it at the broker",
@@ -85,6 +107,14 @@ fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
         Finding::wrong(CHECK, &trouble.text, advice)
     });
     findings.collect()
+}
+
+/// Events that are needed and not bound.
+fn bindings(look: &Look) -> Option<Finding> {
+    let unbound = look.unbound.join(", ");
+    let advice = "add them to `bindings`, or leave that out: what is not bound is never counted";
+    let found = || format!("{unbound}: not received");
+    (!unbound.is_empty()).then(|| Finding::open("bindings", found(), advice))
 }
 
 /// Where the workers publish by their own word, and whether that is where events are looked for.
@@ -140,7 +170,8 @@ fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
             let mut keys = Vec::new();
             if let Transport::Redis(redis) = &config.transport {
                 if redis.global_keyprefix != prefix {
-                    keys.push(format!("`global_keyprefix: {prefix:?}`"));
+                    let or = if database.is_some() { "" } else { " or `fanout_prefix`" };
+                    keys.push(format!("`global_keyprefix: {prefix:?}`{or}"));
                 }
                 if database.is_some_and(|database| database != redis.database) {
                     let database = database.unwrap_or_default();
@@ -179,7 +210,7 @@ fn serializers(heard: &Heard) -> Vec<Finding> {
             "serializer",
             format!("{count} messages cannot be read: {why}"),
             "add the serializer to `accept_content`, as Celery's accept_content has it; what is broken is counted in \
-             celeriac_events_malformed_total while the daemon runs",
+             celeriac_messages_undecodable_total while the daemon runs",
         )
     });
     findings.collect()

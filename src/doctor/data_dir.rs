@@ -10,7 +10,6 @@ use crate::config::{BrokerConfig, Config};
 const CHECK: &str = "writable";
 
 /// What is written and taken away again.
-const TRIAL: &str = "doctor.trial";
 const TRIAL_BYTES: usize = 64 << 10;
 
 /// What the checkpoint of a large cluster takes, twice.
@@ -50,7 +49,7 @@ fn advice(path: &Path, error: &io::Error) -> String {
     let is = |kind: io::ErrorKind| error.kind() == kind;
     if is(io::ErrorKind::PermissionDenied) {
         format!(
-            "celeriac runs as user {user} and group {group} here: `chown {user}:{group} {}`, or in Kubernetes \
+            "celeriac runs as user {user} and group {group} here: `chown -R {user}:{group} {}`, or in Kubernetes \
              `securityContext.fsGroup`. The doctor has to run as the same user as the daemon",
             path.display()
         )
@@ -76,16 +75,47 @@ fn existing(folder: &Path) -> PathBuf {
 fn try_out(folder: &Path) -> Result<Option<u64>, (PathBuf, io::Error)> {
     let there = existing(folder);
     let failed = |error: io::Error| (there.clone(), error);
-    let path = there.join(TRIAL);
-    let written = fs::File::create(&path).and_then(|mut file| {
-        file.write_all(&[0; TRIAL_BYTES])?;
-        file.sync_all()
-    });
+    // Nobody else's: what is there of that name is not ours to write to.
+    let path = there.join(format!("doctor.{}.trial", std::process::id()));
+    let mut file = fs::File::create_new(&path).map_err(failed)?;
+    let written = file
+        .write_all(&[0; TRIAL_BYTES])
+        .and_then(|()| file.sync_all());
     // Nothing can be done about an error.
     let _ = fs::remove_file(&path);
     written.map_err(failed)?;
+    if there == folder {
+        // What another user has left there.
+        for path in files(folder).map_err(failed)? {
+            let opened = fs::File::options().write(true).open(&path);
+            // A daemon that runs may have taken it away.
+            let opened = opened.map(drop).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            });
+            opened.map_err(|error| (path, error))?;
+        }
+    }
     let disk = rustix::fs::statvfs(&there).map_err(|error| failed(error.into()))?;
     Ok((there == folder).then(|| disk.f_bavail.saturating_mul(disk.f_frsize)))
+}
+
+/// The files in a folder, and in those right below it.
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_file() {
+                files.push(entry.path());
+            } else if kind.is_dir() && at == folder {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// Whether there is room for all that may have to wait, and for two checkpoints.

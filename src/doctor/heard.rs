@@ -8,6 +8,9 @@ use crate::timestamp::Timestamp;
 /// Names, and reasons, that are kept.
 const NAMES_MAX: usize = 10_000;
 
+/// Processes that are told apart under one name.
+const PROCESSES_MAX: usize = 16;
+
 /// What was heard on one broker.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
@@ -29,8 +32,9 @@ pub(super) struct HeardWorker {
     pub(super) version: Option<String>,
     /// Events of tasks.
     pub(super) task_events: u64,
-    /// Tasks that it had started, by the first and by the last of its heartbeats.
-    pub(super) processed: Option<(u64, u64)>,
+    /// Tasks that it had started, by the first and by the last of its heartbeats. By its process: after a restart they
+    /// are others, and so are those of a second worker of that name.
+    pub(super) processed: BTreeMap<Option<i64>, (u64, u64)>,
     /// By how many seconds its heartbeats came later than they were made, by its clock and ours: the least. Negative
     /// is what its clock is ahead at least.
     pub(super) late: Option<f64>,
@@ -70,7 +74,8 @@ impl Heard {
                 *sent += 1;
                 return;
             }
-            if event.hostname.is_empty() || workers.len() >= NAMES_MAX {
+            let is_full = workers.len() >= NAMES_MAX;
+            if event.hostname.is_empty() || (is_full && !workers.contains_key(&*event.hostname)) {
                 return;
             }
             let worker = workers.entry(event.hostname.to_string()).or_default();
@@ -81,9 +86,11 @@ impl Heard {
                 }
                 Detail::Worker(said) if said.kind == WorkerKind::Heartbeat => {
                     worker.version = said.sw_ver.as_deref().map(str::to_owned);
-                    if let Some(now) = said.processed {
-                        let first = worker.processed.map_or(now, |(first, _)| first);
-                        worker.processed = Some((first, now));
+                    if let Some(now) = said.processed
+                        && (worker.processed.len() < PROCESSES_MAX
+                            || worker.processed.contains_key(&event.pid))
+                    {
+                        worker.processed.entry(event.pid).or_insert((now, now)).1 = now;
                     }
                     let late = now.seconds() - event.timestamp.seconds();
                     worker.late = Some(worker.late.map_or(late, |least| least.min(late)));
@@ -97,8 +104,10 @@ impl Heard {
 impl HeardWorker {
     /// Tasks that it started while it was listened to.
     pub(super) fn ran(&self) -> u64 {
-        self.processed
-            .map_or(0, |(first, last)| last.saturating_sub(first))
+        let processes = self.processed.values();
+        processes
+            .map(|(first, last)| last.saturating_sub(*first))
+            .sum()
     }
 }
 
@@ -124,9 +133,9 @@ mod tests {
 
     #[test]
     fn heartbeats_tell_of_workers_and_events_of_tasks() {
-        let heartbeat = |processed: u32, at: f64| {
+        let heartbeat = |pid: u32, processed: u32, at: f64| {
             format!(
-                r#"{{"type": "worker-heartbeat", "hostname": "celery@a", "timestamp": {at}, "processed": {processed}, "active": 0, "freq": 2.0, "sw_ver": "5.6.0"}}"#
+                r#"{{"type": "worker-heartbeat", "hostname": "celery@a", "pid": {pid}, "timestamp": {at}, "processed": {processed}, "active": 0, "freq": 2.0, "sw_ver": "5.6.0"}}"#
             )
         };
         let task = |kind: &str, hostname: &str| {
@@ -135,8 +144,9 @@ mod tests {
             )
         };
         let heard = heard(&[
-            &heartbeat(7, 103.0),
-            &heartbeat(9, 102.5),
+            &heartbeat(3, 7, 103.0),
+            &heartbeat(4, 1_000, 103.0),
+            &heartbeat(3, 9, 102.5),
             &task("sent", "gen1@b"),
             &task("received", "celery@a"),
             &task("started", "celery@a"),
@@ -146,7 +156,7 @@ mod tests {
         let worker = HeardWorker {
             version: Some("5.6.0".to_owned()),
             task_events: 2,
-            processed: Some((7, 9)),
+            processed: BTreeMap::from([(Some(3), (7, 9)), (Some(4), (1_000, 1_000))]),
             late: Some(-3.0),
         };
         assert_eq!(worker.ran(), 2);

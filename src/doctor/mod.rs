@@ -46,7 +46,7 @@ async fn broker(config: &BrokerConfig, listen: Duration) -> Section {
     let mut hear = |payload| heard.hear(&payload, clock::now());
     let look = probe::look(config, listen, &mut hear).await;
     let mut findings = broker::judge(config, &look, &heard);
-    findings.extend(workers::judge(&look, &heard, listen));
+    findings.extend(workers::judge(config, &look, &heard, listen));
     let subject = match &config.name {
         Some(name) => format!("broker {name}"),
         None => "broker".to_owned(),
@@ -57,7 +57,7 @@ async fn broker(config: &BrokerConfig, listen: Duration) -> Section {
 async fn remote_write(config: &RemoteWriteConfig) -> Section {
     let probed = sink::probe::remote_write(config).await;
     Section {
-        subject: format!("remote_write {} ({})", config.name, config.url),
+        subject: format!("remote_write {} ({})", config.name, config.shown_url()),
         findings: vec![receiver::remote_write(&probed)],
     }
 }
@@ -65,7 +65,7 @@ async fn remote_write(config: &RemoteWriteConfig) -> Section {
 async fn pushgateway(config: &PushgatewayConfig) -> Section {
     let answer = sink::probe::pushgateway(config).await;
     Section {
-        subject: format!("pushgateway {} ({})", config.name, config.url),
+        subject: format!("pushgateway {} ({})", config.name, config.shown_url()),
         findings: vec![receiver::pushgateway(&answer)],
     }
 }

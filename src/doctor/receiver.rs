@@ -41,6 +41,11 @@ pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
         429 | 500..=599 => {
             "it is overloaded or broken, now: look into its log; what is sent meanwhile waits".to_owned()
         }
+        200..=299 => "it takes what it does not understand: it does not speak the version that `protobuf_message` names, \
+                      so leave that out"
+            .to_owned(),
+        // What web servers say who speak TLS there.
+        400 if text.contains("HTTPS") => "it speaks TLS there: write https:// in `url`".to_owned(),
         // An answer to a request without series, by who has seen none: with series it may be another.
         400 | 422 => {
             let advice = "it refuses a request without series, and may take others: run the daemon, and look at \
@@ -78,7 +83,13 @@ fn unanswered(error: &ProbeError) -> Finding {
             "see that the files that it names are there and readable for the user that celeriac runs as, and that the \
              login can be had"
         }
-        ProbeError::Send(SendError::Http(_)) => {
+        ProbeError::Send(SendError::Http(text) | SendError::Unreachable(text))
+            if text.contains("certificate") =>
+        {
+            "give `tls_config.ca_file` the authority that signed the receiver's certificate, or `tls_config.server_name` \
+             the name that stands in it"
+        }
+        ProbeError::Send(SendError::Http(_) | SendError::Unreachable(_)) => {
             "check host and port in `url`, that the receiver runs, and that nothing between here and there (a firewall, \
              a NetworkPolicy, a proxy, TLS on one side only) forbids it"
         }

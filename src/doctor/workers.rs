@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::finding::Finding;
 use super::heard::{Heard, HeardWorker};
 use crate::broker::probe::{Look, Settings};
+use crate::config::BrokerConfig;
 
 /// By how many seconds a clock may be wrong: beyond, waits that are reckoned from two clocks are of no use.
 const SKEW_MAX: f64 = 2.0;
@@ -13,11 +14,19 @@ const SKEW_MAX: f64 = 2.0;
 /// Names that are told of many.
 const NAMES_MAX: usize = 5;
 
+/// So many tasks that were received, and none told of as sent, are no chance.
+const WITHOUT_SENT: u64 = 10;
+
 /// The oldest Celery whose messages were looked at.
 const OLDEST: (u32, u32) = (4, 4);
 
 /// What was heard of the workers, and what they said, means.
-pub(super) fn judge(look: &Look, heard: &Heard, listened: Duration) -> Vec<Finding> {
+pub(super) fn judge(
+    config: &BrokerConfig,
+    look: &Look,
+    heard: &Heard,
+    listened: Duration,
+) -> Vec<Finding> {
     if !look.listened && look.workers.is_none() {
         return Vec::new();
     }
@@ -40,7 +49,13 @@ pub(super) fn judge(look: &Look, heard: &Heard, listened: Duration) -> Vec<Findi
     if names.is_empty() || !look.listened {
         return findings;
     }
-    findings.push(task_events(look, heard, &names, listened));
+    findings.extend(twins(heard));
+    findings.push(task_events(
+        look,
+        heard,
+        &names,
+        (listened, config.poll.enable_events),
+    ));
     findings.push(task_sent(look, heard, listened));
     findings.extend(versions(heard));
     findings.extend(clocks(heard));
@@ -51,10 +66,6 @@ fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duratio
     const CHECK: &str = "workers";
     let seconds = listened.as_secs();
     let asked = look.workers.as_ref();
-    let beats = heard
-        .workers
-        .values()
-        .any(|worker| worker.processed.is_some());
     if names.is_empty() {
         let found = match (asked.is_some(), look.listened) {
             (true, true) => format!("nobody answered, and no event was heard in {seconds} s"),
@@ -69,12 +80,28 @@ fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duratio
         );
     }
     let found = format!("{}: {}", names.len(), some(names.iter().copied()));
-    if !beats && look.listened {
+    let beats = |name: &&&str| {
+        let worker = heard.workers.get(**name);
+        worker.is_some_and(|worker| !worker.processed.is_empty())
+    };
+    let silent: Vec<&str> = names.iter().filter(|name| !beats(name)).copied().collect();
+    if look.listened && heard.workers.is_empty() {
         return Finding::wrong(
             CHECK,
-            format!("{found}; they answer, and no heartbeat was heard in {seconds} s"),
-            "workers that run with --without-heartbeat are never seen as down: start them without it; if they do not, \
-             their events go elsewhere: compare `event_exchange`",
+            format!("{found}; they answer, and no event was heard in {seconds} s"),
+            "their events go elsewhere: compare `event_exchange`; or they run with --without-heartbeat, and are never seen \
+             as down: start them without it",
+        );
+    }
+    if look.listened && !silent.is_empty() {
+        return Finding::open(
+            CHECK,
+            format!(
+                "{found}; no heartbeat of {} in {seconds} s",
+                some(silent.into_iter())
+            ),
+            "listen for longer than their --heartbeat-interval (--listen 60); workers that run with --without-heartbeat \
+             are never seen as down: start them without it",
         );
     }
     if asked.is_some_and(std::collections::BTreeMap::is_empty) {
@@ -88,33 +115,61 @@ fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duratio
     Finding::fine(CHECK, found)
 }
 
-fn settings(look: &Look) -> impl Iterator<Item = (&str, &Settings)> {
+fn settings(look: &Look) -> impl Iterator<Item = &Settings> {
     let workers = look.workers.iter().flatten();
-    workers.filter_map(|(name, settings)| Some((name.as_str(), settings.as_ref()?)))
+    workers.filter_map(|(_, settings)| settings.as_ref())
+}
+
+/// Names that several processes have.
+fn twins(heard: &Heard) -> Option<Finding> {
+    let workers = heard.workers.iter();
+    let names: Vec<&str> = workers
+        .filter(|(_, worker)| worker.processed.len() > 1)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let found = format!(
+        "heartbeats of several processes: {}",
+        some(names.iter().copied())
+    );
+    let advice = "two workers of one name cannot be told apart: give each its own (-n name@%h). One that was restarted \
+                  just now looks the same";
+    (!names.is_empty()).then(|| Finding::open("node names", found, advice))
 }
 
 /// Whether workers tell of their tasks. `-E` does not show in a worker's settings, so that of one which is idle, and
 /// is not set to, nothing can be said.
-fn task_events(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duration) -> Finding {
+fn task_events(
+    look: &Look,
+    heard: &Heard,
+    names: &BTreeSet<&str>,
+    (listened, enable_events): (Duration, bool),
+) -> Finding {
     const CHECK: &str = "task events";
     const ADVICE: &str = "start workers with -E, or set worker_send_task_events = True in Celery's settings; or have \
                           celeriac turn them on at each start of a worker: `enable_events: true` in this broker";
     let of = |name: &str| heard.workers.get(name);
+    let set = |name: &str| look.workers.as_ref()?.get(name)?.as_ref()?.task_events;
     let mut silent = Vec::new();
     let mut unknown = Vec::new();
     for name in names {
         if of(name).is_some_and(|worker| worker.task_events > 0) {
             continue;
         }
-        let set = settings(look).find(|(worker, _)| worker == name);
-        let set = set.and_then(|(_, settings)| settings.task_events);
         if of(name).map_or(0, HeardWorker::ran) > 0 {
             silent.push(*name);
-        } else if set != Some(true) {
+        } else if set(name) != Some(true) {
             unknown.push(*name);
         }
     }
     let seconds = listened.as_secs();
+    if enable_events && silent.len() + unknown.len() > 0 {
+        silent.append(&mut unknown);
+        let found = format!(
+            "none heard of {}; `enable_events` turns them on",
+            some(silent.into_iter())
+        );
+        return Finding::fine(CHECK, found);
+    }
     if !silent.is_empty() {
         let ran: u64 = silent
             .iter()
@@ -128,9 +183,13 @@ fn task_events(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Dur
         return Finding::wrong(CHECK, found, ADVICE);
     }
     if !unknown.is_empty() {
+        let why = if unknown.iter().any(|name| set(name) == Some(false)) {
+            "worker_send_task_events is off there"
+        } else {
+            "did not tell its settings"
+        };
         let found = format!(
-            "{} ran no task in {seconds} s, and worker_send_task_events is off there; unless started with -E, they \
-             send none",
+            "{} ran no task in {seconds} s, and {why}; unless started with -E, they send none",
             some(unknown.into_iter())
         );
         return Finding::open(
@@ -150,31 +209,41 @@ fn task_sent(look: &Look, heard: &Heard, listened: Duration) -> Finding {
         return Finding::fine(CHECK, format!("on: {} heard", heard.sent));
     }
     let seconds = listened.as_secs();
-    if heard.received > 0 {
-        let found = format!(
-            "off: {} tasks were received in {seconds} s, and none was told of as sent",
-            heard.received
-        );
-        return Finding::wrong(CHECK, found, ADVICE);
-    }
+    let received = heard.received;
     let set: Vec<bool> = settings(look)
-        .filter_map(|(_, settings)| settings.sent_event)
+        .filter_map(|settings| settings.sent_event)
         .collect();
-    if set.contains(&false) {
+    let is_off = set.contains(&false);
+    // What was published before may still be worked off.
+    let is_on = !set.is_empty() && !is_off;
+    if received > 0 && (is_off || (set.is_empty() && received >= WITHOUT_SENT)) {
+        let found = format!(
+            "off: {received} tasks were received in {seconds} s, and none was told of as sent"
+        );
+        Finding::wrong(CHECK, found, ADVICE)
+    } else if is_off {
         let found = "task_send_sent_event is off in the settings of the workers, which those who publish mostly share";
         Finding::wrong(CHECK, found, ADVICE)
-    } else if set.is_empty() {
-        let found =
-            format!("no task was published in {seconds} s, and no worker told its settings");
-        Finding::open(
-            CHECK,
-            found,
-            format!("look again while tasks run (--listen 60). To turn it on: {ADVICE}"),
-        )
-    } else {
+    } else if is_on && received == 0 {
         Finding::fine(
             CHECK,
             "on in the workers' settings; no task was published meanwhile",
+        )
+    } else {
+        let found = if is_on {
+            format!(
+                "on in the workers' settings, and of the {received} tasks that were received in {seconds} s none was told \
+                 of as sent; they may have been published before"
+            )
+        } else {
+            format!(
+                "none heard in {seconds} s, in which {received} tasks were received, and no worker told its settings"
+            )
+        };
+        Finding::open(
+            CHECK,
+            found,
+            format!("look again while tasks are published (--listen 60). To turn it on: {ADVICE}"),
         )
     }
 }

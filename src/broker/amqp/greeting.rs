@@ -43,7 +43,7 @@ fn not_amqp() -> LinkError {
     std::io::Error::other("this is no server of AMQP 0-9-1").into()
 }
 
-/// Product and version in the payload of a greeting.
+/// Product and version in the payload of a greeting, as far as it says so.
 fn product(payload: &[u8]) -> Option<String> {
     let mut table = payload.strip_prefix(&START)?;
     let size = usize::try_from(u32::from_be_bytes(*table.split_off(..4)?.as_array()?)).ok()?;
@@ -67,7 +67,7 @@ fn product(payload: &[u8]) -> Option<String> {
             _ => {}
         }
     }
-    let known = [product?, version.unwrap_or_default()];
+    let known = [product.unwrap_or("AMQP 0-9-1"), version.unwrap_or_default()];
     Some(known.join(" ").trim_end().to_owned())
 }
 
@@ -101,7 +101,8 @@ mod tests {
         assert_eq!(product(&whole).as_deref(), Some("RabbitMQ 3.10.8"));
         let bare = greeting(&text("product", "LavinMQ"));
         assert_eq!(product(&bare).as_deref(), Some("LavinMQ"));
-        assert_eq!(product(&greeting(b"")), None);
+        assert_eq!(product(&greeting(b"")).as_deref(), Some("AMQP 0-9-1"));
+        assert_eq!(product(b"HTTP/1.1 400"), None);
         for end in 0..whole.len() {
             // Nothing is read that is not there.
             let _ = product(&whole[..end]);

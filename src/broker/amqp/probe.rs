@@ -16,15 +16,24 @@ use super::connect::{self, ACCESS_REFUSED, NOT_ALLOWED, Pace, connect, refused, 
 use super::deliveries::{Noting, take};
 use super::greeting::greeting;
 use super::poll::Poll;
-use super::subscribe::{has_exchange, subscribe};
+use super::subscribe::{DECLARE, has_exchange, is_there, queue_there, subscribe};
 use super::topology::{self, Kind};
-use crate::broker::probe::{Look, TroubleKind, in_time};
+use crate::broker::probe::{Look, TroubleKind, answered, in_time, left};
 use crate::broker::source::LinkError;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};
 use crate::event::Payload;
 
 /// A queue cannot be as large as this.
 const IMPOSSIBLE_BYTES: i64 = -1;
+
+/// Routing keys of what everybody needs who looks at tasks.
+const NEEDED: [&str; 5] = [
+    "worker.heartbeat",
+    "task.sent",
+    "task.received",
+    "task.started",
+    "task.succeeded",
+];
 
 /// Looks at the servers one after the other, and through the first that can be used at what is behind it.
 pub(in crate::broker) async fn look(
@@ -52,10 +61,18 @@ pub(in crate::broker) async fn look(
     let Some((server, connection)) = usable else {
         return look;
     };
-    if let Err(error) = may_keep(&connection, amqp).await {
+    look.unbound = NEEDED.to_vec();
+    let bindings = amqp.bindings.iter();
+    let is_bound = |key: &str| {
+        bindings
+            .clone()
+            .any(|binding| topology::takes(binding, key))
+    };
+    look.unbound.retain(|key| !is_bound(key));
+    if let Err(error) = answered(may_keep(&connection, config, amqp)).await {
         look.refused(error);
     }
-    match has_exchange(&connection, &config.event_exchange).await {
+    match answered(has_exchange(&connection, &config.event_exchange)).await {
         Ok(there) => look.has_exchange = Some(there),
         Err(error) => look.refused(error),
     }
@@ -72,27 +89,34 @@ pub(in crate::broker) async fn look(
     let round = Look::round(config);
     let asking = async {
         let mut poll = in_time(Poll::connect(server)).await?;
-        let levels = poll.levels(&Look::queues(config)).await.map(drop);
-        let Some(mut round) = round else {
-            poll.leave().await;
-            return levels.map(|()| None);
-        };
-        let ended = poll.ask(&config.poll.control_exchange, &mut round).await;
-        poll.leave().await;
-        levels.map(|()| Some((round, ended)))
+        let levels = answered(poll.levels(&Look::queues(config))).await.map(drop);
+        let mut asked = None;
+        if let Some(mut round) = round {
+            let ended = answered(poll.ask(&config.poll.control_exchange, &mut round)).await;
+            asked = Some((round, ended));
+        }
+        left(poll.leave()).await;
+        Ok((levels, asked))
     };
     let (listened, asked) = tokio::join!(listening, asking);
     match listened {
         Ok(listened) => look.listened = listened,
+        Err(error) if is_needless(&error, amqp) => look.not_listened = Some(error.into()),
         Err(error) => look.refused(error),
     }
     match asked {
-        Ok(Some((round, ended))) => look.asked(round, ended),
-        Ok(None) => {}
+        Ok((levels, asked)) => {
+            if let Err(error) = levels {
+                look.refused(error);
+            }
+            if let Some((round, ended)) = asked {
+                look.asked(round, ended);
+            }
+        }
         Err(error) => look.refused(error),
     }
     // Nothing of ours stays behind either way.
-    let _ = connection.close(200, "looked".into()).await;
+    left(connection.close(200, "looked".into())).await;
     look
 }
 
@@ -101,6 +125,7 @@ pub(in crate::broker) fn trouble(doing: &str, error: &lapin::Error) -> TroubleKi
     match reply_code(error) {
         Some(ACCESS_REFUSED) if doing == connect::CONNECT => TroubleKind::Login,
         Some(ACCESS_REFUSED) => TroubleKind::Permission,
+        Some(NOT_ALLOWED) if error.to_string().contains("limit") => TroubleKind::Other,
         Some(NOT_ALLOWED) => TroubleKind::Vhost,
         Some(_) => TroubleKind::Other,
         None if matches!(error.kind(), ErrorKind::IOError(_)) => TroubleKind::Unreachable,
@@ -108,13 +133,30 @@ pub(in crate::broker) fn trouble(doing: &str, error: &lapin::Error) -> TroubleKi
     }
 }
 
+/// Whether it is the queue that we listen on which may not be had, and the daemon has another.
+fn is_needless(error: &LinkError, amqp: &AmqpConfig) -> bool {
+    let LinkError::Amqp { doing, error, .. } = error else {
+        return false;
+    };
+    let is_ours = *doing == DECLARE && reply_code(error) == Some(ACCESS_REFUSED);
+    is_ours && amqp.delivery != Delivery::Transient
+}
+
 /// Whether the user may have the queue that stays, and the exchange of the shards.
-async fn may_keep(connection: &Connection, amqp: &AmqpConfig) -> Result<(), LinkError> {
-    if amqp.delivery == Delivery::Transient {
-        return Ok(());
-    }
+async fn may_keep(
+    connection: &Connection,
+    config: &BrokerConfig,
+    amqp: &AmqpConfig,
+) -> Result<(), LinkError> {
+    let stays = (amqp.delivery != Delivery::Transient).then(|| amqp.queue_name());
     let shards = amqp.shard.map(|shard| topology::shards_name(amqp, shard));
-    for name in std::iter::once(amqp.queue_name()).chain(shards) {
+    if let Some(queue) = &stays
+        && is_there(connection, queue).await?
+    {
+        // To declare what is there compares it.
+        queue_there(connection, config, amqp).await?;
+    }
+    for name in stays.into_iter().chain(shards) {
         let mut arguments = FieldTable::default();
         let size = AMQPValue::LongLongInt(IMPOSSIBLE_BYTES);
         arguments.insert("x-max-length-bytes".into(), size);
@@ -127,16 +169,18 @@ async fn may_keep(connection: &Connection, amqp: &AmqpConfig) -> Result<(), Link
         only_refusals("declare the queue", declared.map(drop), &permission)?;
 
         let channel = connect::channel(connection).await?;
-        let (source, key) = (name.as_str().into(), "".into());
-        let bound = channel
-            .queue_bind(
-                name.as_str().into(),
-                source,
-                key,
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await;
+        let (own, key) = (|| name.as_str().into(), || "".into());
+        let arguments = FieldTable::default;
+        let options = QueueBindOptions::default();
+        let bound = channel.queue_bind(own(), own(), key(), options, arguments());
+        let bound = bound.await;
+        if bound.is_ok() {
+            // There is an exchange of that name.
+            let unbound = channel.queue_unbind(own(), own(), key(), arguments());
+            unbound
+                .await
+                .map_err(|error| connect::failed("unbind the queue", error))?;
+        }
         only_refusals(
             "bind the queue",
             bound,
@@ -171,6 +215,7 @@ async fn listen_on(
     let transient = AmqpConfig {
         delivery: Delivery::Transient,
         shard: None,
+        bindings: vec!["#".to_owned()],
         ..amqp.clone()
     };
     let mut subscription = in_time(subscribe(connection, config, &transient, None)).await?;

@@ -24,6 +24,9 @@ use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
 /// comes whole. A connection may be slow.
 const NEWEST: Duration = Duration::from_secs(3);
 
+/// What is done when a queue of our own cannot be had.
+pub(super) const DECLARE: &str = "declare a queue";
+
 /// A subscription to events.
 pub(super) struct Subscription {
     pub(super) channel: Channel,
@@ -77,7 +80,7 @@ pub(super) async fn subscribe(
 }
 
 /// Whether a queue is there already. One that is not has none of the messages that were read.
-async fn is_there(connection: &Connection, queue: &str) -> Result<bool, LinkError> {
+pub(super) async fn is_there(connection: &Connection, queue: &str) -> Result<bool, LinkError> {
     let passive = QueueDeclareOptions {
         passive: true,
         ..Kind::Stream.options()
@@ -139,7 +142,7 @@ async fn declare_exchange(
 }
 
 /// Sees to it that our queue is there, and gives a channel that is still open, and the queue's name.
-async fn queue_there(
+pub(super) async fn queue_there(
     connection: &Connection,
     config: &BrokerConfig,
     amqp: &AmqpConfig,
@@ -187,7 +190,7 @@ async fn queue_there(
         );
         return Err(connect::explained("declare the queue", error, hint));
     }
-    Err(refused("declare a queue", error, &permission))
+    Err(refused(DECLARE, error, &permission))
 }
 
 async fn bind(

@@ -33,8 +33,16 @@ impl Poll {
     pub(in crate::broker) async fn connect(
         config: &RedisConfig,
     ) -> Result<(Self, Driver), LinkError> {
+        Self::connect_to(config, config.database).await
+    }
+
+    /// The same, to another database.
+    pub(super) async fn connect_to(
+        config: &RedisConfig,
+        database: i64,
+    ) -> Result<(Self, Driver), LinkError> {
         let server = connect::server(config).await?;
-        let (connection, driver) = connect::commands(config, &server, config.database).await?;
+        let (connection, driver) = connect::commands(config, &server, database).await?;
         let poll = Self {
             config: config.clone(),
             server,

@@ -9,7 +9,7 @@ use super::connect::{failed, is_forbidden};
 use super::poll::Poll;
 use super::subscribe;
 use super::subscription::Frame;
-use crate::broker::probe::{Look, TroubleKind, in_time};
+use crate::broker::probe::{Look, TroubleKind, answered, in_time, left};
 use crate::broker::source::LinkError;
 use crate::config::{BrokerConfig, RedisConfig};
 use crate::event::{Form, Payload};
@@ -23,9 +23,17 @@ pub(in crate::broker) async fn look(
 ) -> Look {
     let mut look = Look::default();
     let address = config.address(0);
-    match in_time(Poll::connect(redis)).await {
+    // Who asks for nothing need not be allowed the database: it is part of the channels' names only.
+    let asks = config.poll.queue_interval.is_some() || Look::round(config).is_some();
+    let database = if asks { redis.database } else { 0 };
+    match in_time(Poll::connect_to(redis, database)).await {
         Ok((mut poll, driver)) => {
-            let looking = looked(config, redis, (&mut poll, listen), &mut look, hear);
+            let looking = async {
+                let ended = looked(config, redis, (&mut poll, listen), &mut look, hear).await;
+                // Of a worker that answers late, too.
+                left(poll.leave()).await;
+                ended
+            };
             let ended = tokio::select! {
                 ended = looking => ended,
                 () = driver => Err(LinkError::Closed),
@@ -60,7 +68,7 @@ async fn looked(
     look: &mut Look,
     hear: &mut (dyn FnMut(Payload) + Send),
 ) -> Result<String, LinkError> {
-    let version = version(poll).await?;
+    let version = answered(version(poll)).await?;
     let server = poll.server.clone();
     let listening = async {
         let mut heard = |frame: Frame<'_>| {
@@ -83,16 +91,17 @@ async fn looked(
         timeout(listen, listening).await.unwrap_or(Ok(()))
     };
     let asking = async {
-        let elsewhere = poll.elsewhere(&config.event_exchange).await;
         let levels = match config.poll.queue_interval {
-            Some(_) => poll.levels(&Look::queues(config)).await.map(drop),
+            Some(_) => answered(poll.levels(&Look::queues(config))).await.map(drop),
             None => Ok(()),
         };
-        let Some(mut round) = Look::round(config) else {
-            return (elsewhere, levels, None);
-        };
-        let ended = poll.ask(&config.poll.control_exchange, &mut round).await;
-        (elsewhere, levels, Some((round, ended)))
+        let mut asked = None;
+        if let Some(mut round) = Look::round(config) {
+            let ended = answered(poll.ask(&config.poll.control_exchange, &mut round)).await;
+            asked = Some((round, ended));
+        }
+        let elsewhere = poll.elsewhere(&config.event_exchange).await;
+        (elsewhere, levels, asked)
     };
     let (listened, (elsewhere, levels, asked)) = tokio::join!(listening, asking);
     match listened {
@@ -115,7 +124,10 @@ async fn version(poll: &mut Poll) -> Result<String, LinkError> {
     info.arg("server");
     let info: String = match info.query_async(&mut poll.connection).await {
         Ok(info) => info,
-        Err(error) if is_forbidden(&error) => return Ok("Redis".to_owned()),
+        // Or there is no such command any more, which is often seen to.
+        Err(error) if is_forbidden(&error) || error.code() == Some("ERR") => {
+            return Ok("Redis".to_owned());
+        }
         Err(error) => return Err(failed("ask for the version", error)),
     };
     let line = |key: &str| {
