@@ -30,7 +30,8 @@ fn meanings(example: &str, keys: &[KeyReference]) -> BTreeMap<String, String> {
     let mut meanings = BTreeMap::new();
     // Where each level of maps begins, and what it is called.
     let mut open: Vec<(usize, String)> = Vec::new();
-    let mut comment = Vec::new();
+    // The lines above a key, and where each begins.
+    let mut comment: Vec<(usize, &str)> = Vec::new();
     for line in example.lines() {
         let words = line.trim_start_matches(['#', ' ']);
         let entry = words.strip_prefix("- ").unwrap_or(words);
@@ -53,13 +54,16 @@ fn meanings(example: &str, keys: &[KeyReference]) -> BTreeMap<String, String> {
         if let Some(path) = path {
             open.retain(|(at, _)| *at < column);
             open.push((column, path.clone()));
-            let meaning = std::mem::take(&mut comment).join(" ");
-            meanings.entry(path).or_insert(meaning);
+            // What stands further in was the last of a section that ends here.
+            let lines = std::mem::take(&mut comment).into_iter();
+            let lines = lines.filter(|(at, _)| *at <= column);
+            let lines: Vec<_> = lines.map(|(_, line)| line).collect();
+            meanings.entry(path).or_insert(lines.join(" "));
         } else if prefix.contains('#') && !entry.is_empty() {
             // What is below a key that takes a map is an entry of it, and no comment.
             let above = open.iter().rev().find(|(at, _)| *at < column);
             if !above.is_some_and(|(_, above)| keys.iter().any(|key| key.path == *above)) {
-                comment.push(entry.trim_end());
+                comment.push((column, entry.trim_end()));
             }
         } else {
             comment.clear();
@@ -113,7 +117,9 @@ fn the_reference_of_keys_is_what_the_code_reads() {
     for section in &sections {
         let (path, keys) = section;
         write!(text, "\n## {}\n\n", title(path)).expect("a string");
-        if let Some(meaning) = meanings.get(*path).filter(|meaning| !meaning.is_empty()) {
+        // A list has its comment above it, and not above each entry.
+        let meaning = meanings.get(path.trim_end_matches("[]"));
+        if let Some(meaning) = meaning.filter(|meaning| !meaning.is_empty()) {
             write!(text, "{meaning}\n\n").expect("a string");
         }
         let like = alike(section, &sections);
