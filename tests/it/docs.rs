@@ -151,6 +151,8 @@ fn commands(block: &str) -> Vec<Vec<String>> {
         Some((command, _)) => command.trim(),
         None => line.trim(),
     });
+    // What a shell does with the output is its own.
+    let lines = lines.map(|line| line.split(" > ").next().unwrap_or(line));
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| line.split_whitespace().map(str::to_owned).collect())

@@ -8,11 +8,14 @@ use std::process::Command;
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::support::celeriac::Celeriac;
 use super::support::celery::Celery;
+use super::support::certificates;
 use super::support::prometheus::{Options, Prometheus};
 use super::support::pushgateway::Pushgateway;
 use super::support::rabbitmq::{self, RabbitMq, Release};
 use super::support::redis::Redis;
+use super::support::tls;
 
 /// Somebody's password.
 const HASH: &str = "$2b$04$LROJY9Q1eZ.kW8Vx2gHDxeMrz6OClKXIs9U/doDUUhn1ew3wVT9TW";
@@ -434,9 +437,153 @@ async fn a_data_dir_that_cannot_be_written_is_found() {
         "writable",
         &[
             "Permission denied",
-            "→ celeriac runs as user 10001 and group 10001 here: `chown 10001:10001",
+            "→ celeriac runs as user 10001 and group 10001 here: `chown -R 10001:10001",
         ],
     );
+    // As a daemon of another user leaves it.
+    let left = above.path().join("left");
+    fs::create_dir(&left).expect("writable");
+    fs::write(left.join("lock"), "").expect("writable");
+    fs::set_permissions(left.join("lock"), fs::Permissions::from_mode(0o400)).expect("ours");
+    let said = doctor_through(
+        &config(&left),
+        3,
+        &["unshare", "--map-user=10001", "--map-group=10001"],
+    );
+    let said = said.await.expect("no panic");
+    said.wrong("writable", &["/left/lock: Permission denied"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_of_other_arguments_bindings_and_a_broker_that_blocks_are_found() {
+    let rabbitmq = RabbitMq::start().await;
+    let celery = Celery::new("5.7", &rabbitmq.url(""), &rabbitmq.url(""));
+    let _worker = celery.worker("w", &["-c", "1"]).await;
+    let durable = |more: &str| {
+        let folder = TempDir::new().expect("a temporary folder").keep();
+        let broker = broker(
+            &rabbitmq.url(""),
+            &format!(", delivery: durable, queue_max_bytes: {more}"),
+        );
+        format!("data_dir: {folder:?}\n{broker}")
+    };
+    let mut celeriac = Celeriac::start(&durable("64MiB")).await;
+    celeriac.ready().await;
+    celeriac.terminate();
+    let (same, other) = (durable("64MiB"), durable("128MiB"));
+    let few = broker(&rabbitmq.url(""), ", bindings: [\"task.succeeded\"]");
+    let (same, other, few) = tokio::join!(doctor(&same, 3), doctor(&other, 3), doctor(&few, 3));
+    same.has("permissions ok", &[]);
+    other.wrong(
+        "permissions",
+        &["a queue of this name is there with other arguments"],
+    );
+    few.has(
+        "bindings ? worker.heartbeat, task.sent",
+        &["→ add them to `bindings`"],
+    );
+    few.has("workers ok", &[]);
+
+    // From now on it takes nothing from who publishes, and answers nothing behind that.
+    rabbitmq.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]);
+    let said = doctor(&broker(&rabbitmq.url(""), ""), 3).await;
+    said.wrong("permissions", &["no answer to a round of questions"]);
+    said.has("event exchange ok", &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_allowed_and_what_is_meant_so_is_no_fault() {
+    let (rabbitmq, redis) = (
+        RabbitMq::start().await,
+        Redis::start_with(&["--rename-command", "INFO", ""]).await,
+    );
+    let celery = Celery::new("5.6", &redis.url(3), &redis.url(1)).with("TASK_EVENTS", "off");
+    let _worker = celery.worker_of("proj", "w", &["-c", "1"]).await;
+    let rabbit = Celery::new("5.7", &rabbitmq.url(""), &redis.url(1));
+    let _other = rabbit.worker("w", &["-c", "1"]).await;
+    let own = r"^celeriac\.main$";
+    rabbitmq.ctl(&["add_user", "less", "s3cret"]);
+    rabbitmq.ctl(&[
+        "set_permissions",
+        "less",
+        own,
+        own,
+        &format!("^celeryev$|{own}"),
+    ]);
+    let events = "queue_interval: 0s, control_interval: 0s";
+    // As the README has it for events alone.
+    let mut connection = redis.connection().await;
+    redis::cmd("ACL")
+        .arg(&["SETUSER", "less", "on", ">s3cret", "resetchannels"])
+        .arg(&["&/3.celeryev*", "+psubscribe", "+ping"])
+        .exec_async(&mut connection)
+        .await
+        .expect("a user");
+    let of_less = redis.url(3).replace("redis://", "redis://less:s3cret@");
+    let cases = [
+        format!(
+            "data_dir: /tmp\n{}",
+            broker(
+                &rabbitmq.url_of("less", "s3cret"),
+                &format!(", delivery: durable, {events}")
+            )
+        ),
+        broker(&of_less, &format!(", {events}")),
+        broker(&redis.url(3), ", enable_events: true"),
+    ];
+    let [rabbit, less, enabled] = cases
+        .each_ref()
+        .map(|config| doctor_through(config, 5, &[]));
+    let said = rabbit.await.expect("no panic");
+    said.has(
+        "permissions ? not listened: ",
+        &["→ the daemon needs no such queue"],
+    );
+    said.fine(&["connection ok"]);
+    less.await.expect("no panic").fine(&[
+        "connection ok Redis at",
+        "permissions ok",
+        "workers ok 1: w@",
+    ]);
+    enabled.await.expect("no panic").fine(&[
+        "connection ok Redis at",
+        "task events ok none heard of w@",
+        "`enable_events` turns them on",
+    ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_told_from_firewalls_and_keys_in_urls_are_not_shown() {
+    let (redis, prometheus) = (Redis::start().await, Prometheus::start().await);
+    let folder = TempDir::new().expect("a temporary folder");
+    certificates::write(folder.path());
+    let to = |url: &str| {
+        let (_, address) = url.split_once("//").expect("a URL");
+        let end = address.find('/').unwrap_or(address.len());
+        address[..end].parse().expect("an address")
+    };
+    let behind = [
+        tls::front(folder.path(), to(&redis.url(0))).await,
+        tls::front(folder.path(), to(&prometheus.write_url())).await,
+    ];
+    let config = format!(
+        "{}remote_write:\n- {{name: strange, url: 'https://localhost:{}/api/v1/write'}}\n\
+         - {{name: key, url: '{}?key=hunter2'}}\n",
+        broker(&format!("rediss://localhost:{}/0", behind[0]), ""),
+        behind[1],
+        prometheus.write_url(),
+    );
+    let said = doctor(&config, 3).await;
+    said.wrong(
+        "connection",
+        &["certificate", "→ give `tls.ca_file` the authority"],
+    );
+    said.wrong(
+        "answer",
+        &["certificate", "→ give `tls_config.ca_file` the authority"],
+    );
+    said.has("key (http", &["?key=<secret>", "answer ok 204"]);
+    assert!(!said.text.contains("hunter2"), "{}", said.text);
 }
 
 #[test]

@@ -12,9 +12,9 @@ const HEAD: &str = "# Configuration
 
 <!-- Made from the code and config/example.yaml by `make docs`; a test holds that it is up to date. -->
 
-Every key of the file, what it takes, and its default. `[]` is an entry of a list. A key without a default is off, or not
-needed, unless it says otherwise. `celeriac check-config FILE` tells all that is wrong with a file at once, each with its
-key, and with `--print` what holds in the end.
+Every key of the file, what it takes, and its default. `[]` is an entry of a list. A key without a default is off, unless
+it says otherwise; one that is needed has to stand where its section does. `celeriac check-config FILE` tells all that is
+wrong with a file at once, each with its key, and with `--print` what holds in the end.
 
 Texts may hold `${NAME}` and `${NAME:-default}`, from the environment. `CELERIAC__GLOBAL__INTERVAL=30s` overrides
 `global.interval`, and so for every key that does not stand in a list.
@@ -130,7 +130,11 @@ fn the_reference_of_keys_is_what_the_code_reads() {
         text.push_str("| key | takes | default | |\n| --- | --- | --- | --- |\n");
         for (name, key) in keys {
             let default = key.default.as_ref();
-            let default = default.map_or_else(String::new, |default| format!("`{default}`"));
+            let default = match default {
+                _ if key.is_needed => "needed".to_owned(),
+                Some(default) => format!("`{default}`"),
+                None => String::new(),
+            };
             let meaning = meanings.get(&key.path).map_or("", String::as_str);
             writeln!(
                 text,
