@@ -457,7 +457,7 @@ async fn a_data_dir_that_cannot_be_written_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_of_other_arguments_bindings_and_a_broker_that_blocks_are_found() {
     let rabbitmq = RabbitMq::start().await;
-    let celery = Celery::new("5.7", &rabbitmq.url(""), &rabbitmq.url(""));
+    let celery = Celery::new("5.7", &rabbitmq.url(""), "");
     let _worker = celery.worker("w", &["-c", "1"]).await;
     let durable = |more: &str| {
         let folder = TempDir::new().expect("a temporary folder").keep();
@@ -515,7 +515,7 @@ async fn what_is_allowed_and_what_is_meant_so_is_no_fault() {
     let mut connection = redis.connection().await;
     redis::cmd("ACL")
         .arg(&["SETUSER", "less", "on", ">s3cret", "resetchannels"])
-        .arg(&["&/3.celeryev*", "+psubscribe", "+ping"])
+        .arg(&["&/3.celeryev/*", "+psubscribe", "+ping"])
         .exec_async(&mut connection)
         .await
         .expect("a user");

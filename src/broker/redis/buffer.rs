@@ -69,6 +69,10 @@ impl Buffer {
         payloads
     }
 
+    pub(super) const fn is_half_full(&self) -> bool {
+        self.bytes > self.bytes_max / 2
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }

@@ -78,6 +78,7 @@ pub(super) async fn run(
         },
         asking: None,
         buffer,
+        is_flooded: false,
     };
     let ended = receiver.receive(stage).await;
     // What was received is still handed over, as far as there is somebody to take it.
@@ -102,6 +103,8 @@ struct Receiver {
     /// Whether it still is.
     asking: Option<Asking>,
     buffer: Buffer,
+    /// Nothing is handed over until more is read.
+    is_flooded: bool,
 }
 
 /// The sentinels are asked for the master.
@@ -122,9 +125,15 @@ impl Receiver {
             match self.next(stage).await? {
                 Action::Read(bytes) => {
                     self.answer_due = None;
-                    let ended = self.take(bytes, stage);
-                    self.hand_over(stage)?;
-                    if ended? < RESTFUL_BYTES {
+                    let read = self.take(bytes, stage);
+                    // While it comes as fast as it can be read, reading goes first: Redis cuts off who falls behind, and
+                    // the buffer is for that.
+                    self.is_flooded = read.as_ref().is_ok_and(|&read| read >= ROUND_BYTES)
+                        && !self.buffer.is_half_full();
+                    if !self.is_flooded {
+                        self.hand_over(stage)?;
+                    }
+                    if read? < RESTFUL_BYTES {
                         tokio::time::sleep(REST).await;
                     }
                 }
@@ -161,7 +170,7 @@ impl Receiver {
         };
         Ok(tokio::select! {
             read = self.subscription.read() => Action::Read(read?),
-            room = stage.room(), if !self.buffer.is_empty() => {
+            room = stage.room(), if !self.buffer.is_empty() && !self.is_flooded => {
                 room?.send(stage.batch(self.buffer.take()));
                 Action::HandedOver
             }
