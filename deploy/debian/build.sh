@@ -60,6 +60,7 @@ Maintainer: $maintainer
 Installed-Size: $(du -k -s --apparent-size --exclude=DEBIAN "$root" | cut -f1)
 Depends: ${libraries:+$libraries, }procps
 Recommends: ca-certificates
+Breaks: systemd (<< 250)
 Section: net
 Priority: optional
 Description: Celery's events as Prometheus series

@@ -6,8 +6,9 @@ CLUSTER = 'job=~"$job", namespace=~"$namespace", broker=~"$broker"'
 OF_QUEUE = f'{CLUSTER}, queue=~"$queue"'
 OF_TASK = f'{OF_QUEUE}, name=~"$task"'
 OF_WORKER = f'{CLUSTER}, worker=~"$worker"'
-# Two brokers may have queues of one name. Where brokers have no names, nothing stands ahead.
-ON_BROKER = "{{broker}} {{queue}}"
+# Two namespaces, or brokers, may have queues of one name. Where these have no names, nothing stands ahead.
+EACH_QUEUE = "job, namespace, broker, queue"
+ON_BROKER = "{{namespace}} {{broker}} {{queue}}"
 SHARE = steps((0.01, AMBER), (0.05, RED))
 BUSY = steps((0.8, AMBER), (0.95, RED))
 
@@ -51,12 +52,12 @@ def overview():
             stat("Running", "Tasks that workers run now.", "short",
                  f'sum(celery_tasks_in_flight{{{OF_TASK}, state="started"}})'),
             stat("Waiting", "Messages in queues, as the broker counts them.", "short",
-                 f"sum(max by (broker, queue) (celery_queue_length{{{OF_QUEUE}}}))", thresholds=steps((1000, AMBER))),
+                 f"sum(max by ({EACH_QUEUE}) (celery_queue_length{{{OF_QUEUE}}}))", thresholds=steps((1000, AMBER))),
             stat("Oldest waiting", "How long the oldest task is there that no worker has begun.", "s",
                  f'(time() - min(celery_tasks_oldest_timestamp_seconds{{{OF_QUEUE}, state=~"sent|received"}})) or vector(0)',
                  thresholds=steps((60, AMBER), (600, RED))),
             stat("Workers online", "By their heartbeats.", "short",
-                 f'sum(max by (namespace, broker) (celery_workers{{{CLUSTER}, state="online"}}))',
+                 f'sum(celery_workers{{{CLUSTER}, state="online"}})',
                  thresholds={"mode": "absolute", "steps": [{"color": RED, "value": None}, {"color": "green", "value": 1}]}),
         ]),
         ("Throughput and failures", [
@@ -74,13 +75,13 @@ def overview():
         ]),
         ("Saturation", [
             graph("Messages in queues", "What waits, as the broker counts it. The ten longest.", "short",
-                  (f"topk(10, max by (broker, queue) (celery_queue_length{{{OF_QUEUE}}}))", ON_BROKER)),
+                  (f"topk(10, max by ({EACH_QUEUE}) (celery_queue_length{{{OF_QUEUE}}}))", ON_BROKER)),
             graph("Saturation of queues", "How busy the workers of a queue are, whatever they run.", "percentunit",
-                  (f"max by (broker, queue) (celery_queue_saturation_ratio{{{OF_QUEUE}}})", ON_BROKER), thresholds=BUSY, top=1),
+                  (f"max by ({EACH_QUEUE}) (celery_queue_saturation_ratio{{{OF_QUEUE}}})", ON_BROKER), thresholds=BUSY, top=1),
             graph("In flight", "Tasks by where they are: published, in a worker's prefetch, running.", "short",
                   (f"sum by (state) (celery_tasks_in_flight{{{OF_TASK}}})", "{{state}}"), stack=True),
             graph("Workers", "By whether they are online. Those gone for long are forgotten.", "short",
-                  (f"sum by (state) (max by (namespace, broker, state) (celery_workers{{{CLUSTER}}}))", "{{state}}"),
+                  (f"sum by (state) (celery_workers{{{CLUSTER}}})", "{{state}}"),
                   stack=True),
         ]),
     ]
@@ -139,7 +140,7 @@ def by_task():
 
 def by_queue():
     def level(name):
-        return f"max by (broker, queue) ({name}{{{OF_QUEUE}}})"
+        return f"max by ({EACH_QUEUE}) ({name}{{{OF_QUEUE}}})"
 
     def p(q):
         return (f"{quantile(q, 'celery_task_queue_wait_seconds', ['queue'], OF_QUEUE)} >= 0", f"{{{{queue}}}} p{round(q * 100)}")

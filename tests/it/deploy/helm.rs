@@ -149,20 +149,26 @@ fn each_variant_is_valid_and_runs_celeriac_as_it_has_to_be() {
             plain,
         ),
         (
-            json!({"replicas": 2, "config": {
-                "brokers": [{"url": "amqp://u@h//", "delivery": "stream"}],
-                "remote_write": [{"url": "http://mimir/push", "replica": {
-                    "cluster": "celery", "replica": "${CELERIAC_INSTANCE}",
-                }}],
-                "global": {"external_labels": {"instance": "celeriac"}},
-            }}),
+            json!({"config": {"global": {"grace_period": "1m"}}, "terminationGracePeriodSeconds": 65}),
             plain,
         ),
+        (pair(), plain),
         (everything(), plain),
     ];
     for (more, except) in cases {
         pods::check(&rendered(&more, &[]), except);
     }
+}
+
+/// Two that read one stream.
+fn pair() -> Value {
+    json!({"replicas": 2, "config": {
+        "brokers": [{"url": "amqp://u@h//", "delivery": "stream"}],
+        "remote_write": [{"url": "http://mimir/push", "replica": {
+            "cluster": "celery", "replica": "${CELERIAC_INSTANCE}",
+        }}],
+        "global": {"external_labels": {"instance": "celeriac"}},
+    }})
 }
 
 /// Each value that is off or empty by itself.
@@ -190,7 +196,13 @@ fn everything() -> Value {
         "serviceAccount": {"annotations": {"a": "b"}},
         "service": {"annotations": {"a": "b"}},
         "persistence": {"storageClass": "fast"},
-        "serviceMonitor": {"enabled": true, "relabelings": [{"action": "labeldrop", "regex": "pod"}]},
+        "serviceMonitor": {
+            "enabled": true,
+            "relabelings": [{"action": "labeldrop", "regex": "pod"}],
+            "tlsConfig": {"serverName": "watcher.example.com"},
+            "basicAuth": {"username": {"name": "page", "key": "username"}},
+            "authorization": {"credentials": {"name": "page", "key": "token"}},
+        },
         "prometheusRule": {"enabled": true, "labels": {"release": "x"}},
         "dashboards": {"enabled": true, "annotations": {"grafana_folder": "Celery"}},
         "networkPolicy": {
@@ -219,6 +231,9 @@ fn every_value_shows_in_what_is_rendered() {
         "/etc/ssl/ours",
         r#""storageClassName":"fast""#,
         "labeldrop",
+        r#""serverName":"watcher.example.com""#,
+        r#""basicAuth":{"username":{"key":"username","name":"page"}}"#,
+        r#""authorization":{"credentials":{"key":"token","name":"page"}}"#,
         r#""release":"x""#,
         r#""grafana_folder":"Celery""#,
         r#""app":"rabbitmq""#,
@@ -276,6 +291,24 @@ fn with_tls_probes_and_scrapes_use_it() {
     assert_eq!(endpoint["scheme"], "https");
 }
 
+/// However often its pod is made anew, what is pulled has one `instance`.
+#[test]
+fn what_is_pulled_is_named_as_what_is_pushed() {
+    let instance = |more: &Value| {
+        let monitored = with(json!({"podMonitor": {"enabled": true}}), more);
+        let manifests = rendered(&monitored, &[]);
+        manifests.one("PodMonitor")["spec"]["podMetricsEndpoints"][0]["relabelings"][0].clone()
+    };
+    assert_eq!(
+        instance(&json!({})),
+        json!({"targetLabel": "instance", "sourceLabels": ["__meta_kubernetes_pod_name"]})
+    );
+    assert_eq!(
+        instance(&json!({"kind": "Deployment"})),
+        json!({"targetLabel": "instance", "replacement": "celeriac"})
+    );
+}
+
 #[test]
 fn a_changed_configuration_is_a_rollout() {
     let sum = |more: &Value| {
@@ -319,6 +352,7 @@ fn dashboards_and_rules_come_whole() {
 
 #[test]
 fn wrong_values_fail_and_say_where() {
+    let pair = pair();
     let cases = [
         (
             json!({"config": {"brokers": []}}),
@@ -328,6 +362,30 @@ fn wrong_values_fail_and_say_where() {
         (json!({"config": {"http": {"listen": "9808"}}}), "listen"),
         (json!({"config": {"http": null}}), "http"),
         (json!({"replicas": 2}), "config.brokers[0].delivery"),
+        (
+            with(pair.clone(), &json!({"config": {"global": {"external_labels": {"instance": "${CELERIAC_INSTANCE}"}}}})),
+            "external_labels.instance",
+        ),
+        (
+            with(pair, &json!({"podMonitor": {"enabled": true}})),
+            "push them instead",
+        ),
+        (
+            json!({"config": {"http": {"listen": "127.0.0.1:9808"}}}),
+            "leave the host out",
+        ),
+        (
+            json!({"config": {"http": {"listen": "[::1]:9808"}}}),
+            "leave the host out",
+        ),
+        (
+            json!({"config": {"global": {"grace_period": "1m5s"}}, "terminationGracePeriodSeconds": 65}),
+            "more than config.global.grace_period",
+        ),
+        (
+            json!({"terminationGracePeriodSeconds": 20}),
+            "more than config.global.grace_period",
+        ),
         (
             json!({"replicas": 2, "kind": "Deployment", "existingConfigMap": "x"}),
             "StatefulSet",

@@ -115,6 +115,13 @@ fn the_sidecar_is_one_more_container_and_leaves_the_pod_as_it_is() {
     assert_eq!(theirs["image"], "rabbitmq:4");
     assert_eq!(items(&theirs["volumeMounts"]).len(), 1);
     assert!(theirs["securityContext"].is_null());
+    // What is pushed is not pulled as well.
+    assert_eq!(manifests.of_kind("PodMonitor").count(), 0);
+    let manifests = overlay(
+        "resources: [../sidecar]
+components: [../../components/pod-monitor]
+",
+    );
     let monitor = manifests.one("PodMonitor");
     let selector = &monitor["spec"]["selector"]["matchLabels"];
     assert!(selects(selector, &pod["metadata"]["labels"]));

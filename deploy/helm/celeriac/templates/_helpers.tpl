@@ -60,6 +60,16 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* config.global.grace_period in seconds. */}}
+{{- define "celeriac.grace" -}}
+{{- $units := dict "ms" 0 "s" 1 "m" 60 "h" 3600 -}}
+{{- $grace := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|[smh])" (default "20s" (default dict .Values.config.global).grace_period | toString) -1 -}}
+{{- $grace = add $grace (mul (regexFind "[0-9]+" . | int) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{ $grace }}
+{{- end -}}
+
 {{/* What the schema cannot say. */}}
 {{- define "celeriac.check" -}}
 {{- if not .Values.existingConfigMap -}}
@@ -72,7 +82,20 @@ true
 {{- fail (printf "config.brokers[%d].delivery: with replicas above 1 it has to be stream, or each event is counted more than once" $index) -}}
 {{- end -}}
 {{- end -}}
+{{- $labels := default dict (default dict .Values.config.global).external_labels -}}
+{{- if or (not $labels.instance) (contains "${" (toString $labels.instance)) -}}
+{{- fail "config.global.external_labels.instance: with replicas above 1 it has to be the same for all, and what tells them apart is config.remote_write[].replica; or the series come more than once" -}}
 {{- end -}}
+{{- if or .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
+{{- fail "serviceMonitor, podMonitor: with replicas above 1 each page has all the series; push them instead" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch "^(127[.]|localhost:|\\[::1\\])" .Values.config.http.listen -}}
+{{- fail "config.http.listen: probes and Prometheus come from without the pod; leave the host out, as in :9808" -}}
+{{- end -}}
+{{- if ge (include "celeriac.grace" . | int) (int .Values.terminationGracePeriodSeconds) -}}
+{{- fail "terminationGracePeriodSeconds: it has to be more than config.global.grace_period, or the last snapshot is cut off" -}}
 {{- end -}}
 {{- if and (gt (int .Values.replicas) 1) (ne .Values.kind "StatefulSet") -}}
 {{- fail "replicas: more than 1 takes the kind StatefulSet, in which each has a name and a volume of its own" -}}

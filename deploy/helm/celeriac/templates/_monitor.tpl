@@ -4,13 +4,27 @@
 path: {{ .path }}
 interval: {{ .interval }}
 honorLabels: {{ .honorLabels }}
-{{- with .relabelings }}
 relabelings:
+  {{- /* Not the address, which is another one after each restart. */}}
+  - targetLabel: instance
+    {{- if eq $.context.Values.kind "StatefulSet" }}
+    sourceLabels: [__meta_kubernetes_pod_name]
+    {{- else }}
+    replacement: {{ include "celeriac.fullname" $.context }}
+    {{- end }}
+  {{- with .relabelings }}
   {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- end }}
 {{- with .metricRelabelings }}
 metricRelabelings:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $monitor := . }}
+{{- range $key := list "tlsConfig" "basicAuth" "authorization" }}
+{{- with index $monitor $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if .context.Values.config.http.tls }}
