@@ -89,11 +89,11 @@ fn try_out(folder: &Path) -> Result<Option<u64>, (PathBuf, io::Error)> {
         for path in files(folder).map_err(failed)? {
             let opened = fs::File::options().write(true).open(&path);
             // A daemon that runs may have taken it away.
-            let opened = opened.map(drop).or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            });
-            opened.map_err(|error| (path, error))?;
+            if let Err(error) = opened
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                return Err((path, error));
+            }
         }
     }
     let disk = rustix::fs::statvfs(&there).map_err(|error| failed(error.into()))?;
