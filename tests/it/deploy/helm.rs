@@ -363,7 +363,10 @@ fn wrong_values_fail_and_say_where() {
         (json!({"config": {"http": null}}), "http"),
         (json!({"replicas": 2}), "config.brokers[0].delivery"),
         (
-            with(pair.clone(), &json!({"config": {"global": {"external_labels": {"instance": "${CELERIAC_INSTANCE}"}}}})),
+            with(
+                pair.clone(),
+                &json!({"config": {"global": {"external_labels": {"instance": "${CELERIAC_INSTANCE}"}}}}),
+            ),
             "external_labels.instance",
         ),
         (
