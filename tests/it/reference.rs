@@ -2,6 +2,7 @@
 
 mod configuration;
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -20,15 +21,21 @@ const HEAD: &str = "# Metrics
 Every family that celeriac shows, by profile: what its type and its labels are, and when it moves. A `broker` label comes
 with each where brokers have names. The labels `name` and `queue` of task families are those of `metrics.task_labels`,
 which may have `worker` too; the prefix `celery_` is `metrics.prefix`. A histogram has the series `_bucket`, `_sum` and
-`_count`.
+`_count`. Where a label has few values, and each is there from the start, they stand behind it.
 ";
+
+/// Labels whose values are not of this daemon's making.
+const GIVEN: [&str; 5] = ["broker", "version", "remote_name", "url", "pushgateway"];
 
 fn snapshot(profile: ProfileName) -> Snapshot {
     let file = "brokers: [{url: 'redis://h'}]\nhttp: {listen: ':0'}";
     let config = Config::parse(file, Path::new("x.yaml"), []).expect("a good configuration");
     let now = Timestamp::from_millis(1_000);
     let mut telemetry = Telemetry::new(now);
-    let (_, metrics) = telemetry.broker(&"main".into());
+    let name = "main".into();
+    let (_, metrics) = telemetry.broker(&name);
+    telemetry.poll(&name);
+    telemetry.sink(&name, &name);
     let cluster = ClusterConfig {
         broker: "main".into(),
         label: None,
@@ -48,7 +55,23 @@ fn is_ours(family: &Family) -> bool {
     family.name.starts_with("celeriac_") || family.name.starts_with("process_")
 }
 
-fn table(out: &mut String, title: &str, families: &[&Family]) {
+/// A label, with its values if the daemon shows them all from the start.
+fn label(snapshot: &Snapshot, family: &Family, label: &str) -> String {
+    let rows = snapshot.rows.iter();
+    let rows = rows.filter(|row| snapshot.family(row).name == family.name && is_ours(family));
+    let values: BTreeSet<_> = rows
+        .flat_map(|row| row.info.labels.iter())
+        .filter(|(name, _)| *name == label && !GIVEN.contains(name))
+        .map(|(_, value)| value)
+        .collect();
+    let values = values.into_iter().collect::<Vec<_>>().join(", ");
+    match values.as_str() {
+        "" => format!("`{label}`"),
+        values => format!("`{label}`: {values}"),
+    }
+}
+
+fn table(out: &mut String, title: &str, snapshot: &Snapshot, families: &[&Family]) {
     write!(
         out,
         "\n## {title}\n\n| metric | type | labels | |\n| --- | --- | --- | --- |\n"
@@ -63,7 +86,7 @@ fn table(out: &mut String, title: &str, families: &[&Family]) {
         let labels: Vec<_> = family
             .labels
             .iter()
-            .map(|label| format!("`{label}`"))
+            .map(|name| label(snapshot, family, name))
             .collect();
         let labels = labels.join(", ");
         writeln!(
@@ -83,9 +106,15 @@ fn the_reference_of_metrics_is_what_the_code_defines() {
         let (ours, shown): (Vec<_>, Vec<_>) =
             snapshot.families.iter().partition(|family| is_ours(family));
         assert!(!shown.is_empty(), "{}", profile.name());
-        table(&mut text, &format!("Profile `{}`", profile.name()), &shown);
+        table(
+            &mut text,
+            &format!("Profile `{}`", profile.name()),
+            &snapshot,
+            &shown,
+        );
         if profile == ProfileName::Native {
-            table(&mut text, "The daemon itself, with every profile", &ours);
+            let title = "The daemon itself, with every profile";
+            table(&mut text, title, &snapshot, &ours);
         }
     }
     holds("docs/metrics.md", &text);

@@ -78,7 +78,6 @@ pub(super) async fn run(
         },
         asking: None,
         buffer,
-        is_flooded: false,
     };
     let ended = receiver.receive(stage).await;
     // What was received is still handed over, as far as there is somebody to take it.
@@ -103,8 +102,6 @@ struct Receiver {
     /// Whether it still is.
     asking: Option<Asking>,
     buffer: Buffer,
-    /// Nothing is handed over until more is read.
-    is_flooded: bool,
 }
 
 /// The sentinels are asked for the master.
@@ -128,9 +125,8 @@ impl Receiver {
                     let read = self.take(bytes, stage);
                     // While it comes as fast as it can be read, reading goes first: Redis cuts off who falls behind, and
                     // the buffer is for that.
-                    self.is_flooded = read.as_ref().is_ok_and(|&read| read >= ROUND_BYTES)
-                        && !self.buffer.is_half_full();
-                    if !self.is_flooded {
+                    let is_flood = read.as_ref().is_ok_and(|&read| read >= ROUND_BYTES);
+                    if !is_flood || self.buffer.is_half_full() {
                         self.hand_over(stage)?;
                     }
                     if read? < RESTFUL_BYTES {
@@ -169,15 +165,16 @@ impl Receiver {
             }
         };
         Ok(tokio::select! {
+            biased;
+            () = stage.stop.cancelled() => Action::Stop,
+            answer = asked => Action::Asked(answer),
+            _ = self.pings.tick() => Action::PingDue,
             read = self.subscription.read() => Action::Read(read?),
-            room = stage.room(), if !self.buffer.is_empty() && !self.is_flooded => {
+            () = silence => Action::Silence,
+            room = stage.room(), if !self.buffer.is_empty() => {
                 room?.send(stage.batch(self.buffer.take()));
                 Action::HandedOver
             }
-            answer = asked => Action::Asked(answer),
-            () = silence => Action::Silence,
-            _ = self.pings.tick() => Action::PingDue,
-            () = stage.stop.cancelled() => Action::Stop,
         })
     }
 
