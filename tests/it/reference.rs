@@ -25,7 +25,14 @@ which may have `worker` too; the prefix `celery_` is `metrics.prefix`. A histogr
 ";
 
 /// Labels whose values are not of this daemon's making.
-const GIVEN: [&str; 5] = ["broker", "version", "remote_name", "url", "pushgateway"];
+const GIVEN: [&str; 6] = [
+    "profile",
+    "broker",
+    "version",
+    "remote_name",
+    "url",
+    "pushgateway",
+];
 
 fn snapshot(profile: ProfileName) -> Snapshot {
     let file = "brokers: [{url: 'redis://h'}]\nhttp: {listen: ':0'}";
