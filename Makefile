@@ -8,7 +8,7 @@ setup:
 # `cargo deny` where it is installed: `cargo install cargo-deny` brings it.
 lint:
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked -- -D warnings
 	cargo clippy --locked --all-targets --features sigv4 -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; \
 	else echo "cargo deny is not installed: licences and sources were not checked"; fi

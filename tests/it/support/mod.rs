@@ -35,14 +35,12 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// A port that nobody listens on. Another process may take it before it is used; the ports of the range that the
-/// kernel hands out go round, so that is rare.
+/// A port that nobody listens on: of those that the kernel gives to nobody by itself, or a connection of another test
+/// could have it before a server that is slow to start.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener
-        .local_addr()
-        .expect("a bound listener has an address")
-        .port()
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000));
+    ports.by_ref().take(100).find(free).expect("a free port")
 }
 
 /// Where `tests/setup.sh` puts what it makes.
