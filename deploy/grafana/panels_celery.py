@@ -28,7 +28,8 @@ def quantiles(family, where=OF_TASK):
 
 
 def age(by, where, state):
-    return f'time() - min by ({by}) (celery_tasks_oldest_timestamp_seconds{{{where}, state=~"{state}"}})'
+    # What is for later waits from then on.
+    return f'clamp_min(time() - min by ({by}) (celery_tasks_oldest_timestamp_seconds{{{where}, state=~"{state}"}}), 0)'
 
 
 THROUGHPUT = graph("Throughput", "Tasks a second, by what became of them. Sent is absent where task_send_sent_event is off.",
@@ -54,7 +55,8 @@ def overview():
             stat("Waiting", "Messages in queues, as the broker counts them.", "short",
                  f"sum(max by ({EACH_QUEUE}) (celery_queue_length{{{OF_QUEUE}}}))", thresholds=steps((1000, AMBER))),
             stat("Oldest waiting", "How long the oldest task is there that no worker has begun.", "s",
-                 f'(time() - min(celery_tasks_oldest_timestamp_seconds{{{OF_QUEUE}, state=~"sent|received"}})) or vector(0)',
+                 f'clamp_min(time() - min(celery_tasks_oldest_timestamp_seconds{{{OF_QUEUE}, state=~"sent|received"}}), 0)'
+                 " or vector(0)",
                  thresholds=steps((60, AMBER), (600, RED))),
             stat("Workers online", "By their heartbeats.", "short",
                  f'sum(celery_workers{{{CLUSTER}, state="online"}})',
