@@ -20,7 +20,7 @@ use super::subscribe::{DECLARE, has_exchange, is_there, queue_there, subscribe};
 use super::topology::{self, Kind};
 use crate::broker::probe::{Look, TroubleKind, answered, in_time, left};
 use crate::broker::source::LinkError;
-use crate::config::{AmqpConfig, BrokerConfig, Delivery};
+use crate::config::{AmqpConfig, AmqpServer, BrokerConfig, Delivery};
 use crate::event::Payload;
 
 /// A queue cannot be as large as this.
@@ -43,32 +43,10 @@ pub(in crate::broker) async fn look(
     hear: &mut (dyn FnMut(Payload) + Send),
 ) -> Look {
     let mut look = Look::default();
-    let mut usable = None;
-    for server in &amqp.servers {
-        let greeted = in_time(async {
-            let version = greeting(server).await?;
-            Ok((version, connect(server, Pace::AtOnce).await?))
-        });
-        let answer = match greeted.await {
-            Ok((version, connection)) => {
-                usable.get_or_insert((server, connection));
-                Ok(version)
-            }
-            Err(error) => Err(error.into()),
-        };
-        look.servers.push((server.address(), answer));
-    }
-    let Some((server, connection)) = usable else {
+    let Some((server, connection)) = greet(amqp, &mut look).await else {
         return look;
     };
-    look.unbound = NEEDED.to_vec();
-    let bindings = amqp.bindings.iter();
-    let is_bound = |key: &str| {
-        bindings
-            .clone()
-            .any(|binding| topology::takes(binding, key))
-    };
-    look.unbound.retain(|key| !is_bound(key));
+    look.unbound = unbound(amqp);
     if let Err(error) = answered(may_keep(&connection, config, amqp)).await {
         look.refused(error);
     }
@@ -118,6 +96,33 @@ pub(in crate::broker) async fn look(
     // Nothing of ours stays behind either way.
     left(connection.close(200, "looked".into())).await;
     look
+}
+
+/// Connects to each server; the first that can be used.
+async fn greet<'a>(amqp: &'a AmqpConfig, look: &mut Look) -> Option<(&'a AmqpServer, Connection)> {
+    let mut usable = None;
+    for server in &amqp.servers {
+        let greeted = in_time(async {
+            let version = greeting(server).await?;
+            Ok((version, connect(server, Pace::AtOnce).await?))
+        });
+        let answer = match greeted.await {
+            Ok((version, connection)) => {
+                usable.get_or_insert((server, connection));
+                Ok(version)
+            }
+            Err(error) => Err(error.into()),
+        };
+        look.servers.push((server.address(), answer));
+    }
+    usable
+}
+
+/// Which of the events that everybody needs no binding takes.
+fn unbound(amqp: &AmqpConfig) -> Vec<&'static str> {
+    let bindings = &amqp.bindings;
+    let is_bound = |key: &str| bindings.iter().any(|binding| topology::takes(binding, key));
+    NEEDED.into_iter().filter(|key| !is_bound(key)).collect()
 }
 
 /// What an error of RabbitMQ is about.
