@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use super::*;
 use crate::event::{WorkerEvent, WorkerKind};
-use crate::state::QueueLevel;
+use crate::state::{QueueLevel, TaskAnswer, WorkerAnswer};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + second * 1_000)
