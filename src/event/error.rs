@@ -43,8 +43,8 @@ pub enum DecodeError {
     Yaml,
     #[error("the body is not a pickle, or ends in the middle")]
     Pickle,
-    #[error("the pickle imports or calls code ({0}), and none is ever run")]
-    PickledCode(&'static str),
+    #[error("the pickle refers to data outside of it ({0})")]
+    PickledReference(&'static str),
 }
 
 /// What [`DecodeError`]s count under: the values of the label `reason`.
@@ -130,7 +130,7 @@ impl DecodeError {
             Self::Compressed | Self::Stream => Reason::Compressed,
             Self::Msgpack => Reason::Msgpack,
             Self::Yaml => Reason::Yaml,
-            Self::Pickle | Self::PickledCode(_) => Reason::Pickle,
+            Self::Pickle | Self::PickledReference(_) => Reason::Pickle,
         }
     }
 }

@@ -1,96 +1,154 @@
 //! The class name out of what Celery says about an exception.
 //!
-//! An event carries `repr(exception)`, which is whatever the class makes of it. Seen: `ValueError('boom')`,
-//! `app.errors.Broken(1)`, `<Broken: x>`, `Broken: x`, `None`, and since Celery 5.3, for a lost child and a
-//! hard time limit, the constant `ExceptionWithTraceback()`, where only the traceback has the class.
+//! An event carries `repr(exception)`, which is whatever the class makes of it, and the message instead where `__repr__`
+//! fails. Seen: `ValueError('boom')`, `app.errors.Broken(1)`, `<Broken: x>`, `Broken: x`, `None`, pydantic's
+//! `1 validation error for Model …`, and since Celery 5.3, for a lost child and a hard time limit, the constant
+//! `ExceptionWithTraceback()`.
+//!
+//! No word of a message may become a label. So a class is taken from the `repr` alone only where that has the form of a
+//! constructor call; otherwise the traceback has to name it, if there is one.
+//!
+//! ```text
+//!   Traceback (most recent call last):
+//!     File "app.py", line 1, in validate        ◀── the last frame
+//!       return Model(**data)
+//!   pydantic_core._pydantic_core.ValidationError: 1 validation error for Model
+//!   id                                          ◀── the message, which may have lines of its own
+//! ```
+//!
+//! Source: CPython 3.14, `Lib/traceback.py`.
 
 use std::borrow::Cow;
 
-/// What billiard 4 shows in place of the exception; the traceback then ends with the real one.
-pub(super) const PLACEHOLDER: &str = "ExceptionWithTraceback()";
+use super::fields::EXCEPTION_HEAD;
+
+/// What billiard 4 shows in place of the exception; the traceback has the real one.
+const PLACEHOLDER: &str = "ExceptionWithTraceback()";
 
 /// The longest class name that is believed.
 const CLASS_MAX: usize = 128;
 
-/// The class in the `repr` of an exception, of which the beginning is enough.
-///
-/// Dotted names keep their last part; `None` where no class name can be read.
-pub(super) fn class(repr: &str) -> Option<&str> {
-    let repr = repr.trim_start();
+/// What stands between the tracebacks of two exceptions one of which led to the other.
+const CHAINED: [&str; 2] = [
+    "\nThe above exception was the direct cause of the following exception:\n",
+    "\nDuring handling of the above exception, another exception occurred:\n",
+];
+
+/// How a class was found in a `repr`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// `Broken('x')` or `<Broken: x>`, which is hardly a message.
+    Call,
+    /// `Broken`, `Broken: x` or `error('x')`, which may be one.
+    Word,
+}
+
+/// Whether a `repr` is enough to know the class.
+pub(super) fn is_certain(repr: &str) -> bool {
+    class(repr).is_some_and(|(_, form)| form == Form::Call)
+}
+
+/// The class of an exception; `None` where it cannot be known.
+pub(super) fn class_of<'a>(repr: Cow<'a, str>, traceback: Option<&str>) -> Option<Cow<'a, str>> {
+    let traceback = traceback.filter(|traceback| !traceback.is_empty());
+    if let Some(traceback) = traceback.filter(|_| !is_certain(&repr)) {
+        return class_in_traceback(traceback).map(|class| Cow::Owned(class.to_owned()));
+    }
+    match repr {
+        Cow::Borrowed(text) => class(text).map(|(class, _)| Cow::Borrowed(class)),
+        Cow::Owned(text) => class(&text).map(|(class, _)| Cow::Owned(class.to_owned())),
+    }
+}
+
+/// The class in the `repr` of an exception, of which the beginning is enough. Dotted names keep their last part.
+fn class(repr: &str) -> Option<(&str, Form)> {
+    let is_cut = repr.len() + 4 > EXCEPTION_HEAD;
+    let repr = repr.trim();
+    if repr == PLACEHOLDER {
+        return None;
+    }
     let (open, text) = repr
         .strip_prefix('<')
         .map_or((false, repr), |text| (true, text));
     let end = text.find(|c: char| !is_part(c)).unwrap_or(text.len());
     let (path, rest) = text.split_at(end);
-    // `<X>`, `<X: y>` and `<X object at …>`; `X(…)`, `X: y` and a bare `X`.
-    let closed = match rest.chars().next() {
-        None | Some('(' | ':') => true,
-        Some(c) => open && (c == '>' || c == ' '),
-    };
     let class = path.rsplit('.').next().unwrap_or_default();
-    let named = class
-        .chars()
-        .next()
-        .is_some_and(|c| c.is_alphabetic() || c == '_');
-    (closed && named && class.len() <= CLASS_MAX && class != "None").then_some(class)
+    let first = class.trim_start_matches('_').chars().next();
+    let is_name = first.is_some_and(char::is_alphabetic) && class.len() <= CLASS_MAX;
+    if !is_name || class == "None" {
+        return None;
+    }
+    // In a script without cases every name is as good as any.
+    let is_capitalized = first.is_some_and(|first| !first.is_lowercase());
+    let is_cap_words = is_capitalized && !class.chars().skip(1).all(char::is_uppercase);
+    // `<X>`, `<X: y>` and `<X object at …>`; `X(…)`, `X: y` and a bare `X`.
+    let form = match rest.chars().next() {
+        Some('>') if open && rest == ">" => Form::Call,
+        Some(':' | ' ') if open && class != "Unrepresentable" => {
+            if is_cut || rest.ends_with('>') {
+                Form::Call
+            } else {
+                return None;
+            }
+        }
+        Some('(') if !open && (is_cut || rest.ends_with(')')) => Form::Call,
+        None if !open && is_cap_words => Form::Word,
+        Some(':') if !open && is_cap_words => Form::Word,
+        Some(_) | None => return None,
+    };
+    match form {
+        Form::Call if is_capitalized => Some((class, Form::Call)),
+        Form::Call | Form::Word => Some((class, Form::Word)),
+    }
 }
 
-/// The class in a traceback: on its last line that begins in the first column with `module.Class: message`.
-///
-/// The message may have lines of its own, so the last line alone is not enough.
-pub(super) fn class_in_traceback(traceback: &str) -> Option<&str> {
-    traceback.lines().rev().find_map(|line| {
-        let (path, _message) = line.split_once(": ")?;
-        let is_path = path.contains('.') && path.chars().all(is_part);
-        is_path.then(|| class(path)).flatten()
-    })
+/// The class in a traceback: of the last of chained exceptions, but for a retry, which says nothing about its reason.
+fn class_in_traceback(traceback: &str) -> Option<&str> {
+    let (before, last) = split_last(traceback);
+    match class_of_block(last) {
+        Some("Retry") => class_of_block(split_last(before?).1),
+        class => class,
+    }
+}
+
+/// The traceback of the last exception, and what stands before it.
+fn split_last(traceback: &str) -> (Option<&str>, &str) {
+    let places = CHAINED.iter().filter_map(|chained| {
+        let at = traceback.rfind(chained)?;
+        Some((at, at + chained.len()))
+    });
+    match places.max() {
+        Some((before, behind)) => (Some(&traceback[..before]), &traceback[behind..]),
+        None => (None, traceback),
+    }
+}
+
+/// The class in the traceback of one exception: on the first line in the first column behind the frames. What stands
+/// behind it is message. An exception group has its traceback in a frame of `  | `.
+fn class_of_block(block: &str) -> Option<&str> {
+    let mut in_frames = false;
+    for line in block.lines() {
+        let line = line.strip_prefix("  | ").unwrap_or(line);
+        if line.starts_with("Traceback (most recent call last):") || line.starts_with("  File \"") {
+            in_frames = true;
+        } else if in_frames && !line.is_empty() && !line.starts_with(' ') {
+            let path = line.split_once(": ").map_or(line, |(path, _message)| path);
+            let path = path.strip_suffix(':').unwrap_or(path);
+            // A class within a function is `f.<locals>.Broken`.
+            let is_path = path.chars().all(|c| is_part(c) || c == '<' || c == '>');
+            let class = path.rsplit('.').next().unwrap_or_default();
+            let first = class.chars().next();
+            let is_name = first.is_some_and(|c| c.is_alphabetic() || c == '_');
+            let is_class = is_path && is_name && class.chars().all(is_part);
+            return (is_class && class.len() <= CLASS_MAX).then_some(class);
+        }
+    }
+    None
 }
 
 fn is_part(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '.'
 }
 
-/// `class` for a text that may have been copied while it was unescaped.
-pub(super) fn class_of(repr: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    match repr {
-        Cow::Borrowed(text) => class(text).map(Cow::Borrowed),
-        Cow::Owned(text) => class(&text).map(|name| Cow::Owned(name.to_owned())),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_class_is_read_out_of_every_form_of_repr() {
-        let cases = [
-            ("ValueError('boom')", Some("ValueError")),
-            ("Broken()", Some("Broken")),
-            ("app.errors.Broken(1, 2)", Some("Broken")),
-            ("<Broken: it broke>", Some("Broken")),
-            ("<app.Broken object at 0x7f>", Some("Broken")),
-            ("Broken: it broke", Some("Broken")),
-            ("Ошибка('x')", Some("Ошибка")),
-            ("_Private('x')", Some("_Private")),
-            ("KeyError", Some("KeyError")),
-            ("None", None),
-            ("", None),
-            ("reject requeue=False: no", None),
-            ("3rd(1)", None),
-            ("('a', 'b')", None),
-        ];
-        for (repr, expected) in cases {
-            assert_eq!(class(repr), expected, "{repr:?}");
-        }
-    }
-
-    #[test]
-    fn the_class_is_on_the_last_line_of_a_traceback_that_looks_like_one() {
-        let traceback = "Traceback (most recent call last):\n  File \"/venv/x.py\", line 1: in f\n\
-                         billiard.exceptions.WorkerLostError: Worker exited: signal 9\nsecond line: of it\n";
-
-        assert_eq!(class_in_traceback(traceback), Some("WorkerLostError"));
-        assert_eq!(class_in_traceback("no: class\n here.too: indented"), None);
-    }
-}
+mod tests;

@@ -13,8 +13,9 @@ pub(super) const TEXT_MAX: usize = 1024;
 /// How much of an exception's `repr` is looked at, in bytes: the class stands at its beginning.
 pub(super) const EXCEPTION_HEAD: usize = 256;
 
-/// How much of a traceback is kept, in bytes counted from its end, where the class stands.
-pub(super) const TRACEBACK_TAIL: usize = 8 * 1024;
+/// How much of a traceback is kept, in bytes counted from its end: the class stands before the message, which may be
+/// long.
+pub(super) const TRACEBACK_TAIL: usize = 32 * 1024;
 
 /// How deep a body may nest. Celery's events have two levels, and a task may add a few.
 pub(super) const DEPTH_MAX: usize = 128;
@@ -124,6 +125,37 @@ impl Field {
             | Self::SwSys => &bytes[..bytes.len().min(TEXT_MAX + 4)],
         };
         String::from_utf8_lossy(part)
+    }
+
+    /// Whether it holds a number.
+    pub(super) const fn is_number(self) -> bool {
+        match self {
+            Self::Timestamp
+            | Self::Pid
+            | Self::Retries
+            | Self::Runtime
+            | Self::Freq
+            | Self::Active
+            | Self::Processed => true,
+            Self::Type
+            | Self::Hostname
+            | Self::Uuid
+            | Self::Name
+            | Self::Queue
+            | Self::Exchange
+            | Self::RoutingKey
+            | Self::Eta
+            | Self::Expires
+            | Self::Exception
+            | Self::Traceback
+            | Self::Requeue
+            | Self::Terminated
+            | Self::Expired
+            | Self::Loadavg
+            | Self::SwIdent
+            | Self::SwVer
+            | Self::SwSys => false,
+        }
     }
 
     const fn name(self) -> &'static str {
@@ -273,11 +305,9 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether a traceback is of any use: only where the exception itself says nothing.
+    /// Whether a traceback is of any use: only where the exception itself leaves its class open.
     pub(super) fn wants_traceback(&self) -> bool {
-        self.exception
-            .as_deref()
-            .is_none_or(|repr| repr == exception::PLACEHOLDER)
+        !self.exception.as_deref().is_some_and(exception::is_certain)
     }
 
     /// Notes that the event cannot be used. The first reason stays.
@@ -325,15 +355,10 @@ impl<'a> Fields<'a> {
             .uuid
             .filter(|uuid| !uuid.is_empty())
             .ok_or(DecodeError::Field("uuid"))?;
-        let exception = match self.exception {
-            Some(repr) if repr == exception::PLACEHOLDER => self
-                .traceback
-                .as_deref()
-                .and_then(exception::class_in_traceback)
-                .map(|class| Cow::Owned(class.to_owned())),
-            Some(repr) => exception::class_of(repr),
-            None => None,
-        };
+        let traceback = self.traceback.as_deref();
+        let exception = self
+            .exception
+            .and_then(|repr| exception::class_of(repr, traceback));
         Ok(TaskEvent {
             kind,
             uuid,

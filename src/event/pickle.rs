@@ -1,9 +1,9 @@
 //! Python's pickle, read as data.
 //!
 //! A pickle is a program for a stack machine that can import and call anything. Of its opcodes this machine has
-//! those that make None, bools, numbers, texts, bytes, tuples, sets, lists and maps, in protocols 0 to 5. Each that
-//! would import, call or look something up ends the message by its name: nothing is ever run. In what is written as
-//! JSON a class and its objects are values without anything in them, and nothing is run either.
+//! those that make None, bools, numbers, texts, bytes, tuples, sets, lists and maps, in protocols 0 to 5. Nothing is
+//! ever imported or run: an object is opaque, or the one value that it was made of (`object.rs`), and costs the event no
+//! more than the member it stands in. What only the program that wrote the pickle could look up ends the message.
 //!
 //! ```text
 //!   body ──▶ stack ──▶ lists, maps (by number) ──▶ Fields
@@ -14,7 +14,7 @@
 //!
 //! A value is a small copy: texts are slices of the body, lists and maps are numbers. So what the memo brings back a
 //! million times costs a million small copies, and a list that holds itself is only a number. Of a map the members
-//! that are read are kept, of a tuple or a set nothing. What values there are at once is bounded, and nothing here
+//! that are read are kept, of a tuple with one value that value, of other tuples and sets nothing. What values there are at once is bounded, and nothing here
 //! calls itself, so a pickle may nest as it likes; but for what writes JSON, which goes as deep as a body may nest, and
 //! writes as many values as there may be.
 //!
@@ -28,8 +28,10 @@ use super::DecodeError;
 use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
 use super::transcode::Json;
 
+mod object;
 mod text;
 
+use object::Scalar;
 use text::Text;
 
 /// Hands out what is read of each event in a body: one map, or a list of maps.
@@ -49,9 +51,13 @@ pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>,
                 each(machine.event(*item));
             }
         }
-        Item::Null | Item::Bool(_) | Item::Number(_) | Item::Text(_) | Item::Opaque => {
-            each(Err(DecodeError::NotAMap));
-        }
+        Item::Null
+        | Item::Bool(_)
+        | Item::Number(_)
+        | Item::Text(_)
+        | Item::Opaque
+        | Item::Single(_)
+        | Item::Object(_) => each(Err(DecodeError::NotAMap)),
     }
 }
 
@@ -72,6 +78,10 @@ enum Item<'a> {
     Text(Text<'a>),
     /// Bytes, a tuple or a set.
     Opaque,
+    /// A tuple of this one value.
+    Single(Scalar<'a>),
+    /// An object that was made of one value, or of anything else; and a class.
+    Object(Option<Scalar<'a>>),
     /// The place of a list in [`Machine::lists`].
     List(usize),
     /// The place of a map in [`Machine::maps`].
@@ -80,16 +90,11 @@ enum Item<'a> {
 
 /// What the members of a map are kept by: the [`Field`]s of an event, or every text.
 trait Key<'a>: Sized {
-    /// Whether an object of a class is a value that nobody can see into. It ends the message otherwise.
-    const OBJECTS: bool;
-
     fn of(text: Text<'a>) -> Option<Self>;
     fn put(self, members: &mut Members<'a, Self>, value: Item<'a>);
 }
 
 impl<'a> Key<'a> for Field {
-    const OBJECTS: bool = false;
-
     fn of(text: Text<'a>) -> Option<Self> {
         Self::of(text.bytes())
     }
@@ -104,9 +109,6 @@ impl<'a> Key<'a> for Field {
 }
 
 impl<'a> Key<'a> for Text<'a> {
-    /// In the answer to `stats` is a `collections.Counter`.
-    const OBJECTS: bool = true;
-
     fn of(text: Self) -> Option<Self> {
         Some(text)
     }
@@ -170,7 +172,9 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
                     self.push(item)?;
                 }
                 b'a' | b'e' | b's' | b'u' | 0x90 => self.fill(code)?,
-                b'c' | 0x93 | b'R' | 0x81 | b'b' if K::OBJECTS => self.object(code)?,
+                b'c' | b'i' | b'o' | b'R' | b'b' | 0x81..=0x84 | 0x92 | 0x93 => {
+                    self.object(code)?;
+                }
                 _ => {
                     let item = self.scalar(code)?;
                     self.push(item)?;
@@ -255,16 +259,22 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
                 self.stack.truncate(mark);
                 self.map(members)
             }
-            b't' | 0x91 => {
+            b't' => {
+                let mark = self.mark()?;
+                let tuple = Item::tuple(&self.stack[mark..]);
+                self.stack.truncate(mark);
+                tuple
+            }
+            0x91 => {
                 let mark = self.mark()?;
                 self.stack.truncate(mark);
                 Item::Opaque
             }
             0x85..=0x87 => {
-                for _ in 0x85..=code {
-                    self.pop()?;
-                }
-                Item::Opaque
+                let from = self.above(usize::from(code - 0x84))?;
+                let tuple = Item::tuple(&self.stack[from..]);
+                self.stack.truncate(from);
+                tuple
             }
             _ => Item::Opaque,
         })
@@ -291,29 +301,13 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
                 let members = self.maps.get_mut(map).ok_or(DecodeError::Pickle)?;
                 put_all(members, items)?;
             }
-            (Item::Opaque, 0x90) => {}
-            (Item::Opaque, b'a' | b'e' | b's' | b'u') if K::OBJECTS => {}
+            (Item::Opaque | Item::Object(_), 0x90) => {}
+            // A subclass of a list or a map.
+            (Item::Object(_), b'a' | b'e' | b's' | b'u') => {}
             _ => return Err(DecodeError::Pickle),
         }
         self.stack.truncate(from);
         Ok(())
-    }
-
-    /// Takes what would be a class, or an object of one, for a value that nobody can see into. Nothing is looked up.
-    fn object(&mut self, code: u8) -> Result<(), DecodeError> {
-        let operands = match code {
-            b'c' => {
-                self.line()?;
-                self.line()?;
-                0
-            }
-            // A name and its module, a class and its arguments, an object and its state.
-            _ => 2,
-        };
-        for _ in 0..operands {
-            self.pop()?;
-        }
-        self.push(Item::Opaque)
     }
 
     /// A value that stands in the pickle itself.
@@ -463,6 +457,8 @@ impl<'a> Machine<'a, Field> {
             | Item::Number(_)
             | Item::Text(_)
             | Item::Opaque
+            | Item::Single(_)
+            | Item::Object(_)
             | Item::List(_) => None,
         };
         let mut fields = Fields::default();
@@ -474,17 +470,15 @@ impl<'a> Machine<'a, Field> {
                 Item::Text(text) => Value::Text(text.of(*field)),
                 Item::List(list) if *field == Field::Loadavg => {
                     let items = self.lists.get(list).into_iter().flatten();
-                    Value::loads(items.map(|item| match item {
-                        Item::Number(load) => Some(*load),
-                        Item::Null
-                        | Item::Bool(_)
-                        | Item::Text(_)
-                        | Item::Opaque
-                        | Item::List(_)
-                        | Item::Map(_) => None,
-                    }))
+                    Value::loads(items.map(|item| item.number()))
                 }
-                Item::Opaque | Item::List(_) | Item::Map(_) => Value::Nested,
+                // An object that cannot be read is as good as absent.
+                Item::Object(scalar) => match (scalar, field.is_number()) {
+                    (Some(Scalar::Number(number)), true) => Value::Number(number),
+                    (Some(Scalar::Text(text)), false) => Value::Text(text.of(*field)),
+                    (Some(_), _) | (None, _) => Value::Null,
+                },
+                Item::Opaque | Item::Single(_) | Item::List(_) | Item::Map(_) => Value::Nested,
             };
             fields.put(*field, value);
         }
@@ -504,10 +498,12 @@ impl<'a> Machine<'a, Text<'a>> {
     ) -> Result<(), DecodeError> {
         *left = left.checked_sub(1).ok_or(DecodeError::Values)?;
         match item {
-            Item::Null | Item::Opaque => json.null(),
+            Item::Null | Item::Opaque | Item::Single(_) | Item::Object(None) => json.null(),
             Item::Bool(bool) => json.bool(bool),
-            Item::Number(number) => json.number(number),
-            Item::Text(text) => json.text(&text.whole()),
+            Item::Number(number) | Item::Object(Some(Scalar::Number(number))) => {
+                json.number(number)
+            }
+            Item::Text(text) | Item::Object(Some(Scalar::Text(text))) => json.text(&text.whole()),
             Item::List(_) | Item::Map(_) if depth >= DEPTH_MAX => Err(DecodeError::Depth),
             Item::List(list) => {
                 json.begin_list()?;
@@ -541,10 +537,7 @@ fn put_all<'a, K: Key<'a>>(
         return Err(DecodeError::Pickle);
     }
     for [key, value] in pairs {
-        let Item::Text(key) = key else {
-            continue;
-        };
-        if let Some(key) = K::of(*key) {
+        if let Some(key) = key.text().and_then(K::of) {
             key.put(members, *value);
         }
     }
@@ -576,18 +569,7 @@ fn long(bytes: &[u8]) -> f64 {
 
 /// Why an opcode ends the message.
 const fn refused(code: u8) -> DecodeError {
-    DecodeError::PickledCode(match code {
-        b'c' => "GLOBAL",
-        0x93 => "STACK_GLOBAL",
-        b'R' => "REDUCE",
-        b'b' => "BUILD",
-        b'i' => "INST",
-        b'o' => "OBJ",
-        0x81 => "NEWOBJ",
-        0x92 => "NEWOBJ_EX",
-        0x82 => "EXT1",
-        0x83 => "EXT2",
-        0x84 => "EXT4",
+    DecodeError::PickledReference(match code {
         b'P' => "PERSID",
         b'Q' => "BINPERSID",
         0x97 => "NEXT_BUFFER",

@@ -81,19 +81,69 @@ fn each_kind_of_bad_input_has_its_reason() {
 }
 
 #[test]
-fn whatever_imports_or_calls_is_refused_by_its_name() {
-    let cases: [(&[u8], &str); 15] = [
-        (b"cos\nsystem\n(S'true'\ntR.", "GLOBAL"),
-        (b"\x8c\x02os\x8c\x06system\x93.", "STACK_GLOBAL"),
-        (b"NN\x85R.", "REDUCE"),
-        (b"N}b.", "BUILD"),
-        (b"(S'true'\nios\nsystem\n.", "INST"),
-        (b"(NNo.", "OBJ"),
-        (b"N)\x81.", "NEWOBJ"),
-        (b"N)}\x92.", "NEWOBJ_EX"),
-        (b"\x82\x01.", "EXT1"),
-        (b"\x83\x01\x00.", "EXT2"),
-        (b"\x84\x01\x00\x00\x00.", "EXT4"),
+fn an_object_costs_the_member_it_stands_in() {
+    // Each stands in a member that is not read, in one that need not be there, and in one that must.
+    let objects: [&[u8]; 14] = [
+        b"cos\nsystem\n(S'true'\ntR",
+        b"\x8c\x02os\x8c\x06system\x93",
+        b"\x8c\x06signal\x8c\x07SIGKILL\x93",
+        b"cx\ny\nN\x85R",
+        b"cx\ny\n)R}b",
+        b"(S'true'\nios\nsystem\n",
+        b"(cx\ny\nNo",
+        b"cx\ny\n)\x81",
+        b"cx\ny\n)}\x92",
+        b"\x82\x01)R",
+        b"\x83\x01\x00)R",
+        b"\x84\x01\x00\x00\x00)R",
+        // A subclass of a list, and one of a map.
+        b"cx\ny\n)R(K\x01K\x02e",
+        b"cx\ny\n)R(K\x01K\x02u",
+    ];
+    let started = Ok(Kind::Task(TaskKind::Started));
+    for object in objects {
+        let body = [
+            &b"]("[..],
+            STARTED,
+            STARTED.strip_suffix(b"u").expect("a map"),
+            b"\x8c\x06signum",
+            object,
+            b"\x8c\x03pid",
+            object,
+            b"\x8c\x04name",
+            object,
+            b"u",
+            STARTED.strip_suffix(b"u").expect("a map"),
+            b"\x8c\x04uuid",
+            object,
+            b"u",
+            STARTED,
+            b"e.",
+        ]
+        .concat();
+        let shown = object.escape_ascii().to_string();
+        let missing = if object.starts_with(b"cos") {
+            // Made of one text: that is as good a name as any.
+            started
+        } else {
+            Err("field")
+        };
+        assert_eq!(
+            outcomes(&body),
+            [started, started, missing, started],
+            "{shown}"
+        );
+        assert_eq!(outcomes(&[object, b"."].concat()), [Err("not_a_map")]);
+    }
+    // Operands that are not there.
+    for body in [&b"NR."[..], b"N\x93.", b"N\x81.", b"}b.", b"o.", b"N(NR."] {
+        assert_eq!(outcomes(body), [Err("pickle")], "{}", body.escape_ascii());
+    }
+}
+
+#[test]
+fn what_only_the_writer_could_look_up_is_refused_by_its_name() {
+    let cases: [(&[u8], &str); 4] = [
         (b"Pid\n.", "PERSID"),
         (b"NQ.", "BINPERSID"),
         (b"\x97.", "NEXT_BUFFER"),
@@ -102,13 +152,10 @@ fn whatever_imports_or_calls_is_refused_by_its_name() {
     for (body, name) in cases {
         let mut error = None;
         each(body, |event| error = event.err());
-        assert_eq!(error, Some(DecodeError::PickledCode(name)), "{name}");
+        assert_eq!(error, Some(DecodeError::PickledReference(name)), "{name}");
     }
-    let error = DecodeError::PickledCode("GLOBAL").to_string();
-    assert_eq!(
-        error,
-        "the pickle imports or calls code (GLOBAL), and none is ever run"
-    );
+    let error = DecodeError::PickledReference("PERSID").to_string();
+    assert_eq!(error, "the pickle refers to data outside of it (PERSID)");
 }
 
 #[test]

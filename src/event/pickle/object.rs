@@ -1,0 +1,123 @@
+//! Objects of classes: nothing is imported and nothing is called, so all that is known of one is what it was made of.
+//!
+//! An object that was made of a single number or text is taken for that value: so Python pickles the members of an enum
+//! (`signal.Signals(9)`), and subclasses of `int` and `str`. Every other object is opaque. So is a class itself, and what
+//! older Pythons write for a member of an enum: a global by the name of the member.
+
+use super::{Item, Key, Machine, Text};
+use crate::event::DecodeError;
+
+/// A value without parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scalar<'a> {
+    Number(f64),
+    Text(Text<'a>),
+}
+
+impl<'a> Item<'a> {
+    /// The value, if it is one without parts.
+    pub(super) fn scalar(self) -> Option<Scalar<'a>> {
+        match self {
+            Self::Number(number) => Some(Scalar::Number(number)),
+            Self::Text(text) => Some(Scalar::Text(text)),
+            Self::Object(scalar) => scalar,
+            Self::Null
+            | Self::Bool(_)
+            | Self::Opaque
+            | Self::Single(_)
+            | Self::List(_)
+            | Self::Map(_) => None,
+        }
+    }
+
+    pub(super) fn text(self) -> Option<Text<'a>> {
+        match self.scalar() {
+            Some(Scalar::Text(text)) => Some(text),
+            Some(Scalar::Number(_)) | None => None,
+        }
+    }
+
+    pub(super) fn number(self) -> Option<f64> {
+        match self.scalar() {
+            Some(Scalar::Number(number)) => Some(number),
+            Some(Scalar::Text(_)) | None => None,
+        }
+    }
+
+    /// The tuple that holds some values.
+    pub(super) fn tuple(items: &[Self]) -> Self {
+        match items {
+            [Self::Number(number)] => Self::Single(Scalar::Number(*number)),
+            [Self::Text(text)] => Self::Single(Scalar::Text(*text)),
+            _ => Self::Opaque,
+        }
+    }
+}
+
+impl<'a, K: Key<'a>> Machine<'a, K> {
+    /// Takes what an opcode would import, call or restore from the stack, and leaves what stands for it.
+    pub(super) fn object(&mut self, code: u8) -> Result<(), DecodeError> {
+        let object = match code {
+            // GLOBAL, and EXT1 to EXT4, which name a class by a number.
+            b'c' => {
+                self.line()?;
+                self.line()?;
+                Item::Object(None)
+            }
+            0x82..=0x84 => {
+                match code {
+                    0x82 => self.length::<1>()?,
+                    0x83 => self.length::<2>()?,
+                    _ => self.length::<4>()?,
+                };
+                Item::Object(None)
+            }
+            // INST and OBJ: a class and its arguments, above a mark.
+            b'i' | b'o' => {
+                if code == b'i' {
+                    self.line()?;
+                    self.line()?;
+                }
+                let mark = self.mark()?;
+                self.stack.truncate(mark);
+                Item::Object(None)
+            }
+            // BUILD: an object and its state, which changes nothing that we see.
+            b'b' => {
+                self.pop()?;
+                self.pop()?
+            }
+            // NEWOBJ_EX: a class and two kinds of arguments.
+            0x92 => {
+                self.pop()?;
+                self.called()?
+            }
+            // STACK_GLOBAL: a module and a name.
+            0x93 => {
+                self.pop()?;
+                self.pop()?;
+                Item::Object(None)
+            }
+            // REDUCE and NEWOBJ.
+            _ => self.called()?,
+        };
+        self.push(object)
+    }
+
+    /// Takes a class and its arguments.
+    fn called(&mut self) -> Result<Item<'a>, DecodeError> {
+        let arguments = self.pop()?;
+        self.pop()?;
+        Ok(Item::Object(match arguments {
+            Item::Single(scalar) => Some(scalar),
+            Item::Null
+            | Item::Bool(_)
+            | Item::Number(_)
+            | Item::Text(_)
+            | Item::Opaque
+            | Item::Object(_)
+            | Item::List(_)
+            | Item::Map(_) => None,
+        }))
+    }
+}
