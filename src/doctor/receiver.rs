@@ -3,17 +3,12 @@
 use http::StatusCode;
 
 use super::finding::Finding;
+use crate::sink::advice;
 use crate::sink::client::SendError;
 use crate::sink::probe::{ProbeError, Probed};
 use crate::sink::verdict::Verdict;
 
 const CHECK: &str = "answer";
-
-/// What Prometheus says when it is not started as a receiver. The option behind it is another in each version, and in
-/// 2.42 one that is gone.
-const NOT_ENABLED: &str = "remote write receiver needs to be enabled";
-
-const PATHS: &str = "/api/v1/write (Prometheus, VictoriaMetrics), /api/v1/push (Mimir, Cortex), /api/v1/receive (Thanos)";
 
 /// What the answer to a request without series means.
 pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
@@ -28,15 +23,10 @@ pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
     }
     let text = &probed.answer.text;
     let found = told(status, text);
+    if let Some(advice) = advice::rejected(status, text) {
+        return Finding::wrong(CHECK, found, advice);
+    }
     let advice = match status.as_u16() {
-        404 if text.contains(NOT_ENABLED) => {
-            "this Prometheus is no receiver yet: start it with --web.enable-remote-write-receiver".to_owned()
-        }
-        401 => login(),
-        403 => "the login is known and not allowed to write, or the tenant in the header X-Scope-OrgID is missing".to_owned(),
-        404 | 405 => format!("nothing takes remote write there: look at the path of `url`, mostly {PATHS}"),
-        300..=399 => "`url` leads elsewhere: set it to where it leads".to_owned(),
-        415 => "it does not speak the version that `protobuf_message` names: leave that out".to_owned(),
         413 => "a proxy limits the size of a body to less than nothing: raise it".to_owned(),
         429 | 500..=599 => {
             "it is overloaded or broken, now: look into its log; what is sent meanwhile waits".to_owned()
@@ -52,7 +42,7 @@ pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
                           celeriac_remote_storage_samples_failed_total";
             return Finding::open(CHECK, found, advice);
         }
-        _ => format!("look at the path of `url`, mostly {PATHS}"),
+        _ => format!("look at the path of `url`, mostly {}", advice::PATHS),
     };
     Finding::wrong(CHECK, found, advice)
 }
@@ -67,7 +57,7 @@ pub(super) fn pushgateway(answer: &Result<crate::sink::client::Answer, ProbeErro
         return Finding::fine(CHECK, format!("{}, a Pushgateway", answer.status));
     }
     let advice = match answer.status.as_u16() {
-        401 | 403 => login(),
+        401 | 403 => advice::login(),
         404 | 405 => {
             "this is no Pushgateway: `url` is its base, with the prefix that it is served under"
                 .to_owned()
@@ -95,12 +85,6 @@ fn unanswered(error: &ProbeError) -> Finding {
         }
     };
     Finding::wrong(CHECK, error.to_string(), advice)
-}
-
-fn login() -> String {
-    "it wants a login, or another: `basic_auth`, `authorization`, `oauth2` or `sigv4`, as the same block in \
-     prometheus.yml has it; files with secrets are read anew at each request"
-        .to_owned()
 }
 
 fn told(status: StatusCode, text: &str) -> String {

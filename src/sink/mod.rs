@@ -4,6 +4,7 @@
 //! to ask again ([`crate::backoff`]) and what waits ([`crate::queue`]) are three things. Only remote write has a queue:
 //! a Pushgateway has no history, so that for it nothing but the newest snapshot is worth sending.
 
+pub mod advice;
 pub mod auth;
 pub mod client;
 pub mod probe;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use http::StatusCode;
 use tracing::{debug, error, info, warn};
 
-use super::super::Outcome;
 use super::super::client::{Answer, SendError};
 use super::super::flight::{Failure, Next, Refusal};
 use super::super::verdict::{Asked, Verdict, Written, says_already_there, verdict};
+use super::super::{Outcome, advice};
 use super::{Answered, RemoteWrite, Sent};
 use crate::blocking::blocking;
 use crate::clock;
@@ -262,12 +262,20 @@ impl RemoteWrite {
                     is_proven: self.is_proven,
                     retry_on_429: self.config.queue.retry_on_429,
                 };
+                let verdict = verdict(answer.status, &answer.headers, asked, clock::now());
+                let mut reason = explain(&answer, protocol);
+                let advice = advice::rejected(answer.status, &answer.text);
+                if let Some(advice) = advice.filter(|_| verdict == Verdict::Rejected) {
+                    reason = format!(
+                        "{reason} ({advice}; samples refused like this are not sent again)"
+                    );
+                }
                 Outcome {
-                    verdict: verdict(answer.status, &answer.headers, asked, clock::now()),
+                    verdict,
                     status: Some(answer.status),
                     unsent: false,
                     written: Written::read(&answer.headers),
-                    reason: explain(&answer, protocol),
+                    reason,
                 }
             }
             // Nobody says whether it was stored. Sent again, it is the same sample at the same time, which

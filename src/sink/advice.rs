@@ -1,0 +1,32 @@
+//! What to do about an answer that no retry mends: the same words in the log and from `celeriac doctor`.
+
+use http::StatusCode;
+
+/// What Prometheus says when it is not started as a receiver. The option behind it is another in each version, and in
+/// 2.42 one that is gone.
+const NOT_ENABLED: &str = "remote write receiver needs to be enabled";
+
+/// Where receivers accept remote write.
+pub const PATHS: &str = "/api/v1/write (Prometheus, VictoriaMetrics), /api/v1/push (Mimir, Cortex), /api/v1/receive (Thanos)";
+
+/// What to do about a status that speaks against the whole request, from whatever series it is made; `None` for any other.
+pub fn rejected(status: StatusCode, text: &str) -> Option<String> {
+    Some(match status.as_u16() {
+        404 if text.contains(NOT_ENABLED) => {
+            "this Prometheus is no receiver yet: start it with --web.enable-remote-write-receiver".to_owned()
+        }
+        401 => login(),
+        403 => "the login is known and not allowed to write, or the tenant in the header X-Scope-OrgID is missing".to_owned(),
+        404 | 405 => format!("nothing takes remote write there: look at the path of `url`, mostly {PATHS}"),
+        300..=399 => "`url` leads elsewhere: set it to where it leads".to_owned(),
+        415 => "it does not speak the version that `protobuf_message` names: leave that out".to_owned(),
+        _ => return None,
+    })
+}
+
+/// What to do about a login that is missing or wrong.
+pub fn login() -> String {
+    "it wants a login, or another: `basic_auth`, `authorization`, `oauth2` or `sigv4`, as the same block in \
+     prometheus.yml has it; files with secrets are read anew at each request"
+        .to_owned()
+}
