@@ -252,7 +252,7 @@ impl Pipeline {
         let now = report.received;
         cluster
             .state
-            .report(&report.answers, now, &mut cluster.changes);
+            .report(&report.answers, report.asked, now, &mut cluster.changes);
         cluster.show(report.broker, &mut self.views, now, None);
     }
 
@@ -357,6 +357,7 @@ impl Cluster {
                 | Change::TurnedAround { .. }
                 | Change::Finished { .. }
                 | Change::Moved { .. }
+                | Change::Unreported { .. }
                 | Change::Lost {
                     reason: Loss::Timeout | Loss::Worker,
                     ..
@@ -428,7 +429,8 @@ impl Filter {
             | Change::PrefetchWaited { of, .. }
             | Change::TurnedAround { of, .. }
             | Change::Finished { of, .. }
-            | Change::Lost { of, .. } => self.shows(of.name, names).then_some(change),
+            | Change::Lost { of, .. }
+            | Change::Unreported { of, .. } => self.shows(of.name, names).then_some(change),
             Change::Moved { from, to } => {
                 let mut shown = |place: &Place| self.shows(place.of.name, names);
                 let (from, to) = (from.filter(&mut shown), to.filter(&mut shown));

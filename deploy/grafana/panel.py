@@ -10,6 +10,11 @@ def rate(selector):
     return f"rate({selector}[{RATE}])"
 
 
+def age(selector):
+    """Of a timestamp metric, as of its sample: time() would add the time since, which is up to one interval."""
+    return f"timestamp({selector}) - {selector}"
+
+
 def quantile(q, family, by, where):
     """Of a histogram in its classic form, which every receiver has."""
     labels = ", ".join(["le", *by])

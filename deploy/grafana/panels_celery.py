@@ -1,10 +1,11 @@
 """What is known of Celery: tasks, queues, workers."""
 
-from panel import AMBER, RED, graph, quantile, rate, stat, steps, table
+from panel import AMBER, RED, age, graph, quantile, rate, stat, steps, table
 
 CLUSTER = 'job=~"$job", namespace=~"$namespace", broker=~"$broker"'
 OF_QUEUE = f'{CLUSTER}, queue=~"$queue"'
 OF_TASK = f'{OF_QUEUE}, name=~"$task"'
+LAST_SUCCESS = f'celery_task_last_timestamp_seconds{{{CLUSTER}, name=~"$task", outcome="succeeded"}}'
 OF_WORKER = f'{CLUSTER}, worker=~"$worker"'
 # Two namespaces, or brokers, may have queues of one name. Where these have no names, nothing stands ahead.
 EACH_QUEUE = "job, namespace, broker, queue"
@@ -27,9 +28,10 @@ def quantiles(family, where=OF_TASK):
     return [(quantile(q, family, [], where), f"p{round(q * 100)}") for q in (0.5, 0.95, 0.99)]
 
 
-def age(by, where, state):
-    # What is for later waits from then on.
-    return f'clamp_min(time() - min by ({by}) (celery_tasks_oldest_timestamp_seconds{{{where}, state=~"{state}"}}), 0)'
+def waiting(where, state):
+    """How long the oldest tasks have been waiting. A task that is not due yet does not wait: its age would be negative."""
+    oldest = f'celery_tasks_oldest_timestamp_seconds{{{where}, state=~"{state}"}}'
+    return f"clamp_min({age(oldest)}, 0)"
 
 
 THROUGHPUT = graph("Throughput", "Tasks a second, by what became of them. Sent is absent where task_send_sent_event is off.",
@@ -55,8 +57,7 @@ def overview():
             stat("Waiting", "Messages in queues, as the broker counts them.", "short",
                  f"sum(max by ({EACH_QUEUE}) (celery_queue_length{{{OF_QUEUE}}}))", thresholds=steps((1000, AMBER))),
             stat("Oldest waiting", "How long the oldest task is there that no worker has begun.", "s",
-                 f'clamp_min(time() - min(celery_tasks_oldest_timestamp_seconds{{{OF_QUEUE}, state=~"sent|received"}}), 0)'
-                 " or vector(0)",
+                 f"max({waiting(OF_QUEUE, 'sent|received')}) or vector(0)",
                  thresholds=steps((60, AMBER), (600, RED))),
             stat("Workers online", "By their heartbeats.", "short",
                  f'sum(celery_workers{{{CLUSTER}, state="online"}})',
@@ -134,7 +135,7 @@ def by_task():
             graph("Running now", "By task.", "short",
                   top(f'sum by (name) (celery_tasks_in_flight{{{OF_TASK}, state="started"}})'), stack=True),
             table("Since the last success", "By task: a periodic one that stays away is on top.", "s",
-                  f'time() - max by (name) (celery_task_last_timestamp_seconds{{{CLUSTER}, name=~"$task", outcome="succeeded"}})',
+                  f"min by (name) ({age(LAST_SUCCESS)})",
                   size=(24, 8), rename={"name": "Task", "Value": "Age"}),
         ]),
     ]
@@ -158,7 +159,7 @@ def by_queue():
             graph("In and out", "Tasks a second: published, and taken by workers.", "ops",
                   (ended("sent", "queue", OF_QUEUE), "{{queue}} in"), (ended("received", "queue", OF_QUEUE), "{{queue}} out")),
             graph("Age of the oldest task", "By queue and where it is.", "s",
-                  (age("queue, state", OF_QUEUE, ".*"), "{{queue}}: {{state}}"), thresholds=steps((600, AMBER))),
+                  (f"max by (queue, state) ({waiting(OF_QUEUE, '.*')})", "{{queue}}: {{state}}"), thresholds=steps((600, AMBER))),
         ]),
         ("Waits", [
             graph("Wait in the queue", "From sent, or due, to the start.", "s", p(0.5), p(0.95), exemplars=True),
@@ -189,7 +190,8 @@ def by_worker():
         ("Presence", [
             graph("Up", "By heartbeats: 1 or 0.", "none", (of("celery_worker_up"), "{{worker}}"), top=1),
             graph("Last heard of", "Seconds since anything came.", "s",
-                  (f"time() - {of('celery_worker_last_seen_timestamp_seconds')}", "{{worker}}"), thresholds=steps((60, AMBER))),
+                  (f"min by (worker) ({age(f'celery_worker_last_seen_timestamp_seconds{{{OF_WORKER}}}')})", "{{worker}}"),
+                  thresholds=steps((60, AMBER))),
             table("What they run on", "Versions and systems.", "none",
                   f"max by (worker, hostname, sw_ident, sw_ver, sw_sys) (celery_worker_info{{{OF_WORKER}}})", size=(24, 6),
                   rename={"worker": "Worker", "hostname": "Host", "sw_ident": "Software", "sw_ver": "Version",

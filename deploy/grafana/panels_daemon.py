@@ -1,6 +1,6 @@
 """What celeriac says of itself."""
 
-from panel import AMBER, RED, graph, quantile, rate, stat, steps, table
+from panel import AMBER, RED, age, graph, quantile, rate, stat, steps, table
 
 DAEMON = 'job=~"$job", namespace=~"$namespace", instance=~"$instance"'
 OF_BROKER = f'{DAEMON}, broker=~"$broker"'
@@ -92,7 +92,7 @@ def celeriac():
                   (f"celeriac_checkpoint_duration_seconds{{{DAEMON}}}", "{{instance}} checkpoint"),
                   (f"celeriac_snapshot_duration_seconds{{{DAEMON}}}", "{{instance}} snapshot")),
             graph("Age of the checkpoint", "What a crash would find. Empty without a data_dir.", "s",
-                  (f"time() - celeriac_checkpoint_timestamp_seconds{{{DAEMON}}}", "{{instance}}"),
+                  (age(f"celeriac_checkpoint_timestamp_seconds{{{DAEMON}}}"), "{{instance}}"),
                   thresholds=steps((60, AMBER))),
         ]),
     ]

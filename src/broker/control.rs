@@ -208,6 +208,8 @@ impl Round {
     /// The bindings that the workers told, and what they answered.
     pub(super) fn finish(self) -> Vec<WorkerAnswer> {
         let answer = |(worker, replies): (String, Replies)| {
+            let (pool_size, slots) = (replies.pool_size(), replies.slots());
+            let complete = replies.is_complete();
             let bindings = replies.queues;
             let tasks = |tasks: Option<Vec<reply::Task>>| {
                 tasks.map(|tasks| {
@@ -220,11 +222,15 @@ impl Round {
             WorkerAnswer {
                 worker,
                 pid: replies.pid,
-                pool_size: replies.pool_size,
+                pool_size,
+                slots,
                 processes: replies.processes,
                 prefetch_count: replies.prefetch_count,
                 active: tasks(replies.active),
                 reserved: tasks(replies.reserved),
+                scheduled: tasks(replies.scheduled),
+                complete,
+                unlimited: replies.unlimited,
                 queues: bindings.map(|bindings| {
                     let queues = bindings.into_iter();
                     queues.map(|binding| binding.queue).collect()

@@ -1,12 +1,65 @@
 //! The state of one connection: subscribed or not, for how long, and when to try again. Time and chance come in
 //! as values.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
 /// A connection that lasted for less than this did not work: the pauses go on growing.
 const LASTED_MIN: Duration = Duration::from_secs(10);
+
+/// A healthy connection is never silent for longer: RabbitMQ sends a heartbeat every 5 seconds, and Redis is pinged as
+/// often.
+const SILENT_MAX: Duration = Duration::from_secs(6);
+
+/// The time of the last sign of life on a connection. Shared with the socket, which another thread may read.
+#[derive(Clone, Debug)]
+pub(super) struct Alive {
+    start: Instant,
+    /// Microseconds since `start`.
+    last: Arc<AtomicU64>,
+}
+
+impl Alive {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            start: now,
+            last: Arc::default(),
+        }
+    }
+
+    /// Notes that the peer closed the connection. That is a sign of life unless the connection was dead before: then it
+    /// was something in between that gave up.
+    pub(super) fn closed(&self, now: Instant) {
+        self.note(self.good_until(now));
+    }
+
+    /// Notes a sign of life.
+    pub(super) fn note(&self, now: Instant) {
+        let micros = now.duration_since(self.start).as_micros();
+        self.last
+            .store(u64::try_from(micros).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The last sign of life.
+    pub(super) fn last(&self) -> Instant {
+        self.start + Duration::from_micros(self.last.load(Relaxed))
+    }
+
+    /// When a connection that nothing has broken yet was last known to be good: now, unless it is silent for longer than
+    /// a healthy one.
+    pub(super) fn good_until(&self, now: Instant) -> Instant {
+        let last = self.last();
+        if now.duration_since(last) > SILENT_MAX {
+            last
+        } else {
+            now
+        }
+    }
+}
 
 /// The connection to one broker.
 #[derive(Debug)]
@@ -67,20 +120,27 @@ impl Link {
         }
     }
 
-    /// Notes that the connection failed, or that none could be made; the pause before the next try.
-    pub(super) fn failed(&mut self, now: Instant, dice: f64) -> Duration {
-        if let State::Subscribed { since } = self.state {
-            if now.duration_since(since) >= LASTED_MIN {
-                self.attempt = 0;
-            }
-            self.state = State::Gap {
-                since: now,
-                counted: now,
-            };
-        }
+    /// Notes that the connection failed, or that none could be made; the pause before the next try. The gap begins at
+    /// the last sign of life: it may take long to notice that a peer is gone.
+    pub(super) fn failed(&mut self, now: Instant, alive: Instant, dice: f64) -> Duration {
+        self.ended(now, alive);
         let delay = self.backoff.delay(self.attempt, dice);
         self.attempt = self.attempt.saturating_add(1);
         delay
+    }
+
+    /// Notes that the subscription has ended, if there was one.
+    pub(super) fn ended(&mut self, now: Instant, alive: Instant) {
+        if let State::Subscribed { since } = self.state {
+            let alive = alive.min(now).max(since);
+            if alive.duration_since(since) >= LASTED_MIN {
+                self.attempt = 0;
+            }
+            self.state = State::Gap {
+                since: alive,
+                counted: alive,
+            };
+        }
     }
 
     /// How much of the gap there is has not been told yet.
@@ -139,7 +199,8 @@ mod tests {
         );
         assert_eq!(link.untold(start + 60 * SECOND), Duration::ZERO);
 
-        link.failed(start + 70 * SECOND, 0.0);
+        let broke = start + 70 * SECOND;
+        link.failed(broke, broke, 0.0);
         assert_eq!(link.untold(start + 73 * SECOND), 3 * SECOND);
         assert_eq!(
             link.subscribed(start + 74 * SECOND),
@@ -151,12 +212,47 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_begins_at_the_last_sign_of_life() {
+        let (mut link, start) = link();
+        link.subscribed(start + SECOND);
+        let alive = Alive::new(start);
+        alive.note(start + 40 * SECOND);
+        link.failed(start + 60 * SECOND, alive.last(), 0.0);
+        assert_eq!(link.untold(start + 60 * SECOND), 20 * SECOND);
+        assert_eq!(link.untold(start + 61 * SECOND), SECOND);
+        // A failed attempt to connect doesn't move the beginning.
+        link.failed(start + 62 * SECOND, alive.last(), 0.0);
+        assert_eq!(link.untold(start + 62 * SECOND), SECOND);
+        assert_eq!(link.subscribed(start + 63 * SECOND).gap, 23 * SECOND);
+        // A sign of life from before the subscription says nothing about it.
+        link.failed(start + 65 * SECOND, alive.last(), 0.0);
+        assert_eq!(link.untold(start + 65 * SECOND), 2 * SECOND);
+    }
+
+    #[test]
+    fn a_quiet_connection_is_good_until_it_is_quieter_than_a_healthy_one() {
+        let start = clock::monotonic();
+        let alive = Alive::new(start);
+        let later = start + 5 * SECOND;
+        assert_eq!(alive.good_until(later), later);
+        assert_eq!(alive.good_until(start + 7 * SECOND), start);
+        alive.closed(start + 7 * SECOND);
+        assert_eq!(alive.last(), start);
+        alive.closed(later);
+        assert_eq!(alive.last(), later);
+    }
+
+    #[test]
     fn pauses_grow_until_a_connection_lasts() {
         let (mut link, start) = link();
-        assert_eq!(link.failed(start, 0.0), SECOND);
+        let failed = |link: &mut Link, seconds| {
+            let now = start + seconds * SECOND;
+            link.failed(now, now, 0.0)
+        };
+        assert_eq!(failed(&mut link, 0), SECOND);
         link.subscribed(start + SECOND);
-        assert_eq!(link.failed(start + 2 * SECOND, 0.0), 2 * SECOND);
+        assert_eq!(failed(&mut link, 2), 2 * SECOND);
         link.subscribed(start + 4 * SECOND);
-        assert_eq!(link.failed(start + 20 * SECOND, 0.0), SECOND);
+        assert_eq!(failed(&mut link, 20), SECOND);
     }
 }

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::config::{BrokerConfig, Transport};
 use crate::state::{Answers, Known, QueueLevel, Report};
 use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
+use crate::timestamp::Timestamp;
 
 /// A round that takes longer than that is given up, and the connection with it.
 pub(super) const ROUND_TIMEOUT: Duration = Duration::from_secs(10).saturating_add(DEADLINE);
@@ -243,9 +244,10 @@ impl Poller {
     async fn ask_for_queues(&mut self, carrier: &mut Carrier) -> Result<(), LinkError> {
         let known = self.known.borrow().clone();
         let names = self.watch.next(known.queues.iter().map(AsRef::as_ref));
+        let asked = clock::now();
         let (levels, absent) = carrier.levels(&names).await?;
         self.watch.asked(&names, absent);
-        self.report(Answers::Queues(levels)).await
+        self.report(asked, Answers::Queues(levels)).await
     }
 
     async fn ask_workers(
@@ -256,7 +258,13 @@ impl Poller {
         let known = self.known.borrow().clone();
         let asked = self.roster.ask(&known.workers);
         let chance = || fastrand::u128(..);
-        let mut round = Round::new(Method::POLLED, asked, self.config.accept, chance);
+        let methods = if known.rates_wanted {
+            Method::POLLED_WITH_RATES
+        } else {
+            Method::POLLED
+        };
+        let asked_at = clock::now();
+        let mut round = Round::new(methods, asked, self.config.accept, chance);
         let exchange = &self.config.poll.control_exchange;
         carrier.ask(exchange, &mut round).await?;
         if let Some((replies, error)) = round.unreadable_replies()
@@ -277,7 +285,7 @@ impl Poller {
         if self.watch.consumed(consumed) {
             schedule.queues_are_new(clock::monotonic());
         }
-        self.report(Answers::Workers(answers)).await
+        self.report(asked_at, Answers::Workers(answers)).await
     }
 
     async fn enable_events(
@@ -299,15 +307,16 @@ impl Poller {
         let Carrier::Redis(redis) = carrier else {
             return Ok(());
         };
-        match redis.elsewhere(&self.config.event_exchange).await {
-            channels if channels.is_empty() => Ok(()),
-            channels => self.report(Answers::Elsewhere(channels)).await,
-        }
+        // Nothing found is worth a report too: it takes back what was found before.
+        let asked = clock::now();
+        let channels = redis.elsewhere(&self.config.event_exchange).await;
+        self.report(asked, Answers::Elsewhere(channels)).await
     }
 
-    async fn report(&self, answers: Answers) -> Result<(), LinkError> {
+    async fn report(&self, asked: Timestamp, answers: Answers) -> Result<(), LinkError> {
         let report = Report {
             broker: self.broker,
+            asked,
             received: clock::now(),
             answers,
         };
@@ -339,7 +348,8 @@ impl Poller {
     fn failed(&mut self, error: &LinkError) -> Duration {
         let was_connected = self.link.is_subscribed();
         let address = self.config.address(self.server);
-        let delay = self.link.failed(clock::monotonic(), fastrand::f64());
+        let now = clock::monotonic();
+        let delay = self.link.failed(now, now, fastrand::f64());
         if std::mem::replace(&mut self.told.connection, true) {
             debug!(%address, %error, ?delay, "cannot ask for queues and workers");
         } else {

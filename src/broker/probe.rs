@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::control::{Asked, Round};
 use super::poller::{LEAVE_TIMEOUT, ROUND_TIMEOUT};
 use super::reply::Method;
-pub use super::reply::Settings;
+pub use super::reply::{Settings, TransportOptions};
 use super::source::{CONNECT_TIMEOUT, LinkError};
 use super::{amqp, redis};
 use crate::config::{BrokerConfig, Transport};
@@ -38,6 +38,9 @@ pub struct Look {
     pub unbound: Vec<&'static str>,
     /// Where something was published that is named like the event exchange, and is not listened to.
     pub elsewhere: Vec<String>,
+    /// Redis: separators of bindings that cannot be read by the one that is configured, and whether any can.
+    pub separators: Vec<String>,
+    pub has_bindings: bool,
     /// What those workers are set to that answered; `None`: they were not asked.
     pub workers: Option<BTreeMap<String, Option<Settings>>>,
     /// How many answers could not be read, and why.

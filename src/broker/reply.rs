@@ -30,16 +30,29 @@ pub(super) enum Method {
     ActiveQueues,
     Active,
     Reserved,
+    Scheduled,
+    Registered,
     Conf,
 }
 
 impl Method {
-    /// What is asked again and again.
+    /// What is asked again and again. A task goes from `scheduled` to `reserved` to `active`, and the lists are asked for
+    /// in this order, so that it is in one of them at least.
     pub(super) const POLLED: &[Self] = &[
         Self::Stats,
         Self::ActiveQueues,
-        Self::Active,
+        Self::Scheduled,
         Self::Reserved,
+        Self::Active,
+    ];
+    /// The same, and rate limits.
+    pub(super) const POLLED_WITH_RATES: &[Self] = &[
+        Self::Stats,
+        Self::ActiveQueues,
+        Self::Registered,
+        Self::Scheduled,
+        Self::Reserved,
+        Self::Active,
     ];
     /// What is asked once, by who sets things up.
     pub(super) const SETTINGS: &[Self] = &[Self::Conf];
@@ -50,6 +63,8 @@ impl Method {
             Self::ActiveQueues => "active_queues",
             Self::Active => "active",
             Self::Reserved => "reserved",
+            Self::Scheduled => "scheduled",
+            Self::Registered => "registered",
             Self::Conf => "conf",
         }
     }
@@ -57,7 +72,10 @@ impl Method {
     /// What goes with the command, in JSON.
     pub(super) const fn arguments(self) -> &'static str {
         match self {
-            Self::Stats | Self::ActiveQueues | Self::Active | Self::Reserved => "{}",
+            Self::Stats | Self::ActiveQueues | Self::Active | Self::Reserved | Self::Scheduled => {
+                "{}"
+            }
+            Self::Registered => "{\"taskinfoitems\": [\"rate_limit\"], \"builtins\": true}",
             Self::Conf => "{\"with_defaults\": true}",
         }
     }
@@ -71,21 +89,47 @@ pub struct Settings {
     /// `task_send_sent_event`. It is who publishes that heeds it, mostly with the same settings.
     pub sent_event: Option<bool>,
     pub event_exchange: Option<String>,
+    /// `broker_transport_options`.
+    pub transport: Option<TransportOptions>,
+}
+
+/// Kombu's options that change what is on the wire. A worker censors those with `key` in their name, such as
+/// `global_keyprefix`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransportOptions {
+    pub sep: Option<String>,
+    pub priority_steps: Option<Vec<u64>>,
+    pub ack_emulation: Option<bool>,
+    pub sentinel_fanout_compat: Option<bool>,
 }
 
 /// What one worker has replied so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Replies {
     pub(super) pid: Option<i64>,
-    pub(super) pool_size: Option<u64>,
+    /// What a pool was started with, which `pool_grow` and an autoscaler leave as it is under prefork.
+    max_concurrency: Option<u64>,
     pub(super) processes: Option<u64>,
+    autoscaler: Option<Autoscaler>,
     pub(super) prefetch_count: Option<u64>,
     pub(super) queues: Option<Vec<Binding>>,
     pub(super) active: Option<Vec<Task>>,
     pub(super) reserved: Option<Vec<Task>>,
+    pub(super) scheduled: Option<Vec<Task>>,
+    /// Names of the tasks without a rate limit.
+    pub(super) unlimited: Option<Vec<String>>,
     pub(super) settings: Option<Settings>,
     /// Which commands were answered, one bit each.
     answered: u8,
+    /// A command was answered twice: two workers have one name, and their answers overwrite each other.
+    twice: bool,
+}
+
+/// How far an autoscaler may go, and how far it went.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Autoscaler {
+    max: Option<u64>,
+    current: Option<u64>,
 }
 
 /// A task, with what its queue is found by.
@@ -96,17 +140,40 @@ pub(super) struct Task {
     exchange: Option<String>,
     routing_key: Option<String>,
     started: Option<Timestamp>,
+    eta: Option<Timestamp>,
 }
 
 impl Replies {
+    /// Whether every task of the worker is in its lists.
+    pub(super) fn is_complete(&self) -> bool {
+        let lists = [&self.active, &self.reserved, &self.scheduled];
+        let whole = |list: &Option<Vec<Task>>| list.as_ref().is_some_and(|it| it.len() < ITEMS_MAX);
+        !self.twice && lists.into_iter().all(whole)
+    }
+
     pub(super) fn has_all(&self, methods: &[Method]) -> bool {
         self.answered.count_ones() as usize == methods.len()
+    }
+
+    /// Tasks that the worker runs at once, now.
+    pub(super) fn pool_size(&self) -> Option<u64> {
+        let current = self.autoscaler.and_then(|autoscaler| autoscaler.current);
+        current.or(self.processes).or(self.max_concurrency)
+    }
+
+    /// Tasks that it runs at once when its pool has grown as far as it may.
+    pub(super) fn slots(&self) -> Option<u64> {
+        let max = self.autoscaler.and_then(|autoscaler| autoscaler.max);
+        // A pool that was told to shrink keeps the processes that are busy.
+        max.max(self.pool_size())
     }
 
     /// Reads a value that answers a command. An error that a worker gives in its place (`{"error": …}`) is an
     /// answer that says nothing.
     fn read(&mut self, method: Method, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
-        self.answered |= 1 << method as u8;
+        let bit = 1 << method as u8;
+        self.twice |= self.answered & bit != 0;
+        self.answered |= bit;
         match method {
             Method::Stats if cursor.peek() == Some(b'{') => self.read_stats(cursor),
             Method::ActiveQueues if cursor.peek() == Some(b'[') => {
@@ -121,6 +188,14 @@ impl Replies {
                 self.reserved = Some(items(cursor, read_task)?);
                 Ok(())
             }
+            Method::Scheduled if cursor.peek() == Some(b'[') => {
+                self.scheduled = Some(items(cursor, read_scheduled)?);
+                Ok(())
+            }
+            Method::Registered if cursor.peek() == Some(b'[') => {
+                self.unlimited = Some(read_unlimited(cursor)?);
+                Ok(())
+            }
             Method::Conf if cursor.peek() == Some(b'{') => {
                 self.settings = Some(read_settings(cursor)?);
                 Ok(())
@@ -129,6 +204,8 @@ impl Replies {
             | Method::ActiveQueues
             | Method::Active
             | Method::Reserved
+            | Method::Scheduled
+            | Method::Registered
             | Method::Conf => cursor.skip(1),
         }
     }
@@ -145,7 +222,7 @@ impl Replies {
             }
             b"pool" if cursor.peek() == Some(b'{') => cursor.map(|cursor, key| match key {
                 b"max-concurrency" => {
-                    self.pool_size = whole(cursor)?;
+                    self.max_concurrency = whole(cursor)?;
                     Ok(())
                 }
                 b"processes" if cursor.peek() == Some(b'[') => {
@@ -159,6 +236,19 @@ impl Replies {
                 }
                 _ => cursor.skip(3),
             }),
+            b"autoscaler" if cursor.peek() == Some(b'{') => {
+                let mut autoscaler = Autoscaler::default();
+                cursor.map(|cursor, key| {
+                    match key {
+                        b"max" => autoscaler.max = whole(cursor)?,
+                        b"current" => autoscaler.current = whole(cursor)?,
+                        _ => return cursor.skip(3),
+                    }
+                    Ok(())
+                })?;
+                self.autoscaler = Some(autoscaler);
+                Ok(())
+            }
             _ => cursor.skip(2),
         })
     }
@@ -201,6 +291,7 @@ impl Task {
             name: self.name,
             queue,
             started: self.started,
+            eta: self.eta,
         }
     }
 }
@@ -229,11 +320,37 @@ fn read_settings(cursor: &mut Cursor<'_>) -> Result<Settings, DecodeError> {
             b"worker_send_task_events" => settings.task_events = flag(cursor)?,
             b"task_send_sent_event" => settings.sent_event = flag(cursor)?,
             b"event_exchange" => settings.event_exchange = text(cursor)?,
+            b"broker_transport_options" if cursor.peek() == Some(b'{') => {
+                settings.transport = Some(read_transport(cursor)?);
+            }
             _ => return cursor.skip(2),
         }
         Ok(())
     })?;
     Ok(settings)
+}
+
+fn read_transport(cursor: &mut Cursor<'_>) -> Result<TransportOptions, DecodeError> {
+    let mut options = TransportOptions::default();
+    cursor.map(|cursor, key| {
+        match key {
+            b"sep" => options.sep = text(cursor)?,
+            b"priority_steps" if cursor.peek() == Some(b'[') => {
+                let mut steps = Vec::new();
+                cursor.list(|cursor| {
+                    let step = whole(cursor)?;
+                    steps.extend(step.filter(|_| steps.len() < ITEMS_MAX));
+                    Ok(())
+                })?;
+                options.priority_steps = Some(steps);
+            }
+            b"ack_emulation" => options.ack_emulation = flag(cursor)?,
+            b"sentinel_fanout_compat" => options.sentinel_fanout_compat = flag(cursor)?,
+            _ => return cursor.skip(3),
+        }
+        Ok(())
+    })?;
+    Ok(options)
 }
 
 fn read_queue(cursor: &mut Cursor<'_>) -> Result<Option<Binding>, DecodeError> {
@@ -297,6 +414,35 @@ fn read_task(cursor: &mut Cursor<'_>) -> Result<Option<Task>, DecodeError> {
         _ => cursor.skip(3),
     })?;
     Ok((!task.uuid.is_empty()).then_some(task))
+}
+
+/// A task that waits for its time: around it stand its ETA and its priority.
+fn read_scheduled(cursor: &mut Cursor<'_>) -> Result<Option<Task>, DecodeError> {
+    let mut task = None;
+    let mut eta = None;
+    cursor.map(|cursor, key| match key {
+        b"request" if cursor.peek() == Some(b'{') => {
+            task = read_task(cursor)?;
+            Ok(())
+        }
+        b"eta" => {
+            eta = text(cursor)?.and_then(|eta| Timestamp::from_iso8601(&eta));
+            Ok(())
+        }
+        _ => cursor.skip(3),
+    })?;
+    Ok(task.map(|task| Task { eta, ..task }))
+}
+
+/// The names without anything behind them, which would be a rate limit: `name [rate_limit=5/s]`.
+fn read_unlimited(cursor: &mut Cursor<'_>) -> Result<Vec<String>, DecodeError> {
+    let mut names = Vec::new();
+    cursor.list(|cursor| {
+        let name = text(cursor)?.filter(|name| !name.ends_with(']'));
+        names.extend(name.filter(|_| names.len() < ITEMS_MAX));
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 fn text(cursor: &mut Cursor<'_>) -> Result<Option<String>, DecodeError> {

@@ -185,6 +185,7 @@ mod tests {
             workers: names(workers),
             silent: names(silent),
             heard,
+            ..Known::default()
         })
     }
 

@@ -1,14 +1,14 @@
 //! A source: keeps one broker subscribed, whatever happens.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::link::Link;
+use super::link::{Alive, Link};
 use super::{amqp, redis};
 use crate::backoff::Backoff;
 use crate::clock;
@@ -46,6 +46,7 @@ pub struct Source {
 pub(super) struct Stage {
     broker: usize,
     link: Link,
+    pub(super) alive: Alive,
     /// Which of the broker's servers it is: the one that worked last, else the next one in turn.
     pub(super) server: usize,
     /// `None`: it has let go.
@@ -134,10 +135,13 @@ impl Source {
         checkpointed: Checkpointed,
     ) -> Self {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
-        let link = Link::new(backoff, clock::monotonic());
+        let now = clock::monotonic();
+        let link = Link::new(backoff, now);
+        metrics.gap.resume(clock::now());
         let stage = Stage {
             broker,
             link,
+            alive: Alive::new(now),
             server: 0,
             batches: Some(batches),
             metrics,
@@ -166,7 +170,7 @@ impl Source {
                 }
             }
         }
-        self.stage.metrics.connected.set(0.0);
+        self.stage.ended();
     }
 }
 
@@ -188,8 +192,10 @@ impl Stage {
     /// Notes that events are subscribed to from now on.
     pub(super) fn subscribed(&mut self, config: &BrokerConfig) {
         let now = clock::monotonic();
-        self.metrics.gap.add(self.link.untold(now));
+        self.count_gap(now);
         let subscribed = self.link.subscribed(now);
+        self.alive.note(now);
+        self.metrics.gap.end();
         self.metrics.connected.set(1.0);
         self.readiness.ready();
         let address = config.address(self.server);
@@ -210,8 +216,9 @@ impl Stage {
         let now = clock::monotonic();
         let was_connected = self.metrics.connected.get() > 0.0;
         let first = self.link.attempt() == 0 || was_connected;
-        let delay = self.link.failed(now, fastrand::f64());
-        self.metrics.gap.add(self.link.untold(now));
+        let alive = self.alive.last();
+        let delay = self.link.failed(now, alive, fastrand::f64());
+        self.count_gap(now);
         self.metrics.connected.set(0.0);
         let address = config.address(self.server);
         // Once for each outage: the metric tells how long it lasts.
@@ -225,6 +232,18 @@ impl Stage {
             self.server = (self.server + 1) % config.servers();
         }
         delay
+    }
+
+    /// Notes that the daemon stops. Until another one starts there is no subscription.
+    fn ended(&mut self) {
+        let now = clock::monotonic();
+        self.link.ended(now, self.alive.good_until(now));
+        self.count_gap(now);
+        self.metrics.connected.set(0.0);
+    }
+
+    fn count_gap(&mut self, now: Instant) {
+        self.metrics.gap.grow(self.link.untold(now), clock::now());
     }
 
     /// Which subscription this is, counted from 1.

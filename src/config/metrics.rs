@@ -126,6 +126,7 @@ impl MetricsConfig {
                 task_timeout,
                 worker_timeout,
                 worker_retention,
+                queue_ttl: series_ttl,
                 broker_drops_expired: false,
                 broker_holds_events: false,
                 keep_foreign: false,

@@ -22,6 +22,8 @@ pub struct RedisConfig {
     pub fanout_patterns: bool,
     /// Kombu's `priority_steps`: each has a list of its own.
     pub priority_steps: Vec<u8>,
+    /// Kombu's `sep`: between a queue and its priority, and between the parts of a binding.
+    pub sep: String,
     /// Kombu's `unacked_key`.
     pub unacked_key: String,
 }
@@ -92,7 +94,8 @@ impl SentinelConfig {
 
 impl RedisConfig {
     /// Kombu's own.
-    const PRIORITY_STEPS: [f64; 4] = [0.0, 3.0, 6.0, 9.0];
+    pub const PRIORITY_STEPS: [u8; 4] = [0, 3, 6, 9];
+    pub const SEP: &str = "\x06\x16";
 
     /// Reads the keys of a broker's section. Where the server is, its URL tells later.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
@@ -105,6 +108,7 @@ impl RedisConfig {
             fanout_prefix: fanout_prefix(section),
             fanout_patterns: section.bool("fanout_patterns", true),
             priority_steps: priority_steps(section),
+            sep: sep(section),
             unacked_key: section.text("unacked_key", "unacked"),
         }
     }
@@ -220,7 +224,10 @@ fn tls_of(url: &BrokerUrl, tls: Option<TlsConfig>) -> TlsConfig {
 }
 
 fn priority_steps(section: &mut Section<'_>) -> Vec<u8> {
-    let numbers = section.numbers("priority_steps", &RedisConfig::PRIORITY_STEPS);
+    let numbers = section.numbers(
+        "priority_steps",
+        &RedisConfig::PRIORITY_STEPS.map(f64::from),
+    );
     let step = |number: &f64| (0..=u8::MAX).find(|step| f64::from(*step) == *number);
     let steps: Vec<u8> = numbers.iter().filter_map(step).collect();
     if steps.is_empty() || steps.len() < numbers.len() {
@@ -230,6 +237,14 @@ fn priority_steps(section: &mut Section<'_>) -> Vec<u8> {
         );
     }
     steps
+}
+
+fn sep(section: &mut Section<'_>) -> String {
+    let sep = section.text("sep", RedisConfig::SEP);
+    if sep.is_empty() {
+        section.problem("sep", "is empty; Kombu's own is \"\\x06\\x16\"");
+    }
+    sep
 }
 
 fn fanout_prefix(section: &mut Section<'_>) -> FanoutPrefix {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::event::json::quote;
+
 /// A value as it is shown: YAML that would be read back as the same, but for secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -32,7 +34,11 @@ impl Shown {
             Self::Null => f.write_str("null"),
             Self::Plain(text) => f.write_str(text),
             Self::Text(text) if is_plain(text) => f.write_str(text),
-            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Text(text) => {
+                let mut quoted = String::new();
+                quote(&mut quoted, text);
+                f.write_str(&quoted)
+            }
             Self::Secret => f.write_str("<secret>"),
             Self::List(items) if items.iter().all(Self::is_scalar) => {
                 f.write_str("[")?;
@@ -134,7 +140,10 @@ mod tests {
                     ("url", text("amqp://h:5672/")),
                     ("password", Shown::Secret),
                     ("tls", map(&[("ca_file", text("/ca.pem"))])),
-                    ("bindings", Shown::List(vec![text("#"), text("no")])),
+                    (
+                        "bindings",
+                        Shown::List(vec![text("#"), text("no"), text("\x06\x16")]),
+                    ),
                 ])]),
             ),
         ]);
@@ -148,7 +157,7 @@ brokers:
     password: <secret>
     tls:
       ca_file: /ca.pem
-    bindings: [\"#\", \"no\"]
+    bindings: [\"#\", \"no\", \"\\u0006\\u0016\"]
 ";
         assert_eq!(shown.to_string(), expected);
     }

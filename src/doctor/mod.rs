@@ -8,6 +8,7 @@ mod finding;
 
 mod broker;
 mod heard;
+mod transport;
 mod workers;
 
 mod data_dir;
@@ -46,6 +47,7 @@ async fn broker(config: &BrokerConfig, listen: Duration) -> Section {
     let mut hear = |payload| heard.hear(&payload, clock::now());
     let look = probe::look(config, listen, &mut hear).await;
     let mut findings = broker::judge(config, &look, &heard);
+    findings.extend(transport::judge(config, &look));
     findings.extend(workers::judge(config, &look, &heard, listen));
     let subject = match &config.name {
         Some(name) => format!("broker {name}"),

@@ -24,7 +24,7 @@ fn whole(
 fn what_celery_exporter_is_told_becomes_keys() {
     let line = "--broker-url=sentinel://s1:26379/0;sentinel://s2:26379/0 \
         --broker-transport-option master_name=mymaster --broker-transport-option global_keyprefix=app. \
-        --broker-transport-option fanout_patterns=False --broker-transport-option priority_steps=[0,5] \
+        --broker-transport-option fanout_patterns=False --broker-transport-option priority_steps=[0,5] --broker-transport-option sep=: \
         --broker-ssl-option ssl_ca_certs=/ca.pem --broker-ssl-option ssl_cert_reqs=CERT_NONE \
         -Q high,low --worker-timeout 60 --purge-offline-worker-metrics 660 --accept-content json,pickle \
         --generic-hostname-task-sent-metric --metric-prefix=app_ --static-label team=a$b --port 9000";
@@ -38,6 +38,7 @@ fn what_celery_exporter_is_told_becomes_keys() {
         r#"    fanout_patterns: false
     global_keyprefix: app.
     priority_steps: [0,5]
+    sep: ":"
     accept_content: [json, pickle]
     queues: [high, low]
     tls:

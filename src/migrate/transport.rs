@@ -58,7 +58,7 @@ pub(super) fn json(draft: &mut Draft, option: &str, given: &str) {
 fn take(draft: &mut Draft, option: &str, options: &Map<String, Value>) {
     for (key, value) in options {
         match (key.as_str(), value) {
-            ("global_keyprefix" | "unacked_key", Value::String(value)) => {
+            ("global_keyprefix" | "sep" | "unacked_key", Value::String(value)) => {
                 draft.broker(key, text(value));
             }
             ("fanout_prefix", Value::String(value)) if !is_bool(value) => {
@@ -82,6 +82,15 @@ fn take(draft: &mut Draft, option: &str, options: &Map<String, Value>) {
             }
             ("visibility_timeout", _) => {
                 draft.note(option, "`visibility_timeout` is for workers");
+            }
+            ("ack_emulation", Value::Bool(false)) => {
+                draft.note(option, "`ack_emulation` off is not supported: there are no unacknowledged messages to count");
+            }
+            ("sentinel_fanout_compat", Value::Bool(true)) => {
+                draft.note(
+                    option,
+                    "`sentinel_fanout_compat` is not supported: every event arrives twice",
+                );
             }
             _ => draft.note(option, format!("`{key}` has no counterpart")),
         }

@@ -87,7 +87,8 @@ impl Pipeline {
         let at = self.views.iter().map(|view| view.series.at()).max();
         let mut marks = Vec::with_capacity(self.clusters.len());
         let clusters = self.clusters.iter_mut().map(|cluster| {
-            let (position, mark) = cluster.delivered.capture();
+            let (mut position, mark) = cluster.delivered.capture();
+            position.gap_until = cluster.metrics.gap.until(now).micros();
             marks.push(mark);
             Cluster {
                 broker: Arc::clone(&cluster.broker),
@@ -140,6 +141,10 @@ impl Pipeline {
                 let cluster = &mut self.clusters[at];
                 if let Some(position) = &saved.position {
                     cluster.delivered.restore(position);
+                    if position.gap_until > 0 {
+                        let until = Timestamp::from_micros(position.gap_until);
+                        cluster.metrics.gap.restore(until);
+                    }
                 }
                 cluster.state.restore(saved, now, &mut cluster.changes);
                 // The first part of a cluster has its workers, and no task.

@@ -94,6 +94,7 @@ impl Delivered {
         let position = saved::Position {
             fingerprints: self.order.iter().copied().collect(),
             offset: self.resume(),
+            ..saved::Position::default()
         };
         (position, self.mark)
     }
@@ -201,7 +202,7 @@ mod tests {
     fn a_smaller_window_forgets_nothing_of_an_earlier_process() {
         let saved = saved::Position {
             fingerprints: (1..=9).collect(),
-            offset: None,
+            ..saved::Position::default()
         };
         let mut delivered = Delivered::durable(2);
         delivered.restore(&saved);

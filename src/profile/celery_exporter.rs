@@ -189,7 +189,8 @@ impl CeleryExporter {
             | Change::TurnedAround { .. }
             | Change::Finished { .. }
             | Change::Moved { .. }
-            | Change::Lost { .. } => {}
+            | Change::Lost { .. }
+            | Change::Unreported { .. } => {}
         }
     }
 

@@ -138,7 +138,8 @@ impl CeleryPrometheusExporter {
             | Change::QueueWaited { .. }
             | Change::TurnedAround { .. }
             | Change::Finished { .. }
-            | Change::Lost { .. } => {}
+            | Change::Lost { .. }
+            | Change::Unreported { .. } => {}
         }
     }
 

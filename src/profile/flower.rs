@@ -131,7 +131,8 @@ impl Flower {
             | Change::PrefetchWaited { .. }
             | Change::TurnedAround { .. }
             | Change::Finished { .. }
-            | Change::Lost { .. } => {}
+            | Change::Lost { .. }
+            | Change::Unreported { .. } => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! The series of one (name, queue, worker): made together, kept together, ended together.
 
 use crate::series::SeriesId;
-use crate::state::{Loss, Name, Outcome, Revocation, Stage, Step};
+use crate::state::{Loss, Name, Outcome, Revocation, Stage, Step, Unreported};
 use crate::timestamp::Timestamp;
 
 /// What a group is known by: each of the three where it is a label, and known.
@@ -28,6 +28,8 @@ pub(super) enum Counter {
     WorkerLost,
     TimedOut,
     Evicted,
+    UnreportedEnded,
+    UnreportedGone,
 }
 
 /// The counter families of tasks.
@@ -43,10 +45,11 @@ pub(super) enum CounterFamily {
     Revoked,
     Cancelled,
     Lost,
+    Unreported,
 }
 
 impl Counter {
-    pub(super) const COUNT: usize = 13;
+    pub(super) const COUNT: usize = 15;
 
     /// The family, and the label that tells this counter from its siblings.
     pub(super) const fn shown(self) -> (CounterFamily, Option<(&'static str, &'static str)>) {
@@ -64,6 +67,8 @@ impl Counter {
             Self::WorkerLost => (CounterFamily::Lost, Some(("reason", "worker_lost"))),
             Self::TimedOut => (CounterFamily::Lost, Some(("reason", "timeout"))),
             Self::Evicted => (CounterFamily::Lost, Some(("reason", "evicted"))),
+            Self::UnreportedEnded => (CounterFamily::Unreported, Some(("reason", "ended"))),
+            Self::UnreportedGone => (CounterFamily::Unreported, Some(("reason", "gone"))),
         }
     }
 
@@ -81,6 +86,8 @@ impl Counter {
         Self::WorkerLost,
         Self::TimedOut,
         Self::Evicted,
+        Self::UnreportedEnded,
+        Self::UnreportedGone,
     ];
 
     /// The counters of events that workers send, which exist with 0 from the first event of the group on.
@@ -102,6 +109,15 @@ impl From<Loss> for Counter {
             Loss::Worker => Self::WorkerLost,
             Loss::Timeout => Self::TimedOut,
             Loss::Evicted => Self::Evicted,
+        }
+    }
+}
+
+impl From<Unreported> for Counter {
+    fn from(reason: Unreported) -> Self {
+        match reason {
+            Unreported::Ended => Self::UnreportedEnded,
+            Unreported::Gone => Self::UnreportedGone,
         }
     }
 }

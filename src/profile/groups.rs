@@ -38,7 +38,7 @@ pub(super) struct Groups {
 
 #[derive(Debug)]
 struct Families {
-    counters: [FamilyId; 10],
+    counters: [FamilyId; 11],
     histograms: [FamilyId; 5],
     in_flight: FamilyId,
 }
@@ -82,6 +82,7 @@ impl Families {
                 ("task_revoked_total", Some("reason"), "Tasks that were revoked (task-revoked), and why."),
                 ("task_cancelled_total", None, "Running tasks that were cancelled (task-cancelled; Celery 5.1 and later)."),
                 ("task_lost_total", Some("reason"), "Tasks in flight that will not be heard of again, and why."),
+                ("task_unreported_total", Some("reason"), "Tasks that left flight without an event that says how they ended, by reason (needs remote control)."),
             ]
             .map(|(name, own, help)| family(name, counter.clone(), own, help)),
             histograms: [

@@ -65,7 +65,7 @@ impl WorkerGauge {
         (
             Self::PoolSize,
             "worker_pool_size",
-            "Tasks that a worker can run at once (needs remote control).",
+            "Number of tasks that a worker can run at once now (needs remote control).",
         ),
         (
             Self::Prefetch,
@@ -110,12 +110,12 @@ impl QueueGauge {
         (
             Self::Slots,
             "queue_slots",
-            "Tasks that the workers of a queue can run at once (needs remote control).",
+            "Number of tasks that the workers of a queue can run at once when their pools have grown as far as they may: the maximum of an autoscaler, otherwise the size that the pool has (needs remote control).",
         ),
         (
             Self::Saturation,
             "queue_saturation_ratio",
-            "Tasks that the workers of a queue run now, of whatever queue, by what they can run at once.",
+            "Ratio of the tasks, from any queue, that the workers of a queue run now to `queue_slots`.",
         ),
     ];
 }

@@ -93,7 +93,8 @@ impl Ovalmoney {
             | Change::TurnedAround { .. }
             | Change::Finished { .. }
             | Change::Moved { .. }
-            | Change::Lost { .. } => {}
+            | Change::Lost { .. }
+            | Change::Unreported { .. } => {}
         }
     }
 

@@ -103,6 +103,7 @@ const fn limits() -> Limits {
         task_timeout: Duration::from_secs(100_000),
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(60),
+        queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: true,
         broker_holds_events: false,
         keep_foreign: false,

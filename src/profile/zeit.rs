@@ -81,7 +81,8 @@ impl Zeit {
             | Change::TurnedAround { .. }
             | Change::Finished { .. }
             | Change::Moved { .. }
-            | Change::Lost { .. } => {}
+            | Change::Lost { .. }
+            | Change::Unreported { .. } => {}
         }
     }
 

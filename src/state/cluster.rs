@@ -1,6 +1,7 @@
 //! The state of one cluster: joins tasks, workers, queues and names.
 
 mod answers;
+mod reconcile;
 mod saved;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::event::{Detail, Event, Kind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::timestamp::Timestamp;
+use reconcile::Suspects;
 pub use saved::Captured;
 
 /// What bounds the state of a cluster.
@@ -31,6 +33,8 @@ pub struct Limits {
     pub worker_timeout: WorkerTimeout,
     /// How long a worker stays known that is offline.
     pub worker_retention: Duration,
+    /// How long a queue is polled after something named it last; one that is not empty always is.
+    pub queue_ttl: Duration,
     /// Whether events wait in the broker while nobody reads them, and come late then.
     pub broker_holds_events: bool,
     /// Whether the broker drops messages that expired, and nobody hears of their tasks again.
@@ -70,8 +74,8 @@ pub struct State {
     queue_of_name: HashMap<Name, Name>,
     /// A task was sent that expires.
     some_expire: bool,
-    /// A task is known by a worker's answer alone.
-    some_by_answer: bool,
+    /// Tasks in flight that broker and workers did not have.
+    suspects: Suspects,
     /// When the newest event was stamped.
     newest: Timestamp,
     /// When it went on from what was stored.
@@ -97,7 +101,7 @@ impl State {
             sender: Default::default(),
             queue_of_name: HashMap::new(),
             some_expire: false,
-            some_by_answer: false,
+            suspects: Suspects::default(),
             newest: Timestamp::default(),
             resumed: Timestamp::default(),
             signs: Signs::default(),
@@ -105,13 +109,14 @@ impl State {
         }
     }
 
-    /// Takes other limits: those of tasks and workers.
+    /// Takes other limits: those of tasks, workers and queues.
     pub fn limit(&mut self, limits: &Limits) {
         let Limits {
             tasks_max,
             task_timeout,
             worker_timeout,
             worker_retention,
+            queue_ttl,
             broker_drops_expired: _,
             broker_holds_events: _,
             keep_foreign: _,
@@ -121,6 +126,7 @@ impl State {
         self.limits.task_timeout = task_timeout;
         self.limits.worker_timeout = worker_timeout;
         self.limits.worker_retention = worker_retention;
+        self.limits.queue_ttl = queue_ttl;
     }
 
     /// Takes an event that was received at `now`; adds to `changes` what it changed.
@@ -158,12 +164,21 @@ impl State {
         }
     }
 
-    /// Takes what the broker or the workers answered; adds to `changes` what it changed.
-    pub fn report(&mut self, answers: &Answers, now: Timestamp, changes: &mut Vec<Change>) {
+    /// Takes what the broker or the workers answered in a round that began at `asked`; adds to `changes` what it changed.
+    pub fn report(
+        &mut self,
+        answers: &Answers,
+        asked: Timestamp,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
         match answers {
-            Answers::Queues(levels) => self.queues.take(levels, &mut self.names, now),
-            Answers::Workers(answers) => self.workers_answered(answers, now, changes),
-            Answers::Elsewhere(channels) => self.signs.elsewhere(channels),
+            Answers::Queues(levels) => {
+                let ttl = self.limits.queue_ttl;
+                self.queues.take(levels, &mut self.names, ttl, asked, now);
+            }
+            Answers::Workers(answers) => self.workers_answered(answers, asked, now, changes),
+            Answers::Elsewhere(channels) => self.signs.elsewhere(channels, now),
         }
     }
 
@@ -188,6 +203,7 @@ impl State {
         self.tasks.forget(self.limits.task_timeout, now);
         self.queues.expire(now);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
+        missing(self.workers.settle(now), changes);
         let mut gone = HashSet::new();
         let gone_workers = self.workers.expire(timeout, retention, self.resumed, now);
         for mut worker in gone_workers {
@@ -265,7 +281,7 @@ impl State {
                 .collect()
         };
         let online = || self.workers().filter(|worker| worker.online);
-        let queues = self.queue_of_name.values().copied();
+        let queues = self.queues.watched.names();
         let consumed = self
             .workers()
             .flat_map(|worker| worker.queues.iter().flatten());
@@ -275,6 +291,7 @@ impl State {
             workers: texts(online().map(|worker| worker.name).collect()),
             silent: texts(silent.map(|worker| worker.name).collect()),
             heard: self.signs.heard(),
+            rates_wanted: self.suspects.rates_wanted,
         }
     }
 
@@ -323,13 +340,33 @@ impl State {
         let shard = self.limits.shard;
         let at = self.tasks.find_or_insert(&event.uuid);
         let before = place(self.tasks.get(at), shard);
-        self.learn(at, event, only_queue);
         let task = self.tasks.get_mut(at);
+        if !task.is_of_earlier(event, stamped, worker) {
+            // With shards it may have ended elsewhere.
+            let may_be_over = shard.is_some() && task.stage.is_some_and(Stage::is_on_the_way);
+            if !may_be_over && task.is_replaced_by(event, stamped) {
+                task.replace();
+            }
+            self.learn(at, event, only_queue);
+        } else if event.kind == TaskKind::Sent && !task.queue_told {
+            // An earlier attempt of the same task: a retry goes to the same queue, unless its own task-sent differs.
+            self.learn(at, event, only_queue);
+            self.tasks.get_mut(at).share_with_earlier();
+        }
+        let task = self.tasks.get_mut(at);
+        if matches!(event.kind, TaskKind::Sent | TaskKind::Received)
+            && let Some(queue) = task.queue.filter(|_| task.queue_told)
+        {
+            self.queues.watched.name(queue, now);
+        }
         if shard.is_some() {
             task.catch_up(event, stamped);
         }
         let taken = task.take(event, stamped, worker);
-        let of = Of { worker, ..of(task) };
+        let mut of = Of { worker, ..of(task) };
+        if let Taken::Earlier { name, queue, .. } = taken {
+            of = Of { name, queue, ..of };
+        }
         let eta = task.eta;
         // An interval that a task-sent completes, which comes last, is that of the worker that ran the task.
         let of_interval = Of {
@@ -352,7 +389,7 @@ impl State {
         match taken {
             Taken::Again if counts => changes.push(Change::Duplicate),
             Taken::Again | Taken::ToldTwice => {}
-            Taken::Step(intervals) => {
+            Taken::Step(intervals) | Taken::Earlier { intervals, .. } => {
                 if counts {
                     changes.push(Change::Task {
                         step: self.step(event),
@@ -405,7 +442,8 @@ impl State {
             // A goodbye of one that was never seen makes nobody known.
             WorkerKind::Offline => {
                 if let Some(worker) = self.workers.find(name) {
-                    worker.say_goodbye(stamped, now);
+                    let found = worker.say_goodbye(worker_event, event.pid, stamped, now);
+                    missing(found, changes);
                 }
             }
             WorkerKind::Elect | WorkerKind::ElectAck => {
@@ -425,20 +463,15 @@ impl State {
                 let Some(worker) = self.workers.find_or_insert(name, now) else {
                     return;
                 };
-                let spoke = worker.events() != Some(false);
                 let may_wait = self.limits.broker_holds_events;
                 let found = worker.beat(worker_event, event.pid, stamped, now, may_wait);
                 if software != Software::default() {
                     worker.software = software;
                 }
-                let fell_silent = spoke && worker.events() == Some(false);
                 let Found { missing, restarted } = found;
                 self::missing(missing, changes);
                 if let Some(until) = restarted {
                     self.lose_tasks_of(&HashSet::from_iter([name]), until, now, changes);
-                }
-                if fell_silent {
-                    self.forget_answered(name, now, changes);
                 }
             }
         }

@@ -7,12 +7,14 @@ use super::cluster::State;
 use super::{Names, Worker};
 use crate::timestamp::Timestamp;
 
-/// How long it may be quiet at the start, and later: heartbeats come every 2 seconds.
-const QUIET_FIRST: Duration = Duration::from_secs(15);
-const QUIET_LATER: Duration = Duration::from_secs(60);
+/// How long it may be quiet, at the start too: heartbeats come every 2 seconds.
+const QUIET: Duration = Duration::from_secs(60);
 
-/// So many tasks without a task-sent show that publishers send none.
+/// So many tasks in a row without a task-sent show that publishers send none.
 const TASKS_WITHOUT_SENT: u64 = 10;
+
+/// A sign that is so old says nothing any more, if nobody looked for it again. Elsewhere is looked every minute.
+const SIGN_AGE_MAX: Duration = Duration::from_secs(150);
 
 /// Workers and channels that a hint names; more are counted.
 const NAMED_MAX: usize = 5;
@@ -92,29 +94,35 @@ impl fmt::Display for Hint {
 pub(super) struct Signs {
     since: Timestamp,
     heard: Option<Timestamp>,
-    sent: u64,
-    received: u64,
-    elsewhere: Vec<String>,
+    /// Tasks that were received since the newest task-sent.
+    without_sent: u64,
+    /// Channels that nothing subscribes to, and when they were heard on.
+    elsewhere: (Vec<String>, Timestamp),
 }
 
 impl Signs {
     pub(super) fn event(&mut self, now: Timestamp) {
-        if self.heard.is_none() {
-            self.elsewhere.clear();
+        // An event that comes shows that the channel is right, whatever was found before.
+        if !self.elsewhere.0.is_empty() {
+            self.elsewhere.0.clear();
         }
         self.heard = Some(now);
     }
 
     pub(super) const fn sent(&mut self) {
-        self.sent += 1;
+        self.without_sent = 0;
     }
 
     pub(super) const fn received(&mut self) {
-        self.received += 1;
+        self.without_sent += 1;
     }
 
-    pub(super) fn elsewhere(&mut self, channels: &[String]) {
-        self.elsewhere = channels.to_vec();
+    /// What was found when it was looked for where events are published; nothing, where it could not be looked. That
+    /// events come here says more.
+    pub(super) fn elsewhere(&mut self, channels: &[String], now: Timestamp) {
+        if self.heard.is_none_or(|heard| now.since(heard) > QUIET) {
+            self.elsewhere = (channels.to_vec(), now);
+        }
     }
 
     /// When an event came last; the epoch where none did.
@@ -139,16 +147,14 @@ impl State {
     pub fn hints(&self, now: Timestamp) -> Vec<Hint> {
         let signs = &self.signs;
         let hint = |reason, about| Hint { reason, about };
-        let quiet = match signs.heard {
-            None => now.since(signs.since) > QUIET_FIRST,
-            Some(heard) => now.since(heard) > QUIET_LATER,
-        };
+        let quiet = now.since(signs.heard.unwrap_or(signs.since)) > QUIET;
         let mut hints = Vec::new();
         if quiet {
             hints.push(hint(HintReason::NoEvents, String::new()));
         }
-        if !signs.elsewhere.is_empty() {
-            hints.push(hint(HintReason::WrongChannel, some_of(&signs.elsewhere)));
+        let (channels, found) = &signs.elsewhere;
+        if !channels.is_empty() && now.since(*found) < SIGN_AGE_MAX {
+            hints.push(hint(HintReason::WrongChannel, some_of(channels)));
         }
         let mut about = |reason, is: &dyn Fn(&Worker) -> bool| {
             let workers = self.workers().filter(|worker| worker.online && is(worker));
@@ -161,7 +167,7 @@ impl State {
             worker.events() == Some(false)
         });
         about(HintReason::DuplicateNodename, &|worker| worker.twofold);
-        if signs.sent == 0 && signs.received >= TASKS_WITHOUT_SENT {
+        if signs.without_sent >= TASKS_WITHOUT_SENT {
             hints.push(hint(HintReason::TaskSentDisabled, String::new()));
         }
         hints

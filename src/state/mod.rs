@@ -16,6 +16,7 @@ mod task;
 mod tasks;
 
 mod processed;
+mod watched;
 mod worker;
 mod workers;
 
@@ -86,6 +87,8 @@ pub enum Change {
     },
     /// A task in flight will not be heard of again.
     Lost { reason: Loss, of: Of },
+    /// A task left flight because broker and workers no longer have it, and no event reported how it ended.
+    Unreported { reason: Unreported, of: Of },
 }
 
 /// An event, as far as it is the same for all.
@@ -175,6 +178,15 @@ pub enum Loss {
     Timeout,
     /// It was the oldest of more than `max_tasks`.
     Evicted,
+}
+
+/// Why a task whose end no event reported is no longer in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreported {
+    /// The worker that had it no longer lists it.
+    Ended,
+    /// It is due, its queue is empty, and no worker of the queue lists it.
+    Gone,
 }
 
 impl Stage {

@@ -11,6 +11,13 @@
 //!            base        └ judged when ─┘ comes:   11 − 7 = 4 started, 4 heard
 //! ```
 //!
+//! With gevent and eventlet a heartbeat may fall between: Celery counts a task, acknowledges it, which switches
+//! greenlets, and then stamps task-started. Such a deficit is gone in a later heartbeat, and a real one stays in all of
+//! them. So a deficit counts
+//!
+//! - as far as no such task can be the reason: these are active, and are stamped before the next heartbeat; or
+//! - where it has not shrunk for some heartbeats, unless this worker's deficits are known to shrink.
+//!
 //! Source: Celery 4.4 to 5.7, `celery/worker/state.py` (`all_total_count`), and the recording
 //! `tests/golden/events/amqp-events.jsonl`, which ends with 102 processed, 101 of them announced.
 
@@ -22,6 +29,9 @@ use crate::timestamp::Timestamp;
 /// sign that the worker sends no task events.
 const APART_MAX: f64 = 2.5;
 
+/// Heartbeats whose deficits are compared.
+const WINDOW: usize = 5;
+
 /// The count of one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Processed {
@@ -30,10 +40,29 @@ pub(super) struct Processed {
     /// Whether it sends task events: `None` before there was anything to tell it by.
     pub(super) events: Option<bool>,
     run: Option<Run>,
+    /// It counts tasks before it stamps that they started, as with gevent: its deficits shrink.
+    switches: bool,
     /// There was a process before: all that the next one has processed is new.
     restarted: bool,
     /// Of that process: its newest heartbeat, and the started events that were stamped later.
     before: Option<(Timestamp, u64)>,
+}
+
+/// The deficits of the newest heartbeats, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Deficits {
+    list: [Deficit; WINDOW],
+    count: usize,
+}
+
+/// What a heartbeat says was started, without what was heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Deficit {
+    stamped: Timestamp,
+    missing: u64,
+    active: Option<u64>,
+    /// Started events that were stamped between this heartbeat and the next one.
+    next: u64,
 }
 
 /// Since its process began, or was first seen.
@@ -48,6 +77,10 @@ struct Run {
     /// Started events, stamped up to that heartbeat, and later.
     heard: u64,
     heard_later: u64,
+    /// Tasks that ran at that heartbeat, where it says so.
+    active: Option<u64>,
+    /// Of the newest heartbeats that were judged, the oldest first.
+    deficits: Deficits,
     /// In the interval before the newest heartbeat, if that counts: how many it started, and how many were heard.
     before: Option<(u64, u64)>,
     /// How many were found to be missing.
@@ -63,6 +96,7 @@ impl Processed {
             run.heard_later += 1;
         } else if stamped > run.since {
             run.heard += 1;
+            run.deficits.heard_late(stamped);
             if let Some((_, heard)) = &mut run.before {
                 *heard += 1;
             }
@@ -78,7 +112,7 @@ impl Processed {
     /// events are missing.
     pub(super) fn heartbeat(
         &mut self,
-        processed: u64,
+        (processed, active): (u64, Option<u64>),
         stamped: Timestamp,
         freq: f64,
         online: bool,
@@ -90,7 +124,8 @@ impl Processed {
         if stamped <= run.stamped {
             return 0;
         }
-        let missing = run.judge();
+        self.switches |= run.judge();
+        let missing = run.confirmed(self.switches);
         if let Some((moved, 0)) = run.before
             && moved > 0
             && run.heard_later == 0
@@ -102,6 +137,7 @@ impl Processed {
         run.before = near.then_some((moved, run.heard_later));
         run.heard += std::mem::take(&mut run.heard_later);
         run.processed = processed;
+        run.active = active;
         run.stamped = stamped;
         self.total += moved;
         missing
@@ -121,6 +157,11 @@ impl Processed {
         self.run.as_ref().map(|run| run.stamped).unwrap_or_default()
     }
 
+    /// Nothing more comes of the process. Returns how many more of its events are missing.
+    pub(super) fn settle(&mut self) -> u64 {
+        self.run.as_mut().map_or(0, Run::settle)
+    }
+
     /// The process is no more. Returns how many more of its events are missing.
     pub(super) fn end(&mut self) -> u64 {
         self.events = None;
@@ -129,7 +170,7 @@ impl Processed {
             return 0;
         };
         self.before = Some((run.stamped, run.heard_later));
-        run.judge()
+        run.settle()
     }
 
     /// Two processes send heartbeats under one name: what they say of one another is nonsense.
@@ -159,6 +200,8 @@ impl Processed {
             stamped,
             heard,
             heard_later: 0,
+            active: None,
+            deficits: Deficits::default(),
             before: None,
             missing: 0,
         });
@@ -166,12 +209,101 @@ impl Processed {
 }
 
 impl Run {
-    fn judge(&mut self) -> u64 {
+    /// Judges the newest heartbeat. Returns whether it shows that deficits of this worker shrink.
+    fn judge(&mut self) -> bool {
+        // More were heard than it started: the first heartbeat had counted some that were not stamped yet.
         let started = self.processed.saturating_sub(self.base);
-        let missing = started.saturating_sub(self.heard);
+        let early = self.heard.saturating_sub(started).min(self.base);
+        self.base -= early;
+        self.deficits.grow(early);
+        let deficit = self.deficit();
+        let shrinks = self
+            .deficits
+            .all()
+            .last()
+            .is_some_and(|before| before.missing > deficit.missing);
+        self.deficits.push(deficit);
+        shrinks || early > 0
+    }
+
+    /// The deficit of the newest heartbeat.
+    fn deficit(&self) -> Deficit {
+        let started = self.processed.saturating_sub(self.base);
+        Deficit {
+            stamped: self.stamped,
+            missing: started.saturating_sub(self.heard),
+            active: self.active,
+            next: self.heard_later,
+        }
+    }
+
+    /// How many more are missing for certain. What was stamped behind the newest judged heartbeat may still come.
+    fn confirmed(&mut self, switches: bool) -> u64 {
+        let deficits = self.deficits.all();
+        let settled = deficits.iter().rev().skip(1).map(Deficit::least).max();
+        let lasting = deficits
+            .first()
+            .filter(|_| !switches && deficits.len() == WINDOW)
+            .filter(|_| deficits.is_sorted_by_key(|deficit| deficit.missing));
+        let lasting = lasting.map(|deficit| deficit.missing);
+        let missing = settled.max(lasting).unwrap_or_default();
+        self.raise(missing)
+    }
+
+    /// How many more are missing when nothing comes any more.
+    fn settle(&mut self) -> u64 {
+        let deficits = self.deficits.all().iter();
+        let settled = deficits.map(Deficit::least).max().unwrap_or_default();
+        let missing = settled.max(self.deficit().least());
+        self.raise(missing)
+    }
+
+    fn raise(&mut self, missing: u64) -> u64 {
         let more = missing.saturating_sub(self.missing);
         self.missing += more;
         more
+    }
+}
+
+impl Deficits {
+    fn all(&self) -> &[Deficit] {
+        &self.list[..self.count]
+    }
+
+    fn push(&mut self, deficit: Deficit) {
+        if self.count == WINDOW {
+            self.list.rotate_left(1);
+        } else {
+            self.count += 1;
+        }
+        self.list[self.count - 1] = deficit;
+    }
+
+    /// All of them were larger.
+    fn grow(&mut self, by: u64) {
+        for deficit in &mut self.list[..self.count] {
+            deficit.missing += by;
+        }
+    }
+
+    /// A started event comes that was stamped before heartbeats that are judged.
+    fn heard_late(&mut self, stamped: Timestamp) {
+        let list = &mut self.list[..self.count];
+        for deficit in list.iter_mut().filter(|deficit| stamped <= deficit.stamped) {
+            deficit.missing = deficit.missing.saturating_sub(1);
+        }
+        let before = list.iter_mut().rev();
+        if let Some(before) = before.into_iter().find(|deficit| deficit.stamped < stamped) {
+            before.next += 1;
+        }
+    }
+}
+
+impl Deficit {
+    /// What is missing at least: all but the tasks that may have been counted before they were stamped.
+    fn least(&self) -> u64 {
+        let unstamped = self.active.unwrap_or(u64::MAX).min(self.next);
+        self.missing.saturating_sub(unstamped)
     }
 }
 
@@ -196,7 +328,7 @@ mod tests {
             match what.strip_prefix('b') {
                 Some(processed) => {
                     let processed = processed.parse().expect("a count");
-                    missing.push(count.heartbeat(processed, stamped, FREQ, false));
+                    missing.push(count.heartbeat((processed, None), stamped, FREQ, false));
                 }
                 None => count.started(stamped),
             }
@@ -216,12 +348,12 @@ mod tests {
             (
                 "one missing",
                 "b7@0 s@10 b9@2000 b9@4000 b9@6000",
-                vec![0, 0, 1, 0, 0],
+                vec![0, 0, 0, 1, 0],
             ),
             (
                 "one more later",
                 "b0@0 b1@2000 b2@4000 b2@6000",
-                vec![0, 0, 1, 1, 0],
+                vec![0, 0, 0, 1, 1],
             ),
             (
                 "overtaken by its heartbeat",
@@ -237,11 +369,82 @@ mod tests {
             (
                 "a gap",
                 "b0@0 s@1 b1@2000 b500@60000 b500@62000",
-                vec![0, 0, 0, 499, 0],
+                vec![0, 0, 0, 0, 499],
             ),
         ];
         for (case, script, expected) in cases {
             assert_eq!(played(script).0, expected, "{case}");
+        }
+    }
+
+    /// Plays `b<processed>/<active>@<millis>` and `s@<millis>`; what is missing before the end, and with it.
+    fn judged(script: &str) -> (u64, u64) {
+        let mut count = Processed::default();
+        let mut missing = 0;
+        for word in script.split_whitespace() {
+            let (what, millis) = word.split_once('@').expect("what@when");
+            let stamped = at(millis.parse().expect("millis"));
+            if let Some((processed, active)) = what
+                .strip_prefix('b')
+                .and_then(|counts| counts.split_once('/'))
+            {
+                let counts = (
+                    processed.parse().expect("a count"),
+                    Some(active.parse().expect("a count")),
+                );
+                missing += count.heartbeat(counts, stamped, FREQ, false);
+            } else {
+                count.started(stamped);
+            }
+        }
+        (missing, missing + count.settle())
+    }
+
+    #[test]
+    fn a_task_that_is_counted_before_it_is_stamped_is_not_missing() {
+        let cases = [
+            (
+                "one",
+                "b0/0@0 b1/1@2000 s@2001 b1/0@4000 b1/0@6000 b1/0@8000",
+                0,
+                0,
+            ),
+            (
+                "at every heartbeat",
+                "b0/0@0 b1/1@2000 s@2001 b3/2@4000 s@4001 s@4002 b4/1@6000 s@6001 b5/1@8000 s@8001 b6/1@10000 s@10001 \
+                 b8/2@12000 s@12001 s@12002 b9/1@14000 s@14001 b10/1@16000 s@16001 b10/0@18000",
+                0,
+                0,
+            ),
+            ("at the end", "b0/0@0 s@1 b3/2@2000 s@2001 s@2002", 0, 0),
+            (
+                "at the first heartbeat, and one is missing later",
+                "b2/2@0 s@1 s@2 b2/0@2000 b2/0@4000 b3/0@6000 b3/0@8000 b3/0@10000",
+                1,
+                1,
+            ),
+            (
+                "beside one that is missing",
+                "b0/0@0 b2/1@2000 s@2001 b3/1@4000 s@4001 b3/0@6000 b3/0@8000",
+                1,
+                1,
+            ),
+            (
+                "missing while others run all the time",
+                "b0/0@0 s@1 b1/1@2000 s@2001 b3/1@4000 s@4001 b4/1@6000 s@6001 b5/1@8000 s@8001 b6/1@10000 s@10001 \
+                 b7/1@12000 s@12001 b8/1@14000 s@14001 b9/1@16000",
+                1,
+                1,
+            ),
+            (
+                "missing while others run, at the end",
+                "b0/0@0 b9/3@2000 s@2001",
+                0,
+                8,
+            ),
+        ];
+        for (case, script, before_end, in_all) in cases {
+            assert_eq!(judged(script), (before_end, in_all), "{case}");
         }
     }
 
@@ -253,7 +456,8 @@ mod tests {
             let stamped = at(millis.parse().expect("millis"));
             match what.strip_prefix('b') {
                 Some(processed) => {
-                    count.heartbeat(processed.parse().expect("a count"), stamped, FREQ, false);
+                    let processed = processed.parse().expect("a count");
+                    count.heartbeat((processed, None), stamped, FREQ, false);
                 }
                 None => count.started(stamped),
             }
@@ -266,7 +470,7 @@ mod tests {
         // `e` ends a process, `o` is the heartbeat of one that comes online.
         let cases = [
             // Four before its first heartbeat, of which one was heard.
-            ("in a gap", "b7@0 s@30000 e@0 b4@31000 b4@33000", 3),
+            ("in a gap", "b7@0 s@30000 e@0 b4@31000 b4@33000 b4@35000", 3),
             ("heard whole", "b7@0 s@100 s@200 e@0 b2@2000 b2@4000", 0),
             (
                 "seen to begin",
@@ -275,7 +479,7 @@ mod tests {
             ),
             (
                 "seen to begin, and one missing",
-                "b7@0 s@1 e@0 o0@1000 b1@2000 b1@4000",
+                "b7@0 s@1 e@0 o0@1000 b1@2000 b1@4000 b1@6000",
                 1,
             ),
             // The end of the one before, heard before it was known to have ended.
@@ -299,8 +503,8 @@ mod tests {
                 let (kind, processed) = what.split_at(1);
                 let processed = processed.parse().unwrap_or(0);
                 missing += match kind {
-                    "b" => count.heartbeat(processed, stamped, FREQ, false),
-                    "o" => count.heartbeat(processed, stamped, FREQ, true),
+                    "b" => count.heartbeat((processed, None), stamped, FREQ, false),
+                    "o" => count.heartbeat((processed, None), stamped, FREQ, true),
                     "e" => count.end(),
                     _ => {
                         if kind == "a" {

@@ -1,12 +1,14 @@
 //! Queues: how full they are, and who consumes them.
 //!
-//! Levels come from the broker, consumers from the workers' answers. A queue that neither speaks of any more is
-//! forgotten; so is every level when the broker has not been asked for long, because an old level is a lie.
+//! Levels come from the broker, consumers from the workers' answers. A queue that neither mentions any more is not
+//! shown; nor is any level when the broker has not answered for long, because an old level is wrong. Which queues to
+//! ask the broker for is [`Watched`].
 
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::watched::Watched;
 use super::{Name, Names, QueueLevel, Worker};
 use crate::timestamp::Timestamp;
 
@@ -24,7 +26,7 @@ pub struct Queue {
     pub unacked: Option<u64>,
     /// As the broker counts them.
     pub consumers: Option<u64>,
-    /// Workers that consume it: how many, how many tasks they can run at once, in how many processes, and how many
+    /// Workers that consume it: how many, how many tasks they can run at once when their pools have grown, in how many processes, and how many
     /// tasks they run now, of whatever queue.
     pub workers: Option<u64>,
     pub slots: Option<u64>,
@@ -39,13 +41,24 @@ pub(super) struct Queues {
     /// Workers were asked: a queue that none of them consumes has none.
     workers_asked: bool,
     updated: Timestamp,
+    /// When the newest round began.
+    asked: Timestamp,
     /// The time between the newest round and the one before.
     interval: Duration,
+    pub(super) watched: Watched,
 }
 
 impl Queues {
-    /// Takes the levels of all queues.
-    pub(super) fn take(&mut self, levels: &[QueueLevel], names: &mut Names, now: Timestamp) {
+    /// Takes the levels of all queues. A queue that nothing named within `ttl` is watched no longer.
+    pub(super) fn take(
+        &mut self,
+        levels: &[QueueLevel],
+        names: &mut Names,
+        ttl: Duration,
+        asked: Timestamp,
+        now: Timestamp,
+    ) {
+        self.asked = asked;
         self.interval = now.since(self.updated);
         if self.updated == Timestamp::default() {
             self.interval = Duration::ZERO;
@@ -61,11 +74,28 @@ impl Queues {
             };
             self.levels.insert(names.intern(&level.queue), queue);
         }
+        let levels = levels.iter();
+        let named = levels.filter_map(|level| Some((names.find(&level.queue)?, level)));
+        self.watched.polled(named, ttl, now);
     }
 
     /// Notes that a round of remote control is over, whoever answered.
     pub(super) const fn workers_asked(&mut self) {
         self.workers_asked = true;
+    }
+
+    /// When the newest round began.
+    pub(super) const fn asked(&self) -> Timestamp {
+        self.asked
+    }
+
+    /// The queues that hold no message and of which no worker holds one, as far as the broker says, with the number of
+    /// their consumers.
+    pub(super) fn empty(&self) -> impl Iterator<Item = (Name, Option<u64>)> {
+        let empty = self.levels.iter().filter(|(_, level)| {
+            level.length == Some(0) && level.unacked.is_none_or(|unacked| unacked == 0)
+        });
+        empty.map(|(name, level)| (*name, level.consumers))
     }
 
     /// Forgets levels that are too old to be true.
@@ -98,7 +128,7 @@ impl Queues {
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {
-        self.levels.keys().copied()
+        self.levels.keys().copied().chain(self.watched.names())
     }
 }
 
@@ -119,7 +149,7 @@ impl Queue {
         let add =
             |count: &mut Option<u64>, n: Option<u64>| *count.get_or_insert(0) += n.unwrap_or(0);
         add(&mut self.workers, Some(1));
-        add(&mut self.slots, worker.pool_size);
+        add(&mut self.slots, worker.slots);
         add(&mut self.processes, worker.processes);
         add(&mut self.active, worker.active);
     }

@@ -12,6 +12,8 @@ use crate::timestamp::Timestamp;
 pub struct Report {
     /// The place of the broker in the configuration.
     pub broker: usize,
+    /// When the round began.
+    pub asked: Timestamp,
     /// When the round was over.
     pub received: Timestamp,
     pub answers: Answers,
@@ -46,8 +48,9 @@ pub struct WorkerAnswer {
     /// The full node name.
     pub worker: String,
     pub pid: Option<i64>,
-    /// Tasks that it runs at once.
+    /// Tasks that it runs at once now, and when its pool has grown as far as it may.
     pub pool_size: Option<u64>,
+    pub slots: Option<u64>,
     /// Child processes that there are; prefork only.
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
@@ -57,6 +60,12 @@ pub struct WorkerAnswer {
     pub active: Option<Vec<TaskAnswer>>,
     /// Tasks that it has and has not started.
     pub reserved: Option<Vec<TaskAnswer>>,
+    /// Tasks that it has and that are not due.
+    pub scheduled: Option<Vec<TaskAnswer>>,
+    /// Whether the three lists above are all it has: each was answered, once, and none was cut.
+    pub complete: bool,
+    /// Names of the tasks that it runs without a rate limit; absent where it was not asked.
+    pub unlimited: Option<Vec<String>>,
 }
 
 /// A task that a worker has. Its arguments are never read.
@@ -68,6 +77,8 @@ pub struct TaskAnswer {
     pub queue: Option<String>,
     /// When it was started.
     pub started: Option<Timestamp>,
+    /// When it is due, if it is scheduled.
+    pub eta: Option<Timestamp>,
 }
 
 /// What is known that a poller needs: the way back, through a watch channel.
@@ -81,4 +92,7 @@ pub struct Known {
     pub silent: Vec<Arc<str>>,
     /// Whether any event came.
     pub heard: bool,
+    /// Whether a worker received a task that it does not list: it may hold the task back for a rate limit, so its rate
+    /// limits have to be known.
+    pub rates_wanted: bool,
 }

@@ -18,13 +18,18 @@
 //!
 //! Source: Celery 4.4 to 5.7 as recorded in `tests/golden/events`.
 
+mod earlier;
+mod flags;
+mod received;
 mod saved;
 
 use std::time::Duration;
 
-use super::{Name, Outcome, Stage};
+use super::{Name, Outcome, Stage, TaskAnswer};
 use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
+use earlier::Earlier;
+use flags::Flags;
 
 /// Within this time a second failure, or revocation, of one attempt by one worker is the same one told twice:
 /// Celery 5.7 reports a hard time limit so, and 4.4 a terminated task.
@@ -37,7 +42,6 @@ pub(super) struct Task {
     pub(super) name: Option<Name>,
     pub(super) queue: Option<Name>,
     pub(super) worker: Option<Name>,
-    end_worker: Option<Name>,
     /// When the newest task-sent was stamped.
     sent: Timestamp,
     /// When this attempt was sent, or when it was to run, whichever is later.
@@ -62,14 +66,9 @@ pub(super) struct Task {
     /// The queue was told, and not concluded from other tasks of this name.
     pub(super) queue_told: bool,
     pub(super) eta: bool,
-    /// Its worker told of it before any event did.
-    pub(super) by_answer: bool,
-    /// This attempt started before the task-retried of the one before it came.
-    retried_owed: bool,
-    /// What was told of this attempt, and of the task: each is told once.
-    queue_waited: bool,
-    prefetch_waited: bool,
-    turned_around: bool,
+    flags: Flags,
+    /// The execution before this one, while events of it may arrive: rare.
+    earlier: Option<Box<Earlier>>,
 }
 
 /// What an event is for the task that it is about.
@@ -81,6 +80,12 @@ pub(super) enum Taken {
     ToldTwice,
     /// A step.
     Step(Intervals),
+    /// A step of the execution before the one in flight, and the name and queue of that one.
+    Earlier {
+        intervals: Intervals,
+        name: Option<Name>,
+        queue: Option<Name>,
+    },
 }
 
 /// Intervals in seconds that an event completed.
@@ -100,21 +105,22 @@ pub(super) struct Intervals {
 const UNKNOWN: Timestamp = Timestamp::from_micros(0);
 
 impl Task {
-    /// It is new, and known because its worker told of it.
-    pub(super) fn answered(&mut self, worker: Name, started: Option<Timestamp>, now: Timestamp) {
+    /// It is new, and known because its worker named it.
+    pub(super) fn answered(&mut self, worker: Name, answer: &TaskAnswer, now: Timestamp) {
         self.worker = Some(worker);
-        self.by_answer = true;
         // How long it had waited is not known.
-        self.prefetch_waited = true;
-        match started {
-            Some(started) => {
-                self.started = started;
-                self.stage = Some(Stage::Started);
-            }
-            None => {
-                self.received = now;
-                self.stage = Some(Stage::Received);
-            }
+        self.flags.set(Flags::PREFETCH_WAITED, true);
+        if let Some(started) = answer.started {
+            self.started = started;
+            self.stage = Some(Stage::Started);
+            return;
+        }
+        self.received = now;
+        self.stage = Some(Stage::Received);
+        if let Some(eta) = answer.eta {
+            self.eta = true;
+            self.flags.set(Flags::ETA_ONLY, true);
+            self.due = eta;
         }
     }
 
@@ -125,7 +131,9 @@ impl Task {
         at: Timestamp,
         worker: Option<Name>,
     ) -> Taken {
-        self.by_answer = false;
+        if self.is_of_earlier(event, at, worker) {
+            return self.take_earlier(event, at, worker);
+        }
         match event.kind {
             TaskKind::Sent => self.sent(event, at),
             TaskKind::Received => self.received(event, at, worker),
@@ -174,9 +182,10 @@ impl Task {
 
     /// The names that it refers to.
     pub(super) fn names(&self) -> impl Iterator<Item = Name> + use<> {
-        [self.name, self.queue, self.worker, self.end_worker]
-            .into_iter()
-            .flatten()
+        let earlier = self.earlier.as_deref();
+        let earlier = earlier.map_or([None; 3], |it| [it.name, it.queue, it.worker]);
+        let own = [self.name, self.queue, self.worker];
+        own.into_iter().chain(earlier).flatten()
     }
 
     /// Since when it could go on from where it is: when it came there or, of a task that is for later, when it is due.
@@ -196,6 +205,18 @@ impl Task {
             entered
         };
         (since != UNKNOWN).then_some(since)
+    }
+
+    /// When it is due, if it waits for that; the epoch where that is not known, and when it runs.
+    pub(super) fn waits_for(&self) -> Timestamp {
+        match self.stage {
+            Some(Stage::Sent | Stage::Retry | Stage::Received) => self.due,
+            None | Some(Stage::Started) => UNKNOWN,
+        }
+    }
+
+    fn is_due_by_eta_only(&self) -> bool {
+        self.flags.has(Flags::ETA_ONLY) && self.stage != Some(Stage::Started)
     }
 
     /// When it came to where it is; the epoch where that is not known.
@@ -231,7 +252,6 @@ impl Task {
         self.stage = None;
         self.ended = now;
         self.end = Some(TaskKind::Cancelled);
-        self.end_worker = self.worker;
     }
 
     fn sent(&mut self, event: &TaskEvent<'_>, at: Timestamp) -> Taken {
@@ -243,10 +263,13 @@ impl Task {
             self.begin_anew();
         }
         self.sent = at;
-        self.eta = event.eta.is_some();
-        self.expires = event.expires.map_or(0, Timestamp::whole_seconds);
         let due = event.eta.map_or(at, |eta| eta.max(at));
         let retries = event.retries.map_or(self.attempt, saturated);
+        // That of an earlier attempt, which arrives late, says nothing about this one.
+        if retries >= self.attempt {
+            self.eta = event.eta.is_some();
+            self.expires = event.expires.map_or(0, Timestamp::whole_seconds);
+        }
         let mut intervals = Intervals::default();
         if retries == 0 && self.first_due == UNKNOWN {
             self.first_due = due;
@@ -254,13 +277,20 @@ impl Task {
         if retries > self.attempt && self.stage.is_some() {
             self.ahead = self.ahead.max(Some(Stage::Sent));
             self.next_due = due;
+            self.flags
+                .keep_if(Flags::ETA_ONLY, self.stage != Some(Stage::Started));
         } else {
             if self.stage.is_none() && self.end.is_none() {
                 self.attempt = retries;
                 self.stage = Some(Stage::Sent);
+                if retries > 0 {
+                    self.follows(retries);
+                }
             }
             if retries == self.attempt {
                 self.due = due;
+                self.flags
+                    .keep_if(Flags::ETA_ONLY, self.stage == Some(Stage::Started));
                 self.tell_queue_wait(&mut intervals);
             }
             self.tell_turnaround(&mut intervals);
@@ -278,43 +308,6 @@ impl Task {
         };
     }
 
-    fn received(&mut self, event: &TaskEvent<'_>, at: Timestamp, worker: Option<Name>) -> Taken {
-        if at == self.received {
-            return Taken::Again;
-        }
-        self.received = at;
-        self.eta = event.eta.is_some();
-        let retries = event.retries.map_or(self.attempt, saturated);
-        let mut intervals = Intervals::default();
-        match self.stage {
-            // The attempt before has not ended, as far as is known: its task-retried is still to come.
-            Some(Stage::Started) if retries > self.attempt => self.ahead = Some(Stage::Received),
-            // It came late, behind its own task-started.
-            Some(Stage::Started) if at <= self.started => {
-                self.tell_prefetch_wait(&mut intervals);
-            }
-            // Likewise behind the end.
-            None if self.end.is_some() && at <= self.ended => {}
-            _ => {
-                if self.end.is_some() && self.stage.is_none() {
-                    // Delivered once more: how long it waited for that is not known.
-                    self.due = UNKNOWN;
-                }
-                if retries > self.attempt {
-                    // The start and the end of the attempt before are lost.
-                    self.ahead = None;
-                    self.due = std::mem::take(&mut self.next_due);
-                    self.attempt = retries;
-                }
-                self.stage = Some(Stage::Received);
-                self.worker = worker;
-                self.queue_waited = false;
-                self.prefetch_waited = false;
-            }
-        }
-        Taken::Step(intervals)
-    }
-
     fn started(&mut self, at: Timestamp, worker: Option<Name>) -> Taken {
         if at == self.started {
             return Taken::Again;
@@ -327,12 +320,16 @@ impl Task {
             // What is ahead follows an attempt that runs: a subtask's task-sent can overtake the task's own start.
             let before = self.stage == Some(Stage::Started);
             if let Some(ahead) = self.ahead.take_if(|_| before) {
+                self.overtake();
                 self.next_attempt();
-                self.prefetch_waited = ahead != Stage::Received;
-                self.retried_owed = true;
+                self.flags
+                    .set(Flags::PREFETCH_WAITED, ahead != Stage::Received);
             } else if implied && self.started != UNKNOWN {
                 self.due = UNKNOWN;
-                self.prefetch_waited = true;
+                self.flags.set(Flags::PREFETCH_WAITED, true);
+            }
+            if self.flags.take(Flags::ETA_ONLY) {
+                self.due = UNKNOWN;
             }
             self.started = at;
             self.stage = Some(Stage::Started);
@@ -344,22 +341,22 @@ impl Task {
     }
 
     fn ended(&mut self, event: &TaskEvent<'_>, at: Timestamp, worker: Option<Name>) -> Taken {
-        if self.end == Some(event.kind) && self.end_worker == worker {
+        if self.end == Some(event.kind) {
             if at == self.ended {
                 return Taken::Again;
             }
-            let twice = matches!(event.kind, TaskKind::Failed | TaskKind::Revoked);
-            if twice && self.stage.is_none() && at.since(self.ended) < TOLD_TWICE {
+            let may_be_twice = matches!(event.kind, TaskKind::Failed | TaskKind::Revoked);
+            let same = may_be_twice && self.stage.is_none() && self.worker == worker;
+            if same && at.since(self.ended) < TOLD_TWICE {
                 return Taken::ToldTwice;
             }
         }
         let again =
             event.kind == TaskKind::Retried || (event.kind == TaskKind::Rejected && event.requeue);
-        // An end that was stamped before this attempt began is that of an earlier one, come late. So is a retry that
-        // the next attempt has overtaken, whatever the clocks of their workers say; and one of a task that is over.
-        let owed = event.kind == TaskKind::Retried && std::mem::take(&mut self.retried_owed);
+        // An end that was stamped before this attempt began is that of an earlier one, come late. So is a retry of a
+        // task that is over.
         let over = again && self.stage.is_none() && self.is_over();
-        let late = owed || over || (self.stage == Some(Stage::Started) && at < self.started);
+        let late = over || (self.stage == Some(Stage::Started) && at < self.started);
         let mut intervals = Intervals {
             ran: self.ran(event, at, late),
             ..Intervals::default()
@@ -367,13 +364,14 @@ impl Task {
         if !late {
             self.ended = at;
             self.end = Some(event.kind);
-            self.end_worker = worker;
             self.worker = worker.or(self.worker);
             let ahead = self.ahead.take();
+            self.flags
+                .keep_if(Flags::ETA_ONLY, ahead == Some(Stage::Received));
             self.stage = if event.kind == TaskKind::Retried {
                 let received = ahead == Some(Stage::Received);
                 self.next_attempt();
-                self.prefetch_waited = !received;
+                self.flags.set(Flags::PREFETCH_WAITED, !received);
                 Some(if received {
                     Stage::Received
                 } else {
@@ -381,14 +379,14 @@ impl Task {
                 })
             } else if event.kind == TaskKind::Rejected && event.requeue {
                 self.due = at;
-                self.queue_waited = false;
+                self.flags.set(Flags::QUEUE_WAITED, false);
                 Some(Stage::Sent)
             } else {
                 None
             };
             if let Some(outcome) = self.outcome() {
                 intervals.attempts = Some((outcome, self.attempt.saturating_add(1)));
-                self.turned_around = false;
+                self.flags.set(Flags::TURNED_AROUND, false);
                 self.tell_turnaround(&mut intervals);
             }
         }
@@ -399,8 +397,8 @@ impl Task {
     fn next_attempt(&mut self) {
         self.attempt = self.attempt.saturating_add(1);
         self.due = std::mem::replace(&mut self.next_due, UNKNOWN);
-        self.queue_waited = false;
-        self.prefetch_waited = false;
+        self.flags.set(Flags::QUEUE_WAITED, false);
+        self.flags.set(Flags::PREFETCH_WAITED, false);
     }
 
     /// Whether its last end was for good.
@@ -423,8 +421,12 @@ impl Task {
     fn tell_queue_wait(&mut self, intervals: &mut Intervals) {
         let begun =
             self.started != UNKNOWN && (self.stage == Some(Stage::Started) || self.stage.is_none());
-        if begun && self.due != UNKNOWN && !self.queue_waited {
-            self.queue_waited = true;
+        if begun
+            && self.due != UNKNOWN
+            && !self.is_due_by_eta_only()
+            && !self.flags.has(Flags::QUEUE_WAITED)
+        {
+            self.flags.set(Flags::QUEUE_WAITED, true);
             // Delivered once more, it has not waited since then.
             let due = std::mem::take(&mut self.due);
             intervals.queue_wait = Some(intervals.between(due, self.started));
@@ -432,8 +434,11 @@ impl Task {
     }
 
     fn tell_prefetch_wait(&mut self, intervals: &mut Intervals) {
-        if self.received != UNKNOWN && self.started != UNKNOWN && !self.prefetch_waited {
-            self.prefetch_waited = true;
+        if self.received != UNKNOWN
+            && self.started != UNKNOWN
+            && !self.flags.has(Flags::PREFETCH_WAITED)
+        {
+            self.flags.set(Flags::PREFETCH_WAITED, true);
             intervals.prefetch_wait = Some(intervals.between(self.received, self.started));
         }
     }
@@ -441,26 +446,16 @@ impl Task {
     fn tell_turnaround(&mut self, intervals: &mut Intervals) {
         if let Some(outcome) = self.outcome()
             && self.first_due != UNKNOWN
-            && !self.turned_around
+            && !self.flags.has(Flags::TURNED_AROUND)
         {
-            self.turned_around = true;
+            self.flags.set(Flags::TURNED_AROUND, true);
             intervals.turnaround = Some((outcome, intervals.between(self.first_due, self.ended)));
         }
     }
 
     /// How long the attempt ran that this event ends: as the worker measured it, else from its start.
     fn ran(&self, event: &TaskEvent<'_>, at: Timestamp, late: bool) -> Option<(Outcome, f64)> {
-        let outcome = match event.kind {
-            TaskKind::Succeeded => Outcome::Succeeded,
-            TaskKind::Failed => Outcome::Failed,
-            TaskKind::Retried => Outcome::Retried,
-            TaskKind::Sent
-            | TaskKind::Received
-            | TaskKind::Started
-            | TaskKind::Rejected
-            | TaskKind::Revoked
-            | TaskKind::Cancelled => return None,
-        };
+        let outcome = outcome_of(event.kind)?;
         let running = !late && self.stage == Some(Stage::Started) && self.started != UNKNOWN;
         let since_start = || running.then(|| at.seconds_since(self.started).max(0.0));
         event
@@ -476,6 +471,21 @@ impl Intervals {
         let seconds = to.seconds_since(from);
         self.clamped += u8::from(seconds < 0.0);
         seconds.max(0.0)
+    }
+}
+
+/// How an attempt ended that ran, by its last event.
+const fn outcome_of(kind: TaskKind) -> Option<Outcome> {
+    match kind {
+        TaskKind::Succeeded => Some(Outcome::Succeeded),
+        TaskKind::Failed => Some(Outcome::Failed),
+        TaskKind::Retried => Some(Outcome::Retried),
+        TaskKind::Sent
+        | TaskKind::Received
+        | TaskKind::Started
+        | TaskKind::Rejected
+        | TaskKind::Revoked
+        | TaskKind::Cancelled => None,
     }
 }
 

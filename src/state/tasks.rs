@@ -3,11 +3,17 @@
 //! Found by uuid; each kind is also a list from the one that was heard of longest ago to the newest. Nothing
 //! is allocated for a task whose id is a UUID, as long as the table does not grow.
 //!
+//! A task that is due later than the timeout would allow waits in a list of its own, because silence before its due time
+//! means nothing; a heap has the due times.
+//!
 //! With shards those that are on their way stand in a list of their own: most of them run elsewhere, and they must
 //! not push out those that a worker has here.
 
+mod later;
 mod saved;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +49,10 @@ pub(super) struct Tasks {
     texts: HashMap<At, Arc<str>>,
     alive: List,
     ended: List,
+    /// In flight, silent for longer than the timeout, and due so late that this means nothing yet.
+    later: List,
+    /// When those are due, in seconds since the epoch, and some that are no longer there.
+    due: BinaryHeap<Reverse<(u32, At)>>,
     /// On the way to any shard's worker. Without shards it is empty.
     on_the_way: List,
     shard: Option<Shard>,
@@ -67,6 +77,7 @@ enum Kept {
     Alive,
     Ended,
     OnTheWay,
+    Later,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +102,8 @@ impl Default for Tasks {
             texts: HashMap::new(),
             alive: list,
             ended: list,
+            later: list,
+            due: BinaryHeap::new(),
             on_the_way: list,
             shard: None,
         }
@@ -176,7 +189,10 @@ impl Tasks {
 
     /// The same, of one that was heard of at that second.
     fn file_heard(&mut self, at: At, heard: u32) {
-        let kept = self.belongs(at);
+        self.file_in(at, heard, self.belongs(at));
+    }
+
+    fn file_in(&mut self, at: At, heard: u32, kept: Kept) {
         let newest = self.list(kept).newest;
         let slot = &mut self.slots[at as usize];
         slot.list = kept;
@@ -200,41 +216,48 @@ impl Tasks {
     /// Takes the task out that was heard of longest ago, if more than `max` are in flight. What is on its way with
     /// shards is forgotten before.
     pub(super) fn evict(&mut self, max: usize) -> Option<Task> {
-        while self.on_the_way.length > 0 && self.alive.length + self.on_the_way.length > max {
+        while self.on_the_way.length > 0 && self.alive() + self.on_the_way.length > max {
             self.remove(self.on_the_way.oldest);
         }
-        (self.alive.length > max).then(|| self.remove(self.alive.oldest))
-    }
-
-    /// Takes the task out that was heard of longest ago, if that was more than `timeout` before `now`.
-    pub(super) fn expire(&mut self, timeout: Duration, now: Timestamp) -> Option<Task> {
-        let oldest = self.slots.get(self.alive.oldest as usize)?;
-        (silence(oldest, now) > timeout).then(|| self.remove(self.alive.oldest))
+        // Whatever is later was silent before the others were.
+        let oldest = [self.later.oldest, self.alive.oldest];
+        let oldest = oldest.into_iter().find(|at| *at != NONE)?;
+        (self.alive() > max).then(|| self.remove(oldest))
     }
 
     /// Gives up every task in flight that `gone` says is gone.
     pub(super) fn give_up(&mut self, now: Timestamp, mut gone: impl FnMut(At, &mut Task) -> bool) {
-        let mut at = self.alive.oldest;
-        while at != NONE {
-            let next = self.slots[at as usize].next;
-            // On a copy, since most are left as they are: what is written to would be copied whole, if a checkpoint
-            // shares it.
-            let mut task = self.get(at).clone();
-            let is_gone = gone(at, &mut task);
-            if is_gone {
-                self.unlink(at);
-                task.give_up(now);
-                self.slots[at as usize].task = task;
-                self.file(at, now);
-            } else if task != *self.get(at) {
-                self.slots[at as usize].task = task;
-                // With shards, one that goes back to its queue is in nobody's flight.
-                if self.belongs(at) != Kept::Alive {
-                    self.unlink(at);
-                    self.file(at, now);
-                }
+        for mut at in [self.alive.oldest, self.later.oldest] {
+            while at != NONE {
+                let next = self.slots[at as usize].next;
+                self.give_up_one(at, now, &mut gone);
+                at = next;
             }
-            at = next;
+        }
+    }
+
+    pub(super) fn give_up_one(
+        &mut self,
+        at: At,
+        now: Timestamp,
+        mut gone: impl FnMut(At, &mut Task) -> bool,
+    ) {
+        // On a copy, since most are left as they are: what is written to would be copied whole, if a checkpoint
+        // shares it.
+        let mut task = self.get(at).clone();
+        let is_gone = gone(at, &mut task);
+        if is_gone {
+            self.unlink(at);
+            task.give_up(now);
+            self.slots[at as usize].task = task;
+            self.file(at, now);
+        } else if task != *self.get(at) {
+            self.slots[at as usize].task = task;
+            // With shards, one that goes back to its queue is in nobody's flight.
+            if self.belongs(at) != Kept::Alive {
+                self.unlink(at);
+                self.file(at, now);
+            }
         }
     }
 
@@ -244,7 +267,13 @@ impl Tasks {
         while let Some(oldest) = self.slots.get(self.on_the_way.oldest as usize)
             && silence(oldest, now) > timeout
         {
-            self.remove(self.on_the_way.oldest);
+            let at = self.on_the_way.oldest;
+            if oldest.waits_until() > now {
+                self.unlink(at);
+                self.file(at, now);
+            } else {
+                self.remove(at);
+            }
         }
         while let Some(oldest) = self.slots.get(self.ended.oldest as usize)
             && silence(oldest, now) > ENDED_KEPT
@@ -253,9 +282,24 @@ impl Tasks {
         }
     }
 
+    /// Every task in flight with its place, and when it was last heard of.
+    pub(super) fn places(&self) -> impl Iterator<Item = (At, Timestamp, &Task)> {
+        let list = |oldest: At| {
+            std::iter::successors((oldest != NONE).then_some(oldest), |&at| {
+                let next = self.slots[at as usize].next;
+                (next != NONE).then_some(next)
+            })
+        };
+        let all = list(self.later.oldest).chain(list(self.alive.oldest));
+        all.map(|at| {
+            let slot = &self.slots[at as usize];
+            (at, Timestamp::from_whole_seconds(slot.heard), &slot.task)
+        })
+    }
+
     /// How many tasks are in flight; with shards those that a worker has.
     pub(super) const fn alive(&self) -> usize {
-        self.alive.length
+        self.alive.length + self.later.length
     }
 
     /// Every task that is in flight, in the order of memory: there may be a million.
@@ -284,6 +328,7 @@ impl Tasks {
             Kept::Alive => &mut self.alive,
             Kept::Ended => &mut self.ended,
             Kept::OnTheWay => &mut self.on_the_way,
+            Kept::Later => &mut self.later,
         }
     }
 
@@ -361,89 +406,4 @@ const fn digit(byte: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::Stage;
-
-    fn uuid(n: u32) -> String {
-        format!("{n:08x}-0000-4000-8000-000000000000")
-    }
-
-    fn put(tasks: &mut Tasks, uuid: &str, stage: Option<Stage>, millis: i64) {
-        let at = tasks.find_or_insert(uuid);
-        tasks.get_mut(at).stage = stage;
-        tasks.file(at, Timestamp::from_millis(millis));
-    }
-
-    #[test]
-    fn ids_that_look_alike_are_different_tasks() {
-        let mut tasks = Tasks::default();
-        let upper = uuid(10).to_uppercase();
-        for id in [
-            uuid(10),
-            upper,
-            uuid(11),
-            "a".into(),
-            "A".into(),
-            " a".into(),
-        ] {
-            put(&mut tasks, &id, Some(Stage::Sent), 1);
-            put(&mut tasks, &id, Some(Stage::Sent), 2);
-        }
-
-        assert_eq!(tasks.alive(), 6);
-    }
-
-    #[test]
-    fn the_one_heard_of_longest_ago_goes_first() {
-        let mut tasks = Tasks::default();
-        for n in 0..3 {
-            put(
-                &mut tasks,
-                &uuid(n),
-                Some(Stage::Sent),
-                i64::from(n) * 1_000,
-            );
-        }
-        put(&mut tasks, &uuid(0), Some(Stage::Started), 3_000);
-
-        assert_eq!(
-            tasks.evict(2).and_then(|task| task.stage),
-            Some(Stage::Sent)
-        );
-        assert!(tasks.evict(2).is_none());
-        let second = Duration::from_secs(1);
-        assert!(
-            tasks
-                .expire(second, Timestamp::from_millis(3_001))
-                .is_some()
-        );
-        assert!(
-            tasks
-                .expire(second, Timestamp::from_millis(4_000))
-                .is_none()
-        );
-        assert!(
-            tasks
-                .expire(second, Timestamp::from_millis(4_001))
-                .is_some()
-        );
-        assert_eq!(tasks.alive(), 0);
-    }
-
-    #[test]
-    fn ended_tasks_are_bounded_by_number_and_age() {
-        let mut tasks = Tasks::default();
-        let many = u32::try_from(ENDED_MAX).expect("small") + 10;
-        for n in 0..many {
-            put(&mut tasks, &uuid(n), None, 1);
-        }
-        assert_eq!(tasks.iter().count(), ENDED_MAX);
-
-        // What is heard of a task is kept in whole seconds, rounded up.
-        tasks.forget(Duration::MAX, Timestamp::from_millis(61_000));
-        assert_eq!(tasks.iter().count(), ENDED_MAX);
-        tasks.forget(Duration::MAX, Timestamp::from_millis(61_001));
-        assert_eq!(tasks.iter().count(), 0);
-    }
-}
+mod tests;

@@ -28,6 +28,9 @@ const BACKLOG: f64 = 10.0;
 /// Heartbeats of two processes under one name within this time are two workers, and no restart.
 const TWO_AT_ONCE: Duration = Duration::from_secs(30);
 
+/// After so long without anything from a worker that said goodbye, nothing more is on its way.
+const SETTLED: Duration = Duration::from_secs(5);
+
 /// What is known of one worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
@@ -44,6 +47,8 @@ pub struct Worker {
     pub clock_skew: Option<f64>,
     /// As it answered to remote control.
     pub pool_size: Option<u64>,
+    /// What its pool may grow to.
+    pub slots: Option<u64>,
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
     pub queues: Option<Vec<Name>>,
@@ -91,6 +96,7 @@ impl Worker {
             software: Software::default(),
             clock_skew: None,
             pool_size: None,
+            slots: None,
             processes: None,
             prefetch_count: None,
             queues: None,
@@ -120,6 +126,16 @@ impl Worker {
         self.freq.is_some()
     }
 
+    /// Whether an answer of the process with this id is one of the process that sends its heartbeats.
+    pub(super) fn is_process(&self, pid: Option<i64>) -> bool {
+        !self.twofold && self.pid.zip(pid).is_none_or(|(known, pid)| known == pid)
+    }
+
+    /// Whether it shut down on purpose: it has no tasks any more.
+    pub(super) const fn said_goodbye(&self) -> bool {
+        self.goodbye.is_some()
+    }
+
     /// A sign of life that is no worker event.
     pub(super) const fn sign_of_life(&mut self, now: Timestamp) {
         self.seen = now;
@@ -137,10 +153,38 @@ impl Worker {
         }
     }
 
-    /// It says that it goes.
-    pub(super) fn say_goodbye(&mut self, stamped: Timestamp, now: Timestamp) {
+    /// It says that it goes, and how many tasks it has processed. Returns how many more events are missing.
+    pub(super) fn say_goodbye(
+        &mut self,
+        event: &WorkerEvent<'_>,
+        pid: Option<i64>,
+        stamped: Timestamp,
+        now: Timestamp,
+    ) -> u64 {
+        let is_another = self.pid.zip(pid).is_some_and(|(known, pid)| known != pid);
+        let missing = match event.processed {
+            Some(processed) if self.counts && !self.twofold && !is_another => {
+                let counts = (processed, event.active);
+                let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS);
+                self.processed.heartbeat(counts, stamped, freq, false)
+            }
+            Some(_) | None => 0,
+        };
         self.go_offline(now);
         self.goodbye = Some(stamped);
+        missing
+    }
+
+    /// Once all has come of one that said goodbye: how many more of its events are missing.
+    pub(super) fn settle(&mut self, now: Timestamp) -> u64 {
+        let is_settled = self.goodbye.is_some()
+            && !self.online
+            && now.since(self.offline_since.max(self.seen)) > SETTLED;
+        if is_settled {
+            self.processed.settle()
+        } else {
+            0
+        }
     }
 
     /// `worker-online` and `worker-heartbeat`, which may have waited in a queue before they came.
@@ -190,7 +234,8 @@ impl Worker {
         {
             self.counts = true;
             let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS);
-            found.missing += self.processed.heartbeat(processed, stamped, freq, online);
+            let counts = (processed, event.active);
+            found.missing += self.processed.heartbeat(counts, stamped, freq, online);
         }
         found
     }

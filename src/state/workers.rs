@@ -46,6 +46,11 @@ impl Workers {
         gone
     }
 
+    /// How many more events are missing of workers that said goodbye.
+    pub(super) fn settle(&mut self, now: Timestamp) -> u64 {
+        self.list.iter_mut().map(|worker| worker.settle(now)).sum()
+    }
+
     /// Every worker that is known.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
         self.list.iter()

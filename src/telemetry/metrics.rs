@@ -4,18 +4,21 @@
 //! path only adds. With each snapshot the values are copied into the table of series ([`Telemetry::publish`]),
 //! so that they are pushed and exposed with everything else, by the same encoders.
 
+mod gap;
 mod lasting;
+mod published;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+pub use self::gap::Gap;
+use self::published::{Place, Reading};
+pub use self::published::{Published, Readings};
 use super::process::Process;
 use crate::event::Reason;
 use crate::profile::ProfileName;
-use crate::series::{
-    Across, Buckets, Family, Histogram, LabelName, LabelSet, MetricKind, Room, Series, SeriesId,
-};
+use crate::series::{Across, Buckets, Family, LabelName, LabelSet, MetricKind, Series};
 use crate::state::HintReason;
 use crate::timestamp::Timestamp;
 
@@ -49,7 +52,7 @@ definitions! {
     BUILD_INFO = "gauge" "celeriac_build_info" ["version"], "1, with the version that runs.";
     BROKER_CONNECTED = "gauge" "celeriac_broker_connected" ["broker"], "Whether events of the broker are subscribed to: 1 or 0.";
     BROKER_RECONNECTS = lasting "counter" "celeriac_broker_reconnects_total" ["broker"], "Subscriptions after the first one.";
-    BROKER_GAP = lasting "counter" "celeriac_broker_gap_seconds_total" ["broker"], "Time without a subscription, from the start on; grows while there is none.";
+    BROKER_GAP = lasting "counter" "celeriac_broker_gap_seconds_total" ["broker"], "Time without a subscription to events, in seconds, measured from the last sign of life of the broker. With a data_dir it includes the time the daemon was not running.";
     POLLS = lasting "counter" "celeriac_polls_total" ["broker", "kind"], "Rounds of asking the broker for its queues, or the workers over remote control.";
     POLL_FAILURES = lasting "counter" "celeriac_poll_failures_total" ["broker", "kind"], "Rounds that failed.";
     POLL_DURATION = "gauge" "celeriac_poll_duration_seconds" ["broker", "kind"], "How long the newest round took.";
@@ -90,8 +93,8 @@ definitions! {
     METADATA_BYTES = "counter" "celeriac_remote_storage_metadata_bytes_total" ["remote_name", "url"], "Compressed bytes of metadata that were sent.";
     BYTES = "counter" "celeriac_remote_storage_bytes_total" ["remote_name", "url"], "Compressed bytes of samples that were sent, tries included.";
     BATCH_DURATION = "histogram" "celeriac_remote_storage_sent_batch_duration_seconds" ["remote_name", "url"], "How long requests took, answered or not.";
-    HIGHEST = "gauge" "celeriac_remote_storage_highest_timestamp_in_seconds" ["remote_name", "url"], "Time of the newest sample taken for the receiver.";
-    HIGHEST_SENT = "gauge" "celeriac_remote_storage_queue_highest_sent_timestamp_seconds" ["remote_name", "url"], "Time of the newest sample that the receiver took.";
+    HIGHEST = "gauge" "celeriac_remote_storage_highest_timestamp_in_seconds" ["remote_name", "url"], "Time of the newest sample queued for the receiver; absent before the first one.";
+    HIGHEST_SENT = "gauge" "celeriac_remote_storage_queue_highest_sent_timestamp_seconds" ["remote_name", "url"], "Time of the newest sample that the receiver accepted; absent before the first one.";
     SHARDS = "gauge" "celeriac_remote_storage_shards" ["remote_name", "url"], "Requests on their way now.";
     SHARDS_DESIRED = "gauge" "celeriac_remote_storage_shards_desired" ["remote_name", "url"], "Requests that would be on their way side by side, if there were as many.";
     SHARDS_MIN = "gauge" "celeriac_remote_storage_shards_min" ["remote_name", "url"], "min_shards of the configuration.";
@@ -105,13 +108,13 @@ definitions! {
     SNAPSHOTS_MISSED = "counter" "celeriac_remote_storage_snapshots_missed_total" ["remote_name", "url"], "Snapshots that were passed over because the one before was still being encoded.";
     PUSHES = "counter" "celeriac_pushes_total" ["pushgateway", "outcome"], "Pushes to a Pushgateway: delivered, refused for good, or failed and tried again with the newest snapshot.";
     PUSH_DURATION = "histogram" "celeriac_push_duration_seconds" ["pushgateway"], "How long pushes took, answered or not.";
-    LAST_PUSH = "gauge" "celeriac_last_push_timestamp_seconds" ["pushgateway"], "When a Pushgateway took a push last; 0 before it took any.";
+    LAST_PUSH = "gauge" "celeriac_last_push_timestamp_seconds" ["pushgateway"], "Time of the last successful push to a Pushgateway; absent before the first one.";
     CHECKPOINT_DURATION = "gauge" "celeriac_checkpoint_duration_seconds" [], "How long the newest checkpoint took to write.";
     CHECKPOINT_FAILURES = "counter" "celeriac_checkpoint_failures_total" [], "Checkpoints that could not be written; until one can, pages stand still, nothing is sent by remote write and nothing is acknowledged.";
-    CHECKPOINT_TIMESTAMP = "gauge" "celeriac_checkpoint_timestamp_seconds" [], "Of when the newest checkpoint on disk is; 0 before there is one.";
+    CHECKPOINT_TIMESTAMP = "gauge" "celeriac_checkpoint_timestamp_seconds" [], "Time of the newest checkpoint on disk; absent before this process has written one.";
     CHECKPOINT_SIZE = "gauge" "celeriac_checkpoint_size_bytes" [], "How large the newest checkpoint is.";
     RELOAD_SUCCESSFUL = "gauge" "celeriac_config_last_reload_successful" [], "Whether the configuration was taken when it was read last: 1 or 0.";
-    RELOAD_TIMESTAMP = "gauge" "celeriac_config_last_reload_success_timestamp_seconds" [], "When the configuration was taken last.";
+    RELOAD_TIMESTAMP = "gauge" "celeriac_config_last_reload_success_timestamp_seconds" [], "Time of the last successful configuration reload.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = "gauge" "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = "gauge" "process_virtual_memory_bytes" [], "Virtual memory size.";
@@ -229,7 +232,7 @@ impl Durations {
 pub struct BrokerMetrics {
     pub connected: Gauge,
     pub reconnects: Counter,
-    pub gap: Elapsed,
+    pub gap: Gap,
     pub messages: Counter,
     pub dropped_buffer_full: Counter,
     pub dropped_stream_cut: Counter,
@@ -267,6 +270,7 @@ pub struct EventMetrics {
     pub repeated: Counter,
     pub missing: Counter,
     pub clamped: Counter,
+    pub gap: Gap,
     pub lag: Gauge,
     pub tasks_tracked: Gauge,
     pub tasks_evicted: Counter,
@@ -328,6 +332,8 @@ enum Handle {
     Counter(Counter),
     Elapsed(Elapsed),
     Gauge(Gauge),
+    /// A time that has no series until it is set: 0 would read as an age of half a century.
+    Time(Gauge),
     Durations(Durations),
 }
 
@@ -363,14 +369,14 @@ impl Telemetry {
     pub fn broker(&mut self, name: &Arc<str>) -> (BrokerMetrics, EventMetrics) {
         let labels = || vec![("broker", Arc::clone(name))];
         let with = |label, value: &str| [labels(), vec![(label, value.into())]].concat();
-        let gap = Elapsed::default();
+        let gap = Gap::default();
         self.rows
-            .push((BROKER_GAP, labels(), Handle::Elapsed(gap.clone())));
+            .push((BROKER_GAP, labels(), Handle::Elapsed(gap.elapsed.clone())));
         let messages = self.counter(MESSAGES, labels());
         let broker = BrokerMetrics {
             connected: self.gauge(BROKER_CONNECTED, labels()),
             reconnects: self.counter(BROKER_RECONNECTS, labels()),
-            gap,
+            gap: gap.clone(),
             messages: messages.clone(),
             dropped_buffer_full: self.counter(DROPPED, with("reason", "buffer_full")),
             dropped_stream_cut: self.counter(DROPPED, with("reason", "stream_cut")),
@@ -390,6 +396,7 @@ impl Telemetry {
                 .iter()
                 .map(|reason| self.gauge(HINT, with("reason", reason.name())))
                 .collect(),
+            gap,
             lag: self.gauge(LAG, labels()),
             tasks_tracked: self.gauge(TASKS_TRACKED, labels()),
             tasks_evicted: self.counter(TASKS_EVICTED, labels()),
@@ -435,7 +442,7 @@ impl Telemetry {
     pub fn reload(&mut self, start: Timestamp) -> ReloadMetrics {
         let metrics = ReloadMetrics {
             successful: self.gauge(RELOAD_SUCCESSFUL, Vec::new()),
-            timestamp: self.gauge(RELOAD_TIMESTAMP, Vec::new()),
+            timestamp: self.time(RELOAD_TIMESTAMP, Vec::new()),
         };
         metrics.successful.set(1.0);
         metrics.timestamp.set(start.seconds());
@@ -447,12 +454,12 @@ impl Telemetry {
         CheckpointMetrics {
             duration: self.gauge(CHECKPOINT_DURATION, Vec::new()),
             failures: self.counter(CHECKPOINT_FAILURES, Vec::new()),
-            timestamp: self.gauge(CHECKPOINT_TIMESTAMP, Vec::new()),
+            timestamp: self.time(CHECKPOINT_TIMESTAMP, Vec::new()),
             size: self.gauge(CHECKPOINT_SIZE, Vec::new()),
         }
     }
 
-    /// Opens a series for each metric in a table. What follows is [`Published::publish`], with each snapshot.
+    /// Opens a series for each metric in a table, except for times, which may not be known yet. What follows is [`Published::publish`], with each snapshot.
     pub fn open(&self, series: &mut Series) -> Published {
         let bounds = Arc::new(Buckets::new(&BATCH_BOUNDS).expect("the bounds increase"));
         let family = |definition: &Definition| Family {
@@ -474,13 +481,19 @@ impl Telemetry {
             };
             series.across(family, across);
         }
-        let rows = self.rows.iter().map(|(definition, labels, _)| {
+        let rows = self.rows.iter().map(|(definition, labels, handle)| {
             let family = series.family(family(definition));
             let labels = labels
                 .iter()
                 .map(|(name, value)| (LabelName::from_static(name), Arc::clone(value)));
-            let id = series.open(family, LabelSet::new(labels), Room::Reserved);
-            id.expect("the reserve has no limit")
+            let labels = LabelSet::new(labels);
+            match handle {
+                Handle::Time(_) => Place::Awaited(family, labels),
+                Handle::Counter(_)
+                | Handle::Elapsed(_)
+                | Handle::Gauge(_)
+                | Handle::Durations(_) => Place::open(family, labels, series),
+            }
         });
         Published {
             buckets: Arc::clone(&bounds),
@@ -495,6 +508,10 @@ impl Telemetry {
             Handle::Counter(counter) => Reading::Number(number(counter.get())),
             Handle::Elapsed(elapsed) => Reading::Number(seconds(elapsed.0.load(Relaxed))),
             Handle::Gauge(gauge) => Reading::Number(gauge.get()),
+            Handle::Time(gauge) => match gauge.get() {
+                0.0 => Reading::Unset,
+                time => Reading::Number(time),
+            },
             Handle::Durations(durations) => Reading::Durations(durations.read()),
         });
         Readings(rows.collect())
@@ -533,44 +550,12 @@ impl Telemetry {
             .push((definition, labels, Handle::Gauge(gauge.clone())));
         gauge
     }
-}
 
-/// The metrics of the daemon, as series.
-#[derive(Debug)]
-pub struct Published {
-    buckets: Arc<Buckets>,
-    rows: Vec<SeriesId>,
-}
-
-/// The values of all metrics at one time.
-#[derive(Clone, Debug)]
-pub struct Readings(Vec<Reading>);
-
-#[derive(Clone, Debug)]
-enum Reading {
-    Number(f64),
-    /// Counts by bucket, and the sum in seconds.
-    Durations((Box<[u64]>, f64)),
-}
-
-impl Published {
-    /// Copies every value into its series.
-    pub fn publish(&self, readings: &Readings, series: &mut Series) {
-        for (id, reading) in self.rows.iter().zip(&readings.0) {
-            match reading {
-                Reading::Number(value) => series.set(*id, *value),
-                Reading::Durations((counts, sum)) => {
-                    let histogram = Histogram {
-                        buckets: Arc::clone(&self.buckets),
-                        counts: counts.clone(),
-                        sum: *sum,
-                        native: None,
-                        exemplars: Vec::new(),
-                    };
-                    series.replace(*id, histogram);
-                }
-            }
-        }
+    pub(super) fn time(&mut self, definition: Definition, labels: Labels) -> Gauge {
+        let gauge = Gauge::default();
+        self.rows
+            .push((definition, labels, Handle::Time(gauge.clone())));
+        gauge
     }
 }
 

@@ -166,8 +166,8 @@ impl Telemetry {
             metadata_bytes: self.counter(METADATA_BYTES, labels()),
             bytes: self.counter(BYTES, labels()),
             batch_duration: self.durations(BATCH_DURATION, labels()),
-            highest: self.gauge(HIGHEST, labels()),
-            highest_sent: self.gauge(HIGHEST_SENT, labels()),
+            highest: self.time(HIGHEST, labels()),
+            highest_sent: self.time(HIGHEST_SENT, labels()),
             shards: self.gauge(SHARDS, labels()),
             shards_desired: self.gauge(SHARDS_DESIRED, labels()),
             shards_min: self.gauge(SHARDS_MIN, labels()),
@@ -191,7 +191,7 @@ impl Telemetry {
             refused: self.counter(PUSHES, outcome("refused")),
             failed: self.counter(PUSHES, outcome("failed")),
             duration: self.durations(PUSH_DURATION, labels()),
-            last: self.gauge(LAST_PUSH, labels()),
+            last: self.time(LAST_PUSH, labels()),
         }
     }
 

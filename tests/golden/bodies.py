@@ -1,14 +1,21 @@
-"""Makes bodies as Kombu does, into bodies/: one batch by every serializer, and an event and 17 MiB of zeros by every
-compression; zstd by its command.
+"""Makes bodies as Kombu does, into bodies/: one batch by every serializer, a batch with objects by pickle and the values
+that are read of it by json, and an event and 17 MiB of zeros by every compression; zstd by its command.
 
     target/venvs/celery-5.7/bin/python tests/golden/bodies.py
 """
 
 import bz2
+import collections
+import datetime
+import decimal
+import enum
+import http
 import json
 import lzma
 import pickle
+import signal
 import subprocess
+import uuid
 import zlib
 from pathlib import Path
 
@@ -30,6 +37,28 @@ BATCH = [
 ]
 
 
+class Route(str, enum.Enum):
+    URGENT = "urgent"
+
+
+class Priority(enum.IntEnum):
+    HIGH = 2
+
+
+class Text(str):
+    pass
+
+
+# What pickle writes of an event, and what is read of it.
+OBJECTS = [
+    ({"signum": signal.SIGKILL, "status": http.HTTPStatus.OK, "x": decimal.Decimal("1.5")}, {}),
+    ({"queue": Route.URGENT, "retries": Priority.HIGH, Text("name"): Text("proj.add")}, {"queue": "urgent", "retries": 2, "name": "proj.add"}),
+    ({"eta": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc), "pid": decimal.Decimal(5), "name": decimal.Decimal}, {}),
+    ({"x": [collections.OrderedDict(a=1), {Priority.HIGH}, ValueError("no"), uuid.UUID(int=5), range(3)], "retries": 1}, {"retries": 1}),
+]
+EVENT = {"type": "task-sent", "hostname": "gen1@host", "timestamp": 1795344000.5}
+
+
 def zstd(body):
     return subprocess.run(["zstd", "-q", "--no-check", "-c"], input=body, capture_output=True, check=True).stdout
 
@@ -49,6 +78,11 @@ COMPRESSED = {
 FOLDER.mkdir(exist_ok=True)
 for ending, dump in SERIALIZERS.items():
     (FOLDER / f"batch.{ending}").write_bytes(dump(BATCH))
+for protocol in range(6):
+    objects = [{**EVENT, "uuid": str(n), **written, "args": "()"} for n, (written, _) in enumerate(OBJECTS)]
+    (FOLDER / f"objects.pickle{protocol}").write_bytes(pickle.dumps(objects, protocol))
+read = [{**EVENT, "uuid": str(n), **read} for n, (_, read) in enumerate(OBJECTS)]
+(FOLDER / "objects.json").write_text(json.dumps(read))
 for name, body in COMPRESSED.items():
     for ending, compress in COMPRESSIONS.items():
         (FOLDER / f"{name}.{ending}").write_bytes(compress(body))

@@ -3,7 +3,7 @@
     target/venvs/celery-5.7/bin/python tests/golden/count.py
 
 For each file: events by type; by type and task name; and messages that are not read, by reason. The rules are those
-of the documentation: a task is called by its newest task-received, else its task-sent, else `unknown`; an event that
+of the documentation: a task-sent has its own name, other events that of the newest task-received, else task-sent, else `unknown`; an event that
 comes twice in every detail counts once by name, and so does a failure or revocation that one worker tells twice.
 """
 
@@ -75,7 +75,9 @@ def count(path):
                 told = last and last[:2] == (kind, event["hostname"]) and event["timestamp"] - last[2] < 10
                 if told and kind in ("task-failed", "task-revoked"):
                     continue
-            names[f"{kind} {name_of.get(uuid, 'unknown')}"] += 1
+            # A task that replaces another one is sent under its id.
+            name = event["name"] if kind == "task-sent" else name_of.get(uuid, "unknown")
+            names[f"{kind} {name}"] += 1
     return {"types": dict(sorted(types.items())), "names": dict(sorted(names.items())), "unread": dict(unread)}
 
 

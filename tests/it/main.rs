@@ -10,6 +10,7 @@
 #[expect(unreachable_pub, reason = "shared with the benchmarks")]
 mod support;
 
+mod backlogs;
 mod chaos;
 mod compat;
 mod connections;
@@ -22,6 +23,7 @@ mod doctor;
 mod durability;
 mod faults;
 mod flood;
+mod gaps;
 mod listener;
 mod lives;
 mod logins;
@@ -41,13 +43,16 @@ mod remote_write;
 mod rules;
 mod secrets;
 mod sentinel;
+mod separators;
 mod serializers;
 mod shaped;
+mod slots;
 mod standby;
 mod stored;
 mod strictness;
 mod surface;
 mod survival;
 mod transports;
+mod unreported;
 mod workers;
 mod workload;

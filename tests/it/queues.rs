@@ -268,6 +268,52 @@ async fn a_user_without_the_permission_is_told_which_one_and_nothing_else_suffer
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn configured_queues_are_polled_whatever_else_is_forbidden() {
+    let redis = Redis::start().await;
+    let fill = redis::cmd("RPUSH").arg("named").arg(&["x"; 7]).to_owned();
+    let filled = fill.exec_async(&mut redis.connection().await).await;
+    filled.expect("redis answers");
+    let keys = |url: &str| {
+        format!("url: {url:?}, queues: [named], queue_interval: 1s, control_interval: 0")
+    };
+    let all = ["scan", "smembers", "eval", "hscan"];
+    // Each alone, and all of them, by an ACL. Then by a server that knows none of them.
+    for forbidden in all.chunks(1).chain([&all[..]]) {
+        let rules = forbidden.iter().map(|command| format!("-{command}"));
+        let rules: Vec<String> = ["reset", "on", ">pw", "~*", "&*", "+@all"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(rules)
+            .collect();
+        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+        redis.user(&rules).await;
+        let mut polling = Polling::start(&keys(&redis.url_of_user(0)));
+        let levels = polling.queues("a round", 20, |_| true).await;
+        assert_eq!(length_unacked(&levels, "named"), (7, 0), "{forbidden:?}");
+        assert_eq!(polling.metrics.queues.failures.get(), 0, "{forbidden:?}");
+        polling.stop().await;
+    }
+    // Nothing but what lengths need, of these keys alone.
+    redis
+        .user(&["reset", "on", ">pw", "~named*", "+llen"])
+        .await;
+    let mut polling = Polling::start(&keys(&redis.url_of_user(0)));
+    let levels = polling.queues("a round", 20, |_| true).await;
+    assert_eq!(length_unacked(&levels, "named"), (7, 0));
+    polling.stop().await;
+
+    let hidden = all.map(|command| ["--rename-command", command, ""]);
+    let hidden = Redis::start_with(&hidden.concat()).await;
+    let filled = fill.exec_async(&mut hidden.connection().await).await;
+    filled.expect("redis answers");
+    let mut polling = Polling::start(&keys(&hidden.url(0)));
+    let levels = polling.queues("a round", 20, |_| true).await;
+    assert_eq!(length_unacked(&levels, "named"), (7, 0));
+    assert_eq!(polling.metrics.queues.failures.get(), 0);
+    polling.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_that_are_published_elsewhere_are_found_on_redis() {
     let redis = Redis::start().await;
     let keys = format!("url: {:?}", redis.url(3));

@@ -22,6 +22,11 @@ Every family that celeriac shows, by profile: what its type and its labels are, 
 with each where brokers have names. The labels `name` and `queue` of task families are those of `metrics.task_labels`,
 which may have `worker` too; the prefix `celery_` is `metrics.prefix`. A histogram has the series `_bucket`, `_sum` and
 `_count`. Where a label has few values, and each is there from the start, they stand behind it.
+
+The age of a timestamp metric `m` is `timestamp(m) - m`. `time() - m` adds the time since the sample was taken, up to one
+interval. Pushed samples carry the time of their snapshot; a scraped page has no timestamps and is up to one
+`global.interval` old, which counts in either form. Use `time() - m` only where the age has to go on growing after samples
+stop.
 ";
 
 /// Labels whose values are not of this daemon's making.

@@ -155,8 +155,10 @@ async fn silent(version: &str, url: &str) {
 
     send(3).await;
     let page = told
-        .page_when("it to show that it sends none", 10, |page| {
+        .page_when("it to show that it sends none", 20, |page| {
+            // What is missing counts once a later heartbeat confirms it.
             page.sum("celeriac_hint", &["events_disabled"]) == 1.0
+                && page.sum("celeriac_events_missing_total", &[]) > 0.0
         })
         .await;
     let enabled = |page: &Page| page.sum("celery_worker_events_enabled", &["worker=\"w@"]);
@@ -215,4 +217,55 @@ async fn silent(version: &str, url: &str) {
         .await;
     assert_eq!(enabled(&page), 1.0);
     assert_eq!(page.sum("celeriac_hint", &["events_disabled"]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gevent_worker_misses_nothing_and_its_goodbye_counts_what_it_started_last() {
+    let redis = Redis::start().await;
+    let url = redis.url(0);
+    let celery = Celery::new("5.6", &url, "");
+    let send = async |count: u32| {
+        let send = format!("[[{count}, 0.05, {{\"queue\": \"celery\"}}]]");
+        celery.script_with("send.py", 60, &[("SEND", &send)]).await;
+    };
+    let celeriac = Celeriac::start(&format!("brokers: [{{url: {url:?}}}]\n")).await;
+    celeriac.ready().await;
+    let arguments = ["-P", "gevent", "-c", "20", "-E"];
+    let mut worker = celery.worker_of("polled", "w", &arguments).await;
+    celeriac
+        .page_when("its heartbeats", 20, |page| {
+            page.sum("celery_workers", &["online"]) == 1.0
+        })
+        .await;
+    // Celery counts a task, switches greenlets, and then stamps task-started: heartbeats fall in between.
+    send(2_000).await;
+    let succeeded = |page: &Page| page.sum("celery_task_succeeded_total", &[]);
+    let page = celeriac
+        .page_when("all tasks to succeed", 60, |page| {
+            succeeded(page) == 2_000.0
+        })
+        .await;
+    let seen = |page: &Page| page.sum("celery_worker_last_seen_timestamp_seconds", &["w@"]);
+    let since = seen(&page);
+    let page = celeriac
+        .page_when("the heartbeats that would confirm a loss", 30, |page| {
+            seen(page) > since + 12.0
+        })
+        .await;
+    assert_eq!(page.sum("celeriac_events_missing_total", &[]), 0.0);
+
+    // Started after the last heartbeat, and counted by `worker-offline` alone.
+    send(3).await;
+    celeriac
+        .page_when("three more", 20, |page| succeeded(page) == 2_003.0)
+        .await;
+    assert!(worker.terminate(30).success());
+    let page = celeriac
+        .page_when("its goodbye", 20, |page| {
+            page.sum("celery_workers", &["offline"]) == 1.0
+        })
+        .await;
+    let processed = page.sum("celery_worker_tasks_processed_total", &["w@"]);
+    assert_eq!(processed, 2_003.0);
+    assert_eq!(page.sum("celeriac_events_missing_total", &[]), 0.0);
 }

@@ -61,8 +61,9 @@ pub(super) async fn run(
         Delivery::Transient | Delivery::Durable => CONNECT_TIMEOUT,
         Delivery::Stream => STREAM_TIMEOUT,
     };
+    let alive = stage.alive.clone();
     let connecting = Box::pin(async {
-        let connection = connect(server, Pace::Gulps).await?;
+        let connection = connect(server, Pace::Gulps(alive)).await?;
         let subscription = subscribe(&connection, config, amqp, next).await?;
         Ok((connection, subscription))
     });

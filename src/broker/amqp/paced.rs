@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::super::source::REST;
+use super::reactor::Pace;
 use crate::clock;
 
 /// When so much came during a rest, there is none for a while: half of what Linux keeps for a new connection.
@@ -31,8 +32,7 @@ pub(super) struct Paced<S> {
     stream: S,
     rest: Pin<Box<Sleep>>,
     resting: bool,
-    /// Whether it ever rests.
-    rests: bool,
+    pace: Pace,
     /// Bytes read since the socket was last seen empty.
     gulp: usize,
     /// Until then there is no rest.
@@ -41,26 +41,26 @@ pub(super) struct Paced<S> {
 
 impl<S> Paced<S> {
     /// To be called where the runtime's timer is: later it may be polled from any thread.
-    pub(super) fn new(stream: S, rests: bool) -> Self {
+    pub(super) fn new(stream: S, pace: Pace) -> Self {
         let rest = Box::pin(tokio::time::sleep(REST));
         Self {
             stream,
             rest,
             resting: false,
-            rests,
+            pace,
             gulp: 0,
             busy: None,
         }
     }
 
     /// Rests, unless much is coming.
-    fn emptied(&mut self) {
-        let now = clock::monotonic();
+    fn emptied(&mut self, now: Instant) {
         if self.gulp >= GULP_BYTES_MAX {
             self.busy = Some(now + BUSY);
         }
         self.gulp = 0;
-        if self.rests && self.busy.is_none_or(|busy| now >= busy) {
+        let rests = matches!(self.pace, Pace::Gulps(_));
+        if rests && self.busy.is_none_or(|busy| now >= busy) {
             self.rest.as_mut().reset((now + REST).into());
             self.resting = true;
         }
@@ -80,11 +80,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         }
         let room = buffer.remaining();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        let now = clock::monotonic();
         // A full buffer leaves more behind; the end of the stream leaves nothing to wait for.
         let left = buffer.remaining();
+        if let Pace::Gulps(alive) = &this.pace {
+            if left < room {
+                alive.note(now);
+            } else if room > 0 {
+                alive.closed(now);
+            }
+        }
         this.gulp += room - left;
         if left > 0 && left < room {
-            this.emptied();
+            this.emptied(now);
         }
         Poll::Ready(Ok(()))
     }
@@ -113,11 +121,16 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::broker::link::Alive;
+
+    fn gulps() -> Pace {
+        Pace::Gulps(Alive::new(clock::monotonic()))
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_during_the_rest_is_read_together_and_nothing_is_lost() {
         let (mut broker, ours) = tokio::io::duplex(1024);
-        let mut ours = Paced::new(ours, true);
+        let mut ours = Paced::new(ours, gulps());
         let mut buffer = [0; 16];
         broker.write_all(b"one").await.expect("room");
         assert_eq!(ours.read(&mut buffer).await.expect("bytes"), 3);
@@ -133,7 +146,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_on_which_much_comes_is_read_without_rests() {
         let (mut broker, ours) = tokio::io::duplex(2 * GULP_BYTES_MAX);
-        let mut ours = Paced::new(ours, true);
+        let mut ours = Paced::new(ours, gulps());
         let mut buffer = vec![0; 2 * GULP_BYTES_MAX];
         broker
             .write_all(&vec![0; GULP_BYTES_MAX])
@@ -153,7 +166,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_buffer_is_followed_by_the_rest_at_once() {
         let (mut broker, ours) = tokio::io::duplex(1024);
-        let mut ours = Paced::new(ours, true);
+        let mut ours = Paced::new(ours, gulps());
         broker.write_all(b"12345678").await.expect("room");
         let mut buffer = [0; 4];
         for expected in [b"1234", b"5678"] {

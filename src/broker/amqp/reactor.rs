@@ -14,17 +14,18 @@ use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use super::paced::Paced;
+use crate::broker::link::Alive;
 
 /// The runtime that connections are made in.
 pub(super) type PacedRuntime = Runtime<RuntimeParts<Tokio, PacedReactor>>;
 
 /// How a connection is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Pace {
     /// As soon as there is something: for questions, whose answers are waited for.
     AtOnce,
-    /// In gulps: for a stream of messages.
-    Gulps,
+    /// In gulps: for a stream of messages. Notes the peer's signs of life, heartbeats included.
+    Gulps(Alive),
 }
 
 /// Tokio's reactor, but for its connections.
@@ -63,11 +64,11 @@ impl Reactor for PacedReactor {
         let connecting = self.0.tcp_connect_addr(address);
         // The library polls from a thread of its own: the timer is made where there is one.
         let handle = tokio::runtime::Handle::current();
-        let rests = self.1 == Pace::Gulps;
+        let pace = self.1.clone();
         async move {
             let stream = connecting.await?.into_inner();
             let _entered = handle.enter();
-            Ok(Paced::new(stream, rests).compat())
+            Ok(Paced::new(stream, pace).compat())
         }
     }
 }

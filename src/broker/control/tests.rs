@@ -3,6 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 use crate::state::TaskAnswer;
+use crate::timestamp::Timestamp;
 
 const RECORDINGS: [&str; 6] = [
     include_str!("../../../tests/golden/pidbox/amqp-pidbox.jsonl"),
@@ -257,7 +258,7 @@ fn old_versions_reply_alike_and_errors_say_nothing() {
 #[test]
 fn arguments_are_stepped_over_whatever_python_wrote() {
     let mut round = begin(everybody(&["w\u{fffd}"]));
-    let [_, queues, active, _] = round.tickets.clone().try_into().expect("four");
+    let [_, queues, _, _, active] = round.tickets.clone().try_into().expect("five");
     let body = r#"{"w\udce9": [
         {"id": "a", "name": "t", "args": [NaN, {"x": [1e999, -Infinity]}], "kwargs": {"y": "\ud83d"},
          "time_start": 1795344016.5, "delivery_info": {"exchange": "celery", "routing_key": "high"}},
@@ -277,7 +278,8 @@ fn arguments_are_stepped_over_whatever_python_wrote() {
         uuid: uuid.into(),
         name: name.map(str::to_owned),
         queue: queue.map(str::to_owned),
-        started: started.then(|| crate::timestamp::Timestamp::from_millis(1_795_344_016_500)),
+        started: started.then(|| Timestamp::from_millis(1_795_344_016_500)),
+        eta: None,
     };
     let expected = [
         task("a", Some("t"), Some("high"), true),
@@ -353,4 +355,79 @@ fn a_worker_that_hangs_is_not_waited_for_and_asked_now_and_then() {
 fn tickets_look_like_uuids() {
     let ticket = unique(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
     assert_eq!(ticket, "01234567-89ab-4def-8123-456789abcdef");
+}
+
+#[test]
+fn tasks_that_are_scheduled_and_rate_limits_are_read() {
+    let mut round = Round::new(
+        Method::POLLED_WITH_RATES,
+        everybody(&["w"]),
+        Accept::default(),
+        || 7,
+    );
+    round.tickets = [
+        "stats",
+        "queues",
+        "registered",
+        "scheduled",
+        "reserved",
+        "active",
+    ]
+    .map(str::to_owned)
+    .into();
+    let mut take = |ticket: &str, list: &str| {
+        let body = format!("{{\"w\": {list}}}");
+        let taken = round.take(ticket, ContentType::Json, body.as_bytes());
+        taken.expect("a reply");
+    };
+    take("registered", r#"["free", "slow [rate_limit=1/m]"]"#);
+    take(
+        "scheduled",
+        r#"[{"eta": "2026-11-22T16:17:33.5+00:00", "priority": 6, "request": {"id": "a", "name": "free",
+            "args": [{"eta": 7}], "time_start": null, "delivery_info": {"exchange": "", "routing_key": "q"}}},
+            {"eta": null, "priority": 6, "request": null}]"#,
+    );
+    take("reserved", "[]");
+    take("active", "[]");
+    let answered = |round: &Round| round.workers.get("w").is_some_and(Replies::is_complete);
+    assert!(answered(&round));
+    // Two workers have this name.
+    let twice = round.take("active", ContentType::Json, br#"{"w": []}"#);
+    assert_eq!(twice, Ok(()));
+    assert!(!answered(&round));
+    let [worker] = round.finish().try_into().expect("one");
+    assert!(!worker.complete);
+    assert_eq!(worker.unlimited, Some(vec!["free".to_owned()]));
+    let [task] = worker.scheduled.expect("tasks").try_into().expect("one");
+    assert_eq!(
+        (task.uuid.as_str(), task.queue.as_deref()),
+        ("a", Some("q"))
+    );
+    let eta = Timestamp::from_iso8601("2026-11-22T16:17:33.5Z");
+    assert_eq!(task.eta, eta);
+}
+
+#[test]
+fn a_list_that_is_missing_cut_or_an_error_makes_an_answer_incomplete() {
+    let long = format!("[{}]", vec![r#"{"id": "x"}"#; 10_000].join(","));
+    let cases = [
+        (["[]", "[]", "[]"], true),
+        (["[]", "[]", r#"{"error": "x"}"#], false),
+        (["[]", &long, "[]"], false),
+    ];
+    for (lists, complete) in cases {
+        let mut round = begin(everybody(&["w"]));
+        let tickets = round.tickets.clone();
+        for (ticket, list) in tickets[2..].iter().zip(lists) {
+            let body = format!("{{\"w\": {list}}}");
+            let taken = round.take(ticket, ContentType::Json, body.as_bytes());
+            taken.expect("a reply");
+        }
+        assert_eq!(round.finish()[0].complete, complete);
+    }
+    let mut round = begin(everybody(&["w"]));
+    let ticket = round.tickets[3].clone();
+    let taken = round.take(&ticket, ContentType::Json, br#"{"w": []}"#);
+    taken.expect("a reply");
+    assert!(!round.finish()[0].complete, "two lists are missing");
 }

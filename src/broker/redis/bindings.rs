@@ -9,16 +9,14 @@
 use std::collections::BTreeSet;
 
 use redis::Value;
+use tracing::warn;
 
 use super::channel::escape;
-use super::connect::{failed, is_forbidden};
+use super::connect::{failed, is_unavailable};
 use super::poll::Poll;
 use crate::broker::binding::Binding;
 use crate::broker::source::LinkError;
 use crate::broker::watch::is_task_queue;
-
-/// Between the parts of a member, and between a queue and its priority: Kombu's `sep`.
-pub(super) const SEPARATOR: &str = "\x06\x16";
 
 const KEY: &str = "_kombu.binding.";
 
@@ -28,6 +26,9 @@ const DEFAULT: &str = "celery";
 /// Sets, and members of all of them, that are looked at; the rest is not.
 const EXCHANGES_MAX: usize = 1_000;
 const BINDINGS_MAX: usize = 20_000;
+
+/// The longest member, in bytes, that is looked at for its separator.
+const MEMBER_MAX: usize = 1_024;
 
 /// A search goes through all keys of the database, which may hold millions of results: so much of it in a round,
 /// and when it is through, not again for a while.
@@ -44,8 +45,9 @@ pub(super) struct Bindings {
     cursor: u64,
     /// Rounds until it begins again.
     rest: u32,
-    /// Whether the user may not search.
-    forbidden: bool,
+    /// Separators of members that cannot be read by the one that is configured.
+    pub(super) foreign: BTreeSet<String>,
+    told: bool,
 }
 
 impl Poll {
@@ -63,6 +65,8 @@ impl Poll {
         let answers = self.answers(&pipe).await;
         let answers = answers.map_err(|error| failed("read the bindings", error))?;
         self.bindings.all.clear();
+        self.bindings.foreign.clear();
+        let sep = &self.config.sep;
         for (exchange, answer) in exchanges.into_iter().zip(answers) {
             let members = match answer {
                 Ok(Value::Array(members) | Value::Set(members)) => members,
@@ -73,18 +77,29 @@ impl Poll {
                 self.bindings.exchanges.remove(&exchange);
             }
             let room = BINDINGS_MAX.saturating_sub(self.bindings.all.len());
-            let read = members
-                .into_iter()
-                .filter_map(|member| binding(&exchange, &member));
-            self.bindings.all.extend(read.take(room));
+            for member in members.iter().take(room) {
+                match binding(&exchange, member, sep) {
+                    Ok(binding) => self.bindings.all.push(binding),
+                    Err(other) => self.bindings.foreign.extend(other),
+                }
+            }
+        }
+        if self.bindings.all.is_empty()
+            && let Some(sep) = self.bindings.foreign.first()
+            && !std::mem::replace(&mut self.bindings.told, true)
+        {
+            warn!(
+                ?sep,
+                "bindings on Redis have another separator; compare `sep` with Celery's broker_transport_options"
+            );
         }
         Ok(())
     }
 
     /// Looks for sets of other exchanges, some steps at a time.
     async fn search(&mut self) -> Result<(), LinkError> {
-        if self.bindings.forbidden || self.bindings.rest > 0 {
-            self.bindings.rest = self.bindings.rest.saturating_sub(1);
+        if self.bindings.rest > 0 {
+            self.bindings.rest -= 1;
             return Ok(());
         }
         let prefix = self.key(KEY);
@@ -97,8 +112,9 @@ impl Poll {
                 .arg(SCAN_COUNT);
             let page: (u64, Vec<Vec<u8>>) = match scan.query_async(&mut self.connection).await {
                 Ok(page) => page,
-                Err(error) if is_forbidden(&error) => {
-                    self.bindings.forbidden = true;
+                // Queues that are configured, consumed or named by events need no search.
+                Err(error) if is_unavailable(&error) => {
+                    self.bindings.rest = SCAN_AGAIN_ROUNDS;
                     return Ok(());
                 }
                 Err(error) => return Err(failed("look for bindings", error)),
@@ -125,19 +141,45 @@ impl Poll {
     }
 }
 
-/// Reads a member of the set of an exchange.
-fn binding(exchange: &str, member: &Value) -> Option<Binding> {
+/// Reads a member of the set of an exchange. One that is no binding of a queue of tasks may show another separator.
+fn binding(exchange: &str, member: &Value, sep: &str) -> Result<Binding, Option<String>> {
     let Value::BulkString(member) = member else {
-        return None;
+        return Err(None);
     };
-    let mut parts = std::str::from_utf8(member).ok()?.split(SEPARATOR);
-    let (routing_key, pattern, queue) = (parts.next()?, parts.next()?, parts.next()?);
-    (parts.next().is_none() && is_task_queue(queue)).then(|| Binding {
+    let member = std::str::from_utf8(member).map_err(|_| None)?;
+    let parts: Vec<&str> = member.split(sep).collect();
+    let &[routing_key, pattern, queue] = parts.as_slice() else {
+        return Err(separator(member).map(str::to_owned));
+    };
+    if !is_task_queue(queue) {
+        return Err(None);
+    }
+    Ok(Binding {
         exchange: exchange.to_owned(),
         routing_key: routing_key.to_owned(),
         topic: !pattern.is_empty(),
         queue: queue.to_owned(),
     })
+}
+
+/// The separator of a member whose routing key is the name of its queue, as Celery binds most queues, and which has no
+/// pattern: `<queue><sep><sep><queue>`.
+fn separator(member: &str) -> Option<&str> {
+    if member.len() > MEMBER_MAX {
+        return None;
+    }
+    let ends = member.char_indices().skip(1).map(|(end, _)| end);
+    let queues = ends.filter_map(|end| {
+        let (queue, rest) = member.split_at(end);
+        let middle = rest
+            .strip_suffix(queue)
+            .filter(|middle| !middle.is_empty())?;
+        let half = middle.len() / 2;
+        (middle.is_char_boundary(half) && middle[..half] == middle[half..] && half > 0)
+            .then(|| &middle[..half])
+    });
+    // The longest name: a separator is short.
+    queues.last()
 }
 
 #[cfg(test)]
@@ -148,7 +190,8 @@ mod tests {
     fn members_hold_a_key_a_pattern_and_a_queue() {
         let read = |member: &str| {
             let value = Value::BulkString(member.as_bytes().to_vec());
-            binding("x", &value).map(|read| (read.routing_key, read.topic, read.queue))
+            let read = binding("x", &value, "\x06\x16").ok();
+            read.map(|read| (read.routing_key, read.topic, read.queue))
         };
         let row = |key: &str, topic, queue: &str| Some((key.to_owned(), topic, queue.to_owned()));
         let cases = [
@@ -165,5 +208,26 @@ mod tests {
         for (member, expected) in cases {
             assert_eq!(read(member), expected, "{member:?}");
         }
+    }
+
+    #[test]
+    fn another_separator_is_found_where_a_queue_is_bound_by_its_name() {
+        let cases = [
+            ("celery::celery", Some(":")),
+            ("a.b||||a.b", Some("||")),
+            ("celery\x06\x16\x06\x16celery", Some("\x06\x16")),
+            ("очередь——очередь", Some("—")),
+            ("high:celery", None),
+            ("xx", None),
+            ("aa", None),
+            ("", None),
+        ];
+        for (member, expected) in cases {
+            assert_eq!(separator(member), expected, "{member:?}");
+        }
+        let value = Value::BulkString(b"celery::celery".to_vec());
+        let read = |sep| binding("celery", &value, sep);
+        assert_eq!(read("\x06\x16"), Err(Some(":".to_owned())));
+        assert_eq!(read(":").map(|read| read.queue), Ok("celery".to_owned()));
     }
 }

@@ -86,6 +86,7 @@ mod tests {
             fanout_prefix,
             fanout_patterns,
             priority_steps: vec![0],
+            sep: RedisConfig::SEP.into(),
             unacked_key: "unacked".into(),
         }
     }

@@ -151,6 +151,12 @@ pub(super) fn is_forbidden(error: &RedisError) -> bool {
     error.code() == Some("NOPERM")
 }
 
+/// Whether a command is not to be had: the user may not run it, or the server has none of that name. Proxies and
+/// managed servers leave some out, and `rename-command` hides them.
+pub(super) fn is_unavailable(error: &RedisError) -> bool {
+    is_forbidden(error) || error.code() == Some("ERR")
+}
+
 /// An error that names the permission that is missing, if that is what it is.
 pub(super) fn refused(doing: &'static str, error: RedisError, permission: &str) -> LinkError {
     let hint = if is_forbidden(&error) {

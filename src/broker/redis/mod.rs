@@ -36,8 +36,8 @@ use super::source::{CONNECT_TIMEOUT, LinkError, REST, Stage};
 use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 
-/// Pub/sub carries no heartbeat, so dead peers are noticed by asking; Kombu asks as often.
-const PING_INTERVAL: Duration = Duration::from_secs(25);
+/// Pub/sub carries no heartbeat, so dead peers are noticed by asking, as often as RabbitMQ sends one.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is read before anything else is looked at.
@@ -168,8 +168,16 @@ impl Receiver {
             biased;
             () = stage.stop.cancelled() => Action::Stop,
             answer = asked => Action::Asked(answer),
-            _ = self.pings.tick() => Action::PingDue,
-            read = self.subscription.read() => Action::Read(read?),
+            _ = self.pings.tick(), if self.answer_due.is_none() => Action::PingDue,
+            read = self.subscription.read() => {
+                let now = clock::monotonic();
+                match &read {
+                    Ok(_) => stage.alive.note(now),
+                    Err(LinkError::Closed) => stage.alive.closed(now),
+                    Err(_) => {}
+                }
+                Action::Read(read?)
+            }
             () = silence => Action::Silence,
             room = stage.room(), if !self.buffer.is_empty() => {
                 room?.send(stage.batch(self.buffer.take()));

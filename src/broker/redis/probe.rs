@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError};
 use tokio::time::timeout;
 
-use super::connect::{failed, is_forbidden};
+use super::connect::{failed, is_forbidden, is_unavailable};
 use super::poll::Poll;
 use super::subscribe;
 use super::subscription::Frame;
@@ -109,6 +109,8 @@ async fn looked(
         Err(error) => look.refused(error),
     }
     look.elsewhere = elsewhere;
+    look.separators = poll.bindings.foreign.iter().cloned().collect();
+    look.has_bindings = !poll.bindings.all.is_empty();
     if let Err(error) = levels {
         look.refused(error);
     }
@@ -125,7 +127,7 @@ async fn version(poll: &mut Poll) -> Result<String, LinkError> {
     let info: String = match info.query_async(&mut poll.connection).await {
         Ok(info) => info,
         // Or there is no such command any more, which is often seen to.
-        Err(error) if is_forbidden(&error) || error.code() == Some("ERR") => {
+        Err(error) if is_unavailable(&error) => {
             return Ok("Redis".to_owned());
         }
         Err(error) => return Err(failed("ask for the version", error)),

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
 
-use super::bindings::SEPARATOR;
 use super::connect::{failed, is_forbidden, refused};
 use super::poll::Poll;
 use crate::broker::source::LinkError;
@@ -46,14 +45,14 @@ impl Poll {
     /// The length of each queue over all priority steps; `None` for a key that is no list, or that this user may
     /// not read while there are others that it may.
     async fn lengths(&mut self, queues: &[String]) -> Result<Vec<Option<u64>>, LinkError> {
-        let steps = self.config.priority_steps.clone();
+        let (steps, sep) = (self.config.priority_steps.clone(), self.config.sep.clone());
         let mut lengths = Vec::with_capacity(queues.len());
         let mut refusal = None;
         for some in queues.chunks((AT_ONCE / steps.len().max(1)).max(1)) {
             let mut pipe = redis::pipe();
             for queue in some {
                 for step in &steps {
-                    pipe.cmd("LLEN").arg(self.key(&list(queue, *step)));
+                    pipe.cmd("LLEN").arg(self.key(&list(queue, &sep, *step)));
                 }
             }
             let answers = self.answers(&pipe).await;
@@ -90,11 +89,11 @@ impl Poll {
 }
 
 /// The key of the list of a queue at a priority step: the step 0 has none in its name.
-fn list(queue: &str, step: u8) -> String {
+fn list(queue: &str, sep: &str, step: u8) -> String {
     if step == 0 {
         queue.to_owned()
     } else {
-        format!("{queue}{SEPARATOR}{step}")
+        format!("{queue}{sep}{step}")
     }
 }
 

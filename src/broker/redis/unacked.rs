@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use redis::{RedisError, Value};
 
-use super::connect::{failed, is_forbidden};
+use super::connect::{failed, is_unavailable};
 use super::poll::Poll;
 use super::queues::Counts;
 use crate::broker::binding::queue_of;
@@ -92,8 +92,9 @@ impl Poll {
             let slice = match self.slice().await {
                 Ok(slice) => slice,
                 // There are users who may not see it, and lengths are worth having alone.
-                Err(error) if is_forbidden(&error) => return Ok(None),
-                Err(error) if error.code() == Some("WRONGTYPE") => return Ok(None),
+                Err(error) if is_unavailable(&error) || error.code() == Some("WRONGTYPE") => {
+                    return Ok(None);
+                }
                 Err(error) => return Err(failed("count unacknowledged messages", error)),
             };
             entries += slice.entries.len();
@@ -123,8 +124,7 @@ impl Poll {
             match call.query_async(&mut self.connection).await {
                 Ok(Value::Array(values)) => return Ok(of_script(values)),
                 Ok(_) => self.unacked.no_scripts = true,
-                // A server without scripts does not know the command.
-                Err(error) if is_forbidden(&error) || error.code() == Some("ERR") => {
+                Err(error) if is_unavailable(&error) => {
                     self.unacked.no_scripts = true;
                 }
                 Err(error) => return Err(error),

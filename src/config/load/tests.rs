@@ -185,6 +185,10 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "brokers[0].sentinel: is of no use without sentinels; sentinel://host:26379 names one",
         ),
         (
+            "brokers: [{url: 'redis://a', sep: ''}]",
+            r#"brokers[0].sep: is empty; Kombu's own is "\x06\x16""#,
+        ),
+        (
             "brokers: [{url: 'redis://a', priority_steps: [0, 1.5]}]",
             "brokers[0].priority_steps: expected whole numbers from 0 to 255, such as [0, 3, 6, 9]",
         ),

@@ -2,27 +2,26 @@
 
 use hashbrown::HashSet;
 
+use super::reconcile::Round;
 use super::{State, place};
 use crate::state::{Change, Name, TaskAnswer, WorkerAnswer};
 use crate::timestamp::Timestamp;
-
-/// A list of tasks that is as long as this may have been cut by whoever read it.
-const ANSWERED_MAX: usize = 10_000;
 
 impl State {
     /// Applies one round of answers.
     pub(super) fn workers_answered(
         &mut self,
         answers: &[WorkerAnswer],
+        asked: Timestamp,
         now: Timestamp,
         changes: &mut Vec<Change>,
     ) {
         self.queues.workers_asked();
-        let mut told = HashSet::new();
+        let mut named = HashSet::new();
         for answer in answers {
-            self.answer(answer, now, &mut told, changes);
+            self.answer(answer, now, &mut named, changes);
         }
-        self.forget_untold(answers, &told, now, changes);
+        self.reconcile(answers, &named, Round { asked, now }, changes);
     }
 
     /// What a worker answered to remote control.
@@ -30,7 +29,7 @@ impl State {
         &mut self,
         answer: &WorkerAnswer,
         now: Timestamp,
-        told: &mut HashSet<u32>,
+        named: &mut HashSet<u32>,
         changes: &mut Vec<Change>,
     ) {
         let name = self.names.intern_node(&answer.worker);
@@ -39,6 +38,9 @@ impl State {
             let queues = queues.iter().map(|queue| names.intern(queue));
             queues.collect::<Vec<_>>()
         });
+        for queue in queues.iter().flatten() {
+            self.queues.watched.name(*queue, now);
+        }
         // Every shard asks all workers; each counts with the one that gets its events.
         let worker = match self.limits.shard {
             Some(_) => self.workers.find(name),
@@ -49,6 +51,7 @@ impl State {
         };
         worker.sign_of_life(now);
         worker.pool_size = answer.pool_size.or(worker.pool_size);
+        worker.slots = answer.slots.or(worker.slots);
         worker.processes = answer.processes.or(worker.processes);
         worker.prefetch_count = answer.prefetch_count.or(worker.prefetch_count);
         if queues.is_some() {
@@ -58,51 +61,12 @@ impl State {
             let running = answer.active.as_ref().map(|active| active.len() as u64);
             worker.active = running.or(worker.active);
         }
-        // Of one that sends no task events nobody would hear that its tasks have ended.
+        // Nothing is known of the tasks of one that sends no task events, so those that it lists would be some of them.
         let speaks = worker.events() != Some(false);
-        let tasks = [&answer.active, &answer.reserved];
+        let tasks = [&answer.active, &answer.reserved, &answer.scheduled];
         for task in tasks.into_iter().flatten().flatten() {
-            told.extend(self.task_answer(task, name, speaks, now, changes));
+            named.extend(self.task_answer(task, name, speaks, now, changes));
         }
-    }
-
-    /// Tasks that workers told of before, and of which no event came, are no longer there when they are not told of
-    /// any more: a task may have `send_events` off. Lists that may have been cut tell nothing.
-    fn forget_untold(
-        &mut self,
-        answers: &[WorkerAnswer],
-        told: &HashSet<u32>,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
-    ) {
-        if !std::mem::take(&mut self.some_by_answer) {
-            return;
-        }
-        let whole = |tasks: &Option<Vec<TaskAnswer>>| {
-            tasks
-                .as_ref()
-                .is_some_and(|tasks| tasks.len() < ANSWERED_MAX)
-        };
-        let whole = answers
-            .iter()
-            .filter(|answer| whole(&answer.active) && whole(&answer.reserved));
-        let (names, shard) = (&self.names, self.limits.shard);
-        let workers: HashSet<Name> = whole
-            .filter_map(|answer| names.find(&answer.worker))
-            .collect();
-        let some = &mut self.some_by_answer;
-        self.tasks.give_up(now, |at, task| {
-            let of_these = task.worker.is_some_and(|worker| workers.contains(&worker));
-            let untold = task.by_answer && of_these && !told.contains(&at);
-            if untold {
-                changes.push(Change::Moved {
-                    from: place(task, shard),
-                    to: None,
-                });
-            }
-            *some |= task.by_answer && !untold;
-            untold
-        });
     }
 
     /// What a worker tells of a task: its name and queue, and that it is there. Returns its place.
@@ -126,10 +90,12 @@ impl State {
             .queue
             .as_deref()
             .map(|queue| self.names.intern(queue));
+        if let Some(queue) = queue {
+            self.queues.watched.name(queue, now);
+        }
         let task = self.tasks.get_mut(at);
         if !known {
-            task.answered(worker, answer.started, now);
-            self.some_by_answer = true;
+            task.answered(worker, answer, now);
         }
         task.name = task.name.or(name);
         if let Some(queue) = queue
@@ -151,25 +117,5 @@ impl State {
         }
         self.evict(changes);
         Some(at)
-    }
-
-    /// Tasks that are known by a worker's answers alone, and of which no event will tell that they ended.
-    pub(super) fn forget_answered(
-        &mut self,
-        worker: Name,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
-    ) {
-        let shard = self.limits.shard;
-        self.tasks.give_up(now, |_, task| {
-            let answered = task.by_answer && task.worker == Some(worker);
-            if answered {
-                changes.push(Change::Moved {
-                    from: place(task, shard),
-                    to: None,
-                });
-            }
-            answered
-        });
     }
 }

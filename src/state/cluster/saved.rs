@@ -16,6 +16,8 @@ pub struct Captured {
     tasks: Tasks,
     workers: Vec<Worker>,
     queue_of_name: Vec<(Name, Name)>,
+    /// How long ago each queue was named.
+    watched: Vec<(Name, i64)>,
 }
 
 impl State {
@@ -27,6 +29,7 @@ impl State {
             tasks: self.tasks.capture(),
             workers: self.workers.iter().cloned().collect(),
             queue_of_name: queues.map(|(name, queue)| (*name, *queue)).collect(),
+            watched: self.queues.watched.ages().collect(),
         }
     }
 
@@ -46,6 +49,16 @@ impl State {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             if let (Some(name), Some(queue)) = (texts.name(pair.name), texts.name(pair.queue)) {
                 self.queue_of_name.insert(name, queue);
+                if saved.watched_queues.is_empty() {
+                    // An older daemon stored no other trace of a queue.
+                    self.queues.watched.restore(queue, 0, now);
+                }
+            }
+        }
+        for watched in &saved.watched_queues {
+            let mut texts = Restored::new(&saved.texts, &mut self.names);
+            if let Some(queue) = texts.name(watched.queue) {
+                self.queues.watched.restore(queue, watched.age, now);
             }
         }
         for task in &saved.tasks {
@@ -55,7 +68,6 @@ impl State {
             };
             let task = self.tasks.get(at);
             self.some_expire |= task.may_expire();
-            self.some_by_answer |= task.by_answer;
             let to = place(task, self.limits.shard);
             if to.is_some() {
                 changes.push(Change::Moved { from: None, to });
@@ -81,12 +93,19 @@ impl Captured {
             queue: texts.place(Some(*queue)),
         });
         let queues_of_names = queues.collect();
+        let watched = self.watched.iter();
+        let watched = watched.map(|(queue, age)| saved::WatchedQueue {
+            queue: texts.place(Some(*queue)),
+            age: *age,
+        });
+        let watched_queues = watched.collect();
         let first = saved::Cluster {
             broker: broker.clone(),
             texts: texts.stored(&self.names),
             tasks: Vec::new(),
             workers,
             queues_of_names,
+            watched_queues,
             position: Some(position),
         };
         let places: Vec<_> = self.tasks.places().collect();

@@ -14,6 +14,7 @@ fn state() -> State {
         task_timeout: Duration::from_secs(100),
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(60),
+        queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: true,
         broker_holds_events: false,
         keep_foreign: false,
@@ -361,10 +362,12 @@ fn answer(queues: &[&str], active: &[(&str, &str)]) -> Answers {
         name: Some("t".to_owned()),
         queue: Some((*queue).to_owned()),
         started: Some(at(1)),
+        eta: None,
     });
     Answers::Workers(vec![WorkerAnswer {
         worker: "w@h".to_owned(),
         pool_size: Some(4),
+        slots: Some(4),
         queues: Some(queues.iter().map(|&queue| queue.to_owned()).collect()),
         active: Some(active.collect()),
         ..WorkerAnswer::default()
@@ -388,13 +391,14 @@ fn the_queue_of_a_task_is_what_is_told_before_what_is_concluded() {
     state.report(
         &answer(&["one", "two"], &[("a", "two")]),
         at(2),
+        at(2),
         &mut changes,
     );
     let told = steps(&mut state, &[task(TaskKind::Started, "a", None, None, 3)]);
     assert_eq!(told, ["Started t/two"]);
 
     // A worker of one queue has its tasks from there, unless task-sent told otherwise.
-    state.report(&answer(&["only"], &[]), at(4), &mut changes);
+    state.report(&answer(&["only"], &[]), at(4), at(4), &mut changes);
     let events = [
         task(TaskKind::Sent, "b", Some("t"), Some("sent"), 5),
         task(TaskKind::Received, "b", Some("t"), None, 6),
@@ -411,7 +415,12 @@ fn the_queue_of_a_task_is_what_is_told_before_what_is_concluded() {
 fn a_task_that_its_worker_tells_of_ends_under_its_name() {
     let mut state = state();
     let mut changes = Vec::new();
-    state.report(&answer(&["q"], &[("early", "q")]), at(2), &mut changes);
+    state.report(
+        &answer(&["q"], &[("early", "q")]),
+        at(2),
+        at(2),
+        &mut changes,
+    );
     assert_eq!(state.tasks_alive(), 1);
     let ended = steps(
         &mut state,
@@ -423,42 +432,13 @@ fn a_task_that_its_worker_tells_of_ends_under_its_name() {
 }
 
 #[test]
-fn a_task_without_events_is_in_flight_while_its_worker_tells_of_it() {
-    let mut state = state();
-    let mut changes = Vec::new();
-    steps(
-        &mut state,
-        &[task(TaskKind::Started, "spoken", Some("t"), Some("q"), 0)],
-    );
-    let with_lists = |active: &[(&str, &str)]| {
-        let Answers::Workers(mut answers) = answer(&["q"], active) else {
-            unreachable!("answers of workers");
-        };
-        answers[0].reserved = Some(Vec::new());
-        Answers::Workers(answers)
-    };
-    state.report(
-        &with_lists(&[("silent", "q"), ("spoken", "q")]),
-        at(1),
-        &mut changes,
-    );
-    assert_eq!(state.tasks_alive(), 2);
-    state.report(&with_lists(&[]), at(2), &mut changes);
-    // Of the other one an event will tell that it ended.
-    assert_eq!(state.tasks_alive(), 1);
-}
-
-#[test]
-fn of_a_worker_without_task_events_no_task_is_in_flight_for_ever() {
+fn tasks_that_a_worker_without_task_events_lists_are_not_in_flight() {
     let mut state = state();
     let mut changes = Vec::new();
     steps(&mut state, &[beat(7, 0, 0)]);
-    state.report(&answer(&["q"], &[("a", "q")]), at(1), &mut changes);
-    assert_eq!(state.tasks_alive(), 1);
     steps(&mut state, &[beat(7, 1, 2), beat(7, 2, 4)]);
-    assert_eq!(state.tasks_alive(), 0);
 
-    state.report(&answer(&["q"], &[("b", "q")]), at(5), &mut changes);
+    state.report(&answer(&["q"], &[("b", "q")]), at(5), at(5), &mut changes);
     assert_eq!(state.tasks_alive(), 0);
     let known = state.known();
     assert_eq!((known.silent.len(), known.workers.len()), (1, 1));
@@ -479,8 +459,8 @@ fn queues_show_their_levels_and_the_workers_that_consume_them() {
         unacked: Some(1),
         consumers: None,
     });
-    state.report(&Answers::Queues(levels.into()), at(0), &mut changes);
-    state.report(&answer(&["q"], &[]), at(1), &mut changes);
+    state.report(&Answers::Queues(levels.into()), at(0), at(0), &mut changes);
+    state.report(&answer(&["q"], &[]), at(1), at(1), &mut changes);
     let shown = |state: &State, name: &str| {
         let queues = state.queues();
         let name = state.names().find(name)?;
@@ -544,12 +524,23 @@ fn silence_is_hinted_at_until_something_comes() {
         hints.map(|hint| hint.reason.name()).collect()
     };
     state.expire(at(0), &mut changes);
-    assert_eq!(reasons(&state, 15), [""; 0]);
-    assert_eq!(reasons(&state, 16), ["no_events"]);
+    assert_eq!(reasons(&state, 60), [""; 0]);
+    assert_eq!(reasons(&state, 61), ["no_events"]);
     let elsewhere = Answers::Elsewhere(vec!["/3.celeryev/worker.heartbeat".to_owned()]);
-    state.report(&elsewhere, at(16), &mut changes);
-    assert_eq!(reasons(&state, 16), ["no_events", "wrong_channel"]);
-    steps(&mut state, &[beat(7, 0, 20)]);
+    state.report(&elsewhere, at(61), at(61), &mut changes);
+    assert_eq!(reasons(&state, 61), ["no_events", "wrong_channel"]);
+    // Nothing is found there any more.
+    state.report(
+        &Answers::Elsewhere(Vec::new()),
+        at(62),
+        at(62),
+        &mut changes,
+    );
+    assert_eq!(reasons(&state, 62), ["no_events"]);
+    state.report(&elsewhere, at(63), at(63), &mut changes);
+    steps(&mut state, &[beat(7, 0, 70)]);
+    // What was found before an event came, and is told after it.
+    state.report(&elsewhere, at(71), at(71), &mut changes);
     assert_eq!(reasons(&state, 80), [""; 0]);
     for n in 0..10 {
         let received = task(TaskKind::Received, "a", Some("t"), Some("q"), 30 + n);

@@ -1,6 +1,6 @@
 //! The count of one worker in its stored form.
 
-use super::{Processed, Run, Timestamp};
+use super::{Deficit, Deficits, Processed, Run, Timestamp, WINDOW};
 use crate::saved;
 
 impl Processed {
@@ -9,6 +9,7 @@ impl Processed {
         worker.processed_total = self.total;
         worker.events = self.events;
         worker.restarted = self.restarted;
+        worker.switches = self.switches;
         worker.run = self.run.as_ref().map(|run| saved::Run {
             base: run.base,
             since: run.since.micros(),
@@ -20,6 +21,8 @@ impl Processed {
                 .before
                 .map(|(started, heard)| saved::Moved { started, heard }),
             missing: run.missing,
+            active: run.active,
+            deficits: run.deficits.all().iter().map(Deficit::stored).collect(),
         });
         worker.ended_run = self.before.map(|(stamped, heard_later)| saved::EndedRun {
             stamped: stamped.micros(),
@@ -37,6 +40,8 @@ impl Processed {
             heard_later: run.heard_later,
             before: run.before.map(|moved| (moved.started, moved.heard)),
             missing: run.missing,
+            active: run.active,
+            deficits: Deficits::restored(&run.deficits),
         });
         let before = saved.ended_run.map(|run| {
             let stamped = Timestamp::from_micros(run.stamped);
@@ -47,7 +52,34 @@ impl Processed {
             events: saved.events,
             run,
             restarted: saved.restarted,
+            switches: saved.switches,
             before,
         }
+    }
+}
+
+impl Deficit {
+    fn stored(&self) -> saved::Deficit {
+        saved::Deficit {
+            stamped: self.stamped.micros(),
+            missing: self.missing,
+            active: self.active,
+            next: self.next,
+        }
+    }
+}
+
+impl Deficits {
+    fn restored(saved: &[saved::Deficit]) -> Self {
+        let mut deficits = Self::default();
+        for saved in saved.iter().take(WINDOW) {
+            deficits.push(Deficit {
+                stamped: Timestamp::from_micros(saved.stamped),
+                missing: saved.missing,
+                active: saved.active,
+                next: saved.next,
+            });
+        }
+        deficits
     }
 }

@@ -24,6 +24,7 @@ fn state(shard: Option<Shard>, tasks_max: usize) -> State {
         task_timeout: Duration::from_secs(100),
         worker_timeout: WorkerTimeout::After(Duration::from_secs(10_000)),
         worker_retention: Duration::from_secs(60),
+        queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: true,
         broker_holds_events: false,
         keep_foreign: true,
@@ -110,6 +111,9 @@ impl Sums {
                 ),
                 Change::Duplicate => "duplicate".into(),
                 Change::Clamped => "clamped".into(),
+                Change::Unreported { reason, of: task } => {
+                    format!("unreported {reason:?} {}", of(task))
+                }
                 Change::Missing(missing) => format!("missing {missing}"),
                 Change::Task {
                     step,
@@ -644,6 +648,7 @@ fn answers_count_for_workers_whose_events_come_here() {
     let answer = |worker| WorkerAnswer {
         worker: hostname(worker),
         pool_size: Some(8),
+        slots: Some(8),
         queues: Some(vec!["q".into()]),
         active: Some(vec![TaskAnswer {
             uuid: format!("of {worker}"),
@@ -654,7 +659,7 @@ fn answers_count_for_workers_whose_events_come_here() {
     let (mut state, _) = told_by(0, 9, &[event(&hostname(1), 0, online(1))]);
     let mut changes = Vec::new();
     let answers = Answers::Workers(vec![answer(1), answer(2)]);
-    state.report(&answers, at(1), &mut changes);
+    state.report(&answers, at(1), at(1), &mut changes);
 
     let workers = state
         .workers()

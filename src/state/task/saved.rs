@@ -1,6 +1,6 @@
 //! A task in its stored form.
 
-use super::{Stage, Task, TaskKind, Timestamp};
+use super::{Earlier, Flags, Stage, Task, TaskKind, Timestamp};
 use crate::saved;
 use crate::state::texts::{Restored, Texts};
 
@@ -13,7 +13,6 @@ impl Task {
             name: texts.place(self.name),
             queue: texts.place(self.queue),
             worker: texts.place(self.worker),
-            end_worker: texts.place(self.end_worker),
             sent: self.sent.micros(),
             due: self.due.micros(),
             next_due: self.next_due.micros(),
@@ -28,11 +27,12 @@ impl Task {
             end: stored_end(self.end).into(),
             queue_told: self.queue_told,
             eta: self.eta,
-            by_answer: self.by_answer,
-            retried_owed: self.retried_owed,
-            queue_waited: self.queue_waited,
-            prefetch_waited: self.prefetch_waited,
-            turned_around: self.turned_around,
+            queue_waited: self.flags.has(Flags::QUEUE_WAITED),
+            prefetch_waited: self.flags.has(Flags::PREFETCH_WAITED),
+            turned_around: self.flags.has(Flags::TURNED_AROUND),
+            eta_only: self.flags.has(Flags::ETA_ONLY),
+            earlier: self.earlier.as_deref().map(|it| it.stored(texts)),
+            retried_owed: false,
         }
     }
 
@@ -43,7 +43,6 @@ impl Task {
             name: texts.name(saved.name),
             queue: texts.name(saved.queue),
             worker: texts.node(saved.worker),
-            end_worker: texts.node(saved.end_worker),
             sent: at(saved.sent),
             due: at(saved.due),
             next_due: at(saved.next_due),
@@ -58,17 +57,65 @@ impl Task {
             end: end(saved.end()),
             queue_told: saved.queue_told,
             eta: saved.eta,
-            by_answer: saved.by_answer,
-            retried_owed: saved.retried_owed,
-            queue_waited: saved.queue_waited,
-            prefetch_waited: saved.prefetch_waited,
-            turned_around: saved.turned_around,
+            flags: Flags::of([
+                (Flags::QUEUE_WAITED, saved.queue_waited),
+                (Flags::PREFETCH_WAITED, saved.prefetch_waited),
+                (Flags::TURNED_AROUND, saved.turned_around),
+                (Flags::ETA_ONLY, saved.eta_only),
+            ]),
+            earlier: Earlier::restored(saved, texts).map(Box::new),
         }
     }
 
     /// Whether it is on its way and may expire there.
     pub(in crate::state) const fn may_expire(&self) -> bool {
         self.expires > 0
+    }
+}
+
+impl Earlier {
+    fn stored(&self, texts: &mut Texts) -> saved::Earlier {
+        saved::Earlier {
+            name: texts.place(self.name),
+            queue: texts.place(self.queue),
+            worker: texts.place(self.worker),
+            attempt: self.attempt.into(),
+            due: self.due.micros(),
+            received: self.received.micros(),
+            started: self.started.micros(),
+            ended: self.ended.micros(),
+            queue_waited: self.queue_waited,
+            prefetch_waited: self.prefetch_waited,
+            replaced: self.replaced,
+        }
+    }
+
+    fn restored(task: &saved::Task, texts: &mut Restored<'_>) -> Option<Self> {
+        let at = Timestamp::from_micros;
+        if let Some(saved) = &task.earlier {
+            return Some(Self {
+                name: texts.name(saved.name),
+                queue: texts.name(saved.queue),
+                worker: texts.node(saved.worker),
+                attempt: super::saturated(saved.attempt),
+                due: at(saved.due),
+                received: at(saved.received),
+                started: at(saved.started),
+                ended: at(saved.ended),
+                queue_waited: saved.queue_waited,
+                prefetch_waited: saved.prefetch_waited,
+                replaced: saved.replaced,
+            });
+        }
+        // Written by an older version, which knew no more of it.
+        task.retried_owed.then(|| Self {
+            name: texts.name(task.name),
+            queue: texts.name(task.queue),
+            attempt: super::saturated(task.attempt).saturating_sub(1),
+            queue_waited: true,
+            prefetch_waited: true,
+            ..Self::default()
+        })
     }
 }
 

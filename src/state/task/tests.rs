@@ -44,7 +44,7 @@ fn live(events: &str) -> (Option<Stage>, String) {
     let taken = events.split(' ').map(|word| {
         let (event, second) = parse(word);
         match task.take(&event, at(second), None) {
-            Taken::Step(_) => '.',
+            Taken::Step(_) | Taken::Earlier { .. } => '.',
             Taken::Again | Taken::ToldTwice => '=',
         }
     });
@@ -168,7 +168,7 @@ fn runtime_is_the_workers_else_from_start_to_end() {
             ..event(kind, None)
         };
         match task.take(&end, at(second), None) {
-            Taken::Step(intervals) => intervals.ran,
+            Taken::Step(intervals) | Taken::Earlier { intervals, .. } => intervals.ran,
             Taken::Again | Taken::ToldTwice => panic!("a step"),
         }
     };
@@ -204,7 +204,9 @@ fn told(events: &str) -> String {
         };
         let (event, second) = parse(word);
         let event = TaskEvent { eta, ..event };
-        if let Taken::Step(intervals) = task.take(&event, at(second), None) {
+        if let Taken::Step(intervals) | Taken::Earlier { intervals, .. } =
+            task.take(&event, at(second), None)
+        {
             let waits = [("q", intervals.queue_wait), ("p", intervals.prefetch_wait)];
             let waits = waits
                 .into_iter()
@@ -363,4 +365,129 @@ fn what_ran_in_a_lost_worker_is_lost_and_what_waited_there_goes_back() {
         let is_lost = task.worker_lost(lost, at(until));
         assert_eq!((is_lost, task.stage), expected, "{case}");
     }
+}
+
+/// What a sequence of events adds up to, for each of two workers: the waits and runtimes, and the attempts in the end.
+fn added_up(events: &[(usize, &str)]) -> (Vec<String>, Option<Stage>) {
+    let mut names = crate::state::Names::default();
+    let workers = [names.intern("w@h"), names.intern("x@h")];
+    let mut task = Task::default();
+    let mut told = Vec::new();
+    for (worker, word) in events {
+        let (event, second) = parse(word);
+        let worker = Some(workers[*worker]).filter(|_| event.kind != TaskKind::Sent);
+        if task.is_replaced_by(&event, at(second)) {
+            task.replace();
+        }
+        let taken = task.take(&event, at(second), worker);
+        let (Taken::Step(it) | Taken::Earlier { intervals: it, .. }) = taken else {
+            continue;
+        };
+        assert_eq!(it.clamped, 0, "{events:?}");
+        told.extend(it.queue_wait.map(|seconds| format!("q{seconds}")));
+        told.extend(it.prefetch_wait.map(|seconds| format!("p{seconds}")));
+        let outcome = |(outcome, seconds): (Outcome, f64)| format!("{}{seconds}", outcome.name());
+        told.extend(it.ran.map(outcome));
+        told.extend(it.turnaround.map(|it| format!("t-{}", outcome(it))));
+        told.extend(it.attempts.map(|(_, attempts)| format!("n{attempts}")));
+    }
+    told.sort();
+    (told, task.stage)
+}
+
+/// Every order of the events of some senders in which each sender's own keep theirs.
+fn interleaved(senders: &[&[(usize, &'static str)]]) -> Vec<Vec<(usize, &'static str)>> {
+    if senders.iter().all(|events| events.is_empty()) {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (at, events) in senders.iter().enumerate() {
+        let Some((first, rest)) = events.split_first() else {
+            continue;
+        };
+        let mut senders = senders.to_vec();
+        senders[at] = rest;
+        for behind in interleaved(&senders) {
+            all.push([&[*first][..], &behind].concat());
+        }
+    }
+    all
+}
+
+#[test]
+fn a_retry_on_another_worker_adds_up_the_same_in_any_order() {
+    let client: &[(usize, &str)] = &[(0, "s@0")];
+    let first: &[(usize, &str)] = &[(0, "r@1"), (0, "st@3"), (0, "rt@7")];
+    let child: &[(usize, &str)] = &[(0, "s1@6")];
+    let second: &[(usize, &str)] = &[(1, "r1@8"), (1, "st@12"), (1, "ok@20")];
+    let orders = interleaved(&[client, first, child, second]);
+    assert_eq!(orders.len(), 1_120);
+    // Queue waits 3 and 6, prefetch waits 2 and 4.
+    let expected = [
+        "n2",
+        "p2",
+        "p4",
+        "q3",
+        "q6",
+        "retried4",
+        "succeeded8",
+        "t-succeeded20",
+    ];
+    let position = |order: &[(usize, &str)], word| order.iter().position(|it| it.1 == word);
+    for order in orders {
+        // A task-sent that comes later than the end of its attempt is too late for the queue wait.
+        if position(&order, "s@0") > position(&order, "rt@7") {
+            continue;
+        }
+        let (told, stage) = added_up(&order);
+        assert_eq!(
+            (told, stage),
+            (expected.map(str::to_owned).into(), None),
+            "{order:?}"
+        );
+    }
+}
+
+#[test]
+fn a_message_that_two_workers_get_adds_up_the_same_in_any_order() {
+    let first: &[(usize, &str)] = &[(0, "r@1"), (0, "st@3"), (0, "ok@30")];
+    let second: &[(usize, &str)] = &[(1, "r@11"), (1, "st@15"), (1, "ok@40")];
+    let expected = ["n1", "n1", "p2", "p4", "succeeded25", "succeeded27"];
+    for order in interleaved(&[first, second]) {
+        let (told, stage) = added_up(&order);
+        assert_eq!(
+            (told, stage),
+            (expected.map(str::to_owned).into(), None),
+            "{order:?}"
+        );
+    }
+}
+
+#[test]
+fn a_task_that_is_replaced_keeps_the_waits_of_both_in_any_order() {
+    let client: &[(usize, &str)] = &[(0, "s@0")];
+    let first: &[(usize, &str)] = &[
+        (0, "r@1"),
+        (0, "st@3"),
+        (0, "r@6"),
+        (0, "st@9"),
+        (0, "ok@10"),
+    ];
+    let child: &[(usize, &str)] = &[(0, "s@5")];
+    let expected = ["n1", "p2", "p3", "q3", "q4", "succeeded1", "t-succeeded10"];
+    let sent_first: Vec<_> = interleaved(&[first, child]);
+    for order in sent_first {
+        let order = [client, &order].concat();
+        let (told, stage) = added_up(&order);
+        assert_eq!(
+            (told, stage),
+            (expected.map(str::to_owned).into(), None),
+            "{order:?}"
+        );
+    }
+}
+
+#[test]
+fn a_task_stays_small() {
+    assert_eq!(size_of::<Task>(), 88);
 }

@@ -16,6 +16,7 @@ impl Tasks {
             slots: self.slots.clone(),
             texts: self.texts.clone(),
             alive: self.alive,
+            later: self.later,
             ended: self.ended,
             on_the_way: self.on_the_way,
             ..Self::default()
@@ -52,7 +53,9 @@ impl Captured {
                 (next != NONE).then_some(next)
             })
         };
-        list(self.0.alive.oldest)
+        // Whatever is later was silent before the others were.
+        list(self.0.later.oldest)
+            .chain(list(self.0.alive.oldest))
             .chain(list(self.0.on_the_way.oldest))
             .chain(list(self.0.ended.oldest))
     }

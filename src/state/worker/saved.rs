@@ -23,6 +23,7 @@ impl Worker {
             software_system: texts.place(self.software.system),
             clock_skew: self.clock_skew,
             pool_size: self.pool_size,
+            slots: self.slots,
             processes: self.processes,
             prefetch_count: self.prefetch_count,
             queues,
@@ -58,6 +59,7 @@ impl Worker {
             },
             clock_skew: saved.clock_skew,
             pool_size: saved.pool_size,
+            slots: saved.slots.or(saved.pool_size),
             processes: saved.processes,
             prefetch_count: saved.prefetch_count,
             queues: saved.queues.as_ref().map(|queues| {

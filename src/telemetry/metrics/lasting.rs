@@ -20,7 +20,7 @@ impl Telemetry {
             let value = match handle {
                 Handle::Counter(counter) => counter.get(),
                 Handle::Elapsed(elapsed) => elapsed.0.load(Relaxed),
-                Handle::Gauge(_) | Handle::Durations(_) => return None,
+                Handle::Gauge(_) | Handle::Time(_) | Handle::Durations(_) => return None,
             };
             let labels = labels.iter().flat_map(|(name, value)| [*name, &**value]);
             Some(saved::Count {
@@ -51,7 +51,7 @@ impl Telemetry {
                 Handle::Elapsed(elapsed) => {
                     elapsed.0.fetch_add(before, Relaxed);
                 }
-                Handle::Gauge(_) | Handle::Durations(_) => {}
+                Handle::Gauge(_) | Handle::Time(_) | Handle::Durations(_) => {}
             }
         }
     }

@@ -6,12 +6,21 @@ fn every_definition_is_published_and_nothing_else() {
     telemetry.broker(&"main".into());
     telemetry.poll(&"main".into());
     telemetry.series(&ProfileName::ALL);
-    telemetry.sink(&"main".into(), &"http://localhost/".into());
-    telemetry.pushgateway(&"main".into());
-    telemetry.checkpoint();
-    telemetry.reload(Timestamp::default());
+    let sink = telemetry.sink(&"main".into(), &"http://localhost/".into());
+    let push = telemetry.pushgateway(&"main".into());
+    let checkpoint = telemetry.checkpoint();
+    telemetry.reload(Timestamp::from_millis(1_000));
+    let times = [
+        sink.highest,
+        sink.highest_sent,
+        push.last,
+        checkpoint.timestamp,
+    ];
+    for time in times {
+        time.set(1.0);
+    }
     let mut series = Series::new(0, Timestamp::default());
-    let published = telemetry.open(&mut series);
+    let mut published = telemetry.open(&mut series);
     published.publish(&telemetry.read(), &mut series);
 
     let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
@@ -34,6 +43,55 @@ fn every_definition_is_published_and_nothing_else() {
         snapshot.number_of("process_start_time_seconds", &[]),
         Some(1.0)
     );
+}
+
+#[test]
+fn a_time_has_no_series_before_it_is_known() {
+    let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
+    let sink = telemetry.sink(&"r".into(), &"u".into());
+    let push = telemetry.pushgateway(&"g".into());
+    let checkpoint = telemetry.checkpoint();
+    let receiver: Labelled<'_> = &[("remote_name", "r"), ("url", "u")];
+    let times = [
+        (
+            "celeriac_remote_storage_highest_timestamp_in_seconds",
+            receiver,
+            sink.highest,
+        ),
+        (
+            "celeriac_remote_storage_queue_highest_sent_timestamp_seconds",
+            receiver,
+            sink.highest_sent,
+        ),
+        (
+            "celeriac_last_push_timestamp_seconds",
+            &[("pushgateway", "g")],
+            push.last,
+        ),
+        (
+            "celeriac_checkpoint_timestamp_seconds",
+            &[],
+            checkpoint.timestamp,
+        ),
+    ];
+    let mut series = Series::new(0, Timestamp::default());
+    let mut published = telemetry.open(&mut series);
+    let mut at = 1_000;
+    let mut show = |family: &str, labels: Labelled<'_>| {
+        published.publish(&telemetry.read(), &mut series);
+        at += 1_000;
+        let snapshot = series.snapshot(Timestamp::from_millis(at), false);
+        snapshot.number_of(family, labels)
+    };
+    for (family, labels, time) in times {
+        assert_eq!(show(family, labels), None, "{family}");
+        for value in [5.0, 6.0] {
+            time.set(value);
+            assert_eq!(show(family, labels), Some(value), "{family}");
+        }
+    }
+    // A gauge of another kind is there from the start.
+    assert_eq!(show("celeriac_checkpoint_size_bytes", &[]), Some(0.0));
 }
 
 #[test]
@@ -97,7 +155,10 @@ fn counters_go_on_in_the_next_process_and_those_of_sinks_begin_anew() {
     let at = Timestamp::from_millis;
     let mut first = Daemon::new(at(1_000), &["a", "gone"]);
     first.broker.messages.add(5);
-    first.broker.gap.add(Duration::from_millis(1_500));
+    first
+        .broker
+        .gap
+        .grow(Duration::from_millis(1_500), at(2_000));
     first.about_series.limited_series.raise_to(7);
     first.taken.add(9);
     first.show(at(2_000));
@@ -109,7 +170,7 @@ fn counters_go_on_in_the_next_process_and_those_of_sinks_begin_anew() {
     let restored = next.series.restore(&view, at(2_000));
     assert_eq!(restored.unknown + restored.full, 0);
     next.broker.messages.add(1);
-    next.broker.gap.add(Duration::from_millis(500));
+    next.broker.gap.grow(Duration::from_millis(500), at(4_000));
     // Counted elsewhere from nothing on: it does not stand still until that passes 7.
     next.about_series.limited_series.raise_to(2);
     next.taken.add(1);

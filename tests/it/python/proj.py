@@ -25,6 +25,20 @@ class Broken(Exception):
     pass
 
 
+class ValidationError(ValueError):
+    """As pydantic's: its repr is its message, which has several lines."""
+
+    def __str__(self):
+        return "1 validation error for Model\nid\n  Field required [type=missing]\nSecret: hunter2"
+
+    __repr__ = __str__
+
+
+class Unshown(Exception):
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
 @app.task(name="proj.add")
 def add(x, y):
     return x + y
@@ -52,6 +66,12 @@ def fail(kind):
         raise ValueError("не вышло: \"boom\"\n(second line)")
     if kind == 1:
         raise KeyError("k")
+    if kind == 3:
+        raise ValidationError
+    if kind == 4:
+        raise Unshown("hunter2")
+    if kind == 5:
+        raise Unshown("Hunter2")
     raise Broken(1, "two")
 
 

@@ -74,6 +74,21 @@ impl Celeriac {
         daemon
     }
 
+    /// What `doctor` says of a configuration, with one blank for all that stands between two words.
+    pub async fn doctor(config: &str) -> String {
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("celeriac.yaml");
+        std::fs::write(&file, config).expect("a writable folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
+        command
+            .args(["doctor", "--listen", "3", "--config"])
+            .arg(&file);
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.expect("no panic").expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Its configuration file.
     pub fn file(&self) -> std::path::PathBuf {
         self.folder.path().join("celeriac.yaml")

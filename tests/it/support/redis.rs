@@ -79,6 +79,22 @@ impl Redis {
         format!("redis://127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Makes the user of [`Self::url_of_user`], or changes what they may do.
+    pub async fn user(&self, rules: &[&str]) {
+        let mut user = redis::cmd("ACL");
+        user.arg("SETUSER")
+            .arg("mon")
+            .arg("on")
+            .arg(">pw")
+            .arg(rules);
+        let made = user.exec_async(&mut self.connection().await).await;
+        made.expect("redis answers");
+    }
+
+    pub fn url_of_user(&self, database: u8) -> String {
+        format!("redis://mon:pw@127.0.0.1:{}/{database}", self.port)
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("redis.sock")
     }

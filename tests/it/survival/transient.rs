@@ -13,6 +13,9 @@ use crate::support::redis::Redis;
 
 const RATE: f64 = 2_000.0;
 
+/// What is missing counts once five heartbeats confirm it, which come every two seconds.
+const CONFIRMED: Duration = Duration::from_secs(13);
+
 /// That what is missing of task-started is what the daemon says.
 async fn told_apart(celeriac: &Celeriac, told: &Told) {
     let counted = |page: &Page| page.sum("celery_task_started_total", &[]);
@@ -57,7 +60,7 @@ async fn kill(url: &str, way: Way) {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(1_000..3_000))).await;
         celeriac = agent.start().await;
     }
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(CONFIRMED).await;
     let (told, _) = load.end().await;
     told_apart(&celeriac, &told).await;
 }
@@ -76,7 +79,7 @@ async fn what_ten_seconds_without_redis_cost_is_told() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     proxy.set(Fault::None);
     celeriac.ready().await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(CONFIRMED).await;
     let (told, way) = load.end().await;
     let Way::Redis(channels) = way else {
         unreachable!("it went to redis")

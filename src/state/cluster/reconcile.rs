@@ -1,0 +1,214 @@
+//! Tasks in flight whose end no event reported, found by what broker and workers have.
+//!
+//! Some tasks end without an event: they raise `Ignore`, have `send_events` off, are purged from a queue, run while a
+//! worker's events are off, or end while nobody listens. A worker lists every task that it has, so a task of a live
+//! worker that is in none of its lists has *ended*; a task that waits in an empty queue, and that no worker of the queue
+//! lists, is *gone*.
+//!
+//! One round proves little: a task may change its place while the lists are made, and its events may still be on their
+//! way. So a task has to be missing in two rounds, some seconds apart, with no event of it in between and with all events
+//! read that were sent before the first of them. An answer that is incomplete, or a worker that gives none, proves
+//! nothing, and the timeout applies.
+//!
+//! A worker lists everything but what it holds back for a rate limit. So a task that it has not started counts as ended
+//! only if the worker says that it has no limit for tasks of that name, which it is asked where it matters.
+
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::{QUIET, State, of, place};
+use crate::state::task::Task;
+use crate::state::{Change, Name, Stage, Unreported, WorkerAnswer};
+use crate::timestamp::Timestamp;
+
+/// Two rounds that are closer than this count as one: events take up to a second and a half, and clocks differ.
+const APART: Duration = Duration::from_secs(5);
+
+/// How long after its due time a message may still be on its way to its queue.
+const DUE_GRACE: Duration = Duration::from_secs(5);
+
+/// Tasks that were missing in the newest rounds.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    /// Since which round, by their place.
+    missing: HashMap<u32, Round>,
+    /// Whether rate limits have to be known to judge some of them.
+    pub(super) rates_wanted: bool,
+}
+
+/// When a round of questions began, and when it was over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    pub(super) asked: Timestamp,
+    pub(super) now: Timestamp,
+}
+
+/// What one round proves.
+struct Evidence<'a> {
+    asked: Timestamp,
+    /// Tasks that a worker listed, by their place.
+    named: &'a HashSet<u32>,
+    /// Workers that listed everything, and the names of their tasks without a rate limit, if they were asked.
+    complete: HashMap<Name, Option<HashSet<Name>>>,
+    /// Queues without a message, of which all workers listed everything.
+    empty: HashSet<Name>,
+    /// When the broker was asked for the lengths of queues.
+    levels_asked: Timestamp,
+    /// Whether the broker drops messages that expired: their tasks are lost, and counted as that.
+    drops_expired: bool,
+}
+
+enum Verdict {
+    Present,
+    RatesWanted,
+    Missing(Unreported),
+}
+
+impl State {
+    /// Takes tasks out of flight that broker and workers have not had for two rounds.
+    pub(super) fn reconcile(
+        &mut self,
+        answers: &[WorkerAnswer],
+        named: &HashSet<u32>,
+        round: Round,
+        changes: &mut Vec<Change>,
+    ) {
+        let Round { asked, now } = round;
+        let complete = self.complete(answers);
+        let evidence = Evidence {
+            asked,
+            named,
+            empty: self.empty_queues(&complete),
+            complete,
+            levels_asked: self.queues.asked(),
+            drops_expired: self.limits.broker_drops_expired,
+        };
+        let read_until = self.read_until(now);
+        let before = std::mem::take(&mut self.suspects.missing);
+        self.suspects.rates_wanted = false;
+        let mut concluded = Vec::new();
+        for (at, heard, task) in self.tasks.places() {
+            let reason = match evidence.judge(at, heard, task) {
+                Verdict::Present => continue,
+                Verdict::RatesWanted => {
+                    self.suspects.rates_wanted = true;
+                    continue;
+                }
+                Verdict::Missing(reason) => reason,
+            };
+            // A place may be another task's by now, which was heard of later.
+            let since = before.get(&at).filter(|since| heard < since.asked);
+            let since = since.copied().unwrap_or(round);
+            if asked.since(since.asked) >= APART && read_until >= since.now {
+                concluded.push((at, reason));
+            } else {
+                self.suspects.missing.insert(at, since);
+            }
+        }
+        let shard = self.limits.shard;
+        for (at, reason) in concluded {
+            self.tasks.give_up_one(at, now, |_, task| {
+                changes.push(Change::Unreported {
+                    reason,
+                    of: of(task),
+                });
+                changes.push(Change::Moved {
+                    from: place(task, shard),
+                    to: None,
+                });
+                true
+            });
+        }
+    }
+
+    /// The workers that listed all their tasks, and the names of those without a rate limit.
+    fn complete(&mut self, answers: &[WorkerAnswer]) -> HashMap<Name, Option<HashSet<Name>>> {
+        let complete = answers.iter().filter_map(|answer| {
+            let name = self.names.find(&answer.worker)?;
+            let worker = self.workers.find(name)?;
+            let whole = answer.complete && worker.online && worker.is_process(answer.pid);
+            let unlimited = answer.unlimited.as_ref().map(|unlimited| {
+                let known = unlimited.iter().filter_map(|task| self.names.find(task));
+                known.collect()
+            });
+            whole.then_some((name, unlimited))
+        });
+        complete.collect()
+    }
+
+    /// The queues that are empty, and all of whose workers listed all their tasks.
+    fn empty_queues(&self, complete: &HashMap<Name, Option<HashSet<Name>>>) -> HashSet<Name> {
+        let mut consumers: HashMap<Name, u64> = HashMap::new();
+        let mut doubtful = HashSet::new();
+        for worker in self.workers.iter().filter(|it| !it.said_goodbye()) {
+            match &worker.queues {
+                Some(queues) if complete.contains_key(&worker.name) => {
+                    for queue in queues {
+                        *consumers.entry(*queue).or_default() += 1;
+                    }
+                }
+                Some(queues) => doubtful.extend(queues.iter().copied()),
+                // It may consume any queue.
+                None if worker.online => return HashSet::new(),
+                None => {}
+            }
+        }
+        let empty = self.queues.empty().filter(|(queue, counted)| {
+            let known = consumers.get(queue).copied().unwrap_or(0);
+            // With more consumers there is a worker that nobody knows.
+            !doubtful.contains(queue) && counted.is_none_or(|counted| counted <= known)
+        });
+        empty.map(|(queue, _)| queue).collect()
+    }
+
+    /// Up to when all events have been read, as their own timestamps say, or because it is quiet.
+    fn read_until(&self, now: Timestamp) -> Timestamp {
+        let heard = self.signs.last_heard().max(self.resumed);
+        if now.since(heard) < QUIET {
+            self.newest.min(now)
+        } else {
+            now
+        }
+    }
+}
+
+impl Evidence<'_> {
+    fn judge(&self, at: u32, heard: Timestamp, task: &Task) -> Verdict {
+        // What happened since the round began is not in its answers.
+        if self.named.contains(&at) || heard >= self.asked || task.waits_for() >= self.asked {
+            return Verdict::Present;
+        }
+        let worker = task.worker.and_then(|worker| self.complete.get(&worker));
+        match (task.stage, worker) {
+            (Some(Stage::Started), Some(_)) => Verdict::Missing(Unreported::Ended),
+            (Some(Stage::Received), Some(None)) => Verdict::RatesWanted,
+            (Some(Stage::Received), Some(Some(unlimited)))
+                if task.name.is_some_and(|name| unlimited.contains(&name)) =>
+            {
+                Verdict::Missing(Unreported::Ended)
+            }
+            (Some(Stage::Sent | Stage::Retry), _) if self.is_gone(heard, task) => {
+                Verdict::Missing(Unreported::Gone)
+            }
+            (None | Some(_), _) => Verdict::Present,
+        }
+    }
+
+    /// Whether a task that no worker listed is not in its queue either.
+    fn is_gone(&self, heard: Timestamp, task: &Task) -> bool {
+        let due = task.waits_for();
+        let due_is_known = due != Timestamp::default();
+        let must_be_known = task.eta || task.stage == Some(Stage::Retry);
+        let since = heard.max(due.after(DUE_GRACE));
+        let queue = task.queue.filter(|_| task.queue_told);
+        let expired = self.drops_expired && task.has_expired(self.asked);
+        (due_is_known || !must_be_known)
+            && !expired
+            && self.levels_asked > since
+            && queue.is_some_and(|queue| self.empty.contains(&queue))
+    }
+}
+
+#[cfg(test)]
+mod tests;

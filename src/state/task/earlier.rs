@@ -1,0 +1,289 @@
+//! An execution of a task that a newer one has overtaken, while events of it may still arrive.
+//!
+//! The events of two workers arrive in any order: `task-received` of a retry at one worker can precede `task-started` of
+//! the first attempt at the other. The same happens when a broker delivers a message twice, and when a task replaces
+//! itself by another one under its own id. The newer execution is the one that is in flight; the earlier one is kept
+//! beside it, so that each event and each wait counts for the execution that it is about.
+//!
+//! Workers tell the two executions apart. On one worker, the timestamps do, because one process stamps them.
+
+use std::time::Duration;
+
+use super::{Flags, Intervals, Taken, Task, UNKNOWN, saturated};
+use crate::event::{TaskEvent, TaskKind};
+use crate::state::{Name, Outcome, Stage};
+use crate::timestamp::Timestamp;
+
+/// Two workers' clocks may differ by that much.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
+
+/// What is known of the execution before the one in flight.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::state) struct Earlier {
+    pub(in crate::state) name: Option<Name>,
+    pub(in crate::state) queue: Option<Name>,
+    pub(super) worker: Option<Name>,
+    pub(super) attempt: u16,
+    pub(super) due: Timestamp,
+    pub(super) received: Timestamp,
+    pub(super) started: Timestamp,
+    pub(super) ended: Timestamp,
+    pub(super) queue_waited: bool,
+    pub(super) prefetch_waited: bool,
+    /// It was replaced by another task under the same id.
+    pub(super) replaced: bool,
+}
+
+impl Task {
+    /// Whether an event is about the execution before the one in flight.
+    pub(in crate::state) fn is_of_earlier(
+        &self,
+        event: &TaskEvent<'_>,
+        at: Timestamp,
+        worker: Option<Name>,
+    ) -> bool {
+        let Some(earlier) = &self.earlier else {
+            return false;
+        };
+        let retries = event.retries.map_or(self.attempt, saturated);
+        let before = retries == earlier.attempt && retries < self.attempt;
+        let begun = match self.received.max(self.started) {
+            UNKNOWN => self.sent,
+            begun => begun,
+        };
+        match event.kind {
+            TaskKind::Sent => before && !earlier.replaced && at < begun,
+            TaskKind::Received if earlier.replaced => at < self.sent,
+            TaskKind::Received => before && at < begun,
+            TaskKind::Started
+            | TaskKind::Succeeded
+            | TaskKind::Failed
+            | TaskKind::Retried
+            | TaskKind::Rejected
+            | TaskKind::Revoked
+            | TaskKind::Cancelled => {
+                let is = |of: Option<Name>| of.is_some() && of == worker;
+                match (is(earlier.worker), is(self.worker)) {
+                    (true, false) => true,
+                    (false, true) => false,
+                    (false, false) if earlier.worker.is_some() && worker.is_some() => false,
+                    (true, true) | (false, false) => self.precedes(earlier, event.kind, at),
+                }
+            }
+        }
+    }
+
+    /// Whether an event that both executions may have sent is the earlier one's.
+    fn precedes(&self, earlier: &Earlier, kind: TaskKind, at: Timestamp) -> bool {
+        let runs = earlier.started != UNKNOWN && earlier.ended == UNKNOWN;
+        let has_started = self.stage.is_none() || self.stage == Some(Stage::Started);
+        match kind {
+            TaskKind::Sent | TaskKind::Received => false,
+            TaskKind::Started if self.received == UNKNOWN => at < self.sent,
+            TaskKind::Started => at < self.received,
+            // Whatever the clocks say: the next attempt follows a retry, and one that has not started cannot end in one.
+            TaskKind::Retried if earlier.attempt < self.attempt && (runs || !has_started) => {
+                earlier.ended == UNKNOWN
+            }
+            TaskKind::Revoked | TaskKind::Rejected if !has_started => false,
+            TaskKind::Succeeded
+            | TaskKind::Failed
+            | TaskKind::Retried
+            | TaskKind::Cancelled
+            | TaskKind::Revoked
+            | TaskKind::Rejected => {
+                if has_started {
+                    at < self.started
+                } else {
+                    runs
+                }
+            }
+        }
+    }
+
+    /// Whether a task-sent is that of another task which takes this one's id and place: `self.replace`.
+    pub(in crate::state) fn is_replaced_by(&self, event: &TaskEvent<'_>, at: Timestamp) -> bool {
+        let received = matches!(self.stage, Some(Stage::Received | Stage::Started));
+        let begun = if received { self.received } else { UNKNOWN };
+        event.kind == TaskKind::Sent
+            && event.retries == Some(0)
+            && self.stage.is_some()
+            && self.ahead.is_none()
+            && self.sent != UNKNOWN
+            && at > self.sent.max(begun)
+    }
+
+    /// Another task takes its id and its place.
+    pub(in crate::state) fn replace(&mut self) {
+        self.overtake();
+        let mut earlier = self.earlier.take();
+        if let Some(earlier) = &mut earlier {
+            earlier.replaced = true;
+        }
+        *self = Self {
+            earlier,
+            sent: self.sent,
+            first_due: self.first_due,
+            ..Self::default()
+        };
+    }
+
+    /// Keeps what is known of this execution, because another one takes its place.
+    pub(super) fn overtake(&mut self) {
+        let has = matches!(self.stage, Some(Stage::Received | Stage::Started) | None);
+        let started = matches!(self.stage, Some(Stage::Started) | None);
+        let known = |is: bool, at: Timestamp| if is { at } else { UNKNOWN };
+        self.earlier = Some(Box::new(Earlier {
+            name: self.name,
+            queue: self.queue,
+            worker: self.worker.filter(|_| has),
+            attempt: self.attempt,
+            due: known(!self.is_due_by_eta_only(), self.due),
+            received: known(has, self.received),
+            started: known(started, self.started),
+            ended: known(self.stage.is_none(), self.ended),
+            queue_waited: self.flags.has(Flags::QUEUE_WAITED),
+            prefetch_waited: self.flags.has(Flags::PREFETCH_WAITED),
+            replaced: false,
+        }));
+    }
+
+    /// Notes that there was an attempt before this one, of which nothing is known yet.
+    pub(super) fn follows(&mut self, retries: u16) {
+        self.earlier = Some(Box::new(Earlier {
+            name: self.name,
+            queue: self.queue,
+            attempt: retries.saturating_sub(1),
+            ..Earlier::default()
+        }));
+    }
+
+    /// Whether another worker received the same message long before the one that is known to have it.
+    pub(super) fn was_received_before(&self, retries: u16, at: Timestamp) -> bool {
+        let received = match self.stage {
+            None => self.end.is_some(),
+            Some(stage) => !stage.is_on_the_way(),
+        };
+        received && retries == self.attempt && self.received.since(at) > CLOCKS_DIFFER
+    }
+
+    /// Notes that it was.
+    pub(super) fn received_before(&mut self, at: Timestamp, worker: Option<Name>) {
+        self.earlier = Some(Box::new(Earlier {
+            name: self.name,
+            queue: self.queue,
+            worker,
+            attempt: self.attempt,
+            received: at,
+            ..Earlier::default()
+        }));
+    }
+
+    /// Gives the earlier attempt the name and the queue where it has none of its own.
+    pub(in crate::state) fn share_with_earlier(&mut self) {
+        if let Some(earlier) = &mut self.earlier {
+            earlier.name = earlier.name.or(self.name);
+            earlier.queue = earlier.queue.or(self.queue);
+        }
+    }
+
+    /// Takes an event of the execution before the one in flight.
+    pub(super) fn take_earlier(
+        &mut self,
+        event: &TaskEvent<'_>,
+        at: Timestamp,
+        worker: Option<Name>,
+    ) -> Taken {
+        let Some(mut earlier) = self.earlier.take() else {
+            return Taken::Again;
+        };
+        let taken = earlier.take(self, event, at, worker);
+        self.earlier = Some(earlier);
+        taken
+    }
+}
+
+impl Earlier {
+    fn take(
+        &mut self,
+        task: &mut Task,
+        event: &TaskEvent<'_>,
+        at: Timestamp,
+        worker: Option<Name>,
+    ) -> Taken {
+        let mut intervals = Intervals::default();
+        match event.kind {
+            TaskKind::Sent => {
+                if self.due != UNKNOWN {
+                    return Taken::Again;
+                }
+                self.due = event.eta.map_or(at, |eta| eta.max(at));
+                if self.attempt == 0 && task.first_due == UNKNOWN {
+                    task.first_due = self.due;
+                    task.tell_turnaround(&mut intervals);
+                }
+            }
+            TaskKind::Received => {
+                if std::mem::replace(&mut self.received, at) == at {
+                    return Taken::Again;
+                }
+                self.worker = worker;
+            }
+            TaskKind::Started => {
+                if std::mem::replace(&mut self.started, at) == at {
+                    return Taken::Again;
+                }
+                if self.due == UNKNOWN && self.attempt == task.attempt && !task.is_due_by_eta_only()
+                {
+                    self.due = std::mem::take(&mut task.due);
+                }
+            }
+            TaskKind::Succeeded
+            | TaskKind::Failed
+            | TaskKind::Retried
+            | TaskKind::Rejected
+            | TaskKind::Revoked
+            | TaskKind::Cancelled => {
+                if std::mem::replace(&mut self.ended, at) == at {
+                    return Taken::Again;
+                }
+                self.end(task, event, at, &mut intervals);
+            }
+        }
+        self.tell_waits(&mut intervals);
+        Taken::Earlier {
+            intervals,
+            name: self.name,
+            queue: self.queue,
+        }
+    }
+
+    fn end(&self, task: &Task, event: &TaskEvent<'_>, at: Timestamp, intervals: &mut Intervals) {
+        let outcome = super::outcome_of(event.kind);
+        let since_start =
+            (self.started != UNKNOWN).then(|| at.seconds_since(self.started).max(0.0));
+        let ran = event.runtime.or(since_start);
+        intervals.ran = outcome.zip(ran);
+        if let Some(outcome) = outcome.filter(|outcome| *outcome != Outcome::Retried) {
+            intervals.attempts = Some((outcome, self.attempt.saturating_add(1)));
+            if task.first_due != UNKNOWN {
+                intervals.turnaround = Some((outcome, intervals.between(task.first_due, at)));
+            }
+        }
+    }
+
+    /// Tells each wait once both of its ends are known.
+    fn tell_waits(&mut self, intervals: &mut Intervals) {
+        if self.started == UNKNOWN {
+            return;
+        }
+        if self.due != UNKNOWN && !self.queue_waited {
+            self.queue_waited = true;
+            intervals.queue_wait = Some(intervals.between(self.due, self.started));
+        }
+        if self.received != UNKNOWN && !self.prefetch_waited {
+            self.prefetch_waited = true;
+            intervals.prefetch_wait = Some(intervals.between(self.received, self.started));
+        }
+    }
+}

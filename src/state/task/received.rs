@@ -1,0 +1,86 @@
+//! What `task-received` means for a task: a worker has it now, or had it before what is known already.
+
+use super::{Flags, Intervals, Taken, Task, UNKNOWN, saturated};
+use crate::event::TaskEvent;
+use crate::state::{Name, Stage};
+use crate::timestamp::Timestamp;
+
+impl Task {
+    pub(super) fn received(
+        &mut self,
+        event: &TaskEvent<'_>,
+        at: Timestamp,
+        worker: Option<Name>,
+    ) -> Taken {
+        if at == self.received {
+            return Taken::Again;
+        }
+        let elsewhere = self.worker.is_some() && self.worker != worker;
+        let retries = event.retries.map_or(self.attempt, saturated);
+        if elsewhere && self.was_received_before(retries, at) {
+            self.received_before(at, worker);
+            return Taken::Step(Intervals::default());
+        }
+        let before = std::mem::replace(&mut self.received, at);
+        self.eta = event.eta.is_some();
+        let mut intervals = Intervals::default();
+        match self.stage {
+            // The attempt before has not ended, as far as is known: its task-retried is still to come.
+            Some(Stage::Started) if retries > self.attempt => {
+                self.ahead = Some(Stage::Received);
+                if let Some(eta) = event.eta.filter(|_| self.next_due == UNKNOWN) {
+                    self.next_due = eta;
+                    self.flags.set(Flags::ETA_ONLY, true);
+                }
+            }
+            // It came late, behind its own task-started.
+            Some(Stage::Started) if at <= self.started && !elsewhere => {
+                self.tell_prefetch_wait(&mut intervals);
+            }
+            // Likewise behind the end, unless it is a second delivery to another worker.
+            None if self.end.is_some()
+                && at <= self.ended
+                && !(elsewhere && before != UNKNOWN && before < at && retries == self.attempt) => {}
+            _ => {
+                self.received = before;
+                self.received_anew(retries, at, worker);
+                if let Some(eta) = event.eta.filter(|_| self.due == UNKNOWN) {
+                    self.due = eta;
+                    self.flags.set(Flags::ETA_ONLY, true);
+                }
+            }
+        }
+        Taken::Step(intervals)
+    }
+
+    /// A worker has it, and that is news.
+    fn received_anew(&mut self, retries: u16, at: Timestamp, worker: Option<Name>) {
+        let is_over = self.stage.is_none() && self.end.is_some();
+        let elsewhere = self.worker.is_some() && self.worker != worker;
+        if is_over {
+            // Delivered once more: how long it waited for that is not known.
+            self.due = UNKNOWN;
+        }
+        if is_over && elsewhere && at <= self.ended {
+            self.overtake();
+        } else if retries > self.attempt {
+            // The start and the end of the attempt before are lost, or come late.
+            if self.stage.is_some() || is_over {
+                self.overtake();
+            } else {
+                self.follows(retries);
+            }
+            self.ahead = None;
+            self.due = std::mem::take(&mut self.next_due);
+            self.flags.set(Flags::ETA_ONLY, false);
+            self.attempt = retries;
+        } else if elsewhere && matches!(self.stage, Some(Stage::Received | Stage::Started)) {
+            self.overtake();
+        }
+        self.received = at;
+        self.stage = Some(Stage::Received);
+        self.worker = worker;
+        self.flags.set(Flags::QUEUE_WAITED, false);
+        self.flags.set(Flags::PREFETCH_WAITED, false);
+    }
+}

@@ -1,0 +1,66 @@
+//! When a task in flight has been silent for too long: longer than the timeout, counted from its due time.
+//!
+//! The list of tasks is in the order in which they were last heard of, so only its oldest ones need a look. One that is
+//! due later moves to a list of its own, and its due time to a heap, so that each task costs one look at the time of its
+//! timeout, and not one with each snapshot.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::{At, Kept, Slot, Task, Tasks, silence};
+use crate::timestamp::Timestamp;
+
+/// The longest that a due time is waited for.
+const AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The heap may have so many due times more than there are tasks.
+const STALE_MAX: usize = 1024;
+
+impl Tasks {
+    /// Takes a task out that was silent for longer than `timeout` before `now`, and was due by then.
+    pub(in crate::state) fn expire(&mut self, timeout: Duration, now: Timestamp) -> Option<Task> {
+        while let Some(oldest) = self.slots.get(self.alive.oldest as usize)
+            && silence(oldest, now) > timeout
+        {
+            let (at, heard) = (self.alive.oldest, oldest.heard);
+            let due = oldest.waits_until();
+            if now.since(due) > timeout {
+                return Some(self.remove(at));
+            }
+            self.unlink(at);
+            self.file_in(at, heard, Kept::Later);
+            self.due.push(Reverse((due.whole_seconds(), at)));
+        }
+        while let Some(&Reverse((due, at))) = self.due.peek() {
+            if now.since(Timestamp::from_whole_seconds(due)) <= timeout && !self.is_stale(due, at) {
+                break;
+            }
+            self.due.pop();
+            if !self.is_stale(due, at) {
+                return Some(self.remove(at));
+            }
+        }
+        if self.due.len() > 2 * self.later.length + STALE_MAX {
+            let due = std::mem::take(&mut self.due);
+            let due = due.into_iter();
+            self.due = due
+                .filter(|Reverse((due, at))| !self.is_stale(*due, *at))
+                .collect();
+        }
+        None
+    }
+
+    /// Whether a due time is that of no task in the list.
+    fn is_stale(&self, due: u32, at: At) -> bool {
+        let slot = &self.slots[at as usize];
+        slot.list != Kept::Later || slot.waits_until().whole_seconds() != due
+    }
+}
+
+impl Slot {
+    /// Until when its silence means nothing.
+    pub(super) fn waits_until(&self) -> Timestamp {
+        let heard = Timestamp::from_whole_seconds(self.heard);
+        self.task.waits_for().min(heard.after(AHEAD_MAX)).max(heard)
+    }
+}

@@ -1,0 +1,162 @@
+use super::*;
+use crate::state::Stage;
+
+fn uuid(n: u32) -> String {
+    format!("{n:08x}-0000-4000-8000-000000000000")
+}
+
+fn put(tasks: &mut Tasks, uuid: &str, stage: Option<Stage>, millis: i64) {
+    let at = tasks.find_or_insert(uuid);
+    tasks.get_mut(at).stage = stage;
+    tasks.file(at, Timestamp::from_millis(millis));
+}
+
+#[test]
+fn ids_that_look_alike_are_different_tasks() {
+    let mut tasks = Tasks::default();
+    let upper = uuid(10).to_uppercase();
+    for id in [
+        uuid(10),
+        upper,
+        uuid(11),
+        "a".into(),
+        "A".into(),
+        " a".into(),
+    ] {
+        put(&mut tasks, &id, Some(Stage::Sent), 1);
+        put(&mut tasks, &id, Some(Stage::Sent), 2);
+    }
+
+    assert_eq!(tasks.alive(), 6);
+}
+
+#[test]
+fn the_one_heard_of_longest_ago_goes_first() {
+    let mut tasks = Tasks::default();
+    for n in 0..3 {
+        put(
+            &mut tasks,
+            &uuid(n),
+            Some(Stage::Sent),
+            i64::from(n) * 1_000,
+        );
+    }
+    put(&mut tasks, &uuid(0), Some(Stage::Started), 3_000);
+
+    assert_eq!(
+        tasks.evict(2).and_then(|task| task.stage),
+        Some(Stage::Sent)
+    );
+    assert!(tasks.evict(2).is_none());
+    let second = Duration::from_secs(1);
+    assert!(
+        tasks
+            .expire(second, Timestamp::from_millis(3_001))
+            .is_some()
+    );
+    assert!(
+        tasks
+            .expire(second, Timestamp::from_millis(4_000))
+            .is_none()
+    );
+    assert!(
+        tasks
+            .expire(second, Timestamp::from_millis(4_001))
+            .is_some()
+    );
+    assert_eq!(tasks.alive(), 0);
+}
+
+#[test]
+fn ended_tasks_are_bounded_by_number_and_age() {
+    let mut tasks = Tasks::default();
+    let many = u32::try_from(ENDED_MAX).expect("small") + 10;
+    for n in 0..many {
+        put(&mut tasks, &uuid(n), None, 1);
+    }
+    assert_eq!(tasks.iter().count(), ENDED_MAX);
+
+    // What is heard of a task is kept in whole seconds, rounded up.
+    tasks.forget(Duration::MAX, Timestamp::from_millis(61_000));
+    assert_eq!(tasks.iter().count(), ENDED_MAX);
+    tasks.forget(Duration::MAX, Timestamp::from_millis(61_001));
+    assert_eq!(tasks.iter().count(), 0);
+}
+
+#[test]
+fn a_timeout_counts_from_the_due_time() {
+    let hour = Duration::from_secs(3_600);
+    let due_at = |tasks: &mut Tasks, n: u32, heard: i64, due: i64| {
+        let at = tasks.find_or_insert(&uuid(n));
+        let eta = Timestamp::from_millis(due * 1_000);
+        let event = crate::event::TaskEvent {
+            eta: Some(eta),
+            retries: Some(0),
+            ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
+        };
+        let sent = Timestamp::from_millis(heard * 1_000);
+        tasks.get_mut(at).take(&event, sent, None);
+        tasks.file(at, sent);
+    };
+    let mut tasks = Tasks::default();
+    let year = 366 * 86_400;
+    due_at(&mut tasks, 0, 1, 86_400);
+    due_at(&mut tasks, 1, 2, 10 * year);
+    due_at(&mut tasks, 2, 3, 1_800);
+    put(&mut tasks, &uuid(3), Some(Stage::Started), 4_000);
+    let mut expired = Vec::new();
+    for second in [
+        3_604,
+        3_605,
+        5_400,
+        5_401,
+        90_000,
+        90_001,
+        year + 3_602,
+        year + 3_603,
+    ] {
+        let now = Timestamp::from_millis(second * 1_000);
+        while tasks.expire(hour, now).is_some() {
+            expired.push(second);
+        }
+    }
+    assert_eq!(expired, [3_605, 5_401, 90_001, year + 3_603]);
+    assert_eq!(tasks.alive(), 0);
+}
+
+#[test]
+fn a_task_that_is_due_later_is_in_flight_until_it_is_heard_of_or_evicted() {
+    let mut tasks = Tasks::default();
+    let at = tasks.find_or_insert(&uuid(0));
+    let event = crate::event::TaskEvent {
+        eta: Some(Timestamp::from_millis(1_000_000)),
+        ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
+    };
+    tasks
+        .get_mut(at)
+        .take(&event, Timestamp::from_millis(1_000), None);
+    tasks.file(at, Timestamp::from_millis(1_000));
+    let second = Duration::from_secs(1);
+    assert!(
+        tasks
+            .expire(second, Timestamp::from_millis(9_000))
+            .is_none()
+    );
+    assert_eq!((tasks.alive(), tasks.places().count()), (1, 1));
+    put(&mut tasks, &uuid(1), Some(Stage::Sent), 9_000);
+    assert_eq!(tasks.evict(2), None);
+    // It starts early, and counts from then on.
+    put(&mut tasks, &uuid(0), Some(Stage::Started), 9_500);
+    assert_eq!(
+        tasks.evict(1).and_then(|task| task.stage),
+        Some(Stage::Sent)
+    );
+    let now = Timestamp::from_millis(12_000);
+    assert!(tasks.expire(second, now).is_some());
+    assert!(
+        tasks
+            .expire(second, Timestamp::from_millis(9_000_000))
+            .is_none()
+    );
+    assert_eq!(tasks.alive(), 0);
+}

@@ -1,0 +1,53 @@
+//! The time without a subscription to a broker's events, across restarts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::Elapsed;
+use crate::timestamp::Timestamp;
+
+/// How long a broker had no subscription, and up to when that is counted.
+#[derive(Clone, Debug)]
+pub struct Gap {
+    pub(super) elapsed: Elapsed,
+    /// Microseconds since the epoch; the largest number while there is a subscription.
+    until: Arc<AtomicI64>,
+}
+
+impl Default for Gap {
+    fn default() -> Self {
+        Self {
+            elapsed: Elapsed::default(),
+            until: Arc::new(AtomicI64::new(i64::MAX)),
+        }
+    }
+}
+
+impl Gap {
+    /// Continues from what an earlier process counted. The time since then is part of the gap.
+    pub fn resume(&self, now: Timestamp) {
+        self.grow(now.since(self.until(now)), now);
+    }
+
+    /// Counts more of a gap that isn't over at `now`.
+    pub fn grow(&self, more: Duration, now: Timestamp) {
+        self.elapsed.add(more);
+        self.until.store(now.micros(), Relaxed);
+    }
+
+    /// Notes that there is a subscription.
+    pub fn end(&self) {
+        self.until.store(i64::MAX, Relaxed);
+    }
+
+    /// Up to when the time is counted, as of `now`.
+    pub fn until(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_micros(self.until.load(Relaxed)).min(now)
+    }
+
+    /// Restores up to when an earlier process counted.
+    pub fn restore(&self, until: Timestamp) {
+        self.until.store(until.micros(), Relaxed);
+    }
+}

@@ -1,0 +1,9 @@
+"""Purges QUEUES, names with commas between them, of the app of proj.py."""
+
+import os
+
+from proj import app
+
+with app.connection_for_write() as connection:
+    for queue in os.environ["QUEUES"].split(","):
+        connection.default_channel.queue_purge(queue)
