@@ -361,10 +361,21 @@ impl Queue {
         slots.map(|slot| slot.counts).sum()
     }
 
-    /// Whether more than one group waits.
-    pub fn has_several_groups(&self) -> bool {
+    /// Whether more than one group waits behind a sequence.
+    pub fn has_several_groups(&self, after: Option<u64>) -> bool {
         let group = |at: usize| self.index.get(at).map(|slot| slot.group);
-        self.index.len() > 1 && group(0) != group(self.index.len() - 1)
+        let first = self.index.behind(after);
+        first + 1 < self.index.len() && group(first) != group(self.index.len() - 1)
+    }
+
+    /// Whether nothing waits behind a sequence.
+    pub fn is_read(&self, through: Option<u64>) -> bool {
+        self.index.behind(through) >= self.index.len()
+    }
+
+    /// How many bytes may wait.
+    pub const fn bytes_max(&self) -> u64 {
+        self.limits.bytes_max
     }
 
     /// Writes what has no place on the disk yet, in order.

@@ -14,8 +14,8 @@ use crate::config::{HttpClientConfig, Secret};
 
 pub use super::transport::BuildError;
 
-/// How much of a receiver's answer is read: what Prometheus reads.
-const ANSWER_BYTES_MAX: usize = 1024;
+/// How much of a receiver's answer is read. A refusal may name many series.
+const ANSWER_BYTES_MAX: usize = 16 << 10;
 
 /// How often a 307 or 308 is followed.
 const REDIRECTS_MAX: usize = 10;
@@ -44,7 +44,7 @@ pub struct Request {
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    /// The beginning of the body, for the log.
+    /// The beginning of the body; empty after a success.
     pub text: String,
 }
 
@@ -118,7 +118,7 @@ impl Client {
                 continue;
             }
             let (status, answered) = (answer.status(), answer.headers().clone());
-            // The body of an answer is for the log, and of no use when all went well.
+            // The body says what went wrong, and is of no use when all went well.
             let text = if status.is_success() {
                 String::new()
             } else {

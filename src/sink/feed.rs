@@ -85,6 +85,11 @@ impl Feed {
         }
     }
 
+    /// How many samples go into a request.
+    pub(super) const fn samples_max(&self) -> usize {
+        self.samples_max
+    }
+
     /// Speaks that version from now on.
     pub(super) const fn speak(&mut self, protocol: Protocol) {
         self.encoder.speak(protocol);

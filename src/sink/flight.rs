@@ -1,30 +1,21 @@
 //! A record on its way: what is still to be sent of it, and what became of the rest.
 //!
-//! At first that is the body as it stands in the queue, which is sent byte for byte until it is answered. Where a
-//! receiver refuses it, its halves take its place, and their halves, until what is refused stands alone. The record
-//! stays in the queue all the while: a crash sends the whole of it again.
+//! At first that is the body as it stands in the queue, which is sent byte for byte until it is answered. Where it is too
+//! large, its halves take its place; where some of its series are refused, the others do. What [`super::triage`] keeps
+//! of it is held. The record stays in the queue all the while: a crash sends the whole of it again.
+
+use std::time::{Duration, Instant};
 
 use crate::counts::Counts;
 use crate::queue::{Entry, Kind};
 use crate::timestamp::Timestamp;
-use crate::wire::{self, Body, Halves, Protocol};
+use crate::wire::{self, Body, Protocol, Series};
 
-/// How many values a receiver may refuse one by one before it is believed that it refuses every one of a record. A
-/// receiver that takes nothing would be asked twice for each value otherwise; and the values of one task, which one
-/// bad label spoils, are some hundred.
-const REFUSED_MAX: u32 = 500;
+/// When a request was answered with nothing but 5xx for so long, its series may be the cause.
+pub(super) const ERRORS_MIN: Duration = Duration::from_secs(120);
 
-/// After so many answers of 500 in a row it may be the record that the receiver cannot take.
-const ERRORS_MAX: u32 = 10;
-
-/// So often one value is answered with 500, while others are taken, before it is given up.
-const LAST_TRIES: u32 = 3;
-
-/// So many values are given up before the receiver has to show again that it takes others.
-const SET_ASIDE_MAX: u32 = 8;
-
-/// In so many pieces a record is, without one of them being taken, when another record is tried beside it.
-const PIECES_MAX: usize = 8;
+/// How long it is not looked into again whether they are.
+const CHECKED: Duration = Duration::from_secs(30);
 
 /// A record on its way.
 #[derive(Debug)]
@@ -33,20 +24,18 @@ pub(super) struct Flight {
     pub(super) group: u64,
     /// What the record holds.
     pub(super) whole: Counts,
+    /// The size of its body.
+    pub(super) bytes: u64,
+    /// The time of its newest value.
+    pub(super) made_at: Timestamp,
     /// Whether one of its requests waits for its answer.
     pub(super) sending: bool,
+    /// Whether what is not to be sent was taken out.
+    pub(super) is_sorted: bool,
+    /// What waits elsewhere.
+    held: Counts,
     /// What is to be sent; the next one is the last.
     pieces: Vec<Piece>,
-    /// How often in a row the answer was 500. While it is many, the record is suspected.
-    errors: u32,
-    /// The pieces that were put back, one after the other, since one was taken or divided.
-    put_back: usize,
-    /// Whether the receiver took a piece since the record is suspected: it works.
-    takes_others: bool,
-    /// The values that were given up one by one, until one was taken.
-    set_aside: u32,
-    /// The values that were refused one by one, until one was taken.
-    refused: u32,
 }
 
 /// A part of a record.
@@ -57,8 +46,10 @@ struct Piece {
     again: bool,
     /// How often it was tried in vain.
     attempt: u32,
-    /// How often it was answered with 500 since the receiver takes others.
-    errors: u32,
+    /// Since when every answer was 5xx.
+    errors: Option<Instant>,
+    /// When it was last looked into whether the receiver answers others.
+    checked: Option<Instant>,
 }
 
 /// How it failed to send a piece.
@@ -66,36 +57,14 @@ struct Piece {
 pub(super) enum Failure {
     /// It was not sent.
     Unsent,
-    Error500,
+    /// 5xx.
+    Error,
     Other,
-}
-
-/// What to do about a piece that was not taken, and may be sent again.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Wait, and send what is next then.
-    Wait,
-    /// Send what is next now: the receiver works.
-    Go,
-    /// This value of that series was given up: the receiver cannot take it, and takes others.
-    SetAside(Counts, String),
-}
-
-/// What came of a refusal.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// What will never be stored.
-    pub(super) failed: Counts,
-    /// What the receiver had already.
-    pub(super) delivered: Counts,
-    /// The series of a value that was refused alone.
-    pub(super) series: Option<String>,
 }
 
 impl Flight {
     pub(super) fn new(entry: Entry) -> Self {
         let record = entry.record;
-        let (sequence, group) = (entry.sequence, entry.group);
         let body = Body {
             protocol: match record.kind {
                 Kind::V1 => Protocol::V1,
@@ -107,21 +76,15 @@ impl Flight {
             newest: Timestamp::from_millis(record.newest_ms),
         };
         Self {
-            sequence,
-            group,
+            sequence: entry.sequence,
+            group: entry.group,
             whole: record.counts,
+            bytes: body.bytes.len() as u64,
+            made_at: body.newest,
             sending: false,
-            pieces: vec![Piece {
-                body,
-                again: entry.recovered,
-                attempt: 0,
-                errors: 0,
-            }],
-            errors: 0,
-            put_back: 0,
-            takes_others: false,
-            set_aside: 0,
-            refused: 0,
+            is_sorted: false,
+            held: Counts::default(),
+            pieces: vec![Piece::new(body, entry.recovered)],
         }
     }
 
@@ -140,17 +103,28 @@ impl Flight {
         self.pieces.last().is_some_and(|piece| piece.again)
     }
 
-    /// Whether everything in it was delivered or given up.
-    pub(super) const fn is_done(&self) -> bool {
+    /// Whether there is nothing to be sent, although some of it may wait elsewhere.
+    pub(super) const fn is_sent(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// Whether everything in it was delivered or given up.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_sent() && self.held.is_zero()
+    }
+
+    /// What waits elsewhere.
+    pub(super) const fn held(&self) -> Counts {
+        self.held
     }
 
     /// What is neither delivered nor given up yet.
     pub(super) fn open(&self) -> Counts {
-        self.pieces.iter().map(|piece| piece.body.counts).sum()
+        let pieces: Counts = self.pieces.iter().map(|piece| piece.body.counts).sum();
+        pieces + self.held
     }
 
-    /// The newest value in it.
+    /// The newest value in what is to be sent.
     pub(super) fn newest(&self) -> Option<Timestamp> {
         self.pieces.iter().map(|piece| piece.body.newest).max()
     }
@@ -160,7 +134,7 @@ impl Flight {
         let Some(piece) = self.pieces.last_mut() else {
             return Counts::default();
         };
-        match wire::to_v1(&piece.body) {
+        match wire::downgrade(&piece.body) {
             Ok(body) => {
                 piece.body = body;
                 Counts::default()
@@ -169,177 +143,97 @@ impl Flight {
         }
     }
 
-    /// The receiver has it. Returns what that was.
-    pub(super) fn delivered(&mut self) -> Counts {
-        self.refused = 0;
-        self.put_back = 0;
-        self.set_aside = 0;
-        if self.is_suspected() && !self.takes_others {
-            self.takes_others = true;
-            // What was answered before may have been the receiver's fault.
-            self.pieces.iter_mut().for_each(|piece| piece.errors = 0);
-        }
-        self.pop()
-    }
-
-    /// Whether it was stored is not known, unless it was not sent, and it is sent again.
-    ///
-    /// What is answered with 500 again and again is divided like what is refused, to find the value that the receiver
-    /// cannot take. As long as it takes nothing at all it may just be ill: then its pieces are tried in turn.
-    pub(super) fn failed(&mut self, failure: Failure) -> Next {
-        let Some(piece) = self.pieces.last_mut() else {
-            return Next::Go;
-        };
-        piece.again |= failure != Failure::Unsent;
-        piece.attempt = piece.attempt.saturating_add(1);
-        if failure != Failure::Error500 {
-            (self.errors, self.takes_others) = (0, false);
-            return Next::Wait;
-        }
-        piece.errors += 1;
-        let errors = piece.errors;
-        self.errors += 1;
-        if !self.is_suspected() {
-            return Next::Wait;
-        }
-        if !self.takes_others && self.put_back + 1 < self.pieces.len() {
-            self.pieces.rotate_right(1);
-            self.put_back += 1;
-            return Next::Wait;
-        }
-        let Some(series) = self.divide() else {
-            return if self.takes_others {
-                Next::Go
-            } else {
-                Next::Wait
-            };
-        };
-        if self.takes_others && errors >= LAST_TRIES {
-            self.set_aside += 1;
-            if self.set_aside >= SET_ASIDE_MAX {
-                (self.set_aside, self.takes_others) = (0, false);
-            }
-            return Next::SetAside(self.pop(), series);
-        }
-        Next::Wait
-    }
-
-    const fn is_suspected(&self) -> bool {
-        self.errors >= ERRORS_MAX
-    }
-
-    /// Whether it is answered with 500 again and again, and nothing of it says whether that is its own fault.
-    pub(super) fn is_stuck(&self) -> bool {
-        let is_one = |piece: &Piece| piece.body.counts.points() == 1;
-        self.is_suspected()
-            && !self.takes_others
-            && (self.pieces.len() >= PIECES_MAX || self.pieces.iter().all(is_one))
-    }
-
-    /// Puts halves in the place of the piece at hand. `Some`: it is one value, of this series, and stays; what cannot be
-    /// read stays as well.
-    fn divide(&mut self) -> Option<String> {
-        let piece = self.pieces.last()?;
-        let again = piece.again;
-        self.put_back = 0;
-        match wire::split(&piece.body) {
-            Ok(Halves::Values(first, second) | Halves::Series(first, second)) => {
-                self.replace([(first, again), (second, again)]);
-                None
-            }
-            Ok(Halves::One { series, .. }) => Some(series),
-            Err(wire::Unreadable) => Some(String::new()),
-        }
-    }
-
-    /// The receiver refused it: its halves take its place.
-    ///
-    /// `is_there`: the receiver says that it has that value, or newer ones. Of something that may have been stored
-    /// before that is what was wanted.
-    pub(super) fn refused(&mut self, is_there: bool) -> Refusal {
-        let Some(piece) = self.pieces.last() else {
-            return Refusal::default();
-        };
-        let again = piece.again;
-        match wire::split(&piece.body) {
-            Ok(Halves::Values(..) | Halves::Series(..)) => {
-                self.divide();
-                Refusal::default()
-            }
-            Ok(Halves::One { .. }) if again && is_there => Refusal {
-                delivered: self.delivered(),
-                ..Refusal::default()
-            },
-            Ok(Halves::One {
-                without_exemplars: Some(bare),
-                ..
-            }) => {
-                let exemplars = piece.body.counts - bare.counts;
-                self.replace([(bare, again)]);
-                Refusal {
-                    failed: exemplars,
-                    ..Refusal::default()
-                }
-            }
-            Ok(Halves::One { series, .. }) => {
-                self.refused += 1;
-                let mut failed = self.pop();
-                if self.refused >= REFUSED_MAX {
-                    failed += self.give_up();
-                }
-                Refusal {
-                    failed,
-                    series: Some(series),
-                    ..Refusal::default()
-                }
-            }
-            Err(wire::Unreadable) => Refusal {
-                failed: self.give_up_piece(),
-                ..Refusal::default()
-            },
-        }
-    }
-
-    /// The receiver refused some of it, and says how much of it it stored: that is delivered, and the rest is known not
-    /// to be. Sent again, what was stored would be refused as well, where it holds older values.
-    pub(super) fn stored_in_part(&mut self, stored: Counts) -> Refusal {
-        self.refused = 0;
-        let failed = self.pop() - stored;
-        Refusal {
-            failed,
-            delivered: stored,
-            series: None,
-        }
-    }
-
-    /// Gives up the piece at hand, and what that is.
+    /// Gives up the piece at hand, because the receiver has it or never will, and says how much that is.
     pub(super) fn give_up_piece(&mut self) -> Counts {
-        self.pop()
-    }
-
-    /// Gives up all that is left, and how much that is.
-    pub(super) fn give_up(&mut self) -> Counts {
-        let open = self.open();
-        self.pieces.clear();
-        open
-    }
-
-    /// Puts others in the place of the piece at hand, to be sent in their order.
-    fn replace<const N: usize>(&mut self, pieces: [(Body, bool); N]) {
-        self.pop();
-        let pieces = pieces.into_iter().rev();
-        self.pieces.extend(pieces.map(|(body, again)| Piece {
-            body,
-            again,
-            attempt: 0,
-            errors: 0,
-        }));
-    }
-
-    fn pop(&mut self) -> Counts {
         self.pieces
             .pop()
             .map_or_else(Counts::default, |piece| piece.body.counts)
+    }
+
+    /// Gives up all that is to be sent, and how much that is.
+    pub(super) fn give_up(&mut self) -> Counts {
+        let pieces = self.pieces.drain(..);
+        pieces.map(|piece| piece.body.counts).sum()
+    }
+
+    /// The piece at hand was not taken, and is sent again.
+    pub(super) fn failed(&mut self, failure: Failure, now: Instant) {
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.again |= failure != Failure::Unsent;
+            piece.attempt = piece.attempt.saturating_add(1);
+            if failure == Failure::Error {
+                piece.errors.get_or_insert(now);
+            } else {
+                piece.errors = None;
+            }
+        }
+    }
+
+    /// Whether the piece at hand may be the reason why it is answered with 5xx: it is time to look into that.
+    pub(super) fn is_suspect(&self, now: Instant) -> bool {
+        let is_before = |at: Instant, time: Duration| now.saturating_duration_since(at) >= time;
+        self.pieces.last().is_some_and(|piece| {
+            piece.errors.is_some_and(|at| is_before(at, ERRORS_MIN))
+                && piece.checked.is_none_or(|at| is_before(at, CHECKED))
+        })
+    }
+
+    /// It was looked into, and says nothing.
+    pub(super) fn checked(&mut self, now: Instant) {
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.checked = Some(now);
+        }
+    }
+
+    /// Puts halves in the place of the piece at hand. `None`: it is one value, or cannot be read, and stays.
+    pub(super) fn divide(&mut self) -> Option<()> {
+        let piece = self.pieces.last()?;
+        let again = piece.again;
+        let halves = wire::halves(&piece.body).ok().flatten()?;
+        self.pieces.pop();
+        let halves = halves.into_iter().rev();
+        self.pieces
+            .extend(halves.map(|body| Piece::new(body, again)));
+        Some(())
+    }
+
+    /// The series of the piece at hand.
+    pub(super) fn series(&self) -> Result<Vec<Series>, wire::Unreadable> {
+        self.body().map_or_else(|| Ok(Vec::new()), wire::apart)
+    }
+
+    /// Puts some of its series in the place of the piece at hand; of the others, so much waits elsewhere.
+    pub(super) fn replace(
+        &mut self,
+        series: &[Series],
+        held: Counts,
+    ) -> Result<(), wire::Unreadable> {
+        self.held += held;
+        let Some(piece) = self.pieces.pop() else {
+            return Ok(());
+        };
+        if !series.is_empty() {
+            let body = wire::together(series, piece.body.protocol)?;
+            self.pieces.push(Piece::new(body, piece.again));
+        }
+        Ok(())
+    }
+
+    /// Some of what waited elsewhere was delivered or given up.
+    pub(super) fn release(&mut self, counts: Counts) {
+        self.held -= counts;
+    }
+}
+
+impl Piece {
+    const fn new(body: Body, again: bool) -> Self {
+        Self {
+            body,
+            again,
+            attempt: 0,
+            errors: None,
+            checked: None,
+        }
     }
 }
 

@@ -22,6 +22,14 @@ mod flight;
 mod request;
 mod window;
 
+// What a receiver refuses, series by series.
+mod backlog;
+mod conflicts;
+mod names;
+mod quarantine;
+mod search;
+mod triage;
+
 mod remote_write;
 
 // To a Pushgateway, without one.
@@ -45,6 +53,8 @@ struct Outcome {
     /// Nothing was sent at all.
     unsent: bool,
     written: Written,
+    /// The text of the answer.
+    text: String,
     /// For the log.
     reason: String,
 }

@@ -2,9 +2,11 @@
 //!
 //! One request is on its way at a time while that is enough; where snapshots pile up, several of one snapshot go side
 //! by side, whose series are disjoint. So the order within each series is kept (PRW 1.0 and 2.0, "Ordering"). A
-//! request that must be sent again is sent byte for byte, before anything newer of its series.
+//! request that must be sent again is sent byte for byte, before anything newer of its series. Series that a receiver
+//! refuses are kept out of the records, and sent apart: see [`super::triage`].
 
 mod answers;
+mod apart;
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
@@ -22,6 +24,7 @@ use super::client::{Answer, BuildError, Client, SendError};
 use super::feed::Feed;
 use super::request::request;
 use super::told::Told;
+use super::triage::Triage;
 use super::window::Window;
 use crate::blocking::blocking;
 use crate::clock;
@@ -51,6 +54,17 @@ pub struct RemoteWrite {
     answers: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     /// When to send again what could not be delivered.
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
+    triage: Triage,
+    /// When to send again what is sent apart from the records.
+    wait_apart: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// The time of the newest snapshot.
+    snapshot_at: Option<Timestamp>,
+    /// When a request was accepted last.
+    accepted_at: Option<Instant>,
+    /// The newest reason why series were quarantined.
+    quarantine_reason: String,
+    /// At how many quarantined series the readiness hints.
+    hinted: usize,
     /// How often in a row the receiver could not be reached, or asked to come again.
     failures: u32,
     protocol: Protocol,
@@ -95,6 +109,14 @@ enum Sent {
     Metadata {
         entries: u64,
     },
+    /// Values of single series, apart from their records.
+    Apart {
+        protocol: Protocol,
+        counts: Counts,
+        newest: Timestamp,
+    },
+    /// Nothing, in the place of a record that is answered with 5xx again and again.
+    Check { sequence: u64 },
 }
 
 /// What happens next.
@@ -106,6 +128,8 @@ enum Action {
     Reconfigured(Box<Reconfigured>),
     /// The time to wait is over.
     Again,
+    /// The time to wait with what is sent apart is over.
+    ApartAgain,
     /// There is no time left.
     GiveUp,
 }
@@ -158,6 +182,12 @@ impl RemoteWrite {
             metadata: VecDeque::new(),
             answers: FuturesUnordered::new(),
             wait: None,
+            triage: Triage::default(),
+            wait_apart: None,
+            snapshot_at: None,
+            accepted_at: None,
+            quarantine_reason: String::new(),
+            hinted: 0,
             failures: 0,
             protocol,
             is_proven: false,
@@ -180,13 +210,21 @@ impl RemoteWrite {
                 Action::Answered(answered) => self.answered(answered),
                 Action::Reconfigured(with) => self.reconfigure(*with),
                 Action::Again => self.wait = None,
+                Action::ApartAgain => self.wait_apart = None,
                 Action::GiveUp => break self.give_up(),
             }
             self.tidy();
             self.send_more();
             self.report();
-            if self.drained && self.answers.is_empty() && self.queue.is_empty() {
-                break;
+            if self.drained && self.answers.is_empty() {
+                if self.queue.is_empty() {
+                    break;
+                }
+                // Which of the series that wait are refused is not found out without another snapshot.
+                let is_waiting = self.wait.is_some() || self.wait_apart.is_some();
+                if !is_waiting && self.is_read() {
+                    break self.give_up();
+                }
             }
         }
     }
@@ -194,12 +232,8 @@ impl RemoteWrite {
     /// Cancel-safe: the requests and the timer live in `self`, and `changed` marks nothing as seen before it
     /// returns.
     async fn next(&mut self) -> Action {
-        let again = async {
-            match &mut self.wait {
-                Some(wait) => wait.as_mut().await,
-                None => pending().await,
-            }
-        };
+        let again = over(&mut self.wait);
+        let apart_again = over(&mut self.wait_apart);
         tokio::select! {
             changed = self.snapshots.changed(), if !self.drained => match changed {
                 Ok(()) => Action::Snapshot(Arc::clone(&self.snapshots.borrow_and_update())),
@@ -208,6 +242,7 @@ impl RemoteWrite {
             Some(answered) = self.answers.next() => Action::Answered(answered),
             Some(with) = self.changes.recv() => Action::Reconfigured(with.into()),
             () = again => Action::Again,
+            () = apart_again => Action::ApartAgain,
             () = self.hurry.cancelled() => Action::GiveUp,
         }
     }
@@ -236,7 +271,8 @@ impl RemoteWrite {
         self.client = client;
         self.config = config;
         // What kept it from sending may be what was mended.
-        self.wait = None;
+        (self.wait, self.wait_apart) = (None, None);
+        self.triage.retry_all(clock::monotonic());
         self.failures = 0;
         info!("goes on with another configuration");
     }
@@ -246,6 +282,7 @@ impl RemoteWrite {
         if snapshot.held {
             return;
         }
+        self.begin_apart(snapshot.at);
         let (feed, queue) = (&mut self.feed, &mut self.queue);
         let nameless = blocking(|| feed.append(snapshot, queue, clock::now()));
         if nameless > 0 {
@@ -275,8 +312,13 @@ impl RemoteWrite {
                     self.metrics.dropped(DropReason::TooOld, flight.give_up());
                 }
             }
+            while let Some(flight) = self.window.first_held()
+                && old(flight.made_at)
+                && self.give_up_held(DropReason::TooOld)
+            {}
             self.window.settle(&mut self.queue);
         }
+        self.limit_held();
         let lost = self.queue.take_lost();
         count_lost(&self.metrics, &lost);
         if !lost.full.is_zero() {
@@ -316,9 +358,14 @@ impl RemoteWrite {
         if self.wait.is_some() {
             return;
         }
+        self.send_records();
+        self.send_apart();
+    }
+
+    fn send_records(&mut self) {
         let shards = self.shards();
         self.metrics.shards_desired.set(float(shards));
-        while self.answers.len() < shards {
+        while self.window.sending() < shards {
             if self.failures == 0 && self.answers.is_empty() && self.send_metadata() {
                 return;
             }
@@ -336,7 +383,7 @@ impl RemoteWrite {
         let queue = &self.config.queue;
         if self.failures > 0 {
             1
-        } else if self.queue.has_several_groups() {
+        } else if self.queue.has_several_groups(self.window.sent_through()) {
             queue.shards_max
         } else {
             queue.shards_min
@@ -357,9 +404,13 @@ impl RemoteWrite {
     }
 
     fn send(&mut self, sequence: u64) {
+        self.sort(sequence);
         let Some(flight) = self.window.get(sequence) else {
             return;
         };
+        if flight.is_suspect(clock::monotonic()) {
+            return self.check(sequence);
+        }
         // What was queued before the receiver turned out to speak 1.0.
         let speaks_1 = self.protocol == Protocol::V1;
         loop {
@@ -405,7 +456,8 @@ impl RemoteWrite {
         }));
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
+        self.report_quarantine();
         let settled = self.window.settled();
         self.metrics.pending.set(self.queue.pending() - settled);
         self.metrics.shards.set(float(self.window.sending()));
@@ -443,6 +495,14 @@ impl RemoteWrite {
                 "no time left, samples wait on disk for the next start"
             );
         }
+    }
+}
+
+/// The end of a time to wait, if there is one.
+async fn over(wait: &mut Option<Pin<Box<tokio::time::Sleep>>>) {
+    match wait {
+        Some(wait) => wait.as_mut().await,
+        None => pending().await,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The records on their way: which may be sent now, and which have left.
 //!
 //! The series of one group are disjoint, so its records may be sent side by side; those of the next group wait until
-//! the last of it has left (PRW 1.0 and 2.0, "Ordering"). Records leave the queue from its front: one that is done
-//! waits for those before it.
+//! all of it is sent (PRW 1.0 and 2.0, "Ordering"), except for series that wait elsewhere. Records leave the queue from
+//! its front: one that is done waits for those before it.
 
 use std::collections::VecDeque;
 
@@ -39,36 +39,41 @@ impl Window {
 
     /// A record that may be sent now; read from the queue where none here may be.
     pub(super) fn next(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
-        let group = self.0.front().map(|flight| flight.group);
+        let mut unsent = self.0.iter().filter(|flight| !flight.is_sent());
+        let group = unsent.next().map(|flight| flight.group);
         let is_ready =
-            |flight: &Flight| !flight.sending && !flight.is_done() && Some(flight.group) == group;
+            |flight: &Flight| !flight.sending && !flight.is_sent() && Some(flight.group) == group;
         match self.0.iter().position(is_ready) {
             Some(at) => self.0.get_mut(at),
             None => self.read(queue, group),
         }
     }
 
-    /// A record to try beside the one at the front, which the receiver may be unable to take: whichever is next.
-    ///
-    /// If that one is taken, the one at the front is not sent again, so the order is kept.
-    pub(super) fn other(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
-        let is_open = |flight: &Flight| !flight.sending && !flight.is_done();
-        match self.0.iter().skip(1).position(is_open) {
-            Some(at) => self.0.get_mut(at + 1),
-            None => self.read(queue, None),
-        }
+    /// The record in front of the first that is not sent.
+    pub(super) fn sent_through(&self) -> Option<u64> {
+        let sent = self.0.iter().take_while(|flight| flight.is_sent());
+        sent.last().map(|flight| flight.sequence)
     }
 
-    /// The record at the front, where it is answered with 500 again and again, and is but one value.
-    pub(super) fn suspect(&mut self) -> Option<&mut Flight> {
-        let front = self.0.front_mut();
-        front.filter(|flight| flight.is_stuck() && !flight.sending)
+    /// The last record that was read.
+    pub(super) fn read_through(&self) -> Option<u64> {
+        self.0.back().map(|flight| flight.sequence)
+    }
+
+    /// The first record of which something waits elsewhere.
+    pub(super) fn first_held(&mut self) -> Option<&mut Flight> {
+        let mut flights = self.0.iter_mut();
+        flights.find(|flight| !flight.held().is_zero())
+    }
+
+    /// How many bytes the records have.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.iter().map(|flight| flight.bytes).sum()
     }
 
     /// The next record of the queue, if it is of that group.
     fn read(&mut self, queue: &mut Queue, group: Option<u64>) -> Option<&mut Flight> {
-        let last = self.0.back().map(|flight| flight.sequence);
-        let entry = queue.next(last)?;
+        let entry = queue.next(self.read_through())?;
         if group.is_some_and(|group| group != entry.group) {
             return None;
         }
@@ -130,7 +135,7 @@ mod tests {
     fn deliver(window: &mut Window, queue: &mut Queue, sequence: u64) {
         let flight = window.get(sequence).expect("on its way");
         flight.sending = false;
-        flight.delivered();
+        flight.give_up_piece();
         window.settle(queue);
     }
 
@@ -138,7 +143,7 @@ mod tests {
     fn records_of_one_group_go_side_by_side_and_the_next_group_waits() {
         let (mut queue, mut window) = (queue(&[2, 1]), Window::default());
         let first = send(&mut window, &mut queue).expect("a record");
-        assert!(queue.has_several_groups());
+        assert!(queue.has_several_groups(None));
         assert_eq!(send(&mut window, &mut queue), Some(first + 1));
         assert_eq!(send(&mut window, &mut queue), None);
         // The second is done before the first: it stays in the queue, and counts as sent.
@@ -148,28 +153,26 @@ mod tests {
         deliver(&mut window, &mut queue, first);
         assert_eq!((window.settled().samples, queue.pending().samples), (0, 1));
         assert_eq!(send(&mut window, &mut queue), Some(first + 2));
-        assert!(!queue.has_several_groups());
+        assert!(!queue.has_several_groups(None));
     }
 
     #[test]
-    fn one_that_is_done_already_is_no_other_one_to_try() {
-        let (mut queue, mut window) = (queue(&[3]), Window::default());
-        let first = send(&mut window, &mut queue).expect("a record");
-        send(&mut window, &mut queue).expect("another one");
-        deliver(&mut window, &mut queue, first + 1);
-        let other = window.other(&mut queue).expect("a third one");
-        assert_eq!(other.sequence, first + 2);
-    }
-
-    #[test]
-    fn where_one_record_cannot_be_sent_the_same_other_one_is_tried() {
+    fn what_waits_elsewhere_holds_its_record_and_not_the_next_group() {
         let (mut queue, mut window) = (queue(&[1, 1, 1]), Window::default());
         let first = send(&mut window, &mut queue).expect("a record");
-        assert!(window.suspect().is_none());
-        // And never one more.
-        for _ in 0..3 {
-            let other = window.other(&mut queue).expect("another record");
-            assert_eq!(other.sequence, first + 1);
-        }
+        let flight = window.get(first).expect("on its way");
+        let held = flight.whole;
+        flight.sending = false;
+        flight.replace(&[], held).expect("nothing to write");
+        window.settle(&mut queue);
+        assert_eq!(window.first_held().map(|flight| flight.sequence), Some(first));
+        assert_eq!(window.sent_through(), Some(first));
+        let second = send(&mut window, &mut queue).expect("the next group");
+        deliver(&mut window, &mut queue, second);
+        assert_eq!((window.settled().samples, queue.pending().samples), (1, 3));
+        assert_eq!(window.read_through(), Some(second));
+        window.get(first).expect("held").release(held);
+        window.settle(&mut queue);
+        assert_eq!((window.settled().samples, queue.pending().samples), (0, 1));
     }
 }

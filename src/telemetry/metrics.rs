@@ -105,6 +105,7 @@ definitions! {
     QUEUE_TROUBLE = "gauge" "celeriac_remote_storage_queue_disk_failing" ["remote_name", "url"], "Whether the disk does not take what is to be queued, which is kept in memory then: 1 or 0.";
     PROTOCOL = "gauge" "celeriac_remote_storage_protocol_version" ["remote_name", "url"], "The version of remote write that is spoken: 1 or 2.";
     WRITTEN_OTHER = "counter" "celeriac_remote_storage_written_mismatch_total" ["remote_name", "url"], "Requests of 2.0 that were accepted, and of which the receiver says that it stored another number of values.";
+    QUARANTINED = "gauge" "celeriac_remote_storage_series_quarantined" ["remote_name", "url"], "Series that the receiver refuses. Their samples are counted as failed, and a few of them are tried again from time to time.";
     SNAPSHOTS_MISSED = "counter" "celeriac_remote_storage_snapshots_missed_total" ["remote_name", "url"], "Snapshots that were passed over because the one before was still being encoded.";
     PUSHES = "counter" "celeriac_pushes_total" ["pushgateway", "outcome"], "Pushes to a Pushgateway: delivered, refused for good, or failed and tried again with the newest snapshot.";
     PUSH_DURATION = "histogram" "celeriac_push_duration_seconds" ["pushgateway"], "How long pushes took, answered or not.";

@@ -6,7 +6,10 @@ use tokio::sync::watch;
 
 /// A stage's end: says how it does.
 #[derive(Debug)]
-pub struct Reporter(watch::Sender<State>);
+pub struct Reporter {
+    state: watch::Sender<State>,
+    hint: watch::Sender<Option<String>>,
+}
 
 /// Whether a stage works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ enum State {
 impl Reporter {
     /// The stage works.
     pub fn ready(&self) {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let changed = *state != State::Ready;
             *state = State::Ready;
             changed
@@ -28,14 +31,30 @@ impl Reporter {
 
     /// The stage waits for something.
     pub fn waiting(&self, why: impl Into<Arc<str>>) {
-        self.0.send_replace(State::Waiting(why.into()));
+        self.state.send_replace(State::Waiting(why.into()));
     }
+
+    /// Something is wrong that does not keep the stage from working.
+    pub fn hint(&self, hint: Option<String>) {
+        self.hint.send_if_modified(|before| {
+            let changed = *before != hint;
+            *before = hint;
+            changed
+        });
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Stage {
+    name: Arc<str>,
+    state: watch::Receiver<State>,
+    hint: watch::Receiver<Option<String>>,
 }
 
 /// What all stages say.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    stages: Vec<(Arc<str>, watch::Receiver<State>)>,
+    stages: Vec<Stage>,
     hints: Option<watch::Receiver<Vec<String>>>,
 }
 
@@ -43,8 +62,16 @@ impl Readiness {
     /// Adds a stage, by a name such as `broker main`. It waits until it reports otherwise.
     pub fn stage(&mut self, name: impl Into<Arc<str>>, why: &str) -> Reporter {
         let (reporter, state) = watch::channel(State::Waiting(why.into()));
-        self.stages.push((name.into(), state));
-        Reporter(reporter)
+        let (hinter, hint) = watch::channel(None);
+        self.stages.push(Stage {
+            name: name.into(),
+            state,
+            hint,
+        });
+        Reporter {
+            state: reporter,
+            hint: hinter,
+        }
     }
 
     /// Where hints go: what is set up in a way that keeps events from coming. They do not make it less ready.
@@ -57,7 +84,11 @@ impl Readiness {
     /// The newest hints, a line each.
     pub fn newest_hints(&self) -> Vec<String> {
         let hints = self.hints.as_ref().map(|hints| hints.borrow().clone());
-        hints.unwrap_or_default()
+        let of_stages = self.stages.iter().filter_map(|Stage { name, hint, .. }| {
+            let hint = hint.borrow();
+            hint.as_ref().map(|hint| format!("{name}: {hint}"))
+        });
+        hints.into_iter().flatten().chain(of_stages).collect()
     }
 
     /// How many stages there are.
@@ -70,7 +101,7 @@ impl Readiness {
         let waiting = self
             .stages
             .iter()
-            .filter_map(|(name, state)| match &*state.borrow() {
+            .filter_map(|Stage { name, state, .. }| match &*state.borrow() {
                 State::Ready => None,
                 State::Waiting(why) => Some(format!("{name}: {why}")),
             });

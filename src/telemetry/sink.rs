@@ -7,7 +7,7 @@ use super::metrics::{
     EXEMPLARS_FAILED, EXEMPLARS_IN, EXEMPLARS_PENDING, EXEMPLARS_RETRIED, Gauge, HIGHEST,
     HIGHEST_SENT, HISTOGRAMS, HISTOGRAMS_DROPPED, HISTOGRAMS_FAILED, HISTOGRAMS_IN,
     HISTOGRAMS_PENDING, HISTOGRAMS_RETRIED, LAST_PUSH, Labels, METADATA, METADATA_BYTES,
-    METADATA_FAILED, PROTOCOL, PUSH_DURATION, PUSHES, QUEUE_BYTES, QUEUE_DAMAGED, QUEUE_TROUBLE,
+    METADATA_FAILED, PROTOCOL, PUSH_DURATION, PUSHES, QUARANTINED, QUEUE_BYTES, QUEUE_DAMAGED, QUEUE_TROUBLE,
     SAMPLES, SAMPLES_DROPPED, SAMPLES_FAILED, SAMPLES_IN, SAMPLES_MAX, SAMPLES_PENDING,
     SAMPLES_RETRIED, SHARDS, SHARDS_DESIRED, SHARDS_MAX, SHARDS_MIN, SNAPSHOTS_MISSED, Telemetry,
     WRITTEN_OTHER,
@@ -40,6 +40,7 @@ pub struct SinkMetrics {
     pub queue_trouble: Gauge,
     pub protocol: Gauge,
     pub written_other: Counter,
+    pub quarantined: Gauge,
     pub snapshots_missed: Counter,
 }
 
@@ -68,21 +69,18 @@ pub enum DropReason {
     Invalid,
     /// Behind `write_relabel_configs`, another series has the same labels.
     Collided,
-    /// The receiver answers with 500 to it, and takes others.
-    SetAside,
     /// It could not be read again from the disk.
     Damaged,
 }
 
 impl DropReason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::TooOld,
         Self::Shutdown,
         Self::Relabelled,
         Self::Invalid,
         Self::Collided,
-        Self::SetAside,
         Self::Damaged,
     ];
 
@@ -95,7 +93,6 @@ impl DropReason {
             Self::Relabelled => "dropped_series",
             Self::Invalid => "invalid_labels",
             Self::Collided => "relabel_collision",
-            Self::SetAside => "set_aside",
             Self::Damaged => "damaged",
         }
     }
@@ -178,6 +175,7 @@ impl Telemetry {
             queue_trouble: self.gauge(QUEUE_TROUBLE, labels()),
             protocol: self.gauge(PROTOCOL, labels()),
             written_other: self.counter(WRITTEN_OTHER, labels()),
+            quarantined: self.gauge(QUARANTINED, labels()),
             snapshots_missed: self.counter(SNAPSHOTS_MISSED, labels()),
         }
     }

@@ -12,8 +12,7 @@ mod symbols;
 pub mod v1;
 mod v2;
 
-mod split;
-mod transcode;
+mod series;
 
 mod group;
 
@@ -26,8 +25,7 @@ mod value;
 pub use body::{Body, Metadata, Protocol, empty};
 pub use encoder::{Encoded, Encoder, Outgoing, Unsent};
 pub use group::Group;
-pub use split::{Halves, split};
-pub use transcode::to_v1;
+pub use series::{Key, Labels, Series, apart, downgrade, halves, together};
 
 /// The label of an exemplar: the task that it is from.
 const TASK_ID: &str = "task_id";

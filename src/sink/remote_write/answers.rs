@@ -3,19 +3,19 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use http::StatusCode;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::super::client::{Answer, SendError};
-use super::super::flight::{Failure, Next, Refusal};
-use super::super::verdict::{Asked, Verdict, Written, says_already_there, verdict};
+use super::super::flight::Failure;
+use super::super::triage::Cause;
+use super::super::verdict::{Asked, Verdict, Written, verdict};
 use super::super::{Outcome, advice};
+use super::apart::blamed;
 use super::{Answered, RemoteWrite, Sent};
 use crate::blocking::blocking;
 use crate::clock;
 use crate::config::Message;
 use crate::counts::Counts;
-use crate::telemetry::sink::DropReason;
 use crate::timestamp::Timestamp;
 use crate::wire::Protocol;
 
@@ -26,6 +26,10 @@ impl RemoteWrite {
             since,
             answer,
         } = answered;
+        if !matches!(sent, Sent::Metadata { .. } | Sent::Check { .. }) {
+            let elapsed = clock::monotonic().duration_since(since);
+            self.metrics.batch_duration.observe(elapsed);
+        }
         match sent {
             Sent::Metadata { entries } => self.metadata_answered(entries, answer),
             Sent::Record {
@@ -34,15 +38,35 @@ impl RemoteWrite {
                 counts,
                 newest,
             } => {
-                let elapsed = clock::monotonic().duration_since(since);
-                self.metrics.batch_duration.observe(elapsed);
                 let outcome = self.judge(protocol, answer);
+                self.answers_again(&outcome);
                 if let Some(flight) = self.window.get(sequence) {
                     flight.sending = false;
                 }
                 self.record_answered(sequence, counts, newest, &outcome);
             }
+            Sent::Apart {
+                protocol,
+                counts,
+                newest,
+            } => {
+                let outcome = self.judge(protocol, answer);
+                self.answers_again(&outcome);
+                self.apart_answered(counts, newest, &outcome);
+            }
+            Sent::Check { sequence } => {
+                let is_working = answer.is_ok_and(|answer| answer.status.is_success());
+                self.check_answered(sequence, is_working);
+            }
         }
+    }
+
+    fn answers_again(&mut self, outcome: &Outcome) {
+        if !matches!(outcome.verdict, Verdict::Retry { .. }) {
+            // It answers, whatever it says.
+            self.failures = 0;
+        }
+        self.is_proven |= outcome.written != Written::default();
     }
 
     fn metadata_answered(&mut self, entries: u64, answer: Result<Answer, SendError>) {
@@ -62,60 +86,60 @@ impl RemoteWrite {
         newest: Timestamp,
         outcome: &Outcome,
     ) {
-        let is_retry = matches!(outcome.verdict, Verdict::Retry { .. });
-        if !is_retry {
-            // It answers, whatever it says.
-            self.failures = 0;
-        }
-        self.is_proven |= outcome.written != Written::default();
         let Some(flight) = self.window.get(sequence) else {
             return;
         };
         match outcome.verdict {
             Verdict::Delivered => {
-                let delivered = flight.delivered();
+                let delivered = flight.give_up_piece();
                 self.metrics.sent.add(delivered);
-                self.metrics.highest_sent.raise_to(newest.seconds());
                 self.feed.taken();
-                self.check_written(counts, outcome.written);
-                self.set_aside(sequence);
-                self.takes_again();
+                self.accepted(counts, newest, outcome);
             }
-            Verdict::Refused | Verdict::TooLarge => {
-                if outcome.verdict == Verdict::TooLarge {
-                    self.send_less(counts);
-                }
-                self.refuse(sequence, counts, outcome);
+            Verdict::Refused => self.refuse(sequence, counts, outcome),
+            Verdict::TooLarge => {
+                let failed = match flight.divide() {
+                    Some(()) => Counts::default(),
+                    None => flight.give_up_piece(),
+                };
+                self.send_less(counts);
+                self.fail(failed, &outcome.reason, None);
             }
             Verdict::Rejected => {
                 let failed = flight.give_up_piece();
                 self.fail(failed, &outcome.reason, Some("all of a request"));
                 self.readiness.waiting(outcome.reason.as_str());
             }
-            // Several were on their way.
-            Verdict::Downgrade if self.protocol == Protocol::V1 => {}
-            Verdict::Downgrade => {
-                warn!(
-                    error = %outcome.reason,
-                    "the receiver does not speak remote write 2.0; speaking 1.0 until the next start"
-                );
-                self.protocol = Protocol::V1;
-                self.feed.speak(Protocol::V1);
-            }
+            Verdict::Downgrade => self.downgrade(&outcome.reason),
             Verdict::Retry { after } => {
-                let next = flight.failed(match outcome.status {
-                    Some(StatusCode::INTERNAL_SERVER_ERROR) => Failure::Error500,
+                let failure = match outcome.status {
+                    Some(status) if status.is_server_error() => Failure::Error,
                     None if outcome.unsent => Failure::Unsent,
                     Some(_) | None => Failure::Other,
-                });
-                match next {
-                    Next::Go => {}
-                    Next::Wait => self.retry_later(sequence, after, &outcome.reason),
-                    Next::SetAside(counts, series) => {
-                        self.gave_up(counts, &series, &outcome.reason)
-                    }
-                }
+                };
+                flight.failed(failure, clock::monotonic());
+                self.retry_later(after, &outcome.reason);
             }
+        }
+    }
+
+    /// A request with values was accepted.
+    pub(super) fn accepted(&mut self, counts: Counts, newest: Timestamp, outcome: &Outcome) {
+        self.accepted_at = Some(clock::monotonic());
+        self.metrics.highest_sent.raise_to(newest.seconds());
+        self.check_written(counts, outcome.written);
+        self.takes_again();
+    }
+
+    /// Speaks 1.0 from now on. Several requests of 2.0 may have been on their way.
+    pub(super) fn downgrade(&mut self, reason: &str) {
+        if self.protocol == Protocol::V2 {
+            warn!(
+                error = %reason,
+                "the receiver does not speak remote write 2.0; speaking 1.0 until the next start"
+            );
+            self.protocol = Protocol::V1;
+            self.feed.speak(Protocol::V1);
         }
     }
 
@@ -136,35 +160,41 @@ impl RemoteWrite {
     }
 
     fn refuse(&mut self, sequence: u64, counts: Counts, outcome: &Outcome) {
-        let Some(flight) = self.window.get(sequence) else {
+        let (triage, window) = (&mut self.triage, &mut self.window);
+        let Some(flight) = window.get(sequence) else {
             return;
         };
-        let Refusal {
-            failed,
-            delivered,
-            series,
-        } = {
-            let is_there = says_already_there(&outcome.reason);
-            // Of what was sent before, the rest may be there from then: its parts will tell.
-            let is_told = outcome.verdict == Verdict::Refused && !(is_there && flight.is_again());
-            match outcome.written.part_of(counts).filter(|_| is_told) {
-                Some(stored) => flight.stored_in_part(stored),
-                None => flight.refused(is_there),
-            }
-        };
-        self.metrics.sent.add(delivered);
-        self.fail(failed, &outcome.reason, series.as_deref());
-        if !delivered.is_zero() {
-            self.takes_again();
+        let (cause, named) = blamed(outcome);
+        let again = flight.is_again();
+        // Of what was sent before, the rest may be there from then.
+        let is_there = cause == Cause::AlreadyThere && again;
+        if let Some(stored) = outcome.written.part_of(counts).filter(|_| !is_there) {
+            let failed = flight.give_up_piece() - stored;
+            self.metrics.sent.add(stored);
+            return self.fail(failed, &outcome.reason, None);
         }
+        let now = clock::monotonic();
+        let sorted = blocking(|| {
+            let series = flight.series()?;
+            Ok(triage.refused(series, (sequence, again), cause, &named, now))
+        });
+        if let Ok(sorted) = &sorted {
+            self.tell_failed(sorted.failed, &outcome.reason, None);
+        }
+        self.quarantine_reason.clone_from(&outcome.reason);
+        self.replace(sequence, sorted);
     }
 
     /// Counts what will never be stored; says so once for each reason, and counts the rest.
     fn fail(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
+        self.metrics.failed.add(failed);
+        self.tell_failed(failed, reason, series);
+    }
+
+    pub(super) fn tell_failed(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
         if failed.is_zero() {
             return;
         }
-        self.metrics.failed.add(failed);
         let (samples, series) = (failed.points(), series.unwrap_or("some of a request"));
         if self.told.is_new(reason, clock::monotonic()) {
             warn!(samples, series, error = %reason, "the receiver refused samples for good");
@@ -184,26 +214,6 @@ impl RemoteWrite {
         }
     }
 
-    /// The receiver took a record, and answered 500 to the one before it again and again: that one is at fault.
-    fn set_aside(&mut self, sequence: u64) {
-        let suspect = self.window.suspect();
-        let Some(suspect) = suspect.filter(|suspect| suspect.sequence < sequence) else {
-            return;
-        };
-        let counts = suspect.give_up();
-        self.gave_up(counts, "all that is left of a request", "HTTP 500");
-    }
-
-    fn gave_up(&self, counts: Counts, series: &str, reason: &str) {
-        self.metrics.dropped(DropReason::SetAside, counts);
-        error!(
-            samples = counts.points(),
-            series,
-            error = %reason,
-            "the receiver answers 500 to a sample again and again and takes others; it was given up"
-        );
-    }
-
     fn takes_again(&mut self) {
         self.failures = 0;
         if let Some(since) = self.failing_since.take() {
@@ -213,7 +223,7 @@ impl RemoteWrite {
         self.readiness.ready();
     }
 
-    fn retry_later(&mut self, sequence: u64, after: Option<Duration>, reason: &str) {
+    pub(super) fn retry_later(&mut self, after: Option<Duration>, reason: &str) {
         let backoff = self.config.queue.backoff;
         let delay = backoff.delay_asked(after, self.failures, fastrand::f64());
         if self.failing_since.is_none() {
@@ -226,31 +236,12 @@ impl RemoteWrite {
         if self.wait.is_none() {
             self.failures = self.failures.saturating_add(1);
         }
-        if self.tries_another(sequence) {
-            return;
-        }
         // Of several that failed together, the one that asked for the longest pause counts.
         let wait = tokio::time::sleep(delay);
         let is_longer = |before: &Pin<Box<tokio::time::Sleep>>| before.deadline() < wait.deadline();
         if self.wait.as_ref().is_none_or(is_longer) {
             self.wait = Some(Box::pin(wait));
         }
-    }
-
-    /// Whether another record is tried at once, because it may be this one that the receiver cannot take.
-    fn tries_another(&mut self, sequence: u64) -> bool {
-        let is_suspect = self
-            .window
-            .suspect()
-            .is_some_and(|suspect| suspect.sequence == sequence);
-        if !is_suspect || !self.answers.is_empty() {
-            return false;
-        }
-        let (window, queue) = (&mut self.window, &mut self.queue);
-        let other = blocking(|| window.other(queue).map(|flight| flight.sequence));
-        let Some(other) = other else { return false };
-        self.send(other);
-        true
     }
 
     fn judge(&self, protocol: Protocol, answer: Result<Answer, SendError>) -> Outcome {
@@ -275,6 +266,7 @@ impl RemoteWrite {
                     status: Some(answer.status),
                     unsent: false,
                     written: Written::read(&answer.headers),
+                    text: answer.text,
                     reason,
                 }
             }
@@ -285,10 +277,16 @@ impl RemoteWrite {
                 status: None,
                 unsent: !matches!(error, SendError::Http(_)),
                 written: Written::default(),
+                text: String::new(),
                 reason: error.to_string(),
             },
         }
     }
+}
+
+/// As much of an answer as the log has: what Prometheus logs.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(1024)]
 }
 
 /// What the log says of an answer that was not the one hoped for.
@@ -297,7 +295,7 @@ fn explain(answer: &Answer, protocol: Protocol) -> String {
     if status.is_success() && protocol == Protocol::V2 {
         return format!("HTTP {status} that does not say what was written: no receiver of 2.0");
     }
-    let mut text = format!("HTTP {status}: {}", answer.text);
+    let mut text = format!("HTTP {status}: {}", beginning(&answer.text));
     if answer.text.contains("native histograms are disabled") {
         text += " (the receiver has native histograms switched off: switch them on there, or send_native_histograms off here)";
     }

@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 use prost::Message;
 
+use super::super::downgrade as to_v1;
 use super::super::point::STALE_MARKER;
 use super::super::proto::v1::{self as proto, TimeSeries, metric_metadata::MetricType};
 use super::super::proto::v2 as v2_proto;
-use super::super::to_v1;
-use super::super::transcode::read;
+use super::super::series::read;
 use super::super::v1::metadata;
 use super::*;
 use crate::series::{

@@ -160,7 +160,9 @@ impl Received {
         let Some(parsed) = decode(version, body, &mut self.broken) else {
             return (Answer::Status(400).outcome(0).reply, None);
         };
-        let something = !parsed.series.is_empty() || !parsed.metadata.is_empty();
+        // An empty one may ask whether the receiver works, while it answers others with 5xx.
+        let asks = self.owed.values().any(|owed| !owed.optional) || self.behaviour.may_give_up;
+        let something = !parsed.series.is_empty() || !parsed.metadata.is_empty() || asks;
         self.broken.rule(something, Rule::NotEmpty, String::new);
         self.take_metadata(&parsed);
         if parsed.series.is_empty() {

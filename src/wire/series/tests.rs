@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 
-use super::super::to_v1;
 use super::*;
 
 /// A body with so many series, each with so many samples, and an exemplar where there is only one.
@@ -55,61 +54,77 @@ fn body_of(protocol: Protocol, series: u32, samples: u32) -> Body {
         newest: Timestamp::from_millis(999 + i64::from(samples)),
     };
     match protocol {
-        Protocol::V1 => to_v1(&body).expect("a request"),
+        Protocol::V1 => downgrade(&body).expect("a request"),
         Protocol::V2 => body,
     }
 }
 
 /// Every (series, time) of a body, in its order.
 fn values(body: &Body) -> Vec<(String, i64)> {
-    let body = to_v1(body).expect("a request");
-    let request: v1::WriteRequest = read(&body.bytes).expect("a request");
-    let series = request.timeseries.iter().flat_map(|series| {
-        let text = TimeSeries::show(series);
+    let series = apart(body).expect("a request");
+    let series = series.iter().flat_map(|series| {
+        let text = series.labels.to_string();
         series.times().map(move |at| (text.clone(), at))
     });
     series.collect()
 }
 
-/// Takes a body apart until every value stands alone.
+/// Takes a body apart until every value is alone.
 fn leaves(body: Body) -> Vec<Body> {
-    match split(&body).expect("a request") {
-        Halves::Series(first, second) | Halves::Values(first, second) => {
-            [leaves(first), leaves(second)].concat()
-        }
-        Halves::One { .. } => vec![body],
+    match halves(&body).expect("a request") {
+        Some([first, second]) => [leaves(first), leaves(second)].concat(),
+        None => vec![body],
     }
 }
 
 #[test]
-fn one_value_is_named_and_may_do_without_its_exemplar() {
-    for protocol in [Protocol::V1, Protocol::V2] {
-        let Halves::One {
-            series,
-            without_exemplars: Some(bare),
-        } = split(&body_of(protocol, 1, 1)).expect("a request")
-        else {
-            panic!("one value with an exemplar");
-        };
-        assert_eq!(series, "x{n=\"n0\"}");
-        assert_eq!((bare.counts.samples, bare.counts.exemplars), (1, 0));
-        let Halves::One {
-            without_exemplars, ..
-        } = split(&bare).expect("a request")
-        else {
-            panic!("one value");
-        };
-        assert_eq!(without_exemplars, None);
+fn a_series_has_the_same_key_in_both_versions_and_a_name_to_show() {
+    let of = |protocol| apart(&body_of(protocol, 3, 1)).expect("a request");
+    let (first, second) = (of(Protocol::V1), of(Protocol::V2));
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(first.labels, second.labels);
+    }
+    assert_ne!(first[0].labels.key, first[1].labels.key);
+    assert_eq!(second[0].labels.to_string(), "x{n=\"n0\"}");
+    // Known to processes before this one.
+    assert_eq!(
+        first[0].labels.key,
+        Labels::of(&[("n", "n0"), ("__name__", "x")]).key
+    );
+}
+
+#[test]
+fn exemplars_go_with_their_values_or_are_dropped() {
+    let mut series = apart(&body_of(Protocol::V2, 1, 1))
+        .expect("a request")
+        .remove(0);
+    let mut later = series.clone();
+    later.samples[0].timestamp += 1_000;
+    later.exemplars[0].timestamp += 1_000;
+    series.append(later);
+    let oldest = series.take_first(counts(1, 1));
+    assert_eq!(
+        (oldest.counts(), series.counts()),
+        (counts(1, 1), counts(1, 1))
+    );
+    series.drop_exemplars();
+    assert_eq!(series.counts(), counts(1, 0));
+}
+
+fn counts(samples: u64, exemplars: u64) -> Counts {
+    Counts {
+        samples,
+        histograms: 0,
+        exemplars,
     }
 }
 
 #[test]
 fn the_older_values_of_a_series_come_first() {
     for protocol in [Protocol::V1, Protocol::V2] {
-        let Halves::Values(older, newer) = split(&body_of(protocol, 1, 2)).expect("a request")
-        else {
-            panic!("two values");
-        };
+        let [older, newer] = halves(&body_of(protocol, 1, 2))
+            .expect("a request")
+            .expect("two values");
         assert_eq!(
             (older.newest.millis(), newer.oldest.millis()),
             (1_000, 1_001)
@@ -118,10 +133,10 @@ fn the_older_values_of_a_series_come_first() {
 }
 
 #[test]
-fn a_half_of_2_has_the_symbols_that_it_uses_and_no_others() {
-    let Halves::Series(first, _) = split(&body_of(Protocol::V2, 4, 1)).expect("a request") else {
-        panic!("series");
-    };
+fn a_part_of_2_has_the_symbols_that_it_uses_and_no_others() {
+    let [first, _] = halves(&body_of(Protocol::V2, 4, 1))
+        .expect("a request")
+        .expect("series");
     let request: v2::Request = read(&first.bytes).expect("a request");
     let mut symbols = request.symbols.clone();
     symbols.sort();
@@ -135,18 +150,35 @@ fn a_half_of_2_has_the_symbols_that_it_uses_and_no_others() {
 }
 
 #[test]
+fn a_series_with_samples_and_histograms_has_two_entries_in_2() {
+    let mut series = apart(&body_of(Protocol::V2, 1, 1))
+        .expect("a request")
+        .remove(0);
+    series.histograms.push(v2::Histogram {
+        timestamp: 2_000,
+        start_timestamp: 7,
+        ..v2::Histogram::default()
+    });
+    let second = together([&series], Protocol::V2).expect("a body");
+    let request: v2::Request = read(&second.bytes).expect("a request");
+    assert_eq!(request.timeseries.len(), 2);
+    let first = downgrade(&second).expect("a body");
+    assert_eq!((first.counts, first.newest), (second.counts, second.newest));
+}
+
+#[test]
 fn what_is_no_request_is_not_taken_apart() {
     for protocol in [Protocol::V1, Protocol::V2] {
         let rubbish = Body {
-            bytes: Bytes::from_static(b"rubbish"),
+            bytes: bytes::Bytes::from_static(b"rubbish"),
             ..body_of(protocol, 1, 1)
         };
-        assert_eq!(split(&rubbish), Err(Unreadable));
+        assert_eq!(halves(&rubbish), Err(Unreadable));
         let nothing = Body {
             bytes: compress(&[]),
             ..rubbish
         };
-        assert_eq!(split(&nothing), Err(Unreadable));
+        assert_eq!(halves(&nothing), Err(Unreadable));
     }
 }
 

@@ -1,0 +1,211 @@
+//! Values of single series that wait although the rest of their records was sent.
+
+use std::collections::HashMap;
+
+use crate::counts::Counts;
+use crate::wire::{Key, Series};
+
+/// How much of one record waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Of the record.
+    pub(super) sequence: u64,
+    pub(super) counts: Counts,
+    /// It may have been stored before.
+    pub(super) again: bool,
+}
+
+/// The values of one series, with the records that they are from, oldest first.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) series: Series,
+    pub(super) parts: Vec<Part>,
+}
+
+/// What waits, by series.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    series: HashMap<Key, Waiting>,
+    points: u64,
+}
+
+impl Waiting {
+    pub(super) fn new(series: Series, sequence: u64, again: bool) -> Self {
+        let counts = series.counts();
+        Self {
+            series,
+            parts: vec![Part {
+                sequence,
+                counts,
+                again,
+            }],
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        self.parts.iter().map(|part| part.counts).sum()
+    }
+
+    fn append(&mut self, later: Self) {
+        self.series.append(later.series);
+        self.parts.extend(later.parts);
+    }
+
+    /// Takes off the parts of the oldest records, up to so many points but at least one part.
+    fn take_oldest(&mut self, points: u64) -> Self {
+        let (mut taken, mut end) = (Counts::default(), 0);
+        for part in &self.parts {
+            if end > 0 && (taken + part.counts).points() > points {
+                break;
+            }
+            taken += part.counts;
+            end += 1;
+        }
+        Self {
+            parts: self.parts.drain(..end).collect(),
+            series: self.series.take_first(taken),
+        }
+    }
+
+    /// Drops the exemplars, and how many of which record that is.
+    pub(super) fn drop_exemplars(&mut self) -> Vec<Part> {
+        self.series.drop_exemplars();
+        let parts = self.parts.iter_mut();
+        let with = parts.filter(|part| part.counts.exemplars > 0);
+        with.map(|part| {
+            let counts = Counts {
+                exemplars: std::mem::take(&mut part.counts.exemplars),
+                ..Counts::default()
+            };
+            Part { counts, ..*part }
+        })
+        .collect()
+    }
+}
+
+impl Backlog {
+    /// How many samples and histograms wait.
+    pub(super) const fn points(&self) -> u64 {
+        self.points
+    }
+
+    /// How many series wait.
+    pub(super) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.series.contains_key(&key)
+    }
+
+    /// Adds values that are later than those that wait.
+    pub(super) fn push(&mut self, later: Waiting) {
+        self.points += later.counts().points();
+        match self.series.entry(later.series.labels.key) {
+            std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().append(later),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(later);
+            }
+        }
+    }
+
+    /// Puts back what was taken.
+    pub(super) fn put_back(&mut self, mut earlier: Waiting) {
+        let key = earlier.series.labels.key;
+        self.points += earlier.counts().points();
+        if let Some(later) = self.series.remove(&key) {
+            earlier.append(later);
+        }
+        self.series.insert(key, earlier);
+    }
+
+    /// Takes off the oldest values of a series, of one record at least.
+    pub(super) fn take_oldest(&mut self, key: Key, points: u64) -> Option<Waiting> {
+        let waiting = self.series.get_mut(&key)?;
+        let taken = waiting.take_oldest(points);
+        if waiting.parts.is_empty() {
+            self.series.remove(&key);
+        }
+        self.points -= taken.counts().points();
+        Some(taken)
+    }
+
+    /// Drops the exemplars of a series, and how many of which record that is.
+    pub(super) fn drop_exemplars(&mut self, key: Key) -> Vec<Part> {
+        let waiting = self.series.get_mut(&key);
+        waiting.map_or_else(Vec::new, Waiting::drop_exemplars)
+    }
+
+    /// Takes off everything of a series.
+    pub(super) fn take(&mut self, key: Key) -> Option<Waiting> {
+        let taken = self.series.remove(&key)?;
+        self.points -= taken.counts().points();
+        Some(taken)
+    }
+
+    /// Takes off what is from a record, which is the oldest in here, and how much that is.
+    pub(super) fn take_record(&mut self, sequence: u64) -> Counts {
+        let mut counts = Counts::default();
+        self.series.retain(|_, waiting| {
+            while waiting
+                .parts
+                .first()
+                .is_some_and(|part| part.sequence == sequence)
+            {
+                counts += waiting.take_oldest(0).counts();
+            }
+            !waiting.parts.is_empty()
+        });
+        self.points -= counts.points();
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Labels;
+
+    fn part(name: &str, sequence: u64) -> Waiting {
+        let at = i64::try_from(sequence).expect("a small number") * 1_000;
+        let labels = Labels::of(&[("__name__", name)]);
+        Waiting::new(Series::of_sample(labels, 1.0, at), sequence, false)
+    }
+
+    fn sequences(waiting: &Waiting) -> Vec<u64> {
+        assert_eq!(
+            waiting.series.counts().points(),
+            waiting.parts.len() as u64,
+            "values and parts"
+        );
+        waiting.parts.iter().map(|part| part.sequence).collect()
+    }
+
+    #[test]
+    fn values_leave_in_their_order_also_when_some_were_put_back() {
+        let mut backlog = Backlog::default();
+        for sequence in 1..=4 {
+            backlog.push(part("x", sequence));
+        }
+        let key = part("x", 1).series.labels.key;
+        let taken = backlog.take_oldest(key, 2).expect("it waits");
+        assert_eq!(sequences(&taken), [1, 2]);
+        assert_eq!(backlog.points(), 2);
+        backlog.put_back(taken);
+        let taken = backlog.take_oldest(key, 0).expect("it waits");
+        assert_eq!(sequences(&taken), [1], "one at least");
+        let rest = backlog.take(key).expect("it waits");
+        assert_eq!(sequences(&rest), [2, 3, 4]);
+        assert_eq!((backlog.points(), backlog.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_oldest_record_can_be_taken_from_all_series() {
+        let mut backlog = Backlog::default();
+        for (name, sequence) in [("x", 1), ("y", 1), ("y", 2)] {
+            backlog.push(part(name, sequence));
+        }
+        assert_eq!(backlog.take_record(1).samples, 2);
+        assert_eq!((backlog.points(), backlog.len()), (1, 1));
+    }
+}

@@ -1,0 +1,147 @@
+//! Series that a receiver refuses: not sent until it is time to try them again.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::wire::{Key, Labels};
+
+/// How long a series stays here at first, and at most: twice as long each time that it is refused again.
+const BACKOFF_MIN: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_secs(3_600);
+
+/// How many groups are tried again at once, while none is accepted.
+const RELEASED_MIN: usize = 2;
+
+/// Groups of series that were refused together.
+#[derive(Debug)]
+pub(super) struct Quarantine {
+    groups: Vec<Group>,
+    /// How often each series was refused in a row; also those that are being tried again.
+    refusals: HashMap<Key, u32>,
+    released: usize,
+}
+
+#[derive(Debug)]
+struct Group {
+    members: Vec<Labels>,
+    until: Instant,
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            refusals: HashMap::new(),
+            released: RELEASED_MIN,
+        }
+    }
+}
+
+impl Quarantine {
+    /// How many series were refused and not accepted since.
+    pub(super) fn len(&self) -> usize {
+        self.refusals.len()
+    }
+
+    /// Adds series that were refused. Returns whether one of them was not refused before, and for how long they stay.
+    pub(super) fn add(&mut self, members: Vec<Labels>, now: Instant) -> (bool, Duration) {
+        let mut refusals = 0;
+        for labels in &members {
+            let before = self.refusals.entry(labels.key).or_default();
+            *before = before.saturating_add(1);
+            refusals = refusals.max(*before);
+        }
+        let is_new = refusals == 1;
+        if !is_new {
+            self.released = RELEASED_MIN;
+        }
+        let doubled = 1_u32 << (refusals - 1).min(16);
+        let backoff = BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX);
+        self.groups.push(Group {
+            members,
+            until: now + backoff,
+        });
+        (is_new, backoff)
+    }
+
+    /// Takes off a few groups that are due, those that have waited longest first.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Vec<Labels>> {
+        let mut due: Vec<_> = (0..self.groups.len())
+            .filter(|at| self.groups[*at].until <= now)
+            .collect();
+        due.sort_by_key(|at| self.groups[*at].until);
+        due.truncate(self.released);
+        // From the end, so that the places before stay what they are.
+        due.sort_by_key(|at| std::cmp::Reverse(*at));
+        let groups = due.into_iter().map(|at| self.groups.swap_remove(at).members);
+        groups.collect()
+    }
+
+    /// A series was accepted or does not exist any more. Where one is taken again, others may be: more are tried at once.
+    pub(super) fn accepted(&mut self, key: Key) {
+        if self.refusals.remove(&key).is_some() {
+            self.released = (self.released + 1).max(self.released * 9 / 8);
+        }
+    }
+
+    /// Makes everything due: the receiver may be another one.
+    pub(super) fn retry_all(&mut self, now: Instant) {
+        self.groups.iter_mut().for_each(|group| group.until = now);
+        self.refusals.values_mut().for_each(|refusals| *refusals = 0);
+    }
+
+    /// Some of the series, for people.
+    pub(super) fn examples(&self) -> impl Iterator<Item = &Labels> {
+        self.groups.iter().filter_map(|group| group.members.first())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    fn series(name: &str) -> Labels {
+        Labels::of(&[("__name__", name)])
+    }
+
+    #[test]
+    fn each_refusal_doubles_the_time_up_to_an_hour() {
+        let (mut quarantine, mut now) = (Quarantine::default(), clock::monotonic());
+        for (times, minutes) in [1, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
+            let (is_new, backoff) = quarantine.add(vec![series("x")], now);
+            assert_eq!((is_new, backoff.as_secs()), (times == 0, minutes * 60));
+            assert!(quarantine.due(now + backoff - Duration::from_secs(1)).is_empty());
+            now += backoff;
+            assert_eq!(quarantine.due(now), [[series("x")]]);
+            assert_eq!(quarantine.len(), 1, "until it is accepted");
+        }
+        quarantine.accepted(series("x").key);
+        assert_eq!(quarantine.len(), 0);
+        assert_eq!(quarantine.add(vec![series("x")], now), (true, BACKOFF_MIN));
+    }
+
+    #[test]
+    fn a_few_are_tried_again_at_once_and_more_once_they_are_accepted() {
+        let (mut quarantine, now) = (Quarantine::default(), clock::monotonic());
+        for n in 0..100 {
+            quarantine.add(vec![series(&format!("x{n}"))], now);
+        }
+        let later = now + BACKOFF_MIN;
+        let first = quarantine.due(later);
+        assert_eq!(first.len(), RELEASED_MIN);
+        quarantine.add(first[0].clone(), later);
+        assert_eq!(quarantine.due(later).len(), RELEASED_MIN);
+        let mut rounds = 0;
+        loop {
+            let due = quarantine.due(later);
+            if due.is_empty() {
+                break;
+            }
+            due.iter().flatten().for_each(|labels| quarantine.accepted(labels.key));
+            rounds += 1;
+        }
+        assert!(rounds < 12, "{rounds}");
+        assert_eq!(quarantine.len(), 4, "one was refused again, and three were not answered");
+    }
+}

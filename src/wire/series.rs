@@ -1,0 +1,474 @@
+//! The series of a request, one by one, so that some of them can be sent without the others.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use prost::Message;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::body::compress;
+use super::proto::{v1, v2};
+use super::{Body, Protocol, Unreadable};
+use crate::counts::Counts;
+use crate::timestamp::Timestamp;
+
+type Text = Arc<str>;
+
+/// Identifies a series by its labels: the same in both protocol versions and in every process.
+pub type Key = u128;
+
+/// The labels of a series, sorted by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    pub key: Key,
+    pairs: Arc<[(Text, Text)]>,
+}
+
+/// A series with its values in time order.
+#[derive(Clone, Debug)]
+pub struct Series {
+    pub labels: Labels,
+    metadata: Option<Metadata>,
+    samples: Vec<v2::Sample>,
+    histograms: Vec<v2::Histogram>,
+    exemplars: Vec<Exemplar>,
+}
+
+/// What 2.0 says about a series in every request.
+#[derive(Clone, Debug)]
+struct Metadata {
+    kind: i32,
+    help: Text,
+    unit: Text,
+}
+
+#[derive(Clone, Debug)]
+struct Exemplar {
+    labels: Vec<(Text, Text)>,
+    value: f64,
+    timestamp: i64,
+}
+
+impl Labels {
+    fn new(mut pairs: Vec<(Text, Text)>) -> Self {
+        pairs.sort();
+        let mut hasher = Xxh3::new();
+        for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+            hasher.update(text.as_bytes());
+            // Never part of UTF-8.
+            hasher.update(&[0xff]);
+        }
+        Self {
+            key: hasher.digest128(),
+            pairs: pairs.into(),
+        }
+    }
+
+    /// The labels with these names and values, in any order.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let pairs = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        Self::new(pairs.collect())
+    }
+
+    /// The labels of a series in a test.
+    #[cfg(test)]
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        let pairs = pairs.iter();
+        Self::from_pairs(pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The value of a label; empty without one.
+    pub fn value(&self, name: &str) -> &str {
+        let mut pairs = self.iter();
+        pairs
+            .find(|(label, _)| *label == name)
+            .map_or("", |(_, value)| value)
+    }
+}
+
+/// As Prometheus shows a series: `name{label="value", …}`.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{{", self.value("__name__"))?;
+        let others = self.iter().filter(|(label, _)| *label != "__name__");
+        for (at, (label, value)) in others.enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{label}={value:?}")?;
+        }
+        write!(f, "}}")
+    }
+}
+
+impl Series {
+    /// A series with one sample, in a test.
+    #[cfg(test)]
+    pub(crate) fn of_sample(labels: Labels, value: f64, timestamp: i64) -> Self {
+        Self {
+            labels,
+            metadata: None,
+            samples: vec![v2::Sample {
+                value,
+                timestamp,
+                start_timestamp: 0,
+            }],
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+        }
+    }
+
+    /// The same with an exemplar, in a test.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn with_exemplar(mut self, timestamp: i64) -> Self {
+        self.exemplars.push(Exemplar {
+            labels: vec![("task_id".into(), "some-id".into())],
+            value: 1.0,
+            timestamp,
+        });
+        self
+    }
+
+    /// The times of all values, in a test.
+    #[cfg(test)]
+    pub(crate) fn timestamps(&self) -> Vec<i64> {
+        self.times().collect()
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            samples: self.samples.len() as u64,
+            histograms: self.histograms.len() as u64,
+            exemplars: self.exemplars.len() as u64,
+        }
+    }
+
+    /// The times of all values.
+    fn times(&self) -> impl Iterator<Item = i64> {
+        let samples = self.samples.iter().map(|sample| sample.timestamp);
+        samples.chain(self.histograms.iter().map(|histogram| histogram.timestamp))
+    }
+
+    /// Adds later values of the same series.
+    pub fn append(&mut self, later: Self) {
+        self.metadata = later.metadata.or_else(|| self.metadata.take());
+        self.samples.extend(later.samples);
+        self.histograms.extend(later.histograms);
+        self.exemplars.extend(later.exemplars);
+    }
+
+    /// Takes off the oldest values and exemplars, so many of each.
+    pub fn take_first(&mut self, counts: Counts) -> Self {
+        fn first<T>(all: &mut Vec<T>, count: u64) -> Vec<T> {
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            all.drain(..count.min(all.len())).collect()
+        }
+        Self {
+            labels: self.labels.clone(),
+            metadata: self.metadata.clone(),
+            samples: first(&mut self.samples, counts.samples),
+            histograms: first(&mut self.histograms, counts.histograms),
+            exemplars: first(&mut self.exemplars, counts.exemplars),
+        }
+    }
+
+    /// The older half of the values, with their exemplars; `None`: there is only one value.
+    fn older_half(&self) -> Option<Counts> {
+        let points = self.counts().points() / 2;
+        if points == 0 {
+            return None;
+        }
+        let samples = points.min(self.samples.len() as u64);
+        let mut times: Vec<_> = self.times().collect();
+        times.truncate(usize::try_from(points).unwrap_or(usize::MAX));
+        let newest = times.into_iter().max().unwrap_or_default();
+        let is_older = |one: &&Exemplar| one.timestamp <= newest;
+        Some(Counts {
+            samples,
+            histograms: points - samples,
+            exemplars: self.exemplars.iter().take_while(is_older).count() as u64,
+        })
+    }
+
+    pub fn drop_exemplars(&mut self) {
+        self.exemplars.clear();
+    }
+}
+
+/// Reads the series of a request.
+pub fn apart(body: &Body) -> Result<Vec<Series>, Unreadable> {
+    match body.protocol {
+        Protocol::V1 => {
+            let request: v1::WriteRequest = read(&body.bytes)?;
+            let mut texts = Texts::default();
+            request
+                .timeseries
+                .into_iter()
+                .map(|series| from_v1(series, &mut texts))
+                .collect()
+        }
+        Protocol::V2 => {
+            let request: v2::Request = read(&body.bytes)?;
+            let symbols: Vec<Text> = request.symbols.into_iter().map(Text::from).collect();
+            request
+                .timeseries
+                .into_iter()
+                .map(|series| from_v2(series, &symbols))
+                .collect()
+        }
+    }
+}
+
+/// Writes a request with these series, in their order. There must be one.
+pub fn together<'a>(
+    series: impl IntoIterator<Item = &'a Series> + Clone,
+    protocol: Protocol,
+) -> Result<Body, Unreadable> {
+    let all = || series.clone().into_iter();
+    let times = || all().flat_map(Series::times);
+    let message = match protocol {
+        Protocol::V1 => v1::WriteRequest {
+            timeseries: all().map(to_v1).collect::<Result<_, _>>()?,
+            metadata: Vec::new(),
+        }
+        .encode_to_vec(),
+        Protocol::V2 => {
+            let mut symbols = Symbols::default();
+            let timeseries = all().flat_map(|series| symbols.entries(series)).collect();
+            v2::Request {
+                symbols: symbols.texts,
+                timeseries,
+            }
+            .encode_to_vec()
+        }
+    };
+    Ok(Body {
+        protocol,
+        bytes: compress(&message),
+        counts: all().map(Series::counts).sum(),
+        oldest: Timestamp::from_millis(times().min().ok_or(Unreadable)?),
+        newest: Timestamp::from_millis(times().max().ok_or(Unreadable)?),
+    })
+}
+
+/// The same request for a receiver that turns out to speak 1.0, which has neither start timestamps nor metadata.
+pub fn downgrade(body: &Body) -> Result<Body, Unreadable> {
+    if body.protocol == Protocol::V1 {
+        return Ok(body.clone());
+    }
+    together(&apart(body)?, Protocol::V1)
+}
+
+/// A request in two: by series, and one series by time. `None`: it is a single value.
+pub fn halves(body: &Body) -> Result<Option<[Body; 2]>, Unreadable> {
+    let mut first = apart(body)?;
+    let second = if first.len() > 1 {
+        first.split_off(first.len() / 2)
+    } else {
+        let one = first.first_mut().ok_or(Unreadable)?;
+        let Some(older) = one.older_half() else {
+            return Ok(None);
+        };
+        let older = one.take_first(older);
+        vec![std::mem::replace(one, older)]
+    };
+    Ok(Some([
+        together(&first, body.protocol)?,
+        together(&second, body.protocol)?,
+    ]))
+}
+
+/// A compressed message.
+pub(super) fn read<M: Message + Default>(bytes: &[u8]) -> Result<M, Unreadable> {
+    let raw = snap::raw::Decoder::new().decompress_vec(bytes);
+    M::decode(raw.map_err(|_| Unreadable)?.as_slice()).map_err(|_| Unreadable)
+}
+
+/// The two versions number the fields of a histogram alike; 1.0 has no start timestamp.
+fn convert<M: Message + Default>(histogram: &impl Message) -> Result<M, Unreadable> {
+    M::decode(histogram.encode_to_vec().as_slice()).map_err(|_| Unreadable)
+}
+
+/// Texts that many series of a request share, each held once.
+#[derive(Default)]
+struct Texts(HashMap<String, Text>);
+
+impl Texts {
+    fn pairs(&mut self, labels: Vec<v1::Label>) -> Vec<(Text, Text)> {
+        let mut text = |text: String| {
+            Arc::clone(
+                self.0
+                    .entry(text)
+                    .or_insert_with_key(|text| text.as_str().into()),
+            )
+        };
+        labels
+            .into_iter()
+            .map(|label| (text(label.name), text(label.value)))
+            .collect()
+    }
+}
+
+fn from_v1(series: v1::TimeSeries, texts: &mut Texts) -> Result<Series, Unreadable> {
+    let samples = series.samples.iter().map(|sample| v2::Sample {
+        value: sample.value,
+        timestamp: sample.timestamp,
+        start_timestamp: 0,
+    });
+    let exemplars = series.exemplars.into_iter().map(|exemplar| Exemplar {
+        labels: texts.pairs(exemplar.labels),
+        value: exemplar.value,
+        timestamp: exemplar.timestamp,
+    });
+    Ok(Series {
+        samples: samples.collect(),
+        histograms: series
+            .histograms
+            .iter()
+            .map(convert)
+            .collect::<Result<_, _>>()?,
+        exemplars: exemplars.collect(),
+        labels: Labels::new(texts.pairs(series.labels)),
+        metadata: None,
+    })
+}
+
+fn from_v2(series: v2::TimeSeries, symbols: &[Text]) -> Result<Series, Unreadable> {
+    let text = |at: u32| symbols.get(at as usize).cloned().ok_or(Unreadable);
+    let pairs = |refs: &[u32]| {
+        let pairs = refs.chunks_exact(2);
+        pairs
+            .map(|pair| Ok((text(pair[0])?, text(pair[1])?)))
+            .collect::<Result<Vec<_>, Unreadable>>()
+    };
+    let exemplars = series.exemplars.iter().map(|exemplar| {
+        Ok(Exemplar {
+            labels: pairs(&exemplar.labels_refs)?,
+            value: exemplar.value,
+            timestamp: exemplar.timestamp,
+        })
+    });
+    let metadata = series.metadata.map(|metadata| {
+        Ok(Metadata {
+            kind: metadata.r#type,
+            help: text(metadata.help_ref)?,
+            unit: text(metadata.unit_ref)?,
+        })
+    });
+    Ok(Series {
+        labels: Labels::new(pairs(&series.labels_refs)?),
+        metadata: metadata.transpose()?,
+        exemplars: exemplars.collect::<Result<_, Unreadable>>()?,
+        samples: series.samples,
+        histograms: series.histograms,
+    })
+}
+
+fn to_v1(series: &Series) -> Result<v1::TimeSeries, Unreadable> {
+    let labels = |pairs: &[(Text, Text)]| {
+        let labels = pairs.iter().map(|(name, value)| v1::Label {
+            name: (**name).to_owned(),
+            value: (**value).to_owned(),
+        });
+        labels.collect()
+    };
+    let samples = series.samples.iter().map(|sample| v1::Sample {
+        value: sample.value,
+        timestamp: sample.timestamp,
+    });
+    let exemplars = series.exemplars.iter().map(|exemplar| v1::Exemplar {
+        labels: labels(&exemplar.labels),
+        value: exemplar.value,
+        timestamp: exemplar.timestamp,
+    });
+    // Reading skips the field that 1.0 does not have.
+    let histograms = series.histograms.iter().map(|histogram| {
+        convert(&v2::Histogram {
+            start_timestamp: 0,
+            ..histogram.clone()
+        })
+    });
+    Ok(v1::TimeSeries {
+        labels: labels(&series.labels.pairs),
+        samples: samples.collect(),
+        exemplars: exemplars.collect(),
+        histograms: histograms.collect::<Result<_, _>>()?,
+    })
+}
+
+/// The symbols of a request that is being written. PRW 2.0, "Symbols": each once, the empty one first.
+struct Symbols {
+    texts: Vec<String>,
+    places: HashMap<Text, u32>,
+}
+
+impl Default for Symbols {
+    fn default() -> Self {
+        Self {
+            texts: vec![String::new()],
+            places: HashMap::from([("".into(), 0)]),
+        }
+    }
+}
+
+impl Symbols {
+    fn place(&mut self, text: &Text) -> u32 {
+        if let Some(place) = self.places.get(text) {
+            return *place;
+        }
+        let place =
+            u32::try_from(self.texts.len()).expect("a request has far fewer symbols than 2^32");
+        self.texts.push((**text).to_owned());
+        self.places.insert(Arc::clone(text), place);
+        place
+    }
+
+    fn refs(&mut self, pairs: &[(Text, Text)]) -> Vec<u32> {
+        pairs
+            .iter()
+            .flat_map(|(name, value)| [name, value])
+            .map(|text| self.place(text))
+            .collect()
+    }
+
+    /// The entries of a series: samples and histograms are not in the same one.
+    fn entries(&mut self, series: &Series) -> Vec<v2::TimeSeries> {
+        let labels_refs = self.refs(&series.labels.pairs);
+        let metadata = series.metadata.as_ref().map(|metadata| v2::Metadata {
+            r#type: metadata.kind,
+            help_ref: self.place(&metadata.help),
+            unit_ref: self.place(&metadata.unit),
+        });
+        let exemplars = series.exemplars.iter().map(|exemplar| v2::Exemplar {
+            labels_refs: self.refs(&exemplar.labels),
+            value: exemplar.value,
+            timestamp: exemplar.timestamp,
+        });
+        let mut entry = v2::TimeSeries {
+            labels_refs,
+            samples: series.samples.clone(),
+            histograms: series.histograms.clone(),
+            exemplars: exemplars.collect(),
+            metadata,
+        };
+        if entry.samples.is_empty() || entry.histograms.is_empty() {
+            return vec![entry];
+        }
+        let samples = v2::TimeSeries {
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+            ..entry.clone()
+        };
+        entry.samples.clear();
+        vec![samples, entry]
+    }
+}
+
+#[cfg(test)]
+mod tests;
