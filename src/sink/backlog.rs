@@ -98,6 +98,11 @@ impl Backlog {
         self.series.contains_key(&key)
     }
 
+    /// The time of the oldest value of a series, in milliseconds since the epoch.
+    pub(super) fn oldest(&self, key: Key) -> Option<i64> {
+        self.series.get(&key)?.series.oldest()
+    }
+
     /// Adds values that are later than those that wait.
     pub(super) fn push(&mut self, later: Waiting) {
         self.points += later.counts().points();

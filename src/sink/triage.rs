@@ -3,7 +3,7 @@
 //! A series is ordinary until a request with it is refused. Then it is a suspect: its values wait in a backlog while
 //! [`Search`] finds out, with a few requests a snapshot, which series the receiver refuses. What is accepted catches up,
 //! oldest values first, and is ordinary again. What is refused goes to [`Quarantine`], and its values are failed; unless
-//! the receiver only has later values of it, see [`Conflicts`].
+//! it is refused for the time of its values, see [`Conflicts`].
 //!
 //! All other series go on meanwhile, at once and in as few requests as ever.
 
@@ -14,6 +14,7 @@ use super::backlog::{Backlog, Part, Waiting};
 use super::conflicts::Conflicts;
 use super::quarantine::Quarantine;
 use super::search::{Found, Search};
+use super::verdict::Cause;
 use crate::counts::Counts;
 use crate::wire::{self, Body, Key, Labels, Protocol, Series};
 
@@ -23,19 +24,11 @@ const UNNAMED_MIN: u32 = 6;
 const UNNAMED_MAX: u32 = 45;
 const UNNAMED_A_SECOND: u32 = 3;
 
+/// Values of one snapshot are less than so much apart.
+const SAME_MS: i64 = 500;
+
 /// How many series a message gives as examples.
 const EXAMPLES: usize = 3;
-
-/// Why a receiver does not accept a series.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Cause {
-    #[default]
-    Refused,
-    /// It has later values, or another value of the same time.
-    AlreadyThere,
-    /// It answers requests with it by 5xx, and accepts others.
-    Errors,
-}
 
 /// What a series is that is not an ordinary one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,40 +336,49 @@ impl Triage {
         if let Some(taken) = self.test(samples_max, is_sorted, now) {
             return Some((Kind::Test, taken));
         }
-        while let Some(mut group) = self.conflicts.next() {
-            // What has nothing to send has ended, or comes with the next snapshot.
-            let ended = group.extract_if(.., |labels| !self.backlog.contains(labels.key));
-            let ended: Vec<_> = ended.collect();
+        self.conflict(samples_max, is_sorted)
+            .or_else(|| self.catch_up(samples_max))
+    }
+
+    /// The oldest values of series that are refused for the time of their values. Newer ones may be accepted.
+    fn conflict(&mut self, samples_max: usize, is_sorted: bool) -> Option<(Kind, Vec<Waiting>)> {
+        while let Some(group) = self.conflicts.next() {
+            let (mut group, idle) = self.waiting(group);
             if is_sorted {
-                ended.iter().for_each(|labels| self.clear(labels.key));
-            } else if !ended.is_empty() {
-                self.conflicts.add(ended);
+                // There is a new snapshot without them.
+                idle.iter().for_each(|labels| self.clear(labels.key));
+            } else {
+                self.conflicts.add(idle);
             }
-            let mut points = 0;
-            let mut taken = Vec::new();
-            let mut sent = 0;
+            let times = group.iter().filter_map(|labels| self.backlog.oldest(labels.key));
+            let Some(oldest) = times.min() else {
+                continue;
+            };
+            let (mut points, mut taken, mut sent) = (0, Vec::new(), 0);
             for labels in &group {
-                let left = samples_max.saturating_sub(points);
-                if left == 0 {
+                if points >= samples_max {
                     break;
                 }
                 sent += 1;
-                let Some(waiting) = self.backlog.take_oldest(labels.key, left as u64) else {
-                    continue;
-                };
-                points += points_of(&waiting);
-                taken.push(waiting);
-            }
-            if taken.is_empty() {
-                continue;
+                let time = self.backlog.oldest(labels.key);
+                if time.is_some_and(|time| time - oldest < SAME_MS)
+                    && let Some(waiting) = self.backlog.take_oldest(labels.key, 1)
+                {
+                    points += points_of(&waiting);
+                    taken.push(waiting);
+                }
             }
             let rest = group.split_off(sent);
-            if !rest.is_empty() {
-                self.conflicts.put_back(rest);
-            }
+            self.conflicts.put_back(rest);
             return Some((Kind::Conflict(group), taken));
         }
-        self.catch_up(samples_max)
+        None
+    }
+
+    /// Those that have values that wait, and the others.
+    fn waiting(&self, group: Vec<Labels>) -> (Vec<Labels>, Vec<Labels>) {
+        let waits = |labels: &Labels| self.backlog.contains(labels.key);
+        group.into_iter().partition(waits)
     }
 
     /// Values of suspects.
@@ -483,7 +485,13 @@ impl Triage {
                 let found = self.search.answered(true);
                 self.apply(found, now);
             }
-            Kind::Conflict(_) | Kind::CatchUp => keys.into_iter().for_each(|key| self.clear(key)),
+            Kind::Conflict(mut group) => {
+                let sent: HashSet<_> = keys.iter().copied().collect();
+                group.retain(|labels| !sent.contains(&labels.key));
+                self.go_on(group);
+                keys.into_iter().for_each(|key| self.clear(key));
+            }
+            Kind::CatchUp => keys.into_iter().for_each(|key| self.clear(key)),
         }
     }
 
@@ -494,11 +502,11 @@ impl Triage {
         };
         let labels: Vec<_> = taken.iter().map(|one| one.series.labels.clone()).collect();
         match kind {
-            Kind::Conflict(group) if cause == Cause::AlreadyThere => {
+            Kind::Conflict(group) if cause.is_of_time() => {
                 for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
                     self.give_back(part, cause);
                 }
-                return self.conflicts.refused(group);
+                return self.go_on(group);
             }
             Kind::Test => {
                 self.put_back(taken);
@@ -532,7 +540,7 @@ impl Triage {
         let points = usize::try_from(parcel.body.counts.points()).unwrap_or(usize::MAX);
         let is_least = parcel.taken.len() == 1 && parcel.taken[0].parts.len() == 1;
         if is_least {
-            return self.parcel_refused(Cause::Refused, &HashSet::new(), now);
+            return self.parcel_refused(Cause::Series, &HashSet::new(), now);
         }
         self.points_max = Some((points / 2).max(1));
         self.inconclusive();
@@ -552,7 +560,7 @@ impl Triage {
         if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
             let keys: Vec<_> = taken.iter().map(|one| one.series.labels.key).collect();
             for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
-                self.give_back(part, Cause::Refused);
+                self.give_back(part, Cause::Series);
             }
             self.undecided(kind, &keys);
         }
@@ -564,6 +572,13 @@ impl Triage {
             Kind::Conflict(group) => self.conflicts.add(group),
             Kind::CatchUp => self.accepted.extend(keys),
         }
+    }
+
+    /// Sends what else waits of a group; the others come with the next snapshot.
+    fn go_on(&mut self, group: Vec<Labels>) {
+        let (waiting, idle) = self.waiting(group);
+        self.conflicts.put_back(waiting);
+        self.conflicts.refused(idle);
     }
 
     fn put_back(&mut self, taken: Vec<Waiting>) {
@@ -601,7 +616,7 @@ impl Triage {
         let mut has_exemplars = false;
         for labels in &group {
             let is_bare = self.states.get(&labels.key) == Some(&State::Suspect { is_bare: true });
-            if is_bare || self.cause == Cause::AlreadyThere {
+            if is_bare || self.cause.is_of_time() {
                 continue;
             }
             for part in self.backlog.drop_exemplars(labels.key) {
@@ -616,7 +631,9 @@ impl Triage {
             }
             return self.search.probe(group);
         }
-        for labels in &group {
+        // What is refused for its time is sent again, value by value.
+        let is_final = !self.cause.is_of_time();
+        for labels in group.iter().filter(|_| is_final) {
             let waiting = self.backlog.take(labels.key);
             for part in waiting.into_iter().flat_map(|waiting| waiting.parts) {
                 self.give_back(part, self.cause);
@@ -637,7 +654,7 @@ impl Triage {
 
     /// Keeps refused series out of the records.
     fn put_away(&mut self, group: Vec<Labels>, cause: Cause, now: Instant) {
-        let is_conflict = cause == Cause::AlreadyThere;
+        let is_conflict = cause.is_of_time();
         let state = if is_conflict {
             State::Conflicting
         } else {
@@ -651,7 +668,9 @@ impl Triage {
             for labels in &group {
                 self.quarantine.accepted(labels.key);
             }
-            return self.conflicts.add(group);
+            let (waiting, idle) = self.waiting(group);
+            self.conflicts.join(waiting);
+            return self.conflicts.add(idle);
         }
         let (series, first) = (group.len(), group.first().map(Labels::to_string));
         let (is_new, _) = self.quarantine.add(group, now);

@@ -125,20 +125,55 @@ impl Written {
     }
 }
 
-/// Whether the text of a refusal says that the receiver has this value, or newer ones of the series, already.
-///
-/// The words of Prometheus and Thanos ("out of order sample", "duplicate sample for timestamp"), and the identifiers of
-/// Mimir's messages. Nothing but the text tells these from other refusals. "Out of bounds" and "too old" are none of
-/// them: a receiver says so of all that waited for too long, whether it has it or not.
-pub fn says_already_there(text: &str) -> bool {
-    const WORDS: [&str; 5] = [
-        "out of order",
-        "duplicate sample",
-        "duplicate exemplar",
-        "sample-out-of-order",
-        "sample-duplicate-timestamp",
-    ];
-    WORDS.iter().any(|words| text.contains(words))
+/// Why a receiver does not accept a series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// A limit or a rule that the series breaks.
+    #[default]
+    Series,
+    /// It has later values, or another value of the same time.
+    AlreadyThere,
+    /// The time of the values is too far away.
+    OutOfBounds,
+    /// It answers requests with the series by 5xx, and accepts others.
+    Errors,
+}
+
+impl Cause {
+    /// The cause of a refusal, by its text: nothing else tells.
+    ///
+    /// The words of Prometheus and Thanos ("out of order sample", "duplicate sample for timestamp", "out of bounds", "too old
+    /// sample"), and the identifiers of Mimir's messages.
+    pub fn of(text: &str) -> Self {
+        const THERE: [&str; 5] = [
+            "out of order",
+            "duplicate sample",
+            "duplicate exemplar",
+            "sample-out-of-order",
+            "sample-duplicate-timestamp",
+        ];
+        const BOUNDS: [&str; 6] = [
+            "out of bounds",
+            "too old",
+            "too far in",
+            "timestamp-too-old",
+            "too-far-in-future",
+            "too-far-in-past",
+        ];
+        let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+        if says(&THERE) {
+            Self::AlreadyThere
+        } else if says(&BOUNDS) {
+            Self::OutOfBounds
+        } else {
+            Self::Series
+        }
+    }
+
+    /// Whether other values of the same series may be accepted.
+    pub const fn is_of_time(self) -> bool {
+        matches!(self, Self::AlreadyThere | Self::OutOfBounds)
+    }
 }
 
 /// The time that `Retry-After` asks for: seconds, or a date.
@@ -278,24 +313,29 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_there_already_is_known_by_what_receivers_say() {
+    fn the_cause_of_a_refusal_is_known_by_what_receivers_say() {
         let cases = [
-            ("out of order sample", true),
+            ("out of order sample", Cause::AlreadyThere),
             (
                 "maxTimestamp: duplicate sample for timestamp 1; overrides not allowed",
-                true,
+                Cause::AlreadyThere,
             ),
-            ("out of bounds", false),
-            ("too old sample", false),
             (
                 "the sample has been rejected (err-mimir-sample-out-of-order)",
-                true,
+                Cause::AlreadyThere,
             ),
-            ("label name \"a b\" is invalid", false),
-            ("", false),
+            ("out of bounds", Cause::OutOfBounds),
+            ("too old sample", Cause::OutOfBounds),
+            (
+                "received a sample whose timestamp is too far in the future (err-mimir-too-far-in-future)",
+                Cause::OutOfBounds,
+            ),
+            ("label name \"a b\" is invalid", Cause::Series),
+            ("label value too long", Cause::Series),
+            ("", Cause::Series),
         ];
         for (text, expected) in cases {
-            assert_eq!(says_already_there(text), expected, "{text}");
+            assert_eq!(Cause::of(text), expected, "{text}");
         }
     }
 

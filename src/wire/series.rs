@@ -149,6 +149,11 @@ impl Series {
         }
     }
 
+    /// The time of the oldest value, in milliseconds since the epoch.
+    pub fn oldest(&self) -> Option<i64> {
+        self.times().min()
+    }
+
     /// The times of all values.
     fn times(&self) -> impl Iterator<Item = i64> {
         let samples = self.samples.iter().map(|sample| sample.timestamp);

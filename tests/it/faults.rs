@@ -241,34 +241,45 @@ async fn retry_after_is_kept_in_each_of_its_forms() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_refused_series_costs_its_own_samples_only() {
-    for message in [FIRST, SECOND] {
-        let mut setting = Setting::start(message, "").await;
-        let refused = |series: &str| {
-            series.starts_with("celery_task_succeeded_total{") && series.contains("\"task.7\"")
-        };
-        setting
-            .ill
-            .behave(|behaviour| behaviour.refuses = Some(Box::new(refused)));
-        setting.publish(40).await;
-        setting.beside_is_not_delayed().await;
-        setting.arrived(&setting.ill, 39, 30).await;
-        let failed = |page: &Page| of(page, "ill", "failed_total") > 0.0;
-        setting.celeriac.page_when("the refusal", 20, failed).await;
-        setting.ill.behave(|behaviour| behaviour.refuses = None);
-        setting.arrived(&setting.ill, 7, 20).await;
-        let page = setting.settled().await;
-        assert_eq!(of(&page, "ill", "dropped_total"), 0.0);
-        setting.no_violation();
-        let log = setting.celeriac.process.output();
-        assert!(log.contains("out of bounds"), "{log}");
-        let missing = setting.missing();
-        assert!(
-            missing.keys().all(|series| refused(series)),
-            "{message}: {missing:?}"
-        );
-        let lost: usize = missing.values().sum();
-        assert_eq!(of(&page, "ill", "failed_total"), lost as f64, "{message}");
-    }
+    // Of 2.0, the receiver stores the rest of a request and says so: nothing has to be looked for.
+    tokio::join!(one_is_refused(FIRST, 1.0), one_is_refused(SECOND, 0.0));
+}
+
+async fn one_is_refused(message: &str, quarantined: f64) {
+    let mut setting = Setting::start(message, "").await;
+    let refused = |series: &str| {
+        series.starts_with("celery_task_succeeded_total{") && series.contains("\"task.7\"")
+    };
+    setting
+        .ill
+        .behave(|behaviour| behaviour.refuses = Some(Box::new(refused)));
+    setting.publish(40).await;
+    setting.beside_is_not_delayed().await;
+    setting.arrived(&setting.ill, 39, 30).await;
+    let found = |page: &Page| {
+        let series = page.sum("celeriac_remote_storage_series_quarantined", &["ill"]);
+        of(page, "ill", "failed_total") > 0.0 && series == quarantined
+    };
+    setting.celeriac.page_when("the refusal", 20, found).await;
+    // What is quarantined is tried again after a minute.
+    setting.ill.behave(|behaviour| behaviour.refuses = None);
+    setting.arrived(&setting.ill, 7, 80).await;
+    let none = |page: &Page| {
+        page.sum("celeriac_remote_storage_series_quarantined", &["ill"]) == 0.0
+    };
+    setting.celeriac.page_when("the end of it", 5, none).await;
+    let page = setting.settled().await;
+    assert_eq!(of(&page, "ill", "dropped_total"), 0.0);
+    setting.no_violation();
+    let log = setting.celeriac.process.output();
+    assert!(log.contains("label value too long"), "{log}");
+    let missing = setting.missing();
+    assert!(
+        missing.keys().all(|series| refused(series)),
+        "{message}: {missing:?}"
+    );
+    let lost: usize = missing.values().sum();
+    assert_eq!(of(&page, "ill", "failed_total"), lost as f64, "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -436,51 +447,90 @@ async fn counts_that_are_wrong_lose_and_double_nothing() {
     }
 }
 
+fn breaks(series: &str) -> bool {
+    series.starts_with("celery_task_succeeded_total{") && series.contains("\"task.7\"")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_series_that_breaks_the_receiver_does_not_block_the_others() {
-    for message in [FIRST, SECOND] {
-        // Small requests: the one with the series holds up at most 19 others of its snapshot.
-        let mut setting = Setting::start_small(message, 20).await;
-        setting.publish(40).await;
-        setting.arrived(&setting.ill, 39, 10).await;
-        setting.ill.behave(|behaviour| {
-            behaviour.may_give_up = true;
-            let breaks = |series: &str| {
-                series.starts_with("celery_task_succeeded_total{") && series.contains("\"task.7\"")
-            };
-            behaviour.breaks_on = Some(Box::new(breaks));
-        });
-        setting.publish(40).await;
-        setting.beside_is_not_delayed().await;
-        let given_up =
-            |page: &Page| of(page, "ill", "failed_total") + of(page, "ill", "dropped_total") > 0.0;
-        let page = setting
-            .celeriac
-            .page_when("a request to be set aside", 120, given_up)
-            .await;
-        assert!(of(&page, "ill", "retried_total") > 0.0);
-        let newest = setting.published as f64;
-        wait_for("the others to get through", 60, async || {
-            let through = setting.ill.with(|received| {
-                let counters = received
-                    .series
-                    .iter()
-                    .filter(|(key, _)| key.starts_with("celery_task_succeeded_total{"));
-                counters
-                    .filter(|(_, samples)| samples.last().is_some_and(|(_, v)| *v == newest))
-                    .count()
-            });
-            if through >= 20 {
-                Ok(())
-            } else {
-                Err(format!("{through} of 20"))
-            }
-        })
-        .await;
-        setting.ill.behave(|behaviour| behaviour.breaks_on = None);
-        setting.arrived(&setting.ill, 7, 30).await;
-        setting.no_violation();
+    tokio::join!(one_breaks_it(FIRST), one_breaks_it(SECOND));
+}
+
+async fn one_breaks_it(message: &str) {
+    let mut setting = Setting::start_small(message, 20).await;
+    setting.publish(40).await;
+    setting.arrived(&setting.ill, 39, 10).await;
+    setting.ill.behave(|behaviour| {
+        behaviour.may_give_up = true;
+        behaviour.breaks_on = Some(Box::new(breaks));
+    });
+    let broken = Instant::now();
+    setting.publish(40).await;
+    setting.beside_is_not_delayed().await;
+    // For two minutes it is an outage: nothing is lost, and nothing overtakes.
+    let samples = setting.ill.samples();
+    while broken.elapsed() < Duration::from_secs(110) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let page = setting.celeriac.page().await;
+        assert_eq!(of(&page, "ill", "failed_total"), 0.0, "{message}");
+        let (status, _) = setting.celeriac.get("/-/ready").await;
+        assert!(status == 503 || broken.elapsed() < Duration::from_secs(10));
     }
+    // At most the rest of one snapshot, in small requests.
+    let since = setting.ill.samples() - samples;
+    assert!(since < 3_000, "{since} samples overtook");
+    let found = |page: &Page| {
+        of(page, "ill", "failed_total") > 0.0
+            && page.sum("celeriac_remote_storage_series_quarantined", &["ill"]) == 1.0
+    };
+    let page = setting.celeriac.page_when("the series to be found", 90, found);
+    assert!(of(&page.await, "ill", "retried_total") > 0.0);
+    setting.arrived(&setting.ill, 39, 60).await;
+    assert_eq!(setting.celeriac.get("/-/ready").await.0, 200);
+    setting.ill.behave(|behaviour| behaviour.breaks_on = None);
+    setting.arrived(&setting.ill, 7, 80).await;
+    let page = setting.settled().await;
+    assert_eq!(of(&page, "ill", "dropped_total"), 0.0);
+    setting.no_violation();
+    let missing = setting.missing();
+    assert!(missing.keys().all(|series| breaks(series)), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_one_family_for_a_minute_and_a_half_loses_nothing() {
+    let mut setting = Setting::start(FIRST, "").await;
+    setting.publish(40).await;
+    setting.arrived(&setting.ill, 39, 10).await;
+    let family = |series: &str| series.starts_with("celery_task_succeeded_total{");
+    setting
+        .ill
+        .behave(|behaviour| behaviour.breaks_on = Some(Box::new(family)));
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    setting.publish(40).await;
+    setting.beside_is_not_delayed().await;
+    setting.ill.behave(|behaviour| behaviour.breaks_on = None);
+    setting.arrived(&setting.ill, 39, 20).await;
+    let page = setting.nothing_is_lost().await;
+    assert!(of(&page, "ill", "retried_total") > 0.0);
+    assert_eq!(setting.missing(), BTreeMap::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_everything_but_empty_requests_loses_nothing_however_long_it_is() {
+    let mut setting = Setting::start(SECOND, "").await;
+    setting.publish(40).await;
+    setting.arrived(&setting.ill, 39, 10).await;
+    setting.ill.behave(|behaviour| {
+        behaviour.may_give_up = true;
+        behaviour.breaks_on = Some(Box::new(|_| true));
+    });
+    tokio::time::sleep(Duration::from_secs(180)).await;
+    setting.publish(40).await;
+    setting.beside_is_not_delayed().await;
+    setting.ill.behave(|behaviour| behaviour.breaks_on = None);
+    setting.arrived(&setting.ill, 39, 60).await;
+    setting.nothing_is_lost().await;
+    assert_eq!(setting.missing(), BTreeMap::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,6 +37,7 @@ mod queue;
 mod queues;
 mod receivers;
 mod reference;
+mod refusals;
 mod relabel;
 mod reload;
 mod remote_write;

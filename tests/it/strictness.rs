@@ -202,13 +202,13 @@ async fn it_answers_as_prometheus_does() {
     });
     let pair = ["good", "bad"].map(|name| series(&[("__name__", name)], &[(2, sample(1.0, T))]));
     let answer = post(&receiver, Version::V1, &first(&pair)).await;
-    assert_eq!(answer, (400, nothing.clone(), "out of bounds\n".to_owned()));
+    assert_eq!(answer, (400, nothing.clone(), "label value too long\n".to_owned()));
     assert_eq!(receiver.series("good", &[]), []);
     let symbols = ["", "__name__", "good", "bad", "a", "Help."];
     let parts = [(2, sample(1.0, T)), (5, metadata(GAUGE))];
     let pair = [[1, 2], [1, 3]].map(|refs| entry(&refs, &parts));
     let answer = post(&receiver, Version::V2, &second(&symbols, &pair)).await;
-    let text = "out of bounds for series bad{}".to_owned();
+    let text = "label value too long for series bad{}".to_owned();
     assert_eq!(answer, (400, counted("1"), text));
     assert_eq!(receiver.series("good", &[]), [(T, 1.0)]);
 

@@ -7,8 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::super::client::{Answer, SendError};
 use super::super::flight::Failure;
-use super::super::triage::Cause;
-use super::super::verdict::{Asked, Verdict, Written, verdict};
+use super::super::verdict::{Asked, Cause, Verdict, Written, verdict};
 use super::super::{Outcome, advice};
 use super::apart::blamed;
 use super::{Answered, RemoteWrite, Sent};

@@ -7,8 +7,8 @@ use tracing::{info, warn};
 
 use super::super::flight::ERRORS_MIN;
 use super::super::request::request;
-use super::super::triage::{Cause, Sorted};
-use super::super::verdict::{Verdict, says_already_there};
+use super::super::triage::Sorted;
+use super::super::verdict::{Cause, Verdict};
 use super::super::{Outcome, names};
 use super::{RemoteWrite, Sent};
 use crate::blocking::blocking;
@@ -126,7 +126,7 @@ impl RemoteWrite {
             Verdict::Refused => {
                 let (cause, named) = blamed(outcome);
                 match outcome.written.part_of(counts) {
-                    Some(stored) if cause == Cause::Refused => {
+                    Some(stored) if cause != Cause::AlreadyThere => {
                         self.triage.stored_in_part(stored, now);
                     }
                     Some(_) | None => self.triage.parcel_refused(cause, &named, now),
@@ -272,11 +272,6 @@ impl RemoteWrite {
 
 /// Why a request was refused, and the series that the answer names.
 pub(super) fn blamed(outcome: &Outcome) -> (Cause, HashSet<wire::Key>) {
-    let cause = if says_already_there(&outcome.text) {
-        Cause::AlreadyThere
-    } else {
-        Cause::Refused
-    };
     let named = names::series(&outcome.text).map(|labels| labels.key);
-    (cause, named.collect())
+    (Cause::of(&outcome.text), named.collect())
 }

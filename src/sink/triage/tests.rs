@@ -22,6 +22,8 @@ struct Cluster {
     failed: u64,
     held: u64,
     extra: usize,
+    /// Up to that time, all is too old.
+    too_old: i64,
     /// Samples are sent again after a crash.
     again: bool,
 }
@@ -45,15 +47,21 @@ impl Cluster {
             failed: 0,
             held: 0,
             extra: 0,
+            too_old: 0,
             again: false,
         }
     }
 
     /// What the receiver answers: nothing, or why it refuses and which series it names.
     fn post(&mut self, series: &[Series]) -> Result<(), (Cause, HashSet<Key>)> {
+        let is_old = |one: &Series| one.oldest().is_some_and(|at| at <= self.too_old);
+        let cause = |one: &Series| {
+            let old = is_old(one).then_some(Cause::OutOfBounds);
+            (self.refuses)(&one.labels).or(old)
+        };
         let bad: Vec<_> = series
             .iter()
-            .filter_map(|one| Some(((self.refuses)(&one.labels)?, one.labels.key)))
+            .filter_map(|one| Some((cause(one)?, one.labels.key)))
             .collect();
         if let Some((cause, first)) = bad.first() {
             let named = self.names.then_some(*first).into_iter().collect();
@@ -77,10 +85,17 @@ impl Cluster {
     }
 
     fn snapshot(&mut self) {
-        self.snapshot += 1;
         self.now += INTERVAL;
         self.triage.begin_snapshot(INTERVAL, self.now);
-        let at = i64::try_from(self.snapshot).expect("few");
+        self.records();
+        self.send_apart();
+        let waiting = self.taken - self.delivered - self.failed;
+        assert_eq!((self.held, self.triage.points()), (waiting, waiting));
+    }
+
+    fn records(&mut self) {
+        self.snapshot += 1;
+        let at = i64::try_from(self.snapshot).expect("few") * 1_000;
         let all = self.all.clone().into_iter();
         let all: Vec<_> = all.map(|labels| Series::of_sample(labels, 1.0, at)).collect();
         self.taken += all.len() as u64;
@@ -105,16 +120,13 @@ impl Cluster {
                 }
             }
         }
-        self.send_apart();
-        let waiting = self.taken - self.delivered - self.failed;
-        assert_eq!((self.held, self.triage.points()), (waiting, waiting));
     }
 
     fn send_apart(&mut self) {
         let mut requests = 0;
         while let Some(parcel) = self.triage.next(REQUEST, Protocol::V2, true, self.now) {
             requests += 1;
-            assert!(requests < 100, "a bounded number of requests a snapshot");
+            assert!(requests < 1_000, "it comes to an end");
             let body = parcel.body.clone();
             assert!(body.counts.points() <= REQUEST as u64);
             let series = wire::apart(&body).expect("what was written");
@@ -156,14 +168,14 @@ impl Cluster {
 }
 
 fn is_task(task: &'static str) -> impl Fn(&Labels) -> Option<Cause> {
-    move |labels| (labels.value("name") == task).then_some(Cause::Refused)
+    move |labels| (labels.value("name") == task).then_some(Cause::Series)
 }
 
 #[test]
 fn good_series_miss_nothing_and_refused_ones_are_quarantined() {
-    let scattered = |labels: &Labels| (labels.key % 17 == 0).then_some(Cause::Refused);
-    let most = |labels: &Labels| (labels.value("le") < "7.0").then_some(Cause::Refused);
-    let all = |_: &Labels| Some(Cause::Refused);
+    let scattered = |labels: &Labels| (labels.key % 17 == 0).then_some(Cause::Series);
+    let most = |labels: &Labels| (labels.value("le") < "7.0").then_some(Cause::Series);
+    let all = |_: &Labels| Some(Cause::Series);
     let cases: [(&str, fn(&Labels) -> Option<Cause>); 4] = [
         ("task", |labels| is_task("task.7")(labels)),
         ("scattered", scattered),
@@ -190,7 +202,7 @@ fn good_series_miss_nothing_and_refused_ones_are_quarantined() {
 fn what_is_accepted_again_is_sent_again() {
     for names in [false, true] {
         let mut cluster = Cluster::new(names, |labels| {
-            (labels.key % 3 == 0).then_some(Cause::Refused)
+            (labels.key % 3 == 0).then_some(Cause::Series)
         });
         cluster.run(8);
         assert!(cluster.triage.quarantined() > 50);
@@ -227,12 +239,35 @@ fn series_of_which_there_are_later_values_are_not_quarantined() {
 }
 
 #[test]
+fn of_what_waited_for_too_long_only_that_is_lost() {
+    for names in [false, true] {
+        let mut cluster = Cluster::new(names, |_| Some(Cause::OutOfBounds));
+        cluster.run(3);
+        cluster.refuses = Box::new(|_| None);
+        cluster.run(1);
+        assert_eq!(cluster.triage.quarantined(), 0);
+        assert_eq!((cluster.failed, cluster.delivered), (900, 300), "{names}");
+        assert!(cluster.triage.is_clear());
+    }
+    // After an outage: many snapshots of which the first are too old.
+    let mut cluster = Cluster::new(false, |_| None);
+    cluster.too_old = 40_000;
+    cluster.triage.begin_snapshot(INTERVAL, cluster.now);
+    (0..100).for_each(|_| cluster.records());
+    cluster.send_apart();
+    cluster.run(1);
+    assert_eq!((cluster.failed, cluster.delivered), (40 * 300, 61 * 300));
+    assert!(cluster.extra < 450, "{}", cluster.extra);
+    assert!(cluster.triage.is_clear());
+}
+
+#[test]
 fn what_may_be_stored_and_is_there_is_delivered() {
     let mut cluster = Cluster::new(false, |_| Some(Cause::AlreadyThere));
     cluster.again = true;
     cluster.run(3);
     assert_eq!((cluster.failed, cluster.delivered), (0, 900));
-    assert!(cluster.extra < 60, "{}", cluster.extra);
+    assert!(cluster.extra < 40, "{}", cluster.extra);
 }
 
 #[test]
@@ -257,7 +292,7 @@ fn what_is_given_up_leaves_the_books_in_balance() {
         all.collect::<Vec<_>>()
     };
     let named = HashSet::new();
-    let sorted = triage.refused(series(1), (1, false), Cause::Refused, &named, now);
+    let sorted = triage.refused(series(1), (1, false), Cause::Series, &named, now);
     assert_eq!(sorted.held.samples, 20);
     let sorted = triage.sort(series(2), 2, false);
     assert_eq!((sorted.held.samples, triage.points()), (20, 40));
@@ -274,7 +309,7 @@ fn one_request_that_is_too_large_leads_to_smaller_ones() {
     let named = HashSet::new();
     let sorted = cluster
         .triage
-        .refused(all, (1, false), Cause::Refused, &named, cluster.now);
+        .refused(all, (1, false), Cause::Series, &named, cluster.now);
     assert_eq!(sorted.held.samples, 300);
     let mut sizes = Vec::new();
     while let Some(parcel) = cluster.triage.next(200, Protocol::V1, true, cluster.now) {
@@ -302,11 +337,11 @@ fn exemplars_that_are_refused_do_not_cost_the_series() {
         all
     };
     let named = HashSet::new();
-    triage.refused(series(1), (1, false), Cause::Refused, &named, now);
+    triage.refused(series(1), (1, false), Cause::Series, &named, now);
     let mut failed = Counts::default();
     while let Some(parcel) = triage.next(100, Protocol::V2, true, now) {
         if parcel.body.counts.exemplars > 0 {
-            triage.parcel_refused(Cause::Refused, &named, now);
+            triage.parcel_refused(Cause::Series, &named, now);
         } else {
             triage.delivered(now);
         }

@@ -58,6 +58,8 @@ pub struct Behaviour {
     pub written: Written,
     /// Requests with these get 400: of 1.0 all is lost, of 2.0 the rest is stored, as Prometheus does.
     pub refuses: Option<Series>,
+    /// Whether an answer to 1.0 names the first series that is refused.
+    pub names: bool,
     /// Requests with these get 500, again and again.
     pub breaks_on: Option<Series>,
     /// Requests with more samples get 413.
@@ -220,19 +222,25 @@ impl Behaviour {
         }
         let problem = |index: usize, key: &str| {
             let refused = self.refuses.as_ref().is_some_and(|refuses| refuses(key));
-            let refused = refused.then(|| "out of bounds".to_owned());
+            let refused = refused.then(|| "label value too long".to_owned());
             refused.or_else(|| self.strict_order.then(|| conflict(index)).flatten())
         };
         let problems: Vec<_> = keys()
             .enumerate()
             .map(|(index, key)| problem(index, key))
             .collect();
-        let Some(first) = problems.iter().flatten().next() else {
+        let problem = problems.iter().zip(keys());
+        let mut problem = problem.filter_map(|(problem, key)| Some((problem.as_ref()?, key)));
+        let Some((first, key)) = problem.next() else {
             return refuse(204, String::new());
         };
         if parsed.version == Version::V1 {
             // The words of Prometheus, which takes back all of a request of 1.0.
-            return refuse(400, format!("{first}\n"));
+            return if self.names {
+                refuse(400, format!("{first} for series {key}\n"))
+            } else {
+                refuse(400, format!("{first}\n"))
+            };
         }
         let texts = problems.iter().zip(keys());
         let texts = texts.filter_map(|(problem, key)| {

@@ -30,6 +30,8 @@ pub struct Received {
     /// By family: type, unit and help.
     pub metadata: BTreeMap<String, String>,
     pub requests: u64,
+    /// When each came.
+    pub arrivals: Vec<Instant>,
     /// Of 2.0.
     pub requests_v2: u64,
     /// The headers of the newest request.
@@ -154,6 +156,7 @@ impl Received {
     /// answer it will be said whether it arrived.
     pub(super) fn judge(&mut self, headers: &HeaderMap, body: &Bytes) -> (Reply, Option<u64>) {
         self.requests += 1;
+        self.arrivals.push(Instant::now());
         self.headers = headers.clone();
         let version = checks::headers(headers, &mut self.broken);
         self.requests_v2 += u64::from(version == Version::V2);
