@@ -142,10 +142,7 @@ mod tests {
     #[test]
     fn a_named_series_has_the_key_of_the_one_that_was_sent() {
         let sent = Labels::of(&[("__name__", "x"), ("name", "é\n")]);
-        for text in [
-            "{name=\"é\\n\", __name__=\"x\"}",
-            "x{name=\"\\u00e9\\n\"}",
-        ] {
+        for text in ["{name=\"é\\n\", __name__=\"x\"}", "x{name=\"\\u00e9\\n\"}"] {
             let named: Vec<_> = series(text).collect();
             assert_eq!(named[0].key, sent.key, "{text}");
         }

@@ -116,7 +116,9 @@ enum Sent {
         newest: Timestamp,
     },
     /// Nothing, in the place of a record that is answered with 5xx again and again.
-    Check { sequence: u64 },
+    Check {
+        sequence: u64,
+    },
 }
 
 /// What happens next.

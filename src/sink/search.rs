@@ -20,6 +20,9 @@ const SMALL: usize = 16;
 const SINGLES_MIN: u32 = 4;
 const SINGLES_MAX: u32 = 12;
 
+/// No request has as many series.
+const TARGET_MAX: usize = 1 << 24;
+
 /// After how many answers that name series single ones are tested.
 const NAMED_MAX: u32 = 12;
 
@@ -235,7 +238,11 @@ impl Search {
 
     /// The answer to the test names refused series, so the others may be good.
     pub(super) fn named(&mut self, named: &HashSet<Key>) -> Found {
-        if self.testing.as_ref().is_some_and(|test| test.members.len() == 1) {
+        if self
+            .testing
+            .as_ref()
+            .is_some_and(|test| test.members.len() == 1)
+        {
             return self.answered(false);
         }
         let mut found = Found::default();
@@ -250,7 +257,7 @@ impl Search {
         // The more series in a test, the more of them are named or cleared; unless all are refused.
         self.named += 1;
         self.target = if self.named < NAMED_MAX {
-            usize::MAX / 2
+            TARGET_MAX
         } else {
             0
         };
@@ -503,7 +510,7 @@ impl Search {
         }
         if accepted {
             if size * 2 > self.target {
-                self.target += self.target / 8 + 1;
+                self.target = (self.target + self.target / 8 + 1).min(TARGET_MAX);
             }
             return found.clear(members);
         }

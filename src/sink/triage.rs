@@ -350,7 +350,9 @@ impl Triage {
             } else {
                 self.conflicts.add(idle);
             }
-            let times = group.iter().filter_map(|labels| self.backlog.oldest(labels.key));
+            let times = group
+                .iter()
+                .filter_map(|labels| self.backlog.oldest(labels.key));
             let Some(oldest) = times.min() else {
                 continue;
             };
@@ -529,7 +531,9 @@ impl Triage {
         for labels in bad {
             self.condemn(vec![labels], now);
         }
-        suspects.into_iter().for_each(|labels| self.look_into(labels));
+        suspects
+            .into_iter()
+            .for_each(|labels| self.look_into(labels));
     }
 
     /// The request is larger than the receiver accepts.
@@ -582,7 +586,9 @@ impl Triage {
     }
 
     fn put_back(&mut self, taken: Vec<Waiting>) {
-        taken.into_iter().for_each(|waiting| self.backlog.put_back(waiting));
+        taken
+            .into_iter()
+            .for_each(|waiting| self.backlog.put_back(waiting));
     }
 
     fn apply(&mut self, found: Found, now: Instant) {

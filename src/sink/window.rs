@@ -165,7 +165,10 @@ mod tests {
         flight.sending = false;
         flight.replace(&[], held).expect("nothing to write");
         window.settle(&mut queue);
-        assert_eq!(window.first_held().map(|flight| flight.sequence), Some(first));
+        assert_eq!(
+            window.first_held().map(|flight| flight.sequence),
+            Some(first)
+        );
         assert_eq!(window.sent_through(), Some(first));
         let second = send(&mut window, &mut queue).expect("the next group");
         deliver(&mut window, &mut queue, second);

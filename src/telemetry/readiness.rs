@@ -98,13 +98,13 @@ impl Readiness {
 
     /// What is not ready, a line each. Nothing: all is.
     pub fn reasons(&self) -> Vec<String> {
-        let waiting = self
-            .stages
-            .iter()
-            .filter_map(|Stage { name, state, .. }| match &*state.borrow() {
-                State::Ready => None,
-                State::Waiting(why) => Some(format!("{name}: {why}")),
-            });
+        let waiting =
+            self.stages
+                .iter()
+                .filter_map(|Stage { name, state, .. }| match &*state.borrow() {
+                    State::Ready => None,
+                    State::Waiting(why) => Some(format!("{name}: {why}")),
+                });
         waiting.collect()
     }
 }

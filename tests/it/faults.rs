@@ -264,9 +264,8 @@ async fn one_is_refused(message: &str, quarantined: f64) {
     // What is quarantined is tried again after a minute.
     setting.ill.behave(|behaviour| behaviour.refuses = None);
     setting.arrived(&setting.ill, 7, 80).await;
-    let none = |page: &Page| {
-        page.sum("celeriac_remote_storage_series_quarantined", &["ill"]) == 0.0
-    };
+    let none =
+        |page: &Page| page.sum("celeriac_remote_storage_series_quarantined", &["ill"]) == 0.0;
     setting.celeriac.page_when("the end of it", 5, none).await;
     let page = setting.settled().await;
     assert_eq!(of(&page, "ill", "dropped_total"), 0.0);
@@ -483,7 +482,9 @@ async fn one_breaks_it(message: &str) {
         of(page, "ill", "failed_total") > 0.0
             && page.sum("celeriac_remote_storage_series_quarantined", &["ill"]) == 1.0
     };
-    let page = setting.celeriac.page_when("the series to be found", 90, found);
+    let page = setting
+        .celeriac
+        .page_when("the series to be found", 90, found);
     assert!(of(&page.await, "ill", "retried_total") > 0.0);
     setting.arrived(&setting.ill, 39, 60).await;
     assert_eq!(setting.celeriac.get("/-/ready").await.0, 200);

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use super::support::celeriac::{Celeriac, Page};
 use super::support::receiver::Receiver;
 use super::support::receiver::answer::{Answer, Series};
@@ -18,6 +20,7 @@ struct Setting {
     refusing: Receiver,
     beside: Receiver,
     celeriac: Celeriac,
+    config: String,
     interval: Duration,
 }
 
@@ -33,6 +36,10 @@ fn newest(receiver: &Receiver) -> BTreeMap<String, i64> {
 impl Setting {
     /// Speaks 1.0, of which a receiver stores all of a request or nothing. There are two brokers, `a` and `b`.
     async fn start(interval: Duration) -> Self {
+        Self::start_with(interval, "").await
+    }
+
+    async fn start_with(interval: Duration, keys: &str) -> Self {
         let (redis, refusing) = (Redis::start().await, Receiver::start().await);
         let beside = Receiver::start().await;
         refusing.behave(|behaviour| behaviour.delay = DELAY);
@@ -41,7 +48,7 @@ impl Setting {
             format!("- {{name: {name}, url: {url:?}, protobuf_message: prometheus.WriteRequest}}\n")
         };
         let config = format!(
-            "global: {{interval: {seconds}s}}\nmetrics: {{max_series: 100000}}\n\
+            "{keys}global: {{interval: {seconds}s}}\nmetrics: {{max_series: 100000}}\n\
              brokers: [{{name: a, url: {:?}}}, {{name: b, url: {:?}}}]\nremote_write:\n{}{}",
             redis.url(0),
             redis.url(1),
@@ -56,7 +63,17 @@ impl Setting {
             refusing,
             beside,
             celeriac,
+            config,
             interval,
+        }
+    }
+
+    /// A task of each of so many names.
+    async fn publish(&self, names: u64) {
+        for name in 0..names {
+            self.redis
+                .publish_lives(name * 10..name * 10 + 1, &format!("task.{name}"))
+                .await;
         }
     }
 
@@ -143,13 +160,28 @@ impl Setting {
         page.sum(&name, &["remote_name=\"refusing\""])
     }
 
+    /// That of a series that is accepted, every sample is there up to the newest.
+    fn nothing_is_missing(&self, refused: &dyn Fn(&str) -> bool) {
+        let stored = |receiver: &Receiver| receiver.with(|received| received.series.clone());
+        let theirs = stored(&self.refusing);
+        for (key, samples) in stored(&self.beside) {
+            let newest = theirs.get(&key).and_then(|samples| samples.last());
+            let newest = newest.map_or(i64::MIN, |(at, _)| *at);
+            let until = samples.iter().filter(|(at, _)| *at <= newest).count();
+            let found = theirs.get(&key).map_or(0, Vec::len);
+            assert!(refused(&key) || found == until, "{key}: {found} of {until}");
+        }
+    }
+
     async fn balanced(&self) -> Page {
         let balanced = |page: &Page| {
             let sum = |word: &str| Self::of(page, &format!("samples_{word}"));
             sum("in_total") == sum("total") + sum("failed_total") + sum("pending")
                 && sum("dropped_total") == 0.0
         };
-        let page = self.celeriac.page_when("the books to balance", 20, balanced);
+        let page = self
+            .celeriac
+            .page_when("the books to balance", 20, balanced);
         page.await
     }
 }
@@ -171,12 +203,7 @@ fn is_scattered(key: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_refused_task_names_are_found_although_nobody_names_them() {
     let setting = Setting::start(Duration::from_secs(2)).await;
-    for name in 0..80 {
-        setting
-            .redis
-            .publish_lives(name * 10..name * 10 + 1, &format!("task.{name}"))
-            .await;
-    }
+    setting.publish(80).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let refused = |key: &str| is_task(key, |name| name % 4 != 0);
     setting.refuse(false, Box::new(refused));
@@ -184,7 +211,10 @@ async fn sixty_refused_task_names_are_found_although_nobody_names_them() {
     let page = setting.balanced().await;
     let requests = setting.requests();
     println!("on time after {snapshots:.1} snapshots; requests of each: {requests:?}");
-    assert!(requests.iter().all(|requests| *requests <= 12), "{requests:?}");
+    assert!(
+        requests.iter().all(|requests| *requests <= 12),
+        "{requests:?}"
+    );
 
     assert!(Setting::of(&page, "series_quarantined") > 60.0);
     let (status, text) = setting.celeriac.get("/-/ready").await;
@@ -197,16 +227,7 @@ async fn sixty_refused_task_names_are_found_although_nobody_names_them() {
         log.contains("series quarantined") && log.contains("label value too long"),
         "{log}"
     );
-    // Nothing of a series that is accepted was lost.
-    let stored = |receiver: &Receiver| receiver.with(|received| received.series.clone());
-    let theirs = stored(&setting.refusing);
-    for (key, samples) in stored(&setting.beside) {
-        let newest = theirs.get(&key).and_then(|samples| samples.last());
-        let newest = newest.map_or(i64::MIN, |(at, _)| *at);
-        let until = samples.iter().filter(|(at, _)| *at <= newest).count();
-        let found = theirs.get(&key).map_or(0, Vec::len);
-        assert!(refused(&key) || found == until, "{key}: {found} of {until}");
-    }
+    setting.nothing_is_missing(&refused);
     setting.refusing.assert_no_violation();
 }
 
@@ -220,7 +241,10 @@ async fn a_label_value_of_half_of_twenty_thousand_series_is_found() {
     let requests = setting.requests();
     println!("on time after {snapshots:.1} snapshots; requests of each: {requests:?}");
     let usual = newest(&setting.beside).len() / 2_000 + 1;
-    assert!(requests.iter().all(|requests| *requests <= usual + 50), "{requests:?}");
+    assert!(
+        requests.iter().all(|requests| *requests <= usual + 50),
+        "{requests:?}"
+    );
     setting.balanced().await;
     setting.refusing.assert_no_violation();
 }
@@ -234,48 +258,75 @@ async fn two_hundred_scattered_series_of_twenty_thousand_are_found_by_their_name
     let requests = setting.requests();
     println!("on time after {snapshots:.1} snapshots; requests of each: {requests:?}");
     let usual = newest(&setting.beside).len() / 2_000 + 1;
-    assert!(requests.iter().all(|requests| *requests <= usual + 50), "{requests:?}");
+    assert!(
+        requests.iter().all(|requests| *requests <= usual + 50),
+        "{requests:?}"
+    );
     setting.balanced().await;
     setting.refusing.assert_no_violation();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_refuses_everything_is_asked_little_and_gets_all_when_it_accepts_again() {
-    for status in [400, 409, 422] {
-        let setting = Setting::start(Duration::from_secs(2)).await;
-        for name in 0..40 {
-            setting
-                .redis
-                .publish_lives(name * 10..name * 10 + 1, &format!("task.{name}"))
-                .await;
-        }
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        setting.refusing.with(|received| received.arrivals.clear());
-        setting
-            .refusing
-            .answer_always(Some(Answer::Status(status)));
-        let all = newest(&setting.beside).len() as f64;
-        let page = setting.celeriac.page_when("all to be refused", 30, |page| {
-            Setting::of(page, "series_quarantined") >= all
+    tokio::join!(
+        all_is_refused(400),
+        all_is_refused(409),
+        all_is_refused(422)
+    );
+}
+
+async fn all_is_refused(status: u16) {
+    let setting = Setting::start(Duration::from_secs(2)).await;
+    setting.publish(40).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    setting.refusing.with(|received| received.arrivals.clear());
+    setting.refusing.answer_always(Some(Answer::Status(status)));
+    let all = newest(&setting.beside).len() as f64;
+    let page = setting.celeriac.page_when("all to be refused", 30, |page| {
+        Setting::of(page, "series_quarantined") >= all
+    });
+    page.await;
+    tokio::time::sleep(setting.interval * 3).await;
+    let requests = setting.requests();
+    println!("{status}: requests of each snapshot: {requests:?}");
+    assert!(requests.iter().sum::<usize>() <= 40, "{requests:?}");
+    let lost = Setting::of(&setting.balanced().await, "samples_failed_total");
+    assert!(lost > all, "each snapshot is counted");
+    setting.refusing.answer_always(None);
+    let page = setting
+        .celeriac
+        .page_when("all to be accepted", 120, |page| {
+            Setting::of(page, "series_quarantined") == 0.0
         });
-        page.await;
-        tokio::time::sleep(setting.interval * 3).await;
-        let requests = setting.requests();
-        println!("{status}: requests of each snapshot: {requests:?}");
-        assert!(requests.iter().sum::<usize>() <= 40, "{requests:?}");
-        let lost = Setting::of(&setting.balanced().await, "samples_failed_total");
-        assert!(lost > all, "each snapshot is counted");
-        if status == 400 {
-            setting.refusing.answer_always(None);
-            let page = setting.celeriac.page_when("all to be accepted", 120, |page| {
-                Setting::of(page, "series_quarantined") == 0.0
-            });
-            page.await;
-            setting.caught_up(&|_| false, 10).await;
-            setting.balanced().await;
+    page.await;
+    setting.caught_up(&|_| false, 10).await;
+    setting.balanced().await;
+    setting.refusing.assert_no_violation();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_while_refused_series_are_looked_for_survives_a_kill() {
+    let data = TempDir::new().expect("a temporary folder");
+    let keys = format!("data_dir: {:?}\n", data.path());
+    let mut setting = Setting::start_with(Duration::from_secs(1), &keys).await;
+    setting.publish(40).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let refused = |key: &str| is_task(key, |name| name % 4 != 0);
+    setting.refuse(false, Box::new(refused));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let pending = Setting::of(&setting.celeriac.page().await, "samples_pending");
+        assert!(pending > 100.0, "suspects wait: {pending}");
+        setting.celeriac.process.kill();
+        for receiver in [&setting.refusing, &setting.beside] {
+            receiver.with(|received| received.sender_restarted());
         }
-        setting.refusing.assert_no_violation();
+        setting.celeriac = Celeriac::start(&setting.config).await;
     }
+    setting.caught_up(&refused, 60).await;
+    assert!(setting.celeriac.terminate().success());
+    setting.nothing_is_missing(&refused);
+    setting.refusing.assert_no_violation();
 }
 
 /// Takes a quarter of an hour, at the interval that most receivers are sent to.
@@ -285,7 +336,7 @@ async fn two_hundred_scattered_series_of_twenty_thousand_are_found_without_names
     let setting = Setting::start(Duration::from_secs(15)).await;
     setting.grow(20_000).await;
     let bad = newest(&setting.beside);
-    let bad = bad.keys().filter(|key| is_scattered(key)).count();
+    let bad = bad.keys().filter(|key| is_scattered(key)).count() as f64;
     setting.refuse(false, Box::new(is_scattered));
     let (start, mut shares, mut found) = (Instant::now(), Vec::new(), None);
     while start.elapsed() < Duration::from_secs(900) {
@@ -301,7 +352,7 @@ async fn two_hundred_scattered_series_of_twenty_thousand_are_found_without_names
             Setting::of(&page, "samples_pending")
         );
         shares.push(share);
-        if quarantined as usize == bad && share == 1.0 && found.is_none() {
+        if quarantined == bad && share == 1.0 && found.is_none() {
             found = Some(start.elapsed());
         }
     }

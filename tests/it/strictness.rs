@@ -202,7 +202,10 @@ async fn it_answers_as_prometheus_does() {
     });
     let pair = ["good", "bad"].map(|name| series(&[("__name__", name)], &[(2, sample(1.0, T))]));
     let answer = post(&receiver, Version::V1, &first(&pair)).await;
-    assert_eq!(answer, (400, nothing.clone(), "label value too long\n".to_owned()));
+    assert_eq!(
+        answer,
+        (400, nothing.clone(), "label value too long\n".to_owned())
+    );
     assert_eq!(receiver.series("good", &[]), []);
     let symbols = ["", "__name__", "good", "bad", "a", "Help."];
     let parts = [(2, sample(1.0, T)), (5, metadata(GAUGE))];
@@ -270,6 +273,7 @@ fn the_table_of_rules_is_that_of_the_receiver() {
     let sources = [
         ("faults", include_str!("faults.rs")),
         ("outages", include_str!("outages.rs")),
+        ("refusals", include_str!("refusals.rs")),
         ("remote_write", include_str!("remote_write.rs")),
         ("strictness", include_str!("strictness.rs")),
         ("workers", include_str!("workers.rs")),

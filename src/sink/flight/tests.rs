@@ -76,7 +76,9 @@ fn what_waits_elsewhere_keeps_the_record() {
     let mut flight = Flight::new(entry(1, 1, 10, Protocol::V2));
     let series = flight.series().expect("it can be read");
     let held = series[7..].iter().map(Series::counts).sum();
-    flight.replace(&series[..7], held).expect("it can be written");
+    flight
+        .replace(&series[..7], held)
+        .expect("it can be written");
     assert_eq!((sent(&flight), flight.open().samples), (14, 20));
     assert_eq!(flight.give_up_piece().samples, 14);
     assert!(flight.is_sent() && !flight.is_done());

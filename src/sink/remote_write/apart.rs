@@ -152,7 +152,9 @@ impl RemoteWrite {
         let Some(parcel) = self.triage.parcel() else {
             return;
         };
-        let is_error = outcome.status.is_some_and(|status| status.is_server_error());
+        let is_error = outcome
+            .status
+            .is_some_and(|status| status.is_server_error());
         parcel.errors = if is_error { parcel.errors + 1 } else { 0 };
         let is_long = now.saturating_duration_since(parcel.since) >= ERRORS_MIN;
         let is_persistent = parcel.errors >= ERRORS && (is_by_errors || is_long);
@@ -163,7 +165,8 @@ impl RemoteWrite {
         }
         if is_persistent && is_working {
             self.quarantine_reason.clone_from(&outcome.reason);
-            self.triage.parcel_refused(Cause::Errors, &HashSet::new(), now);
+            self.triage
+                .parcel_refused(Cause::Errors, &HashSet::new(), now);
         } else if is_persistent {
             self.triage.inconclusive();
         }
@@ -177,7 +180,12 @@ impl RemoteWrite {
         if let Some(flight) = self.window.get(sequence) {
             flight.sending = true;
         }
-        let empty = request(&self.config.url, self.protocol, wire::empty(self.protocol), 0);
+        let empty = request(
+            &self.config.url,
+            self.protocol,
+            wire::empty(self.protocol),
+            0,
+        );
         self.fly(Sent::Check { sequence }, empty);
     }
 
@@ -222,7 +230,9 @@ impl RemoteWrite {
         if !is_too_much(self) {
             return;
         }
-        warn!("too many samples wait until it is known whether the receiver accepts their series; the oldest were dropped");
+        warn!(
+            "too many samples wait until it is known whether the receiver accepts their series; the oldest were dropped"
+        );
         while is_too_much(self) && self.give_up_held(DropReason::QueueFull) {
             self.window.settle(&mut self.queue);
         }

@@ -154,7 +154,8 @@ fn a_label_value_of_half_of_all_series_is_found_within_ten_snapshots() {
 
 #[test]
 fn one_refused_metric_or_task_or_series_is_found() {
-    let cases: [(&str, fn(&Labels) -> bool); 3] = [
+    type Refuses = fn(&Labels) -> bool;
+    let cases: [(&str, Refuses); 3] = [
         ("metric", |labels| {
             labels.value("__name__") == "celery_task_7_total"
         }),

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::*;
 use crate::clock;
@@ -6,10 +7,13 @@ use crate::clock;
 const INTERVAL: Duration = Duration::from_secs(15);
 const REQUEST: usize = 100;
 
+/// Why a series is refused.
+type Refuses = Rc<dyn Fn(&Labels) -> Option<Cause>>;
+
 /// Some series with one sample a snapshot, and a receiver that refuses some of them.
 struct Cluster {
     all: Vec<Labels>,
-    refuses: Box<dyn Fn(&Labels) -> Option<Cause>>,
+    refuses: Refuses,
     /// Whether an answer names what it refuses.
     names: bool,
     triage: Triage,
@@ -36,7 +40,7 @@ impl Cluster {
         });
         Self {
             all: all.collect(),
-            refuses: Box::new(refuses),
+            refuses: Rc::new(refuses),
             names,
             triage: Triage::default(),
             now: clock::monotonic(),
@@ -97,7 +101,9 @@ impl Cluster {
         self.snapshot += 1;
         let at = i64::try_from(self.snapshot).expect("few") * 1_000;
         let all = self.all.clone().into_iter();
-        let all: Vec<_> = all.map(|labels| Series::of_sample(labels, 1.0, at)).collect();
+        let all: Vec<_> = all
+            .map(|labels| Series::of_sample(labels, 1.0, at))
+            .collect();
         self.taken += all.len() as u64;
         for record in all.chunks(REQUEST) {
             let sorted = self.triage.sort(record.to_vec(), self.snapshot, self.again);
@@ -112,8 +118,9 @@ impl Cluster {
                     Err((cause, named)) => {
                         self.extra += 1;
                         let origin = (self.snapshot, self.again);
-                        let sorted =
-                            self.triage.refused(ordinary, origin, cause, &named, self.now);
+                        let sorted = self
+                            .triage
+                            .refused(ordinary, origin, cause, &named, self.now);
                         self.account(&sorted);
                         ordinary = sorted.ordinary;
                     }
@@ -173,19 +180,19 @@ fn is_task(task: &'static str) -> impl Fn(&Labels) -> Option<Cause> {
 
 #[test]
 fn good_series_miss_nothing_and_refused_ones_are_quarantined() {
-    let scattered = |labels: &Labels| (labels.key % 17 == 0).then_some(Cause::Series);
+    let scattered = |labels: &Labels| labels.key.is_multiple_of(17).then_some(Cause::Series);
     let most = |labels: &Labels| (labels.value("le") < "7.0").then_some(Cause::Series);
     let all = |_: &Labels| Some(Cause::Series);
-    let cases: [(&str, fn(&Labels) -> Option<Cause>); 4] = [
-        ("task", |labels| is_task("task.7")(labels)),
-        ("scattered", scattered),
-        ("most", most),
-        ("all", all),
+    let cases: [(&str, Refuses); 4] = [
+        ("task", Rc::new(is_task("task.7"))),
+        ("scattered", Rc::new(scattered)),
+        ("most", Rc::new(most)),
+        ("all", Rc::new(all)),
     ];
     for (case, refuses) in cases {
-        println!("{case}");
         for names in [false, true] {
-            let mut cluster = Cluster::new(names, refuses);
+            let refuses = Rc::clone(&refuses);
+            let mut cluster = Cluster::new(names, move |labels| refuses(labels));
             cluster.run(if names { 8 } else { 4 });
             cluster.assert_separated();
             let extra = cluster.extra;
@@ -202,14 +209,18 @@ fn good_series_miss_nothing_and_refused_ones_are_quarantined() {
 fn what_is_accepted_again_is_sent_again() {
     for names in [false, true] {
         let mut cluster = Cluster::new(names, |labels| {
-            (labels.key % 3 == 0).then_some(Cause::Series)
+            labels.key.is_multiple_of(3).then_some(Cause::Series)
         });
         cluster.run(8);
         assert!(cluster.triage.quarantined() > 50);
         let lost = cluster.failed;
-        cluster.refuses = Box::new(|_| None);
+        cluster.refuses = Rc::new(|_| None);
         cluster.run(40);
-        assert!(cluster.triage.is_clear(), "{}", cluster.triage.quarantined());
+        assert!(
+            cluster.triage.is_clear(),
+            "{}",
+            cluster.triage.quarantined()
+        );
         let failed = cluster.failed;
         assert!(failed > lost, "until it is tried");
         cluster.run(2);
@@ -230,7 +241,7 @@ fn series_of_which_there_are_later_values_are_not_quarantined() {
         cluster.run(10);
         assert!(cluster.extra - extra <= 80, "{}", cluster.extra - extra);
         // The clock caught up.
-        cluster.refuses = Box::new(|_| None);
+        cluster.refuses = Rc::new(|_| None);
         let failed = cluster.failed;
         cluster.run(1);
         assert_eq!(cluster.failed, failed);
@@ -243,7 +254,7 @@ fn of_what_waited_for_too_long_only_that_is_lost() {
     for names in [false, true] {
         let mut cluster = Cluster::new(names, |_| Some(Cause::OutOfBounds));
         cluster.run(3);
-        cluster.refuses = Box::new(|_| None);
+        cluster.refuses = Rc::new(|_| None);
         cluster.run(1);
         assert_eq!(cluster.triage.quarantined(), 0);
         assert_eq!((cluster.failed, cluster.delivered), (900, 300), "{names}");
@@ -275,8 +286,13 @@ fn series_that_end_while_they_are_suspects_or_quarantined_are_forgotten() {
     let mut cluster = Cluster::new(false, is_task("task.7"));
     cluster.run(4);
     let ended = cluster.all.clone();
-    cluster.all.retain(|labels| is_task("task.7")(labels).is_none());
-    assert_eq!(ended.len() - cluster.all.len(), cluster.triage.quarantined());
+    cluster
+        .all
+        .retain(|labels| is_task("task.7")(labels).is_none());
+    assert_eq!(
+        ended.len() - cluster.all.len(),
+        cluster.triage.quarantined()
+    );
     cluster.run(10);
     assert_eq!(cluster.triage.quarantined(), 0);
     assert!(cluster.triage.is_clear());
@@ -305,7 +321,9 @@ fn one_request_that_is_too_large_leads_to_smaller_ones() {
     let mut cluster = Cluster::new(false, is_task("task.7"));
     cluster.triage.begin_snapshot(INTERVAL, cluster.now);
     let all = cluster.all.clone().into_iter();
-    let all: Vec<_> = all.map(|labels| Series::of_sample(labels, 1.0, 1)).collect();
+    let all: Vec<_> = all
+        .map(|labels| Series::of_sample(labels, 1.0, 1))
+        .collect();
     let named = HashSet::new();
     let sorted = cluster
         .triage
@@ -321,7 +339,10 @@ fn one_request_that_is_too_large_leads_to_smaller_ones() {
             cluster.triage.delivered(cluster.now);
         }
     }
-    assert!(sizes.iter().filter(|size| **size > 20).count() <= 4, "{sizes:?}");
+    assert!(
+        sizes.iter().filter(|size| **size > 20).count() <= 4,
+        "{sizes:?}"
+    );
 }
 
 #[test]
