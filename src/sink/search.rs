@@ -44,6 +44,11 @@ const SAMPLED: u8 = 4;
 const SAMPLED_MIN: u8 = 1;
 const WHOLES_MIN: u32 = 2;
 
+/// The same for groups with more series than this, where a wrong answer costs more.
+const LARGE: usize = 200;
+const SAMPLED_LARGE: u8 = 16;
+const SAMPLED_LARGE_MIN: u8 = 4;
+
 /// So many groups may be refused in part before it is no longer expected that one is refused as a whole.
 const MIXED_MAX: u32 = 2;
 
@@ -662,10 +667,12 @@ impl Search {
         }
         group.sampled += 1;
         group.members.extend(members);
-        let enough = if self.labels.wholes >= WHOLES_MIN {
-            SAMPLED_MIN
-        } else {
-            SAMPLED
+        let is_usual = self.labels.wholes >= WHOLES_MIN;
+        let enough = match (group.members.len() > LARGE, is_usual) {
+            (false, false) => SAMPLED,
+            (false, true) => SAMPLED_MIN,
+            (true, false) => SAMPLED_LARGE,
+            (true, true) => SAMPLED_LARGE_MIN,
         };
         if group.sampled >= enough {
             self.labels.wholes += 1;

@@ -153,6 +153,27 @@ fn a_label_value_of_half_of_all_series_is_found_within_ten_snapshots() {
 }
 
 #[test]
+fn most_series_of_a_label_value_are_not_all_of_them() {
+    let own = (0..100).map(|n| {
+        let name = format!("celeriac_{n}_total");
+        Labels::of(&[("__name__", &name), ("job", "celery")])
+    });
+    let tasks = tasks(80, 1).into_iter().map(|labels| {
+        let pairs = labels.iter().chain([("broker", "a")]);
+        Labels::of(&pairs.collect::<Vec<_>>())
+    });
+    let refused = |labels: &Labels| {
+        let name = labels.value("name").strip_prefix("task.");
+        name.and_then(|name| name.parse::<usize>().ok())
+            .is_some_and(|name| name % 4 != 0)
+    };
+    let mut simulation = Simulation::new(own.chain(tasks).collect(), 6, refused);
+    let shares = simulation.run(50);
+    assert!(since(&shares, 1.0) <= 25, "{shares:?}");
+    simulation.assert_found();
+}
+
+#[test]
 fn one_refused_metric_or_task_or_series_is_found() {
     type Refuses = fn(&Labels) -> bool;
     let cases: [(&str, Refuses); 3] = [

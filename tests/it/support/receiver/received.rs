@@ -116,6 +116,8 @@ impl Received {
 
     /// The sender began anew with what it had kept: its requests come again, with their tries counted from none.
     pub fn sender_restarted(&mut self) {
+        // Which of its requests was refused, it cannot know.
+        self.refused.clear();
         for owed in self.owed.values_mut() {
             owed.attempt = 0;
             owed.optional = true;
