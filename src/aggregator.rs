@@ -9,7 +9,7 @@
 //! broker holds, and a durable queue gets its acknowledgements.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
@@ -41,6 +41,9 @@ const LATE: Duration = Duration::from_secs(1);
 /// The time between two checkpoints, at most.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Pollers hear of new workers at once, but not more often than that.
+const NEWS: Duration = Duration::from_millis(200);
+
 /// How often the log repeats that messages cannot be read.
 const REPEATED: Duration = Duration::from_secs(60);
 
@@ -53,6 +56,8 @@ pub struct Aggregator {
     waiting: Vec<Batch>,
     outputs: Outputs,
     due: Due,
+    /// Processes of workers that pollers know of, and when they were told.
+    begun: (u64, Instant),
     /// The hints that hold, as the log has them.
     hinted: Vec<(Arc<str>, HintReason)>,
     /// What the log has told of messages that could not be read: how many of which kind, and when.
@@ -177,6 +182,7 @@ impl Aggregator {
                 hints,
             },
             due: Due::default(),
+            begun: (0, clock::monotonic()),
             hinted: Vec::new(),
             told: Vec::new(),
         };
@@ -214,6 +220,7 @@ impl Aggregator {
                         self.pipeline.take(&batch);
                     }
                     self.due.checkpoint |= self.pipeline.wants_checkpoint();
+                    self.tell_of_workers();
                 }
                 Action::Report(report) => self.pipeline.report(&report),
                 Action::Settings(settings) => self.pipeline.reconfigure(&settings),
@@ -244,6 +251,9 @@ impl Aggregator {
         self.inputs.questions.close();
         while self.inputs.questions.try_recv().is_ok() {}
         let now = clock::now();
+        if jobs.is_none() {
+            self.pipeline.release_held(now);
+        }
         let room = room(jobs).await;
         self.publish(room, now, now, true);
     }
@@ -269,6 +279,21 @@ impl Aggregator {
             // The writer has panicked, and with it the daemon ends.
             (Outlet::Checkpointed(_), None) => {}
         }
+        self.publish_known();
+        self.tell(now);
+        self.hint();
+    }
+
+    /// Has pollers ask new workers, whose tasks' queues are waited for.
+    fn tell_of_workers(&mut self) {
+        let (told, at) = self.begun;
+        if self.pipeline.begun() != told && at.elapsed() >= NEWS {
+            self.publish_known();
+        }
+    }
+
+    fn publish_known(&mut self) {
+        self.begun = (self.pipeline.begun(), clock::monotonic());
         for (output, known) in self.outputs.known.iter().zip(self.pipeline.known()) {
             output.send_if_modified(|before| {
                 let changed = **before != known;
@@ -278,8 +303,6 @@ impl Aggregator {
                 changed
             });
         }
-        self.tell(now);
-        self.hint();
     }
 
     /// Says what is wrong with how a cluster is set up: once, until it is well again.

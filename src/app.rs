@@ -356,6 +356,7 @@ impl Brokers {
                 broker: Arc::clone(&name),
                 label,
                 drops_expired: broker.transport.drops_expired(),
+                asks_workers: broker.poll.control_interval.is_some(),
                 holds: holds(&broker.transport),
                 shard: broker.transport.shard(),
                 accept: broker.accept,

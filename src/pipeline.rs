@@ -84,6 +84,8 @@ pub struct ClusterConfig {
     pub accept: Accept,
     /// Whether the broker drops messages that expired, as RabbitMQ does.
     pub drops_expired: bool,
+    /// Whether its workers are asked for their queues.
+    pub asks_workers: bool,
     pub holds: Holds,
     /// Which part of the workers' events comes here; `None`: all of them.
     pub shard: Option<Shard>,
@@ -156,6 +158,7 @@ impl Pipeline {
             accept: cluster.accept,
             state: State::new(Limits {
                 broker_drops_expired: cluster.drops_expired,
+                asks_workers: cluster.asks_workers,
                 broker_holds_events: cluster.holds != Holds::Nothing,
                 shard: cluster.shard,
                 ..limits.clone()
@@ -305,6 +308,22 @@ impl Pipeline {
         self.views.iter().map(|view| view.name)
     }
 
+    /// Counts the events that wait for the queue of their task: nobody will go on with them.
+    pub fn release_held(&mut self, now: Timestamp) {
+        for (at, cluster) in self.clusters.iter_mut().enumerate() {
+            cluster.state.release_held(&mut cluster.changes);
+            cluster.show(at, &mut self.views, now, None);
+        }
+    }
+
+    /// How many processes of workers were seen to begin: what pollers need to know soon.
+    pub fn begun(&self) -> u64 {
+        self.clusters
+            .iter()
+            .map(|cluster| cluster.state.begun())
+            .sum()
+    }
+
     /// What whoever asks brokers and workers needs to know, by broker.
     pub fn known(&self) -> impl Iterator<Item = Known> {
         self.clusters.iter().map(|cluster| cluster.state.known())
@@ -399,6 +418,7 @@ impl Cluster {
         self.metrics
             .tasks_tracked
             .set(float(self.state.tasks_alive()));
+        self.metrics.held.set(float(self.state.events_held()));
     }
 
     fn refuse(&mut self, error: DecodeError) {

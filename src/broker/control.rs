@@ -27,6 +27,9 @@ const REPLIES_MAX: usize = 40_000;
 /// A worker that was silent in so many rounds is not waited for any more, and mostly not asked.
 const MISSED_MAX: u32 = 3;
 
+/// A new worker is asked so many times in quick succession: it sends events before it listens.
+const TRIES_MAX: u32 = 3;
+
 /// Every so many rounds all workers are asked.
 const ALL_EVERY: u64 = 10;
 
@@ -231,10 +234,11 @@ impl Round {
                 scheduled: tasks(replies.scheduled),
                 complete,
                 unlimited: replies.unlimited,
-                queues: bindings.map(|bindings| {
-                    let queues = bindings.into_iter();
-                    queues.map(|binding| binding.queue).collect()
+                queues: bindings.as_ref().map(|bindings| {
+                    let queues = bindings.iter();
+                    queues.map(|binding| binding.queue.clone()).collect()
                 }),
+                bindings: bindings.unwrap_or_default(),
             }
         };
         self.workers.into_iter().map(answer).collect()
@@ -260,6 +264,10 @@ pub(super) struct Asked {
 pub(super) struct Roster {
     /// Rounds in a row that each worker missed.
     missed: BTreeMap<Arc<str>, u32>,
+    /// Workers that have ever answered.
+    answered: BTreeSet<Arc<str>>,
+    /// Rounds in which the others were asked.
+    tries: BTreeMap<Arc<str>, u32>,
     rounds: u64,
 }
 
@@ -287,17 +295,37 @@ impl Roster {
         }
     }
 
-    /// Notes who answered. Who hangs and is not online any more is forgotten.
-    pub(super) fn answered(&mut self, answers: &[WorkerAnswer], online: &[Arc<str>]) {
+    /// Notes who answered. Workers that hang and are no longer online are forgotten. A round `for_new` workers is no miss for
+    /// anybody: it comes soon after the one before. Returns whether a new worker is worth asking once more: it may not have
+    /// listened yet.
+    pub(super) fn answered(
+        &mut self,
+        answers: &[WorkerAnswer],
+        online: &[Arc<str>],
+        for_new: bool,
+    ) -> bool {
         for missed in self.missed.values_mut() {
-            *missed = missed.saturating_add(1);
+            *missed = missed.saturating_add(u32::from(!for_new));
         }
         for answer in answers {
             self.missed.insert(answer.worker.as_str().into(), 0);
+            self.answered.insert(answer.worker.as_str().into());
         }
         let online: BTreeSet<&Arc<str>> = online.iter().collect();
         self.missed
             .retain(|worker, missed| *missed < MISSED_MAX || online.contains(worker));
+        self.answered
+            .retain(|worker| self.missed.contains_key(worker));
+        self.tries.retain(|worker, _| online.contains(worker));
+        let mut again = false;
+        for worker in online {
+            if !self.answered.contains(worker) {
+                let tries = self.tries.entry(Arc::clone(worker)).or_default();
+                *tries = tries.saturating_add(1);
+                again |= *tries < TRIES_MAX;
+            }
+        }
+        again
     }
 }
 

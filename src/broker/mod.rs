@@ -12,7 +12,6 @@
 mod link;
 
 // What is asked, when, and what the answers mean.
-mod binding;
 mod control;
 mod reply;
 mod schedule;

@@ -22,7 +22,7 @@ use super::{amqp, redis};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::{BrokerConfig, Transport};
-use crate::state::{Answers, Known, QueueLevel, Report};
+use crate::state::{Answers, Binding, Known, QueueLevel, Report};
 use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
 use crate::timestamp::Timestamp;
 
@@ -247,6 +247,9 @@ impl Poller {
         let asked = clock::now();
         let (levels, absent) = carrier.levels(&names).await?;
         self.watch.asked(&names, absent);
+        if let Some(bindings) = carrier.bindings() {
+            self.report(asked, Answers::Bindings(bindings)).await?;
+        }
         self.report(asked, Answers::Queues(levels)).await
     }
 
@@ -277,7 +280,10 @@ impl Poller {
             );
         }
         let answers = round.finish();
-        self.roster.answered(&answers, &known.workers);
+        let for_new = schedule.is_forward();
+        if self.roster.answered(&answers, &known.workers, for_new) {
+            schedule.ask_again();
+        }
         let consumed = answers.iter();
         let consumed: BTreeMap<_, _> = consumed
             .filter_map(|answer| Some((answer.worker.clone(), answer.queues.clone()?)))
@@ -378,6 +384,14 @@ impl Carrier {
             Self::Amqp(poll) => poll.levels(names).await,
             // An empty list does not exist: no queue is absent.
             Self::Redis(poll) => Ok((poll.levels(names).await?, Vec::new())),
+        }
+    }
+
+    /// The bindings, where the broker tells them.
+    fn bindings(&self) -> Option<Vec<Binding>> {
+        match self {
+            Self::Amqp(_) => None,
+            Self::Redis(poll) => Some(poll.bindings().to_vec()),
         }
     }
 

@@ -8,10 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use super::binding::{self, Binding};
 use crate::event::json::{Cursor, key_text};
 use crate::event::{DecodeError, Value};
-use crate::state::TaskAnswer;
+use crate::state::{Binding, ExchangeKind, TaskAnswer, queue_delivered};
 use crate::timestamp::Timestamp;
 
 /// The longest name that is kept, in bytes; longer ones are cut off the answer.
@@ -282,9 +281,8 @@ impl Task {
     /// The task with its queue, as far as the queues of its worker tell it.
     pub(super) fn answer(self, queues: Option<&[Binding]>) -> TaskAnswer {
         let route = self.exchange.as_deref().zip(self.routing_key.as_deref());
-        let queue = route.and_then(|(exchange, key)| {
-            binding::queue_of(exchange, key, queues.unwrap_or_default())
-        });
+        let queue = route
+            .and_then(|(exchange, key)| queue_delivered(exchange, key, queues.unwrap_or_default()));
         let queue = queue.map(str::to_owned);
         TaskAnswer {
             uuid: self.uuid,
@@ -371,7 +369,8 @@ fn read_queue(cursor: &mut Cursor<'_>) -> Result<Option<Binding>, DecodeError> {
                 Ok(())
             }
             b"type" => {
-                binding.topic = text(cursor)?.is_some_and(|kind| kind == "topic");
+                let kind = text(cursor)?;
+                binding.kind = kind.map_or(ExchangeKind::Direct, |kind| ExchangeKind::of(&kind));
                 Ok(())
             }
             _ => cursor.skip(4),

@@ -11,8 +11,11 @@ use crate::state::Known;
 const FIRST_CONTROL: Duration = Duration::from_secs(2);
 const FIRST_QUEUES: Duration = Duration::from_secs(1);
 
-/// What is new is asked for so soon, together with what else is new.
+/// New queues are asked for so soon, together with what else is new.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Likewise new workers: events of their tasks wait for the answer.
+const ASK_SOON: Duration = Duration::from_millis(250);
 
 /// A worker that has been told to send events is told again after that.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
@@ -44,6 +47,8 @@ pub(super) struct Schedule {
     brought_forward: u32,
     /// Whether the next round is such a one.
     forward: bool,
+    /// A worker that was asked for the first time has not answered.
+    again: bool,
     /// Workers that are, or lately were, silent.
     silent: BTreeMap<Arc<str>, Silent>,
     seen: Arc<Known>,
@@ -70,6 +75,7 @@ impl Schedule {
             elsewhere: looks_elsewhere.then(|| now + UNHEARD),
             brought_forward: 0,
             forward: false,
+            again: false,
             silent: BTreeMap::new(),
             seen: Arc::default(),
         }
@@ -85,16 +91,8 @@ impl Schedule {
         if is_new(&self.seen.queues, &known.queues) {
             self.queues_are_new(now);
         }
-        if let Some(at) = &mut self.control
-            && is_new(&self.seen.workers, &known.workers)
-        {
-            let wait = SOON.saturating_mul(2_u32.saturating_pow(self.brought_forward));
-            let forward = now + wait.min(UNHEARD_AGAIN);
-            if forward < *at {
-                *at = forward;
-                self.forward = true;
-                self.brought_forward += 1;
-            }
+        if known.begun > self.seen.begun || is_new(&self.seen.workers, &known.workers) {
+            self.bring_forward(now);
         }
         if self.enables_events {
             for worker in &known.silent {
@@ -108,6 +106,28 @@ impl Schedule {
                 .retain(|worker, silent| silent.at > now || known.silent.contains(worker));
         }
         self.seen = Arc::clone(known);
+    }
+
+    /// Brings the next round of remote control forward.
+    fn bring_forward(&mut self, now: Instant) {
+        let Some(at) = &mut self.control else { return };
+        let wait = ASK_SOON.saturating_mul(2_u32.saturating_pow(self.brought_forward));
+        let forward = now + wait.min(UNHEARD_AGAIN);
+        if forward < *at {
+            *at = forward;
+            self.forward = true;
+            self.brought_forward += 1;
+        }
+    }
+
+    /// Whether the round that is due was brought forward for new workers.
+    pub(super) const fn is_forward(&self) -> bool {
+        self.forward
+    }
+
+    /// Notes that a new worker has not answered the round at hand.
+    pub(super) const fn ask_again(&mut self) {
+        self.again = true;
     }
 
     /// Notes that there are queues which were not known.
@@ -152,6 +172,9 @@ impl Schedule {
                     self.brought_forward = 0;
                 }
                 self.control = self.control_interval.map(|interval| now + interval);
+                if std::mem::take(&mut self.again) {
+                    self.bring_forward(now);
+                }
             }
             Task::EnableEvents => {
                 for silent in self.silent.values_mut().filter(|silent| silent.at <= now) {
@@ -184,6 +207,7 @@ mod tests {
             queues: names(queues),
             workers: names(workers),
             silent: names(silent),
+            begun: 0,
             heard,
             ..Known::default()
         })
@@ -220,11 +244,11 @@ mod tests {
         schedule.done(Task::Control, start);
         let control = |schedule: &Schedule| schedule.control.expect("on") - start;
         schedule.known(&known(&["a"], &[], &[], true), start);
-        assert_eq!(control(&schedule), SECOND);
+        assert_eq!(control(&schedule), SECOND / 4);
         assert_eq!(schedule.elsewhere, None);
         schedule.done(Task::Control, start);
         schedule.known(&known(&["a", "b"], &[], &[], true), start);
-        assert_eq!(control(&schedule), 2 * SECOND);
+        assert_eq!(control(&schedule), SECOND / 2);
         schedule.done(Task::Control, start);
         schedule.known(&known(&["a"], &[], &["q"], true), start);
         assert_eq!(control(&schedule), 60 * SECOND, "who goes is no news");
@@ -232,6 +256,18 @@ mod tests {
         // A round at its time, and one more worker is news again.
         schedule.done(Task::Control, start);
         schedule.known(&known(&["a", "c"], &[], &["q"], true), start);
+        assert_eq!(control(&schedule), SECOND / 4);
+        schedule.done(Task::Control, start);
+        // A new process under a known name is asked too, and once more where it did not answer.
+        let restarted = Known {
+            begun: 1,
+            ..Known::clone(&known(&["a", "c"], &[], &["q"], true))
+        };
+        schedule.known(&Arc::new(restarted), start);
+        assert_eq!(control(&schedule), SECOND / 2);
+        assert!(schedule.is_forward());
+        schedule.ask_again();
+        schedule.done(Task::Control, start);
         assert_eq!(control(&schedule), SECOND);
     }
 

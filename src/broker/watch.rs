@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::state::is_uuid;
+
 /// The most queues that are watched. Beyond, those that come last in the alphabet are not.
 const QUEUES_MAX: usize = 10_000;
 
@@ -23,21 +25,9 @@ pub(super) fn is_task_queue(name: &str) -> bool {
             .iter()
             .any(|start| name.starts_with(start))
         || name.contains(".reply.")
+        // The queues of results that the `rpc` backend makes.
         || is_uuid(name);
     in_length && !other
-}
-
-/// The queues of results that the `rpc` backend makes are named by a bare UUID.
-fn is_uuid(name: &str) -> bool {
-    let dashes = [8, 13, 18, 23];
-    name.len() == 36
-        && name.bytes().enumerate().all(|(at, byte)| {
-            if dashes.contains(&at) {
-                byte == b'-'
-            } else {
-                byte.is_ascii_hexdigit()
-            }
-        })
 }
 
 /// The queues of one broker.

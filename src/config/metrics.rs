@@ -130,6 +130,7 @@ impl MetricsConfig {
                 broker_drops_expired: false,
                 broker_holds_events: false,
                 keep_foreign: false,
+                asks_workers: false,
                 shard: None,
             },
             exemplars,

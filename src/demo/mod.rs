@@ -204,6 +204,7 @@ fn cluster_config(broker: Arc<str>, metrics: EventMetrics) -> ClusterConfig {
         broker,
         label: None,
         drops_expired: true,
+        asks_workers: false,
         holds: Holds::Nothing,
         shard: None,
         accept: Accept::default(),

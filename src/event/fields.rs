@@ -27,9 +27,6 @@ pub(super) const VALUES_MAX: usize = 1 << 18;
 /// The longest software name, version or system that is taken, in bytes.
 const SOFTWARE_MAX: usize = 128;
 
-/// What Celery calls the default queue, unless `task_default_queue` says otherwise.
-const DEFAULT_QUEUE: &str = "celery";
-
 /// A member of an event that is read. All others are stepped over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
@@ -359,15 +356,14 @@ impl<'a> Fields<'a> {
         let exception = self
             .exception
             .and_then(|repr| exception::class_of(repr, traceback));
+        let [queue, exchange, routing_key] = route(self.queue, self.exchange, self.routing_key);
         Ok(TaskEvent {
             kind,
             uuid,
             name: self.name.filter(|name| !name.is_empty()),
-            queue: queue_of(
-                self.queue,
-                self.exchange.as_deref(),
-                self.routing_key.as_deref(),
-            ),
+            queue,
+            exchange,
+            routing_key,
             retries: self
                 .retries
                 .and_then(whole)
@@ -449,20 +445,24 @@ fn brief(value: Value<'_>) -> Option<Cow<'_, str>> {
     lenient(value).filter(|text| !text.is_empty() && text.len() <= SOFTWARE_MAX)
 }
 
-/// The queue that a task-sent names, where that can be relied on.
+/// The queue, exchange and routing key of a task-sent; exchange and routing key only where they decide.
 ///
-/// A caller who names an exchange and no queue bypasses Celery's routing, and the event then shows the
-/// *default* queue, where the task is not. Through the default exchange the routing key is the queue. With native
-/// delayed delivery (Celery 5.5) the queue is null.
-pub(super) fn queue_of<'a>(
+/// Through the default exchange the routing key is the queue. Through another one it depends on bindings: the event names
+/// the default queue where the caller gave an exchange and no queue, and none with native delayed delivery (Celery 5.5).
+fn route<'a>(
     queue: Option<Cow<'a, str>>,
-    exchange: Option<&str>,
-    routing_key: Option<&str>,
-) -> Option<Cow<'a, str>> {
-    let queue = queue.filter(|queue| !queue.is_empty())?;
-    let elsewhere = exchange.is_some_and(|exchange| !exchange.is_empty() && exchange != queue)
-        && routing_key != Some(&queue);
-    (!elsewhere || queue != DEFAULT_QUEUE).then_some(queue)
+    exchange: Option<Cow<'a, str>>,
+    routing_key: Option<Cow<'a, str>>,
+) -> [Option<Cow<'a, str>>; 3] {
+    let queue = queue.filter(|queue| !queue.is_empty());
+    let routing_key = routing_key.filter(|key| !key.is_empty() && key.len() <= TEXT_MAX);
+    match exchange {
+        None => [queue, None, None],
+        Some(exchange) if exchange.is_empty() => [routing_key.or(queue), None, None],
+        Some(_) if queue.is_some() && queue == routing_key => [queue, None, None],
+        Some(exchange) if exchange.len() <= TEXT_MAX => [queue, Some(exchange), routing_key],
+        Some(_) => [None, None, None],
+    }
 }
 
 /// A number that is a whole one and exact.

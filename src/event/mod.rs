@@ -91,8 +91,12 @@ pub struct TaskEvent<'a> {
     pub uuid: Cow<'a, str>,
     /// On task-sent and task-received.
     pub name: Option<Cow<'a, str>>,
-    /// On task-sent, where it can be relied on: see [`queue_of`](fields::queue_of).
+    /// On task-sent. Only a hint where there is an `exchange`.
     pub queue: Option<Cow<'a, str>>,
+    /// On task-sent, where the exchange does not bind queues by their name.
+    pub exchange: Option<Cow<'a, str>>,
+    /// On task-sent, with an `exchange`.
+    pub routing_key: Option<Cow<'a, str>>,
     /// On task-sent and task-received: how often the task was tried before.
     pub retries: Option<u32>,
     /// On task-sent and task-received: not to be run before.
@@ -119,6 +123,8 @@ impl<'a> TaskEvent<'a> {
             uuid: uuid.into(),
             name: None,
             queue: None,
+            exchange: None,
+            routing_key: None,
             retries: None,
             eta: None,
             expires: None,

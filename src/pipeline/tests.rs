@@ -29,6 +29,7 @@ fn pipeline_with(metrics: &str, view: ViewConfig) -> Pipeline {
         broker,
         label: None,
         drops_expired: false,
+        asks_workers: false,
         holds: Holds::Nothing,
         shard: None,
         accept: ContentType::READ.into_iter().collect(),

@@ -107,6 +107,7 @@ const fn limits() -> Limits {
         broker_drops_expired: true,
         broker_holds_events: false,
         keep_foreign: false,
+        asks_workers: false,
         shard: None,
     }
 }

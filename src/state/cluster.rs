@@ -3,25 +3,30 @@
 mod answers;
 mod reconcile;
 mod saved;
+mod step;
 
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::generated::is_generated;
+use super::held::{Held, Label};
 use super::hint::Signs;
 use super::queues::Queues;
-use super::task::{Intervals, Taken, Task};
-use super::tasks::Tasks;
+use super::route::Routes;
+use super::task::Task;
+use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::{self, Workers};
 use super::{
-    Answers, Change, Known, Loss, Name, Names, Of, Place, Queue, Revocation, Seen, Shard, Software,
-    Stage, Step, Worker, shard,
+    Answers, Change, Known, Loss, Name, Names, Of, Place, Queue, Seen, Shard, Software, Stage,
+    Worker, shard,
 };
-use crate::event::{Detail, Event, Kind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::event::{Detail, Event, WorkerEvent, WorkerKind};
 use crate::timestamp::Timestamp;
 use reconcile::Suspects;
 pub use saved::Captured;
+pub(super) use step::Arrived;
 
 /// What bounds the state of a cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +46,8 @@ pub struct Limits {
     pub broker_drops_expired: bool,
     /// Whether the names of clients and of types that Celery does not define are kept: a profile shows them.
     pub keep_foreign: bool,
+    /// Whether workers are asked for their queues.
+    pub asks_workers: bool,
     /// Which part of the workers' events comes here; `None`: all of them.
     pub shard: Option<Shard>,
 }
@@ -63,15 +70,19 @@ const QUIET: Duration = Duration::from_secs(60);
 /// What is known of one Celery cluster.
 #[derive(Debug)]
 pub struct State {
-    limits: Limits,
-    names: Names,
-    tasks: Tasks,
-    workers: Workers,
+    pub(super) limits: Limits,
+    pub(super) names: Names,
+    pub(super) tasks: Tasks,
+    pub(super) workers: Workers,
     queues: Queues,
     /// The newest sender, which is mostly the next one too: events come in runs of one worker's.
     sender: (String, Sender),
-    /// The newest queue that a task of each name was seen in.
-    queue_of_name: HashMap<Name, Name>,
+    pub(super) routes: Routes,
+    pub(super) held: Held,
+    /// When the newest two rounds of remote control were over, the older one first.
+    pub(super) rounds: [Timestamp; 2],
+    /// When the first event came.
+    pub(super) first_event: Timestamp,
     /// A task was sent that expires.
     some_expire: bool,
     /// Tasks in flight that broker and workers did not have.
@@ -79,7 +90,7 @@ pub struct State {
     /// When the newest event was stamped.
     newest: Timestamp,
     /// When it went on from what was stored.
-    resumed: Timestamp,
+    pub(super) resumed: Timestamp,
     pub(super) signs: Signs,
 }
 
@@ -99,7 +110,10 @@ impl State {
             workers: Workers::default(),
             queues: Queues::default(),
             sender: Default::default(),
-            queue_of_name: HashMap::new(),
+            routes: Routes::default(),
+            held: Held::default(),
+            rounds: [Timestamp::default(); 2],
+            first_event: Timestamp::default(),
             some_expire: false,
             suspects: Suspects::default(),
             newest: Timestamp::default(),
@@ -120,6 +134,7 @@ impl State {
             broker_drops_expired: _,
             broker_holds_events: _,
             keep_foreign: _,
+            asks_workers: _,
             shard: _,
         } = *limits;
         self.limits.tasks_max = tasks_max;
@@ -132,6 +147,9 @@ impl State {
     /// Takes an event that was received at `now`; adds to `changes` what it changed.
     pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
         self.signs.event(now);
+        if self.first_event == Timestamp::default() {
+            self.first_event = now;
+        }
         self.newest = self.newest.max(event.timestamp);
         let sender = self.sender(&event.hostname);
         let mut seen = Seen {
@@ -178,6 +196,10 @@ impl State {
                 self.queues.take(levels, &mut self.names, ttl, asked, now);
             }
             Answers::Workers(answers) => self.workers_answered(answers, asked, now, changes),
+            Answers::Bindings(bindings) => {
+                self.routes.bind(bindings, now);
+                self.look_at_held(now, changes);
+            }
             Answers::Elsewhere(channels) => self.signs.elsewhere(channels, now),
         }
     }
@@ -185,17 +207,20 @@ impl State {
     /// Does what time alone does; to be called now and then, at each snapshot at least.
     pub fn expire(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
         self.signs.look(now);
+        self.expire_held(changes);
+        self.routes.expire(now);
         let shard = self.limits.shard;
         while let Some(task) = self.tasks.expire(self.limits.task_timeout, now) {
-            lost(&task, shard, Loss::Timeout, changes);
+            lost(&task, &self.routes, shard, Loss::Timeout, changes);
         }
         // With shards it is not known whether a worker had received it.
         if self.limits.broker_drops_expired && self.some_expire && shard.is_none() {
             let until = self.told_until(now).before(EXPIRED_GRACE);
+            let routes = &self.routes;
             self.tasks.give_up(now, |_, task| {
                 let expired = task.has_expired(until);
                 if expired {
-                    lost(task, shard, Loss::Timeout, changes);
+                    lost(task, routes, shard, Loss::Timeout, changes);
                 }
                 expired
             });
@@ -254,6 +279,7 @@ impl State {
         };
         for task in self.tasks.in_flight() {
             let stage = shard::stage(task, self.limits.shard);
+            let stage = stage.filter(|_| task.label() == Label::Settled);
             let Some((stage, since)) = stage.zip(task.waits_since()) else {
                 continue;
             };
@@ -272,7 +298,7 @@ impl State {
 
     /// What whoever asks broker and workers needs to know.
     pub fn known(&self) -> Known {
-        let texts = |mut names: Vec<Name>| {
+        let texts = |mut names: Vec<Name>| -> Vec<_> {
             names.sort_unstable();
             names.dedup();
             names
@@ -285,14 +311,23 @@ impl State {
         let consumed = self
             .workers()
             .flat_map(|worker| worker.queues.iter().flatten());
+        let mut queues = texts(queues.chain(consumed.copied()).collect());
+        // There is no queue of a folded name.
+        queues.retain(|queue| !is_generated(queue));
         let silent = online().filter(|worker| worker.events() == Some(false));
         Known {
-            queues: texts(queues.chain(consumed.copied()).collect()),
+            queues,
             workers: texts(online().map(|worker| worker.name).collect()),
             silent: texts(silent.map(|worker| worker.name).collect()),
+            begun: self.workers.begun,
             heard: self.signs.heard(),
             rates_wanted: self.suspects.rates_wanted,
         }
+    }
+
+    /// How many processes of workers were seen to begin.
+    pub const fn begun(&self) -> u64 {
+        self.workers.begun
     }
 
     /// How many tasks are in flight; with shards those that a worker has.
@@ -306,127 +341,20 @@ impl State {
         let counted: HashSet<Name> = used.iter().copied().collect();
         let tasks = self.tasks.iter().flat_map(Task::names);
         let in_use: HashSet<Name> = tasks.collect();
-        // A name that nothing else knows would keep its queue for ever.
-        self.queue_of_name
-            .retain(|name, _| counted.contains(name) || in_use.contains(name));
+        self.routes
+            .retain(|name| counted.contains(name) || in_use.contains(name));
         let workers = self.workers.iter().flat_map(Worker::names);
-        let queues = self
-            .queue_of_name
-            .iter()
-            .flat_map(|(name, queue)| [*name, *queue]);
         let all = used
             .into_iter()
             .chain(in_use)
             .chain(workers)
-            .chain(queues)
+            .chain(self.routes.names())
+            .chain(self.held.names())
             .chain(self.queues.names());
         let all: Vec<Name> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.
         self.sender = Default::default();
-    }
-
-    fn apply_task(
-        &mut self,
-        event: &TaskEvent<'_>,
-        stamped: Timestamp,
-        sender: Sender,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
-    ) {
-        // A task-sent comes from whoever called the task.
-        let worker = sender.worker.filter(|_| event.kind != TaskKind::Sent);
-        let only_queue = worker.and_then(|worker| self.task_event_of(worker, event.kind, now));
-        let shard = self.limits.shard;
-        let at = self.tasks.find_or_insert(&event.uuid);
-        let before = place(self.tasks.get(at), shard);
-        let task = self.tasks.get_mut(at);
-        if !task.is_of_earlier(event, stamped, worker) {
-            // With shards it may have ended elsewhere.
-            let may_be_over = shard.is_some() && task.stage.is_some_and(Stage::is_on_the_way);
-            if !may_be_over && task.is_replaced_by(event, stamped) {
-                task.replace();
-            }
-            self.learn(at, event, only_queue);
-        } else if event.kind == TaskKind::Sent && !task.queue_told {
-            // An earlier attempt of the same task: a retry goes to the same queue, unless its own task-sent differs.
-            self.learn(at, event, only_queue);
-            self.tasks.get_mut(at).share_with_earlier();
-        }
-        let task = self.tasks.get_mut(at);
-        if matches!(event.kind, TaskKind::Sent | TaskKind::Received)
-            && let Some(queue) = task.queue.filter(|_| task.queue_told)
-        {
-            self.queues.watched.name(queue, now);
-        }
-        if shard.is_some() {
-            task.catch_up(event, stamped);
-        }
-        let taken = task.take(event, stamped, worker);
-        let mut of = Of { worker, ..of(task) };
-        if let Taken::Earlier { name, queue, .. } = taken {
-            of = Of { name, queue, ..of };
-        }
-        let eta = task.eta;
-        // An interval that a task-sent completes, which comes last, is that of the worker that ran the task.
-        let of_interval = Of {
-            worker: worker.or(task.worker),
-            ..of
-        };
-        let after = place(task, shard);
-        self.tasks.file(at, now);
-
-        // A task-sent comes to every shard, and counts once.
-        let counts = event.kind != TaskKind::Sent || shard.is_none_or(|it| it.owns(&event.uuid));
-        if counts {
-            changes.push(Change::Event(Seen {
-                kind: Kind::Task(event.kind),
-                other: None,
-                sender: sender.worker.or(sender.client),
-                task: of.name,
-            }));
-        }
-        match taken {
-            Taken::Again if counts => changes.push(Change::Duplicate),
-            Taken::Again | Taken::ToldTwice => {}
-            Taken::Step(intervals) | Taken::Earlier { intervals, .. } => {
-                if counts {
-                    changes.push(Change::Task {
-                        step: self.step(event),
-                        of,
-                        at: stamped,
-                        sender: sender.worker.or(sender.client),
-                    });
-                }
-                tell(&intervals, of_interval, eta, changes);
-                if event.kind == TaskKind::Started
-                    && let Some(worker) = worker.and_then(|name| self.workers.find(name))
-                {
-                    worker.task_event(Some(stamped));
-                }
-            }
-        }
-        if before != after {
-            changes.push(Change::Moved {
-                from: before,
-                to: after,
-            });
-        }
-        self.evict(changes);
-    }
-
-    /// Notes that a worker is there and sends task events. Returns its queue, if it consumes one only.
-    fn task_event_of(&mut self, worker: Name, kind: TaskKind, now: Timestamp) -> Option<Name> {
-        if kind == TaskKind::Received {
-            self.signs.received();
-        }
-        let worker = self.workers.find_or_insert(worker, now)?;
-        worker.sign_of_life(now);
-        worker.task_event(None);
-        match worker.queues.as_deref() {
-            Some([only]) => Some(*only),
-            _ => None,
-        }
     }
 
     fn apply_worker(
@@ -471,6 +399,7 @@ impl State {
                 let Found { missing, restarted } = found;
                 self::missing(missing, changes);
                 if let Some(until) = restarted {
+                    self.workers.begin(now);
                     self.lose_tasks_of(&HashSet::from_iter([name]), until, now, changes);
                 }
             }
@@ -485,14 +414,14 @@ impl State {
         now: Timestamp,
         changes: &mut Vec<Change>,
     ) {
-        let shard = self.limits.shard;
+        let (routes, shard) = (&self.routes, self.limits.shard);
         self.tasks.give_up(now, |_, task| {
             let Some(worker) = task.worker.filter(|worker| workers.contains(worker)) else {
                 return false;
             };
             let before = place(task, shard);
             if task.worker_lost(worker, until) {
-                lost(task, shard, Loss::Worker, changes);
+                lost(task, routes, shard, Loss::Worker, changes);
                 return true;
             }
             let after = place(task, shard);
@@ -508,7 +437,8 @@ impl State {
 
     fn evict(&mut self, changes: &mut Vec<Change>) {
         while let Some(task) = self.tasks.evict(self.limits.tasks_max) {
-            lost(&task, self.limits.shard, Loss::Evicted, changes);
+            let shard = self.limits.shard;
+            lost(&task, &self.routes, shard, Loss::Evicted, changes);
         }
     }
 
@@ -527,60 +457,22 @@ impl State {
         self.sender.1
     }
 
-    /// Notes name and queue, where the event has them or where they can be concluded: the queue from task-sent,
-    /// else the only one that the worker consumes, else the newest that a task of this name was in.
-    fn learn(&mut self, at: u32, event: &TaskEvent<'_>, only_queue: Option<Name>) {
-        if event.kind == TaskKind::Sent {
-            self.signs.sent();
-            self.some_expire |= event.expires.is_some();
-        }
-        let name = event.name.as_deref().map(|name| self.names.intern(name));
-        let queue = event.queue.as_deref().map(|queue| self.names.intern(queue));
-        let task = self.tasks.get_mut(at);
-        // task-received has the name that the worker shows; task-sent the one behind it.
-        if event.kind == TaskKind::Received || task.name.is_none() {
-            task.name = name.or(task.name);
-        }
-        let told = queue.or(only_queue.filter(|_| !task.queue_told));
-        if let Some(told) = told {
-            task.queue = Some(told);
-            task.queue_told = true;
-            if let Some(name) = task.name {
-                self.queue_of_name.insert(name, told);
-            }
-        } else if task.queue.is_none()
-            && let Some(name) = task.name
-        {
-            task.queue = self.queue_of_name.get(&name).copied();
-        }
+    /// Where a task is in flight, and under which labels.
+    pub(super) fn place_of(&self, at: At) -> Option<Place> {
+        place(self.tasks.get(at), self.limits.shard)
     }
 
-    fn step(&mut self, event: &TaskEvent<'_>) -> Step {
-        match event.kind {
-            TaskKind::Sent => Step::Sent,
-            TaskKind::Received => Step::Received,
-            TaskKind::Started => Step::Started,
-            TaskKind::Succeeded => Step::Succeeded,
-            TaskKind::Failed => Step::Failed(self.class(event)),
-            TaskKind::Retried => Step::Retried(self.class(event)),
-            TaskKind::Rejected => Step::Rejected {
-                requeue: event.requeue,
-            },
-            TaskKind::Revoked if event.terminated => Step::Revoked(Revocation::Terminated),
-            TaskKind::Revoked if event.expired => Step::Revoked(Revocation::Expired),
-            TaskKind::Revoked => Step::Revoked(Revocation::Revoked),
-            TaskKind::Cancelled => Step::Cancelled,
-        }
-    }
-
-    fn class(&mut self, event: &TaskEvent<'_>) -> Option<Name> {
-        let class = event.exception.as_deref();
-        class.map(|class| self.names.intern(class))
+    /// Since when a worker is expected to answer its first question; `None` where workers are not asked.
+    pub(super) fn asked_since(&self) -> Option<Timestamp> {
+        self.limits.asks_workers.then_some(self.rounds[0])
     }
 }
 
-/// Where a task is in flight, and under which labels.
+/// Where a task is in flight, and under which labels: nowhere while its steps are held.
 fn place(task: &Task, shard: Option<Shard>) -> Option<Place> {
+    if task.label() != Label::Settled {
+        return None;
+    }
     let stage = shard::stage(task, shard)?;
     let of = of(task);
     let on_worker = matches!(stage, Stage::Received | Stage::Started);
@@ -601,44 +493,18 @@ const fn of(task: &Task) -> Of {
     }
 }
 
-/// Tells the intervals that an event completed.
-fn tell(intervals: &Intervals, of: Of, eta: bool, changes: &mut Vec<Change>) {
-    let Intervals {
-        ran,
-        queue_wait,
-        prefetch_wait,
-        turnaround,
-        attempts,
-        clamped,
-    } = *intervals;
-    for _ in 0..clamped {
-        changes.push(Change::Clamped);
-    }
-    let ran = ran.map(|(outcome, seconds)| Change::Ran {
-        outcome,
-        seconds,
-        of,
-    });
-    let waited = queue_wait.map(|seconds| Change::QueueWaited { seconds, of });
-    let prefetched = prefetch_wait.map(|seconds| Change::PrefetchWaited { seconds, of, eta });
-    let turned = turnaround.map(|(outcome, seconds)| Change::TurnedAround {
-        outcome,
-        seconds,
-        of,
-    });
-    let finished = attempts.map(|(outcome, attempts)| Change::Finished {
-        outcome,
-        attempts,
-        of,
-    });
-    let all = [ran, waited, prefetched, turned, finished];
-    changes.extend(all.into_iter().flatten());
-}
-
-fn lost(task: &Task, shard: Option<Shard>, reason: Loss, changes: &mut Vec<Change>) {
+fn lost(
+    task: &Task,
+    routes: &Routes,
+    shard: Option<Shard>,
+    reason: Loss,
+    changes: &mut Vec<Change>,
+) {
+    let of = of(task);
+    let queue = of.queue.or_else(|| routes.fallback(of.name));
     changes.push(Change::Lost {
         reason,
-        of: of(task),
+        of: Of { queue, ..of },
     });
     changes.push(Change::Moved {
         from: place(task, shard),

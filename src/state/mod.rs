@@ -7,6 +7,8 @@
 //! The knowledge of orders, duplicates and gaps is here: see `task.rs` for the life of one task, `worker.rs` for
 //! that of a worker, `processed.rs` for what is missing, `shard.rs` for what several daemons share.
 
+mod binding;
+mod generated;
 mod names;
 mod report;
 mod texts;
@@ -23,11 +25,16 @@ mod workers;
 mod hint;
 mod queues;
 
+mod held;
+mod route;
+
 mod shard;
 
 mod cluster;
 
+pub use binding::{Binding, ExchangeKind, queue_delivered, topic_matches};
 pub use cluster::{Captured, Limits, State, WorkerTimeout};
+pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
 pub use names::{Name, Names};
 pub use queues::Queue;

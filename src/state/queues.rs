@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::generated::folded;
 use super::watched::Watched;
 use super::{Name, Names, QueueLevel, Worker};
 use crate::timestamp::Timestamp;
@@ -66,16 +67,18 @@ impl Queues {
         self.updated = now;
         self.levels.clear();
         for level in levels {
-            let queue = Queue {
-                length: Some(level.length),
-                unacked: level.unacked,
-                consumers: level.consumers,
-                ..Queue::default()
+            // Queues with generated names are one, and their levels add up.
+            let queue = self.levels.entry(names.intern(&folded(&level.queue)));
+            let queue = queue.or_default();
+            let sum = |a: Option<u64>, b: Option<u64>| {
+                a.map_or(b, |a| Some(a.saturating_add(b.unwrap_or(0))))
             };
-            self.levels.insert(names.intern(&level.queue), queue);
+            queue.length = sum(queue.length, Some(level.length));
+            queue.unacked = sum(queue.unacked, level.unacked);
+            queue.consumers = sum(queue.consumers, level.consumers);
         }
         let levels = levels.iter();
-        let named = levels.filter_map(|level| Some((names.find(&level.queue)?, level)));
+        let named = levels.filter_map(|level| Some((names.find(&folded(&level.queue))?, level)));
         self.watched.polled(named, ttl, now);
     }
 

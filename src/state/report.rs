@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::Binding;
 use crate::timestamp::Timestamp;
 
 /// What one round of asking found out.
@@ -26,6 +27,8 @@ pub enum Answers {
     Queues(Vec<QueueLevel>),
     /// What the workers answered in one round of remote control; a worker that is absent did not answer.
     Workers(Vec<WorkerAnswer>),
+    /// Redis: the bindings of queues to exchanges.
+    Bindings(Vec<Binding>),
     /// Redis: channels on which events are published that are not subscribed to.
     Elsewhere(Vec<String>),
 }
@@ -56,6 +59,8 @@ pub struct WorkerAnswer {
     pub prefetch_count: Option<u64>,
     /// The queues that it consumes.
     pub queues: Option<Vec<String>>,
+    /// What binds them to exchanges.
+    pub bindings: Vec<Binding>,
     /// Tasks that run now.
     pub active: Option<Vec<TaskAnswer>>,
     /// Tasks that it has and has not started.
@@ -90,6 +95,8 @@ pub struct Known {
     pub workers: Vec<Arc<str>>,
     /// Workers that are online and send no task events.
     pub silent: Vec<Arc<str>>,
+    /// How many processes of workers were seen to begin: each is asked soon.
+    pub begun: u64,
     /// Whether any event came.
     pub heard: bool,
     /// Whether a worker received a task that it does not list: it may hold the task back for a rate limit, so its rate

@@ -25,6 +25,7 @@ mod saved;
 
 use std::time::Duration;
 
+use super::held::Label;
 use super::{Name, Outcome, Stage, TaskAnswer};
 use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
@@ -85,6 +86,8 @@ pub(super) enum Taken {
         intervals: Intervals,
         name: Option<Name>,
         queue: Option<Name>,
+        /// It was replaced by another task under the same id.
+        replaced: bool,
     },
 }
 
@@ -178,6 +181,27 @@ impl Task {
                 self.attempt = retries;
             }
         }
+    }
+
+    /// Whether the queue is decided that its steps count under.
+    pub(super) const fn label(&self) -> Label {
+        if self.flags.has(Flags::SETTLED) {
+            Label::Settled
+        } else if self.flags.has(Flags::HELD) {
+            Label::Held
+        } else {
+            Label::Open
+        }
+    }
+
+    pub(super) fn set_label(&mut self, label: Label) {
+        self.flags.set(Flags::HELD, label == Label::Held);
+        self.flags.set(Flags::SETTLED, label == Label::Settled);
+    }
+
+    /// Whether its task-sent came.
+    pub(super) fn was_sent(&self) -> bool {
+        self.sent != UNKNOWN
     }
 
     /// The names that it refers to.
@@ -300,12 +324,14 @@ impl Task {
 
     /// The id of a task that is over is used for another one.
     fn begin_anew(&mut self) {
+        let label = self.label();
         *self = Self {
             name: self.name,
             queue: self.queue,
             queue_told: self.queue_told,
             ..Self::default()
         };
+        self.set_label(label);
     }
 
     fn started(&mut self, at: Timestamp, worker: Option<Name>) -> Taken {

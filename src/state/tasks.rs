@@ -21,6 +21,7 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::chunks::Chunks;
+use super::held::Label;
 use super::task::Task;
 use super::{Shard, shard};
 use crate::timestamp::Timestamp;
@@ -176,6 +177,12 @@ impl Tasks {
 
     pub(super) fn get(&self, at: At) -> &Task {
         &self.slots[at as usize].task
+    }
+
+    /// Whether the steps of the task that is there are held.
+    pub(super) fn label(&self, at: At) -> Label {
+        let slot = self.slots.get(at as usize);
+        slot.map_or(Label::Open, |slot| slot.task.label())
     }
 
     pub(super) fn get_mut(&mut self, at: At) -> &mut Task {

@@ -25,6 +25,9 @@ const SKEW_SHARE: f64 = 0.2;
 /// So many seconds old, an event that may have waited is taken to have waited: it says nothing of a clock.
 const BACKLOG: f64 = 10.0;
 
+/// How long a process that began is expected to answer its first question.
+pub(super) const NEW: Duration = Duration::from_secs(60);
+
 /// Heartbeats of two processes under one name within this time are two workers, and no restart.
 const TWO_AT_ONCE: Duration = Duration::from_secs(30);
 
@@ -52,6 +55,10 @@ pub struct Worker {
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
     pub queues: Option<Vec<Name>>,
+    /// Whether the process that runs now told its queues.
+    pub(super) asked: bool,
+    /// When that process was first seen.
+    pub(super) since: Timestamp,
     /// Two processes send heartbeats under its name.
     pub twofold: bool,
     processed: Processed,
@@ -100,6 +107,8 @@ impl Worker {
             processes: None,
             prefetch_count: None,
             queues: None,
+            asked: false,
+            since: now,
             twofold: false,
             processed: Processed::default(),
             counts: false,
@@ -134,6 +143,24 @@ impl Worker {
     /// Whether it shut down on purpose: it has no tasks any more.
     pub(super) const fn said_goodbye(&self) -> bool {
         self.goodbye.is_some()
+    }
+
+    /// The queue that it consumes, if it is the only one and the process that runs now is not about to say something else.
+    pub(super) fn only_queue(
+        &self,
+        asked_since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Name> {
+        match self.queues.as_deref() {
+            Some([only]) if !self.is_to_answer(asked_since, now) => Some(*only),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether its process began a short while ago, and has not said yet which queues it consumes.
+    pub(super) fn is_to_answer(&self, asked_since: Option<Timestamp>, now: Timestamp) -> bool {
+        let is_new = |asked| !self.asked && self.since >= asked && now.since(self.since) < NEW;
+        asked_since.is_some_and(is_new)
     }
 
     /// A sign of life that is no worker event.
@@ -212,6 +239,8 @@ impl Worker {
                 self.processed.stamped()
             };
             found.restarted = Some(until);
+            self.asked = false;
+            self.since = now;
             found.missing = self.processed.end();
         }
         self.pid = pid.or(self.pid);

@@ -20,6 +20,9 @@ pub(super) struct Workers {
     list: Vec<Worker>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// Processes that were seen to begin, and when the newest was.
+    pub(super) begun: u64,
+    pub(super) begun_at: Timestamp,
 }
 
 impl Workers {
@@ -56,6 +59,16 @@ impl Workers {
         self.list.iter()
     }
 
+    /// A process of a worker began.
+    pub(super) const fn begin(&mut self, now: Timestamp) {
+        self.begun += 1;
+        self.begun_at = now;
+    }
+
+    pub(super) fn get(&self, name: Name) -> Option<&Worker> {
+        self.position(name).map(|at| &self.list[at])
+    }
+
     pub(super) fn find(&mut self, name: Name) -> Option<&mut Worker> {
         let at = self.position(name)?;
         Some(&mut self.list[at])
@@ -69,6 +82,7 @@ impl Workers {
         if self.list.len() >= WORKERS_MAX {
             return None;
         }
+        self.begin(now);
         self.list.push(Worker::new(name, now));
         self.add_to_index(self.list.len() - 1);
         self.list.last_mut()

@@ -64,6 +64,7 @@ definitions! {
     CLAMPED = lasting "counter" "celeriac_intervals_clamped_total" ["broker"], "Intervals between the clocks of two hosts that were negative and count as 0.";
     HINT = "gauge" "celeriac_hint" ["broker", "reason"], "Whether something about the cluster's set-up keeps events from coming: 1 or 0, by reason; the log and /-/ready say more.";
     LAG = "gauge" "celeriac_event_lag_seconds" ["broker"], "Age of the newest event when it was applied, by its sender's clock.";
+    EVENTS_HELD = "gauge" "celeriac_events_held" ["broker"], "Task events that are not counted yet, because the queue of their task is not known: for one snapshot interval at most.";
     TASKS_TRACKED = "gauge" "celeriac_tasks_tracked" ["broker"], "Tasks in flight that are kept track of.";
     TASKS_EVICTED = lasting "counter" "celeriac_tasks_evicted_total" ["broker"], "Tasks in flight that were forgotten because there were more than max_tasks.";
     SERIES = "gauge" "celeriac_series" ["profile"], "Samples in a snapshot, by profile.";
@@ -274,6 +275,7 @@ pub struct EventMetrics {
     pub gap: Gap,
     pub lag: Gauge,
     pub tasks_tracked: Gauge,
+    pub held: Gauge,
     pub tasks_evicted: Counter,
     undecodable: Vec<Counter>,
     hints: Vec<Gauge>,
@@ -400,6 +402,7 @@ impl Telemetry {
             gap,
             lag: self.gauge(LAG, labels()),
             tasks_tracked: self.gauge(TASKS_TRACKED, labels()),
+            held: self.gauge(EVENTS_HELD, labels()),
             tasks_evicted: self.counter(TASKS_EVICTED, labels()),
             undecodable,
         };

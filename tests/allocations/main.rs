@@ -127,6 +127,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
         broker,
         label: None,
         drops_expired: false,
+        asks_workers: false,
         holds: Holds::Nothing,
         shard: None,
         accept: Accept::default(),

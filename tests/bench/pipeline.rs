@@ -43,6 +43,7 @@ fn pipeline() -> Pipeline {
             broker,
             label: None,
             drops_expired: false,
+            asks_workers: false,
             holds: Holds::Nothing,
             shard: None,
             accept: Accept::default(),

@@ -52,6 +52,7 @@ fn snapshot(profile: ProfileName) -> Snapshot {
         broker: "main".into(),
         label: None,
         drops_expired: false,
+        asks_workers: false,
         holds: Holds::Nothing,
         shard: None,
         accept: Accept::default(),

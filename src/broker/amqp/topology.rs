@@ -17,8 +17,8 @@
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::broker::binding::matches;
 use crate::config::{AmqpConfig, Shard};
+use crate::state::topic_matches;
 
 /// How Celery declares its event exchange: a durable topic exchange.
 pub(super) const EXCHANGE: ExchangeDeclareOptions = ExchangeDeclareOptions {
@@ -143,7 +143,5 @@ pub(super) fn text(text: &str) -> AMQPValue {
 
 /// Whether a binding's pattern takes a routing key.
 pub(super) fn takes(pattern: &str, key: &str) -> bool {
-    let words: Vec<&str> = key.split('.').collect();
-    let pattern: Vec<&str> = pattern.split('.').collect();
-    matches(&pattern, &words)
+    topic_matches(pattern, key)
 }

@@ -340,11 +340,11 @@ fn a_worker_that_hangs_is_not_waited_for_and_asked_now_and_then() {
             assert_eq!(asked.destination, Some(vec!["a".into()]));
         }
         assert_eq!(asked.expected.len(), if at < 3 { 2 } else { 1 });
-        roster.answered(std::slice::from_ref(&answer), &online);
+        roster.answered(std::slice::from_ref(&answer), &online, false);
     }
     assert_eq!(to_all, [0, 1, 2, 10, 20]);
     // Gone for good, it is forgotten; back, it is waited for.
-    roster.answered(std::slice::from_ref(&answer), &online[..1]);
+    roster.answered(std::slice::from_ref(&answer), &online[..1], false);
     assert_eq!(roster.ask(&online[..1]), everybody(&["a"]));
     let asked = roster.ask(&online);
     assert_eq!(asked.expected.len(), 2);

@@ -14,9 +14,9 @@ use tracing::warn;
 use super::channel::escape;
 use super::connect::{failed, is_unavailable};
 use super::poll::Poll;
-use crate::broker::binding::Binding;
 use crate::broker::source::LinkError;
 use crate::broker::watch::is_task_queue;
+use crate::state::{Binding, ExchangeKind};
 
 const KEY: &str = "_kombu.binding.";
 
@@ -96,6 +96,11 @@ impl Poll {
         Ok(())
     }
 
+    /// The bindings as they were read last.
+    pub(in crate::broker) fn bindings(&self) -> &[Binding] {
+        &self.bindings.all
+    }
+
     /// Looks for sets of other exchanges, some steps at a time.
     async fn search(&mut self) -> Result<(), LinkError> {
         if self.bindings.rest > 0 {
@@ -157,7 +162,11 @@ fn binding(exchange: &str, member: &Value, sep: &str) -> Result<Binding, Option<
     Ok(Binding {
         exchange: exchange.to_owned(),
         routing_key: routing_key.to_owned(),
-        topic: !pattern.is_empty(),
+        kind: if pattern.is_empty() {
+            ExchangeKind::Direct
+        } else {
+            ExchangeKind::Topic
+        },
         queue: queue.to_owned(),
     })
 }
@@ -190,8 +199,13 @@ mod tests {
     fn members_hold_a_key_a_pattern_and_a_queue() {
         let read = |member: &str| {
             let value = Value::BulkString(member.as_bytes().to_vec());
-            let read = binding("x", &value, "\x06\x16").ok();
-            read.map(|read| (read.routing_key, read.topic, read.queue))
+            binding("x", &value, "\x06\x16").ok().map(|read| {
+                (
+                    read.routing_key,
+                    read.kind == ExchangeKind::Topic,
+                    read.queue,
+                )
+            })
         };
         let row = |key: &str, topic, queue: &str| Some((key.to_owned(), topic, queue.to_owned()));
         let cases = [

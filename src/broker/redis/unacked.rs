@@ -19,11 +19,11 @@ use redis::{RedisError, Value};
 use super::connect::{failed, is_unavailable};
 use super::poll::Poll;
 use super::queues::Counts;
-use crate::broker::binding::queue_of;
 use crate::broker::source::LinkError;
 use crate::broker::watch::is_task_queue;
 use crate::clock;
 use crate::event::json::key_text;
+use crate::state::queue_delivered;
 
 /// What a round may take, in entries and in time.
 const ENTRIES_MAX: usize = 50_000;
@@ -101,7 +101,7 @@ impl Poll {
             let (unacked, bindings) = (&mut self.unacked, &self.bindings.all);
             unacked.began.get_or_insert(start);
             unacked.add(slice, |exchange, key| {
-                queue_of(exchange, key, bindings).map(str::to_owned)
+                queue_delivered(exchange, key, bindings).map(str::to_owned)
             });
             if unacked.cursor == 0 {
                 unacked.finish();

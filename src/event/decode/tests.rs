@@ -57,6 +57,8 @@ fn a_task_event_keeps_what_is_asked_for() {
         let expected = TaskEvent {
             name: Some("proj.т".into()),
             queue: Some("high".into()),
+            exchange: Some("high".into()),
+            routing_key: Some("hi".into()),
             retries: Some(2),
             eta: Timestamp::from_seconds(1_795_344_453.5),
             ..TaskEvent::new(TaskKind::Sent, "u-1")
@@ -114,16 +116,15 @@ fn a_heartbeat_tells_load_and_software_where_they_are_what_they_should_be() {
 }
 
 #[test]
-fn the_queue_of_a_task_sent_is_taken_where_it_can_be_right() {
-    // (queue, exchange, routing key) and what is taken: an exchange of the caller's own bypasses routing.
+fn a_task_sent_that_names_an_exchange_leaves_the_queue_to_the_bindings() {
+    // (queue, exchange, routing key), the queue that is taken, and whether bindings decide.
     let cases = [
-        (("celery", "", "celery"), Some("celery")),
-        (("high", "", "high"), Some("high")),
-        (("high", "media", "hi"), Some("high")),
-        (("celery", "celery", "celery"), Some("celery")),
-        (("celery", "topix", "t.a.b"), None),
-        (("celery", "topix", "celery"), Some("celery")),
-        (("", "celery_delayed_27", "0.1.qt"), None),
+        (("celery", "", "celery"), (Some("celery"), false)),
+        (("default", "", "high"), (Some("high"), false)),
+        (("high", "media", "hi"), (Some("high"), true)),
+        (("celery", "celery", "celery"), (Some("celery"), false)),
+        (("default", "topix", "t.a.b"), (Some("default"), true)),
+        (("", "celery_delayed_27", "0.1.qt"), (None, true)),
     ];
     for ((queue, exchange, key), expected) in cases {
         let body = format!(
@@ -133,7 +134,9 @@ fn the_queue_of_a_task_sent_is_taken_where_it_can_be_right() {
             let Detail::Task(task) = event.detail else {
                 panic!("a task event");
             };
-            assert_eq!(task.queue.as_deref(), expected, "{body}");
+            let taken = (task.queue.as_deref(), task.exchange.is_some());
+            assert_eq!(taken, expected, "{body}");
+            assert_eq!(task.routing_key.is_some(), expected.1, "{body}");
         });
     }
 }

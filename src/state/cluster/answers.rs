@@ -4,6 +4,7 @@ use hashbrown::HashSet;
 
 use super::reconcile::Round;
 use super::{State, place};
+use crate::state::generated::folded;
 use crate::state::{Change, Name, TaskAnswer, WorkerAnswer};
 use crate::timestamp::Timestamp;
 
@@ -17,10 +18,12 @@ impl State {
         changes: &mut Vec<Change>,
     ) {
         self.queues.workers_asked();
+        self.rounds = [self.rounds[1], now];
         let mut named = HashSet::new();
         for answer in answers {
             self.answer(answer, now, &mut named, changes);
         }
+        self.look_at_held(now, changes);
         self.reconcile(answers, &named, Round { asked, now }, changes);
     }
 
@@ -35,9 +38,13 @@ impl State {
         let name = self.names.intern_node(&answer.worker);
         let names = &mut self.names;
         let queues = answer.queues.as_ref().map(|queues| {
-            let queues = queues.iter().map(|queue| names.intern(queue));
-            queues.collect::<Vec<_>>()
+            let queues = queues.iter().map(|queue| names.intern(&folded(queue)));
+            let mut queues: Vec<_> = queues.collect();
+            queues.sort_unstable();
+            queues.dedup();
+            queues
         });
+        self.routes.bind(&answer.bindings, now);
         for queue in queues.iter().flatten() {
             self.queues.watched.name(*queue, now);
         }
@@ -56,6 +63,7 @@ impl State {
         worker.prefetch_count = answer.prefetch_count.or(worker.prefetch_count);
         if queues.is_some() {
             worker.queues = queues;
+            worker.asked = true;
         }
         if !worker.has_heartbeats() {
             let running = answer.active.as_ref().map(|active| active.len() as u64);
@@ -89,7 +97,7 @@ impl State {
         let queue = answer
             .queue
             .as_deref()
-            .map(|queue| self.names.intern(queue));
+            .map(|queue| self.names.intern(&folded(queue)));
         if let Some(queue) = queue {
             self.queues.watched.name(queue, now);
         }
@@ -98,14 +106,10 @@ impl State {
             task.answered(worker, answer, now);
         }
         task.name = task.name.or(name);
-        if let Some(queue) = queue
-            && !task.queue_told
-        {
-            task.queue = Some(queue);
-            task.queue_told = true;
-            if let Some(name) = task.name {
-                self.queue_of_name.insert(name, queue);
-            }
+        if let Some(queue) = queue.filter(|_| !task.queue_told) {
+            self.tell(at, queue, changes);
+        } else if !known {
+            self.settle(at, changes);
         }
         let after = place(self.tasks.get(at), shard);
         self.tasks.file(at, now);

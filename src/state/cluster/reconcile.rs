@@ -108,6 +108,8 @@ impl State {
         }
         let shard = self.limits.shard;
         for (at, reason) in concluded {
+            // Two rounds are longer than what is held may wait.
+            self.settle_moved(at, None, changes);
             self.tasks.give_up_one(at, now, |_, task| {
                 changes.push(Change::Unreported {
                     reason,

@@ -2,6 +2,8 @@
 
 use super::{Change, Name, State, Timestamp, place};
 use crate::saved;
+use crate::state::held::Captured as Held;
+use crate::state::route::Home;
 use crate::state::tasks::Captured as Tasks;
 use crate::state::texts::{Restored, Texts};
 use crate::state::{Names, Worker};
@@ -15,7 +17,9 @@ pub struct Captured {
     names: Names,
     tasks: Tasks,
     workers: Vec<Worker>,
-    queue_of_name: Vec<(Name, Name)>,
+    homes: Vec<(Name, Home)>,
+    held: Held,
+    sent: bool,
     /// How long ago each queue was named.
     watched: Vec<(Name, i64)>,
 }
@@ -23,12 +27,13 @@ pub struct Captured {
 impl State {
     /// Copies all that survives a restart.
     pub fn capture(&self) -> Captured {
-        let queues = self.queue_of_name.iter();
         Captured {
             names: self.names.texts_only(),
             tasks: self.tasks.capture(),
             workers: self.workers.iter().cloned().collect(),
-            queue_of_name: queues.map(|(name, queue)| (*name, *queue)).collect(),
+            homes: self.routes.homes().collect(),
+            sent: self.routes.sent,
+            held: self.held.capture(),
             watched: self.queues.watched.ages().collect(),
         }
     }
@@ -47,9 +52,16 @@ impl State {
         }
         for pair in &saved.queues_of_names {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
-            if let (Some(name), Some(queue)) = (texts.name(pair.name), texts.name(pair.queue)) {
-                self.queue_of_name.insert(name, queue);
-                if saved.watched_queues.is_empty() {
+            if let Some(name) = texts.name(pair.name) {
+                let home = Home {
+                    queue: texts.name(pair.queue),
+                    several: pair.several,
+                    unsent: u8::try_from(pair.unsent).unwrap_or(u8::MAX),
+                };
+                self.routes.restore(name, home);
+                if let Some(queue) = home.queue
+                    && saved.watched_queues.is_empty()
+                {
                     // An older daemon stored no other trace of a queue.
                     self.queues.watched.restore(queue, 0, now);
                 }
@@ -61,13 +73,17 @@ impl State {
                 self.queues.watched.restore(queue, watched.age, now);
             }
         }
-        for task in &saved.tasks {
+        self.routes.sent |= saved.sent;
+        self.restore_orphans(saved);
+        for stored in &saved.tasks {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
-            let Some(at) = self.tasks.restore(task, &mut texts) else {
+            let Some(at) = self.tasks.restore(stored, &mut texts) else {
                 continue;
             };
+            self.restore_held(at, stored, &saved.texts);
             let task = self.tasks.get(at);
             self.some_expire |= task.may_expire();
+            self.routes.sent |= task.was_sent();
             let to = place(task, self.limits.shard);
             if to.is_some() {
                 changes.push(Change::Moved { from: None, to });
@@ -87,10 +103,12 @@ impl Captured {
         let mut texts = Texts::default();
         let workers = self.workers.iter().map(|worker| worker.stored(&mut texts));
         let workers = workers.collect();
-        let queues = self.queue_of_name.iter();
-        let queues = queues.map(|(name, queue)| saved::QueueOfName {
+        let homes = self.homes.iter();
+        let queues = homes.map(|(name, home)| saved::QueueOfName {
             name: texts.place(Some(*name)),
-            queue: texts.place(Some(*queue)),
+            queue: texts.place(home.queue),
+            several: home.several,
+            unsent: home.unsent.into(),
         });
         let queues_of_names = queues.collect();
         let watched = self.watched.iter();
@@ -99,6 +117,8 @@ impl Captured {
             age: *age,
         });
         let watched_queues = watched.collect();
+        let orphans = self.held.orphans(&self.tasks);
+        let held = orphans.map(|step| step.stored(&mut texts)).collect();
         let first = saved::Cluster {
             broker: broker.clone(),
             texts: texts.stored(&self.names),
@@ -106,6 +126,8 @@ impl Captured {
             workers,
             queues_of_names,
             watched_queues,
+            held,
+            sent: self.sent,
             position: Some(position),
         };
         let places: Vec<_> = self.tasks.places().collect();
@@ -117,7 +139,10 @@ impl Captured {
                 return None;
             }
             let mut texts = Texts::default();
-            let tasks = part.iter().map(|at| self.tasks.stored(*at, &mut texts));
+            let tasks = part.iter().map(|at| saved::Task {
+                held: self.held.stored(*at, self.tasks.label(*at), &mut texts),
+                ..self.tasks.stored(*at, &mut texts)
+            });
             Some(saved::Cluster {
                 broker: broker.clone(),
                 tasks: tasks.collect(),

@@ -28,6 +28,7 @@ fn state(shard: Option<Shard>, tasks_max: usize) -> State {
         broker_drops_expired: true,
         broker_holds_events: false,
         keep_foreign: true,
+        asks_workers: false,
         shard,
     })
 }
@@ -387,6 +388,12 @@ proptest! {
         let mut events: Vec<_> = events.collect();
         events.sort_by_key(|(millis, _)| *millis);
         let (mut one, mut shards) = (Daemons::one(), Daemons::sharded(count, &shard_of));
+        // Every daemon knows the queue of each name, and that task-sents come.
+        for uuid in ["0", "1", "2"] {
+            let event = sent(uuid, 0, None, 0);
+            one.publish(&event, at(0));
+            shards.publish(&event, at(0));
+        }
         let half = events.len() / 2;
         for (n, (millis, event)) in events.iter().enumerate() {
             one.publish(event, at(*millis));

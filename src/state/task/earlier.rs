@@ -255,6 +255,7 @@ impl Earlier {
             intervals,
             name: self.name,
             queue: self.queue,
+            replaced: self.replaced,
         }
     }
 

@@ -13,6 +13,10 @@ impl Flags {
     pub(super) const PREFETCH_WAITED: Self = Self(4);
     /// The turnaround of the task was reported.
     pub(super) const TURNED_AROUND: Self = Self(8);
+    /// Its steps are held: the queue that they count under is not decided.
+    pub(super) const HELD: Self = Self(16);
+    /// The queue that its steps count under is decided.
+    pub(super) const SETTLED: Self = Self(32);
 
     pub(super) fn of(flags: impl IntoIterator<Item = (Self, bool)>) -> Self {
         let mut all = Self::default();

@@ -33,6 +33,7 @@ impl Task {
             eta_only: self.flags.has(Flags::ETA_ONLY),
             earlier: self.earlier.as_deref().map(|it| it.stored(texts)),
             retried_owed: false,
+            held: Vec::new(),
         }
     }
 
@@ -62,6 +63,7 @@ impl Task {
                 (Flags::PREFETCH_WAITED, saved.prefetch_waited),
                 (Flags::TURNED_AROUND, saved.turned_around),
                 (Flags::ETA_ONLY, saved.eta_only),
+                (Flags::SETTLED, true),
             ]),
             earlier: Earlier::restored(saved, texts).map(Box::new),
         }

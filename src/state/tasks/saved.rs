@@ -3,6 +3,7 @@
 
 use super::{At, NONE, Task, Tasks, parse_uuid};
 use crate::saved::{self, task::Id};
+use crate::state::held::Label;
 use crate::state::texts::{Restored, Texts};
 
 /// The table as it was at one instant, shared with it until it changes.
@@ -58,6 +59,11 @@ impl Captured {
             .chain(list(self.0.alive.oldest))
             .chain(list(self.0.on_the_way.oldest))
             .chain(list(self.0.ended.oldest))
+    }
+
+    /// Whether its steps are held.
+    pub(in crate::state) fn label(&self, at: At) -> Label {
+        self.0.label(at)
     }
 
     /// One task in its stored form.

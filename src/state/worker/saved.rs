@@ -66,6 +66,8 @@ impl Worker {
                 let names = queues.names.iter();
                 names.filter_map(|place| texts.name(*place)).collect()
             }),
+            asked: false,
+            since: self.since,
             twofold: saved.twofold,
             processed: Processed::restored(saved),
             counts: saved.counts,

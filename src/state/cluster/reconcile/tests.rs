@@ -19,6 +19,7 @@ fn state() -> State {
         broker_drops_expired: true,
         broker_holds_events: false,
         keep_foreign: false,
+        asks_workers: false,
         shard: None,
     })
 }

@@ -38,6 +38,7 @@ fn state() -> State {
         broker_drops_expired: true,
         broker_holds_events: true,
         keep_foreign: false,
+        asks_workers: false,
         shard: None,
     })
 }
@@ -168,6 +169,9 @@ fn each_task_in_flight_is_moved_to_where_it_is() {
     for (what, task) in [(0, 0), (0, 1), (1, 1), (1, 4), (2, 4), (2, 5), (3, 5)] {
         before.apply(&event(what, task, 0, 10), at(10), &mut changes);
     }
+    // What is held is in flight nowhere yet.
+    before.expire(at(10), &mut changes);
+    before.expire(at(10), &mut changes);
     let (_, moved) = restarted(&before, at(20));
     let stages: Vec<_> = moved
         .iter()
@@ -286,7 +290,11 @@ fn what_makes_no_sense_costs_only_itself() {
                     ..Default::default()
                 },
             ],
-            queues_of_names: vec![saved::QueueOfName { name: 1, queue: 0 }],
+            queues_of_names: vec![saved::QueueOfName {
+                name: 1,
+                queue: 0,
+                ..saved::QueueOfName::default()
+            }],
             ..saved::Cluster::default()
         };
         let mut state = state();

@@ -1,0 +1,222 @@
+//! What an event about a task changes: its state, what is counted for it, and where it is in flight.
+
+use super::{Sender, State};
+use crate::event::{Kind, TaskEvent, TaskKind};
+use crate::state::held::{HeldStep, Label};
+use crate::state::task::Taken;
+use crate::state::tasks::At;
+use crate::state::{Change, Name, Revocation, Seen, Stage, Step};
+use crate::timestamp::Timestamp;
+
+/// An event about a task, with what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::state) struct Arrived<'a> {
+    pub(in crate::state) event: &'a TaskEvent<'a>,
+    pub(in crate::state) stamped: Timestamp,
+    pub(in crate::state) now: Timestamp,
+    sender: Option<Name>,
+    /// `None` for a task-sent, which comes from whoever called the task.
+    worker: Option<Name>,
+    /// The queue of its worker, if it consumes one only.
+    only_queue: Option<Name>,
+}
+
+impl State {
+    pub(super) fn apply_task(
+        &mut self,
+        event: &TaskEvent<'_>,
+        stamped: Timestamp,
+        sender: Sender,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
+        let worker = sender.worker.filter(|_| event.kind != TaskKind::Sent);
+        let arrived = Arrived {
+            event,
+            stamped,
+            now,
+            sender: sender.worker.or(sender.client),
+            worker,
+            only_queue: worker.and_then(|worker| self.task_event_of(worker, event.kind, now)),
+        };
+        let at = self.tasks.find_or_insert(&event.uuid);
+        let before = self.place_of(at);
+        self.relate(at, &arrived, changes);
+        let shard = self.limits.shard;
+        let task = self.tasks.get_mut(at);
+        if shard.is_some() {
+            task.catch_up(event, stamped);
+        }
+        let taken = task.take(event, stamped, worker);
+        self.tasks.file(at, now);
+        self.count(at, &arrived, taken, changes);
+        let after = self.place_of(at);
+        if before != after {
+            changes.push(Change::Moved {
+                from: before,
+                to: after,
+            });
+        }
+        self.evict(changes);
+    }
+
+    /// Notes that a worker is there and sends task events. Returns its queue, if it consumes one only.
+    fn task_event_of(&mut self, worker: Name, kind: TaskKind, now: Timestamp) -> Option<Name> {
+        if kind == TaskKind::Received {
+            self.signs.received();
+        }
+        let asked_since = self.asked_since();
+        let worker = self.workers.find_or_insert(worker, now)?;
+        worker.sign_of_life(now);
+        worker.task_event(None);
+        worker.only_queue(asked_since, now)
+    }
+
+    /// Finds out which execution of the task an event is about, and notes what it says of it.
+    fn relate(&mut self, at: At, arrived: &Arrived<'_>, changes: &mut Vec<Change>) {
+        let Arrived {
+            event,
+            stamped,
+            now,
+            worker,
+            ..
+        } = *arrived;
+        let task = self.tasks.get(at);
+        if !task.is_of_earlier(event, stamped, worker) {
+            // With shards it may have ended elsewhere.
+            let may_be_over =
+                self.limits.shard.is_some() && task.stage.is_some_and(Stage::is_on_the_way);
+            if !may_be_over && task.is_replaced_by(event, stamped) {
+                self.settle(at, changes);
+                self.tasks.get_mut(at).replace();
+            }
+            self.learn(at, arrived);
+        } else if event.kind == TaskKind::Sent && !task.queue_told {
+            // An earlier attempt of the same task: a retry goes to the same queue, unless its own task-sent differs.
+            self.learn(at, arrived);
+            self.tasks.get_mut(at).share_with_earlier();
+        }
+        let task = self.tasks.get(at);
+        if matches!(event.kind, TaskKind::Sent | TaskKind::Received)
+            && let Some(queue) = task.queue.filter(|_| task.queue_told)
+        {
+            self.queues.watched.name(queue, now);
+        }
+    }
+
+    /// Notes the name and the queue, where the event or its worker tell them.
+    fn learn(&mut self, at: At, arrived: &Arrived<'_>) {
+        let event = arrived.event;
+        let is_sent = event.kind == TaskKind::Sent;
+        let name = event.name.as_deref().map(|name| self.names.intern(name));
+        if is_sent {
+            self.signs.sent();
+            self.some_expire |= event.expires.is_some();
+        }
+        let published = self.published(event);
+        let task = self.tasks.get_mut(at);
+        // task-received has the name that the worker shows; task-sent the one behind it.
+        if event.kind == TaskKind::Received || task.name.is_none() {
+            task.name = name.or(task.name);
+        }
+        let told = published.or(arrived.only_queue.filter(|_| !task.queue_told));
+        if let Some(told) = told {
+            task.queue = Some(told);
+            task.queue_told = true;
+        }
+        let name = task.name;
+        if is_sent {
+            self.routes.sent(name, told);
+        } else if let (Some(name), Some(told)) = (name, told) {
+            self.routes.seen(name, told);
+        }
+    }
+
+    /// Counts what an event was taken for.
+    fn count(&mut self, at: At, arrived: &Arrived<'_>, taken: Taken, changes: &mut Vec<Change>) {
+        let (event, worker) = (arrived.event, arrived.worker);
+        let task = self.tasks.get(at);
+        if task.queue_told && task.label() != Label::Settled {
+            self.settle(at, changes);
+        }
+        let task = self.tasks.get(at);
+        let is_settled = task.label() == Label::Settled;
+        let (name, queue, is_decided) = match taken {
+            Taken::Earlier {
+                name,
+                queue,
+                replaced: true,
+                ..
+            } => (name, queue, true),
+            Taken::Earlier { name, queue, .. } => {
+                (name.or(task.name), queue.or(task.queue), is_settled)
+            }
+            Taken::Again | Taken::ToldTwice | Taken::Step(_) => (task.name, task.queue, is_settled),
+        };
+        let (eta, ran_by) = (task.eta, worker.or(task.worker));
+        // A task-sent comes to every shard, and counts once.
+        let shard = self.limits.shard;
+        let counts = event.kind != TaskKind::Sent || shard.is_none_or(|it| it.owns(&event.uuid));
+        if counts {
+            changes.push(Change::Event(Seen {
+                kind: Kind::Task(event.kind),
+                other: None,
+                sender: arrived.sender,
+                task: name,
+            }));
+        }
+        let (Taken::Step(intervals) | Taken::Earlier { intervals, .. }) = taken else {
+            if counts && taken == Taken::Again {
+                changes.push(Change::Duplicate);
+            }
+            return;
+        };
+        for _ in 0..intervals.clamped {
+            changes.push(Change::Clamped);
+        }
+        let step = HeldStep {
+            step: counts.then(|| self.step(event)),
+            at: arrived.stamped,
+            sender: arrived.sender,
+            name,
+            worker,
+            // An interval that a task-sent completes, which comes last, is that of the worker that ran the task.
+            ran_by,
+            eta,
+            intervals,
+        };
+        if is_decided {
+            step.count(name, queue, changes);
+        } else {
+            self.hold(at, step, arrived, changes);
+        }
+        if event.kind == TaskKind::Started
+            && let Some(worker) = worker.and_then(|name| self.workers.find(name))
+        {
+            worker.task_event(Some(arrived.stamped));
+        }
+    }
+
+    fn step(&mut self, event: &TaskEvent<'_>) -> Step {
+        match event.kind {
+            TaskKind::Sent => Step::Sent,
+            TaskKind::Received => Step::Received,
+            TaskKind::Started => Step::Started,
+            TaskKind::Succeeded => Step::Succeeded,
+            TaskKind::Failed => Step::Failed(self.class(event)),
+            TaskKind::Retried => Step::Retried(self.class(event)),
+            TaskKind::Rejected => Step::Rejected {
+                requeue: event.requeue,
+            },
+            TaskKind::Revoked if event.terminated => Step::Revoked(Revocation::Terminated),
+            TaskKind::Revoked if event.expired => Step::Revoked(Revocation::Expired),
+            TaskKind::Revoked => Step::Revoked(Revocation::Revoked),
+            TaskKind::Cancelled => Step::Cancelled,
+        }
+    }
+
+    fn class(&mut self, event: &TaskEvent<'_>) -> Option<Name> {
+        let class = event.exception.as_deref();
+        class.map(|class| self.names.intern(class))
+    }
+}

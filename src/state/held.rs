@@ -1,0 +1,444 @@
+//! Steps of tasks that wait for the label `queue`.
+//!
+//! On RabbitMQ a task's events can overtake its task-sent, and a new worker has not said yet which queues it consumes. A
+//! step of a task whose queue is not known by then is held until it is, and for one whole snapshot interval at most:
+//! what was held at one snapshot is counted in the next. Until then the task is in flight nowhere. Nothing is held
+//! where nothing is likely to come.
+
+mod saved;
+
+use hashbrown::HashMap;
+
+use super::cluster::{Arrived, State};
+use super::generated::folded;
+use super::task::Intervals;
+use super::tasks::At;
+use super::{Change, Name, Of, Step, worker};
+use crate::event::{TaskEvent, TaskKind};
+use crate::timestamp::Timestamp;
+pub(super) use saved::Captured;
+
+/// The most steps that are held, some 200 bytes each. Beyond, a step is not held.
+const HELD_MAX: usize = 65_536;
+
+/// Whether the queue that a task is counted under is decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Label {
+    /// Nothing was counted yet.
+    #[default]
+    Open,
+    /// Its steps are held.
+    Held,
+    Settled,
+}
+
+/// A step of a task, with all that is counted for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct HeldStep {
+    /// `None`: the step counts with another shard, and only its intervals count here.
+    pub(super) step: Option<Step>,
+    pub(super) at: Timestamp,
+    pub(super) sender: Option<Name>,
+    /// The task's name, where it was known.
+    pub(super) name: Option<Name>,
+    pub(super) worker: Option<Name>,
+    /// The worker that the intervals are of.
+    pub(super) ran_by: Option<Name>,
+    pub(super) eta: bool,
+    pub(super) intervals: Intervals,
+}
+
+/// Where a task-sent went, until the bindings are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Published {
+    exchange: Name,
+    key: Name,
+    queue: Option<Name>,
+}
+
+/// All steps that are held: a chain for each task.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// The first step of each task whose steps are held.
+    chains: HashMap<At, u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// `None`: the slot is free.
+    step: Option<HeldStep>,
+    next: Option<u32>,
+    /// Of the first step of a chain.
+    head: Option<Head>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    last: u32,
+    task: At,
+    /// A snapshot has come since.
+    old: bool,
+    published: Option<Published>,
+}
+
+impl Held {
+    /// How many steps are held.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= HELD_MAX
+    }
+
+    /// Adds a step to those of a task, or begins with it. Returns the first one.
+    fn push(&mut self, begins: bool, task: At, step: HeldStep) -> u32 {
+        let slot = Slot {
+            step: Some(step),
+            next: None,
+            head: None,
+        };
+        let at = if let Some(at) = self.free.pop() {
+            self.slots[at as usize] = slot;
+            at
+        } else {
+            self.slots.push(slot);
+            u32::try_from(self.slots.len() - 1).expect("bounded above")
+        };
+        let chain = self.chains.get(&task).filter(|_| !begins);
+        let Some(&first) = chain else {
+            // Steps of a task that was here before are counted when they are old.
+            self.chains.insert(task, at);
+            self.slots[at as usize].head = Some(Head {
+                last: at,
+                task,
+                old: false,
+                published: None,
+            });
+            return at;
+        };
+        if let Some(head) = &mut self.slots[first as usize].head {
+            let last = std::mem::replace(&mut head.last, at);
+            self.slots[last as usize].next = Some(at);
+        }
+        first
+    }
+
+    /// Takes out the first step that is left of a chain; with it, what follows.
+    fn pop(&mut self, at: u32) -> (Option<HeldStep>, Option<u32>) {
+        let slot = &mut self.slots[at as usize];
+        let step = slot.step.take();
+        slot.head = None;
+        self.free.push(at);
+        (step, slot.next.take())
+    }
+
+    /// The steps of a task whose steps are held.
+    fn take_chain(&mut self, task: At) -> Option<u32> {
+        self.chains.remove(&task)
+    }
+
+    fn head_mut(&mut self, chain: u32) -> Option<&mut Head> {
+        self.slots[chain as usize].head.as_mut()
+    }
+
+    /// Every chain.
+    fn heads(&self) -> Vec<(u32, Head)> {
+        let slots = (0..).zip(&self.slots);
+        slots
+            .filter_map(|(at, slot)| Some((at, slot.head?)))
+            .collect()
+    }
+
+    /// The names that the steps refer to.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let steps = self.slots.iter().filter_map(|slot| slot.step);
+        let steps = steps.flat_map(|step| {
+            let class = match step.step {
+                Some(Step::Failed(class) | Step::Retried(class)) => class,
+                _ => None,
+            };
+            [step.sender, step.name, step.worker, step.ran_by, class]
+        });
+        let heads = self.slots.iter().filter_map(|slot| slot.head?.published);
+        let heads = heads.flat_map(|to| [Some(to.exchange), Some(to.key), to.queue]);
+        steps.chain(heads).flatten()
+    }
+}
+
+impl HeldStep {
+    /// Counts it, for a task of that name and queue.
+    pub(super) fn count(&self, name: Option<Name>, queue: Option<Name>, changes: &mut Vec<Change>) {
+        let of = Of {
+            name,
+            queue,
+            worker: self.worker,
+        };
+        if let Some(step) = self.step {
+            changes.push(Change::Task {
+                step,
+                of,
+                at: self.at,
+                sender: self.sender,
+            });
+        }
+        let of = Of {
+            worker: self.ran_by,
+            ..of
+        };
+        let Intervals {
+            ran,
+            queue_wait,
+            prefetch_wait,
+            turnaround,
+            attempts,
+            clamped: _,
+        } = self.intervals;
+        let ran = ran.map(|(outcome, seconds)| Change::Ran {
+            outcome,
+            seconds,
+            of,
+        });
+        let waited = queue_wait.map(|seconds| Change::QueueWaited { seconds, of });
+        let eta = self.eta;
+        let prefetched = prefetch_wait.map(|seconds| Change::PrefetchWaited { seconds, of, eta });
+        let turned = turnaround.map(|(outcome, seconds)| Change::TurnedAround {
+            outcome,
+            seconds,
+            of,
+        });
+        let finished = attempts.map(|(outcome, attempts)| Change::Finished {
+            outcome,
+            attempts,
+            of,
+        });
+        let all = [ran, waited, prefetched, turned, finished];
+        changes.extend(all.into_iter().flatten());
+    }
+
+    /// Whether there is nothing to count.
+    fn is_empty(&self) -> bool {
+        let counted = self.step.is_some();
+        !counted && self.intervals == Intervals::default()
+    }
+}
+
+impl State {
+    /// How many events wait for the queue of their task to be known.
+    pub fn events_held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Holds a step while its task's queue may still become known; otherwise counts it.
+    pub(super) fn hold(
+        &mut self,
+        at: At,
+        step: HeldStep,
+        arrived: &Arrived<'_>,
+        changes: &mut Vec<Change>,
+    ) {
+        let (event, now) = (arrived.event, arrived.now);
+        let task = self.tasks.get(at);
+        let label = task.label();
+        if task.queue_told || self.held.is_full() || !self.may_be_told(at, now) {
+            self.settle(at, changes);
+            let task = self.tasks.get(at);
+            step.count(task.name, task.queue, changes);
+            return;
+        }
+        if step.is_empty() {
+            return;
+        }
+        let chain = self.held.push(label == Label::Open, at, step);
+        self.tasks.get_mut(at).set_label(Label::Held);
+        if event.kind == TaskKind::Sent
+            && let (Some(exchange), Some(key)) = (&event.exchange, &event.routing_key)
+        {
+            let published = Published {
+                exchange: self.names.intern(exchange),
+                key: self.names.intern(key),
+                queue: event.queue.as_deref().map(|queue| self.names.intern(queue)),
+            };
+            if let Some(head) = self.held.head_mut(chain) {
+                head.published = Some(published);
+            }
+        }
+    }
+
+    /// Whether anything is likely to report the queue of a task soon: its task-sent, the first answer of its worker, or,
+    /// after a task-sent that names an exchange, the bindings that the first workers report.
+    fn may_be_told(&self, at: At, now: Timestamp) -> bool {
+        let task = self.tasks.get(at);
+        let asked_soon = |worker| {
+            let worker = self.workers.get(worker);
+            worker.is_some_and(|worker| worker.is_to_answer(self.asked_since(), now))
+        };
+        let no_bindings = || {
+            let since = self.first_event.max(self.resumed);
+            let since = since.max(self.workers.begun_at);
+            self.limits.asks_workers && self.rounds[1] <= since && now.since(since) < worker::NEW
+        };
+        (!task.was_sent()
+            && self
+                .routes
+                .expects_sent(task.name, self.limits.asks_workers))
+            || task.worker.is_some_and(asked_soon)
+            || (task.was_sent() && no_bindings())
+    }
+
+    /// The queue of a task-sent that names an exchange.
+    pub(super) fn published(&mut self, event: &TaskEvent<'_>) -> Option<Name> {
+        let hint = event.queue.as_deref();
+        let queue = match (event.exchange.as_deref(), event.routing_key.as_deref()) {
+            (None, _) => hint,
+            (Some(exchange), key) => {
+                let key = key.unwrap_or_default();
+                let only_hint = !self.limits.asks_workers;
+                self.routes.published(exchange, key, hint, only_hint)
+            }
+        }?;
+        Some(self.names.intern(&folded(queue)))
+    }
+
+    /// Notes the queue that a task is in, and counts what was held of it.
+    pub(super) fn tell(&mut self, at: At, queue: Name, changes: &mut Vec<Change>) {
+        let task = self.tasks.get_mut(at);
+        task.queue = Some(queue);
+        task.queue_told = true;
+        if let Some(name) = task.name {
+            self.routes.seen(name, queue);
+        }
+        self.settle(at, changes);
+    }
+
+    /// Decides the queue that a task is counted under, and counts what was held of it.
+    pub(super) fn settle(&mut self, at: At, changes: &mut Vec<Change>) {
+        let task = self.tasks.get(at);
+        let (label, name) = (task.label(), task.name);
+        if label == Label::Settled {
+            return;
+        }
+        let queue = task.queue.or_else(|| self.routes.fallback(name));
+        let task = self.tasks.get_mut(at);
+        task.set_label(Label::Settled);
+        task.queue = queue;
+        if label == Label::Held
+            && let Some(chain) = self.held.take_chain(at)
+        {
+            self.release(chain, name, queue, changes);
+        }
+    }
+
+    /// The same, where it is not an event of this task that decides it.
+    pub(super) fn settle_moved(&mut self, at: At, told: Option<Name>, changes: &mut Vec<Change>) {
+        let from = self.place_of(at);
+        match told {
+            Some(queue) => self.tell(at, queue, changes),
+            None => self.settle(at, changes),
+        }
+        let to = self.place_of(at);
+        if from != to {
+            changes.push(Change::Moved { from, to });
+        }
+    }
+
+    fn release(
+        &mut self,
+        chain: u32,
+        name: Option<Name>,
+        queue: Option<Name>,
+        changes: &mut Vec<Change>,
+    ) {
+        let mut next = Some(chain);
+        while let Some(at) = next {
+            let (step, behind) = self.held.pop(at);
+            if let Some(step) = step {
+                step.count(name.or(step.name), queue, changes);
+            }
+            next = behind;
+        }
+    }
+
+    /// Whether a chain is of the task that is there: a task may have been forgotten meanwhile.
+    fn is_of(&self, chain: u32, at: At) -> bool {
+        self.tasks.label(at) == Label::Held && self.held.chains.get(&at) == Some(&chain)
+    }
+
+    /// Before a snapshot: counts what was held at the one before.
+    pub(super) fn expire_held(&mut self, changes: &mut Vec<Change>) {
+        if self.held.len() == 0 {
+            return;
+        }
+        for (chain, head) in self.held.heads() {
+            if head.old {
+                self.give_up_waiting(chain, head.task, changes);
+            } else if let Some(head) = self.held.head_mut(chain) {
+                head.old = true;
+            }
+        }
+    }
+
+    /// Counts all that is held.
+    pub fn release_held(&mut self, changes: &mut Vec<Change>) {
+        for (chain, head) in self.held.heads() {
+            self.give_up_waiting(chain, head.task, changes);
+        }
+    }
+
+    fn give_up_waiting(&mut self, chain: u32, at: At, changes: &mut Vec<Change>) {
+        if self.is_of(chain, at) {
+            let task = self.tasks.get(at);
+            if !task.was_sent() {
+                self.routes.unsent(task.name);
+            }
+            self.settle_moved(at, None, changes);
+        } else {
+            let step = self.held.slots[chain as usize].step;
+            let name = step.and_then(|step| step.name);
+            let queue = self.routes.fallback(name);
+            if self.held.chains.get(&at) == Some(&chain) {
+                self.held.take_chain(at);
+            }
+            self.release(chain, name, queue, changes);
+        }
+    }
+
+    /// Workers answered: counts what now has a queue, or will not have one.
+    pub(super) fn look_at_held(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
+        if self.held.len() == 0 {
+            return;
+        }
+        for (chain, head) in self.held.heads() {
+            if !self.is_of(chain, head.task) {
+                continue;
+            }
+            let worker = self.tasks.get(head.task).worker;
+            let worker = worker.and_then(|worker| self.workers.get(worker));
+            let only = worker.and_then(|worker| worker.only_queue(self.asked_since(), now));
+            let told = only.or_else(|| self.bound(head.published?));
+            if told.is_some() || !self.may_be_told(head.task, now) {
+                self.settle_moved(head.task, told, changes);
+            }
+        }
+    }
+
+    /// Where the bindings lead that were not known when the task was sent.
+    fn bound(&mut self, published: Published) -> Option<Name> {
+        let Published {
+            exchange,
+            key,
+            queue,
+        } = published;
+        let (exchange, key) = (self.names.text(exchange), self.names.text(key));
+        let hint = queue.map(|queue| self.names.text(queue));
+        let queue = self
+            .routes
+            .published(&exchange, &key, hint.as_deref(), false)?;
+        Some(self.names.intern(&folded(queue)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

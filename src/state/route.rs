@@ -1,0 +1,300 @@
+//! The queues of tasks: what bindings, task-sent and workers report of them, and what is assumed where nobody reports
+//! anything.
+
+use std::collections::{BTreeMap, btree_map};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::Name;
+use super::binding::{Binding, ExchangeKind, the_one, without_delay};
+use super::generated::folded;
+use crate::timestamp::Timestamp;
+
+/// How long a binding is believed after it was last reported. A worker that is away keeps its queues.
+const BELIEVED: Duration = Duration::from_secs(3_600);
+
+/// The most bindings that are kept; later ones are not.
+const BINDINGS_MAX: usize = 10_000;
+
+/// After so many tasks of a name in a row without a task-sent, none is waited for until one comes.
+const UNSENT_MAX: u8 = 3;
+
+/// Celery's name for the default queue, unless `task_default_queue` says otherwise.
+const DEFAULT_QUEUE: &str = "celery";
+
+/// What is known of where tasks go.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    homes: HashMap<Name, Home>,
+    /// By exchange, with the time of the newest report of each.
+    bindings: BTreeMap<String, BTreeMap<Binding, Timestamp>>,
+    bound: usize,
+    /// A task-sent came.
+    pub(super) sent: bool,
+    /// Tasks whose task-sent was waited for in vain, of any name.
+    unsent: u8,
+}
+
+/// Where the tasks of one name go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Home {
+    /// The newest queue in which a task of this name was seen.
+    pub(super) queue: Option<Name>,
+    /// There was another one before.
+    pub(super) several: bool,
+    /// Tasks in a row whose task-sent did not come.
+    pub(super) unsent: u8,
+}
+
+impl Home {
+    fn seen(&mut self, queue: Name) {
+        self.several |= self.queue.is_some_and(|known| known != queue);
+        self.queue = Some(queue);
+    }
+}
+
+impl Routes {
+    /// A task of this name was seen in a queue.
+    pub(super) fn seen(&mut self, name: Name, queue: Name) {
+        self.homes.entry(name).or_default().seen(queue);
+    }
+
+    /// A task-sent came for a task of this name, and maybe showed its queue.
+    pub(super) fn sent(&mut self, name: Option<Name>, queue: Option<Name>) {
+        self.sent = true;
+        let Some(name) = name else { return };
+        let home = self.homes.entry(name).or_default();
+        home.unsent = 0;
+        if let Some(queue) = queue {
+            home.seen(queue);
+        }
+    }
+
+    /// A task of this name was held, and no task-sent came for it.
+    pub(super) fn unsent(&mut self, name: Option<Name>) {
+        self.unsent = self.unsent.saturating_add(1);
+        if let Some(name) = name {
+            let home = self.homes.entry(name).or_default();
+            home.unsent = home.unsent.saturating_add(1);
+        }
+    }
+
+    /// Whether a task-sent is likely to come for a task of this name. None may have come yet: the very first one can be
+    /// overtaken too, so `at_first` one is expected all the same.
+    pub(super) fn expects_sent(&self, name: Option<Name>, at_first: bool) -> bool {
+        let home = name.and_then(|name| self.homes.get(&name));
+        let any = self.sent || (at_first && self.unsent < UNSENT_MAX);
+        any && home.is_none_or(|home| home.unsent < UNSENT_MAX)
+    }
+
+    /// The queue of a task of which nobody reported one: the only one in which its name was ever seen.
+    pub(super) fn fallback(&self, name: Option<Name>) -> Option<Name> {
+        let home = self.homes.get(&name?)?;
+        home.queue.filter(|_| !home.several)
+    }
+
+    /// The queue of a message that was published to a named exchange, where task-sent names a queue as well.
+    ///
+    /// Celery names the *default* queue where the caller gave an exchange and no queue, as every retry of a task does that
+    /// came by a topic exchange; with native delayed delivery it names none. So the bindings decide. `only_hint`: there
+    /// are none to come, and the queue is believed unless it is the default one.
+    pub(super) fn published<'a>(
+        &'a self,
+        exchange: &str,
+        key: &'a str,
+        hint: Option<&'a str>,
+        only_hint: bool,
+    ) -> Option<&'a str> {
+        if hint == Some(key) {
+            return hint;
+        }
+        let delayed = without_delay(exchange, key);
+        let key = delayed.unwrap_or(key);
+        let under = self.bindings.get(exchange).filter(|_| delayed.is_none());
+        let everywhere = delayed.map(|_| self.bindings.values());
+        let all = under.into_iter().chain(everywhere.into_iter().flatten());
+        let ways = || {
+            let bindings = all.clone().flat_map(BTreeMap::keys);
+            // A delayed message finds its exchange by its key, also where that is a fanout.
+            let by_key = |binding: &&Binding| delayed.is_none() || binding.routing_key == key;
+            let is_fanout = |binding: &&Binding| binding.kind == ExchangeKind::Fanout;
+            bindings.filter(move |binding| {
+                binding.takes(key) && (!is_fanout(binding) || by_key(binding))
+            })
+        };
+        let among = |hint: &&str| {
+            let hint = folded(hint);
+            ways().any(|way| way.queue == hint)
+        };
+        the_one(ways()).or_else(|| hint.filter(among)).or_else(|| {
+            let believed = only_hint && self.bindings.is_empty() && delayed.is_none();
+            hint.filter(|hint| believed && (*hint != DEFAULT_QUEUE || *hint == exchange))
+        })
+    }
+
+    /// Somebody reported these bindings.
+    pub(super) fn bind(&mut self, bindings: &[Binding], now: Timestamp) {
+        for binding in bindings {
+            let queue = folded(&binding.queue);
+            let under = self.bindings.entry(binding.exchange.clone()).or_default();
+            let binding = Binding {
+                queue: queue.into_owned(),
+                ..binding.clone()
+            };
+            match under.entry(binding) {
+                btree_map::Entry::Occupied(mut known) => *known.get_mut() = now,
+                btree_map::Entry::Vacant(new) if self.bound < BINDINGS_MAX => {
+                    new.insert(now);
+                    self.bound += 1;
+                }
+                btree_map::Entry::Vacant(_) => {}
+            }
+        }
+    }
+
+    /// Forgets bindings that nobody has reported for long.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        self.bindings.retain(|_, under| {
+            under.retain(|_, reported| now.since(*reported) <= BELIEVED);
+            !under.is_empty()
+        });
+        self.bound = self.bindings.values().map(BTreeMap::len).sum();
+    }
+
+    /// Where the tasks of each name go.
+    pub(super) fn homes(&self) -> impl Iterator<Item = (Name, Home)> {
+        self.homes.iter().map(|(name, home)| (*name, *home))
+    }
+
+    /// Restores what was known of a name.
+    pub(super) fn restore(&mut self, name: Name, home: Home) {
+        self.homes.insert(name, home);
+    }
+
+    /// Forgets the names that are not in use: a name that nothing else knows would keep its queue for ever.
+    pub(super) fn retain(&mut self, in_use: impl Fn(&Name) -> bool) {
+        self.homes.retain(|name, _| in_use(name));
+    }
+
+    /// The names that are referred to.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let homes = self.homes.iter();
+        homes.flat_map(|(name, home)| [Some(*name), home.queue].into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Names;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn binding(exchange: &str, routing_key: &str, kind: ExchangeKind, queue: &str) -> Binding {
+        Binding {
+            exchange: exchange.into(),
+            routing_key: routing_key.into(),
+            kind,
+            queue: queue.into(),
+        }
+    }
+
+    #[test]
+    fn bindings_decide_where_a_named_exchange_leads() {
+        let mut routes = Routes::default();
+        let uuid = "4ced9c12-797b-4fd2-8a5b-fe1d8febbb55";
+        routes.bind(
+            &[
+                binding("default", "default", ExchangeKind::Topic, "default"),
+                binding("default", "t.#", ExchangeKind::Topic, "topics"),
+                binding("media", "a.*", ExchangeKind::Topic, "first"),
+                binding("media", "#.b", ExchangeKind::Topic, "second"),
+                binding("plain", "high", ExchangeKind::Direct, "urgent"),
+                binding(
+                    "reload",
+                    "x",
+                    ExchangeKind::Fanout,
+                    &format!("bcast.{uuid}"),
+                ),
+            ],
+            NOW,
+        );
+        let delay = "0.".repeat(26) + "1.1.";
+        let (delayed_topics, delayed_both) = (delay.clone() + "t.x", delay + "a.b");
+        let cases = [
+            // A retry: the default queue, under the exchange and key of the first attempt.
+            ("default", "t.x", Some("default"), Some("topics")),
+            ("default", "default", Some("default"), Some("default")),
+            ("default", "nowhere", Some("default"), None),
+            ("media", "a.x", Some("default"), Some("first")),
+            ("media", "a.b", Some("second"), Some("second")),
+            ("media", "a.b", Some("default"), None),
+            ("plain", "high", Some("default"), Some("urgent")),
+            ("plain", "low", None, None),
+            ("reload", "y", Some("default"), Some("bcast.(generated)")),
+            ("unknown", "x", Some("reports"), None),
+            ("unknown", "reports", Some("reports"), Some("reports")),
+            ("celery_delayed_27", &*delayed_topics, None, Some("topics")),
+            ("celery_delayed_27", &*delayed_both, None, None),
+        ];
+        for (exchange, key, hint, expected) in cases {
+            let found = routes.published(exchange, key, hint, true);
+            assert_eq!(found, expected, "{exchange} {key} {hint:?}");
+        }
+        routes.expire(NOW.after(BELIEVED + Duration::from_secs(1)));
+        assert_eq!(routes.published("plain", "high", None, true), None);
+    }
+
+    #[test]
+    fn without_any_bindings_to_come_task_sent_is_believed_unless_it_names_the_default_queue() {
+        let routes = Routes::default();
+        let cases = [
+            ("media", "k", Some("reports"), true, Some("reports")),
+            ("media", "k", Some("reports"), false, None),
+            ("media", "k", Some("celery"), true, None),
+            ("celery", "k", Some("celery"), true, Some("celery")),
+            ("celery_delayed_27", "0.k", Some("reports"), true, None),
+        ];
+        for (exchange, key, hint, only_hint, expected) in cases {
+            let found = routes.published(exchange, key, hint, only_hint);
+            assert_eq!(found, expected, "{exchange} {key} {hint:?} {only_hint}");
+        }
+    }
+
+    #[test]
+    fn a_name_falls_back_on_its_only_queue_and_never_on_one_of_several() {
+        let mut names = Names::default();
+        let [name, a, b] = ["t", "a", "b"].map(|text| names.intern(text));
+        let mut routes = Routes::default();
+        assert_eq!(routes.fallback(Some(name)), None);
+        routes.seen(name, a);
+        routes.seen(name, a);
+        assert_eq!(routes.fallback(Some(name)), Some(a));
+        routes.seen(name, b);
+        routes.seen(name, b);
+        assert_eq!(routes.fallback(Some(name)), None);
+        assert_eq!(routes.fallback(None), None);
+    }
+
+    #[test]
+    fn no_task_sent_is_waited_for_where_none_came_for_the_last_tasks() {
+        let mut names = Names::default();
+        let name = names.intern("t");
+        let mut routes = Routes::default();
+        assert!(!routes.expects_sent(Some(name), false));
+        for _ in 0..UNSENT_MAX {
+            assert!(routes.expects_sent(Some(name), true));
+            routes.unsent(None);
+        }
+        assert!(!routes.expects_sent(Some(name), true));
+        routes.sent(None, None);
+        for _ in 0..UNSENT_MAX {
+            assert!(routes.expects_sent(Some(name), false));
+            routes.unsent(Some(name));
+        }
+        assert!(!routes.expects_sent(Some(name), true));
+        routes.sent(Some(name), None);
+        assert!(routes.expects_sent(Some(name), false));
+    }
+}
