@@ -270,7 +270,7 @@ impl Pipeline {
 
     /// The same, without what time alone did: the first of what was restored, which must not be ahead of what is stored.
     pub fn unchanged_snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
-        let mut limited = [0, 0];
+        let mut limited = [0, 0, 0];
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
             let keep = Keep::new(&cluster.state, self.series_ttl, now);
             for view in &mut self.views {
@@ -279,6 +279,7 @@ impl Pipeline {
                 profile.expire(&keep, &mut view.series);
                 limited[0] += profile.limited().series;
                 limited[1] += profile.limited().exceptions;
+                limited[2] += profile.limited().queues;
             }
             cluster.sweep(at, &self.views);
             cluster.look(now);
@@ -288,6 +289,7 @@ impl Pipeline {
         }
         self.metrics.limited_series.raise_to(limited[0]);
         self.metrics.limited_exceptions.raise_to(limited[1]);
+        self.metrics.limited_queues.raise_to(limited[2]);
         let refused = self.views.iter().map(|view| view.series.refused());
         let refused: Refused = refused.sum();
         self.metrics.relabel_dropped.raise_to(refused.dropped);

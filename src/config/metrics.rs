@@ -105,6 +105,7 @@ impl MetricsConfig {
         let relabel = relabel(section, "relabel_configs");
         let series_max = count(section, "max_series", 100_000, 100);
         let exceptions_max = count(section, "max_exceptions", 100, 1);
+        let queues_max = count(section, "max_queues", 100, 1);
         let tasks_max = count(section, "max_tasks", 1_000_000, 1);
         let task_timeout = section.duration("task_timeout", DAY, SECOND..=YEAR);
         let series_ttl = section.duration("series_ttl", DAY, SECOND..=YEAR);
@@ -120,6 +121,7 @@ impl MetricsConfig {
                 wait_buckets,
                 overrides,
                 exceptions_max,
+                queues_max,
             },
             limits: Limits {
                 tasks_max,

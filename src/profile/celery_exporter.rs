@@ -265,6 +265,7 @@ impl CeleryExporter {
                 + self.worker_up.limited()
                 + self.worker_active.limited(),
             exceptions: 0,
+            queues: 0,
         }
     }
 

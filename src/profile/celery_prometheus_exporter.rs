@@ -191,6 +191,7 @@ impl CeleryPrometheusExporter {
         Limited {
             series: self.by_name.limited() + self.runtime.limited() + self.queue_length.limited(),
             exceptions: 0,
+            queues: 0,
         }
     }
 

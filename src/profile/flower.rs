@@ -182,6 +182,7 @@ impl Flower {
                 + self.online.limited()
                 + self.executing.limited(),
             exceptions: 0,
+            queues: 0,
         }
     }
 

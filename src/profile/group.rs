@@ -10,6 +10,19 @@ pub(super) struct Key {
     pub(super) name: Option<Name>,
     pub(super) queue: Option<Name>,
     pub(super) worker: Option<Name>,
+    /// It is of all queues beyond `max_queues`, and `queue` is none.
+    pub(super) other_queues: bool,
+}
+
+impl Key {
+    /// The key that a queue counts under for which there is no place.
+    pub(super) const fn without_place(self) -> Self {
+        Self {
+            queue: None,
+            other_queues: true,
+            ..self
+        }
+    }
 }
 
 /// A counter of a group, without those that have a label of their own making.

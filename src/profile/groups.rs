@@ -1,5 +1,6 @@
 //! The series of tasks by (name, queue, worker), as far as these are labels: the native profile's table.
 
+mod places;
 mod restored;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set};
 use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId};
 use crate::state::{Name, Of};
 use crate::timestamp::Timestamp;
+use places::Places;
 
 /// All groups of one cluster.
 #[derive(Debug)]
@@ -27,13 +29,24 @@ pub(super) struct Groups {
     index: HashMap<Key, u32>,
     /// The newest look-up: what an event changes is mostly all in one group.
     newest: Option<(Key, u32)>,
+    /// The queues of each name that have groups of their own.
+    places: Places,
     /// Takes what the limit on series leaves no room for.
     overflow: Option<u32>,
-    /// Tasks in flight that were counted in the overflow, by the key that they have: they leave it from there,
-    /// even if there is room for their key by then.
-    folded: HashMap<Key, usize>,
+    /// Tasks in flight that were not counted under the key that they have, by that key: they leave from where they were
+    /// counted, even if there is room for their key by then.
+    folded: HashMap<Key, Folded>,
     limited: Limited,
     expired_at: Option<Timestamp>,
+}
+
+/// Tasks in flight of one key.
+#[derive(Clone, Copy, Debug, Default)]
+struct Folded {
+    /// In the overflow.
+    overflow: usize,
+    /// In the group of all queues without a place.
+    other_queues: usize,
 }
 
 #[derive(Debug)]
@@ -129,6 +142,7 @@ impl Groups {
             free: Vec::new(),
             index: HashMap::new(),
             newest: None,
+            places: Places::default(),
             overflow: None,
             folded: HashMap::new(),
             limited: Limited::default(),
@@ -160,6 +174,7 @@ impl Groups {
                     self.overflow = None;
                 } else {
                     self.index.remove(&group.key);
+                    self.places.remove(group.key);
                 }
                 self.groups[at as usize] = None;
                 self.free.push(at);
@@ -256,7 +271,9 @@ impl Groups {
         let at = if n > 0.0 {
             let at = self.group(of, context);
             if self.overflow == Some(at) {
-                *self.folded.entry(key).or_default() += 1;
+                self.folded.entry(key).or_default().overflow += 1;
+            } else if self.group_at(at, context.now).0.key.other_queues {
+                self.folded.entry(key).or_default().other_queues += 1;
             }
             at
         } else {
@@ -376,16 +393,25 @@ impl Groups {
     /// The group that a task in flight was counted in when it came.
     fn group_left(&mut self, of: Of, context: &mut Context<'_>) -> u32 {
         let key = self.key(of, context);
-        match (self.folded.get_mut(&key), self.overflow) {
-            (Some(count), Some(overflow)) => {
-                *count -= 1;
-                if *count == 0 {
-                    self.folded.remove(&key);
-                }
-                overflow
+        let Some(folded) = self.folded.get_mut(&key) else {
+            return self.group(of, context);
+        };
+        let other = self.index.get(&key.without_place()).copied();
+        let at = match (self.overflow, other) {
+            (Some(at), _) if folded.overflow > 0 => {
+                folded.overflow -= 1;
+                at
             }
-            _ => self.group(of, context),
+            (_, Some(at)) if folded.other_queues > 0 => {
+                folded.other_queues -= 1;
+                at
+            }
+            _ => return self.group(of, context),
+        };
+        if folded.overflow + folded.other_queues == 0 {
+            self.folded.remove(&key);
         }
+        at
     }
 
     /// The group that a task is counted in; the overflow where there is no room for a new one.
@@ -400,12 +426,24 @@ impl Groups {
             self.newest = Some((key, at));
             return at;
         }
+        let max = self.config.queues_max;
+        let key = if self.places.has(key, max) || self.is_restored(key, context) {
+            key
+        } else {
+            self.limited.queues += 1;
+            let other = key.without_place();
+            if let Some(&at) = self.index.get(&other) {
+                return at;
+            }
+            other
+        };
         let samples = Counter::OF_WORKERS.len() + 1 + Flight::ALL.len();
         if !context.series.has_room(samples) && !self.is_restored(key, context) {
             return self.overflow_group(context);
         }
         let at = self.add_group(key, context.now);
         self.index.insert(key, at);
+        self.places.add(key);
         self.open_first(at, Room::Limited, context);
         at
     }
@@ -425,6 +463,7 @@ impl Groups {
             } else {
                 node
             },
+            other_queues: false,
         }
     }
 
@@ -553,6 +592,7 @@ impl Groups {
         let labels = shown.filter_map(|(label, _)| {
             let text = match label {
                 "name" => Some(text(key.name).unwrap_or_else(|| UNKNOWN.into())),
+                "queue" if key.other_queues => Some(OTHER.into()),
                 "queue" => {
                     Some(text(key.queue).unwrap_or_else(|| Arc::clone(&self.config.default_queue)))
                 }

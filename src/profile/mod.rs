@@ -251,6 +251,7 @@ impl Profile {
 pub struct Limited {
     pub series: u64,
     pub exceptions: u64,
+    pub queues: u64,
 }
 
 /// Labels, and the one of the broker where there is one.

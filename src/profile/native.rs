@@ -30,6 +30,8 @@ pub struct NativeConfig {
     pub overrides: Vec<BucketOverride>,
     /// Exception classes of one group; beyond, they count as `(other)`.
     pub exceptions_max: usize,
+    /// Queues of one task name; beyond, they count as `(other)`.
+    pub queues_max: usize,
 }
 
 /// Buckets of the tasks whose names match.

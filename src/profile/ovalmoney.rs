@@ -118,6 +118,7 @@ impl Ovalmoney {
         Limited {
             series: self.tasks.limited() + self.runtime.limited() + self.latency.limited(),
             exceptions: 0,
+            queues: 0,
         }
     }
 }

@@ -69,6 +69,15 @@ impl Bench {
         );
     }
 
+    fn sent(&mut self, uuid: &str, name: &str, queue: &str) {
+        let detail = Detail::Task(TaskEvent {
+            name: Some(name.into()),
+            queue: Some(queue.into()),
+            ..TaskEvent::new(TaskKind::Sent, uuid)
+        });
+        self.event("gen1@h", detail);
+    }
+
     fn snapshot(&mut self) -> Snapshot {
         let mut changes = Vec::new();
         self.state.expire(self.now, &mut changes);
@@ -94,6 +103,7 @@ fn config(labels: TaskLabels, exceptions_max: usize) -> NativeConfig {
             wait: None,
         }],
         exceptions_max,
+        queues_max: 3,
     }
 }
 
@@ -221,9 +231,53 @@ fn exception_classes_beyond_their_limit_count_as_others() {
         bench.profile.limited(),
         Limited {
             series: 0,
-            exceptions: 2
+            exceptions: 2,
+            queues: 0
         }
     );
+}
+
+#[test]
+fn queues_beyond_their_limit_count_as_others_and_leave_from_there() {
+    let mut bench = Bench::new(NAME_AND_QUEUE, 10_000, 100);
+    for (n, queue) in ["a", "b", "c", "d", "a", "e"].into_iter().enumerate() {
+        bench.sent(&n.to_string(), "t", queue);
+    }
+    // A name of its own has places of its own.
+    bench.sent("other", "u", "d");
+    let snapshot = bench.snapshot();
+
+    let sent = |snapshot: &Snapshot, name, queue| {
+        let labels = [("name", name), ("queue", queue)];
+        snapshot.number_of("celery_task_sent_total", &labels)
+    };
+    let counted = ["a", "b", "c", "(other)"].map(|queue| sent(&snapshot, "t", queue));
+    assert_eq!(counted, [Some(2.0), Some(1.0), Some(1.0), Some(2.0)]);
+    assert_eq!(
+        (sent(&snapshot, "t", "d"), sent(&snapshot, "u", "d")),
+        (None, Some(1.0))
+    );
+    assert_eq!(total(&snapshot, "celery_tasks_in_flight"), 7.0);
+    // Two sent, and in flight.
+    let limited = bench.profile.limited();
+    assert_eq!((limited.series, limited.queues), (0, 4));
+
+    // When the others have ended there is a place for one of them, while its task is still counted where it was.
+    for n in [0, 1, 2, 4] {
+        bench.task(TaskKind::Succeeded, &n.to_string(), "", "");
+    }
+    bench.now = bench.now.after(TTL + TTL);
+    bench.snapshot();
+    bench.sent("new", "t", "d");
+    for uuid in ["3", "5", "new", "other"] {
+        bench.task(TaskKind::Succeeded, uuid, "", "");
+    }
+    let snapshot = bench.snapshot();
+    assert_eq!(sent(&snapshot, "t", "d"), Some(1.0));
+    let flying = snapshot.rows.iter().filter(|row| {
+        *snapshot.family(row).name == *"celery_tasks_in_flight" && row.value != Value::Number(0.0)
+    });
+    assert_eq!(flying.count(), 0);
 }
 
 #[test]

@@ -116,6 +116,7 @@ impl Zeit {
                 + self.runtime.limited()
                 + self.queue_length.limited(),
             exceptions: 0,
+            queues: 0,
         }
     }
 }

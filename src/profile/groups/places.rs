@@ -1,0 +1,47 @@
+//! Places for queues: each task name has series of so many queues, and of one for all others.
+
+use hashbrown::HashMap;
+
+use super::super::group::Key;
+use crate::state::Name;
+
+/// The queues that have groups, by task name.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    names: HashMap<Option<Name>, HashMap<Name, usize>>,
+}
+
+impl Places {
+    /// Whether a queue has a place, or there is one left for it among `max`. A task without a queue needs none.
+    pub(super) fn has(&self, key: Key, max: usize) -> bool {
+        let Some(queue) = key.queue else {
+            return true;
+        };
+        let queues = self.names.get(&key.name);
+        queues.is_none_or(|queues| queues.len() < max || queues.contains_key(&queue))
+    }
+
+    /// Notes that a group was made.
+    pub(super) fn add(&mut self, key: Key) {
+        if let Some(queue) = key.queue {
+            let queues = self.names.entry(key.name).or_default();
+            *queues.entry(queue).or_default() += 1;
+        }
+    }
+
+    /// Notes that a group has ended.
+    pub(super) fn remove(&mut self, key: Key) {
+        let Some((queue, queues)) = key.queue.zip(self.names.get_mut(&key.name)) else {
+            return;
+        };
+        if let Some(groups) = queues.get_mut(&queue) {
+            *groups -= 1;
+            if *groups == 0 {
+                queues.remove(&queue);
+            }
+        }
+        if queues.is_empty() {
+            self.names.remove(&key.name);
+        }
+    }
+}
