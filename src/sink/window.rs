@@ -66,9 +66,11 @@ impl Window {
         flights.find(|flight| !flight.held().is_zero())
     }
 
-    /// How many bytes the records have.
-    pub(super) fn bytes(&self) -> u64 {
-        self.0.iter().map(|flight| flight.bytes).sum()
+    /// How many bytes the records have that stay in the queue only because something of one of them waits elsewhere.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let behind = self.0.iter().skip_while(|flight| flight.held().is_zero());
+        let sent = behind.filter(|flight| flight.is_sent());
+        sent.map(|flight| flight.bytes).sum()
     }
 
     /// The next record of the queue, if it is of that group.

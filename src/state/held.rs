@@ -21,6 +21,9 @@ pub(super) use saved::Captured;
 /// The most steps that are held, some 200 bytes each. Beyond, a step is not held.
 const HELD_MAX: usize = 65_536;
 
+/// With room for more than so many, the memory is given back once no step is held.
+const KEPT: usize = 1_024;
+
 /// Whether the queue that a task is counted under is decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Label {
@@ -129,10 +132,13 @@ impl Held {
     /// Takes out the first step that is left of a chain; with it, what follows.
     fn pop(&mut self, at: u32) -> (Option<HeldStep>, Option<u32>) {
         let slot = &mut self.slots[at as usize];
-        let step = slot.step.take();
+        let (step, next) = (slot.step.take(), slot.next.take());
         slot.head = None;
         self.free.push(at);
-        (step, slot.next.take())
+        if self.free.len() == self.slots.len() && self.slots.len() > KEPT {
+            *self = Self::default();
+        }
+        (step, next)
     }
 
     /// The steps of a task whose steps are held.

@@ -135,6 +135,15 @@ impl Setting {
         bursts
     }
 
+    /// That there were at most fifty requests more than ever, in a number of snapshots.
+    fn asks_little(&self, snapshots: f64) {
+        let usual = newest(&self.beside).len() / 2_000 + 1;
+        let requests = self.requests();
+        let all: usize = requests.iter().sum();
+        let allowed = (usual + 50) as f64 * snapshots.ceil();
+        assert!(all as f64 <= allowed, "{requests:?} in {snapshots:.1}");
+    }
+
     /// Waits until no accepted series is more than two intervals behind, and says how many snapshots that took.
     async fn caught_up(&self, refuses: &dyn Fn(&str) -> bool, snapshots: u32) -> f64 {
         let start = Instant::now();
@@ -240,11 +249,7 @@ async fn a_label_value_of_half_of_twenty_thousand_series_is_found() {
     let snapshots = setting.caught_up(&refused, 10).await;
     let requests = setting.requests();
     println!("on time after {snapshots:.1} snapshots; requests of each: {requests:?}");
-    let usual = newest(&setting.beside).len() / 2_000 + 1;
-    assert!(
-        requests.iter().all(|requests| *requests <= usual + 50),
-        "{requests:?}"
-    );
+    setting.asks_little(snapshots);
     setting.balanced().await;
     setting.refusing.assert_no_violation();
 }
@@ -257,11 +262,7 @@ async fn two_hundred_scattered_series_of_twenty_thousand_are_found_by_their_name
     let snapshots = setting.caught_up(&is_scattered, 10).await;
     let requests = setting.requests();
     println!("on time after {snapshots:.1} snapshots; requests of each: {requests:?}");
-    let usual = newest(&setting.beside).len() / 2_000 + 1;
-    assert!(
-        requests.iter().all(|requests| *requests <= usual + 50),
-        "{requests:?}"
-    );
+    setting.asks_little(snapshots);
     setting.balanced().await;
     setting.refusing.assert_no_violation();
 }

@@ -225,7 +225,8 @@ impl RemoteWrite {
     /// Keeps what waits apart within bounds: the oldest goes.
     pub(super) fn limit_held(&mut self) {
         let is_too_much = |sink: &Self| {
-            sink.triage.points() > POINTS_MAX || sink.window.bytes() > sink.queue.bytes_max() / 2
+            sink.triage.points() > POINTS_MAX
+                || sink.window.held_bytes() > sink.queue.bytes_max() / 2
         };
         if !is_too_much(self) {
             return;
