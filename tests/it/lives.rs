@@ -4,6 +4,7 @@ use rustix::process::Signal;
 
 use super::support::celeriac::{Celeriac, Page};
 use super::support::celery::Celery;
+use super::support::events::{envelope, uuid};
 use super::support::process::Process;
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
@@ -283,4 +284,85 @@ async fn kill_and_restart(setting: &Setting, worker: &mut Process, arguments: &[
     let added = page.sum("celery_task_succeeded_total", &["proj.add"]);
     assert_eq!(added, 3.0, "{:#?}", page.0);
     assert!(worker.terminate(60).success());
+}
+
+/// Events of a task that is retried once, on another worker. Its queue waits are 3 and 6 s, its prefetch waits 2 and 4 s;
+/// the first attempt runs for 4 s and the second for 8.
+fn retried_elsewhere(n: u64, order: [usize; 8]) -> Vec<String> {
+    const START: f64 = 1_795_344_000.0;
+    let uuid = uuid(n);
+    let event = |kind: &str, worker: &str, at: f64, fields: &str| {
+        let at = START + at;
+        format!(
+            r#"{{"type": "{kind}", "hostname": "{worker}", "uuid": "{uuid}", "timestamp": {at}, "utcoffset": 0, "pid": 1, "clock": {n}{fields}}}"#
+        )
+    };
+    let name = |retries: u32| {
+        format!(
+            r#", "name": "retried", "args": "[]", "kwargs": "{{}}", "root_id": "{uuid}", "parent_id": null, "retries": {retries}, "eta": null, "expires": null"#
+        )
+    };
+    let sent = |retries| {
+        let to = r#", "queue": "celery", "exchange": "", "routing_key": "celery""#;
+        format!("{}{to}", name(retries))
+    };
+    let failed = r#", "exception": "Again()", "traceback": "Again""#;
+    let events = [
+        event("task-sent", "client@host", 0.0, &sent(0)),
+        event("task-received", "w1@host", 1.0, &name(0)),
+        event("task-started", "w1@host", 3.0, ""),
+        event("task-sent", "w1@host", 6.0, &sent(1)),
+        event("task-retried", "w1@host", 7.0, failed),
+        event("task-received", "w2@host", 8.0, &name(1)),
+        event("task-started", "w2@host", 12.0, ""),
+        event(
+            "task-succeeded",
+            "w2@host",
+            20.0,
+            r#", "result": "1", "runtime": 8.0"#,
+        ),
+    ];
+    order.iter().map(|at| envelope(&events[*at])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_on_another_worker_adds_up_the_same_in_any_order() {
+    // In order; then the second worker's events before some of the first one's.
+    let orders = [
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [0, 1, 3, 5, 2, 4, 6, 7],
+        [0, 1, 2, 3, 5, 4, 6, 7],
+        [0, 1, 2, 3, 5, 6, 4, 7],
+        [0, 1, 3, 5, 6, 2, 4, 7],
+        [0, 1, 3, 5, 6, 7, 2, 4],
+    ];
+    let redis = Redis::start().await;
+    let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", redis.url(0))).await;
+    celeriac.ready().await;
+    for (round, order) in (0_u32..).zip(orders) {
+        let (first, tasks) = (u64::from(round) * 50, f64::from(round + 1) * 50.0);
+        let messages = (first..first + 50).flat_map(|n| retried_elsewhere(n, order));
+        let messages: Vec<_> = messages.collect();
+        redis.publish(messages.iter().map(String::as_bytes)).await;
+        let page = celeriac
+            .page_when("the tasks to end", 10, |page| {
+                page.sum("celery_task_succeeded_total", &["retried"]) == tasks
+            })
+            .await;
+        let of = |metric: &str, labels: &[&str]| page.sum(&format!("celery_task_{metric}"), labels);
+        for (metric, labels, each) in [
+            ("retried_total", &[][..], 1.0),
+            ("started_total", &[], 2.0),
+            ("runtime_seconds_count", &["outcome=\"retried\""], 1.0),
+            ("runtime_seconds_sum", &["outcome=\"retried\""], 4.0),
+            ("runtime_seconds_sum", &["outcome=\"succeeded\""], 8.0),
+            ("prefetch_wait_seconds_count", &[], 2.0),
+            ("prefetch_wait_seconds_sum", &[], 6.0),
+            ("queue_wait_seconds_count", &[], 2.0),
+            ("queue_wait_seconds_sum", &[], 9.0),
+            ("attempts_sum", &[], 2.0),
+        ] {
+            assert_eq!(of(metric, labels), each * tasks, "{metric} {order:?}");
+        }
+    }
 }

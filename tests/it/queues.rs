@@ -6,6 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use rustix::process::Signal;
 
+use super::support::celeriac::{Celeriac, Page};
 use super::support::celery::Celery;
 use super::support::polling::{Polling, length_unacked, level, names};
 use super::support::rabbitmq::RabbitMq;
@@ -330,4 +331,36 @@ async fn events_that_are_published_elsewhere_are_found_on_redis() {
     };
     assert_eq!(channels, ["/0.celeryev/task.multi"]);
     polling.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hint_at_another_database_goes_when_events_come_to_this_one() {
+    let redis = Redis::start().await;
+    let config = format!("brokers: [{{url: {:?}}}]\n", redis.url(3));
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    let hint = "/0.celeryev/task.multi";
+    wait_for("the hint", 60, async || {
+        redis.publish_lives(0..1, "t").await;
+        let (status, text) = celeriac.get("/-/ready").await;
+        match text.contains(hint) && status == 200 {
+            true => Ok(()),
+            false => Err(text),
+        }
+    })
+    .await;
+    let page = celeriac.page().await;
+    assert_eq!(page.sum("celeriac_hint", &["wrong_channel"]), 1.0);
+    let celery = Celery::new("5.7", &redis.url(3), "").with("OPTIONS", "{}");
+    celery.script("emit.py", 30).await;
+    wait_for("the hint to go", 10, async || {
+        let (_, text) = celeriac.get("/-/ready").await;
+        match text.contains("hint: ") {
+            false => Ok(()),
+            true => Err(text),
+        }
+    })
+    .await;
+    let gone = |page: &Page| page.sum("celeriac_hint", &["wrong_channel"]) == 0.0;
+    celeriac.page_when("the hint to be gone", 5, gone).await;
 }
