@@ -72,8 +72,11 @@ pub(super) struct Parcel {
     pub(super) is_sending: bool,
     /// When it was first sent.
     pub(super) since: Instant,
-    /// How often it was answered with 5xx.
+    /// How often in a row it was answered with 5xx, and how often so after others had been accepted.
     pub(super) errors: u32,
+    pub(super) errors_among_accepted: u32,
+    /// When it was last tried in vain.
+    pub(super) failed_at: Instant,
     kind: Kind,
     taken: Vec<Waiting>,
 }
@@ -309,6 +312,8 @@ impl Triage {
                             is_sending: false,
                             since: now,
                             errors: 0,
+                            errors_among_accepted: 0,
+                            failed_at: now,
                             kind,
                             taken,
                         });

@@ -149,25 +149,35 @@ impl RemoteWrite {
     fn retry_apart(&mut self, after: Option<Duration>, outcome: &Outcome) {
         self.triage.retried(!outcome.unsent);
         let (now, is_by_errors) = (clock::monotonic(), self.triage.is_by_errors());
+        let accepted = self.accepted_at;
+        let is_accepted_since = |at| accepted.is_some_and(|accepted| accepted > at);
         let Some(parcel) = self.triage.parcel() else {
             return;
         };
-        let is_error = outcome
-            .status
-            .is_some_and(|status| status.is_server_error());
-        parcel.errors = if is_error { parcel.errors + 1 } else { 0 };
-        let is_long = now.saturating_duration_since(parcel.since) >= ERRORS_MIN;
-        let is_persistent = parcel.errors >= ERRORS && (is_by_errors || is_long);
-        let (attempt, since) = (parcel.attempt, parcel.since);
-        let is_working = self.accepted_at.is_some_and(|accepted| accepted > since);
+        let is_working = is_accepted_since(parcel.failed_at);
+        parcel.failed_at = now;
+        if matches!(outcome.status, Some(status) if status.is_server_error()) {
+            parcel.errors += 1;
+            parcel.errors_among_accepted += u32::from(is_working);
+        } else {
+            (parcel.errors, parcel.errors_among_accepted) = (0, 0);
+        }
+        let attempt = parcel.attempt;
+        let is_tried = is_by_errors && parcel.errors >= ERRORS;
+        let is_guilty = if is_by_errors {
+            is_tried && is_accepted_since(parcel.since)
+        } else {
+            let is_long = now.saturating_duration_since(parcel.since) >= ERRORS_MIN;
+            is_long && parcel.errors_among_accepted >= ERRORS
+        };
         if !is_working && !is_by_errors {
             return self.retry_later(after, &outcome.reason);
         }
-        if is_persistent && is_working {
+        if is_guilty {
             self.quarantine_reason.clone_from(&outcome.reason);
             self.triage
                 .parcel_refused(Cause::Errors, &HashSet::new(), now);
-        } else if is_persistent {
+        } else if is_tried {
             self.triage.inconclusive();
         }
         let backoff = self.config.queue.backoff;
