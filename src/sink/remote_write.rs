@@ -314,10 +314,7 @@ impl RemoteWrite {
                     self.metrics.dropped(DropReason::TooOld, flight.give_up());
                 }
             }
-            while let Some(flight) = self.window.first_held()
-                && old(flight.made_at)
-                && self.give_up_held(DropReason::TooOld)
-            {}
+            while self.give_up_held(DropReason::TooOld, old) {}
             self.window.settle(&mut self.queue);
         }
         self.limit_held();

@@ -116,7 +116,10 @@ struct Suspect {
 
 impl Suspect {
     const fn new(labels: Labels) -> Self {
-        Self { labels, value: 0 }
+        Self {
+            labels,
+            value: usize::MAX,
+        }
     }
 }
 
@@ -599,9 +602,7 @@ impl Search {
         } else {
             (members, rest)
         };
-        let is_one = |group: &[Suspect]| {
-            group.first().map(|one| one.value) == group.last().map(|one| one.value)
-        };
+        let is_one = |group: &[Suspect]| group.windows(2).all(|two| two[0].value == two[1].value);
         let is_cut = others
             .first()
             .is_some_and(|one| Some(one.value) == blamed.last().map(|one| one.value));
@@ -636,6 +637,9 @@ impl Search {
                 .extend(members.iter().map(|suspect| suspect.labels.clone()));
             found.clear(members);
             self.pool.append(&mut group.members);
+            // Others may be accepted too, and are tested together.
+            let others = self.probes.drain(..).map(|group| group.members);
+            self.pool.extend(others.flatten());
             self.is_unsorted = true;
             return;
         }

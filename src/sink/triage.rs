@@ -264,12 +264,14 @@ impl Triage {
             (good, suspects)
         };
         sorted.ordinary = ordinary;
+        if !suspects.is_empty() {
+            self.cause = cause;
+        }
         for series in suspects {
             sorted.held += series.counts();
             self.look_into(series.labels.clone());
             self.backlog.push(Waiting::new(series, sequence, again));
         }
-        self.cause = cause;
     }
 
     fn look_into(&mut self, labels: Labels) {
@@ -527,7 +529,13 @@ impl Triage {
                 };
                 return self.apply(found, now);
             }
-            Kind::Conflict(_) | Kind::CatchUp => self.put_back(taken),
+            Kind::Conflict(mut group) => {
+                let sent: HashSet<_> = labels.iter().map(|labels| labels.key).collect();
+                group.retain(|labels| !sent.contains(&labels.key));
+                self.go_on(group);
+                self.put_back(taken);
+            }
+            Kind::CatchUp => self.put_back(taken),
         }
         self.cause = cause;
         let (bad, suspects): (Vec<_>, Vec<_>) = labels

@@ -60,10 +60,9 @@ impl Window {
         self.0.back().map(|flight| flight.sequence)
     }
 
-    /// The first record of which something waits elsewhere.
-    pub(super) fn first_held(&mut self) -> Option<&mut Flight> {
-        let mut flights = self.0.iter_mut();
-        flights.find(|flight| !flight.held().is_zero())
+    /// The records of which something waits elsewhere.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Flight> {
+        self.0.iter().filter(|flight| !flight.held().is_zero())
     }
 
     /// How many bytes the records have that stay in the queue only because something of one of them waits elsewhere.
@@ -168,7 +167,7 @@ mod tests {
         flight.replace(&[], held).expect("nothing to write");
         window.settle(&mut queue);
         assert_eq!(
-            window.first_held().map(|flight| flight.sequence),
+            window.held().next().map(|flight| flight.sequence),
             Some(first)
         );
         assert_eq!(window.sent_through(), Some(first));

@@ -21,6 +21,9 @@ use crate::wire::{self, Protocol};
 /// After so many answers of 5xx, while others are accepted, a request is believed to be the reason.
 const ERRORS: u32 = 3;
 
+/// Values of so many records may be on their way.
+const OLDEST: usize = 8;
+
 /// How many values of single series wait in memory at most.
 const POINTS_MAX: u64 = 1_000_000;
 
@@ -238,26 +241,37 @@ impl RemoteWrite {
             sink.triage.points() > POINTS_MAX
                 || sink.window.held_bytes() > sink.queue.bytes_max() / 2
         };
-        if !is_too_much(self) {
-            return;
-        }
-        warn!(
-            "too many samples wait until it is known whether the receiver accepts their series; the oldest were dropped"
-        );
-        while is_too_much(self) && self.give_up_held(DropReason::QueueFull) {
+        let mut dropped = 0;
+        while is_too_much(self) && self.give_up_held(DropReason::QueueFull, |_| true) {
+            dropped += 1;
             self.window.settle(&mut self.queue);
+        }
+        if dropped > 0 {
+            warn!(
+                requests = dropped,
+                "too many samples wait until it is known whether the receiver accepts their series; the oldest were dropped"
+            );
         }
     }
 
-    /// Gives up what waits apart of the oldest record; whether there was something.
-    pub(super) fn give_up_held(&mut self, reason: DropReason) -> bool {
-        let Some(flight) = self.window.first_held() else {
-            return false;
-        };
-        let counts = self.triage.give_up(flight.sequence);
-        flight.release(counts);
-        self.metrics.dropped(reason, counts);
-        !counts.is_zero()
+    /// Gives up what waits apart of the oldest record; whether there was something. What is on its way stays.
+    pub(super) fn give_up_held(
+        &mut self,
+        reason: DropReason,
+        may_go: impl Fn(Timestamp) -> bool,
+    ) -> bool {
+        let held = self.window.held().take(OLDEST);
+        let oldest = held.filter(|flight| may_go(flight.made_at));
+        let oldest: Vec<_> = oldest.map(|flight| flight.sequence).collect();
+        for sequence in oldest {
+            let counts = self.triage.give_up(sequence);
+            if let Some(flight) = self.window.get(sequence).filter(|_| !counts.is_zero()) {
+                flight.release(counts);
+                self.metrics.dropped(reason, counts);
+                return true;
+            }
+        }
+        false
     }
 
     /// Shows which series are not sent.
