@@ -241,7 +241,7 @@ async fn retry_after_is_kept_in_each_of_its_forms() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_refused_series_costs_its_own_samples_only() {
-    // Of 2.0, the receiver stores the rest of a request and says so: nothing has to be looked for.
+    // With 2.0, the receiver stores the rest of a request and reports how much that is: no search is needed.
     tokio::join!(one_is_refused(FIRST, 1.0), one_is_refused(SECOND, 0.0));
 }
 

@@ -242,24 +242,20 @@ async fn sixty_refused_task_names_are_found_although_nobody_names_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_value_of_half_of_twenty_thousand_series_is_found() {
-    let setting = Setting::start(Duration::from_secs(5)).await;
-    setting.grow(20_000).await;
-    let refused = |key: &str| key.contains("broker=\"b\"");
-    setting.refuse(false, Box::new(refused));
-    let snapshots = setting.caught_up(&refused, 10).await;
-    let requests = setting.requests();
-    println!("on time after {snapshots:.1} snapshots; requests of each: {requests:?}");
-    setting.asks_little(snapshots);
-    setting.balanced().await;
-    setting.refusing.assert_no_violation();
+    are_found(false, |key| key.contains("broker=\"b\"")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_scattered_series_of_twenty_thousand_are_found_by_their_names() {
+    are_found(true, is_scattered).await;
+}
+
+/// That the others are on time within ten snapshots, at the cost of few requests.
+async fn are_found(names: bool, refused: fn(&str) -> bool) {
     let setting = Setting::start(Duration::from_secs(5)).await;
     setting.grow(20_000).await;
-    setting.refuse(true, Box::new(is_scattered));
-    let snapshots = setting.caught_up(&is_scattered, 10).await;
+    setting.refuse(names, Box::new(refused));
+    let snapshots = setting.caught_up(&refused, 10).await;
     let requests = setting.requests();
     println!("on time after {snapshots:.1} snapshots; requests of each: {requests:?}");
     setting.asks_little(snapshots);
