@@ -5,14 +5,38 @@ use std::collections::HashMap;
 use crate::counts::Counts;
 use crate::wire::{Key, Series};
 
+/// Whether a receiver may have values before they are sent to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tried {
+    #[default]
+    Never,
+    /// They were in a request that was refused. Some receivers store the rest of it (Mimir, Cortex and Thanos do, of 1.0).
+    Refused,
+    /// They were in a request without an answer, or with 5xx; or in the queue of an earlier process.
+    Unanswered,
+}
+
+impl Tried {
+    /// Whether it is no loss if so much of one series is refused, because something as late is there.
+    ///
+    /// The value that was stored last is taken once more, if it is the same; only those before it are refused.
+    pub(super) const fn may_be_there(self, counts: Counts) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Refused => counts.points() > 1,
+            Self::Unanswered => true,
+        }
+    }
+}
+
 /// How much of one record waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// Of the record.
     pub(super) sequence: u64,
     pub(super) counts: Counts,
-    /// It may have been stored before.
-    pub(super) again: bool,
+    /// Whether it may be there already, and its refusal for that be no loss.
+    pub(super) may_be_there: bool,
 }
 
 /// The values of one series, with the records that they are from, oldest first.
@@ -26,23 +50,30 @@ pub(super) struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     series: HashMap<Key, Waiting>,
-    points: u64,
+    counts: Counts,
 }
 
 impl Waiting {
-    pub(super) fn new(series: Series, sequence: u64, again: bool) -> Self {
+    pub(super) fn new(series: Series, sequence: u64, tried: Tried) -> Self {
         let counts = series.counts();
         Self {
             series,
             parts: vec![Part {
                 sequence,
                 counts,
-                again,
+                may_be_there: tried.may_be_there(counts),
             }],
         }
     }
 
-    fn counts(&self) -> Counts {
+    /// It was in a request that ended so.
+    pub(super) fn tried(&mut self, tried: Tried) {
+        let may_be_there = tried.may_be_there(self.counts());
+        let parts = self.parts.iter_mut();
+        parts.for_each(|part| part.may_be_there |= may_be_there);
+    }
+
+    pub(super) fn counts(&self) -> Counts {
         self.parts.iter().map(|part| part.counts).sum()
     }
 
@@ -84,14 +115,9 @@ impl Waiting {
 }
 
 impl Backlog {
-    /// How many samples and histograms wait.
-    pub(super) const fn points(&self) -> u64 {
-        self.points
-    }
-
-    /// How many series wait.
-    pub(super) fn len(&self) -> usize {
-        self.series.len()
+    /// How much waits.
+    pub(super) const fn counts(&self) -> Counts {
+        self.counts
     }
 
     pub(super) fn contains(&self, key: Key) -> bool {
@@ -105,7 +131,7 @@ impl Backlog {
 
     /// Adds values that are later than those that wait.
     pub(super) fn push(&mut self, later: Waiting) {
-        self.points += later.counts().points();
+        self.counts += later.counts();
         match self.series.entry(later.series.labels.key) {
             std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().append(later),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -117,7 +143,7 @@ impl Backlog {
     /// Puts back what was taken.
     pub(super) fn put_back(&mut self, mut earlier: Waiting) {
         let key = earlier.series.labels.key;
-        self.points += earlier.counts().points();
+        self.counts += earlier.counts();
         if let Some(later) = self.series.remove(&key) {
             earlier.append(later);
         }
@@ -131,20 +157,22 @@ impl Backlog {
         if waiting.parts.is_empty() {
             self.series.remove(&key);
         }
-        self.points -= taken.counts().points();
+        self.counts -= taken.counts();
         Some(taken)
     }
 
     /// Drops the exemplars of a series, and how many of which record that is.
     pub(super) fn drop_exemplars(&mut self, key: Key) -> Vec<Part> {
         let waiting = self.series.get_mut(&key);
-        waiting.map_or_else(Vec::new, Waiting::drop_exemplars)
+        let dropped = waiting.map_or_else(Vec::new, Waiting::drop_exemplars);
+        self.counts -= dropped.iter().map(|part| part.counts).sum();
+        dropped
     }
 
     /// Takes off everything of a series.
     pub(super) fn take(&mut self, key: Key) -> Option<Waiting> {
         let taken = self.series.remove(&key)?;
-        self.points -= taken.counts().points();
+        self.counts -= taken.counts();
         Some(taken)
     }
 
@@ -161,7 +189,7 @@ impl Backlog {
             }
             !waiting.parts.is_empty()
         });
-        self.points -= counts.points();
+        self.counts -= counts;
         counts
     }
 }
@@ -174,7 +202,7 @@ mod tests {
     fn part(name: &str, sequence: u64) -> Waiting {
         let at = i64::try_from(sequence).expect("a small number") * 1_000;
         let labels = Labels::of(&[("__name__", name)]);
-        Waiting::new(Series::of_sample(labels, 1.0, at), sequence, false)
+        Waiting::new(Series::of_sample(labels, 1.0, at), sequence, Tried::Never)
     }
 
     fn sequences(waiting: &Waiting) -> Vec<u64> {
@@ -195,13 +223,13 @@ mod tests {
         let key = part("x", 1).series.labels.key;
         let taken = backlog.take_oldest(key, 2).expect("it waits");
         assert_eq!(sequences(&taken), [1, 2]);
-        assert_eq!(backlog.points(), 2);
+        assert_eq!(backlog.counts().points(), 2);
         backlog.put_back(taken);
         let taken = backlog.take_oldest(key, 0).expect("it waits");
         assert_eq!(sequences(&taken), [1], "one at least");
         let rest = backlog.take(key).expect("it waits");
         assert_eq!(sequences(&rest), [2, 3, 4]);
-        assert_eq!((backlog.points(), backlog.len()), (0, 0));
+        assert!(backlog.counts().is_zero() && backlog.series.is_empty());
     }
 
     #[test]
@@ -211,6 +239,6 @@ mod tests {
             backlog.push(part(name, sequence));
         }
         assert_eq!(backlog.take_record(1).samples, 2);
-        assert_eq!((backlog.points(), backlog.len()), (1, 1));
+        assert_eq!((backlog.counts().points(), backlog.series.len()), (1, 1));
     }
 }

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Outcome;
+use super::backlog::Tried;
 use crate::counts::Counts;
 use crate::queue::{Entry, Kind};
 use crate::timestamp::Timestamp;
@@ -42,8 +44,7 @@ pub(super) struct Flight {
 #[derive(Clone, Debug)]
 struct Piece {
     body: Body,
-    /// It may have been stored before: its answer was lost, or it came from a queue of an earlier process.
-    again: bool,
+    tried: Tried,
     /// How often it was tried in vain.
     attempt: u32,
     /// Since when every answer was 5xx.
@@ -62,6 +63,16 @@ pub(super) enum Failure {
     Other,
 }
 
+impl Failure {
+    pub(super) fn of(outcome: &Outcome) -> Self {
+        match outcome.status {
+            Some(status) if status.is_server_error() => Self::Error,
+            None if outcome.unsent => Self::Unsent,
+            Some(_) | None => Self::Other,
+        }
+    }
+}
+
 impl Flight {
     pub(super) fn new(entry: Entry) -> Self {
         let record = entry.record;
@@ -75,6 +86,11 @@ impl Flight {
             oldest: Timestamp::from_millis(record.oldest_ms),
             newest: Timestamp::from_millis(record.newest_ms),
         };
+        let tried = if entry.recovered {
+            Tried::Unanswered
+        } else {
+            Tried::Never
+        };
         Self {
             sequence: entry.sequence,
             group: entry.group,
@@ -84,7 +100,7 @@ impl Flight {
             sending: false,
             is_sorted: false,
             held: Counts::default(),
-            pieces: vec![Piece::new(body, entry.recovered)],
+            pieces: vec![Piece::new(body, tried)],
         }
     }
 
@@ -99,8 +115,9 @@ impl Flight {
     }
 
     /// Whether that may have been stored before.
-    pub(super) fn is_again(&self) -> bool {
-        self.pieces.last().is_some_and(|piece| piece.again)
+    pub(super) fn tried(&self) -> Tried {
+        let last = self.pieces.last();
+        last.map_or(Tried::Never, |piece| piece.tried)
     }
 
     /// Whether there is nothing to be sent, although some of it may wait elsewhere.
@@ -159,7 +176,9 @@ impl Flight {
     /// The piece at hand was not taken, and is sent again.
     pub(super) fn failed(&mut self, failure: Failure, now: Instant) {
         if let Some(piece) = self.pieces.last_mut() {
-            piece.again |= failure != Failure::Unsent;
+            if failure != Failure::Unsent {
+                piece.tried = Tried::Unanswered;
+            }
             piece.attempt = piece.attempt.saturating_add(1);
             if failure == Failure::Error {
                 piece.errors.get_or_insert(now);
@@ -188,12 +207,12 @@ impl Flight {
     /// Puts halves in the place of the piece at hand. `None`: it is one value, or cannot be read, and stays.
     pub(super) fn divide(&mut self) -> Option<()> {
         let piece = self.pieces.last()?;
-        let again = piece.again;
+        let tried = piece.tried;
         let halves = wire::halves(&piece.body).ok().flatten()?;
         self.pieces.pop();
         let halves = halves.into_iter().rev();
         self.pieces
-            .extend(halves.map(|body| Piece::new(body, again)));
+            .extend(halves.map(|body| Piece::new(body, tried)));
         Some(())
     }
 
@@ -202,10 +221,11 @@ impl Flight {
         self.body().map_or_else(|| Ok(Vec::new()), wire::apart)
     }
 
-    /// Puts some of its series in the place of the piece at hand; of the others, so much waits elsewhere.
+    /// Puts some of its series in the place of the piece at hand, which ended so; of the others, so much waits elsewhere.
     pub(super) fn replace(
         &mut self,
         series: &[Series],
+        tried: Tried,
         held: Counts,
     ) -> Result<(), wire::Unreadable> {
         self.held += held;
@@ -214,7 +234,7 @@ impl Flight {
         };
         if !series.is_empty() {
             let body = wire::together(series, piece.body.protocol)?;
-            self.pieces.push(Piece::new(body, piece.again));
+            self.pieces.push(Piece::new(body, piece.tried.max(tried)));
         }
         Ok(())
     }
@@ -226,10 +246,10 @@ impl Flight {
 }
 
 impl Piece {
-    const fn new(body: Body, again: bool) -> Self {
+    const fn new(body: Body, tried: Tried) -> Self {
         Self {
             body,
-            again,
+            tried,
             attempt: 0,
             errors: None,
             checked: None,

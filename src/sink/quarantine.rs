@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::verdict::Cause;
 use crate::wire::{Key, Labels};
 
 /// How long a series stays here at first, and at most: twice as long each time that it is refused again.
@@ -25,6 +26,7 @@ pub(super) struct Quarantine {
 #[derive(Debug)]
 struct Group {
     members: Vec<Labels>,
+    cause: Cause,
     until: Instant,
 }
 
@@ -45,7 +47,12 @@ impl Quarantine {
     }
 
     /// Adds series that were refused. Returns whether one of them was not refused before, and for how long they stay.
-    pub(super) fn add(&mut self, members: Vec<Labels>, now: Instant) -> (bool, Duration) {
+    pub(super) fn add(
+        &mut self,
+        members: Vec<Labels>,
+        cause: Cause,
+        now: Instant,
+    ) -> (bool, Duration) {
         let mut refusals = 0;
         for labels in &members {
             let before = self.refusals.entry(labels.key).or_default();
@@ -60,13 +67,14 @@ impl Quarantine {
         let backoff = BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX);
         self.groups.push(Group {
             members,
+            cause,
             until: now + backoff,
         });
         (is_new, backoff)
     }
 
-    /// Takes off a few groups that are due, those that have waited longest first.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Vec<Labels>> {
+    /// Takes off a few groups that are due, those that have waited longest first, and why each was refused.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(Vec<Labels>, Cause)> {
         let mut due: Vec<_> = (0..self.groups.len())
             .filter(|at| self.groups[*at].until <= now)
             .collect();
@@ -74,15 +82,18 @@ impl Quarantine {
         due.truncate(self.released);
         // From the end, so that the places before stay what they are.
         due.sort_by_key(|at| std::cmp::Reverse(*at));
-        let groups = due
-            .into_iter()
-            .map(|at| self.groups.swap_remove(at).members);
-        groups.collect()
+        let groups = due.into_iter().map(|at| self.groups.swap_remove(at));
+        groups.map(|group| (group.members, group.cause)).collect()
     }
 
-    /// A series was accepted or does not exist any more. Where one is taken again, others may be: more are tried at once.
+    /// A series does not exist any more, or is not refused for what it is.
+    pub(super) fn forget(&mut self, key: Key) -> bool {
+        self.refusals.remove(&key).is_some()
+    }
+
+    /// A series was accepted. Others may be: more are tried at once.
     pub(super) fn accepted(&mut self, key: Key) {
-        if self.refusals.remove(&key).is_some() {
+        if self.forget(key) {
             let more = (self.released + 1).max(self.released * 9 / 8);
             self.released = more.min(RELEASED_MAX);
         }
@@ -115,7 +126,7 @@ mod tests {
     fn each_refusal_doubles_the_time_up_to_an_hour() {
         let (mut quarantine, mut now) = (Quarantine::default(), clock::monotonic());
         for (times, minutes) in [1, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
-            let (is_new, backoff) = quarantine.add(vec![series("x")], now);
+            let (is_new, backoff) = quarantine.add(vec![series("x")], Cause::Series, now);
             assert_eq!((is_new, backoff.as_secs()), (times == 0, minutes * 60));
             assert!(
                 quarantine
@@ -123,24 +134,25 @@ mod tests {
                     .is_empty()
             );
             now += backoff;
-            assert_eq!(quarantine.due(now), [[series("x")]]);
+            assert_eq!(quarantine.due(now), [(vec![series("x")], Cause::Series)]);
             assert_eq!(quarantine.len(), 1, "until it is accepted");
         }
         quarantine.accepted(series("x").key);
         assert_eq!(quarantine.len(), 0);
-        assert_eq!(quarantine.add(vec![series("x")], now), (true, BACKOFF_MIN));
+        let again = quarantine.add(vec![series("x")], Cause::Errors, now);
+        assert_eq!(again, (true, BACKOFF_MIN));
     }
 
     #[test]
     fn a_few_are_tried_again_at_once_and_more_once_they_are_accepted() {
         let (mut quarantine, now) = (Quarantine::default(), clock::monotonic());
         for n in 0..2_000 {
-            quarantine.add(vec![series(&format!("x{n}"))], now);
+            quarantine.add(vec![series(&format!("x{n}"))], Cause::Series, now);
         }
         let later = now + BACKOFF_MIN;
         let first = quarantine.due(later);
         assert_eq!(first.len(), RELEASED_MIN);
-        quarantine.add(first[0].clone(), later);
+        quarantine.add(first[0].0.clone(), Cause::Series, later);
         assert_eq!(quarantine.due(later).len(), RELEASED_MIN);
         let mut rounds = 0;
         loop {
@@ -149,7 +161,7 @@ mod tests {
                 break;
             }
             due.iter()
-                .flatten()
+                .flat_map(|(group, _)| group)
                 .for_each(|labels| quarantine.accepted(labels.key));
             rounds += 1;
         }

@@ -59,8 +59,8 @@ pub struct RemoteWrite {
     wait_apart: Option<Pin<Box<tokio::time::Sleep>>>,
     /// The time of the newest snapshot.
     snapshot_at: Option<Timestamp>,
-    /// When a request was accepted last.
-    accepted_at: Option<Instant>,
+    /// How often in a row that was tried in vain.
+    failures_apart: u32,
     /// The newest reason why series were quarantined.
     quarantine_reason: String,
     /// At how many quarantined series the readiness hints.
@@ -187,7 +187,7 @@ impl RemoteWrite {
             triage: Triage::default(),
             wait_apart: None,
             snapshot_at: None,
-            accepted_at: None,
+            failures_apart: 0,
             quarantine_reason: String::new(),
             hinted: 0,
             failures: 0,
@@ -274,8 +274,8 @@ impl RemoteWrite {
         self.config = config;
         // What kept it from sending may be what was mended.
         (self.wait, self.wait_apart) = (None, None);
-        self.triage.retry_all(clock::monotonic());
-        self.failures = 0;
+        self.triage.begin_anew(clock::monotonic());
+        (self.failures, self.failures_apart) = (0, 0);
         info!("goes on with another configuration");
     }
 

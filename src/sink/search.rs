@@ -8,9 +8,14 @@
 //! whether many are refused. Then labels are tried in turn until one is found by whose values the receiver seems to
 //! decide: groups are made of all series of one value from there on. Such a group is not divided down to each series:
 //! where every small part is refused, all of it is.
+//!
+//! Errors are weaker evidence than refusals: an outage looks the same. So what is answered with errors is set aside, and
+//! is to blame if it is again after other series were accepted.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
 
+use super::verdict::Cause;
 use crate::wire::{Key, Labels};
 
 /// Groups up to this size are halved without a look at labels.
@@ -66,6 +71,10 @@ pub(super) struct Search {
     bad: Vec<Group>,
     /// Groups of which all series were refused when they were last sent, some time ago.
     probes: VecDeque<Group>,
+    /// Whether the next test is one of those, if there are others.
+    is_probes_turn: bool,
+    /// Were answered with errors, and when.
+    erring: VecDeque<(Test, Instant)>,
     labels: Trial,
     /// Suspects joined, or another label is looked at.
     is_unsorted: bool,
@@ -110,14 +119,17 @@ impl Trial {
 #[derive(Clone, Debug)]
 struct Suspect {
     labels: Labels,
+    /// Why the last request with it was refused.
+    cause: Cause,
     /// Stands for the value of the label that is looked at.
     value: usize,
 }
 
 impl Suspect {
-    const fn new(labels: Labels) -> Self {
+    const fn new(labels: Labels, cause: Cause) -> Self {
         Self {
             labels,
+            cause,
             value: usize::MAX,
         }
     }
@@ -132,10 +144,70 @@ struct Group {
     sampled: u8,
 }
 
+impl Group {
+    const fn new(members: Vec<Suspect>) -> Self {
+        Self {
+            members,
+            is_whole: false,
+            sampled: 0,
+        }
+    }
+
+    /// Takes back one that was refused, as all of them may be.
+    fn refused(&mut self, one: Vec<Suspect>) {
+        self.sampled += 1;
+        if let Some(cause) = one.first().map(|suspect| suspect.cause) {
+            self.members
+                .iter_mut()
+                .for_each(|suspect| suspect.cause = cause);
+        }
+        self.members.extend(one);
+    }
+}
+
 #[derive(Debug)]
 struct Test {
     members: Vec<Suspect>,
     kind: Kind,
+    /// It was answered with errors before others were accepted.
+    is_again: bool,
+}
+
+impl Test {
+    const fn new(members: Vec<Suspect>, kind: Kind) -> Self {
+        Self {
+            members,
+            kind,
+            is_again: false,
+        }
+    }
+
+    /// Tests one series of a group.
+    fn one_of(mut group: Group, kind: fn(Group) -> Kind) -> Self {
+        let one = fastrand::usize(..group.members.len());
+        let members = vec![group.members.swap_remove(one)];
+        Self::new(members, kind(group))
+    }
+
+    /// Its series, and those that only its answer would say something about.
+    fn all(self) -> Vec<Suspect> {
+        let mut all = self.members;
+        all.extend(match self.kind {
+            Kind::Single | Kind::Pool { .. } | Kind::Loose => Vec::new(),
+            Kind::Half(rest) => rest,
+            Kind::Sample(group) | Kind::Probe(group) => group.members,
+        });
+        all
+    }
+
+    const fn len(&self) -> usize {
+        let others = match &self.kind {
+            Kind::Single | Kind::Pool { .. } | Kind::Loose => 0,
+            Kind::Half(rest) => rest.len(),
+            Kind::Sample(group) | Kind::Probe(group) => group.members.len(),
+        };
+        self.members.len() + others
+    }
 }
 
 #[derive(Debug)]
@@ -158,8 +230,8 @@ enum Kind {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) good: Vec<Labels>,
-    /// Each is to be quarantined as one.
-    pub(super) bad: Vec<Vec<Labels>>,
+    /// Each is to be quarantined as one, for that reason.
+    pub(super) bad: Vec<(Vec<Labels>, Cause)>,
 }
 
 impl Search {
@@ -170,47 +242,92 @@ impl Search {
     fn suspects(&self) -> usize {
         let groups = self.bad.iter().chain(&self.probes);
         let grouped: usize = groups.map(|group| group.members.len()).sum();
-        self.pool.len() + self.loose.len() + grouped
+        let erring: usize = self.erring.iter().map(|(test, _)| test.len()).sum();
+        self.pool.len() + self.loose.len() + grouped + erring
     }
 
     /// Adds series that may be refused. They are not suspects yet.
-    pub(super) fn add(&mut self, suspects: impl IntoIterator<Item = Labels>) {
+    pub(super) fn add(&mut self, suspects: impl IntoIterator<Item = Labels>, cause: Cause) {
         if self.is_idle() {
             *self = Self::default();
         }
-        self.pool.extend(suspects.into_iter().map(Suspect::new));
+        let suspects = suspects.into_iter();
+        self.pool
+            .extend(suspects.map(|labels| Suspect::new(labels, cause)));
         self.is_unsorted = true;
     }
 
     /// Adds series that were refused together when they were last sent. They are not suspects yet.
-    pub(super) fn probe(&mut self, group: impl IntoIterator<Item = Labels>) {
+    pub(super) fn probe(&mut self, group: impl IntoIterator<Item = Labels>, cause: Cause) {
         if self.is_idle() {
             *self = Self::default();
         }
+        let suspects = group.into_iter();
         self.probes.push_back(Group {
-            members: group.into_iter().map(Suspect::new).collect(),
+            members: suspects.map(|labels| Suspect::new(labels, cause)).collect(),
             is_whole: true,
             sampled: 0,
         });
     }
 
-    /// The series to test next, at most so many; nothing while a test is under way.
-    pub(super) fn next(&mut self, max: usize) -> Option<Vec<Key>> {
-        if self.testing.is_some() || self.suspects() == 0 {
+    /// Forgets what is known about the suspects: they go to another receiver.
+    pub(super) fn begin_anew(&mut self) {
+        let mut pool = self.testing.take().map_or_else(Vec::new, Test::all);
+        pool.append(&mut self.pool);
+        pool.append(&mut self.loose);
+        let groups = self.bad.drain(..).chain(self.probes.drain(..));
+        pool.extend(groups.flat_map(|group| group.members));
+        pool.extend(self.erring.drain(..).flat_map(|(test, _)| test.all()));
+        *self = Self {
+            pool,
+            is_unsorted: true,
+            ..Self::default()
+        };
+    }
+
+    /// Whether the series that are tested came here, or were last refused, for errors.
+    pub(super) fn is_by_errors(&self) -> bool {
+        let members = self.testing.iter().flat_map(|test| &test.members);
+        members
+            .into_iter()
+            .any(|suspect| suspect.cause == Cause::Errors)
+    }
+
+    /// The test is answered with errors. Returns whether it was before, others having been accepted since: then this is an
+    /// answer. Else it waits until they are.
+    pub(super) fn errs(&mut self, now: Instant) -> bool {
+        if self.testing.as_ref().is_some_and(|test| test.is_again) {
+            return true;
+        }
+        let erring = self.testing.take().map(|test| (test, now));
+        self.erring.extend(erring);
+        false
+    }
+
+    /// The series to test next, at most so many; nothing while a test is under way. Others were last accepted at `accepted_at`.
+    pub(super) fn next(&mut self, max: usize, accepted_at: Option<Instant>) -> Option<Vec<Key>> {
+        if self.testing.is_some() {
             return None;
         }
-        let test = if let Some(mut group) = self.probes.pop_front() {
-            let one = fastrand::usize(..group.members.len());
+        let is_due = |(_, erred): &mut (Test, Instant)| accepted_at.is_some_and(|at| at > *erred);
+        let due = self.erring.pop_front_if(is_due);
+        if self.pool.len() + self.loose.len() + self.bad.len() + self.probes.len() == 0 {
+            self.divide_erring();
+        }
+        let has_others = self.pool.len() + self.loose.len() + self.bad.len() > 0;
+        self.is_probes_turn = !self.is_probes_turn || !has_others;
+        let test = if let Some((test, _)) = due {
             Test {
-                members: vec![group.members.swap_remove(one)],
-                kind: Kind::Probe(group),
+                is_again: true,
+                ..test
             }
+        } else if let Some(group) = self.probes.pop_front_if(|_| self.is_probes_turn) {
+            Test::one_of(group, Kind::Probe)
+        } else if !has_others {
+            return None;
         } else if self.wants_single() {
             let at = spread(self.singles as usize, self.pool.len());
-            Test {
-                members: vec![self.pool.swap_remove(at)],
-                kind: Kind::Single,
-            }
+            Test::new(vec![self.pool.swap_remove(at)], Kind::Single)
         } else {
             self.sort();
             self.choose(max.max(1))?
@@ -224,15 +341,25 @@ impl Search {
         Some(keys)
     }
 
-    /// Takes the answer to the test.
-    pub(super) fn answered(&mut self, accepted: bool) -> Found {
+    /// Takes the answer to the test: that it was accepted, or why not.
+    pub(super) fn answered(&mut self, answer: Result<(), Cause>) -> Found {
         let mut found = Found::default();
-        let Some(Test { members, kind }) = self.testing.take() else {
+        let Some(test) = self.testing.take() else {
             return found;
         };
+        let accepted = answer.is_ok();
+        if accepted && test.is_again {
+            // It was an outage, and no fault of theirs.
+            let erring = self.erring.drain(..);
+            self.loose.extend(erring.flat_map(|(test, _)| test.all()));
+        }
+        let Test {
+            mut members, kind, ..
+        } = test;
         self.accepted |= accepted && members.len() > 1;
-        if accepted {
-            self.named = 0;
+        match answer {
+            Ok(()) => self.named = 0,
+            Err(cause) => members.iter_mut().for_each(|suspect| suspect.cause = cause),
         }
         match kind {
             Kind::Single => self.single(members, accepted, &mut found),
@@ -246,17 +373,19 @@ impl Search {
     }
 
     /// The answer to the test names refused series, so the others may be good.
-    pub(super) fn named(&mut self, named: &HashSet<Key>) -> Found {
+    pub(super) fn named(&mut self, named: &HashSet<Key>, cause: Cause) -> Found {
         if self
             .testing
             .as_ref()
             .is_some_and(|test| test.members.len() == 1)
         {
-            return self.answered(false);
+            return self.answered(Err(cause));
         }
         let mut found = Found::default();
-        for suspect in self.take_back() {
+        let tested = self.testing.take().map_or_else(Vec::new, Test::all);
+        for mut suspect in tested {
             if named.contains(&suspect.labels.key) {
+                suspect.cause = cause;
                 found.condemn(vec![suspect]);
             } else {
                 self.pool.push(suspect);
@@ -275,7 +404,10 @@ impl Search {
 
     /// The answer to the test said nothing about its series: others are tested first.
     pub(super) fn inconclusive(&mut self) {
-        let Some(Test { mut members, kind }) = self.testing.take() else {
+        let Some(Test {
+            mut members, kind, ..
+        }) = self.testing.take()
+        else {
             return;
         };
         match kind {
@@ -286,11 +418,7 @@ impl Search {
             }
             Kind::Half(mut rest) => {
                 rest.append(&mut members);
-                self.bad.push(Group {
-                    members: rest,
-                    is_whole: false,
-                    sampled: 0,
-                });
+                self.bad.push(Group::new(rest));
             }
             Kind::Sample(mut group) => {
                 group.members.append(&mut members);
@@ -303,17 +431,50 @@ impl Search {
         }
     }
 
-    /// The series of the test, and those that only its answer would have said something about.
-    fn take_back(&mut self) -> Vec<Suspect> {
-        let Some(Test { mut members, kind }) = self.testing.take() else {
-            return Vec::new();
+    /// Takes series out of the test that have nothing to send. Those that have ended are no suspects any more.
+    pub(super) fn withdraw(&mut self, idle: &HashSet<Key>, are_ended: bool) {
+        let Some(Test {
+            members,
+            kind,
+            is_again,
+        }) = self.testing.take()
+        else {
+            return;
         };
-        members.extend(match kind {
-            Kind::Single | Kind::Pool { .. } | Kind::Loose => Vec::new(),
-            Kind::Half(rest) => rest,
-            Kind::Sample(group) | Kind::Probe(group) => group.members,
+        let is_idle = |suspect: &Suspect| idle.contains(&suspect.labels.key);
+        let (withdrawn, members): (Vec<_>, Vec<_>) = members.into_iter().partition(is_idle);
+        let kind = match kind {
+            kind if withdrawn.is_empty() => kind,
+            // The refused one may be among those that are withdrawn: the others are not known to hold one.
+            Kind::Half(rest) => {
+                self.loose.extend(rest);
+                Kind::Loose
+            }
+            Kind::Sample(group) | Kind::Probe(group) => {
+                self.loose.extend(group.members);
+                Kind::Loose
+            }
+            Kind::Single | Kind::Pool { .. } | Kind::Loose => kind,
+        };
+        if !are_ended {
+            self.loose.splice(0..0, withdrawn);
+        }
+        self.testing = (!members.is_empty()).then_some(Test {
+            members,
+            kind,
+            is_again,
         });
-        members
+    }
+
+    /// Everything was answered with errors, so that it may be an outage; or all of it was too large to be good.
+    fn divide_erring(&mut self) {
+        let divisible = |(test, _): &(Test, Instant)| test.len() > 1;
+        if let Some(at) = self.erring.iter().position(divisible)
+            && let Some((test, _)) = self.erring.remove(at)
+        {
+            self.target = (test.members.len() / 2).max(1);
+            self.loose.extend(test.all());
+        }
     }
 
     fn wants_single(&self) -> bool {
@@ -325,6 +486,7 @@ impl Search {
     fn single(&mut self, members: Vec<Suspect>, accepted: bool, found: &mut Found) {
         self.singles += 1;
         self.is_unsorted = true;
+        let cause = members[0].cause;
         if accepted {
             self.seeds
                 .extend(members.iter().map(|suspect| suspect.labels.clone()));
@@ -341,10 +503,13 @@ impl Search {
             for (at, suspect) in all.enumerate() {
                 groups[at % GROUPS].push(suspect);
             }
-            groups.into_iter().for_each(|group| found.condemn(group));
-            let probes = std::mem::take(&mut self.probes);
+            for mut group in groups {
+                group.iter_mut().for_each(|suspect| suspect.cause = cause);
+                found.condemn(group);
+            }
             *self = Self {
-                probes,
+                probes: std::mem::take(&mut self.probes),
+                erring: std::mem::take(&mut self.erring),
                 ..Self::default()
             };
         }
@@ -414,7 +579,7 @@ impl Search {
             // Tells whether the label is the right one.
             let whole = self.bad.iter().position(|group| group.is_whole);
             if let Some(group) = whole {
-                return Some(self.divide(group, 1));
+                return Some(self.divide(group, 1, max));
             }
         }
         let pool = self.pool_run(max);
@@ -428,19 +593,13 @@ impl Search {
         if (is_trial || pool.len() >= loose.max(part)) && !pool.is_empty() {
             let is_one_value = self.pool[pool.start].value == self.pool[pool.end - 1].value;
             let members = self.pool.drain(pool).collect();
-            return Some(Test {
-                members,
-                kind: Kind::Pool { is_one_value },
-            });
+            return Some(Test::new(members, Kind::Pool { is_one_value }));
         }
         if loose >= part && loose > 0 {
             let members = self.loose.split_off(self.loose.len() - loose);
-            return Some(Test {
-                members,
-                kind: Kind::Loose,
-            });
+            return Some(Test::new(members, Kind::Loose));
         }
-        (part > 0).then(|| self.divide(group, part))
+        (part > 0).then(|| self.divide(group, part, max))
     }
 
     /// The suspects of the pool to test: all of one value at least, and those of several up to the target.
@@ -476,27 +635,22 @@ impl Search {
         }
     }
 
-    fn divide(&mut self, at: usize, size: usize) -> Test {
+    fn divide(&mut self, at: usize, size: usize, max: usize) -> Test {
         let mut group = self.bad.swap_remove(at);
         if group.is_whole {
             // Members that are neighbours may be alike.
             let one = spread(group.sampled.into(), group.members.len());
-            return Test {
-                members: vec![group.members.swap_remove(one)],
-                kind: Kind::Sample(group),
-            };
+            let one = vec![group.members.swap_remove(one)];
+            return Test::new(one, Kind::Sample(group));
         }
         let value = |at: usize| group.members[at].value;
         let ends = 1..group.members.len();
         let between = ends.filter(|end| value(end - 1) != value(*end));
         let end = between
             .min_by_key(|end| end.abs_diff(size))
-            .filter(|end| *end <= size * 2);
+            .filter(|end| *end <= max.min(size * 2));
         let rest = group.members.split_off(end.unwrap_or(size));
-        Test {
-            members: group.members,
-            kind: Kind::Half(rest),
-        }
+        Test::new(group.members, Kind::Half(rest))
     }
 
     fn group(
@@ -557,19 +711,13 @@ impl Search {
         if is_of_label {
             // What of the same value did not fit into the request belongs to it.
             let value = members[0].value;
-            let (same, others) = self
-                .pool
-                .drain(..)
-                .partition(|suspect| suspect.value == value);
-            self.pool = others;
-            let same: Vec<_> = same;
-            members.extend(same);
+            let is_same = |suspect: &mut Suspect| suspect.value == value;
+            members.extend(self.pool.extract_if(.., is_same));
             is_whole = members.len() >= WHOLE_MIN && self.labels.is_by_value();
         }
         self.bad.push(Group {
-            members,
             is_whole,
-            sampled: 0,
+            ..Group::new(members)
         });
     }
 
@@ -643,8 +791,7 @@ impl Search {
             self.is_unsorted = true;
             return;
         }
-        group.sampled += 1;
-        group.members.extend(members);
+        group.refused(members);
         if group.sampled >= PROBED || group.members.len() == 1 {
             return found.condemn(group.members);
         }
@@ -669,8 +816,7 @@ impl Search {
             self.labels.mixed += 1;
             return self.blame(group.members, false, found);
         }
-        group.sampled += 1;
-        group.members.extend(members);
+        group.refused(members);
         let is_usual = self.labels.wholes >= WHOLES_MIN;
         let enough = match (group.members.len() > LARGE, is_usual) {
             (false, false) => SAMPLED,
@@ -699,9 +845,9 @@ impl Found {
     }
 
     fn condemn(&mut self, members: Vec<Suspect>) {
-        if !members.is_empty() {
+        if let Some(cause) = members.first().map(|suspect| suspect.cause) {
             let labels = members.into_iter().map(|suspect| suspect.labels);
-            self.bad.push(labels.collect());
+            self.bad.push((labels.collect(), cause));
         }
     }
 }

@@ -17,7 +17,10 @@ pub(super) struct Window(VecDeque<Flight>);
 impl Window {
     /// The record with that sequence number.
     pub(super) fn get(&mut self, sequence: u64) -> Option<&mut Flight> {
-        self.0.iter_mut().find(|flight| flight.sequence == sequence)
+        let found = self
+            .0
+            .binary_search_by_key(&sequence, |flight| flight.sequence);
+        self.0.get_mut(found.ok()?)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
@@ -104,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::queue::{Kind, Limits, Record};
+    use crate::sink::backlog::Tried;
 
     /// A queue with groups of so many records.
     fn queue(groups: &[usize]) -> Queue {
@@ -164,7 +168,9 @@ mod tests {
         let flight = window.get(first).expect("on its way");
         let held = flight.whole;
         flight.sending = false;
-        flight.replace(&[], held).expect("nothing to write");
+        flight
+            .replace(&[], Tried::Never, held)
+            .expect("nothing to write");
         window.settle(&mut queue);
         assert_eq!(
             window.held().next().map(|flight| flight.sequence),

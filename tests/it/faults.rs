@@ -242,17 +242,23 @@ async fn retry_after_is_kept_in_each_of_its_forms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_refused_series_costs_its_own_samples_only() {
     // With 2.0, the receiver stores the rest of a request and reports how much that is: no search is needed.
-    tokio::join!(one_is_refused(FIRST, 1.0), one_is_refused(SECOND, 0.0));
+    tokio::join!(
+        one_is_refused(FIRST, 1.0, false),
+        one_is_refused(FIRST, 1.0, true),
+        one_is_refused(SECOND, 0.0, true)
+    );
 }
 
-async fn one_is_refused(message: &str, quarantined: f64) {
+async fn one_is_refused(message: &str, quarantined: f64, stores_in_part: bool) {
     let mut setting = Setting::start(message, "").await;
     let refused = |series: &str| {
         series.starts_with("celery_task_succeeded_total{") && series.contains("\"task.7\"")
     };
-    setting
-        .ill
-        .behave(|behaviour| behaviour.refuses = Some(Box::new(refused)));
+    setting.ill.behave(|behaviour| {
+        behaviour.refuses = Some(Box::new(refused));
+        behaviour.stores_in_part = stores_in_part;
+        behaviour.strict_order = stores_in_part;
+    });
     setting.publish(40).await;
     setting.beside_is_not_delayed().await;
     setting.arrived(&setting.ill, 39, 30).await;

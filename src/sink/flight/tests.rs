@@ -77,7 +77,7 @@ fn what_waits_elsewhere_keeps_the_record() {
     let series = flight.series().expect("it can be read");
     let held = series[7..].iter().map(Series::counts).sum();
     flight
-        .replace(&series[..7], held)
+        .replace(&series[..7], Tried::Never, held)
         .expect("it can be written");
     assert_eq!((sent(&flight), flight.open().samples), (14, 20));
     assert_eq!(flight.give_up_piece().samples, 14);
@@ -102,5 +102,9 @@ fn only_unbroken_errors_make_a_request_suspect() {
         flight.failed(Failure::Error, start);
     }
     assert_eq!(flight.attempt(), 5);
-    assert!(flight.is_again(), "its answer may have been lost");
+    assert_eq!(
+        flight.tried(),
+        Tried::Unanswered,
+        "its answer may have been lost"
+    );
 }

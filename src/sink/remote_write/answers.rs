@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use super::super::backlog::Tried;
 use super::super::client::{Answer, SendError};
 use super::super::flight::Failure;
 use super::super::verdict::{Asked, Cause, Verdict, Written, verdict};
@@ -111,12 +112,7 @@ impl RemoteWrite {
             }
             Verdict::Downgrade => self.downgrade(&outcome.reason),
             Verdict::Retry { after } => {
-                let failure = match outcome.status {
-                    Some(status) if status.is_server_error() => Failure::Error,
-                    None if outcome.unsent => Failure::Unsent,
-                    Some(_) | None => Failure::Other,
-                };
-                flight.failed(failure, clock::monotonic());
+                flight.failed(Failure::of(outcome), clock::monotonic());
                 self.retry_later(after, &outcome.reason);
             }
         }
@@ -124,7 +120,8 @@ impl RemoteWrite {
 
     /// A request with values was accepted.
     pub(super) fn accepted(&mut self, counts: Counts, newest: Timestamp, outcome: &Outcome) {
-        self.accepted_at = Some(clock::monotonic());
+        self.triage.accepted(clock::monotonic());
+        self.failures_apart = 0;
         self.metrics.highest_sent.raise_to(newest.seconds());
         self.check_written(counts, outcome.written);
         self.takes_again();
@@ -164,9 +161,9 @@ impl RemoteWrite {
             return;
         };
         let (cause, named) = blamed(outcome);
-        let again = flight.is_again();
+        let tried = flight.tried();
         // Of what was sent before, the rest may be there from then.
-        let is_there = cause == Cause::AlreadyThere && again;
+        let is_there = cause == Cause::AlreadyThere && tried == Tried::Unanswered;
         if let Some(stored) = outcome.written.part_of(counts).filter(|_| !is_there) {
             let failed = flight.give_up_piece() - stored;
             self.metrics.sent.add(stored);
@@ -175,13 +172,13 @@ impl RemoteWrite {
         let now = clock::monotonic();
         let sorted = blocking(|| {
             let series = flight.series()?;
-            Ok(triage.refused(series, (sequence, again), cause, &named, now))
+            Ok(triage.refused(series, (sequence, tried), cause, &named, now))
         });
         if let Ok(sorted) = &sorted {
             self.tell_failed(sorted.failed, &outcome.reason, None);
         }
         self.quarantine_reason.clone_from(&outcome.reason);
-        self.replace(sequence, sorted);
+        self.replace(sequence, Tried::Refused, sorted);
     }
 
     /// Counts what will never be stored; says so once for each reason, and counts the rest.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::super::flight::ERRORS_MIN;
+use super::super::backlog::Tried;
+use super::super::flight::Failure;
 use super::super::request::request;
 use super::super::triage::Sorted;
+use super::super::triage::parcels::Fault;
 use super::super::verdict::{Cause, Verdict};
 use super::super::{Outcome, names};
 use super::{RemoteWrite, Sent};
@@ -18,14 +20,12 @@ use crate::telemetry::sink::DropReason;
 use crate::timestamp::Timestamp;
 use crate::wire::{self, Protocol};
 
-/// After so many answers of 5xx, while others are accepted, a request is believed to be the reason.
-const ERRORS: u32 = 3;
-
 /// Values of so many records may be on their way.
 const OLDEST: usize = 8;
 
-/// How many values of single series wait in memory at most.
-const POINTS_MAX: u64 = 1_000_000;
+/// How many samples of single series wait in memory at most; a native histogram is as large as so many.
+const SAMPLES_MAX: u64 = 1_000_000;
+const HISTOGRAM: u64 = 20;
 
 impl RemoteWrite {
     /// A snapshot is about to come.
@@ -53,18 +53,23 @@ impl RemoteWrite {
         if triage.is_clear() {
             return;
         }
-        let again = flight.is_again();
-        let sorted = blocking(|| Ok(triage.sort(flight.series()?, sequence, again)));
-        self.replace(sequence, sorted);
+        let tried = flight.tried();
+        let sorted = blocking(|| Ok(triage.sort(flight.series()?, (sequence, tried))));
+        self.replace(sequence, Tried::Never, sorted);
     }
 
-    /// Goes on with what is ordinary of a record.
-    pub(super) fn replace(&mut self, sequence: u64, sorted: Result<Sorted, wire::Unreadable>) {
+    /// Goes on with what is ordinary of a record, the piece at hand of which ended so.
+    pub(super) fn replace(
+        &mut self,
+        sequence: u64,
+        tried: Tried,
+        sorted: Result<Sorted, wire::Unreadable>,
+    ) {
         let Some(flight) = self.window.get(sequence) else {
             return;
         };
         let replaced = sorted.and_then(|sorted| {
-            blocking(|| flight.replace(&sorted.ordinary, sorted.held))?;
+            blocking(|| flight.replace(&sorted.ordinary, tried, sorted.held))?;
             Ok(sorted)
         });
         match replaced {
@@ -150,41 +155,19 @@ impl RemoteWrite {
 
     /// Sends it again, unless it is answered with 5xx although others are accepted.
     fn retry_apart(&mut self, after: Option<Duration>, outcome: &Outcome) {
-        self.triage.retried(!outcome.unsent);
-        let (now, is_by_errors) = (clock::monotonic(), self.triage.is_by_errors());
-        let accepted = self.accepted_at;
-        let is_accepted_since = |at| accepted.is_some_and(|accepted| accepted > at);
-        let Some(parcel) = self.triage.parcel() else {
-            return;
-        };
-        let is_working = is_accepted_since(parcel.failed_at);
-        parcel.failed_at = now;
-        if matches!(outcome.status, Some(status) if status.is_server_error()) {
-            parcel.errors += 1;
-            parcel.errors_among_accepted += u32::from(is_working);
-        } else {
-            (parcel.errors, parcel.errors_among_accepted) = (0, 0);
-        }
-        let attempt = parcel.attempt;
-        let is_tried = is_by_errors && parcel.errors >= ERRORS;
-        let is_guilty = if is_by_errors {
-            is_tried && is_accepted_since(parcel.since)
-        } else {
-            let is_long = now.saturating_duration_since(parcel.since) >= ERRORS_MIN;
-            is_long && parcel.errors_among_accepted >= ERRORS
-        };
-        if !is_working && !is_by_errors {
-            return self.retry_later(after, &outcome.reason);
-        }
-        if is_guilty {
-            self.quarantine_reason.clone_from(&outcome.reason);
-            self.triage
-                .parcel_refused(Cause::Errors, &HashSet::new(), now);
-        } else if is_tried {
-            self.triage.inconclusive();
+        let now = clock::monotonic();
+        match self.triage.failed(Failure::of(outcome), now) {
+            Fault::Receiver => return self.retry_later(after, &outcome.reason),
+            Fault::Unknown => {}
+            Fault::Series => {
+                self.quarantine_reason.clone_from(&outcome.reason);
+                self.triage
+                    .parcel_refused(Cause::Errors, &HashSet::new(), now);
+            }
         }
         let backoff = self.config.queue.backoff;
-        let delay = backoff.delay_asked(after, attempt, fastrand::f64());
+        let delay = backoff.delay_asked(after, self.failures_apart, fastrand::f64());
+        self.failures_apart = self.failures_apart.saturating_add(1);
         self.wait_apart = Some(Box::pin(tokio::time::sleep(delay)));
     }
 
@@ -212,13 +195,13 @@ impl RemoteWrite {
         if !is_working {
             return;
         }
-        let (origin, samples) = ((sequence, flight.is_again()), flight.open().points());
+        let (origin, samples) = ((sequence, flight.tried()), flight.open().points());
         warn!(
             samples,
             "the receiver answers a request with 5xx for minutes, and accepts an empty one; looking for the series that it fails on"
         );
         let sorted = blocking(|| Ok(triage.failing(flight.series()?, origin)));
-        self.replace(sequence, sorted);
+        self.replace(sequence, Tried::Never, sorted);
         self.failures = 0;
     }
 
@@ -238,7 +221,8 @@ impl RemoteWrite {
     /// Keeps what waits apart within bounds: the oldest goes.
     pub(super) fn limit_held(&mut self) {
         let is_too_much = |sink: &Self| {
-            sink.triage.points() > POINTS_MAX
+            let waiting = sink.triage.waiting();
+            waiting.samples + HISTOGRAM * waiting.histograms > SAMPLES_MAX
                 || sink.window.held_bytes() > sink.queue.bytes_max() / 2
         };
         let mut dropped = 0;

@@ -43,11 +43,11 @@ impl Simulation {
             if request.iter().any(|labels| self.bad.contains(&labels.key)) {
                 self.suspects
                     .extend(request.iter().map(|labels| labels.key));
-                self.search.add(request.iter().cloned());
+                self.search.add(request.iter().cloned(), Cause::Series);
             }
         }
         for _ in 0..self.budget {
-            let Some(keys) = self.search.next(REQUEST / 3) else {
+            let Some(keys) = self.search.next(REQUEST / 3, None) else {
                 break;
             };
             assert!(
@@ -56,12 +56,17 @@ impl Simulation {
                 keys.len()
             );
             self.tests += 1;
-            let accepted = !keys.iter().any(|key| self.bad.contains(key));
-            let found = self.search.answered(accepted);
+            let is_refused = keys.iter().any(|key| self.bad.contains(key));
+            let answer = if is_refused {
+                Err(Cause::Series)
+            } else {
+                Ok(())
+            };
+            let found = self.search.answered(answer);
             for labels in found.good {
                 assert!(self.suspects.remove(&labels.key), "{labels} twice");
             }
-            for set in found.bad {
+            for (set, _) in found.bad {
                 for labels in &set {
                     assert!(self.suspects.remove(&labels.key), "{labels} twice");
                     self.quarantined.insert(labels.key);
@@ -240,7 +245,7 @@ fn who_takes_them_again_gets_all_of_them() {
     simulation.bad.clear();
     let again: Vec<_> = simulation.all.clone();
     simulation.suspects.extend(simulation.quarantined.drain());
-    simulation.search.add(again);
+    simulation.search.add(again, Cause::Series);
     let before = simulation.tests;
     simulation.run(2);
     assert!(

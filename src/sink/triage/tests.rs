@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::parcels::Fault;
 use super::*;
 use crate::clock;
+use crate::sink::flight::Failure;
+use crate::wire::{self, Protocol};
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const REQUEST: usize = 100;
@@ -29,7 +32,12 @@ struct Cluster {
     /// Up to that time, all is too old.
     too_old: i64,
     /// Samples are sent again after a crash.
-    again: bool,
+    tried: Tried,
+    /// It stores what it does not refuse of a request, and refuses what is older than what it has.
+    stores_in_part: bool,
+    /// Requests with these get 5xx; all do in an outage.
+    breaks_on: Refuses,
+    is_out: bool,
 }
 
 impl Cluster {
@@ -52,34 +60,55 @@ impl Cluster {
             held: 0,
             extra: 0,
             too_old: 0,
-            again: false,
+            tried: Tried::Never,
+            stores_in_part: false,
+            breaks_on: Rc::new(|_| None),
+            is_out: false,
         }
     }
 
     /// What the receiver answers: nothing, or why it refuses and which series it names.
     fn post(&mut self, series: &[Series]) -> Result<(), (Cause, HashSet<Key>)> {
-        let is_old = |one: &Series| one.oldest().is_some_and(|at| at <= self.too_old);
-        let cause = |one: &Series| {
-            let old = is_old(one).then_some(Cause::OutOfBounds);
-            (self.refuses)(&one.labels).or(old)
-        };
-        let bad: Vec<_> = series
-            .iter()
-            .filter_map(|one| Some((cause(one)?, one.labels.key)))
-            .collect();
-        if let Some((cause, first)) = bad.first() {
-            let named = self.names.then_some(*first).into_iter().collect();
-            return Err((*cause, named));
+        if self.is_out
+            || series
+                .iter()
+                .any(|one| (self.breaks_on)(&one.labels).is_some())
+        {
+            return Err((Cause::Errors, HashSet::new()));
         }
-        for one in series {
+        let cause = |one: &Series| {
+            let is_old = one.oldest().is_some_and(|at| at <= self.too_old);
+            let stored = self.stored.get(&one.labels.key);
+            let newest = stored.and_then(|stored| stored.last()).copied();
+            let is_behind = self.stores_in_part && one.oldest().map(time) < newest;
+            let old = is_old.then_some(Cause::OutOfBounds);
+            let behind = is_behind.then_some(Cause::AlreadyThere);
+            (self.refuses)(&one.labels).or(old).or(behind)
+        };
+        let causes: Vec<_> = series.iter().map(cause).collect();
+        let mut bad = causes.iter().zip(series);
+        let first = bad.find_map(|(cause, one)| Some(((*cause)?, one.labels.key)));
+        for (cause, one) in causes.iter().zip(series) {
+            if cause.is_some() || (first.is_some() && !self.stores_in_part) {
+                continue;
+            }
             let stored = self.stored.entry(one.labels.key).or_default();
-            for at in one.timestamps() {
-                let at = u64::try_from(at).expect("a time");
+            for at in one.timestamps().into_iter().map(time) {
+                if stored.last() == Some(&at) && self.stores_in_part {
+                    continue;
+                }
                 assert!(stored.last().is_none_or(|last| *last < at), "in order");
                 stored.push(at);
             }
         }
-        Ok(())
+        match first {
+            None => Ok(()),
+            Some((cause, first)) => Err((cause, self.names.then_some(first).into_iter().collect())),
+        }
+    }
+
+    fn waiting(&self) -> u64 {
+        self.triage.waiting().samples
     }
 
     fn account(&mut self, sorted: &Sorted) {
@@ -94,7 +123,7 @@ impl Cluster {
         self.records();
         self.send_apart();
         let waiting = self.taken - self.delivered - self.failed;
-        assert_eq!((self.held, self.triage.points()), (waiting, waiting));
+        assert_eq!((self.held, self.waiting()), (waiting, waiting));
     }
 
     fn records(&mut self) {
@@ -102,22 +131,43 @@ impl Cluster {
         let at = i64::try_from(self.snapshot).expect("few") * 1_000;
         let all = self.all.clone().into_iter();
         let all: Vec<_> = all
-            .map(|labels| Series::of_sample(labels, 1.0, at))
+            .map(|labels| {
+                let value = Series::of_sample(labels.clone(), 1.0, at);
+                // Names tell these apart from what is refused for other reasons.
+                if self.snapshot > 1 || !(self.stores_in_part && self.names) {
+                    return value;
+                }
+                let mut first = Series::of_sample(labels, 0.0, at - 1);
+                first.append(value);
+                first
+            })
             .collect();
-        self.taken += all.len() as u64;
+        let counts: Counts = all.iter().map(Series::counts).sum();
+        self.taken += counts.samples;
         for record in all.chunks(REQUEST) {
-            let sorted = self.triage.sort(record.to_vec(), self.snapshot, self.again);
+            let mut tried = self.tried;
+            let origin = (self.snapshot, tried);
+            let sorted = self.triage.sort(record.to_vec(), origin);
             self.account(&sorted);
             let mut ordinary = sorted.ordinary;
             while !ordinary.is_empty() {
                 match self.post(&ordinary) {
                     Ok(()) => {
-                        self.delivered += ordinary.len() as u64;
+                        let counts: Counts = ordinary.iter().map(Series::counts).sum();
+                        self.delivered += counts.samples;
+                        self.tick();
+                        self.triage.accepted(self.now);
                         break;
+                    }
+                    Err((Cause::Errors, _)) => {
+                        let sorted = self.triage.failing(ordinary, (self.snapshot, tried));
+                        self.account(&sorted);
+                        ordinary = sorted.ordinary;
                     }
                     Err((cause, named)) => {
                         self.extra += 1;
-                        let origin = (self.snapshot, self.again);
+                        let origin = (self.snapshot, tried);
+                        tried = tried.max(Tried::Refused);
                         let sorted = self
                             .triage
                             .refused(ordinary, origin, cause, &named, self.now);
@@ -136,9 +186,20 @@ impl Cluster {
             assert!(requests < 1_000, "it comes to an end");
             let body = parcel.body.clone();
             assert!(body.counts.points() <= REQUEST as u64);
+            self.tick();
             let series = wire::apart(&body).expect("what was written");
             match self.post(&series) {
-                Ok(()) => self.triage.delivered(self.now),
+                Ok(()) => {
+                    self.triage.delivered(self.now);
+                    self.triage.accepted(self.now);
+                }
+                Err((Cause::Errors, named)) => match self.triage.failed(Failure::Error, self.now) {
+                    Fault::Receiver => break,
+                    Fault::Unknown => {}
+                    Fault::Series => {
+                        self.triage.parcel_refused(Cause::Errors, &named, self.now);
+                    }
+                },
                 Err((cause, named)) => self.triage.parcel_refused(cause, &named, self.now),
             }
             let settled = self.triage.take_settled();
@@ -153,6 +214,10 @@ impl Cluster {
             self.failed += settled.failed.samples;
         }
         self.extra += requests;
+    }
+
+    fn tick(&mut self) {
+        self.now += Duration::from_millis(10);
     }
 
     fn run(&mut self, snapshots: usize) {
@@ -170,8 +235,12 @@ impl Cluster {
             }
         }
         assert_eq!(self.triage.quarantined(), bad);
-        assert_eq!(self.triage.points(), 0);
+        assert_eq!(self.waiting(), 0);
     }
+}
+
+fn time(at: i64) -> u64 {
+    u64::try_from(at).expect("a time")
 }
 
 fn is_task(task: &'static str) -> impl Fn(&Labels) -> Option<Cause> {
@@ -275,7 +344,7 @@ fn of_what_waited_for_too_long_only_that_is_lost() {
 #[test]
 fn what_may_be_stored_and_is_there_is_delivered() {
     let mut cluster = Cluster::new(false, |_| Some(Cause::AlreadyThere));
-    cluster.again = true;
+    cluster.tried = Tried::Unanswered;
     cluster.run(3);
     assert_eq!((cluster.failed, cluster.delivered), (0, 900));
     assert!(cluster.extra < 60, "{}", cluster.extra);
@@ -308,12 +377,12 @@ fn what_is_given_up_leaves_the_books_in_balance() {
         all.collect::<Vec<_>>()
     };
     let named = HashSet::new();
-    let sorted = triage.refused(series(1), (1, false), Cause::Series, &named, now);
+    let sorted = triage.refused(series(1), (1, Tried::Never), Cause::Series, &named, now);
     assert_eq!(sorted.held.samples, 20);
-    let sorted = triage.sort(series(2), 2, false);
-    assert_eq!((sorted.held.samples, triage.points()), (20, 40));
+    let sorted = triage.sort(series(2), (2, Tried::Never));
+    assert_eq!((sorted.held.samples, triage.waiting().samples), (20, 40));
     assert_eq!(triage.give_up(1).samples, 20);
-    assert_eq!(triage.points(), 20);
+    assert_eq!(triage.waiting().samples, 20);
 }
 
 #[test]
@@ -327,7 +396,7 @@ fn one_request_that_is_too_large_leads_to_smaller_ones() {
     let named = HashSet::new();
     let sorted = cluster
         .triage
-        .refused(all, (1, false), Cause::Series, &named, cluster.now);
+        .refused(all, (1, Tried::Never), Cause::Series, &named, cluster.now);
     assert_eq!(sorted.held.samples, 300);
     let mut sizes = Vec::new();
     while let Some(parcel) = cluster.triage.next(200, Protocol::V1, true, cluster.now) {
@@ -358,7 +427,7 @@ fn exemplars_that_are_refused_do_not_cost_the_series() {
         all
     };
     let named = HashSet::new();
-    triage.refused(series(1), (1, false), Cause::Series, &named, now);
+    triage.refused(series(1), (1, Tried::Never), Cause::Series, &named, now);
     let mut failed = Counts::default();
     while let Some(parcel) = triage.next(100, Protocol::V2, true, now) {
         if parcel.body.counts.exemplars > 0 {
@@ -370,4 +439,157 @@ fn exemplars_that_are_refused_do_not_cost_the_series() {
     }
     assert_eq!((failed.samples, failed.exemplars), (0, 1));
     assert!(triage.is_clear());
+}
+
+#[test]
+fn what_a_receiver_stored_of_a_refused_request_counts_as_delivered() {
+    let scattered = |labels: &Labels| labels.key.is_multiple_of(17).then_some(Cause::Series);
+    let cases: [Refuses; 2] = [Rc::new(is_task("task.7")), Rc::new(scattered)];
+    for refuses in cases {
+        for names in [false, true] {
+            let refuses = Rc::clone(&refuses);
+            let mut cluster = Cluster::new(names, move |labels| refuses(labels));
+            cluster.stores_in_part = true;
+            cluster.run(8);
+            // One more is refused while others catch up.
+            let before = Rc::clone(&cluster.refuses);
+            cluster.refuses = Rc::new(move |labels| {
+                let is_late = labels.value("name") == "task.8";
+                is_late.then_some(Cause::Series).or_else(|| before(labels))
+            });
+            cluster.run(8);
+            let stored: usize = cluster.stored.values().map(Vec::len).sum();
+            let bad = cluster
+                .all
+                .iter()
+                .filter(|labels| (cluster.refuses)(labels).is_some());
+            let bad = bad.count();
+            assert_eq!(cluster.triage.quarantined(), bad);
+            // Of two values of a refused series in one request, nobody can tell.
+            let unknown = if names { 2 * bad as u64 } else { 0 };
+            let more = cluster.delivered - stored as u64;
+            assert!(more <= unknown, "{more}");
+            for labels in &cluster.all {
+                let stored = cluster.stored.get(&labels.key).map_or(0, Vec::len);
+                let is_good = (cluster.refuses)(labels).is_none();
+                let all = 16 + usize::from(names);
+                assert!(!is_good || stored == all, "{labels}: {stored}");
+            }
+        }
+    }
+}
+
+#[test]
+fn series_refused_for_their_time_are_not_quarantined_among_others() {
+    for names in [false, true] {
+        let mut cluster = Cluster::new(names, |labels| {
+            let is_late = labels.value("le") == "3.0";
+            let late = is_late.then_some(Cause::AlreadyThere);
+            late.or_else(|| is_task("task.7")(labels))
+        });
+        cluster.run(12);
+        assert_eq!(cluster.triage.quarantined(), 9, "{names}");
+        let labels = cluster.triage.examples().join(" ");
+        assert!(labels.contains("task.7"), "{labels}");
+    }
+}
+
+#[test]
+fn one_that_is_accepted_again_does_not_wait_for_those_that_never_are() {
+    let mut cluster = Cluster::new(false, |_| Some(Cause::AlreadyThere));
+    cluster.run(4);
+    let never = |labels: &Labels| labels.key.is_multiple_of(17).then_some(Cause::AlreadyThere);
+    cluster.refuses = Rc::new(never);
+    cluster.run(12);
+    let failed = cluster.failed;
+    let bad = cluster.all.iter().filter(|labels| never(labels).is_some());
+    let bad = bad.count() as u64;
+    cluster.run(6);
+    assert_eq!((cluster.failed - failed, cluster.waiting()), (6 * bad, 0));
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_for_a_while_does_not_condemn_good_series() {
+    for names in [false, true] {
+        let mut cluster = Cluster::new(false, is_task("task.7"));
+        cluster.triage.begin_snapshot(INTERVAL, cluster.now);
+        cluster.records();
+        let mut rejected = 0;
+        while let Some(parcel) = cluster
+            .triage
+            .next(REQUEST, Protocol::V2, true, cluster.now)
+        {
+            let series = wire::apart(&parcel.body.clone()).expect("what was written");
+            if rejected < 5 {
+                rejected += 1;
+                cluster.triage.rejected();
+            } else if let Err((cause, _)) = cluster.post(&series) {
+                cluster
+                    .triage
+                    .parcel_refused(cause, &HashSet::new(), cluster.now);
+            } else {
+                cluster.triage.delivered(cluster.now);
+            }
+        }
+        let settled = cluster.triage.take_settled();
+        cluster.delivered += settled.delivered.samples;
+        cluster.failed += settled.failed.samples;
+        cluster.held = cluster.waiting();
+        cluster.names = names;
+        cluster.run(4);
+        assert_eq!(cluster.triage.quarantined(), 10);
+    }
+}
+
+#[test]
+fn errors_are_believed_only_when_others_are_accepted_in_between() {
+    let breaks = |labels: &Labels| is_task("task.7")(labels).filter(|_| labels.value("le") < "3.0");
+    let mut cluster = Cluster::new(false, |_| None);
+    cluster.breaks_on = Rc::new(breaks);
+    cluster.run(12);
+    assert_eq!(cluster.triage.quarantined(), 3);
+    assert_eq!(cluster.waiting(), 0);
+    // An outage begins during the search, right after something was accepted, again and again.
+    for number in 0..20 {
+        let mut cluster = Cluster::new(false, |_| None);
+        cluster.breaks_on = Rc::new(breaks);
+        cluster.run(1 + number % 3);
+        cluster.breaks_on = Rc::new(|_| None);
+        cluster.triage.begin_snapshot(INTERVAL, cluster.now);
+        cluster.records();
+        cluster.tick();
+        cluster.is_out = true;
+        let parcel = cluster
+            .triage
+            .next(REQUEST, Protocol::V2, true, cluster.now);
+        if parcel.is_some() {
+            cluster.tick();
+            cluster.triage.accepted(cluster.now);
+        }
+        for _ in 0..4 {
+            cluster.send_apart();
+            cluster.now += INTERVAL;
+        }
+        let quarantined = cluster.triage.quarantined();
+        cluster.is_out = false;
+        cluster.run(3);
+        assert!(quarantined <= 3, "{quarantined}");
+        assert_eq!(cluster.waiting(), 0);
+    }
+}
+
+#[test]
+fn another_receiver_is_searched_anew() {
+    let scattered = |labels: &Labels| labels.key.is_multiple_of(17).then_some(Cause::Series);
+    for snapshots in 0..4 {
+        let mut cluster = Cluster::new(false, scattered);
+        cluster.run(snapshots);
+        cluster.triage.begin_snapshot(INTERVAL, cluster.now);
+        cluster.records();
+        cluster.refuses = Rc::new(is_task("task.9"));
+        cluster.triage.begin_anew(cluster.now);
+        cluster.run(12);
+        assert_eq!(cluster.triage.quarantined(), 10);
+        assert_eq!(cluster.waiting(), 0);
+    }
 }

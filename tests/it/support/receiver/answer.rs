@@ -60,6 +60,8 @@ pub struct Behaviour {
     pub refuses: Option<Series>,
     /// Whether an answer to 1.0 names the first series that is refused.
     pub names: bool,
+    /// Stores the rest of a refused request of 1.0 too, as Mimir does.
+    pub stores_in_part: bool,
     /// Requests with these get 500, again and again.
     pub breaks_on: Option<Series>,
     /// Requests with more samples get 413.
@@ -236,11 +238,15 @@ impl Behaviour {
         };
         if parsed.version == Version::V1 {
             // The words of Prometheus, which takes back all of a request of 1.0.
-            return if self.names {
+            let mut outcome = if self.names {
                 refuse(400, format!("{first} for series {key}\n"))
             } else {
                 refuse(400, format!("{first}\n"))
             };
+            if self.stores_in_part {
+                outcome.stored = problems.iter().map(Option::is_none).collect();
+            }
+            return outcome;
         }
         let texts = problems.iter().zip(keys());
         let texts = texts.filter_map(|(problem, key)| {

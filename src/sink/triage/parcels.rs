@@ -1,0 +1,399 @@
+//! Requests apart from the records, one at a time: values of series that are tried, that conflict, or that catch up.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use super::{State, Triage};
+use crate::counts::Counts;
+use crate::sink::backlog::{Tried, Waiting};
+use crate::sink::flight::{ERRORS_MIN, Failure};
+use crate::sink::verdict::Cause;
+use crate::wire::{self, Body, Key, Labels, Protocol};
+
+/// After so many answers of 5xx, while others are accepted, a request is believed to be the reason.
+const ERRORS: u32 = 3;
+
+/// How many values of one series there are in one snapshot at most: the first one has a zero before it.
+const VALUES: usize = 2;
+
+/// Values of one snapshot are less than so much apart.
+const SAME_MS: i64 = 500;
+
+/// A request apart from the records.
+#[derive(Debug)]
+pub(in crate::sink) struct Parcel {
+    pub(in crate::sink) body: Body,
+    /// How often it was tried in vain.
+    pub(in crate::sink) attempt: u32,
+    pub(in crate::sink) is_sending: bool,
+    /// When it was first sent.
+    since: Instant,
+    /// How often in a row it was answered with 5xx, and how often so after others had been accepted.
+    errors: u32,
+    errors_among_accepted: u32,
+    /// When it was last tried in vain.
+    failed_at: Instant,
+    kind: Kind,
+    taken: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Test,
+    Conflict,
+    CatchUp,
+}
+
+/// Whose fault it seems to be that a parcel was not answered, or with 5xx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sink) enum Fault {
+    /// The receiver does not work.
+    Receiver,
+    /// It is not known yet.
+    Unknown,
+    /// The series in it.
+    Series,
+}
+
+impl Triage {
+    /// The request that is on its way, or to be sent again.
+    pub(in crate::sink) const fn parcel(&mut self) -> Option<&mut Parcel> {
+        self.parcel.as_mut()
+    }
+
+    /// The next request, with no more than so many values.
+    ///
+    /// `is_sorted`: all records that there are were sorted. Then a series without values does not exist any more.
+    pub(in crate::sink) fn next(
+        &mut self,
+        samples_max: usize,
+        protocol: Protocol,
+        is_sorted: bool,
+        now: Instant,
+    ) -> Option<&mut Parcel> {
+        if self.parcel.is_none() {
+            let samples_max = self.points_max.unwrap_or(samples_max).min(samples_max);
+            while let Some((kind, taken)) = self.choose(samples_max, is_sorted) {
+                match wire::together(taken.iter().map(|waiting| &waiting.series), protocol) {
+                    Ok(body) => {
+                        self.parcel = Some(Parcel {
+                            body,
+                            attempt: 0,
+                            is_sending: false,
+                            since: now,
+                            errors: 0,
+                            errors_among_accepted: 0,
+                            failed_at: now,
+                            kind,
+                            taken,
+                        });
+                        break;
+                    }
+                    // Without a single value.
+                    Err(wire::Unreadable) => self.accept(&kind, taken, false, now),
+                }
+            }
+        }
+        self.parcel.as_mut()
+    }
+
+    fn choose(&mut self, samples_max: usize, is_sorted: bool) -> Option<(Kind, Vec<Waiting>)> {
+        if self.accepted.len() >= samples_max
+            && let Some(next) = self.catch_up(samples_max)
+        {
+            return Some(next);
+        }
+        if let Some(taken) = self.test(samples_max, is_sorted) {
+            return Some((Kind::Test, taken));
+        }
+        self.conflict(samples_max, is_sorted)
+            .or_else(|| self.catch_up(samples_max))
+    }
+
+    /// The oldest values of series that are refused for the time of their values. Newer ones may be accepted.
+    fn conflict(&mut self, samples_max: usize, is_sorted: bool) -> Option<(Kind, Vec<Waiting>)> {
+        let members = self.conflicts.take();
+        let (mut members, idle) = self.with_values(members);
+        if is_sorted {
+            // There is a new snapshot without them.
+            idle.iter().for_each(|labels| self.forget(labels.key));
+        } else {
+            self.conflicts.add(idle);
+        }
+        let oldest = |labels: &Labels| self.backlog.oldest(labels.key).unwrap_or(i64::MAX);
+        members.sort_by_cached_key(oldest);
+        let first = members.first().map_or(i64::MAX, oldest);
+        let of_first = members.partition_point(|labels| oldest(labels) - first < SAME_MS);
+        let (mut points, mut taken) = (0, Vec::new());
+        for labels in &members[..of_first] {
+            let waiting = self.backlog.take_oldest(labels.key, 1);
+            points += waiting.as_ref().map_or(0, points_of);
+            taken.extend(waiting);
+            if points + VALUES > samples_max {
+                break;
+            }
+        }
+        self.conflicts.add(members.split_off(taken.len()));
+        (!taken.is_empty()).then_some((Kind::Conflict, taken))
+    }
+
+    /// Those that have values that wait, and the others.
+    fn with_values(&self, group: Vec<Labels>) -> (Vec<Labels>, Vec<Labels>) {
+        let waits = |labels: &Labels| self.backlog.contains(labels.key);
+        group.into_iter().partition(waits)
+    }
+
+    /// The oldest value of each of some suspects: that only one of each is on its way keeps their order with a receiver that
+    /// stores some of a request that it refuses.
+    fn test(&mut self, samples_max: usize, is_sorted: bool) -> Option<Vec<Waiting>> {
+        while self.unnamed > 0 && self.extra > 0 {
+            let keys = self.search.next(samples_max / VALUES, self.accepted_at)?;
+            let all = keys.iter();
+            let taken: Vec<_> = all
+                .filter_map(|key| self.backlog.take_oldest(*key, 1))
+                .collect();
+            if taken.is_empty() && !is_sorted {
+                self.search.inconclusive();
+                return None;
+            }
+            let mut idle: HashSet<Key> = keys.into_iter().collect();
+            for waiting in &taken {
+                idle.remove(&waiting.series.labels.key);
+            }
+            if !idle.is_empty() {
+                self.search.withdraw(&idle, is_sorted);
+                if is_sorted {
+                    // There is a new snapshot without them.
+                    idle.into_iter().for_each(|key| self.forget(key));
+                }
+            }
+            if !taken.is_empty() {
+                (self.unnamed, self.extra) = (self.unnamed - 1, self.extra - 1);
+                return Some(taken);
+            }
+        }
+        None
+    }
+
+    /// Values of series that were accepted.
+    fn catch_up(&mut self, samples_max: usize) -> Option<(Kind, Vec<Waiting>)> {
+        let (mut points, mut taken) = (0, Vec::new());
+        while points < samples_max
+            && let Some(key) = self.accepted.pop_front()
+        {
+            if self.states.get(&key) != Some(&State::CatchingUp) {
+                continue;
+            }
+            let left = (samples_max - points) as u64;
+            match self.backlog.take_oldest(key, left) {
+                Some(waiting) => {
+                    points += points_of(&waiting);
+                    taken.push(waiting);
+                }
+                None => {
+                    self.states.remove(&key);
+                }
+            }
+        }
+        (!taken.is_empty()).then_some((Kind::CatchUp, taken))
+    }
+
+    /// The request was not answered, or with the wish to try again.
+    pub(in crate::sink) fn failed(&mut self, failure: Failure, now: Instant) -> Fault {
+        let is_by_errors = self.search.is_by_errors();
+        let accepted_at = self.accepted_at;
+        let is_accepted_since = |at| accepted_at.is_some_and(|accepted| accepted > at);
+        let Some(parcel) = &mut self.parcel else {
+            return Fault::Receiver;
+        };
+        parcel.is_sending = false;
+        parcel.attempt = parcel.attempt.saturating_add(1);
+        if failure != Failure::Unsent {
+            let taken = parcel.taken.iter_mut();
+            taken.for_each(|waiting| waiting.tried(Tried::Unanswered));
+        }
+        let is_working = is_accepted_since(parcel.failed_at);
+        parcel.failed_at = now;
+        if failure == Failure::Error {
+            parcel.errors += 1;
+            parcel.errors_among_accepted += u32::from(is_working);
+        } else {
+            (parcel.errors, parcel.errors_among_accepted) = (0, 0);
+        }
+        if is_by_errors && matches!(parcel.kind, Kind::Test) {
+            if parcel.errors < ERRORS {
+                return Fault::Unknown;
+            }
+            if self.search.errs(now) {
+                return Fault::Series;
+            }
+            let waiting = self.parcel.take().into_iter();
+            let waiting = waiting.flat_map(|parcel| parcel.taken);
+            waiting.for_each(|waiting| self.backlog.put_back(waiting));
+            return Fault::Unknown;
+        }
+        let is_long = now.saturating_duration_since(parcel.since) >= ERRORS_MIN;
+        if is_long && parcel.errors_among_accepted >= ERRORS {
+            Fault::Series
+        } else if is_working {
+            Fault::Unknown
+        } else {
+            Fault::Receiver
+        }
+    }
+
+    /// The receiver turned out to speak 1.0.
+    pub(in crate::sink) fn downgrade(&mut self) {
+        if let Some(parcel) = &mut self.parcel
+            && parcel.body.protocol == Protocol::V2
+            && let Ok(body) = wire::together(
+                parcel.taken.iter().map(|waiting| &waiting.series),
+                Protocol::V1,
+            )
+        {
+            parcel.body = body;
+        }
+    }
+
+    /// The request was accepted.
+    pub(in crate::sink) fn delivered(&mut self, now: Instant) {
+        if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
+            self.accept(&kind, taken, false, now);
+        }
+    }
+
+    /// The receiver of 2.0 says how much of the request it stored.
+    pub(in crate::sink) fn stored_in_part(&mut self, stored: Counts, now: Instant) {
+        if let Some(Parcel {
+            body, kind, taken, ..
+        }) = self.parcel.take()
+        {
+            self.settled.delivered += stored;
+            self.settled.failed += body.counts - stored;
+            self.accept(&kind, taken, true, now);
+        }
+    }
+
+    /// `is_counted`: what was delivered is counted already.
+    fn accept(&mut self, kind: &Kind, taken: Vec<Waiting>, is_counted: bool, now: Instant) {
+        let labels = labels_of(&taken);
+        for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
+            if !is_counted {
+                self.settled.delivered += part.counts;
+            }
+            self.settled.parts.push(part);
+        }
+        match kind {
+            Kind::Test => {
+                let found = self.search.answered(Ok(()));
+                self.apply(found, now);
+            }
+            Kind::Conflict | Kind::CatchUp => {
+                labels.iter().for_each(|labels| self.clear(labels.key));
+            }
+        }
+    }
+
+    /// The request was refused, with an answer that names some of its series.
+    pub(in crate::sink) fn parcel_refused(
+        &mut self,
+        cause: Cause,
+        named: &HashSet<Key>,
+        now: Instant,
+    ) {
+        let Some(Parcel { kind, taken, .. }) = self.parcel.take() else {
+            return;
+        };
+        let labels = labels_of(&taken);
+        if matches!(kind, Kind::Conflict) && cause.is_of_time() {
+            for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
+                self.give_back(part, cause);
+            }
+            self.conflicts.refused();
+            return self.conflict_sent(labels);
+        }
+        for mut waiting in taken {
+            waiting.tried(Tried::Refused);
+            self.backlog.put_back(waiting);
+        }
+        let (bad, others): (Vec<_>, Vec<_>) = labels
+            .into_iter()
+            .partition(|labels| named.contains(&labels.key));
+        if matches!(kind, Kind::Test) {
+            let found = if bad.is_empty() {
+                self.search.answered(Err(cause))
+            } else {
+                self.unnamed += 1;
+                self.search.named(named, cause)
+            };
+            return self.apply(found, now);
+        }
+        for labels in bad {
+            self.condemn(vec![labels], cause, now);
+        }
+        for labels in others {
+            self.look_into(labels, cause);
+        }
+    }
+
+    /// The request is larger than the receiver accepts.
+    pub(in crate::sink) fn too_large(&mut self, now: Instant) {
+        let Some(parcel) = &self.parcel else {
+            return;
+        };
+        let points = usize::try_from(parcel.body.counts.points()).unwrap_or(usize::MAX);
+        let is_least = parcel.taken.len() == 1 && parcel.taken[0].parts.len() == 1;
+        if is_least {
+            return self.parcel_refused(Cause::Series, &HashSet::new(), now);
+        }
+        self.points_max = Some((points / 2).max(1));
+        self.inconclusive();
+    }
+
+    /// The answer says nothing about the series in the request.
+    fn inconclusive(&mut self) {
+        if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
+            let labels = labels_of(&taken);
+            taken
+                .into_iter()
+                .for_each(|waiting| self.backlog.put_back(waiting));
+            self.undecided(&kind, labels);
+        }
+    }
+
+    /// Nothing of the request will be stored, whatever its series are.
+    pub(in crate::sink) fn rejected(&mut self) {
+        if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
+            let labels = labels_of(&taken);
+            for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
+                self.give_back(part, Cause::Series);
+            }
+            self.undecided(&kind, labels);
+        }
+    }
+
+    fn undecided(&mut self, kind: &Kind, labels: Vec<Labels>) {
+        match kind {
+            Kind::Test => self.search.inconclusive(),
+            Kind::Conflict => self.conflict_sent(labels),
+            Kind::CatchUp => self
+                .accepted
+                .extend(labels.into_iter().map(|labels| labels.key)),
+        }
+    }
+
+    /// Conflicting series go on with what else waits of them, or with the next snapshot.
+    pub(super) fn conflict_sent(&mut self, members: Vec<Labels>) {
+        let (waiting, idle) = self.with_values(members);
+        self.conflicts.add(waiting);
+        self.conflicts.idle(idle);
+    }
+}
+
+fn labels_of(taken: &[Waiting]) -> Vec<Labels> {
+    taken.iter().map(|one| one.series.labels.clone()).collect()
+}
+
+fn points_of(waiting: &Waiting) -> usize {
+    usize::try_from(waiting.series.counts().points()).unwrap_or(usize::MAX)
+}
