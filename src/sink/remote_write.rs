@@ -208,7 +208,7 @@ impl RemoteWrite {
             let action = self.next().await;
             match action {
                 Action::Snapshot(snapshot) => self.take(&snapshot),
-                Action::Drained => self.drained = true,
+                Action::Drained => self.end(),
                 Action::Answered(answered) => self.answered(answered),
                 Action::Reconfigured(with) => self.reconfigure(*with),
                 Action::Again => self.wait = None,
@@ -229,6 +229,11 @@ impl RemoteWrite {
                 }
             }
         }
+    }
+
+    fn end(&mut self) {
+        self.drained = true;
+        self.triage.end();
     }
 
     /// Cancel-safe: the requests and the timer live in `self`, and `changed` marks nothing as seen before it

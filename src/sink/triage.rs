@@ -89,6 +89,8 @@ pub(super) struct Triage {
     notice: Notice,
     extra: u32,
     unnamed: u32,
+    /// How many requests may be sent to catch up.
+    catch_ups: u32,
     /// How many values may be in a request since one was too large.
     points_max: Option<usize>,
 }
@@ -137,6 +139,7 @@ impl Triage {
             .saturating_mul(UNNAMED_A_SECOND)
             .clamp(UNNAMED_MIN, UNNAMED_MAX);
         self.extra = EXTRA_MAX;
+        self.catch_ups = self.unnamed / 2;
         let conflicting = self.conflicts.begin_snapshot();
         self.suspects(&conflicting);
         self.search.add(conflicting, Cause::AlreadyThere);
@@ -144,6 +147,11 @@ impl Triage {
             self.suspects(&group);
             self.search.probe(group, cause);
         }
+    }
+
+    /// No more samples come: all that can be sent is.
+    pub(super) const fn end(&mut self) {
+        self.catch_ups = u32::MAX;
     }
 
     fn suspects(&mut self, members: &[Labels]) {

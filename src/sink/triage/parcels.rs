@@ -175,7 +175,8 @@ impl Triage {
         None
     }
 
-    /// Values of series that were accepted.
+    /// Values of series that were accepted. Where these do not fill a request with one value each, the number of requests
+    /// is limited.
     fn catch_up(&mut self, samples_max: usize) -> Option<(Kind, Vec<Waiting>)> {
         let (mut points, mut taken) = (0, Vec::new());
         while points < samples_max
@@ -184,18 +185,32 @@ impl Triage {
             if self.states.get(&key) != Some(&State::CatchingUp) {
                 continue;
             }
-            let left = (samples_max - points) as u64;
-            match self.backlog.take_oldest(key, left) {
-                Some(waiting) => {
-                    points += points_of(&waiting);
-                    taken.push(waiting);
-                }
-                None => {
-                    self.states.remove(&key);
-                }
+            if !self.backlog.contains(key) {
+                self.states.remove(&key);
+                continue;
             }
+            if taken.is_empty() && self.accepted.len() < samples_max && !self.may_catch_up() {
+                self.accepted.push_front(key);
+                break;
+            }
+            let left = (samples_max - points) as u64;
+            let waiting = self.backlog.take_oldest(key, left);
+            points += waiting.as_ref().map_or(0, points_of);
+            taken.extend(waiting);
         }
         (!taken.is_empty()).then_some((Kind::CatchUp, taken))
+    }
+
+    /// Takes one from the budget, or one of those that no test needs.
+    const fn may_catch_up(&mut self) -> bool {
+        let budget = if self.catch_ups > 0 {
+            &mut self.catch_ups
+        } else {
+            &mut self.unnamed
+        };
+        let may = *budget > 0;
+        *budget = budget.saturating_sub(1);
+        may
     }
 
     /// The request was not answered, or with the wish to try again.

@@ -1,0 +1,162 @@
+//! Which suspects to test next.
+
+use std::collections::{HashMap, HashSet};
+
+use super::groups::{Group, Kind, Suspect, Test};
+use super::learn::WHOLES_MIN;
+use super::{SINGLES_MIN, Search};
+
+/// Groups up to this size are halved without a look at labels.
+const SMALL: usize = 16;
+
+impl Search {
+    pub(super) fn wants_single(&self) -> bool {
+        let is_over = self.singles >= SINGLES_MIN && !self.seeds.is_empty();
+        let is_small = self.singles == 0 && self.pool.len() <= SMALL;
+        !self.labels.is_found && !is_over && !is_small && !self.pool.is_empty() && self.target == 0
+    }
+
+    /// Orders the pool by the value of the label that is looked at.
+    pub(super) fn sort(&mut self) {
+        if self.target == 0 {
+            self.begin();
+        }
+        if !std::mem::take(&mut self.is_unsorted) {
+            return;
+        }
+        let Some(name) = self.labels.names.first() else {
+            self.loose.append(&mut self.pool);
+            return;
+        };
+        let mut values = HashMap::<String, usize>::new();
+        for suspect in &mut self.pool {
+            let value = suspect.labels.value(name);
+            let next = values.len();
+            suspect.value = match values.get(value) {
+                Some(known) => *known,
+                None => *values.entry(value.to_owned()).or_insert(next),
+            };
+        }
+        self.pool.sort_by_key(|suspect| suspect.value);
+    }
+
+    /// The labels to look at, and the size to begin with.
+    fn begin(&mut self) {
+        let refused = self.singles as usize - self.seeds.len().min(self.singles as usize);
+        self.target = match refused {
+            0 => self.pool.len() / 2,
+            // Half of the groups of this size are expected to be good.
+            refused => self.singles as usize * 7 / (10 * refused),
+        }
+        .max(1);
+        if self.singles == 0 {
+            return;
+        }
+        let mut values = HashMap::<&str, (usize, HashSet<&str>)>::new();
+        for suspect in &self.pool {
+            for (name, value) in suspect.labels.iter() {
+                let (series, distinct) = values.entry(name).or_default();
+                *series += 1;
+                distinct.insert(value);
+            }
+        }
+        let all = self.pool.len();
+        let useful = values.into_iter().filter(|(_, (series, distinct))| {
+            // One that all series share tells nothing, and so does one that no two share.
+            let is_shared = distinct.len() * 2 <= *series;
+            is_shared && (distinct.len() > 1 || *series < all)
+        });
+        // Those that most series have come first, and of those the ones with few values.
+        let mut useful: Vec<_> = useful
+            .map(|(name, (series, distinct))| (series * 2 < all, distinct.len(), name.to_owned()))
+            .collect();
+        useful.sort();
+        self.labels.names = useful.into_iter().map(|(_, _, name)| name).collect();
+    }
+
+    /// The largest test there is: that is the one that may clear most.
+    pub(super) fn choose(&mut self, max: usize) -> Option<Test> {
+        if self.labels.is_found && self.labels.wholes < WHOLES_MIN {
+            // Tells whether the label is the right one.
+            let whole = self.bad.iter().position(|group| group.is_whole);
+            if let Some(group) = whole {
+                return Some(self.divide(group, 1, max));
+            }
+        }
+        let pool = self.pool_run(max);
+        let loose = self.target.min(max).min(self.loose.len());
+        let sizes = self.bad.iter().map(|group| self.part_size(group, max));
+        let (group, part) = sizes
+            .enumerate()
+            .max_by_key(|(_, size)| *size)
+            .unwrap_or_default();
+        let is_trial = !self.labels.is_settled();
+        if (is_trial || pool.len() >= loose.max(part)) && !pool.is_empty() {
+            let is_one_value = self.pool[pool.start].value == self.pool[pool.end - 1].value;
+            let members = self.pool.drain(pool).collect();
+            return Some(Test::new(members, Kind::Pool { is_one_value }));
+        }
+        if loose >= part && loose > 0 {
+            let members = self.loose.split_off(self.loose.len() - loose);
+            return Some(Test::new(members, Kind::Loose));
+        }
+        (part > 0).then(|| self.divide(group, part, max))
+    }
+
+    /// The suspects of the pool to test: all of one value at least, and those of several up to the target.
+    fn pool_run(&self, max: usize) -> std::ops::Range<usize> {
+        let Some(last) = self.pool.len().checked_sub(1) else {
+            return 0..0;
+        };
+        let name = self.labels.names.first().filter(|_| !self.labels.is_found);
+        let seed = name.and_then(|name| {
+            let values: HashSet<&str> = self.seeds.iter().map(|seed| seed.value(name)).collect();
+            let is_good = |suspect: &Suspect| values.contains(suspect.labels.value(name));
+            self.pool.iter().rposition(is_good)
+        });
+        let end = seed.unwrap_or(last) + 1;
+        let begin = |end: usize| {
+            let value = self.pool[end - 1].value;
+            self.pool[..end].partition_point(|suspect| suspect.value < value)
+        };
+        let mut start = begin(end);
+        while self.labels.is_settled() && start > 0 && end - begin(start) <= self.target {
+            start = begin(start);
+        }
+        start.max(end.saturating_sub(max))..end
+    }
+
+    /// How many of a bad group to test.
+    fn part_size(&self, group: &Group, max: usize) -> usize {
+        let size = group.members.len();
+        if group.is_whole {
+            1
+        } else {
+            (size / 2).min(self.target).min(max).max(1)
+        }
+    }
+
+    fn divide(&mut self, at: usize, size: usize, max: usize) -> Test {
+        let mut group = self.bad.swap_remove(at);
+        if group.is_whole {
+            // Members that are neighbours may be alike.
+            let one = spread(group.sampled.into(), group.members.len());
+            let one = vec![group.members.swap_remove(one)];
+            return Test::new(one, Kind::Sample(group));
+        }
+        let value = |at: usize| group.members[at].value;
+        let ends = 1..group.members.len();
+        let between = ends.filter(|end| value(end - 1) != value(*end));
+        let end = between
+            .min_by_key(|end| end.abs_diff(size))
+            .filter(|end| *end <= max.min(size * 2));
+        let rest = group.members.split_off(end.unwrap_or(size));
+        Test::new(group.members, Kind::Half(rest))
+    }
+}
+
+/// A place among so many, far from those before.
+pub(super) const fn spread(number: usize, among: usize) -> usize {
+    // The golden ratio, as a fraction.
+    (number * 618 + 309) % 1_000 * among / 1_000
+}
