@@ -139,7 +139,7 @@ impl Triage {
             .saturating_mul(UNNAMED_A_SECOND)
             .clamp(UNNAMED_MIN, UNNAMED_MAX);
         self.extra = EXTRA_MAX;
-        self.catch_ups = self.unnamed / 2;
+        self.catch_ups = self.unnamed / 3;
         let conflicting = self.conflicts.begin_snapshot();
         self.suspects(&conflicting);
         self.search.add(conflicting, Cause::AlreadyThere);
