@@ -14,6 +14,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(3_600);
 const RELEASED_MIN: usize = 2;
 const RELEASED_MAX: usize = 10_000;
 
+/// Up to so many groups, one that is refused again is divided: one of its series may be accepted.
+const GROUPS_MAX: usize = 2_000;
+
 /// Groups of series that were refused together.
 #[derive(Debug)]
 pub(super) struct Quarantine {
@@ -65,21 +68,34 @@ impl Quarantine {
         }
         let doubled = 1_u32 << (refusals - 1).min(16);
         let backoff = BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX);
-        self.groups.push(Group {
-            members,
-            cause,
-            until: now + backoff,
-        });
+        let mut members = members;
+        if !is_new && members.len() > 1 && self.groups.len() < GROUPS_MAX {
+            fastrand::shuffle(&mut members);
+            let half = members.split_off(members.len() / 2);
+            self.put(half, cause, now + backoff);
+        }
+        self.put(members, cause, now + backoff);
         (is_new, backoff)
     }
 
-    /// Takes off a few groups that are due, those that have waited longest first, and why each was refused.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(Vec<Labels>, Cause)> {
+    fn put(&mut self, members: Vec<Labels>, cause: Cause, until: Instant) {
+        self.groups.push(Group {
+            members,
+            cause,
+            until,
+        });
+    }
+
+    /// Takes off a few groups that are due, those that have waited longest first, and why each was refused: enough that the
+    /// backoff is kept if this is asked once an `interval`.
+    pub(super) fn due(&mut self, now: Instant, interval: Duration) -> Vec<(Vec<Labels>, Cause)> {
         let mut due: Vec<_> = (0..self.groups.len())
             .filter(|at| self.groups[*at].until <= now)
             .collect();
         due.sort_by_key(|at| self.groups[*at].until);
-        due.truncate(self.released);
+        let rounds = (BACKOFF_MAX.as_secs() / interval.as_secs().max(1)).max(1);
+        let steady = self.groups.len() / usize::try_from(rounds).unwrap_or(usize::MAX);
+        due.truncate(self.released.max(steady));
         // From the end, so that the places before stay what they are.
         due.sort_by_key(|at| std::cmp::Reverse(*at));
         let groups = due.into_iter().map(|at| self.groups.swap_remove(at));
@@ -118,6 +134,8 @@ mod tests {
     use super::*;
     use crate::clock;
 
+    const INTERVAL: Duration = Duration::from_secs(1);
+
     fn series(name: &str) -> Labels {
         Labels::of(&[("__name__", name)])
     }
@@ -130,11 +148,14 @@ mod tests {
             assert_eq!((is_new, backoff.as_secs()), (times == 0, minutes * 60));
             assert!(
                 quarantine
-                    .due(now + backoff - Duration::from_secs(1))
+                    .due(now + backoff - Duration::from_secs(1), INTERVAL)
                     .is_empty()
             );
             now += backoff;
-            assert_eq!(quarantine.due(now), [(vec![series("x")], Cause::Series)]);
+            assert_eq!(
+                quarantine.due(now, INTERVAL),
+                [(vec![series("x")], Cause::Series)]
+            );
             assert_eq!(quarantine.len(), 1, "until it is accepted");
         }
         quarantine.accepted(series("x").key);
@@ -150,13 +171,13 @@ mod tests {
             quarantine.add(vec![series(&format!("x{n}"))], Cause::Series, now);
         }
         let later = now + BACKOFF_MIN;
-        let first = quarantine.due(later);
+        let first = quarantine.due(later, INTERVAL);
         assert_eq!(first.len(), RELEASED_MIN);
         quarantine.add(first[0].0.clone(), Cause::Series, later);
-        assert_eq!(quarantine.due(later).len(), RELEASED_MIN);
+        assert_eq!(quarantine.due(later, INTERVAL).len(), RELEASED_MIN);
         let mut rounds = 0;
         loop {
-            let due = quarantine.due(later);
+            let due = quarantine.due(later, INTERVAL);
             if due.is_empty() {
                 break;
             }
@@ -171,5 +192,28 @@ mod tests {
             4,
             "one was refused again, and three were not answered"
         );
+    }
+
+    #[test]
+    fn a_group_that_is_refused_again_and_again_comes_down_to_single_series() {
+        let (mut quarantine, mut now) = (Quarantine::default(), clock::monotonic());
+        quarantine.add(
+            (0..300).map(|n| series(&format!("x{n}"))).collect(),
+            Cause::Series,
+            now,
+        );
+        for _ in 0..12 {
+            now += BACKOFF_MAX;
+            loop {
+                let due = quarantine.due(now, INTERVAL);
+                if due.is_empty() {
+                    break;
+                }
+                for (group, cause) in due {
+                    quarantine.add(group, cause, now);
+                }
+            }
+        }
+        assert_eq!(quarantine.groups.len(), 300);
     }
 }

@@ -17,7 +17,7 @@ mod groups;
 mod learn;
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::choose::spread;
 pub(super) use self::groups::Found;
@@ -32,6 +32,9 @@ const SINGLES_MAX: u32 = 30;
 
 /// No request has as many series.
 const TARGET_MAX: usize = 1 << 24;
+
+/// How long what was answered with errors rests where there is nothing else to test.
+const ERRING: Duration = Duration::from_secs(5);
 
 /// After how many answers that name series single ones are tested.
 const NAMED_MAX: u32 = 12;
@@ -55,6 +58,8 @@ pub(super) struct Search {
     /// Suspects joined, or another label is looked at.
     is_unsorted: bool,
     singles: u32,
+    /// Why single series were refused; the time of their values, if that was the reason for one.
+    singles_cause: Cause,
     /// Single series that were accepted.
     seeds: Vec<Labels>,
     /// How many are tested together.
@@ -137,7 +142,12 @@ impl Search {
     }
 
     /// The series to test next, at most so many; nothing while a test is under way. Others were last accepted at `accepted_at`.
-    pub(super) fn next(&mut self, max: usize, accepted_at: Option<Instant>) -> Option<Vec<Key>> {
+    pub(super) fn next(
+        &mut self,
+        max: usize,
+        accepted_at: Option<Instant>,
+        now: Instant,
+    ) -> Option<Vec<Key>> {
         if self.testing.is_some() {
             return None;
         }
@@ -156,7 +166,9 @@ impl Search {
         } else if let Some(group) = self.probes.pop_front_if(|_| self.is_probes_turn) {
             Test::one_of(group, Kind::Probe)
         } else if !has_others {
-            return None;
+            // Nothing else would show that an outage is over.
+            let is_old = |(_, erred): &mut (Test, Instant)| now >= *erred + ERRING;
+            self.erring.pop_front_if(is_old)?.0
         } else if self.wants_single() {
             let at = spread(self.singles as usize, self.pool.len());
             Test::new(vec![self.pool.swap_remove(at)], Kind::Single)

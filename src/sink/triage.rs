@@ -91,6 +91,9 @@ pub(super) struct Triage {
     unnamed: u32,
     /// How many requests may be sent to catch up.
     catch_ups: u32,
+    /// Whether series with conflicts were sent since the last snapshot, and whether values were given up.
+    has_conflicted: bool,
+    gave_up: bool,
     /// How many values may be in a request since one was too large.
     points_max: Option<usize>,
 }
@@ -140,10 +143,12 @@ impl Triage {
             .clamp(UNNAMED_MIN, UNNAMED_MAX);
         self.extra = EXTRA_MAX;
         self.catch_ups = self.unnamed / 3;
+        self.has_conflicted = false;
+        self.gave_up = false;
         let conflicting = self.conflicts.begin_snapshot();
         self.suspects(&conflicting);
         self.search.add(conflicting, Cause::AlreadyThere);
-        for (group, cause) in self.quarantine.due(now) {
+        for (group, cause) in self.quarantine.due(now, interval) {
             self.suspects(&group);
             self.search.probe(group, cause);
         }
@@ -273,6 +278,7 @@ impl Triage {
 
     /// Gives up what waits of a record, the oldest one that has something here; how much that is.
     pub(super) fn give_up(&mut self, sequence: u64) -> Counts {
+        self.gave_up = true;
         self.backlog.take_record(sequence)
     }
 
@@ -290,6 +296,7 @@ impl Triage {
     /// A series does not exist any more.
     fn forget(&mut self, key: Key) {
         self.states.remove(&key);
+        self.good.remove(&key);
         self.quarantine.forget(key);
     }
 

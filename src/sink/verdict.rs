@@ -121,7 +121,8 @@ impl Written {
             exemplars: self.exemplars.unwrap_or_default().min(sent.exemplars),
         };
         let fits = part.samples <= sent.samples && part.histograms <= sent.histograms;
-        (fits && part.points() > 0 && part.points() < sent.points()).then_some(part)
+        let is_less = part.points() < sent.points() || part.exemplars < sent.exemplars;
+        (fits && part.points() > 0 && is_less).then_some(part)
     }
 }
 
@@ -168,6 +169,11 @@ impl Cause {
         } else {
             Self::Series
         }
+    }
+
+    /// The cause of several refusals: the time of values, if it is that of one. Series are not quarantined for it.
+    pub const fn or_time(self, other: Self) -> Self {
+        if self.is_of_time() { self } else { other }
     }
 
     /// Whether other values of the same series may be accepted.
@@ -294,9 +300,11 @@ mod tests {
         let cases = [
             ((Some(8), Some(2), Some(1)), Some((8, 2, 1))),
             ((Some(8), None, Some(7)), Some((8, 0, 1))),
+            // All but an exemplar.
+            ((Some(10), Some(2), Some(0)), Some((10, 2, 0))),
             // Nothing, everything, more than that, and no word of it.
             ((Some(0), Some(0), Some(0)), None),
-            ((Some(10), Some(2), Some(0)), None),
+            ((Some(10), Some(2), Some(1)), None),
             ((Some(11), Some(0), Some(0)), None),
             ((None, None, None), None),
         ];

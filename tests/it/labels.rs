@@ -35,7 +35,7 @@ async fn known_worker(celery: &Celery, celeriac: &Celeriac, queues: &str) -> Pro
     let worker = worker(celery, "w", queues).await;
     let count = queues.split(',').count() as f64;
     let answered = |page: &Page| page.sum("celery_queue_workers", &[]) == count;
-    celeriac.page_when("its queues", 20, answered).await;
+    celeriac.page_when("its queues", 40, answered).await;
     worker
 }
 

@@ -134,7 +134,7 @@ impl RemoteWrite {
             Verdict::Refused => {
                 let (cause, named) = blamed(outcome);
                 match outcome.written.part_of(counts) {
-                    Some(stored) if cause != Cause::AlreadyThere => {
+                    Some(stored) if cause != Cause::AlreadyThere || !self.triage.may_be_there() => {
                         self.triage.stored_in_part(stored, now);
                     }
                     Some(_) | None => self.triage.parcel_refused(cause, &named, now),

@@ -72,10 +72,10 @@ impl Group {
     /// Takes back one that was refused, as all of them may be.
     pub(super) fn refused(&mut self, one: Vec<Suspect>) {
         self.sampled += 1;
-        if let Some(cause) = one.first().map(|suspect| suspect.cause) {
-            self.members
-                .iter_mut()
-                .for_each(|suspect| suspect.cause = cause);
+        if let Some(one) = one.first() {
+            for suspect in &mut self.members {
+                suspect.cause = suspect.cause.or_time(one.cause);
+            }
         }
         self.members.extend(one);
     }
@@ -157,9 +157,13 @@ impl Found {
     }
 
     pub(super) fn condemn(&mut self, members: Vec<Suspect>) {
-        if let Some(cause) = members.first().map(|suspect| suspect.cause) {
-            let labels = members.into_iter().map(|suspect| suspect.labels);
-            self.bad.push((labels.collect(), cause));
+        let is_of_time = |suspect: &Suspect| suspect.cause.is_of_time();
+        let (of_time, others): (Vec<_>, Vec<_>) = members.into_iter().partition(is_of_time);
+        for members in [of_time, others] {
+            if let Some(cause) = members.first().map(|suspect| suspect.cause) {
+                let labels = members.into_iter().map(|suspect| suspect.labels);
+                self.bad.push((labels.collect(), cause));
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::groups::{Found, Group, Suspect, Trial};
 use super::{SINGLES_MAX, Search, TARGET_MAX};
+use crate::sink::verdict::Cause;
 
 /// Into how many groups these are divided.
 const GROUPS: usize = 16;
@@ -32,15 +33,17 @@ impl Search {
     pub(super) fn single(&mut self, members: Vec<Suspect>, accepted: bool, found: &mut Found) {
         self.singles += 1;
         self.is_unsorted = true;
-        let cause = members[0].cause;
         if accepted {
             self.seeds
                 .extend(members.iter().map(|suspect| suspect.labels.clone()));
             found.clear(members);
         } else {
+            self.singles_cause = self.singles_cause.or_time(members[0].cause);
             found.condemn(members);
         }
-        if self.singles >= SINGLES_MAX && self.seeds.is_empty() {
+        let cause = self.singles_cause;
+        let is_refusal = cause != Cause::Errors;
+        if self.singles >= SINGLES_MAX && self.seeds.is_empty() && is_refusal {
             // Nothing was accepted: this receiver refuses everything. In case it is only most, there are several groups to
             // try again.
             let bad = self.bad.drain(..).flat_map(|group| group.members);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock;
 
 /// The most samples in a request.
 const REQUEST: usize = 2_000;
@@ -47,7 +48,7 @@ impl Simulation {
             }
         }
         for _ in 0..self.budget {
-            let Some(keys) = self.search.next(REQUEST / 3, None) else {
+            let Some(keys) = self.search.next(REQUEST / 3, None, clock::monotonic()) else {
                 break;
             };
             assert!(

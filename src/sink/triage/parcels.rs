@@ -13,6 +13,9 @@ use crate::wire::{self, Body, Key, Labels, Protocol};
 /// After so many answers of 5xx, while others are accepted, a request is believed to be the reason.
 const ERRORS: u32 = 3;
 
+/// After so many attempts in vain, while others are accepted, others go first.
+const ATTEMPTS: u32 = 8;
+
 /// How many values of one series there are in one snapshot at most: the first one has a zero before it.
 const VALUES: usize = 2;
 
@@ -73,7 +76,7 @@ impl Triage {
     ) -> Option<&mut Parcel> {
         if self.parcel.is_none() {
             let samples_max = self.points_max.unwrap_or(samples_max).min(samples_max);
-            while let Some((kind, taken)) = self.choose(samples_max, is_sorted) {
+            while let Some((kind, taken)) = self.choose(samples_max, is_sorted, now) {
                 match wire::together(taken.iter().map(|waiting| &waiting.series), protocol) {
                     Ok(body) => {
                         self.parcel = Some(Parcel {
@@ -97,13 +100,18 @@ impl Triage {
         self.parcel.as_mut()
     }
 
-    fn choose(&mut self, samples_max: usize, is_sorted: bool) -> Option<(Kind, Vec<Waiting>)> {
+    fn choose(
+        &mut self,
+        samples_max: usize,
+        is_sorted: bool,
+        now: Instant,
+    ) -> Option<(Kind, Vec<Waiting>)> {
         if self.accepted.len() >= samples_max
             && let Some(next) = self.catch_up(samples_max)
         {
             return Some(next);
         }
-        if let Some(taken) = self.test(samples_max, is_sorted) {
+        if let Some(taken) = self.test(samples_max, is_sorted, now) {
             return Some((Kind::Test, taken));
         }
         self.conflict(samples_max, is_sorted)
@@ -114,7 +122,7 @@ impl Triage {
     fn conflict(&mut self, samples_max: usize, is_sorted: bool) -> Option<(Kind, Vec<Waiting>)> {
         let members = self.conflicts.take();
         let (mut members, idle) = self.with_values(members);
-        if is_sorted {
+        if is_sorted && !self.gave_up {
             // There is a new snapshot without them.
             idle.iter().for_each(|labels| self.forget(labels.key));
         } else {
@@ -124,6 +132,13 @@ impl Triage {
         members.sort_by_cached_key(oldest);
         let first = members.first().map_or(i64::MAX, oldest);
         let of_first = members.partition_point(|labels| oldest(labels) - first < SAME_MS);
+        if of_first < samples_max && std::mem::replace(&mut self.has_conflicted, true) {
+            if self.extra == 0 {
+                self.conflicts.add(members);
+                return None;
+            }
+            self.extra -= 1;
+        }
         let (mut points, mut taken) = (0, Vec::new());
         for labels in &members[..of_first] {
             let waiting = self.backlog.take_oldest(labels.key, 1);
@@ -145,14 +160,17 @@ impl Triage {
 
     /// The oldest value of each of some suspects: that only one of each is on its way keeps their order with a receiver that
     /// stores some of a request that it refuses.
-    fn test(&mut self, samples_max: usize, is_sorted: bool) -> Option<Vec<Waiting>> {
+    fn test(&mut self, samples_max: usize, is_sorted: bool, now: Instant) -> Option<Vec<Waiting>> {
+        let are_ended = is_sorted && !self.gave_up;
         while self.unnamed > 0 && self.extra > 0 {
-            let keys = self.search.next(samples_max / VALUES, self.accepted_at)?;
+            let keys = self
+                .search
+                .next(samples_max / VALUES, self.accepted_at, now)?;
             let all = keys.iter();
             let taken: Vec<_> = all
                 .filter_map(|key| self.backlog.take_oldest(*key, 1))
                 .collect();
-            if taken.is_empty() && !is_sorted {
+            if taken.is_empty() && !are_ended {
                 self.search.inconclusive();
                 return None;
             }
@@ -161,8 +179,8 @@ impl Triage {
                 idle.remove(&waiting.series.labels.key);
             }
             if !idle.is_empty() {
-                self.search.withdraw(&idle, is_sorted);
-                if is_sorted {
+                self.search.withdraw(&idle, are_ended);
+                if are_ended {
                     // There is a new snapshot without them.
                     idle.into_iter().for_each(|key| self.forget(key));
                 }
@@ -250,6 +268,10 @@ impl Triage {
         let is_long = now.saturating_duration_since(parcel.since) >= ERRORS_MIN;
         if is_long && parcel.errors_among_accepted >= ERRORS {
             Fault::Series
+        } else if is_accepted_since(parcel.since) && parcel.attempt >= ATTEMPTS {
+            // Something on the way does not let it pass. Others may go first.
+            self.inconclusive();
+            Fault::Unknown
         } else if is_working {
             Fault::Unknown
         } else {
@@ -309,6 +331,13 @@ impl Triage {
         }
     }
 
+    /// Whether something of the request may be there already, from before.
+    pub(in crate::sink) fn may_be_there(&self) -> bool {
+        let taken = self.parcel.iter().flat_map(|parcel| &parcel.taken);
+        let mut parts = taken.flat_map(|waiting| &waiting.parts);
+        parts.any(|part| part.may_be_there)
+    }
+
     /// The request was refused, with an answer that names some of its series.
     pub(in crate::sink) fn parcel_refused(
         &mut self,
@@ -359,6 +388,8 @@ impl Triage {
         let points = usize::try_from(parcel.body.counts.points()).unwrap_or(usize::MAX);
         let is_least = parcel.taken.len() == 1 && parcel.taken[0].parts.len() == 1;
         if is_least {
+            // It was this one value, and no limit for others.
+            self.points_max = None;
             return self.parcel_refused(Cause::Series, &HashSet::new(), now);
         }
         self.points_max = Some((points / 2).max(1));
@@ -383,6 +414,7 @@ impl Triage {
             for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
                 self.give_back(part, Cause::Series);
             }
+            self.gave_up = true;
             self.undecided(&kind, labels);
         }
     }

@@ -593,3 +593,107 @@ fn another_receiver_is_searched_anew() {
         assert_eq!(cluster.waiting(), 0);
     }
 }
+
+#[test]
+fn an_outage_that_ends_while_all_series_are_suspects_is_noticed() {
+    for series in [10, 300] {
+        let mut cluster = Cluster::new(false, |_| None);
+        cluster.all.truncate(series);
+        cluster.is_out = true;
+        cluster.run(12);
+        cluster.is_out = false;
+        cluster.run(12);
+        assert_eq!((cluster.waiting(), cluster.triage.quarantined()), (0, 0));
+        assert_eq!((cluster.failed, cluster.delivered), (0, cluster.taken));
+    }
+}
+
+#[test]
+fn one_refusal_for_another_cause_quarantines_none_that_is_refused_for_its_time() {
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let others: HashSet<Key> = {
+            let all = Cluster::new(false, |_| None).all;
+            let some = all.iter().filter(|_| random.u8(..) < 25);
+            some.map(|labels| labels.key).collect()
+        };
+        let expected = others.clone();
+        let mut cluster = Cluster::new(false, move |labels| {
+            let is_other = others.contains(&labels.key);
+            Some(if is_other {
+                Cause::Series
+            } else {
+                Cause::AlreadyThere
+            })
+        });
+        cluster.run(8);
+        let quarantined: Vec<_> = cluster
+            .triage
+            .states
+            .iter()
+            .filter(|(_, state)| **state == State::Quarantined)
+            .map(|(key, _)| *key)
+            .collect();
+        assert!(
+            quarantined.iter().all(|key| expected.contains(key)),
+            "{seed}"
+        );
+    }
+}
+
+#[test]
+fn one_value_that_is_too_large_does_not_slow_others_down() {
+    let mut cluster = Cluster::new(false, |_| None);
+    cluster.triage.begin_snapshot(INTERVAL, cluster.now);
+    let large = cluster.all[150].key;
+    let mut requests = Vec::new();
+    for _ in 0..6 {
+        cluster.now += INTERVAL;
+        cluster.triage.begin_snapshot(INTERVAL, cluster.now);
+        cluster.snapshot += 1;
+        let at = i64::try_from(cluster.snapshot).expect("few") * 1_000;
+        let all = cluster.all.clone().into_iter();
+        let all: Vec<_> = all
+            .map(|labels| Series::of_sample(labels, 1.0, at))
+            .collect();
+        let origin = (cluster.snapshot, Tried::Never);
+        let sorted = cluster.triage.sort(all, origin);
+        if !sorted.ordinary.is_empty() && cluster.snapshot == 1 {
+            let named = HashSet::new();
+            cluster
+                .triage
+                .refused(sorted.ordinary, origin, Cause::Series, &named, cluster.now);
+        }
+        let mut count = 0;
+        while let Some(parcel) = cluster.triage.next(100, Protocol::V1, true, cluster.now) {
+            count += 1;
+            let series = wire::apart(&parcel.body.clone()).expect("what was written");
+            if series.iter().any(|one| one.labels.key == large) {
+                cluster.triage.too_large(cluster.now);
+            } else {
+                cluster.triage.delivered(cluster.now);
+            }
+        }
+        requests.push(count);
+    }
+    assert_eq!(cluster.triage.quarantined(), 1, "{requests:?}");
+    assert_eq!(cluster.waiting(), 0, "{requests:?}");
+    assert!(requests[5] <= 2, "{requests:?}");
+}
+
+#[test]
+fn values_of_a_long_outage_that_conflict_do_not_cost_a_request_each() {
+    let mut cluster = Cluster::new(false, |_| None);
+    cluster.all.truncate(10);
+    cluster.refuses = Rc::new(|_| Some(Cause::AlreadyThere));
+    cluster.triage.begin_snapshot(INTERVAL, cluster.now);
+    (0..240).for_each(|_| cluster.records());
+    let mut extra = cluster.extra;
+    cluster.send_apart();
+    for _ in 0..20 {
+        assert!(cluster.extra - extra <= 50, "{}", cluster.extra - extra);
+        extra = cluster.extra;
+        cluster.snapshot();
+    }
+    assert_eq!(cluster.waiting(), 0);
+}
