@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod counts;
 pub mod folder;
+pub mod regular_file;
 pub mod saved;
 pub mod telemetry;
 pub mod timestamp;

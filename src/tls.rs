@@ -20,6 +20,10 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use crate::config::{Secret, TlsConfig, TlsVersion};
+use crate::regular_file;
+
+/// The largest file of certificates or keys. The bundles of systems have some hundred kilobytes.
+const PEM_BYTES_MAX: usize = 4 << 20;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +111,9 @@ fn read(pem: &Secret) -> Result<Vec<u8>, String> {
     match pem {
         Secret::Inline(text) => Ok(text.clone().into_bytes()),
         // Not as text: comments in these files are in any encoding.
-        Secret::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
+        Secret::File(path) => {
+            regular_file::read(path, PEM_BYTES_MAX).map_err(|error| error.to_string())
+        }
     }
 }
 

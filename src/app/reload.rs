@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
+use crate::blocking::blocking;
 use crate::clock;
 use crate::config::{Changes, Config, LoadError, MetricsConfig};
 use crate::sink::Reconfigured;
@@ -20,6 +21,8 @@ use crate::telemetry::metrics::ReloadMetrics;
 enum ReloadError {
     #[error("there is no file: what runs stands on the command line")]
     NoFile,
+    #[error("nothing was changed: {} is not a regular file and can be read only once", .0.display())]
+    ReadOnce(PathBuf),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error("nothing was changed, these need a restart: {}", .0.join(", "))]
@@ -58,7 +61,11 @@ impl Reloader {
 
     async fn try_reload(&mut self) -> Result<(), ReloadError> {
         let file = self.file.as_ref().ok_or(ReloadError::NoFile)?;
-        let config = Config::load(file)?;
+        // Reading a pipe again would wait for a writer that may never come.
+        if std::fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+            return Err(ReloadError::ReadOnce(file.clone()));
+        }
+        let config = blocking(|| Config::load(file))?;
         let changes = Changes::between(&self.current, &config);
         let fixed: Vec<String> = changes.fixed().map(str::to_owned).collect();
         if !fixed.is_empty() {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use config::{Environment, File, FileFormat, Value, ValueKind};
+use config::{File, FileFormat, Source, Value, ValueKind};
 
 use super::broker::BrokerConfig;
 use super::global::GlobalConfig;
@@ -15,6 +16,19 @@ use super::pushgateway::PushgatewayConfig;
 use super::section::{Reading, Section};
 use super::shown::Shown;
 use super::sink::RemoteWriteConfig;
+use super::value::ENVIRONMENT;
+use super::yaml;
+use crate::regular_file;
+
+/// The largest file. Ours has some hundred lines; a ConfigMap can hold as much.
+const BYTES_MAX: usize = 1 << 20;
+
+/// What variables that override keys begin with, and what is between two keys.
+const PREFIX: &str = "CELERIAC__";
+const SEPARATOR: &str = "__";
+
+/// The deepest key that a variable may name; none of ours is as deep.
+const OVERRIDE_DEPTH_MAX: usize = 8;
 
 /// Everything that the daemon is told.
 #[derive(Clone, Debug)]
@@ -45,7 +59,7 @@ pub struct Flags {
 #[derive(Debug)]
 pub enum LoadError {
     /// Where it was read, and that it could not be.
-    Read(PathBuf, std::io::Error),
+    Read(PathBuf, io::Error),
     /// The file's name does not tell what it holds.
     Format(PathBuf),
     /// It is not YAML or not TOML.
@@ -80,10 +94,13 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 impl Config {
-    /// Reads a file, with the process' environment over it.
+    /// Reads a file or pipe, with the process' environment over it.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| LoadError::Read(path.into(), error))?;
+        let failed = |error| LoadError::Read(path.into(), error);
+        let file = std::fs::File::open(path).map_err(failed)?;
+        let bytes = regular_file::read_to_end(file, BYTES_MAX).map_err(failed)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         Self::parse(&text, path, std::env::vars_os())
     }
 
@@ -139,23 +156,20 @@ impl Config {
             Some("toml") => FileFormat::Toml,
             _ => return Err(LoadError::Format(path.into())),
         };
+        let wrong = |what: String| LoadError::Syntax(path.into(), what);
+        if format == FileFormat::Yaml {
+            yaml::check(text).map_err(wrong)?;
+        }
+        let file = File::from_str(text, format).collect();
+        let mut root = file.map_err(|error| wrong(error.to_string()))?;
         let environment = texts(environment);
-        let ours = environment
-            .iter()
-            .filter(|(name, _)| name.starts_with("CELERIAC__"));
-        let overrides = Environment::with_prefix("CELERIAC")
-            .prefix_separator("__")
-            .separator("__")
-            .source(Some(
-                ours.map(|(name, value)| (name.clone(), value.clone()))
-                    .collect(),
-            ));
-        let layers = config::Config::builder()
-            .add_source(File::from_str(text, format))
-            .add_source(overrides)
-            .build()
-            .map_err(|error| LoadError::Syntax(path.into(), error.to_string()))?;
-        Self::check_in(layers.cache, &path.display().to_string(), environment)
+        for (name, value) in &environment {
+            if let Some(key) = name.strip_prefix(PREFIX) {
+                set(&mut root, &key.to_lowercase(), value);
+            }
+        }
+        let root = Value::new(None, ValueKind::Table(root));
+        Self::check_in(root, &path.display().to_string(), environment)
     }
 
     fn check(
@@ -175,9 +189,8 @@ impl Config {
         // A shell has it, and mostly does not hand it on.
         environment.insert("HOSTNAME".to_owned(), hostname.clone());
         let mut reading = Reading {
-            problems: Vec::new(),
             environment,
-            asked: None,
+            ..Reading::default()
         };
         let (config, shown) =
             Section::read_root(&mut reading, root, |root| Self::read(root, &hostname));
@@ -245,6 +258,28 @@ impl Config {
             http: http.flatten(),
             shown: Shown::Null,
         }
+    }
+}
+
+/// Sets the key that a variable of the environment names, in place of what may be there.
+fn set(root: &mut config::Map<String, Value>, key: &str, value: &str) {
+    let mut table = root;
+    let mut keys = key.splitn(OVERRIDE_DEPTH_MAX, SEPARATOR).peekable();
+    while let Some(key) = keys.next() {
+        let entry = table.entry(key.to_owned());
+        let nothing = Value::new(None, ValueKind::Nil);
+        let found = entry.or_insert(nothing);
+        if keys.peek().is_none() {
+            *found = Value::new(Some(&ENVIRONMENT.to_owned()), value);
+            return;
+        }
+        if !matches!(found.kind, ValueKind::Table(_)) {
+            found.kind = ValueKind::Table(config::Map::new());
+        }
+        let ValueKind::Table(below) = &mut found.kind else {
+            return;
+        };
+        table = below;
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::ValueKind;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::problem::nearest;
 use super::relabel::relabel;
@@ -12,7 +12,7 @@ use super::scalar::{parse_duration, show_duration};
 use super::section::Section;
 use super::shown::Shown;
 use crate::profile::{BucketOverride, NativeConfig, TaskLabels};
-use crate::series::{Buckets, Relabel};
+use crate::series::{Buckets, COMPILED_BYTES_MAX, Relabel};
 use crate::state::{Limits, WorkerTimeout};
 
 /// What is shown of tasks and workers, and how much of it.
@@ -179,7 +179,12 @@ fn bucket_override(section: &mut Section<'_>) -> Option<BucketOverride> {
 
 /// A regular expression over a whole name, as in Prometheus.
 fn regex(section: &mut Section<'_>, key: &str, text: &str) -> Option<Regex> {
-    let anchored = Regex::new(&format!("^(?s:{text})$"));
+    if !section.may_compile(key) {
+        return None;
+    }
+    let anchored = RegexBuilder::new(&format!("^(?s:{text})$"))
+        .size_limit(COMPILED_BYTES_MAX)
+        .build();
     let reason = |error: regex::Error| {
         let error = error.to_string();
         error.lines().last().unwrap_or_default().to_owned()

@@ -15,6 +15,7 @@ mod secret;
 mod section;
 mod shown;
 mod value;
+mod yaml;
 
 mod amqp;
 mod broker;

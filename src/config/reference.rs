@@ -2,8 +2,6 @@
 //!
 //! It is learnt by reading an empty file of which every section is read, so it cannot be but what the code does.
 
-use std::collections::BTreeMap;
-
 use config::{Map, Value, ValueKind};
 
 use super::load::Config;
@@ -30,9 +28,8 @@ pub(super) struct Reference(Vec<KeyReference>);
 /// All keys, in the order in which they are read.
 pub fn reference() -> Vec<KeyReference> {
     let mut reading = Reading {
-        problems: Vec::new(),
-        environment: BTreeMap::new(),
         asked: Some(Reference::default()),
+        ..Reading::default()
     };
     let root = Value::new(None, ValueKind::Table(Map::new()));
     Section::read_root(&mut reading, root, |root| Config::read(root, "${HOSTNAME}"));

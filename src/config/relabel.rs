@@ -65,6 +65,9 @@ fn rule(section: &mut Section<'_>) -> Option<Rule> {
         }
     }
     written.refuse_unused(section);
+    if !section.may_compile("regex") {
+        return None;
+    }
     let pattern = Pattern::new(&written.regex)
         .map_err(|reason| section.problem("regex", format!("`{}`: {reason}", written.regex)))
         .ok();

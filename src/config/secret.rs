@@ -1,7 +1,13 @@
 //! Secrets: inline or from a file, never printed.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
+
+use crate::regular_file;
+
+/// The largest file with a secret; tokens have some kilobytes.
+const BYTES_MAX: usize = 64 << 10;
 
 /// A password or token.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,10 +21,7 @@ pub enum Secret {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("cannot read {path}: {source}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     #[error("reading a secret was interrupted")]
     Interrupted,
 }
@@ -28,12 +31,16 @@ impl Secret {
     pub fn read(&self) -> Result<String, SecretError> {
         match self {
             Self::Inline(text) => Ok(text.clone()),
-            Self::File(path) => std::fs::read_to_string(path)
-                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|source| SecretError::Read {
+            Self::File(path) => {
+                let failed = |source| SecretError::Read {
                     path: path.clone(),
                     source,
-                }),
+                };
+                let bytes = regular_file::read(path, BYTES_MAX).map_err(failed)?;
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| failed(io::Error::other("it is not UTF-8")))?;
+                Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
         }
     }
 }

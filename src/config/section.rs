@@ -1,5 +1,7 @@
 //! One map of the file, read key by key.
 
+mod variables;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -15,12 +17,25 @@ use super::shown::Shown;
 use super::url::UrlLogin;
 use super::value::{ENVIRONMENT, found, from_environment, list_of, number_of, text_of, whole_of};
 
+/// The most problems that are noted: nobody reads more before the first ones are fixed.
+const PROBLEMS_MAX: usize = 100;
+
+/// The longest part of a problem. The user's own keys and expressions are in it.
+const PROBLEM_BYTES_MAX: usize = 2_000;
+
+/// The most regular expressions in a file: each may take `Pattern`'s limit in memory.
+const EXPRESSIONS_MAX: usize = 1_000;
+
 /// What a reading shares among its sections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Reading {
     pub(super) problems: Vec<Problem>,
     /// The environment that `${NAME}` is taken from.
     pub(super) environment: BTreeMap<String, String>,
+    /// How many bytes were taken from it.
+    pub(super) replaced_bytes: usize,
+    /// How many regular expressions were compiled.
+    pub(super) expressions: usize,
     /// Where a reference is made: what was asked for. Sections that are absent are read too then.
     pub(super) asked: Option<Reference>,
 }
@@ -56,11 +71,18 @@ impl<'r> Section<'r> {
 
     /// Notes a problem with a key of this section.
     pub(super) fn problem(&mut self, key: &str, what: impl Display) {
-        let key = self.path_of(key);
-        self.reading.problems.push(Problem {
-            key,
-            what: what.to_string(),
-        });
+        let mut key = self.path_of(key);
+        let mut what = what.to_string();
+        let problems = &mut self.reading.problems;
+        if problems.len() > PROBLEMS_MAX {
+            return;
+        }
+        if problems.len() == PROBLEMS_MAX {
+            what = "and more problems from here on; fix those above first".to_owned();
+        }
+        key.truncate(key.floor_char_boundary(PROBLEM_BYTES_MAX));
+        what.truncate(what.floor_char_boundary(PROBLEM_BYTES_MAX));
+        problems.push(Problem { key, what });
     }
 
     /// A section below this one; read as an empty one where it is absent.
@@ -420,6 +442,17 @@ impl<'r> Section<'r> {
         self.take(key);
     }
 
+    /// Counts a regular expression that is to be compiled; false, with a problem, where there are too many.
+    pub(super) fn may_compile(&mut self, key: &str) -> bool {
+        self.reading.expressions += 1;
+        let may = self.reading.expressions <= EXPRESSIONS_MAX;
+        if !may {
+            let what = format!("more than {EXPRESSIONS_MAX} regular expressions in one file");
+            self.problem(key, what);
+        }
+        may
+    }
+
     /// Says how a key is shown, where that is not how it was read.
     pub(super) fn show(&mut self, key: &str, shown: Shown) {
         match self.shown.iter_mut().find(|(name, _)| name == key) {
@@ -521,36 +554,5 @@ impl<'r> Section<'r> {
             (path, "") => path.to_owned(),
             (path, key) => format!("{path}.{key}"),
         }
-    }
-
-    /// Replaces `${NAME}` and `${NAME:-default}`.
-    fn interpolate(&mut self, key: &str, text: &str) -> Option<String> {
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, behind)) = rest.split_once("${") {
-            out.push_str(before);
-            let Some((variable, after)) = behind.split_once('}') else {
-                self.problem(key, "`${` without its `}`");
-                return None;
-            };
-            let (name, default) = match variable.split_once(":-") {
-                Some((name, default)) => (name, Some(default)),
-                None => (variable, None),
-            };
-            match self.environment(name).or(default) {
-                Some(value) => out.push_str(value),
-                None => {
-                    let hint = format!("set it, or write ${{{name}:-default}}");
-                    self.problem(
-                        key,
-                        format!("the environment variable {name} is not set; {hint}"),
-                    );
-                    return None;
-                }
-            }
-            rest = after;
-        }
-        out.push_str(rest);
-        Some(out)
     }
 }

@@ -27,6 +27,8 @@ pub use family::{Family, FamilyId, MetricKind};
 pub use histogram::{Buckets, Histogram};
 pub use label::{LabelName, LabelSet, is_label_name};
 pub use limit::Room;
-pub use relabel::{Pattern, Relabel, Relabelled, Rule, Source, Template, may_be_label_name};
+pub use relabel::{
+    COMPILED_BYTES_MAX, Pattern, Relabel, Relabelled, Rule, Source, Template, may_be_label_name,
+};
 pub use snapshot::{Info, Row, Snapshot, Value};
 pub use table::{Across, Refused, Restored, Series, SeriesId};

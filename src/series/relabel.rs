@@ -15,7 +15,7 @@ use std::sync::Arc;
 use md5::{Digest, Md5};
 
 use super::label::{is_label_name, is_metric_name};
-pub use pattern::Pattern;
+pub use pattern::{COMPILED_BYTES_MAX, Pattern};
 pub use template::{Template, may_be_label_name};
 
 /// The label that holds a metric's name.

@@ -10,8 +10,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::TlsError;
+use super::{PEM_BYTES_MAX, TlsError};
 use crate::config::ServerTlsConfig;
+use crate::regular_file;
 
 /// How connections are taken, and what the files held that say so.
 pub struct ServerTls {
@@ -107,7 +108,8 @@ impl Held {
 }
 
 fn read(path: &Path, wrong: fn(String, String) -> TlsError) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| wrong(path.display().to_string(), error.to_string()))
+    let read = regular_file::read(path, PEM_BYTES_MAX);
+    read.map_err(|error| wrong(path.display().to_string(), error.to_string()))
 }
 
 fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::support::celeriac::{Celeriac, Page};
+use super::support::process::resident_max;
 use super::support::receiver::{Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
@@ -160,6 +163,92 @@ async fn what_cannot_change_is_refused_by_its_key_and_nothing_changes() {
     setting
         .celeriac
         .page_when("the metric", 10, |page| successful(page) == 1.0)
+        .await;
+}
+
+/// Files that ask too much of their reader, and what is said of each.
+fn hostile() -> Vec<(String, &'static str)> {
+    let nested = |levels: usize, open: &str, close: &str| {
+        format!(
+            "brokers: {}x{}\n",
+            open.repeat(levels),
+            close.repeat(levels)
+        )
+    };
+    let level = |level: usize| {
+        let aliases = vec![format!("*a{level}"); 10].join(", ");
+        format!("a{0}: &a{0} [{aliases}]\n", level + 1)
+    };
+    let first = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    let bomb = std::iter::once(first).chain((0..8).map(level)).collect();
+    vec![
+        (nested(50_000, "[", "]"), "recursion limit exceeded"),
+        (
+            nested(200, "{a: ", "}"),
+            "line 1: more than 32 levels of lists and maps",
+        ),
+        (
+            format!("brokers:\n{}x\n", "- ".repeat(50_000)),
+            "line 2: more than 32 levels",
+        ),
+        (bomb, "line 5: more than 100000 values"),
+        ("brokers[4000000000]: x\n".to_owned(), "unknown key"),
+        (format!("? {}x\n: y\n", "x.".repeat(200_000)), "unknown key"),
+        (
+            format!("x: {}\n", "y".repeat(2 << 20)),
+            "larger than 1024 KiB",
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_asks_too_much_is_refused_at_once_and_the_daemon_goes_on() {
+    let setting = Setting::new("").await;
+    let good = fs::read_to_string(setting.file()).expect("it was written");
+    let process = &setting.celeriac.process;
+    let refused = || {
+        let output = process.output();
+        let told = output.split("cannot reload").skip(1);
+        told.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let reload = async |reason: &str| {
+        let (before, began) = (refused().len(), Instant::now());
+        process.signal(Signal::HUP);
+        let told = wait_for(reason, 30, async || {
+            let told = refused();
+            told.get(before).cloned().ok_or_else(|| process.output())
+        })
+        .await;
+        assert!(told.contains(reason), "{reason}: {told:.500}");
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{reason}: {:?}",
+            began.elapsed()
+        );
+    };
+    let before = resident_max(process.pid());
+    for (text, reason) in hostile() {
+        fs::write(setting.file(), text).expect("a writable file");
+        reload(reason).await;
+    }
+    fs::remove_file(setting.file()).expect("it is there");
+    let made = Command::new("mkfifo").arg(setting.file()).status();
+    assert!(made.expect("mkfifo").success());
+    reload("is not a regular file").await;
+    let grown = (resident_max(process.pid()) - before) >> 20;
+    println!("{grown} MiB more at most");
+    assert!(grown < 150, "{grown} MiB");
+
+    fs::remove_file(setting.file()).expect("it is there");
+    fs::write(setting.file(), good).expect("a writable folder");
+    process.signal(Signal::HUP);
+    let celeriac = &setting.celeriac;
+    celeriac
+        .page_when("the metric", 10, |page| successful(page) == 1.0)
+        .await;
+    setting.redis.publish_lives(20..30, "t").await;
+    celeriac
+        .page_when("more events", 20, |page| page.events() == 120.0)
         .await;
 }
 

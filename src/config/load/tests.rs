@@ -687,3 +687,82 @@ fn only_yaml_and_toml_are_read_and_syntax_errors_say_where() {
         read("x.toml", "a = ")
     );
 }
+
+#[test]
+fn what_a_file_makes_of_little_text_is_limited() {
+    // A variable stands for much more than its name.
+    let long = "x".repeat(100_000);
+    let text = format!(
+        "{LISTEN}brokers: [{{url: 'redis://h'}}]\nglobal: {{external_labels: {{a: '{}'}}}}",
+        "${LONG}".repeat(1_000)
+    );
+    let error = parse_with(&text, &[("LONG", &long)]).expect_err("a limit");
+    let expected = "global.external_labels.a: the variables of this file add more than 4 MiB";
+    assert!(error.to_string().contains(expected), "{error}");
+
+    // A message has more words than what it is about.
+    let keys: String = (0..40_000).map(|key| format!("k{key}: x\n")).collect();
+    let told = problems(&keys);
+    assert_eq!(told.len(), 101);
+    assert!(
+        told[100].contains("and more problems from here on"),
+        "{}",
+        told[100]
+    );
+    let told = problems(&format!("? {}\n: x\n", "k".repeat(500_000)));
+    assert!(told.iter().all(|problem| problem.len() < 5_000));
+
+    // An expression takes more room than its text.
+    let told = problems(&rules(1, "[a-z]{1000}{1000}"));
+    assert!(
+        told[0].contains("exceeds size limit of 1048576 bytes"),
+        "{told:?}"
+    );
+    // A few expressions are there by default.
+    assert_eq!(problems(&rules(990, "a")), [""; 0]);
+    let told = problems(&rules(1_001, "a"));
+    let expected =
+        "metrics.relabel_configs[1000].regex: more than 1000 regular expressions in one file";
+    assert_eq!(told.last().map(String::as_str), Some(expected));
+}
+
+/// A configuration with so many rules of relabelling.
+fn rules(count: usize, regex: &str) -> String {
+    let rule = format!("{{action: drop, source_labels: [a], regex: '{regex}'}}, ");
+    format!(
+        "{LISTEN}brokers: [{{url: 'redis://h'}}]\nmetrics: {{relabel_configs: [{}]}}",
+        rule.repeat(count)
+    )
+}
+
+#[test]
+fn a_key_is_no_path_and_toml_has_its_limits_too() {
+    // The library would make a list of as many entries.
+    let told = problems(&format!(
+        "{LISTEN}brokers: [{{url: 'redis://h'}}]\n'x[4000000000]': y"
+    ));
+    assert!(
+        told[0].starts_with("x[4000000000]: unknown key"),
+        "{told:?}"
+    );
+    let text = format!("{LISTEN}brokers: [{{url: 'redis://h'}}]");
+    let deep = format!("CELERIAC__{}", "A__".repeat(20_000));
+    for name in ["CELERIAC__BROKERS[4000000000]", &deep] {
+        let error = parse_with(&text, &[(name, "x")]).expect_err("a problem");
+        assert!(error.to_string().contains("unknown key"), "{error:.200}");
+    }
+
+    let read = |text: &str| {
+        let error = Config::parse(text, Path::new("x.toml"), []).expect_err("a problem");
+        error.to_string()
+    };
+    let nested = |open: &str| format!("x = {}", open.repeat(50_000));
+    for text in [nested("["), nested("{a=")] {
+        let error = read(&text);
+        assert!(error.contains("line 1"), "{error:.200}");
+    }
+    let dotted = read(&format!("{}x = 1", "a.".repeat(50_000)));
+    assert!(dotted.contains("recursion limit"), "{dotted:.200}");
+    let indexed = read("'x[4000000000]' = 1");
+    assert!(indexed.contains("x[4000000000]: unknown key"), "{indexed}");
+}

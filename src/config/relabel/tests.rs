@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use config::{File, FileFormat, Value};
 
 use super::super::problem::Problem;
@@ -13,11 +11,7 @@ const GOLDEN: &str = include_str!("../../../tests/golden/relabel.yaml");
 fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Vec<Problem>) {
     let file = config::Config::builder().add_source(File::from_str(text, FileFormat::Yaml));
     let root: Value = file.build().expect("YAML").cache;
-    let mut reading = Reading {
-        problems: Vec::new(),
-        asked: None,
-        environment: BTreeMap::new(),
-    };
+    let mut reading = Reading::default();
     let (result, shown) = Section::read_root(&mut reading, root, top);
     (result, shown, reading.problems)
 }

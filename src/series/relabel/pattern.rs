@@ -5,7 +5,10 @@
 //! mean something in it; a `{` that repeats nothing is an error and in Go a letter; `\Q…\E` is not known. So an
 //! expression is rewritten first. Source: "Syntax" of Go's package `regexp/syntax`.
 
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, RegexBuilder};
+
+/// The most memory that a compiled expression may take. An alternative of a thousand names takes a few hundred KiB.
+pub const COMPILED_BYTES_MAX: usize = 1 << 20;
 
 /// A compiled expression, anchored at both ends; `.` matches line breaks too, as in Prometheus 3.
 #[derive(Clone, Debug)]
@@ -14,7 +17,9 @@ pub struct Pattern(Regex);
 impl Pattern {
     /// Compiles an expression, or says in a few words why it is none.
     pub fn new(text: &str) -> Result<Self, String> {
-        let regex = Regex::new(&format!("^(?s:{})$", translate(text)));
+        let regex = RegexBuilder::new(&format!("^(?s:{})$", translate(text)))
+            .size_limit(COMPILED_BYTES_MAX)
+            .build();
         regex.map(Self).map_err(|error| {
             let error = error.to_string();
             let reason = error.lines().last().unwrap_or_default();
