@@ -2,7 +2,10 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+use crate::regular_file;
 
 /// The file in a folder that is locked.
 const LOCK: &str = "lock";
@@ -20,7 +23,9 @@ impl FolderLock {
         create(folder)?;
         let mut options = File::options();
         options.write(true).create(true).truncate(false);
-        let file = options.open(folder.join(LOCK))?;
+        let path = folder.join(LOCK);
+        let file =
+            regular_file::open_own(&mut options, &path).map_err(|error| named(&path, &error))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -34,10 +39,18 @@ pub fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Creates a folder and those above it.
+/// An error with the file that it is about.
+pub fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Creates a folder and those above it, for the daemon's user alone.
 fn create(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|path| !path.exists()).count();
-    fs::create_dir_all(folder)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     for above in folder.ancestors().skip(1).take(missing) {
         let here = above.as_os_str().is_empty();
         sync(if here { Path::new(".") } else { above })?;

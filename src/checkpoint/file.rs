@@ -12,6 +12,9 @@ const VERSION: u16 = 1;
 /// Magic, version and gap.
 const HEADER: usize = 12;
 
+/// The largest part. The series of one profile are one: some 300 bytes each.
+const PART_BYTES_MAX: u32 = 1 << 30;
+
 /// Why a file is no checkpoint to go on from.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsound {
@@ -23,6 +26,8 @@ pub enum Unsound {
     Version(u16),
     #[error("it ends too early")]
     Torn,
+    #[error("a part of it is larger than 1 GiB")]
+    Large,
     #[error("its checksum does not match")]
     Checksum,
     #[error("a part of it cannot be read: {0}")]
@@ -48,8 +53,10 @@ pub(super) fn write(
         bytes.clear();
         // Growing a vector does not fail.
         let _ = part.encode(&mut bytes);
-        let too_large = |_| io::Error::other("a part of the checkpoint is larger than 4 GiB");
-        let length = u32::try_from(bytes.len()).map_err(too_large)?;
+        let length = u32::try_from(bytes.len()).ok();
+        let length = length.filter(|length| *length <= PART_BYTES_MAX);
+        let too_large = || io::Error::other("a part of the checkpoint is larger than 1 GiB");
+        let length = length.ok_or_else(too_large)?;
         written.put(&length.to_le_bytes())?;
         written.put(&bytes)?;
     }
@@ -112,6 +119,9 @@ impl<R: Read> Parts<R> {
 
     fn part(&mut self) -> Result<Option<Checkpoint>, Unsound> {
         let length = self.number()?;
+        if length > PART_BYTES_MAX {
+            return Err(Unsound::Large);
+        }
         if length > 0 {
             let bytes = self.bytes(length as usize)?;
             return Ok(Some(Checkpoint::decode(bytes.as_slice())?));

@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 
 use super::file::{self, Parts, Unsound};
 use crate::folder::{self, FolderLock};
+use crate::regular_file;
 use crate::saved::Checkpoint;
 use crate::timestamp::Timestamp;
 
@@ -59,7 +60,7 @@ impl CheckpointFolder {
                     return Ok(Some(Restored { first, file: path }));
                 }
                 Err(Unsound::Read(error)) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(Unsound::Read(error)) => return Err(error),
+                Err(Unsound::Read(error)) => return Err(folder::named(&path, &error)),
                 Err(error) => self.set_aside(name, &error),
             }
         }
@@ -69,7 +70,7 @@ impl CheckpointFolder {
     /// Replaces the checkpoint. When it returns, the new one is on the disk. Returns its size in bytes.
     pub fn write(&self, parts: impl Iterator<Item = Checkpoint>) -> io::Result<u64> {
         let next = self.path.join(NEXT);
-        let written = File::create(&next).and_then(|file| {
+        let written = regular_file::create_own(&next).and_then(|file| {
             let mut out = BufWriter::with_capacity(BUFFER, file);
             let bytes = file::write(parts, &mut out)?;
             out.into_inner()?.sync_all()?;
@@ -143,7 +144,7 @@ impl Restored {
 }
 
 fn open(path: &Path) -> Result<Parts<BufReader<File>>, Unsound> {
-    let file = File::open(path)?;
+    let file = regular_file::open_own(File::options().read(true), path)?;
     let length = file.metadata()?.len();
     Parts::new(BufReader::with_capacity(BUFFER, file), length)
 }

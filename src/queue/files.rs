@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::regular_file;
+
 /// The file system.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Files {
@@ -20,15 +22,13 @@ impl Files {
     pub(super) fn create(&self, path: &Path) -> io::Result<File> {
         #[cfg(test)]
         self.faults.meet(faults::CREATE)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        options.open(path)
+        regular_file::create_own(path)
     }
 
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
         #[cfg(test)]
         self.faults.meet(faults::OPEN)?;
-        OpenOptions::new().read(true).write(true).open(path)
+        regular_file::open_own(OpenOptions::new().read(true).write(true), path)
     }
 
     pub(super) fn write(&self, file: &File, bytes: &[u8], offset: usize) -> io::Result<()> {
