@@ -34,6 +34,11 @@ impl Timestamp {
             .then(|| Self((seconds * 1e6).round() as i64))
     }
 
+    /// Whether [`from_seconds`](Self::from_seconds) could give it.
+    pub fn is_of_events(self) -> bool {
+        (0.0..Self::SECONDS_MAX).contains(&self.seconds())
+    }
+
     /// From ISO 8601 as Python writes it: `2026-11-22T16:17:33.631994+05:30`. The fraction may be missing, and
     /// so may the offset, which then is none.
     pub fn from_iso8601(text: &str) -> Option<Self> {

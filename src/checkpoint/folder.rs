@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::file::{self, Parts, Unsound};
 use crate::folder::{self, FolderLock};
 use crate::regular_file;
-use crate::saved::Checkpoint;
+use crate::saved::{self, Checkpoint};
 use crate::timestamp::Timestamp;
 
 const NEWEST: &str = "checkpoint";
@@ -124,8 +124,8 @@ impl CheckpointFolder {
 
 impl Restored {
     /// When its newest snapshot was.
-    pub const fn at(&self) -> Timestamp {
-        Timestamp::from_millis(self.first.at_ms)
+    pub fn at(&self) -> Timestamp {
+        saved::time_ms(self.first.at_ms)
     }
 
     /// All parts, the first one too.

@@ -8,7 +8,7 @@ use crate::timestamp::Timestamp;
 
 /// The longest name, uuid, queue or node name that is taken, in bytes. Prometheus' receivers refuse label
 /// values beyond 1 or 2 KiB, and what comes from outside and is kept must have a bound.
-pub(super) const TEXT_MAX: usize = 1024;
+pub(crate) const TEXT_MAX: usize = 1024;
 
 /// How much of an exception's `repr` is looked at, in bytes: the class stands at its beginning.
 pub(super) const EXCEPTION_HEAD: usize = 256;

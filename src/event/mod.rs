@@ -32,6 +32,7 @@ use std::borrow::Cow;
 pub use compression::Compression;
 pub use decode::Decoder;
 pub use error::{DecodeError, Reason};
+pub(crate) use fields::TEXT_MAX;
 pub(crate) use fields::Value;
 pub use kind::{Kind, TaskKind, WorkerKind};
 pub use payload::{Accept, Batch, ContentType, Form, Mark, Payload, Position};

@@ -125,7 +125,7 @@ impl Pipeline {
         let mut left = Left::default();
         let mut resumed = vec![false; self.clusters.len()];
         for part in parts {
-            let at = Timestamp::from_millis(part.at_ms).min(start);
+            let at = saved::time_ms(part.at_ms).min(start);
             self.telemetry.restore(&part.counts);
             for saved in &part.views {
                 let mut views = self.views.iter_mut();
@@ -142,7 +142,7 @@ impl Pipeline {
                 if let Some(position) = &saved.position {
                     cluster.delivered.restore(position);
                     if position.gap_until > 0 {
-                        let until = Timestamp::from_micros(position.gap_until);
+                        let until = saved::time(position.gap_until);
                         cluster.metrics.gap.restore(until);
                     }
                 }

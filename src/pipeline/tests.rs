@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
 mod exemplars;
+mod mutated;
 
 use super::*;
 use crate::config::Config;

@@ -40,6 +40,9 @@ const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
+/// The longest value of a label that is restored. Rules of relabelling can join a few texts of 1 KiB.
+const STORED_BYTES_MAX: usize = 64 << 10;
+
 /// The labels of one series without its name: sorted by name, each name once, no empty values.
 ///
 /// Values are shared: the thirty series of one task name hold that name once.
@@ -70,7 +73,7 @@ impl LabelSet {
         Self::new(labels)
     }
 
-    /// A set that was stored; `None` where a name is none. `known` are names that the program has anyway.
+    /// A set that was stored; `None` where a name is none or a value is too long. `known` are names that the program has anyway.
     pub(super) fn restored(
         labels: impl IntoIterator<Item = (Arc<str>, Arc<str>)>,
         known: &[&'static str],
@@ -82,7 +85,7 @@ impl LabelSet {
                 // A reserved name too: a rule may have made it.
                 None => LabelName(Cow::Owned(is_label_name(&name).then(|| name.to_string())?)),
             };
-            Some((name, value))
+            (value.len() <= STORED_BYTES_MAX).then_some((name, value))
         });
         let labels: Option<Vec<_>> = labels.collect();
         labels.map(Self::new)

@@ -139,7 +139,7 @@ impl Processed {
         run.processed = processed;
         run.active = active;
         run.stamped = stamped;
-        self.total += moved;
+        self.total = self.total.saturating_add(moved);
         missing
     }
 
@@ -187,7 +187,7 @@ impl Processed {
     fn begin(&mut self, processed: u64, stamped: Timestamp, online: bool) {
         let before = self.before.take().filter(|_| !online);
         if std::mem::take(&mut self.restarted) {
-            self.total += processed;
+            self.total = self.total.saturating_add(processed);
         }
         let (base, since, heard) = match before {
             Some((since, heard)) => (0, since, heard),

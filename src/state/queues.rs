@@ -149,8 +149,10 @@ impl Queue {
     }
 
     fn add(&mut self, worker: &Worker) {
-        let add =
-            |count: &mut Option<u64>, n: Option<u64>| *count.get_or_insert(0) += n.unwrap_or(0);
+        let add = |count: &mut Option<u64>, n: Option<u64>| {
+            let sum = count.unwrap_or(0).saturating_add(n.unwrap_or(0));
+            *count = Some(sum);
+        };
         add(&mut self.workers, Some(1));
         add(&mut self.slots, worker.slots);
         add(&mut self.processes, worker.processes);

@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{Name, Names};
+use crate::saved::TEXT_MAX;
 
 /// The texts of one part of what is stored.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ impl Texts {
     }
 }
 
-/// The names of stored texts. A place that there is none for is that of no name.
+/// The names of stored texts. A place without a text, or with one that no event could have, is that of no name.
 #[derive(Debug)]
 pub(super) struct Restored<'a> {
     texts: &'a [String],
@@ -53,6 +54,7 @@ impl<'a> Restored<'a> {
 
     fn text(&self, place: u32) -> Option<&'a str> {
         let at = usize::try_from(place).ok()?.checked_sub(1)?;
-        self.texts.get(at).map(String::as_str)
+        let text = self.texts.get(at).map(String::as_str);
+        text.filter(|text| text.len() <= TEXT_MAX)
     }
 }

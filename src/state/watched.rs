@@ -89,7 +89,7 @@ impl Watched {
 
     /// Goes on from an age that was stored. The time that the daemon was away does not count.
     pub(super) fn restore(&mut self, queue: Name, age: i64, now: Timestamp) {
-        let named = now.micros().saturating_sub(age.max(0));
+        let named = now.micros().saturating_sub(age.max(0)).max(0);
         self.insert(queue, Timestamp::from_micros(named));
     }
 }

@@ -1,13 +1,17 @@
-//! A `data_dir` that somebody else has written to: nothing is followed out of it, and nothing in it blocks the start.
+//! A `data_dir` that somebody else has written to: nothing is followed out of it, nothing in it blocks the start, and no
+//! value of a checkpoint stops the daemon.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use celeriac::checkpoint::CheckpointFolder;
+use celeriac::saved::{Checkpoint, Deficit, Run, Worker};
 use tempfile::TempDir;
 
 use super::support::celeriac::Celeriac;
+use super::support::events::envelope;
 use super::support::process::Process;
 use super::support::receiver::Receiver;
 use super::support::redis::Redis;
@@ -156,4 +160,85 @@ async fn what_is_no_regular_file_ends_the_start_with_its_name() {
         fs::rename(&aside, &path).expect("it is there");
     }
     drop(setting.start(10..20).await);
+}
+
+/// Changes the checkpoint in a folder; its checksum is right.
+fn change(data: &Path, change: impl Fn(&mut Worker)) {
+    let folder = CheckpointFolder::open(data)
+        .expect("a folder")
+        .expect("nobody has it");
+    let restored = folder.newest().expect("readable").expect("a checkpoint");
+    let mut parts: Vec<Checkpoint> = restored.parts().collect();
+    let clusters = parts.iter_mut().flat_map(|part| &mut part.clusters);
+    let workers: Vec<_> = clusters.flat_map(|cluster| &mut cluster.workers).collect();
+    assert!(!workers.is_empty());
+    workers.into_iter().for_each(change);
+    folder.write(parts.into_iter()).expect("room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_value_of_a_checkpoint_stops_the_daemon() {
+    let heartbeat = |processed: u64| {
+        envelope(&format!(
+            r#"{{"type": "worker-heartbeat", "hostname": "w1@host", "pid": 4242, "timestamp": {}, "freq": 2.0, "active": 1, "processed": {processed}, "loadavg": [1, 2, 3]}}"#,
+            1_795_344_000 + processed
+        ))
+    };
+    let run = |number: u64| Run {
+        base: number,
+        processed: number,
+        heard: number,
+        heard_later: number,
+        missing: number,
+        deficits: vec![
+            Deficit {
+                missing: number,
+                next: number,
+                ..Deficit::default()
+            };
+            5
+        ],
+        ..Run::default()
+    };
+    type Strange<'a> = &'a dyn Fn(&mut Worker);
+    let cases: [(&str, Strange<'_>); 4] = [
+        ("a negative pace", &|worker| worker.freq = Some(-1.0)),
+        ("a pace that is no number", &|worker| {
+            worker.freq = Some(f64::NAN)
+        }),
+        ("counts at their end", &|worker| {
+            worker.run = Some(run(u64::MAX));
+            worker.processed_total = u64::MAX;
+            worker.slots = Some(u64::MAX);
+        }),
+        ("times at their ends", &|worker| {
+            worker.seen = i64::MAX;
+            worker.offline_since = i64::MIN;
+            worker.goodbye = Some(i64::MIN);
+        }),
+    ];
+    let setting = Setting::new().await;
+    let mut celeriac = setting.start(0..10).await;
+    setting.redis.publish([heartbeat(10).as_bytes()]).await;
+    celeriac
+        .page_when("the heartbeat", 20, |page| page.events() == 41.0)
+        .await;
+    for (round, (case, strange)) in (1_u64..).zip(cases) {
+        assert!(celeriac.terminate().success());
+        change(&setting.data(), strange);
+        celeriac = setting.start(round * 10..(round + 1) * 10).await;
+        setting
+            .redis
+            .publish([heartbeat(10 + round).as_bytes()])
+            .await;
+        let events = 41.0 * (round + 1) as f64;
+        let page = celeriac
+            .page_when(case, 20, |page| page.events() == events)
+            .await;
+        let seen = page.sum("celery_worker_last_seen_timestamp_seconds", &["w1@host"]);
+        let processed = page.sum("celery_worker_tasks_processed_total", &["w1@host"]);
+        assert!((1e9..1e10).contains(&seen), "{case}: {seen}");
+        assert!(processed < 1_000.0, "{case}: {processed}");
+    }
+    setting.receiver.assert_no_violation();
 }

@@ -23,8 +23,7 @@ impl Exponential {
         let total = counts
             .chain([saved.zero_count])
             .try_fold(0_u64, u64::checked_add);
-        // The wire has differences of counts with a sign.
-        let sound = known && few && total.is_some_and(|total| i64::try_from(total).is_ok());
+        let sound = known && few && total.and_then(saved::count).is_some();
         sound.then_some(Self {
             schema: saved.schema,
             zero_count: saved.zero_count,

@@ -21,6 +21,9 @@ use crate::timestamp::Timestamp;
 /// The label that any series may have.
 const BROKER: &str = "broker";
 
+/// The longest time between two snapshots: no series changed later than that behind one.
+const INTERVAL_SECONDS_MAX: u32 = 3_600;
+
 /// What becomes of the series of a family across a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Across {
@@ -94,6 +97,7 @@ impl Series {
         let mut restored = Restored::default();
         self.at = self.at.max(at);
         self.restored_at = Some(at);
+        let changed_max = at.whole_seconds().saturating_add(INTERVAL_SECONDS_MAX);
         let texts: Vec<Arc<str>> = saved
             .texts
             .iter()
@@ -125,7 +129,7 @@ impl Series {
                     restored.unknown += 1;
                     continue;
                 };
-                let after = Timestamp::from_millis(series.after_ms).min(at);
+                let after = saved::time_ms(series.after_ms).min(at);
                 if let Some(there) = self.find(id, &labels) {
                     self.go_on(there, value, after);
                     restored.series += 1;
@@ -154,7 +158,7 @@ impl Series {
                     info,
                     users: 0,
                     room,
-                    changed: series.changed,
+                    changed: series.changed.min(changed_max),
                     value,
                     exemplar: None,
                 });
@@ -343,8 +347,12 @@ impl Series {
         bounds: &[Option<Arc<Buckets>>],
     ) -> Option<Value> {
         let histogram = match (&self.families[family.index()].kind, &saved.histogram) {
-            (MetricKind::Counter | MetricKind::Gauge, None) => {
-                return Some(Value::Number(saved.number));
+            (MetricKind::Counter, None) => {
+                return saved::seconds(saved.number).map(Value::Number);
+            }
+            (MetricKind::Gauge, None) => {
+                let number = Some(saved.number).filter(|number| number.is_finite());
+                return number.map(Value::Number);
             }
             (MetricKind::Histogram(_), Some(histogram)) => histogram,
             (MetricKind::Counter | MetricKind::Gauge, Some(_))
@@ -352,11 +360,9 @@ impl Series {
         };
         let buckets = bounds.get(usize::try_from(histogram.bounds).ok()?)?;
         let buckets = Arc::clone(buckets.as_ref()?);
-        // They are added up where they go out.
-        histogram
-            .counts
-            .iter()
-            .try_fold(0_u64, |sum, count| sum.checked_add(*count))?;
+        // They are added up where they go out, and go on growing.
+        let mut counts = histogram.counts.iter();
+        saved::count(counts.try_fold(0_u64, |sum, count| sum.checked_add(*count))?)?;
         if histogram.counts.len() != buckets.bounds().len() + 1 {
             return None;
         }
@@ -367,7 +373,7 @@ impl Series {
         Some(Value::Histogram(Histogram {
             buckets,
             counts: histogram.counts.as_slice().into(),
-            sum: histogram.sum,
+            sum: saved::seconds(histogram.sum)?,
             native,
             exemplars: Vec::new(),
         }))

@@ -47,7 +47,7 @@ impl State {
             if let Some(name) = texts.node(worker.name)
                 && let Some(known) = self.workers.find_or_insert(name, now)
             {
-                known.restore(worker, &mut texts);
+                known.restore(worker, &mut texts, now);
             }
         }
         for pair in &saved.queues_of_names {
@@ -77,7 +77,7 @@ impl State {
         self.restore_orphans(saved);
         for stored in &saved.tasks {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
-            let Some(at) = self.tasks.restore(stored, &mut texts) else {
+            let Some(at) = self.tasks.restore(stored, &mut texts, now) else {
                 continue;
             };
             self.restore_held(at, stored, &saved.texts);

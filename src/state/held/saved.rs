@@ -1,6 +1,6 @@
 //! Held steps in their stored form: those of a task with it, the others on their own.
 
-use super::{At, Held, HeldStep, Intervals, Label, Published, State, Step, Timestamp};
+use super::{At, Held, HeldStep, Intervals, Label, Published, State, Step};
 use crate::saved;
 use crate::state::tasks::Captured as Tasks;
 use crate::state::texts::{Restored, Texts};
@@ -134,20 +134,21 @@ impl HeldStep {
 
     fn restored(stored: &saved::HeldStep, texts: &mut Restored<'_>) -> Self {
         let outcome = restored_outcome(stored.outcome());
+        let seconds = |stored: Option<f64>| stored.and_then(saved::seconds);
         let attempts = stored.attempts.and_then(|n| u16::try_from(n).ok());
         Self {
             step: restored_step(stored.step(), texts.name(stored.exception)),
-            at: Timestamp::from_micros(stored.at),
+            at: saved::time(stored.at),
             sender: texts.node(stored.sender),
             name: texts.name(stored.name),
             worker: texts.node(stored.worker),
             ran_by: texts.node(stored.ran_by),
             eta: stored.eta,
             intervals: Intervals {
-                ran: outcome.zip(stored.ran),
-                queue_wait: stored.queue_wait,
-                prefetch_wait: stored.prefetch_wait,
-                turnaround: outcome.zip(stored.turnaround),
+                ran: outcome.zip(seconds(stored.ran)),
+                queue_wait: seconds(stored.queue_wait),
+                prefetch_wait: seconds(stored.prefetch_wait),
+                turnaround: outcome.zip(seconds(stored.turnaround)),
                 attempts: outcome.zip(attempts),
                 clamped: 0,
             },

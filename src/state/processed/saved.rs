@@ -1,6 +1,6 @@
 //! The count of one worker in its stored form.
 
-use super::{Deficit, Deficits, Processed, Run, Timestamp, WINDOW};
+use super::{Deficit, Deficits, Processed, Run, WINDOW};
 use crate::saved;
 
 impl Processed {
@@ -31,30 +31,40 @@ impl Processed {
     }
 
     pub(in crate::state) fn restored(saved: &saved::Worker) -> Self {
-        let run = saved.run.as_ref().map(|run| Run {
-            base: run.base,
-            since: Timestamp::from_micros(run.since),
-            processed: run.processed,
-            stamped: Timestamp::from_micros(run.stamped),
-            heard: run.heard,
-            heard_later: run.heard_later,
-            before: run.before.map(|moved| (moved.started, moved.heard)),
-            missing: run.missing,
-            active: run.active,
-            deficits: Deficits::restored(&run.deficits),
-        });
-        let before = saved.ended_run.map(|run| {
-            let stamped = Timestamp::from_micros(run.stamped);
-            (stamped, run.heard_later)
+        let before = saved.ended_run.and_then(|run| {
+            let heard_later = saved::count(run.heard_later)?;
+            Some((saved::time(run.stamped), heard_later))
         });
         Self {
-            total: saved.processed_total,
+            total: saved::count(saved.processed_total).unwrap_or_default(),
             events: saved.events,
-            run,
+            run: saved.run.as_ref().and_then(Run::restored),
             restarted: saved.restarted,
             switches: saved.switches,
             before,
         }
+    }
+}
+
+impl Run {
+    /// `None` where a count could not be one of a worker: what is missing is found from the next heartbeat on.
+    fn restored(saved: &saved::Run) -> Option<Self> {
+        let before = match saved.before {
+            Some(moved) => Some((saved::count(moved.started)?, saved::count(moved.heard)?)),
+            None => None,
+        };
+        Some(Self {
+            base: saved::count(saved.base)?,
+            since: saved::time(saved.since),
+            processed: saved::count(saved.processed)?,
+            stamped: saved::time(saved.stamped),
+            heard: saved::count(saved.heard)?,
+            heard_later: saved::count(saved.heard_later)?,
+            before,
+            missing: saved::count(saved.missing)?,
+            active: saved.active.and_then(saved::count),
+            deficits: Deficits::restored(&saved.deficits)?,
+        })
     }
 }
 
@@ -70,16 +80,16 @@ impl Deficit {
 }
 
 impl Deficits {
-    fn restored(saved: &[saved::Deficit]) -> Self {
+    fn restored(saved: &[saved::Deficit]) -> Option<Self> {
         let mut deficits = Self::default();
         for saved in saved.iter().take(WINDOW) {
             deficits.push(Deficit {
-                stamped: Timestamp::from_micros(saved.stamped),
-                missing: saved.missing,
-                active: saved.active,
-                next: saved.next,
+                stamped: saved::time(saved.stamped),
+                missing: saved::count(saved.missing)?,
+                active: saved.active.and_then(saved::count),
+                next: saved::count(saved.next)?,
             });
         }
-        deficits
+        Some(deficits)
     }
 }

@@ -1,6 +1,6 @@
 //! A task in its stored form.
 
-use super::{Earlier, Flags, Stage, Task, TaskKind, Timestamp};
+use super::{Earlier, Flags, Stage, Task, TaskKind};
 use crate::saved;
 use crate::state::texts::{Restored, Texts};
 
@@ -39,7 +39,7 @@ impl Task {
 
     /// What was stored. A word that is not known is none.
     pub(in crate::state) fn restored(saved: &saved::Task, texts: &mut Restored<'_>) -> Self {
-        let at = Timestamp::from_micros;
+        let at = saved::time;
         Self {
             name: texts.name(saved.name),
             queue: texts.name(saved.queue),
@@ -93,7 +93,7 @@ impl Earlier {
     }
 
     fn restored(task: &saved::Task, texts: &mut Restored<'_>) -> Option<Self> {
-        let at = Timestamp::from_micros;
+        let at = saved::time;
         if let Some(saved) = &task.earlier {
             return Some(Self {
                 name: texts.name(saved.name),

@@ -5,6 +5,7 @@ use super::{At, NONE, Task, Tasks, parse_uuid};
 use crate::saved::{self, task::Id};
 use crate::state::held::Label;
 use crate::state::texts::{Restored, Texts};
+use crate::timestamp::Timestamp;
 
 /// The table as it was at one instant, shared with it until it changes.
 #[derive(Debug)]
@@ -29,18 +30,19 @@ impl Tasks {
         &mut self,
         saved: &saved::Task,
         texts: &mut Restored<'_>,
+        now: Timestamp,
     ) -> Option<At> {
         let text = match saved.id.as_ref()? {
             Id::Uuid(bytes) => spelt(bytes)?,
             Id::Text(text) => text.clone(),
         };
         let is_known = self.find(&text).is_some();
-        if text.is_empty() || is_known {
+        if text.is_empty() || text.len() > saved::TEXT_MAX || is_known {
             return None;
         }
         let at = self.find_or_insert(&text);
         *self.get_mut(at) = Task::restored(saved, texts);
-        self.file_heard(at, saved.heard);
+        self.file_heard(at, saved.heard.min(now.whole_seconds()));
         Some(at)
     }
 }

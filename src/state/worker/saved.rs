@@ -4,6 +4,9 @@ use super::{Processed, Software, Timestamp, Worker};
 use crate::saved;
 use crate::state::texts::{Restored, Texts};
 
+/// Two times of events differ by less.
+const SKEW_SECONDS_MAX: f64 = 3e11;
+
 impl Worker {
     pub(in crate::state) fn stored(&self, texts: &mut Texts) -> saved::Worker {
         let queues = self.queues.as_ref().map(|queues| {
@@ -43,39 +46,53 @@ impl Worker {
         worker
     }
 
-    /// What was stored of the worker of that name.
-    pub(in crate::state) fn restore(&mut self, saved: &saved::Worker, texts: &mut Restored<'_>) {
-        let at = Timestamp::from_micros;
+    /// What was stored of the worker of that name. Numbers that it could not have sent are left out.
+    pub(in crate::state) fn restore(
+        &mut self,
+        saved: &saved::Worker,
+        texts: &mut Restored<'_>,
+        now: Timestamp,
+    ) {
+        let count = |n: Option<u64>| n.and_then(saved::count);
+        // By our clock, which may have been set back.
+        let past = |micros| saved::time(micros).min(now);
         *self = Self {
             name: self.name,
             online: saved.online,
-            seen: at(saved.seen),
-            active: saved.active,
-            loadavg: <[f64; 3]>::try_from(saved.loadavg.as_slice()).ok(),
+            seen: past(saved.seen),
+            active: count(saved.active),
+            loadavg: <[f64; 3]>::try_from(saved.loadavg.as_slice())
+                .ok()
+                .filter(|loads| loads.iter().all(|load| load.is_finite())),
             software: Software {
                 ident: texts.name(saved.software_ident),
                 version: texts.name(saved.software_version),
                 system: texts.name(saved.software_system),
             },
-            clock_skew: saved.clock_skew,
-            pool_size: saved.pool_size,
-            slots: saved.slots.or(saved.pool_size),
-            processes: saved.processes,
-            prefetch_count: saved.prefetch_count,
+            clock_skew: saved
+                .clock_skew
+                .filter(|skew| skew.abs() < SKEW_SECONDS_MAX),
+            pool_size: count(saved.pool_size),
+            slots: count(saved.slots.or(saved.pool_size)),
+            processes: count(saved.processes),
+            prefetch_count: count(saved.prefetch_count),
             queues: saved.queues.as_ref().map(|queues| {
                 let names = queues.names.iter();
-                names.filter_map(|place| texts.name(*place)).collect()
+                let mut names: Vec<_> = names.filter_map(|place| texts.name(*place)).collect();
+                names.sort_unstable();
+                names.dedup();
+                names
             }),
             asked: false,
             since: self.since,
             twofold: saved.twofold,
             processed: Processed::restored(saved),
             counts: saved.counts,
-            freq: saved.freq,
+            freq: saved.freq.filter(|freq| freq.is_finite() && *freq > 0.0),
             pid: saved.pid,
-            other_pid: saved.other_pid.map(|other| (other.pid, at(other.seen))),
-            goodbye: saved.goodbye.map(at),
-            offline_since: at(saved.offline_since),
+            other_pid: saved.other_pid.map(|other| (other.pid, past(other.seen))),
+            goodbye: saved.goodbye.map(saved::time),
+            offline_since: past(saved.offline_since),
         };
     }
 }

@@ -35,14 +35,16 @@ impl Telemetry {
     /// Goes on from what was captured. What is of a broker that is configured no more, or of a metric that is no more, is
     /// left out.
     pub fn restore(&mut self, counts: &[saved::Count]) {
-        let mut saved: HashMap<(&str, Vec<&str>), u64> = HashMap::new();
+        let mut known: HashMap<(&str, Vec<&str>), u64> = HashMap::new();
         for count in counts {
             let labels = count.labels.iter().map(String::as_str).collect();
-            saved.insert((&count.family, labels), count.value);
+            if let Some(value) = saved::count(count.value) {
+                known.insert((&count.family, labels), value);
+            }
         }
         for (definition, labels, handle) in &self.rows {
             let labels = labels.iter().flat_map(|(name, value)| [*name, &**value]);
-            let before = saved.get(&(definition.name, labels.collect()));
+            let before = known.get(&(definition.name, labels.collect()));
             let Some(&before) = before.filter(|_| definition.lasting) else {
                 continue;
             };
