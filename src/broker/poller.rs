@@ -138,7 +138,7 @@ impl Poller {
         };
         tokio::select! {
             ended = asking => ended,
-            () = driver => Err(LinkError::Closed),
+            error = driver => Err(error),
         }
     }
 

@@ -24,6 +24,7 @@ mod durability;
 mod faults;
 mod flood;
 mod gaps;
+mod hostile_broker;
 mod hostile_files;
 mod labels;
 mod listener;

@@ -1,6 +1,7 @@
 //! One connection to a Redis server, and what its errors say.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use super::bounded::Bounded;
 use super::poll::Driver;
 use super::sentinel;
 use super::subscription::Subscription;
@@ -51,7 +53,7 @@ pub(super) async fn server(redis: &RedisConfig) -> Result<Server, LinkError> {
                         return Err(LinkError::NotMaster(server.to_string()));
                     }
                 }
-                () = driver => return Err(LinkError::Closed),
+                error = driver => return Err(error),
             }
             server
         }
@@ -87,9 +89,18 @@ pub(super) async fn open(
 ) -> Result<(MultiplexedConnection, Driver), LinkError> {
     // Whole rounds have deadlines; a list is waited for longer than the library likes.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    let opened = MultiplexedConnection::new_with_config(login, stream, config).await;
+    let bounded = Bounded::new(stream);
+    let unfit = bounded.unfit();
+    let opened = MultiplexedConnection::new_with_config(login, bounded, config).await;
     let (connection, driver) =
         opened.map_err(|error| refused("log in", error, "the command select"))?;
+    let driver = async move {
+        driver.await;
+        match unfit.get() {
+            Some(unfit) => failed("read", io::Error::from(*unfit).into()),
+            None => LinkError::Closed,
+        }
+    };
     Ok((connection, Box::pin(driver)))
 }
 

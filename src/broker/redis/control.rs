@@ -21,8 +21,8 @@ use crate::broker::source::LinkError;
 use crate::event::json::{Cursor, Raw, quote};
 use crate::event::{ContentType, DecodeError, Value as Member};
 
-/// Replies that are taken at once, where so many are there.
-const AT_ONCE: usize = 64;
+/// Replies that are taken at once, where so many are there. All of them are one answer, which has a limit.
+const AT_ONCE: usize = 16;
 
 /// Seconds after which a list that nobody reads any more goes.
 const EXPIRE_SECONDS: u64 = 60;

@@ -4,6 +4,7 @@
 //! whatever happens behind it, into a bounded buffer; when nobody takes the events, the oldest in it are
 //! dropped and counted.
 
+mod bounded;
 mod buffer;
 mod channel;
 mod connect;

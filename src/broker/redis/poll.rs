@@ -13,8 +13,8 @@ use super::{control, sentinel};
 use crate::broker::source::LinkError;
 use crate::config::{RedisAddress, RedisConfig};
 
-/// What has to be polled beside a connection; it ends with it.
-pub(in crate::broker) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// What has to be polled beside a connection; it ends with it, and says why.
+pub(in crate::broker) type Driver = Pin<Box<dyn Future<Output = LinkError> + Send>>;
 
 /// A connection for questions, and what is kept from one round to the next.
 #[derive(Debug)]

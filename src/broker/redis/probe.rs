@@ -36,7 +36,7 @@ pub(in crate::broker) async fn look(
             };
             let ended = tokio::select! {
                 ended = looking => ended,
-                () = driver => Err(LinkError::Closed),
+                error = driver => Err(error),
             };
             look.servers.push((address, ended.map_err(Into::into)));
         }

@@ -50,7 +50,7 @@ async fn ask(sentinel: &SentinelConfig, server: &Server) -> Result<Option<Server
             let address = answer.map_err(|error| failed("ask a sentinel", error))?;
             Ok(address.map(|(host, port)| Server::Tcp { host, port }))
         }
-        () = driver => Err(LinkError::Closed),
+        error = driver => Err(error),
     }
 }
 

@@ -12,6 +12,7 @@ use memchr::memchr;
 use redis::{Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::bounded::LINE_BYTES_MAX;
 use super::connect::{Stream, failed, refused};
 use crate::broker::source::LinkError;
 
@@ -21,8 +22,8 @@ const READ_BYTES: usize = 64 << 10;
 /// A larger buffer is given back when nothing is in it.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// The longest line: a length, a number, or an error.
-const LINE_BYTES: usize = 64 << 10;
+/// The largest answer. To a subscriber, answers are a few words.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// How deep arrays may lie within arrays. In answers to a subscriber none does.
 const DEPTH_MAX: usize = 8;
@@ -199,8 +200,8 @@ impl<'a> Cursor<'a> {
         let rest = bytes.get(self.at..).ok_or(Stopped::Incomplete)?;
         if rest.starts_with(MESSAGE) {
             self.at += MESSAGE.len();
-            let _pattern = self.bulk()?;
-            let channel = self.bulk()?;
+            let _pattern = self.bulk(ANSWER_BYTES_MAX)?;
+            let channel = self.bulk(body_bytes_max)?;
             let length = self
                 .length(b'$')?
                 .ok_or_else(|| malformed("a message without a body"))?;
@@ -214,7 +215,10 @@ impl<'a> Cursor<'a> {
         if MESSAGE.starts_with(rest) {
             return Err(Stopped::Incomplete);
         }
-        self.pass(DEPTH_MAX)?;
+        match self.pass(DEPTH_MAX) {
+            Err(Stopped::Incomplete) if rest.len() > ANSWER_BYTES_MAX => Err(too_long()),
+            passed => passed,
+        }?;
         let value = redis::parse_redis_value(&rest[..rest.len() - (bytes.len() - self.at)]);
         value.map(Frame::Answer).map_err(Stopped::Malformed)
     }
@@ -223,7 +227,7 @@ impl<'a> Cursor<'a> {
     fn line(&mut self) -> Result<&'a [u8], Stopped> {
         let rest = self.bytes.get(self.at..).ok_or(Stopped::Incomplete)?;
         let Some(end) = memchr(b'\n', rest) else {
-            return Err(if rest.len() > LINE_BYTES {
+            return Err(if rest.len() > LINE_BYTES_MAX {
                 malformed("a line without an end")
             } else {
                 Stopped::Incomplete
@@ -244,10 +248,14 @@ impl<'a> Cursor<'a> {
         length(digits)
     }
 
-    fn bulk(&mut self) -> Result<&'a [u8], Stopped> {
+    /// A text of so many bytes at most.
+    fn bulk(&mut self, bytes_max: usize) -> Result<&'a [u8], Stopped> {
         let length = self
             .length(b'$')?
             .ok_or_else(|| malformed("a null in a message"))?;
+        if length > bytes_max {
+            return Err(too_long());
+        }
         self.take(length)
     }
 
@@ -275,6 +283,9 @@ impl<'a> Cursor<'a> {
             b'+' | b'-' | b':' => {}
             b'$' => {
                 if let Some(length) = length(rest)? {
+                    if length > ANSWER_BYTES_MAX {
+                        return Err(too_long());
+                    }
                     self.take(length)?;
                 }
             }
@@ -300,6 +311,10 @@ fn length(digits: &[u8]) -> Result<Option<usize>, Stopped> {
     parsed
         .map(Some)
         .ok_or_else(|| malformed("a length that is none"))
+}
+
+fn too_long() -> Stopped {
+    malformed("an answer or a name that is too long")
 }
 
 fn malformed(what: &'static str) -> Stopped {
@@ -395,7 +410,11 @@ mod tests {
 
     #[test]
     fn what_is_no_protocol_is_an_error_behind_what_was_whole() {
-        let cases: [(&[u8], &str); 8] = [
+        let cases: [(&[u8], &str); 12] = [
+            (b"$1099511627776\r\n", "too long"),
+            (b"*3\r\n$10\r\npsubscribe\r\n$1099511627776\r\n", "too long"),
+            (b"*4\r\n$8\r\npmessage\r\n$1099511627776\r\n", "too long"),
+            (b"*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$2000\r\n", "too long"),
             (b"HTTP/1.1 200 OK\r\n", "unknown kind"),
             (b"\r\n", "an empty line"),
             (b"+OK\n", "ends otherwise"),
@@ -418,8 +437,10 @@ mod tests {
             let error = ended.expect_err(expected);
             assert!(error.contains(expected), "{error}: {expected}");
         }
-        let (_, ended) = heard(&[&vec![b'+'; LINE_BYTES + 1]]);
+        let (_, ended) = heard(&[&vec![b'+'; LINE_BYTES_MAX + 1]]);
         assert!(ended.expect_err("a line").contains("without an end"));
+        let (_, ended) = heard(&[b"*1000000000\r\n", &b":1\r\n".repeat(20_000)]);
+        assert!(ended.expect_err("a list").contains("too long"));
     }
 
     proptest! {

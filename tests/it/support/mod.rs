@@ -12,6 +12,7 @@ pub mod events;
 pub mod exporter;
 pub mod exposition;
 pub mod forward_proxy;
+pub mod hostile_redis;
 pub mod load;
 pub mod polling;
 pub mod process;
