@@ -18,6 +18,7 @@ pub mod blocking;
 pub mod clock;
 pub mod config;
 pub mod counts;
+pub mod escape;
 pub mod folder;
 pub mod regular_file;
 pub mod saved;

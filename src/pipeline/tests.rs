@@ -10,6 +10,7 @@ mod mutated;
 
 use super::*;
 use crate::config::Config;
+use crate::escape::label_value;
 use crate::event::{ContentType, Form, Payload, Position};
 use crate::profile::ProfileName;
 
@@ -155,7 +156,10 @@ fn every_recording_is_counted_as_by_other_means() {
         let [types, names, unread] = counted(&snapshot(&mut pipeline, now, true));
 
         assert_eq!(types, counts(&expected["types"]), "{file}");
-        assert_eq!(names, counts(&expected["names"]), "{file}");
+        // One of the names has a line feed.
+        let named = counts(&expected["names"]).into_iter();
+        let named = named.map(|(name, count)| (label_value(&name).into_owned(), count));
+        assert_eq!(names, named.collect::<BTreeMap<_, _>>(), "{file}");
         assert_eq!(unread, counts(&expected["unread"]), "{file}");
     }
 }

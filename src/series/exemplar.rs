@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
+use crate::escape::label_value;
 use crate::timestamp::Timestamp;
 
 /// An observation, and the task that it is of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exemplar {
-    /// The value of the label `task_id`: the task's uuid.
+    /// The value of the label `task_id`: the task's uuid, with what a receiver may refuse escaped.
     pub task_id: Box<str>,
     /// What was observed, or added.
     pub value: f64,
@@ -38,12 +39,15 @@ impl<'a> Origin<'a> {
 
     /// A task whose event was received at that time; `None` where its id is empty or too long for an exemplar.
     pub fn new(task_id: &'a str, received: Timestamp) -> Option<Self> {
-        let short =
-            task_id.len() <= Self::TASK_ID_MAX || task_id.chars().nth(Self::TASK_ID_MAX).is_none();
-        (short && !task_id.is_empty()).then_some(Self { task_id, received })
+        (Self::fits(task_id) && !task_id.is_empty()).then_some(Self { task_id, received })
+    }
+
+    fn fits(task_id: &str) -> bool {
+        task_id.len() <= Self::TASK_ID_MAX || task_id.chars().nth(Self::TASK_ID_MAX).is_none()
     }
 
     /// What is counted, as an exemplar that `snapshot` is the first to have; later than `newest`, the one before it.
+    /// `None`: escapes make the id too long. They are only written here, since of most events no exemplar is made.
     ///
     /// Receivers refuse exemplars of one series that are not in the order of time. Many events have the same time, that
     /// of their message, and the clock may step back: then it is stamped a millisecond after the one before.
@@ -52,14 +56,18 @@ impl<'a> Origin<'a> {
         value: f64,
         newest: Option<Timestamp>,
         snapshot: u64,
-    ) -> Arc<Exemplar> {
+    ) -> Option<Arc<Exemplar>> {
+        let task_id = label_value(self.task_id);
+        if !Self::fits(&task_id) {
+            return None;
+        }
         let received = self.received.millis();
         let millis = newest.map_or(received, |newest| received.max(newest.millis() + 1));
-        Arc::new(Exemplar {
-            task_id: self.task_id.into(),
+        Some(Arc::new(Exemplar {
+            task_id: task_id.into(),
             value,
             at: Timestamp::from_millis(millis),
             snapshot,
-        })
+        }))
     }
 }

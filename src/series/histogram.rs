@@ -70,7 +70,9 @@ impl Histogram {
         }
         // Of all buckets: the native form has one list for all.
         let newest = self.exemplars.iter().map(|(_, exemplar)| exemplar.at).max();
-        let exemplar = origin.exemplar(value, newest, snapshot);
+        let Some(exemplar) = origin.exemplar(value, newest, snapshot) else {
+            return;
+        };
         match place {
             Ok(at) => self.exemplars[at].1 = exemplar,
             Err(at) => self.exemplars.insert(at, (bucket, exemplar)),

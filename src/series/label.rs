@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::escape::{label_value, safe_value};
+
 /// A valid label name: `[a-zA-Z_][a-zA-Z0-9_]*`, and not one of the reserved ones that begin with `__`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelName(Cow<'static, str>);
@@ -43,16 +45,28 @@ const fn is_word(byte: u8) -> bool {
 /// The longest value of a label that is restored. Rules of relabelling can join a few texts of 1 KiB.
 const STORED_BYTES_MAX: usize = 64 << 10;
 
-/// The labels of one series without its name: sorted by name, each name once, no empty values.
+/// The labels of one series without its name: sorted by name, each name once, no empty values, and in the values no
+/// character that a receiver may refuse ([`escape`](crate::escape)).
 ///
 /// Values are shared: the thirty series of one task name hold that name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelSet(Box<[(LabelName, Arc<str>)]>);
 
 impl LabelSet {
-    /// Sorts labels into a set. Of labels with the same name the first counts; one with an empty value is, to
-    /// Prometheus, one that is not there.
+    /// Sorts labels with texts from outside into a set. Of labels with the same name the first counts; one with an
+    /// empty value is, to Prometheus, one that is not there.
     pub fn new(labels: impl IntoIterator<Item = (LabelName, Arc<str>)>) -> Self {
+        let labels = labels.into_iter();
+        Self::sorted(labels.map(|(name, value)| (name, as_is_or(label_value(&value), &value))))
+    }
+
+    /// The same with values that were in a set before, where the escapes in them stay as they are.
+    fn again(labels: impl IntoIterator<Item = (LabelName, Arc<str>)>) -> Self {
+        let labels = labels.into_iter();
+        Self::sorted(labels.map(|(name, value)| (name, as_is_or(safe_value(&value), &value))))
+    }
+
+    fn sorted(labels: impl IntoIterator<Item = (LabelName, Arc<str>)>) -> Self {
         let mut labels: Vec<_> = labels
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
@@ -70,7 +84,7 @@ impl LabelSet {
             let own = self.0.iter().find(same).cloned();
             own.unwrap_or_else(|| (LabelName(Cow::Owned(name)), value.into()))
         });
-        Self::new(labels)
+        Self::again(labels)
     }
 
     /// A set that was stored; `None` where a name is none or a value is too long. `known` are names that the program has anyway.
@@ -88,7 +102,7 @@ impl LabelSet {
             (value.len() <= STORED_BYTES_MAX).then_some((name, value))
         });
         let labels: Option<Vec<_>> = labels.collect();
-        labels.map(Self::new)
+        labels.map(Self::again)
     }
 
     /// Names and values, by name.
@@ -96,6 +110,14 @@ impl LabelSet {
         self.0
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_ref()))
+    }
+}
+
+/// A value that may have been escaped; shared with the one before where it was not.
+fn as_is_or(escaped: Cow<'_, str>, value: &Arc<str>) -> Arc<str> {
+    match escaped {
+        Cow::Borrowed(_) => Arc::clone(value),
+        Cow::Owned(escaped) => escaped.into(),
     }
 }
 
@@ -117,6 +139,23 @@ mod tests {
             set.iter().collect::<Vec<_>>(),
             [("name", "n"), ("queue", "q")]
         );
+    }
+
+    #[test]
+    fn a_value_is_escaped_once_however_often_it_is_put_into_a_set() {
+        let labels = |value: &str| LabelSet::new([(LabelName::from_static("name"), value.into())]);
+        let set = labels("a%\0");
+        let text = "a%25%00";
+        assert_eq!(set.iter().collect::<Vec<_>>(), [("name", text)]);
+
+        let stored = set.iter().map(|(name, value)| (name.into(), value.into()));
+        assert_eq!(LabelSet::restored(stored, &["name"]), Some(set.clone()));
+        let own = ("name".to_owned(), text.to_owned());
+        let by_rule = ("zone".to_owned(), "a\0b".to_owned());
+        let relabelled = set.relabelled([own, by_rule]);
+        let expected = [("name", text), ("zone", "a%00b")];
+        assert_eq!(relabelled.iter().collect::<Vec<_>>(), expected);
+        assert_ne!(labels("a%00"), labels("a\0"));
     }
 
     #[test]

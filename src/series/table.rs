@@ -323,7 +323,9 @@ impl Series {
             && newest.as_ref().is_none_or(|newest| newest.snapshot != next)
         {
             let before = newest.as_ref().map(|newest| newest.at);
-            *newest = Some(origin.exemplar(n, before, next));
+            if let Some(exemplar) = origin.exemplar(n, before, next) {
+                *newest = Some(exemplar);
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 //! A snapshot has each series once, and a request holds all values that a series has in it. So the requests of one
 //! snapshot may be sent side by side, and only those of the next have to wait.
 
+use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::v2::{Meta, start_before};
 use super::value::le;
 use super::{Body, Protocol, v1, v2};
 use crate::counts::Counts;
+use crate::escape::safe_value;
 use crate::series::{
     Exemplar, Family, Histogram, MetricKind, Relabel, Relabelled, Row, Snapshot, Value,
 };
@@ -498,10 +500,20 @@ impl Encoder {
             }
         }
         labels.sort_unstable();
-        if self.how.relabel.is_empty() {
-            return Relabelled::Kept(labels);
+        let mut labels = if self.how.relabel.is_empty() {
+            Relabelled::Kept(labels)
+        } else {
+            self.how.relabel.apply(labels)
+        };
+        if let Relabelled::Kept(labels) = &mut labels {
+            // External labels and rules come from the file, which may have any character too.
+            for (_, value) in labels {
+                if let Cow::Owned(escaped) = safe_value(value) {
+                    *value = escaped;
+                }
+            }
         }
-        self.how.relabel.apply(labels)
+        labels
     }
 
     /// Whether a series may have these labels. Without relabelling no two have the same.

@@ -12,6 +12,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::escape::safe_value;
 use crate::series::LabelName;
 
 /// What a Pushgateway keeps a group under. Its labels are on every series of the group, in place of the series' own.
@@ -26,7 +27,14 @@ const JOB: &str = "job";
 
 impl Group {
     /// A group; `None` without a job, or where a label is there twice or is the job's.
-    pub fn new(job: String, mut labels: Vec<(LabelName, String)>) -> Option<Self> {
+    ///
+    /// A gateway shows its labels on a page as they are, so they have no character that a receiver may refuse.
+    pub fn new(job: String, labels: Vec<(LabelName, String)>) -> Option<Self> {
+        let job = safe_value(&job).into_owned();
+        let labels = labels.into_iter();
+        let mut labels: Vec<_> = labels
+            .map(|(name, value)| (name, safe_value(&value).into_owned()))
+            .collect();
         labels.sort_by(|(a, _), (b, _)| a.cmp(b));
         let unique = labels.windows(2).all(|pair| pair[0].0 != pair[1].0);
         let ours = labels.iter().any(|(name, _)| name.as_str() == JOB);

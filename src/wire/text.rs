@@ -80,7 +80,7 @@ run_seconds_count{name="a"} 2
 # HELP sent_total A \\ and\na line.
 # TYPE sent_total counter
 sent_total 0
-sent_total{name="b\"\\\n"} 2
+sent_total{name="b\"\\%0A"} 2
 "#;
         assert_eq!(page, expected);
     }

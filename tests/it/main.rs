@@ -56,6 +56,7 @@ mod stored;
 mod strictness;
 mod surface;
 mod survival;
+mod texts;
 mod transports;
 mod unreported;
 mod workers;

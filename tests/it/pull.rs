@@ -111,7 +111,7 @@ async fn each_page_passes_promtool_and_a_strict_parser_of_openmetrics() {
 }
 
 /// What Prometheus' client for Python reads of a page, a family a line.
-async fn parsed(page: String) -> String {
+pub(super) async fn parsed(page: String) -> String {
     use std::io::Write;
 
     let python = made_by_setup("venvs/exporter-flower/bin/python");

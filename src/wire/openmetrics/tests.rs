@@ -28,7 +28,7 @@ old_tasks 1
 # TYPE level_bytes gauge
 # UNIT level_bytes bytes
 # HELP level_bytes A \\ and \"a\"\nline.
-level_bytes{name="b\"\\\n"} 1.5
+level_bytes{name="b\"\\%0A"} 1.5
 # EOF
 "##;
     assert_eq!(page, expected);

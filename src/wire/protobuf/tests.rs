@@ -28,7 +28,7 @@ fn a_page_reads_back_as_the_families_with_their_own_names() {
         ]
     );
     assert_eq!(families[3].help(), "A \\ and \"a\"\nline.");
-    assert_eq!(families[3].metric[0].label[0].value(), "b\"\\\n");
+    assert_eq!(families[3].metric[0].label[0].value(), "b\"\\%0A");
 }
 
 #[test]

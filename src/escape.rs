@@ -1,0 +1,215 @@
+//! Text from outside: which characters may leave as they are, and how the others are written.
+//!
+//! Names, ids and error texts come from whoever can publish an event or answer a request, and hold any character. What
+//! may not leave is one set, for label values, exemplars, logs, pages and terminals alike:
+//!
+//! - **Control characters**: C0, DEL and C1. OpenMetrics 1.0 allows them all ("Label values"; of NUL, "MUST be
+//!   supported"), but Prometheus 2.42 and 3.5 take a NUL in an exemplar for the end of the page and refuse the whole
+//!   scrape. They accept every other one, and NUL in a label. Readers that divide a page with Python's `splitlines` end
+//!   a line at VT, FF, FS, GS, RS and NEL too, and a terminal obeys ESC and CSI.
+//! - **U+2028 and U+2029**, which end a line for the same readers, and in JavaScript.
+//! - **The bidirectional controls** (Unicode's property `Bidi_Control`), which show a text in another order than it has.
+//!
+//! Remote write asks for UTF-8 and nothing else, which a `str` is.
+//!
+//! A reader sees these characters as in Rust, `\u{…}`. In a value they are percent-encoded, as in a URL: Prometheus keeps
+//! the backslash before a backslash in an exemplar, and so would have another value from a page than from a request.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How long a label value may get by escapes: as long as a name may be that comes in. Mimir refuses a series with a
+/// value beyond 2 KiB, VictoriaMetrics drops one beyond 4 KiB, and a NUL is three times as long when escaped.
+const ESCAPED_BYTES_MAX: usize = 1024;
+
+/// How each escape in a value begins; the last is that of the percent sign.
+const ESCAPES: [&str; 7] = ["%0", "%1", "%7F", "%C2%", "%D8%9C", "%E2%8", "%25"];
+
+/// Whether a character must be escaped.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}'
+                | '\u{61c}' | '\u{200e}' | '\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// A text on one line, for a log, a page or a terminal: `\n` for a line feed, as everybody writes it.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unsafe(c) {
+            out.extend(c.escape_debug());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// A text from outside as the value of a label or an exemplar.
+///
+/// Two texts never become the same value: where something is escaped, percent signs are too, and so they are in a text
+/// that looks as if something were. One that is too long then ends in its hash.
+pub fn label_value(text: &str) -> Cow<'_, str> {
+    let looks_escaped = ESCAPES.iter().any(|escape| text.contains(escape));
+    if !looks_escaped && !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut value = percent_encoded(text, |c| c == '%' || is_unsafe(c));
+    if value.len() > ESCAPED_BYTES_MAX {
+        let hash = format!("…{:016x}", xxh3_64(text.as_bytes()));
+        value.truncate(value.floor_char_boundary(ESCAPED_BYTES_MAX - hash.len()));
+        value.push_str(&hash);
+    }
+    Cow::Owned(value)
+}
+
+/// A text of ours as the value of a label: from the configuration, or made of values that are escaped already. To do it
+/// twice changes nothing.
+pub fn safe_value(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(percent_encoded(text, is_unsafe))
+}
+
+fn percent_encoded(text: &str, is_encoded: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if !is_encoded(c) {
+            out.push(c);
+            continue;
+        }
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            // Writing to a string does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_reader_could_stumble_over_is_escaped_and_nothing_else() {
+        for (text, value) in [
+            ("order-\0-7", "order-%00-7"),
+            ("a\n\r\t\u{b}\x1b[31m", "a%0A%0D%09%0B%1B[31m"),
+            ("\x7f\u{85}\u{9b}2J", "%7F%C2%85%C2%9B2J"),
+            ("a\u{2028}b\u{2029}", "a%E2%80%A8b%E2%80%A9"),
+            (
+                "\u{202e}gpj.exe\u{2066}\u{200f}\u{61c}",
+                "%E2%80%AEgpj.exe%E2%81%A6%E2%80%8F%D8%9C",
+            ),
+            ("", ""),
+            // Joiners are part of words and of emoji.
+            (
+                "Προμηθεύς ☂ 👩\u{200d}💻 \"'{}#\\",
+                "Προμηθεύς ☂ 👩\u{200d}💻 \"'{}#\\",
+            ),
+            ("50% of a%2Fb%20c", "50% of a%2Fb%20c"),
+        ] {
+            assert_eq!(label_value(text), value, "{text:?}");
+            assert_eq!(safe_value(text), value, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_looks_escaped_is_told_from_one_that_is() {
+        let texts = ["\0", "%00", "%2500", "%\0", "%%00", "%", "%25", "%2525"];
+        let values: Vec<_> = texts.map(label_value).to_vec();
+        for (at, value) in values.iter().enumerate() {
+            assert!(!values[..at].contains(value), "{texts:?} {values:?}");
+        }
+        assert_eq!(safe_value("%00"), "%00");
+    }
+
+    #[test]
+    fn every_escape_is_known_by_how_it_begins() {
+        let escaped = (0..=u32::from(char::MAX)).filter_map(char::from_u32);
+        for c in escaped.filter(|c| is_unsafe(*c) || *c == '%') {
+            let value = percent_encoded(&c.to_string(), |_| true);
+            assert!(
+                ESCAPES.iter().any(|escape| value.starts_with(escape)),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_for_a_reader_has_the_usual_escapes() {
+        let text = "a\tb\r\n\0\x1b\u{85}\u{2028}\u{202e}é\\";
+        assert_eq!(printable(text), r"a\tb\r\n\0\u{1b}\u{85}\u{2028}\u{202e}é\");
+    }
+
+    #[test]
+    fn a_value_that_escapes_make_too_long_is_cut_and_still_told_from_others() {
+        let long = label_value(&"\0".repeat(1024)).into_owned();
+        let other = label_value(&("\0".repeat(1023) + "\x01")).into_owned();
+        assert_eq!(long.len(), ESCAPED_BYTES_MAX, "{long}");
+        assert!(long.starts_with("%00%00") && long != other);
+        let plain = "é".repeat(5_000);
+        assert_eq!(label_value(&plain), plain);
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        prop::collection::vec(any::<char>(), 0..20).prop_map(String::from_iter)
+    }
+
+    /// Texts of the characters that matter, so that some of them are nearly the same.
+    fn texts() -> impl Strategy<Value = String> {
+        let pieces = prop_oneof![
+            Just("\0"),
+            Just("%"),
+            Just("00"),
+            Just("%25"),
+            Just("25"),
+            Just("\u{2028}"),
+            Just("a"),
+            Just("é"),
+            Just("\u{9b}"),
+            Just("\u{202e}"),
+            Just("\n"),
+            Just("\""),
+        ];
+        let crafted = prop::collection::vec(pieces, 0..6).prop_map(|pieces| pieces.concat());
+        prop_oneof![crafted, any_text()]
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_texts_become_one_value(texts in prop::collection::vec(texts(), 2..40)) {
+            let mut seen: HashMap<String, String> = HashMap::new();
+            for text in texts {
+                let value = label_value(&text).into_owned();
+                prop_assert!(!value.contains(is_unsafe), "{:?}", value);
+                let before = seen.insert(value, text.clone());
+                prop_assert!(before.is_none_or(|before| before == text));
+            }
+        }
+
+        #[test]
+        fn escaping_twice_changes_nothing(text in any_text()) {
+            for escape in [printable, safe_value] {
+                let once = escape(&text).into_owned();
+                prop_assert!(!once.contains(is_unsafe), "{:?}", once);
+                prop_assert_eq!(escape(&once), &*once);
+            }
+        }
+    }
+}
