@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::config::{Config, Flags, LoadError};
 use crate::demo;
 use crate::doctor::doctor;
+use crate::escape::printable;
 use crate::migrate::{Exporter, migrate};
 use crate::telemetry::log;
 
@@ -244,7 +245,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     reason = "this is what the command was asked for"
 )]
 fn say(text: &str) {
-    println!("{text}");
+    println!("{}", on_terminal(text));
 }
 
 #[expect(
@@ -252,7 +253,13 @@ fn say(text: &str) {
     reason = "the operator reads this, and no log line around it"
 )]
 fn complain(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", on_terminal(text));
+}
+
+/// Lines that no terminal obeys.
+fn on_terminal(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(printable).collect();
+    lines.join("\n")
 }
 
 fn bad_config(error: &LoadError) -> ExitCode {

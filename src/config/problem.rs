@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::escape::printable;
+
 /// One thing that is wrong: where, what, and what would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -12,7 +14,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.what)
+        // Each on one line, whatever is in the file.
+        f.write_str(&printable(&format!("{}: {}", self.key, self.what)))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::escape::printable;
+
 /// How wide a line of a report may be.
 const WIDTH: usize = 100;
 
@@ -79,7 +81,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for section in &self.0 {
-            writeln!(f, "{}", section.subject)?;
+            writeln!(f, "{}", printable(&section.subject))?;
             for finding in &section.findings {
                 let verdict = match finding.verdict {
                     Verdict::Fine => "ok",
@@ -111,13 +113,13 @@ impl fmt::Display for Report {
 /// A text in lines of so many characters; a word that is longer has a line to itself.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for word in text.split_whitespace().map(printable) {
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');
-                line.push_str(word);
+                line.push_str(&word);
             }
-            Some(_) | None => lines.push(word.to_owned()),
+            Some(_) | None => lines.push(word.into_owned()),
         }
     }
     lines
@@ -156,6 +158,21 @@ broker (127.0.0.1:5672//)
 data_dir
   data_dir        ?       there is none
                           → set it
+
+1 thing to fix.";
+        assert_eq!(report.to_string(), expected);
+    }
+
+    #[test]
+    fn nothing_that_was_answered_forges_a_line_of_a_report() {
+        let answer = "503: no\n\nreceiver\n  answer          ok      \x1b[2Jfine\u{2028}";
+        let report = Report(vec![Section {
+            subject: "remote_write a\u{85}b".to_owned(),
+            findings: vec![Finding::wrong("answer", answer, "look into its log")],
+        }]);
+        let expected = r"remote_write a\u{85}b
+  answer          WRONG   503: no receiver answer ok \u{1b}[2Jfine
+                          → look into its log
 
 1 thing to fix.";
         assert_eq!(report.to_string(), expected);

@@ -14,6 +14,7 @@ use std::fmt::Write;
 
 use super::DecodeError;
 use super::fields::{DEPTH_MAX, EXCEPTION_HEAD, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
+use crate::escape::is_unsafe;
 
 /// Hands out what is read of each event in a body: one map, or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
@@ -371,14 +372,14 @@ pub(crate) fn key_text(key: &[u8]) -> Cow<'_, str> {
     .text()
 }
 
-/// Appends a text in JSON.
+/// Appends a text in JSON, which YAML reads too, on one line whoever shows it.
 pub(crate) fn quote(json: &mut String, text: &str) {
     json.push('"');
     for c in text.chars() {
         match c {
             '"' => json.push_str("\\\""),
             '\\' => json.push_str("\\\\"),
-            c if c < ' ' => {
+            c if is_unsafe(c) => {
                 // Writing to a string cannot fail.
                 let _ = write!(json, "\\u{:04x}", u32::from(c));
             }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::escape::printable;
+
 /// A stage's end: says how it does.
 #[derive(Debug)]
 pub struct Reporter {
@@ -51,7 +53,7 @@ struct Stage {
     hint: watch::Receiver<Option<String>>,
 }
 
-/// What all stages say.
+/// What all stages say, each on a line, although they quote what brokers, workers and receivers said.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     stages: Vec<Stage>,
@@ -88,7 +90,8 @@ impl Readiness {
             let hint = hint.borrow();
             hint.as_ref().map(|hint| format!("{name}: {hint}"))
         });
-        hints.into_iter().flatten().chain(of_stages).collect()
+        let hints = hints.into_iter().flatten().chain(of_stages);
+        hints.map(|hint| printable(&hint).into_owned()).collect()
     }
 
     /// How many stages there are.
@@ -105,7 +108,9 @@ impl Readiness {
                     State::Ready => None,
                     State::Waiting(why) => Some(format!("{name}: {why}")),
                 });
-        waiting.collect()
+        waiting
+            .map(|reason| printable(&reason).into_owned())
+            .collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use celeriac::escape::{is_unsafe, label_value};
+use celeriac::escape::{is_unsafe, label_value, printable};
 use celeriac::series::{
     Buckets, Family, LabelName, LabelSet, MetricKind, Origin, Relabel, Room, Series, Snapshot,
 };
@@ -17,11 +17,14 @@ use prost::Message;
 use super::pull::parsed;
 use super::support::celeriac::Celeriac;
 use super::support::celery::Celery;
+use super::support::endpoint::{Endpoint, Reply};
 use super::support::exposition::Exposition;
 use super::support::prometheus::{Options, Prometheus, Release};
 use super::support::pushgateway::Pushgateway;
+use super::support::rabbitmq::RabbitMq;
 use super::support::receiver::Receiver;
 use super::support::redis::Redis;
+use super::support::wait_for;
 use super::support::wire::{Labels, snappy, v1::WriteRequest, v2};
 
 /// What a page or request says: the labels `name`, and the exemplars.
@@ -224,9 +227,9 @@ async fn any_text_goes_out_in_every_format_and_no_two_become_one() {
     });
     checked.expect("every text");
     // The strict parser of Prometheus' client for Python fails over quotes and equals signs beside each other.
-    let texts = [TASK_ID, WORKER, "%00", "a b\\c"].map(str::to_owned);
+    let texts = [TASK_ID, WORKER, ANSWER, "%00", "a b\\c"].map(str::to_owned);
     let families = parsed(openmetrics::render(&snapshot(&texts), true)).await;
-    assert!(families.contains("failed counter 8 4\n"), "{families}");
+    assert!(families.contains("failed counter 10 5\n"), "{families}");
 }
 
 /// A task's id that Celery takes, with what Prometheus does not.
@@ -341,4 +344,94 @@ async fn whatever_a_task_and_a_worker_are_called_every_receiver_takes_it() {
     }
     let (_, page) = celeriac.get("/metrics").await;
     assert!(!page.contains(|c| c != '\n' && is_unsafe(c)), "{page:?}");
+}
+
+/// What a receiver answers that forges a line and moves a cursor.
+const ANSWER: &str = "no\r\nERROR forged\x1b[2J\u{9b}1A\u{2028}\u{202e}end";
+
+const ANSWER_PRINTED: &str = r"no\r\nERROR forged\u{1b}[2J\u{9b}1A\u{2028}\u{202e}end";
+
+/// On RabbitMQ no queue has a line feed in its name, so no worker has one.
+const WORKER_ON_AMQP: &str = "w ERROR forged\x1b[2J\u{2028}";
+
+/// What a worker and a receiver said is in a text, and each of its lines is one of ours.
+fn check(what: &str, text: &str, worker: &str, is_ours: impl Fn(&str) -> bool) {
+    for printed in [&*printable(worker), ANSWER_PRINTED] {
+        assert!(text.contains(printed), "{what}: {text:?}");
+    }
+    assert!(
+        !text.contains(|c| c != '\n' && is_unsafe(c)),
+        "{what}: {text:?}"
+    );
+    for line in text.lines() {
+        assert!(is_ours(line), "{what}: {line:?} in {text:?}");
+    }
+}
+
+async fn nothing_is_forged(version: &str, url: &str, worker: &str) {
+    let endpoint = Endpoint::start(|_| Reply(400, None, ANSWER.to_owned())).await;
+    let config = format!(
+        "brokers: [{{url: {url:?}}}]\nremote_write: [{{name: r, url: '{}'}}]\n",
+        endpoint.url("/w")
+    );
+    let in_json = ["sh", "-c", "exec \"$@\" --log-format json", "sh"];
+    let celeriac = Celeriac::start(&config).await;
+    let json = Celeriac::start_through(&config, &[], &in_json).await;
+    celeriac.subscribed("default").await;
+    json.subscribed("default").await;
+    let celery = Celery::new(version, url, "");
+    let _worker = celery.worker_of("polled", worker, &["-c", "1"]).await;
+    let send = [("SEND", r#"[[3, 0, {"queue": "celery"}]]"#)];
+    celery.script_with("send.py", 30, &send).await;
+
+    for daemon in [&celeriac, &json] {
+        let ready = wait_for("the worker and the receiver on /-/ready", 30, async || {
+            let (_, ready) = daemon.get("/-/ready").await;
+            if ready.contains("heartbeats and no task events") && ready.contains("HTTP 400") {
+                Ok(ready)
+            } else {
+                Err(ready)
+            }
+        })
+        .await;
+        let begins = ["hint: ", "remote_write r: ", "broker default: "];
+        check("/-/ready", &ready, worker, |line| {
+            begins.iter().any(|begin| line.starts_with(begin))
+        });
+    }
+    let log = celeriac.process.output();
+    check("the log", &log, worker, |line| {
+        line.starts_with("20") && line.contains("Z ")
+    });
+    let log = json.process.output();
+    let records: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}")))
+        .collect();
+    assert!(!log.contains(|c| c != '\n' && is_unsafe(c)), "{log:?}");
+    let said = |text: &str| {
+        let texts = records
+            .iter()
+            .flat_map(|record| record.as_object())
+            .flatten();
+        texts
+            .filter_map(|(_, value)| value.as_str())
+            .any(|value| value.contains(text))
+    };
+    assert!(said(worker) && said(ANSWER), "{log}");
+    let said = Celeriac::doctor(&format!("{config}http: {{listen: '127.0.0.1:0'}}\n")).await;
+    assert!(!said.contains(is_unsafe), "{said:?}");
+    assert!(said.contains(r"ERROR forged\u{1b}[2J"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_said_forges_a_line_of_a_log_or_a_page_on_rabbitmq() {
+    let rabbitmq = RabbitMq::start().await;
+    nothing_is_forged("5.6", &rabbitmq.url(""), WORKER_ON_AMQP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_said_forges_a_line_of_a_log_or_a_page_on_redis() {
+    let redis = Redis::start().await;
+    nothing_is_forged("5.7", &redis.url(0), WORKER).await;
 }
