@@ -149,6 +149,7 @@ impl From<LinkError> for Trouble {
             LinkError::Secret(_) | LinkError::Tls(_) => TroubleKind::Files,
             LinkError::Connect(error) if is_about_trust(error) => TroubleKind::Trust,
             LinkError::NoMaster { .. } => TroubleKind::Sentinel,
+            LinkError::Login(_) => TroubleKind::Login,
             LinkError::Timeout(_)
             | LinkError::Connect(_)
             | LinkError::Closed

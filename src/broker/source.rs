@@ -89,6 +89,9 @@ pub(super) enum LinkError {
         error: ::redis::RedisError,
         hint: String,
     },
+    /// What the server said to it, without the password.
+    #[error("cannot log in: {0}")]
+    Login(String),
     #[error("the broker closed the connection")]
     Closed,
     #[error("no answer to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
@@ -114,6 +117,7 @@ impl LinkError {
             | Self::Connect(_)
             | Self::Secret(_)
             | Self::Tls(_)
+            | Self::Login(_)
             | Self::Closed
             | Self::Silent
             | Self::Late(_)

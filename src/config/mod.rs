@@ -50,7 +50,7 @@ pub use pushgateway::{OnShutdown, PushFormat, PushgatewayConfig};
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
 pub use reference::{KeyReference, reference};
 pub use reload::{Changes, ReloadRequest};
-pub use secret::{Secret, SecretError};
+pub use secret::{Secret, SecretError, masked};
 pub use shown::Shown;
 pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig};
 pub use tls::{TlsConfig, TlsVersion};

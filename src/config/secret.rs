@@ -1,9 +1,10 @@
-//! Secrets: inline or from a file, never printed.
+//! Secrets: inline or from a file, never printed, and taken out of what others repeat.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::event::json::quote;
 use crate::regular_file;
 
 /// The largest file with a secret; tokens have some kilobytes.
@@ -54,8 +55,67 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// From this length on, the beginning of a secret gives it away.
+const PART_BYTES_MAX: usize = 16;
+
+/// Secrets shorter than this are only found whole: their beginnings are in every other word.
+const DIVISIBLE_BYTES_MIN: usize = 8;
+
+/// The first `bytes_max` bytes of a text, with `<secret>` for each secret that begins in them.
+///
+/// The text goes beyond `bytes_max` where there is more of it, so that a secret there is whole. Whoever wrote it may have
+/// cut it too, so half a secret counts as one, and so do its first 16 bytes. A secret is also found as URLs and JSON
+/// have it.
+pub fn masked<'s>(
+    text: &str,
+    bytes_max: usize,
+    secrets: impl IntoIterator<Item = &'s str>,
+) -> String {
+    let secrets: Vec<String> = secrets.into_iter().flat_map(spellings).collect();
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next()
+        && text.len() - rest.len() < bytes_max
+    {
+        let found = secrets.iter().map(|secret| shared(rest, secret));
+        let found = found.max().unwrap_or_default();
+        if found > 0 {
+            out.push_str("<secret>");
+            rest = &rest[found..];
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out
+}
+
+/// A secret as it is, in a URL or a form, and in JSON.
+fn spellings(secret: &str) -> [String; 3] {
+    let in_form = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let mut in_json = String::new();
+    quote(&mut in_json, secret);
+    let in_json = in_json[1..in_json.len() - 1].to_owned();
+    [secret.to_owned(), in_form, in_json]
+}
+
+/// How many bytes a text begins with that a secret begins with; 0, where they do not give it away.
+fn shared(text: &str, secret: &str) -> usize {
+    let pairs = text.chars().zip(secret.chars());
+    let same = pairs.take_while(|(a, b)| a == b);
+    let bytes = same.map(|(c, _)| c.len_utf8()).sum();
+    let enough = if secret.len() < DIVISIBLE_BYTES_MIN {
+        secret.len()
+    } else {
+        (secret.len() / 2).min(PART_BYTES_MAX)
+    };
+    if bytes >= enough { bytes } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -80,5 +140,52 @@ mod tests {
             .expect_err("no such file");
 
         assert!(error.to_string().contains("/nowhere/password"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_masked_whole_or_cut_and_however_it_is_spelled() {
+        const SECRET: &str = "pass/word \"1\"";
+        for (text, expected) in [
+            (
+                "you sent pass/word \"1\", twice: pass/word \"1\"",
+                "you sent <secret>, twice: <secret>",
+            ),
+            (r#"{"got":"pass/word \"1\""}"#, r#"{"got":"<secret>"}"#),
+            ("/w?key=pass%2Fword+%221%22&b", "/w?key=<secret>&b"),
+            // Whoever answered cut it.
+            (
+                "with args beginning with: 'pass/wor' ",
+                "with args beginning with: '<secret>' ",
+            ),
+            ("the end: pass/w", "the end: <secret>"),
+            ("in passing", "in passing"),
+        ] {
+            assert_eq!(masked(text, 1_024, [SECRET, ""]), expected);
+        }
+        assert_eq!(
+            masked("a tok is no token", 1_024, ["token"]),
+            "a tok is no <secret>"
+        );
+        assert_eq!(masked("", 1_024, ["token"]), "");
+    }
+
+    proptest! {
+        /// Wherever our cut and that of the other side are.
+        #[test]
+        fn of_a_secret_no_more_than_fifteen_bytes_are_ever_told(
+            before in 0..200_usize,
+            secret in "[A-Za-z0-9+/=.~é\"%]{8,80}",
+            bytes_max in 0..300_usize,
+            cut in 0..300_usize,
+        ) {
+            let whole = format!("{}{secret} ", "_".repeat(before));
+            let text = &whole[..whole.floor_char_boundary(cut)];
+            let told = masked(text, bytes_max, [&*secret]);
+            let part = secret.floor_char_boundary((secret.len() / 2).min(PART_BYTES_MAX));
+            let next = secret[part..].chars().next().map_or(0, char::len_utf8);
+            prop_assert!(!told.contains(&secret[..part + next]), "{}", told);
+            let is_seen = text.len() == whole.len() && before < bytes_max;
+            prop_assert!(!is_seen || told.contains("<secret>"), "{}", told);
+        }
     }
 }

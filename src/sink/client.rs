@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::auth::{self, Login, ToSign};
-use super::response::{beginning, chain, secrets, told};
+use super::response::{chain, secrets, secrets_in_query, told};
 use super::transport::{Settings, Transport};
 use crate::config::{HttpClientConfig, Secret};
 
@@ -122,8 +122,11 @@ impl Client {
             let text = if status.is_success() {
                 String::new()
             } else {
-                let body = beginning(answer, ANSWER_BYTES_MAX).await;
-                told(&body, secrets(&headers).chain(password.as_deref()))
+                let mut more = secrets_in_query(&request.url);
+                more.extend(self.transport.proxy_secrets());
+                more.extend(password);
+                let more = more.iter().map(String::as_str);
+                told(answer, ANSWER_BYTES_MAX, secrets(&headers).chain(more)).await
             };
             let answer = Answer {
                 status,

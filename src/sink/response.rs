@@ -2,9 +2,15 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use url::Url;
+
+use crate::config::masked;
 
 /// Values of a user's headers from this length on may be keys; shorter ones, such as tenants, help to understand a message.
 pub(super) const KEY_BYTES_MIN: usize = 16;
+
+/// How much is read beyond what is told, so that a secret is recognized that begins at the cut.
+const BEYOND_BYTES: usize = 256;
 
 /// The beginning of a body.
 pub(super) async fn beginning(mut answer: reqwest::Response, bytes_max: usize) -> Vec<u8> {
@@ -18,27 +24,34 @@ pub(super) async fn beginning(mut answer: reqwest::Response, bytes_max: usize) -
     body
 }
 
-/// A body as text, without the secrets that some endpoints repeat in their errors.
-pub(super) fn told<'s>(body: &[u8], secrets: impl IntoIterator<Item = &'s str>) -> String {
-    let mut text = String::from_utf8_lossy(body).trim().to_owned();
-    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "<secret>");
-    }
-    text
+/// The beginning of a body as text, without the secrets that some endpoints repeat in their errors: masked, then cut.
+pub(super) async fn told<'s>(
+    answer: reqwest::Response,
+    bytes_max: usize,
+    secrets: impl IntoIterator<Item = &'s str>,
+) -> String {
+    let body = beginning(answer, bytes_max + BEYOND_BYTES).await;
+    masked(String::from_utf8_lossy(&body).trim(), bytes_max, secrets)
 }
 
 /// What in the headers of a request may be a secret.
 pub(super) fn secrets(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let sensitive = headers.iter().filter(|(_, value)| value.is_sensitive());
     let texts = sensitive.filter_map(|(name, value)| Some((name, value.to_str().ok()?)));
-    texts.flat_map(|(name, text)| {
+    texts.filter_map(|(name, text)| {
         let is_login = *name == AUTHORIZATION;
-        // `Bearer token`, and the token alone.
-        let token = text.split_once(' ').map(|(_, token)| token);
-        let both = [Some(text), token.filter(|_| is_login)];
-        let is_secret = move |text: &&str| is_login || text.len() >= KEY_BYTES_MIN;
-        both.into_iter().flatten().filter(is_secret)
+        // Of `Bearer token` the token alone: the word is in every other error.
+        let token = text.split_once(' ').map_or(text, |(_, token)| token);
+        let secret = if is_login { token } else { text };
+        (is_login || text.len() >= KEY_BYTES_MIN).then_some(secret)
     })
+}
+
+/// What in the query of a URL may be a secret, alone and as a part of the URL.
+pub(super) fn secrets_in_query(url: &Url) -> Vec<String> {
+    let values = url.query_pairs().map(|(_, value)| value.into_owned());
+    let keys = values.filter(|value| value.len() >= KEY_BYTES_MIN);
+    keys.chain(url.query().map(str::to_owned)).collect()
 }
 
 /// An error and its causes, without the URL, whose query may hold a key.
@@ -59,8 +72,13 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn an_answer_that_repeats_secrets_is_told_without_them() {
+    /// An answer with that body, as if it had come over the wire.
+    fn answer(body: impl Into<reqwest::Body>) -> reqwest::Response {
+        http::Response::new(body.into()).into()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_repeats_secrets_is_told_without_them() {
         let mut headers = HeaderMap::new();
         for (name, text) in [
             ("authorization", "Basic YTpi"),
@@ -71,11 +89,41 @@ mod tests {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let body = b"\xffteam-a sent Basic YTpi, YTpi, pw and hunter2-hunter2-hunter2 ";
-        let text = told(body, secrets(&headers).chain(["pw", ""]));
+        let body = &b"\xffteam-a sent Basic YTpi, YTpi, pw and hunter2-hunter2-hunter2 "[..];
+        let text = told(answer(body), 1_024, secrets(&headers).chain(["pw", ""])).await;
         assert_eq!(
             text,
-            "\u{fffd}team-a sent <secret>, <secret>, <secret> and <secret>"
+            "\u{fffd}team-a sent Basic <secret>, <secret>, <secret> and <secret>"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_masked_wherever_the_answer_is_cut() {
+        const SECRET: &str = "hunter2-hunter2-hunter2";
+        for before in 490..530 {
+            let body = format!("{}{SECRET}{}", "_".repeat(before), "x".repeat(1_000));
+            let text = told(answer(body), 512, [SECRET]).await;
+            let expected = if before < 512 {
+                let cut = 512_usize.saturating_sub(before + SECRET.len());
+                format!("{}<secret>{}", "_".repeat(before), "x".repeat(cut))
+            } else {
+                "_".repeat(512)
+            };
+            assert_eq!(text, expected, "{before}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_a_query_is_a_secret_and_so_is_the_query() {
+        let url = Url::parse("https://h/w?tenant=a&key=abcdef%2Fabcdef+abcd").expect("a URL");
+        let secrets = secrets_in_query(&url);
+        assert_eq!(
+            secrets,
+            ["abcdef/abcdef abcd", "tenant=a&key=abcdef%2Fabcdef+abcd"]
+        );
+        assert_eq!(
+            secrets_in_query(&Url::parse("https://h/w").expect("a URL")),
+            Vec::<String>::new()
         );
     }
 }

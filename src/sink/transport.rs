@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
@@ -83,6 +85,21 @@ impl Transport {
     /// The client to send with now.
     pub(super) async fn client(&self) -> reqwest::Client {
         self.client_at(clock::monotonic()).await
+    }
+
+    /// What a proxy may repeat that wants a login.
+    pub(super) fn proxy_secrets(&self) -> Vec<String> {
+        let ProxyConfig::Server(server) = &self.settings.proxy else {
+            return Vec::new();
+        };
+        let Some(login) = &server.login else {
+            return Vec::new();
+        };
+        let password = login.password.as_ref();
+        let password = password.and_then(|password| password.read().ok());
+        let password = password.unwrap_or_default();
+        let username = login.username.read().unwrap_or_default();
+        vec![STANDARD.encode(format!("{username}:{password}")), password]
     }
 
     async fn client_at(&self, now: Instant) -> reqwest::Client {

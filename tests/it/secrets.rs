@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use celeriac::sink::client::Client;
 use tempfile::TempDir;
 
@@ -75,6 +77,11 @@ async fn no_secret_is_told_whatever_fails() {
             "url: 'https://localhost:{front}/w', proxy_url: 'http://bob:canary-of-the-proxy@{}'",
             proxy.address
         ),
+        // The one that repeats everything is the proxy.
+        format!(
+            "url: 'http://127.0.0.1:{closed}/w', proxy_url: 'http://bob:canary-of-the-proxy@{}'",
+            echo.address
+        ),
     ];
     if cfg!(feature = "sigv4") {
         sinks.push(format!(
@@ -94,7 +101,13 @@ async fn no_secret_is_told_whatever_fails() {
          - {{name: rabbit, url: 'amqp://ann:canary-of-the-broker@127.0.0.1:{closed}//'}}\nremote_write:\n{}",
         sinks.concat()
     );
-    let told = |what: &str, text: &str| assert!(!text.contains("canary"), "{what}: {text}");
+    let encoded = STANDARD.encode("bob:canary-of-the-proxy");
+    let told = |what: &str, text: &str| {
+        assert!(
+            !text.contains("canary") && !text.contains(&encoded),
+            "{what}: {text}"
+        );
+    };
 
     let config = config(&text);
     told("Config", &format!("{config:#?}"));
@@ -138,4 +151,65 @@ async fn no_secret_is_told_whatever_fails() {
         "an endpoint repeated something: {log}"
     );
     told("the log", &log);
+}
+
+/// Longer than what Redis repeats of an unknown command.
+const LONG: &str = "canary-0123456789abcdef-0123456789abcdef-0123456789abcdef-0123456789abcdef-0123456789abcdef-\
+                    0123456789abcdef-0123456789abcdef-0123456789abcdef";
+
+/// What begins a secret, and is no part of any word.
+const PART: &str = "canary";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_secret_is_not_told_wherever_an_answer_is_cut() {
+    // Where a token endpoint's error, and a receiver's for `doctor`, is cut; and an answer that the receiver cut itself.
+    let filled = |to: usize, text: &str| format!("{}{text}{}", "_".repeat(to), "x".repeat(2_000));
+    let answers = [
+        filled(500, LONG),
+        filled((16 << 10) - 12, LONG),
+        format!("HTTP 401 for Bearer {}", &LONG[..40]),
+    ];
+    let redis = Redis::start_with(&["--rename-command", "AUTH", ""]).await;
+    let broker = redis
+        .url(0)
+        .replace("redis://", &format!("redis://ann:{LONG}@"));
+    let endpoints =
+        answers.map(|answer| Endpoint::start(move |_| Reply(401, None, answer.clone())));
+    let endpoints = futures_util::future::join_all(endpoints).await;
+    let sinks = endpoints.iter().enumerate().map(|(n, endpoint)| {
+        let (url, token_url) = (endpoint.url("/w"), endpoint.url("/t"));
+        format!(
+            "- {{name: bearer{n}, url: '{url}', authorization: {{credentials: {LONG}}}}}\n\
+             - {{name: token{n}, url: '{url}', oauth2: {{client_id: a, client_secret: {LONG}, token_url: '{token_url}'}}}}\n"
+        )
+    });
+    // What some receivers take their key in, repeated.
+    let echo = |asked: &_| Reply(401, None, format!("no such path: {asked:?}"));
+    let echo = Endpoint::start(echo).await;
+    let by_query = format!("- {{name: query, url: '{}?key={LONG}'}}\n", echo.url("/w"));
+    let sinks: String = sinks.chain([by_query]).collect();
+    let text = format!("brokers: [{{name: redis, url: '{broker}'}}]\nremote_write:\n{sinks}");
+    let celeriac = Celeriac::start(&text).await;
+    let reasons = wait_for("a reason of each", 30, async || {
+        let (_, reasons) = celeriac.get("/-/ready").await;
+        if reasons.contains(" yet") {
+            Err(reasons)
+        } else {
+            Ok(reasons)
+        }
+    })
+    .await;
+    let said = Celeriac::doctor(&format!("{text}http: {{listen: '127.0.0.1:0'}}\n")).await;
+    let log = celeriac.process.output();
+    for (what, text) in [("/-/ready", &reasons), ("the log", &log), ("doctor", &said)] {
+        assert!(
+            text.contains("<secret>"),
+            "something was repeated: {what}: {text}"
+        );
+        assert!(!text.contains(PART), "{what}: {text}");
+    }
+    assert!(
+        log.contains("unknown command 'AUTH'"),
+        "Redis repeats the password: {log}"
+    );
 }

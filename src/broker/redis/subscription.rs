@@ -15,9 +15,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::bounded::LINE_BYTES_MAX;
 use super::connect::{Stream, failed, refused};
 use crate::broker::source::LinkError;
+use crate::config::masked;
 
 /// What is read at once, if it is there.
 const READ_BYTES: usize = 64 << 10;
+
+/// How much of an error is told.
+const ERROR_BYTES_MAX: usize = 512;
 
 /// A larger buffer is given back when nothing is in it.
 const KEPT_BYTES: usize = 1 << 20;
@@ -95,7 +99,11 @@ impl Subscription {
             let command = redis::cmd("AUTH").arg(password).take();
             answer = self.ask(&command, |_| ()).await?.extract_error();
         }
-        answer.map(drop).map_err(|error| failed("log in", error))
+        // A server without the command repeats the arguments, and cuts them.
+        let told = |error: RedisError| masked(&error.to_string(), ERROR_BYTES_MAX, [password]);
+        answer
+            .map(drop)
+            .map_err(|error| LinkError::Login(told(error)))
     }
 
     /// Subscribes to a pattern. What comes meanwhile on those subscribed to before goes to `heard`.

@@ -17,7 +17,7 @@ use url::form_urlencoded;
 use super::{AuthError, read, sensitive};
 use crate::clock;
 use crate::config::{HttpClientConfig, OAuth2Config};
-use crate::sink::response::{KEY_BYTES_MIN, beginning, chain, told};
+use crate::sink::response::{KEY_BYTES_MIN, beginning, chain, secrets_in_query, told};
 use crate::sink::transport::{BuildError, Settings, Transport};
 
 /// How much of an answer is read: tokens with many claims take some 10 KiB.
@@ -156,8 +156,9 @@ impl TokenSource {
         let answer = answer.map_err(|error| AuthError::TokenHttp(chain(error)))?;
         let status = answer.status();
         if !status.is_success() {
-            let body = beginning(answer, ERROR_BYTES_MAX).await;
-            let text = told(&body, self.never_told(&secret)?.iter().map(String::as_str));
+            let secrets = self.never_told(&secret)?;
+            let secrets = secrets.iter().map(String::as_str);
+            let text = told(answer, ERROR_BYTES_MAX, secrets).await;
             return Err(AuthError::TokenRefused { status, text });
         }
         let body = beginning(answer, ANSWER_BYTES_MAX).await;
@@ -178,14 +179,14 @@ impl TokenSource {
 
     /// What of a request some endpoints repeat in their errors.
     fn never_told(&self, secret: &str) -> Result<Vec<String>, AuthError> {
-        let mut secrets = vec![self.basic(secret), encoded(secret), secret.to_owned()];
+        let mut secrets = vec![self.basic(secret), secret.to_owned()];
         for (_, value) in &self.config.endpoint_params {
             let value = value.read()?;
             // Short ones are no secrets, and would make an error unreadable.
-            if value.len() >= KEY_BYTES_MIN {
-                secrets.extend([encoded(&value), value]);
-            }
+            secrets.extend((value.len() >= KEY_BYTES_MIN).then_some(value));
         }
+        secrets.extend(secrets_in_query(&self.config.token_url));
+        secrets.extend(self.transport.proxy_secrets());
         Ok(secrets)
     }
 
