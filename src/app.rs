@@ -132,12 +132,12 @@ impl App {
             let Some(folder) = taken else { return Ok(app) };
             app.folder = Some(Arc::new(folder));
         }
-        app.assemble(config, file, asking).await?;
+        app.assemble(config, file, asking)?;
         Ok(app)
     }
 
     /// Builds the stages in the order of the data, and spawns them from the other end.
-    async fn assemble(
+    fn assemble(
         &mut self,
         config: Config,
         file: Option<PathBuf>,
@@ -161,6 +161,7 @@ impl App {
         let sinks: Vec<Sink> = sinks.collect();
         let gateways = gateways(config.pushgateway, &mut telemetry, &mut readiness);
         let (writing, reloading) = (telemetry.checkpoint(), telemetry.reload(start));
+        let serving = telemetry.http();
         let clusters = brokers.clusters;
         let mut pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
         if let Some(restored) = restored {
@@ -204,7 +205,7 @@ impl App {
         self.questions = Some(questions);
         if let Some(http) = config.http {
             let asking = http.reload.then_some(asking);
-            let server = listen(http, &views, readiness, asking).await?;
+            let server = listen(http, &views, readiness, asking)?.counted(serving);
             stages.spawn("http".to_owned(), server.run(self.stop.clone()));
         }
         let external = &config.global.external_labels;
@@ -429,7 +430,7 @@ fn view_configs(config: &Config) -> Vec<ViewConfig> {
 }
 
 /// Binds the listener, with the pages that it is to have.
-async fn listen(
+fn listen(
     http: HttpConfig,
     views: &Views,
     readiness: Readiness,
@@ -444,7 +445,7 @@ async fn listen(
     });
     let pages: Vec<Page> = pages.collect();
     let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
-    let bound = Server::bind(address, pages, readiness).await;
+    let bound = Server::bind(address, pages, readiness);
     let server = bound.map_err(|source| StartError::Listen { address, source })?;
     let tls = http.tls.as_ref();
     let server = server.guarded(tls, http.login).map_err(StartError::Tls)?;

@@ -12,6 +12,7 @@ use crate::demo;
 use crate::doctor::doctor;
 use crate::escape::printable;
 use crate::migrate::{Exporter, migrate};
+use crate::open_files;
 use crate::telemetry::log;
 
 /// Exit status for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
@@ -158,6 +159,7 @@ fn daemon(config: Config, file: Option<PathBuf>) -> ExitCode {
             "no data_dir: after a restart counters begin anew at zero, and a crash loses what waits for a receiver"
         );
     }
+    open_files::raise_limit();
     let ended = block_on(async {
         let app = App::build(config, file)
             .await

@@ -20,6 +20,7 @@ pub mod config;
 pub mod counts;
 pub mod escape;
 pub mod folder;
+pub mod open_files;
 pub mod regular_file;
 pub mod saved;
 pub mod telemetry;

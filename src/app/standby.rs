@@ -66,7 +66,7 @@ async fn probes(http: Option<&HttpConfig>) {
         "another daemon has it; standing by until it is gone",
     );
     if let Some(http) = http {
-        match Server::bind(http.listen, Vec::new(), readiness).await {
+        match Server::bind(http.listen, Vec::new(), readiness) {
             Ok(server) => match server.guarded(http.tls.as_ref(), http.login.clone()) {
                 Ok(server) => {
                     // Connections are kept alive, and must not outlive the wait.

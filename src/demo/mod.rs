@@ -136,7 +136,7 @@ impl Demo {
             native_histograms: false,
             created_series: false,
         };
-        let server = Server::bind(args.listen, vec![page], readiness).await;
+        let server = Server::bind(args.listen, vec![page], readiness);
         let server = server.map_err(listen_error)?;
         let address = server.address().map_err(listen_error)?;
         let external = config.global.external_labels;

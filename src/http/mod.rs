@@ -1,7 +1,12 @@
 //! The listener: for Prometheus and for probes. Everything here is read from the newest snapshot; nothing asks a
 //! broker.
 
-mod listener;
+mod activity;
+mod connections;
+mod handshake;
+mod limits;
+mod watched;
+
 mod login;
 
 mod negotiate;
@@ -22,10 +27,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::listener::TlsListener;
+use self::connections::Connections;
+use self::limits::Limits;
 use self::login::Login;
 use crate::config::{LoginConfig, ReloadRequest, ServerTlsConfig};
 use crate::series::Snapshot;
+use crate::telemetry::http::HttpMetrics;
 use crate::telemetry::readiness::Readiness;
 use crate::tls::TlsError;
 use crate::tls::server::ServerTls;
@@ -49,26 +56,35 @@ pub struct Server {
     login: Option<Arc<Login>>,
     pages: Vec<Page>,
     readiness: Readiness,
+    limits: Arc<Limits>,
     /// `None`: nobody may ask for it.
     reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 impl Server {
     /// Binds the address, so that a port in use is known at the start.
-    pub async fn bind(
+    pub fn bind(
         listen: SocketAddr,
         pages: Vec<Page>,
         readiness: Readiness,
     ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
+        let listener = connections::bind(listen)?;
         Ok(Self {
             listener,
             tls: None,
             login: None,
             pages,
             readiness,
+            limits: Arc::default(),
             reloads: None,
         })
+    }
+
+    /// With metrics.
+    #[must_use]
+    pub fn counted(self, metrics: HttpMetrics) -> Self {
+        let limits = Arc::new(Limits::new(metrics));
+        Self { limits, ..self }
     }
 
     /// Open to requests to read the configuration again.
@@ -114,17 +130,9 @@ impl Server {
         if let Some(login) = self.login {
             router = router.layer(from_fn_with_state(login, login::require));
         }
-        let stop = stop.cancelled_owned();
-        // Accepting goes on after errors; there is none to report in the end.
-        let _ = match self.tls {
-            None => {
-                let serving = axum::serve(self.listener, router);
-                serving.with_graceful_shutdown(stop).await
-            }
-            Some(tls) => {
-                let serving = axum::serve(TlsListener::new(self.listener, tls), router);
-                serving.with_graceful_shutdown(stop).await
-            }
-        };
+        let connections = Connections::new(self.limits);
+        connections
+            .serve(self.listener, self.tls, router, stop)
+            .await;
     }
 }

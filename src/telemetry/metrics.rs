@@ -117,6 +117,7 @@ definitions! {
     CHECKPOINT_SIZE = "gauge" "celeriac_checkpoint_size_bytes" [], "How large the newest checkpoint is.";
     RELOAD_SUCCESSFUL = "gauge" "celeriac_config_last_reload_successful" [], "Whether the configuration was taken when it was read last: 1 or 0.";
     RELOAD_TIMESTAMP = "gauge" "celeriac_config_last_reload_success_timestamp_seconds" [], "Time of the last successful configuration reload.";
+    HTTP_LIMITED = "counter" "celeriac_http_limited_total" ["limit"], "Connections closed and requests refused because a limit of the HTTP listener was reached, by limit.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = "gauge" "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = "gauge" "process_virtual_memory_bytes" [], "Virtual memory size.";

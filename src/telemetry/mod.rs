@@ -1,5 +1,6 @@
 //! What the daemon says about itself: its log, its metrics, and whether it is ready.
 
+pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod process;

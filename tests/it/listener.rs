@@ -253,6 +253,44 @@ async fn who_connects_and_says_nothing_holds_up_nobody_and_is_hung_up_on() {
     assert!(hung_up.await.expect("it ends"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn six_hundred_silent_connections_hold_up_no_scrape_over_tls() {
+    let guarded = Guarded::start(false).await;
+    let port = guarded.celeriac.port;
+    let _silent: Vec<_> = (0..600)
+        .map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection"))
+        .collect();
+    for _ in 0..10 {
+        let started = std::time::Instant::now();
+        let client = guarded.client(false);
+        let answer = guarded
+            .ask(&client, "/metrics", Login::Token("let-me-in"))
+            .await;
+        assert_eq!(answer.expect("a connection").0, 200);
+        let took = started.elapsed();
+        assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+    }
+    // Whoever keeps a place without a handshake is given up, and both count.
+    wait_for("limits to be counted", 20, async || {
+        let client = guarded.client(false);
+        let url = format!("https://localhost:{port}/metrics");
+        let asked = client.get(url).bearer_auth("let-me-in").send().await;
+        let page = asked.expect("a connection").text().await.expect("a page");
+        let limited = |limit: &str| {
+            let name = format!("celeriac_http_limited_total{{limit=\"{limit}\"}} ");
+            let value = page.lines().find_map(|line| line.strip_prefix(&name));
+            value.and_then(|value| value.parse::<f64>().ok())
+        };
+        let (places, handshakes) = (limited("connections"), limited("handshake"));
+        if places > Some(300.0) && handshakes > Some(100.0) {
+            Ok(())
+        } else {
+            Err(format!("{places:?} {handshakes:?}"))
+        }
+    })
+    .await;
+}
+
 #[test]
 fn certificates_that_cannot_be_used_end_the_start() {
     let folder = TempDir::new().expect("a temporary folder");

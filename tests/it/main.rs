@@ -10,6 +10,7 @@
 #[expect(unreachable_pub, reason = "shared with the benchmarks")]
 mod support;
 
+mod attacks;
 mod backlogs;
 mod chaos;
 mod compat;

@@ -226,7 +226,7 @@ async fn a_task_that_ran_is_found_by_its_exemplar_and_in_a_native_histogram() {
 }
 
 /// Serves a snapshot that the test made, until the token is dropped; its address.
-async fn serve(snapshot: Snapshot) -> (SocketAddr, tokio_util::sync::DropGuard) {
+fn serve(snapshot: Snapshot) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let (_, snapshots) = watch::channel(Arc::new(snapshot));
     let page = Page {
         path: "/metrics".to_owned(),
@@ -235,7 +235,7 @@ async fn serve(snapshot: Snapshot) -> (SocketAddr, tokio_util::sync::DropGuard) 
         created_series: false,
     };
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::bind(listen, vec![page], Readiness::default()).await;
+    let server = Server::bind(listen, vec![page], Readiness::default());
     let server = server.expect("a free port");
     let address = server.address().expect("a bound listener");
     let stop = CancellationToken::new();
@@ -300,7 +300,7 @@ fn scraping(address: SocketAddr) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_finds_the_task_behind_a_sample_by_its_exemplar() {
     let now = clock::now();
-    let (address, _serving) = serve(made_by_hand(now)).await;
+    let (address, _serving) = serve(made_by_hand(now));
     for (release, features) in [
         (Release::Two, "exemplar-storage"),
         (Release::Three, "exemplar-storage"),
@@ -333,7 +333,7 @@ async fn prometheus_finds_the_task_behind_a_sample_by_its_exemplar() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_takes_a_native_histogram_even_without_observations() {
-    let (address, _serving) = serve(made_by_hand(clock::now())).await;
+    let (address, _serving) = serve(made_by_hand(clock::now()));
     for release in [Release::Two, Release::Three] {
         let config = scraping(address);
         let prometheus =
@@ -349,7 +349,7 @@ async fn prometheus_takes_a_native_histogram_even_without_observations() {
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_sees_where_a_counter_began() {
     let now = clock::now();
-    let (address, _serving) = serve(made_by_hand(now)).await;
+    let (address, _serving) = serve(made_by_hand(now));
     let features = "created-timestamp-zero-ingestion";
     let prometheus = Prometheus::start_with(Options::scraping(
         Release::Three,
@@ -366,7 +366,7 @@ async fn prometheus_sees_where_a_counter_began() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_is_compressed_for_who_asks() {
-    let (address, _serving) = serve(made_by_hand(clock::now())).await;
+    let (address, _serving) = serve(made_by_hand(clock::now()));
     let url = format!("http://{address}/metrics");
     let client = reqwest::Client::new();
     for (accept, coding, magic) in [

@@ -48,6 +48,7 @@ fn snapshot(profile: ProfileName) -> Snapshot {
     let (_, metrics) = telemetry.broker(&name);
     telemetry.poll(&name);
     telemetry.sink(&name, &name);
+    telemetry.http();
     let cluster = ClusterConfig {
         broker: "main".into(),
         label: None,

@@ -10,6 +10,7 @@ fn every_definition_is_published_and_nothing_else() {
     let push = telemetry.pushgateway(&"main".into());
     let checkpoint = telemetry.checkpoint();
     telemetry.reload(Timestamp::from_millis(1_000));
+    telemetry.http();
     let times = [
         sink.highest,
         sink.highest_sent,
@@ -102,6 +103,7 @@ fn only_counters_last_and_none_of_a_sink_or_of_the_process() {
             "celeriac_push",
             // What goes out while there is no checkpoint must not go back.
             "celeriac_checkpoint_",
+            "celeriac_http_",
             "process_",
         ];
         let of_process = own.iter().any(|own| definition.name.starts_with(own));

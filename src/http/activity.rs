@@ -1,0 +1,229 @@
+//! What a connection waits for, since when, and how long it may.
+//!
+//! ```text
+//! Handshake ─▶ Header ─▶ Working ─▶ Answering ─▶ Flushing ─▶ Idle
+//!                ▲                                            │
+//!                └────────────── the next request ────────────┘
+//! ```
+//!
+//! Only in `Working` does a connection wait for us. Everywhere else it waits for its client, which may never do
+//! its part; then the connection is closed after a timeout, or sooner if others need its place.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::telemetry::http::HttpLimit;
+
+/// For the TLS handshake: two round trips and a signature.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For the head of a request, from the first byte to the last; on a new connection, from its beginning.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For our own part of a request: rendering a page, or reading the configuration again.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// For reading a response, as a whole: enough for 10 MB at 1.5 Mbit/s.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// For the next byte of a response.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For the next request: longer than the usual scrape intervals, so that scrapers can keep their connection.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The client has not completed the TLS handshake.
+    Handshake,
+    /// The client has not completed the head of a request.
+    Header,
+    /// The request is ours to handle.
+    Working,
+    /// The client reads the response.
+    Answering,
+    /// Likewise, and its last bytes have been handed to the connection.
+    Flushing,
+    /// The client has read the response, and keeps the connection for another request.
+    Idle,
+}
+
+/// A timeout that has expired.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Expired {
+    /// `None` if this is the normal end of a connection.
+    pub(super) limit: Option<HttpLimit>,
+}
+
+/// The progress of one connection, shared between its socket, its requests and the loop that watches it.
+#[derive(Debug)]
+pub(super) struct Activity(Mutex<Progress>);
+
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    phase: Phase,
+    /// When the phase began; for `Flushing`, when the response began.
+    since: Instant,
+    /// When bytes were read or written last.
+    moved: Instant,
+}
+
+impl Activity {
+    pub(super) fn new(phase: Phase) -> Self {
+        let now = clock::monotonic();
+        Self(Mutex::new(Progress::new(phase, now)))
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.progress().enter(phase, clock::monotonic());
+    }
+
+    /// Bytes were read.
+    pub(super) fn read(&self) {
+        self.progress().read(clock::monotonic());
+    }
+
+    /// Bytes were written.
+    pub(super) fn written(&self) {
+        self.progress().moved = clock::monotonic();
+    }
+
+    /// Nothing is left to be written.
+    pub(super) fn flushed(&self) {
+        self.progress().flushed(clock::monotonic());
+    }
+
+    pub(super) fn expired(&self, now: Instant) -> Option<Expired> {
+        self.progress().expired(now)
+    }
+
+    /// Since when the client has not moved; `None` if the connection waits for us.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let progress = self.progress();
+        (progress.phase != Phase::Working).then_some(progress.moved)
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress {
+    const fn new(phase: Phase, now: Instant) -> Self {
+        Self {
+            phase,
+            since: now,
+            moved: now,
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        if phase != Phase::Flushing {
+            self.since = now;
+        }
+        // What it waits for begins here: the time before was not its client's.
+        if phase == Phase::Answering {
+            self.moved = now;
+        }
+        self.phase = phase;
+    }
+
+    fn read(&mut self, now: Instant) {
+        self.moved = now;
+        if self.phase == Phase::Idle {
+            self.enter(Phase::Header, now);
+        }
+    }
+
+    fn flushed(&mut self, now: Instant) {
+        if self.phase == Phase::Flushing {
+            self.enter(Phase::Idle, now);
+        }
+    }
+
+    fn expired(&self, now: Instant) -> Option<Expired> {
+        let (timeout, limit) = match self.phase {
+            Phase::Handshake => (HANDSHAKE_TIMEOUT, Some(HttpLimit::Handshake)),
+            Phase::Header => (HEADER_TIMEOUT, Some(HttpLimit::Header)),
+            Phase::Working => (REQUEST_TIMEOUT, Some(HttpLimit::Request)),
+            Phase::Answering | Phase::Flushing => (WRITE_TIMEOUT, Some(HttpLimit::Write)),
+            Phase::Idle => (IDLE_TIMEOUT, None),
+        };
+        let answering = matches!(self.phase, Phase::Answering | Phase::Flushing);
+        let stalled = answering && now.duration_since(self.moved) >= STALL_TIMEOUT;
+        (stalled || now.duration_since(self.since) >= timeout).then_some(Expired { limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_client_that_does_nothing_is_given_up_in_each_phase() {
+        let cases = [
+            (Phase::Handshake, 10, Some(HttpLimit::Handshake)),
+            (Phase::Header, 10, Some(HttpLimit::Header)),
+            (Phase::Working, 60, Some(HttpLimit::Request)),
+            (Phase::Answering, 10, Some(HttpLimit::Write)),
+            (Phase::Flushing, 10, Some(HttpLimit::Write)),
+            (Phase::Idle, 180, None),
+        ];
+        let start = clock::monotonic();
+        for (phase, after, limit) in cases {
+            let progress = Progress::new(phase, start);
+            assert_eq!(
+                progress.expired(start + seconds(after - 1)),
+                None,
+                "{phase:?}"
+            );
+            let expired = progress.expired(start + seconds(after));
+            assert_eq!(expired, Some(Expired { limit }), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_trickle_buys_no_time_but_for_a_response_up_to_a_minute() {
+        let start = clock::monotonic();
+        let limit = |limit| Some(Expired { limit: Some(limit) });
+        let mut header = Progress::new(Phase::Header, start);
+        header.read(start + seconds(9));
+        let expired = header.expired(start + seconds(10));
+        assert_eq!(expired, limit(HttpLimit::Header));
+
+        let mut response = Progress::new(Phase::Working, start);
+        response.enter(Phase::Answering, start);
+        for second in (5..60).step_by(5) {
+            response.moved = start + seconds(second);
+            assert_eq!(response.expired(start + seconds(second + 4)), None);
+        }
+        response.enter(Phase::Flushing, start + seconds(57));
+        let expired = response.expired(start + seconds(60));
+        assert_eq!(expired, limit(HttpLimit::Write));
+    }
+
+    #[test]
+    fn a_connection_is_idle_once_its_response_is_flushed_and_until_the_next_request() {
+        let now = clock::monotonic();
+        let mut progress = Progress::new(Phase::Header, now);
+        progress.flushed(now);
+        assert_eq!(progress.phase, Phase::Header);
+        progress.enter(Phase::Working, now);
+        progress.read(now);
+        assert_eq!(progress.phase, Phase::Working);
+        progress.enter(Phase::Answering, now);
+        progress.flushed(now);
+        assert_eq!(progress.phase, Phase::Answering);
+        progress.enter(Phase::Flushing, now);
+        progress.flushed(now);
+        assert_eq!(progress.phase, Phase::Idle);
+        progress.read(now + seconds(100));
+        assert_eq!(progress.phase, Phase::Header);
+        assert_eq!(progress.since, now + seconds(100));
+    }
+}

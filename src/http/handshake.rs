@@ -1,0 +1,93 @@
+//! TLS handshakes, with the certificates that the files hold at the time.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{info, warn};
+
+use super::watched::Watched;
+use crate::clock;
+use crate::tls::TlsError;
+use crate::tls::server::ServerTls;
+
+/// How long the files are assumed not to have changed.
+const FRESH: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    certificates: Arc<Certificates>,
+    /// When the files were last looked at.
+    looked: Instant,
+}
+
+#[derive(Debug)]
+struct Certificates {
+    current: watch::Sender<Arc<ServerTls>>,
+    /// The files are unusable, and the log has it: clients must not be able to fill it.
+    complained: AtomicBool,
+}
+
+impl Handshakes {
+    pub(super) fn new(tls: ServerTls) -> Self {
+        let certificates = Certificates {
+            current: watch::Sender::new(Arc::new(tls)),
+            complained: AtomicBool::new(false),
+        };
+        Self {
+            certificates: Arc::new(certificates),
+            looked: clock::monotonic(),
+        }
+    }
+
+    /// A handshake on a new connection. Every so often one looks at the files first, so that nothing runs while nobody
+    /// connects.
+    pub(super) fn begin(
+        &mut self,
+        stream: Watched,
+    ) -> impl Future<Output = io::Result<TlsStream<Watched>>> + Send + use<> {
+        let now = clock::monotonic();
+        let look = now.duration_since(self.looked) >= FRESH;
+        if look {
+            self.looked = now;
+        }
+        let certificates = Arc::clone(&self.certificates);
+        async move {
+            if look {
+                certificates.renew().await;
+            }
+            let settings = certificates.current.borrow().settings();
+            TlsAcceptor::from(settings).accept(stream).await
+        }
+    }
+}
+
+impl Certificates {
+    /// Reads the files again, if they changed and are usable. A volume may take its time.
+    async fn renew(&self) {
+        let held = Arc::clone(&self.current.borrow());
+        let looked: Result<Result<_, TlsError>, _> =
+            tokio::task::spawn_blocking(move || held.changed()).await;
+        match looked {
+            Ok(Ok(renewed)) => {
+                self.complained.store(false, Relaxed);
+                if let Some(renewed) = renewed {
+                    info!("serving with the certificates that the files hold now");
+                    self.current.send_replace(Arc::new(renewed));
+                }
+            }
+            Ok(Err(error)) => {
+                // They may be just being written.
+                if !self.complained.swap(true, Relaxed) {
+                    warn!(%error, "the listener keeps the certificates that it has");
+                }
+            }
+            // The runtime is shutting down.
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Metrics of the listener.
+
+use super::metrics::{Counter, HTTP_LIMITED, Telemetry};
+
+/// Metrics of the listener. The default counts for nobody.
+#[derive(Clone, Debug, Default)]
+pub struct HttpMetrics {
+    limited: [Counter; HttpLimit::ALL.len()],
+}
+
+/// A limit of the listener. Whenever one is reached, a connection is closed or a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpLimit {
+    /// The number of open connections.
+    Connections,
+    /// The time for a TLS handshake.
+    Handshake,
+    /// The time for the head of a request.
+    Header,
+    /// The time for the daemon to handle a request.
+    Request,
+    /// The time for a client to read a response.
+    Write,
+}
+
+impl HttpLimit {
+    pub const ALL: [Self; 5] = [
+        Self::Connections,
+        Self::Handshake,
+        Self::Header,
+        Self::Request,
+        Self::Write,
+    ];
+
+    /// The value of the label `limit`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Handshake => "handshake",
+            Self::Header => "header",
+            Self::Request => "request",
+            Self::Write => "write",
+        }
+    }
+}
+
+impl HttpMetrics {
+    /// The counter of a limit.
+    pub const fn limited(&self, limit: HttpLimit) -> &Counter {
+        &self.limited[limit as usize]
+    }
+}
+
+impl Telemetry {
+    /// Adds the listener.
+    pub fn http(&mut self) -> HttpMetrics {
+        let limited = HttpLimit::ALL.map(|limit| {
+            let labels = vec![("limit", limit.name().into())];
+            self.counter(HTTP_LIMITED, labels)
+        });
+        HttpMetrics { limited }
+    }
+}
