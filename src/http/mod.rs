@@ -12,6 +12,7 @@ mod login;
 mod negotiate;
 
 mod compress;
+mod renderings;
 mod scrape;
 
 mod health;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use self::connections::Connections;
 use self::limits::Limits;
 use self::login::Login;
+use self::renderings::Renderings;
 use crate::config::{LoginConfig, ReloadRequest, ServerTlsConfig};
 use crate::series::Snapshot;
 use crate::telemetry::http::HttpMetrics;
@@ -122,17 +124,19 @@ impl Server {
             .with_state(self.readiness);
         let reload = post(reload::reload).with_state(self.reloads);
         router = router.route("/-/reload", reload);
+        let renderings = Arc::new(Renderings::new(Arc::clone(&self.limits)));
         for page in self.pages {
             let path = page.path.clone();
-            let metrics = get(scrape::metrics).with_state(Arc::new(page));
-            router = router.route(&path, metrics);
+            let state = (Arc::new(page), Arc::clone(&renderings));
+            router = router.route(&path, get(scrape::metrics).with_state(state));
         }
         if let Some(login) = self.login {
             router = router.layer(from_fn_with_state(login, login::require));
         }
-        let connections = Connections::new(self.limits);
-        connections
-            .serve(self.listener, self.tls, router, stop)
-            .await;
+        let serving = Connections::new(self.limits).serve(self.listener, self.tls, router, stop);
+        tokio::select! {
+            () = serving => {}
+            never = renderings.keep_tidy() => match never {},
+        }
     }
 }

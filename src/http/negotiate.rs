@@ -111,6 +111,17 @@ impl Format {
     }
 }
 
+impl Syntax {
+    /// The one of those that look the same, but for their name, by which a rendering is known.
+    pub(super) const fn alike(self) -> Self {
+        match self {
+            Self::Text004 | Self::Text100 => Self::Text004,
+            Self::OpenMetrics001 | Self::OpenMetrics100 => Self::OpenMetrics100,
+            Self::Protobuf => Self::Protobuf,
+        }
+    }
+}
+
 impl Escaping {
     fn of(name: &str) -> Option<Self> {
         match name {

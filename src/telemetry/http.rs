@@ -21,15 +21,18 @@ pub enum HttpLimit {
     Request,
     /// The time for a client to read a response.
     Write,
+    /// The memory for pages of older snapshots that clients are still reading.
+    Renderings,
 }
 
 impl HttpLimit {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Connections,
         Self::Handshake,
         Self::Header,
         Self::Request,
         Self::Write,
+        Self::Renderings,
     ];
 
     /// The value of the label `limit`.
@@ -40,6 +43,7 @@ impl HttpLimit {
             Self::Header => "header",
             Self::Request => "request",
             Self::Write => "write",
+            Self::Renderings => "renderings",
         }
     }
 }

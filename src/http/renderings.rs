@@ -1,0 +1,230 @@
+//! Pages as they are sent: rendered once for each snapshot, format and coding, and shared by everyone who asks.
+//!
+//! A rendering belongs to this list; responses hold only weak references to it and copy one chunk at a time. What the
+//! list lets go is free, however slowly clients read: their responses end early. It lets go of a rendering when nobody
+//! reads it and a newer snapshot exists, or when all of them take too much memory.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::Page;
+use super::compress::compress;
+use super::limits::Limits;
+use super::negotiate::{Coding, Syntax};
+use crate::series::Snapshot;
+use crate::telemetry::http::HttpLimit;
+use crate::wire::{openmetrics, protobuf, text};
+
+/// The memory for all renderings, unless a few large ones need more.
+const BYTES_MAX: usize = 64 << 20;
+
+/// Renderings of the largest size for which there is memory in any case: two formats of two snapshots.
+const LARGEST_MIN: usize = 4;
+
+/// The size of a chunk of a response: what a client that reads slowly holds beside the rendering.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// The time between two looks for renderings of older snapshots.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Renderings {
+    /// The oldest first.
+    held: Mutex<Vec<Arc<Rendering>>>,
+    /// Held while rendering: each takes a processor and the memory of a page, so one at a time is made.
+    turn: Arc<Mutex<()>>,
+    limits: Arc<Limits>,
+}
+
+#[derive(Debug)]
+struct Rendering {
+    page: Arc<Page>,
+    snapshot: u64,
+    syntax: Syntax,
+    coding: Coding,
+    /// Goes on without whoever asked first.
+    made: Shared<BoxFuture<'static, Option<Bytes>>>,
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub(super) struct RenderingBody {
+    rendering: Weak<Rendering>,
+    at: usize,
+    end: usize,
+}
+
+/// The rendering that a response was reading has been let go.
+#[derive(Debug, thiserror::Error)]
+#[error("too many snapshots are being read: this one was dropped")]
+pub(super) struct Dropped;
+
+impl Renderings {
+    pub(super) fn new(limits: Arc<Limits>) -> Self {
+        Self {
+            held: Mutex::default(),
+            turn: Arc::default(),
+            limits,
+        }
+    }
+
+    /// The newest snapshot of a page; `None` if it cannot be rendered.
+    pub(super) async fn newest(
+        &self,
+        page: &Arc<Page>,
+        syntax: Syntax,
+        coding: Coding,
+    ) -> Option<RenderingBody> {
+        let rendering = self.find_or_start(page, syntax.alike(), coding);
+        let made = rendering.made.clone().await?;
+        let body = RenderingBody {
+            rendering: Arc::downgrade(&rendering),
+            at: 0,
+            end: made.len(),
+        };
+        self.free_memory(&rendering);
+        Some(body)
+    }
+
+    /// Lets go of what nobody reads, again and again.
+    pub(super) async fn keep_tidy(&self) -> Infallible {
+        let mut ticks = tokio::time::interval(TIDY_INTERVAL);
+        loop {
+            ticks.tick().await;
+            let mut held = self.held();
+            held.retain(|rendering| rendering.is_newest() || rendering.is_read());
+        }
+    }
+
+    fn find_or_start(&self, page: &Arc<Page>, syntax: Syntax, coding: Coding) -> Arc<Rendering> {
+        let snapshot = Arc::clone(&page.snapshots.borrow());
+        let mut held = self.held();
+        let found = held.iter().find(|held| {
+            Arc::ptr_eq(&held.page, page)
+                && (held.snapshot, held.syntax, held.coding) == (snapshot.number, syntax, coding)
+        });
+        if let Some(found) = found {
+            return Arc::clone(found);
+        }
+        let number = snapshot.number;
+        let (turn, rendered) = (Arc::clone(&self.turn), Arc::clone(page));
+        // A page of a hundred thousand series takes long enough to hold up events.
+        let making = tokio::task::spawn_blocking(move || {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut bytes = compress(render(&rendered, &snapshot, syntax), coding);
+            bytes.shrink_to_fit();
+            Bytes::from(bytes)
+        });
+        let rendering = Arc::new(Rendering {
+            page: Arc::clone(page),
+            snapshot: number,
+            syntax,
+            coding,
+            made: making.map(Result::ok).boxed().shared(),
+        });
+        held.push(Arc::clone(&rendering));
+        rendering
+    }
+
+    /// Lets go of the oldest renderings if all of them take too much memory; never of `newest`.
+    fn free_memory(&self, newest: &Arc<Rendering>) {
+        let mut held = self.held();
+        loop {
+            let sizes = held.iter().map(|rendering| rendering.bytes());
+            let total: usize = sizes.clone().sum();
+            let largest = sizes.max().unwrap_or_default();
+            if total <= BYTES_MAX.max(largest * LARGEST_MIN) {
+                return;
+            }
+            let old = |rendering: &Arc<Rendering>| {
+                rendering.bytes() > 0 && !Arc::ptr_eq(rendering, newest)
+            };
+            let unread = held.iter().position(|held| old(held) && !held.is_read());
+            let Some(oldest) = unread.or_else(|| held.iter().position(old)) else {
+                return;
+            };
+            if held.remove(oldest).is_read() {
+                self.limits.reached(HttpLimit::Renderings);
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<Arc<Rendering>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rendering {
+    /// Its size; 0 until it is made.
+    fn bytes(&self) -> usize {
+        self.made
+            .peek()
+            .map_or(0, |made| made.as_ref().map_or(0, Bytes::len))
+    }
+
+    fn is_newest(&self) -> bool {
+        self.page.snapshots.borrow().number == self.snapshot
+    }
+
+    fn is_read(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || Arc::weak_count(self) > 0
+    }
+}
+
+impl RenderingBody {
+    fn chunk(&self) -> Option<Bytes> {
+        let rendering = self.rendering.upgrade()?;
+        let made = rendering.made.peek()?.as_ref()?;
+        let end = self.end.min(self.at + CHUNK_BYTES);
+        // A slice would keep the whole page in memory.
+        Some(Bytes::copy_from_slice(&made[self.at..end]))
+    }
+}
+
+impl Body for RenderingBody {
+    type Data = Bytes;
+    type Error = Dropped;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let Some(chunk) = self.chunk() else {
+            return Poll::Ready(Some(Err(Dropped)));
+        };
+        self.at += chunk.len();
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.at == self.end
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact((self.end - self.at) as u64)
+    }
+}
+
+fn render(page: &Page, snapshot: &Snapshot, syntax: Syntax) -> Vec<u8> {
+    match syntax {
+        Syntax::Text004 | Syntax::Text100 => text::render(snapshot).into_bytes(),
+        Syntax::OpenMetrics001 | Syntax::OpenMetrics100 => {
+            openmetrics::render(snapshot, page.created_series).into_bytes()
+        }
+        Syntax::Protobuf => protobuf::render(snapshot, page.native_histograms),
+    }
+}
+
+#[cfg(test)]
+mod tests;
