@@ -6,8 +6,9 @@
 //!                └────────────── the next request ────────────┘
 //! ```
 //!
-//! Only in `Working` does a connection wait for us. Everywhere else it waits for its client, which may never do
-//! its part; then the connection is closed after a timeout, or sooner if others need its place.
+//! Only in `Working` does a connection wait for us alone. Everywhere else it waits for its client, which may never do
+//! its part; then the connection is closed after a timeout, or sooner if others need its place. With logins,
+//! `LoggingIn` interrupts `Working`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For the head of a request, from the first byte to the last; on a new connection, from its beginning.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For the login of a request, where many clients log in.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// For our own part of a request: rendering a page, or reading the configuration again.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
@@ -39,6 +43,8 @@ pub(super) enum Phase {
     Handshake,
     /// The client has not completed the head of a request.
     Header,
+    /// The request waits until its password is checked: behind those of other clients, and they may be an attack.
+    LoggingIn,
     /// The request is ours to handle.
     Working,
     /// The client reads the response.
@@ -47,6 +53,14 @@ pub(super) enum Phase {
     Flushing,
     /// The client has read the response, and keeps the connection for another request.
     Idle,
+}
+
+/// Whom a connection waits for, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    Client(Instant),
+    Login(Instant),
+    Us,
 }
 
 /// A timeout that has expired.
@@ -98,10 +112,15 @@ impl Activity {
         self.progress().expired(now)
     }
 
-    /// Since when the client has not moved; `None` if the connection waits for us.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
-        let progress = self.progress();
-        (progress.phase != Phase::Working).then_some(progress.moved)
+    pub(super) fn waiting(&self) -> Waiting {
+        let progress = *self.progress();
+        match progress.phase {
+            Phase::Working => Waiting::Us,
+            Phase::LoggingIn => Waiting::Login(progress.since),
+            Phase::Handshake | Phase::Header | Phase::Answering | Phase::Flushing | Phase::Idle => {
+                Waiting::Client(progress.moved)
+            }
+        }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -146,6 +165,7 @@ impl Progress {
         let (timeout, limit) = match self.phase {
             Phase::Handshake => (HANDSHAKE_TIMEOUT, Some(HttpLimit::Handshake)),
             Phase::Header => (HEADER_TIMEOUT, Some(HttpLimit::Header)),
+            Phase::LoggingIn => (LOGIN_TIMEOUT, Some(HttpLimit::Logins)),
             Phase::Working => (REQUEST_TIMEOUT, Some(HttpLimit::Request)),
             Phase::Answering | Phase::Flushing => (WRITE_TIMEOUT, Some(HttpLimit::Write)),
             Phase::Idle => (IDLE_TIMEOUT, None),
@@ -169,6 +189,7 @@ mod tests {
         let cases = [
             (Phase::Handshake, 10, Some(HttpLimit::Handshake)),
             (Phase::Header, 10, Some(HttpLimit::Header)),
+            (Phase::LoggingIn, 30, Some(HttpLimit::Logins)),
             (Phase::Working, 60, Some(HttpLimit::Request)),
             (Phase::Answering, 10, Some(HttpLimit::Write)),
             (Phase::Flushing, 10, Some(HttpLimit::Write)),

@@ -1,7 +1,8 @@
 //! The listener's connections: accepted, bounded in number, and closed when a client does not do its part.
 //!
-//! When all places are taken, a new connection gets that of the client that has been silent the longest. A scraper that
-//! sends its request at once is therefore served, however many others connect and say nothing.
+//! When all places are taken, a new connection gets that of another (`places.rs`), mostly of the client that has been
+//! silent the longest. A scraper that sends its request at once is therefore served, however many others connect and say
+//! nothing.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use tracing::debug;
 use super::activity::{Activity, Phase};
 use super::handshake::Handshakes;
 use super::limits::Limits;
+use super::places;
 use super::watched::Watched;
 use crate::clock;
 use crate::open_files;
@@ -71,6 +73,7 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 struct Open {
+    peer: SocketAddr,
     activity: Arc<Activity>,
     task: AbortHandle,
 }
@@ -140,12 +143,12 @@ impl Connections {
             return true;
         }
         self.limits.reached(HttpLimit::Connections);
-        let silent = self.open.iter();
-        let silent = silent.filter_map(|(id, open)| Some((open.activity.waiting_since()?, *id)));
-        let Some((_, longest)) = silent.min_by_key(|(since, _)| *since) else {
+        let open = self.open.iter();
+        let open = open.map(|(id, open)| (*id, open.peer.ip(), open.activity.waiting()));
+        let Some(id) = places::to_close(open, clock::monotonic()) else {
             return false;
         };
-        self.close(longest);
+        self.close(id);
         // Its file is closed when its task has ended.
         while self.tasks.len() >= self.max {
             match self.tasks.join_next_with_id().await {
@@ -202,7 +205,12 @@ impl Connections {
                 })
             }
         };
-        self.open.insert(task.id(), Open { activity, task });
+        let open = Open {
+            peer,
+            activity,
+            task,
+        };
+        self.open.insert(open.task.id(), open);
     }
 
     fn close(&mut self, id: Id) {

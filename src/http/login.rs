@@ -1,8 +1,8 @@
 //! Who may see the pages: users with passwords, as in Prometheus' web configuration, and bearers of a token.
 //!
 //! bcrypt is slow on purpose, and a scraper comes every few seconds: of each user the password that was right is
-//! remembered under a key that lasts as long as the process. One that is wrong costs its hashing each time, off the
-//! threads that serve, and no more than two at once.
+//! remembered under a key that lasts as long as the process, and answered at once. Anything else costs its hashing each
+//! time, off the threads that serve, and waits for its turn (`turns.rs`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,20 +10,21 @@ use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use aws_lc_rs::rand::SystemRandom;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, StatusCode};
-use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
+use super::activity::Phase;
+use super::connections::Client;
+use super::limits::Limits;
+use super::turns::Turns;
 use crate::config::{LoginConfig, PasswordHash, Secret};
-
-/// Hashings at a time: guesses shall not take all processors from what counts events.
-const HASHINGS_MAX: usize = 2;
+use crate::telemetry::http::HttpLimit;
 
 /// The logins that will do.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ pub(super) struct Login {
     complained: AtomicBool,
     /// Compares without telling by time how far two texts agree.
     key: hmac::Key,
-    hashings: Semaphore,
+    turns: Turns,
+    limits: Arc<Limits>,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,15 @@ struct User {
     hash: PasswordHash,
     /// The password that was right.
     known: OnceLock<hmac::Tag>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Allowed,
+    Refused,
+    /// Too many logins of the same address are being checked.
+    TooMany,
 }
 
 /// What a client shows.
@@ -55,7 +66,7 @@ enum Credentials {
 
 impl Login {
     /// `None` where everybody may come in.
-    pub(super) fn new(config: LoginConfig) -> Option<Self> {
+    pub(super) fn new(config: LoginConfig, limits: Arc<Limits>) -> Option<Self> {
         if config.users.is_empty() && config.bearer_token.is_none() {
             return None;
         }
@@ -71,40 +82,50 @@ impl Login {
             token: config.bearer_token,
             complained: AtomicBool::new(false),
             key: key.expect("the system has random numbers"),
-            hashings: Semaphore::new(HASHINGS_MAX),
+            turns: Turns::new(),
+            limits,
         })
     }
 
-    async fn allows(&self, headers: &HeaderMap) -> bool {
+    async fn judge(&self, headers: &HeaderMap, client: &Client) -> Outcome {
         match Credentials::read(headers) {
-            Some(Credentials::Basic { user, password }) => self.knows(&user, password).await,
-            Some(Credentials::Bearer(token)) => self.takes(&token).await,
-            None => false,
+            Some(Credentials::Basic { user, password }) => {
+                self.judge_user(&user, password, client).await
+            }
+            Some(Credentials::Bearer(token)) => self.takes(&token).await.into(),
+            None => Outcome::Refused,
         }
     }
 
-    async fn knows(&self, name: &str, password: String) -> bool {
+    async fn judge_user(&self, name: &str, password: String, client: &Client) -> Outcome {
         let user = self.users.get(name);
         let known = user.and_then(|user| user.known.get());
         if known.is_some_and(|tag| self.is(&password, tag)) {
-            return true;
+            return Outcome::Allowed;
         }
         let Some(hash) = user.map(|user| &user.hash).or(self.decoy.as_ref()).cloned() else {
-            return false;
+            return Outcome::Refused;
         };
         let tag = hmac::sign(&self.key, password.as_bytes());
-        let Ok(_turn) = self.hashings.acquire().await else {
-            return false;
+        client.activity.enter(Phase::LoggingIn);
+        let turn = self.turns.wait(client.peer.ip()).await;
+        client.activity.enter(Phase::Working);
+        let Some(turn) = turn else {
+            return Outcome::TooMany;
         };
-        let hashing = move || bcrypt::verify(password, hash.as_str()).unwrap_or(false);
+        let hashing = move || {
+            // Until it has ended, even if the client has not waited.
+            let _turn = turn;
+            bcrypt::verify(password, hash.as_str()).unwrap_or(false)
+        };
         let right = tokio::task::spawn_blocking(hashing).await.unwrap_or(false);
         match user {
             Some(user) if right => {
                 // Two requests may be the first; they found the same.
                 let _ = user.known.set(tag);
-                true
+                Outcome::Allowed
             }
-            _ => false,
+            _ => Outcome::Refused,
         }
     }
 
@@ -151,6 +172,16 @@ impl Login {
     }
 }
 
+impl From<bool> for Outcome {
+    fn from(allowed: bool) -> Self {
+        if allowed {
+            Self::Allowed
+        } else {
+            Self::Refused
+        }
+    }
+}
+
 impl Credentials {
     fn read(headers: &HeaderMap) -> Option<Self> {
         let (scheme, rest) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -173,11 +204,19 @@ impl Credentials {
 /// Lets only those through who log in: to every path, and to those that are none.
 pub(super) async fn require(
     State(login): State<Arc<Login>>,
+    Extension(client): Extension<Client>,
     request: Request,
     next: Next,
 ) -> Response {
-    if login.allows(request.headers()).await {
-        return next.run(request).await;
+    match login.judge(request.headers(), &client).await {
+        Outcome::Allowed => return next.run(request).await,
+        Outcome::Refused => {}
+        Outcome::TooMany => {
+            login.limits.reached(HttpLimit::Logins);
+            let why = "too many logins are being checked; try again later\n";
+            let later = [(RETRY_AFTER, "1")];
+            return (StatusCode::TOO_MANY_REQUESTS, later, why).into_response();
+        }
     }
     debug!(
         path = request.uri().path(),
@@ -195,12 +234,25 @@ pub(super) async fn require(
 mod tests {
     use http::HeaderValue;
 
+    use super::super::activity::Activity;
     use super::*;
 
     /// Of "hunter2" at the lowest cost.
     fn hash() -> PasswordHash {
         let hash = bcrypt::hash("hunter2", 4).expect("a hash");
         PasswordHash::parse(&hash).expect("a hash")
+    }
+
+    fn login(config: LoginConfig) -> Option<Login> {
+        Login::new(config, Arc::default())
+    }
+
+    async fn judge(login: &Login, headers: &HeaderMap) -> Outcome {
+        let client = Client {
+            peer: ([127, 0, 0, 1], 1).into(),
+            activity: Arc::new(Activity::new(Phase::Working)),
+        };
+        login.judge(headers, &client).await
     }
 
     fn basic(login: &str) -> HeaderMap {
@@ -215,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn a_user_comes_in_with_the_right_password_the_first_time_and_later() {
         let users = vec![("prometheus".to_owned(), hash())];
-        let login = Login::new(LoginConfig {
+        let login = login(LoginConfig {
             users,
             bearer_token: None,
         });
@@ -230,15 +282,16 @@ mod tests {
             ("prometheus", false),
         ];
         for (credentials, allowed) in cases {
-            assert_eq!(
-                login.allows(&basic(credentials)).await,
-                allowed,
-                "{credentials}"
-            );
+            let outcome = judge(&login, &basic(credentials)).await;
+            assert_eq!(outcome, allowed.into(), "{credentials}");
         }
-        assert!(!login.allows(&HeaderMap::new()).await);
-        assert!(!login.allows(&authorization("Basic ?")).await);
-        assert!(!login.allows(&authorization("Bearer hunter2")).await);
+        for headers in [
+            HeaderMap::new(),
+            authorization("Basic ?"),
+            authorization("Bearer hunter2"),
+        ] {
+            assert_eq!(judge(&login, &headers).await, Outcome::Refused);
+        }
         assert!(login.users["prometheus"].known.get().is_some());
         assert_eq!(login.challenges().len(), 1);
     }
@@ -246,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn a_token_is_read_again_and_an_empty_file_lets_nobody_in() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        let login = Login::new(LoginConfig {
+        let login = login(LoginConfig {
             users: Vec::new(),
             bearer_token: Some(Secret::File(file.path().to_owned())),
         });
@@ -261,13 +314,13 @@ mod tests {
         ];
         for (held, shown, allowed) in cases {
             std::fs::write(file.path(), held).expect("a writable file");
-            let answer = login.allows(&authorization(shown)).await;
-            assert_eq!(answer, allowed, "{shown} for {held:?}");
+            let outcome = judge(&login, &authorization(shown)).await;
+            assert_eq!(outcome, allowed.into(), "{shown} for {held:?}");
         }
     }
 
     #[test]
     fn without_users_and_token_everybody_comes_in() {
-        assert!(Login::new(LoginConfig::default()).is_none());
+        assert!(login(LoginConfig::default()).is_none());
     }
 }

@@ -5,9 +5,11 @@ mod activity;
 mod connections;
 mod handshake;
 mod limits;
+mod places;
 mod watched;
 
 mod login;
+mod turns;
 
 mod negotiate;
 
@@ -55,7 +57,7 @@ pub struct Page {
 pub struct Server {
     listener: TcpListener,
     tls: Option<ServerTls>,
-    login: Option<Arc<Login>>,
+    login: LoginConfig,
     pages: Vec<Page>,
     readiness: Readiness,
     limits: Arc<Limits>,
@@ -74,7 +76,7 @@ impl Server {
         Ok(Self {
             listener,
             tls: None,
-            login: None,
+            login: LoginConfig::default(),
             pages,
             readiness,
             limits: Arc::default(),
@@ -106,7 +108,7 @@ impl Server {
     ) -> Result<Self, TlsError> {
         Ok(Self {
             tls: tls.map(ServerTls::load).transpose()?,
-            login: Login::new(login).map(Arc::new),
+            login,
             ..self
         })
     }
@@ -130,8 +132,8 @@ impl Server {
             let state = (Arc::new(page), Arc::clone(&renderings));
             router = router.route(&path, get(scrape::metrics).with_state(state));
         }
-        if let Some(login) = self.login {
-            router = router.layer(from_fn_with_state(login, login::require));
+        if let Some(login) = Login::new(self.login, Arc::clone(&self.limits)) {
+            router = router.layer(from_fn_with_state(Arc::new(login), login::require));
         }
         let serving = Connections::new(self.limits).serve(self.listener, self.tls, router, stop);
         tokio::select! {

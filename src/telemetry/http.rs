@@ -23,16 +23,19 @@ pub enum HttpLimit {
     Write,
     /// The memory for pages of older snapshots that clients are still reading.
     Renderings,
+    /// The logins of one address that are being checked, or the time for one.
+    Logins,
 }
 
 impl HttpLimit {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Connections,
         Self::Handshake,
         Self::Header,
         Self::Request,
         Self::Write,
         Self::Renderings,
+        Self::Logins,
     ];
 
     /// The value of the label `limit`.
@@ -44,6 +47,7 @@ impl HttpLimit {
             Self::Request => "request",
             Self::Write => "write",
             Self::Renderings => "renderings",
+            Self::Logins => "logins",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Clients that attack the listener, beside scrapes, events and pushes that must not notice.
 
 mod connections;
+mod logins;
 mod pages;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,0 +1,125 @@
+//! Whose password is hashed next: addresses take turns, so that the guesses of one do not hold up another.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Hashings at a time: guesses must not take all processors from what counts events.
+const HASHINGS_MAX: usize = 2;
+
+/// Logins of one address that are hashed or wait for it. Further ones are told to come back later.
+const LOGINS_OF_ADDRESS_MAX: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Turns {
+    /// One at a time of each address that has logins waiting. They are bounded by the number of connections.
+    addresses: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    /// Gives permits in the order in which they were asked for: of each address, one request at a time stands in line.
+    hashings: Arc<Semaphore>,
+}
+
+/// The permission to hash a password; the next in line gets it when this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _address: OwnedSemaphorePermit,
+    _hashing: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self {
+            addresses: Mutex::default(),
+            hashings: Arc::new(Semaphore::new(HASHINGS_MAX)),
+        }
+    }
+
+    /// Waits for a turn; `None` if too many logins of this address are waiting already.
+    pub(super) async fn wait(&self, address: IpAddr) -> Option<Turn> {
+        let address = self.line(address)?.acquire_owned().await.ok()?;
+        let hashing = Arc::clone(&self.hashings).acquire_owned().await.ok()?;
+        Some(Turn {
+            _address: address,
+            _hashing: hashing,
+        })
+    }
+
+    /// The line of an address, unless it is full.
+    fn line(&self, address: IpAddr) -> Option<Arc<Semaphore>> {
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        addresses.retain(|_, line| Arc::strong_count(line) > 1);
+        let line = addresses.entry(origin(address));
+        let line = line.or_insert_with(|| Arc::new(Semaphore::new(1)));
+        // Each request in it holds one reference, and the map another.
+        (Arc::strong_count(line) <= LOGINS_OF_ADDRESS_MAX).then(|| Arc::clone(line))
+    }
+}
+
+/// What counts as one address: of IPv6 the network, since a host may use any address of it.
+pub(super) fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & !u128::from(u64::MAX);
+            std::net::Ipv6Addr::from_bits(network).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_address_waits_for_one_hashing_and_not_for_all_guesses() {
+        let (turns, hashed) = (Turns::new(), AtomicUsize::new(0));
+        // How many passwords were hashed before this one.
+        let login = async |from: &str, delay_ms| {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            let _turn = turns.wait(address(from)).await?;
+            let before = hashed.fetch_add(1, Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some(before)
+        };
+        let guessing = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+        let guesses = guessing
+            .iter()
+            .flat_map(|from| (0..400).map(|_| login(from, 0)));
+        let right = login("10.0.0.4", 10);
+        let (guesses, right) = tokio::join!(join_all(guesses), right);
+        // One of each of the others, and one more of those whose turn came meanwhile.
+        assert!(right.is_some_and(|before| before <= 4), "{right:?}");
+        let hashed = guesses.iter().flatten().count();
+        assert_eq!(hashed, guessing.len() * LOGINS_OF_ADDRESS_MAX);
+        // What has ended leaves nothing behind.
+        turns.wait(address("10.0.0.5")).await.expect("a turn");
+        assert_eq!(turns.addresses.lock().expect("no panic").len(), 1);
+    }
+
+    #[test]
+    fn an_address_is_known_however_it_is_written() {
+        let cases = [
+            ("10.0.0.1", "::ffff:10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("2001:db8::1", "2001:db8::ffff:1", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+        ];
+        for (one, other, same) in cases {
+            let [one, other] = [one, other].map(address);
+            assert_eq!(origin(one) == origin(other), same, "{one} {other}");
+        }
+    }
+}
