@@ -57,13 +57,30 @@ pub struct LoginConfig {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
+/// Why a text is no password that can be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    #[error("expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints")]
+    NoHash,
+    #[error(
+        "the bcrypt cost {0} is too high, each login would take seconds; use at most {max}, such as `htpasswd -nBC 10 NAME` prints",
+        max = PasswordHash::COST_MAX
+    )]
+    Cost(u32),
+}
+
 impl PasswordHash {
-    /// Takes a hash as `htpasswd -B` and Prometheus' web configuration have it; `None` where it is none.
-    pub fn parse(text: &str) -> Option<Self> {
-        let parts: HashParts = text.parse().ok()?;
-        (4..=31)
-            .contains(&parts.get_cost())
-            .then(|| Self(text.to_owned()))
+    /// About a second for each login. The next would be two, and bcrypt's own limit of 31 is a day and a half.
+    const COST_MAX: u32 = 14;
+
+    /// Accepts a hash as `htpasswd -B` and Prometheus' web configuration have it.
+    pub fn parse(text: &str) -> Result<Self, PasswordError> {
+        let parts: HashParts = text.parse().map_err(|_| PasswordError::NoHash)?;
+        match parts.get_cost() {
+            0..4 => Err(PasswordError::NoHash),
+            4..=Self::COST_MAX => Ok(Self(text.to_owned())),
+            cost => Err(PasswordError::Cost(cost)),
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -124,14 +141,11 @@ impl LoginConfig {
         for (name, hash) in section.text_map("basic_auth_users") {
             let key = format!("basic_auth_users.{name}");
             match PasswordHash::parse(&hash) {
-                Some(_) if name.contains(':') => {
+                Ok(_) if name.contains(':') => {
                     section.problem(&key, "a user's name cannot have a colon");
                 }
-                Some(hash) => users.push((name.clone(), hash)),
-                None => section.problem(
-                    &key,
-                    "expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints",
-                ),
+                Ok(hash) => users.push((name.clone(), hash)),
+                Err(error) => section.problem(&key, error.to_string()),
             }
             shown.push((name, Shown::Secret));
         }

@@ -281,6 +281,18 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "http.basic_auth_users.prometheus: expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints",
         ),
         (
+            "http: {listen: ':1', basic_auth_users: {prometheus: $2y$15$abcdefghijklmnopqrstuu7gIUFBKrYXdzQy8HrouzMJyZ4cijAb2}}",
+            "http.basic_auth_users.prometheus: the bcrypt cost 15 is too high, each login would take seconds; use at most 14, such as `htpasswd -nBC 10 NAME` prints",
+        ),
+        (
+            "http: {listen: ':1', basic_auth_users: {prometheus: $2y$31$abcdefghijklmnopqrstuu7gIUFBKrYXdzQy8HrouzMJyZ4cijAb2}}",
+            "http.basic_auth_users.prometheus: the bcrypt cost 31 is too high, each login would take seconds; use at most 14, such as `htpasswd -nBC 10 NAME` prints",
+        ),
+        (
+            "http: {listen: ':1', basic_auth_users: {prometheus: $2y$03$abcdefghijklmnopqrstuu7gIUFBKrYXdzQy8HrouzMJyZ4cijAb2}}",
+            "http.basic_auth_users.prometheus: expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints",
+        ),
+        (
             "http: {listen: nowhere}",
             "http.listen: expected an address and a port such as 127.0.0.1:9808, or :9808 for all addresses, found `nowhere`",
         ),
