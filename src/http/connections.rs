@@ -65,7 +65,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) struct Connections {
     tasks: JoinSet<()>,
-    /// Those that were not told to close.
+    /// Those that are not being closed.
     open: HashMap<Id, Open>,
     max: usize,
     limits: Arc<Limits>,
@@ -101,7 +101,7 @@ impl Connections {
         }
     }
 
-    /// Serves until it is told to stop, and then until the requests in hand are answered.
+    /// Serves until `stop` is cancelled, and then until the requests in hand are answered.
     pub(super) async fn serve(
         mut self,
         mut tcp: TcpListener,

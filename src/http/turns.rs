@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Hashings at a time: guesses must not take all processors from what counts events.
 const HASHINGS_MAX: usize = 2;
 
-/// Logins of one address that are hashed or wait for it. Further ones are told to come back later.
+/// Logins of one address that are hashed or wait for it. Further ones get 429.
 const LOGINS_OF_ADDRESS_MAX: usize = 8;
 
 #[derive(Debug)]
