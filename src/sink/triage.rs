@@ -21,11 +21,17 @@ use super::verdict::Cause;
 use crate::counts::Counts;
 use crate::wire::{Key, Labels, Series};
 
-/// How many extra requests there are in a snapshot: of all kinds, and of those whose answer names no series.
-const EXTRA_MAX: u32 = 46;
+/// How many extra requests there are in a snapshot whose answers name no series. An answer tells one bit, so that a hundred
+/// scattered series are found after hundreds of requests, however these are spread. Where the interval is long enough for
+/// them, they are sent at once.
 const UNNAMED_MIN: u32 = 6;
-const UNNAMED_MAX: u32 = 45;
 const UNNAMED_A_SECOND: u32 = 3;
+const UNNAMED_A_SECOND_LONG: u32 = 20;
+const UNNAMED_MAX: u32 = 300;
+const LONG: Duration = Duration::from_secs(15);
+
+/// How many whose answers name series, or that are of values refused for their time.
+const OTHERS_MAX: u32 = 30;
 
 /// How many series a message gives as examples.
 const EXAMPLES: usize = 3;
@@ -87,9 +93,9 @@ pub(super) struct Triage {
     accepted_at: Option<Instant>,
     settled: Settled,
     notice: Notice,
-    extra: u32,
+    /// How many extra requests may be sent until the next snapshot: tests, others, and those to catch up.
     unnamed: u32,
-    /// How many requests may be sent to catch up.
+    others: u32,
     catch_ups: u32,
     /// Whether series with conflicts were sent since the last snapshot, and whether values were given up.
     has_conflicted: bool,
@@ -138,10 +144,15 @@ impl Triage {
     /// New samples come, the time since those before being `interval`: some more may be tried.
     pub(super) fn begin_snapshot(&mut self, interval: Duration, now: Instant) {
         let seconds = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
+        let a_second = if interval < LONG {
+            UNNAMED_A_SECOND
+        } else {
+            UNNAMED_A_SECOND_LONG
+        };
         self.unnamed = seconds
-            .saturating_mul(UNNAMED_A_SECOND)
+            .saturating_mul(a_second)
             .clamp(UNNAMED_MIN, UNNAMED_MAX);
-        self.extra = EXTRA_MAX;
+        self.others = OTHERS_MAX;
         self.catch_ups = self.unnamed / 3;
         self.has_conflicted = false;
         self.gave_up = false;
@@ -227,8 +238,8 @@ impl Triage {
         for labels in labels {
             self.put_away(vec![labels], cause, now);
         }
-        if is_named && self.extra > 0 {
-            self.extra -= 1;
+        if is_named && self.others > 0 {
+            self.others -= 1;
             sorted.ordinary = rest;
             return sorted;
         }

@@ -133,11 +133,11 @@ impl Triage {
         let first = members.first().map_or(i64::MAX, oldest);
         let of_first = members.partition_point(|labels| oldest(labels) - first < SAME_MS);
         if of_first < samples_max && std::mem::replace(&mut self.has_conflicted, true) {
-            if self.extra == 0 {
+            if self.others == 0 {
                 self.conflicts.add(members);
                 return None;
             }
-            self.extra -= 1;
+            self.others -= 1;
         }
         let (mut points, mut taken) = (0, Vec::new());
         for labels in &members[..of_first] {
@@ -162,7 +162,7 @@ impl Triage {
     /// stores some of a request that it refuses.
     fn test(&mut self, samples_max: usize, is_sorted: bool, now: Instant) -> Option<Vec<Waiting>> {
         let are_ended = is_sorted && !self.gave_up;
-        while self.unnamed > 0 && self.extra > 0 {
+        while self.unnamed > 0 && self.others > 0 {
             let keys = self
                 .search
                 .next(samples_max / VALUES, self.accepted_at, now)?;
@@ -186,7 +186,7 @@ impl Triage {
                 }
             }
             if !taken.is_empty() {
-                (self.unnamed, self.extra) = (self.unnamed - 1, self.extra - 1);
+                self.unnamed -= 1;
                 return Some(taken);
             }
         }
@@ -368,6 +368,7 @@ impl Triage {
                 self.search.answered(Err(cause))
             } else {
                 self.unnamed += 1;
+                self.others = self.others.saturating_sub(1);
                 self.search.named(named, cause)
             };
             return self.apply(found, now);
