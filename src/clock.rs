@@ -1,6 +1,8 @@
 //! The one place that asks what time it is. Everything behind it takes the time as a value.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::timestamp::Timestamp;
 
@@ -17,4 +19,10 @@ pub fn now() -> Timestamp {
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn monotonic() -> Instant {
     Instant::now()
+}
+
+/// The processor time that this thread has had, whatever else ran meanwhile.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }

@@ -22,6 +22,7 @@ pub mod redis;
 
 mod poller;
 mod source;
+mod unpack;
 
 pub mod probe;
 

@@ -8,8 +8,8 @@
 
 use std::io::Read;
 
+use flate2::bufread::ZlibDecoder;
 use lzma_rust2::XzReader;
-use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 use ruzstd::decoding::StreamingDecoder;
 
 use super::DecodeError;
@@ -21,6 +21,9 @@ pub(super) const BODY_MAX: usize = 16 << 20;
 /// What a stream may ask of its decoder's memory: a window beyond [`BODY_MAX`] is of no use. Python's `lzma` asks for
 /// 8 MiB, its `zstd` for 2 MiB.
 const WINDOW_MAX: usize = BODY_MAX + (1 << 20);
+
+/// How much is decompressed at a time.
+const CHUNK: usize = 4 << 10;
 
 /// What a body was compressed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,45 +52,50 @@ impl Compression {
         })
     }
 
-    /// Decompresses `bytes` into `body`, in place of what is there.
-    pub(super) fn open(self, bytes: &[u8], body: &mut Vec<u8>) -> Result<(), DecodeError> {
+    /// Decompresses `bytes` into `body`, in place of what is there. Asks `may_grow` before it goes beyond each
+    /// [`CHUNK`], with the length so far.
+    pub(super) fn open(
+        self,
+        bytes: &[u8],
+        body: &mut Vec<u8>,
+        may_grow: impl FnMut(usize) -> bool,
+    ) -> Result<(), DecodeError> {
         match self {
-            Self::Zlib => {
-                *body = decompress_to_vec_zlib_with_limit(bytes, BODY_MAX).map_err(|error| {
-                    if error.status == TINFLStatus::HasMoreOutput {
-                        DecodeError::Inflated
-                    } else {
-                        DecodeError::Stream
-                    }
-                })?;
-                Ok(())
-            }
-            Self::Bzip2 => read(bzip2::read::BzDecoder::new(bytes), body),
+            Self::Zlib => read(ZlibDecoder::new(bytes), body, may_grow),
+            Self::Bzip2 => read(bzip2::read::BzDecoder::new(bytes), body, may_grow),
             Self::Zstd => {
                 let stream = StreamingDecoder::new_with_max_window_size(bytes, WINDOW_MAX as u64);
-                read(stream.map_err(|_| DecodeError::Stream)?, body)
+                read(stream.map_err(|_| DecodeError::Stream)?, body, may_grow)
             }
             Self::Xz => {
                 let kibibytes = u32::try_from(WINDOW_MAX >> 10).unwrap_or(u32::MAX);
-                read(XzReader::new_mem_limit(bytes, false, kibibytes), body)
+                let stream = XzReader::new_mem_limit(bytes, false, kibibytes);
+                read(stream, body, may_grow)
             }
             Self::Unknown => Err(DecodeError::Compressed),
         }
     }
 }
 
-/// Reads a stream to its end, or to the limit.
-fn read(stream: impl Read, body: &mut Vec<u8>) -> Result<(), DecodeError> {
+/// Reads a stream to its end, or to a limit.
+fn read(
+    mut stream: impl Read,
+    body: &mut Vec<u8>,
+    mut may_grow: impl FnMut(usize) -> bool,
+) -> Result<(), DecodeError> {
     body.clear();
-    let more = BODY_MAX as u64 + 1;
-    stream
-        .take(more)
-        .read_to_end(body)
-        .map_err(|_| DecodeError::Stream)?;
-    if body.len() > BODY_MAX {
-        return Err(DecodeError::Inflated);
+    loop {
+        let chunk = stream.by_ref().take(CHUNK as u64).read_to_end(body);
+        if chunk.map_err(|_| DecodeError::Stream)? < CHUNK {
+            return Ok(());
+        }
+        if body.len() > BODY_MAX {
+            return Err(DecodeError::Inflated);
+        }
+        if !may_grow(body.len()) {
+            return Err(DecodeError::Exhausted);
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -114,12 +122,12 @@ mod tests {
     fn a_window_beyond_the_limit_is_refused() {
         // A frame that asks for a window of 128 MiB, and holds an empty block.
         let frame = b"\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00";
-        let opened = Compression::Zstd.open(frame, &mut Vec::new());
+        let opened = Compression::Zstd.open(frame, &mut Vec::new(), |_| true);
         assert_eq!(opened, Err(DecodeError::Stream));
 
         // As Python's `lzma.compress(b"{}", preset=9)`: a dictionary of 64 MiB.
         let block = b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x1c\x00\x00\x00\x10\xcfX\xcc";
-        let opened = Compression::Xz.open(block, &mut Vec::new());
+        let opened = Compression::Xz.open(block, &mut Vec::new(), |_| true);
         assert_eq!(opened, Err(DecodeError::Stream));
     }
 }

@@ -1,7 +1,8 @@
 //! A payload to its events: opens the envelope where there is one, decompresses, and picks the serializer.
 
 use super::{
-    Accept, ContentType, DecodeError, Event, Form, Payload, envelope, json, msgpack, pickle, yaml,
+    Accept, Compression, ContentType, DecodeError, Event, Form, Payload, envelope, json, msgpack,
+    pickle, yaml,
 };
 use crate::timestamp::Timestamp;
 
@@ -46,34 +47,79 @@ impl Decoder {
         payload: &'a Payload,
         accept: Accept,
     ) -> Result<(ContentType, &'a [u8]), DecodeError> {
-        let (body, content_type, compression) = match payload.form {
-            Form::Body {
-                content_type,
-                compression,
-            } => (&payload.bytes, content_type, compression),
-            Form::Envelope => {
-                let (content_type, compression) = envelope::open(&payload.bytes, &mut self.body)?;
-                (&self.body, content_type, compression)
-            }
-        };
-        if body.is_empty() {
-            return Err(DecodeError::Empty);
-        }
-        if !accept.has(content_type) {
-            return Err(match content_type {
-                ContentType::Unknown => DecodeError::ContentType,
-                ContentType::Json
-                | ContentType::Msgpack
-                | ContentType::Yaml
-                | ContentType::Pickle => DecodeError::NotAccepted(content_type),
-            });
-        }
+        let (content_type, compression, body) = unwrap(payload, accept, &mut self.body)?;
         let Some(compression) = compression else {
             return Ok((content_type, body));
         };
-        compression.open(body, &mut self.plain)?;
+        compression.open(body, &mut self.plain, |_| true)?;
         Ok((content_type, &self.plain))
     }
+}
+
+/// Decompresses what a payload holds, if it is compressed: then only its body is left, or why there is none.
+///
+/// `may_grow` is asked now and then whether the body may be longer than it is, by the lengths of what is compressed and
+/// of what came out.
+pub fn decompress(
+    payload: &mut Payload,
+    accept: Accept,
+    mut may_grow: impl FnMut(usize, usize) -> bool,
+) {
+    let mut envelope = Vec::new();
+    // What cannot be read is refused by who reads it.
+    let Ok((content_type, Some(compression), body)) = unwrap(payload, accept, &mut envelope) else {
+        return;
+    };
+    let mut bytes = Vec::new();
+    let opened = if may_grow(body.len(), 0) {
+        compression.open(body, &mut bytes, |length| may_grow(body.len(), length))
+    } else {
+        Err(DecodeError::Exhausted)
+    };
+    *payload = match opened {
+        Ok(()) => Payload {
+            bytes,
+            form: Form::Body {
+                content_type,
+                compression: None,
+            },
+        },
+        Err(error) => Payload {
+            bytes: Vec::new(),
+            form: Form::Refused(error),
+        },
+    };
+}
+
+/// The body of a payload, what it is, and what it is compressed with; it may lie in `envelope`.
+fn unwrap<'a>(
+    payload: &'a Payload,
+    accept: Accept,
+    envelope: &'a mut Vec<u8>,
+) -> Result<(ContentType, Option<Compression>, &'a [u8]), DecodeError> {
+    let (body, content_type, compression) = match payload.form {
+        Form::Body {
+            content_type,
+            compression,
+        } => (&payload.bytes, content_type, compression),
+        Form::Envelope => {
+            let (content_type, compression) = envelope::open(&payload.bytes, envelope)?;
+            (&*envelope, content_type, compression)
+        }
+        Form::Refused(error) => return Err(error),
+    };
+    if body.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    if !accept.has(content_type) {
+        return Err(match content_type {
+            ContentType::Unknown => DecodeError::ContentType,
+            ContentType::Json | ContentType::Msgpack | ContentType::Yaml | ContentType::Pickle => {
+                DecodeError::NotAccepted(content_type)
+            }
+        });
+    }
+    Ok((content_type, compression, body))
 }
 
 /// Calls `each` with every event of a body.

@@ -35,6 +35,8 @@ pub enum DecodeError {
     Inflated,
     #[error("the body is larger than {} MiB", .0 >> 20)]
     Large(usize),
+    #[error("bodies that grow so much once they are decompressed come too fast")]
+    Exhausted,
     #[error("the body has more than {VALUES_MAX} values")]
     Values,
     #[error("the body is not msgpack, or ends in the middle")]
@@ -60,6 +62,7 @@ pub enum Reason {
     Base64,
     ContentType,
     Compressed,
+    Exhausted,
     Msgpack,
     Yaml,
     Pickle,
@@ -67,7 +70,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Empty,
         Self::Json,
         Self::Depth,
@@ -78,6 +81,7 @@ impl Reason {
         Self::Base64,
         Self::ContentType,
         Self::Compressed,
+        Self::Exhausted,
         Self::Msgpack,
         Self::Yaml,
         Self::Pickle,
@@ -96,6 +100,7 @@ impl Reason {
             Self::Base64 => "base64",
             Self::ContentType => "content_type",
             Self::Compressed => "compressed",
+            Self::Exhausted => "decompression_limit",
             Self::Msgpack => "msgpack",
             Self::Yaml => "yaml",
             Self::Pickle => "pickle",
@@ -128,6 +133,7 @@ impl DecodeError {
             Self::Base64 => Reason::Base64,
             Self::ContentType | Self::NotAccepted(_) => Reason::ContentType,
             Self::Compressed | Self::Stream => Reason::Compressed,
+            Self::Exhausted => Reason::Exhausted,
             Self::Msgpack => Reason::Msgpack,
             Self::Yaml => Reason::Yaml,
             Self::Pickle | Self::PickledReference(_) => Reason::Pickle,

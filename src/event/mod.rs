@@ -30,7 +30,7 @@ mod error;
 use std::borrow::Cow;
 
 pub use compression::Compression;
-pub use decode::Decoder;
+pub use decode::{Decoder, decompress};
 pub use error::{DecodeError, Reason};
 pub(crate) use fields::TEXT_MAX;
 pub(crate) use fields::Value;

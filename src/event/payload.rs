@@ -1,5 +1,10 @@
 //! What crosses from a broker's socket to the decoder: bytes, and how to read them.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use super::DecodeError;
 use super::compression::Compression;
 use crate::timestamp::Timestamp;
 
@@ -54,6 +59,22 @@ pub enum Form {
     },
     /// Kombu's envelope around the body, as a virtual transport carries it.
     Envelope,
+    /// Nothing: it could not be decompressed.
+    Refused(DecodeError),
+}
+
+/// Kombu's header for it, as its name stands in an envelope.
+static HEADER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"compression\""));
+
+impl Payload {
+    /// Whether this may be compressed. It is not, if this is `false`.
+    pub fn may_be_compressed(&self) -> bool {
+        match self.form {
+            Form::Body { compression, .. } => compression.is_some(),
+            Form::Envelope => HEADER.find(&self.bytes).is_some(),
+            Form::Refused(_) => false,
+        }
+    }
 }
 
 /// The serializers of Kombu, by their content type.

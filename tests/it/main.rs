@@ -12,6 +12,7 @@ mod support;
 
 mod attacks;
 mod backlogs;
+mod bombs;
 mod chaos;
 mod compat;
 mod connections;

@@ -33,6 +33,7 @@ pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::subscribe::{Subscription, subscribe};
 use super::source::{BATCH_MESSAGES, CONNECT_TIMEOUT, LinkError, REST, Stage};
+use super::unpack::Unpacker;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};
 use crate::event::{Mark, Position};
 use crate::saved::Offset;
@@ -84,6 +85,7 @@ pub(super) async fn run(
             link: stage.link_number(),
             next: next.filter(|_| !is_new),
         },
+        unpacker: Unpacker::new(config.accept),
         newest: 0,
         acknowledged: 0,
         stream: (amqp.delivery == Delivery::Stream).then_some(name),
@@ -96,6 +98,7 @@ struct Link {
     channel: Channel,
     consumer: Consumer,
     noting: Noting,
+    unpacker: Unpacker,
     /// The tags of the newest message that was handed over, and of the newest that was acknowledged.
     newest: u64,
     acknowledged: u64,
@@ -158,7 +161,8 @@ impl Link {
         stage: &mut Stage,
         first: lapin::Result<lapin::message::Delivery>,
     ) -> Result<usize, LinkError> {
-        let taken = take(&mut self.consumer, first, self.noting).await?;
+        let mut taken = take(&mut self.consumer, first, self.noting).await?;
+        self.unpacker.unpack(&mut taken.payloads);
         if taken.cut > 0 {
             let messages = taken.cut;
             warn!(

@@ -34,8 +34,10 @@ pub(super) use self::poll::{Driver, Poll};
 pub(super) use self::probe::{look, trouble};
 use self::subscription::{Frame, Subscription};
 use super::source::{CONNECT_TIMEOUT, LinkError, REST, Stage};
+use super::unpack::Unpacker;
 use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
+use crate::event::Payload;
 
 /// Pub/sub carries no heartbeat, so dead peers are noticed by asking, as often as RabbitMQ sends one.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -79,12 +81,13 @@ pub(super) async fn run(
         },
         asking: None,
         buffer,
+        unpacker: Unpacker::new(config.accept),
     };
     let ended = receiver.receive(stage).await;
     // What was received is still handed over, as far as there is somebody to take it.
     while !receiver.buffer.is_empty() {
         let waiting = receiver.buffer.len() as u64;
-        if stage.hand_over(receiver.buffer.take()).await.is_err() {
+        if stage.hand_over(receiver.taken()).await.is_err() {
             let metrics = &stage.metrics;
             metrics.dropped(&metrics.dropped_shutdown, waiting);
             break;
@@ -103,6 +106,7 @@ struct Receiver {
     /// Whether it still is.
     asking: Option<Asking>,
     buffer: Buffer,
+    unpacker: Unpacker,
 }
 
 /// The sentinels are asked for the master.
@@ -181,10 +185,17 @@ impl Receiver {
             }
             () = silence => Action::Silence,
             room = stage.room(), if !self.buffer.is_empty() => {
-                room?.send(stage.batch(self.buffer.take()));
+                room?.send(stage.batch(self.taken()));
                 Action::HandedOver
             }
         })
+    }
+
+    /// Takes messages for a batch.
+    fn taken(&mut self) -> Vec<Payload> {
+        let mut payloads = self.buffer.take();
+        self.unpacker.unpack(&mut payloads);
+        payloads
     }
 
     /// Hands over what finds room at once.
@@ -192,7 +203,7 @@ impl Receiver {
         while !self.buffer.is_empty()
             && let Some(room) = stage.room_now()?
         {
-            room.send(stage.batch(self.buffer.take()));
+            room.send(stage.batch(self.taken()));
         }
         Ok(())
     }
