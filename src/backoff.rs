@@ -67,6 +67,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn chance_adds_up_to_a_half() {
+        let seconds = Duration::from_secs;
+        let backoff = Backoff::new(seconds(4), seconds(100)).expect("min ≤ max");
+        let delays = [0.0, 0.5, 1.0].map(|dice| backoff.delay(0, dice));
+        assert_eq!(delays, [seconds(4), seconds(5), seconds(6)]);
+        assert_eq!(backoff.delay(2, 0.5), seconds(20));
+    }
+
     proptest! {
         #[test]
         fn delays_stay_in_their_window_and_never_shrink(min in 1..1_000_u64, more in 0..100_000_u64, attempt in 0..80_u32, dice in 0.0..1.0_f64) {

@@ -174,6 +174,18 @@ fn what_goes_in_comes_out_in_order() {
 }
 
 #[test]
+fn a_commit_beyond_the_end_is_not_of_what_comes_next() {
+    let folder = Folder::new(1000);
+    let mut queue = folder.open();
+    append_all(&mut queue, [record(1, 10), record(2, 10)]);
+    queue.commit(u64::MAX);
+    append_all(&mut queue, [record(3, 10)]);
+    drop(queue);
+
+    assert_eq!(sequences(&mut folder.open()), [3]);
+}
+
+#[test]
 fn a_reopened_queue_goes_on_where_it_was() {
     let folder = Folder::new(1000);
     let mut queue = folder.open();

@@ -176,6 +176,21 @@ fn a_time_that_is_missing_or_no_number_is_the_time_of_receipt() {
 }
 
 #[test]
+fn a_body_may_nest_128_levels_deep_and_no_more() {
+    // The first two are the list that an event may stand in, and the event.
+    for (more, is_read) in [(125, true), (126, true), (127, false)] {
+        let member = format!("{}{}", "[".repeat(more), "]".repeat(more));
+        let body = format!(r#"{{"type": "worker-online", "x": {member}}}"#);
+        let expected = if is_read {
+            Ok(Kind::Worker(WorkerKind::Online))
+        } else {
+            Err("depth")
+        };
+        assert_eq!(outcomes(&body), [expected], "{more}");
+    }
+}
+
+#[test]
 fn each_kind_of_bad_input_has_its_reason_and_costs_nothing_else() {
     let started = Ok(Kind::Task(TaskKind::Started));
     let long = "n".repeat(2_000);

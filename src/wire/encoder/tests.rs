@@ -474,6 +474,24 @@ fn metadata_names_every_family_with_type_and_unit() {
     );
 }
 
+#[test]
+fn a_request_is_filled_to_its_limit() {
+    for protocol in BOTH {
+        let mut table = table();
+        for name in ["a", "b", "c", "d"] {
+            table.open(table.active, name);
+        }
+        let snapshot = table.snapshot(5_000);
+        let sizes = |samples_max: usize| -> Vec<u64> {
+            let bodies = bodies(encoder(protocol, samples_max).snapshot(&snapshot));
+            bodies.iter().map(|body| body.counts.samples).collect()
+        };
+        assert_eq!(sizes(4), [4]);
+        assert_eq!(sizes(3), [3, 1]);
+        assert_eq!(sizes(2), [2, 2]);
+    }
+}
+
 proptest! {
     /// Splitting loses and repeats nothing, keeps to the limit, and never divides a histogram.
     #[test]
