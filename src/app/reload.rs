@@ -3,6 +3,7 @@
 //! All of it or nothing: what can fail is tried before anything changes, and one key that cannot change keeps all others
 //! as they were. Nothing is counted anew by it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ pub(super) struct Reloader {
     pub(super) file: Option<PathBuf>,
     pub(super) current: Config,
     pub(super) settings: mpsc::Sender<MetricsConfig>,
-    /// In the order of the configuration.
-    pub(super) sinks: Vec<mpsc::Sender<Reconfigured>>,
+    /// By the name of the receiver.
+    pub(super) sinks: BTreeMap<String, mpsc::Sender<Reconfigured>>,
     pub(super) metrics: ReloadMetrics,
 }
 
@@ -71,10 +72,10 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(ReloadError::Fixed(fixed));
         }
-        let touched = config.remote_write.iter().zip(&self.sinks).enumerate();
+        let touched = config.remote_write.iter().enumerate();
         let touched = touched.filter(|(at, _)| changes.touch_sink(*at));
         let mut ready = Vec::new();
-        for (at, (sink, told)) in touched {
+        for (at, sink) in touched {
             let client = Client::new(&sink.client).map_err(|source| ReloadError::Client {
                 name: sink.name.clone(),
                 source,
@@ -84,7 +85,7 @@ impl Reloader {
                 client: Arc::new(client),
                 sends_other: changes.send_other(at),
             };
-            ready.push((told, reconfigured));
+            ready.extend(self.sinks.get(&sink.name).map(|told| (told, reconfigured)));
         }
         // From here on nothing fails: who is told is there for as long as the daemon runs.
         for (told, reconfigured) in ready {

@@ -1,0 +1,461 @@
+//! A configuration to stages: what is made of each broker and each sink, and what joins them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error_span, info};
+
+use super::App;
+use super::reload::Reloader;
+use super::stages::Stages;
+use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAITING, Views};
+use crate::broker::{Checkpointed, Poller, Source};
+use crate::checkpoint::{Restored, Writer};
+use crate::clock;
+use crate::config::{
+    BrokerConfig, Config, Delivery, HttpConfig, MetricsConfig, PushgatewayConfig, ReloadRequest,
+    RemoteWriteConfig, Transport,
+};
+use crate::event::{Batch, Mark};
+use crate::http::{Page, Server};
+use crate::pipeline::{ClusterConfig, Holds, Left, Pipeline, ViewConfig};
+use crate::queue::Queue;
+use crate::saved::Offset;
+use crate::sink::client::BuildError;
+use crate::sink::{Pushgateway, Reconfigured, RemoteWrite, queues};
+use crate::state::{Known, Report};
+use crate::supervisor::Question;
+use crate::telemetry::metrics::{BrokerMetrics, PollMetrics, Telemetry};
+use crate::telemetry::readiness::{Readiness, Reporter};
+use crate::telemetry::sink::{PushMetrics, SinkMetrics};
+use crate::timestamp::Timestamp;
+use crate::tls::TlsError;
+
+/// The label of a broker that has no name, where the daemon speaks of itself.
+const ONLY_BROKER: &str = "default";
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {source}; is the port in use?")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("cannot listen with TLS: {0}")]
+    Tls(#[source] TlsError),
+    #[error("cannot make the client of {name}: {source}")]
+    Client { name: String, source: BuildError },
+    #[error(transparent)]
+    Queue(#[from] queues::QueuesError),
+    #[error("cannot use data_dir {}: {source}", folder.display())]
+    DataDir {
+        folder: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot catch signals: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+impl App {
+    /// Builds the stages in the order of the data, and spawns them from the other end.
+    pub(super) fn assemble(
+        &mut self,
+        config: Config,
+        file: Option<PathBuf>,
+        reload_requests: mpsc::Sender<ReloadRequest>,
+    ) -> Result<(), StartError> {
+        let queues = queues::open(&config)?;
+        let restored = self.restored(&config)?;
+        let stored = restored.as_ref().map(Restored::at);
+        let start = queues::start_behind(&queues, stored, clock::now());
+        let mut instruments = Instruments {
+            telemetry: Telemetry::new(start),
+            readiness: Readiness::default(),
+        };
+        let (brokers, clusters) = broker_parts(&config, &mut instruments);
+        let outputs = Outputs::new(&config, queues, &mut instruments);
+        let Instruments {
+            mut telemetry,
+            mut readiness,
+        } = instruments;
+        let (checkpoints, reloads) = (telemetry.checkpoint(), telemetry.reload(start));
+        let pages = telemetry.http();
+        let shown = view_configs(&config);
+        let mut pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
+        if let Some(restored) = restored {
+            restore(&mut pipeline, restored, start);
+        }
+        let resume: Vec<_> = pipeline.resume().collect();
+        let (ends, inputs, settings) = Ends::new(&self.stop);
+        self.questions = Some(ends.questions.clone());
+        let kept = brokers.iter().map(|broker| broker.kept.clone()).collect();
+        let outlet = |publisher| match self.folder.clone() {
+            None => Outlet::Direct(publisher),
+            Some(folder) => {
+                let (jobs, waiting) = mpsc::channel(1);
+                let writer = Writer::new(folder, waiting, publisher, kept, checkpoints);
+                self.stages.spawn("checkpoint".to_owned(), writer.run());
+                Outlet::Checkpointed(jobs)
+            }
+        };
+        let (interval, hints) = (config.global.interval, readiness.hints());
+        let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
+        self.readiness = readiness.clone();
+        if let Some(http) = config.http.clone() {
+            let requests = http.reload.then_some(reload_requests);
+            let server = listen(http, &views, readiness, requests)?.counted(pages);
+            self.stages
+                .spawn("http".to_owned(), server.run(self.stop.clone()));
+        }
+        let external = &config.global.external_labels;
+        let sinks = outputs.spawn(external, &views, &mut self.stages, &self.hurry)?;
+        self.stages.spawn("aggregator".to_owned(), aggregator.run());
+        for (broker, resume) in brokers.into_iter().zip(resume) {
+            let known = views.known[broker.at].clone();
+            broker.spawn(known, resume, &ends, &mut self.stages);
+        }
+        self.reloader = Some(Reloader {
+            file,
+            current: config,
+            settings,
+            sinks,
+            metrics: reloads,
+        });
+        Ok(())
+    }
+
+    /// The checkpoint to go on from.
+    fn restored(&self, config: &Config) -> Result<Option<Restored>, StartError> {
+        let (Some(folder), Some(path)) = (&self.folder, &config.data_dir) else {
+            return Ok(None);
+        };
+        folder.newest().map_err(|source| StartError::DataDir {
+            folder: path.clone(),
+            source,
+        })
+    }
+}
+
+/// Where the stages say how they do.
+struct Instruments {
+    telemetry: Telemetry,
+    readiness: Readiness,
+}
+
+/// The ends of the aggregator's channels that brokers and the supervisor write to.
+struct Ends {
+    batches: mpsc::Sender<Batch>,
+    reports: mpsc::Sender<Report>,
+    questions: mpsc::Sender<Question>,
+    stop: CancellationToken,
+}
+
+impl Ends {
+    fn new(stop: &CancellationToken) -> (Self, Inputs, mpsc::Sender<MetricsConfig>) {
+        let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
+        let (reports, reported) = mpsc::channel(REPORTS_WAITING);
+        let (settings, set) = mpsc::channel(1);
+        let (questions, asked) = mpsc::channel(1);
+        let inputs = Inputs {
+            batches: waiting,
+            reports: reported,
+            settings: set,
+            questions: asked,
+        };
+        let ends = Self {
+            batches,
+            reports,
+            questions,
+            stop: stop.clone(),
+        };
+        (ends, inputs, settings)
+    }
+}
+
+/// What is made of the brokers, in the order of the configuration.
+fn broker_parts(config: &Config, to: &mut Instruments) -> (Vec<BrokerParts>, Vec<ClusterConfig>) {
+    let brokers = config.brokers.iter().cloned().enumerate();
+    brokers
+        .map(|(at, broker)| BrokerParts::new(at, broker, to))
+        .unzip()
+}
+
+/// What is made of a broker.
+struct BrokerParts {
+    /// Its place in the configuration.
+    at: usize,
+    name: Arc<str>,
+    config: BrokerConfig,
+    source: (BrokerMetrics, Reporter),
+    /// `None`: nobody asks it anything.
+    poller: Option<PollMetrics>,
+    /// The newest message that a checkpoint holds.
+    kept: watch::Sender<Mark>,
+}
+
+impl BrokerParts {
+    fn new(at: usize, config: BrokerConfig, to: &mut Instruments) -> (Self, ClusterConfig) {
+        let label: Option<Arc<str>> = config.name.as_deref().map(Into::into);
+        let name = label.clone().unwrap_or_else(|| ONLY_BROKER.into());
+        let (broker_metrics, metrics) = to.telemetry.broker(&name);
+        let latch = to
+            .readiness
+            .stage(format!("broker {name}"), "not subscribed yet");
+        let cluster = ClusterConfig {
+            broker: Arc::clone(&name),
+            label,
+            drops_expired: config.transport.drops_expired(),
+            asks_workers: config.poll.control_interval.is_some(),
+            holds: holds(&config.transport),
+            shard: config.transport.shard(),
+            accept: config.accept,
+            metrics,
+        };
+        let polls = config.poll.is_on();
+        let parts = Self {
+            at,
+            poller: polls.then(|| to.telemetry.poll(&name)),
+            name,
+            config,
+            source: (broker_metrics, latch),
+            kept: watch::Sender::new(Mark::default()),
+        };
+        (parts, cluster)
+    }
+
+    fn spawn(
+        self,
+        known: watch::Receiver<Arc<Known>>,
+        resume: Option<Offset>,
+        ends: &Ends,
+        stages: &mut Stages,
+    ) {
+        let (name, at) = (self.name, self.at);
+        if let Some(metrics) = self.poller {
+            let (reports, stop) = (ends.reports.clone(), ends.stop.clone());
+            let poller = Poller::new(at, self.config.clone(), reports, known, metrics, stop);
+            let span = error_span!("poller", broker = %name);
+            stages.spawn(format!("poller {name}"), poller.run().instrument(span));
+        }
+        let (batches, stop) = (ends.batches.clone(), ends.stop.clone());
+        let checkpointed = Checkpointed {
+            kept: self.kept.subscribe(),
+            resume,
+        };
+        let source = Source::new(at, self.config, batches, self.source, stop, checkpointed);
+        let span = error_span!("broker", broker = %name);
+        stages.spawn(format!("broker {name}"), source.run().instrument(span));
+    }
+}
+
+/// What is made of those who are sent to.
+struct Outputs {
+    sinks: Vec<SinkParts>,
+    gateways: Vec<GatewayParts>,
+}
+
+impl Outputs {
+    /// `queues` are those of the receivers, in their order.
+    fn new(config: &Config, queues: Vec<Queue>, to: &mut Instruments) -> Self {
+        let sinks = config.remote_write.iter().cloned().zip(queues);
+        let sinks = sinks.map(|(sink, queue)| SinkParts::new(sink, queue, to));
+        let sinks = sinks.collect();
+        let gateways = config.pushgateway.iter().cloned();
+        let gateways = gateways.map(|gateway| GatewayParts::new(gateway, to));
+        Self {
+            sinks,
+            gateways: gateways.collect(),
+        }
+    }
+
+    /// Returns the ends by which receivers of remote write are told of another configuration, by their names.
+    fn spawn(
+        self,
+        external: &[(String, String)],
+        views: &Views,
+        stages: &mut Stages,
+        hurry: &CancellationToken,
+    ) -> Result<BTreeMap<String, mpsc::Sender<Reconfigured>>, StartError> {
+        let mut told = BTreeMap::new();
+        for sink in self.sinks {
+            let name = sink.config.name.clone();
+            told.insert(name, sink.spawn(external, views, stages, hurry)?);
+        }
+        for gateway in self.gateways {
+            gateway.spawn(views, stages, hurry)?;
+        }
+        Ok(told)
+    }
+}
+
+/// What is made of a receiver of remote write.
+struct SinkParts {
+    config: RemoteWriteConfig,
+    queue: Queue,
+    report: (SinkMetrics, Reporter),
+}
+
+impl SinkParts {
+    fn new(config: RemoteWriteConfig, queue: Queue, to: &mut Instruments) -> Self {
+        let name: Arc<str> = config.name.as_str().into();
+        let metrics = to.telemetry.sink(&name, &config.shown_url().into());
+        let stage = format!("remote_write {name}");
+        let latch = to.readiness.stage(stage, "nothing sent yet");
+        Self {
+            config,
+            queue,
+            report: (metrics, latch),
+        }
+    }
+
+    /// Returns the end by which it is told of another configuration.
+    fn spawn(
+        self,
+        external: &[(String, String)],
+        views: &Views,
+        stages: &mut Stages,
+        hurry: &CancellationToken,
+    ) -> Result<mpsc::Sender<Reconfigured>, StartError> {
+        let name = self.config.name.clone();
+        let (changing, changes) = mpsc::channel(1);
+        let inputs = (views.of(self.config.profile), changes);
+        let (external, hurry) = (external.to_vec(), hurry.clone());
+        let built = RemoteWrite::new(
+            self.config,
+            external,
+            self.queue,
+            inputs,
+            hurry,
+            self.report,
+        );
+        let sink = built.map_err(client_error(&name))?;
+        let span = error_span!("sink", sink = %name);
+        stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
+        Ok(changing)
+    }
+}
+
+/// What is made of a Pushgateway.
+struct GatewayParts {
+    config: PushgatewayConfig,
+    metrics: PushMetrics,
+    latch: Reporter,
+}
+
+impl GatewayParts {
+    fn new(config: PushgatewayConfig, to: &mut Instruments) -> Self {
+        let name: Arc<str> = config.name.as_str().into();
+        let metrics = to.telemetry.pushgateway(&name);
+        let stage = format!("pushgateway {name}");
+        Self {
+            latch: to.readiness.stage(stage, "nothing pushed yet"),
+            config,
+            metrics,
+        }
+    }
+
+    fn spawn(
+        self,
+        views: &Views,
+        stages: &mut Stages,
+        hurry: &CancellationToken,
+    ) -> Result<(), StartError> {
+        let name = self.config.name.clone();
+        let snapshots = views.of(self.config.profile);
+        let built = Pushgateway::new(
+            self.config,
+            snapshots,
+            hurry.clone(),
+            self.metrics,
+            self.latch,
+        );
+        let sink = built.map_err(client_error(&name))?;
+        let span = error_span!("sink", sink = %name);
+        stages.spawn(format!("pushgateway {name}"), sink.run().instrument(span));
+        Ok(())
+    }
+}
+
+fn client_error(name: &str) -> impl FnOnce(BuildError) -> StartError + use<> {
+    let name = name.to_owned();
+    |source| StartError::Client { name, source }
+}
+
+/// Goes on from a checkpoint.
+fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
+    let left = pipeline.restore(restored.parts(), start, clock::now());
+    if left != Left::default() {
+        let Left { unknown, full } = left;
+        info!(
+            unknown,
+            full, "some series do not go on: the configuration has no place for them"
+        );
+    }
+}
+
+/// What the broker holds of events while nobody reads them.
+fn holds(transport: &Transport) -> Holds {
+    match transport {
+        Transport::Redis(_) => Holds::Nothing,
+        Transport::Amqp(amqp) => match amqp.delivery {
+            Delivery::Transient => Holds::Nothing,
+            Delivery::Durable => Holds::Unacknowledged(amqp.prefetch.into()),
+            Delivery::Stream => Holds::Stream(amqp.queue_name(), amqp.prefetch.into()),
+        },
+    }
+}
+
+/// The profiles that an output names. Where one of these takes native histograms, they are kept.
+fn view_configs(config: &Config) -> Vec<ViewConfig> {
+    let pages = config.http.iter().flat_map(|http| &http.scrape);
+    let pages = pages.map(|page| (page.profile, page.native_histograms));
+    let sinks = config.remote_write.iter();
+    let sinks = sinks.map(|sink| (sink.profile, sink.send_native_histograms));
+    let gateways = config.pushgateway.iter();
+    let gateways = gateways.map(|gateway| (gateway.profile, gateway.sends_native()));
+    let mut views = BTreeMap::new();
+    for (profile, native_histograms) in pages.chain(sinks).chain(gateways) {
+        *views.entry(profile).or_default() |= native_histograms;
+    }
+    let views = views
+        .into_iter()
+        .map(|(profile, native_histograms)| ViewConfig {
+            profile,
+            native_histograms,
+        });
+    views.collect()
+}
+
+/// Binds the listener, with the pages that it is to have.
+fn listen(
+    http: HttpConfig,
+    views: &Views,
+    readiness: Readiness,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
+) -> Result<Server, StartError> {
+    let address = http.listen;
+    let pages = http.scrape.into_iter().map(|page| Page {
+        snapshots: views.of(page.profile),
+        path: page.path,
+        native_histograms: page.native_histograms,
+        created_series: page.created_series,
+    });
+    let pages: Vec<Page> = pages.collect();
+    let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
+    let bound = Server::bind(address, pages, readiness);
+    let server = bound.map_err(|source| StartError::Listen { address, source })?;
+    let tls = http.tls.as_ref();
+    let server = server.guarded(tls, http.login).map_err(StartError::Tls)?;
+    let address = server.address().unwrap_or(address);
+    let server = match reloads {
+        Some(reloads) => server.with_reloads(reloads),
+        None => server,
+    };
+    info!(%address, tls = tls.is_some(), pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
+    Ok(server)
+}
