@@ -67,14 +67,7 @@ const UNKNOWN_QUEUE: &str = "unknown";
 
 impl MetricsConfig {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let prefix = section.text("prefix", "celery_");
-        let valid = prefix
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-            && !prefix.starts_with(|c: char| c.is_ascii_digit());
-        if !valid {
-            section.problem("prefix", "not the beginning of a metric's name; letters, digits and _ make one, not beginning with a digit");
-        }
+        let prefix = prefix(section);
         let labels = task_labels(section);
         let worker_label = section.word("worker_label", "nodename", &["nodename", "hostname"]);
         let default_queue = section.optional_text("default_queue");
@@ -88,20 +81,7 @@ impl MetricsConfig {
             (runtime, wait, overrides.into_iter().flatten().collect())
         });
         let exemplars = section.bool("exemplars", true);
-        let task_filter = section.section("task_filter", |filter| {
-            let include = filter.texts("include", &[".*"]);
-            let exclude = filter.texts("exclude", &[]);
-            let everything = include == [".*"] && exclude.is_empty();
-            let mut rules = |key, texts: &[String]| {
-                let rules = texts.iter().filter_map(|text| regex(filter, key, text));
-                rules.collect()
-            };
-            let rules = TaskFilter {
-                include: rules("include", &include),
-                exclude: rules("exclude", &exclude),
-            };
-            (!everything).then_some(rules)
-        });
+        let task_filter = section.section("task_filter", task_filter);
         let relabel = relabel(section, "relabel_configs");
         let series_max = count(section, "max_series", 100_000, 100);
         let exceptions_max = count(section, "max_exceptions", 100, 1);
@@ -142,6 +122,35 @@ impl MetricsConfig {
             series_max,
         }
     }
+}
+
+/// What each metric's name begins with.
+fn prefix(section: &mut Section<'_>) -> String {
+    let prefix = section.text("prefix", "celery_");
+    let valid = prefix
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !prefix.starts_with(|c: char| c.is_ascii_digit());
+    if !valid {
+        section.problem("prefix", "not the beginning of a metric's name; letters, digits and _ make one, not beginning with a digit");
+    }
+    prefix
+}
+
+/// `None`: all tasks are shown.
+fn task_filter(section: &mut Section<'_>) -> Option<TaskFilter> {
+    let include = section.texts("include", &[".*"]);
+    let exclude = section.texts("exclude", &[]);
+    let everything = include == [".*"] && exclude.is_empty();
+    let mut rules = |key, texts: &[String]| {
+        let rules = texts.iter().filter_map(|text| regex(section, key, text));
+        rules.collect()
+    };
+    let rules = TaskFilter {
+        include: rules("include", &include),
+        exclude: rules("exclude", &exclude),
+    };
+    (!everything).then_some(rules)
 }
 
 /// The bounds under a key; they may be left out where there is a default.

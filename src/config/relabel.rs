@@ -80,7 +80,6 @@ const NO_NAME: &str =
 impl Written {
     fn rule(self, section: &mut Section<'_>, pattern: Option<Pattern>) -> Option<Rule> {
         let action = self.action.as_str();
-        let replacement = |pattern: &Pattern| Template::new(&self.replacement, pattern);
         let source = Source {
             labels: self.labels.clone(),
             separator: self.separator.clone(),
@@ -92,7 +91,7 @@ impl Written {
                 Rule::Replace {
                     source,
                     target: Template::new(&target, &pattern),
-                    replacement: replacement(&pattern),
+                    replacement: Template::new(&self.replacement, &pattern),
                     pattern,
                 }
             }
@@ -112,33 +111,8 @@ impl Written {
                 source,
                 target: self.target(section, is_label_name)?,
             },
-            "hashmod" => {
-                let modulus = NonZeroU64::new(self.modulus);
-                if modulus.is_none() {
-                    let hint = "is missing; `hashmod` sets the label to a number below it";
-                    section.problem("modulus", hint);
-                }
-                let target = self.target(section, is_label_name);
-                Rule::HashMod {
-                    source,
-                    target: target?,
-                    modulus: modulus?,
-                }
-            }
-            "labelmap" => {
-                if !may_be_label_name(&self.replacement) {
-                    section.problem(
-                        "replacement",
-                        format!("`{}` is {NO_NAME}", self.replacement),
-                    );
-                    return None;
-                }
-                let pattern = pattern?;
-                Rule::LabelMap {
-                    replacement: replacement(&pattern),
-                    pattern,
-                }
-            }
+            "hashmod" => self.hash_mod(section, source)?,
+            "labelmap" => self.label_map(section, pattern)?,
             "labeldrop" => Rule::LabelDrop(pattern?),
             "labelkeep" => Rule::LabelKeep(pattern?),
             "lowercase" => Rule::Lowercase {
@@ -157,6 +131,33 @@ impl Written {
                 section.problem("action", what);
                 return None;
             }
+        })
+    }
+
+    fn hash_mod(&self, section: &mut Section<'_>, source: Source) -> Option<Rule> {
+        let modulus = NonZeroU64::new(self.modulus);
+        if modulus.is_none() {
+            let hint = "is missing; `hashmod` sets the label to a number below it";
+            section.problem("modulus", hint);
+        }
+        let target = self.target(section, is_label_name);
+        Some(Rule::HashMod {
+            source,
+            target: target?,
+            modulus: modulus?,
+        })
+    }
+
+    fn label_map(&self, section: &mut Section<'_>, pattern: Option<Pattern>) -> Option<Rule> {
+        if !may_be_label_name(&self.replacement) {
+            let what = format!("`{}` is {NO_NAME}", self.replacement);
+            section.problem("replacement", what);
+            return None;
+        }
+        let pattern = pattern?;
+        Some(Rule::LabelMap {
+            replacement: Template::new(&self.replacement, &pattern),
+            pattern,
         })
     }
 

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -21,12 +21,13 @@ use self::cluster::Cluster;
 use self::receiver::Receiver;
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet};
 use crate::clock;
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, LoadError};
 use crate::event::Accept;
 use crate::http::{Page, Server};
 use crate::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
 use crate::profile::ProfileName;
 use crate::queue::{Limits, Queue};
+use crate::series::Snapshot;
 use crate::shutdown::Signals;
 use crate::sink::RemoteWrite;
 use crate::telemetry::metrics::{EventMetrics, Telemetry};
@@ -91,16 +92,7 @@ impl Demo {
             .await
             .map_err(|error| text(&error))?;
 
-        // The configuration that a user would write for this, but for the broker, which is simulated.
-        let flags = Flags {
-            broker: Some("amqp://simulated".to_owned()),
-            remote_write: Some(receiver.url()),
-            listen: Some(args.listen.to_string()),
-            ..Flags::default()
-        };
-        let mut config = Config::from_flags(&flags).map_err(|error| text(&error))?;
-        config.global.interval = INTERVAL;
-
+        let mut config = configuration(args, &receiver).map_err(|error| text(&error))?;
         let start = clock::now();
         let mut readiness = Readiness::default();
         let mut telemetry = Telemetry::new(start);
@@ -122,54 +114,32 @@ impl Demo {
             settings: mpsc::channel(1).1,
             questions: mpsc::channel(1).1,
         };
-        let (aggregator, views) = Aggregator::new(
-            pipeline,
-            INTERVAL,
-            inputs,
-            readiness.hints(),
-            Outlet::Direct,
-        );
+        let hints = readiness.hints();
+        let (aggregator, views) =
+            Aggregator::new(pipeline, INTERVAL, inputs, hints, Outlet::Direct);
         let snapshots = views.of(ProfileName::Native);
-        let page = Page {
-            path: "/metrics".to_owned(),
-            snapshots: snapshots.clone(),
-            native_histograms: false,
-            created_series: false,
-        };
-        let server = Server::bind(args.listen, vec![page], readiness);
+        let pages = vec![page(snapshots.clone())];
+        let server = Server::bind(args.listen, pages, readiness);
         let server = server.map_err(listen_error)?;
         let address = server.address().map_err(listen_error)?;
-        let external = config.global.external_labels;
         // No time is spent on sending what is left at the end: the receiver goes too.
         let queue = Queue::in_memory(Limits {
             bytes_max: sink.queue.bytes_max,
             age_max: None,
         });
+        let inputs = (snapshots.clone(), mpsc::channel(1).1);
         let report = (sink_metrics, latch);
-        let sink = RemoteWrite::new(
-            sink,
-            external,
-            queue,
-            (snapshots.clone(), mpsc::channel(1).1),
-            stop.clone(),
-            report,
-        );
+        let sink = RemoteWrite::new(sink, Vec::new(), queue, inputs, stop.clone(), report);
         let sink = sink.map_err(|error| text(&error))?;
-        summary::greet(
-            address,
-            &Url::parse(&receiver.url()).map_err(|error| text(&error))?,
-        );
+        let pushed_to = Url::parse(&receiver.url()).map_err(|error| text(&error))?;
+        summary::greet(address, &pushed_to);
         tasks.spawn(Cluster::new().run(batches, stop.clone()));
         tasks.spawn(aggregator.run());
         tasks.spawn(sink.run());
         tasks.spawn(server.run(stop.clone()));
         let received = receiver.received();
-        tasks.spawn(summary::run(
-            snapshots,
-            received,
-            SUMMARY_INTERVAL,
-            stop.clone(),
-        ));
+        let summary = summary::run(snapshots, received, SUMMARY_INTERVAL, stop.clone());
+        tasks.spawn(summary);
         Ok(Self {
             stop,
             tasks,
@@ -198,6 +168,29 @@ impl Demo {
         }
     }
 }
+
+/// What a user would write for this, but for the broker, which is simulated.
+fn configuration(args: &Args, receiver: &Receiver) -> Result<Config, LoadError> {
+    let flags = Flags {
+        broker: Some("amqp://simulated".to_owned()),
+        remote_write: Some(receiver.url()),
+        listen: Some(args.listen.to_string()),
+        ..Flags::default()
+    };
+    let mut config = Config::from_flags(&flags)?;
+    config.global.interval = INTERVAL;
+    Ok(config)
+}
+
+fn page(snapshots: watch::Receiver<Arc<Snapshot>>) -> Page {
+    Page {
+        path: "/metrics".to_owned(),
+        snapshots,
+        native_histograms: false,
+        created_series: false,
+    }
+}
+
 /// The simulated cluster, as the pipeline is to take it.
 fn cluster_config(broker: Arc<str>, metrics: EventMetrics) -> ClusterConfig {
     ClusterConfig {

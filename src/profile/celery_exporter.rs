@@ -87,6 +87,26 @@ impl Counter {
     ];
 }
 
+/// The gauges of a queue, with their help.
+const QUEUE_GAUGES: [(&str, &str); 4] = [
+    (
+        "celery_queue_length",
+        "The number of message in broker queue.",
+    ),
+    (
+        "celery_active_consumer_count",
+        "The number of active consumer in broker queue.",
+    ),
+    (
+        "celery_active_worker_count",
+        "The number of active workers in broker queue.",
+    ),
+    (
+        "celery_active_process_count",
+        "The number of active processes in broker queue.",
+    ),
+];
+
 impl CeleryExporter {
     pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
         let labels = ["name", "hostname", "queue_name"];
@@ -117,25 +137,7 @@ impl CeleryExporter {
             "The number of tasks the worker is currently processing",
             "hostname",
         );
-        let queues = [
-            (
-                "celery_queue_length",
-                "The number of message in broker queue.",
-            ),
-            (
-                "celery_active_consumer_count",
-                "The number of active consumer in broker queue.",
-            ),
-            (
-                "celery_active_worker_count",
-                "The number of active workers in broker queue.",
-            ),
-            (
-                "celery_active_process_count",
-                "The number of active processes in broker queue.",
-            ),
-        ]
-        .map(|(name, help)| gauge(name, help, "queue_name"));
+        let queues = QUEUE_GAUGES.map(|(name, help)| gauge(name, help, "queue_name"));
         let wait = Arc::new(Buckets::new(&WAIT_BOUNDS).expect("the bounds increase"));
         let mut histogram = |name, help, buckets| {
             Vector::new(
