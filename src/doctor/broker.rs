@@ -90,10 +90,10 @@ fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
         let advice = match trouble.kind {
             TroubleKind::Permission => match config.transport {
                 Transport::Amqp(_) => {
-                    "give the user what it needs: docs/rabbitmq.md has the command for each `delivery`"
+                    "give the user the permissions it needs: docs/rabbitmq.md has the command for each `delivery`"
                 }
                 Transport::Redis(_) => {
-                    "give the user what it needs: the README has the ACLs, under what a broker's user needs"
+                    "give the user the permissions it needs: docs/redis.md has the ACLs"
                 }
             },
             TroubleKind::Files

@@ -511,7 +511,7 @@ async fn what_is_allowed_and_what_is_meant_so_is_no_fault() {
         &format!("^celeryev$|{own}"),
     ]);
     let events = "queue_interval: 0s, control_interval: 0s";
-    // As the README has it for events alone.
+    // As docs/redis.md has it for events alone.
     let mut connection = redis.connection().await;
     redis::cmd("ACL")
         .arg(&["SETUSER", "less", "on", ">s3cret", "resetchannels"])

@@ -535,7 +535,7 @@ async fn prometheus_sees_the_labels_of_the_group_and_not_those_of_the_gateway() 
     let metric = &series[0].0;
     assert_eq!(metric["job"], "shop");
     assert!(metric.get("instance").is_none(), "{metric}");
-    // What the README says to alert on.
+    // What docs/receivers.md says to alert on.
     let age = "timestamp(push_time_seconds{job=\"shop\"}) - push_time_seconds < 30";
     assert_eq!(prometheus.query(age, None).await.len(), 1);
 }
