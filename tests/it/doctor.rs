@@ -233,7 +233,7 @@ async fn wrong_passwords_vhosts_permissions_and_exchanges_are_found() {
         &[
             "the user needs",
             "read on celeryev",
-            "→ give the user what it needs",
+            "→ give the user the permissions it needs",
         ],
     );
     permission.wrong("permissions", &["write on celery.pidbox"]);
