@@ -1,7 +1,7 @@
 //! Sockets to payloads: the sources, one for each broker.
 //!
 //! A source connects, subscribes, and hands batches of messages over; on any error it starts over, for ever,
-//! with growing pauses. The client libraries' own recovery stays off: a gap in the events has to be seen,
+//! with growing pauses. No client recovers by itself: a gap in the events has to be seen,
 //! counted and shown, and what the broker forgot has to be declared afresh.
 //!
 //! Beside each source a poller asks the broker for the lengths of its queues, and the workers, over remote
@@ -10,6 +10,7 @@
 //! Nothing here reads an event.
 
 mod link;
+mod stream;
 
 // What is asked, when, and what the answers mean.
 mod control;

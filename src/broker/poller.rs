@@ -146,7 +146,7 @@ impl Poller {
         match &self.config.transport {
             Transport::Amqp(amqp) => {
                 let poll = amqp::Poll::connect(amqp.server(self.server)).await?;
-                // The library drives its connections itself.
+                // The connection is driven by its calls.
                 Ok((
                     Carrier::Amqp(Box::new(poll)),
                     Box::pin(std::future::pending()),
@@ -177,23 +177,22 @@ impl Poller {
                     None => std::future::pending().await,
                 }
             };
-            let task = tokio::select! {
-                task = sleep => task,
-                changed = self.known.changed(), if !self.known_is_closed() => {
-                    if changed.is_ok() {
-                        let known = self.known.borrow_and_update().clone();
-                        schedule.known(&known, clock::monotonic());
-                    }
-                    continue;
+            let is_open = self.known.has_changed().is_ok();
+            let known = &mut self.known;
+            let waiting = async {
+                tokio::select! {
+                    task = sleep => Some(task),
+                    _ = known.changed(), if is_open => None,
                 }
+            };
+            let Some(task) = carrier.rest(waiting).await? else {
+                let known = self.known.borrow_and_update().clone();
+                schedule.known(&known, clock::monotonic());
+                continue;
             };
             self.perform(task, carrier, &mut schedule).await?;
             schedule.done(task, clock::monotonic());
         }
-    }
-
-    fn known_is_closed(&self) -> bool {
-        self.known.has_changed().is_err()
     }
 
     async fn perform(
@@ -376,6 +375,15 @@ impl Poller {
 }
 
 impl Carrier {
+    /// Waits for something else, and keeps the connection alive.
+    async fn rest<T>(&mut self, waiting: impl Future<Output = T>) -> Result<T, LinkError> {
+        match self {
+            Self::Amqp(poll) => poll.rest(waiting).await,
+            // The library keeps this one alive.
+            Self::Redis(_) => Ok(waiting.await),
+        }
+    }
+
     async fn levels(
         &mut self,
         names: &[String],

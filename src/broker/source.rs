@@ -1,6 +1,5 @@
 //! A source: keeps one broker subscribed, whatever happens.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -80,7 +79,7 @@ pub(super) enum LinkError {
     #[error("cannot {doing}: {error}{hint}")]
     Amqp {
         doing: &'static str,
-        error: Arc<lapin::Error>,
+        error: amqp::AmqpError,
         hint: String,
     },
     #[error("cannot {doing}: {error}{hint}")]
@@ -111,7 +110,7 @@ impl LinkError {
     /// Whether the connection stays good: the broker only refused one thing that was asked.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::Amqp { error, .. } => error.is_amqp_soft_error(),
+            Self::Amqp { error, .. } => error.is_of_channel(),
             Self::Redis { error, .. } => error.code().is_some(),
             Self::Timeout(_)
             | Self::Connect(_)

@@ -27,9 +27,9 @@ pub enum Format {
 ///
 /// The libraries below speak from `warn` on only: what they retry is ours to tell.
 pub fn install(format: Format, level: Option<&str>) {
-    let fallback = || EnvFilter::new("warn,celeriac=info,lapin=off");
+    let fallback = || EnvFilter::new("warn,celeriac=info");
     let filter = match level {
-        Some(level) => EnvFilter::new(format!("warn,celeriac={level},lapin=off")),
+        Some(level) => EnvFilter::new(format!("warn,celeriac={level}")),
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| fallback()),
     };
     let builder = tracing_subscriber::fmt()

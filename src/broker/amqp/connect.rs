@@ -1,154 +1,174 @@
-//! One connection to a RabbitMQ server, and what its errors say.
+//! Connects to a RabbitMQ server and logs in.
+//!
+//! Source: AMQP 0-9-1, "Connection class"; RabbitMQ's documentation of client capabilities.
 
-use std::sync::Arc;
+use amq_protocol::auth::{Credentials, SASLMechanism};
+use amq_protocol::protocol::{AMQPClass, connection};
+use amq_protocol::types::{AMQPValue, FieldTable};
 
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{Channel, Connection, ConnectionProperties};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-
-pub(super) use super::reactor::Pace;
-use super::reactor::{self, PacedRuntime};
+use super::error::AmqpError;
+use super::frame::{take_field, take_long};
+use super::session::Session;
+use super::tuning::Tuning;
+use crate::broker::link::Alive;
 use crate::broker::source::LinkError;
+use crate::broker::stream;
 use crate::config::AmqpServer;
-use crate::tls;
 
-/// Seconds after which a peer that says nothing is taken for gone.
+/// The longest interval of heartbeats in seconds, whatever the server proposes.
 const HEARTBEAT_SECONDS: u16 = 10;
 
-/// AMQP's reply codes for what is not there, what is not allowed, and what belongs to another connection.
-pub(super) const NOT_FOUND: u16 = 404;
-pub(super) const ACCESS_REFUSED: u16 = 403;
-pub(super) const NOT_ALLOWED: u16 = 530;
-pub(super) const RESOURCE_LOCKED: u16 = 405;
-
-/// And for what is there in another way, for what the broker does not know, and for what it does not do.
-pub(super) const PRECONDITION_FAILED: u16 = 406;
-pub(super) const COMMAND_INVALID: u16 = 503;
-pub(super) const NOT_IMPLEMENTED: u16 = 540;
-
-/// What is done when there is no connection yet.
+/// What an error says that happens before the connection is open.
 pub(super) const CONNECT: &str = "connect";
 
-/// What TLS to a server needs.
-type Tls = (Arc<ClientConfig>, ServerName<'static>);
+/// What a client sends first.
+const PROTOCOL_HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
 
-/// Connects to one server.
-pub(super) async fn connect(server: &AmqpServer, pace: Pace) -> Result<Connection, LinkError> {
-    let tls = tls_to(server)?;
-    let uri = uri(server)?;
-    let runtime = reactor::current(pace);
-    let properties = ConnectionProperties::default().with_connection_name("celeriac".into());
-    let connecting = Connection::connector(
-        uri,
-        runtime,
-        async move |uri: AMQPUri, runtime: PacedRuntime| open(uri, runtime, tls.clone()).await,
-        properties,
-    );
-    connecting.await.map_err(|error| failed(CONNECT, error))
-}
+/// Class, method and version of `connection.start`, in front of the server's properties.
+const START: [u8; 6] = [0, 10, 0, 10, 0, 9];
 
-/// The stream to one server, on which nothing was said yet.
-pub(super) async fn stream(
+/// Class and method of `connection.tune`, the reply to a login.
+const TUNE: (u16, u16) = (10, 30);
+
+/// Connects to one server. Bodies of more than `body_max` bytes are skipped.
+pub(super) async fn connect(
     server: &AmqpServer,
-) -> Result<lapin::tcp::AsyncTcpStream<TcpStream>, LinkError> {
-    let opening = open(
-        uri(server)?,
-        reactor::current(Pace::AtOnce),
-        tls_to(server)?,
-    );
-    opening.await.map_err(|error| failed(CONNECT, error))
+    body_max: usize,
+    alive: Option<Alive>,
+) -> Result<Session, LinkError> {
+    let password = server.password.read()?;
+    let (mut session, _) = greet(server, body_max, alive).await?;
+    let logged_in = log_in(&mut session, server, password).await;
+    logged_in.map_err(|error| error.while_doing(CONNECT))?;
+    Ok(session)
 }
 
-fn tls_to(server: &AmqpServer) -> Result<Option<Tls>, LinkError> {
-    Ok(match &server.tls {
-        None => None,
-        Some(tls) => Some((
-            Arc::new(tls::client_config(tls)?),
-            tls::server_name(&server.host)?,
-        )),
-    })
+/// The product and version that a server reports before a login: `RabbitMQ 3.10.8`.
+pub(super) async fn greeting(server: &AmqpServer) -> Result<String, LinkError> {
+    let (_, product) = greet(server, 0, None).await?;
+    Ok(product)
 }
 
-fn uri(server: &AmqpServer) -> Result<AMQPUri, LinkError> {
-    Ok(AMQPUri {
-        scheme: if server.tls.is_some() {
-            AMQPScheme::AMQPS
-        } else {
-            AMQPScheme::AMQP
-        },
-        authority: AMQPAuthority {
-            userinfo: AMQPUserInfo {
-                username: server.username.clone(),
-                password: server.password.read()?,
-            },
-            host: server.host.clone(),
-            port: server.port,
-        },
-        vhost: server.vhost.clone(),
-        query: AMQPQueryString {
-            heartbeat: Some(HEARTBEAT_SECONDS),
-            ..AMQPQueryString::default()
-        },
-    })
+async fn greet(
+    server: &AmqpServer,
+    body_max: usize,
+    alive: Option<Alive>,
+) -> Result<(Session, String), LinkError> {
+    let stream = stream::connect((&server.host, server.port), server.tls.as_ref()).await?;
+    let mut session = Session::new(stream, body_max, alive);
+    session.send_raw(PROTOCOL_HEADER);
+    let started = session.raw_method().await;
+    let product = started.and_then(|start| {
+        let other = AmqpError::Malformed("something other than an AMQP 0-9-1 greeting");
+        product(&start).ok_or(other)
+    });
+    let product = product.map_err(|error| error.while_doing(CONNECT))?;
+    Ok((session, product))
 }
 
-type TcpStream = <PacedRuntime as async_rs::traits::Reactor>::TcpStream;
+async fn log_in(
+    session: &mut Session,
+    server: &AmqpServer,
+    password: String,
+) -> Result<(), AmqpError> {
+    use connection::AMQPMethod as Method;
 
-/// The stream that the client library speaks AMQP over.
-async fn open(
-    uri: AMQPUri,
-    runtime: PacedRuntime,
-    tls: Option<Tls>,
-) -> lapin::Result<lapin::tcp::AsyncTcpStream<TcpStream>> {
-    use async_rs::traits::Reactor;
-
-    let address = runtime.to_socket_addrs((uri.authority.host, uri.authority.port));
-    let plain = runtime.tcp_connect(address).await?;
-    Ok(match tls {
-        None => lapin::tcp::AsyncTcpStream::Plain(plain),
-        Some((config, name)) => {
-            let connector = futures_rustls::TlsConnector::from(config);
-            lapin::tcp::AsyncTcpStream::Rustls(connector.connect(name, plain).await?)
-        }
-    })
-}
-
-pub(super) async fn channel(connection: &Connection) -> Result<Channel, LinkError> {
-    connection
-        .create_channel()
-        .await
-        .map_err(|error| failed("open a channel", error))
-}
-
-pub(super) fn reply_code(error: &lapin::Error) -> Option<u16> {
-    if let lapin::ErrorKind::ProtocolError(error) = error.kind() {
-        Some(error.get_id())
-    } else {
-        None
-    }
-}
-
-pub(super) fn failed(doing: &'static str, error: lapin::Error) -> LinkError {
-    explained(doing, error, String::new())
-}
-
-/// An error with what to do about it.
-pub(super) fn explained(doing: &'static str, error: lapin::Error, hint: String) -> LinkError {
-    LinkError::Amqp {
-        doing,
-        error: Arc::new(error),
-        hint,
-    }
-}
-
-/// An error that names the permission that is missing, if that is what it is.
-pub(super) fn refused(doing: &'static str, error: lapin::Error, permission: &str) -> LinkError {
-    let missing = reply_code(&error) == Some(ACCESS_REFUSED);
-    let hint = if missing {
-        format!("; the user needs {permission}")
-    } else {
-        String::new()
+    let credentials = Credentials::new(server.username.as_str().into(), password.into());
+    let start_ok = Method::StartOk(connection::StartOk {
+        client_properties: client_properties(),
+        mechanism: "PLAIN".into(),
+        response: credentials.sasl_auth_string(SASLMechanism::Plain),
+        locale: "en_US".into(),
+    });
+    session.send(0, AMQPClass::Connection(start_ok));
+    let AMQPClass::Connection(Method::Tune(tune)) = session.reply(0, TUNE).await? else {
+        return Err(AmqpError::Malformed("an unexpected reply to a login"));
     };
-    explained(doing, error, hint)
+    let tuning = Tuning::negotiate(&tune, HEARTBEAT_SECONDS)?;
+    session.tune(tuning);
+    let heartbeat = tuning.heartbeat.map_or(0, |heartbeat| heartbeat.as_secs());
+    let tune_ok = Method::TuneOk(connection::TuneOk {
+        channel_max: tuning.channel_max,
+        frame_max: tuning.frame_max,
+        heartbeat: u16::try_from(heartbeat).unwrap_or(HEARTBEAT_SECONDS),
+    });
+    session.send(0, AMQPClass::Connection(tune_ok));
+    let open = Method::Open(connection::Open {
+        virtual_host: server.vhost.as_str().into(),
+    });
+    session.call(0, AMQPClass::Connection(open)).await?;
+    Ok(())
+}
+
+/// How RabbitMQ shows the connection, and which of its extensions we support.
+fn client_properties() -> FieldTable {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let mut capabilities = FieldTable::default();
+    for capability in [
+        "authentication_failure_close",
+        "consumer_cancel_notify",
+        "exchange_exchange_bindings",
+    ] {
+        capabilities.insert(capability.into(), AMQPValue::Boolean(true));
+    }
+    let mut properties = FieldTable::default();
+    properties.insert("product".into(), text("celeriac"));
+    properties.insert("version".into(), text(env!("CARGO_PKG_VERSION")));
+    properties.insert("connection_name".into(), text("celeriac"));
+    properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
+    properties
+}
+
+/// Product and version in the payload of a greeting, if it has them.
+fn product(payload: &[u8]) -> Option<String> {
+    let mut table = take_long(&mut payload.strip_prefix(&START)?)?;
+    let (mut product, mut version) = (None, None);
+    while let Some((key, _, value)) = take_field(&mut table) {
+        match key {
+            b"product" => product = std::str::from_utf8(value).ok(),
+            b"version" => version = std::str::from_utf8(value).ok(),
+            _ => {}
+        }
+    }
+    let known = [product.unwrap_or("AMQP 0-9-1"), version.unwrap_or_default()];
+    Some(known.join(" ").trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(key: &str, value: &str) -> Vec<u8> {
+        let mut entry = vec![u8::try_from(key.len()).unwrap()];
+        entry.extend(key.as_bytes());
+        entry.push(b'S');
+        entry.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+        entry.extend(value.as_bytes());
+        entry
+    }
+
+    fn greeting(entries: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(entries.len()).unwrap().to_be_bytes();
+        [&START[..], &size, entries, b"\0\0\0\x05PLAIN"].concat()
+    }
+
+    #[test]
+    fn a_greeting_names_product_and_version() {
+        let capabilities = b"\x0ccapabilitiesF\0\0\0\x05\x02abt\x01";
+        let entries = [
+            &capabilities[..],
+            &text("product", "RabbitMQ"),
+            &text("version", "3.10.8"),
+        ];
+        let whole = greeting(&entries.concat());
+        assert_eq!(product(&whole).as_deref(), Some("RabbitMQ 3.10.8"));
+        let bare = greeting(&text("product", "LavinMQ"));
+        assert_eq!(product(&bare).as_deref(), Some("LavinMQ"));
+        assert_eq!(product(&greeting(b"")).as_deref(), Some("AMQP 0-9-1"));
+        assert_eq!(product(b"HTTP/1.1 400"), None);
+        for end in 0..whole.len() {
+            // Nothing is read that is not there.
+            let _ = product(&whole[..end]);
+        }
+    }
 }

@@ -1,21 +1,19 @@
-//! Deliveries to batches: what is taken together, and how far the broker's delivery has come with it.
+//! Deliveries to batches: which messages are handed over together, and the position that they reach.
 
-use futures_util::{FutureExt, StreamExt};
-use lapin::Consumer;
-use lapin::message::Delivery;
-use lapin::types::{AMQPValue, FieldTable};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::connect::failed;
-use crate::broker::source::{BATCH_BYTES, BATCH_MESSAGES, LinkError};
+use super::assembly::{Delivery, TooLong};
+use super::error::AmqpError;
+use super::session::Session;
+use crate::broker::source::{BATCH_BYTES, BATCH_MESSAGES};
 use crate::config;
-use crate::event::{Compression, ContentType, Form, Mark, Payload, Position};
+use crate::event::{ContentType, DecodeError, Form, Mark, Payload, Position};
 
 /// Offsets in a row that may be no messages: RabbitMQ writes what it knows of publishers into a stream where a segment
 /// begins, and that takes an offset or two. What is forgotten is a whole segment, and more than so many messages.
 const NO_MESSAGES: u64 = 8;
 
-/// Messages that were there together.
+/// Messages that are handed over together.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) payloads: Vec<Payload>,
@@ -24,6 +22,17 @@ pub(super) struct Taken {
     pub(super) tag: u64,
     /// Messages of a stream that were gone before they could be read, and one or two for each segment of them.
     pub(super) cut: u64,
+    /// The sum of their bodies.
+    pub(super) bytes: usize,
+}
+
+/// The longest body that is received. RabbitMQ 4 accepts no longer one by default, and nothing that is compressed may become
+/// longer.
+const MESSAGE_BYTES_MAX: u64 = 16 << 20;
+
+/// The longest body where so much may wait.
+pub(super) fn body_max(queue_bytes_max: u64) -> usize {
+    usize::try_from(queue_bytes_max.min(MESSAGE_BYTES_MAX)).unwrap_or(usize::MAX)
 }
 
 /// What to note of each message.
@@ -37,35 +46,41 @@ pub(super) struct Noting {
 }
 
 /// Takes a delivery and those that are there behind it.
-pub(super) async fn take(
-    consumer: &mut Consumer,
-    first: lapin::Result<Delivery>,
+pub(super) fn take(
+    session: &mut Session,
+    first: Delivery,
     noting: Noting,
-) -> Result<Taken, LinkError> {
+) -> Result<Taken, AmqpError> {
     let mut payloads = Vec::with_capacity(BATCH_MESSAGES);
     let mut fingerprints = Vec::new();
-    let mut bytes = 0;
-    let mut tag = 0;
-    let mut cut = 0;
+    let (mut tag, mut cut, mut bytes) = (0, 0, 0);
     let mut expected = noting.next;
     let mut next = Some(first);
     while let Some(delivery) = next.take() {
-        let delivery = delivery.map_err(|error| failed("receive", error))?;
-        tag = delivery.delivery_tag;
-        bytes += delivery.data.len();
-        if noting.delivery != config::Delivery::Transient {
-            fingerprints.push(xxh3_64(&delivery.data));
-        }
-        if let Some(offset) = offset_of(&delivery) {
+        tag = delivery.tag;
+        if let Some(offset) = delivery.properties.offset {
             // What lies before is read again, and known by its fingerprint.
             let gap = expected.map_or(0, |expected| offset.saturating_sub(expected));
             cut += if gap > NO_MESSAGES { gap } else { 0 };
             // Nor does the place go back meanwhile: cut off over and over, that would end at the first message.
             expected = expected.max(Some(offset + 1));
         }
-        payloads.push(payload(delivery));
+        let content_type = delivery.properties.content_type;
+        let form = Form::Body {
+            content_type: content_type.unwrap_or(ContentType::Unknown),
+            compression: delivery.properties.compression,
+        };
+        let (payload, fingerprint) = match delivery.body {
+            Ok(body) => (Payload { bytes: body, form }, None),
+            Err(TooLong(size)) => (too_long(session.body_max()), Some(size)),
+        };
+        if noting.delivery != config::Delivery::Transient {
+            fingerprints.push(fingerprint.unwrap_or_else(|| xxh3_64(&payload.bytes)));
+        }
+        bytes += payload.bytes.len();
+        payloads.push(payload);
         if payloads.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
-            next = consumer.next().now_or_never().flatten();
+            next = session.delivery_now()?;
         }
     }
     let mark = Mark {
@@ -85,37 +100,14 @@ pub(super) async fn take(
         position,
         tag,
         cut,
+        bytes,
     })
 }
 
-/// The place of a message in its stream.
-pub(super) fn offset_of(delivery: &Delivery) -> Option<u64> {
-    let headers = delivery.properties.headers().as_ref()?;
-    let offset = headers.inner().get("x-stream-offset")?;
-    u64::try_from(offset.as_long_long_int()?).ok()
-}
-
-fn payload(delivery: Delivery) -> Payload {
-    let content_type = delivery.properties.content_type().as_ref();
-    let headers = delivery.properties.headers().as_ref();
-    let form = Form::Body {
-        content_type: content_type
-            .map_or(ContentType::Unknown, |text| ContentType::of(text.as_str())),
-        compression: headers.and_then(compression),
-    };
+/// What stands in for a message that was skipped, so that it counts.
+const fn too_long(body_max: usize) -> Payload {
     Payload {
-        bytes: delivery.data,
-        form,
+        bytes: Vec::new(),
+        form: Form::Refused(DecodeError::Large(body_max)),
     }
-}
-
-/// What Kombu's header says that the body was compressed with.
-fn compression(headers: &FieldTable) -> Option<Compression> {
-    let value = headers.inner().get("compression")?;
-    if matches!(value, AMQPValue::Void) {
-        return None;
-    }
-    let long = value.as_long_string();
-    let text = long.and_then(|text| std::str::from_utf8(text.as_bytes()).ok());
-    text.map_or(Some(Compression::Unknown), Compression::of)
 }

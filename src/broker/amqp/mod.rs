@@ -1,13 +1,20 @@
 //! The AMQP source: connect, declare, consume, acknowledge.
 //!
-//! Only acknowledgements and the prefetch bound what waits in the client library, whose stream has no bound of its own; so
-//! when nobody takes the events, they wait in the broker. Those of a transient queue, and of a stream, where they mean no
-//! more than that there is room, are sent in batches behind the hand-over; those of a durable queue when a checkpoint has
-//! the messages. A daemon that is killed in between gets them again.
+//! A message is read when it can be handed over, so events wait in the broker while the aggregator is busy. What is in flight
+//! here is bounded in bytes whatever the prefetch is: a batch at a time, and the batches that wait for the aggregator.
+//!
+//! Acknowledgements of a transient queue and of a stream only make room, and are sent in batches after the hand-over. Those
+//! of a durable queue are sent when a checkpoint has the messages: a daemon that is killed before that gets them again.
+
+mod assembly;
+mod channels;
+mod error;
+mod frame;
+mod session;
+mod tuning;
 
 mod connect;
-mod paced;
-mod reactor;
+mod methods;
 
 mod deliveries;
 mod subscribe;
@@ -17,26 +24,33 @@ mod control;
 mod poll;
 mod queues;
 
-mod greeting;
 mod probe;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, StreamExt};
-use lapin::options::{BasicAckOptions, BasicCancelOptions};
-use lapin::{Channel, Connection, Consumer};
 use tracing::warn;
 
-use self::connect::{Pace, connect, failed};
-use self::deliveries::{Noting, take};
+use self::assembly::Delivery as Message;
+use self::connect::connect;
+use self::deliveries::{Noting, Taken, body_max, take};
+pub(super) use self::error::AmqpError;
 pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
-use self::subscribe::{Subscription, subscribe};
+use self::session::Session;
+use self::subscribe::{CONSUMER, Subscription, subscribe};
 use super::source::{BATCH_MESSAGES, CONNECT_TIMEOUT, LinkError, REST, Stage};
 use super::unpack::Unpacker;
+use crate::clock;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};
 use crate::event::{Mark, Position};
 use crate::saved::Offset;
+
+/// After so many bytes in one batch there is no rest: half of what Linux buffers for a new connection.
+const GULP_BYTES: usize = 64 << 10;
+
+/// Acknowledgements that only make room wait until this share of the prefetch is used up, or for so long.
+const UNACKNOWLEDGED: u64 = 4;
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(1);
 
 /// How long connecting to a stream may take. RabbitMQ goes through a segment to find an offset, message by message, and
 /// does it again at each try.
@@ -63,23 +77,20 @@ pub(super) async fn run(
         Delivery::Stream => STREAM_TIMEOUT,
     };
     let alive = stage.alive.clone();
+    let body_max = body_max(config.queue_bytes_max);
     let connecting = Box::pin(async {
-        let connection = connect(server, Pace::Gulps(alive)).await?;
-        let subscription = subscribe(&connection, config, amqp, next).await?;
-        Ok((connection, subscription))
+        let mut session = connect(server, body_max, Some(alive)).await?;
+        let subscription = subscribe(&mut session, config, amqp, next).await?;
+        Ok((session, subscription))
     });
-    let Some((connection, subscription)) = stage.connecting(patience, connecting).await? else {
+    let Some((session, subscription)) = stage.connecting(patience, connecting).await? else {
         return Ok(());
     };
     stage.subscribed(config);
-    let Subscription {
-        channel,
-        consumer,
-        is_new,
-    } = subscription;
+    let Subscription { channel, is_new } = subscription;
     let link = Link {
+        session,
         channel,
-        consumer,
         noting: Noting {
             delivery: amqp.delivery,
             link: stage.link_number(),
@@ -88,97 +99,122 @@ pub(super) async fn run(
         unpacker: Unpacker::new(config.accept),
         newest: 0,
         acknowledged: 0,
+        acknowledged_at: clock::monotonic(),
+        // A stream sends more only when something is acknowledged.
+        ahead: match amqp.delivery {
+            Delivery::Stream => 0,
+            Delivery::Transient | Delivery::Durable => u64::from(amqp.prefetch) / UNACKNOWLEDGED,
+        },
         stream: (amqp.delivery == Delivery::Stream).then_some(name),
     };
-    link.run(&connection, stage).await
+    link.run(stage).await
 }
 
 /// One subscription.
 struct Link {
-    channel: Channel,
-    consumer: Consumer,
+    session: Session,
+    channel: u16,
     noting: Noting,
     unpacker: Unpacker,
     /// The tags of the newest message that was handed over, and of the newest that was acknowledged.
     newest: u64,
     acknowledged: u64,
+    acknowledged_at: Instant,
+    /// How many may be unacknowledged where that only makes room.
+    ahead: u64,
     /// The name of the stream, if it is one.
     stream: Option<String>,
 }
 
 impl Link {
-    async fn run(mut self, connection: &Connection, stage: &mut Stage) -> Result<(), LinkError> {
+    async fn run(mut self, stage: &mut Stage) -> Result<(), LinkError> {
         let stop = stage.stop.clone();
         let mut kept = stage.checkpointed.kept.clone();
         kept.mark_changed();
-        let mut keeps = self.noting.delivery == Delivery::Durable;
+        let mut keeps = self.is_durable();
         loop {
-            let delivery = tokio::select! {
-                delivery = self.consumer.next() => delivery.ok_or(LinkError::Closed)?,
+            // RabbitMQ closes the channel of a consumer that leaves a message unacknowledged for long.
+            let makes_room = !self.is_durable() && self.acknowledged < self.newest;
+            let due = self.acknowledged_at + UNACKNOWLEDGED_FOR;
+            let message = tokio::select! {
+                message = self.session.delivery() => message.map_err(receiving)?,
                 changed = kept.changed(), if keeps => {
                     keeps = changed.is_ok();
                     let mark = *kept.borrow_and_update();
-                    self.acknowledge_kept(mark).await?;
+                    self.acknowledge_kept(mark);
+                    continue;
+                }
+                () = tokio::time::sleep_until(due.into()), if makes_room => {
+                    self.acknowledge_to_make_room();
                     continue;
                 }
                 () = stop.cancelled() => break,
             };
-            if self.take(stage, delivery).await? < BATCH_MESSAGES {
-                tokio::time::sleep(REST).await;
+            let (messages, bytes) = self.take(stage, message).await?;
+            if messages < BATCH_MESSAGES && bytes < GULP_BYTES {
+                let rested = self.session.beside(tokio::time::sleep(REST)).await;
+                rested.map_err(receiving)?;
             }
         }
-        // What was delivered is still handed over; what waits in a transient queue is gone with it.
-        let options = BasicCancelOptions::default();
-        let cancel = self.channel.basic_cancel(self.consumer.tag(), options);
-        let canceled = cancel.await;
-        canceled.map_err(|error| failed("cancel the consumer", error))?;
-        while let Some(Some(delivery)) = self.consumer.next().now_or_never() {
-            self.take(stage, delivery).await?;
+        // What was delivered is still handed over. What waits in a transient queue is deleted with it.
+        self.session.send_cancel(self.channel, CONSUMER);
+        while let Some(message) = self.session.last_deliveries().await.map_err(receiving)? {
+            self.take(stage, message).await?;
         }
-        if self.noting.delivery == Delivery::Durable {
+        if self.is_durable() {
             // The last checkpoint is made when every source has let go.
             stage.let_go();
             let last = async {
-                while self.acknowledged < self.newest && kept.changed().await.is_ok() {
+                while self.acknowledged < self.newest {
+                    let changed = self.session.beside(kept.changed()).await;
+                    if changed.map_err(acknowledging)?.is_err() {
+                        break;
+                    }
                     let mark = *kept.borrow_and_update();
-                    self.acknowledge_kept(mark).await?;
+                    self.acknowledge_kept(mark);
                 }
-                let closed = connection.close(200, "stopping".into()).await;
-                closed.map_err(|error| failed("close the connection", error))
+                let closed = self.session.close("stopping").await;
+                closed.map_err(|error| error.while_doing("close the connection"))
             };
             return tokio::time::timeout(LAST, last)
                 .await
                 .unwrap_or(Err(LinkError::Timeout(LAST)));
         }
-        // The broker is told goodbye, but nobody waits for its answer.
-        let _ = connection.close(200, "stopping".into()).now_or_never();
+        self.session.leave("stopping");
         Ok(())
     }
 
-    /// Takes a delivery and those that are there behind it, and hands them over. Returns how many they were.
+    /// Hands over a message and those behind it that can be had without waiting. Returns how many they were, and their bytes.
     async fn take(
         &mut self,
         stage: &mut Stage,
-        first: lapin::Result<lapin::message::Delivery>,
-    ) -> Result<usize, LinkError> {
-        let mut taken = take(&mut self.consumer, first, self.noting).await?;
-        self.unpacker.unpack(&mut taken.payloads);
-        if taken.cut > 0 {
-            let messages = taken.cut;
+        first: Message,
+    ) -> Result<(usize, usize), LinkError> {
+        let Taken {
+            mut payloads,
+            position,
+            tag,
+            cut,
+            bytes,
+        } = take(&mut self.session, first, self.noting).map_err(receiving)?;
+        self.unpacker.unpack(&mut payloads);
+        let messages = payloads.len();
+        if cut > 0 {
+            let metrics = &stage.metrics;
             warn!(
-                messages,
+                messages = cut,
                 "the stream was full and has forgotten messages that were not read"
             );
-            let metrics = &stage.metrics;
-            metrics.dropped(&metrics.dropped_stream_cut, messages);
+            metrics.dropped(&metrics.dropped_stream_cut, cut);
         }
-        let count = taken.payloads.len();
-        let next = match taken.position {
+        let next = match position {
             Position::Delivered { next, .. } => next,
             Position::Transient => None,
         };
-        stage.hand_over_at(taken.payloads, taken.position).await?;
-        self.newest = taken.tag;
+        let handing_over = stage.hand_over_at(payloads, position);
+        let handed_over = self.session.beside(handing_over).await;
+        handed_over.map_err(receiving)??;
+        self.newest = tag;
         if let (Some(stream), Some(next)) = (&self.stream, next) {
             self.noting.next = Some(next);
             stage.checkpointed.resume = Some(Offset {
@@ -186,26 +222,51 @@ impl Link {
                 next,
             });
         }
-        if self.noting.delivery != Delivery::Durable {
-            self.acknowledge(taken.tag).await?;
+        if !self.is_durable() {
+            self.acknowledge_to_make_room();
         }
-        Ok(count)
+        Ok((messages, bytes))
     }
 
-    /// Acknowledges what a checkpoint holds of this subscription.
-    async fn acknowledge_kept(&mut self, mark: Mark) -> Result<(), LinkError> {
-        if mark.link == self.noting.link && mark.tag > self.acknowledged {
-            self.acknowledge(mark.tag).await?;
+    /// Acknowledges what was handed over, if it is time to.
+    fn acknowledge_to_make_room(&mut self) {
+        let now = clock::monotonic();
+        let is_time = now.saturating_duration_since(self.acknowledged_at) >= UNACKNOWLEDGED_FOR;
+        if is_time || self.newest - self.acknowledged > self.ahead {
+            self.acknowledged_at = now;
+            self.acknowledge(self.newest);
         }
-        Ok(())
+    }
+
+    fn is_durable(&self) -> bool {
+        self.noting.delivery == Delivery::Durable
+    }
+
+    /// Acknowledges the messages of this subscription that a checkpoint holds.
+    fn acknowledge_kept(&mut self, mark: Mark) {
+        if mark.link == self.noting.link && mark.tag > self.acknowledged {
+            self.acknowledge(mark.tag);
+        }
     }
 
     /// Acknowledges everything up to a message.
-    async fn acknowledge(&mut self, tag: u64) -> Result<(), LinkError> {
-        let options = BasicAckOptions { multiple: true };
-        let acknowledged = self.channel.basic_ack(tag, options).await;
-        acknowledged.map_err(|error| failed("acknowledge", error))?;
+    fn acknowledge(&mut self, tag: u64) {
+        self.session.acknowledge(self.channel, tag);
         self.acknowledged = tag;
-        Ok(())
     }
+}
+
+fn receiving(error: AmqpError) -> LinkError {
+    match error {
+        AmqpError::Ended | AmqpError::Canceled => LinkError::Closed,
+        error @ (AmqpError::Io(_)
+        | AmqpError::Closed { .. }
+        | AmqpError::Silent
+        | AmqpError::NoChannel
+        | AmqpError::Malformed(_)) => error.while_doing("receive"),
+    }
+}
+
+fn acknowledging(error: AmqpError) -> LinkError {
+    error.while_doing("acknowledge")
 }

@@ -1,43 +1,56 @@
 //! The poller's connection to RabbitMQ.
 
-use lapin::{Channel, Connection};
-
-use super::connect::{self, Pace, connect};
+use super::connect::connect;
+use super::session::Session;
+use super::subscribe::channel;
+use crate::broker::control::REPLY_BYTES_MAX;
 use crate::broker::source::LinkError;
 use crate::config::AmqpServer;
 
 /// A connection for questions, with a channel for each kind of them: one that the broker closes with its answer
 /// costs no other.
-#[derive(Debug)]
 pub(in crate::broker) struct Poll {
-    pub(super) connection: Connection,
+    pub(super) session: Session,
     /// The channel that queues are asked for on, while it is open.
-    queues: Option<Channel>,
+    pub(super) queues: Option<u16>,
 }
 
 impl Poll {
     pub(in crate::broker) async fn connect(server: &AmqpServer) -> Result<Self, LinkError> {
-        let connection = connect(server, Pace::AtOnce).await?;
+        let session = connect(server, REPLY_BYTES_MAX, None).await?;
         Ok(Self {
-            connection,
+            session,
             queues: None,
         })
     }
 
-    pub(super) async fn queues_channel(&mut self) -> Result<Channel, LinkError> {
-        if let Some(channel) = &self.queues
-            && channel.status().connected()
-        {
-            return Ok(channel.clone());
+    pub(super) async fn queues_channel(&mut self) -> Result<u16, LinkError> {
+        if let Some(channel) = self.queues.filter(|channel| self.session.is_open(*channel)) {
+            return Ok(channel);
         }
-        let channel = connect::channel(&self.connection).await?;
-        self.queues = Some(channel.clone());
+        let channel = channel(&mut self.session).await?;
+        self.queues = Some(channel);
         Ok(channel)
     }
 
+    /// Waits for something else, and keeps the connection alive.
+    pub(in crate::broker) async fn rest<T>(
+        &mut self,
+        waiting: impl Future<Output = T>,
+    ) -> Result<T, LinkError> {
+        let rested = self.session.idle(waiting).await;
+        rested.map_err(|error| error.while_doing("keep the connection alive"))
+    }
+
     /// Says goodbye.
-    pub(in crate::broker) async fn leave(self) {
+    pub(in crate::broker) async fn leave(mut self) {
         // Nothing can be done about an error, and nothing of ours stays behind either way.
-        let _ = self.connection.close(200, "stopping".into()).await;
+        let _ = self.session.close("stopping").await;
+    }
+}
+
+impl std::fmt::Debug for Poll {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Poll").finish_non_exhaustive()
     }
 }

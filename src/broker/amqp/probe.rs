@@ -6,17 +6,16 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use lapin::options::QueueBindOptions;
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ErrorKind};
+use amq_protocol::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
-use super::connect::{self, ACCESS_REFUSED, NOT_ALLOWED, Pace, connect, refused, reply_code};
-use super::deliveries::{Noting, take};
-use super::greeting::greeting;
+use super::connect::{self, connect, greeting};
+use super::deliveries::{Noting, body_max, take};
+use super::error::{ACCESS_REFUSED, AmqpError, NOT_ALLOWED};
 use super::poll::Poll;
-use super::subscribe::{DECLARE, has_exchange, is_there, queue_there, subscribe};
+use super::receiving;
+use super::session::Session;
+use super::subscribe::{DECLARE, channel, has_exchange, is_there, queue_there, subscribe};
 use super::topology::{self, Kind};
 use crate::broker::probe::{Look, TroubleKind, answered, in_time, left};
 use crate::broker::source::LinkError;
@@ -43,14 +42,14 @@ pub(in crate::broker) async fn look(
     hear: &mut (dyn FnMut(Payload) + Send),
 ) -> Look {
     let mut look = Look::default();
-    let Some((server, connection)) = greet(amqp, &mut look).await else {
+    let Some((server, mut session)) = greet(config, amqp, &mut look).await else {
         return look;
     };
     look.unbound = unbound(amqp);
-    if let Err(error) = answered(may_keep(&connection, config, amqp)).await {
+    if let Err(error) = answered(may_keep(&mut session, config, amqp)).await {
         look.refused(error);
     }
-    match answered(has_exchange(&connection, &config.event_exchange)).await {
+    match answered(has_exchange(&mut session, &config.event_exchange)).await {
         Ok(there) => look.has_exchange = Some(there),
         Err(error) => look.refused(error),
     }
@@ -58,7 +57,7 @@ pub(in crate::broker) async fn look(
         // Not where it is absent: it would be made.
         match look.has_exchange {
             Some(true) => {
-                let listened = listen_on(&connection, config, amqp, listen, hear);
+                let listened = listen_on(&mut session, config, amqp, listen, hear);
                 listened.await.map(|()| true)
             }
             Some(false) | None => Ok(false),
@@ -94,21 +93,26 @@ pub(in crate::broker) async fn look(
         Err(error) => look.refused(error),
     }
     // Nothing of ours stays behind either way.
-    left(connection.close(200, "looked".into())).await;
+    left(session.close("looked")).await;
     look
 }
 
 /// Connects to each server; the first that can be used.
-async fn greet<'a>(amqp: &'a AmqpConfig, look: &mut Look) -> Option<(&'a AmqpServer, Connection)> {
+async fn greet<'a>(
+    config: &BrokerConfig,
+    amqp: &'a AmqpConfig,
+    look: &mut Look,
+) -> Option<(&'a AmqpServer, Session)> {
+    let body_max = body_max(config.queue_bytes_max);
     let mut usable = None;
     for server in &amqp.servers {
         let greeted = in_time(async {
             let version = greeting(server).await?;
-            Ok((version, connect(server, Pace::AtOnce).await?))
+            Ok((version, connect(server, body_max, None).await?))
         });
         let answer = match greeted.await {
-            Ok((version, connection)) => {
-                usable.get_or_insert((server, connection));
+            Ok((version, session)) => {
+                usable.get_or_insert((server, session));
                 Ok(version)
             }
             Err(error) => Err(error.into()),
@@ -126,14 +130,14 @@ fn unbound(amqp: &AmqpConfig) -> Vec<&'static str> {
 }
 
 /// What an error of RabbitMQ is about.
-pub(in crate::broker) fn trouble(doing: &str, error: &lapin::Error) -> TroubleKind {
-    match reply_code(error) {
+pub(in crate::broker) fn trouble(doing: &str, error: &AmqpError) -> TroubleKind {
+    match error.code() {
         Some(ACCESS_REFUSED) if doing == connect::CONNECT => TroubleKind::Login,
         Some(ACCESS_REFUSED) => TroubleKind::Permission,
         Some(NOT_ALLOWED) if error.to_string().contains("limit") => TroubleKind::Other,
         Some(NOT_ALLOWED) => TroubleKind::Vhost,
         Some(_) => TroubleKind::Other,
-        None if matches!(error.kind(), ErrorKind::IOError(_)) => TroubleKind::Unreachable,
+        None if matches!(error, AmqpError::Io(_) | AmqpError::Ended) => TroubleKind::Unreachable,
         None => TroubleKind::Other,
     }
 }
@@ -143,48 +147,41 @@ fn is_needless(error: &LinkError, amqp: &AmqpConfig) -> bool {
     let LinkError::Amqp { doing, error, .. } = error else {
         return false;
     };
-    let is_ours = *doing == DECLARE && reply_code(error) == Some(ACCESS_REFUSED);
+    let is_ours = *doing == DECLARE && error.code() == Some(ACCESS_REFUSED);
     is_ours && amqp.delivery != Delivery::Transient
 }
 
 /// Whether the user may have the queue that stays, and the exchange of the shards.
 async fn may_keep(
-    connection: &Connection,
+    session: &mut Session,
     config: &BrokerConfig,
     amqp: &AmqpConfig,
 ) -> Result<(), LinkError> {
     let stays = (amqp.delivery != Delivery::Transient).then(|| amqp.queue_name());
     let shards = amqp.shard.map(|shard| topology::shards_name(amqp, shard));
     if let Some(queue) = &stays
-        && is_there(connection, queue).await?
+        && is_there(session, queue).await?
     {
         // To declare what is there compares it.
-        queue_there(connection, config, amqp).await?;
+        queue_there(session, config, amqp).await?;
     }
     for name in stays.into_iter().chain(shards) {
         let mut arguments = FieldTable::default();
         let size = AMQPValue::LongLongInt(IMPOSSIBLE_BYTES);
         arguments.insert("x-max-length-bytes".into(), size);
-        let channel = connect::channel(connection).await?;
-        let options = Kind::Quorum.options();
-        let declared = channel
-            .queue_declare(name.as_str().into(), options, arguments)
-            .await;
+        let number = channel(session).await?;
+        let flags = Kind::Quorum.flags();
+        let declared = session.queue_declare(number, &name, flags, arguments).await;
         let permission = format!("configure on {name}");
         only_refusals("declare the queue", declared.map(drop), &permission)?;
 
-        let channel = connect::channel(connection).await?;
-        let (own, key) = (|| name.as_str().into(), || "".into());
-        let arguments = FieldTable::default;
-        let options = QueueBindOptions::default();
-        let bound = channel.queue_bind(own(), own(), key(), options, arguments());
-        let bound = bound.await;
+        let number = channel(session).await?;
+        let own = (name.as_str(), name.as_str());
+        let bound = session.queue_bind(number, own, "").await;
         if bound.is_ok() {
             // There is an exchange of that name.
-            let unbound = channel.queue_unbind(own(), own(), key(), arguments());
-            unbound
-                .await
-                .map_err(|error| connect::failed("unbind the queue", error))?;
+            let unbound = session.queue_unbind(number, own, "").await;
+            unbound.map_err(|error| error.while_doing("unbind the queue"))?;
         }
         only_refusals(
             "bind the queue",
@@ -198,20 +195,18 @@ async fn may_keep(
 /// An error that is about permissions; any other is what was asked for.
 fn only_refusals(
     doing: &'static str,
-    tried: lapin::Result<()>,
+    tried: Result<(), AmqpError>,
     permission: &str,
 ) -> Result<(), LinkError> {
     match tried {
-        Err(error) if reply_code(&error) == Some(ACCESS_REFUSED) => {
-            Err(refused(doing, error, permission))
-        }
+        Err(error) if error.code() == Some(ACCESS_REFUSED) => Err(error.refused(doing, permission)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 /// Listens as a daemon with `delivery: transient` does.
 async fn listen_on(
-    connection: &Connection,
+    session: &mut Session,
     config: &BrokerConfig,
     amqp: &AmqpConfig,
     listen: Duration,
@@ -223,21 +218,19 @@ async fn listen_on(
         bindings: vec!["#".to_owned()],
         ..amqp.clone()
     };
-    let mut subscription = in_time(subscribe(connection, config, &transient, None)).await?;
+    let subscription = in_time(subscribe(session, config, &transient, None)).await?;
     let noting = Noting {
         delivery: Delivery::Transient,
         link: 0,
         next: None,
     };
     let listening = async {
-        while let Some(delivery) = subscription.consumer.next().await {
-            let taken = take(&mut subscription.consumer, delivery, noting).await?;
+        loop {
+            let first = session.delivery().await.map_err(receiving)?;
+            let taken = take(session, first, noting).map_err(receiving)?;
             taken.payloads.into_iter().for_each(&mut *hear);
-            let options = lapin::options::BasicAckOptions { multiple: true };
-            let acknowledged = subscription.channel.basic_ack(taken.tag, options).await;
-            acknowledged.map_err(|error| connect::failed("acknowledge", error))?;
+            session.acknowledge(subscription.channel, taken.tag);
         }
-        Err(LinkError::Closed)
     };
     // That the time is over is how it ends.
     timeout(listen, listening).await.unwrap_or(Ok(()))

@@ -4,11 +4,10 @@
 //! A queue that is not there closes the channel, and with it what was asked behind it; that is asked again on a
 //! new one. Nothing else is on that channel.
 
-use futures_util::future::join_all;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::{FieldTable, ShortString};
+use amq_protocol::types::FieldTable;
 
-use super::connect::{ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, failed, reply_code};
+use super::error::{ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED};
+use super::methods::{Declared, QUEUE_DECLARED, QueueFlags, queue_declare};
 use super::poll::Poll;
 use crate::broker::source::LinkError;
 use crate::state::QueueLevel;
@@ -18,12 +17,11 @@ use crate::state::QueueLevel;
 /// in a row would otherwise have each of the others asked for again and again.
 const AT_ONCE_MAX: usize = 64;
 
-const PASSIVE: QueueDeclareOptions = QueueDeclareOptions {
+const PASSIVE: QueueFlags = QueueFlags {
     passive: true,
     durable: false,
     exclusive: false,
     auto_delete: false,
-    nowait: false,
 };
 
 impl Poll {
@@ -38,38 +36,35 @@ impl Poll {
         let mut at_once = AT_ONCE_MAX;
         while !rest.is_empty() {
             let channel = self.queues_channel().await?;
-            let asked = rest.iter().take(at_once).map(|name| {
-                let name = ShortString::from(name.as_str());
-                channel.queue_declare(name, PASSIVE, FieldTable::default())
-            });
-            let asked = join_all(asked).await;
+            let asked = &rest[..rest.len().min(at_once)];
+            for name in asked {
+                let declare = queue_declare(name, PASSIVE, FieldTable::default());
+                self.session.send(channel, declare);
+            }
             at_once = (at_once * 2).min(AT_ONCE_MAX);
             // In the order in which they were asked, as the broker answers on one channel.
-            for answer in asked {
-                let Some((name, behind)) = rest.split_first() else {
-                    break;
-                };
-                let error = match answer {
-                    Ok(queue) => {
-                        levels.push(QueueLevel {
-                            queue: name.clone(),
-                            length: queue.message_count().into(),
-                            unacked: None,
-                            consumers: Some(queue.consumer_count().into()),
-                        });
-                        rest = behind;
-                        continue;
-                    }
-                    Err(error) => error,
-                };
-                match reply_code(&error) {
-                    Some(NOT_FOUND | ACCESS_REFUSED | RESOURCE_LOCKED) => {
+            for name in asked {
+                let reply = self.session.reply(channel, QUEUE_DECLARED).await;
+                match reply.and_then(|reply| Declared::from_reply(&reply)) {
+                    Ok(queue) => levels.push(QueueLevel {
+                        queue: name.clone(),
+                        length: queue.messages.into(),
+                        unacked: None,
+                        consumers: Some(queue.consumers.into()),
+                    }),
+                    Err(error) => {
+                        self.queues = None;
+                        let code = error.code();
+                        if !matches!(code, Some(NOT_FOUND | ACCESS_REFUSED | RESOURCE_LOCKED)) {
+                            return Err(error.while_doing("ask for a queue"));
+                        }
                         absent.push(name.clone());
-                        rest = behind;
                         at_once = 1;
-                        break;
                     }
-                    Some(_) | None => return Err(failed("ask for a queue", error)),
+                }
+                rest = &rest[1..];
+                if self.queues.is_none() {
+                    break;
                 }
             }
         }

@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ExchangeBindOptions,
-    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Connection, Consumer, ExchangeKind};
+use amq_protocol::types::{AMQPValue, FieldTable};
 use tracing::warn;
 
-use super::connect::{
-    self, COMMAND_INVALID, NOT_FOUND, NOT_IMPLEMENTED, PRECONDITION_FAILED, failed, refused,
-    reply_code,
-};
-use super::deliveries::offset_of;
+use super::error::{AmqpError, COMMAND_INVALID, NOT_FOUND, NOT_IMPLEMENTED, PRECONDITION_FAILED};
+use super::methods::QueueFlags;
+use super::session::Session;
 use super::topology::{self, Kind};
 use crate::broker::source::LinkError;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
+
+/// The name of our consumer, which is the only one of its channel.
+pub(super) const CONSUMER: &str = "celeriac";
 
 /// How long the newest messages of a stream are waited for, and then for each one behind another in their chunk, which
 /// comes whole. A connection may be slow.
@@ -28,125 +23,126 @@ const NEWEST: Duration = Duration::from_secs(3);
 pub(super) const DECLARE: &str = "declare a queue";
 
 /// A subscription to events.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
-    pub(super) channel: Channel,
-    pub(super) consumer: Consumer,
+    pub(super) channel: u16,
     /// Of a stream: it is read from its first message, whatever was read before.
     pub(super) is_new: bool,
 }
 
 /// Declares and consumes. `next` is where to go on in a stream.
 pub(super) async fn subscribe(
-    connection: &Connection,
+    session: &mut Session,
     config: &BrokerConfig,
     amqp: &AmqpConfig,
     next: Option<u64>,
 ) -> Result<Subscription, LinkError> {
-    exchange_there(connection, &config.event_exchange).await?;
+    exchange_there(session, &config.event_exchange).await?;
     let next = match amqp.delivery {
-        Delivery::Stream if !is_there(connection, &amqp.queue_name()).await? => None,
+        Delivery::Stream if !is_there(session, &amqp.queue_name()).await? => None,
         Delivery::Transient | Delivery::Durable | Delivery::Stream => next,
     };
-    let (channel, queue) = queue_there(connection, config, amqp).await?;
-    bind(&channel, &queue, config, amqp).await?;
-    let mut options = BasicConsumeOptions::default();
-    let mut arguments = FieldTable::default();
-    let mut is_new = false;
-    match amqp.delivery {
-        Delivery::Transient => options.exclusive = true,
-        Delivery::Durable => {}
-        Delivery::Stream => {
-            let asked = begin_at(connection, &queue, next, amqp.prefetch).await?;
-            is_new = asked.is_none();
-            let offset = match asked {
-                Some(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
-                None => topology::text("first"),
-            };
-            arguments = topology::offset_arguments(offset);
-        }
+    let (channel, queue) = queue_there(session, config, amqp).await?;
+    bind(session, (channel, &queue), config, amqp).await?;
+    let (mut arguments, mut is_new) = (FieldTable::default(), false);
+    if amqp.delivery == Delivery::Stream {
+        let asked = begin_at(session, &queue, next, amqp.prefetch).await?;
+        is_new = asked.is_none();
+        let offset = match asked {
+            Some(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
+            None => topology::text("first"),
+        };
+        arguments = topology::offset_arguments(offset);
     }
-    let qos = channel.basic_qos(amqp.prefetch, BasicQosOptions::default());
-    qos.await
-        .map_err(|error| failed("set the prefetch", error))?;
-    let consumer = channel.basic_consume(short(&queue), "celeriac".into(), options, arguments);
-    let consumer = consumer
-        .await
-        .map_err(|error| refused("consume", error, &format!("read on {queue}")))?;
-    Ok(Subscription {
-        channel,
-        consumer,
-        is_new,
-    })
+    let set = session.prefetch(channel, amqp.prefetch).await;
+    set.map_err(|error| error.while_doing("set the prefetch"))?;
+    let exclusive = amqp.delivery == Delivery::Transient;
+    let consumes = session
+        .consume(channel, (&queue, CONSUMER), exclusive, arguments)
+        .await;
+    consumes.map_err(|error| error.refused("consume", &format!("read on {queue}")))?;
+    Ok(Subscription { channel, is_new })
+}
+
+/// Opens a channel for one question: a server that refuses it closes the channel.
+pub(super) async fn channel(session: &mut Session) -> Result<u16, LinkError> {
+    let channel = session.open_channel().await;
+    channel.map_err(|error| error.while_doing("open a channel"))
+}
+
+async fn close(session: &mut Session, channel: u16) -> Result<(), LinkError> {
+    let closed = session.close_channel(channel).await;
+    closed.map_err(|error| error.while_doing("close a channel"))
 }
 
 /// Whether a queue is there already. One that is not has none of the messages that were read.
-pub(super) async fn is_there(connection: &Connection, queue: &str) -> Result<bool, LinkError> {
-    let passive = QueueDeclareOptions {
+pub(super) async fn is_there(session: &mut Session, queue: &str) -> Result<bool, LinkError> {
+    let passive = QueueFlags {
         passive: true,
-        ..Kind::Stream.options()
+        ..Kind::Stream.flags()
     };
-    let channel = connect::channel(connection).await?;
-    let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
+    let channel = channel(session).await?;
+    let declared = session.queue_declare(channel, queue, passive, FieldTable::default());
     match declared.await {
-        Ok(_) => Ok(true),
+        Ok(_) => close(session, channel).await.map(|()| true),
         // The same code is for one that is there, and whose process is not, as in the first seconds of a broker.
-        Err(error) if reply_code(&error) == Some(NOT_FOUND) && says_no_queue(&error) => Ok(false),
+        Err(error) if error.code() == Some(NOT_FOUND) && says_no_queue(&error) => Ok(false),
         Err(error) => {
             let permission = format!("configure on {queue}");
-            Err(refused("find the stream", error, &permission))
+            Err(error.refused("find the stream", &permission))
         }
     }
 }
 
-fn says_no_queue(error: &lapin::Error) -> bool {
+fn says_no_queue(error: &AmqpError) -> bool {
     error.to_string().contains("no queue")
 }
 
 /// Whether the event exchange is there; asked in a way that needs no permission to configure it.
-pub(super) async fn has_exchange(
-    connection: &Connection,
-    exchange: &str,
-) -> Result<bool, LinkError> {
-    match declare_exchange(connection, exchange, topology::EXCHANGE_PASSIVE).await? {
+pub(super) async fn has_exchange(session: &mut Session, exchange: &str) -> Result<bool, LinkError> {
+    match declare_exchange(session, exchange, true).await? {
         Ok(()) => Ok(true),
-        Err(error) if reply_code(&error) == Some(NOT_FOUND) => Ok(false),
+        Err(error) if error.code() == Some(NOT_FOUND) => Ok(false),
         // RabbitMQ 4 answers only who may do anything with it.
         Err(error) => {
             let permission = format!("read on {exchange}");
-            Err(refused("find the event exchange", error, &permission))
+            Err(error.refused("find the event exchange", &permission))
         }
     }
 }
 
 /// Sees to it that the event exchange is there, made as Celery makes it where no worker has done so yet.
-async fn exchange_there(connection: &Connection, exchange: &str) -> Result<(), LinkError> {
-    if has_exchange(connection, exchange).await? {
+async fn exchange_there(session: &mut Session, exchange: &str) -> Result<(), LinkError> {
+    if has_exchange(session, exchange).await? {
         return Ok(());
     }
     let permission = format!("configure on {exchange} (or start a worker, which makes it)");
-    let declared = declare_exchange(connection, exchange, topology::EXCHANGE).await?;
-    declared.map_err(|error| refused("declare the event exchange", error, &permission))
+    let declared = declare_exchange(session, exchange, false).await?;
+    declared.map_err(|error| error.refused("declare the event exchange", &permission))
 }
 
-/// On a channel of its own, which the broker closes with its answer where that is no.
 async fn declare_exchange(
-    connection: &Connection,
+    session: &mut Session,
     exchange: &str,
-    options: ExchangeDeclareOptions,
-) -> Result<lapin::Result<()>, LinkError> {
-    let channel = connect::channel(connection).await?;
+    passive: bool,
+) -> Result<Result<(), AmqpError>, LinkError> {
+    let channel = channel(session).await?;
     let arguments = FieldTable::default();
-    Ok(channel
-        .exchange_declare(exchange.into(), ExchangeKind::Topic, options, arguments)
-        .await)
+    let declared = session
+        .exchange_declare(channel, (exchange, "topic"), passive, arguments)
+        .await;
+    if declared.is_ok() {
+        close(session, channel).await?;
+    }
+    Ok(declared)
 }
 
 /// Sees to it that our queue is there, and gives a channel that is still open, and the queue's name.
 pub(super) async fn queue_there(
-    connection: &Connection,
+    session: &mut Session,
     config: &BrokerConfig,
     amqp: &AmqpConfig,
-) -> Result<(Channel, String), LinkError> {
+) -> Result<(u16, String), LinkError> {
     let (kinds, name): (&[Kind], String) = match amqp.delivery {
         Delivery::Transient => (
             &[Kind::Transient],
@@ -157,9 +153,9 @@ pub(super) async fn queue_there(
     };
     let mut first = None;
     for kind in kinds {
-        let channel = connect::channel(connection).await?;
+        let channel = channel(session).await?;
         let arguments = kind.arguments(config.queue_bytes_max);
-        let declared = channel.queue_declare(short(&name), kind.options(), arguments);
+        let declared = session.queue_declare(channel, &name, kind.flags(), arguments);
         let Err(error) = declared.await else {
             if first.is_some() {
                 warn!(
@@ -169,10 +165,7 @@ pub(super) async fn queue_there(
             }
             return Ok((channel, name));
         };
-        let is_refused = matches!(
-            reply_code(&error),
-            Some(PRECONDITION_FAILED | NOT_IMPLEMENTED)
-        );
+        let is_refused = matches!(error.code(), Some(PRECONDITION_FAILED | NOT_IMPLEMENTED));
         first.get_or_insert(error);
         if !is_refused {
             break;
@@ -183,87 +176,73 @@ pub(super) async fn queue_there(
         Delivery::Transient => "configure on celeriac\\..*".to_owned(),
         Delivery::Durable | Delivery::Stream => format!("configure on {name}"),
     };
-    if reply_code(&error) == Some(PRECONDITION_FAILED) {
+    if error.code() == Some(PRECONDITION_FAILED) {
         let hint = format!(
             "; a queue of this name is there with other arguments: take another `queue`, or see that nothing waits in it \
              and delete it (rabbitmqctl delete_queue {name})"
         );
-        return Err(connect::explained("declare the queue", error, hint));
+        return Err(error.explained("declare the queue", hint));
     }
-    Err(refused(DECLARE, error, &permission))
+    Err(error.refused(DECLARE, &permission))
 }
 
 async fn bind(
-    channel: &Channel,
-    queue: &str,
+    session: &mut Session,
+    (channel, queue): (u16, &str),
     config: &BrokerConfig,
     amqp: &AmqpConfig,
 ) -> Result<(), LinkError> {
-    let source = config.event_exchange.as_str();
-    let bind = async |source: &str, key: &str| {
-        let permission = format!("write on {queue} and read on {source}");
-        let options = QueueBindOptions::default();
-        let arguments = FieldTable::default();
-        channel
-            .queue_bind(short(queue), short(source), short(key), options, arguments)
-            .await
-            .map_err(|error| refused("bind the queue", error, &permission))
-    };
-    let Some(shard) = amqp.shard else {
-        for binding in &amqp.bindings {
-            bind(source, binding).await?;
+    let events = config.event_exchange.as_str();
+    let mut bindings: Vec<(&str, &str)> = Vec::new();
+    let shards;
+    match amqp.shard {
+        None => bindings.extend(amqp.bindings.iter().map(|key| (events, key.as_str()))),
+        Some(shard) => {
+            shards = shards_there(session, channel, events, amqp, shard).await?;
+            bindings.push((shards.as_str(), topology::WEIGHT));
+            let gets_sent = |binding: &String| topology::takes(binding, topology::SENT);
+            if amqp.bindings.iter().any(gets_sent) {
+                bindings.push((events, topology::SENT));
+            }
         }
-        return Ok(());
-    };
-    let shards = shards_there(channel, source, amqp, shard).await?;
-    bind(&shards, topology::WEIGHT).await?;
-    let gets_sent = |binding: &String| topology::takes(binding, topology::SENT);
-    if amqp.bindings.iter().any(gets_sent) {
-        bind(source, topology::SENT).await?;
+    }
+    for (source, key) in bindings {
+        let bound = session.queue_bind(channel, (source, queue), key).await;
+        let permission = format!("write on {queue} and read on {source}");
+        bound.map_err(|error| error.refused("bind the queue", &permission))?;
     }
     Ok(())
 }
 
 /// Sees to it that the exchange is there that divides events among shards. Returns its name.
 async fn shards_there(
-    channel: &Channel,
+    session: &mut Session,
+    channel: u16,
     source: &str,
     amqp: &AmqpConfig,
     shard: Shard,
 ) -> Result<String, LinkError> {
     let name = topology::shards_name(amqp, shard);
-    let declared = channel.exchange_declare(
-        short(&name),
-        ExchangeKind::Custom(topology::SHARDS.to_owned()),
-        topology::EXCHANGE,
-        topology::shards_arguments(),
-    );
-    declared.await.map_err(|error| {
+    let arguments = topology::shards_arguments();
+    let declared = session
+        .exchange_declare(channel, (&name, topology::SHARDS), false, arguments)
+        .await;
+    declared.map_err(|error| {
         // The first is RabbitMQ 3's word for a type that it does not know, the other 4's.
-        let is_unknown = reply_code(&error) == Some(COMMAND_INVALID)
+        let is_unknown = error.code() == Some(COMMAND_INVALID)
             || error.to_string().contains("unknown exchange type");
         if is_unknown {
             let hint =
                 "; is the plugin there? rabbitmq-plugins enable rabbitmq_consistent_hash_exchange";
-            return connect::explained("declare the exchange of shards", error, hint.to_owned());
+            return error.explained("declare the exchange of shards", hint.to_owned());
         }
         let permission = format!("configure on {name}");
-        refused("declare the exchange of shards", error, &permission)
+        error.refused("declare the exchange of shards", &permission)
     })?;
-    for binding in &amqp.bindings {
-        let options = ExchangeBindOptions::default();
-        let arguments = FieldTable::default();
-        let bound = channel.exchange_bind(
-            short(&name),
-            short(source),
-            short(binding),
-            options,
-            arguments,
-        );
+    for key in &amqp.bindings {
+        let bound = session.exchange_bind(channel, (source, &name), key).await;
         let permission = format!("write on {name} and read on {source}");
-        bound
-            .await
-            .map_err(|error| refused("bind the exchange of shards", error, &permission))?;
+        bound.map_err(|error| error.refused("bind the exchange of shards", &permission))?;
     }
     Ok(name)
 }
@@ -272,7 +251,7 @@ async fn shards_there(
 /// may lose the end of a stream, and give the same offsets to other messages. A stream that was made anew since then
 /// would be silent until it has as many messages; so the newest one is looked at.
 async fn begin_at(
-    connection: &Connection,
+    session: &mut Session,
     queue: &str,
     next: Option<u64>,
     again: u16,
@@ -285,7 +264,7 @@ async fn begin_at(
         return Ok(Some(asked));
     }
     // Only slow, or empty until now? Reading it from its first message could count everything twice: asked again.
-    let newest = newest(connection, queue, asked).await?;
+    let newest = newest(session, queue, asked).await?;
     let newest = newest.ok_or(LinkError::Timeout(NEWEST))?;
     if newest + 1 < asked {
         warn!(
@@ -298,41 +277,24 @@ async fn begin_at(
 }
 
 /// The offset of a stream's newest message, if it has any; or of one that is not before `enough`.
-async fn newest(
-    connection: &Connection,
-    queue: &str,
-    enough: u64,
-) -> Result<Option<u64>, LinkError> {
-    let looking = |error| failed("look at the newest message", error);
-    let channel = connect::channel(connection).await?;
-    let qos = channel.basic_qos(u16::MAX, BasicQosOptions::default());
-    qos.await.map_err(looking)?;
-    let options = BasicConsumeOptions::default();
+async fn newest(session: &mut Session, queue: &str, enough: u64) -> Result<Option<u64>, LinkError> {
+    let looking = |error: AmqpError| error.while_doing("look at the newest message");
+    let channel = channel(session).await?;
+    session.prefetch(channel, u16::MAX).await.map_err(looking)?;
     let arguments = topology::offset_arguments(topology::text("last"));
-    let consumer = channel.basic_consume(short(queue), "".into(), options, arguments);
-    let mut consumer = consumer
-        .await
-        .map_err(|error| refused("consume", error, &format!("read on {queue}")))?;
+    let consumes = session
+        .consume(channel, (queue, CONSUMER), false, arguments)
+        .await;
+    consumes.map_err(|error| error.refused("consume", &format!("read on {queue}")))?;
     let mut newest = None;
     // Under load others come behind the last chunk, without an end.
     while newest.is_none_or(|newest| newest < enough) {
-        match tokio::time::timeout(NEWEST, consumer.next()).await {
-            Ok(Some(Ok(delivery))) => newest = newest.max(offset_of(&delivery)),
-            Ok(Some(Err(error))) => return Err(looking(error)),
-            Ok(None) => return Err(LinkError::Closed),
+        match tokio::time::timeout(NEWEST, session.delivery()).await {
+            Ok(delivery) => newest = newest.max(delivery.map_err(looking)?.properties.offset),
             Err(_) => break,
         }
     }
-    let options = BasicCancelOptions::default();
-    channel
-        .basic_cancel(consumer.tag(), options)
-        .await
-        .map_err(looking)?;
-    let closed = channel.close(200, "done".into()).await;
-    closed.map_err(looking)?;
+    session.cancel(channel, CONSUMER).await.map_err(looking)?;
+    session.close_channel(channel).await.map_err(looking)?;
     Ok(newest)
-}
-
-fn short(text: &str) -> ShortString {
-    ShortString::from(text)
 }

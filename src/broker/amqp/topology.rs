@@ -14,26 +14,11 @@
 //! Source: Celery 4.4 to 5.7, `celery/events/event.py` and `receiver.py`; RabbitMQ refuses a declaration with
 //! other flags than the exchange has (406).
 
-use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use amq_protocol::types::{AMQPValue, FieldTable};
 
+use super::methods::QueueFlags;
 use crate::config::{AmqpConfig, Shard};
 use crate::state::topic_matches;
-
-/// How Celery declares its event exchange: a durable topic exchange.
-pub(super) const EXCHANGE: ExchangeDeclareOptions = ExchangeDeclareOptions {
-    passive: false,
-    durable: true,
-    auto_delete: false,
-    internal: false,
-    nowait: false,
-};
-
-/// Asks for the exchange without making it, which needs no permission.
-pub(super) const EXCHANGE_PASSIVE: ExchangeDeclareOptions = ExchangeDeclareOptions {
-    passive: true,
-    ..EXCHANGE
-};
 
 /// The exchange that divides workers among shards. It comes with a plugin.
 pub(super) const SHARDS: &str = "x-consistent-hash";
@@ -61,14 +46,13 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const fn options(self) -> QueueDeclareOptions {
+    pub(super) const fn flags(self) -> QueueFlags {
         let stays = !matches!(self, Self::Transient);
-        QueueDeclareOptions {
+        QueueFlags {
             passive: false,
             durable: stays,
             exclusive: !stays,
             auto_delete: !stays,
-            nowait: false,
         }
     }
 

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connect::Stream;
+use crate::broker::stream::Stream;
 
 /// What the answers to one request may take. Pipelines are read as a whole; the largest hold replies of workers, some
 /// megabytes where thousands of tasks are reserved.

@@ -3,21 +3,18 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
+use tokio::net::UnixStream;
 
 use super::bounded::Bounded;
 use super::poll::Driver;
 use super::sentinel;
 use super::subscription::Subscription;
 use crate::broker::source::LinkError;
+use crate::broker::stream::{self, Stream};
 use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig, host_and_port};
-use crate::tls;
 
 /// Where a server is, once it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,26 +124,14 @@ fn tls_of(redis: &RedisConfig) -> Option<&TlsConfig> {
     }
 }
 
-/// What Redis is spoken over.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 pub(super) async fn stream(
     server: &Server,
     tls: Option<&TlsConfig>,
 ) -> Result<Box<dyn Stream>, LinkError> {
-    let (host, port) = match server {
-        Server::Socket(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
-        Server::Tcp { host, port } => (host.as_str(), *port),
-    };
-    let plain = TcpStream::connect((host, port)).await?;
-    let Some(tls) = tls else {
-        return Ok(Box::new(plain));
-    };
-    let connector = TlsConnector::from(Arc::new(tls::client_config(tls)?));
-    let stream = connector.connect(tls::server_name(host)?, plain).await?;
-    Ok(Box::new(stream))
+    match server {
+        Server::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Server::Tcp { host, port } => stream::connect((host, *port), tls).await,
+    }
 }
 
 pub(super) const fn failed(doing: &'static str, error: RedisError) -> LinkError {

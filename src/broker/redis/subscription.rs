@@ -13,8 +13,9 @@ use redis::{Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::bounded::LINE_BYTES_MAX;
-use super::connect::{Stream, failed, refused};
+use super::connect::{failed, refused};
 use crate::broker::source::LinkError;
+use crate::broker::stream::Stream;
 use crate::config::masked;
 
 /// What is read at once, if it is there.

@@ -1,0 +1,91 @@
+//! Errors of a connection to RabbitMQ.
+
+use std::io;
+
+use crate::broker::source::LinkError;
+
+/// Reply codes: something does not exist, is not allowed, or belongs to another connection.
+pub(super) const NOT_FOUND: u16 = 404;
+pub(super) const ACCESS_REFUSED: u16 = 403;
+pub(super) const NOT_ALLOWED: u16 = 530;
+pub(super) const RESOURCE_LOCKED: u16 = 405;
+
+/// Something exists with other arguments, is unknown to the broker, or is not supported.
+pub(super) const PRECONDITION_FAILED: u16 = 406;
+pub(super) const COMMAND_INVALID: u16 = 503;
+pub(super) const NOT_IMPLEMENTED: u16 = 540;
+
+/// An error of a connection, or of one channel.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::broker) enum AmqpError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The server closed a channel, or the connection.
+    #[error("{text}")]
+    Closed {
+        code: u16,
+        text: String,
+        is_channel: bool,
+    },
+    #[error("the broker closed the connection")]
+    Ended,
+    #[error("the broker ended the subscription")]
+    Canceled,
+    #[error("the broker has stopped sending heartbeats")]
+    Silent,
+    #[error("the broker allows no more channels")]
+    NoChannel,
+    #[error("the broker sent {0}")]
+    Malformed(&'static str),
+}
+
+impl AmqpError {
+    /// The reply code, if the server gave one.
+    pub(super) const fn code(&self) -> Option<u16> {
+        match self {
+            Self::Closed { code, .. } => Some(*code),
+            Self::Io(_)
+            | Self::Ended
+            | Self::Canceled
+            | Self::Silent
+            | Self::NoChannel
+            | Self::Malformed(_) => None,
+        }
+    }
+
+    /// Whether it concerns one channel, and the connection goes on.
+    pub(in crate::broker) const fn is_of_channel(&self) -> bool {
+        matches!(
+            self,
+            Self::Closed {
+                is_channel: true,
+                ..
+            }
+        )
+    }
+
+    /// Adds what was being done.
+    pub(super) fn while_doing(self, doing: &'static str) -> LinkError {
+        self.explained(doing, String::new())
+    }
+
+    /// Adds what was being done, and what to do about the error.
+    pub(super) fn explained(self, doing: &'static str, hint: String) -> LinkError {
+        LinkError::Amqp {
+            doing,
+            error: self,
+            hint,
+        }
+    }
+
+    /// Adds what was being done, and the permission that is missing if access was refused.
+    pub(super) fn refused(self, doing: &'static str, permission: &str) -> LinkError {
+        let is_missing = self.code() == Some(ACCESS_REFUSED);
+        let hint = if is_missing {
+            format!("; the user needs {permission}")
+        } else {
+            String::new()
+        };
+        self.explained(doing, hint)
+    }
+}
