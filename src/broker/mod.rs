@@ -9,6 +9,7 @@
 //!
 //! Nothing here reads an event.
 
+mod in_flight;
 mod link;
 mod stream;
 

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::in_flight::InFlight;
 use super::link::{Alive, Link};
 use super::{amqp, redis};
 use crate::backoff::Backoff;
@@ -50,6 +51,7 @@ pub(super) struct Stage {
     pub(super) server: usize,
     /// `None`: it has let go.
     batches: Option<mpsc::Sender<Batch>>,
+    in_flight: InFlight,
     pub(super) metrics: BrokerMetrics,
     readiness: Reporter,
     pub(super) stop: CancellationToken,
@@ -141,9 +143,11 @@ impl Source {
         let now = clock::monotonic();
         let link = Link::new(backoff, now);
         metrics.gap.resume(clock::now());
+        let in_flight = InFlight::new(batches.max_capacity(), config.queue_bytes_max);
         let stage = Stage {
             broker,
             link,
+            in_flight,
             alive: Alive::new(now),
             server: 0,
             batches: Some(batches),
@@ -260,13 +264,13 @@ impl Stage {
     }
 
     /// Hands messages over; waits while nobody takes them.
-    pub(super) async fn hand_over(&self, payloads: Vec<Payload>) -> Result<(), LinkError> {
+    pub(super) async fn hand_over(&mut self, payloads: Vec<Payload>) -> Result<(), LinkError> {
         self.hand_over_at(payloads, Position::Transient).await
     }
 
     /// The same, with how far the broker's delivery has come.
     pub(super) async fn hand_over_at(
-        &self,
+        &mut self,
         payloads: Vec<Payload>,
         position: Position,
     ) -> Result<(), LinkError> {
@@ -274,8 +278,19 @@ impl Stage {
             position,
             ..self.batch(payloads)
         };
+        let bytes = batch
+            .payloads
+            .iter()
+            .map(|payload| payload.bytes.len() as u64);
+        let bytes = bytes.sum();
         let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
-        batches.send(batch).await.map_err(|_| LinkError::Abandoned)
+        let places = batches.reserve_many(self.in_flight.places_for(bytes));
+        let mut places = places.await.map_err(|_| LinkError::Abandoned)?;
+        let place = places.next().ok_or(LinkError::Abandoned)?;
+        place.send(batch);
+        drop(places);
+        self.in_flight.handed_over(bytes);
+        Ok(())
     }
 
     /// Room to hand a batch over without waiting.
