@@ -26,6 +26,7 @@ mod durability;
 mod faults;
 mod flood;
 mod gaps;
+mod hostile_amqp;
 mod hostile_broker;
 mod hostile_files;
 mod labels;
