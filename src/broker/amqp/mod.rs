@@ -28,7 +28,7 @@ mod probe;
 
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::assembly::Delivery as Message;
 use self::connect::connect;
@@ -37,7 +37,7 @@ pub(super) use self::error::AmqpError;
 pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::session::Session;
-use self::subscribe::{CONSUMER, Subscription, subscribe};
+use self::subscribe::{CONSUMER, Subscription, consume_stream, subscribe};
 use super::source::{BATCH_MESSAGES, CONNECT_TIMEOUT, LinkError, REST, Stage};
 use super::unpack::Unpacker;
 use crate::clock;
@@ -55,6 +55,9 @@ const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(1);
 /// How long connecting to a stream may take. RabbitMQ goes through a segment to find an offset, message by message, and
 /// does it again at each try.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long nothing comes from a stream until we subscribe to it again. Workers send heartbeats every two seconds.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// How long the last checkpoint may take, so that what it holds is acknowledged before the connection ends. What is not is
 /// delivered once more at the next start, and known.
@@ -148,6 +151,10 @@ impl Link {
                     self.acknowledge_to_make_room();
                     continue;
                 }
+                () = tokio::time::sleep(STALLED), if self.stream.is_some() && !makes_room => {
+                    self.consume_again(stage).await?;
+                    continue;
+                }
                 () = stop.cancelled() => break,
             };
             let (messages, bytes) = self.take(stage, message).await?;
@@ -157,10 +164,7 @@ impl Link {
             }
         }
         // What was delivered is still handed over. What waits in a transient queue is deleted with it.
-        self.session.send_cancel(self.channel, CONSUMER);
-        while let Some(message) = self.session.last_deliveries().await.map_err(receiving)? {
-            self.take(stage, message).await?;
-        }
+        self.cancel(stage).await?;
         if self.is_durable() {
             // The last checkpoint is made when every source has let go.
             stage.let_go();
@@ -181,6 +185,27 @@ impl Link {
                 .unwrap_or(Err(LinkError::Timeout(LAST)));
         }
         self.session.leave("stopping");
+        Ok(())
+    }
+
+    /// Cancels the consumer, and hands over what was delivered before that.
+    async fn cancel(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
+        self.session.send_cancel(self.channel, CONSUMER);
+        while let Some(message) = self.session.last_deliveries().await.map_err(receiving)? {
+            self.take(stage, message).await?;
+        }
+        Ok(())
+    }
+
+    /// Subscribes to the stream again at the same position. RabbitMQ can lose track of a consumer that reaches the end of a
+    /// segment while the next segments are being deleted. It delivers nothing more then, whatever is published.
+    async fn consume_again(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
+        self.cancel(stage).await?;
+        if let Some(stream) = &self.stream {
+            let next = self.noting.next;
+            debug!(next, "no message from the stream; subscribing again");
+            consume_stream(&mut self.session, self.channel, stream, next).await?;
+        }
         Ok(())
     }
 

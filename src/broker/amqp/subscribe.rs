@@ -44,24 +44,48 @@ pub(super) async fn subscribe(
     };
     let (channel, queue) = queue_there(session, config, amqp).await?;
     bind(session, (channel, &queue), config, amqp).await?;
-    let (mut arguments, mut is_new) = (FieldTable::default(), false);
-    if amqp.delivery == Delivery::Stream {
-        let asked = begin_at(session, &queue, next, amqp.prefetch).await?;
-        is_new = asked.is_none();
-        let offset = match asked {
-            Some(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
-            None => topology::text("first"),
-        };
-        arguments = topology::offset_arguments(offset);
-    }
     let set = session.prefetch(channel, amqp.prefetch).await;
     set.map_err(|error| error.while_doing("set the prefetch"))?;
-    let exclusive = amqp.delivery == Delivery::Transient;
-    let consumes = session
-        .consume(channel, (&queue, CONSUMER), exclusive, arguments)
-        .await;
-    consumes.map_err(|error| error.refused("consume", &format!("read on {queue}")))?;
+    let mut is_new = false;
+    if amqp.delivery == Delivery::Stream {
+        // On a channel of its own, which does not count against the prefetch.
+        let asked = begin_at(session, &queue, next, amqp.prefetch).await?;
+        is_new = asked.is_none();
+        consume_stream(session, channel, &queue, asked).await?;
+    } else {
+        let exclusive = amqp.delivery == Delivery::Transient;
+        consume(session, channel, &queue, exclusive, FieldTable::default()).await?;
+    }
     Ok(Subscription { channel, is_new })
+}
+
+/// Consumes a stream from an offset on, or from its first message.
+pub(super) async fn consume_stream(
+    session: &mut Session,
+    channel: u16,
+    stream: &str,
+    next: Option<u64>,
+) -> Result<(), LinkError> {
+    let offset = match next {
+        Some(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
+        None => topology::text("first"),
+    };
+    let arguments = topology::offset_arguments(offset);
+    consume(session, channel, stream, false, arguments).await
+}
+
+async fn consume(
+    session: &mut Session,
+    channel: u16,
+    queue: &str,
+    exclusive: bool,
+    arguments: FieldTable,
+) -> Result<(), LinkError> {
+    let consumes = session.consume(channel, (queue, CONSUMER), exclusive, arguments);
+    let permission = format!("read on {queue}");
+    consumes
+        .await
+        .map_err(|error| error.refused("consume", &permission))
 }
 
 /// Opens a channel for one question: a server that refuses it closes the channel.
@@ -282,10 +306,7 @@ async fn newest(session: &mut Session, queue: &str, enough: u64) -> Result<Optio
     let channel = channel(session).await?;
     session.prefetch(channel, u16::MAX).await.map_err(looking)?;
     let arguments = topology::offset_arguments(topology::text("last"));
-    let consumes = session
-        .consume(channel, (queue, CONSUMER), false, arguments)
-        .await;
-    consumes.map_err(|error| error.refused("consume", &format!("read on {queue}")))?;
+    consume(session, channel, queue, false, arguments).await?;
     let mut newest = None;
     // Under load others come behind the last chunk, without an end.
     while newest.is_none_or(|newest| newest < enough) {
