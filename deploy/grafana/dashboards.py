@@ -1,6 +1,6 @@
-"""Writes the dashboards: `python3 dashboards.py`. With --check it only says which of the files are not what it writes.
+"""Generates the dashboards: `python3 dashboards.py`. With --check it only reports the files that are out of date.
 
-Five dashboards of some sixty panels have the same variables, units and matchers; here each of those stands once.
+Five dashboards with some sixty panels share variables, units and matchers, each of which is defined once here.
 """
 
 import json
@@ -11,7 +11,7 @@ import panels_celery
 import panels_daemon
 from panel import SOURCE
 
-# Of Grafana 11; newer ones migrate it when they load it.
+# The schema of Grafana 11; later versions migrate it when they load it.
 SCHEMA = 41
 
 LINKS = [{"type": "dashboards", "tags": ["celeriac"], "asDropdown": False, "includeVars": True, "keepTime": True,
@@ -19,7 +19,7 @@ LINKS = [{"type": "dashboards", "tags": ["celeriac"], "asDropdown": False, "incl
 
 
 def variable(name, query, label, multi=True):
-    # `.*` for all matches series without the label too: one broker without a name has none, nor may there be a namespace.
+    # `.*` for "All" also matches series without the label: a broker without a name has none, and neither may namespaces.
     return {"name": name, "label": label, "type": "query", "datasource": SOURCE, "definition": query,
             "query": {"query": query, "refId": f"variable-{name}"}, "refresh": 2, "sort": 1, "multi": multi,
             "includeAll": True, "allValue": ".*", "current": {"text": ["All"], "value": ["$__all"]}, "hide": 0,
@@ -32,31 +32,31 @@ WHERE = 'job=~"$job", namespace=~"$namespace"'
 BROKER = variable("broker", f"label_values(celery_events_total{{{WHERE}}}, broker)", "Broker")
 OF_BROKER = f'{WHERE}, broker=~"$broker"'
 QUEUE = variable("queue", f"label_values(celery_task_started_total{{{OF_BROKER}}}, queue)", "Queue")
-# Queues that wait for a first task have a length, and no task series.
+# A queue whose first task has not started has a length but no task series.
 ANY_QUEUE = variable("queue", f'label_values({{__name__=~"celery_queue_length|celery_task_started_total", {OF_BROKER}}}, queue)',
                      "Queue")
 TASK = variable("task", f'label_values(celery_task_started_total{{{OF_BROKER}, queue=~"$queue"}}, name)', "Task")
 WORKER = variable("worker", f"label_values(celery_worker_up{{{OF_BROKER}}}, worker)", "Worker")
 INSTANCE = variable("instance", f"label_values(celeriac_build_info{{{WHERE}}}, instance)", "Instance")
-# Of what the daemon says about itself the label is there always; a broker without a name is `default`.
+# The daemon's own metrics always have the label; a broker without a name is `default`.
 NAMED_BROKER = variable("broker", f"label_values(celeriac_broker_connected{{{WHERE}}}, broker)", "Broker")
 
 DASHBOARDS = [
-    ("overview", "Celery: overview", "How much runs, how well, how long it waits, and whether there are workers enough.",
+    ("overview", "Celery: overview", "Throughput, failures, latency, and worker capacity.",
      [JOB, NAMESPACE, BROKER, QUEUE, TASK], panels_celery.overview),
-    ("task", "Celery: by task", "What each task does: outcomes, failures by exception, times, what is in flight.",
+    ("task", "Celery: by task", "Outcomes, failures by exception, latency, and tasks in flight, by task name.",
      [JOB, NAMESPACE, BROKER, QUEUE, TASK], panels_celery.by_task),
-    ("queue", "Celery: by queue", "How full queues are, how long they take to drain, and who works on them.",
+    ("queue", "Celery: by queue", "Backlog, drain time, latency, and workers, by queue.",
      [JOB, NAMESPACE, BROKER, ANY_QUEUE], panels_celery.by_queue),
-    ("worker", "Celery: by worker", "Which workers are there, what they run, and the machines that they run on.",
+    ("worker", "Celery: by worker", "Which workers are online, what they run, and the machines they run on.",
      [JOB, NAMESPACE, BROKER, WORKER], panels_celery.by_worker),
-    ("celeriac", "celeriac", "The daemon itself: whether it hears everything, and whether what it sends arrives.",
+    ("celeriac", "celeriac", "The daemon itself: whether it receives all events, and whether its samples arrive.",
      [JOB, NAMESPACE, INSTANCE, NAMED_BROKER], panels_daemon.celeriac),
 ]
 
 
 def laid_out(rows):
-    """Panels from left to right, 24 columns wide, each row of them below its title."""
+    """Place panels from left to right, 24 columns wide, each row below its title."""
     placed, y, number = [], 0, 1
     for title, panels in rows:
         placed.append({"id": number, "type": "row", "title": title, "collapsed": False, "panels": [],
@@ -96,7 +96,7 @@ def main():
         if "--check" not in sys.argv:
             file.write_text(text, encoding="utf-8")
     if "--check" in sys.argv and differ:
-        sys.exit(f"not what dashboards.py writes: {', '.join(differ)}; run python3 deploy/grafana/dashboards.py")
+        sys.exit(f"out of date: {', '.join(differ)}; run python3 deploy/grafana/dashboards.py")
 
 
 if __name__ == "__main__":

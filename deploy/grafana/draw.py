@@ -1,10 +1,10 @@
-"""Draws what the panels of dashboards show, as Grafana does: with their units, legends, limits and sizes.
+"""Draws dashboard panels as Grafana does, with their units, legends, thresholds and sizes.
 
     draw.py --prometheus http://localhost:9090 --out pictures --minutes 30 overview.json ...
 
-There is a picture of each panel, `<dashboard>/<id>.png`, and one of each dashboard. Printed is what each query returned, as
-JSON: series and samples, which is how a test knows that a picture shows something. Needs matplotlib; nothing that is drawn
-needs a Grafana, so a dashboard can be looked at wherever there is a Prometheus.
+Writes a picture of each panel (`<dashboard>/<id>.png`) and of each dashboard. Prints the number of series and samples that
+each query returned, as JSON, so that a test can tell whether a picture shows anything. Needs matplotlib and a Prometheus,
+but no Grafana.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def scaled(value, step, units):
 
 
 def words(value, unit):
-    """A value as a panel of that unit writes it."""
+    """Format a value as a panel with that unit does."""
     if not math.isfinite(value):
         return str(value)
     if unit == "percentunit":
@@ -63,7 +63,7 @@ class Prometheus:
         self.step = max(1, math.ceil(minutes * 60 / 300))
 
     def ask(self, expression, instant):
-        # `.*` is what "All" stands for.
+        # `.*` is the value of "All".
         expression = expression.replace("$__rate_interval", self.rate_interval)
         expression = re.sub(r"\$(job|namespace|broker|queue|task|worker|instance)\b", ".*", expression)
         parameters = {"query": expression, "time": self.end} if instant else {
@@ -179,7 +179,7 @@ def draw_dashboard(dashboard, prometheus, out):
     figure = plt.figure(figsize=(15, height * 0.42), dpi=80)
     for panel in panels:
         at = panel["gridPos"]
-        # A graph leaves the lower part of its place to its legend.
+        # The legend takes the lower part of a graph's area.
         below = 0.42 if panel["type"] == "timeseries" else 0.05
         axes = figure.add_axes(((at["x"] + 1.3) / 24, 1 - (at["y"] + at["h"] * (1 - below)) / height,
                                 (at["w"] - 1.6) / 24, at["h"] * (0.88 - below) / height))

@@ -1,4 +1,4 @@
-"""The kinds of panels, and the queries that they have in common."""
+"""Panel types and the queries they share."""
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -11,18 +11,18 @@ def rate(selector):
 
 
 def age(selector):
-    """Of a timestamp metric, as of its sample: time() would add the time since, which is up to one interval."""
+    """Age of a timestamp metric at the time of its sample; time() would add up to one interval."""
     return f"timestamp({selector}) - {selector}"
 
 
 def quantile(q, family, by, where):
-    """Of a histogram in its classic form, which every receiver has."""
+    """Quantile of a classic histogram, which every receiver supports."""
     labels = ", ".join(["le", *by])
     return f"histogram_quantile({q}, sum by ({labels}) ({rate(f'{family}_bucket{{{where}}}')}))"
 
 
 def steps(*limits):
-    """Colours from limits on: steps((0.9, AMBER), (1, RED)); green below."""
+    """Thresholds with the colour that starts at each: steps((0.9, AMBER), (1, RED)). Green below the first."""
     return {"mode": "absolute",
             "steps": [{"color": GREEN, "value": None}, *({"color": color, "value": at} for at, color in limits)]}
 
@@ -41,7 +41,7 @@ def base(kind, title, description, targets, size, unit, thresholds, exemplars=Fa
 
 def graph(title, description, unit, *targets, size=(12, 8), stack=False, thresholds=None, exemplars=False, top=None,
           lines=True, bottom=0):
-    """Lines over time. `bottom` and `top` are the ends of the axis where they are fixed."""
+    """Lines over time. `bottom` and `top` fix the ends of the axis."""
     custom = {"drawStyle": "line" if lines else "bars", "lineWidth": 1, "fillOpacity": 20 if stack else 5,
               "showPoints": "never", "spanNulls": False, "stacking": {"mode": "normal" if stack else "none", "group": "A"},
               "axisSoftMin": 0, "thresholdsStyle": {"mode": "dashed" if thresholds else "off"}}
@@ -57,7 +57,7 @@ def graph(title, description, unit, *targets, size=(12, 8), stack=False, thresho
 
 
 def stat(title, description, unit, expression, size=(4, 4), thresholds=None, text=None):
-    """One number. `text` puts words in the place of values."""
+    """One number. `text` maps values to words."""
     mappings = [{"type": "value", "options": {value: {"text": words, "index": at}}}
                 for at, (value, words) in enumerate((text or {}).items())]
     panel = base("stat", title, description, [(expression, "")], size, unit, thresholds, mappings=mappings,
@@ -68,7 +68,7 @@ def stat(title, description, unit, expression, size=(4, 4), thresholds=None, tex
 
 
 def table(title, description, unit, expression, size=(12, 8), thresholds=None, rename=None, hide=()):
-    """What is true now, one row for each series. Columns stand in the order of `rename`."""
+    """Current values, one row per series. Columns appear in the order of `rename`."""
     panel = base("table", title, description, [(expression, "")], size, unit, thresholds, instant=True)
     panel["options"] = {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Value", "desc": True}]}
     panel["transformations"] = [{"id": "organize", "options": {
