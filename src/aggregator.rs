@@ -318,7 +318,7 @@ impl Aggregator {
                     .clone()
                     .any(|(b, reason)| b == broker && *reason == hint.reason)
                 {
-                    warn!(%broker, reason = hint.reason.name(), %hint, "something keeps events from coming");
+                    warn!(%broker, reason = hint.reason.name(), %hint, "the setup keeps events from arriving");
                 }
             }
         }

@@ -135,7 +135,7 @@ impl App {
         let drained = async {
             while !self.stages.are_drained() {
                 if let Some(RunError::Panicked(stage)) = self.stages.next().await {
-                    warn!(stage, "panicked while stopping");
+                    warn!(stage, "stage panicked during shutdown");
                 }
             }
         };
@@ -154,7 +154,7 @@ impl App {
             let stages = self.stages.running();
             warn!(
                 ?stages,
-                "the grace period is over, these stages were still at work"
+                "shutdown grace period expired; some stages were still running"
             );
         }
     }

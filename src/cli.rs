@@ -20,7 +20,7 @@ const EX_CONFIG: u8 = 78;
 /// Exit status for what cannot be on a command line, as clap has it.
 const EX_USAGE: u8 = 2;
 
-/// Celery's events, straight from RabbitMQ or Redis, as Prometheus series: pushed by remote write, or pulled.
+/// Read Celery's events from RabbitMQ or Redis and push them to Prometheus as metrics.
 #[derive(Debug, Parser)]
 #[command(
     name = "celeriac",
@@ -29,7 +29,7 @@ const EX_USAGE: u8 = 2;
     disable_help_subcommand = true
 )]
 pub struct Cli {
-    /// How a line of the log looks.
+    /// Log format.
     #[arg(
         long,
         global = true,
@@ -38,7 +38,7 @@ pub struct Cli {
         value_name = "FORMAT"
     )]
     log_format: log::Format,
-    /// What the log tells: error, warn, info, debug or trace. Default: RUST_LOG, else info.
+    /// Log level: error, warn, info, debug or trace [default: RUST_LOG, or info].
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
     #[command(subcommand)]
@@ -47,55 +47,55 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The daemon.
+    /// Run the daemon.
     Run(Run),
-    /// Says every problem of a configuration file, with its key.
+    /// Validate a configuration file.
     CheckConfig {
-        /// YAML or TOML, by its ending.
+        /// Configuration file; its extension decides between YAML and TOML.
         file: PathBuf,
-        /// Prints the configuration that holds in the end, with every default, secrets hidden.
+        /// Print the effective configuration with all defaults; secrets are hidden.
         #[arg(long)]
         print: bool,
     },
-    /// Asks brokers, workers and receivers, and says what to fix; exits with 1 if there is something.
+    /// Test all brokers, workers and receivers, and explain what to fix; exits with 1 if anything is wrong.
     Doctor {
-        /// The configuration file, YAML or TOML by its ending.
+        /// Configuration file; its extension decides between YAML and TOML.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// How long to listen to what workers publish.
+        /// Time to listen to events.
         #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=3600))]
         listen: u64,
     },
-    /// Everything in one process: a simulated cluster, the real pipeline, a receiver. Needs nothing installed.
+    /// Run celeriac with a simulated cluster and receiver; needs nothing installed.
     Demo(demo::Args),
-    /// Another exporter's options and environment to a configuration file, on standard output.
+    /// Convert another exporter's options and environment into a configuration file.
     Migrate {
-        /// Whose they are.
+        /// The exporter that the options belong to.
         exporter: Exporter,
-        /// What stands on its command line.
+        /// The exporter's command-line options.
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Prints the version.
+    /// Print the version.
     Version,
 }
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("source").args(["config", "broker"]).required(true)))]
 struct Run {
-    /// The configuration file, YAML or TOML by its ending.
+    /// Configuration file; its extension decides between YAML and TOML.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["broker", "remote_write", "pushgateway", "listen"])]
     config: Option<PathBuf>,
-    /// Without a file: the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0.
+    /// Without --config: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0.
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
-    /// Without a file: push there, such as http://prometheus:9090/api/v1/write.
+    /// Without --config: URL to push to, such as http://prometheus:9090/api/v1/write.
     #[arg(long, value_name = "URL", requires = "broker")]
     remote_write: Option<String>,
-    /// Without a file: push to a Pushgateway, such as http://pushgateway:9091.
+    /// Without --config: URL of a Pushgateway, such as http://pushgateway:9091.
     #[arg(long, value_name = "URL", requires = "broker")]
     pushgateway: Option<String>,
-    /// Without a file: serve /metrics there, such as 127.0.0.1:9808.
+    /// Without --config: address to serve /metrics on, such as 127.0.0.1:9808.
     #[arg(long, value_name = "ADDR", requires = "broker")]
     listen: Option<String>,
 }
@@ -156,7 +156,7 @@ impl Run {
 fn daemon(config: Config, file: Option<PathBuf>) -> ExitCode {
     if config.data_dir.is_none() {
         tracing::warn!(
-            "no data_dir: after a restart counters begin anew at zero, and a crash loses what waits for a receiver"
+            "data_dir is not set: counters restart at zero and a crash loses unsent samples"
         );
     }
     open_files::raise_limit();
@@ -169,7 +169,7 @@ fn daemon(config: Config, file: Option<PathBuf>) -> ExitCode {
     match ended {
         Some(Ok(())) => ExitCode::SUCCESS,
         Some(Err(error)) => {
-            tracing::error!(%error, "stopped by an error");
+            tracing::error!(%error, "stopped because of an error");
             ExitCode::FAILURE
         }
         None => ExitCode::FAILURE,
@@ -189,7 +189,7 @@ fn checked(file: &std::path::Path, config: &Config, print: bool) -> ExitCode {
             format!(", listening on {}", http.listen)
         });
         say(&format!(
-            "{}: fine. brokers: {brokers}, remote_write: {sinks}{gateways}{listen}",
+            "{}: valid. brokers: {brokers}, remote_write: {sinks}{gateways}{listen}",
             file.display()
         ));
     }

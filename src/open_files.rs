@@ -17,7 +17,7 @@ pub fn raise_limit() {
     let (from, to) = (limit.current, limit.maximum);
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => info!(from, to, "raised the limit on open files"),
-        Err(error) => warn!(from, to, %error, "cannot raise the limit on open files"),
+        Err(error) => warn!(from, to, %error, "raising the limit on open files failed"),
     }
 }
 

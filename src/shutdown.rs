@@ -34,10 +34,10 @@ impl Signals {
     pub async fn watch(mut self, stop: CancellationToken, reloads: mpsc::Sender<ReloadRequest>) {
         self.reloads = Some(reloads);
         self.next().await;
-        info!("stopping; a second signal ends at once");
+        info!("stopping; send a second signal to exit immediately");
         stop.cancel();
         self.next().await;
-        warn!("a second signal, ended at once");
+        warn!("second signal received; exiting immediately");
         #[expect(
             clippy::disallowed_methods,
             reason = "whoever asks twice does not want the drain"

@@ -104,7 +104,7 @@ impl Supervisor {
             return;
         }
         if let Err(error) = sd_notify::notify(states) {
-            warn!(%error, "cannot tell the service manager how the daemon does");
+            warn!(%error, "notifying the service manager failed");
         }
     }
 }

@@ -393,7 +393,7 @@ fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
         let Left { unknown, full } = left;
         info!(
             unknown,
-            full, "some series do not go on: the configuration has no place for them"
+            full, "some stored series do not fit the configuration and were dropped"
         );
     }
 }
@@ -456,6 +456,6 @@ fn listen(
         Some(reloads) => server.with_reloads(reloads),
         None => server,
     };
-    info!(%address, tls = tls.is_some(), pages = paths.join(" "), "listening; /-/healthy and /-/ready too");
+    info!(%address, tls = tls.is_some(), pages = paths.join(" "), "listening");
     Ok(server)
 }

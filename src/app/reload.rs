@@ -54,7 +54,7 @@ impl Reloader {
             }
             Err(error) => {
                 self.metrics.successful.set(0.0);
-                error!(%error, "cannot reload the configuration, it stays as it was");
+                error!(%error, "reloading the configuration failed; nothing was changed");
             }
         }
         reloaded.map_err(|error| error.to_string())
@@ -92,7 +92,7 @@ impl Reloader {
             let _ = told.send(reconfigured).await;
         }
         let _ = self.settings.send(config.metrics.clone()).await;
-        info!(changed = !changes.is_empty(), "reloaded the configuration");
+        info!(changed = !changes.is_empty(), "configuration reloaded");
         self.current = config;
         Ok(())
     }

@@ -34,7 +34,7 @@ pub(super) async fn take(
         return Ok(Some(folder));
     }
     let data_dir = path.display();
-    warn!(%data_dir, "another daemon has this data_dir, standing by until it is gone");
+    warn!(%data_dir, "data_dir is in use by another daemon; standing by");
     supervisor.standing_by();
     let free = async {
         loop {
@@ -43,13 +43,13 @@ pub(super) async fn take(
                 Ok(Some(folder)) => return folder,
                 Ok(None) => {}
                 // A shared disk has bad moments, above all when the other daemon's machine goes.
-                Err(error) => debug!(%error, "cannot look whether the other daemon is gone"),
+                Err(error) => debug!(%error, "checking for the other daemon failed"),
             }
         }
     };
     tokio::select! {
         folder = free => {
-            info!(%data_dir, "the other daemon is gone, taking over");
+            info!(%data_dir, "the other daemon stopped; taking over");
             Ok(Some(folder))
         }
         () = stop.cancelled() => Ok(None),
@@ -74,10 +74,12 @@ async fn probes(http: Option<&HttpConfig>) {
                     let _stop = stop.clone().drop_guard();
                     server.run(stop).await;
                 }
-                Err(error) => warn!(%error, "cannot listen while standing by"),
+                Err(error) => warn!(%error, "listening failed while standing by"),
             },
             // The other daemon may be on this machine, and have the port.
-            Err(error) => warn!(address = %http.listen, %error, "cannot listen while standing by"),
+            Err(error) => {
+                warn!(address = %http.listen, %error, "listening failed while standing by")
+            }
         }
     }
     std::future::pending().await

@@ -127,7 +127,7 @@ impl Poller {
         };
         self.link.subscribed(clock::monotonic());
         let address = self.config.address(self.server);
-        debug!(%address, "connected to ask for queues and workers");
+        debug!(%address, "connected for polling");
         let asking = async {
             tokio::select! {
                 ended = self.ask(&mut carrier) => ended?,
@@ -275,7 +275,7 @@ impl Poller {
             warn!(
                 replies,
                 %error,
-                "cannot read what workers reply, which they do in their task_serializer"
+                "replies of workers are unreadable; check their task_serializer"
             );
         }
         let answers = round.finish();
@@ -303,7 +303,7 @@ impl Poller {
         let exchange = &self.config.poll.control_exchange;
         carrier.enable_events(exchange, &workers).await?;
         for (worker, _) in tell.iter().filter(|(_, first)| *first) {
-            info!(%worker, "told a worker to send task events");
+            info!(%worker, "enabled task events on a worker");
         }
         Ok(())
     }
@@ -341,10 +341,10 @@ impl Poller {
         let told = std::mem::replace(told, error.is_some());
         match (error, task) {
             (None, _) => {}
-            (Some(error), _) if told => debug!(%error, "asking failed"),
-            (Some(error), Task::Queues) => warn!(%error, "cannot ask for the lengths of queues"),
+            (Some(error), _) if told => debug!(%error, "poll failed"),
+            (Some(error), Task::Queues) => warn!(%error, "polling queue lengths failed"),
             (Some(error), Task::Control | Task::EnableEvents | Task::Elsewhere) => {
-                warn!(%error, "cannot ask the workers");
+                warn!(%error, "polling workers failed");
             }
         }
     }
@@ -356,9 +356,9 @@ impl Poller {
         let now = clock::monotonic();
         let delay = self.link.failed(now, now, fastrand::f64());
         if std::mem::replace(&mut self.told.connection, true) {
-            debug!(%address, %error, ?delay, "cannot ask for queues and workers");
+            debug!(%address, %error, ?delay, "polling queues and workers failed");
         } else {
-            warn!(%address, %error, "cannot ask for queues and workers, trying again until it works");
+            warn!(%address, %error, "polling queues and workers failed; retrying");
         }
         if !was_connected {
             self.server = (self.server + 1) % self.config.servers();

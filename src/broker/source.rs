@@ -210,9 +210,9 @@ impl Stage {
             self.metrics.reconnects.add(1);
             let gap = subscribed.gap;
             if config.waits_for_checkpoints() {
-                warn!(%address, ?gap, "subscribed again, events of the gap have waited in the broker");
+                warn!(%address, ?gap, "subscribed again; the broker kept the events of the gap");
             } else {
-                warn!(%address, ?gap, "subscribed again, events of the gap are lost");
+                warn!(%address, ?gap, "subscribed again; events of the gap are lost");
             }
         } else {
             info!(%address, "subscribed to events");
@@ -230,7 +230,7 @@ impl Stage {
         let address = config.address(self.server);
         // Once for each outage: the metric tells how long it lasts.
         if first {
-            warn!(%address, %error, "not connected, trying again until it works");
+            warn!(%address, %error, "connection to broker failed; retrying");
         } else {
             tracing::debug!(%address, %error, attempt = self.link.attempt(), ?delay, "not connected");
         }

@@ -53,9 +53,9 @@ impl CheckpointFolder {
                 Ok(first) => {
                     let file = path.display();
                     if name == BEFORE {
-                        warn!(%file, "going on from the checkpoint before the newest: totals go back to then, and only what the broker still holds is counted again");
+                        warn!(%file, "restored the previous checkpoint; totals go back to it, and only events that the broker still holds are counted again");
                     } else {
-                        info!(%file, version = first.version, "going on from the checkpoint");
+                        info!(%file, version = first.version, "checkpoint restored");
                     }
                     return Ok(Some(Restored { first, file: path }));
                 }
@@ -115,9 +115,9 @@ impl CheckpointFolder {
         let (file, aside_file) = (path.display(), aside.display());
         match fs::rename(&path, &aside) {
             Ok(()) => {
-                error!(%file, %error, aside = %aside_file, "cannot go on from this checkpoint, it is set aside");
+                error!(%file, %error, aside = %aside_file, "checkpoint is unreadable; renamed it");
             }
-            Err(failed) => error!(%file, %error, %failed, "cannot go on from this checkpoint"),
+            Err(failed) => error!(%file, %error, %failed, "checkpoint is unreadable"),
         }
     }
 }
@@ -139,7 +139,7 @@ impl Restored {
 
     fn tell(&self, error: &Unsound) {
         // It verified a moment ago.
-        error!(file = %self.file.display(), %error, "the rest of the checkpoint cannot be read any more");
+        error!(file = %self.file.display(), %error, "reading the rest of the checkpoint failed");
     }
 }
 

@@ -97,7 +97,7 @@ impl Writer {
             let written = self.metrics.timestamp.get();
             error!(
                 written,
-                "the last checkpoint could not be written: the next start goes back to the one before"
+                "writing the last checkpoint failed; the next start uses the previous one"
             );
         }
     }
@@ -124,7 +124,7 @@ impl Writer {
             Err(error) => {
                 self.metrics.failures.add(1);
                 if !self.is_failing {
-                    error!(%error, "cannot write the checkpoint: until it works, pages stand still, nothing is sent and nothing is acknowledged");
+                    error!(%error, "writing the checkpoint failed; until it succeeds, pages do not update and nothing is sent or acknowledged");
                 }
                 self.publisher.hold(snapshots);
             }
@@ -140,7 +140,7 @@ impl Writer {
         )]
         self.metrics.size.set(bytes as f64);
         if self.is_failing {
-            info!("writing checkpoints again");
+            info!("writing checkpoints succeeds again");
         }
     }
 }

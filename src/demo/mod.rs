@@ -42,10 +42,10 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
 /// What the demo can be told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the pages are served.
+    /// Address to serve the pages on.
     #[arg(long, default_value = "127.0.0.1:9808", value_name = "ADDR")]
     listen: SocketAddr,
-    /// Ends by itself after so long, such as 10s. Default: runs until it is stopped.
+    /// Time to run, such as 10s [default: until stopped].
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
 }
@@ -55,7 +55,7 @@ pub async fn run(args: Args) -> ExitCode {
     match Demo::build(&args).await {
         Ok(demo) => demo.run(args.duration).await,
         Err(error) => {
-            tracing::error!(%error, "the demo cannot start");
+            tracing::error!(%error, "starting the demo failed");
             ExitCode::FAILURE
         }
     }

@@ -16,13 +16,13 @@ use crate::series::{Snapshot, Value};
 pub(super) fn greet(address: SocketAddr, receiver: &Url) {
     println!(
         "\
-celeriac demo: a simulated Celery cluster of 3 workers, the real pipeline, and a receiver in this process.
+celeriac demo: a simulated Celery cluster with 3 workers, and a receiver in this process.
 
-  http://{address}/metrics     every series, as Prometheus pulls it: look for celery_task_succeeded_total
-  http://{address}/-/ready     whether brokers and receivers are fine, and if not, why
+  http://{address}/metrics     all series, as Prometheus scrapes them; look for celery_task_succeeded_total
+  http://{address}/-/ready     whether brokers and receivers work, and if not, why
 
-Every second all series are pushed by remote write to {receiver}.
-Ctrl-C ends it. For your own cluster: celeriac run --broker URL --remote-write URL
+All series are pushed by remote write to {receiver} every second.
+Press Ctrl-C to stop. For your own cluster: celeriac run --broker URL --remote-write URL
 "
     );
 }
@@ -75,7 +75,7 @@ fn lines(snapshot: &Snapshot, received: &Received) -> String {
 
 fn pushed(received: &Received) -> String {
     format!(
-        "pushes sent and taken {}, samples {}, {} KiB, refused {}",
+        "pushed   requests {}, samples {}, {} KiB, refused {}",
         received.requests.get(),
         received.samples.get(),
         received.bytes.get() / 1024,

@@ -76,14 +76,14 @@ impl Certificates {
             Ok(Ok(renewed)) => {
                 self.complained.store(false, Relaxed);
                 if let Some(renewed) = renewed {
-                    info!("serving with the certificates that the files hold now");
+                    info!("reloaded the listener's certificates");
                     self.current.send_replace(Arc::new(renewed));
                 }
             }
             Ok(Err(error)) => {
                 // They may be just being written.
                 if !self.complained.swap(true, Relaxed) {
-                    warn!(%error, "the listener keeps the certificates that it has");
+                    warn!(%error, "reloading the listener's certificates failed; keeping the old ones");
                 }
             }
             // The runtime is shutting down.

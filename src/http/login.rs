@@ -139,7 +139,7 @@ impl Login {
             // Nobody bears nothing.
             Ok(Ok(expected)) if expected.is_empty() => {
                 if !self.complained.swap(true, Relaxed) {
-                    warn!("the bearer token's file is empty: nobody can log in with it");
+                    warn!("bearer_token_file is empty; token logins are refused");
                 }
                 false
             }
@@ -149,7 +149,7 @@ impl Login {
             }
             Ok(Err(error)) => {
                 if !self.complained.swap(true, Relaxed) {
-                    warn!(%error, "nobody can log in with the bearer token");
+                    warn!(%error, "reading bearer_token_file failed; token logins are refused");
                 }
                 false
             }
@@ -218,10 +218,7 @@ pub(super) async fn require(
             return (StatusCode::TOO_MANY_REQUESTS, later, why).into_response();
         }
     }
-    debug!(
-        path = request.uri().path(),
-        "refused: no login, or a wrong one"
-    );
+    debug!(path = request.uri().path(), "login missing or wrong");
     let mut answer = (StatusCode::UNAUTHORIZED, "a login is needed\n").into_response();
     for (name, challenge) in login.challenges() {
         let challenge = http::HeaderValue::from_static(challenge);

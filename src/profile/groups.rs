@@ -85,44 +85,44 @@ impl Families {
         let attempts = Arc::new(Buckets::new(&ATTEMPTS).expect("the bounds increase"));
         Self {
             counters: [
-                ("task_sent_total", None, "Tasks published (task-sent; needs task_send_sent_event)."),
-                ("task_received_total", None, "Tasks that a worker took from the broker (task-received)."),
-                ("task_started_total", None, "Tasks that began to run (task-started)."),
-                ("task_succeeded_total", None, "Tasks that returned a result (task-succeeded)."),
-                ("task_failed_total", Some("exception"), "Tasks that failed (task-failed), by the exception's class."),
-                ("task_retried_total", Some("exception"), "Attempts that ended in a retry (task-retried), by the exception's class."),
-                ("task_rejected_total", Some("requeue"), "Tasks that were rejected (task-rejected), and whether they go back to their queue."),
-                ("task_revoked_total", Some("reason"), "Tasks that were revoked (task-revoked), and why."),
-                ("task_cancelled_total", None, "Running tasks that were cancelled (task-cancelled; Celery 5.1 and later)."),
-                ("task_lost_total", Some("reason"), "Tasks in flight that will not be heard of again, and why."),
-                ("task_unreported_total", Some("reason"), "Tasks that left flight without an event that says how they ended, by reason (needs remote control)."),
+                ("task_sent_total", None, "Total number of tasks published (task-sent; needs task_send_sent_event)."),
+                ("task_received_total", None, "Total number of tasks received by a worker (task-received)."),
+                ("task_started_total", None, "Total number of tasks started (task-started)."),
+                ("task_succeeded_total", None, "Total number of tasks that succeeded (task-succeeded)."),
+                ("task_failed_total", Some("exception"), "Total number of tasks that failed (task-failed), by exception class."),
+                ("task_retried_total", Some("exception"), "Total number of attempts that ended in a retry (task-retried), by exception class."),
+                ("task_rejected_total", Some("requeue"), "Total number of tasks rejected (task-rejected), by whether they were requeued."),
+                ("task_revoked_total", Some("reason"), "Total number of tasks revoked (task-revoked), by reason."),
+                ("task_cancelled_total", None, "Total number of running tasks cancelled (task-cancelled; Celery 5.1 and later)."),
+                ("task_lost_total", Some("reason"), "Total number of tasks presumed lost, by reason."),
+                ("task_unreported_total", Some("reason"), "Total number of tasks that ended without a final event, by reason (needs remote control)."),
             ]
             .map(|(name, own, help)| family(name, counter.clone(), own, help)),
             histograms: [
                 (
                     "task_runtime_seconds", Some("outcome"),
                     MetricKind::Histogram(Arc::clone(&config.runtime_buckets)),
-                    "How long attempts ran, as the worker measured it, else from start to end.",
+                    "Runtime of attempts, as measured by the worker, or from start to end.",
                 ),
                 (
                     "task_queue_wait_seconds", None,
                     wait(),
-                    "From when an attempt was sent, or was to run, to its start (needs task_send_sent_event).",
+                    "Time between an attempt being sent, or its ETA, and its start (needs task_send_sent_event).",
                 ),
-                ("task_prefetch_wait_seconds", None, wait(), "From when a worker received an attempt to its start."),
+                ("task_prefetch_wait_seconds", None, wait(), "Time between an attempt being received by a worker and its start."),
                 (
                     "task_turnaround_seconds", Some("outcome"),
                     wait(),
-                    "From when a task was sent, or was to run, to its end, retries included (needs task_send_sent_event).",
+                    "Time between a task being sent, or its ETA, and its end, including retries (needs task_send_sent_event).",
                 ),
                 (
                     "task_attempts", Some("outcome"),
                     MetricKind::Histogram(attempts),
-                    "Attempts that finished tasks took.",
+                    "Number of attempts of finished tasks.",
                 ),
             ]
             .map(|(name, own, kind, help)| family(name, kind, own, help)),
-            in_flight: family("tasks_in_flight", MetricKind::Gauge, Some("state"), "Tasks that are published, received or running now."),
+            in_flight: family("tasks_in_flight", MetricKind::Gauge, Some("state"), "Number of tasks in flight, by state."),
         }
     }
 

@@ -51,36 +51,40 @@ enum QueueGauge {
 
 impl WorkerGauge {
     const ALL: [(Self, &'static str, &'static str); 7] = [
-        (Self::Up, "worker_up", "Whether a worker is online: 1 or 0."),
+        (
+            Self::Up,
+            "worker_up",
+            "Whether the worker is online (1) or offline (0).",
+        ),
         (
             Self::LastSeen,
             "worker_last_seen_timestamp_seconds",
-            "When something was received from a worker last.",
+            "Time of the last event received from the worker.",
         ),
         (
             Self::Active,
             "worker_tasks_active",
-            "Tasks that a worker runs now, by its newest heartbeat.",
+            "Number of tasks running on the worker, according to its last heartbeat.",
         ),
         (
             Self::PoolSize,
             "worker_pool_size",
-            "Number of tasks that a worker can run at once now (needs remote control).",
+            "Number of tasks the worker can currently run at once (needs remote control).",
         ),
         (
             Self::Prefetch,
             "worker_prefetch_count",
-            "Tasks that a worker takes from the broker ahead of running them (needs remote control).",
+            "Number of tasks the worker prefetches from the broker (needs remote control).",
         ),
         (
             Self::ClockSkew,
             "worker_clock_skew_seconds",
-            "How far a worker's clock is behind ours, smoothed; a message's way is in it.",
+            "Smoothed clock offset of the worker, including network latency; positive if its clock is behind.",
         ),
         (
             Self::Events,
             "worker_events_enabled",
-            "Whether a worker sends task events: 0 when it processes tasks and only heartbeats come; absent before it ran any.",
+            "Whether the worker sends task events: 0 if it processes tasks but sends only heartbeats; absent before its first task.",
         ),
     ];
 }
@@ -90,32 +94,32 @@ impl QueueGauge {
         (
             Self::Length,
             "queue_length",
-            "Messages that wait in a queue; on Redis in all its priority steps.",
+            "Number of messages waiting in the queue; on Redis, the sum over all priorities.",
         ),
         (
             Self::Unacked,
             "queue_unacked",
-            "Messages that a worker has and has not acknowledged (Redis).",
+            "Number of delivered messages that are not acknowledged yet (Redis).",
         ),
         (
             Self::Consumers,
             "queue_consumers",
-            "Consumers of a queue, as the broker counts them (RabbitMQ).",
+            "Number of consumers of the queue, as reported by the broker (RabbitMQ).",
         ),
         (
             Self::Workers,
             "queue_workers",
-            "Workers that consume a queue (needs remote control).",
+            "Number of workers that consume the queue (needs remote control).",
         ),
         (
             Self::Slots,
             "queue_slots",
-            "Number of tasks that the workers of a queue can run at once when their pools have grown as far as they may: the maximum of an autoscaler, otherwise the size that the pool has (needs remote control).",
+            "Number of tasks the queue's workers can run at once, with autoscaled pools at their maximum (needs remote control).",
         ),
         (
             Self::Saturation,
             "queue_saturation_ratio",
-            "Ratio of the tasks, from any queue, that the workers of a queue run now to `queue_slots`.",
+            "Ratio of the tasks running on the queue's workers, from any queue, to `queue_slots`.",
         ),
     ];
 }
@@ -146,27 +150,27 @@ impl Levels {
         let processed = (
             &*gauge("worker_tasks_processed_total"),
             MetricKind::Counter,
-            "Tasks that a worker started since it was first seen, by its heartbeats.",
+            "Total number of tasks started by the worker since it was first seen, according to its heartbeats.",
         );
         let info = (
             &*gauge("worker_info"),
             MetricKind::Gauge,
-            "1, with what a worker runs on.",
+            "Information about the worker's software and host; always 1.",
         );
         let load = (
             &*gauge("worker_load_average"),
             MetricKind::Gauge,
-            "Load of a worker's machine, by its newest heartbeat.",
+            "Load average of the worker's host, according to its last heartbeat.",
         );
         let count = (
             &*gauge("workers"),
             MetricKind::Gauge,
-            "Workers that are known, by whether they are online.",
+            "Number of known workers, by state.",
         );
         let oldest = (
             &*gauge("tasks_oldest_timestamp_seconds"),
             MetricKind::Gauge,
-            "When the task came to its state that is there longest; of one that is for later, when it is due.",
+            "Time at which the oldest task entered this state; for scheduled tasks, their ETA.",
         );
         let info_labels = ["worker", "hostname", "sw_ident", "sw_ver", "sw_sys"];
         Self {

@@ -75,7 +75,7 @@ impl Native {
             family: series.family(Family {
                 name: name("events_total").into(),
                 kind: MetricKind::Counter,
-                help: "Events received, by their type.",
+                help: "Total number of events received, by type.",
                 labels: vec!["type"],
             }),
             broker: broker.clone(),
@@ -84,7 +84,7 @@ impl Native {
         let groups = Groups::new(config.clone(), broker.clone(), series);
         let last = (
             name("task_last_timestamp_seconds"),
-            "When a task of this name was sent, succeeded or failed last.",
+            "Time at which a task of this name was last sent, succeeded or failed.",
         );
         let last = (last.0.as_str(), MetricKind::Gauge, last.1);
         let last = Vector::new(series, broker.as_ref(), last, ["name", "outcome"]);

@@ -200,7 +200,7 @@ impl Disk {
         }
         let path = self.directory.segment(segment.first);
         if let Err(error) = self.files.remove(&path) {
-            warn!(segment = %path.display(), %error, "cannot delete a segment of the queue");
+            warn!(segment = %path.display(), %error, "deleting a queue segment failed");
         }
     }
 
@@ -210,9 +210,9 @@ impl Disk {
         match &result {
             Err(error) if !self.cursor_failed => {
                 let path = self.directory.cursor();
-                warn!(path = %path.display(), %error, "cannot write how far the queue was sent");
+                warn!(path = %path.display(), %error, "writing the queue cursor failed");
             }
-            Ok(()) if self.cursor_failed => info!("how far the queue was sent is written again"),
+            Ok(()) if self.cursor_failed => info!("writing the queue cursor succeeds again"),
             Ok(()) | Err(_) => {}
         }
         self.cursor_failed = result.is_err();

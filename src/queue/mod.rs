@@ -266,13 +266,13 @@ impl Queue {
             let segment = path.display();
             if !error.is_damage() {
                 if !self.unreadable {
-                    warn!(%segment, offset, %error, "cannot read a record for now");
+                    warn!(%segment, offset, %error, "reading a record failed; retrying");
                 }
                 self.unreadable = true;
                 return None;
             }
             let (samples, bytes) = (slot.counts.samples, slot.length);
-            error!(%segment, offset, samples, bytes, %error, "a record is damaged and lost");
+            error!(%segment, offset, samples, bytes, %error, "record is damaged; dropped it");
             self.lost.damaged_bytes += (RECORD_HEADER + bytes) as u64;
             self.lost.damaged += self.index.remove(at..at + 1);
             self.sweep();

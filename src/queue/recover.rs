@@ -143,7 +143,7 @@ fn cursor(directory: &Directory, files: &Files) -> Result<(u64, u64), OpenError>
         Ok(Cursor::Missing) => Ok((0, 0)),
         Ok(Cursor::Unsound) => {
             let path = directory.cursor();
-            warn!(path = %path.display(), "the cursor of the queue is unsound, all of it is sent again");
+            warn!(path = %path.display(), "queue cursor is damaged; sending the whole queue again");
             Ok((0, 0))
         }
         Err(source) => Err(OpenError::Read {
@@ -194,7 +194,7 @@ impl Finding {
                 self.lost.damaged_bytes += SEGMENT_HEADER as u64;
                 error!(
                     segment = %path.display(), offset = 0,
-                    "the header of a segment is unsound, its records are read all the same"
+                    "segment header is damaged; reading its records anyway"
                 );
             }
         }
@@ -217,7 +217,7 @@ impl Finding {
             self.lost.damaged_bytes += RECORD_HEADER as u64 + u64::from(header.length);
             error!(
                 segment = %path.display(), offset, kind = header.kind,
-                "a record of unknown kind is lost"
+                "dropped a record of unknown kind"
             );
         }
     }
@@ -282,7 +282,7 @@ impl Finding {
                 if at < length {
                     info!(
                         segment = %path.display(), offset = at, bytes = length - at,
-                        "cut off what a crash left of a group of records"
+                        "truncated an incomplete group of records after a crash"
                     );
                 }
                 at
@@ -302,7 +302,7 @@ impl Finding {
         self.lost.damaged_bytes += bytes;
         error!(
             segment = %path.display(), offset = at, bytes,
-            "a segment of the queue is damaged, what follows in it is lost"
+            "queue segment is damaged; dropped the rest of it"
         );
     }
 }

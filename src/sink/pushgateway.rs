@@ -255,7 +255,7 @@ impl Pushgateway {
             Fate::Retry { after } => {
                 let dice = fastrand::f64();
                 let delay = self.backoff.delay_asked(after, self.attempt, dice);
-                debug!(error = %judged.reason, attempt = self.attempt, ?delay, "the Pushgateway did not answer");
+                debug!(error = %judged.reason, attempt = self.attempt, ?delay, "push failed");
                 self.attempt = self.attempt.saturating_add(1);
                 self.wait = Some(Box::pin(tokio::time::sleep(delay)));
                 self.next = Some(sending.task);
@@ -274,7 +274,7 @@ impl Pushgateway {
                 self.refusals.clear();
                 if let Some(since) = self.failing_since.take() {
                     let elapsed = clock::monotonic().duration_since(since);
-                    info!(?elapsed, "the Pushgateway takes pushes again");
+                    info!(?elapsed, "pushes succeed again");
                 }
                 self.readiness.ready();
             }
@@ -282,7 +282,7 @@ impl Pushgateway {
                 self.metrics.refused.add(1);
                 if self.refusals.is_new(judged.status, &judged.text) {
                     let advice = judged.advice.unwrap_or("see what it says");
-                    warn!(group = %self.config.group, error = %reason, advice, "the Pushgateway refused a push");
+                    warn!(group = %self.config.group, error = %reason, advice, "push refused");
                 }
                 self.readiness.waiting(reason.clone());
             }
@@ -290,7 +290,7 @@ impl Pushgateway {
                 self.metrics.failed.add(1);
                 if self.failing_since.is_none() {
                     self.failing_since = Some(clock::monotonic());
-                    warn!(error = %reason, "cannot push, trying again until it works");
+                    warn!(error = %reason, "push failed; retrying");
                 }
                 self.readiness.waiting(reason.clone());
             }
@@ -302,8 +302,10 @@ impl Pushgateway {
         self.stage = Stage::Left;
         let group = &self.config.group;
         match self.config.on_shutdown {
-            OnShutdown::Delete => info!(%group, "the group was deleted"),
-            OnShutdown::Keep => info!(%group, "the group stays, as of the last snapshot"),
+            OnShutdown::Delete => info!(%group, "group deleted from the Pushgateway"),
+            OnShutdown::Keep => {
+                info!(%group, "group kept on the Pushgateway with the last snapshot")
+            }
         }
     }
 
@@ -314,11 +316,11 @@ impl Pushgateway {
         match self.config.on_shutdown {
             OnShutdown::Delete => warn!(
                 %group, error,
-                "the group was not deleted; if the Pushgateway has it, it stays there until somebody deletes it"
+                "deleting the group failed; if the Pushgateway has it, delete it manually"
             ),
             OnShutdown::Keep => warn!(
                 %group, error,
-                "the last snapshot was not pushed; the group stays as it was pushed before"
+                "pushing the last snapshot failed; the Pushgateway keeps the previous one"
             ),
         }
     }
@@ -331,7 +333,7 @@ impl Pushgateway {
         for (label, _) in self.config.group.labels() {
             if labels.contains(&label) {
                 let group = &self.config.group;
-                warn!(%group, label, "a label of the grouping key is a label of series too, and takes its place there");
+                warn!(%group, label, "a grouping-key label overwrites a label of the series");
             }
         }
     }

@@ -81,7 +81,7 @@ fn tell_others(folder: &Path, names: &BTreeSet<String>) {
             let folder = entry.path();
             warn!(
                 folder = %folder.display(),
-                "no remote_write has the name of this queue; what is in it is not sent"
+                "queue belongs to no configured remote_write; its samples are not sent"
             );
         }
     }

@@ -168,7 +168,7 @@ impl RemoteWrite {
             let samples = lost.full.points();
             warn!(
                 samples,
-                "queue is larger than max_bytes, the oldest samples were dropped"
+                "queue exceeds max_bytes; dropped the oldest samples"
             );
         }
         Ok(Self {
@@ -281,7 +281,7 @@ impl RemoteWrite {
         (self.wait, self.wait_apart) = (None, None);
         self.triage.begin_anew(clock::monotonic());
         (self.failures, self.failures_apart) = (0, 0);
-        info!("goes on with another configuration");
+        info!("configuration changed");
     }
 
     fn take(&mut self, snapshot: &Snapshot) {
@@ -295,7 +295,7 @@ impl RemoteWrite {
         if nameless > 0 {
             debug!(
                 samples = nameless,
-                "write_relabel_configs leave series without a valid name, or several with the same labels"
+                "write_relabel_configs produce series without a valid name, or with duplicate labels"
             );
         }
         // Only for a receiver that answers: what it missed comes again in a minute. 2.0 has it in each request.
@@ -327,14 +327,11 @@ impl RemoteWrite {
         count_lost(&self.metrics, &lost);
         if !lost.full.is_zero() {
             let samples = lost.full.points();
-            warn!(samples, "queue is full, the oldest samples were dropped");
+            warn!(samples, "queue is full; dropped the oldest samples");
         }
         if !lost.age.is_zero() {
             let samples = lost.age.points();
-            warn!(
-                samples,
-                "samples are older than sample_age_limit and were dropped"
-            );
+            warn!(samples, "dropped samples older than sample_age_limit");
         }
         self.tell_disk();
     }
@@ -346,9 +343,9 @@ impl RemoteWrite {
         if is_failing != self.is_disk_failing {
             match trouble {
                 Some(error) => {
-                    warn!(%error, "cannot queue on disk, keeping samples in memory until it works")
+                    warn!(%error, "queueing on disk failed; keeping samples in memory")
                 }
-                None => info!("queueing on disk again"),
+                None => info!("queueing on disk succeeds again"),
             }
             self.is_disk_failing = is_failing;
         }
@@ -490,13 +487,16 @@ impl RemoteWrite {
         self.metrics.dropped(DropReason::Shutdown, unwritten);
         if !unwritten.is_zero() {
             let samples = unwritten.points();
-            warn!(samples, "no time left, samples were not sent");
+            warn!(
+                samples,
+                "shutdown grace period expired; samples were not sent"
+            );
         }
         if self.queue.is_durable() && samples > 0 {
             let samples = (left - unwritten).points();
             info!(
                 samples,
-                "no time left, samples wait on disk for the next start"
+                "shutdown grace period expired; samples wait on disk for the next start"
             );
         }
     }

@@ -121,7 +121,7 @@ impl Transport {
         });
         match looking.await {
             Ok(Some((Ok(http), found))) => {
-                info!("certificates have changed on disk, new connections use them");
+                info!("reloaded certificates; new connections use them");
                 current.http = http;
                 current.made_of = found;
                 current.complaint = None;
@@ -131,7 +131,7 @@ impl Transport {
                 // again.
                 let complaint = error.to_string();
                 if current.complaint.as_ref() != Some(&complaint) {
-                    warn!(error = %complaint, "certificates that have changed on disk cannot be used, the old ones go on");
+                    warn!(error = %complaint, "reloading certificates failed; keeping the old ones");
                     current.complaint = Some(complaint);
                 }
             }

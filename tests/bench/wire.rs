@@ -35,12 +35,12 @@ fn snapshot(counters: u32, histograms: u32) -> Snapshot {
     let succeeded = family(
         "celery_task_succeeded_total",
         MetricKind::Counter,
-        "Tasks that returned a result (task-succeeded).",
+        "Total number of tasks that succeeded (task-succeeded).",
     );
     let runtime = family(
         "celery_task_runtime_seconds",
         MetricKind::Histogram(buckets),
-        "How long attempts ran, as the worker measured it, else from start to end.",
+        "Runtime of attempts, as measured by the worker, or from start to end.",
     );
     let labels = |n: u32| {
         let name: Arc<str> = format!("app.tasks.task_{n}").into();

@@ -167,7 +167,7 @@ async fn not_ready(config: &str, why: &str, secret: &str) {
     .await;
     let log = celeriac.process.output();
     assert!(
-        log.contains("not connected, trying again until it works") && log.contains(why),
+        log.contains("connection to broker failed; retrying") && log.contains(why),
         "{log}"
     );
     assert!(!log.contains(secret), "{log}");

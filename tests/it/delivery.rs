@@ -22,9 +22,9 @@ async fn not_ready_because(celeriac: &Celeriac, texts: &[&str]) {
     })
     .await;
     let log = celeriac.process.output();
-    let warned = log
-        .lines()
-        .any(|line| line.contains("not connected") && texts.iter().all(|text| line.contains(text)));
+    let warned = log.lines().any(|line| {
+        line.contains("connection to broker failed") && texts.iter().all(|text| line.contains(text))
+    });
     assert!(warned, "{log}");
 }
 

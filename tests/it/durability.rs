@@ -439,6 +439,6 @@ async fn a_full_disk_delays_and_loses_nothing() {
     assert_eq!(of(&page, "dropped_total"), 0.0);
     assert_eq!(of(&page, "failed_total"), 0.0);
     let log = celeriac.process.output();
-    assert!(log.contains("writing checkpoints again"), "{log}");
+    assert!(log.contains("writing checkpoints succeeds again"), "{log}");
     setting.receiver.assert_no_violation();
 }

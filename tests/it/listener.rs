@@ -217,7 +217,7 @@ async fn new_certificates_are_served_without_a_restart() {
 
     // A key that is no key changes nothing, and is told.
     std::fs::write(guarded.folder.path().join("server.key"), "half a").expect("writable");
-    let told = "the listener keeps the certificates that it has";
+    let told = "reloading the listener's certificates failed; keeping the old ones";
     wait_for("a warning", 20, async || {
         let answer = guarded.ask(&guarded.client(true), "/metrics", login).await;
         assert_eq!(answer.expect("a connection").0, 200);

@@ -236,7 +236,7 @@ async fn a_gateway_that_was_away_has_the_newest_state_again_and_nobody_else_suff
     gateway.has(name, &[("name", "t")], Some(20.0)).await;
     celeriac.ready().await;
     let log = celeriac.process.output();
-    for message in ["cannot push", "takes pushes again"] {
+    for message in ["push failed", "pushes succeed again"] {
         assert_eq!(told(&log, message).len(), 1, "{message}: {log}");
     }
     receiver.assert_no_violation();
@@ -266,7 +266,11 @@ async fn the_end_of_the_daemon_deletes_its_group_and_no_other() {
         })
         .await;
         let log = celeriac.process.output();
-        assert_eq!(told(&log, "the group was deleted").len(), 1, "{log}");
+        assert_eq!(
+            told(&log, "group deleted from the Pushgateway").len(),
+            1,
+            "{log}"
+        );
     }
 }
 
@@ -284,7 +288,7 @@ async fn a_group_that_is_to_stay_has_the_last_of_what_was_counted() {
     let name = "celery_task_succeeded_total";
     assert_eq!(gateway.value(name, &[("name", "t")]).await, Some(10.0));
     let log = celeriac.process.output();
-    assert_eq!(told(&log, "the group stays").len(), 1, "{log}");
+    assert_eq!(told(&log, "group kept").len(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,7 +333,7 @@ async fn a_push_that_is_refused_is_explained_once_and_counted_each_time() {
             .await;
         assert_eq!(pushes(&page, "delivered") + pushes(&page, "failed"), 0.0);
         let log = celeriac.process.output();
-        let lines = told(&log, "the Pushgateway refused a push");
+        let lines = told(&log, "push refused");
         assert_eq!(lines.len(), 1, "{log}");
         for part in [
             "HTTP 400",
@@ -360,10 +364,10 @@ async fn a_label_of_the_group_that_series_have_too_is_told_before_the_gateway_re
         .page_when("a refusal", 20, |page| pushes(page, "refused") >= 1.0)
         .await;
     let log = celeriac.process.output();
-    let warned = told(&log, "a label of the grouping key is a label of series too");
+    let warned = told(&log, "a grouping-key label overwrites");
     assert_eq!(warned.len(), 1, "{log}");
     assert!(warned[0].contains("label=\"state\""), "{}", warned[0]);
-    let refused = told(&log, "the Pushgateway refused a push");
+    let refused = told(&log, "push refused");
     assert!(
         refused[0].contains("take it out of `grouping_key`"),
         "{log}"
@@ -426,7 +430,7 @@ async fn what_may_be_tried_again_is_tried_with_the_newest_snapshot_and_not_too_s
         .await;
     assert_eq!(pushes(&page, "refused"), 0.0);
     let log = celeriac.process.output();
-    assert_eq!(told(&log, "cannot push").len(), 1, "{log}");
+    assert_eq!(told(&log, "push failed").len(), 1, "{log}");
     assert!(!log.contains("secret"), "{log}");
 }
 
@@ -473,7 +477,7 @@ async fn a_gateway_that_is_away_or_silent_does_not_hold_up_the_end_and_it_is_sai
     let series = receiver.series("celery_task_succeeded_total", &["name=\"t\""]);
     assert_eq!(series[series.len() - 2].1, 10.0);
     let log = celeriac.process.output();
-    let warned = told(&log, "the group was not deleted");
+    let warned = told(&log, "deleting the group failed");
     assert_eq!(warned.len(), 2, "{log}");
     let of = |sink: &str| {
         warned.iter().find(|line| {
@@ -481,7 +485,7 @@ async fn a_gateway_that_is_away_or_silent_does_not_hold_up_the_end_and_it_is_sai
         })
     };
     let (silent, away) = (of("silent").expect("a line"), of("away").expect("a line"));
-    assert!(silent.contains("no time left"), "{silent}");
+    assert!(silent.contains("shutdown grace period expired"), "{silent}");
     assert!(
         away.contains("no answer") && away.contains("instance=\"one\""),
         "{away}"

@@ -208,7 +208,7 @@ async fn a_file_that_asks_too_much_is_refused_at_once_and_the_daemon_goes_on() {
     let process = &setting.celeriac.process;
     let refused = || {
         let output = process.output();
-        let told = output.split("cannot reload").skip(1);
+        let told = output.split("reloading the configuration failed").skip(1);
         told.map(str::to_owned).collect::<Vec<_>>()
     };
     let reload = async |reason: &str| {
@@ -301,7 +301,7 @@ async fn a_signal_does_the_same_and_other_series_begin_without_a_zero() {
             .celeriac
             .process
             .output()
-            .contains("reloaded the configuration")
+            .contains("configuration reloaded")
     );
     assert!(setting.data.path().join("checkpoint").exists());
 }

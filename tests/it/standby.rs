@@ -69,14 +69,14 @@ async fn a_second_daemon_stands_by_and_takes_over() {
     assert_eq!(started(&page), 10.0, "{:#?}", page.0);
     let log = second.process.output();
     assert!(
-        log.contains("another daemon has this data_dir, standing by"),
+        log.contains("data_dir is in use by another daemon"),
         "{log}"
     );
     assert!(
-        log.contains("the other daemon is gone, taking over"),
+        log.contains("the other daemon stopped; taking over"),
         "{log}"
     );
-    assert!(log.contains("going on from the checkpoint"), "{log}");
+    assert!(log.contains("checkpoint restored"), "{log}");
     assert!(second.terminate().success());
 }
 
@@ -140,6 +140,6 @@ async fn series_stand_still_while_the_checkpoint_cannot_be_written() {
         .await;
     assert!(celeriac.terminate().success());
     let log = celeriac.process.output();
-    assert!(log.contains("cannot write the checkpoint"), "{log}");
-    assert!(log.contains("writing checkpoints again"), "{log}");
+    assert!(log.contains("writing the checkpoint failed"), "{log}");
+    assert!(log.contains("writing checkpoints succeeds again"), "{log}");
 }

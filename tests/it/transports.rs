@@ -331,7 +331,7 @@ async fn a_guarded_prometheus_takes_samples_before_and_after_everything_was_rota
     // Until then the old connection goes on, which Prometheus does not end.
     wait_for("the certificates to be read again", 20, async || {
         let log = celeriac.process.output();
-        if log.contains("certificates have changed on disk, new connections use them") {
+        if log.contains("reloaded certificates; new connections use them") {
             Ok(())
         } else {
             Err(log)

@@ -195,7 +195,7 @@ async fn silent(version: &str, url: &str) {
         .await;
     wait_for("events to be on", 20, async || {
         let log = switching.process.output();
-        if log.contains("told a worker to send task events") {
+        if log.contains("enabled task events on a worker") {
             Ok(())
         } else {
             Err(log)

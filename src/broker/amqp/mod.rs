@@ -228,7 +228,7 @@ impl Link {
             let metrics = &stage.metrics;
             warn!(
                 messages = cut,
-                "the stream was full and has forgotten messages that were not read"
+                "the stream was full and dropped unread messages"
             );
             metrics.dropped(&metrics.dropped_stream_cut, cut);
         }

@@ -184,7 +184,7 @@ pub(super) async fn queue_there(
             if first.is_some() {
                 warn!(
                     queue = name,
-                    "no quorum queue to be had, this one is classic: a restart of the broker loses what waits in it"
+                    "quorum queues are not available; using a classic queue, which loses its messages when the broker restarts"
                 );
             }
             return Ok((channel, name));
@@ -293,7 +293,7 @@ async fn begin_at(
     if newest + 1 < asked {
         warn!(
             queue,
-            next, newest, "the stream was made anew, reading it from its first message"
+            next, newest, "the stream was recreated; reading it from its first message"
         );
         return Ok(None);
     }

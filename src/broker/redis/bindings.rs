@@ -90,7 +90,7 @@ impl Poll {
         {
             warn!(
                 ?sep,
-                "bindings on Redis have another separator; compare `sep` with Celery's broker_transport_options"
+                "bindings on Redis use a different separator; compare `sep` with Celery's broker_transport_options"
             );
         }
         Ok(())

@@ -75,7 +75,7 @@ impl RemoteWrite {
             self.metrics.metadata.add(entries);
         } else {
             self.metrics.metadata_failed.add(entries);
-            debug!(error = %outcome.reason, "metadata was not taken");
+            debug!(error = %outcome.reason, "sending metadata failed");
         }
     }
 
@@ -132,7 +132,7 @@ impl RemoteWrite {
         if self.protocol == Protocol::V2 {
             warn!(
                 error = %reason,
-                "the receiver does not speak remote write 2.0; speaking 1.0 until the next start"
+                "receiver does not support remote write 2.0; using 1.0 until the next start"
             );
             self.protocol = Protocol::V1;
             self.feed.speak(Protocol::V1);
@@ -150,7 +150,7 @@ impl RemoteWrite {
             debug!(
                 ?written,
                 ?counts,
-                "the receiver says that it stored another number of values"
+                "receiver reported an unexpected number of stored values"
             );
         }
     }
@@ -193,9 +193,9 @@ impl RemoteWrite {
         }
         let (samples, series) = (failed.points(), series.unwrap_or("some of a request"));
         if self.told.is_new(reason, clock::monotonic()) {
-            warn!(samples, series, error = %reason, "the receiver refused samples for good");
+            warn!(samples, series, error = %reason, "receiver refused samples");
         } else {
-            debug!(samples, series, error = %reason, "the receiver refused samples for good");
+            debug!(samples, series, error = %reason, "receiver refused samples");
         }
     }
 
@@ -205,7 +205,7 @@ impl RemoteWrite {
         if let Some(samples) = self.feed.send_less(samples) {
             warn!(
                 samples,
-                "the receiver takes no requests as large as these; sending so many samples at once from now on"
+                "receiver refused a request as too large; sending smaller requests"
             );
         }
     }
@@ -214,7 +214,7 @@ impl RemoteWrite {
         self.failures = 0;
         if let Some(since) = self.failing_since.take() {
             let elapsed = clock::monotonic().duration_since(since);
-            info!(?elapsed, "the receiver takes samples again");
+            info!(?elapsed, "sending succeeds again");
         }
         self.readiness.ready();
     }
@@ -224,9 +224,9 @@ impl RemoteWrite {
         let delay = backoff.delay_asked(after, self.failures, fastrand::f64());
         if self.failing_since.is_none() {
             self.failing_since = Some(clock::monotonic());
-            warn!(error = %reason, ?delay, "cannot send samples, trying again until it works");
+            warn!(error = %reason, ?delay, "sending samples failed; retrying");
         } else {
-            debug!(error = %reason, attempt = self.failures, ?delay, "cannot send samples");
+            debug!(error = %reason, attempt = self.failures, ?delay, "sending samples failed");
         }
         self.readiness.waiting(reason);
         if self.wait.is_none() {

@@ -198,7 +198,7 @@ impl RemoteWrite {
         let (origin, samples) = ((sequence, flight.tried()), flight.open().points());
         warn!(
             samples,
-            "the receiver answers a request with 5xx for minutes, and accepts an empty one; looking for the series that it fails on"
+            "receiver keeps answering 5xx to one request; searching for the series that cause it"
         );
         let sorted = blocking(|| Ok(triage.failing(flight.series()?, origin)));
         self.replace(sequence, Tried::Never, sorted);
@@ -233,7 +233,7 @@ impl RemoteWrite {
         if dropped > 0 {
             warn!(
                 requests = dropped,
-                "too many samples wait until it is known whether the receiver accepts their series; the oldest were dropped"
+                "too many samples wait for the search for refused series; dropped the oldest"
             );
         }
     }
@@ -279,7 +279,7 @@ impl RemoteWrite {
             return;
         }
         if series == 0 {
-            info!("no series is quarantined any more");
+            info!("all quarantined series are accepted again");
             return self.readiness.hint(None);
         }
         let (examples, reason) = (self.triage.examples().join(", "), &self.quarantine_reason);

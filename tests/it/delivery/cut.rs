@@ -172,7 +172,7 @@ async fn a_stream_over_a_slow_connection_is_the_same_stream() {
     let again = again(&page);
     assert!((1.0..=10.0).contains(&again), "{again}");
     let log = celeriac.process.output();
-    assert!(!log.contains("made anew"), "{log}");
+    assert!(!log.contains("recreated"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -183,7 +183,7 @@ async fn without_a_socket_nothing_is_told() {
     celeriac.process.signal(Signal::HUP);
     wait_for("the reload", 20, async || {
         let output = celeriac.process.output();
-        let done = output.contains("reloaded the configuration");
+        let done = output.contains("configuration reloaded");
         if done { Ok(()) } else { Err(output) }
     })
     .await;
