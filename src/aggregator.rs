@@ -24,7 +24,7 @@ use crate::series::Snapshot;
 use crate::state::{HintReason, Known, Report};
 use crate::supervisor::Question;
 use crate::telemetry::process;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 
 /// Batches that wait for the aggregator, of all brokers together; each holds up to 1 MiB.
 pub const BATCHES_WAITING: usize = 16;
@@ -56,6 +56,8 @@ pub struct Aggregator {
     waiting: Vec<Batch>,
     outputs: Outputs,
     due: Due,
+    /// Both clocks, as they were at the newest look.
+    clocks: (Timestamp, Instant),
     /// Processes of workers that pollers know of, and when they were told.
     begun: (u64, Instant),
     /// The hints that hold, as the log has them.
@@ -127,7 +129,8 @@ struct Told {
     broker: Arc<str>,
     error: DecodeError,
     count: u64,
-    at: Timestamp,
+    /// `None`: not yet.
+    at: Option<Instant>,
 }
 
 enum Action {
@@ -182,6 +185,7 @@ impl Aggregator {
                 hints,
             },
             due: Due::default(),
+            clocks: (now, clock::monotonic()),
             begun: (0, clock::monotonic()),
             hinted: Vec::new(),
             told: Vec::new(),
@@ -229,7 +233,7 @@ impl Aggregator {
                 Action::Tick => self.due.snapshot = true,
                 Action::Checkpoint => self.due.checkpoint = true,
                 Action::Due(room) => {
-                    let now = clock::now();
+                    let now = self.look_at_clocks();
                     if std::mem::take(&mut self.due).snapshot {
                         self.publish(room, aligned(now, self.interval), now, false);
                         let next = until_next(clock::now(), self.interval);
@@ -250,12 +254,24 @@ impl Aggregator {
         // What is left may wait for a disk, and has a limit of its own: nobody asks any more.
         self.inputs.questions.close();
         while self.inputs.questions.try_recv().is_ok() {}
-        let now = clock::now();
+        let now = self.look_at_clocks();
         if jobs.is_none() {
             self.pipeline.release_held(now);
         }
         let room = room(jobs).await;
         self.publish(room, now, now, true);
+    }
+
+    /// The time now. If the clock was set since the last look, the state is told, and so is the log.
+    fn look_at_clocks(&mut self) -> Timestamp {
+        let (now, monotonic) = (clock::now(), clock::monotonic());
+        let (before, since) = std::mem::replace(&mut self.clocks, (now, monotonic));
+        if let Some(step) = ClockStep::between(before, now, monotonic.duration_since(since)) {
+            let seconds = step.seconds();
+            warn!(seconds, "system clock was set; samples follow it");
+            self.pipeline.clock_set(step);
+        }
+        now
     }
 
     /// Makes snapshots as of `at`, and puts them out: into the room for a job, where they go by way of a checkpoint.
@@ -280,7 +296,7 @@ impl Aggregator {
             (Outlet::Checkpointed(_), None) => {}
         }
         self.publish_known();
-        self.tell(now);
+        self.tell(clock::monotonic());
         self.hint();
     }
 
@@ -327,7 +343,7 @@ impl Aggregator {
     }
 
     /// Says what could not be read: at its first occurrence, then how often each minute.
-    fn tell(&mut self, now: Timestamp) {
+    fn tell(&mut self, now: Instant) {
         for (broker, error, count) in self.pipeline.refused() {
             let reason = error.reason().name();
             let known = self
@@ -340,16 +356,17 @@ impl Aggregator {
                     broker,
                     error,
                     count: 0,
-                    at: Timestamp::default(),
+                    at: None,
                 });
                 self.told.len() - 1
             });
             let told = &mut self.told[at];
-            if count > told.count && now.since(told.at) >= REPEATED {
+            let is_due = |at| now.duration_since(at) >= REPEATED;
+            if count > told.count && told.at.is_none_or(is_due) {
                 let more = count - told.count;
                 warn!(%broker, reason, count = more, %error, "events could not be read");
                 told.count = count;
-                told.at = now;
+                told.at = Some(now);
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::state::{
 };
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
 use crate::telemetry::process::Process;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 
 /// All state of the daemon about Celery.
 #[derive(Debug)]
@@ -197,6 +197,13 @@ impl Pipeline {
         }
         for cluster in &mut self.clusters {
             cluster.state.limit(&config.limits);
+        }
+    }
+
+    /// Goes on after our clock was set.
+    pub fn clock_set(&mut self, step: ClockStep) {
+        for cluster in &mut self.clusters {
+            cluster.state.clock_set(step);
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// A wall clock that differs by less from what the monotonic clock says was not set.
+const STEP_MIN: Duration = Duration::from_secs(1);
+
 /// Microseconds since the Unix epoch, UTC.
 ///
 /// Celery stamps its events with a float of seconds and microsecond digits; Prometheus wants
@@ -133,6 +136,17 @@ impl Timestamp {
         Duration::from_micros(micros)
     }
 
+    /// This time, moved up to `earliest` if it is less than a second too early. If it is earlier still, the clock was set
+    /// back, and the new time counts.
+    #[must_use]
+    pub fn no_earlier_than(self, earliest: Self) -> Self {
+        if self < earliest && earliest.since(self) < STEP_MIN {
+            earliest
+        } else {
+            self
+        }
+    }
+
     /// The point in time that lies `delay` earlier.
     pub fn before(self, delay: Duration) -> Self {
         Self(
@@ -147,6 +161,39 @@ impl Timestamp {
             self.0
                 .saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX)),
         )
+    }
+}
+
+/// A change of the wall clock: somebody set it, or the machine was suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    by_micros: i64,
+    /// What the clock shows now.
+    now: Timestamp,
+}
+
+impl ClockStep {
+    /// The step between two looks at the clock, `elapsed` apart by the monotonic clock; `None` if there was none.
+    pub fn between(before: Timestamp, now: Timestamp, elapsed: Duration) -> Option<Self> {
+        let by_micros = now.0.saturating_sub(before.after(elapsed).0);
+        let is_step = u128::from(by_micros.unsigned_abs()) >= STEP_MIN.as_micros();
+        is_step.then_some(Self { by_micros, now })
+    }
+
+    /// Seconds that the clock went ahead; negative if it went back.
+    pub fn seconds(self) -> f64 {
+        Duration::from_micros(self.by_micros.unsigned_abs()).as_secs_f64()
+            * if self.by_micros < 0 { -1.0 } else { 1.0 }
+    }
+
+    /// Moves a time that the clock showed before the step, so that it is as long ago as it was. Times shown since then
+    /// are not to change: of a clock that went back, a time that is not in the future may be one of them, and stays.
+    pub fn adjust(self, at: &mut Timestamp) {
+        if self.by_micros < 0 {
+            *at = (*at).min(self.now);
+        } else if *at != Timestamp::default() && at.0 <= self.now.0.saturating_sub(self.by_micros) {
+            at.0 = at.0.saturating_add(self.by_micros);
+        }
     }
 }
 
@@ -208,6 +255,32 @@ mod tests {
     fn what_is_no_time_is_refused() {
         for seconds in [-1.0, 1e30, f64::NAN, f64::INFINITY] {
             assert_eq!(Timestamp::from_seconds(seconds), None, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_told_from_drift_and_moves_only_times_before_it() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+        let elapsed = Duration::from_secs(15);
+        for (now, step) in [(1_015, None), (4_615, Some(3_600.0)), (115, Some(-900.0))] {
+            let found = ClockStep::between(at(1_000), at(now), elapsed);
+            assert_eq!(found.map(ClockStep::seconds), step, "{now}");
+        }
+        let near = Timestamp::from_millis(1_015_999);
+        assert_eq!(ClockStep::between(at(1_000), near, elapsed), None);
+
+        // Now, when the step was found, and times from before and after it.
+        let cases = [
+            (4_615, [(990, 4_590), (4_610, 4_610), (0, 0)]),
+            (115, [(990, 115), (110, 110), (0, 0)]),
+        ];
+        for (now, times) in cases {
+            let step = ClockStep::between(at(1_000), at(now), elapsed).expect("a step");
+            for (before, after) in times {
+                let mut time = at(before);
+                step.adjust(&mut time);
+                assert_eq!(time, at(after), "{before} at {now}");
+            }
         }
     }
 

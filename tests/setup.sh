@@ -9,7 +9,7 @@ mkdir -p "$target"
 target=$(cd "$target" && pwd)
 
 packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv
-  systemd dpkg-dev man-db ca-certificates)
+  systemd dpkg-dev man-db ca-certificates faketime)
 # One that is there already may come from elsewhere.
 command -v npm > /dev/null || packages+=(npm)
 as_root=()

@@ -47,10 +47,10 @@ impl<'a> Origin<'a> {
     }
 
     /// What is counted, as an exemplar that `snapshot` is the first to have; later than `newest`, the one before it.
-    /// `None`: escapes make the id too long. They are only written here, since of most events no exemplar is made.
+    /// `None`: escapes make the id too long, or the clock was set back and the one before is in the future. Escapes are only written here, since of most events no exemplar is made.
     ///
     /// Receivers refuse exemplars of one series that are not in the order of time. Many events have the same time, that
-    /// of their message, and the clock may step back: then it is stamped a millisecond after the one before.
+    /// of their message, and the clock may go back a little: then it is stamped a millisecond after the one before.
     pub(super) fn exemplar(
         self,
         value: f64,
@@ -61,12 +61,16 @@ impl<'a> Origin<'a> {
         if !Self::fits(&task_id) {
             return None;
         }
-        let received = self.received.millis();
-        let millis = newest.map_or(received, |newest| received.max(newest.millis() + 1));
+        let received = Timestamp::from_millis(self.received.millis());
+        let next = |newest: Timestamp| Timestamp::from_millis(newest.millis() + 1);
+        let at = newest.map_or(received, |newest| received.no_earlier_than(next(newest)));
+        if newest.is_some_and(|newest| at <= newest) {
+            return None;
+        }
         Some(Arc::new(Exemplar {
             task_id: task_id.into(),
             value,
-            at: Timestamp::from_millis(millis),
+            at,
             snapshot,
         }))
     }

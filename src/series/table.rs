@@ -383,9 +383,11 @@ impl Series {
         slots.map(|slot| slot.value.samples()).sum()
     }
 
-    /// All values as of `at`, or two milliseconds after the snapshot before, where the clock stepped back.
+    /// All values as of `at`, or two milliseconds after the snapshot before, where that is less than a second later.
     ///
-    /// Two, because between two snapshots the zero of a new counter has to find a place.
+    /// Two, because between two snapshots the zero of a new counter has to find a place. Where the clock was set back
+    /// further, samples follow it: time that stood still until the clock caught up would be refused for being in the
+    /// future.
     pub fn snapshot(&mut self, at: Timestamp, last: bool) -> Snapshot {
         if self.shared.len() != self.families.len() {
             self.shared = self.families.as_slice().into();
@@ -404,8 +406,12 @@ impl Series {
             });
             self.unsorted = false;
         }
-        let before = Timestamp::from_millis(self.at.millis() + 2);
-        self.at = Timestamp::from_millis(at.millis()).max(before);
+        let earliest = Timestamp::from_millis(self.at.millis() + 2);
+        let at = Timestamp::from_millis(at.millis()).no_earlier_than(earliest);
+        if at < earliest {
+            self.go_back(at);
+        }
+        self.at = at;
         self.number += 1;
         self.now(self.at);
         let rows = self.order.iter().map(|&slot| {
@@ -425,6 +431,23 @@ impl Series {
             held: false,
             restored_at: self.restored_at,
             last,
+        }
+    }
+
+    /// No series begins after the snapshot at `at`, which is earlier than the one before. A series that was in that one has
+    /// no known beginning any more, since a receiver that is told a later one sees a reset.
+    fn go_back(&mut self, at: Timestamp) {
+        let newest = self.at;
+        for slot in self.slots.iter_mut().flatten() {
+            if slot.info.after >= at {
+                let is_new = slot.info.after == newest;
+                let after = if is_new { at.millis() - 2 } else { 0 };
+                slot.info = Arc::new(Info {
+                    labels: slot.info.labels.clone(),
+                    after: Timestamp::from_millis(after),
+                    ..*slot.info
+                });
+            }
         }
     }
 

@@ -163,7 +163,7 @@ impl Feed {
         };
         let due = self
             .metadata_at
-            .is_none_or(|sent| snapshot.at.since(sent) >= interval);
+            .is_none_or(|sent| snapshot.at < sent || snapshot.at.since(sent) >= interval);
         if !due {
             return Vec::new();
         }

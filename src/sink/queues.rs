@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
-use std::time::Duration;
 
 use tracing::warn;
 
@@ -13,10 +12,6 @@ use crate::timestamp::Timestamp;
 
 /// The folder below `data_dir`.
 const FOLDER: &str = "queue";
-
-/// How far ahead of the clock what is queued may be. Beyond, it was the clock that was wrong then; receivers refuse what
-/// is as far in the future.
-const AHEAD_MAX: Duration = Duration::from_secs(600);
 
 /// Why a queue cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -52,22 +47,21 @@ pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
     queues
 }
 
-/// The time to begin at: what was queued before, or stored, has an earlier time than whatever comes, also where the clock
-/// was set back a little.
+/// The time to start at: a little later than now where what was queued before, or stored, would not be earlier otherwise.
 pub fn start_behind(queues: &[Queue], stored: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let queued = queues.iter().filter_map(Queue::newest_ms);
-    let Some(newest) = queued.map(Timestamp::from_millis).chain(stored).max() else {
-        return now;
-    };
-    let ahead = newest.since(now);
-    if ahead > AHEAD_MAX {
+    let newest = queued.map(Timestamp::from_millis).chain(stored).max();
+    let start = newest.map_or(now, |newest| now.no_earlier_than(newest));
+    if let Some(ahead) = newest
+        .map(|newest| newest.since(start))
+        .filter(|ahead| !ahead.is_zero())
+    {
         warn!(
             ?ahead,
-            "what was put out before is of the future; the clock was wrong then, and what comes now is older"
+            "newest queued or stored sample is in the future: the system clock was ahead, samples follow it back"
         );
-        return now;
     }
-    now.max(newest)
+    start
 }
 
 /// Says which queues nobody sends: their sink was given another name, or taken away.
@@ -131,8 +125,8 @@ mod tests {
         for (queued, start) in [
             (None, 1_000_000_000),
             (Some(999_999_000), 1_000_000_000),
-            (Some(1_000_600_000), 1_000_600_000),
-            (Some(1_000_600_001), 1_000_000_000),
+            (Some(1_000_000_900), 1_000_000_900),
+            (Some(1_000_001_000), 1_000_000_000),
         ] {
             let mut queue = Queue::in_memory(Limits {
                 bytes_max: 1 << 20,

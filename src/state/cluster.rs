@@ -23,7 +23,7 @@ use super::{
     Worker, shard,
 };
 use crate::event::{Detail, Event, WorkerEvent, WorkerKind};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 use reconcile::Suspects;
 pub use saved::Captured;
 pub(super) use step::Arrived;
@@ -142,6 +142,18 @@ impl State {
         self.limits.worker_timeout = worker_timeout;
         self.limits.worker_retention = worker_retention;
         self.limits.queue_ttl = queue_ttl;
+    }
+
+    /// Our clock was set: what was received so long ago stays as long ago.
+    pub fn clock_set(&mut self, step: ClockStep) {
+        self.tasks.clock_set(step);
+        self.workers.clock_set(step);
+        self.queues.clock_set(step);
+        self.signs.clock_set(step);
+        let [older, newer] = &mut self.rounds;
+        for at in [older, newer, &mut self.first_event, &mut self.resumed] {
+            step.adjust(at);
+        }
     }
 
     /// Takes an event that was received at `now`; adds to `changes` what it changed.

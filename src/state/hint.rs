@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cluster::State;
 use super::{Names, Worker};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 
 /// How long it may be quiet, at the start too: heartbeats come every 2 seconds.
 const QUIET: Duration = Duration::from_secs(60);
@@ -123,6 +123,14 @@ impl Signs {
         if self.heard.is_none_or(|heard| now.since(heard) > QUIET) {
             self.elsewhere = (channels.to_vec(), now);
         }
+    }
+
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        let times = [&mut self.since, &mut self.elsewhere.1];
+        times
+            .into_iter()
+            .chain(&mut self.heard)
+            .for_each(|at| step.adjust(at));
     }
 
     /// When an event came last; the epoch where none did.

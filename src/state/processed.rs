@@ -23,11 +23,17 @@
 
 mod saved;
 
+use std::time::Duration;
+
 use crate::timestamp::Timestamp;
 
 /// Heartbeats that lie so many of their intervals apart were not all heard: what they say of one another is no
 /// sign that the worker sends no task events.
 const APART_MAX: f64 = 2.5;
+
+/// Heartbeats of a process come in order, up to a few seconds. One that is stamped so much earlier than the one before shows
+/// that the worker's clock was set back.
+const SET_BACK: Duration = Duration::from_secs(10);
 
 /// Heartbeats whose deficits are compared.
 const WINDOW: usize = 5;
@@ -121,6 +127,13 @@ impl Processed {
             self.begin(processed, stamped, online);
             return 0;
         };
+        if run.is_set_back(stamped) {
+            let moved = processed.saturating_sub(run.processed);
+            let missing = run.settle();
+            self.total = self.total.saturating_add(moved);
+            self.begin(processed, stamped, online);
+            return missing;
+        }
         if stamped <= run.stamped {
             return 0;
         }
@@ -148,7 +161,8 @@ impl Processed {
     pub(super) fn is_behind(&self, processed: u64, stamped: Timestamp, online: bool) -> bool {
         self.run.as_ref().is_some_and(|run| {
             let later = if online { run.heard_later } else { 0 };
-            processed < run.processed + later && stamped > run.stamped
+            let is_newer = stamped > run.stamped || run.is_set_back(stamped);
+            processed < run.processed + later && is_newer
         })
     }
 
@@ -209,6 +223,11 @@ impl Processed {
 }
 
 impl Run {
+    /// Whether the worker's clock went back between the newest heartbeat and one with this stamp.
+    fn is_set_back(&self, stamped: Timestamp) -> bool {
+        self.stamped.since(stamped) > SET_BACK
+    }
+
     /// Judges the newest heartbeat. Returns whether it shows that deficits of this worker shrink.
     fn judge(&mut self) -> bool {
         // More were heard than it started: the first heartbeat had counted some that were not stamped yet.

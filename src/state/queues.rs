@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use super::generated::folded;
 use super::watched::Watched;
 use super::{Name, Names, QueueLevel, Worker};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 
 /// How long a level is believed at least.
 const BELIEVED_MIN: Duration = Duration::from_secs(120);
@@ -99,6 +99,12 @@ impl Queues {
             level.length == Some(0) && level.unacked.is_none_or(|unacked| unacked == 0)
         });
         empty.map(|(name, level)| (*name, level.consumers))
+    }
+
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        step.adjust(&mut self.updated);
+        step.adjust(&mut self.asked);
+        self.watched.clock_set(step);
     }
 
     /// Forgets levels that are too old to be true.

@@ -36,6 +36,10 @@ use flags::Flags;
 /// Celery 5.7 reports a hard time limit so, and 4.4 a terminated task.
 const TOLD_TWICE: Duration = Duration::from_secs(10);
 
+/// One worker's events come in order, up to a few seconds. An end that is stamped so long before the start shows that the
+/// worker's clock was set back.
+const SET_BACK: Duration = Duration::from_secs(60);
+
 /// One execution of a task, with its retries. Times are the epoch where nothing is known of them. There may be a
 /// million of these, so what can be small is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -382,7 +386,10 @@ impl Task {
         // An end that was stamped before this attempt began is that of an earlier one, come late. So is a retry of a
         // task that is over.
         let over = again && self.stage.is_none() && self.is_over();
-        let late = over || (self.stage == Some(Stage::Started) && at < self.started);
+        let is_set_back =
+            worker.is_some() && worker == self.worker && self.started.since(at) > SET_BACK;
+        let early = self.stage == Some(Stage::Started) && at < self.started;
+        let late = over || (early && !is_set_back);
         let mut intervals = Intervals {
             ran: self.ran(event, at, late),
             ..Intervals::default()

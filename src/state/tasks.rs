@@ -24,7 +24,7 @@ use super::chunks::Chunks;
 use super::held::Label;
 use super::task::Task;
 use super::{Shard, shard};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 pub(super) use saved::Captured;
 
 /// How long a task that has ended is remembered, so that what comes late or twice is known for what it is.
@@ -217,6 +217,15 @@ impl Tasks {
         list.length += 1;
         if self.ended.length > ENDED_MAX {
             self.remove(self.ended.oldest);
+        }
+    }
+
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        for &at in &self.index {
+            let slot = &mut self.slots[at as usize];
+            let mut heard = Timestamp::from_whole_seconds(slot.heard);
+            step.adjust(&mut heard);
+            slot.heard = heard.whole_seconds();
         }
     }
 

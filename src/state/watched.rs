@@ -8,7 +8,7 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 
 use super::{Name, QueueLevel};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 
 /// The most queues that are remembered, and how many of those named longest ago make room beyond that.
 const QUEUES_MAX: usize = 10_000;
@@ -72,6 +72,12 @@ impl Watched {
             }
         }
         self.named.retain(|_, named| now.since(*named) <= ttl);
+        self.newest = None;
+    }
+
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        step.adjust(&mut self.polled);
+        self.named.values_mut().for_each(|named| step.adjust(named));
         self.newest = None;
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::processed::Processed;
 use super::{Name, WorkerTimeout};
 use crate::event::{WorkerEvent, WorkerKind};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 
 /// What a worker that sends no heartbeats is taken to promise. Celery assumes the same 60 seconds.
 const SILENT_FREQ_SECONDS: f64 = 60.0;
@@ -163,6 +163,16 @@ impl Worker {
         asked_since.is_some_and(is_new)
     }
 
+    /// Our clock was set.
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        let times = [&mut self.seen, &mut self.since, &mut self.offline_since];
+        let other = self.other_pid.iter_mut().map(|(_, seen)| seen);
+        times
+            .into_iter()
+            .chain(other)
+            .for_each(|at| step.adjust(at));
+    }
+
     /// A sign of life that is no worker event.
     pub(super) const fn sign_of_life(&mut self, now: Timestamp) {
         self.seen = now;
@@ -198,6 +208,7 @@ impl Worker {
             Some(_) | None => 0,
         };
         self.go_offline(now);
+        self.offline_since = now;
         self.goodbye = Some(stamped);
         missing
     }
@@ -224,12 +235,16 @@ impl Worker {
         may_wait: bool,
     ) -> Found {
         self.seen = now;
-        if self.goodbye.is_some_and(|goodbye| stamped <= goodbye) {
+        let online = event.kind == WorkerKind::Online;
+        // The order of two stamps is only that of one clock, which may be ahead when a worker goes and right when it is back.
+        let is_back = online
+            || self.pid.zip(pid).is_some_and(|(known, pid)| known != pid)
+            || now.since(self.offline_since) > SETTLED;
+        if self.goodbye.is_some_and(|goodbye| stamped <= goodbye) && !is_back {
             return Found::default();
         }
         self.goodbye = None;
         self.online = true;
-        let online = event.kind == WorkerKind::Online;
         let mut found = Found::default();
         if self.is_another(event, pid, stamped, now) {
             // What the process before had started by its last heartbeat is lost; a new one says when it began.

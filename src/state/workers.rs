@@ -8,7 +8,7 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{Name, Names, Worker, WorkerTimeout};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{ClockStep, Timestamp};
 
 /// How many workers are kept at most: far more than a cluster has, and a bound on what a flood of node names
 /// can do. Beyond it new ones are not seen.
@@ -47,6 +47,13 @@ impl Workers {
             self.reindex();
         }
         gone
+    }
+
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        step.adjust(&mut self.begun_at);
+        self.list
+            .iter_mut()
+            .for_each(|worker| worker.clock_set(step));
     }
 
     /// How many more events are missing of workers that said goodbye.

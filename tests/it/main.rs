@@ -14,6 +14,7 @@ mod attacks;
 mod backlogs;
 mod bombs;
 mod chaos;
+mod clocks;
 mod compat;
 mod connections;
 mod control;

@@ -125,11 +125,34 @@ fn rows_go_out_by_family_and_labels_whatever_the_order_of_opening() {
 }
 
 #[test]
-fn time_goes_forward_when_the_clock_steps_back() {
+fn time_goes_forward_when_the_clock_goes_back_a_little() {
     let (mut series, _) = table();
     let first = series.snapshot(Timestamp::from_millis(5_000), false);
-    let second = series.snapshot(Timestamp::from_millis(4_000), false);
+    let second = series.snapshot(Timestamp::from_millis(4_100), false);
 
     assert_eq!(second.at, Timestamp::from_millis(5_002));
     assert_eq!((first.number, second.number), (1, 2));
+}
+
+#[test]
+fn time_follows_a_clock_that_is_set_back_and_no_series_begins_in_the_future() {
+    let (mut series, family) = table();
+    let at = Timestamp::from_millis;
+    let open = |series: &mut Series, name| {
+        let id = series.open(family, labels(name), Room::Limited);
+        id.expect("room")
+    };
+    // Before any step; with the clock ahead; and since the last snapshot.
+    open(&mut series, "a");
+    series.snapshot(at(3_600_000), false);
+    open(&mut series, "b");
+    series.snapshot(at(3_615_000), false);
+    open(&mut series, "c");
+    for millis in [30_000, 45_000] {
+        let snapshot = series.snapshot(at(millis), false);
+        assert_eq!(snapshot.at, at(millis));
+        let begun: Vec<_> = snapshot.rows.iter().map(|row| row.info.after).collect();
+        // What began ahead has no known beginning, and what is new a zero just before its first value.
+        assert_eq!(begun, [at(1_000), at(0), at(29_998)], "{millis}");
+    }
 }
