@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use crate::bounds::Limit;
 use crate::checkpoint::{Job, Publisher};
 use crate::clock;
 use crate::config::MetricsConfig;
@@ -47,6 +48,9 @@ const NEWS: Duration = Duration::from_millis(200);
 /// How often the log repeats that messages cannot be read.
 const REPEATED: Duration = Duration::from_secs(60);
 
+/// How often the log repeats that a limit was reached.
+const LIMITS_REPEATED: Duration = Duration::from_hours(1);
+
 /// Owns the pipeline.
 #[derive(Debug)]
 pub struct Aggregator {
@@ -64,6 +68,8 @@ pub struct Aggregator {
     hinted: Vec<(Arc<str>, HintReason)>,
     /// What the log has told of messages that could not be read: how many of which kind, and when.
     told: Vec<Told>,
+    /// For each limit, how often it had been reached when the log told of it, and when that was.
+    limits: [(u64, Option<Instant>); Limit::ALL.len()],
 }
 
 /// What comes in.
@@ -189,6 +195,7 @@ impl Aggregator {
             begun: (0, clock::monotonic()),
             hinted: Vec::new(),
             told: Vec::new(),
+            limits: Default::default(),
         };
         (aggregator, views)
     }
@@ -297,6 +304,7 @@ impl Aggregator {
         }
         self.publish_known();
         self.tell(clock::monotonic());
+        self.tell_of_limits(clock::monotonic());
         self.hint();
     }
 
@@ -340,6 +348,23 @@ impl Aggregator {
         }
         self.hinted = holds;
         self.outputs.hints.send_replace(lines);
+    }
+
+    /// Logs each limit that was reached: at its first occurrence, then at most once an hour.
+    fn tell_of_limits(&mut self, now: Instant) {
+        for (limit, (times, at)) in Limit::ALL.into_iter().zip(&mut self.limits) {
+            let total = self.pipeline.bounds().times(limit);
+            if total > *times && at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_REPEATED) {
+                let (name, effect) = (limit.name(), limit.effect());
+                warn!(
+                    limit = name,
+                    times = total - *times,
+                    effect,
+                    "limit reached"
+                );
+                (*times, *at) = (total, Some(now));
+            }
+        }
     }
 
     /// Says what could not be read: at its first occurrence, then how often each minute.

@@ -64,13 +64,26 @@ pub fn label_value(text: &str) -> Cow<'_, str> {
     if !looks_escaped && !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
-    let mut value = percent_encoded(text, |c| c == '%' || is_unsafe(c));
-    if value.len() > ESCAPED_BYTES_MAX {
-        let hash = format!("…{:016x}", xxh3_64(text.as_bytes()));
-        value.truncate(value.floor_char_boundary(ESCAPED_BYTES_MAX - hash.len()));
-        value.push_str(&hash);
+    let value = percent_encoded(text, |c| c == '%' || is_unsafe(c));
+    Cow::Owned(cut(&value, ESCAPED_BYTES_MAX).into_owned())
+}
+
+/// A text of at most `bytes_max` bytes. A longer one is cut and ends in a hash of all of it, so two texts that begin alike
+/// remain different.
+#[inline]
+pub fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(hashed(text, bytes_max))
     }
-    Cow::Owned(value)
+}
+
+#[cold]
+fn hashed(text: &str, bytes_max: usize) -> String {
+    let hash = format!("…{:016x}", xxh3_64(text.as_bytes()));
+    let kept = text.floor_char_boundary(bytes_max.saturating_sub(hash.len()));
+    format!("{}{hash}", &text[..kept])
 }
 
 /// A text of ours as the value of a label: from the configuration, or made of values that are escaped already. To do it

@@ -15,6 +15,8 @@ pub mod supervisor;
 // What everything stands on.
 pub mod backoff;
 pub mod blocking;
+pub mod bounds;
+pub mod cgroup;
 pub mod clock;
 pub mod config;
 pub mod counts;

@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 
 pub use self::captured::{Captured, Left};
 use self::delivered::Delivered;
+use crate::bounds::Bounds;
 use crate::config::{MetricsConfig, TaskFilter};
 use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
 use crate::profile::{Context, Keep, Profile, ProfileName};
@@ -135,7 +136,8 @@ impl Pipeline {
             let name = view.profile;
             let mut series = Series::new(config.series_max, now)
                 .with_native_histograms(view.native_histograms)
-                .with_relabel(config.relabel.clone());
+                .with_relabel(config.relabel.clone())
+                .within(telemetry.bounds().clone());
             let labels = clusters.iter().map(|cluster| cluster.label.clone());
             let profiles = labels
                 .map(|label| Profile::new(name, &config.native, label, &mut series))
@@ -156,13 +158,16 @@ impl Pipeline {
         let clusters = clusters.into_iter().map(|cluster| Cluster {
             broker: cluster.broker,
             accept: cluster.accept,
-            state: State::new(Limits {
-                broker_drops_expired: cluster.drops_expired,
-                asks_workers: cluster.asks_workers,
-                broker_holds_events: cluster.holds != Holds::Nothing,
-                shard: cluster.shard,
-                ..limits.clone()
-            }),
+            state: State::within(
+                Limits {
+                    broker_drops_expired: cluster.drops_expired,
+                    asks_workers: cluster.asks_workers,
+                    broker_holds_events: cluster.holds != Holds::Nothing,
+                    shard: cluster.shard,
+                    ..limits.clone()
+                },
+                telemetry.bounds().clone(),
+            ),
             filter: Filter {
                 filter: config.task_filter.clone(),
                 known: HashMap::new(),
@@ -323,6 +328,11 @@ impl Pipeline {
             cluster.state.release_held(&mut cluster.changes);
             cluster.show(at, &mut self.views, now, None);
         }
+    }
+
+    /// What bounds the process.
+    pub const fn bounds(&self) -> &Bounds {
+        self.telemetry.bounds()
     }
 
     /// How many processes of workers were seen to begin: what pollers need to know soon.

@@ -13,7 +13,9 @@ use super::App;
 use super::reload::Reloader;
 use super::stages::Stages;
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAITING, Views};
+use crate::bounds::Bounds;
 use crate::broker::{Checkpointed, Poller, Source};
+use crate::cgroup;
 use crate::checkpoint::{Restored, Writer};
 use crate::clock;
 use crate::config::{
@@ -73,8 +75,11 @@ impl App {
         let restored = self.restored(&config)?;
         let stored = restored.as_ref().map(Restored::at);
         let start = queues::start_behind(&queues, stored, clock::now());
+        let memory = config.limits.memory.unwrap_or_else(cgroup::memory_budget);
+        info!(mebibytes = memory >> 20, "memory budget");
+        let bounds = Bounds::new(memory, config.data_dir.is_some(), config.remote_write.len());
         let mut instruments = Instruments {
-            telemetry: Telemetry::new(start),
+            telemetry: Telemetry::new(start).within(bounds),
             readiness: Readiness::default(),
         };
         let (brokers, clusters) = broker_parts(&config, &mut instruments);

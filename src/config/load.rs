@@ -10,6 +10,7 @@ use config::{File, FileFormat, Source, Value, ValueKind};
 use super::broker::BrokerConfig;
 use super::global::GlobalConfig;
 use super::http::HttpConfig;
+use super::limits::LimitsConfig;
 use super::metrics::MetricsConfig;
 use super::problem::Problem;
 use super::pushgateway::PushgatewayConfig;
@@ -37,6 +38,7 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     pub global: GlobalConfig,
     /// At least one.
+    pub limits: LimitsConfig,
     pub brokers: Vec<BrokerConfig>,
     pub metrics: MetricsConfig,
     pub remote_write: Vec<RemoteWriteConfig>,
@@ -204,6 +206,7 @@ impl Config {
     pub(super) fn read(root: &mut Section<'_>, hostname: &str) -> Self {
         let data_dir = root.optional_text("data_dir").map(PathBuf::from);
         let global = root.section("global", |section| GlobalConfig::read(section, hostname));
+        let limits = root.section("limits", LimitsConfig::read);
         let brokers: Vec<_> = root.sections("brokers", BrokerConfig::read);
         let metrics = root.section("metrics", MetricsConfig::read);
         let remote_write: Vec<_> = root.sections("remote_write", RemoteWriteConfig::read);
@@ -251,6 +254,7 @@ impl Config {
         Self {
             data_dir,
             global,
+            limits,
             brokers: brokers.into_iter().flatten().collect(),
             metrics,
             remote_write: remote_write.into_iter().flatten().collect(),

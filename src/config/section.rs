@@ -182,14 +182,21 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn bytes(&mut self, key: &'static str, default: u64) -> u64 {
-        let read = self.scalar(key, "a size such as 64MiB, at least 1MiB", |value| {
-            let bytes = text_of(value).map_or_else(|| whole_of(value), |text| parse_bytes(&text));
-            // No message that anybody sends would fit into less.
-            bytes.filter(|bytes| *bytes >= 1 << 20)
-        });
-        let value = read.unwrap_or(default);
+        // No message that anybody sends would fit into less.
+        let value = self.optional_bytes(key, 1 << 20).unwrap_or(default);
         self.show(key, Shown::Plain(show_bytes(value)));
         value
+    }
+
+    pub(super) fn optional_bytes(&mut self, key: &'static str, least: u64) -> Option<u64> {
+        let expected = format!("a size such as 64MiB, at least {}", show_bytes(least));
+        let read = self.scalar(key, &expected, |value| {
+            let bytes = text_of(value).map_or_else(|| whole_of(value), |text| parse_bytes(&text));
+            bytes.filter(|bytes| *bytes >= least)
+        });
+        let shown = read.map_or(Shown::Null, |bytes| Shown::Plain(show_bytes(bytes)));
+        self.show(key, shown);
+        read
     }
 
     pub(super) fn duration(

@@ -51,8 +51,9 @@ impl Captured {
         });
         let views = views
             .into_iter()
-            .map(|(profile, series)| saved::Checkpoint {
-                views: vec![series.into_saved(profile.name())],
+            .flat_map(|(profile, series)| series.into_saved(profile.name()))
+            .map(|view| saved::Checkpoint {
+                views: vec![view],
                 ..saved::Checkpoint::default()
             });
         let clusters = clusters.map(|cluster| saved::Checkpoint {

@@ -203,7 +203,7 @@ impl Levels {
         self.oldest.begin();
         let mut oldest = BTreeMap::new();
         for ((queue, stage), entered) in state.oldest() {
-            let queue = queue.or_else(|| context.names.find(&self.default_queue));
+            let queue = queue.or_else(|| context.names.find_queue(&self.default_queue));
             let flight = Flight::from(stage).name();
             let known = oldest.entry((queue, flight)).or_insert(entered);
             *known = entered.min(*known);

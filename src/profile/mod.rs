@@ -30,11 +30,8 @@ pub use self::native::{BucketOverride, NativeConfig, TaskLabels};
 use self::ovalmoney::Ovalmoney;
 use self::zeit::Zeit;
 use crate::series::{FamilyId, LabelName, LabelSet, Origin, Room, Series, SeriesId};
-use crate::state::{Change, Name, Names, State};
+use crate::state::{Change, Name, Names, OTHER, State};
 use crate::timestamp::Timestamp;
-
-/// What stands for everything beyond a limit.
-const OTHER: &str = "(other)";
 
 /// What a task is called that no event named.
 const UNKNOWN: &str = "unknown";

@@ -42,18 +42,33 @@ struct Shared {
     bound_places: HashMap<*const Buckets, u32>,
 }
 
+/// Series in one part of the stored form: a megabyte or so, where all of them could be a hundred.
+const PART: usize = 4_096;
+
 impl Captured {
-    /// As it is stored.
-    pub fn into_saved(self, profile: &str) -> saved::View {
+    /// As it is stored, part by part; there is one in any case.
+    pub fn into_saved(self, profile: &str) -> impl Iterator<Item = saved::View> {
+        let starts = (0..self.rows.len().max(1)).step_by(PART);
+        starts.map(move |from| {
+            let to = self.rows.len().min(from + PART);
+            self.part(profile, &self.rows[from..to])
+        })
+    }
+
+    fn part(&self, profile: &str, rows: &[CapturedRow]) -> saved::View {
         let mut shared = Shared::default();
-        let families = self.families.into_iter().map(|family| saved::Family {
+        let families = self.families.iter().map(|family| saved::Family {
             name: family.name.to_string(),
             kind: family.kind.into(),
             series: Vec::new(),
-            like: family.like.map(|like| like.to_string()).unwrap_or_default(),
+            like: family
+                .like
+                .as_ref()
+                .map(|like| like.to_string())
+                .unwrap_or_default(),
         });
         let mut families: Vec<saved::Family> = families.collect();
-        for row in &self.rows {
+        for row in rows {
             let (number, histogram) = match &row.value {
                 Value::Number(number) => (*number, None),
                 Value::Histogram(histogram) => (0.0, Some(shared.histogram(histogram))),

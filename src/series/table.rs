@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::limit::Limit;
+use super::limit::{Limit, Size};
 use super::relabel::Relabel;
 use super::{
     Buckets, Exemplar, Exponential, Family, FamilyId, Histogram, Info, LabelSet, MetricKind,
     Origin, Room, Row, Snapshot, Value,
 };
+use crate::bounds::Bounds;
 use crate::timestamp::Timestamp;
 use continued::Lasting;
 pub use continued::{Across, Restored};
@@ -118,6 +119,13 @@ impl Series {
         self
     }
 
+    /// The same table within a memory budget.
+    #[must_use]
+    pub fn within(mut self, bounds: Bounds) -> Self {
+        self.limit.within(bounds);
+        self
+    }
+
     /// Says what time it is, for what changes from here on; each snapshot does too.
     pub fn now(&mut self, now: Timestamp) {
         self.now = now.whole_seconds();
@@ -213,7 +221,7 @@ impl Series {
                 Err(wanted) => (labels, value) = wanted,
             }
         }
-        if !self.limit.take(value.samples(), room) {
+        if !self.limit.take(Size::of(&labels, &value), room) {
             return None;
         }
         self.serial += 1;
@@ -286,7 +294,8 @@ impl Series {
         if let Ok(entry) = self.index.find_entry(hash, |&slot| slot == id.0) {
             entry.remove();
         }
-        self.limit.give(slot.value.samples(), slot.room);
+        self.limit
+            .give(Size::of(&info.labels, &slot.value), slot.room);
         self.closed.push(id.0);
     }
 
@@ -301,7 +310,7 @@ impl Series {
     }
 
     /// Whether that many samples would still fit under the limit.
-    pub const fn has_room(&self, samples: usize) -> bool {
+    pub fn has_room(&self, samples: usize) -> bool {
         self.limit.has(samples)
     }
 

@@ -19,9 +19,10 @@ use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::{self, Workers};
 use super::{
-    Answers, Change, Known, Loss, Name, Names, Of, Place, Queue, Seen, Shard, Software, Stage,
-    Worker, shard,
+    Answers, Change, Known, Loss, Name, Names, OTHER, Of, Place, Queue, Seen, Shard, Software,
+    Stage, Worker, shard,
 };
+use crate::bounds::Bounds;
 use crate::event::{Detail, Event, WorkerEvent, WorkerKind};
 use crate::timestamp::{ClockStep, Timestamp};
 use reconcile::Suspects;
@@ -102,12 +103,17 @@ struct Sender {
 }
 
 impl State {
-    /// A cluster of which nothing is known yet.
+    /// A cluster of which nothing is known yet, without a memory budget.
     pub fn new(limits: Limits) -> Self {
+        Self::within(limits, Bounds::default())
+    }
+
+    /// A cluster of which nothing is known yet, within a memory budget.
+    pub fn within(limits: Limits, bounds: Bounds) -> Self {
         Self {
-            names: Names::default(),
-            tasks: Tasks::new(limits.shard),
-            workers: Workers::default(),
+            names: Names::default().within(bounds.clone()),
+            tasks: Tasks::new(limits.shard, bounds.clone()),
+            workers: Workers::new(bounds),
             queues: Queues::default(),
             sender: Default::default(),
             routes: Routes::default(),
@@ -325,7 +331,7 @@ impl State {
             .flat_map(|worker| worker.queues.iter().flatten());
         let mut queues = texts(queues.chain(consumed.copied()).collect());
         // There is no queue of a folded name.
-        queues.retain(|queue| !is_generated(queue));
+        queues.retain(|queue| !is_generated(queue) && **queue != *OTHER);
         let silent = online().filter(|worker| worker.events() == Some(false));
         Known {
             queues,
@@ -463,7 +469,7 @@ impl State {
             let client = self.limits.keep_foreign && workers::is_client(hostname);
             self.sender.1 = Sender {
                 worker,
-                client: client.then(|| self.names.intern_node(hostname)),
+                client: client.then(|| self.names.intern_node(hostname)).flatten(),
             };
         }
         self.sender.1

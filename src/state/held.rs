@@ -263,9 +263,12 @@ impl State {
             && let (Some(exchange), Some(key)) = (&event.exchange, &event.routing_key)
         {
             let published = Published {
-                exchange: self.names.intern(exchange),
-                key: self.names.intern(key),
-                queue: event.queue.as_deref().map(|queue| self.names.intern(queue)),
+                exchange: self.names.intern_queue(exchange),
+                key: self.names.intern_queue(key),
+                queue: event
+                    .queue
+                    .as_deref()
+                    .map(|queue| self.names.intern_queue(queue)),
             };
             if let Some(head) = self.held.head_mut(chain) {
                 head.published = Some(published);
@@ -305,7 +308,7 @@ impl State {
                 self.routes.published(exchange, key, hint, only_hint)
             }
         }?;
-        Some(self.names.intern(&folded(queue)))
+        Some(self.names.intern_queue(&folded(queue)))
     }
 
     /// Notes the queue that a task is in, and counts what was held of it.
@@ -442,7 +445,7 @@ impl State {
         let queue = self
             .routes
             .published(&exchange, &key, hint.as_deref(), false)?;
-        Some(self.names.intern(&folded(queue)))
+        Some(self.names.intern_queue(&folded(queue)))
     }
 }
 

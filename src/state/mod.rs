@@ -36,7 +36,7 @@ pub use binding::{Binding, ExchangeKind, queue_delivered, topic_matches};
 pub use cluster::{Captured, Limits, State, WorkerTimeout};
 pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
-pub use names::{Name, Names};
+pub use names::{Name, Names, OTHER};
 pub use queues::Queue;
 pub use report::{Answers, Known, QueueLevel, Report, TaskAnswer, WorkerAnswer};
 pub use shard::Shard;

@@ -1,10 +1,24 @@
 //! Task names, queues, node names and exception classes as small numbers.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use crate::bounds::{Bounds, Limit, Part};
+use crate::escape::cut;
+
+/// What stands for every text beyond a limit.
+pub const OTHER: &str = "(other)";
+
+/// The longest text that is kept whole, in bytes: what people call tasks and workers is shorter by far. Longer ones end
+/// in a hash.
+pub(super) const TEXT_BYTES_MAX: usize = 200;
+
+/// The same for a queue, which has to be found in the broker: AMQP allows no more, and no longer one is polled.
+const QUEUE_BYTES_MAX: usize = 255;
 
 /// A text in a [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,19 +44,57 @@ pub struct Names {
     hosts: HashMap<Name, Name>,
     /// How many were left by the last sweep.
     kept: usize,
+    /// A text found no room since then.
+    folded: bool,
+    bounds: Bounds,
 }
 
 /// Below this many texts a sweep is not worth its time.
 const SWEPT_MIN: usize = 4_096;
 
 impl Names {
-    /// The number of a text; a new one if it was not known.
+    /// The same, within bounds.
+    #[must_use]
+    pub(super) fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// The number of a text; a new one if it was not known, or that of [`OTHER`] where there is no room.
     pub fn intern(&mut self, text: &str) -> Name {
-        let hash = self.hasher.hash_one(text);
-        let same = |&at: &u32| self.texts[at as usize].as_deref() == Some(text);
-        if let Some(&at) = self.index.find(hash, same) {
-            return name(at);
+        self.intern_whole(&self.within_bytes(text, TEXT_BYTES_MAX))
+    }
+
+    /// The number of a queue's name.
+    pub fn intern_queue(&mut self, queue: &str) -> Name {
+        self.intern_whole(&self.within_bytes(queue, QUEUE_BYTES_MAX))
+    }
+
+    fn intern_whole(&mut self, text: &str) -> Name {
+        self.find_whole(text)
+            .or_else(|| self.has_room(text).then(|| self.add(text)))
+            .unwrap_or_else(|| self.find_whole(OTHER).unwrap_or_else(|| self.add(OTHER)))
+    }
+
+    fn within_bytes<'a>(&self, text: &'a str, bytes_max: usize) -> Cow<'a, str> {
+        if text.len() > bytes_max {
+            self.bounds.reached(Limit::TextBytes);
         }
+        cut(text, bytes_max)
+    }
+
+    fn has_room(&mut self, text: &str) -> bool {
+        let has_room = self.bounds.has_room(Part::Texts, cost(text));
+        if !has_room {
+            self.bounds.reached(Limit::TextMemory);
+            self.folded = true;
+        }
+        has_room
+    }
+
+    /// Adds a text that is not there yet.
+    fn add(&mut self, text: &str) -> Name {
+        self.bounds.take(Part::Texts, cost(text));
+        let hash = self.hasher.hash_one(text);
         let at = self.free.pop().unwrap_or_else(|| {
             self.texts.push(None);
             u32::try_from(self.texts.len() - 1).expect("far fewer texts than 2^32")
@@ -55,15 +107,18 @@ impl Names {
         name(at)
     }
 
-    /// The number of a node name, whose [host](Self::host) is known from then on.
-    pub fn intern_node(&mut self, nodename: &str) -> Name {
-        let node = self.intern(nodename);
+    /// The number of a node name, whose [host](Self::host) is known from then on. `None` where there is no room: one worker
+    /// cannot stand for many.
+    pub fn intern_node(&mut self, nodename: &str) -> Option<Name> {
+        let nodename = &*self.within_bytes(nodename, TEXT_BYTES_MAX);
+        let node = self.find_whole(nodename);
+        let node = node.or_else(|| self.has_room(nodename).then(|| self.add(nodename)))?;
         if !self.hosts.contains_key(&node) {
             let host = nodename.split_once('@').map_or(nodename, |(_, host)| host);
-            let host = self.intern(host);
+            let host = self.intern_whole(host);
             self.hosts.insert(node, host);
         }
-        node
+        Some(node)
     }
 
     /// What stands behind the `@` of a node name.
@@ -73,6 +128,15 @@ impl Names {
 
     /// The number of a text that is known already.
     pub fn find(&self, text: &str) -> Option<Name> {
+        self.find_whole(&cut(text, TEXT_BYTES_MAX))
+    }
+
+    /// The number of a queue's name that is known already.
+    pub fn find_queue(&self, queue: &str) -> Option<Name> {
+        self.find_whole(&cut(queue, QUEUE_BYTES_MAX))
+    }
+
+    fn find_whole(&self, text: &str) -> Option<Name> {
         let hash = self.hasher.hash_one(text);
         let same = |&at: &u32| self.texts[at as usize].as_deref() == Some(text);
         self.index.find(hash, same).map(|&at| name(at))
@@ -91,9 +155,9 @@ impl Names {
         }
     }
 
-    /// Whether so many texts were added since the last sweep that another one is due.
+    /// Whether so many texts were added since the last sweep, or one found no room, that another sweep is due.
     pub fn wants_sweep(&self) -> bool {
-        self.len() > SWEPT_MIN.max(2 * self.kept)
+        self.folded || self.len() > SWEPT_MIN.max(2 * self.kept)
     }
 
     /// Forgets every text that is not among those in use. Their numbers will stand for other texts.
@@ -108,11 +172,15 @@ impl Names {
         self.hosts.retain(|node, _| in_use[node.index()]);
         self.index.retain(|&mut at| in_use[at as usize]);
         for (at, text) in self.texts.iter_mut().enumerate() {
-            if !in_use[at] && text.take().is_some() {
+            if !in_use[at]
+                && let Some(text) = text.take()
+            {
+                self.bounds.give(Part::Texts, cost(&text));
                 self.free.push(u32::try_from(at).expect("came from one"));
             }
         }
         self.kept = self.len();
+        self.folded = false;
     }
 
     /// The text of a number as it is printed.
@@ -130,6 +198,12 @@ impl Names {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// What a text takes: its entries here and in tables that refer to it, and three copies, which a checkpoint that is being
+/// written has of a task's name at most.
+const fn cost(text: &str) -> u64 {
+    160 + 3 * text.len() as u64
 }
 
 fn name(at: u32) -> Name {
@@ -164,10 +238,64 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_are_cut_and_stay_apart_and_queues_are_whole() {
+        let mut names = Names::default();
+        let long = |end: &str| format!("{}{end}", "ä".repeat(120));
+        for (name, bytes_max) in [("a name", TEXT_BYTES_MAX), ("a queue", QUEUE_BYTES_MAX)] {
+            let mut intern = |text: &str| match bytes_max {
+                TEXT_BYTES_MAX => names.intern(text),
+                _ => names.intern_queue(text),
+            };
+            let texts = [long("a"), long("b"), long(&"c".repeat(20))];
+            let [a, b, c] = texts.each_ref().map(|text| intern(text));
+            assert!(a != b && intern(&texts[0]) == a, "{name}");
+            let lengths = [a, b, c].map(|text| names.text(text).len());
+            let expected = if bytes_max == TEXT_BYTES_MAX {
+                // 180 bytes of the text, the ellipsis and 16 digits: 181 are no whole characters.
+                [199, 199, 199]
+            } else {
+                [241, 241, 255]
+            };
+            assert_eq!(lengths, expected, "{name}");
+        }
+        assert_eq!(names.find(&long("a")), Some(names.intern(&long("a"))));
+        assert_ne!(names.find(&long("a")), names.find_queue(&long("a")));
+        let node = names.intern_node(&format!("{}@host", long("a")));
+        assert_eq!(node, names.find(&format!("{}@host", long("a"))));
+    }
+
+    #[test]
+    fn texts_without_room_fold_until_others_are_forgotten() {
+        let bounds = Bounds::new(64 << 20, false, 0);
+        let mut names = Names::default().within(bounds.clone());
+        let good = names.intern("good");
+        let mut texts = (0..).map(|n| format!("{n:0200}"));
+        let mut one = || texts.next().expect("they do not end");
+        let mut intern = |text: &str| {
+            let name = names.intern(text);
+            names.text(name)
+        };
+        let full = (0..1_000_000).find(|_| *intern(&one()) == *OTHER);
+        // 42 MiB for the parts, of which texts may take 18.
+        assert_eq!(full.map(|count| count / 1000), Some(25));
+        assert!(bounds.times(Limit::TextMemory) > 0 && names.wants_sweep());
+        assert_eq!(
+            (names.intern("good"), names.intern_node(&one())),
+            (good, None)
+        );
+
+        names.keep([good]);
+        assert_eq!(bounds.used(Part::Texts), cost("good"));
+        let new = names.intern("new");
+        assert_eq!(&*names.text(new), "new");
+        assert!(!names.wants_sweep());
+    }
+
+    #[test]
     fn the_host_of_a_node_lives_as_long_as_the_node() {
         let mut names = Names::default();
-        let (one, two) = (names.intern_node("a@h"), names.intern_node("b@h"));
-        let bare = names.intern_node("bare");
+        let [one, two, bare] =
+            ["a@h", "b@h", "bare"].map(|node| names.intern_node(node).expect("room"));
         assert_eq!(
             (&*names.text(names.host(one)), names.host(two)),
             ("h", names.host(one))

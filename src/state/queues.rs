@@ -68,7 +68,7 @@ impl Queues {
         self.levels.clear();
         for level in levels {
             // Queues with generated names are one, and their levels add up.
-            let queue = self.levels.entry(names.intern(&folded(&level.queue)));
+            let queue = self.levels.entry(names.intern_queue(&folded(&level.queue)));
             let queue = queue.or_default();
             let sum = |a: Option<u64>, b: Option<u64>| {
                 a.map_or(b, |a| Some(a.saturating_add(b.unwrap_or(0))))
@@ -78,7 +78,8 @@ impl Queues {
             queue.consumers = sum(queue.consumers, level.consumers);
         }
         let levels = levels.iter();
-        let named = levels.filter_map(|level| Some((names.find(&folded(&level.queue))?, level)));
+        let named =
+            levels.filter_map(|level| Some((names.find_queue(&folded(&level.queue))?, level)));
         self.watched.polled(named, ttl, now);
     }
 

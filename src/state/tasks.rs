@@ -22,8 +22,11 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::chunks::Chunks;
 use super::held::Label;
+use super::names::TEXT_BYTES_MAX;
 use super::task::Task;
 use super::{Shard, shard};
+use crate::bounds::{Bounds, Limit, Part};
+use crate::escape::cut;
 use crate::timestamp::{ClockStep, Timestamp};
 pub(super) use saved::Captured;
 
@@ -57,7 +60,21 @@ pub(super) struct Tasks {
     /// On the way to any shard's worker. Without shards it is empty.
     on_the_way: List,
     shard: Option<Shard>,
+    /// How many tasks may be forgotten for the newest one, which took memory.
+    grown: u8,
+    bounds: Bounds,
 }
+
+/// What a task takes: its slot, which is copied where it changes while a checkpoint is being written, and its entries in
+/// the index and among tasks in flight that are counted in `(other)`. A slot stays when its task goes.
+const SLOT_BYTES: u64 = size_of::<Slot>() as u64 + 80;
+
+/// How many tasks make room for one at most. One with a long id takes as much as three without, and the memory of their
+/// slots cannot be used for its id.
+const EVICTED_FOR_ONE: u8 = 4;
+
+/// What an id that is no UUID takes beside its bytes, a copy in a checkpoint included.
+const ID_BYTES: u64 = 160;
 
 #[derive(Clone, Debug)]
 struct Slot {
@@ -107,21 +124,28 @@ impl Default for Tasks {
             due: BinaryHeap::new(),
             on_the_way: list,
             shard: None,
+            grown: 0,
+            bounds: Bounds::default(),
         }
     }
 }
 
 impl Tasks {
     /// A table of which the events of all workers make what is in flight, or those of a shard.
-    pub(super) fn new(shard: Option<Shard>) -> Self {
+    pub(super) fn new(shard: Option<Shard>, bounds: Bounds) -> Self {
         Self {
             shard,
+            bounds,
             ..Self::default()
         }
     }
 
     /// Finds the task with this id, or makes one. It stands in no list until it is [`filed`](Self::file).
     pub(super) fn find_or_insert(&mut self, uuid: &str) -> At {
+        if uuid.len() > TEXT_BYTES_MAX {
+            self.bounds.reached(Limit::TextBytes);
+        }
+        let uuid = &*cut(uuid, TEXT_BYTES_MAX);
         let parsed = parse_uuid(uuid);
         let hash = self.hash(parsed.as_ref(), uuid);
         if let Some(at) = self.find_hashed(hash, parsed.as_ref(), uuid) {
@@ -140,9 +164,11 @@ impl Tasks {
             self.slots[at as usize] = slot;
             at
         } else {
+            self.grow(SLOT_BYTES);
             At::try_from(self.slots.push(slot)).expect("max_tasks is below 2^32")
         };
         if parsed.is_none() {
+            self.grow(id_bytes(uuid));
             self.texts.insert(at, uuid.into());
         }
         let (slots, texts, hasher) = (&self.slots, &self.texts, &self.hasher);
@@ -154,6 +180,7 @@ impl Tasks {
 
     /// Finds the task with this id.
     pub(super) fn find(&self, uuid: &str) -> Option<At> {
+        let uuid = &*cut(uuid, TEXT_BYTES_MAX);
         let parsed = parse_uuid(uuid);
         let hash = self.hash(parsed.as_ref(), uuid);
         self.find_hashed(hash, parsed.as_ref(), uuid)
@@ -229,16 +256,31 @@ impl Tasks {
         }
     }
 
-    /// Takes the task out that was heard of longest ago, if more than `max` are in flight. What is on its way with
-    /// shards is forgotten before.
+    fn grow(&mut self, bytes: u64) {
+        self.grown = EVICTED_FOR_ONE;
+        self.bounds.take(Part::Tasks, bytes);
+    }
+
+    /// Takes the task out that was heard of longest ago, if more than `max` are in flight, or there is no room for the one
+    /// that was added. What has ended is forgotten before, and with shards what is on its way.
     pub(super) fn evict(&mut self, max: usize) -> Option<Task> {
+        let is_full = self.grown > 0 && !self.bounds.has_room(Part::Tasks, SLOT_BYTES);
+        self.grown = if is_full { self.grown - 1 } else { 0 };
+        if is_full {
+            self.bounds.reached(Limit::TaskMemory);
+            let spare = [self.ended.oldest, self.on_the_way.oldest];
+            if let Some(spare) = spare.into_iter().find(|at| *at != NONE) {
+                self.remove(spare);
+                return self.evict(max);
+            }
+        }
         while self.on_the_way.length > 0 && self.alive() + self.on_the_way.length > max {
             self.remove(self.on_the_way.oldest);
         }
         // Whatever is later was silent before the others were.
         let oldest = [self.later.oldest, self.alive.oldest];
         let oldest = oldest.into_iter().find(|at| *at != NONE)?;
-        (self.alive() > max).then(|| self.remove(oldest))
+        (is_full || self.alive() > max).then(|| self.remove(oldest))
     }
 
     /// Gives up every task in flight that `gone` says is gone.
@@ -355,8 +397,10 @@ impl Tasks {
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == at) {
             entry.remove();
         }
-        if slot.uuid.is_none() {
-            self.texts.remove(&at);
+        if slot.uuid.is_none()
+            && let Some(text) = self.texts.remove(&at)
+        {
+            self.bounds.give(Part::Tasks, id_bytes(&text));
         }
         self.free.push(at);
         std::mem::take(&mut slot.task)
@@ -387,6 +431,10 @@ fn hash_of(hasher: &DefaultHashBuilder, slot: &Slot, at: At, texts: &HashMap<At,
         (Some(bytes), _) => hasher.hash_one(bytes),
         (None, text) => hasher.hash_one(text.map(|text| &**text).unwrap_or_default()),
     }
+}
+
+const fn id_bytes(text: &str) -> u64 {
+    ID_BYTES + text.len() as u64 * 2
 }
 
 fn silence(slot: &Slot, now: Timestamp) -> Duration {

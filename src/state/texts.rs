@@ -43,13 +43,14 @@ impl<'a> Restored<'a> {
 
     pub(super) fn name(&mut self, place: u32) -> Option<Name> {
         let text = self.text(place)?;
-        Some(self.names.intern(text))
+        // A queue may be longer than other texts, and what was stored is cut already.
+        Some(self.names.intern_queue(text))
     }
 
     /// The name of a node.
     pub(super) fn node(&mut self, place: u32) -> Option<Name> {
         let text = self.text(place)?;
-        Some(self.names.intern_node(text))
+        self.names.intern_node(text)
     }
 
     fn text(&self, place: u32) -> Option<&'a str> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{Name, Names, Worker, WorkerTimeout};
+use crate::bounds::{Bounds, Limit, Part};
 use crate::timestamp::{ClockStep, Timestamp};
 
 /// How many workers are kept at most: far more than a cluster has, and a bound on what a flood of node names
@@ -23,9 +24,20 @@ pub(super) struct Workers {
     /// Processes that were seen to begin, and when the newest was.
     pub(super) begun: u64,
     pub(super) begun_at: Timestamp,
+    bounds: Bounds,
 }
 
+/// What a worker takes: its entry, the copies in a checkpoint that is being written and with a poller, and its queues.
+const WORKER_BYTES: u64 = 2 * size_of::<Worker>() as u64 + 400;
+
 impl Workers {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            ..Self::default()
+        }
+    }
+
     /// Finds who has gone silent, and takes out who has been offline for longer than `retention`.
     pub(super) fn expire(
         &mut self,
@@ -44,6 +56,8 @@ impl Workers {
             .extract_if(.., |worker| worker.is_gone(retention, now))
             .collect();
         if !gone.is_empty() {
+            let bytes = WORKER_BYTES * gone.len() as u64;
+            self.bounds.give(Part::Workers, bytes);
             self.reindex();
         }
         gone
@@ -89,6 +103,11 @@ impl Workers {
         if self.list.len() >= WORKERS_MAX {
             return None;
         }
+        if !self.bounds.has_room(Part::Workers, WORKER_BYTES) {
+            self.bounds.reached(Limit::WorkerMemory);
+            return None;
+        }
+        self.bounds.take(Part::Workers, WORKER_BYTES);
         self.begin(now);
         self.list.push(Worker::new(name, now));
         self.add_to_index(self.list.len() - 1);
@@ -120,7 +139,8 @@ impl Workers {
 /// The name of an event's sender, if it is a worker. Clients are `gen123@host`, a new one for each process: they
 /// are only kept where a profile shows them.
 pub(super) fn name_of(hostname: &str, names: &mut Names) -> Option<Name> {
-    (!hostname.is_empty() && !is_client(hostname)).then(|| names.intern_node(hostname))
+    let is_worker = !hostname.is_empty() && !is_client(hostname);
+    is_worker.then(|| names.intern_node(hostname)).flatten()
 }
 
 pub(super) fn is_client(hostname: &str) -> bool {

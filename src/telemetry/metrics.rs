@@ -16,6 +16,7 @@ pub use self::gap::Gap;
 use self::published::{Place, Reading};
 pub use self::published::{Published, Readings};
 use super::process::Process;
+use crate::bounds::{Bounds, Limit, Part};
 use crate::event::Reason;
 use crate::profile::ProfileName;
 use crate::series::{Across, Buckets, Family, LabelName, LabelSet, MetricKind, Series};
@@ -118,6 +119,9 @@ definitions! {
     RELOAD_SUCCESSFUL = "gauge" "celeriac_config_last_reload_successful" [], "Whether the last configuration reload succeeded (1) or not (0).";
     RELOAD_TIMESTAMP = "gauge" "celeriac_config_last_reload_success_timestamp_seconds" [], "Time of the last successful configuration reload.";
     HTTP_LIMITED = "counter" "celeriac_http_limited_total" ["limit"], "Total number of connections closed and requests refused because a limit of the HTTP listener was reached, by limit.";
+    MEMORY_LIMIT = "gauge" "celeriac_memory_limit_bytes" [], "Memory that the daemon may take: limits.memory, or what was derived from the control group; absent without a limit.";
+    MEMORY_USED = "gauge" "celeriac_memory_bytes" ["part"], "Estimated memory of what events, brokers and workers make grow, copies for outputs included, by part.";
+    LIMIT_REACHED = lasting "counter" "celeriac_limit_reached_total" ["limit"], "How often a limit on what comes from outside was reached, by limit.";
     CPU = "counter" "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = "gauge" "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = "gauge" "process_virtual_memory_bytes" [], "Virtual memory size.";
@@ -240,6 +244,7 @@ pub struct BrokerMetrics {
     pub dropped_buffer_full: Counter,
     pub dropped_stream_cut: Counter,
     pub dropped_shutdown: Counter,
+    pub bounds: Bounds,
 }
 
 impl BrokerMetrics {
@@ -323,11 +328,20 @@ pub struct CheckpointMetrics {
     pub size: Gauge,
 }
 
+/// What is reported about the memory budget and the limits.
+#[derive(Debug)]
+struct BoundsMetrics {
+    used: [Gauge; Part::ALL.len()],
+    reached: [Counter; Limit::ALL.len()],
+}
+
 /// All metrics of the daemon.
 #[derive(Debug, Default)]
 pub struct Telemetry {
     rows: Vec<(Definition, Labels, Handle)>,
     process: Option<ProcessMetrics>,
+    bounds: Bounds,
+    bounded: Option<BoundsMetrics>,
 }
 
 pub(super) type Labels = Vec<(&'static str, Arc<str>)>;
@@ -367,7 +381,31 @@ impl Telemetry {
             virtual_memory: telemetry.gauge(VIRTUAL, Vec::new()),
             open_fds: telemetry.gauge(OPEN_FDS, Vec::new()),
         });
+        let part = |part: Part| vec![("part", part.name().into())];
+        let limit = |limit: Limit| vec![("limit", limit.name().into())];
+        telemetry.bounded = Some(BoundsMetrics {
+            used: Part::ALL.map(|one| telemetry.gauge(MEMORY_USED, part(one))),
+            reached: Limit::ALL.map(|one| telemetry.counter(LIMIT_REACHED, limit(one))),
+        });
         telemetry
+    }
+
+    /// The same for a process within a memory budget.
+    #[must_use]
+    pub fn within(mut self, bounds: Bounds) -> Self {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "Prometheus holds sizes as floats"
+        )]
+        self.gauge(MEMORY_LIMIT, Vec::new())
+            .set(bounds.memory() as f64);
+        self.bounds = bounds;
+        self
+    }
+
+    /// What bounds the process.
+    pub const fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Adds a broker.
@@ -386,6 +424,7 @@ impl Telemetry {
             dropped_buffer_full: self.counter(DROPPED, with("reason", "buffer_full")),
             dropped_stream_cut: self.counter(DROPPED, with("reason", "stream_cut")),
             dropped_shutdown: self.counter(DROPPED, with("reason", "shutdown")),
+            bounds: self.bounds.clone(),
         };
         let reasons = Reason::ALL.iter();
         let undecodable = reasons
@@ -511,6 +550,14 @@ impl Telemetry {
     /// The values of all metrics now, to be published in every table: two receivers, or two profiles that go to one,
     /// see the same.
     pub fn read(&self) -> Readings {
+        if let Some(metrics) = &self.bounded {
+            for (part, gauge) in Part::ALL.into_iter().zip(&metrics.used) {
+                gauge.set(number(self.bounds.used(part)));
+            }
+            for (limit, counter) in Limit::ALL.into_iter().zip(&metrics.reached) {
+                counter.raise_to(self.bounds.times(limit));
+            }
+        }
         let rows = self.rows.iter().map(|(_, _, handle)| match handle {
             Handle::Counter(counter) => Reading::Number(number(counter.get())),
             Handle::Elapsed(elapsed) => Reading::Number(seconds(elapsed.0.load(Relaxed))),

@@ -35,6 +35,7 @@ mod listener;
 mod lives;
 mod logins;
 mod malformed;
+mod memory;
 mod migrate;
 mod outages;
 mod packaging;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::source::{BATCH_BYTES, BATCH_MESSAGES};
 use super::subscription::Frame;
+use crate::bounds::{Bounds, Limit, Part};
 use crate::event::{Form, Payload};
 
 /// What a message costs beside its bytes.
@@ -15,14 +16,16 @@ pub(super) struct Buffer {
     messages: VecDeque<Vec<u8>>,
     bytes: u64,
     bytes_max: u64,
+    bounds: Bounds,
 }
 
 impl Buffer {
-    pub(super) const fn new(bytes_max: u64) -> Self {
+    pub(super) const fn new(bytes_max: u64, bounds: Bounds) -> Self {
         Self {
             messages: VecDeque::new(),
             bytes: 0,
             bytes_max,
+            bounds,
         }
     }
 
@@ -39,16 +42,32 @@ impl Buffer {
     /// Adds a message; how many of the oldest had to go to make room.
     #[must_use = "what was dropped has to be counted"]
     fn push(&mut self, message: Vec<u8>) -> u64 {
-        self.bytes += cost(&message);
+        let bytes = cost(&message);
+        let has_room = self.bounds.has_room(Part::Buffers, bytes);
+        if !has_room {
+            self.bounds.reached(Limit::BufferMemory);
+        }
+        let bytes_max = if has_room {
+            self.bytes_max
+        } else {
+            self.bytes.min(self.bytes_max)
+        };
+        self.bytes += bytes;
+        self.bounds.take(Part::Buffers, bytes);
         self.messages.push_back(message);
         let mut dropped = 0;
-        while self.bytes > self.bytes_max
-            && let Some(oldest) = self.messages.pop_front()
-        {
-            self.bytes -= cost(&oldest);
+        while self.bytes > bytes_max && self.pop().is_some() {
             dropped += 1;
         }
         dropped
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let oldest = self.messages.pop_front()?;
+        let bytes = cost(&oldest);
+        self.bytes -= bytes;
+        self.bounds.give(Part::Buffers, bytes);
+        Some(oldest)
     }
 
     /// Takes as many of the oldest as make a batch.
@@ -57,9 +76,8 @@ impl Buffer {
         let mut bytes = 0;
         while payloads.len() < BATCH_MESSAGES
             && bytes < BATCH_BYTES
-            && let Some(message) = self.messages.pop_front()
+            && let Some(message) = self.pop()
         {
-            self.bytes -= cost(&message);
             bytes += message.len();
             payloads.push(Payload {
                 bytes: message,
@@ -69,8 +87,8 @@ impl Buffer {
         payloads
     }
 
-    pub(super) const fn is_half_full(&self) -> bool {
-        self.bytes > self.bytes_max / 2
+    pub(super) fn is_half_full(&self) -> bool {
+        self.bytes > self.bytes_max / 2 || !self.bounds.has_room(Part::Buffers, self.bytes)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -79,6 +97,12 @@ impl Buffer {
 
     pub(super) fn len(&self) -> usize {
         self.messages.len()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.bounds.give(Part::Buffers, self.bytes);
     }
 }
 
@@ -92,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_it_is_full_and_are_counted() {
-        let mut buffer = Buffer::new(3 * (OVERHEAD_BYTES + 10));
+        let mut buffer = Buffer::new(3 * (OVERHEAD_BYTES + 10), Bounds::default());
         let dropped: Vec<_> = (0..5).map(|n| buffer.push(vec![n; 10])).collect();
         assert_eq!(dropped, [0, 0, 0, 1, 1]);
 
@@ -107,12 +131,30 @@ mod tests {
 
     #[test]
     fn a_message_larger_than_all_the_room_is_dropped_itself() {
-        assert_eq!(Buffer::new(100).push(vec![0; 200]), 1);
+        assert_eq!(Buffer::new(100, Bounds::default()).push(vec![0; 200]), 1);
+    }
+
+    #[test]
+    fn brokers_share_the_memory_budget_and_give_it_back() {
+        // 42 MiB for the parts, of which messages may take 18.
+        let bounds = Bounds::new(64 << 20, false, 0);
+        let mut flooded = Buffer::new(u64::MAX, bounds.clone());
+        let message = || vec![0; (1 << 20) - 64];
+        let dropped: Vec<_> = (0..20).map(|_| flooded.push(message())).collect();
+        assert_eq!(dropped[17..], [0, 1, 1]);
+        assert_eq!(bounds.times(Limit::BufferMemory), 2);
+        assert_eq!((flooded.len(), flooded.is_half_full()), (18, true));
+        let mut other = Buffer::new(u64::MAX, bounds.clone());
+        assert_eq!(other.push(message()), 1);
+
+        drop(flooded);
+        assert_eq!(bounds.used(Part::Buffers), 0);
+        assert_eq!((other.push(message()), other.is_half_full()), (0, false));
     }
 
     #[test]
     fn a_batch_is_bounded_in_messages_and_bytes() {
-        let mut buffer = Buffer::new(u64::MAX);
+        let mut buffer = Buffer::new(u64::MAX, Bounds::default());
         for _ in 0..BATCH_MESSAGES + 1 {
             assert_eq!(buffer.push(vec![0; 10]), 0);
         }

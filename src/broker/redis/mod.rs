@@ -55,7 +55,7 @@ pub(super) async fn run(
     redis: &RedisConfig,
     stage: &mut Stage,
 ) -> Result<(), LinkError> {
-    let mut buffer = Buffer::new(config.queue_bytes_max);
+    let mut buffer = Buffer::new(config.queue_bytes_max, stage.metrics.bounds.clone());
     let mut dropped = 0;
     let connecting = Box::pin(async {
         let server = connect::server(redis).await?;

@@ -98,6 +98,7 @@ fn known_keys() -> BTreeSet<String> {
     let text = "
 x: 1
 global: {x: 1}
+limits: {x: 1}
 brokers: [{x: 1, url: 'amqps://h', tls: {x: 1}, sentinel: {x: 1}}]
 metrics: {x: 1, buckets: {x: 1, overrides: [{x: 1, match: a}]}, task_filter: {x: 1}, relabel_configs: [{x: 1, target_label: a}]}
 remote_write:
@@ -270,7 +271,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "zzz: /x",
-            "zzz: unknown key; known here: data_dir, global, brokers, metrics, remote_write, pushgateway, http",
+            "zzz: unknown key; known here: data_dir, global, limits, brokers, metrics, remote_write, pushgateway, http",
         ),
         (
             "http: {listen: ':1', tls: {cert_file: /x}}",

@@ -128,7 +128,13 @@ impl Run {
     fn restart(&mut self) {
         let view = &mut self.restarted;
         view.profile.settle(&self.state, &mut view.series, self.now);
-        let bytes = view.series.capture().into_saved("x").encode_to_vec();
+        let bytes = view
+            .series
+            .capture()
+            .into_saved("x")
+            .next()
+            .expect("a part")
+            .encode_to_vec();
         let saved = saved::View::decode(&*bytes).expect("just encoded");
         let mut next = self.setup.view(self.newest);
         let restored = next.series.restore(&saved, self.newest);

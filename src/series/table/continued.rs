@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Series, SeriesId, Slot};
+use super::{Series, SeriesId, Size, Slot};
 use crate::saved;
 use crate::series::captured::{Captured, CapturedFamily, CapturedRow};
 use crate::series::label::is_metric_name;
@@ -143,7 +143,7 @@ impl Series {
                 } else {
                     Room::Reserved
                 };
-                if !self.limit.take(value.samples(), room) {
+                if !self.limit.take(Size::of(&labels, &value), room) {
                     restored.full += 1;
                     continue;
                 }

@@ -35,10 +35,14 @@ impl State {
         named: &mut HashSet<u32>,
         changes: &mut Vec<Change>,
     ) {
-        let name = self.names.intern_node(&answer.worker);
+        let Some(name) = self.names.intern_node(&answer.worker) else {
+            return;
+        };
         let names = &mut self.names;
         let queues = answer.queues.as_ref().map(|queues| {
-            let queues = queues.iter().map(|queue| names.intern(&folded(queue)));
+            let queues = queues
+                .iter()
+                .map(|queue| names.intern_queue(&folded(queue)));
             let mut queues: Vec<_> = queues.collect();
             queues.sort_unstable();
             queues.dedup();
@@ -97,7 +101,7 @@ impl State {
         let queue = answer
             .queue
             .as_deref()
-            .map(|queue| self.names.intern(&folded(queue)));
+            .map(|queue| self.names.intern_queue(&folded(queue)));
         if let Some(queue) = queue {
             self.queues.watched.name(queue, now);
         }

@@ -160,3 +160,29 @@ fn a_task_that_is_due_later_is_in_flight_until_it_is_heard_of_or_evicted() {
     );
     assert_eq!(tasks.alive(), 0);
 }
+
+#[test]
+fn a_task_without_room_takes_the_place_of_the_oldest_that_ended_or_else_is_alive() {
+    // 42 MiB for the parts, of which tasks may take 18.
+    let bounds = Bounds::new(64 << 20, false, 0);
+    let mut tasks = Tasks::new(None, bounds.clone());
+    put(&mut tasks, &uuid(0), None, 1);
+    let long = |n: u32| format!("{}{n:06}", "x".repeat(500));
+    let mut evicted = 0;
+    for n in 1..100_000 {
+        // Some are UUIDs, and some are cut.
+        let id = if n % 2 == 0 { uuid(n) } else { long(n) };
+        put(&mut tasks, &id, Some(Stage::Received), 1_000 + i64::from(n));
+        while tasks.evict(usize::MAX).is_some() {
+            evicted += 1;
+        }
+    }
+    let used = bounds.used(Part::Tasks);
+    let least = 17 << 20;
+    assert!((least..least + (2 << 20)).contains(&used), "{used}");
+    assert!(tasks.find(&uuid(0)).is_none() && tasks.find(&long(1)).is_none());
+    assert!(tasks.find(&uuid(99_998)).is_some() && tasks.find(&long(99_999)).is_some());
+    assert_eq!(tasks.alive() + evicted, 99_999);
+    // The first that had no room took the place of the one that had ended.
+    assert_eq!(bounds.times(Limit::TaskMemory), evicted as u64 + 1);
+}

@@ -2,7 +2,8 @@ use super::*;
 
 #[test]
 fn every_definition_is_published_and_nothing_else() {
-    let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
+    let mut telemetry =
+        Telemetry::new(Timestamp::from_millis(1_000)).within(crate::bounds::Bounds::default());
     telemetry.broker(&"main".into());
     telemetry.poll(&"main".into());
     telemetry.series(&ProfileName::ALL);
@@ -165,7 +166,12 @@ fn counters_go_on_in_the_next_process_and_those_of_sinks_begin_anew() {
     first.taken.add(9);
     first.show(at(2_000));
     let counts = first.telemetry.capture();
-    let view = first.series.capture().into_saved("native");
+    let view = first
+        .series
+        .capture()
+        .into_saved("native")
+        .next()
+        .expect("a part");
 
     let mut next = Daemon::new(at(3_000), &["a", "new"]);
     next.telemetry.restore(&counts);

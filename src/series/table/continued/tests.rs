@@ -72,7 +72,13 @@ impl Table {
 
     /// What a checkpoint has of it, by way of bytes.
     fn saved(&self) -> saved::View {
-        let bytes = self.series.capture().into_saved("native").encode_to_vec();
+        let bytes = self
+            .series
+            .capture()
+            .into_saved("native")
+            .next()
+            .expect("a part")
+            .encode_to_vec();
         saved::View::decode(&*bytes).expect("just encoded")
     }
 

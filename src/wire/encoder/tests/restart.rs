@@ -26,7 +26,12 @@ fn first_process() -> (Table, Vec<Snapshot>) {
 fn next_process(before: Option<&Table>) -> Snapshot {
     let mut next = table_from(at(12_000));
     if let Some(before) = before {
-        let saved = before.series.capture().into_saved("native");
+        let saved = before
+            .series
+            .capture()
+            .into_saved("native")
+            .next()
+            .expect("a part");
         next.series.restore(&saved, at(10_000));
     }
     for name in ["old", "new"] {
@@ -144,7 +149,12 @@ fn of_a_histogram_with_other_bounds_only_what_is_gone_is_marked() {
         let at_end = before.snapshot(5_000).at;
 
         let mut next = table();
-        let saved = before.series.capture().into_saved("native");
+        let saved = before
+            .series
+            .capture()
+            .into_saved("native")
+            .next()
+            .expect("a part");
         next.series.restore(&saved, at_end);
         let mut encoder = encoder(protocol, 2_000).after(Some(at_end));
         let first = shown(&bodies(encoder.snapshot(&next.snapshot(6_000))));

@@ -1,0 +1,238 @@
+//! What bounds the process as a whole: its memory budget, and how often each limit was reached.
+//!
+//! Everything that others can make grow is counted in bytes here when it comes, and given back when it goes. What an entry
+//! takes is estimated from its texts, and includes its copies: in snapshots, on pages, in what each receiver was sent,
+//! and in a checkpoint that is being written. [`Bounds`] is a few atomics, so an event costs nothing.
+//!
+//! Each part has a share of the budget that no other part can take, and beyond that all parts share what is left.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What shares the memory budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Names of tasks, queues and workers, and other texts from events.
+    Texts,
+    Tasks,
+    Workers,
+    Series,
+    /// Messages that were read and not processed yet.
+    Buffers,
+}
+
+impl Part {
+    pub const ALL: [Self; 5] = [
+        Self::Texts,
+        Self::Tasks,
+        Self::Workers,
+        Self::Series,
+        Self::Buffers,
+    ];
+
+    /// The value of the label `part`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Texts => "texts",
+            Self::Tasks => "tasks",
+            Self::Workers => "workers",
+            Self::Series => "series",
+            Self::Buffers => "buffers",
+        }
+    }
+
+    /// What no other part can take, in sixteenths of the budget. A third is left for whichever part needs more.
+    const fn share(self) -> u64 {
+        match self {
+            Self::Texts | Self::Tasks | Self::Buffers => 2,
+            Self::Workers => 1,
+            Self::Series => 4,
+        }
+    }
+}
+
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The length of a text.
+    TextBytes,
+    /// The memory for texts.
+    TextMemory,
+    /// The memory for tasks.
+    TaskMemory,
+    /// The memory for workers.
+    WorkerMemory,
+    /// The memory for series.
+    SeriesMemory,
+    /// The memory for messages that wait.
+    BufferMemory,
+}
+
+impl Limit {
+    pub const ALL: [Self; 6] = [
+        Self::TextBytes,
+        Self::TextMemory,
+        Self::TaskMemory,
+        Self::WorkerMemory,
+        Self::SeriesMemory,
+        Self::BufferMemory,
+    ];
+
+    /// The value of the label `limit`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TextBytes => "text_bytes",
+            Self::TextMemory => "text_memory",
+            Self::TaskMemory => "task_memory",
+            Self::WorkerMemory => "worker_memory",
+            Self::SeriesMemory => "series_memory",
+            Self::BufferMemory => "buffer_memory",
+        }
+    }
+
+    /// What happens beyond it, for the log.
+    pub const fn effect(self) -> &'static str {
+        match self {
+            Self::TextBytes => "long names and ids are cut and end in a hash",
+            Self::TextMemory => "new names count as (other)",
+            Self::TaskMemory => "the tasks heard of longest ago are forgotten",
+            Self::WorkerMemory => "new workers are not tracked",
+            Self::SeriesMemory => "new series are counted in (other)",
+            Self::BufferMemory => "the oldest messages are dropped",
+        }
+    }
+}
+
+/// The smallest budget that leaves room for anything beside the process itself.
+pub const MEMORY_MIN: u64 = 64 << 20;
+
+/// What the process takes beside the parts: the program, its threads, and what has limits of its own, such as batches on
+/// their way (16 MiB) and held events (13 MiB).
+const FIXED_BYTES: u64 = 48 << 20;
+
+/// A sample in the table, in snapshots and on a page, as measured with counters. One of a histogram takes less.
+const SAMPLE_BYTES: u64 = 600;
+
+/// The same in checkpoints: two, of which one waits, with the snapshots that wait for them.
+const KEPT_BYTES: u64 = 600;
+
+/// What each receiver of remote write remembers of a sample that it was sent.
+const SENT_BYTES: u64 = 1_000;
+
+/// The budget and the counts. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Bounds(Arc<Cells>);
+
+#[derive(Debug)]
+struct Cells {
+    memory: u64,
+    sample_bytes: u64,
+    used: [AtomicU64; Part::ALL.len()],
+    reached: [AtomicU64; Limit::ALL.len()],
+}
+
+impl Default for Bounds {
+    /// No budget.
+    fn default() -> Self {
+        Self::new(u64::MAX, false, 0)
+    }
+}
+
+impl Bounds {
+    /// A budget of so many bytes for the process, which writes checkpoints or not, and has so many receivers of remote
+    /// write.
+    pub fn new(memory: u64, keeps: bool, receivers: usize) -> Self {
+        let kept_bytes = if keeps { KEPT_BYTES } else { 0 };
+        Self(Arc::new(Cells {
+            memory,
+            sample_bytes: SAMPLE_BYTES + kept_bytes + SENT_BYTES * receivers as u64,
+            used: Default::default(),
+            reached: Default::default(),
+        }))
+    }
+
+    /// The budget of the process, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.0.memory
+    }
+
+    /// What a sample takes without its labels.
+    pub fn sample_bytes(&self) -> u64 {
+        self.0.sample_bytes
+    }
+
+    /// Counts bytes that a part takes.
+    pub fn take(&self, part: Part, bytes: u64) {
+        self.0.used[part as usize].fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts bytes that a part gives back.
+    pub fn give(&self, part: Part, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.0.used[part as usize].fetch_update(Relaxed, Relaxed, less);
+    }
+
+    /// What a part takes now.
+    pub fn used(&self, part: Part) -> u64 {
+        self.0.used[part as usize].load(Relaxed)
+    }
+
+    /// Whether a part may take so many bytes more: from its own share, or from what no other part has or may claim.
+    pub fn has_room(&self, part: Part, bytes: u64) -> bool {
+        let memory = self.0.memory;
+        // An eighth is for what the allocator has between its blocks.
+        let budget = (memory - FIXED_BYTES.min(memory / 4)) / 8 * 7;
+        let share = |part: Part| budget / 16 * part.share();
+        let wanted = self.used(part).saturating_add(bytes);
+        // Even where another part has more than it should: some series of overflows come in any case.
+        if wanted <= share(part) {
+            return true;
+        }
+        let others = Part::ALL.into_iter().filter(|other| *other != part);
+        let others = others.map(|other| self.used(other).max(share(other)));
+        others.fold(wanted, u64::saturating_add) <= budget
+    }
+
+    /// Counts that a limit was reached.
+    pub fn reached(&self, limit: Limit) {
+        self.0.reached[limit as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often a limit was reached.
+    pub fn times(&self, limit: Limit) -> u64 {
+        self.0.reached[limit as usize].load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_part_has_its_share_whatever_the_others_take() {
+        // 224 MiB for the parts: 14 MiB is a sixteenth.
+        let bounds = Bounds::new(304 * MIB, false, 0);
+        let own = 28 * MIB;
+        let free = 70 * MIB;
+        assert!(bounds.has_room(Part::Texts, own + free));
+        assert!(!bounds.has_room(Part::Texts, own + free + 1));
+
+        bounds.take(Part::Texts, own + free);
+        for (part, share) in [(Part::Tasks, 28), (Part::Workers, 14), (Part::Series, 56)] {
+            assert!(bounds.has_room(part, share * MIB), "{part:?}");
+            assert!(!bounds.has_room(part, share * MIB + 1), "{part:?}");
+        }
+        bounds.give(Part::Texts, free);
+        assert!(bounds.has_room(Part::Workers, 84 * MIB));
+    }
+
+    #[test]
+    fn a_small_budget_leaves_most_of_itself_and_none_means_no_bound() {
+        let small = Bounds::new(16 * MIB, false, 0);
+        assert!(small.has_room(Part::Series, 3 * MIB));
+        assert!(!small.has_room(Part::Series, 12 * MIB));
+        assert!(Bounds::default().has_room(Part::Tasks, 1 << 60));
+    }
+}
