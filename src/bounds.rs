@@ -66,16 +66,45 @@ pub enum Limit {
     SeriesMemory,
     /// The memory for messages that wait.
     BufferMemory,
+    /// `metrics.max_series`.
+    Series,
+    /// `metrics.max_exceptions`.
+    Exceptions,
+    /// `metrics.max_queues`.
+    Queues,
+    /// `metrics.max_tasks`.
+    Tasks,
+    /// Tasks that have ended and are remembered.
+    EndedTasks,
+    Workers,
+    /// Events that wait for the queue of their task.
+    HeldEvents,
+    /// Bindings that brokers and workers report.
+    Bindings,
+    /// Queues that are remembered to be polled.
+    WatchedQueues,
+    /// Names of metrics that relabelling makes.
+    RelabelledFamilies,
 }
 
 impl Limit {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 16] = [
         Self::TextBytes,
         Self::TextMemory,
         Self::TaskMemory,
         Self::WorkerMemory,
         Self::SeriesMemory,
         Self::BufferMemory,
+        Self::Series,
+        Self::Exceptions,
+        Self::Queues,
+        Self::Tasks,
+        Self::EndedTasks,
+        Self::Workers,
+        Self::HeldEvents,
+        Self::Bindings,
+        Self::WatchedQueues,
+        Self::RelabelledFamilies,
     ];
 
     /// The value of the label `limit`.
@@ -87,6 +116,16 @@ impl Limit {
             Self::WorkerMemory => "worker_memory",
             Self::SeriesMemory => "series_memory",
             Self::BufferMemory => "buffer_memory",
+            Self::Series => "max_series",
+            Self::Exceptions => "max_exceptions",
+            Self::Queues => "max_queues",
+            Self::Tasks => "max_tasks",
+            Self::EndedTasks => "ended_tasks",
+            Self::Workers => "workers",
+            Self::HeldEvents => "held_events",
+            Self::Bindings => "bindings",
+            Self::WatchedQueues => "watched_queues",
+            Self::RelabelledFamilies => "relabelled_families",
         }
     }
 
@@ -99,6 +138,16 @@ impl Limit {
             Self::WorkerMemory => "new workers are not tracked",
             Self::SeriesMemory => "new series are counted in (other)",
             Self::BufferMemory => "the oldest messages are dropped",
+            Self::Series => "new series are counted in (other)",
+            Self::Exceptions => "further exceptions of a task count as (other)",
+            Self::Queues => "further queues of a task count as (other)",
+            Self::Tasks => "the tasks heard of longest ago are forgotten and count as lost",
+            Self::EndedTasks => "late or repeated events of older tasks may be counted again",
+            Self::Workers => "new workers are not tracked",
+            Self::HeldEvents => "events are counted before the queue of their task is known",
+            Self::Bindings => "queues of further exchanges are not recognized",
+            Self::WatchedQueues => "the queues named longest ago are not polled",
+            Self::RelabelledFamilies => "series with further metric names are dropped",
         }
     }
 }

@@ -12,6 +12,7 @@ use super::group::{
 };
 use super::native::{NativeConfig, TaskLabels};
 use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set};
+use crate::bounds::Limit;
 use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId};
 use crate::state::{Name, Of};
 use crate::timestamp::Timestamp;
@@ -325,7 +326,10 @@ impl Groups {
         }
         match room {
             Some(_) => self.limited.series += 1,
-            None => self.limited.exceptions += 1,
+            None => {
+                self.limited.exceptions += 1;
+                context.series.reached(Limit::Exceptions);
+            }
         }
         let classes = classes_of(self.group_at(at, now).0, family);
         if let Some(other) = classes.iter_mut().find(|known| known.class == Class::Other) {
@@ -431,6 +435,7 @@ impl Groups {
             key
         } else {
             self.limited.queues += 1;
+            context.series.reached(Limit::Queues);
             let other = key.without_place();
             if let Some(&at) = self.index.get(&other) {
                 return at;

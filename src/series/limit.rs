@@ -71,6 +71,10 @@ impl Limit {
         self.bounds = bounds;
     }
 
+    pub(super) fn reached(&self, limit: bounds::Limit) {
+        self.bounds.reached(limit);
+    }
+
     /// A page is held as text and compressed, and while the next one is rendered.
     fn bytes(&self, size: Size) -> u64 {
         self.bounds.sample_bytes() * size.samples as u64 + 2 * size.label_bytes as u64
@@ -103,6 +107,7 @@ impl Limit {
 
     fn fits(&self, size: Size) -> bool {
         if self.samples + size.samples > self.samples_max {
+            self.bounds.reached(bounds::Limit::Series);
             return false;
         }
         let has_room = self.bounds.has_room(Part::Series, self.bytes(size));
@@ -113,8 +118,9 @@ impl Limit {
     }
 
     /// Takes a handle on what is there already, or on nothing; as many as there may be samples.
-    pub(super) const fn share(&mut self, room: Room) -> bool {
+    pub(super) fn share(&mut self, room: Room) -> bool {
         if matches!(room, Room::Limited) && self.shared >= self.samples_max {
+            self.bounds.reached(bounds::Limit::Series);
             return false;
         }
         self.shared += 1;

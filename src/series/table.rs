@@ -14,7 +14,7 @@ use super::{
     Buckets, Exemplar, Exponential, Family, FamilyId, Histogram, Info, LabelSet, MetricKind,
     Origin, Room, Row, Snapshot, Value,
 };
-use crate::bounds::Bounds;
+use crate::bounds::{self, Bounds};
 use crate::timestamp::Timestamp;
 use continued::Lasting;
 pub use continued::{Across, Restored};
@@ -124,6 +124,11 @@ impl Series {
     pub fn within(mut self, bounds: Bounds) -> Self {
         self.limit.within(bounds);
         self
+    }
+
+    /// Counts that a limit on what is shown was reached.
+    pub fn reached(&self, limit: bounds::Limit) {
+        self.limit.reached(limit);
     }
 
     /// Says what time it is, for what changes from here on; each snapshot does too.

@@ -72,6 +72,7 @@ const QUIET: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct State {
     pub(super) limits: Limits,
+    pub(super) bounds: Bounds,
     pub(super) names: Names,
     pub(super) tasks: Tasks,
     pub(super) workers: Workers,
@@ -113,10 +114,11 @@ impl State {
         Self {
             names: Names::default().within(bounds.clone()),
             tasks: Tasks::new(limits.shard, bounds.clone()),
-            workers: Workers::new(bounds),
-            queues: Queues::default(),
+            workers: Workers::new(bounds.clone()),
+            queues: Queues::within(bounds.clone()),
             sender: Default::default(),
-            routes: Routes::default(),
+            routes: Routes::within(bounds.clone()),
+            bounds,
             held: Held::default(),
             rounds: [Timestamp::default(); 2],
             first_event: Timestamp::default(),

@@ -14,6 +14,7 @@ use super::generated::folded;
 use super::task::Intervals;
 use super::tasks::At;
 use super::{Change, Name, Of, Step, worker};
+use crate::bounds::Limit;
 use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
 pub(super) use saved::Captured;
@@ -248,7 +249,12 @@ impl State {
         let (event, now) = (arrived.event, arrived.now);
         let task = self.tasks.get(at);
         let label = task.label();
-        if task.queue_told || self.held.is_full() || !self.may_be_told(at, now) {
+        let waits = !task.queue_told && self.may_be_told(at, now);
+        let is_full = self.held.is_full();
+        if waits && is_full {
+            self.bounds.reached(Limit::HeldEvents);
+        }
+        if is_full || !waits {
             self.settle(at, changes);
             let task = self.tasks.get(at);
             step.count(task.name, task.queue, changes);

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use super::generated::folded;
 use super::watched::Watched;
 use super::{Name, Names, QueueLevel, Worker};
+use crate::bounds::Bounds;
 use crate::timestamp::{ClockStep, Timestamp};
 
 /// How long a level is believed at least.
@@ -50,6 +51,13 @@ pub(super) struct Queues {
 }
 
 impl Queues {
+    pub(super) fn within(bounds: Bounds) -> Self {
+        Self {
+            watched: Watched::within(bounds),
+            ..Self::default()
+        }
+    }
+
     /// Takes the levels of all queues. A queue that nothing named within `ttl` is watched no longer.
     pub(super) fn take(
         &mut self,

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use super::Name;
 use super::binding::{Binding, ExchangeKind, the_one, without_delay};
 use super::generated::folded;
+use crate::bounds::{Bounds, Limit};
 use crate::timestamp::Timestamp;
 
 /// How long a binding is believed after it was last reported. A worker that is away keeps its queues.
@@ -34,6 +35,7 @@ pub(super) struct Routes {
     pub(super) sent: bool,
     /// Tasks whose task-sent was waited for in vain, of any name.
     unsent: u8,
+    bounds: Bounds,
 }
 
 /// Where the tasks of one name go.
@@ -55,6 +57,13 @@ impl Home {
 }
 
 impl Routes {
+    pub(super) fn within(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            ..Self::default()
+        }
+    }
+
     /// A task of this name was seen in a queue.
     pub(super) fn seen(&mut self, name: Name, queue: Name) {
         self.homes.entry(name).or_default().seen(queue);
@@ -148,7 +157,7 @@ impl Routes {
                     new.insert(now);
                     self.bound += 1;
                 }
-                btree_map::Entry::Vacant(_) => {}
+                btree_map::Entry::Vacant(_) => self.bounds.reached(Limit::Bindings),
             }
         }
     }

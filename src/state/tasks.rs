@@ -243,6 +243,7 @@ impl Tasks {
         list.newest = at;
         list.length += 1;
         if self.ended.length > ENDED_MAX {
+            self.bounds.reached(Limit::EndedTasks);
             self.remove(self.ended.oldest);
         }
     }
@@ -275,12 +276,17 @@ impl Tasks {
             }
         }
         while self.on_the_way.length > 0 && self.alive() + self.on_the_way.length > max {
+            self.bounds.reached(Limit::Tasks);
             self.remove(self.on_the_way.oldest);
         }
         // Whatever is later was silent before the others were.
         let oldest = [self.later.oldest, self.alive.oldest];
         let oldest = oldest.into_iter().find(|at| *at != NONE)?;
-        (is_full || self.alive() > max).then(|| self.remove(oldest))
+        let is_beyond = self.alive() > max;
+        if is_beyond {
+            self.bounds.reached(Limit::Tasks);
+        }
+        (is_full || is_beyond).then(|| self.remove(oldest))
     }
 
     /// Gives up every task in flight that `gone` says is gone.

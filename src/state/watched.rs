@@ -8,6 +8,7 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 
 use super::{Name, QueueLevel};
+use crate::bounds::{Bounds, Limit};
 use crate::timestamp::{ClockStep, Timestamp};
 
 /// The most queues that are remembered, and how many of those named longest ago make room beyond that.
@@ -24,9 +25,17 @@ pub(super) struct Watched {
     backlogged: HashSet<Name>,
     /// The time of the newest round.
     polled: Timestamp,
+    bounds: Bounds,
 }
 
 impl Watched {
+    pub(super) fn within(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            ..Self::default()
+        }
+    }
+
     /// Notes that something named a queue.
     #[inline]
     pub(super) fn name(&mut self, queue: Name, now: Timestamp) {
@@ -41,6 +50,7 @@ impl Watched {
         if self.named.len() <= QUEUES_MAX {
             return;
         }
+        self.bounds.reached(Limit::WatchedQueues);
         let mut idle: Vec<_> = self.named.iter().map(|(queue, at)| (*at, *queue)).collect();
         idle.retain(|(_, queue)| !self.backlogged.contains(queue));
         let room = ROOM.min(idle.len());

@@ -101,6 +101,7 @@ impl Workers {
             return Some(&mut self.list[at]);
         }
         if self.list.len() >= WORKERS_MAX {
+            self.bounds.reached(Limit::Workers);
             return None;
         }
         if !self.bounds.has_room(Part::Workers, WORKER_BYTES) {

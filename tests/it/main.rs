@@ -31,6 +31,7 @@ mod hostile_amqp;
 mod hostile_broker;
 mod hostile_files;
 mod labels;
+mod limits;
 mod listener;
 mod lives;
 mod logins;

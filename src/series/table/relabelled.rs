@@ -8,6 +8,7 @@
 use std::iter::Sum;
 
 use super::{Lasting, Series, SeriesId, Slot};
+use crate::bounds::Limit;
 use crate::series::relabel::{NAME, Relabel, Relabelled};
 use crate::series::{
     Buckets, Family, FamilyId, Histogram, Info, LabelSet, MetricKind, Room, Value,
@@ -135,7 +136,11 @@ impl Series {
             ..like.clone()
         };
         let clashes = |known: &Family| is_part(known, &family) || is_part(&family, known);
-        if self.made >= FAMILIES_MAX || self.families.iter().any(clashes) {
+        if self.made >= FAMILIES_MAX {
+            self.reached(Limit::RelabelledFamilies);
+            return None;
+        }
+        if self.families.iter().any(clashes) {
             return None;
         }
         self.made += 1;
