@@ -354,7 +354,9 @@ impl Aggregator {
     fn tell_of_limits(&mut self, now: Instant) {
         for (limit, (times, at)) in Limit::ALL.into_iter().zip(&mut self.limits) {
             let total = self.pipeline.bounds().times(limit);
-            if total > *times && at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_REPEATED) {
+            if total > *times
+                && at.is_none_or(|at| now.saturating_duration_since(at) >= LIMITS_REPEATED)
+            {
                 let (name, effect) = (limit.name(), limit.effect());
                 warn!(
                     limit = name,
