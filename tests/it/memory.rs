@@ -69,8 +69,8 @@ async fn flood(what: &str, count: u64, event: impl Fn(u64) -> String) -> (Page, 
     let (counted, resident) = (of("celeriac_memory_bytes"), celeriac.resident());
     let most = resident_max(celeriac.process.pid());
     println!(
-        "{what}: {} MiB counted, {} MiB resident, {} MiB at most; checkpoint of {:.0} kB in {:.3} s, {:.0} samples",
-        (counted as u64) >> 20,
+        "{what}: {:.0} MiB counted, {} MiB resident, {} MiB at most; checkpoint of {:.0} kB in {:.3} s, {:.0} samples",
+        counted / f64::from(1 << 20),
         resident >> 20,
         most >> 20,
         of("celeriac_checkpoint_size_bytes") / 1e3,

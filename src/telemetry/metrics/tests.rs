@@ -2,8 +2,7 @@ use super::*;
 
 #[test]
 fn every_definition_is_published_and_nothing_else() {
-    let mut telemetry =
-        Telemetry::new(Timestamp::from_millis(1_000)).within(crate::bounds::Bounds::default());
+    let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000)).within(Bounds::default());
     telemetry.broker(&"main".into());
     telemetry.poll(&"main".into());
     telemetry.series(&ProfileName::ALL);
