@@ -16,6 +16,7 @@ pub use self::captured::{Captured, Left};
 use self::delivered::Delivered;
 use crate::bounds::Bounds;
 use crate::config::{MetricsConfig, TaskFilter};
+use crate::event::judge::has_happened;
 use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
 use crate::profile::{Context, Keep, Profile, ProfileName};
 use crate::series::{Origin, Refused, Series, Snapshot};
@@ -244,7 +245,8 @@ impl Pipeline {
             }
             decoder.decode(payload, cluster.accept, now, |event| match event {
                 Ok(event) => {
-                    newest = newest.max(Some(event.timestamp));
+                    let stamped = Some(event.timestamp);
+                    newest = newest.max(stamped.filter(|at| has_happened(*at, now)));
                     let task = event.task_id().filter(|_| *exemplars);
                     let origin = task.and_then(|task| Origin::new(task, now));
                     cluster.state.apply(&event, now, &mut cluster.changes);
@@ -382,6 +384,7 @@ impl Cluster {
             match change {
                 Change::Duplicate => self.metrics.repeated.add(1),
                 Change::Clamped => self.metrics.clamped.add(1),
+                Change::Refused(refusal) => self.metrics.refused(refusal).add(1),
                 Change::Missing(events) => self.metrics.missing.add(events),
                 Change::Lost {
                     reason: Loss::Evicted,
@@ -461,7 +464,9 @@ impl Filter {
                 task: seen.task.filter(|task| self.shows(Some(*task), names)),
                 ..seen
             })),
-            Change::Duplicate | Change::Clamped | Change::Missing(_) => Some(change),
+            Change::Duplicate | Change::Clamped | Change::Refused(_) | Change::Missing(_) => {
+                Some(change)
+            }
             Change::Task { of, .. }
             | Change::Ran { of, .. }
             | Change::QueueWaited { of, .. }

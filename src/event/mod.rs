@@ -24,6 +24,8 @@ mod exception;
 mod fields;
 mod kind;
 
+pub(crate) mod judge;
+
 mod decode;
 mod error;
 
@@ -34,6 +36,7 @@ pub use decode::{Decoder, decompress};
 pub use error::{DecodeError, Reason};
 pub(crate) use fields::TEXT_MAX;
 pub(crate) use fields::Value;
+pub use judge::Refusal;
 pub use kind::{Kind, TaskKind, WorkerKind};
 pub use payload::{Accept, Batch, ContentType, Form, Mark, Payload, Position};
 

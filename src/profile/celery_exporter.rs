@@ -185,6 +185,7 @@ impl CeleryExporter {
             Change::Event(_)
             | Change::Duplicate
             | Change::Clamped
+            | Change::Refused(_)
             | Change::Missing(_)
             | Change::Ran { .. }
             | Change::PrefetchWaited { .. }

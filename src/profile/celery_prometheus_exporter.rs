@@ -133,6 +133,7 @@ impl CeleryPrometheusExporter {
             Change::Event(_)
             | Change::Duplicate
             | Change::Clamped
+            | Change::Refused(_)
             | Change::Missing(_)
             | Change::Ran { .. }
             | Change::QueueWaited { .. }

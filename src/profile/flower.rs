@@ -124,6 +124,7 @@ impl Flower {
             }
             Change::Duplicate
             | Change::Clamped
+            | Change::Refused(_)
             | Change::Missing(_)
             | Change::Task { .. }
             | Change::Ran { .. }

@@ -101,7 +101,7 @@ impl Native {
         let groups = &mut self.groups;
         match change {
             Change::Event(seen) => self.events.count(seen.kind, context),
-            Change::Duplicate | Change::Clamped | Change::Missing(_) => {}
+            Change::Duplicate | Change::Clamped | Change::Refused(_) | Change::Missing(_) => {}
             Change::Task { step, of, at, .. } => {
                 match Target::from(step) {
                     Target::Plain(counter) => groups.count(counter, of, context),

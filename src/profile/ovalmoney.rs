@@ -87,6 +87,7 @@ impl Ovalmoney {
             Change::Event(_)
             | Change::Duplicate
             | Change::Clamped
+            | Change::Refused(_)
             | Change::Missing(_)
             | Change::Ran { .. }
             | Change::QueueWaited { .. }

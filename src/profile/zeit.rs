@@ -75,6 +75,7 @@ impl Zeit {
             Change::Event(_)
             | Change::Duplicate
             | Change::Clamped
+            | Change::Refused(_)
             | Change::Missing(_)
             | Change::Ran { .. }
             | Change::PrefetchWaited { .. }

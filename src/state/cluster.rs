@@ -1,6 +1,7 @@
 //! The state of one cluster: joins tasks, workers, queues and names.
 
 mod answers;
+mod clock;
 mod reconcile;
 mod saved;
 mod step;
@@ -23,8 +24,8 @@ use super::{
     Stage, Worker, shard,
 };
 use crate::bounds::Bounds;
-use crate::event::{Detail, Event, WorkerEvent, WorkerKind};
-use crate::timestamp::{ClockStep, Timestamp};
+use crate::event::{Detail, Event, Refusal, WorkerEvent, WorkerKind};
+use crate::timestamp::Timestamp;
 use reconcile::Suspects;
 pub use saved::Captured;
 pub(super) use step::Arrived;
@@ -91,6 +92,8 @@ pub struct State {
     suspects: Suspects,
     /// When the newest event was stamped.
     newest: Timestamp,
+    /// The newest time that stood in for one that was refused.
+    substitute: Timestamp,
     /// When it went on from what was stored.
     pub(super) resumed: Timestamp,
     pub(super) signs: Signs,
@@ -125,6 +128,7 @@ impl State {
             some_expire: false,
             suspects: Suspects::default(),
             newest: Timestamp::default(),
+            substitute: Timestamp::default(),
             resumed: Timestamp::default(),
             signs: Signs::default(),
             limits,
@@ -152,25 +156,16 @@ impl State {
         self.limits.queue_ttl = queue_ttl;
     }
 
-    /// Our clock was set: what was received so long ago stays as long ago.
-    pub fn clock_set(&mut self, step: ClockStep) {
-        self.tasks.clock_set(step);
-        self.workers.clock_set(step);
-        self.queues.clock_set(step);
-        self.signs.clock_set(step);
-        let [older, newer] = &mut self.rounds;
-        for at in [older, newer, &mut self.first_event, &mut self.resumed] {
-            step.adjust(at);
-        }
-    }
-
     /// Takes an event that was received at `now`; adds to `changes` what it changed.
     pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
         self.signs.event(now);
         if self.first_event == Timestamp::default() {
             self.first_event = now;
         }
-        self.newest = self.newest.max(event.timestamp);
+        let stamped = self.stamped(event.timestamp, now, changes);
+        if stamped == event.timestamp {
+            self.newest = self.newest.max(stamped);
+        }
         let sender = self.sender(&event.hostname);
         let mut seen = Seen {
             kind: event.kind(),
@@ -179,10 +174,10 @@ impl State {
             task: None,
         };
         match &event.detail {
-            Detail::Task(task) => self.apply_task(task, event.timestamp, sender, now, changes),
+            Detail::Task(task) => self.apply_task(task, stamped, sender, now, changes),
             Detail::Worker(worker) => {
                 if let Some(name) = sender.worker {
-                    self.apply_worker(name, worker, event, now, changes);
+                    self.apply_worker(name, worker, event, (stamped, now), changes);
                 }
                 changes.push(Change::Event(seen));
             }
@@ -382,16 +377,15 @@ impl State {
         name: Name,
         worker_event: &WorkerEvent<'_>,
         event: &Event<'_>,
-        now: Timestamp,
+        (stamped, now): (Timestamp, Timestamp),
         changes: &mut Vec<Change>,
     ) {
-        let stamped = event.timestamp;
         match worker_event.kind {
             // A goodbye of one that was never seen makes nobody known.
             WorkerKind::Offline => {
                 if let Some(worker) = self.workers.find(name) {
                     let found = worker.say_goodbye(worker_event, event.pid, stamped, now);
-                    missing(found, changes);
+                    found.tell(changes);
                 }
             }
             WorkerKind::Elect | WorkerKind::ElectAck => {
@@ -412,13 +406,13 @@ impl State {
                     return;
                 };
                 let may_wait = self.limits.broker_holds_events;
-                let found = worker.beat(worker_event, event.pid, stamped, now, may_wait);
+                let found = worker.beat(worker_event, event.pid, stamped, now);
+                worker.measure_skew(worker_event, now.seconds_since(event.timestamp), may_wait);
                 if software != Software::default() {
                     worker.software = software;
                 }
-                let Found { missing, restarted } = found;
-                self::missing(missing, changes);
-                if let Some(until) = restarted {
+                found.tell(changes);
+                if let Some(until) = found.restarted {
                     self.workers.begin(now);
                     self.lose_tasks_of(&HashSet::from_iter([name]), until, now, changes);
                 }
@@ -530,6 +524,15 @@ fn lost(
         from: place(task, shard),
         to: None,
     });
+}
+
+impl Found {
+    fn tell(self, changes: &mut Vec<Change>) {
+        missing(self.missing, changes);
+        if self.is_refused {
+            changes.push(Change::Refused(Refusal::Processed));
+        }
+    }
 }
 
 fn missing(missing: u64, changes: &mut Vec<Change>) {

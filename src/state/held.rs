@@ -202,6 +202,7 @@ impl HeldStep {
             turnaround,
             attempts,
             clamped: _,
+            refused: _,
         } = self.intervals;
         let ran = ran.map(|(outcome, seconds)| Change::Ran {
             outcome,

@@ -42,7 +42,7 @@ pub use report::{Answers, Known, QueueLevel, Report, TaskAnswer, WorkerAnswer};
 pub use shard::Shard;
 pub use worker::{Software, Worker};
 
-use crate::event::Kind;
+use crate::event::{Kind, Refusal};
 use crate::timestamp::Timestamp;
 
 /// One thing that an event changed, or time did.
@@ -54,6 +54,8 @@ pub enum Change {
     Duplicate,
     /// An interval between two hosts' clocks was negative and counts as none.
     Clamped,
+    /// A number in an event cannot be right, and was left out.
+    Refused(Refusal),
     /// Tasks that a worker says it started and whose events never came.
     Missing(u64),
     /// A task took a step.

@@ -25,6 +25,7 @@ mod saved;
 
 use std::time::Duration;
 
+use crate::event::judge;
 use crate::timestamp::Timestamp;
 
 /// Heartbeats that lie so many of their intervals apart were not all heard: what they say of one another is no
@@ -52,6 +53,8 @@ pub(super) struct Processed {
     restarted: bool,
     /// Of that process: its newest heartbeat, and the started events that were stamped later.
     before: Option<(Timestamp, u64)>,
+    /// The newest heartbeat had this count, which was refused.
+    refused: Option<u64>,
 }
 
 /// The deficits of the newest heartbeats, the oldest first.
@@ -154,6 +157,26 @@ impl Processed {
         run.stamped = stamped;
         self.total = self.total.saturating_add(moved);
         missing
+    }
+
+    /// Whether a worker can have processed so many tasks by then. A second count that is no lower than one just refused is
+    /// accepted: the worker goes on from there, and what lies between is nobody's.
+    pub(super) fn accepts(&mut self, processed: u64, stamped: Timestamp) -> bool {
+        let refused = self.refused.take();
+        let (before, since) = match (&self.run, self.before) {
+            (Some(run), _) => (run.processed, run.stamped),
+            (None, Some((since, _))) if self.restarted => (0, since),
+            (None, _) => return judge::is_count(processed),
+        };
+        if judge::are_starts(processed.saturating_sub(before), stamped.since(since)) {
+            return true;
+        }
+        if judge::is_count(processed) && refused.is_some_and(|refused| processed >= refused) {
+            self.abandon();
+            return true;
+        }
+        self.refused = Some(processed);
+        false
     }
 
     /// Whether a heartbeat can only be that of another process.

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use super::held::Label;
 use super::{Name, Outcome, Stage, TaskAnswer};
+use crate::event::judge;
 use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
 use earlier::Earlier;
@@ -107,6 +108,8 @@ pub(super) struct Intervals {
     pub(super) attempts: Option<(Outcome, u16)>,
     /// How many of these were negative, since two clocks are never the same.
     pub(super) clamped: u8,
+    /// How many cannot be right, and are left out.
+    pub(super) refused: u8,
 }
 
 const UNKNOWN: Timestamp = Timestamp::from_micros(0);
@@ -118,7 +121,8 @@ impl Task {
         // How long it had waited is not known.
         self.flags.set(Flags::PREFETCH_WAITED, true);
         if let Some(started) = answer.started {
-            self.started = started;
+            let has_happened = judge::has_happened(started, now);
+            self.started = if has_happened { started } else { now };
             self.stage = Some(Stage::Started);
             return;
         }
@@ -390,10 +394,9 @@ impl Task {
             worker.is_some() && worker == self.worker && self.started.since(at) > SET_BACK;
         let early = self.stage == Some(Stage::Started) && at < self.started;
         let late = over || (early && !is_set_back);
-        let mut intervals = Intervals {
-            ran: self.ran(event, at, late),
-            ..Intervals::default()
-        };
+        let running = !late && self.stage == Some(Stage::Started);
+        let started = Some(self.started).filter(|_| running);
+        let mut intervals = Intervals::of_end(event, at, started);
         if !late {
             self.ended = at;
             self.end = Some(event.kind);
@@ -462,7 +465,7 @@ impl Task {
             self.flags.set(Flags::QUEUE_WAITED, true);
             // Delivered once more, it has not waited since then.
             let due = std::mem::take(&mut self.due);
-            intervals.queue_wait = Some(intervals.between(due, self.started));
+            intervals.queue_wait = intervals.between(due, self.started);
         }
     }
 
@@ -472,7 +475,7 @@ impl Task {
             && !self.flags.has(Flags::PREFETCH_WAITED)
         {
             self.flags.set(Flags::PREFETCH_WAITED, true);
-            intervals.prefetch_wait = Some(intervals.between(self.received, self.started));
+            intervals.prefetch_wait = intervals.between(self.received, self.started);
         }
     }
 
@@ -482,28 +485,42 @@ impl Task {
             && !self.flags.has(Flags::TURNED_AROUND)
         {
             self.flags.set(Flags::TURNED_AROUND, true);
-            intervals.turnaround = Some((outcome, intervals.between(self.first_due, self.ended)));
+            let seconds = intervals.between(self.first_due, self.ended);
+            intervals.turnaround = seconds.map(|seconds| (outcome, seconds));
         }
-    }
-
-    /// How long the attempt ran that this event ends: as the worker measured it, else from its start.
-    fn ran(&self, event: &TaskEvent<'_>, at: Timestamp, late: bool) -> Option<(Outcome, f64)> {
-        let outcome = outcome_of(event.kind)?;
-        let running = !late && self.stage == Some(Stage::Started) && self.started != UNKNOWN;
-        let since_start = || running.then(|| at.seconds_since(self.started).max(0.0));
-        event
-            .runtime
-            .or_else(since_start)
-            .map(|seconds| (outcome, seconds))
     }
 }
 
 impl Intervals {
-    /// Seconds between two hosts' clocks, which may not agree on what came first.
-    fn between(&mut self, from: Timestamp, to: Timestamp) -> f64 {
+    /// How long the attempt ran that an event ends: as the worker measured it, else from its start.
+    fn of_end(event: &TaskEvent<'_>, at: Timestamp, started: Option<Timestamp>) -> Self {
+        let mut intervals = Self::default();
+        let Some(outcome) = outcome_of(event.kind) else {
+            return intervals;
+        };
+        let started = started.filter(|started| *started != UNKNOWN);
+        let since_start = started.map(|started| at.seconds_since(started));
+        // A worker's clock that was set back meanwhile says nothing about the runtime.
+        let longest = since_start.filter(|seconds| *seconds >= 0.0);
+        let measured = event
+            .runtime
+            .filter(|seconds| judge::is_runtime(*seconds, longest));
+        let since_start = since_start.map(|seconds| seconds.max(0.0));
+        let ran = measured.or(since_start.filter(|seconds| judge::is_duration(*seconds)));
+        let is_refused = (event.runtime.is_some() && measured.is_none())
+            || (since_start.is_some() && ran.is_none());
+        intervals.refused = is_refused.into();
+        intervals.ran = ran.map(|seconds| (outcome, seconds));
+        intervals
+    }
+
+    /// Seconds between two hosts' clocks, which may not agree on what came first. `None` if it cannot be so long.
+    fn between(&mut self, from: Timestamp, to: Timestamp) -> Option<f64> {
         let seconds = to.seconds_since(from);
         self.clamped += u8::from(seconds < 0.0);
-        seconds.max(0.0)
+        let seconds = Some(seconds.max(0.0)).filter(|seconds| judge::is_duration(*seconds));
+        self.refused += u8::from(seconds.is_none());
+        seconds
     }
 }
 

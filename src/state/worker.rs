@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::processed::Processed;
 use super::{Name, WorkerTimeout};
+use crate::event::judge;
 use crate::event::{WorkerEvent, WorkerKind};
 use crate::timestamp::{ClockStep, Timestamp};
 
@@ -88,6 +89,8 @@ pub struct Software {
 pub(super) struct Found {
     /// Events that are missing.
     pub(super) missing: u64,
+    /// Its count of tasks cannot be right.
+    pub(super) is_refused: bool,
     /// The process before this one is no more: it had started its tasks up to then.
     pub(super) restarted: Option<Timestamp>,
 }
@@ -190,27 +193,50 @@ impl Worker {
         }
     }
 
-    /// It says that it goes, and how many tasks it has processed. Returns how many more events are missing.
+    /// It says that it goes, and how many tasks it has processed.
     pub(super) fn say_goodbye(
         &mut self,
         event: &WorkerEvent<'_>,
         pid: Option<i64>,
         stamped: Timestamp,
         now: Timestamp,
-    ) -> u64 {
+    ) -> Found {
         let is_another = self.pid.zip(pid).is_some_and(|(known, pid)| known != pid);
-        let missing = match event.processed {
-            Some(processed) if self.counts && !self.twofold && !is_another => {
-                let counts = (processed, event.active);
-                let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS);
-                self.processed.heartbeat(counts, stamped, freq, false)
-            }
-            Some(_) | None => 0,
-        };
+        let mut found = Found::default();
+        if self.counts && !is_another {
+            self.count(event, stamped, &mut found);
+        }
         self.go_offline(now);
         self.offline_since = now;
         self.goodbye = Some(stamped);
-        missing
+        found
+    }
+
+    /// Takes how many tasks it says it has processed.
+    fn count(&mut self, event: &WorkerEvent<'_>, stamped: Timestamp, found: &mut Found) {
+        let Some(processed) = event.processed.filter(|_| !self.twofold) else {
+            return;
+        };
+        if !self.processed.accepts(processed, stamped) {
+            found.is_refused = true;
+            return;
+        }
+        self.counts = true;
+        let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS);
+        let online = event.kind == WorkerKind::Online;
+        let counts = (processed, event.active);
+        found.missing += self.processed.heartbeat(counts, stamped, freq, online);
+    }
+
+    /// Takes how many seconds a heartbeat took to come, by two clocks.
+    pub(super) fn measure_skew(&mut self, event: &WorkerEvent<'_>, skew: f64, may_wait: bool) {
+        let counts = event.active.is_some() || event.kind == WorkerKind::Online;
+        if counts && self.goodbye.is_none() && judge::is_skew(skew) && (!may_wait || skew < BACKLOG)
+        {
+            let before = self.clock_skew;
+            let smoothed = |before| before + SKEW_SHARE * (skew - before);
+            self.clock_skew = Some(before.map_or(skew, smoothed));
+        }
     }
 
     /// Once all has come of one that said goodbye: how many more of its events are missing.
@@ -232,7 +258,6 @@ impl Worker {
         pid: Option<i64>,
         stamped: Timestamp,
         now: Timestamp,
-        may_wait: bool,
     ) -> Found {
         self.seen = now;
         let online = event.kind == WorkerKind::Online;
@@ -263,24 +288,10 @@ impl Worker {
         if event.active.is_none() && !online {
             return found;
         }
-        let skew = now.seconds_since(stamped);
-        if !may_wait || skew < BACKLOG {
-            self.clock_skew = Some(match self.clock_skew {
-                Some(before) => before + SKEW_SHARE * (skew - before),
-                None => skew,
-            });
-        }
         self.freq = event.freq.or(self.freq);
         self.active = event.active.or(self.active);
         self.loadavg = event.loadavg.or(self.loadavg);
-        if let Some(processed) = event.processed
-            && !self.twofold
-        {
-            self.counts = true;
-            let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS);
-            let counts = (processed, event.active);
-            found.missing += self.processed.heartbeat(counts, stamped, freq, online);
-        }
+        self.count(event, stamped, &mut found);
         found
     }
 

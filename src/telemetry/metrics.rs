@@ -17,7 +17,7 @@ use self::published::{Place, Reading};
 pub use self::published::{Published, Readings};
 use super::process::Process;
 use crate::bounds::{Bounds, Limit, Part};
-use crate::event::Reason;
+use crate::event::{Reason, Refusal};
 use crate::profile::ProfileName;
 use crate::series::{Across, Buckets, Family, LabelName, LabelSet, MetricKind, Series};
 use crate::state::HintReason;
@@ -63,6 +63,7 @@ definitions! {
     DUPLICATE = lasting "counter" "celeriac_messages_duplicate_total" ["broker", "reason"], "Total number of duplicates: messages that the broker redelivered, which are dropped (redelivered), and events that a worker sent twice, which count in celery_events_total only (repeated).";
     MISSING = lasting "counter" "celeriac_events_missing_total" ["broker"], "Total number of tasks that workers reported as started but whose events did not arrive.";
     CLAMPED = lasting "counter" "celeriac_intervals_clamped_total" ["broker"], "Total number of negative intervals between the clocks of two hosts; they count as 0.";
+    REFUSED = lasting "counter" "celeriac_values_refused_total" ["broker", "reason"], "Numbers in events that cannot be right and were left out: a timestamp more than ten minutes ahead, replaced by the time of receipt (timestamp), a runtime longer than the time since the start or a wait longer than a year (duration), and a worker's processed count that grew too fast (processed).";
     HINT = "gauge" "celeriac_hint" ["broker", "reason"], "Whether the cluster's setup keeps events from arriving (1) or not (0), by reason; the log and /-/ready give details.";
     LAG = "gauge" "celeriac_event_lag_seconds" ["broker"], "Age of the newest event when it was processed, by its sender's clock.";
     EVENTS_HELD = "gauge" "celeriac_events_held" ["broker"], "Number of task events held back for at most one snapshot interval because the queue of their task is not known yet.";
@@ -284,6 +285,7 @@ pub struct EventMetrics {
     pub held: Gauge,
     pub tasks_evicted: Counter,
     undecodable: Vec<Counter>,
+    refused: Vec<Counter>,
     hints: Vec<Gauge>,
 }
 
@@ -291,6 +293,11 @@ impl EventMetrics {
     /// The counter for what could not be read for that reason.
     pub fn undecodable(&self, reason: Reason) -> &Counter {
         &self.undecodable[reason as usize]
+    }
+
+    /// The counter for numbers that cannot be right.
+    pub fn refused(&self, refusal: Refusal) -> &Counter {
+        &self.refused[refusal as usize]
     }
 
     /// The gauge of a hint.
@@ -436,6 +443,10 @@ impl Telemetry {
             repeated: self.counter(DUPLICATE, with("reason", "repeated")),
             missing: self.counter(MISSING, labels()),
             clamped: self.counter(CLAMPED, labels()),
+            refused: Refusal::ALL
+                .iter()
+                .map(|refusal| self.counter(REFUSED, with("reason", refusal.name())))
+                .collect(),
             hints: HintReason::ALL
                 .iter()
                 .map(|reason| self.gauge(HINT, with("reason", reason.name())))

@@ -40,6 +40,7 @@ mod memory;
 mod migrate;
 mod outages;
 mod packaging;
+mod poison;
 mod pull;
 mod pushgateway;
 mod queue;

@@ -24,6 +24,9 @@ const BROKER: &str = "broker";
 /// The longest time between two snapshots: no series changed later than that behind one.
 const INTERVAL_SECONDS_MAX: u32 = 3_600;
 
+/// How the names of gauges end that are times.
+const TIME: &str = "_timestamp_seconds";
+
 /// What becomes of the series of a family across a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Across {
@@ -124,7 +127,7 @@ impl Series {
             let known: Vec<&'static str> = labels.iter().copied().chain([BROKER]).collect();
             for series in &family.series {
                 let labels = labels_of(series, &texts, &known);
-                let value = self.restored_value(id, series, &bounds);
+                let value = self.restored_value(id, series, &bounds, at);
                 let (Some(labels), Some(value)) = (labels, value) else {
                     restored.unknown += 1;
                     continue;
@@ -345,13 +348,20 @@ impl Series {
         family: FamilyId,
         saved: &saved::Series,
         bounds: &[Option<Arc<Buckets>>],
+        at: Timestamp,
     ) -> Option<Value> {
         let histogram = match (&self.families[family.index()].kind, &saved.histogram) {
             (MetricKind::Counter, None) => {
-                return saved::seconds(saved.number).map(Value::Number);
+                return saved::counter(saved.number).map(Value::Number);
             }
             (MetricKind::Gauge, None) => {
-                let number = Some(saved.number).filter(|number| number.is_finite());
+                let number = if self.families[family.index()].name.ends_with(TIME) {
+                    // It may have changed behind the newest snapshot.
+                    let until = at.after(Duration::from_secs(INTERVAL_SECONDS_MAX.into()));
+                    saved::past_seconds(saved.number, until)
+                } else {
+                    Some(saved.number).filter(|number| number.is_finite())
+                };
                 return number.map(Value::Number);
             }
             (MetricKind::Histogram(_), Some(histogram)) => histogram,
@@ -362,7 +372,8 @@ impl Series {
         let buckets = Arc::clone(buckets.as_ref()?);
         // They are added up where they go out, and go on growing.
         let mut counts = histogram.counts.iter();
-        saved::count(counts.try_fold(0_u64, |sum, count| sum.checked_add(*count))?)?;
+        let count = counts.try_fold(0_u64, |sum, count| sum.checked_add(*count));
+        let count = saved::count(count?)?;
         if histogram.counts.len() != buckets.bounds().len() + 1 {
             return None;
         }
@@ -373,7 +384,7 @@ impl Series {
         Some(Value::Histogram(Histogram {
             buckets,
             counts: histogram.counts.as_slice().into(),
-            sum: saved::seconds(histogram.sum)?,
+            sum: saved::sum(histogram.sum, count)?,
             native,
             exemplars: Vec::new(),
         }))

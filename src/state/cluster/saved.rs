@@ -74,13 +74,13 @@ impl State {
             }
         }
         self.routes.sent |= saved.sent;
-        self.restore_orphans(saved);
+        self.restore_orphans(saved, now);
         for stored in &saved.tasks {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             let Some(at) = self.tasks.restore(stored, &mut texts, now) else {
                 continue;
             };
-            self.restore_held(at, stored, &saved.texts);
+            self.restore_held(at, stored, &saved.texts, now);
             let task = self.tasks.get(at);
             self.some_expire |= task.may_expire();
             self.routes.sent |= task.was_sent();

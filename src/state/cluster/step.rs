@@ -1,7 +1,7 @@
 //! What an event about a task changes: its state, what is counted for it, and where it is in flight.
 
 use super::{Sender, State};
-use crate::event::{Kind, TaskEvent, TaskKind};
+use crate::event::{Kind, Refusal, TaskEvent, TaskKind};
 use crate::state::held::{HeldStep, Label};
 use crate::state::task::Taken;
 use crate::state::tasks::At;
@@ -173,6 +173,9 @@ impl State {
         };
         for _ in 0..intervals.clamped {
             changes.push(Change::Clamped);
+        }
+        for _ in 0..intervals.refused {
+            changes.push(Change::Refused(Refusal::Duration));
         }
         let step = HeldStep {
             step: counts.then(|| self.step(event)),

@@ -5,6 +5,7 @@ use crate::saved;
 use crate::state::tasks::Captured as Tasks;
 use crate::state::texts::{Restored, Texts};
 use crate::state::{Name, Outcome, Revocation};
+use crate::timestamp::Timestamp;
 
 /// All held steps at one instant.
 #[derive(Debug)]
@@ -60,11 +61,17 @@ impl Captured {
 
 impl State {
     /// Restores the steps that are held of a task.
-    pub(in crate::state) fn restore_held(&mut self, at: At, task: &saved::Task, texts: &[String]) {
+    pub(in crate::state) fn restore_held(
+        &mut self,
+        at: At,
+        task: &saved::Task,
+        texts: &[String],
+        now: Timestamp,
+    ) {
         let mut begins = true;
         for stored in &task.held {
             let mut texts = Restored::new(texts, &mut self.names);
-            let step = HeldStep::restored(stored, &mut texts);
+            let step = HeldStep::restored(stored, &mut texts, now);
             let first = self.held.push(begins, at, step);
             let published = Published::restored(stored, &mut texts);
             if begins && let Some(head) = self.held.head_mut(first) {
@@ -79,10 +86,10 @@ impl State {
     }
 
     /// Restores the steps of tasks that are not known any more.
-    pub(in crate::state) fn restore_orphans(&mut self, cluster: &saved::Cluster) {
+    pub(in crate::state) fn restore_orphans(&mut self, cluster: &saved::Cluster, now: Timestamp) {
         for stored in &cluster.held {
             let mut texts = Restored::new(&cluster.texts, &mut self.names);
-            let step = HeldStep::restored(stored, &mut texts);
+            let step = HeldStep::restored(stored, &mut texts, now);
             self.held.push(true, At::MAX, step);
         }
     }
@@ -107,6 +114,7 @@ impl HeldStep {
             turnaround,
             attempts,
             clamped: _,
+            refused: _,
         } = self.intervals;
         // The outcome is that of the step, or of the end that a task-sent came behind.
         let outcome = ran.map(|(outcome, _)| outcome);
@@ -132,13 +140,13 @@ impl HeldStep {
         }
     }
 
-    fn restored(stored: &saved::HeldStep, texts: &mut Restored<'_>) -> Self {
+    fn restored(stored: &saved::HeldStep, texts: &mut Restored<'_>, now: Timestamp) -> Self {
         let outcome = restored_outcome(stored.outcome());
         let seconds = |stored: Option<f64>| stored.and_then(saved::seconds);
         let attempts = stored.attempts.and_then(|n| u16::try_from(n).ok());
         Self {
             step: restored_step(stored.step(), texts.name(stored.exception)),
-            at: saved::time(stored.at),
+            at: saved::past(stored.at, now),
             sender: texts.node(stored.sender),
             name: texts.name(stored.name),
             worker: texts.node(stored.worker),
@@ -151,6 +159,7 @@ impl HeldStep {
                 turnaround: outcome.zip(seconds(stored.turnaround)),
                 attempts: outcome.zip(attempts),
                 clamped: 0,
+                refused: 0,
             },
         }
     }

@@ -64,6 +64,7 @@ fn counted(state: &State, changes: &[Change]) -> Vec<String> {
         Change::Event(_)
         | Change::Duplicate
         | Change::Clamped
+        | Change::Refused(_)
         | Change::Missing(_)
         | Change::Ran { .. }
         | Change::TurnedAround { .. }

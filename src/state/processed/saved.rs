@@ -1,7 +1,9 @@
 //! The count of one worker in its stored form.
 
 use super::{Deficit, Deficits, Processed, Run, WINDOW};
+use crate::event::judge;
 use crate::saved;
+use crate::timestamp::Timestamp;
 
 impl Processed {
     /// Puts it into the stored form of its worker.
@@ -30,34 +32,39 @@ impl Processed {
         });
     }
 
-    pub(in crate::state) fn restored(saved: &saved::Worker) -> Self {
+    pub(in crate::state) fn restored(saved: &saved::Worker, now: Timestamp) -> Self {
         let before = saved.ended_run.and_then(|run| {
             let heard_later = saved::count(run.heard_later)?;
-            Some((saved::time(run.stamped), heard_later))
+            Some((saved::past(run.stamped, now), heard_later))
         });
         Self {
             total: saved::count(saved.processed_total).unwrap_or_default(),
             events: saved.events,
-            run: saved.run.as_ref().and_then(Run::restored),
+            run: saved.run.as_ref().and_then(|run| Run::restored(run, now)),
             restarted: saved.restarted,
             switches: saved.switches,
             before,
+            refused: None,
         }
     }
 }
 
 impl Run {
-    /// `None` where a count could not be one of a worker: what is missing is found from the next heartbeat on.
-    fn restored(saved: &saved::Run) -> Option<Self> {
+    /// `None` where a count or a time could not be one of a worker: what is missing is found from the next heartbeat on.
+    fn restored(saved: &saved::Run, now: Timestamp) -> Option<Self> {
+        let stamped = saved::time(saved.stamped);
+        if !judge::has_happened(stamped, now) {
+            return None;
+        }
         let before = match saved.before {
             Some(moved) => Some((saved::count(moved.started)?, saved::count(moved.heard)?)),
             None => None,
         };
         Some(Self {
             base: saved::count(saved.base)?,
-            since: saved::time(saved.since),
+            since: saved::past(saved.since, now),
             processed: saved::count(saved.processed)?,
-            stamped: saved::time(saved.stamped),
+            stamped,
             heard: saved::count(saved.heard)?,
             heard_later: saved::count(saved.heard_later)?,
             before,

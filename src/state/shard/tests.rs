@@ -112,6 +112,7 @@ impl Sums {
                 ),
                 Change::Duplicate => "duplicate".into(),
                 Change::Clamped => "clamped".into(),
+                Change::Refused(refusal) => refusal.name().into(),
                 Change::Unreported { reason, of: task } => {
                     format!("unreported {reason:?} {}", of(task))
                 }

@@ -261,14 +261,12 @@ impl Earlier {
 
     fn end(&self, task: &Task, event: &TaskEvent<'_>, at: Timestamp, intervals: &mut Intervals) {
         let outcome = super::outcome_of(event.kind);
-        let since_start =
-            (self.started != UNKNOWN).then(|| at.seconds_since(self.started).max(0.0));
-        let ran = event.runtime.or(since_start);
-        intervals.ran = outcome.zip(ran);
+        *intervals = Intervals::of_end(event, at, Some(self.started));
         if let Some(outcome) = outcome.filter(|outcome| *outcome != Outcome::Retried) {
             intervals.attempts = Some((outcome, self.attempt.saturating_add(1)));
             if task.first_due != UNKNOWN {
-                intervals.turnaround = Some((outcome, intervals.between(task.first_due, at)));
+                let seconds = intervals.between(task.first_due, at);
+                intervals.turnaround = seconds.map(|seconds| (outcome, seconds));
             }
         }
     }
@@ -280,11 +278,11 @@ impl Earlier {
         }
         if self.due != UNKNOWN && !self.queue_waited {
             self.queue_waited = true;
-            intervals.queue_wait = Some(intervals.between(self.due, self.started));
+            intervals.queue_wait = intervals.between(self.due, self.started);
         }
         if self.received != UNKNOWN && !self.prefetch_waited {
             self.prefetch_waited = true;
-            intervals.prefetch_wait = Some(intervals.between(self.received, self.started));
+            intervals.prefetch_wait = intervals.between(self.received, self.started);
         }
     }
 }

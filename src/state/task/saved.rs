@@ -3,6 +3,7 @@
 use super::{Earlier, Flags, Stage, Task, TaskKind};
 use crate::saved;
 use crate::state::texts::{Restored, Texts};
+use crate::timestamp::Timestamp;
 
 impl Task {
     /// The stored form, without what the table knows of it.
@@ -38,16 +39,20 @@ impl Task {
     }
 
     /// What was stored. A word that is not known is none.
-    pub(in crate::state) fn restored(saved: &saved::Task, texts: &mut Restored<'_>) -> Self {
-        let at = saved::time;
+    pub(in crate::state) fn restored(
+        saved: &saved::Task,
+        texts: &mut Restored<'_>,
+        now: Timestamp,
+    ) -> Self {
+        let at = |micros| saved::past(micros, now);
         Self {
             name: texts.name(saved.name),
             queue: texts.name(saved.queue),
             worker: texts.node(saved.worker),
             sent: at(saved.sent),
-            due: at(saved.due),
-            next_due: at(saved.next_due),
-            first_due: at(saved.first_due),
+            due: saved::time(saved.due),
+            next_due: saved::time(saved.next_due),
+            first_due: saved::time(saved.first_due),
             received: at(saved.received),
             started: at(saved.started),
             ended: at(saved.ended),
@@ -65,7 +70,7 @@ impl Task {
                 (Flags::ETA_ONLY, saved.eta_only),
                 (Flags::SETTLED, true),
             ]),
-            earlier: Earlier::restored(saved, texts).map(Box::new),
+            earlier: Earlier::restored(saved, texts, now).map(Box::new),
         }
     }
 
@@ -92,15 +97,15 @@ impl Earlier {
         }
     }
 
-    fn restored(task: &saved::Task, texts: &mut Restored<'_>) -> Option<Self> {
-        let at = saved::time;
+    fn restored(task: &saved::Task, texts: &mut Restored<'_>, now: Timestamp) -> Option<Self> {
+        let at = |micros| saved::past(micros, now);
         if let Some(saved) = &task.earlier {
             return Some(Self {
                 name: texts.name(saved.name),
                 queue: texts.name(saved.queue),
                 worker: texts.node(saved.worker),
                 attempt: super::saturated(saved.attempt),
-                due: at(saved.due),
+                due: saved::time(saved.due),
                 received: at(saved.received),
                 started: at(saved.started),
                 ended: at(saved.ended),

@@ -41,7 +41,7 @@ impl Tasks {
             return None;
         }
         let at = self.find_or_insert(&text);
-        *self.get_mut(at) = Task::restored(saved, texts);
+        *self.get_mut(at) = Task::restored(saved, texts, now);
         self.file_heard(at, saved.heard.min(now.whole_seconds()));
         Some(at)
     }

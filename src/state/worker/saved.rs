@@ -1,11 +1,9 @@
 //! A worker in its stored form.
 
 use super::{Processed, Software, Timestamp, Worker};
+use crate::event::judge;
 use crate::saved;
 use crate::state::texts::{Restored, Texts};
-
-/// Two times of events differ by less.
-const SKEW_SECONDS_MAX: f64 = 3e11;
 
 impl Worker {
     pub(in crate::state) fn stored(&self, texts: &mut Texts) -> saved::Worker {
@@ -69,9 +67,7 @@ impl Worker {
                 version: texts.name(saved.software_version),
                 system: texts.name(saved.software_system),
             },
-            clock_skew: saved
-                .clock_skew
-                .filter(|skew| skew.abs() < SKEW_SECONDS_MAX),
+            clock_skew: saved.clock_skew.filter(|skew| judge::is_skew(*skew)),
             pool_size: count(saved.pool_size),
             slots: count(saved.slots.or(saved.pool_size)),
             processes: count(saved.processes),
@@ -86,12 +82,12 @@ impl Worker {
             asked: false,
             since: self.since,
             twofold: saved.twofold,
-            processed: Processed::restored(saved),
+            processed: Processed::restored(saved, now),
             counts: saved.counts,
             freq: saved.freq.filter(|freq| freq.is_finite() && *freq > 0.0),
             pid: saved.pid,
             other_pid: saved.other_pid.map(|other| (other.pid, past(other.seen))),
-            goodbye: saved.goodbye.map(saved::time),
+            goodbye: saved.goodbye.map(|at| saved::past(at, now)),
             offline_since: past(saved.offline_since),
         };
     }
