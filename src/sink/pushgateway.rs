@@ -146,7 +146,7 @@ impl Pushgateway {
                 Action::Drained => self.leave(),
                 Action::Answer(answer) => self.answered(answer),
                 Action::Again => self.wait = None,
-                Action::GiveUp => self.stay_behind("no time left"),
+                Action::GiveUp => self.stay_behind("shutdown grace period expired"),
             }
             self.send_next();
         }

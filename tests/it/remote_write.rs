@@ -93,9 +93,9 @@ async fn a_workload_breaks_no_rule_and_arrives_with_zeros_and_metadata() {
     receiver.with(|received| {
         assert_eq!(
             received.metadata["celery_task_runtime_seconds"],
-            "Histogram seconds How long attempts ran, as the worker measured it, else from start to end."
+            "Histogram seconds Runtime of attempts, as measured by the worker, or from start to end."
         );
-        assert!(received.metadata["celery_task_sent_total"].starts_with("Counter  Tasks published"));
+        assert!(received.metadata["celery_task_sent_total"].starts_with("Counter  Total number of tasks published"));
     });
     celeriac
         .page_when("the books to balance", 10, balanced)

@@ -153,7 +153,7 @@ async fn it_installs_into_a_root_and_runs_from_there() {
     let program = root.join("usr/bin/celeriac");
     let config = root.join("etc/celeriac/celeriac.yaml");
     let fine = run(Command::new(&program).arg("check-config").arg(&config));
-    assert!(fine.contains("fine. brokers: 1"), "{fine}");
+    assert!(fine.contains("valid. brokers: 1"), "{fine}");
     let (port, data) = (free_port(), TempDir::new().expect("a temporary folder"));
     let mut command = Command::new(&program);
     command.args(["run", "--config"]).arg(&config);
