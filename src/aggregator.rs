@@ -68,7 +68,7 @@ pub struct Aggregator {
     hinted: Vec<(Arc<str>, HintReason)>,
     /// What the log has told of messages that could not be read: how many of which kind, and when.
     told: Vec<Told>,
-    /// For each limit, how often it had been reached when the log told of it, and when that was.
+    /// For each limit, how often it had been reached at its last log line, and when that was.
     limits: [(u64, Option<Instant>); Limit::ALL.len()],
 }
 
@@ -269,7 +269,7 @@ impl Aggregator {
         self.publish(room, now, now, true);
     }
 
-    /// The time now. If the clock was set since the last look, the state is told, and so is the log.
+    /// Returns the time. If the clock was set since the last call, adjusts the state and logs the step.
     fn look_at_clocks(&mut self) -> Timestamp {
         let (now, monotonic) = (clock::now(), clock::monotonic());
         let (before, since) = std::mem::replace(&mut self.clocks, (now, monotonic));

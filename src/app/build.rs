@@ -278,7 +278,7 @@ impl Outputs {
         }
     }
 
-    /// Returns the ends by which receivers of remote write are told of another configuration, by their names.
+    /// Returns the channels that bring a changed configuration to receivers of remote write, by their names.
     fn spawn(
         self,
         external: &[(String, String)],
@@ -318,7 +318,7 @@ impl SinkParts {
         }
     }
 
-    /// Returns the end by which it is told of another configuration.
+    /// Returns the channel that brings it a changed configuration.
     fn spawn(
         self,
         external: &[(String, String)],

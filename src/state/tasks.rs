@@ -262,7 +262,7 @@ impl Tasks {
         self.bounds.take(Part::Tasks, bytes);
     }
 
-    /// Takes the task out that was heard of longest ago, if more than `max` are in flight, or there is no room for the one
+    /// Removes the least recently updated task if more than `max` are in flight, or if there is no room for the one
     /// that was added. What has ended is forgotten before, and with shards what is on its way.
     pub(super) fn evict(&mut self, max: usize) -> Option<Task> {
         let is_full = self.grown > 0 && !self.bounds.has_room(Part::Tasks, SLOT_BYTES);
