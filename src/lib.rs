@@ -7,6 +7,7 @@
 //! everybody else gets immutable snapshots. `ARCHITECTURE.md` has the picture.
 
 // The process: what starts it, runs it and stops it.
+pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod shutdown;

@@ -5,5 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    celeriac::allocator::give_memory_back();
     celeriac::cli::Cli::parse().run()
 }
