@@ -83,12 +83,20 @@ pub enum Limit {
     Bindings,
     /// Queues that are remembered to be polled.
     WatchedQueues,
+    /// Queues of a broker that are polled.
+    PolledQueues,
+    /// Replies of workers in a round, and the length of each.
+    Replies,
+    /// Entries of a list in a reply.
+    ReplyItems,
+    /// The length of a task id in an exemplar.
+    ExemplarBytes,
     /// Names of metrics that relabelling makes.
     RelabelledFamilies,
 }
 
 impl Limit {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::TextBytes,
         Self::TextMemory,
         Self::TaskMemory,
@@ -104,6 +112,10 @@ impl Limit {
         Self::HeldEvents,
         Self::Bindings,
         Self::WatchedQueues,
+        Self::PolledQueues,
+        Self::Replies,
+        Self::ReplyItems,
+        Self::ExemplarBytes,
         Self::RelabelledFamilies,
     ];
 
@@ -125,6 +137,10 @@ impl Limit {
             Self::HeldEvents => "held_events",
             Self::Bindings => "bindings",
             Self::WatchedQueues => "watched_queues",
+            Self::PolledQueues => "polled_queues",
+            Self::Replies => "replies",
+            Self::ReplyItems => "reply_items",
+            Self::ExemplarBytes => "exemplar_bytes",
             Self::RelabelledFamilies => "relabelled_families",
         }
     }
@@ -147,6 +163,10 @@ impl Limit {
             Self::HeldEvents => "events are counted before the queue of their task is known",
             Self::Bindings => "queues of further exchanges are not recognized",
             Self::WatchedQueues => "the queues named longest ago are not polled",
+            Self::PolledQueues => "the last queues in the alphabet are not polled",
+            Self::Replies => "replies of workers that are too long or too many are not read",
+            Self::ReplyItems => "further tasks, queues and names in a worker's reply are not read",
+            Self::ExemplarBytes => "tasks with long ids have no exemplars",
             Self::RelabelledFamilies => "series with further metric names are dropped",
         }
     }

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 pub use self::captured::{Captured, Left};
 use self::delivered::Delivered;
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Limit};
 use crate::config::{MetricsConfig, TaskFilter};
 use crate::event::judge::has_happened;
 use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
@@ -220,6 +220,7 @@ impl Pipeline {
             clusters,
             views,
             exemplars,
+            telemetry,
             ..
         } = self;
         let Some(cluster) = clusters.get_mut(batch.broker) else {
@@ -249,6 +250,9 @@ impl Pipeline {
                     newest = newest.max(stamped.filter(|at| has_happened(*at, now)));
                     let task = event.task_id().filter(|_| *exemplars);
                     let origin = task.and_then(|task| Origin::new(task, now));
+                    if origin.is_none() && task.is_some_and(|task| !task.is_empty()) {
+                        telemetry.bounds().reached(Limit::ExemplarBytes);
+                    }
                     cluster.state.apply(&event, now, &mut cluster.changes);
                     cluster.show(batch.broker, views, now, origin);
                 }

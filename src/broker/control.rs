@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::reply::{self, Method, Replies, Settings};
+use crate::bounds::{Bounds, Limit};
 use crate::event::json::quote;
 use crate::event::{Accept, ContentType, DecodeError, transcode};
 use crate::state::WorkerAnswer;
@@ -98,6 +99,8 @@ pub(super) struct Round {
     /// The serializers that are read.
     accept: Accept,
     unreadable: usize,
+    /// Whether one of them was longer than is read.
+    too_long: bool,
     /// Why the first of them is not.
     problem: Option<DecodeError>,
 }
@@ -120,6 +123,7 @@ impl Round {
             replies: 0,
             accept,
             unreadable: 0,
+            too_long: false,
             problem: None,
         }
     }
@@ -187,12 +191,23 @@ impl Round {
     pub(super) fn unreadable(&mut self, problem: DecodeError) {
         self.replies += 1;
         self.unreadable += 1;
+        self.too_long |= matches!(problem, DecodeError::Large(_));
         self.problem.get_or_insert(problem);
     }
 
     /// Whether nothing more is waited for.
     pub(super) fn is_over(&self) -> bool {
         (self.expecting && self.missing.is_empty()) || self.replies >= REPLIES_MAX
+    }
+
+    /// Counts which limits the replies have reached.
+    pub(super) fn report_limits(&self, bounds: &Bounds) {
+        if self.replies >= REPLIES_MAX || self.too_long {
+            bounds.reached(Limit::Replies);
+        }
+        for _ in self.workers.values().filter(|worker| worker.is_cut()) {
+            bounds.reached(Limit::ReplyItems);
+        }
     }
 
     /// How many replies could not be read, and why the first of them.

@@ -20,6 +20,7 @@ use super::source::{CONNECT_TIMEOUT, LinkError, PAUSE_MAX, PAUSE_MIN};
 use super::watch::Watch;
 use super::{amqp, redis};
 use crate::backoff::Backoff;
+use crate::bounds::Limit;
 use crate::clock;
 use crate::config::{BrokerConfig, Transport};
 use crate::state::{Answers, Binding, Known, QueueLevel, Report};
@@ -81,7 +82,7 @@ impl Poller {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
         Self {
             link: Link::new(backoff, clock::monotonic()),
-            watch: Watch::new(&config.poll.queues),
+            watch: Watch::new(&config.poll.queues, metrics.bounds.clone()),
             broker,
             config,
             reports,
@@ -246,6 +247,9 @@ impl Poller {
         let asked = clock::now();
         let (levels, absent) = carrier.levels(&names).await?;
         self.watch.asked(&names, absent);
+        if carrier.has_more_bindings() {
+            self.metrics.bounds.reached(Limit::Bindings);
+        }
         if let Some(bindings) = carrier.bindings() {
             self.report(asked, Answers::Bindings(bindings)).await?;
         }
@@ -278,6 +282,7 @@ impl Poller {
                 "replies of workers are unreadable; check their task_serializer"
             );
         }
+        round.report_limits(&self.metrics.bounds);
         let answers = round.finish();
         let for_new = schedule.is_forward();
         if self.roster.answered(&answers, &known.workers, for_new) {
@@ -392,6 +397,14 @@ impl Carrier {
             Self::Amqp(poll) => poll.levels(names).await,
             // An empty list does not exist: no queue is absent.
             Self::Redis(poll) => Ok((poll.levels(names).await?, Vec::new())),
+        }
+    }
+
+    /// Whether the broker has more bindings than are read.
+    const fn has_more_bindings(&mut self) -> bool {
+        match self {
+            Self::Amqp(_) => false,
+            Self::Redis(poll) => poll.has_more_bindings(),
         }
     }
 

@@ -150,6 +150,18 @@ impl Replies {
         !self.twice && lists.into_iter().all(whole)
     }
 
+    /// Whether a list may have had more entries than were read.
+    pub(super) fn is_cut(&self) -> bool {
+        let tasks = [&self.active, &self.reserved, &self.scheduled];
+        let tasks = tasks.into_iter().flatten().map(Vec::len);
+        let queues = self.queues.as_ref().map(Vec::len);
+        let names = self.unlimited.as_ref().map(Vec::len);
+        tasks
+            .chain(queues)
+            .chain(names)
+            .any(|length| length >= ITEMS_MAX)
+    }
+
     pub(super) fn has_all(&self, methods: &[Method]) -> bool {
         self.answered.count_ones() as usize == methods.len()
     }

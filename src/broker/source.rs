@@ -23,6 +23,9 @@ use crate::telemetry::readiness::Reporter;
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// What may wait for the aggregator, in bytes of messages; one that is larger waits alone.
+const IN_FLIGHT_BYTES: u64 = 16 << 20;
+
 /// How long connecting and subscribing may take together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -143,7 +146,8 @@ impl Source {
         let now = clock::monotonic();
         let link = Link::new(backoff, now);
         metrics.gap.resume(clock::now());
-        let in_flight = InFlight::new(batches.max_capacity(), config.queue_bytes_max);
+        let in_flight_bytes = config.queue_bytes_max.min(IN_FLIGHT_BYTES);
+        let in_flight = InFlight::new(batches.max_capacity(), in_flight_bytes);
         let stage = Stage {
             broker,
             link,
@@ -278,35 +282,35 @@ impl Stage {
             position,
             ..self.batch(payloads)
         };
-        let bytes = batch
-            .payloads
-            .iter()
-            .map(|payload| payload.bytes.len() as u64);
-        let bytes = bytes.sum();
-        let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
-        let places = batches.reserve_many(self.in_flight.places_for(bytes));
-        let mut places = places.await.map_err(|_| LinkError::Abandoned)?;
-        let place = places.next().ok_or(LinkError::Abandoned)?;
-        place.send(batch);
-        drop(places);
-        self.in_flight.handed_over(bytes);
+        let bytes = bytes_of(&batch.payloads);
+        self.room(bytes).await?.send(batch);
+        self.handed_over(bytes);
         Ok(())
     }
 
-    /// Room to hand a batch over without waiting.
-    pub(super) async fn room(&self) -> Result<mpsc::Permit<'_, Batch>, LinkError> {
+    /// Room to hand over a batch of so many bytes without waiting. Say afterwards how many they were: [`Stage::handed_over`].
+    pub(super) async fn room(&self, bytes: u64) -> Result<mpsc::Permit<'_, Batch>, LinkError> {
         let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
-        batches.reserve().await.map_err(|_| LinkError::Abandoned)
+        let places = batches.reserve_many(self.in_flight.places_for(bytes));
+        let mut places = places.await.map_err(|_| LinkError::Abandoned)?;
+        places.next().ok_or(LinkError::Abandoned)
     }
 
-    /// Room to hand a batch over, if there is any now.
-    pub(super) fn room_now(&self) -> Result<Option<mpsc::Permit<'_, Batch>>, LinkError> {
+    /// The same, if there is any now.
+    pub(super) fn room_now(
+        &self,
+        bytes: u64,
+    ) -> Result<Option<mpsc::Permit<'_, Batch>>, LinkError> {
         let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
-        match batches.try_reserve() {
-            Ok(room) => Ok(Some(room)),
+        match batches.try_reserve_many(self.in_flight.places_for(bytes)) {
+            Ok(mut places) => Ok(places.next()),
             Err(TrySendError::Full(())) => Ok(None),
             Err(TrySendError::Closed(())) => Err(LinkError::Abandoned),
         }
+    }
+
+    pub(super) fn handed_over(&mut self, bytes: u64) {
+        self.in_flight.handed_over(bytes);
     }
 
     pub(super) fn batch(&self, payloads: Vec<Payload>) -> Batch {
@@ -317,4 +321,9 @@ impl Stage {
             position: Position::Transient,
         }
     }
+}
+
+pub(super) fn bytes_of(payloads: &[Payload]) -> u64 {
+    let bytes = payloads.iter().map(|payload| payload.bytes.len() as u64);
+    bytes.sum()
 }

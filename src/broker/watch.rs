@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::bounds::{Bounds, Limit};
 use crate::state::is_uuid;
 
 /// The most queues that are watched. Beyond, those that come last in the alphabet are not.
@@ -40,11 +41,13 @@ pub(super) struct Watch {
     /// Queues that were not there, and the round in which they are asked for again.
     absent: BTreeMap<String, u64>,
     round: u64,
+    bounds: Bounds,
 }
 
 impl Watch {
-    pub(super) fn new(configured: &[String]) -> Self {
+    pub(super) fn new(configured: &[String], bounds: Bounds) -> Self {
         Self {
+            bounds,
             configured: configured.iter().cloned().collect(),
             ..Self::default()
         }
@@ -64,6 +67,9 @@ impl Watch {
         let discovered = consumed.chain(known).filter(|name| is_task_queue(name));
         let configured = self.configured.iter().map(String::as_str);
         let mut all: BTreeSet<_> = configured.chain(discovered).collect();
+        if all.len() > QUEUES_MAX {
+            self.bounds.reached(Limit::PolledQueues);
+        }
         while all.len() > QUEUES_MAX {
             all.pop_last();
         }
@@ -128,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_not_there_is_asked_for_every_tenth_round() {
-        let mut watch = Watch::new(&["amq.mine".to_owned()]);
+        let mut watch = Watch::new(&["amq.mine".to_owned()], Bounds::default());
         let known = ["b", "amq.other", "a"];
         assert_eq!(watch.next(known.into_iter()), ["a", "amq.mine", "b"]);
         watch.asked(
@@ -156,5 +162,17 @@ mod tests {
         assert_eq!(watch.next(std::iter::empty()), ["high"]);
         assert!(!watch.consumed(BTreeMap::new()));
         assert_eq!(watch.next(["low"].into_iter()), ["low"]);
+    }
+
+    #[test]
+    fn queues_beyond_the_limit_are_counted_and_not_polled() {
+        let bounds = Bounds::default();
+        let mut watch = Watch::new(&[], bounds.clone());
+        let names: Vec<_> = (0..=QUEUES_MAX).map(|n| format!("q{n:05}")).collect();
+        let known = |count| names[..count].iter().map(String::as_str);
+        assert_eq!(watch.next(known(QUEUES_MAX)).len(), QUEUES_MAX);
+        assert_eq!(bounds.times(Limit::PolledQueues), 0);
+        assert_eq!(watch.next(known(QUEUES_MAX + 1)), names[..QUEUES_MAX]);
+        assert_eq!(bounds.times(Limit::PolledQueues), 1);
     }
 }

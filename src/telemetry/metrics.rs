@@ -259,6 +259,7 @@ impl BrokerMetrics {
 /// What is reported about asking one broker and its workers.
 #[derive(Clone, Debug)]
 pub struct PollMetrics {
+    pub bounds: Bounds,
     pub queues: RoundMetrics,
     pub control: RoundMetrics,
 }
@@ -463,6 +464,7 @@ impl Telemetry {
 
     /// Adds the poller of a broker.
     pub fn poll(&mut self, name: &Arc<str>) -> PollMetrics {
+        let bounds = self.bounds.clone();
         let mut rounds = |kind: &str| {
             let labels = || vec![("broker", Arc::clone(name)), ("kind", kind.into())];
             RoundMetrics {
@@ -472,6 +474,7 @@ impl Telemetry {
             }
         };
         PollMetrics {
+            bounds,
             queues: rounds("queues"),
             control: rounds("control"),
         }

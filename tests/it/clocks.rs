@@ -117,6 +117,36 @@ fn steps(celeriac: &Celeriac) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn samples_that_are_refused_for_the_future_are_sent_again_once_the_clock_is_right() {
+    let (redis, server) = (Redis::start().await, Prometheus::start_3().await);
+    // It accepts what is up to ten minutes ahead.
+    let clock = WallClock::new(HOUR);
+    let broker = format!("brokers: [{{url: {:?}}}]\n", redis.url(0));
+    let celeriac = clock
+        .start(&format!("{broker}{}", remote_write(&[("main", &server)])))
+        .await;
+    redis.publish_lives(0..10, "t").await;
+    let page = celeriac
+        .page_when("samples of the future to be refused", 30, |page| {
+            page.sum(RECEIVED, &[]) == 10.0 && of_sink(page, "samples_failed_total", "main") > 0.0
+        })
+        .await;
+    assert_eq!(of_sink(&page, "samples_total", "main"), 0.0);
+
+    clock.set(0);
+    redis.publish_lives(10..20, "t").await;
+    is_up_to_date(&server, 20.0).await;
+    let page = celeriac.page().await;
+    assert_eq!(of_sink(&page, "series_quarantined", "main"), 0.0);
+    let failed = of_sink(&page, "samples_failed_total", "main");
+    redis.publish_lives(20..30, "t").await;
+    is_up_to_date(&server, 30.0).await;
+    let page = celeriac.page().await;
+    assert_eq!(of_sink(&page, "samples_failed_total", "main"), failed);
+    assert_eq!(steps(&celeriac), 1, "{}", celeriac.process.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn samples_of_the_future_in_a_receiver_cost_only_those_that_it_refuses() {
     let redis = Redis::start().await;
     let strict = Prometheus::start().await;

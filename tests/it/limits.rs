@@ -1,5 +1,7 @@
 //! Every limit on what comes from outside: when it is reached, its counter moves, and the log has a line.
 
+mod constants;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -12,7 +14,7 @@ use celeriac::state::{Answers, Binding, ExchangeKind, Report};
 use celeriac::telemetry::metrics::Telemetry;
 use celeriac::timestamp::Timestamp;
 
-use super::support::celeriac::Celeriac;
+use super::support::celeriac::{Celeriac, Page};
 use super::support::events::{life, uuid};
 use super::support::redis::Redis;
 
@@ -54,6 +56,11 @@ fn of_a_long_name(n: u64) -> String {
     )
 }
 
+fn of_a_long_id(n: u64) -> String {
+    let id = "x".repeat(if n == 0 { 121 } else { 122 });
+    received(n).replace(&uuid(n), &id)
+}
+
 fn of_long_names(n: u64) -> String {
     named(n, &format!("{n:0190}"))
 }
@@ -79,7 +86,7 @@ const FAMILIES: &str =
     "{relabel_configs: [{source_labels: [name], regex: '(.+)', target_label: __name__}]}";
 
 /// Those that events reach. The counts are what is within a limit, and one more.
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     case(Limit::TextBytes, "{}", of_a_long_name, 2),
     case(Limit::Series, "{max_series: 100}", of_a_name_each, 8),
     case(
@@ -94,6 +101,7 @@ const CASES: [Case; 14] = [
     case(Limit::Workers, "{}", heartbeat, 100_001),
     case(Limit::HeldEvents, "{}", received, 65_537),
     case(Limit::WatchedQueues, "{}", sent_to_a_queue_each, 10_001),
+    case(Limit::ExemplarBytes, "{}", of_a_long_id, 2),
     case(Limit::RelabelledFamilies, FAMILIES, of_a_name_each, 1_001),
     case(Limit::TextMemory, "{}", of_long_names, 100_000),
     case(Limit::TaskMemory, "{}", received, 200_000),
@@ -238,9 +246,42 @@ fn every_limit_is_documented() {
     assert!(missing.is_empty(), "not in docs/security.md: {missing:?}");
     let names: BTreeSet<_> = Limit::ALL.map(Limit::name).into();
     assert_eq!(names.len(), Limit::ALL.len());
-    // Those of events are in the table above, and two have a test of their own.
-    let own = [Limit::Bindings, Limit::BufferMemory];
+    // Those of events are in the table above. The others have tests of their own: in this file, and beside what they limit.
+    let own = [
+        Limit::Bindings,
+        Limit::BufferMemory,
+        Limit::PolledQueues,
+        Limit::Replies,
+        Limit::ReplyItems,
+    ];
     let tested = CASES.iter().map(|case| case.limit).chain(own);
     let tested: BTreeSet<_> = tested.map(Limit::name).collect();
     assert_eq!(tested, names);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_on_redis_beyond_the_limit_are_counted() {
+    let redis = Redis::start().await;
+    let mut connection = redis.connection().await;
+    // One set of bindings for each exchange. Celery's own, of the default exchange, is looked at in any case.
+    for (exchanges, expected) in [(0..999, 0.0), (999..1_200, 1.0)] {
+        let mut pipe = redis::pipe();
+        for n in exchanges {
+            let member = format!("q{n}\u{6}\u{16}\u{6}\u{16}q{n}");
+            pipe.sadd(format!("_kombu.binding.e{n}"), member).ignore();
+        }
+        let bound: Result<(), _> = pipe.query_async(&mut connection).await;
+        bound.expect("bindings");
+        // A search begins anew after twenty rounds, or at the start.
+        let celeriac = Celeriac::start(&format!(
+            "global: {{interval: 1s}}\npoll: {{queue_interval: 1s}}\nbrokers: [{{url: {:?}}}]\n",
+            redis.url(0)
+        ))
+        .await;
+        let reached =
+            |page: &Page| page.sum("celeriac_limit_reached_total", &["limit=\"bindings\""]);
+        let polled = |page: &Page| page.sum("celeriac_polls_total", &["kind=\"queues\""]) > 2.0;
+        let page = celeriac.page_when("three rounds", 20, polled).await;
+        assert_eq!(reached(&page), expected);
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::support::amqp::Publisher;
 use super::support::celeriac::{Celeriac, Page};
 use super::support::events::{envelope, uuid};
 use super::support::load::now;
 use super::support::process::resident_max;
+use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
 use tempfile::TempDir;
 
@@ -154,4 +156,43 @@ async fn workers_without_end_take_their_share() {
     let (page, log) = flood("workers", count, beat).await;
     let refused = reached(&page, "worker_memory") + reached(&page, "text_memory");
     assert!(refused > 0.0, "{log}");
+}
+
+/// An event whose arguments, which nobody needs, are so long.
+fn large(n: u64, bytes: usize) -> String {
+    let event = received(&uuid(n), "t", "w@h");
+    let kwargs = format!("{{\"kwargs\": \"{}\", ", "x".repeat(bytes));
+    event.replacen('{', &kwargs, 1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_wait_within_the_budget() {
+    let rabbitmq = RabbitMq::start().await;
+    let redis = Redis::start_with(&["--client-output-buffer-limit", "pubsub 0 0 0"]).await;
+    let celeriac = Celeriac::start(&format!(
+        "limits: {{memory: 256MiB}}\nbrokers: [{{name: a, url: {:?}}}, {{name: b, url: {:?}}}]\n",
+        rabbitmq.url(""),
+        redis.url(0)
+    ))
+    .await;
+    celeriac.subscribed("a").await;
+    celeriac.subscribed("b").await;
+    let publisher = Publisher::new(&rabbitmq.url("")).await;
+    let count = 60;
+    for n in 0..count {
+        let (first, second) = (large(n, 15 << 20), large(count + n, 6 << 20));
+        publisher.flood([first.as_bytes()]).await;
+        redis.publish([envelope(&second).as_bytes()]).await;
+    }
+    let page = celeriac
+        .page_when("every event, or what was dropped", 60, |page| {
+            let dropped = page.sum("celeriac_messages_dropped_total", &[]);
+            page.events() + dropped == 2.0 * count as f64
+        })
+        .await;
+    let most = resident_max(celeriac.process.pid());
+    println!("{} MiB at most, {} events", most >> 20, page.events());
+    assert!(most < BUDGET, "{} MiB", most >> 20);
+    let on_rabbitmq = page.sum("celeriac_messages_total", &["broker=\"a\""]);
+    assert_eq!(on_rabbitmq, count as f64);
 }

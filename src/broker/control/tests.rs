@@ -423,6 +423,9 @@ fn a_list_that_is_missing_cut_or_an_error_makes_an_answer_incomplete() {
             let taken = round.take(ticket, ContentType::Json, body.as_bytes());
             taken.expect("a reply");
         }
+        let (bounds, cut) = (Bounds::default(), lists.contains(&long.as_str()));
+        round.report_limits(&bounds);
+        assert_eq!(bounds.times(Limit::ReplyItems), u64::from(cut));
         assert_eq!(round.finish()[0].complete, complete);
     }
     let mut round = begin(everybody(&["w"]));
@@ -430,4 +433,28 @@ fn a_list_that_is_missing_cut_or_an_error_makes_an_answer_incomplete() {
     let taken = round.take(&ticket, ContentType::Json, br#"{"w": []}"#);
     taken.expect("a reply");
     assert!(!round.finish()[0].complete, "two lists are missing");
+}
+
+#[test]
+fn replies_that_are_too_many_or_too_long_are_counted() {
+    let reached = |round: &Round| {
+        let bounds = Bounds::default();
+        round.report_limits(&bounds);
+        bounds.times(Limit::Replies)
+    };
+    let mut round = begin(Asked::default());
+    for n in 1..=REPLIES_MAX {
+        assert!(!round.is_over());
+        assert_eq!(reached(&round), 0);
+        let taken = round.take("late", ContentType::Json, b"{}");
+        taken.expect("not read");
+        assert_eq!(round.is_over(), n == REPLIES_MAX);
+    }
+    assert_eq!(reached(&round), 1);
+
+    let mut round = begin(Asked::default());
+    round.unreadable(DecodeError::ContentType);
+    assert_eq!(reached(&round), 0);
+    round.unreadable(DecodeError::Large(REPLY_BYTES_MAX));
+    assert_eq!(reached(&round), 1);
 }

@@ -41,6 +41,8 @@ const SCAN_AGAIN_ROUNDS: u32 = 20;
 pub(super) struct Bindings {
     exchanges: BTreeSet<String>,
     pub(super) all: Vec<Binding>,
+    /// Whether there are more exchanges or bindings than are looked at.
+    has_more: bool,
     /// Where the search goes on.
     cursor: u64,
     /// Rounds until it begins again.
@@ -77,6 +79,7 @@ impl Poll {
                 self.bindings.exchanges.remove(&exchange);
             }
             let room = BINDINGS_MAX.saturating_sub(self.bindings.all.len());
+            self.bindings.has_more |= members.len() > room;
             for member in members.iter().take(room) {
                 match binding(&exchange, member, sep) {
                     Ok(binding) => self.bindings.all.push(binding),
@@ -94,6 +97,11 @@ impl Poll {
             );
         }
         Ok(())
+    }
+
+    /// Whether there were more exchanges or bindings than are looked at, since it was asked last.
+    pub(in crate::broker) const fn has_more_bindings(&mut self) -> bool {
+        std::mem::replace(&mut self.bindings.has_more, false)
     }
 
     /// The bindings as they were read last.
@@ -130,10 +138,13 @@ impl Poll {
                 let exchange = key.as_deref().and_then(|key| key.strip_prefix(&prefix));
                 // Those of events and of remote control bind no queue of tasks.
                 let exchange = exchange.filter(|name| is_task_queue(name) && *name != "celeryev");
-                if let Some(exchange) = exchange
-                    && self.bindings.exchanges.len() < EXCHANGES_MAX
-                {
-                    self.bindings.exchanges.insert(exchange.to_owned());
+                let found = &mut self.bindings.exchanges;
+                match exchange {
+                    Some(exchange) if found.len() < EXCHANGES_MAX => {
+                        found.insert(exchange.to_owned());
+                    }
+                    Some(exchange) if !found.contains(exchange) => self.bindings.has_more = true,
+                    Some(_) | None => {}
                 }
             }
             self.bindings.cursor = cursor;

@@ -70,12 +70,22 @@ impl Buffer {
         Some(oldest)
     }
 
+    /// How many bytes the next batch may have.
+    pub(super) fn batch_bytes(&self) -> u64 {
+        let first = self
+            .messages
+            .front()
+            .map_or(0, |message| message.len() as u64);
+        self.bytes.min(first.max(BATCH_BYTES as u64))
+    }
+
     /// Takes as many of the oldest as make a batch.
     pub(super) fn take(&mut self) -> Vec<Payload> {
         let mut payloads = Vec::with_capacity(self.messages.len().min(BATCH_MESSAGES));
         let mut bytes = 0;
         while payloads.len() < BATCH_MESSAGES
-            && bytes < BATCH_BYTES
+            && let Some(next) = self.messages.front()
+            && (payloads.is_empty() || bytes + next.len() <= BATCH_BYTES)
             && let Some(message) = self.pop()
         {
             bytes += message.len();

@@ -33,7 +33,7 @@ use self::connect::{Server, is_forbidden};
 pub(super) use self::poll::{Driver, Poll};
 pub(super) use self::probe::{look, trouble};
 use self::subscription::{Frame, Subscription};
-use super::source::{CONNECT_TIMEOUT, LinkError, REST, Stage};
+use super::source::{CONNECT_TIMEOUT, LinkError, REST, Stage, bytes_of};
 use super::unpack::Unpacker;
 use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
@@ -45,6 +45,9 @@ pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is read before anything else is looked at.
 const ROUND_BYTES: usize = 1 << 20;
+
+/// The longest message that is received: as long a body as RabbitMQ may deliver, in base64 and with its envelope.
+const MESSAGE_BYTES_MAX: u64 = 24 << 20;
 
 /// Who had less to read may rest: meanwhile the kernel has room for more than this.
 const RESTFUL_BYTES: usize = 64 << 10;
@@ -114,7 +117,7 @@ type Asking = Pin<Box<dyn Future<Output = Result<(), LinkError>> + Send>>;
 
 enum Action {
     Read(usize),
-    HandedOver,
+    HandedOver(u64),
     PingDue,
     Silence,
     Asked(Result<(), LinkError>),
@@ -122,7 +125,7 @@ enum Action {
 }
 
 impl Receiver {
-    async fn receive(&mut self, stage: &Stage) -> Result<(), LinkError> {
+    async fn receive(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
         loop {
             match self.next(stage).await? {
                 Action::Read(bytes) => {
@@ -138,7 +141,7 @@ impl Receiver {
                         tokio::time::sleep(REST).await;
                     }
                 }
-                Action::HandedOver => {}
+                Action::HandedOver(bytes) => stage.handed_over(bytes),
                 Action::PingDue => {
                     self.answer_due = Some(clock::monotonic() + PING_TIMEOUT);
                     let pinged = timeout(PING_TIMEOUT, self.subscription.ping()).await;
@@ -184,9 +187,11 @@ impl Receiver {
                 Action::Read(read?)
             }
             () = silence => Action::Silence,
-            room = stage.room(), if !self.buffer.is_empty() => {
-                room?.send(stage.batch(self.taken()));
-                Action::HandedOver
+            room = stage.room(self.buffer.batch_bytes()), if !self.buffer.is_empty() => {
+                let payloads = self.taken();
+                let bytes = bytes_of(&payloads);
+                room?.send(stage.batch(payloads));
+                Action::HandedOver(bytes)
             }
         })
     }
@@ -199,11 +204,15 @@ impl Receiver {
     }
 
     /// Hands over what finds room at once.
-    fn hand_over(&mut self, stage: &Stage) -> Result<(), LinkError> {
-        while !self.buffer.is_empty()
-            && let Some(room) = stage.room_now()?
-        {
-            room.send(stage.batch(self.taken()));
+    fn hand_over(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
+        while !self.buffer.is_empty() {
+            let Some(room) = stage.room_now(self.buffer.batch_bytes())? else {
+                break;
+            };
+            let payloads = self.taken();
+            let bytes = bytes_of(&payloads);
+            room.send(stage.batch(payloads));
+            stage.handed_over(bytes);
         }
         Ok(())
     }
@@ -253,7 +262,8 @@ async fn subscribe(
     server: &Server,
     mut heard: impl FnMut(Frame<'_>),
 ) -> Result<Subscription, LinkError> {
-    let mut subscription = connect::subscriber(redis, server, config.queue_bytes_max).await?;
+    let message_bytes_max = config.queue_bytes_max.min(MESSAGE_BYTES_MAX);
+    let mut subscription = connect::subscriber(redis, server, message_bytes_max).await?;
     let patterns = channel::patterns(redis, &config.event_exchange);
     for (at, pattern) in patterns.iter().enumerate() {
         match subscription.subscribe(pattern, &mut heard).await {

@@ -1,0 +1,169 @@
+//! Every constant of the code whose name says that it bounds something, by what becomes of what is beyond it.
+//!
+//! A limit that nobody notices is how a number becomes wrong, so a new constant must be put in one of these lists. What
+//! comes from outside and is kept belongs in the first, and into [`celeriac::bounds::Limit`].
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// `celeriac_limit_reached_total` counts it.
+const COUNTED: &[&str] = &[
+    "broker/control.rs: REPLIES_MAX REPLY_BYTES_MAX",
+    "broker/redis/bindings.rs: BINDINGS_MAX EXCHANGES_MAX",
+    "broker/reply.rs: ITEMS_MAX",
+    "broker/watch.rs: QUEUES_MAX",
+    "series/exemplar.rs: TASK_ID_MAX",
+    "series/table/relabelled.rs: FAMILIES_MAX",
+    "state/held.rs: HELD_MAX",
+    "state/names.rs: QUEUE_BYTES_MAX TEXT_BYTES_MAX",
+    "state/route.rs: BINDINGS_MAX",
+    "state/tasks.rs: ENDED_MAX",
+    "state/watched.rs: QUEUES_MAX",
+    "state/workers.rs: WORKERS_MAX",
+    "wire/lines.rs: EXEMPLAR_LENGTH_MAX",
+];
+
+/// The message, value, answer or request is refused; a counter of its own has the reason, or the connection or request fails.
+const REFUSED: &[&str] = &[
+    "broker/amqp/assembly.rs: ANNOUNCED_MAX",
+    "broker/amqp/deliveries.rs: MESSAGE_BYTES_MAX",
+    "broker/amqp/tuning.rs: CHANNEL_MAX FRAME_MAX",
+    "broker/redis/bounded.rs: ANSWER_BYTES_MAX LINE_BYTES_MAX",
+    "broker/redis/subscription.rs: ANSWER_BYTES_MAX DEPTH_MAX",
+    "broker/reply.rs: TEXT_MAX",
+    "broker/watch.rs: NAME_MAX",
+    "checkpoint/file.rs: PART_BYTES_MAX",
+    "event/compression.rs: BODY_MAX WINDOW_MAX",
+    "event/exception.rs: CLASS_MAX",
+    "event/fields.rs: DEPTH_MAX SOFTWARE_MAX TEXT_MAX VALUES_MAX",
+    "event/judge.rs: AHEAD_MAX COUNTER_MAX COUNT_MAX SECONDS_MAX SKEW_SECONDS_MAX STARTS_MAX STARTS_PER_SECOND_MAX",
+    "event/pickle/text.rs: ESCAPED_MAX",
+    "event/transcode.rs: JSON_BYTES_MAX",
+    "http/connections.rs: CONNECTIONS_MAX HEAD_BYTES_MAX",
+    "http/renderings.rs: BYTES_MAX",
+    "http/turns.rs: HASHINGS_MAX LOGINS_OF_ADDRESS_MAX",
+    "series/label.rs: STORED_BYTES_MAX",
+    "sink/auth/oauth2.rs: ANSWER_BYTES_MAX",
+    "sink/client.rs: ANSWER_BYTES_MAX REDIRECTS_MAX",
+    "state/tasks/later.rs: AHEAD_MAX",
+    "state/worker.rs: FREQ_SECONDS_MAX",
+    "timestamp.rs: SECONDS_MAX",
+];
+
+/// A configuration beyond it is an error that names it.
+const CONFIGURED: &[&str] = &[
+    "config/amqp.rs: QUEUE_MAX SHARDS_MAX",
+    "config/broker.rs: QUEUE_BYTES_MAX",
+    "config/http.rs: COST_MAX",
+    "config/load.rs: BYTES_MAX OVERRIDE_DEPTH_MAX",
+    "config/secret.rs: BYTES_MAX PART_BYTES_MAX",
+    "config/section.rs: EXPRESSIONS_MAX PROBLEMS_MAX PROBLEM_BYTES_MAX",
+    "config/section/variables.rs: REPLACED_BYTES_MAX",
+    "config/yaml.rs: DEPTH_MAX TEXT_BYTES_MAX VALUES_MAX",
+    "series/relabel/pattern.rs: COMPILED_BYTES_MAX",
+    "tls.rs: PEM_BYTES_MAX",
+];
+
+/// A message or a report names no more; what it is about is kept.
+const SHOWN: &[&str] = &[
+    "broker/redis/elsewhere.rs: CHANNELS_MAX",
+    "broker/redis/subscription.rs: ERROR_BYTES_MAX",
+    "doctor/heard.rs: NAMES_MAX PROCESSES_MAX",
+    "doctor/workers.rs: NAMES_MAX SKEW_MAX",
+    "escape.rs: ESCAPED_BYTES_MAX",
+    "sink/auth/oauth2.rs: ERROR_BYTES_MAX",
+    "sink/refusal.rs: TEXT_MAX TOLD_MAX",
+    "sink/told.rs: TOLD_MAX",
+    "state/hint.rs: NAMED_MAX",
+];
+
+/// Nothing is left out: work is divided, put off, or remembered elsewhere.
+const PACED: &[&str] = &[
+    "backoff.rs: RETRY_AFTER_MAX",
+    "broker/amqp/control.rs: QUEUE_BYTES_MAX",
+    "broker/amqp/queues.rs: AT_ONCE_MAX",
+    "broker/amqp/session.rs: UNWRITTEN_BYTES_MAX",
+    "broker/amqp/session/differential.rs: BODY_MAX",
+    "broker/amqp/session/tests.rs: BODY_MAX",
+    "broker/amqp/topology.rs: DELIVERIES_MAX SEGMENTS_MAX SEGMENT_BYTES_MAX",
+    "broker/control.rs: DESTINATIONS_MAX MISSED_MAX TRIES_MAX",
+    "broker/link.rs: SILENT_MAX",
+    "broker/redis/bindings.rs: MEMBER_MAX",
+    "broker/redis/subscription.rs: BODY_BYTES_MAX",
+    "broker/redis/unacked.rs: AGE_MAX ENTRIES_MAX SEEN_MAX SLICE_MAX TIME_MAX",
+    "broker/source.rs: PAUSE_MAX",
+    "cli.rs: THREADS_MAX",
+    "event/decode.rs: KEPT_BYTES_MAX",
+    "queue/index.rs: CACHED_MAX",
+    "series/exponential.rs: BUCKETS_MAX GAP_MAX SCHEMA_MAX",
+    "series/table/continued.rs: INTERVAL_SECONDS_MAX",
+    "sink/feed.rs: TAKEN_MAX",
+    "sink/pushgateway.rs: PAUSE_MAX",
+    "sink/quarantine.rs: BACKOFF_MAX GROUPS_MAX RELEASED_MAX",
+    "sink/remote_write/apart.rs: SAMPLES_MAX",
+    "sink/search.rs: NAMED_MAX SINGLES_MAX TARGET_MAX",
+    "sink/search/groups.rs: MIXED_MAX",
+    "sink/search/learn.rs: LOST_MAX",
+    "sink/transport.rs: CONNECT_TIMEOUT_MAX",
+    "sink/triage.rs: OTHERS_MAX UNNAMED_MAX",
+    "state/hint.rs: SIGN_AGE_MAX",
+    "state/processed.rs: APART_MAX",
+    "state/queues.rs: ROUNDS_MISSED_MAX",
+    "state/route.rs: UNSENT_MAX",
+    "state/tasks/later.rs: STALE_MAX",
+];
+
+fn listed() -> BTreeSet<String> {
+    let lists = [COUNTED, REFUSED, CONFIGURED, SHOWN, PACED].concat();
+    let constants = lists.iter().flat_map(|line| {
+        let (file, names) = line.split_once(": ").expect("a file and its constants");
+        names.split(' ').map(move |name| format!("{file}: {name}"))
+    });
+    constants.collect()
+}
+
+fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            source_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The constants of a file whose names end in `_MAX`.
+fn constants(source: &str) -> impl Iterator<Item = &str> {
+    let names = source.split("const ").skip(1);
+    let names = names
+        .filter_map(|rest| rest.split_once(':'))
+        .map(|(name, _)| name);
+    names.filter(|name| {
+        let mut letters = name.bytes();
+        name.ends_with("_MAX")
+            && letters.all(|letter| letter.is_ascii_uppercase() || letter == b'_')
+    })
+}
+
+#[test]
+fn every_bound_of_the_code_has_a_known_outcome() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    source_files(&root, &mut files);
+    let mut found = BTreeSet::new();
+    for path in files {
+        let source = fs::read_to_string(&path).expect("a source file");
+        let file = path.strip_prefix(&root).expect("below src").display();
+        found.extend(constants(&source).map(|name| format!("{file}: {name}")));
+    }
+    let listed = listed();
+    let new: Vec<_> = found.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&found).collect();
+    assert!(
+        new.is_empty(),
+        "say what becomes of what is beyond: {new:#?}"
+    );
+    assert!(gone.is_empty(), "not in the code any more: {gone:#?}");
+}
