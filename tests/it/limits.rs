@@ -274,7 +274,7 @@ async fn exchanges_on_redis_beyond_the_limit_are_counted() {
         bound.expect("bindings");
         // A search begins anew after twenty rounds, or at the start.
         let celeriac = Celeriac::start(&format!(
-            "global: {{interval: 1s}}\npoll: {{queue_interval: 1s}}\nbrokers: [{{url: {:?}}}]\n",
+            "brokers: [{{url: {:?}, queue_interval: 1s}}]\n",
             redis.url(0)
         ))
         .await;

@@ -181,7 +181,7 @@ async fn large_messages_wait_within_the_budget() {
     let count = 60;
     for n in 0..count {
         let (first, second) = (large(n, 15 << 20), large(count + n, 6 << 20));
-        publisher.flood([first.as_bytes()]).await;
+        publisher.flood(std::iter::once(first.as_bytes())).await;
         redis.publish([envelope(&second).as_bytes()]).await;
     }
     let page = celeriac

@@ -30,6 +30,7 @@ const REFUSED: &[&str] = &[
     "broker/amqp/deliveries.rs: MESSAGE_BYTES_MAX",
     "broker/amqp/tuning.rs: CHANNEL_MAX FRAME_MAX",
     "broker/redis/bounded.rs: ANSWER_BYTES_MAX LINE_BYTES_MAX",
+    "broker/redis/mod.rs: MESSAGE_BYTES_MAX",
     "broker/redis/subscription.rs: ANSWER_BYTES_MAX DEPTH_MAX",
     "broker/reply.rs: TEXT_MAX",
     "broker/watch.rs: NAME_MAX",
