@@ -16,32 +16,24 @@ pub mod supervisor;
 // What everything stands on.
 pub mod backoff;
 pub mod blocking;
-pub mod bounds;
 pub mod cgroup;
 pub mod clock;
 pub mod config;
-pub mod counts;
-pub mod escape;
 pub mod folder;
 pub mod open_files;
 pub mod regular_file;
-pub mod saved;
 pub mod telemetry;
-pub mod timestamp;
 pub mod tls;
 
 // Sockets to payloads.
 pub mod broker;
 
-// The core.
-pub mod event;
-pub mod state;
-
-pub mod profile;
-pub mod series;
+// The core: a crate of its own, and what joins its parts.
+pub use celeriac_core::{
+    bounds, counts, escape, event, profile, saved, series, state, timestamp, wire,
+};
 
 pub mod pipeline;
-pub mod wire;
 
 // The owner of the core, and what it knows on disk.
 pub mod aggregator;

@@ -93,7 +93,7 @@ impl Cluster {
                 continue;
             }
             let stored = self.stored.entry(one.labels.key).or_default();
-            for at in one.timestamps().into_iter().map(time) {
+            for at in one.times().map(time) {
                 if stored.last() == Some(&at) && self.stores_in_part {
                     continue;
                 }

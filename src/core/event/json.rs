@@ -43,26 +43,26 @@ const NEAR: usize = 16;
 
 /// A text between its quotes, still escaped.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Raw<'a> {
+pub struct Raw<'a> {
     bytes: &'a [u8],
     escaped: bool,
 }
 
 /// A place in a body.
 #[derive(Debug)]
-pub(crate) struct Cursor<'a> {
+pub struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
     /// The next byte that is not white space, not taken.
     #[inline]
-    pub(crate) fn peek(&mut self) -> Option<u8> {
+    pub fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
                 return Some(byte);
@@ -83,13 +83,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Holds that nothing follows.
-    pub(crate) fn end(&mut self) -> Result<(), DecodeError> {
+    pub fn end(&mut self) -> Result<(), DecodeError> {
         self.peek().map_or(Ok(()), |_| Err(DecodeError::Json))
     }
 
     /// Calls `entry` at the value of each member of a map, with its key.
     #[inline]
-    pub(crate) fn map(
+    pub fn map(
         &mut self,
         mut entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
@@ -116,7 +116,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Calls `element` at each element of a list.
-    pub(crate) fn list(
+    pub fn list(
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
@@ -180,7 +180,7 @@ impl<'a> Cursor<'a> {
 
     /// The value here. Lists and maps are stepped over, and a text far beyond [`TEXT_MAX`] is cut a little
     /// behind it: it is refused for its length, and need not be copied for that.
-    pub(crate) fn value(&mut self) -> Result<Value<'a>, DecodeError> {
+    pub fn value(&mut self) -> Result<Value<'a>, DecodeError> {
         match self.peek() {
             Some(b'"') => {
                 let raw = self.raw()?;
@@ -255,7 +255,7 @@ impl<'a> Cursor<'a> {
 
     /// The text here, between its quotes.
     #[inline]
-    pub(crate) fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
+    pub fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
         self.take(b'"')?;
         let start = self.at;
         let mut escaped = false;
@@ -281,7 +281,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over the value here, which stands `depth` levels deep.
-    pub(crate) fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
+    pub fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
         match self.peek() {
             Some(b'"') => self.raw().map(drop),
             Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(DecodeError::Depth),
@@ -344,13 +344,13 @@ fn number(token: &[u8]) -> Option<f64> {
 
 impl<'a> Raw<'a> {
     /// The bytes as they stand in the body, where no escape is among them.
-    pub(crate) fn plain(self) -> Option<&'a [u8]> {
+    pub fn plain(self) -> Option<&'a [u8]> {
         (!self.escaped).then_some(self.bytes)
     }
 
     /// The text. What is no UTF-8 and lone surrogates become U+FFFD.
     #[inline]
-    pub(crate) fn text(self) -> Cow<'a, str> {
+    pub fn text(self) -> Cow<'a, str> {
         if self.escaped {
             Cow::Owned(unescape(self.bytes))
         } else {
@@ -364,7 +364,7 @@ impl<'a> Raw<'a> {
 }
 
 /// The text of a key, which a map hands out as it stands.
-pub(crate) fn key_text(key: &[u8]) -> Cow<'_, str> {
+pub fn key_text(key: &[u8]) -> Cow<'_, str> {
     Raw {
         bytes: key,
         escaped: key.contains(&b'\\'),
@@ -373,7 +373,7 @@ pub(crate) fn key_text(key: &[u8]) -> Cow<'_, str> {
 }
 
 /// Appends a text in JSON, which YAML reads too, on one line whoever shows it.
-pub(crate) fn quote(json: &mut String, text: &str) {
+pub fn quote(json: &mut String, text: &str) {
     json.push('"');
     for c in text.chars() {
         match c {

@@ -8,7 +8,7 @@ use crate::timestamp::Timestamp;
 
 /// The longest name, uuid, queue or node name that is taken, in bytes. Prometheus' receivers refuse label
 /// values beyond 1 or 2 KiB, and what comes from outside and is kept must have a bound.
-pub(crate) const TEXT_MAX: usize = 1024;
+pub const TEXT_MAX: usize = 1024;
 
 /// How much of an exception's `repr` is looked at, in bytes: the class stands at its beginning.
 pub(super) const EXCEPTION_HEAD: usize = 256;
@@ -188,7 +188,7 @@ impl Field {
 
 /// The value of a member.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
+pub enum Value<'a> {
     Null,
     Bool(bool),
     /// Integers beyond 53 bits are rounded; none that is read can be that large and right.

@@ -13,18 +13,18 @@ mod payload;
 mod compression;
 mod envelope;
 
-pub(crate) mod json;
+pub mod json;
 mod msgpack;
 mod pickle;
 mod yaml;
 
-pub(crate) mod transcode;
+pub mod transcode;
 
 mod exception;
 mod fields;
 mod kind;
 
-pub(crate) mod judge;
+pub mod judge;
 
 mod decode;
 mod error;
@@ -34,8 +34,8 @@ use std::borrow::Cow;
 pub use compression::Compression;
 pub use decode::{Decoder, decompress};
 pub use error::{DecodeError, Reason};
-pub(crate) use fields::TEXT_MAX;
-pub(crate) use fields::Value;
+pub use fields::TEXT_MAX;
+pub use fields::Value;
 pub use judge::Refusal;
 pub use kind::{Kind, TaskKind, WorkerKind};
 pub use payload::{Accept, Batch, ContentType, Form, Mark, Payload, Position};

@@ -19,7 +19,7 @@ const COMPRESSIONS: [(&str, Compression); 4] = [
 
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
+        .join("../../tests/golden")
         .join(path)
 }
 

@@ -196,7 +196,7 @@ fn made() -> Vec<(ContentType, Vec<u8>)> {
         ("batch.pickle4", ContentType::Pickle),
         ("batch.pickle5", ContentType::Pickle),
     ];
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bodies");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/bodies");
     let body = |name: &str| std::fs::read(folder.join(name)).expect("a body");
     names
         .map(|(name, content_type)| (content_type, body(name)))

@@ -61,44 +61,44 @@ impl Refusal {
 }
 
 /// Whether something that is known at `now` can have happened at `at`.
-pub(crate) fn has_happened(at: Timestamp, now: Timestamp) -> bool {
+pub fn has_happened(at: Timestamp, now: Timestamp) -> bool {
     at <= now.after(AHEAD_MAX)
 }
 
 /// Whether a wait or a runtime can be so long.
-pub(crate) fn is_duration(seconds: f64) -> bool {
+pub fn is_duration(seconds: f64) -> bool {
     (0.0..=SECONDS_MAX).contains(&seconds)
 }
 
 /// Whether so many durations can add up to a sum.
 #[expect(clippy::cast_precision_loss, reason = "a bound need not be exact")]
-pub(crate) fn is_sum(seconds: f64, count: u64) -> bool {
+pub fn is_sum(seconds: f64, count: u64) -> bool {
     (0.0..=SECONDS_MAX * count as f64).contains(&seconds)
 }
 
 /// Whether an attempt can have run for so long whose start was stamped so many seconds before its end.
-pub(crate) fn is_runtime(seconds: f64, since_start: Option<f64>) -> bool {
+pub fn is_runtime(seconds: f64, since_start: Option<f64>) -> bool {
     is_duration(seconds) && since_start.is_none_or(|since| seconds <= since + RUNTIME_SLACK_SECONDS)
 }
 
 /// Whether clocks can differ by so much.
-pub(crate) fn is_skew(seconds: f64) -> bool {
+pub fn is_skew(seconds: f64) -> bool {
     seconds.abs() <= SKEW_SECONDS_MAX
 }
 
 /// Whether anything can be counted up to there.
-pub(crate) const fn is_count(count: u64) -> bool {
+pub const fn is_count(count: u64) -> bool {
     count <= COUNT_MAX
 }
 
 /// Whether a counter can have that value.
-pub(crate) fn is_counter(number: f64) -> bool {
+pub fn is_counter(number: f64) -> bool {
     (0.0..=COUNTER_MAX).contains(&number)
 }
 
 /// Whether a worker can have started so many tasks in that time.
 #[expect(clippy::cast_precision_loss, reason = "a bound need not be exact")]
-pub(crate) fn are_starts(tasks: u64, within: Duration) -> bool {
+pub fn are_starts(tasks: u64, within: Duration) -> bool {
     tasks as f64 <= STARTS_MAX + STARTS_PER_SECOND_MAX * within.as_secs_f64()
 }
 

@@ -11,17 +11,17 @@ use crate::timestamp::Timestamp;
 include!(concat!(env!("OUT_DIR"), "/celeriac.checkpoint.v1.rs"));
 
 /// The longest text that was ever stored of an event, in bytes.
-pub(crate) use crate::event::TEXT_MAX;
+pub use crate::event::TEXT_MAX;
 
 /// A time of something that had happened by `now`; the epoch, which stands for none, if it cannot have.
-pub(crate) fn past(micros: i64, now: Timestamp) -> Timestamp {
+pub fn past(micros: i64, now: Timestamp) -> Timestamp {
     Some(time(micros))
         .filter(|at| judge::has_happened(*at, now))
         .unwrap_or_default()
 }
 
 /// A time; the epoch, which stands for none, where an event could not have it.
-pub(crate) fn time(micros: i64) -> Timestamp {
+pub fn time(micros: i64) -> Timestamp {
     let at = Timestamp::from_micros(micros);
     if at.is_of_events() {
         at
@@ -31,32 +31,32 @@ pub(crate) fn time(micros: i64) -> Timestamp {
 }
 
 /// The same, of milliseconds.
-pub(crate) fn time_ms(millis: i64) -> Timestamp {
+pub fn time_ms(millis: i64) -> Timestamp {
     time(millis.saturating_mul(1_000))
 }
 
 /// A count, if it can be one.
-pub(crate) fn count(count: u64) -> Option<u64> {
+pub fn count(count: u64) -> Option<u64> {
     judge::is_count(count).then_some(count)
 }
 
 /// An interval in seconds, if an event could have it.
-pub(crate) fn seconds(seconds: f64) -> Option<f64> {
+pub fn seconds(seconds: f64) -> Option<f64> {
     judge::is_duration(seconds).then_some(seconds)
 }
 
 /// The sum of so many intervals in seconds.
-pub(crate) fn sum(seconds: f64, count: u64) -> Option<f64> {
+pub fn sum(seconds: f64, count: u64) -> Option<f64> {
     judge::is_sum(seconds, count).then_some(seconds)
 }
 
 /// The value of a counter.
-pub(crate) fn counter(number: f64) -> Option<f64> {
+pub fn counter(number: f64) -> Option<f64> {
     judge::is_counter(number).then_some(number)
 }
 
 /// The value of a gauge that is a time, of something that had happened by `now`.
-pub(crate) fn past_seconds(seconds: f64, now: Timestamp) -> Option<f64> {
+pub fn past_seconds(seconds: f64, now: Timestamp) -> Option<f64> {
     let at = Timestamp::from_seconds(seconds)?;
     judge::has_happened(at, now).then_some(seconds)
 }

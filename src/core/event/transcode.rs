@@ -17,7 +17,7 @@ use super::{ContentType, DecodeError, msgpack, pickle, yaml};
 pub(super) const JSON_BYTES_MAX: usize = 16 << 20;
 
 /// A body in JSON: what is in JSON already is handed back as it stands, unread.
-pub(crate) fn json(content_type: ContentType, body: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
+pub fn json(content_type: ContentType, body: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
     let write = match content_type {
         ContentType::Json => return Ok(Cow::Borrowed(body)),
         ContentType::Msgpack => msgpack::transcode,

@@ -73,9 +73,8 @@ impl Labels {
         Self::new(pairs.collect())
     }
 
-    /// The labels of a series in a test.
-    #[cfg(test)]
-    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+    /// The same of borrowed texts.
+    pub fn of(pairs: &[(&str, &str)]) -> Self {
         let pairs = pairs.iter();
         Self::from_pairs(pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
@@ -107,9 +106,8 @@ impl fmt::Display for Labels {
 }
 
 impl Series {
-    /// A series with one sample, in a test.
-    #[cfg(test)]
-    pub(crate) fn of_sample(labels: Labels, value: f64, timestamp: i64) -> Self {
+    /// A series with one sample, at a time in milliseconds since the epoch.
+    pub fn of_sample(labels: Labels, value: f64, timestamp: i64) -> Self {
         Self {
             labels,
             metadata: None,
@@ -123,22 +121,15 @@ impl Series {
         }
     }
 
-    /// The same with an exemplar, in a test.
-    #[cfg(test)]
+    /// The same with an exemplar of some task.
     #[must_use]
-    pub(crate) fn with_exemplar(mut self, timestamp: i64) -> Self {
+    pub fn with_exemplar(mut self, timestamp: i64) -> Self {
         self.exemplars.push(Exemplar {
             labels: vec![("task_id".into(), "some-id".into())],
             value: 1.0,
             timestamp,
         });
         self
-    }
-
-    /// The times of all values, in a test.
-    #[cfg(test)]
-    pub(crate) fn timestamps(&self) -> Vec<i64> {
-        self.times().collect()
     }
 
     pub fn counts(&self) -> Counts {
@@ -154,8 +145,8 @@ impl Series {
         self.times().min()
     }
 
-    /// The times of all values.
-    fn times(&self) -> impl Iterator<Item = i64> {
+    /// The times of all values, in milliseconds since the epoch.
+    pub fn times(&self) -> impl Iterator<Item = i64> {
         let samples = self.samples.iter().map(|sample| sample.timestamp);
         samples.chain(self.histograms.iter().map(|histogram| histogram.timestamp))
     }
