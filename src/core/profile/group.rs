@@ -61,6 +61,23 @@ pub(super) enum CounterFamily {
     Unreported,
 }
 
+impl CounterFamily {
+    /// In the order of their discriminants.
+    pub(super) const ALL: [Self; 11] = [
+        Self::Sent,
+        Self::Received,
+        Self::Started,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Retried,
+        Self::Rejected,
+        Self::Revoked,
+        Self::Cancelled,
+        Self::Lost,
+        Self::Unreported,
+    ];
+}
+
 impl Counter {
     pub(super) const COUNT: usize = 15;
 
@@ -183,6 +200,17 @@ pub(super) enum HistogramFamily {
     PrefetchWait,
     Turnaround,
     Attempts,
+}
+
+impl HistogramFamily {
+    /// In the order of their discriminants.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Runtime,
+        Self::QueueWait,
+        Self::PrefetchWait,
+        Self::Turnaround,
+        Self::Attempts,
+    ];
 }
 
 impl Distribution {

@@ -1,5 +1,6 @@
 //! The series of tasks by (name, queue, worker), as far as these are labels: the native profile's table.
 
+mod families;
 mod places;
 mod restored;
 
@@ -13,9 +14,10 @@ use super::group::{
 use super::native::{NativeConfig, TaskLabels};
 use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set};
 use crate::bounds::Limit;
-use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId};
+use crate::series::{Buckets, FamilyId, LabelSet, Room, Series, SeriesId};
 use crate::state::{Name, Of};
 use crate::timestamp::Timestamp;
+use families::Families;
 use places::Places;
 
 /// All groups of one cluster.
@@ -48,88 +50,6 @@ struct Folded {
     overflow: usize,
     /// In the group of all queues without a place.
     other_queues: usize,
-}
-
-#[derive(Debug)]
-struct Families {
-    counters: [FamilyId; 11],
-    histograms: [FamilyId; 5],
-    in_flight: FamilyId,
-}
-
-/// How many attempts a task takes: the bounds of that histogram.
-const ATTEMPTS: [f64; 6] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0];
-
-impl Families {
-    fn new(config: &NativeConfig, series: &mut Series) -> Self {
-        let TaskLabels {
-            name,
-            queue,
-            worker,
-        } = config.labels;
-        let task = [("name", name), ("queue", queue), ("worker", worker)];
-        let task = task
-            .into_iter()
-            .filter_map(|(label, shown)| shown.then_some(label));
-        let task: Vec<&'static str> = task.collect();
-        let mut family =
-            |name: &str, kind: MetricKind, own: Option<&'static str>, help: &'static str| {
-                series.family(Family {
-                    name: format!("{}{name}", config.prefix).into(),
-                    kind,
-                    help,
-                    labels: task.iter().copied().chain(own).collect(),
-                })
-            };
-        let counter = MetricKind::Counter;
-        let wait = || MetricKind::Histogram(Arc::clone(&config.wait_buckets));
-        let attempts = Arc::new(Buckets::new(&ATTEMPTS).expect("the bounds increase"));
-        Self {
-            counters: [
-                ("task_sent_total", None, "Total number of tasks published (task-sent; needs task_send_sent_event)."),
-                ("task_received_total", None, "Total number of tasks received by a worker (task-received)."),
-                ("task_started_total", None, "Total number of tasks started (task-started)."),
-                ("task_succeeded_total", None, "Total number of tasks that succeeded (task-succeeded)."),
-                ("task_failed_total", Some("exception"), "Total number of tasks that failed (task-failed), by exception class."),
-                ("task_retried_total", Some("exception"), "Total number of attempts that ended in a retry (task-retried), by exception class."),
-                ("task_rejected_total", Some("requeue"), "Total number of tasks rejected (task-rejected), by whether they were requeued."),
-                ("task_revoked_total", Some("reason"), "Total number of tasks revoked (task-revoked), by reason."),
-                ("task_cancelled_total", None, "Total number of running tasks cancelled (task-cancelled; Celery 5.1 and later)."),
-                ("task_lost_total", Some("reason"), "Total number of tasks presumed lost, by reason."),
-                ("task_unreported_total", Some("reason"), "Total number of tasks that ended without a final event, by reason (needs remote control)."),
-            ]
-            .map(|(name, own, help)| family(name, counter.clone(), own, help)),
-            histograms: [
-                (
-                    "task_runtime_seconds", Some("outcome"),
-                    MetricKind::Histogram(Arc::clone(&config.runtime_buckets)),
-                    "Runtime of attempts, as measured by the worker, or from start to end.",
-                ),
-                (
-                    "task_queue_wait_seconds", None,
-                    wait(),
-                    "Time between an attempt being sent, or its ETA, and its start (needs task_send_sent_event).",
-                ),
-                ("task_prefetch_wait_seconds", None, wait(), "Time between an attempt being received by a worker and its start."),
-                (
-                    "task_turnaround_seconds", Some("outcome"),
-                    wait(),
-                    "Time between a task being sent, or its ETA, and its end, including retries (needs task_send_sent_event).",
-                ),
-                (
-                    "task_attempts", Some("outcome"),
-                    MetricKind::Histogram(attempts),
-                    "Number of attempts of finished tasks.",
-                ),
-            ]
-            .map(|(name, own, kind, help)| family(name, kind, own, help)),
-            in_flight: family("tasks_in_flight", MetricKind::Gauge, Some("state"), "Number of tasks in flight, by state."),
-        }
-    }
-
-    const fn counter(&self, family: CounterFamily) -> FamilyId {
-        self.counters[family as usize]
-    }
 }
 
 impl Groups {
@@ -241,7 +161,7 @@ impl Groups {
                 break id;
             }
             let buckets = self.buckets(family, at, context);
-            let id = self.families.histograms[family as usize];
+            let id = self.families.histogram(family);
             if let Some(id) = self.open(at, id, label, buckets.as_ref(), context) {
                 self.group_at(at, context.now).0.histograms[slot] = Some(id);
                 break id;

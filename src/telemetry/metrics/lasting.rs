@@ -2,7 +2,6 @@
 //!
 //! A count is found by its name and labels as they go out. Which ones go on is a column of the definitions.
 
-use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;
 
@@ -19,7 +18,7 @@ impl Telemetry {
         let counts = lasting.filter_map(|(definition, labels, handle)| {
             let value = match handle {
                 Handle::Counter(counter) => counter.get(),
-                Handle::Elapsed(elapsed) => elapsed.0.load(Relaxed),
+                Handle::Elapsed(elapsed) => elapsed.micros(),
                 Handle::Gauge(_) | Handle::Time(_) | Handle::Durations(_) => return None,
             };
             let labels = labels.iter().flat_map(|(name, value)| [*name, &**value]);
@@ -51,7 +50,7 @@ impl Telemetry {
             match handle {
                 Handle::Counter(counter) => counter.restore(before),
                 Handle::Elapsed(elapsed) => {
-                    elapsed.0.fetch_add(before, Relaxed);
+                    elapsed.restore(before);
                 }
                 Handle::Gauge(_) | Handle::Time(_) | Handle::Durations(_) => {}
             }

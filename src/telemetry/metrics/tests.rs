@@ -107,7 +107,7 @@ fn only_counters_last_and_none_of_a_sink_or_of_the_process() {
             "process_",
         ];
         let of_process = own.iter().any(|own| definition.name.starts_with(own));
-        let lasting = definition.kind == "counter" && !of_process;
+        let lasting = definition.kind == Kind::Counter && !of_process;
         assert_eq!(definition.lasting, lasting, "{}", definition.name);
     }
 }

@@ -29,7 +29,7 @@ impl Groups {
             let (family, label) = distribution.shown();
             let buckets = self.buckets(family, at, context);
             let labels = self.group_labels(at, label, context);
-            let family = self.families.histograms[family as usize];
+            let family = self.families.histogram(family);
             let id = context.series.reopen(family, labels, buckets.as_ref());
             self.group_at(at, context.now).0.histograms[distribution as usize] = id;
         }

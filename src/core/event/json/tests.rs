@@ -1,0 +1,117 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn text(json: &str) -> Cow<'_, str> {
+    Cursor::new(json.as_bytes())
+        .raw()
+        .expect("a JSON text")
+        .text()
+}
+
+#[test]
+fn escapes_are_read_and_lone_surrogates_replaced() {
+    let cases = [
+        (r#""plain""#, "plain"),
+        (r#""a\"b\\c\/d\n\t""#, "a\"b\\c/d\n\t"),
+        (r#""\u0442\u0435""#, "те"),
+        (r#""\ud83d\ude00""#, "😀"),
+        (r#""x\udce9y""#, "x\u{FFFD}y"),
+        (r#""\ud83dx""#, "\u{FFFD}x"),
+        (r#""\u00""#, "\u{FFFD}00"),
+        (r#""\u0000""#, "\0"),
+    ];
+    for (json, expected) in cases {
+        assert_eq!(text(json), expected, "{json}");
+    }
+}
+
+#[test]
+fn a_text_without_escapes_is_borrowed() {
+    assert!(matches!(
+        text(r#""proj.tasks.add""#),
+        Cow::Borrowed("proj.tasks.add")
+    ));
+}
+
+#[test]
+fn what_python_writes_for_numbers_is_taken() {
+    let cases = [
+        ("17", 17.0),
+        ("-2.5e3", -2500.0),
+        ("Infinity", f64::INFINITY),
+        ("-Infinity", f64::NEG_INFINITY),
+        ("1180591620717411303424", 1_180_591_620_717_411_303_424.0),
+        ("1e999", f64::MAX),
+    ];
+    for (json, expected) in cases {
+        let value = Cursor::new(json.as_bytes()).value().expect("a number");
+        assert_eq!(value, Value::Number(expected), "{json}");
+    }
+    let nan = Cursor::new(b"NaN").value();
+    assert!(matches!(nan, Ok(Value::Number(n)) if n.is_nan()));
+}
+
+#[test]
+fn words_that_are_no_json_are_refused() {
+    for json in [
+        "nul",
+        "truefalse",
+        "+1",
+        ".5",
+        "-",
+        "nan",
+        "0x10",
+        "inf",
+        "1e",
+        "--1",
+        "",
+    ] {
+        assert_eq!(
+            Cursor::new(json.as_bytes()).value(),
+            Err(DecodeError::Json),
+            "{json}"
+        );
+    }
+}
+
+fn value() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        ".*".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(6, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Into::into),
+            prop::collection::hash_map(".{0,8}", inner, 0..8)
+                .prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    /// `serde_json` is the oracle: what it writes is stepped over to the last byte.
+    #[test]
+    fn any_json_is_stepped_over_whole(value in value()) {
+        let json = serde_json::to_vec(&value).expect("a value is JSON");
+        let mut cursor = Cursor::new(&json);
+
+        prop_assert_eq!(cursor.skip(0), Ok(()));
+        prop_assert_eq!(cursor.end(), Ok(()));
+    }
+
+    #[test]
+    fn any_text_is_read_as_it_was_written(written in ".*") {
+        let json = serde_json::to_string(&written).expect("a text is JSON");
+
+        prop_assert_eq!(text(&json), written);
+    }
+
+    #[test]
+    fn no_bytes_make_it_fail_in_another_way(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+        events(&bytes, |_| {});
+    }
+}

@@ -1,0 +1,123 @@
+//! The names, types, labels and help texts of the daemon's own metrics.
+
+/// The type of a metric of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    /// Of durations in seconds, with the buckets of [`BATCH_BOUNDS`](super::cells::BATCH_BOUNDS).
+    Histogram,
+}
+
+/// A metric of the daemon: what the documentation says of it, and the table that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Definition {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+    /// A counter that goes on where the process before ended. The books of sinks are of one process: what was taken is
+    /// sent, failed, dropped or pending in that one.
+    pub lasting: bool,
+}
+
+macro_rules! definitions {
+    ($($constant:ident = $kind:ident $($lasting:ident)? $name:literal $labels:expr, $help:literal;)*) => {
+        $(pub(in crate::telemetry) const $constant: Definition = Definition {
+            name: $name,
+            kind: Kind::$kind,
+            labels: &$labels,
+            help: $help,
+            lasting: !stringify!($($lasting)?).is_empty(),
+        };)*
+        /// Every metric of the daemon, in the order in which they go out.
+        pub const DEFINITIONS: &[Definition] = &[$($constant),*];
+    };
+}
+
+definitions! {
+    BUILD_INFO = Gauge "celeriac_build_info" ["version"], "Information about the build; always 1.";
+    BROKER_CONNECTED = Gauge "celeriac_broker_connected" ["broker"], "Whether celeriac is subscribed to the broker's events (1) or not (0).";
+    BROKER_RECONNECTS = Counter lasting "celeriac_broker_reconnects_total" ["broker"], "Total number of times the subscription was re-established.";
+    BROKER_GAP = Counter lasting "celeriac_broker_gap_seconds_total" ["broker"], "Total time without a subscription, in seconds, counted from the last sign of life of the broker. With a data_dir, includes the time the daemon was not running.";
+    POLLS = Counter lasting "celeriac_polls_total" ["broker", "kind"], "Total number of polls of queues or workers.";
+    POLL_FAILURES = Counter lasting "celeriac_poll_failures_total" ["broker", "kind"], "Total number of failed polls.";
+    POLL_DURATION = Gauge "celeriac_poll_duration_seconds" ["broker", "kind"], "Duration of the last poll.";
+    MESSAGES = Counter lasting "celeriac_messages_total" ["broker"], "Total number of messages received from the broker.";
+    UNDECODABLE = Counter lasting "celeriac_messages_undecodable_total" ["broker", "reason"], "Total number of messages, and of events within messages, that could not be decoded, by reason.";
+    DROPPED = Counter lasting "celeriac_messages_dropped_total" ["broker", "reason"], "Total number of messages dropped before they were read, by reason.";
+    DUPLICATE = Counter lasting "celeriac_messages_duplicate_total" ["broker", "reason"], "Total number of duplicates: messages that the broker redelivered, which are dropped (redelivered), and events that a worker sent twice, which count in celery_events_total only (repeated).";
+    MISSING = Counter lasting "celeriac_events_missing_total" ["broker"], "Total number of tasks that workers reported as started but whose events did not arrive.";
+    CLAMPED = Counter lasting "celeriac_intervals_clamped_total" ["broker"], "Total number of negative intervals between the clocks of two hosts; they count as 0.";
+    REFUSED = Counter lasting "celeriac_values_refused_total" ["broker", "reason"], "Numbers in events that cannot be right and were left out: a timestamp more than ten minutes ahead, replaced by the time of receipt (timestamp), a runtime longer than the time since the start or a wait longer than a year (duration), and a worker's processed count that grew too fast (processed).";
+    HINT = Gauge "celeriac_hint" ["broker", "reason"], "Whether the cluster's setup keeps events from arriving (1) or not (0), by reason; the log and /-/ready give details.";
+    LAG = Gauge "celeriac_event_lag_seconds" ["broker"], "Age of the newest event when it was processed, by its sender's clock.";
+    EVENTS_HELD = Gauge "celeriac_events_held" ["broker"], "Number of task events held back for at most one snapshot interval because the queue of their task is not known yet.";
+    TASKS_TRACKED = Gauge "celeriac_tasks_tracked" ["broker"], "Number of tasks in flight that are tracked.";
+    TASKS_EVICTED = Counter lasting "celeriac_tasks_evicted_total" ["broker"], "Total number of tasks in flight evicted because max_tasks was reached.";
+    SERIES = Gauge "celeriac_series" ["profile"], "Number of samples per snapshot, by profile.";
+    SERIES_LIMITED = Counter lasting "celeriac_series_limited_total" ["limit"], "Total number of updates counted in an overflow series, by the limit that was reached.";
+    SERIES_RELABELLED = Counter lasting "celeriac_series_relabelled_total" ["outcome"], "Total number of series rejected by metrics.relabel_configs: dropped by a rule, or invalid after relabelling.";
+    SNAPSHOT_DURATION = Gauge "celeriac_snapshot_duration_seconds" [], "Time it took to create the last snapshot.";
+    SAMPLES_IN = Counter "celeriac_remote_storage_samples_in_total" ["remote_name", "url"], "Total number of samples queued for the receiver, including those found in the queue at startup: sent, failed, dropped or pending.";
+    HISTOGRAMS_IN = Counter "celeriac_remote_storage_histograms_in_total" ["remote_name", "url"], "Total number of native histograms queued for the receiver, including those found in the queue at startup: sent, failed, dropped or pending.";
+    EXEMPLARS_IN = Counter "celeriac_remote_storage_exemplars_in_total" ["remote_name", "url"], "Total number of exemplars queued for the receiver, including those found in the queue at startup: sent, failed, dropped or pending.";
+    SAMPLES = Counter "celeriac_remote_storage_samples_total" ["remote_name", "url"], "Total number of samples accepted by the receiver.";
+    HISTOGRAMS = Counter "celeriac_remote_storage_histograms_total" ["remote_name", "url"], "Total number of native histograms accepted by the receiver.";
+    EXEMPLARS = Counter "celeriac_remote_storage_exemplars_total" ["remote_name", "url"], "Total number of exemplars accepted by the receiver.";
+    SAMPLES_FAILED = Counter "celeriac_remote_storage_samples_failed_total" ["remote_name", "url"], "Total number of samples refused by the receiver.";
+    HISTOGRAMS_FAILED = Counter "celeriac_remote_storage_histograms_failed_total" ["remote_name", "url"], "Total number of native histograms refused by the receiver.";
+    EXEMPLARS_FAILED = Counter "celeriac_remote_storage_exemplars_failed_total" ["remote_name", "url"], "Total number of exemplars refused by the receiver.";
+    SAMPLES_RETRIED = Counter "celeriac_remote_storage_samples_retried_total" ["remote_name", "url"], "Total number of samples retried.";
+    HISTOGRAMS_RETRIED = Counter "celeriac_remote_storage_histograms_retried_total" ["remote_name", "url"], "Total number of native histograms retried.";
+    EXEMPLARS_RETRIED = Counter "celeriac_remote_storage_exemplars_retried_total" ["remote_name", "url"], "Total number of exemplars retried.";
+    SAMPLES_DROPPED = Counter "celeriac_remote_storage_samples_dropped_total" ["remote_name", "url", "reason"], "Total number of samples dropped before they were sent, by reason.";
+    HISTOGRAMS_DROPPED = Counter "celeriac_remote_storage_histograms_dropped_total" ["remote_name", "url", "reason"], "Total number of native histograms dropped before they were sent, by reason.";
+    EXEMPLARS_DROPPED = Counter "celeriac_remote_storage_exemplars_dropped_total" ["remote_name", "url", "reason"], "Total number of exemplars dropped before they were sent, by reason.";
+    SAMPLES_PENDING = Gauge "celeriac_remote_storage_samples_pending" ["remote_name", "url"], "Number of samples waiting to be sent.";
+    HISTOGRAMS_PENDING = Gauge "celeriac_remote_storage_histograms_pending" ["remote_name", "url"], "Number of native histograms waiting to be sent.";
+    EXEMPLARS_PENDING = Gauge "celeriac_remote_storage_exemplars_pending" ["remote_name", "url"], "Number of exemplars waiting to be sent.";
+    METADATA = Counter "celeriac_remote_storage_metadata_total" ["remote_name", "url"], "Total number of metadata entries accepted by the receiver, in separate requests (1.0).";
+    METADATA_FAILED = Counter "celeriac_remote_storage_metadata_failed_total" ["remote_name", "url"], "Total number of metadata entries that the receiver refused or that were not retried.";
+    METADATA_BYTES = Counter "celeriac_remote_storage_metadata_bytes_total" ["remote_name", "url"], "Total number of compressed metadata bytes sent.";
+    BYTES = Counter "celeriac_remote_storage_bytes_total" ["remote_name", "url"], "Total number of compressed sample bytes sent, including retries.";
+    BATCH_DURATION = Histogram "celeriac_remote_storage_sent_batch_duration_seconds" ["remote_name", "url"], "Duration of requests, with or without a response.";
+    HIGHEST = Gauge "celeriac_remote_storage_highest_timestamp_in_seconds" ["remote_name", "url"], "Time of the newest sample queued for the receiver; absent before the first one.";
+    HIGHEST_SENT = Gauge "celeriac_remote_storage_queue_highest_sent_timestamp_seconds" ["remote_name", "url"], "Time of the newest sample that the receiver accepted; absent before the first one.";
+    SHARDS = Gauge "celeriac_remote_storage_shards" ["remote_name", "url"], "Number of requests currently in flight.";
+    SHARDS_DESIRED = Gauge "celeriac_remote_storage_shards_desired" ["remote_name", "url"], "Number of concurrent requests that would be sent if enough were queued.";
+    SHARDS_MIN = Gauge "celeriac_remote_storage_shards_min" ["remote_name", "url"], "Configured min_shards.";
+    SHARDS_MAX = Gauge "celeriac_remote_storage_shards_max" ["remote_name", "url"], "Configured max_shards.";
+    SAMPLES_MAX = Gauge "celeriac_remote_storage_max_samples_per_send" ["remote_name", "url"], "Maximum number of samples per request: as configured, or lower if the receiver refused larger requests.";
+    QUEUE_BYTES = Gauge "celeriac_remote_storage_queue_bytes" ["remote_name", "url"], "Number of compressed bytes waiting to be sent.";
+    QUEUE_DAMAGED = Counter "celeriac_remote_storage_queue_damaged_bytes_total" ["remote_name", "url"], "Total number of bytes of the queue on disk that were damaged.";
+    QUEUE_TROUBLE = Gauge "celeriac_remote_storage_queue_disk_failing" ["remote_name", "url"], "Whether queueing on disk is failing (1), so that samples are kept in memory, or not (0).";
+    PROTOCOL = Gauge "celeriac_remote_storage_protocol_version" ["remote_name", "url"], "Remote-write version in use: 1 or 2.";
+    WRITTEN_OTHER = Counter "celeriac_remote_storage_written_mismatch_total" ["remote_name", "url"], "Total number of accepted 2.0 requests for which the receiver reported an unexpected number of stored values.";
+    QUARANTINED = Gauge "celeriac_remote_storage_series_quarantined" ["remote_name", "url"], "Number of series that the receiver refuses. Their samples count as failed, and some are retried from time to time.";
+    SNAPSHOTS_MISSED = Counter "celeriac_remote_storage_snapshots_missed_total" ["remote_name", "url"], "Total number of snapshots skipped because the previous one was still being encoded.";
+    PUSHES = Counter "celeriac_pushes_total" ["pushgateway", "outcome"], "Total number of pushes to a Pushgateway: delivered, refused, or failed and retried with the newest snapshot.";
+    PUSH_DURATION = Histogram "celeriac_push_duration_seconds" ["pushgateway"], "Duration of pushes, with or without a response.";
+    LAST_PUSH = Gauge "celeriac_last_push_timestamp_seconds" ["pushgateway"], "Time of the last successful push to a Pushgateway; absent before the first one.";
+    CHECKPOINT_DURATION = Gauge "celeriac_checkpoint_duration_seconds" [], "Time it took to write the last checkpoint.";
+    CHECKPOINT_FAILURES = Counter "celeriac_checkpoint_failures_total" [], "Total number of checkpoints that could not be written. Until one can, pages do not update, and no samples are sent and no events acknowledged.";
+    CHECKPOINT_TIMESTAMP = Gauge "celeriac_checkpoint_timestamp_seconds" [], "Time of the newest checkpoint on disk; absent before this process has written one.";
+    CHECKPOINT_SIZE = Gauge "celeriac_checkpoint_size_bytes" [], "Size of the last checkpoint.";
+    RELOAD_SUCCESSFUL = Gauge "celeriac_config_last_reload_successful" [], "Whether the last configuration reload succeeded (1) or not (0).";
+    RELOAD_TIMESTAMP = Gauge "celeriac_config_last_reload_success_timestamp_seconds" [], "Time of the last successful configuration reload.";
+    HTTP_LIMITED = Counter "celeriac_http_limited_total" ["limit"], "Total number of connections closed and requests refused because a limit of the HTTP listener was reached, by limit.";
+    MEMORY_LIMIT = Gauge "celeriac_memory_limit_bytes" [], "Memory that the daemon may take: limits.memory, or what was derived from the control group; absent without a limit.";
+    MEMORY_USED = Gauge "celeriac_memory_bytes" ["part"], "Estimated memory of what events, brokers and workers make grow, copies for outputs included, by part.";
+    LIMIT_REACHED = Counter lasting "celeriac_limit_reached_total" ["limit"], "How often a limit on what comes from outside was reached, by limit.";
+    CPU = Counter "process_cpu_seconds_total" [], "User and system CPU time.";
+    RESIDENT = Gauge "process_resident_memory_bytes" [], "Resident memory size.";
+    VIRTUAL = Gauge "process_virtual_memory_bytes" [], "Virtual memory size.";
+    OPEN_FDS = Gauge "process_open_fds" [], "Open file descriptors.";
+    START_TIME = Gauge "process_start_time_seconds" [], "When the process started, since the Unix epoch.";
+}
+
+/// Whether a family is one of the daemon's own that begin anew with each process: nothing that a crash takes back.
+pub fn begins_anew(family: &str) -> bool {
+    let mut own = DEFINITIONS.iter();
+    own.any(|own| own.name == family && !own.lasting)
+}
