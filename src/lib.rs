@@ -6,6 +6,14 @@
 //! ([`queue`], [`sink`]), and [`http`] shows them to who asks. One task owns all state ([`aggregator`]);
 //! everybody else gets immutable snapshots. `ARCHITECTURE.md` has the picture.
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::too_many_lines,
+        reason = "a test tells one story, however long"
+    )
+)]
+
 // The process: what starts it, runs it and stops it.
 pub mod allocator;
 pub mod app;

@@ -6,23 +6,21 @@
 
 mod captured;
 mod delivered;
+mod filter;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
-
 pub use self::captured::{Captured, Left};
 use self::delivered::Delivered;
+use self::filter::Filter;
 use crate::bounds::{Bounds, Limit};
-use crate::config::{MetricsConfig, TaskFilter};
+use crate::config::MetricsConfig;
 use crate::event::judge::has_happened;
 use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
 use crate::profile::{Context, Keep, Profile, ProfileName};
 use crate::series::{Origin, Refused, Series, Snapshot};
-use crate::state::{
-    Change, Hint, HintReason, Known, Limits, Loss, Name, Names, Place, Report, Seen, Shard, State,
-};
+use crate::state::{Change, Hint, HintReason, Known, Limits, Loss, Name, Report, Shard, State};
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
 use crate::telemetry::process::Process;
 use crate::timestamp::{ClockStep, Timestamp};
@@ -65,14 +63,6 @@ struct View {
     published: Published,
     /// By cluster.
     profiles: Vec<Profile>,
-}
-
-/// Which tasks are shown.
-#[derive(Debug)]
-struct Filter {
-    filter: Option<TaskFilter>,
-    /// What was decided of each name.
-    known: HashMap<Name, bool>,
 }
 
 /// A broker's part in a pipeline.
@@ -169,10 +159,7 @@ impl Pipeline {
                 },
                 telemetry.bounds().clone(),
             ),
-            filter: Filter {
-                filter: config.task_filter.clone(),
-                known: HashMap::new(),
-            },
+            filter: Filter::new(config.task_filter.clone()),
             changes: Vec::new(),
             metrics: cluster.metrics,
             errors: Vec::new(),
@@ -429,7 +416,7 @@ impl Cluster {
         if self.state.names().wants_sweep() {
             let profiles = views.iter().map(|view| &view.profiles[at]);
             let used: Vec<Name> = profiles.flat_map(Profile::names).collect();
-            self.filter.known.clear();
+            self.filter.forget();
             self.state.sweep(used);
         }
     }
@@ -454,46 +441,6 @@ impl Cluster {
             Some((newest, count)) => (*newest, *count) = (error, *count + 1),
             None => self.errors.push((error, 1)),
         }
-    }
-}
-
-impl Filter {
-    /// A change, as far as it is about tasks that are shown. What came is counted by type whatever it is about.
-    fn pass(&mut self, change: Change, names: &Names) -> Option<Change> {
-        if self.filter.is_none() {
-            return Some(change);
-        }
-        match change {
-            Change::Event(seen) => Some(Change::Event(Seen {
-                task: seen.task.filter(|task| self.shows(Some(*task), names)),
-                ..seen
-            })),
-            Change::Duplicate | Change::Clamped | Change::Refused(_) | Change::Missing(_) => {
-                Some(change)
-            }
-            Change::Task { of, .. }
-            | Change::Ran { of, .. }
-            | Change::QueueWaited { of, .. }
-            | Change::PrefetchWaited { of, .. }
-            | Change::TurnedAround { of, .. }
-            | Change::Finished { of, .. }
-            | Change::Lost { of, .. }
-            | Change::Unreported { of, .. } => self.shows(of.name, names).then_some(change),
-            Change::Moved { from, to } => {
-                let mut shown = |place: &Place| self.shows(place.of.name, names);
-                let (from, to) = (from.filter(&mut shown), to.filter(&mut shown));
-                (from != to).then_some(Change::Moved { from, to })
-            }
-        }
-    }
-
-    /// Whether tasks of a name are shown. Those without a name are.
-    fn shows(&mut self, name: Option<Name>, names: &Names) -> bool {
-        let (Some(filter), Some(name)) = (&self.filter, name) else {
-            return true;
-        };
-        let decide = || filter.shows(&names.text(name));
-        *self.known.entry(name).or_insert_with(decide)
     }
 }
 

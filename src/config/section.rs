@@ -1,5 +1,6 @@
 //! One map of the file, read key by key.
 
+mod lists;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use super::scalar::{parse_bytes, parse_duration, show_bytes, show_duration};
 use super::secret::Secret;
 use super::shown::Shown;
 use super::url::UrlLogin;
-use super::value::{ENVIRONMENT, found, from_environment, list_of, number_of, text_of, whole_of};
+use super::value::{ENVIRONMENT, found, from_environment, text_of, whole_of};
 
 /// The most problems that are noted: nobody reads more before the first ones are fixed.
 const PROBLEMS_MAX: usize = 100;
@@ -110,42 +111,6 @@ impl<'r> Section<'r> {
         let (result, shown) = self.open(key, value, read);
         self.show(key, shown);
         Some(result)
-    }
-
-    /// A list of sections; empty where it is absent.
-    pub(super) fn sections<T>(
-        &mut self,
-        key: &'static str,
-        mut read: impl FnMut(&mut Section<'_>) -> T,
-    ) -> Vec<T> {
-        let one = || Value::new(None, vec![config::Map::<String, Value>::new()]);
-        let asked = self.is_reference().then(one);
-        let Some(value) = self.take(key).or(asked) else {
-            return Vec::new();
-        };
-        let from_environment = value.origin() == Some(ENVIRONMENT);
-        let ValueKind::Array(items) = value.kind else {
-            let found = found(&value);
-            let only_here = if from_environment || matches!(value.kind, ValueKind::Table(_)) {
-                "; an environment variable cannot override an entry of a list"
-            } else {
-                ""
-            };
-            self.problem(
-                key,
-                format!("expected a list of maps, found {found}{only_here}"),
-            );
-            return Vec::new();
-        };
-        let mut results = Vec::with_capacity(items.len());
-        let mut shown = Vec::with_capacity(items.len());
-        for (at, item) in items.into_iter().enumerate() {
-            let (result, item) = self.open(&format!("{key}[{at}]"), Some(item), &mut read);
-            results.push(result);
-            shown.push(item);
-        }
-        self.show(key, Shown::List(shown));
-        results
     }
 
     /// Whether a key is there, and has a value.
@@ -294,82 +259,6 @@ impl<'r> Section<'r> {
         default.to_owned()
     }
 
-    pub(super) fn texts(&mut self, key: &'static str, default: &[&str]) -> Vec<String> {
-        let items = self.scalar(key, "a list of texts", |value| {
-            list_of(value)?
-                .iter()
-                .map(text_of)
-                .collect::<Option<Vec<_>>>()
-        });
-        let items = match items {
-            Some(items) => items
-                .iter()
-                .filter_map(|text| self.interpolate(key, text))
-                .collect(),
-            None => default
-                .iter()
-                .map(|&text| text.to_owned())
-                .collect::<Vec<_>>(),
-        };
-        self.show(
-            key,
-            Shown::List(items.iter().cloned().map(Shown::Text).collect()),
-        );
-        items
-    }
-
-    pub(super) fn numbers(&mut self, key: &'static str, default: &[f64]) -> Vec<f64> {
-        let read = self.scalar(key, "a list of numbers", |value| {
-            list_of(value)?
-                .iter()
-                .map(number_of)
-                .collect::<Option<Vec<_>>>()
-        });
-        let numbers = read.unwrap_or_else(|| default.to_vec());
-        let shown = numbers
-            .iter()
-            .map(|number| Shown::Plain(number.to_string()));
-        self.show(key, Shown::List(shown.collect()));
-        numbers
-    }
-
-    /// A map of the user's own keys to texts.
-    pub(super) fn text_map(&mut self, key: &'static str) -> Vec<(String, String)> {
-        self.expect(key, "a map of texts");
-        let Some(value) = self.take(key) else {
-            self.show(key, Shown::Map(Vec::new()));
-            return Vec::new();
-        };
-        let ValueKind::Table(table) = value.kind else {
-            self.problem(
-                key,
-                format!("expected a map of texts, found {}", found(&value)),
-            );
-            return Vec::new();
-        };
-        let mut entries = Vec::new();
-        // The loader keeps no order: by name, so that messages come in one.
-        let mut table: Vec<(String, Value)> = table.into_iter().collect();
-        table.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (name, value) in table {
-            match text_of(&value) {
-                Some(text) => {
-                    let text = self.interpolate(&format!("{key}.{name}"), &text);
-                    entries.extend(text.map(|text| (name, text)));
-                }
-                None => self.problem(
-                    &format!("{key}.{name}"),
-                    format!("expected a text, found {}; put it in quotes", found(&value)),
-                ),
-            }
-        }
-        let shown = entries
-            .iter()
-            .map(|(name, text)| (name.clone(), Shown::Text(text.clone())));
-        self.show(key, Shown::Map(shown.collect()));
-        entries
-    }
-
     /// A secret, inline under `key` or in the file that `file_key` names.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         // Not by way of `optional_text`, which shows what it found.
@@ -396,36 +285,6 @@ impl<'r> Section<'r> {
         inline
             .map(Secret::Inline)
             .or_else(|| file.map(|path| Secret::File(path.into())))
-    }
-
-    /// A map of the user's own keys to sections.
-    pub(super) fn named_sections<T>(
-        &mut self,
-        key: &'static str,
-        mut read: impl FnMut(&mut Section<'_>) -> T,
-    ) -> Vec<(String, T)> {
-        self.expect(key, "a map of maps");
-        let table = match self.take(key).map(|value| value.kind) {
-            None if self.is_reference() => {
-                BTreeMap::from([("NAME".to_owned(), Value::new(None, ValueKind::Nil))])
-            }
-            None => BTreeMap::new(),
-            Some(ValueKind::Table(table)) => table.into_iter().collect(),
-            Some(kind) => {
-                let found = found(&Value::new(None, kind));
-                self.problem(key, format!("expected a map of maps, found {found}"));
-                BTreeMap::new()
-            }
-        };
-        let mut results = Vec::with_capacity(table.len());
-        let mut shown = Vec::with_capacity(table.len());
-        for (name, value) in table {
-            let (result, one) = self.open(&format!("{key}.{name}"), Some(value), &mut read);
-            shown.push((name.clone(), one));
-            results.push((name, result));
-        }
-        self.show(key, Shown::Map(shown));
-        results
     }
 
     /// A variable of the environment; one that is empty counts as absent.

@@ -15,10 +15,6 @@ use std::time::Duration;
 
 use self::cells::{BATCH_BOUNDS, number};
 pub use self::cells::{Counter, Durations, Elapsed, Gauge};
-#[expect(
-    clippy::wildcard_imports,
-    reason = "there is a constant for each metric"
-)]
 pub(super) use self::definitions::*;
 pub use self::definitions::{DEFINITIONS, Definition, Kind, begins_anew};
 pub use self::gap::Gap;

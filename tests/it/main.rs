@@ -5,6 +5,10 @@
     reason = "tests read clocks, wait, and spawn what they need"
 )]
 #![expect(clippy::print_stdout, reason = "figures that are worth a look")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a test tells one story, however long"
+)]
 #![expect(clippy::panic, clippy::needless_collect, reason = "fit for tests")]
 
 #[expect(unreachable_pub, reason = "shared with the benchmarks")]

@@ -25,12 +25,15 @@
 //! `tests/golden/events`.
 
 use super::DecodeError;
-use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
+use super::fields::{Field, Fields, VALUES_MAX};
 use super::transcode::Json;
 
+mod number;
 mod object;
+mod output;
 mod text;
 
+use number::{long, number};
 use object::Scalar;
 use text::Text;
 
@@ -447,86 +450,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
     }
 }
 
-impl<'a> Machine<'a, Field> {
-    /// What is read of an event.
-    fn event(&self, item: Item<'a>) -> Result<Fields<'a>, DecodeError> {
-        let members = match item {
-            Item::Map(map) => self.maps.get(map),
-            Item::Null
-            | Item::Bool(_)
-            | Item::Number(_)
-            | Item::Text(_)
-            | Item::Opaque
-            | Item::Single(_)
-            | Item::Object(_)
-            | Item::List(_) => None,
-        };
-        let mut fields = Fields::default();
-        for (field, item) in members.ok_or(DecodeError::NotAMap)? {
-            let value = match *item {
-                Item::Null => Value::Null,
-                Item::Bool(bool) => Value::Bool(bool),
-                Item::Number(number) => Value::Number(number),
-                Item::Text(text) => Value::Text(text.of(*field)),
-                Item::List(list) if *field == Field::Loadavg => {
-                    let items = self.lists.get(list).into_iter().flatten();
-                    Value::loads(items.map(|item| item.number()))
-                }
-                // An object that cannot be read is as good as absent.
-                Item::Object(scalar) => match (scalar, field.is_number()) {
-                    (Some(Scalar::Number(number)), true) => Value::Number(number),
-                    (Some(Scalar::Text(text)), false) => Value::Text(text.of(*field)),
-                    (Some(_), _) | (None, _) => Value::Null,
-                },
-                Item::Opaque | Item::Single(_) | Item::List(_) | Item::Map(_) => Value::Nested,
-            };
-            fields.put(*field, value);
-        }
-        Ok(fields)
-    }
-}
-
-impl<'a> Machine<'a, Text<'a>> {
-    /// Writes a value that stands `depth` levels deep, and whatever it holds as often as it holds it; `left` values
-    /// may be.
-    fn write(
-        &self,
-        item: Item<'a>,
-        depth: usize,
-        left: &mut usize,
-        json: &mut Json,
-    ) -> Result<(), DecodeError> {
-        *left = left.checked_sub(1).ok_or(DecodeError::Values)?;
-        match item {
-            Item::Null | Item::Opaque | Item::Single(_) | Item::Object(None) => json.null(),
-            Item::Bool(bool) => json.bool(bool),
-            Item::Number(number) | Item::Object(Some(Scalar::Number(number))) => {
-                json.number(number)
-            }
-            Item::Text(text) | Item::Object(Some(Scalar::Text(text))) => json.text(&text.whole()),
-            Item::List(_) | Item::Map(_) if depth >= DEPTH_MAX => Err(DecodeError::Depth),
-            Item::List(list) => {
-                json.begin_list()?;
-                for item in self.lists.get(list).into_iter().flatten() {
-                    self.write(*item, depth + 1, left, json)?;
-                }
-                json.end_list()
-            }
-            Item::Map(map) => {
-                json.begin_map()?;
-                for (key, item) in self.maps.get(map).into_iter().flatten() {
-                    if json.key(&key.whole())? {
-                        self.write(*item, depth + 1, left, json)?;
-                    } else {
-                        *left = left.checked_sub(1).ok_or(DecodeError::Values)?;
-                    }
-                }
-                json.end_map()
-            }
-        }
-    }
-}
-
+/// A number as Python writes it; beyond the range of a float the largest one.
 /// Takes keys and values in turn.
 fn put_all<'a, K: Key<'a>>(
     members: &mut Members<'a, K>,
@@ -542,29 +466,6 @@ fn put_all<'a, K: Key<'a>>(
         }
     }
     Ok(())
-}
-
-/// A number as Python writes it; beyond the range of a float the largest one.
-fn number(digits: &[u8]) -> Result<f64, DecodeError> {
-    let text = std::str::from_utf8(digits).ok();
-    let number: Option<f64> = text.and_then(|text| text.trim().parse().ok());
-    let number = number.ok_or(DecodeError::Pickle)?;
-    let word = digits.iter().any(|byte| matches!(byte, b'n' | b'N'));
-    Ok(if word {
-        number
-    } else {
-        number.clamp(f64::MIN, f64::MAX)
-    })
-}
-
-/// An integer in two's complement, the lowest byte first; beyond the range of a float the largest one.
-fn long(bytes: &[u8]) -> f64 {
-    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-    let size = bytes.iter().rev().fold(0.0, |size: f64, byte| {
-        let byte = if negative { !byte } else { *byte };
-        (size * 256.0 + f64::from(byte)).min(f64::MAX)
-    });
-    if negative { -size - 1.0 } else { size }
 }
 
 /// Why an opcode ends the message.

@@ -1,6 +1,7 @@
 //! The series of tasks by (name, queue, worker), as far as these are labels: the native profile's table.
 
 mod families;
+mod labels;
 mod places;
 mod restored;
 
@@ -12,7 +13,7 @@ use super::group::{
     Class, ClassSeries, Counter, CounterFamily, Distribution, Flight, Group, HistogramFamily, Key,
 };
 use super::native::{NativeConfig, TaskLabels};
-use super::{Context, Keep, Limited, OTHER, UNKNOWN, label_set};
+use super::{Context, Keep, Limited, OTHER, UNKNOWN};
 use crate::bounds::Limit;
 use crate::series::{Buckets, FamilyId, LabelSet, Room, Series, SeriesId};
 use crate::state::{Name, Of};
@@ -476,60 +477,6 @@ impl Groups {
             Room::Limited
         };
         (group, room)
-    }
-
-    fn group_labels(
-        &self,
-        at: u32,
-        own: Option<(&'static str, &'static str)>,
-        context: &Context<'_>,
-    ) -> LabelSet {
-        let labels = self.task_labels(at, context);
-        let own = own.map(|(name, value)| (name, value.into()));
-        self.labels(labels.into_iter().chain(own))
-    }
-
-    /// The labels that a group's key stands for.
-    fn task_labels(&self, at: u32, context: &Context<'_>) -> Vec<(&'static str, Arc<str>)> {
-        let shown = self.config.labels;
-        let shown = [
-            ("name", shown.name),
-            ("queue", shown.queue),
-            ("worker", shown.worker),
-        ];
-        let shown = shown.into_iter().filter(|(_, shown)| *shown);
-        if self.overflow == Some(at) {
-            return shown.map(|(label, _)| (label, OTHER.into())).collect();
-        }
-        let group = self.groups[at as usize].as_ref();
-        self.key_labels(group.expect("an indexed group is there").key, context)
-    }
-
-    fn key_labels(&self, key: Key, context: &Context<'_>) -> Vec<(&'static str, Arc<str>)> {
-        let TaskLabels {
-            name,
-            queue,
-            worker,
-        } = self.config.labels;
-        let shown = [("name", name), ("queue", queue), ("worker", worker)];
-        let shown = shown.into_iter().filter(|(_, shown)| *shown);
-        let text = |name: Option<Name>| name.map(|name| context.names.text(name));
-        let labels = shown.filter_map(|(label, _)| {
-            let text = match label {
-                "name" => Some(text(key.name).unwrap_or_else(|| UNKNOWN.into())),
-                "queue" if key.other_queues => Some(OTHER.into()),
-                "queue" => {
-                    Some(text(key.queue).unwrap_or_else(|| Arc::clone(&self.config.default_queue)))
-                }
-                _ => text(key.worker),
-            };
-            text.map(|text| (label, text))
-        });
-        labels.collect()
-    }
-
-    fn labels(&self, labels: impl IntoIterator<Item = (&'static str, Arc<str>)>) -> LabelSet {
-        label_set(self.broker.as_ref(), labels)
     }
 }
 

@@ -5,6 +5,7 @@ mod clock;
 mod reconcile;
 mod saved;
 mod step;
+mod worker_events;
 
 use std::time::Duration;
 
@@ -18,17 +19,18 @@ use super::route::Routes;
 use super::task::Task;
 use super::tasks::{At, Tasks};
 use super::worker::Found;
-use super::workers::{self, Workers};
+use super::workers::Workers;
 use super::{
-    Answers, Change, Known, Loss, Name, Names, OTHER, Of, Place, Queue, Seen, Shard, Software,
-    Stage, Worker, shard,
+    Answers, Change, Known, Loss, Name, Names, OTHER, Of, Place, Queue, Seen, Shard, Stage, Worker,
+    shard,
 };
 use crate::bounds::Bounds;
-use crate::event::{Detail, Event, Refusal, WorkerEvent, WorkerKind};
+use crate::event::{Detail, Event, Refusal};
 use crate::timestamp::Timestamp;
 use reconcile::Suspects;
 pub use saved::Captured;
 pub(super) use step::Arrived;
+use worker_events::Sender;
 
 /// What bounds the state of a cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,13 +99,6 @@ pub struct State {
     /// When it went on from what was stored.
     pub(super) resumed: Timestamp,
     pub(super) signs: Signs,
-}
-
-/// Who sent an event, as far as that is kept.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sender {
-    worker: Option<Name>,
-    client: Option<Name>,
 }
 
 impl State {
@@ -372,103 +367,11 @@ impl State {
         self.sender = Default::default();
     }
 
-    fn apply_worker(
-        &mut self,
-        name: Name,
-        worker_event: &WorkerEvent<'_>,
-        event: &Event<'_>,
-        (stamped, now): (Timestamp, Timestamp),
-        changes: &mut Vec<Change>,
-    ) {
-        match worker_event.kind {
-            // A goodbye of one that was never seen makes nobody known.
-            WorkerKind::Offline => {
-                if let Some(worker) = self.workers.find(name) {
-                    let found = worker.say_goodbye(worker_event, event.pid, stamped, now);
-                    found.tell(changes);
-                }
-            }
-            WorkerKind::Elect | WorkerKind::ElectAck => {
-                if let Some(worker) = self.workers.find_or_insert(name, now) {
-                    worker.sign_of_life(now);
-                }
-            }
-            WorkerKind::Online | WorkerKind::Heartbeat => {
-                let mut intern = |text: &Option<std::borrow::Cow<'_, str>>| {
-                    text.as_deref().map(|text| self.names.intern(text))
-                };
-                let software = Software {
-                    ident: intern(&worker_event.sw_ident),
-                    version: intern(&worker_event.sw_ver),
-                    system: intern(&worker_event.sw_sys),
-                };
-                let Some(worker) = self.workers.find_or_insert(name, now) else {
-                    return;
-                };
-                let may_wait = self.limits.broker_holds_events;
-                let found = worker.beat(worker_event, event.pid, stamped, now);
-                worker.measure_skew(worker_event, now.seconds_since(event.timestamp), may_wait);
-                if software != Software::default() {
-                    worker.software = software;
-                }
-                found.tell(changes);
-                if let Some(until) = found.restarted {
-                    self.workers.begin(now);
-                    self.lose_tasks_of(&HashSet::from_iter([name]), until, now, changes);
-                }
-            }
-        }
-    }
-
-    /// Processes of workers ended at `until`, by their clocks: what they ran then is lost, what waited there goes back.
-    fn lose_tasks_of(
-        &mut self,
-        workers: &HashSet<Name>,
-        until: Timestamp,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
-    ) {
-        let (routes, shard) = (&self.routes, self.limits.shard);
-        self.tasks.give_up(now, |_, task| {
-            let Some(worker) = task.worker.filter(|worker| workers.contains(worker)) else {
-                return false;
-            };
-            let before = place(task, shard);
-            if task.worker_lost(worker, until) {
-                lost(task, routes, shard, Loss::Worker, changes);
-                return true;
-            }
-            let after = place(task, shard);
-            if before != after {
-                changes.push(Change::Moved {
-                    from: before,
-                    to: after,
-                });
-            }
-            false
-        });
-    }
-
     fn evict(&mut self, changes: &mut Vec<Change>) {
         while let Some(task) = self.tasks.evict(self.limits.tasks_max) {
             let shard = self.limits.shard;
             lost(&task, &self.routes, shard, Loss::Evicted, changes);
         }
-    }
-
-    /// The name of whoever sent an event.
-    fn sender(&mut self, hostname: &str) -> Sender {
-        if self.sender.0 != hostname {
-            self.sender.0.clear();
-            self.sender.0.push_str(hostname);
-            let worker = workers::name_of(hostname, &mut self.names);
-            let client = self.limits.keep_foreign && workers::is_client(hostname);
-            self.sender.1 = Sender {
-                worker,
-                client: client.then(|| self.names.intern_node(hostname)).flatten(),
-            };
-        }
-        self.sender.1
     }
 
     /// Where a task is in flight, and under which labels.

@@ -20,6 +20,7 @@
 
 mod earlier;
 mod flags;
+mod intervals;
 mod received;
 mod saved;
 
@@ -32,6 +33,7 @@ use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
 use earlier::Earlier;
 use flags::Flags;
+pub(super) use intervals::Intervals;
 
 /// Within this time a second failure, or revocation, of one attempt by one worker is the same one told twice:
 /// Celery 5.7 reports a hard time limit so, and 4.4 a terminated task.
@@ -94,22 +96,6 @@ pub(super) enum Taken {
         /// It was replaced by another task under the same id.
         replaced: bool,
     },
-}
-
-/// Intervals in seconds that an event completed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Intervals {
-    /// How long the attempt ran that it ends.
-    pub(super) ran: Option<(Outcome, f64)>,
-    pub(super) queue_wait: Option<f64>,
-    pub(super) prefetch_wait: Option<f64>,
-    pub(super) turnaround: Option<(Outcome, f64)>,
-    /// How many attempts the task took that it finishes.
-    pub(super) attempts: Option<(Outcome, u16)>,
-    /// How many of these were negative, since two clocks are never the same.
-    pub(super) clamped: u8,
-    /// How many cannot be right, and are left out.
-    pub(super) refused: u8,
 }
 
 const UNKNOWN: Timestamp = Timestamp::from_micros(0);
@@ -452,75 +438,6 @@ impl Task {
             (None, TaskKind::Failed) => Some(Outcome::Failed),
             _ => None,
         }
-    }
-
-    fn tell_queue_wait(&mut self, intervals: &mut Intervals) {
-        let begun =
-            self.started != UNKNOWN && (self.stage == Some(Stage::Started) || self.stage.is_none());
-        if begun
-            && self.due != UNKNOWN
-            && !self.is_due_by_eta_only()
-            && !self.flags.has(Flags::QUEUE_WAITED)
-        {
-            self.flags.set(Flags::QUEUE_WAITED, true);
-            // Delivered once more, it has not waited since then.
-            let due = std::mem::take(&mut self.due);
-            intervals.queue_wait = intervals.between(due, self.started);
-        }
-    }
-
-    fn tell_prefetch_wait(&mut self, intervals: &mut Intervals) {
-        if self.received != UNKNOWN
-            && self.started != UNKNOWN
-            && !self.flags.has(Flags::PREFETCH_WAITED)
-        {
-            self.flags.set(Flags::PREFETCH_WAITED, true);
-            intervals.prefetch_wait = intervals.between(self.received, self.started);
-        }
-    }
-
-    fn tell_turnaround(&mut self, intervals: &mut Intervals) {
-        if let Some(outcome) = self.outcome()
-            && self.first_due != UNKNOWN
-            && !self.flags.has(Flags::TURNED_AROUND)
-        {
-            self.flags.set(Flags::TURNED_AROUND, true);
-            let seconds = intervals.between(self.first_due, self.ended);
-            intervals.turnaround = seconds.map(|seconds| (outcome, seconds));
-        }
-    }
-}
-
-impl Intervals {
-    /// How long the attempt ran that an event ends: as the worker measured it, else from its start.
-    fn of_end(event: &TaskEvent<'_>, at: Timestamp, started: Option<Timestamp>) -> Self {
-        let mut intervals = Self::default();
-        let Some(outcome) = outcome_of(event.kind) else {
-            return intervals;
-        };
-        let started = started.filter(|started| *started != UNKNOWN);
-        let since_start = started.map(|started| at.seconds_since(started));
-        // A worker's clock that was set back meanwhile says nothing about the runtime.
-        let longest = since_start.filter(|seconds| *seconds >= 0.0);
-        let measured = event
-            .runtime
-            .filter(|seconds| judge::is_runtime(*seconds, longest));
-        let since_start = since_start.map(|seconds| seconds.max(0.0));
-        let ran = measured.or(since_start.filter(|seconds| judge::is_duration(*seconds)));
-        let is_refused = (event.runtime.is_some() && measured.is_none())
-            || (since_start.is_some() && ran.is_none());
-        intervals.refused = is_refused.into();
-        intervals.ran = ran.map(|seconds| (outcome, seconds));
-        intervals
-    }
-
-    /// Seconds between two hosts' clocks, which may not agree on what came first. `None` if it cannot be so long.
-    fn between(&mut self, from: Timestamp, to: Timestamp) -> Option<f64> {
-        let seconds = to.seconds_since(from);
-        self.clamped += u8::from(seconds < 0.0);
-        let seconds = Some(seconds.max(0.0)).filter(|seconds| judge::is_duration(*seconds));
-        self.refused += u8::from(seconds.is_none());
-        seconds
     }
 }
 

@@ -8,7 +8,8 @@
 //! A snapshot has each series once, and a request holds all values that a series has in it. So the requests of one
 //! snapshot may be sent side by side, and only those of the next have to wait.
 
-use std::borrow::Cow;
+mod labels;
+
 use std::mem;
 use std::sync::Arc;
 
@@ -17,14 +18,11 @@ use hashbrown::{HashMap, HashSet};
 use super::point::{Point, Points};
 use super::symbols::Symbols;
 use super::v2::{Meta, start_before};
-use super::value::le;
 use super::{Body, Protocol, v1, v2};
 use crate::counts::Counts;
-use crate::escape::safe_value;
-use crate::series::{
-    Exemplar, Family, Histogram, MetricKind, Relabel, Relabelled, Row, Snapshot, Value,
-};
+use crate::series::{Exemplar, Histogram, MetricKind, Relabel, Row, Snapshot, Value};
 use crate::timestamp::Timestamp;
+use labels::Labels;
 
 /// What a sink sends of a snapshot.
 #[derive(Clone, Debug)]
@@ -80,17 +78,6 @@ struct Known {
     meta: Meta,
     labels: Labels,
     native: bool,
-}
-
-/// The labels of each time series that one of ours is on the wire (a histogram is several): numbers of texts, name,
-/// value, name, value …, end to end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Labels {
-    ids: Box<[u32]>,
-    /// Where the labels of each time series end. One that is not sent has none.
-    ends: Box<[u32]>,
-    /// How many are not sent, by why.
-    unsent: [u16; 3],
 }
 
 /// Why a time series is not sent.
@@ -438,141 +425,6 @@ impl Encoder {
     fn is_new(&self, exemplar: &Exemplar) -> bool {
         self.how.exemplars && exemplar.snapshot > self.number
     }
-
-    fn sends_native(&self, row: &Row) -> bool {
-        let native = match &row.value {
-            Value::Histogram(histogram) => histogram.native.is_some(),
-            Value::Number(_) => false,
-        };
-        native && self.how.native
-    }
-
-    fn meta(&mut self, snapshot: &Snapshot, row: &Row) -> Meta {
-        let at = row.info.family.index();
-        if self.metas.len() <= at {
-            self.metas.resize(at + 1, None);
-        }
-        *self.metas[at].get_or_insert_with(|| Meta::of(snapshot.family(row), &mut self.symbols))
-    }
-
-    /// The labels of each time series that a row is on the wire, in the order of its values.
-    fn labels(&mut self, family: &Family, row: &Row) -> Labels {
-        let mut labels = Labels {
-            ids: Box::default(),
-            ends: Box::default(),
-            unsent: [0; 3],
-        };
-        let (mut ids, mut ends) = (Vec::new(), Vec::new());
-        for (suffix, le) in parts(row, self.sends_native(row), self.how.classic) {
-            let name = format!("{}{suffix}", family.name);
-            match self.label_set(row, &name, le.as_deref()) {
-                Relabelled::Dropped => labels.unsent[Unsent::Dropped as usize] += 1,
-                Relabelled::Invalid => labels.unsent[Unsent::Invalid as usize] += 1,
-                Relabelled::Kept(set) => {
-                    let from = ids.len();
-                    for (name, value) in &set {
-                        ids.extend([self.symbols.intern(name), self.symbols.intern(value)]);
-                    }
-                    if !self.own(&ids[from..], row.info.serial) {
-                        labels.unsent[Unsent::Collided as usize] += 1;
-                        ids.drain(from..).for_each(|id| self.symbols.release(id));
-                    }
-                }
-            }
-            ends.push(u32::try_from(ids.len()).expect("labels are bounded"));
-        }
-        labels.ids = ids.into();
-        labels.ends = ends.into();
-        labels
-    }
-
-    /// PRW 1.0 and 2.0, "Labels": sorted by name, in byte order; no name twice; none empty.
-    fn label_set(&self, row: &Row, name: &str, le: Option<&str>) -> Relabelled {
-        let own = row.info.labels.iter();
-        let own = own.chain(le.map(|le| ("le", le)));
-        let own = own.chain([("__name__", name)]);
-        let mut labels: Vec<(String, String)> = own
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        for (name, value) in &self.how.external {
-            if !labels.iter().any(|(own, _)| own == name) {
-                labels.push((name.clone(), value.clone()));
-            }
-        }
-        labels.sort_unstable();
-        let mut labels = if self.how.relabel.is_empty() {
-            Relabelled::Kept(labels)
-        } else {
-            self.how.relabel.apply(labels)
-        };
-        if let Relabelled::Kept(labels) = &mut labels {
-            // External labels and rules come from the file, which may have any character too.
-            for (_, value) in labels {
-                if let Cow::Owned(escaped) = safe_value(value) {
-                    *value = escaped;
-                }
-            }
-        }
-        labels
-    }
-
-    /// Whether a series may have these labels. Without relabelling no two have the same.
-    fn own(&mut self, labels: &[u32], serial: u64) -> bool {
-        if self.how.relabel.is_empty() {
-            return true;
-        }
-        let owner = self.owners.entry(labels.into()).or_insert(serial);
-        if !self.alive.contains(owner) {
-            *owner = serial;
-        }
-        *owner == serial
-    }
-
-    fn forget(&mut self, known: &Known) {
-        for part in 0..known.labels.ends.len() {
-            let labels = known.labels.of(part);
-            if self.owners.get(labels) == Some(&known.serial) {
-                self.owners.remove(labels);
-                self.is_freed = true;
-            }
-        }
-        known
-            .labels
-            .ids
-            .iter()
-            .for_each(|&id| self.symbols.release(id));
-    }
-}
-
-impl Labels {
-    /// The labels of each time series that is sent.
-    fn all(&self) -> impl Iterator<Item = Box<[u32]>> {
-        let parts = (0..self.ends.len()).map(|part| self.of(part));
-        parts.filter(|labels| !labels.is_empty()).map(Into::into)
-    }
-
-    fn of(&self, part: usize) -> &[u32] {
-        let from = if part == 0 { 0 } else { self.ends[part - 1] };
-        &self.ids[from as usize..self.ends[part] as usize]
-    }
-}
-
-/// What each time series of a row has behind its family's name, and as `le`.
-fn parts(row: &Row, native: bool, classic: bool) -> Vec<(&'static str, Option<String>)> {
-    let Value::Histogram(histogram) = &row.value else {
-        return vec![("", None)];
-    };
-    let mut parts = Vec::new();
-    if classic || !native {
-        let bounds = histogram.buckets.bounds().iter().copied();
-        let bounds = bounds.chain([f64::INFINITY]);
-        parts.extend(bounds.map(|bound| ("_bucket", Some(le(bound)))));
-        parts.extend([("_sum", None), ("_count", None)]);
-    }
-    if native {
-        parts.push(("", None));
-    }
-    parts
 }
 
 #[cfg(test)]

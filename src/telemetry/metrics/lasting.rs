@@ -2,7 +2,6 @@
 //!
 //! A count is found by its name and labels as they go out. Which ones go on is a column of the definitions.
 
-
 use hashbrown::HashMap;
 
 use super::{Handle, Telemetry};

@@ -91,7 +91,7 @@ const PACED: &[&str] = &[
     "broker/control.rs: DESTINATIONS_MAX MISSED_MAX TRIES_MAX",
     "broker/link.rs: SILENT_MAX",
     "broker/redis/bindings.rs: MEMBER_MAX",
-    "broker/redis/subscription.rs: BODY_BYTES_MAX",
+    "broker/redis/subscription/tests.rs: BODY_BYTES_MAX",
     "broker/redis/unacked.rs: AGE_MAX ENTRIES_MAX SEEN_MAX SLICE_MAX TIME_MAX",
     "broker/source.rs: PAUSE_MAX",
     "cli.rs: THREADS_MAX",

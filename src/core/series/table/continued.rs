@@ -101,23 +101,13 @@ impl Series {
         self.at = self.at.max(at);
         self.restored_at = Some(at);
         let changed_max = at.whole_seconds().saturating_add(INTERVAL_SECONDS_MAX);
-        let texts: Vec<Arc<str>> = saved
-            .texts
-            .iter()
-            .map(|text| text.as_str().into())
-            .collect();
-        let bounds = saved
-            .bounds
-            .iter()
-            .map(|bounds| Buckets::new(&bounds.upper));
-        let bounds: Vec<Option<Arc<Buckets>>> = bounds.map(|bounds| bounds.map(Arc::new)).collect();
-        self.make_place(
-            saved
-                .families
-                .iter()
-                .map(|family| family.series.len())
-                .sum(),
-        );
+        let texts = saved.texts.iter().map(|text| text.as_str().into());
+        let texts: Vec<Arc<str>> = texts.collect();
+        let bounds = saved.bounds.iter();
+        let bounds = bounds.map(|bounds| Buckets::new(&bounds.upper).map(Arc::new));
+        let bounds: Vec<Option<Arc<Buckets>>> = bounds.collect();
+        let lengths = saved.families.iter().map(|family| family.series.len());
+        self.make_place(lengths.sum());
         for family in &saved.families {
             let Some(id) = self.restored_family(family) else {
                 restored.unknown += family.series.len();
@@ -157,7 +147,7 @@ impl Series {
                     labels,
                     after,
                 });
-                let SeriesId(slot) = self.insert(Slot {
+                self.insert_orphan(Slot {
                     info,
                     users: 0,
                     room,
@@ -165,11 +155,16 @@ impl Series {
                     value,
                     exemplar: None,
                 });
-                self.orphans.push(slot);
                 restored.series += 1;
             }
         }
         restored
+    }
+
+    /// A series that no profile has opened yet.
+    fn insert_orphan(&mut self, slot: Slot) {
+        let SeriesId(slot) = self.insert(slot);
+        self.orphans.push(slot);
     }
 
     /// Ends orphans that have not changed for so long.

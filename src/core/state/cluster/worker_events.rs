@@ -1,0 +1,109 @@
+//! What a worker's own events change: the worker, and the tasks that end with it.
+
+use hashbrown::HashSet;
+
+use super::{State, lost, place};
+use crate::event::{Event, WorkerEvent, WorkerKind};
+use crate::state::{Change, Loss, Name, Software, workers};
+use crate::timestamp::Timestamp;
+
+/// Who sent an event, as far as that is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sender {
+    pub(super) worker: Option<Name>,
+    pub(super) client: Option<Name>,
+}
+
+impl State {
+    pub(super) fn apply_worker(
+        &mut self,
+        name: Name,
+        worker_event: &WorkerEvent<'_>,
+        event: &Event<'_>,
+        (stamped, now): (Timestamp, Timestamp),
+        changes: &mut Vec<Change>,
+    ) {
+        match worker_event.kind {
+            // A goodbye of one that was never seen makes nobody known.
+            WorkerKind::Offline => {
+                if let Some(worker) = self.workers.find(name) {
+                    let found = worker.say_goodbye(worker_event, event.pid, stamped, now);
+                    found.tell(changes);
+                }
+            }
+            WorkerKind::Elect | WorkerKind::ElectAck => {
+                if let Some(worker) = self.workers.find_or_insert(name, now) {
+                    worker.sign_of_life(now);
+                }
+            }
+            WorkerKind::Online | WorkerKind::Heartbeat => {
+                let mut intern = |text: &Option<std::borrow::Cow<'_, str>>| {
+                    text.as_deref().map(|text| self.names.intern(text))
+                };
+                let software = Software {
+                    ident: intern(&worker_event.sw_ident),
+                    version: intern(&worker_event.sw_ver),
+                    system: intern(&worker_event.sw_sys),
+                };
+                let Some(worker) = self.workers.find_or_insert(name, now) else {
+                    return;
+                };
+                let may_wait = self.limits.broker_holds_events;
+                let found = worker.beat(worker_event, event.pid, stamped, now);
+                worker.measure_skew(worker_event, now.seconds_since(event.timestamp), may_wait);
+                if software != Software::default() {
+                    worker.software = software;
+                }
+                found.tell(changes);
+                if let Some(until) = found.restarted {
+                    self.workers.begin(now);
+                    self.lose_tasks_of(&HashSet::from_iter([name]), until, now, changes);
+                }
+            }
+        }
+    }
+
+    /// Processes of workers ended at `until`, by their clocks: what they ran then is lost, what waited there goes back.
+    pub(super) fn lose_tasks_of(
+        &mut self,
+        workers: &HashSet<Name>,
+        until: Timestamp,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
+        let (routes, shard) = (&self.routes, self.limits.shard);
+        self.tasks.give_up(now, |_, task| {
+            let Some(worker) = task.worker.filter(|worker| workers.contains(worker)) else {
+                return false;
+            };
+            let before = place(task, shard);
+            if task.worker_lost(worker, until) {
+                lost(task, routes, shard, Loss::Worker, changes);
+                return true;
+            }
+            let after = place(task, shard);
+            if before != after {
+                changes.push(Change::Moved {
+                    from: before,
+                    to: after,
+                });
+            }
+            false
+        });
+    }
+
+    /// The name of whoever sent an event.
+    pub(super) fn sender(&mut self, hostname: &str) -> Sender {
+        if self.sender.0 != hostname {
+            self.sender.0.clear();
+            self.sender.0.push_str(hostname);
+            let worker = workers::name_of(hostname, &mut self.names);
+            let client = self.limits.keep_foreign && workers::is_client(hostname);
+            self.sender.1 = Sender {
+                worker,
+                client: client.then(|| self.names.intern_node(hostname)).flatten(),
+            };
+        }
+        self.sender.1
+    }
+}

@@ -1,0 +1,93 @@
+//! How long a task waited and ran, as its events give it.
+
+use super::{Flags, Task, UNKNOWN, outcome_of};
+use crate::event::{TaskEvent, judge};
+use crate::state::{Outcome, Stage};
+use crate::timestamp::Timestamp;
+
+/// Intervals in seconds that an event completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::state) struct Intervals {
+    /// How long the attempt ran that it ends.
+    pub(in crate::state) ran: Option<(Outcome, f64)>,
+    pub(in crate::state) queue_wait: Option<f64>,
+    pub(in crate::state) prefetch_wait: Option<f64>,
+    pub(in crate::state) turnaround: Option<(Outcome, f64)>,
+    /// How many attempts the task took that it finishes.
+    pub(in crate::state) attempts: Option<(Outcome, u16)>,
+    /// How many of these were negative, since two clocks are never the same.
+    pub(in crate::state) clamped: u8,
+    /// How many cannot be right, and are left out.
+    pub(in crate::state) refused: u8,
+}
+
+impl Intervals {
+    /// How long the attempt ran that an event ends: as the worker measured it, else from its start.
+    pub(super) fn of_end(event: &TaskEvent<'_>, at: Timestamp, started: Option<Timestamp>) -> Self {
+        let mut intervals = Self::default();
+        let Some(outcome) = outcome_of(event.kind) else {
+            return intervals;
+        };
+        let started = started.filter(|started| *started != UNKNOWN);
+        let since_start = started.map(|started| at.seconds_since(started));
+        // A worker's clock that was set back meanwhile says nothing about the runtime.
+        let longest = since_start.filter(|seconds| *seconds >= 0.0);
+        let measured = event
+            .runtime
+            .filter(|seconds| judge::is_runtime(*seconds, longest));
+        let since_start = since_start.map(|seconds| seconds.max(0.0));
+        let ran = measured.or(since_start.filter(|seconds| judge::is_duration(*seconds)));
+        let is_refused = (event.runtime.is_some() && measured.is_none())
+            || (since_start.is_some() && ran.is_none());
+        intervals.refused = is_refused.into();
+        intervals.ran = ran.map(|seconds| (outcome, seconds));
+        intervals
+    }
+
+    /// Seconds between two hosts' clocks, which may not agree on what came first. `None` if it cannot be so long.
+    pub(super) fn between(&mut self, from: Timestamp, to: Timestamp) -> Option<f64> {
+        let seconds = to.seconds_since(from);
+        self.clamped += u8::from(seconds < 0.0);
+        let seconds = Some(seconds.max(0.0)).filter(|seconds| judge::is_duration(*seconds));
+        self.refused += u8::from(seconds.is_none());
+        seconds
+    }
+}
+
+impl Task {
+    pub(super) fn tell_queue_wait(&mut self, intervals: &mut Intervals) {
+        let begun =
+            self.started != UNKNOWN && (self.stage == Some(Stage::Started) || self.stage.is_none());
+        if begun
+            && self.due != UNKNOWN
+            && !self.is_due_by_eta_only()
+            && !self.flags.has(Flags::QUEUE_WAITED)
+        {
+            self.flags.set(Flags::QUEUE_WAITED, true);
+            // Delivered once more, it has not waited since then.
+            let due = std::mem::take(&mut self.due);
+            intervals.queue_wait = intervals.between(due, self.started);
+        }
+    }
+
+    pub(super) fn tell_prefetch_wait(&mut self, intervals: &mut Intervals) {
+        if self.received != UNKNOWN
+            && self.started != UNKNOWN
+            && !self.flags.has(Flags::PREFETCH_WAITED)
+        {
+            self.flags.set(Flags::PREFETCH_WAITED, true);
+            intervals.prefetch_wait = intervals.between(self.received, self.started);
+        }
+    }
+
+    pub(super) fn tell_turnaround(&mut self, intervals: &mut Intervals) {
+        if let Some(outcome) = self.outcome()
+            && self.first_due != UNKNOWN
+            && !self.flags.has(Flags::TURNED_AROUND)
+        {
+            self.flags.set(Flags::TURNED_AROUND, true);
+            let seconds = intervals.between(self.first_due, self.ended);
+            intervals.turnaround = seconds.map(|seconds| (outcome, seconds));
+        }
+    }
+}

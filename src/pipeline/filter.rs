@@ -1,0 +1,67 @@
+//! Which tasks a view shows.
+
+use hashbrown::HashMap;
+
+use crate::config::TaskFilter;
+use crate::state::{Change, Name, Names, Place, Seen};
+
+/// Which tasks are shown.
+#[derive(Debug)]
+pub(super) struct Filter {
+    filter: Option<TaskFilter>,
+    /// What was decided of each name.
+    known: HashMap<Name, bool>,
+}
+
+impl Filter {
+    /// Without a `task_filter`, all tasks are shown.
+    pub(super) fn new(filter: Option<TaskFilter>) -> Self {
+        Self {
+            filter,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Forgets which names are shown: they may have been given to other texts.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// A change, as far as it is about tasks that are shown. What came is counted by type whatever it is about.
+    pub(super) fn pass(&mut self, change: Change, names: &Names) -> Option<Change> {
+        if self.filter.is_none() {
+            return Some(change);
+        }
+        match change {
+            Change::Event(seen) => Some(Change::Event(Seen {
+                task: seen.task.filter(|task| self.shows(Some(*task), names)),
+                ..seen
+            })),
+            Change::Duplicate | Change::Clamped | Change::Refused(_) | Change::Missing(_) => {
+                Some(change)
+            }
+            Change::Task { of, .. }
+            | Change::Ran { of, .. }
+            | Change::QueueWaited { of, .. }
+            | Change::PrefetchWaited { of, .. }
+            | Change::TurnedAround { of, .. }
+            | Change::Finished { of, .. }
+            | Change::Lost { of, .. }
+            | Change::Unreported { of, .. } => self.shows(of.name, names).then_some(change),
+            Change::Moved { from, to } => {
+                let mut shown = |place: &Place| self.shows(place.of.name, names);
+                let (from, to) = (from.filter(&mut shown), to.filter(&mut shown));
+                (from != to).then_some(Change::Moved { from, to })
+            }
+        }
+    }
+
+    /// Whether tasks of a name are shown. Those without a name are.
+    pub(super) fn shows(&mut self, name: Option<Name>, names: &Names) -> bool {
+        let (Some(filter), Some(name)) = (&self.filter, name) else {
+            return true;
+        };
+        let decide = || filter.shows(&names.text(name));
+        *self.known.entry(name).or_insert_with(decide)
+    }
+}
