@@ -98,16 +98,16 @@ pub(super) enum LinkError {
     Login(String),
     #[error("the broker closed the connection")]
     Closed,
-    #[error("no answer to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
+    #[error("no reply to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
     Silent,
-    #[error("no answer to a round of questions within {} s", .0.as_secs())]
+    #[error("no reply to a poll within {} s", .0.as_secs())]
     Late(Duration),
     #[error("no sentinel knows a master named `{name}`{hint}")]
     NoMaster { name: String, hint: String },
     #[error("the server at {0} is not the master")]
     NotMaster(String),
     /// Whoever takes the batches is gone: the daemon stops.
-    #[error("nobody takes the events")]
+    #[error("the events are no longer read")]
     Abandoned,
 }
 

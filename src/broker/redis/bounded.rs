@@ -95,11 +95,11 @@ struct Meter {
 /// Why a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unfit {
-    #[error("the server's answer takes more than {} MiB", ANSWER_BYTES_MAX >> 20)]
+    #[error("the server's response is larger than {} MiB", ANSWER_BYTES_MAX >> 20)]
     Large,
-    #[error("the server's answer has a line of more than {} KiB", LINE_BYTES_MAX >> 10)]
+    #[error("the server's response has a line longer than {} KiB", LINE_BYTES_MAX >> 10)]
     Line,
-    #[error("the server's answer is not Redis' protocol")]
+    #[error("the server's response does not follow the Redis protocol")]
     Foreign,
 }
 
