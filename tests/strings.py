@@ -22,12 +22,13 @@ RIDDLES = re.compile(
     r"who would|is none (that|of)|and this is none|no \w+ comes|(is|are|was|were) told of|is heard)\b",
     re.IGNORECASE,
 )
+BRITISH = re.compile(r"\b(re)?(behaviour|colour|favour|honour|labell(ed|ing)|learnt|licence)", re.IGNORECASE)
 # The profiles of other exporters repeat the help texts of those exporters, with their style.
 NATIVE_HELP = re.compile(r"src/(telemetry|profile/(native|levels|groups))\b")
 # Files whose strings are all for users, where they are prose.
 PROSE = {
     "error": re.compile(r"src/(config|migrate)\b"),
-    "hint": re.compile(r"src/(doctor/|state/hint|sink/advice|sink/verdict|broker/amqp/error)"),
+    "hint": re.compile(r"src/(doctor/|state/hint|sink/advice|sink/refusal)"),
     "metric": re.compile(r"src/(telemetry/metrics\.rs|profile/)"),
 }
 
@@ -40,6 +41,9 @@ RUST_TOKEN = re.compile(
 )
 LOG_CALL = re.compile(r"\b(?:trace|debug|info|warn|error)!\(")
 ERROR_CALL = re.compile(r"#\[error\(")
+CLAP_ITEM = re.compile(r"#\[derive\([^)]*\b(?:Parser|Args|Subcommand|ValueEnum)\b[^)]*\)\]")
+DOC_COMMENT = re.compile(r"(?: *///[^\n]*\n)+")
+CLAP_TEXT = re.compile(r"\b(?:help|long_help|about|long_about) = $")
 # Texts for developers: the reason of a lint's exception, and of a panic.
 ASIDE = re.compile(r"(?:reason =|expect\(|unreachable!\()\s*$")
 TEST_MODULE = re.compile(r"^#\[cfg\(test\)\]\nmod \w+ \{", re.MULTILINE)
@@ -84,26 +88,36 @@ def is_prose(text):
 
 
 def rust_texts(source, name):
-    if name == "src/cli.rs":
-        yield from help_texts(source)
+    yield from help_texts(source)
     for strings in source.calls(LOG_CALL):
         # Fields may have strings, too: the message is the last one.
         yield from (("log", line, text) for line, text in strings[-1:])
     for strings in source.calls(ERROR_CALL):
         yield from (("error", line, text) for line, text in strings[:1] if is_prose(text))
-    for kind, files in PROSE.items():
-        if files.match(name):
-            texts = ((source.line(at), text) for at, text in source.strings if at < source.end)
-            yield from ((kind, line, text) for line, text in texts if is_prose(text))
+    texts = [(source.line(at), text) for at, text in source.strings if at < source.end and is_prose(text)]
+    for kind in (kind for kind, files in PROSE.items() if files.match(name)):
+        yield from ((kind, line, text) for line, text in texts)
 
 
 def help_texts(source):
-    """Doc comments of clap's items, joined over lines: those before a variant, field or struct of the command line."""
-    for match in re.finditer(r"((?:^ *///[^\n]*\n)+)((?:^ *#\[(?:[^\n]*\]|[^]]*\])\n)*)^ *([^\n]+)", source.raw, re.MULTILINE):
-        item = match[3]
-        if match.start() < source.end and not re.match(r"(pub(\(\w+\))? )?(const|fn|enum|impl|use|static) ?", item):
-            text = " ".join(line.strip().removeprefix("///").strip() for line in match[1].strip().split("\n"))
-            yield "help", source.line(match.start()), text
+    """Doc comments of clap's items, joined over lines, and the strings that stand in for them."""
+    for match in CLAP_ITEM.finditer(source.code, 0, source.end):
+        depth, at = 0, source.code.index("{", match.end())
+        while at < source.end:
+            depth += {"{": 1, "}": -1}.get(source.code[at], 0)
+            at += 1
+            if not depth:
+                break
+        # The comment of the item itself comes before the attribute; only that of the program is shown.
+        start = match.start()
+        if "Parser" in match[0]:
+            start = re.search(r"(?: *///[^\n]*\n)*$", source.raw[:start]).start()
+        for comment in DOC_COMMENT.finditer(source.raw, start, at):
+            text = " ".join(line.strip().removeprefix("///").strip() for line in comment[0].strip().split("\n"))
+            yield "help", source.line(comment.start()), text
+        for start, text in source.strings:
+            if match.end() <= start < at and CLAP_TEXT.search(source.raw, max(0, start - 20), start):
+                yield "help", source.line(start), text
 
 
 def alert_texts(path):
@@ -123,7 +137,10 @@ def panel_texts(path):
 def texts():
     for path in sorted((ROOT / "src").rglob("*.rs")):
         if "tests" not in path.relative_to(ROOT).with_suffix("").parts:
-            yield from ((path, *text) for text in rust_texts(Source(path), path.relative_to(ROOT).as_posix()))
+            found = rust_texts(Source(path), path.relative_to(ROOT).as_posix())
+            # A string that is found in two ways has the kind of the first one.
+            first = {(line, text): kind for kind, line, text in reversed([*found])}
+            yield from ((path, kind, line, text) for (line, text), kind in sorted(first.items()))
     for path in sorted((ROOT / "deploy/prometheus").glob("*.yaml")):
         yield from ((path, *text) for text in alert_texts(path))
     for path in sorted((ROOT / "deploy/grafana").glob("*.json")):
@@ -144,6 +161,8 @@ def faults(name, kind, text):
             yield "metric help ends with a full stop"
     if match := RIDDLES.search(text):
         yield f"plain English has no `{match[0]}`"
+    if match := BRITISH.search(text):
+        yield f"`{match[0]}` is not American spelling"
 
 
 def main():
