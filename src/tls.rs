@@ -32,7 +32,7 @@ pub enum TlsError {
     Certificates(String, String),
     #[error("cannot read the key in {0}: {1}")]
     Key(String, String),
-    #[error("the certificate and key cannot be used together")]
+    #[error("the certificate and key are invalid or do not match")]
     Identity(#[source] Error),
     #[error("cannot use the system's trusted certificates; set ca_file")]
     System(#[source] Error),

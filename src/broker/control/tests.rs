@@ -211,7 +211,7 @@ fn a_serializer_that_is_not_accepted_is_named_and_json_always_is() {
     assert_eq!(replies, 4);
     assert_eq!(
         error.to_string(),
-        "the body is msgpack, which `accept_content` does not name"
+        "the body is msgpack, which `accept_content` does not list"
     );
     assert_eq!(round.finish(), []);
 
