@@ -82,11 +82,11 @@ pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
     }
     match status.as_u16() {
         300..=399 => Some(
-            "the gateway redirects elsewhere; set `url` to its base URL, including any path prefix",
+            "the gateway redirects elsewhere; set `url` to its base URL, including its path prefix if any",
         ),
         401 | 403 => Some("credentials are missing or wrong; set `basic_auth` or `authorization`"),
         404 | 405 => Some(
-            "this is no Pushgateway: `url` is its base, with the prefix that it is served under",
+            "this is not a Pushgateway; set `url` to its base URL, including its path prefix if any",
         ),
         413 => Some(
             "a proxy in front of the gateway limits the size of requests; raise the limit, or lower `metrics.max_series`",
@@ -141,7 +141,7 @@ mod tests {
             ),
             (400, "pushed metrics must not have timestamps", "adds them"),
             (401, "Unauthorized", "credentials"),
-            (404, "404 page not found", "no Pushgateway"),
+            (404, "404 page not found", "not a Pushgateway"),
             (301, "", "redirects"),
             (413, "", "max_series"),
         ];
