@@ -70,7 +70,7 @@ impl AmqpKeys {
             let max = Self::QUEUE_MAX;
             section.problem(
                 "queue",
-                format!("expected 1 to {max} bytes that do not begin with `amq.`"),
+                format!("expected 1 to {max} bytes, not starting with `amq.`"),
             );
         }
         let shard = section.optional_section("shard", |section| {
@@ -78,7 +78,10 @@ impl AmqpKeys {
             let index = section.whole("index", 0, 0..=Self::SHARDS_MAX);
             if index >= count {
                 let last = count.saturating_sub(1);
-                section.problem("index", format!("with `count` {count} the last is {last}"));
+                section.problem(
+                    "index",
+                    format!("with a `count` of {count}, the highest index is {last}"),
+                );
             }
             let number = |n| u32::try_from(n).unwrap_or_default();
             Shard {
@@ -100,11 +103,15 @@ impl AmqpKeys {
         if self.delivery != Delivery::Transient {
             section.problem(
                 "delivery",
-                "Redis keeps no events for who is away: only `transient` works there",
+                "not supported with Redis, which does not keep events for absent readers; use \
+                 `transient`",
             );
         }
         if self.shard.is_some() {
-            section.problem("shard", "only RabbitMQ divides events among daemons");
+            section.problem(
+                "shard",
+                "not supported with Redis; only RabbitMQ can divide events among daemons",
+            );
         }
     }
 }
@@ -121,7 +128,7 @@ impl AmqpConfig {
         if tls.is_some() && urls.iter().all(|url| url.scheme != "amqps") {
             section.problem(
                 "tls",
-                "is of no use for a connection without TLS; amqps:// makes one with it",
+                "has no effect on a connection without TLS; use amqps:// in `url`",
             );
         }
         let servers = urls

@@ -69,7 +69,7 @@ impl BrokerConfig {
         if bindings.is_empty() {
             section.problem(
                 "bindings",
-                "is empty, so nothing would come; [\"#\"] is everything",
+                "is empty, so no events would arrive; use [\"#\"] for all events",
             );
         }
         let prefetch = section.whole("prefetch", Self::PREFETCH, 1..=65_535);
@@ -90,7 +90,7 @@ impl BrokerConfig {
         if sentinel.is_some() && kind != Kind::Sentinel {
             section.problem(
                 "sentinel",
-                "is of no use without sentinels; sentinel://host:26379 names one",
+                "has no effect without sentinels; use sentinel://host:26379 in `url`",
             );
         }
         if kind != Kind::Amqp {
@@ -182,7 +182,7 @@ fn kind(section: &mut Section<'_>, urls: &[BrokerUrl]) -> Option<Kind> {
     }
     let first = *kinds.first()?;
     if kinds.iter().any(|kind| *kind != first) {
-        section.problem("url", "the servers of one broker are all of one kind");
+        section.problem("url", "all servers of a broker must be of the same kind");
         return None;
     }
     Some(first)
@@ -212,7 +212,7 @@ fn accept_content(section: &mut Section<'_>) -> Accept {
     if texts.is_empty() {
         section.problem(
             KEY,
-            "is empty, so nothing would be read; [json] is Celery's default",
+            "is empty, so no event could be decoded; use [json], Celery's default",
         );
     }
     let mut accepted = Vec::new();

@@ -119,7 +119,7 @@ fn http_headers(section: &mut Section<'_>, headers: &mut HeaderMap) -> Vec<(Head
         }
         let files = section.texts("files", &[]);
         if texts.is_empty() && files.is_empty() {
-            section.problem("", "is empty; `values`, `secrets` or `files` would do");
+            section.problem("", "is empty; set `values`, `secrets` or `files`");
         }
         (texts, files)
     });
@@ -130,7 +130,7 @@ fn http_headers(section: &mut Section<'_>, headers: &mut HeaderMap) -> Vec<(Head
             continue;
         };
         if headers.contains_key(&header) {
-            section.problem(&key, "stands in `headers` too: leave one out");
+            section.problem(&key, "is also in `headers`; remove one of the two");
         }
         for text in texts {
             if let Some(value) = header_value(section, &key, &text) {
@@ -149,14 +149,14 @@ fn header_name(section: &mut Section<'_>, key: &str, name: &str) -> Option<Heade
             let hint = if header == "authorization" {
                 "; use `basic_auth`, `authorization` or `oauth2`"
             } else {
-                ": leave it out"
+                "; remove it"
             };
-            section.problem(key, format!("the request sets this header itself{hint}"));
+            section.problem(key, format!("celeriac sets this header itself{hint}"));
             None
         }
         Ok(header) => Some(header),
         Err(_) => {
-            section.problem(key, "not the name of a header");
+            section.problem(key, "not a valid header name");
             None
         }
     }
@@ -164,7 +164,10 @@ fn header_name(section: &mut Section<'_>, key: &str, name: &str) -> Option<Heade
 
 fn header_value(section: &mut Section<'_>, key: &str, value: &str) -> Option<HeaderValue> {
     let Ok(mut value) = HeaderValue::try_from(value) else {
-        section.problem(key, "its value has characters that no header may have");
+        section.problem(
+            key,
+            "the value contains characters that are not allowed in a header",
+        );
         return None;
     };
     value.set_sensitive(true);

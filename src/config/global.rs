@@ -32,7 +32,11 @@ impl GlobalConfig {
         for (name, value) in written {
             if LabelName::parse(&name).is_none() {
                 let key = format!("external_labels.{name}");
-                section.problem(&key, "not a label name; letters, digits and _ make one, not beginning with a digit or __");
+                section.problem(
+                    &key,
+                    "not a valid label name; use letters, digits and _, not \
+                                       starting with a digit or __",
+                );
             }
             labels.retain(|(known, _)| *known != name);
             labels.push((name, value));

@@ -60,10 +60,11 @@ pub struct PasswordHash(String);
 /// Why a text is no password that can be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
-    #[error("expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints")]
+    #[error("expected a bcrypt password hash, as printed by `htpasswd -nBC 10 NAME`")]
     NoHash,
     #[error(
-        "the bcrypt cost {0} is too high, each login would take seconds; use at most {max}, such as `htpasswd -nBC 10 NAME` prints",
+        "the bcrypt cost {0} is too high, because each login would take seconds; use at most \
+         {max}, as in `htpasswd -nBC 10 NAME`",
         max = PasswordHash::COST_MAX
     )]
     Cost(u32),
@@ -142,7 +143,7 @@ impl LoginConfig {
             let key = format!("basic_auth_users.{name}");
             match PasswordHash::parse(&hash) {
                 Ok(_) if name.contains(':') => {
-                    section.problem(&key, "a user's name cannot have a colon");
+                    section.problem(&key, "a user name cannot contain a colon");
                 }
                 Ok(hash) => users.push((name.clone(), hash)),
                 Err(error) => section.problem(&key, error.to_string()),
@@ -194,7 +195,9 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
         if !path.starts_with('/') || !path.chars().all(plain) || path.starts_with("/-/") {
             page.problem(
                 "path",
-                format!("expected a path such as /metrics/flower, not below /-/, found `{path}`"),
+                format!(
+                    "expected a path such as /metrics/flower and not below /-/, found `{path}`"
+                ),
             );
             return None;
         }
@@ -208,7 +211,13 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
     let mut kept: Vec<ScrapeConfig> = Vec::new();
     for page in pages.into_iter().flatten() {
         if kept.iter().any(|other| other.path == page.path) {
-            section.problem("scrape", format!("two have the path `{}`", page.path));
+            section.problem(
+                "scrape",
+                format!(
+                    "two pages have the path `{}`; give each its own `path`",
+                    page.path
+                ),
+            );
         } else {
             kept.push(page);
         }

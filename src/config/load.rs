@@ -77,7 +77,7 @@ impl fmt::Display for LoadError {
             Self::Format(path) => {
                 write!(
                     f,
-                    "{}: expected a file that ends in .yaml, .yml or .toml",
+                    "{}: expected a file name that ends in .yaml, .yml or .toml",
                     path.display()
                 )
             }
@@ -221,20 +221,20 @@ impl Config {
             if waits && data_dir.is_none() {
                 root.problem(
                     &format!("brokers[{at}].delivery"),
-                    "needs `data_dir`: what the broker forgets has to be on disk first",
+                    "requires `data_dir`: events must be on disk before the broker deletes them",
                 );
             }
         }
         if brokers.is_empty() {
             root.problem(
                 "brokers",
-                "is missing; at least one with its `url` is needed",
+                "is missing; at least one broker with a `url` is required",
             );
         }
         if remote_write.is_empty() && pushgateway.is_empty() && http.is_none() {
             root.problem(
                 "remote_write",
-                "is missing, and so are `pushgateway` and `http`; at least one of them is needed",
+                "is missing, and so are `pushgateway` and `http`; at least one of them is required",
             );
         }
         let names: Vec<_> = brokers
@@ -243,7 +243,10 @@ impl Config {
             .map(|broker| broker.name.as_deref())
             .collect();
         if brokers.len() > 1 && names.contains(&None) {
-            root.problem("brokers", "more than one, so each needs a `name`");
+            root.problem(
+                "brokers",
+                "there is more than one, so each requires a `name`",
+            );
         }
         unique(root, "brokers", names.into_iter().flatten());
         let names = remote_write.iter().flatten().map(|sink| sink.name.as_str());
@@ -293,7 +296,7 @@ fn unique<'a>(root: &mut Section<'_>, key: &str, names: impl Iterator<Item = &'a
         if seen.contains(&name) {
             root.problem(
                 key,
-                format!("two have the name `{name}`; give each its own `name`"),
+                format!("two entries have the name `{name}`; give each its own `name`"),
             );
         }
         seen.push(name);

@@ -109,12 +109,12 @@ fn credentials(section: &mut Section<'_>) -> Option<Authorization> {
     if scheme.eq_ignore_ascii_case("basic") {
         section.problem(
             "type",
-            "cannot be basic; `basic_auth` takes a name and a password",
+            "cannot be basic; use `basic_auth` for a user name and password",
         );
     }
     let credentials = section.secret("credentials", "credentials_file");
     if credentials.is_none() {
-        section.problem("credentials", "is missing; this, or `credentials_file`");
+        section.problem("credentials", "is missing; set it or `credentials_file`");
     }
     Some(Authorization::Credentials {
         scheme,
@@ -135,7 +135,7 @@ impl OAuth2Config {
         for (name, _) in &params {
             // As Go's client has it: these say what is asked for.
             if name == "grant_type" || (name == "scope" && !scopes.is_empty()) {
-                let what = "the request sets this itself: leave it out";
+                let what = "celeriac sets this itself; remove it";
                 section.problem(&format!("endpoint_params.{name}"), what);
             }
         }
@@ -167,7 +167,7 @@ fn token_url(section: &mut Section<'_>) -> Option<Url> {
         }
         Ok((_, Some(_))) => {
             section.show("token_url", Shown::Null);
-            let what = "credentials stand in `client_id` and `client_secret`, not in the URL";
+            let what = "the URL contains credentials; use `client_id` and `client_secret` instead";
             section.problem("token_url", what);
             None
         }
@@ -193,11 +193,12 @@ impl SigV4Config {
         for (key, why) in [
             (
                 "profile",
-                "AWS' files of profiles are not read; give `access_key` and `secret_key`",
+                "AWS profile files are not supported; set `access_key` and `secret_key`",
             ),
             (
                 "role_arn",
-                "roles are not assumed here; give the keys of a user, or those of the role in the environment",
+                "assuming roles is not supported; set the keys of a user, or pass the role's keys \
+                 in the environment",
             ),
         ] {
             if section.optional_text(key).is_some() {
@@ -205,7 +206,10 @@ impl SigV4Config {
             }
         }
         if region.is_none() {
-            section.problem("region", "is missing; for example eu-west-1, or AWS_REGION");
+            section.problem(
+                "region",
+                "is missing; set it, for example to eu-west-1, or set AWS_REGION",
+            );
         }
         let (access_key, secret_key, session_token) = match (access_key, secret_key) {
             (Some(access_key), Some(secret_key)) => (Some(access_key), Some(secret_key), None),
@@ -220,8 +224,8 @@ impl SigV4Config {
                 if keys.0.is_none() || keys.1.is_none() {
                     section.problem(
                         "access_key",
-                        "is missing, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set; \
-                         the roles of pods and machines are not asked",
+                        "is missing, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both \
+                         set; roles of pods and machines are not supported",
                     );
                 }
                 keys
@@ -231,14 +235,14 @@ impl SigV4Config {
                     Some(_) => ("access_key", "secret_key"),
                     None => ("secret_key", "access_key"),
                 };
-                section.problem(missing, format!("is missing; `{given}` needs it"));
+                section.problem(missing, format!("is missing; `{given}` requires it"));
                 (None, None, None)
             }
         };
         if cfg!(not(feature = "sigv4")) {
             section.problem(
                 "",
-                "this celeriac was built without signatures for AWS; `--features sigv4` builds them in",
+                "this celeriac was built without AWS signatures; build it with `--features sigv4`",
             );
             return None;
         }

@@ -132,7 +132,11 @@ fn prefix(section: &mut Section<'_>) -> String {
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !prefix.starts_with(|c: char| c.is_ascii_digit());
     if !valid {
-        section.problem("prefix", "not the beginning of a metric's name; letters, digits and _ make one, not beginning with a digit");
+        section.problem(
+            "prefix",
+            "not a valid prefix of a metric name; use letters, digits and _, \
+                         not starting with a digit",
+        );
     }
     prefix
 }
@@ -157,7 +161,7 @@ fn task_filter(section: &mut Section<'_>) -> Option<TaskFilter> {
 fn buckets(section: &mut Section<'_>, key: &'static str, default: &[f64]) -> Arc<Buckets> {
     let bounds = section.numbers(key, default);
     let buckets = Buckets::new(&bounds).unwrap_or_else(|| {
-        let expected = "expected bounds in increasing order, none negative, such as [0.1, 1, 10]";
+        let expected = "expected increasing, non-negative bounds, such as [0.1, 1, 10]";
         section.problem(key, expected);
         Buckets::new(&RUNTIME_BUCKETS).expect("the defaults increase")
     });
@@ -177,7 +181,10 @@ fn bucket_override(section: &mut Section<'_>) -> Option<BucketOverride> {
     };
     let (runtime, wait) = (own("runtime"), own("wait"));
     if runtime.is_none() && wait.is_none() {
-        section.problem("match", "neither `runtime` nor `wait` is given for it");
+        section.problem(
+            "match",
+            "has neither `runtime` nor `wait`; set at least one of them",
+        );
     }
     Some(BucketOverride {
         matches: matches?,

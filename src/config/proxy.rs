@@ -54,7 +54,7 @@ impl ProxyConfig {
         if no_proxy.is_some() && !given {
             section.problem(
                 "no_proxy",
-                "is of no use without `proxy_url`; `proxy_from_environment` has NO_PROXY",
+                "has no effect without `proxy_url`; with `proxy_from_environment`, set NO_PROXY",
             );
         }
         match server {

@@ -66,7 +66,8 @@ impl PushgatewayConfig {
         if let Some(url) = &url
             && url.path().contains("/metrics/job")
         {
-            let what = "names a group; the URL is that of the gateway, and the group stands in `job` and `grouping_key`";
+            let what = "contains a group; use the gateway's base URL, and set the group with `job` \
+                        and `grouping_key`";
             section.problem("url", what);
         }
         let name = section.optional_text("name");
@@ -85,7 +86,7 @@ impl PushgatewayConfig {
             _ => PushFormat::Text,
         };
         if native && format == PushFormat::Text {
-            section.problem("send_native_histograms", "needs `format: protobuf`");
+            section.problem("send_native_histograms", "requires `format: protobuf`");
         }
         let client = HttpClientConfig::read(section);
         let url = url?;
@@ -115,7 +116,8 @@ impl PushgatewayConfig {
             if let Some(other) = all[..at].iter().flatten().find(same) {
                 let group = &other.group;
                 let what = format!(
-                    "two push the group {group} to one gateway, and would overwrite each other; give one another `job` or `grouping_key`"
+                    "two entries push the group {group} to the same gateway and would overwrite \
+                     each other; give one of them a different `job` or `grouping_key`"
                 );
                 root.problem("pushgateway", what);
             }
@@ -133,7 +135,8 @@ fn group(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Gro
     if job.is_empty() {
         section.problem(
             JOB,
-            "is empty, and so is the external label `job`; a Pushgateway takes no group without one, such as celery",
+            "is empty, and so is the external label `job`; set it, for example to celery, because \
+             a Pushgateway requires one",
         );
     }
     let pairs = if given {
@@ -154,7 +157,7 @@ fn group(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Gro
                 continue;
             }
             (_, None) if given => {
-                "not a label name; letters, digits and _ make one, not beginning with a digit or __"
+                "not a valid label name; use letters, digits and _, not starting with a digit or __"
             }
             // Told of the external label itself.
             (_, None) => {

@@ -123,7 +123,11 @@ impl RedisConfig {
         let mut urls = urls.into_iter();
         let url = urls.next()?;
         if urls.next().is_some() {
-            section.problem("url", "several Redis servers, of which Celery uses one at a time, need sentinels; give one, or sentinel://");
+            section.problem(
+                "url",
+                "several Redis servers require sentinels, because Celery uses \
+                             one at a time; use one server or sentinel://",
+            );
             return None;
         }
         let secure = url.scheme == "rediss";
@@ -186,7 +190,7 @@ fn refuse_idle_tls(section: &mut Section<'_>, secure: bool, tls: Option<&TlsConf
     if tls.is_some() && !secure {
         section.problem(
             "tls",
-            "is of no use for a connection without TLS; rediss:// makes one with it",
+            "has no effect on a connection without TLS; use rediss:// in `url`",
         );
     }
 }
@@ -203,7 +207,7 @@ fn number(section: &mut Section<'_>, text: &str) -> Option<i64> {
     if number.is_none() {
         section.problem(
             "url",
-            format!("expected the number of a database, found `{database}`"),
+            format!("expected a database number, found `{database}`"),
         );
     }
     number
@@ -242,7 +246,7 @@ fn priority_steps(section: &mut Section<'_>) -> Vec<u8> {
 fn sep(section: &mut Section<'_>) -> String {
     let sep = section.text("sep", RedisConfig::SEP);
     if sep.is_empty() {
-        section.problem("sep", "is empty; Kombu's own is \"\\x06\\x16\"");
+        section.problem("sep", "is empty; Kombu's default is \"\\x06\\x16\"");
     }
     sep
 }

@@ -75,7 +75,7 @@ fn rule(section: &mut Section<'_>) -> Option<Rule> {
 }
 
 const NO_NAME: &str =
-    "not a label name; letters, digits and _ make one, not beginning with a digit";
+    "not a valid label name; use letters, digits and _, not starting with a digit";
 
 impl Written {
     fn rule(self, section: &mut Section<'_>, pattern: Option<Pattern>) -> Option<Rule> {
@@ -137,7 +137,7 @@ impl Written {
     fn hash_mod(&self, section: &mut Section<'_>, source: Source) -> Option<Rule> {
         let modulus = NonZeroU64::new(self.modulus);
         if modulus.is_none() {
-            let hint = "is missing; `hashmod` sets the label to a number below it";
+            let hint = "is missing; `hashmod` requires it";
             section.problem("modulus", hint);
         }
         let target = self.target(section, is_label_name);
@@ -165,7 +165,7 @@ impl Written {
     fn target(&self, section: &mut Section<'_>, valid: fn(&str) -> bool) -> Option<String> {
         let what = match (self.target.as_str(), self.action.as_str()) {
             (target, _) if valid(target) => return Some(target.to_owned()),
-            ("", action) => format!("is missing; the action `{action}` needs it"),
+            ("", action) => format!("is missing; the action `{action}` requires it"),
             (target, _) => format!("`{target}` is {NO_NAME}"),
         };
         section.problem("target_label", what);
@@ -176,8 +176,8 @@ impl Written {
     /// is what `check-config --print` shows.
     fn refuse_unused(&self, section: &mut Section<'_>) {
         let only = match self.action.as_str() {
-            "labeldrop" | "labelkeep" => "reads `regex` only",
-            "keepequal" | "dropequal" => "reads `source_labels` and `target_label` only",
+            "labeldrop" | "labelkeep" => "uses only `regex`",
+            "keepequal" | "dropequal" => "uses only `source_labels` and `target_label`",
             "lowercase" | "uppercase" => "has no `replacement`",
             _ => return,
         };
@@ -197,7 +197,7 @@ impl Written {
         for (key, is_written) in written {
             if is_written && !reads(key) {
                 let action = &self.action;
-                section.problem(key, format!("leave it out: `{action}` {only}"));
+                section.problem(key, format!("remove it: `{action}` {only}"));
             }
         }
     }

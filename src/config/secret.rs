@@ -39,7 +39,7 @@ impl Secret {
                 };
                 let bytes = regular_file::read(path, BYTES_MAX).map_err(failed)?;
                 let text = String::from_utf8(bytes)
-                    .map_err(|_| failed(io::Error::other("it is not UTF-8")))?;
+                    .map_err(|_| failed(io::Error::other("not valid UTF-8")))?;
                 Ok(text.trim_end_matches(['\r', '\n']).to_owned())
             }
         }

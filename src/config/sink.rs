@@ -160,7 +160,7 @@ impl QueueConfig {
         let backoff = Backoff::new(min, max).unwrap_or_else(|| {
             section.problem(
                 "max_backoff",
-                "is shorter than `min_backoff`; at least as long would do",
+                "is shorter than `min_backoff`; make it at least as long",
             );
             Backoff::new(max, min).expect("the other way round they are in order")
         });

@@ -49,7 +49,7 @@ impl TlsConfig {
                     Secret::Inline(_) => ("cert", "key"),
                     Secret::File(_) => ("cert_file", "key_file"),
                 };
-                section.problem(missing, format!("is missing; `{given}` needs its key"));
+                section.problem(missing, format!("is missing; `{given}` requires its key"));
                 None
             }
             (None, Some(key)) => {
@@ -59,7 +59,7 @@ impl TlsConfig {
                 };
                 section.problem(
                     missing,
-                    format!("is missing; `{given}` needs its certificate"),
+                    format!("is missing; `{given}` requires its certificate"),
                 );
                 None
             }
@@ -70,7 +70,7 @@ impl TlsConfig {
         let min_version = version(section, "min_version");
         let max_version = version(section, "max_version");
         if min_version.is_some() && max_version.is_some() && min_version > max_version {
-            section.problem("max_version", "is below `min_version`");
+            section.problem("max_version", "is lower than `min_version`");
         }
         Self {
             ca,
@@ -90,7 +90,7 @@ fn version(section: &mut Section<'_>, key: &'static str) -> Option<TlsVersion> {
         "TLS13" => Some(TlsVersion::Tls13),
         "TLS10" | "TLS11" => {
             // RFC 8996.
-            let why = "is broken and not spoken here; TLS12 or TLS13 would do";
+            let why = "is insecure and not supported; use TLS12 or TLS13";
             section.problem(key, format!("{text} {why}"));
             None
         }

@@ -28,7 +28,8 @@ pub(super) fn parse_http_with_login(
         return Ok((url, None));
     }
     let decoded = |text: &str| {
-        let text = decode(text).ok_or("the login in it is no text once %-escapes are undone")?;
+        let text =
+            decode(text).ok_or("the credentials are not valid UTF-8 after percent-decoding")?;
         Ok::<_, &str>(Secret::Inline(text))
     };
     let login = UrlLogin {
@@ -91,7 +92,11 @@ pub(super) fn parse_brokers(text: &str) -> Result<Vec<BrokerUrl>, String> {
         // As in Kombu, a host alone is like the first but for the host.
         if let Some(first) = urls.first().filter(|_| !one.contains("://")).cloned() {
             if one.contains('@') {
-                return Err("behind a semicolon stands a URL or a host, and a `;` in a password is written %3B".to_owned());
+                return Err(
+                    "expected a URL or a host after each semicolon; write a `;` in a \
+                            password as %3B"
+                        .to_owned(),
+                );
             }
             let other = parse_broker(&format!("{}://{one}", first.scheme))?;
             urls.push(BrokerUrl {
@@ -149,19 +154,17 @@ pub(super) fn no_events(scheme: &str) -> Option<String> {
     let base = scheme.split('+').next().unwrap_or_default();
     let why = match scheme.to_ascii_lowercase().as_str() {
         "rediscluster" | "redisclusters" | "redis+cluster" | "rediss+cluster" => {
-            "Celery has no transport for Redis Cluster that carries events"
+            "Celery has no Redis Cluster transport that carries events"
         }
         _ => match base.to_ascii_lowercase().as_str() {
             "sqs" => "Celery sends no events over SQS, which has no fanout",
-            "gcpubsub" => {
-                "Celery's events over Google Pub/Sub cannot be read from outside of Celery"
-            }
+            "gcpubsub" => "Celery's events over Google Pub/Sub cannot be read from outside Celery",
             "azureservicebus" => "Celery sends no events over Azure Service Bus",
             "azurestoragequeues" => {
                 "Celery sends no events over Azure Storage Queues, which have no fanout"
             }
             "kafka" | "confluentkafka" => "Celery sends no events over Kafka",
-            "mongodb" => "Celery's events over MongoDB cannot be read from outside of Celery",
+            "mongodb" => "Celery's events over MongoDB cannot be read from outside Celery",
             "db" | "sqla" | "sqlalchemy" | "django" => {
                 "Celery sends no events over a database, which has no fanout"
             }
@@ -170,7 +173,7 @@ pub(super) fn no_events(scheme: &str) -> Option<String> {
             "zookeeper" => "Celery sends no events over ZooKeeper, which has no fanout",
             "consul" => "Celery sends no events over Consul, which has no fanout",
             "etcd" => "Celery sends no events over etcd, which has no fanout",
-            "pyro" => "Celery's events over Pyro cannot be read from outside of Celery",
+            "pyro" => "Celery's events over Pyro cannot be read from outside Celery",
             "qpid" => "Celery's transport for Qpid is no longer maintained",
             "slmq" => "Celery sends no events over SLMQ, which has no fanout",
             _ => return None,
@@ -194,8 +197,9 @@ fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
         _ => text.to_owned(),
     };
     let url = Url::parse(&filled).map_err(|error| format!("not a URL ({error}); one {SUCH_AS}"))?;
-    let decoded =
-        |text: &str| decode(text).ok_or("a part of the URL is no UTF-8 when decoded".to_owned());
+    let decoded = |text: &str| {
+        decode(text).ok_or("a part of the URL is not valid UTF-8 after percent-decoding".to_owned())
+    };
     let username = Some(url.username())
         .filter(|name| !name.is_empty())
         .map(decoded)

@@ -27,8 +27,7 @@ pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
         return Finding::wrong(CHECK, found, advice);
     }
     let advice = match status.as_u16() {
-        413 => "a proxy rejects even an empty request as too large: raise its body size \
-                limit"
+        413 => "a proxy rejects even an empty request as too large: raise its body size limit"
             .to_owned(),
         429 | 500..=599 => {
             "the receiver is overloaded or failing: check its log; samples stay pending until it \

@@ -197,8 +197,7 @@ fn task_events(
             CHECK,
             found,
             format!(
-                "run the doctor again while tasks run (--listen 60). To turn events on: \
-                     {ADVICE}"
+                "run the doctor again while tasks run (--listen 60). To turn events on: {ADVICE}"
             ),
         );
     }
