@@ -1,4 +1,4 @@
-//! How we log in at a receiver: in Prometheus' own words, one way for each receiver.
+//! Authentication at a receiver, with Prometheus' key names. Each receiver uses one method.
 
 use url::Url;
 
@@ -9,7 +9,7 @@ use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{parse_http_with_login, without_credentials};
 
-/// How a sink logs in.
+/// How a sink authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
     None,
@@ -25,33 +25,33 @@ pub enum Authorization {
     SigV4(Box<SigV4Config>),
 }
 
-/// OAuth 2 with client credentials (RFC 6749, 4.4): who we are, and who gives us tokens for it.
+/// OAuth 2 with client credentials (RFC 6749, 4.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth2Config {
     pub client_id: String,
     pub client_secret: Option<Secret>,
     pub token_url: Url,
     pub scopes: Vec<String>,
-    /// More of the form that asks for a token. Some endpoints take their secrets here.
+    /// Additional form parameters of token requests. Some endpoints expect secrets here.
     pub endpoint_params: Vec<(String, Secret)>,
     pub tls: TlsConfig,
     pub proxy: ProxyConfig,
 }
 
-/// Signatures as AWS wants them.
+/// AWS Signature Version 4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigV4Config {
     pub region: String,
     pub access_key: Secret,
     pub secret_key: Secret,
-    /// What makes keys that were lent valid.
+    /// Session token that belongs to temporary keys.
     pub session_token: Option<Secret>,
 }
 
 impl Authorization {
-    /// The login that is given; more than one are problems.
+    /// Reads the configured method; more than one is a problem.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        // In a URL it is basic auth, for Go's client and so for Prometheus.
+        // Credentials in a URL mean basic auth, as in Go's client and therefore Prometheus.
         let in_url = section.take_url_login().map(|login| Self::Basic {
             username: login.username,
             password: login.password,
@@ -95,7 +95,7 @@ impl Authorization {
 fn basic(section: &mut Section<'_>) -> Authorization {
     let username = section.secret("username", "username_file");
     if let Some(Secret::Inline(name)) = &username {
-        // A name is no secret.
+        // A user name is not secret.
         section.show("username", Shown::Text(name.clone()));
     }
     Authorization::Basic {
@@ -133,7 +133,7 @@ impl OAuth2Config {
         let shown = shown.map(|(name, _)| (name.clone(), Shown::Secret));
         section.show("endpoint_params", Shown::Map(shown.collect()));
         for (name, _) in &params {
-            // As Go's client has it: these say what is asked for.
+            // As in Go's client, which sets these parameters itself.
             if name == "grant_type" || (name == "scope" && !scopes.is_empty()) {
                 let what = "celeriac sets this itself; remove it";
                 section.problem(&format!("endpoint_params.{name}"), what);

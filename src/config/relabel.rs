@@ -1,6 +1,6 @@
 //! `relabel_configs`: lists of rules, with Prometheus' keys, defaults and checks.
 //!
-//! No variable of the environment is put in here, because `${name}` is a reference to a group of the regular
+//! Environment variables are not expanded here, because `${name}` refers to a group of the regular
 //! expression, as in Prometheus.
 
 use std::num::NonZeroU64;
@@ -29,7 +29,7 @@ const REGEX: &str = "(.*)";
 const REPLACEMENT: &str = "$1";
 const SEPARATOR: &str = ";";
 
-/// The rules under a key; none where it is absent.
+/// Reads the rules of a key; none if it is absent.
 pub(super) fn relabel(section: &mut Section<'_>, key: &'static str) -> Relabel {
     let rules: Vec<_> = section.sections(key, rule);
     if rules.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn relabel(section: &mut Section<'_>, key: &'static str) -> Relabel {
     Relabel::new(rules.into_iter().flatten().collect())
 }
 
-/// A rule as it stands there.
+/// A rule as written in the file.
 struct Written {
     action: String,
     labels: Vec<String>,
@@ -161,7 +161,7 @@ impl Written {
         })
     }
 
-    /// The label that the rule sets or compares with, which has to be there.
+    /// Returns the label that the rule sets or compares with, which is required.
     fn target(&self, section: &mut Section<'_>, valid: fn(&str) -> bool) -> Option<String> {
         let what = match (self.target.as_str(), self.action.as_str()) {
             (target, _) if valid(target) => return Some(target.to_owned()),
@@ -172,8 +172,8 @@ impl Written {
         None
     }
 
-    /// What Prometheus refuses because the action would not look at it. A value that is the default is let pass: so
-    /// is what `check-config --print` shows.
+    /// Reports keys that the action does not use, which Prometheus rejects too. Default values are
+    /// allowed, so that the output of `check-config --print` remains valid.
     fn refuse_unused(&self, section: &mut Section<'_>) {
         let only = match self.action.as_str() {
             "labeldrop" | "labelkeep" => "uses only `regex`",
@@ -203,7 +203,7 @@ impl Written {
     }
 }
 
-/// A text without its variables replaced. A number is the text that it is, as in Prometheus.
+/// Reads a text without expanding variables. A number is accepted as text, as in Prometheus.
 fn verbatim(section: &mut Section<'_>, key: &'static str, default: &str) -> String {
     let read = section.scalar(key, "a text", |value| match &value.kind {
         ValueKind::String(text) => Some(text.clone()),

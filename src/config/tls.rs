@@ -1,26 +1,27 @@
-//! TLS as a client.
+//! TLS settings of a client.
 
 use std::path::PathBuf;
 
 use super::secret::Secret;
 use super::section::Section;
 
-/// How a TLS connection is made. Files are read when a client is made, and by sinks again when they change.
+/// TLS settings of a client. Files are read when the client is created; sinks reload them when they
+/// change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// Trusted in place of the system's store.
+    /// Trusted authorities instead of the system's trust store.
     pub ca: Option<Secret>,
-    /// Certificate and key that we show.
+    /// Client certificate and key.
     pub identity: Option<(Secret, Secret)>,
-    /// The name that the other side's certificate must have, where it is not the host of the URL.
+    /// Name that the server's certificate must contain, if it is not the host of the URL.
     pub server_name: Option<String>,
     pub insecure_skip_verify: bool,
-    /// `None`: the oldest and the newest that there is.
+    /// `None`: the lowest version supported.
     pub min_version: Option<TlsVersion>,
     pub max_version: Option<TlsVersion>,
 }
 
-/// The versions that rustls speaks.
+/// The versions that rustls supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     Tls12,
@@ -28,7 +29,7 @@ pub enum TlsVersion {
 }
 
 impl TlsConfig {
-    /// The files that it names.
+    /// The files that the settings refer to.
     pub fn files(&self) -> Vec<PathBuf> {
         let identity = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
         let files = self.ca.iter().chain(identity).filter_map(|pem| match pem {

@@ -78,7 +78,8 @@ fn what_no_gateway_takes_is_a_problem() {
         ),
         (
             "{url: 'http://h', grouping_key: {job: x}}",
-            "pushgateway[0].grouping_key.job: stands in `job`, beside `grouping_key`",
+            "pushgateway[0].grouping_key.job: is not allowed here; set `job` next to \
+             `grouping_key` instead",
         ),
         (
             "{url: 'http://h', grouping_key: {le: x}}",

@@ -7,7 +7,7 @@ use crate::series::Relabelled;
 
 const GOLDEN: &str = include_str!("../../../tests/golden/relabel.yaml");
 
-/// Reads a file's text with a function for its top.
+/// Reads the text of a file with a function for its root section.
 fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Vec<Problem>) {
     let file = config::Config::builder().add_source(File::from_str(text, FileFormat::Yaml));
     let root: Value = file.build().expect("YAML").cache;
@@ -16,7 +16,7 @@ fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Ve
     (result, shown, reading.problems)
 }
 
-/// A map of texts as it stands there, by name in byte order.
+/// A map of texts, sorted by name in byte order.
 fn pairs(section: &mut Section<'_>, key: &'static str) -> Vec<(String, String)> {
     let pairs = section.scalar(key, "a map of texts", |value| {
         let ValueKind::Table(table) = &value.kind else {

@@ -1,8 +1,8 @@
-//! Variables of the environment in texts.
+//! Expands environment variables in texts.
 
 use super::Section;
 
-/// How many bytes the variables of all texts may add: a short name can stand for a long value.
+/// Maximum number of bytes that variables may add to all texts: a short name can have a long value.
 const REPLACED_BYTES_MAX: usize = 4 << 20;
 
 impl Section<'_> {
