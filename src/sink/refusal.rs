@@ -67,29 +67,35 @@ pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
         "collides with previously collected",
     ]) {
         return Some(
-            "the gateway has a metric of this name with another type, from another group or its own; delete that group, or push to another gateway",
+            "another group, or the gateway itself, already has a metric of this name with another \
+             type: delete that group, or push to another gateway",
         );
     }
     if says(&["was collected before with the same name and label values"]) {
         return Some(
-            "a label of the grouping key overwrites a label of the series, so they became the same; remove it from `grouping_key`",
+            "a label of the grouping key is also a label of the series, which made series \
+             identical: remove it from `grouping_key`",
         );
     }
     if says(&["must not have timestamps"]) {
         return Some(
-            "celeriac pushes no timestamps; something on the way to the gateway adds them, or it is not a Pushgateway",
+            "celeriac pushes no timestamps: something in between adds them, or this is not a \
+             Pushgateway",
         );
     }
     match status.as_u16() {
         300..=399 => Some(
-            "the gateway redirects elsewhere; set `url` to its base URL, including its path prefix if any",
+            "`url` redirects elsewhere: set it to the gateway's base URL, including its path \
+             prefix if any",
         ),
-        401 | 403 => Some("credentials are missing or wrong; set `basic_auth` or `authorization`"),
+        401 | 403 => Some("credentials are missing or wrong: set `basic_auth` or `authorization`"),
         404 | 405 => Some(
-            "this is not a Pushgateway; set `url` to its base URL, including its path prefix if any",
+            "this is not a Pushgateway: set `url` to its base URL, including its path prefix if \
+             any",
         ),
         413 => Some(
-            "a proxy in front of the gateway limits the size of requests; raise the limit, or lower `metrics.max_series`",
+            "a proxy in front of the gateway limits the body size: raise the limit, or lower \
+             `metrics.max_series`",
         ),
         _ => None,
     }

@@ -405,11 +405,18 @@ async fn receivers_that_take_nothing_are_found() {
         "answer",
         &[
             "404 Not Found",
-            "→ nothing accepts remote write there",
+            "→ remote write is not served at this path",
             "/api/v1/write (Prometheus",
         ],
     );
-    of("without").wrong("answer", &["404 Not Found", "→ this Prometheus does not accept remote write; start it with --web.enable-remote-write-receiver"]);
+    of("without").wrong(
+        "answer",
+        &[
+            "404 Not Found",
+            "→ this Prometheus does not accept remote write yet",
+            "start it with --web.enable-remote-write-receiver",
+        ],
+    );
     of("fine").has("answer ok 204", &["accepts prometheus.WriteRequest"]);
     of("away").wrong("answer", &["no answer", "→ check host and port"]);
     of("none").wrong("answer", &["404", "→ this is not a Pushgateway"]);
@@ -482,7 +489,7 @@ async fn a_queue_of_other_arguments_bindings_and_a_broker_that_blocks_are_found(
     same.has("permissions ok", &[]);
     other.wrong(
         "permissions",
-        &["a queue of this name is there with other arguments"],
+        &["a queue of this name exists with other arguments"],
     );
     few.has(
         "bindings ? not received: worker.heartbeat, task.sent",
