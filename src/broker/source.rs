@@ -106,7 +106,7 @@ pub(super) enum LinkError {
     NoMaster { name: String, hint: String },
     #[error("the server at {0} is not the master")]
     NotMaster(String),
-    /// Whoever takes the batches is gone: the daemon stops.
+    /// The receiver of the batches is gone: the daemon is stopping.
     #[error("the events are no longer read")]
     Abandoned,
 }
