@@ -4,7 +4,7 @@
 //! ```text
 //!                    bindings
 //!   event exchange ───────────▶ our queue                                      without shards
-//! |
+//!
 //!                    bindings                  by the header `hostname`
 //!   event exchange ───────────▶ our exchange ───────────▶ a queue for each      with shards
 //!         └────────────────── task.sent ────────────────▶ daemon
