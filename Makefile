@@ -1,38 +1,48 @@
-# What a developer, and CI, need: each target installs what it misses.
+# Targets for developers and CI. Each installs what it needs.
 
-.PHONY: setup lint test chaos docs deploy bench demo
+.PHONY: setup hooks lint test chaos docs deploy bench demo
 
 setup:
 	bash tests/setup.sh
 
-# `cargo deny` where it is installed: `cargo install cargo-deny` brings it.
+# Check commit messages as you write them. An existing hook of yours is kept.
+hooks:
+	@hook="$$(git rev-parse --git-path hooks)/commit-msg"; mkdir -p "$${hook%/*}"; \
+	text='[ ! -x tests/commit-msg ] || exec tests/commit-msg "$$1"'; \
+	if [ -e "$$hook" ] && ! grep -qF "$$text" "$$hook"; then \
+		echo "$$hook exists; add this line to it: $$text" >&2; exit 1; fi; \
+	[ -e "$$hook" ] || printf '#!/bin/sh\n%s\n' "$$text" >"$$hook"; chmod +x "$$hook"
+
+# `cargo deny` runs only if it is installed (`cargo install cargo-deny`).
 lint:
+	python3 tests/strings.py --check
+	python3 tests/commit-msg --history
 	cargo fmt --check
 	cargo clippy --locked -- -D warnings
 	cargo clippy --locked --all-targets --features sigv4 -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; \
-	else echo "cargo deny is not installed: licences and sources were not checked"; fi
+	else echo "cargo deny is not installed: licenses and sources were not checked"; fi
 
-# nextest where it is there: it runs each test in a process of its own, and several at a time. With every feature; what
-# is built without any, packaging::container looks at.
+# nextest, if installed, runs each test in its own process and several at a time. Tests run with all features;
+# packaging::container covers the build without any.
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked --features sigv4; \
 	else cargo test --locked --features sigv4 -- --test-threads=2; fi
 
-# Faults at random under load, for CHAOS_SECONDS (300); the seed is printed first, and CHAOS_SEED does the same again.
+# Random faults under load, for CHAOS_SECONDS (300). The seed is printed first; set CHAOS_SEED to repeat a run.
 chaos: setup
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-300} cargo test --locked --test it chaos -- --nocapture --test-threads=1
 
-# The references of metrics and of keys, man pages and completions, from the code.
+# Generate the metric and configuration references, man pages and completions from the code.
 docs:
 	UPDATE_DOCS=1 cargo test --locked --test it -- reference:: packaging::generated::
 
-# The copies of dashboards and rules that Helm and kustomize need, from deploy/grafana and deploy/prometheus.
+# Copy dashboards and rules from deploy/grafana and deploy/prometheus for Helm and kustomize.
 deploy:
 	UPDATE_DEPLOY=1 cargo test --locked --test it deploy::copies::are_equal
 
-# The budgets: decode and apply, and snapshots to requests, in process; both sources end to end on real brokers, and what all of it
-# takes of memory and disk.
+# Measure the performance budgets: decode and apply, and snapshots to requests, in process; both sources end to end on real
+# brokers; and total memory and disk usage.
 bench: setup
 	cargo bench --locked --bench pipeline
 	cargo bench --locked --bench wire

@@ -17,7 +17,7 @@ use crate::telemetry::log;
 
 /// Exit status for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
 const EX_CONFIG: u8 = 78;
-/// Exit status for what cannot be on a command line, as clap has it.
+/// Exit status for an invalid command line, as in clap.
 const EX_USAGE: u8 = 2;
 
 /// Read Celery's events from RabbitMQ or Redis and push them to Prometheus as metrics.
@@ -101,7 +101,7 @@ struct Run {
 }
 
 impl Cli {
-    /// Does what the command line says; the status to exit with.
+    /// Runs the command and returns the exit status.
     pub fn run(self) -> ExitCode {
         let level = self.log_level.as_deref().or_else(|| self.command.quiet());
         log::install(self.log_format, level);
@@ -132,7 +132,8 @@ impl Cli {
 }
 
 impl Command {
-    /// What the log tells where nobody says, if it is less than what it tells else: a report says all itself.
+    /// The log level by default, if lower than usual: the doctor's report contains everything
+    /// already.
     fn quiet(&self) -> Option<&'static str> {
         let is_set = std::env::var_os("RUST_LOG").is_some();
         (matches!(self, Self::Doctor { .. }) && !is_set).then_some("off")
@@ -220,7 +221,8 @@ fn migrated(exporter: Exporter, arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Runs to the end. One core is for the state, the others for sockets and sinks, and those need no more than a few.
+/// Runs a future to completion. One thread maintains the state, the others serve sockets and sinks,
+/// which need only a few.
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     const THREADS_MAX: usize = 4;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -231,7 +233,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(work);
-            // What still blocks a thread, such as a name look-up, is not waited for.
+            // Don't wait for threads that still block, for example in a name lookup.
             runtime.shutdown_background();
             Some(result)
         }
@@ -242,23 +244,20 @@ fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is what the command was asked for"
-)]
+#[expect(clippy::print_stdout, reason = "the output of the command")]
 fn say(text: &str) {
     println!("{}", on_terminal(text));
 }
 
 #[expect(
     clippy::print_stderr,
-    reason = "the operator reads this, and no log line around it"
+    reason = "read by the operator, without a log line around it"
 )]
 fn complain(text: &str) {
     eprintln!("{}", on_terminal(text));
 }
 
-/// Lines that no terminal obeys.
+/// Escapes control characters, so that output cannot control a terminal.
 fn on_terminal(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(printable).collect();
     lines.join("\n")

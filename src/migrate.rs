@@ -1,9 +1,10 @@
-//! The command line and environment of another exporter to a configuration of ours.
+//! Converts the command line and environment of another exporter into a celeriac configuration.
 //!
-//! [`options`] reads what was typed as that exporter reads it, one file for each exporter says what of it becomes which
-//! key of ours, and [`draft`] is the file that comes out. What has no counterpart is named in it, so that nobody has to
-//! compare. Options are those of celery-exporter 0.12, celery-prometheus-exporter 1.7, OvalMoney's celery-exporter 1.5
-//! and Flower 2.2, read from their sources.
+//! [`options`] parses the options as that exporter does, one file per exporter maps them to
+//! configuration keys, and [`draft`] builds the resulting file. Options without a counterpart are
+//! listed at its top, so that nobody has to compare. The options are those of celery-exporter 0.12,
+//! celery-prometheus-exporter 1.7, OvalMoney's celery-exporter 1.5 and Flower 2.2, read from their
+//! sources.
 
 mod draft;
 mod options;
@@ -20,7 +21,7 @@ use self::draft::Draft;
 use self::options::Given;
 use crate::config::{Config, LoadError};
 
-/// Whose command line it is.
+/// The exporter whose command line is converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Exporter {
     CeleryExporter,
@@ -30,7 +31,7 @@ pub enum Exporter {
 }
 
 impl Exporter {
-    /// Its name, which is that of the profile too.
+    /// Its name, which is also the name of the profile.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CeleryExporter => "celery-exporter",
@@ -41,9 +42,9 @@ impl Exporter {
     }
 }
 
-/// The file, in YAML; or all that is wrong with what was given.
+/// Returns the file in YAML, or all problems of the options.
 ///
-/// `environment` gives the value of a variable.
+/// `environment` returns the value of a variable.
 pub fn migrate(
     exporter: Exporter,
     arguments: &[String],

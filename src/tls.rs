@@ -32,11 +32,11 @@ pub enum TlsError {
     Certificates(String, String),
     #[error("cannot read the key in {0}: {1}")]
     Key(String, String),
-    #[error("certificate and key cannot be used")]
+    #[error("the certificate and key are invalid or do not match")]
     Identity(#[source] Error),
-    #[error("cannot use the system's trusted certificates; name a ca_file")]
+    #[error("cannot use the system's trusted certificates; set ca_file")]
     System(#[source] Error),
-    #[error("`{0}` cannot be the name of a server")]
+    #[error("`{0}` is not a valid server name")]
     Name(String, #[source] InvalidDnsNameError),
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is missing: Debian's servers and packaging tools, Celery in two versions, the exporters
-# that ours are compared with, and newer Prometheus, Pushgateway, VictoriaMetrics and RabbitMQ from another Debian suite,
-# Helm and kubectl, unpacked below target/ and installed nowhere. Doing it again changes nothing.
+# Install missing test dependencies: Debian's servers and packaging tools, two versions of Celery, and the exporters that
+# the profiles are compared with. Newer versions of Prometheus, Pushgateway, VictoriaMetrics and RabbitMQ from another
+# Debian suite, Helm and kubectl are only unpacked below target/. Running the script again changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -10,7 +10,7 @@ target=$(cd "$target" && pwd)
 
 packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv
   systemd dpkg-dev man-db ca-certificates faketime)
-# One that is there already may come from elsewhere.
+# An existing npm may come from another source.
 command -v npm > /dev/null || packages+=(npm)
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
@@ -21,59 +21,59 @@ done
 if ((${#missing[@]})); then
   echo "installing ${missing[*]}"
   "${as_root[@]}" apt-get update -qq
-  # The tests start servers of their own: those of the packages stay off.
+  # The tests start their own servers, so keep the packages' services off.
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 
-# An environment with these packages, made with a Python of choice, and anew when the list changes.
+# Create a virtual environment with the given Python and packages. It is recreated when the list changes.
 venv() {
   local folder=$target/venvs/$1 python=$2
   shift 2
   [ "$(cat "$folder/.complete" 2>/dev/null)" = "$*" ] && return
-  echo "making $folder"
+  echo "creating $folder"
   rm -rf "$folder"
   "$python" -m venv "$folder"
   "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
   echo "$*" > "$folder/.complete"
 }
 
-# Celery, each version with the kombu of its time, and two of its serializers. kombu 5.7.0 needs `packaging` for
-# Redis and does not say so.
+# Two versions of Celery, each with the matching kombu, and two serializers. kombu 5.7.0 needs `packaging` for Redis but does
+# not declare it.
 venv celery-5.6 python3 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging msgpack pyyaml
 venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging msgpack pyyaml
 
-# What knows the Compose Specification.
+# Validates against the Compose Specification.
 venv compose-spec python3 'compose-spec==0.2.1' pyyaml
 
-# What draws the panels of dashboards.
+# Draws dashboard panels.
 venv drawing python3 'matplotlib==3.10.7'
 
-# The exporters whose pages ours are compared with.
+# The exporters whose pages the profiles are compared with.
 of_now=('celery==5.6.3' 'kombu==5.6.2' packaging)
 venv exporter-danihodovic python3 'prometheus-exporter-celery==0.11.2' 'redis==5.3.1' "${of_now[@]}"
 venv exporter-zerok python3 'celery-prometheus-exporter==1.7.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
 venv exporter-flower python3 'flower==2.2.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
 venv exporter-zeit python3 'celery_redis_prometheus==2.0.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
-# OvalMoney's has a compiled part that knows Python 3.7 only. Where there is none, its recorded page takes its place.
+# OvalMoney's exporter has a compiled part that supports Python 3.7 only. Without it, the tests use a recorded page.
 python=$(ls -d "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.7.*/bin/python 2>/dev/null | tail -n 1) || true
 python=${python:-$(command -v python3.7 || true)}
-# pyenv leaves commands behind that only say that the version is missing.
+# pyenv's shims exist even if the version is not installed.
 if [ -n "$python" ] && "$python" -c 'import venv' 2>/dev/null; then
-  # kombu 4.6 reads entry points in the way of importlib-metadata before 5.
+  # kombu 4.6 needs the entry-point API of importlib-metadata before 5.
   venv exporter-ovalmoney "$python" 'celery_exporter==1.5.1' 'celery==4.4.7' 'kombu==4.6.11' 'redis==5.0.8' \
     'prometheus-client==0.17.1' 'importlib-metadata<5'
 else
-  echo "there is no Python 3.7: OvalMoney's exporter is not installed, the tests take the page recorded from it"
+  echo "Python 3.7 not found: skipping OvalMoney's exporter; the tests use its recorded page"
 fi
 
-# What Debian's stable suite has only older versions of. The archive is the one that this machine uses anyway; nothing
-# is installed, the packages are unpacked below target/.
+# Programs that are too old in Debian's stable suite. The packages come from the archive that this machine already uses, and
+# are unpacked below target/ rather than installed.
 find_archive() {
   apt-get indextargets --format '$(ORIGIN)|$(IDENTIFIER)|$(LABEL)|$(REPO_URI)' |
     awk -F'|' '$1 == "Debian" && $2 == "Packages" && $3 == "Debian" { print $4; exit }'
 }
 
-# Unpacks packages of a newer suite into a folder.
+# Unpack packages of a newer suite into a folder.
 newer() {
   local folder=$target/$1 package archive
   shift
@@ -81,7 +81,7 @@ newer() {
   echo "unpacking $1 into $folder"
   archive=$(find_archive)
   if [ -z "$archive" ]; then
-    # Images often come without the package lists, which say where they are from.
+    # Container images often lack the package lists, which name the archive.
     "${as_root[@]}" apt-get update -qq
     archive=$(find_archive)
   fi
@@ -105,8 +105,8 @@ newer() {
   touch "$folder/.complete"
 }
 
-# Erlang of a newer suite needs the C library of that suite too. Puts a script in the place of each of its programs,
-# which runs it with the libraries in the same folder; and has its own scripts look there.
+# Erlang from a newer suite also needs that suite's C library. Replace each of its programs with a script that runs it with
+# the libraries in the same folder, and point Erlang's own scripts to that folder.
 with_own_libraries() {
   local folder=$target/$1 loader libraries program
   [ -e "$folder/.own-libraries" ] && return
@@ -134,12 +134,12 @@ newer rabbitmq-4 rabbitmq-server \
 with_own_libraries rabbitmq-4
 rm -rf "$target/newer-suite"
 
-# What checks manifests: the schemas of Kubernetes, and models of what the Prometheus operator defines.
+# For checking manifests: Kubernetes schemas and models of the Prometheus operator's custom resources.
 venv kubernetes python3 'kubernetes-validate==1.37.0' 'cloudcoil.models.prometheus_operator==0.80.1.0' \
   'jsonschema==4.26.0' pyyaml
 
-# Helm and kubectl, which has kustomize in it: a package for functions of AWS carries the programs, for one kind of
-# machine. And the API of OpenShift, as its client for Node has it.
+# Helm and kubectl (which includes kustomize), from a package for AWS Lambda that contains the binaries for one architecture;
+# and the OpenShift API specification, from its Node client.
 kubernetes_tools() {
   local folder=$target/kubernetes-tools python=$target/venvs/kubernetes/bin/python
   [ -e "$folder/.complete" ] && return

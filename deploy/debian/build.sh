@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Makes a Debian package of a binary that is built already, with dpkg's own tools (dpkg-dev, binutils), and prints where
-# it is:
+# Create a Debian package from an existing binary with dpkg's tools (dpkg-dev, binutils), and print its path:
 #
 #   cargo build --release --locked
 #   deploy/debian/build.sh target/release/celeriac [FOLDER]
 #
-# Who builds it is its maintainer: DEBFULLNAME and DEBEMAIL, as for Debian's other tools.
+# The maintainer is set by DEBFULLNAME and DEBEMAIL, as for Debian's other tools.
 set -euo pipefail
 binary=$(realpath "${1:?usage: $0 BINARY [FOLDER]}")
 folder=$(realpath "${2:-.}")
@@ -21,7 +20,7 @@ root=$work/root
 umask 022
 
 install -D -m 755 "$binary" "$root/usr/bin/celeriac"
-# Names of functions stay, for profiles and backtraces.
+# Keep function names for profiles and backtraces.
 strip --strip-debug --remove-section=.comment --remove-section=.note "$root/usr/bin/celeriac"
 install -D -m 644 deploy/systemd/celeriac.service "$root/usr/lib/systemd/system/celeriac.service"
 install -D -m 644 deploy/debian/celeriac.yaml "$root/etc/celeriac/celeriac.yaml"
@@ -45,7 +44,7 @@ celeriac ($version) unstable; urgency=medium
 CHANGES
 gzip -9n "$root"/usr/share/doc/celeriac/changelog{,.Debian} "$root"/usr/share/man/man1/*.1
 
-# Which libraries it needs, by their packages and versions. dpkg-shlibdeps wants to find a source package around it.
+# Find the library packages it depends on. dpkg-shlibdeps expects a source package.
 mkdir -p "$work/debian"
 printf 'Source: celeriac\n\nPackage: celeriac\nArchitecture: any\n' > "$work/debian/control"
 libraries=$(cd "$work" && dpkg-shlibdeps -O --ignore-missing-info root/usr/bin/celeriac 2>/dev/null |

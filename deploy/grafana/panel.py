@@ -22,7 +22,7 @@ def quantile(q, family, by, where):
 
 
 def steps(*limits):
-    """Thresholds with the colour that starts at each: steps((0.9, AMBER), (1, RED)). Green below the first."""
+    """Thresholds with the color that starts at each: steps((0.9, AMBER), (1, RED)). Green below the first."""
     return {"mode": "absolute",
             "steps": [{"color": GREEN, "value": None}, *({"color": color, "value": at} for at, color in limits)]}
 

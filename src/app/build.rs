@@ -50,7 +50,7 @@ pub enum StartError {
     },
     #[error("cannot listen with TLS: {0}")]
     Tls(#[source] TlsError),
-    #[error("cannot make the client of {name}: {source}")]
+    #[error("cannot create the client of {name}: {source}")]
     Client { name: String, source: BuildError },
     #[error(transparent)]
     Queue(#[from] queues::QueuesError),

@@ -20,15 +20,15 @@ use crate::telemetry::metrics::ReloadMetrics;
 /// Why the configuration stays as it is.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
-    #[error("there is no file: what runs stands on the command line")]
+    #[error("cannot reload: started from command-line flags, no configuration file")]
     NoFile,
     #[error("nothing was changed: {} is not a regular file and can be read only once", .0.display())]
     ReadOnce(PathBuf),
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("nothing was changed, these need a restart: {}", .0.join(", "))]
+    #[error("nothing was changed; these keys need a restart: {}", .0.join(", "))]
     Fixed(Vec<String>),
-    #[error("nothing was changed: cannot make the client of remote_write {name}: {source}")]
+    #[error("nothing was changed: cannot create the client of remote_write {name}: {source}")]
     Client { name: String, source: BuildError },
 }
 

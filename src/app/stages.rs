@@ -7,9 +7,9 @@ use tokio::task::{Id, JoinSet};
 /// Why the daemon stopped that nobody stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("{0} panicked; this is a defect of celeriac, please report it")]
+    #[error("{0} panicked; this is a bug in celeriac, please report it")]
     Panicked(String),
-    #[error("{0} ended by itself; this is a defect of celeriac, please report it")]
+    #[error("{0} stopped unexpectedly; this is a bug in celeriac, please report it")]
     Ended(String),
 }
 

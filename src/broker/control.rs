@@ -1,8 +1,9 @@
-//! Remote control (pidbox): what is asked of the workers, whom, and what they answered. No sockets here.
+//! Remote control (pidbox): which requests go to which workers, and what the replies mean. This
+//! module uses no sockets.
 //!
-//! A request is one message to all; each worker replies with one message to a queue, or on Redis a list, that the
-//! request names. Nothing tells that the last reply has come: a round ends when everybody has answered who is
-//! known, or at its deadline.
+//! A request is one message to all workers. Each worker replies with one message to a queue (on
+//! Redis, a list) that the request names. Nothing marks the last reply: a round ends when every
+//! known worker has answered, or at its deadline.
 //!
 //! Source: kombu 4.6 to 5.7, `pidbox.py`; the recordings in `tests/golden/pidbox`.
 
@@ -19,25 +20,26 @@ use crate::state::WorkerAnswer;
 /// How long a round waits for workers that do not answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The longest reply that is read. `reserved` holds the arguments of every task that a worker has prefetched.
+/// The longest reply that is read. `reserved` contains the arguments of every prefetched task.
 pub(super) const REPLY_BYTES_MAX: usize = 8 << 20;
 
-/// The most replies that a round takes: beyond them it ends.
+/// The most replies accepted in a round. The round ends when they are reached.
 const REPLIES_MAX: usize = 40_000;
 
-/// A worker that was silent in so many rounds is not waited for any more, and mostly not asked.
+/// A worker that missed this many rounds is no longer waited for, and is left out of most requests.
 const MISSED_MAX: u32 = 3;
 
-/// A new worker is asked so many times in quick succession: it sends events before it listens.
+/// A new worker is asked this many times in quick succession, because it sends events before it
+/// listens for requests.
 const TRIES_MAX: u32 = 3;
 
-/// Every so many rounds all workers are asked.
+/// Every worker is asked once in this many rounds.
 const ALL_EVERY: u64 = 10;
 
-/// With more workers than that their names would make the request larger than what it spares.
+/// With more workers, listing their names would make the request larger than the replies it saves.
 const DESTINATIONS_MAX: usize = 100;
 
-/// The body of a request with arguments in JSON; the same bytes as Kombu's but for the ticket.
+/// The body of a request with JSON arguments. Identical to Kombu's except for the ticket.
 pub(super) fn request(
     method: &str,
     arguments: &str,
@@ -69,7 +71,7 @@ pub(super) fn request(
     body
 }
 
-/// An identifier in the form of a UUID, as Kombu's are.
+/// A UUID-shaped identifier like Kombu's.
 pub(super) fn unique(chance: u128) -> String {
     let digits = format!("{chance:032x}");
     format!(
@@ -82,31 +84,32 @@ pub(super) fn unique(chance: u128) -> String {
     )
 }
 
-/// One round of requests, and what came in reply.
+/// One round of requests and the replies to it.
 #[derive(Debug)]
 pub(super) struct Round {
     methods: &'static [Method],
-    /// One for each method.
+    /// One ticket per method.
     tickets: Vec<String>,
-    /// Whom to ask; `None`: all.
+    /// The workers to ask. `None`: all.
     destination: Option<Vec<Arc<str>>>,
     workers: BTreeMap<String, Replies>,
-    /// Who has not answered everything yet, of those that are waited for.
+    /// The workers being waited for that have not answered every request yet.
     missing: BTreeSet<Arc<str>>,
-    /// Whether anybody was expected at all.
+    /// Whether any worker was expected to answer.
     expecting: bool,
     replies: usize,
-    /// The serializers that are read.
+    /// The accepted serializers.
     accept: Accept,
     unreadable: usize,
-    /// Whether one of them was longer than is read.
+    /// Whether a reply exceeded the length limit.
     too_long: bool,
-    /// Why the first of them is not.
+    /// Why the first unreadable reply could not be read.
     problem: Option<DecodeError>,
 }
 
 impl Round {
-    /// Begins a round of commands; `chance` makes the tickets. Replies in JSON are read, whatever is accepted.
+    /// Starts a round of commands. `chance` seeds the tickets. JSON replies are always accepted,
+    /// whatever `accept` says.
     pub(super) fn new(
         methods: &'static [Method],
         asked: Asked,
@@ -128,7 +131,7 @@ impl Round {
         }
     }
 
-    /// The bodies of the requests, which ask for replies under a key.
+    /// The bodies of the requests. Replies are requested under `reply_key`.
     pub(super) fn requests(&self, reply_key: &str) -> Vec<String> {
         let destination = self.destination.as_deref();
         let asked = self.methods.iter().zip(&self.tickets);
@@ -139,7 +142,7 @@ impl Round {
         bodies.collect()
     }
 
-    /// Takes a reply in. One with another ticket is late, from a round before, and is dropped.
+    /// Adds a reply. One with another ticket is a late reply to an earlier round and is dropped.
     pub(super) fn take(
         &mut self,
         ticket: &str,
@@ -167,7 +170,7 @@ impl Round {
         }
     }
 
-    /// Reads a reply; its worker.
+    /// Reads a reply and returns its worker.
     fn read(
         &mut self,
         method: Method,
@@ -187,7 +190,7 @@ impl Round {
         reply::read(&body, method, &mut self.workers)
     }
 
-    /// Notes a reply that cannot be read.
+    /// Records a reply that cannot be read.
     pub(super) fn unreadable(&mut self, problem: DecodeError) {
         self.replies += 1;
         self.unreadable += 1;
@@ -195,12 +198,12 @@ impl Round {
         self.problem.get_or_insert(problem);
     }
 
-    /// Whether nothing more is waited for.
+    /// Whether all expected replies have arrived.
     pub(super) fn is_over(&self) -> bool {
         (self.expecting && self.missing.is_empty()) || self.replies >= REPLIES_MAX
     }
 
-    /// Counts which limits the replies have reached.
+    /// Counts the limits that the replies have reached.
     pub(super) fn report_limits(&self, bounds: &Bounds) {
         if self.replies >= REPLIES_MAX || self.too_long {
             bounds.reached(Limit::Replies);
@@ -210,12 +213,12 @@ impl Round {
         }
     }
 
-    /// How many replies could not be read, and why the first of them.
+    /// How many replies could not be read, and the reason for the first.
     pub(super) fn unreadable_replies(&self) -> Option<(usize, DecodeError)> {
         self.problem.map(|problem| (self.unreadable, problem))
     }
 
-    /// What the workers are set to; `None` of one that gave an error in its place.
+    /// The settings of each worker. `None` for a worker that replied with an error.
     pub(super) fn settings(self) -> BTreeMap<String, Option<Settings>> {
         let workers = self.workers.into_iter();
         workers
@@ -223,7 +226,7 @@ impl Round {
             .collect()
     }
 
-    /// The bindings that the workers told, and what they answered.
+    /// The bindings that the workers reported, and their answers.
     pub(super) fn finish(self) -> Vec<WorkerAnswer> {
         let answer = |(worker, replies): (String, Replies)| {
             let (pool_size, slots) = (replies.pool_size(), replies.slots());
@@ -260,34 +263,35 @@ impl Round {
     }
 }
 
-/// Whom a round asks, and whom it waits for.
+/// The workers that a round asks, and those that it waits for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// `None`: all.
+    /// `None`: all workers.
     pub(super) destination: Option<Vec<Arc<str>>>,
     pub(super) expected: BTreeSet<Arc<str>>,
 }
 
-/// Who answers, and who does not.
+/// Tracks which workers answer.
 ///
-/// The request exchange is a fanout: a worker that hangs gets every request, whomever it is for, and finds them
-/// all when it goes on. Only asking seldom keeps that small, and a round a minute is seldom. What can be spared
-/// is its replies, which cost most and come too late: a worker that missed three rounds is left out of the
-/// `destination` and drops what it finds. Every tenth round is for all again, so it is found when it is back, and
-/// so is one that nobody has heard of.
+/// The request exchange is a fanout: a worker that hangs receives every request, whatever its
+/// destination, and finds them all when it resumes. Only asking rarely keeps that small, and once a
+/// minute is rare. What can be saved is its replies, which cost most and come too late: a worker
+/// that missed three rounds is left out of `destination` and drops the requests it finds. Every
+/// tenth round addresses all workers, so a worker that has recovered, or one that is still unknown,
+/// is found then.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    /// Rounds in a row that each worker missed.
+    /// Consecutive rounds that each worker missed.
     missed: BTreeMap<Arc<str>, u32>,
     /// Workers that have ever answered.
     answered: BTreeSet<Arc<str>>,
-    /// Rounds in which the others were asked.
+    /// How many rounds have asked each worker that has never answered.
     tries: BTreeMap<Arc<str>, u32>,
     rounds: u64,
 }
 
 impl Roster {
-    /// Whom to ask now, of the workers that are online.
+    /// Which of the online workers to ask now.
     pub(super) fn ask(&mut self, online: &[Arc<str>]) -> Asked {
         for worker in online {
             self.missed.entry(Arc::clone(worker)).or_insert(0);
@@ -310,9 +314,10 @@ impl Roster {
         }
     }
 
-    /// Notes who answered. Workers that hang and are no longer online are forgotten. A round `for_new` workers is no miss for
-    /// anybody: it comes soon after the one before. Returns whether a new worker is worth asking once more: it may not have
-    /// listened yet.
+    /// Records which workers answered. Unresponsive workers that are no longer online are
+    /// forgotten. A round `for_new` workers does not count as missed, because it follows soon after
+    /// the previous one. Returns whether to ask a new worker again, since it may not have been
+    /// listening yet.
     pub(super) fn answered(
         &mut self,
         answers: &[WorkerAnswer],

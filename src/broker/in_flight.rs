@@ -1,8 +1,9 @@
-//! The batches of one source that wait for the aggregator, bounded in bytes.
+//! Bounds in bytes the batches of one source that wait for the aggregator.
 //!
-//! The channel between them bounds only their number, and a batch with large messages in it is large. So a source that has
-//! handed over much waits until enough places of the channel are free: batches leave it in their order, so those of its own
-//! that still wait are among its newest.
+//! The channel to the aggregator bounds only the number of batches, and a batch of large messages
+//! is large. So a source that has handed over many bytes waits until enough places in the channel
+//! are free. Batches leave the channel in order, so the source's own batches that still wait are
+//! among its newest.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct InFlight {
     sizes: VecDeque<u64>,
-    /// Places of the channel.
+    /// The capacity of the channel.
     places: usize,
     bytes_max: u64,
 }
@@ -24,7 +25,7 @@ impl InFlight {
         }
     }
 
-    /// How many places have to be free before another batch of so many bytes is handed over.
+    /// How many places must be free before another batch of this many bytes is handed over.
     pub(super) fn places_for(&self, bytes: u64) -> usize {
         let mut room = self.bytes_max.saturating_sub(bytes);
         let fits = |size: &&u64| {
@@ -69,7 +70,7 @@ mod tests {
         assert_eq!(in_flight.places_for(1), 4);
     }
 
-    /// Against a channel that is emptied at random.
+    /// Runs against a channel that is drained at random.
     #[test]
     fn no_more_bytes_wait_than_may() {
         let mut random = fastrand::Rng::with_seed(1);
@@ -78,14 +79,14 @@ mod tests {
             let mut in_flight = InFlight::new(places, bytes_max);
             let mut channel: VecDeque<u64> = VecDeque::new();
             for _ in 0..200 {
-                // Some of the places are other sources'.
+                // Other sources use some of the places.
                 let bytes = random.u64(0..400);
                 let mut read = 0;
                 while places - channel.len() < in_flight.places_for(bytes) {
                     channel.pop_front();
                     read += 1;
                 }
-                // It does not wait for more than it has to.
+                // It must not wait for more than necessary.
                 if read > 0 && channel.len() + 1 < places {
                     let before = in_flight.sizes.iter().rev().take(channel.len() + 1);
                     assert!(before.sum::<u64>() + bytes > bytes_max);

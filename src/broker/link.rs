@@ -1,5 +1,5 @@
-//! The state of one connection: subscribed or not, for how long, and when to try again. Time and chance come in
-//! as values.
+//! Tracks the state of one connection: subscribed or not, for how long, and when to retry. Time and
+//! randomness are passed in as values.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
-/// A connection that lasted for less than this did not work: the pauses go on growing.
+/// A connection that lasted less than this counts as failed: the pauses keep growing.
 const LASTED_MIN: Duration = Duration::from_secs(10);
 
-/// A healthy connection is never silent for longer: RabbitMQ sends a heartbeat every 5 seconds, and Redis is pinged as
-/// often.
+/// A healthy connection is never silent for longer: RabbitMQ sends a heartbeat every 5 seconds, and
+/// Redis is pinged as often.
 const SILENT_MAX: Duration = Duration::from_secs(6);
 
 /// The time of the last sign of life on a connection. Shared with the socket, which another thread may read.
@@ -31,26 +31,26 @@ impl Alive {
         }
     }
 
-    /// Notes that the peer closed the connection. That is a sign of life unless the connection was dead before: then it
-    /// was something in between that gave up.
+    /// Records that the peer closed the connection. This counts as a sign of life unless the
+    /// connection was already dead, in which case something in between gave up.
     pub(super) fn closed(&self, now: Instant) {
         self.note(self.good_until(now));
     }
 
-    /// Notes a sign of life.
+    /// Records a sign of life.
     pub(super) fn note(&self, now: Instant) {
         let micros = now.duration_since(self.start).as_micros();
         self.last
             .store(u64::try_from(micros).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// The last sign of life.
+    /// When the last sign of life was seen.
     pub(super) fn last(&self) -> Instant {
         self.start + Duration::from_micros(self.last.load(Relaxed))
     }
 
-    /// When a connection that nothing has broken yet was last known to be good: now, unless it is silent for longer than
-    /// a healthy one.
+    /// When a connection that has not failed yet was last known to be good: now, unless it has been
+    /// silent for longer than a healthy one would be.
     pub(super) fn good_until(&self, now: Instant) -> Instant {
         let last = self.last();
         if now.duration_since(last) > SILENT_MAX {
@@ -67,7 +67,7 @@ pub(super) struct Link {
     backoff: Backoff,
     attempt: u32,
     state: State,
-    /// Subscriptions so far.
+    /// The number of subscriptions so far.
     subscriptions: u64,
 }
 
@@ -76,7 +76,7 @@ enum State {
     Subscribed {
         since: Instant,
     },
-    /// Without a subscription. What lies before `counted` has been told.
+    /// Not subscribed. The time before `counted` has already been reported.
     Gap {
         since: Instant,
         counted: Instant,
@@ -88,7 +88,7 @@ enum State {
 pub(super) struct Subscribed {
     /// How long the whole gap was.
     pub(super) gap: Duration,
-    /// Whether there was a subscription before.
+    /// Whether there was an earlier subscription.
     pub(super) again: bool,
 }
 
@@ -106,7 +106,7 @@ impl Link {
         }
     }
 
-    /// Notes that events are subscribed to.
+    /// Records that events are subscribed to.
     pub(super) fn subscribed(&mut self, now: Instant) -> Subscribed {
         let gap = match self.state {
             State::Gap { since, .. } => now.duration_since(since),
@@ -120,8 +120,9 @@ impl Link {
         }
     }
 
-    /// Notes that the connection failed, or that none could be made; the pause before the next try. The gap begins at
-    /// the last sign of life: it may take long to notice that a peer is gone.
+    /// Records that the connection failed or could not be made. Returns the pause before the next
+    /// attempt. The gap begins at the last sign of life, because it can take long to notice that a
+    /// peer is gone.
     pub(super) fn failed(&mut self, now: Instant, alive: Instant, dice: f64) -> Duration {
         self.ended(now, alive);
         let delay = self.backoff.delay(self.attempt, dice);
@@ -129,7 +130,7 @@ impl Link {
         delay
     }
 
-    /// Notes that the subscription has ended, if there was one.
+    /// Records that the subscription has ended, if there was one.
     pub(super) fn ended(&mut self, now: Instant, alive: Instant) {
         if let State::Subscribed { since } = self.state {
             let alive = alive.min(now).max(since);
@@ -143,7 +144,7 @@ impl Link {
         }
     }
 
-    /// How much of the gap there is has not been told yet.
+    /// The part of the current gap that has not been reported yet.
     pub(super) fn untold(&mut self, now: Instant) -> Duration {
         match &mut self.state {
             State::Subscribed { .. } => Duration::ZERO,
@@ -159,12 +160,12 @@ impl Link {
         matches!(self.state, State::Subscribed { .. })
     }
 
-    /// Subscriptions so far.
+    /// The number of subscriptions so far.
     pub(super) const fn subscriptions(&self) -> u64 {
         self.subscriptions
     }
 
-    /// How often it was tried in vain.
+    /// The number of failed attempts.
     pub(super) const fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -220,11 +221,11 @@ mod tests {
         link.failed(start + 60 * SECOND, alive.last(), 0.0);
         assert_eq!(link.untold(start + 60 * SECOND), 20 * SECOND);
         assert_eq!(link.untold(start + 61 * SECOND), SECOND);
-        // A failed attempt to connect doesn't move the beginning.
+        // A failed attempt to connect does not move the start of the gap.
         link.failed(start + 62 * SECOND, alive.last(), 0.0);
         assert_eq!(link.untold(start + 62 * SECOND), SECOND);
         assert_eq!(link.subscribed(start + 63 * SECOND).gap, 23 * SECOND);
-        // A sign of life from before the subscription says nothing about it.
+        // A sign of life from before the subscription is ignored.
         link.failed(start + 65 * SECOND, alive.last(), 0.0);
         assert_eq!(link.untold(start + 65 * SECOND), 2 * SECOND);
     }

@@ -1,19 +1,20 @@
-//! Sockets to payloads: the sources, one for each broker.
+//! Connects to the brokers: one source per broker turns sockets into batches of payloads.
 //!
-//! A source connects, subscribes, and hands batches of messages over; on any error it starts over, for ever,
-//! with growing pauses. No client recovers by itself: a gap in the events has to be seen,
-//! counted and shown, and what the broker forgot has to be declared afresh.
+//! A source connects, subscribes, and hands over batches of messages. On any error it starts over,
+//! indefinitely, with growing pauses. No client library may reconnect by itself: a gap in the
+//! events has to be detected, counted and shown, and anything the broker has lost has to be
+//! declared again.
 //!
-//! Beside each source a poller asks the broker for the lengths of its queues, and the workers, over remote
-//! control, for what they do: on a connection of its own, in the background.
+//! Beside each source, a poller asks the broker for queue lengths, and the workers for their state
+//! over remote control. It runs in the background on its own connection.
 //!
-//! Nothing here reads an event.
+//! Nothing in this module decodes an event.
 
 mod in_flight;
 mod link;
 mod stream;
 
-// What is asked, when, and what the answers mean.
+// Which requests are sent and when, and what the answers mean.
 mod control;
 mod reply;
 mod schedule;

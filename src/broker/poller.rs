@@ -1,7 +1,8 @@
-//! The poller of one broker: asks the broker how long its queues are, and the workers what they do.
+//! The poller of one broker: asks the broker for queue lengths, and the workers for their state.
 //!
-//! On a connection of its own, in the background, with deadlines: the source of the events never waits for it,
-//! and nobody who looks at the metrics does. Whole rounds are reported; one that fails reports nothing.
+//! It runs in the background on its own connection and with deadlines, so neither the event source
+//! nor a scrape of the metrics ever waits for it. Only complete rounds are reported; a failed round
+//! reports nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +28,13 @@ use crate::state::{Answers, Binding, Known, QueueLevel, Report};
 use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
 use crate::timestamp::Timestamp;
 
-/// A round that takes longer than that is given up, and the connection with it.
+/// A round that takes longer is abandoned, and its connection closed.
 pub(super) const ROUND_TIMEOUT: Duration = Duration::from_secs(10).saturating_add(DEADLINE);
 
-/// How long saying goodbye may take. A list that is being waited for on Redis is let go within a second.
+/// How long closing the connection may take. A blocking pop on Redis returns within a second.
 pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Asks one broker and its workers, whatever happens.
+/// Polls one broker and its workers, and recovers from any error.
 #[derive(Debug)]
 pub struct Poller {
     broker: usize,
@@ -43,15 +44,15 @@ pub struct Poller {
     metrics: PollMetrics,
     stop: CancellationToken,
     link: Link,
-    /// Which of the broker's servers it is: the one that worked last, else the next one in turn.
+    /// Index of the broker's server in use: the last one that worked, otherwise the next in turn.
     server: usize,
     watch: Watch,
     roster: Roster,
-    /// What has failed and was told, until it works again.
+    /// Failures already logged, until the operation succeeds again.
     told: Told,
 }
 
-/// Failures that were told.
+/// Failures that have been logged.
 #[derive(Debug, Default)]
 struct Told {
     connection: bool,
@@ -60,7 +61,7 @@ struct Told {
     unreadable: bool,
 }
 
-/// The connection that questions go over.
+/// The connection used for polling.
 #[derive(Debug)]
 enum Carrier {
     Amqp(Box<amqp::Poll>),
@@ -68,7 +69,7 @@ enum Carrier {
 }
 
 impl Poller {
-    /// The poller of the broker that stands at place `broker` in the configuration.
+    /// The poller of the broker at index `broker` in the configuration.
     pub fn new(
         broker: usize,
         mut config: BrokerConfig,
@@ -95,7 +96,7 @@ impl Poller {
         }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until shutdown.
     pub async fn run(mut self) {
         let poll = &self.config.poll;
         let asks = poll.queue_interval.is_some() || poll.control_interval.is_some();
@@ -118,7 +119,7 @@ impl Poller {
         }
     }
 
-    /// Connects, and asks until the connection breaks, or until it is time to stop.
+    /// Connects, and polls until the connection fails or the daemon stops.
     async fn connected(&mut self) -> Result<(), LinkError> {
         let stop = self.stop.clone();
         let connecting = timeout(CONNECT_TIMEOUT, self.connect());
@@ -147,7 +148,8 @@ impl Poller {
         match &self.config.transport {
             Transport::Amqp(amqp) => {
                 let poll = amqp::Poll::connect(amqp.server(self.server)).await?;
-                // The connection is driven by its calls.
+                // The AMQP connection makes progress only during its own calls, so it has no
+                // driver.
                 Ok((
                     Carrier::Amqp(Box::new(poll)),
                     Box::pin(std::future::pending()),
@@ -160,7 +162,7 @@ impl Poller {
         }
     }
 
-    /// Does what is due, for ever.
+    /// Performs each task when it is due. Returns only on error.
     async fn ask(&mut self, carrier: &mut Carrier) -> Result<(), LinkError> {
         let looks_elsewhere = matches!(carrier, Carrier::Redis(_));
         let now = clock::monotonic();
@@ -317,7 +319,7 @@ impl Poller {
         let Carrier::Redis(redis) = carrier else {
             return Ok(());
         };
-        // Nothing found is worth a report too: it takes back what was found before.
+        // An empty result is reported too: it withdraws an earlier finding.
         let asked = clock::now();
         let channels = redis.elsewhere(&self.config.event_exchange).await;
         self.report(asked, Answers::Elsewhere(channels)).await
@@ -336,7 +338,8 @@ impl Poller {
             .map_err(|_| LinkError::Abandoned)
     }
 
-    /// Notes what the broker refused, or that it did not: told once, until it works.
+    /// Records whether the broker refused a request. A refusal is logged once until the request
+    /// succeeds again.
     fn refused(&mut self, task: Task, error: Option<&LinkError>) {
         let told = match task {
             Task::Queues => &mut self.told.queues,
@@ -354,7 +357,7 @@ impl Poller {
         }
     }
 
-    /// Notes that there is no connection; the pause before the next try.
+    /// Records that there is no connection. Returns the pause before the next attempt.
     fn failed(&mut self, error: &LinkError) -> Duration {
         let was_connected = self.link.is_subscribed();
         let address = self.config.address(self.server);
@@ -380,11 +383,11 @@ impl Poller {
 }
 
 impl Carrier {
-    /// Waits for something else, and keeps the connection alive.
+    /// Waits for something else while keeping the connection alive.
     async fn rest<T>(&mut self, waiting: impl Future<Output = T>) -> Result<T, LinkError> {
         match self {
             Self::Amqp(poll) => poll.rest(waiting).await,
-            // The library keeps this one alive.
+            // The client library keeps this connection alive.
             Self::Redis(_) => Ok(waiting.await),
         }
     }
@@ -395,12 +398,12 @@ impl Carrier {
     ) -> Result<(Vec<QueueLevel>, Vec<String>), LinkError> {
         match self {
             Self::Amqp(poll) => poll.levels(names).await,
-            // An empty list does not exist: no queue is absent.
+            // On Redis an empty list does not exist, so no queue counts as absent.
             Self::Redis(poll) => Ok((poll.levels(names).await?, Vec::new())),
         }
     }
 
-    /// Whether the broker has more bindings than are read.
+    /// Whether the broker has more bindings than the limit.
     const fn has_more_bindings(&mut self) -> bool {
         match self {
             Self::Amqp(_) => false,
@@ -408,7 +411,7 @@ impl Carrier {
         }
     }
 
-    /// The bindings, where the broker tells them.
+    /// The bindings, if the broker exposes them.
     fn bindings(&self) -> Option<Vec<Binding>> {
         match self {
             Self::Amqp(_) => None,

@@ -1,8 +1,9 @@
-//! One look at a broker, for who sets things up: whether it can be used, what is published there, and what the
-//! workers are set to. What that means is for [`crate::doctor`] to say.
+//! Probes a broker once during setup: whether it can be used, what is published there, and how the
+//! workers are configured. [`crate::doctor`] interprets the result.
 //!
-//! Nothing is changed: what is declared is gone with the connection. Whatever is asked has a deadline, and all the rest
-//! is told where one passed: it is when something is wrong that one looks.
+//! Nothing is changed permanently: whatever is declared is deleted with the connection. Every
+//! request has a deadline, and the remaining checks are still reported if one expires, since people
+//! run this when something is wrong.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,62 +19,64 @@ use super::{amqp, redis};
 use crate::config::{BrokerConfig, Transport};
 use crate::event::Payload;
 
-/// Celery's default queue, which is asked for where no other is named.
+/// Celery's default queue, which is checked if no other queue is configured.
 const QUEUE: &str = "celery";
 
-/// What one look at a broker shows.
+/// The result of probing a broker.
 #[derive(Debug, Default)]
 pub struct Look {
-    /// Each server by its address: what it is, or why it cannot be used.
+    /// Each server by address: its product and version, or why it cannot be used.
     pub servers: Vec<(String, Result<String, Trouble>)>,
-    /// What is done while the daemon runs, and does not work.
+    /// Operations that the daemon performs and that failed here.
     pub refused: Vec<Trouble>,
-    /// Whether the event exchange is there; `None` where a broker has none, or was not asked.
+    /// Whether the event exchange exists. `None` if the broker has no exchanges, or was not asked.
     pub has_exchange: Option<bool>,
-    /// Whether events were listened to.
+    /// Whether events were consumed.
     pub listened: bool,
-    /// Why not, where the daemon has no need of what was refused.
+    /// Why events were not consumed, if the daemon does not need what was refused.
     pub not_listened: Option<Trouble>,
-    /// Events that no binding takes.
+    /// Events that no binding matches.
     pub unbound: Vec<&'static str>,
-    /// Where something was published that is named like the event exchange, and is not listened to.
+    /// Channels whose names resemble the event exchange, to which events are published and celeriac
+    /// does not listen.
     pub elsewhere: Vec<String>,
-    /// Redis: separators of bindings that cannot be read by the one that is configured, and whether any can.
+    /// Redis: separators of bindings that cannot be read with the configured one, and whether any
+    /// can.
     pub separators: Vec<String>,
     pub has_bindings: bool,
-    /// What those workers are set to that answered; `None`: they were not asked.
+    /// The settings of the workers that answered. `None`: they were not asked.
     pub workers: Option<BTreeMap<String, Option<Settings>>>,
-    /// How many answers could not be read, and why.
+    /// How many replies could not be read, and why.
     pub unreadable: Option<(usize, String)>,
 }
 
-/// What does not work, in the words of the log.
+/// A problem, in the words of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: TroubleKind,
     pub text: String,
 }
 
-/// What has to be seen to.
+/// The area to fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TroubleKind {
-    /// A file with a secret, or with certificates, cannot be read.
+    /// A file with a secret or certificates cannot be read.
     Files,
-    /// Nobody answers there, or not as that kind of server does.
+    /// Nothing answers at the address, or not as this kind of server.
     Unreachable,
-    /// The certificate of who answers.
+    /// The server's certificate is not trusted.
     Trust,
-    /// The sentinels know no such master, or do not say.
+    /// The sentinels do not know the master, or do not answer.
     Sentinel,
-    /// The user, or its password.
+    /// The user or password is wrong.
     Login,
-    /// The vhost, or that this user may not use it.
+    /// The vhost does not exist, or this user may not use it.
     Vhost,
     Permission,
     Other,
 }
 
-/// Looks at a broker, and listens for so long. `hear` gets what is published.
+/// Probes a broker, and listens for the given time. `hear` receives what is published.
 pub async fn look(
     config: &BrokerConfig,
     listen: Duration,
@@ -86,7 +89,8 @@ pub async fn look(
 }
 
 impl Look {
-    /// A round that asks all workers for their settings; none where the configuration says that they are not asked.
+    /// A round that asks all workers for their settings. `None` if the configuration disables
+    /// asking workers.
     pub(super) fn round(config: &BrokerConfig) -> Option<Round> {
         let poll = &config.poll;
         let asks = poll.control_interval.is_some() || poll.enable_events;
@@ -96,7 +100,7 @@ impl Look {
         })
     }
 
-    /// The queues whose lengths are asked for.
+    /// The queues whose lengths are requested.
     pub(super) fn queues(config: &BrokerConfig) -> Vec<String> {
         let poll = &config.poll;
         match poll.queue_interval {
@@ -106,7 +110,7 @@ impl Look {
         }
     }
 
-    /// Takes in what came of a round.
+    /// Adds the result of a round.
     pub(super) fn asked(&mut self, round: Round, ended: Result<(), LinkError>) {
         self.unreadable = round
             .unreadable_replies()
@@ -122,7 +126,7 @@ impl Look {
     }
 }
 
-/// As long as a round of questions may take.
+/// Applies the time limit of a round of requests.
 pub(super) async fn answered<T>(
     asking: impl Future<Output = Result<T, LinkError>>,
 ) -> Result<T, LinkError> {
@@ -130,12 +134,12 @@ pub(super) async fn answered<T>(
     ended.unwrap_or(Err(LinkError::Late(ROUND_TIMEOUT)))
 }
 
-/// Says goodbye, or does without.
+/// Closes the connection, or gives up after a while.
 pub(super) async fn left(leaving: impl Future) {
     let _ = timeout(LEAVE_TIMEOUT, leaving).await;
 }
 
-/// As long as connecting may take.
+/// Applies the time limit for connecting.
 pub(super) async fn in_time<T>(
     work: impl Future<Output = Result<T, LinkError>>,
 ) -> Result<T, LinkError> {
@@ -167,7 +171,7 @@ impl From<LinkError> for Trouble {
     }
 }
 
-/// Whether a connection failed over certificates.
+/// Whether a connection failed because of certificates.
 fn is_about_trust(error: &std::io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(inner, Some(rustls::Error::InvalidCertificate(_)))

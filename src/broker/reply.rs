@@ -1,7 +1,8 @@
-//! What workers reply over remote control: one message each, `{"<node name>": <value>}`.
+//! Parses workers' remote-control replies, one message per worker: `{"<node name>": <value>}`.
 //!
-//! In: the body of a reply to one of four commands. Out: what is kept of it. The arguments of tasks are stepped
-//! over, whatever they are; Python's `NaN` and lone surrogates in them end nothing.
+//! Takes the body of a reply to one of the commands, and returns the parts that are used. Task
+//! arguments are skipped, whatever they contain: Python's `NaN` and lone surrogates in them cause
+//! no error.
 //!
 //! Source: Celery 4.4 to 5.7, `celery/worker/control.py`, checked against the recordings in
 //! `tests/golden/pidbox`.
@@ -13,13 +14,14 @@ use crate::event::{DecodeError, Value};
 use crate::state::{Binding, ExchangeKind, TaskAnswer, queue_delivered};
 use crate::timestamp::Timestamp;
 
-/// The longest name that is kept, in bytes; longer ones are cut off the answer.
+/// The longest name that is kept, in bytes. Longer ones are left out of the answer.
 const TEXT_MAX: usize = 1024;
 
-/// How many tasks, or queues, one reply may hold; what stands behind them is not read.
+/// How many tasks or queues are read from one reply. The rest is ignored.
 const ITEMS_MAX: usize = 10_000;
 
-/// A start before that is no time of day: some versions of Celery give the seconds since the host booted.
+/// An earlier start is not a time of day: some versions of Celery report the seconds since the host
+/// booted.
 const STARTED_MIN_SECONDS: f64 = 1e9;
 
 /// A command that workers are asked to answer.
@@ -35,8 +37,8 @@ pub(super) enum Method {
 }
 
 impl Method {
-    /// What is asked again and again. A task goes from `scheduled` to `reserved` to `active`, and the lists are asked for
-    /// in this order, so that it is in one of them at least.
+    /// Commands sent in every round. A task moves from `scheduled` to `reserved` to `active`, and
+    /// the lists are requested in this order, so a task appears in at least one of them.
     pub(super) const POLLED: &[Self] = &[
         Self::Stats,
         Self::ActiveQueues,
@@ -44,7 +46,7 @@ impl Method {
         Self::Reserved,
         Self::Active,
     ];
-    /// The same, and rate limits.
+    /// The same commands, plus rate limits.
     pub(super) const POLLED_WITH_RATES: &[Self] = &[
         Self::Stats,
         Self::ActiveQueues,
@@ -53,7 +55,7 @@ impl Method {
         Self::Reserved,
         Self::Active,
     ];
-    /// What is asked once, by who sets things up.
+    /// Commands sent once when setting up.
     pub(super) const SETTINGS: &[Self] = &[Self::Conf];
 
     pub(super) const fn name(self) -> &'static str {
@@ -68,7 +70,7 @@ impl Method {
         }
     }
 
-    /// What goes with the command, in JSON.
+    /// The arguments of the command, in JSON.
     pub(super) const fn arguments(self) -> &'static str {
         match self {
             Self::Stats | Self::ActiveQueues | Self::Active | Self::Reserved | Self::Scheduled => {
@@ -80,20 +82,21 @@ impl Method {
     }
 }
 
-/// What a worker is set to, as far as it is for who reads its events.
+/// The worker settings that matter to a consumer of its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// `worker_send_task_events`; the option `-E` of a worker's command line does not show in it.
+    /// `worker_send_task_events`. The worker's command-line option `-E` is not reflected in it.
     pub task_events: Option<bool>,
-    /// `task_send_sent_event`. It is who publishes that heeds it, mostly with the same settings.
+    /// `task_send_sent_event`. It takes effect in the publisher, which usually has the same
+    /// settings.
     pub sent_event: Option<bool>,
     pub event_exchange: Option<String>,
     /// `broker_transport_options`.
     pub transport: Option<TransportOptions>,
 }
 
-/// Kombu's options that change what is on the wire. A worker censors those with `key` in their name, such as
-/// `global_keyprefix`.
+/// Kombu's options that change the wire format. A worker censors options with `key` in their name,
+/// such as `global_keyprefix`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransportOptions {
     pub sep: Option<String>,
@@ -102,11 +105,11 @@ pub struct TransportOptions {
     pub sentinel_fanout_compat: Option<bool>,
 }
 
-/// What one worker has replied so far.
+/// The replies of one worker so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Replies {
     pub(super) pid: Option<i64>,
-    /// What a pool was started with, which `pool_grow` and an autoscaler leave as it is under prefork.
+    /// The pool size at startup. With prefork, `pool_grow` and an autoscaler do not change it.
     max_concurrency: Option<u64>,
     pub(super) processes: Option<u64>,
     autoscaler: Option<Autoscaler>,
@@ -115,23 +118,24 @@ pub(super) struct Replies {
     pub(super) active: Option<Vec<Task>>,
     pub(super) reserved: Option<Vec<Task>>,
     pub(super) scheduled: Option<Vec<Task>>,
-    /// Names of the tasks without a rate limit.
+    /// Names of tasks without a rate limit.
     pub(super) unlimited: Option<Vec<String>>,
     pub(super) settings: Option<Settings>,
     /// Which commands were answered, one bit each.
     answered: u8,
-    /// A command was answered twice: two workers have one name, and their answers overwrite each other.
+    /// A command was answered twice: two workers share a name, and their answers overwrite each
+    /// other.
     twice: bool,
 }
 
-/// How far an autoscaler may go, and how far it went.
+/// The limits of an autoscaler and its current size.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Autoscaler {
     max: Option<u64>,
     current: Option<u64>,
 }
 
-/// A task, with what its queue is found by.
+/// A task, with the fields that identify its queue.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Task {
     uuid: String,
@@ -143,14 +147,14 @@ pub(super) struct Task {
 }
 
 impl Replies {
-    /// Whether every task of the worker is in its lists.
+    /// Whether the lists contain every task of the worker.
     pub(super) fn is_complete(&self) -> bool {
         let lists = [&self.active, &self.reserved, &self.scheduled];
         let whole = |list: &Option<Vec<Task>>| list.as_ref().is_some_and(|it| it.len() < ITEMS_MAX);
         !self.twice && lists.into_iter().all(whole)
     }
 
-    /// Whether a list may have had more entries than were read.
+    /// Whether a list may have been longer than what was read.
     pub(super) fn is_cut(&self) -> bool {
         let tasks = [&self.active, &self.reserved, &self.scheduled];
         let tasks = tasks.into_iter().flatten().map(Vec::len);
@@ -166,21 +170,21 @@ impl Replies {
         self.answered.count_ones() as usize == methods.len()
     }
 
-    /// Tasks that the worker runs at once, now.
+    /// How many tasks the worker can run at once now.
     pub(super) fn pool_size(&self) -> Option<u64> {
         let current = self.autoscaler.and_then(|autoscaler| autoscaler.current);
         current.or(self.processes).or(self.max_concurrency)
     }
 
-    /// Tasks that it runs at once when its pool has grown as far as it may.
+    /// How many tasks it can run at once when its pool is fully grown.
     pub(super) fn slots(&self) -> Option<u64> {
         let max = self.autoscaler.and_then(|autoscaler| autoscaler.max);
-        // A pool that was told to shrink keeps the processes that are busy.
+        // A pool that is told to shrink keeps its busy processes.
         max.max(self.pool_size())
     }
 
-    /// Reads a value that answers a command. An error that a worker gives in its place (`{"error": …}`) is an
-    /// answer that says nothing.
+    /// Reads the value of a command's reply. An error that a worker sends instead (`{"error": …}`)
+    /// counts as an answer without information.
     fn read(&mut self, method: Method, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
         let bit = 1 << method as u8;
         self.twice |= self.answered & bit != 0;
@@ -265,8 +269,8 @@ impl Replies {
     }
 }
 
-/// Reads the body of a reply into what its worker has replied so far; the worker. There is one in what Celery
-/// sends.
+/// Reads the body of a reply into the replies of its worker, and returns the worker. Celery sends
+/// one worker per reply.
 pub(super) fn read(
     body: &[u8],
     method: Method,
@@ -290,7 +294,7 @@ pub(super) fn read(
 }
 
 impl Task {
-    /// The task with its queue, as far as the queues of its worker tell it.
+    /// The task with its queue, as far as the worker's queues identify it.
     pub(super) fn answer(self, queues: Option<&[Binding]>) -> TaskAnswer {
         let route = self.exchange.as_deref().zip(self.routing_key.as_deref());
         let queue = route
@@ -306,7 +310,7 @@ impl Task {
     }
 }
 
-/// The elements of a list that can be read, as many as are wanted.
+/// The readable elements of a list, up to a limit.
 fn items<T>(
     cursor: &mut Cursor<'_>,
     read: impl Fn(&mut Cursor<'_>) -> Result<Option<T>, DecodeError>,
@@ -322,7 +326,7 @@ fn items<T>(
     Ok(items)
 }
 
-/// Reads the few settings that are wanted. There are passwords among the others.
+/// Reads the few settings that are needed. The others include passwords.
 fn read_settings(cursor: &mut Cursor<'_>) -> Result<Settings, DecodeError> {
     let mut settings = Settings::default();
     cursor.map(|cursor, key| {
@@ -421,13 +425,13 @@ fn read_task(cursor: &mut Cursor<'_>) -> Result<Option<Task>, DecodeError> {
             }
             _ => cursor.skip(4),
         }),
-        // The arguments are among these.
+        // The task's arguments are among these.
         _ => cursor.skip(3),
     })?;
     Ok((!task.uuid.is_empty()).then_some(task))
 }
 
-/// A task that waits for its time: around it stand its ETA and its priority.
+/// A scheduled task, wrapped in its ETA and priority.
 fn read_scheduled(cursor: &mut Cursor<'_>) -> Result<Option<Task>, DecodeError> {
     let mut task = None;
     let mut eta = None;
@@ -445,7 +449,7 @@ fn read_scheduled(cursor: &mut Cursor<'_>) -> Result<Option<Task>, DecodeError> 
     Ok(task.map(|task| Task { eta, ..task }))
 }
 
-/// The names without anything behind them, which would be a rate limit: `name [rate_limit=5/s]`.
+/// The names without a rate limit behind them. One with a limit looks like `name [rate_limit=5/s]`.
 fn read_unlimited(cursor: &mut Cursor<'_>) -> Result<Vec<String>, DecodeError> {
     let mut names = Vec::new();
     cursor.list(|cursor| {
@@ -468,7 +472,7 @@ fn text(cursor: &mut Cursor<'_>) -> Result<Option<String>, DecodeError> {
     })
 }
 
-/// What Python takes for true or false, in the forms that a setting may have.
+/// A setting that Python would treat as true or false, in any of its forms.
 fn flag(cursor: &mut Cursor<'_>) -> Result<Option<bool>, DecodeError> {
     Ok(match cursor.value()? {
         Value::Bool(on) => Some(on),

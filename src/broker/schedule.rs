@@ -1,4 +1,4 @@
-//! What a poller does next, and when. Time comes in as a value.
+//! Decides what a poller does next, and when. Time is passed in as a value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use crate::config::PollConfig;
 use crate::state::Known;
 
-/// Events and a first answer are waited for, so that the first rounds have something to ask for.
+/// Leaves time for events and a first answer, so that the first rounds know what to ask for.
 const FIRST_CONTROL: Duration = Duration::from_secs(2);
 const FIRST_QUEUES: Duration = Duration::from_secs(1);
 
-/// New queues are asked for so soon, together with what else is new.
+/// New queues are polled after this delay, together with any others found meanwhile.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Likewise new workers: events of their tasks wait for the answer.
+/// The same for new workers. It is shorter because events of their tasks wait for the answer.
 const ASK_SOON: Duration = Duration::from_millis(250);
 
-/// A worker that has been told to send events is told again after that.
+/// A worker that was asked to enable events is asked again after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
-/// When nothing was heard for so long, it is looked for where events are published.
+/// When no event has arrived for this long, other channels are checked for events.
 const UNHEARD: Duration = Duration::from_secs(10);
 const UNHEARD_AGAIN: Duration = Duration::from_secs(60);
 
-/// Something to do.
+/// A task of the poller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Queues,
@@ -33,7 +33,7 @@ pub(super) enum Task {
     Elsewhere,
 }
 
-/// When each task is due; `None`: never, as things are.
+/// When each task is due. `None`: not scheduled.
 #[derive(Debug)]
 pub(super) struct Schedule {
     queue_interval: Option<Duration>,
@@ -42,14 +42,14 @@ pub(super) struct Schedule {
     queues: Option<Instant>,
     control: Option<Instant>,
     elsewhere: Option<Instant>,
-    /// Rounds that were brought forward for new workers, since one came at its time: each waits twice as long as
-    /// the one before, so that a fleet that starts does not have everybody asked every second.
+    /// Rounds brought forward for new workers since the last regular round. Each waits twice as
+    /// long as the one before, so that a starting fleet does not cause a round every second.
     brought_forward: u32,
-    /// Whether the next round is such a one.
+    /// Whether the next round was brought forward.
     forward: bool,
     /// A worker that was asked for the first time has not answered.
     again: bool,
-    /// Workers that are, or lately were, silent.
+    /// Workers that are silent, or were until recently.
     silent: BTreeMap<Arc<str>, Silent>,
     seen: Arc<Known>,
 }
@@ -57,14 +57,14 @@ pub(super) struct Schedule {
 /// A worker that sends no events.
 #[derive(Clone, Copy, Debug)]
 struct Silent {
-    /// When it is to be told.
+    /// When to ask it to enable events.
     at: Instant,
-    /// Whether it was told before.
+    /// Whether it was asked before.
     told: bool,
 }
 
 impl Schedule {
-    /// The schedule of a connection that has just been made.
+    /// The schedule of a new connection.
     pub(super) fn new(config: &PollConfig, looks_elsewhere: bool, now: Instant) -> Self {
         Self {
             queue_interval: config.queue_interval,
@@ -81,7 +81,7 @@ impl Schedule {
         }
     }
 
-    /// Takes in what is known now.
+    /// Updates the schedule with the current state of the cluster.
     pub(super) fn known(&mut self, known: &Arc<Known>, now: Instant) {
         if known.heard {
             self.elsewhere = None;
@@ -125,19 +125,19 @@ impl Schedule {
         self.forward
     }
 
-    /// Notes that a new worker has not answered the round at hand.
+    /// Records that a new worker has not answered the current round.
     pub(super) const fn ask_again(&mut self) {
         self.again = true;
     }
 
-    /// Notes that there are queues which were not known.
+    /// Records that new queues were found.
     pub(super) fn queues_are_new(&mut self, now: Instant) {
         if let Some(at) = &mut self.queues {
             *at = (*at).min(now + SOON);
         }
     }
 
-    /// What comes next, and when.
+    /// The next task, and when it is due.
     pub(super) fn next(&self) -> Option<(Instant, Task)> {
         let silent = self.seen.silent.iter();
         let tell = silent
@@ -153,7 +153,7 @@ impl Schedule {
         due.min_by_key(|(at, _)| *at)
     }
 
-    /// The silent workers that are to be told now, and whether each is for the first time.
+    /// The silent workers to ask for events now, and whether each is asked for the first time.
     pub(super) fn to_tell(&self, now: Instant) -> Vec<(Arc<str>, bool)> {
         let silent = self.seen.silent.iter();
         let due = silent.filter_map(|worker| {
@@ -163,7 +163,7 @@ impl Schedule {
         due.collect()
     }
 
-    /// Notes that a task was done, well or not.
+    /// Records that a task was attempted, successfully or not.
     pub(super) fn done(&mut self, task: Task, now: Instant) {
         match task {
             Task::Queues => self.queues = self.queue_interval.map(|interval| now + interval),
@@ -253,12 +253,12 @@ mod tests {
         schedule.known(&known(&["a"], &[], &["q"], true), start);
         assert_eq!(control(&schedule), 60 * SECOND, "who goes is no news");
         assert_eq!(schedule.queues, Some(start + SECOND));
-        // A round at its time, and one more worker is news again.
+        // After a regular round, another new worker brings the next one forward again.
         schedule.done(Task::Control, start);
         schedule.known(&known(&["a", "c"], &[], &["q"], true), start);
         assert_eq!(control(&schedule), SECOND / 4);
         schedule.done(Task::Control, start);
-        // A new process under a known name is asked too, and once more where it did not answer.
+        // A new process under a known name is asked as well, and once more if it did not answer.
         let restarted = Known {
             begun: 1,
             ..Known::clone(&known(&["a", "c"], &[], &["q"], true))
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(told(&schedule, start), [("a".to_owned(), true)]);
         schedule.done(Task::EnableEvents, start);
         assert_eq!(told(&schedule, start + 59 * SECOND), []);
-        // It sends, stops, and is not told sooner for that.
+        // A worker that sends events and then stops is not asked sooner.
         schedule.known(&known(&["a"], &[], &[], true), start + SECOND);
         schedule.known(
             &known(&["a", "b"], &["a", "b"], &[], true),

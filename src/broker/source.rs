@@ -1,4 +1,5 @@
-//! A source: keeps one broker subscribed, whatever happens.
+//! A source: keeps one broker subscribed through any failure, and hands its messages to the
+//! aggregator.
 
 use std::time::{Duration, Instant};
 
@@ -18,23 +19,23 @@ use crate::saved::Offset;
 use crate::telemetry::metrics::BrokerMetrics;
 use crate::telemetry::readiness::Reporter;
 
-/// The first pause is short, because most restarts of a broker are; the longest keeps a broker that comes back
-/// waiting for two seconds at most.
+/// The first pause is short because most broker restarts are. The longest makes a broker that is
+/// back wait two seconds at most.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// What may wait for the aggregator, in bytes of messages; one that is larger waits alone.
+/// The most message bytes that may wait for the aggregator. A larger message waits alone.
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
 /// How long connecting and subscribing may take together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A batch is handed over when so many messages, or bytes, are in it, and when no more are there.
+/// A batch is handed over when it holds this many messages or bytes, or when no more are available.
 pub(super) const BATCH_MESSAGES: usize = 512;
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 
-/// How long a source rests when it has taken all that was there. Events that trickle in are taken some at a time:
-/// each time costs a wake-up, a hand-over and, on RabbitMQ, an acknowledgement.
+/// How long a source rests after reading everything available. This batches events that trickle in:
+/// each hand-over costs a wake-up and, on RabbitMQ, an acknowledgement.
 pub(super) const REST: Duration = Duration::from_millis(5);
 
 /// The source of one broker's events.
@@ -44,15 +45,15 @@ pub struct Source {
     stage: Stage,
 }
 
-/// What a connection reports to, and where it hands over.
+/// Where a connection reports its state and hands over batches.
 #[derive(Debug)]
 pub(super) struct Stage {
     broker: usize,
     link: Link,
     pub(super) alive: Alive,
-    /// Which of the broker's servers it is: the one that worked last, else the next one in turn.
+    /// Index of the broker's server in use: the last one that worked, otherwise the next in turn.
     pub(super) server: usize,
-    /// `None`: it has let go.
+    /// `None`: the source will hand over no more.
     batches: Option<mpsc::Sender<Batch>>,
     in_flight: InFlight,
     pub(super) metrics: BrokerMetrics,
@@ -61,12 +62,12 @@ pub(super) struct Stage {
     pub(super) checkpointed: Checkpointed,
 }
 
-/// What a source needs to know of the checkpoint.
+/// The checkpoint state that a source needs.
 #[derive(Debug)]
 pub struct Checkpointed {
-    /// The newest message that a checkpoint holds: so far may be acknowledged.
+    /// The newest message that a checkpoint contains. Messages up to it may be acknowledged.
     pub kept: watch::Receiver<Mark>,
-    /// Where to go on in which stream.
+    /// The stream and offset at which to continue.
     pub resume: Option<Offset>,
 }
 
@@ -93,26 +94,26 @@ pub(super) enum LinkError {
         error: ::redis::RedisError,
         hint: String,
     },
-    /// What the server said to it, without the password.
+    /// The server's answer to the login, without the password.
     #[error("cannot log in: {0}")]
     Login(String),
     #[error("the broker closed the connection")]
     Closed,
-    #[error("no answer to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
+    #[error("no reply to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
     Silent,
-    #[error("no answer to a round of questions within {} s", .0.as_secs())]
+    #[error("no reply to a poll within {} s", .0.as_secs())]
     Late(Duration),
     #[error("no sentinel knows a master named `{name}`{hint}")]
     NoMaster { name: String, hint: String },
     #[error("the server at {0} is not the master")]
     NotMaster(String),
-    /// Whoever takes the batches is gone: the daemon stops.
-    #[error("nobody takes the events")]
+    /// The receiver of the batches is gone: the daemon is stopping.
+    #[error("the events are no longer read")]
     Abandoned,
 }
 
 impl LinkError {
-    /// Whether the connection stays good: the broker only refused one thing that was asked.
+    /// Whether the connection is still usable, because the broker only refused a single request.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Amqp { error, .. } => error.is_of_channel(),
@@ -133,7 +134,7 @@ impl LinkError {
 }
 
 impl Source {
-    /// The source of the broker that stands at place `broker` in the configuration.
+    /// The source of the broker at index `broker` in the configuration.
     pub fn new(
         broker: usize,
         config: BrokerConfig,
@@ -163,7 +164,7 @@ impl Source {
         Self { config, stage }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until shutdown.
     pub async fn run(mut self) {
         loop {
             let ended = match &self.config.transport {
@@ -186,7 +187,7 @@ impl Source {
 }
 
 impl Stage {
-    /// Waits for `connecting` for so long, or until it is time to stop: `None`.
+    /// Waits for `connecting` up to the timeout. `None` on shutdown.
     pub(super) async fn connecting<T>(
         &self,
         patience: Duration,
@@ -200,7 +201,7 @@ impl Stage {
         }
     }
 
-    /// Notes that events are subscribed to from now on.
+    /// Records that events are subscribed to from now on.
     pub(super) fn subscribed(&mut self, config: &BrokerConfig) {
         let now = clock::monotonic();
         self.count_gap(now);
@@ -232,7 +233,7 @@ impl Stage {
         self.count_gap(now);
         self.metrics.connected.set(0.0);
         let address = config.address(self.server);
-        // Once for each outage: the metric tells how long it lasts.
+        // Log once per outage; the metric shows how long it lasts.
         if first {
             warn!(%address, %error, "connection to broker failed; retrying");
         } else {
@@ -245,7 +246,7 @@ impl Stage {
         delay
     }
 
-    /// Notes that the daemon stops. Until another one starts there is no subscription.
+    /// Records that the daemon is stopping. There is no subscription until it starts again.
     fn ended(&mut self) {
         let now = clock::monotonic();
         self.link.ended(now, self.alive.good_until(now));
@@ -257,22 +258,22 @@ impl Stage {
         self.metrics.gap.grow(self.link.untold(now), clock::now());
     }
 
-    /// Which subscription this is, counted from 1.
+    /// The number of this subscription, counted from 1.
     pub(super) const fn link_number(&self) -> u64 {
         self.link.subscriptions()
     }
 
-    /// No more batches will come.
+    /// Marks that no more batches will be handed over.
     pub(super) fn let_go(&mut self) {
         self.batches = None;
     }
 
-    /// Hands messages over; waits while nobody takes them.
+    /// Hands over messages, and waits while there is no room.
     pub(super) async fn hand_over(&mut self, payloads: Vec<Payload>) -> Result<(), LinkError> {
         self.hand_over_at(payloads, Position::Transient).await
     }
 
-    /// The same, with how far the broker's delivery has come.
+    /// Hands over messages along with the broker's delivery position.
     pub(super) async fn hand_over_at(
         &mut self,
         payloads: Vec<Payload>,
@@ -288,7 +289,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Room to hand over a batch of so many bytes without waiting. Say afterwards how many they were: [`Stage::handed_over`].
+    /// Waits for room for a batch of this many bytes. Report the number of messages afterwards with
+    /// [`Stage::handed_over`].
     pub(super) async fn room(&self, bytes: u64) -> Result<mpsc::Permit<'_, Batch>, LinkError> {
         let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
         let places = batches.reserve_many(self.in_flight.places_for(bytes));
@@ -296,7 +298,7 @@ impl Stage {
         places.next().ok_or(LinkError::Abandoned)
     }
 
-    /// The same, if there is any now.
+    /// The same without waiting. `None` if there is no room now.
     pub(super) fn room_now(
         &self,
         bytes: u64,

@@ -1,10 +1,12 @@
-//! Opens compressed events where they come in, within a budget.
+//! Decompresses events as they arrive, within a budget.
 //!
-//! Some bytes can make millions. Whoever publishes such messages would stop the aggregator, which all brokers share, so
-//! they are decompressed in the task of their broker, and what grows more than events do takes from a budget of bytes
-//! and of time. Where that is exhausted they are refused, until there is some of it again.
+//! A few bytes can decompress to millions. A publisher of such messages would stall the aggregator,
+//! which all brokers share. So messages are decompressed in the task of their broker, and any that
+//! expand more than events do draw on a budget of bytes and time. Once it is exhausted they are
+//! refused until it has recovered.
 //!
-//! What events are compressed to does not count: a publisher that compresses everything may send as fast as another.
+//! The normal expansion of events is not charged: a publisher that compresses everything may send
+//! as fast as any other.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +14,24 @@ use crate::blocking::blocking;
 use crate::clock;
 use crate::event::{Accept, Payload, decompress};
 
-/// How large a body may become without taking from the budget: Celery sends up to 24 events in one, of a few hundred
-/// bytes each, and no text of them is longer than 1 KiB.
+/// How large a body may become without using the budget: Celery sends up to 24 events in one
+/// message, of a few hundred bytes each, with no text longer than 1 KiB.
 const FREE_BYTES: usize = 64 << 10;
 
-/// And how much larger than it was compressed. Two dozen events that are all alike shrink by less.
+/// How many times its compressed size a body may reach without using the budget. Two dozen
+/// identical events compress less than that.
 const FREE_RATIO: usize = 64;
 
-/// How long a body may take without taking from the budget, at any length and by its length. Bzip2, the slowest, takes half
-/// of that.
+/// How long decompression may take without using the budget: a fixed part, and one by length.
+/// Bzip2, the slowest, takes half of that.
 const FREE_TIME: Duration = Duration::from_micros(200);
 const FREE_TIME_A_BYTE: Duration = Duration::from_nanos(100);
 
-/// What is beyond that may take so much each second. One second's worth is saved up.
+/// What the budget allows per second. At most one second's worth accumulates.
 const BYTES_A_SECOND: usize = 16 << 20;
 const TIME_A_SECOND: Duration = Duration::from_millis(250);
 
-/// Decompresses what one connection brings.
+/// Decompresses the messages of one connection.
 #[derive(Debug)]
 pub(super) struct Unpacker {
     accept: Accept,
@@ -39,7 +42,7 @@ pub(super) struct Unpacker {
 struct Budget {
     bytes: usize,
     time: Duration,
-    /// When it was filled up last.
+    /// When the budget was last refilled.
     at: Instant,
 }
 
@@ -53,7 +56,7 @@ impl Unpacker {
         Self { accept, budget }
     }
 
-    /// Opens those that are compressed.
+    /// Decompresses the payloads that are compressed.
     pub(super) fn unpack(&mut self, payloads: &mut [Payload]) {
         let mut compressed = payloads
             .iter_mut()
@@ -85,7 +88,7 @@ impl Unpacker {
     }
 }
 
-/// What a body of such a length has taken from the budget.
+/// The budget that a body of this length has used.
 fn owed_after(spent: Duration, length: usize) -> Duration {
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     spent.saturating_sub(FREE_TIME + FREE_TIME_A_BYTE * length)

@@ -1,24 +1,24 @@
-//! Which queues are watched, and which of them are asked for now.
+//! Tracks which queues are watched, and which of them to poll next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bounds::{Bounds, Limit};
 use crate::state::is_uuid;
 
-/// The most queues that are watched. Beyond, those that come last in the alphabet are not.
+/// The most queues that are watched. Beyond that, those last in alphabetical order are ignored.
 const QUEUES_MAX: usize = 10_000;
 
-/// AMQP's bound of a name, in bytes; Redis has none that matters.
+/// AMQP's limit on the length of a name, in bytes. Redis has no practical limit.
 const NAME_MAX: usize = 255;
 
-/// Every so many rounds a queue that was not there is asked for again.
+/// An absent queue is polled again after this many rounds.
 const ABSENT_EVERY: u64 = 10;
 
-/// Names with these ends and beginnings hold no tasks, or belong to one worker each.
+/// Queues whose names have these prefixes and suffixes hold no tasks, or belong to a single worker.
 const NO_TASKS_SUFFIXES: [&str; 2] = [".pidbox", ".dq2"];
 const NO_TASKS_PREFIXES: [&str; 4] = ["celeryev.", "celeriac.", "amq.", "celery_delayed_"];
 
-/// Whether tasks that many workers may take wait in a queue of that name.
+/// Whether a queue with this name holds tasks for workers in general.
 pub(super) fn is_task_queue(name: &str) -> bool {
     let in_length = !name.is_empty() && name.len() <= NAME_MAX;
     let other = NO_TASKS_SUFFIXES.iter().any(|end| name.ends_with(end))
@@ -26,7 +26,7 @@ pub(super) fn is_task_queue(name: &str) -> bool {
             .iter()
             .any(|start| name.starts_with(start))
         || name.contains(".reply.")
-        // The queues of results that the `rpc` backend makes.
+        // The result queues of the `rpc` backend.
         || is_uuid(name);
     in_length && !other
 }
@@ -34,11 +34,11 @@ pub(super) fn is_task_queue(name: &str) -> bool {
 /// The queues of one broker.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// What the configuration names, whatever its name is.
+    /// The configured queues, whatever their names.
     configured: BTreeSet<String>,
-    /// What the workers said that they consume, the last time that each of them did.
+    /// The queues that each worker reported consuming in its last answer.
     consumed: BTreeMap<String, Vec<String>>,
-    /// Queues that were not there, and the round in which they are asked for again.
+    /// Absent queues, and the round in which each is polled again.
     absent: BTreeMap<String, u64>,
     round: u64,
     bounds: Bounds,
@@ -53,7 +53,7 @@ impl Watch {
         }
     }
 
-    /// Notes what the workers that answered consume; whether there is a queue among it that was not.
+    /// Records the queues that workers consume. Returns whether there is a new one.
     pub(super) fn consumed(&mut self, answers: BTreeMap<String, Vec<String>>) -> bool {
         let before = std::mem::replace(&mut self.consumed, answers);
         let before: BTreeSet<&String> = before.values().flatten().collect();
@@ -61,7 +61,7 @@ impl Watch {
         now.any(|queue| !before.contains(queue))
     }
 
-    /// Everything that is watched.
+    /// All watched queues.
     pub(super) fn all<'a>(&'a self, known: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
         let consumed = self.consumed.values().flatten().map(String::as_str);
         let discovered = consumed.chain(known).filter(|name| is_task_queue(name));
@@ -76,7 +76,7 @@ impl Watch {
         all
     }
 
-    /// What to ask for in the next round.
+    /// The queues to poll in the next round.
     pub(super) fn next<'a>(&'a mut self, known: impl Iterator<Item = &'a str>) -> Vec<String> {
         self.round += 1;
         let due = |name: &&str| self.absent.get(*name).is_none_or(|at| *at <= self.round);
@@ -84,7 +84,7 @@ impl Watch {
         names.map(str::to_owned).collect()
     }
 
-    /// Notes which of the queues that were asked for are not there.
+    /// Records which of the polled queues are absent.
     pub(super) fn asked(&mut self, names: &[String], absent: Vec<String>) {
         for name in names {
             self.absent.remove(name);
@@ -92,7 +92,7 @@ impl Watch {
         let again = self.round + ABSENT_EVERY;
         self.absent
             .extend(absent.into_iter().map(|name| (name, again)));
-        // Names that are not watched any more must not stay.
+        // Names that are no longer watched must not accumulate.
         self.absent.retain(|_, at| *at + ABSENT_EVERY > self.round);
     }
 }

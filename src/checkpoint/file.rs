@@ -20,11 +20,11 @@ const PART_BYTES_MAX: u32 = 1 << 30;
 pub enum Unsound {
     #[error("cannot read it: {0}")]
     Read(#[from] io::Error),
-    #[error("it is no checkpoint of celeriac")]
+    #[error("it is not a celeriac checkpoint")]
     Foreign,
-    #[error("it has version {0}, and this celeriac reads version {VERSION}")]
+    #[error("it has version {0}, but this celeriac reads version {VERSION}")]
     Version(u16),
-    #[error("it ends too early")]
+    #[error("it is truncated")]
     Torn,
     #[error("a part of it is larger than 1 GiB")]
     Large,

@@ -1,4 +1,4 @@
-//! What is to be known of a RabbitMQ broker.
+//! Configuration of a RabbitMQ broker.
 
 use super::secret::Secret;
 use super::section::Section;
@@ -9,25 +9,25 @@ pub use crate::state::Shard;
 /// A RabbitMQ broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmqpConfig {
-    /// One at least, tried in this order.
+    /// At least one; tried in this order.
     pub servers: Vec<AmqpServer>,
     pub bindings: Vec<String>,
-    /// Messages that the broker sends ahead of our acknowledgements.
+    /// Maximum number of unacknowledged messages.
     pub prefetch: u16,
     pub delivery: Delivery,
-    /// Of the durable queue, or the stream.
+    /// Name of the durable queue or the stream.
     pub queue: String,
     pub shard: Option<Shard>,
 }
 
-/// What becomes of events while nobody reads them.
+/// What happens to events while nobody reads them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// They are gone: the queue lives as long as the connection.
+    /// They are lost: the queue lives as long as the connection.
     Transient,
-    /// They wait in a queue of ours, and leave it when a checkpoint holds them.
+    /// They stay in a queue until a checkpoint contains them.
     Durable,
-    /// They stay in a log that anybody may read, for as long as there is room.
+    /// They stay in a log with any number of readers, until it is full.
     Stream,
 }
 
@@ -42,7 +42,7 @@ pub struct AmqpServer {
     pub tls: Option<TlsConfig>,
 }
 
-/// The keys that only RabbitMQ has, but for `bindings` and `prefetch`.
+/// The keys that only RabbitMQ has, except `bindings` and `prefetch`.
 #[derive(Debug)]
 pub(super) struct AmqpKeys {
     pub(super) delivery: Delivery,
@@ -51,7 +51,7 @@ pub(super) struct AmqpKeys {
 }
 
 impl AmqpKeys {
-    /// What AMQP allows for a name, less what is put behind it for shards.
+    /// AMQP's maximum length of a name, minus the suffix for shards.
     const QUEUE_MAX: usize = 200;
     const SHARDS_MAX: u64 = 1_000;
 
@@ -70,7 +70,7 @@ impl AmqpKeys {
             let max = Self::QUEUE_MAX;
             section.problem(
                 "queue",
-                format!("expected 1 to {max} bytes that do not begin with `amq.`"),
+                format!("expected 1 to {max} bytes, not starting with `amq.`"),
             );
         }
         let shard = section.optional_section("shard", |section| {
@@ -78,7 +78,10 @@ impl AmqpKeys {
             let index = section.whole("index", 0, 0..=Self::SHARDS_MAX);
             if index >= count {
                 let last = count.saturating_sub(1);
-                section.problem("index", format!("with `count` {count} the last is {last}"));
+                section.problem(
+                    "index",
+                    format!("with a `count` of {count}, the highest index is {last}"),
+                );
             }
             let number = |n| u32::try_from(n).unwrap_or_default();
             Shard {
@@ -95,16 +98,20 @@ impl AmqpKeys {
 }
 
 impl AmqpKeys {
-    /// Says that the broker is none of those that have these keys.
+    /// Reports the keys that are set as unsupported by this broker.
     pub(super) fn refuse(&self, section: &mut Section<'_>) {
         if self.delivery != Delivery::Transient {
             section.problem(
                 "delivery",
-                "Redis keeps no events for who is away: only `transient` works there",
+                "not supported with Redis, which does not keep events for absent readers; use \
+                 `transient`",
             );
         }
         if self.shard.is_some() {
-            section.problem("shard", "only RabbitMQ divides events among daemons");
+            section.problem(
+                "shard",
+                "not supported with Redis; only RabbitMQ can divide events among daemons",
+            );
         }
     }
 }
@@ -121,7 +128,7 @@ impl AmqpConfig {
         if tls.is_some() && urls.iter().all(|url| url.scheme != "amqps") {
             section.problem(
                 "tls",
-                "is of no use for a connection without TLS; amqps:// makes one with it",
+                "has no effect on a connection without TLS; use amqps:// in `url`",
             );
         }
         let servers = urls
@@ -138,7 +145,8 @@ impl AmqpConfig {
         }
     }
 
-    /// The name of the durable queue, or the stream: with shards, one for each, and others for another count.
+    /// Name of the durable queue or the stream. Each shard has its own, and another shard count
+    /// uses other names.
     pub fn queue_name(&self) -> String {
         match self.shard {
             None => self.queue.clone(),
@@ -146,7 +154,7 @@ impl AmqpConfig {
         }
     }
 
-    /// The server at a place in the order, which goes round.
+    /// The server at an index, wrapping around.
     pub fn server(&self, at: usize) -> &AmqpServer {
         &self.servers[at % self.servers.len()]
     }
@@ -155,7 +163,7 @@ impl AmqpConfig {
 impl AmqpServer {
     fn of(url: BrokerUrl, tls: Option<&TlsConfig>) -> Self {
         let secure = url.scheme == "amqps";
-        // `amqp://h`, `amqp://h/` and `amqp://h//` all are the vhost "/", as in Celery.
+        // `amqp://h`, `amqp://h/` and `amqp://h//` all mean the vhost "/", as in Celery.
         let vhost = url
             .path
             .strip_prefix('/')
@@ -173,7 +181,7 @@ impl AmqpServer {
         }
     }
 
-    /// Where it is, without credentials.
+    /// Address without credentials.
     pub fn address(&self) -> String {
         format!("{}/{}", host_and_port(&self.host, self.port), self.vhost)
     }

@@ -17,18 +17,18 @@ use crate::event::{Accept, ContentType};
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerConfig {
-    /// The value of the label `broker`; optional where there is one.
+    /// Value of the label `broker`; optional if there is only one broker.
     pub name: Option<String>,
     pub event_exchange: String,
-    /// The serializers whose bodies are read.
+    /// The accepted serializers.
     pub accept: Accept,
-    /// The bound of what waits for us: in the broker's queue, or in our memory.
+    /// Maximum size of pending events: in the broker's queue, or in our memory.
     pub queue_bytes_max: u64,
     pub poll: PollConfig,
     pub transport: Transport,
 }
 
-/// What a broker speaks.
+/// The protocol of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
     Amqp(AmqpConfig),
@@ -36,12 +36,13 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Whether the broker itself drops messages that have expired: Celery sets their expiry there (since 5.2).
+    /// Whether the broker itself drops expired messages: Celery sets their expiration there since
+    /// 5.2.
     pub const fn drops_expired(&self) -> bool {
         matches!(self, Self::Amqp(_))
     }
 
-    /// Which part of the workers' events comes here; `None`: all of them.
+    /// The share of the workers' events to receive, or `None` for all.
     pub const fn shard(&self) -> Option<Shard> {
         match self {
             Self::Amqp(amqp) => amqp.shard,
@@ -69,7 +70,7 @@ impl BrokerConfig {
         if bindings.is_empty() {
             section.problem(
                 "bindings",
-                "is empty, so nothing would come; [\"#\"] is everything",
+                "is empty, so no events would arrive; use [\"#\"] for all events",
             );
         }
         let prefetch = section.whole("prefetch", Self::PREFETCH, 1..=65_535);
@@ -90,7 +91,7 @@ impl BrokerConfig {
         if sentinel.is_some() && kind != Kind::Sentinel {
             section.problem(
                 "sentinel",
-                "is of no use without sentinels; sentinel://host:26379 names one",
+                "has no effect without sentinels; use sentinel://host:26379 in `url`",
             );
         }
         if kind != Kind::Amqp {
@@ -121,7 +122,7 @@ impl BrokerConfig {
         })
     }
 
-    /// Whether events stay with the broker until a checkpoint has them.
+    /// Whether events stay with the broker until a checkpoint contains them.
     pub fn waits_for_checkpoints(&self) -> bool {
         match &self.transport {
             Transport::Amqp(amqp) => amqp.delivery != Delivery::Transient,
@@ -129,7 +130,7 @@ impl BrokerConfig {
         }
     }
 
-    /// How many servers there are to try one after the other.
+    /// Number of servers to try in turn.
     pub fn servers(&self) -> usize {
         match &self.transport {
             Transport::Amqp(amqp) => amqp.servers.len(),
@@ -137,7 +138,7 @@ impl BrokerConfig {
         }
     }
 
-    /// Where one of the broker's servers is, for the log: without credentials.
+    /// Address of one of the broker's servers for the log, without credentials.
     pub fn address(&self, server: usize) -> String {
         match &self.transport {
             Transport::Amqp(amqp) => amqp.server(server).address(),
@@ -154,7 +155,7 @@ impl BrokerConfig {
     }
 }
 
-/// What the scheme of a URL stands for.
+/// What the scheme of a URL selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Amqp,
@@ -162,7 +163,7 @@ enum Kind {
     Sentinel,
 }
 
-/// The one kind that all URLs are of.
+/// Returns the kind of all URLs, which must be the same.
 fn kind(section: &mut Section<'_>, urls: &[BrokerUrl]) -> Option<Kind> {
     let mut kinds = Vec::new();
     for url in urls {
@@ -182,13 +183,13 @@ fn kind(section: &mut Section<'_>, urls: &[BrokerUrl]) -> Option<Kind> {
     }
     let first = *kinds.first()?;
     if kinds.iter().any(|kind| *kind != first) {
-        section.problem("url", "the servers of one broker are all of one kind");
+        section.problem("url", "all servers of a broker must be of the same kind");
         return None;
     }
     Some(first)
 }
 
-/// The URL, shown without its passwords: one for each server.
+/// Parses the URL into one per server. It is shown without its passwords.
 fn urls(section: &mut Section<'_>) -> Option<Vec<BrokerUrl>> {
     let text = section.needed_text("url", "amqp://user:password@host:5672/vhost")?;
     let urls = parse_brokers(&text);
@@ -200,7 +201,7 @@ fn urls(section: &mut Section<'_>) -> Option<Vec<BrokerUrl>> {
     urls.map_err(|what| section.problem("url", what)).ok()
 }
 
-/// Celery's setting of the same name: serializers by their names or their content types.
+/// Reads Celery's setting of the same name: serializers by name or content type.
 fn accept_content(section: &mut Section<'_>) -> Accept {
     const KEY: &str = "accept_content";
     let named = |text: &str| {
@@ -212,7 +213,7 @@ fn accept_content(section: &mut Section<'_>) -> Accept {
     if texts.is_empty() {
         section.problem(
             KEY,
-            "is empty, so nothing would be read; [json] is Celery's default",
+            "is empty, so no event could be decoded; use [json], Celery's default",
         );
     }
     let mut accepted = Vec::new();

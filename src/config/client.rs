@@ -1,4 +1,4 @@
-//! How a receiver is asked over HTTP: in Prometheus' own words.
+//! HTTP client settings of a receiver, with Prometheus' key names.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,23 +13,24 @@ use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{parse_http_with_login, without_credentials};
 
-/// How a receiver is asked.
+/// HTTP client settings of a receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpClientConfig {
     pub timeout: Duration,
-    /// On every request. All are marked as sensitive, since some receivers take their key in a header.
+    /// Headers of every request. All are marked as sensitive, because some receivers expect their
+    /// API key in a header.
     pub headers: HeaderMap,
-    /// The same, with the value in a file that is read at each request.
+    /// Headers whose values come from files, which are read at each request.
     pub header_files: Vec<(HeaderName, PathBuf)>,
     pub authorization: Authorization,
     pub tls: TlsConfig,
     pub proxy: ProxyConfig,
     pub follow_redirects: bool,
-    /// Whether HTTP/2 is spoken where TLS agrees on it.
+    /// Whether to use HTTP/2 if TLS negotiates it.
     pub enable_http2: bool,
 }
 
-/// What a request says about itself: a user's header cannot.
+/// Headers that celeriac sets itself; users cannot override them.
 const RESERVED_HEADERS: [&str; 17] = [
     "authorization",
     "host",
@@ -53,7 +54,8 @@ const RESERVED_HEADERS: [&str; 17] = [
 impl HttpClientConfig {
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The keys that every sink has which speaks HTTP. A login in the `url` counts, so that is read before.
+    /// Reads the keys that all HTTP sinks share. Call it after reading `url`, which may contain a
+    /// login.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let timeout = section.duration(
             "remote_timeout",
@@ -75,7 +77,7 @@ impl HttpClientConfig {
     }
 }
 
-/// The `url` of a sink, without its login, which is kept for [`HttpClientConfig::read`].
+/// Reads the `url` of a sink. Its login is removed and kept for [`HttpClientConfig::read`].
 pub(super) fn url(section: &mut Section<'_>, such_as: &str) -> Option<Url> {
     let text = section.needed_text("url", such_as)?;
     match parse_http_with_login(&text, such_as) {
@@ -108,7 +110,8 @@ fn headers(section: &mut Section<'_>) -> HeaderMap {
     headers
 }
 
-/// `http_headers`: several values each. Gives those in files, and adds the others.
+/// Reads `http_headers`, which can have several values each. Returns those in files and adds the
+/// others to `headers`.
 fn http_headers(section: &mut Section<'_>, headers: &mut HeaderMap) -> Vec<(HeaderName, PathBuf)> {
     let read = section.named_sections("http_headers", |section| {
         let mut texts = Vec::new();
@@ -119,7 +122,7 @@ fn http_headers(section: &mut Section<'_>, headers: &mut HeaderMap) -> Vec<(Head
         }
         let files = section.texts("files", &[]);
         if texts.is_empty() && files.is_empty() {
-            section.problem("", "is empty; `values`, `secrets` or `files` would do");
+            section.problem("", "is empty; set `values`, `secrets` or `files`");
         }
         (texts, files)
     });
@@ -130,7 +133,7 @@ fn http_headers(section: &mut Section<'_>, headers: &mut HeaderMap) -> Vec<(Head
             continue;
         };
         if headers.contains_key(&header) {
-            section.problem(&key, "stands in `headers` too: leave one out");
+            section.problem(&key, "is also in `headers`; remove one of the two");
         }
         for text in texts {
             if let Some(value) = header_value(section, &key, &text) {
@@ -149,14 +152,14 @@ fn header_name(section: &mut Section<'_>, key: &str, name: &str) -> Option<Heade
             let hint = if header == "authorization" {
                 "; use `basic_auth`, `authorization` or `oauth2`"
             } else {
-                ": leave it out"
+                "; remove it"
             };
-            section.problem(key, format!("the request sets this header itself{hint}"));
+            section.problem(key, format!("celeriac sets this header itself{hint}"));
             None
         }
         Ok(header) => Some(header),
         Err(_) => {
-            section.problem(key, "not the name of a header");
+            section.problem(key, "not a valid header name");
             None
         }
     }
@@ -164,7 +167,10 @@ fn header_name(section: &mut Section<'_>, key: &str, name: &str) -> Option<Heade
 
 fn header_value(section: &mut Section<'_>, key: &str, value: &str) -> Option<HeaderValue> {
     let Ok(mut value) = HeaderValue::try_from(value) else {
-        section.problem(key, "its value has characters that no header may have");
+        section.problem(
+            key,
+            "the value contains characters that are not allowed in a header",
+        );
         return None;
     };
     value.set_sensitive(true);

@@ -1,4 +1,4 @@
-//! `global`: what holds for all outputs.
+//! `global`: settings of all outputs.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use super::section::Section;
 use super::shown::Shown;
 use crate::series::LabelName;
 
-/// What holds for all outputs.
+/// Settings of all outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalConfig {
-    /// The time between two snapshots, which are aligned to the clock.
+    /// Time between two snapshots, which are aligned to the clock.
     pub interval: Duration,
-    /// On every pushed series, by name.
+    /// Labels of every pushed series, sorted by name.
     pub external_labels: Vec<(String, String)>,
-    /// How long the shutdown may take to send what waits.
+    /// How long the shutdown may take to send pending samples.
     pub grace_period: Duration,
 }
 
@@ -32,12 +32,16 @@ impl GlobalConfig {
         for (name, value) in written {
             if LabelName::parse(&name).is_none() {
                 let key = format!("external_labels.{name}");
-                section.problem(&key, "not a label name; letters, digits and _ make one, not beginning with a digit or __");
+                section.problem(
+                    &key,
+                    "not a valid label name; use letters, digits and _, not \
+                                       starting with a digit or __",
+                );
             }
             labels.retain(|(known, _)| *known != name);
             labels.push((name, value));
         }
-        // An empty value is how a default is taken away: to Prometheus the label is not there then.
+        // An empty value removes a default: Prometheus treats an empty label as absent.
         labels.retain(|(_, value)| !value.is_empty());
         labels.sort();
         let shown = labels

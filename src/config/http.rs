@@ -1,4 +1,4 @@
-//! `http`: the listener for people and for Prometheus.
+//! `http`: the HTTP listener.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,64 +16,67 @@ use crate::profile::ProfileName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     pub listen: SocketAddr,
-    /// Without it, plain HTTP.
+    /// `None` means plain HTTP.
     pub tls: Option<ServerTlsConfig>,
     pub login: LoginConfig,
-    /// Whether `POST /-/reload` reads the configuration again.
+    /// Whether `POST /-/reload` reloads the configuration.
     pub reload: bool,
-    /// The pages to pull.
+    /// The pages to scrape.
     pub scrape: Vec<ScrapeConfig>,
 }
 
-/// A page to pull.
+/// A page to scrape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScrapeConfig {
     pub path: String,
     pub profile: ProfileName,
-    /// Protobuf pages carry native histograms beside classic ones, and the table keeps them.
+    /// Whether protobuf pages contain native histograms alongside classic ones, which requires the
+    /// table to keep them.
     pub native_histograms: bool,
-    /// OpenMetrics pages carry `_created`.
+    /// Whether OpenMetrics pages contain `_created` series.
     pub created_series: bool,
 }
 
-/// TLS as a server. The files are read again when they change.
+/// TLS settings of the server. The files are reloaded when they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTlsConfig {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
-    /// Whose certificates a client must show one of.
+    /// Authority that must have signed the client's certificate.
     pub client_ca_file: Option<PathBuf>,
 }
 
-/// Who may come in. With both, either will do; with neither, everybody.
+/// Accepted logins. If both are set, either one is sufficient; if neither is, no login is required.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoginConfig {
     pub users: Vec<(String, PasswordHash)>,
-    /// A file with the one token that will do.
+    /// File with the accepted token.
     pub bearer_token: Option<Secret>,
 }
 
-/// A password as bcrypt has it. It is not printed either: a weak one can be found by trying.
+/// A bcrypt password hash. It is not printed, because a weak password can be found by brute force.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
-/// Why a text is no password that can be checked.
+/// Why a text is not a usable password hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
-    #[error("expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints")]
+    #[error("expected a bcrypt password hash, as printed by `htpasswd -nBC 10 NAME`")]
     NoHash,
     #[error(
-        "the bcrypt cost {0} is too high, each login would take seconds; use at most {max}, such as `htpasswd -nBC 10 NAME` prints",
+        "the bcrypt cost {0} is too high, because each login would take seconds; use at most \
+         {max}, as in `htpasswd -nBC 10 NAME`",
         max = PasswordHash::COST_MAX
     )]
     Cost(u32),
 }
 
 impl PasswordHash {
-    /// About a second for each login. The next would be two, and bcrypt's own limit of 31 is a day and a half.
+    /// About one second per login. The next higher cost takes two; bcrypt's maximum of 31 takes a
+    /// day and a half.
     const COST_MAX: u32 = 14;
 
-    /// Accepts a hash as `htpasswd -B` and Prometheus' web configuration have it.
+    /// Parses a hash as in `htpasswd -B` and Prometheus' web configuration.
     pub fn parse(text: &str) -> Result<Self, PasswordError> {
         let parts: HashParts = text.parse().map_err(|_| PasswordError::NoHash)?;
         match parts.get_cost() {
@@ -142,7 +145,7 @@ impl LoginConfig {
             let key = format!("basic_auth_users.{name}");
             match PasswordHash::parse(&hash) {
                 Ok(_) if name.contains(':') => {
-                    section.problem(&key, "a user's name cannot have a colon");
+                    section.problem(&key, "a user name cannot contain a colon");
                 }
                 Ok(hash) => users.push((name.clone(), hash)),
                 Err(error) => section.problem(&key, error.to_string()),
@@ -158,7 +161,7 @@ impl LoginConfig {
     }
 }
 
-/// The pages; without the key, one at `/metrics`.
+/// Reads the pages; without the key, there is one at `/metrics`.
 fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
     if !section.has("scrape") && !section.is_reference() {
         let default = ScrapeConfig {
@@ -179,7 +182,7 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
             ),
             ("created_series".to_owned(), Shown::Plain(false.to_string())),
         ];
-        // Known, and shown as what holds.
+        // Registers the key and shows the default.
         section.sections("scrape", |_| ());
         section.show("scrape", Shown::List(vec![Shown::Map(shown.into())]));
         return vec![default];
@@ -194,7 +197,9 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
         if !path.starts_with('/') || !path.chars().all(plain) || path.starts_with("/-/") {
             page.problem(
                 "path",
-                format!("expected a path such as /metrics/flower, not below /-/, found `{path}`"),
+                format!(
+                    "expected a path such as /metrics/flower and not below /-/, found `{path}`"
+                ),
             );
             return None;
         }
@@ -208,7 +213,13 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
     let mut kept: Vec<ScrapeConfig> = Vec::new();
     for page in pages.into_iter().flatten() {
         if kept.iter().any(|other| other.path == page.path) {
-            section.problem("scrape", format!("two have the path `{}`", page.path));
+            section.problem(
+                "scrape",
+                format!(
+                    "two pages have the path `{}`; give each its own `path`",
+                    page.path
+                ),
+            );
         } else {
             kept.push(page);
         }
@@ -216,7 +227,7 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
     kept
 }
 
-/// `:9808` is every address of the machine, as in Prometheus.
+/// `:9808` means every address of the machine, as in Prometheus.
 fn parse_listen(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix(':') {
         Some(port) => Some(SocketAddr::from(([0; 16], port.parse().ok()?))),

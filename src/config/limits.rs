@@ -1,12 +1,12 @@
-//! `limits`: what the process as a whole may take.
+//! `limits`: limits for the whole process.
 
 use super::section::Section;
 use crate::bounds::MEMORY_MIN;
 
-/// What the process as a whole may take.
+/// Limits for the whole process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
-    /// In bytes. `None`: what the control group allows decides.
+    /// In bytes. `None`: derived from the control group's limit.
     pub memory: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! The file, its environment and the command line to one configuration.
+//! Loads the configuration from a file, the environment and the command line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,34 +21,35 @@ use super::value::ENVIRONMENT;
 use super::yaml;
 use crate::regular_file;
 
-/// The largest file. Ours has some hundred lines; a ConfigMap can hold as much.
+/// Maximum size of a file, which is also that of a ConfigMap. Typical files have a few hundred
+/// lines.
 const BYTES_MAX: usize = 1 << 20;
 
-/// What variables that override keys begin with, and what is between two keys.
+/// Prefix of variables that override keys, and the separator between two keys.
 const PREFIX: &str = "CELERIAC__";
 const SEPARATOR: &str = "__";
 
-/// The deepest key that a variable may name; none of ours is as deep.
+/// Maximum depth of a key in a variable; no key is that deep.
 const OVERRIDE_DEPTH_MAX: usize = 8;
 
-/// Everything that the daemon is told.
+/// The whole configuration of the daemon.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where queues are kept across restarts; `None`: nowhere.
+    /// Folder for state that survives restarts; `None`: in memory only.
     pub data_dir: Option<PathBuf>,
     pub global: GlobalConfig,
-    /// At least one.
     pub limits: LimitsConfig,
+    /// At least one.
     pub brokers: Vec<BrokerConfig>,
     pub metrics: MetricsConfig,
     pub remote_write: Vec<RemoteWriteConfig>,
     pub pushgateway: Vec<PushgatewayConfig>,
     pub http: Option<HttpConfig>,
-    /// The same, as it is shown.
+    /// The effective configuration for display.
     pub shown: Shown,
 }
 
-/// What the command line gives in place of a file.
+/// Command-line flags that replace a file.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     pub broker: Option<String>,
@@ -57,16 +58,16 @@ pub struct Flags {
     pub listen: Option<String>,
 }
 
-/// Why there is no configuration.
+/// Why a configuration cannot be loaded.
 #[derive(Debug)]
 pub enum LoadError {
-    /// Where it was read, and that it could not be.
+    /// The file cannot be read.
     Read(PathBuf, io::Error),
-    /// The file's name does not tell what it holds.
+    /// The file name does not determine the format.
     Format(PathBuf),
-    /// It is not YAML or not TOML.
+    /// Not valid YAML or TOML.
     Syntax(PathBuf, String),
-    /// All that is wrong with it.
+    /// All problems of the configuration.
     Problems(String, Vec<Problem>),
 }
 
@@ -77,7 +78,7 @@ impl fmt::Display for LoadError {
             Self::Format(path) => {
                 write!(
                     f,
-                    "{}: expected a file that ends in .yaml, .yml or .toml",
+                    "{}: expected a file name that ends in .yaml, .yml or .toml",
                     path.display()
                 )
             }
@@ -96,7 +97,7 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 impl Config {
-    /// Reads a file or pipe, with the process' environment over it.
+    /// Loads a file or pipe, with overrides from the process' environment.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let failed = |error| LoadError::Read(path.into(), error);
         let file = std::fs::File::open(path).map_err(failed)?;
@@ -106,7 +107,7 @@ impl Config {
         Self::parse(&text, path, std::env::vars_os())
     }
 
-    /// Makes a configuration of what stands on the command line.
+    /// Builds a configuration from the command line.
     pub fn from_flags(flags: &Flags) -> Result<Self, LoadError> {
         let text = |text: &str| Value::new(None, ValueKind::String(text.to_owned()));
         let map = |key: &str, value: &str| {
@@ -147,7 +148,7 @@ impl Config {
         Self::check(root, "command line", std::env::vars_os())
     }
 
-    /// Reads the text of a file, with an environment over it.
+    /// Parses the text of a file, with overrides from an environment.
     pub fn parse(
         text: &str,
         path: &Path,
@@ -188,7 +189,7 @@ impl Config {
         mut environment: BTreeMap<String, String>,
     ) -> Result<Self, LoadError> {
         let hostname = hostname(&environment);
-        // A shell has it, and mostly does not hand it on.
+        // Shells set it but usually don't export it.
         environment.insert("HOSTNAME".to_owned(), hostname.clone());
         let mut reading = Reading {
             environment,
@@ -221,20 +222,20 @@ impl Config {
             if waits && data_dir.is_none() {
                 root.problem(
                     &format!("brokers[{at}].delivery"),
-                    "needs `data_dir`: what the broker forgets has to be on disk first",
+                    "requires `data_dir`: events must be on disk before the broker deletes them",
                 );
             }
         }
         if brokers.is_empty() {
             root.problem(
                 "brokers",
-                "is missing; at least one with its `url` is needed",
+                "is missing; at least one broker with a `url` is required",
             );
         }
         if remote_write.is_empty() && pushgateway.is_empty() && http.is_none() {
             root.problem(
                 "remote_write",
-                "is missing, and so are `pushgateway` and `http`; at least one of them is needed",
+                "is missing, and so are `pushgateway` and `http`; at least one of them is required",
             );
         }
         let names: Vec<_> = brokers
@@ -243,7 +244,10 @@ impl Config {
             .map(|broker| broker.name.as_deref())
             .collect();
         if brokers.len() > 1 && names.contains(&None) {
-            root.problem("brokers", "more than one, so each needs a `name`");
+            root.problem(
+                "brokers",
+                "there is more than one, so each requires a `name`",
+            );
         }
         unique(root, "brokers", names.into_iter().flatten());
         let names = remote_write.iter().flatten().map(|sink| sink.name.as_str());
@@ -265,7 +269,7 @@ impl Config {
     }
 }
 
-/// Sets the key that a variable of the environment names, in place of what may be there.
+/// Sets the key that an environment variable names, replacing any existing value.
 fn set(root: &mut config::Map<String, Value>, key: &str, value: &str) {
     let mut table = root;
     let mut keys = key.splitn(OVERRIDE_DEPTH_MAX, SEPARATOR).peekable();
@@ -293,14 +297,14 @@ fn unique<'a>(root: &mut Section<'_>, key: &str, names: impl Iterator<Item = &'a
         if seen.contains(&name) {
             root.problem(
                 key,
-                format!("two have the name `{name}`; give each its own `name`"),
+                format!("two entries have the name `{name}`; give each its own `name`"),
             );
         }
         seen.push(name);
     }
 }
 
-/// An environment, without what is no UTF-8: no key and no label could be.
+/// Converts an environment, skipping names and values that are not UTF-8.
 fn texts(
     environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
 ) -> BTreeMap<String, String> {

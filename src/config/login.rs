@@ -1,4 +1,4 @@
-//! How we log in at a receiver: in Prometheus' own words, one way for each receiver.
+//! Authentication at a receiver, with Prometheus' key names. Each receiver uses one method.
 
 use url::Url;
 
@@ -9,7 +9,7 @@ use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{parse_http_with_login, without_credentials};
 
-/// How a sink logs in.
+/// How a sink authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
     None,
@@ -25,33 +25,33 @@ pub enum Authorization {
     SigV4(Box<SigV4Config>),
 }
 
-/// OAuth 2 with client credentials (RFC 6749, 4.4): who we are, and who gives us tokens for it.
+/// OAuth 2 with client credentials (RFC 6749, 4.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth2Config {
     pub client_id: String,
     pub client_secret: Option<Secret>,
     pub token_url: Url,
     pub scopes: Vec<String>,
-    /// More of the form that asks for a token. Some endpoints take their secrets here.
+    /// Additional form parameters of token requests. Some endpoints expect secrets here.
     pub endpoint_params: Vec<(String, Secret)>,
     pub tls: TlsConfig,
     pub proxy: ProxyConfig,
 }
 
-/// Signatures as AWS wants them.
+/// AWS Signature Version 4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigV4Config {
     pub region: String,
     pub access_key: Secret,
     pub secret_key: Secret,
-    /// What makes keys that were lent valid.
+    /// Session token that belongs to temporary keys.
     pub session_token: Option<Secret>,
 }
 
 impl Authorization {
-    /// The login that is given; more than one are problems.
+    /// Reads the configured method; more than one is a problem.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        // In a URL it is basic auth, for Go's client and so for Prometheus.
+        // Credentials in a URL mean basic auth, as in Go's client and therefore Prometheus.
         let in_url = section.take_url_login().map(|login| Self::Basic {
             username: login.username,
             password: login.password,
@@ -95,7 +95,7 @@ impl Authorization {
 fn basic(section: &mut Section<'_>) -> Authorization {
     let username = section.secret("username", "username_file");
     if let Some(Secret::Inline(name)) = &username {
-        // A name is no secret.
+        // A user name is not secret.
         section.show("username", Shown::Text(name.clone()));
     }
     Authorization::Basic {
@@ -109,12 +109,12 @@ fn credentials(section: &mut Section<'_>) -> Option<Authorization> {
     if scheme.eq_ignore_ascii_case("basic") {
         section.problem(
             "type",
-            "cannot be basic; `basic_auth` takes a name and a password",
+            "cannot be basic; use `basic_auth` for a user name and password",
         );
     }
     let credentials = section.secret("credentials", "credentials_file");
     if credentials.is_none() {
-        section.problem("credentials", "is missing; this, or `credentials_file`");
+        section.problem("credentials", "is missing; set it or `credentials_file`");
     }
     Some(Authorization::Credentials {
         scheme,
@@ -133,9 +133,9 @@ impl OAuth2Config {
         let shown = shown.map(|(name, _)| (name.clone(), Shown::Secret));
         section.show("endpoint_params", Shown::Map(shown.collect()));
         for (name, _) in &params {
-            // As Go's client has it: these say what is asked for.
+            // As in Go's client, which sets these parameters itself.
             if name == "grant_type" || (name == "scope" && !scopes.is_empty()) {
-                let what = "the request sets this itself: leave it out";
+                let what = "celeriac sets this itself; remove it";
                 section.problem(&format!("endpoint_params.{name}"), what);
             }
         }
@@ -167,7 +167,7 @@ fn token_url(section: &mut Section<'_>) -> Option<Url> {
         }
         Ok((_, Some(_))) => {
             section.show("token_url", Shown::Null);
-            let what = "credentials stand in `client_id` and `client_secret`, not in the URL";
+            let what = "the URL contains credentials; use `client_id` and `client_secret` instead";
             section.problem("token_url", what);
             None
         }
@@ -193,11 +193,12 @@ impl SigV4Config {
         for (key, why) in [
             (
                 "profile",
-                "AWS' files of profiles are not read; give `access_key` and `secret_key`",
+                "AWS profile files are not supported; set `access_key` and `secret_key`",
             ),
             (
                 "role_arn",
-                "roles are not assumed here; give the keys of a user, or those of the role in the environment",
+                "assuming roles is not supported; set the keys of a user, or pass the role's keys \
+                 in the environment",
             ),
         ] {
             if section.optional_text(key).is_some() {
@@ -205,7 +206,10 @@ impl SigV4Config {
             }
         }
         if region.is_none() {
-            section.problem("region", "is missing; for example eu-west-1, or AWS_REGION");
+            section.problem(
+                "region",
+                "is missing; set it, for example to eu-west-1, or set AWS_REGION",
+            );
         }
         let (access_key, secret_key, session_token) = match (access_key, secret_key) {
             (Some(access_key), Some(secret_key)) => (Some(access_key), Some(secret_key), None),
@@ -220,8 +224,8 @@ impl SigV4Config {
                 if keys.0.is_none() || keys.1.is_none() {
                     section.problem(
                         "access_key",
-                        "is missing, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set; \
-                         the roles of pods and machines are not asked",
+                        "is missing, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both \
+                         set; roles of pods and machines are not supported",
                     );
                 }
                 keys
@@ -231,14 +235,14 @@ impl SigV4Config {
                     Some(_) => ("access_key", "secret_key"),
                     None => ("secret_key", "access_key"),
                 };
-                section.problem(missing, format!("is missing; `{given}` needs it"));
+                section.problem(missing, format!("is missing; `{given}` requires it"));
                 (None, None, None)
             }
         };
         if cfg!(not(feature = "sigv4")) {
             section.problem(
                 "",
-                "this celeriac was built without signatures for AWS; `--features sigv4` builds them in",
+                "this celeriac was built without AWS signatures; build it with `--features sigv4`",
             );
             return None;
         }

@@ -1,4 +1,4 @@
-//! `metrics`: what is shown of tasks and workers, and how much of it.
+//! `metrics`: which metrics of tasks and workers to show, and their limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use crate::profile::{BucketOverride, NativeConfig, TaskLabels};
 use crate::series::{Buckets, COMPILED_BYTES_MAX, Relabel};
 use crate::state::{Limits, WorkerTimeout};
 
-/// What is shown of tasks and workers, and how much of it.
+/// Which metrics of tasks and workers to show, and their limits.
 #[derive(Clone, Debug)]
 pub struct MetricsConfig {
     pub native: NativeConfig,
     pub limits: Limits,
-    /// Observations and failures tell which task they are of.
+    /// Whether observations and failures carry the id of their task.
     pub exemplars: bool,
-    /// `None`: every task is shown.
+    /// `None`: all tasks are shown.
     pub task_filter: Option<TaskFilter>,
-    /// What is done to every series before it is counted in, the daemon's own too.
+    /// Relabeling rules for every series, including the daemon's own.
     pub relabel: Relabel,
-    /// How long a series stays that does not change.
+    /// How long an unchanged series is kept.
     pub series_ttl: Duration,
-    /// Samples in a snapshot, without the daemon's own.
+    /// Maximum number of samples in a snapshot, not counting the daemon's own.
     pub series_max: usize,
 }
 
-/// Which tasks are shown, by their names.
+/// Which tasks are shown, by name.
 #[derive(Clone, Debug)]
 pub struct TaskFilter {
     include: Vec<Regex>,
@@ -40,19 +40,19 @@ pub struct TaskFilter {
 }
 
 impl TaskFilter {
-    /// Whether tasks of a name are shown: one of the inclusions matches, and none of the exclusions.
+    /// Whether tasks with a name are shown: some inclusion matches and no exclusion does.
     pub fn shows(&self, name: &str) -> bool {
         let any = |rules: &[Regex]| rules.iter().any(|rule| rule.is_match(name));
         any(&self.include) && !any(&self.exclude)
     }
 }
 
-/// Seconds. From what waits in an idle queue to a quarter of a day.
+/// Seconds: from the wait in an idle queue to a quarter of a day.
 const WAIT_BUCKETS: [f64; 15] = [
     0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0,
 ];
 
-/// Seconds. From what a task that does nothing takes to an hour.
+/// Seconds: from a task that does nothing to an hour.
 const RUNTIME_BUCKETS: [f64; 16] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
 ];
@@ -62,7 +62,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const SECOND: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
-/// What a queue is called that is not known, where the file gives no name.
+/// Name of an unknown queue if the file sets none.
 const UNKNOWN_QUEUE: &str = "unknown";
 
 impl MetricsConfig {
@@ -124,7 +124,7 @@ impl MetricsConfig {
     }
 }
 
-/// What each metric's name begins with.
+/// Reads the prefix of metric names.
 fn prefix(section: &mut Section<'_>) -> String {
     let prefix = section.text("prefix", "celery_");
     let valid = prefix
@@ -132,7 +132,11 @@ fn prefix(section: &mut Section<'_>) -> String {
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !prefix.starts_with(|c: char| c.is_ascii_digit());
     if !valid {
-        section.problem("prefix", "not the beginning of a metric's name; letters, digits and _ make one, not beginning with a digit");
+        section.problem(
+            "prefix",
+            "not a valid prefix of a metric name; use letters, digits and _, \
+                         not starting with a digit",
+        );
     }
     prefix
 }
@@ -153,11 +157,11 @@ fn task_filter(section: &mut Section<'_>) -> Option<TaskFilter> {
     (!everything).then_some(rules)
 }
 
-/// The bounds under a key; they may be left out where there is a default.
+/// Reads the bucket bounds of a key.
 fn buckets(section: &mut Section<'_>, key: &'static str, default: &[f64]) -> Arc<Buckets> {
     let bounds = section.numbers(key, default);
     let buckets = Buckets::new(&bounds).unwrap_or_else(|| {
-        let expected = "expected bounds in increasing order, none negative, such as [0.1, 1, 10]";
+        let expected = "expected increasing, non-negative bounds, such as [0.1, 1, 10]";
         section.problem(key, expected);
         Buckets::new(&RUNTIME_BUCKETS).expect("the defaults increase")
     });
@@ -177,7 +181,10 @@ fn bucket_override(section: &mut Section<'_>) -> Option<BucketOverride> {
     };
     let (runtime, wait) = (own("runtime"), own("wait"));
     if runtime.is_none() && wait.is_none() {
-        section.problem("match", "neither `runtime` nor `wait` is given for it");
+        section.problem(
+            "match",
+            "has neither `runtime` nor `wait`; set at least one of them",
+        );
     }
     Some(BucketOverride {
         matches: matches?,
@@ -186,7 +193,7 @@ fn bucket_override(section: &mut Section<'_>) -> Option<BucketOverride> {
     })
 }
 
-/// A regular expression over a whole name, as in Prometheus.
+/// A regular expression that must match the whole name, as in Prometheus.
 fn regex(section: &mut Section<'_>, key: &str, text: &str) -> Option<Regex> {
     if !section.may_compile(key) {
         return None;

@@ -1,9 +1,9 @@
-//! Text to types, once: the configuration file as the program uses it.
+//! Parses and validates the configuration file into typed values.
 //!
-//! A file is read by [`Section`](section::Section)s, which hand out checked values, note every problem with
-//! its key path, and record what holds in the end. So one line for each key is its name, its type, its default,
-//! its place in `check-config --print`, and what makes it known. Behind this folder nothing can be wrong any
-//! more, and nothing is checked again.
+//! A file is read through [`Section`](section::Section)s, which return checked values, record every
+//! problem with its key path, and record the effective configuration. One line of code per key thus
+//! defines its name, its type, its default, its place in `check-config --print`, and that the key
+//! is known. The rest of the program can rely on valid values and checks nothing again.
 
 mod load;
 mod problem;

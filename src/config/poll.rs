@@ -1,22 +1,22 @@
-//! What the broker and the workers are asked for, beside the events that come by themselves.
+//! Polling of the broker and the workers, in addition to events.
 
 use std::time::Duration;
 
 use super::section::Section;
 use crate::state::Shard;
 
-/// How one broker and its workers are asked.
+/// Polling settings of a broker and its workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollConfig {
-    /// Watched even when no worker is known to consume them.
+    /// Queues to watch even if no known worker consumes them.
     pub queues: Vec<String>,
-    /// The time between two rounds over the queues; `None`: never.
+    /// Time between two polls of the queues; `None`: never.
     pub queue_interval: Option<Duration>,
-    /// The time between two rounds of remote control; `None`: never.
+    /// Time between two polls over remote control; `None`: never.
     pub control_interval: Option<Duration>,
     /// Celery's `control_exchange`.
     pub control_exchange: String,
-    /// Whether workers that send no task events are told to.
+    /// Whether to turn on task events on workers that send none.
     pub enable_events: bool,
 }
 
@@ -37,9 +37,9 @@ impl PollConfig {
 }
 
 impl PollConfig {
-    /// What a shard asks. A queue has one length, so one shard asks for it, or sums over shards would be too high. A
-    /// worker counts with the shard that gets its events, so all of them ask the workers, and each tells its own to
-    /// send events.
+    /// Adapts the settings to a shard. Only one shard polls queue lengths, because sums over shards
+    /// would be too high otherwise. All shards poll the workers, because a worker is counted by the
+    /// shard that receives its events, and each shard turns on events on its own workers.
     #[must_use]
     pub fn of_shard(self, shard: Option<Shard>) -> Self {
         let asks_for_queues = shard.is_none_or(Shard::is_first);
@@ -49,7 +49,7 @@ impl PollConfig {
         }
     }
 
-    /// Whether anything is asked.
+    /// Whether anything is polled.
     pub const fn is_on(&self) -> bool {
         self.queue_interval.is_some() || self.control_interval.is_some() || self.enable_events
     }

@@ -1,10 +1,10 @@
-//! What is wrong with a configuration file.
+//! Problems of a configuration file.
 
 use std::fmt;
 
 use crate::escape::printable;
 
-/// One thing that is wrong: where, what, and what would do.
+/// A problem: where it is, what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The key's path: `brokers[0].prefetch`.
@@ -14,12 +14,12 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Each on one line, whatever is in the file.
+        // One line per problem, whatever the file contains.
         f.write_str(&printable(&format!("{}: {}", self.key, self.what)))
     }
 }
 
-/// The candidate that a misspelt word is nearest to, if it is near enough to be meant.
+/// Returns the candidate that is most similar to a misspelled word, if it is similar enough.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

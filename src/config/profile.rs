@@ -1,10 +1,10 @@
-//! `profile`: in which way an output shows what is known.
+//! `profile`: the names and labels that an output uses.
 
 use super::problem::nearest;
 use super::section::Section;
 use crate::profile::ProfileName;
 
-/// The profile of an output; `native` where none is named.
+/// Reads the profile of an output, `native` by default.
 pub(super) fn profile(section: &mut Section<'_>) -> ProfileName {
     const KEY: &str = "profile";
     let text = section.text(KEY, ProfileName::Native.name());

@@ -1,4 +1,4 @@
-//! Proxies between us and a receiver, in Prometheus' own words.
+//! Proxy settings, with Prometheus' key names.
 
 use url::Url;
 
@@ -6,24 +6,24 @@ use super::section::Section;
 use super::shown::Shown;
 use super::url::{UrlLogin, parse_http_with_login, without_credentials};
 
-/// How a connection gets out.
+/// How to connect to a receiver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProxyConfig {
-    /// Directly, whatever the environment says.
+    /// Directly, regardless of the environment.
     #[default]
     Direct,
-    /// As `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say.
+    /// According to `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
     Environment,
     Server(Box<ProxyServer>),
 }
 
-/// A proxy that the file names.
+/// A proxy from the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyServer {
     /// Without the login.
     pub url: Url,
     pub login: Option<UrlLogin>,
-    /// Hosts, domains and networks that are reached without it, with commas between them.
+    /// Comma-separated hosts, domains and networks to connect to without the proxy.
     pub no_proxy: String,
 }
 
@@ -54,7 +54,7 @@ impl ProxyConfig {
         if no_proxy.is_some() && !given {
             section.problem(
                 "no_proxy",
-                "is of no use without `proxy_url`; `proxy_from_environment` has NO_PROXY",
+                "has no effect without `proxy_url`; with `proxy_from_environment`, set NO_PROXY",
             );
         }
         match server {

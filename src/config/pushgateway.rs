@@ -1,4 +1,4 @@
-//! `pushgateway`: groups of series, put to a Pushgateway.
+//! `pushgateway`: groups of series to push to a Pushgateway.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::wire::Group;
 /// One group in one Pushgateway.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PushgatewayConfig {
-    /// For the label `pushgateway` and the log.
+    /// Used in the label `pushgateway` and the log.
     pub name: String,
-    /// The gateway itself: what the group adds to its path comes behind.
+    /// Base URL of the gateway; the path of the group is appended to it.
     pub url: Url,
     pub group: Group,
-    /// The time between two pushes; `None`: each snapshot is pushed.
+    /// Time between two pushes; `None`: every snapshot is pushed.
     pub interval: Option<Duration>,
     pub on_shutdown: OnShutdown,
     pub profile: ProfileName,
@@ -29,21 +29,21 @@ pub struct PushgatewayConfig {
     pub client: HttpClientConfig,
 }
 
-/// What becomes of the group when the daemon stops.
+/// What happens to the group when the daemon stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnShutdown {
-    /// It goes: a gateway has no time to live, and would show it for ever.
+    /// The group is deleted: a gateway never expires it otherwise.
     Delete,
-    /// The last snapshot stays.
+    /// The group keeps its last values.
     Keep,
 }
 
-/// How a snapshot is written for a Pushgateway.
+/// Format of the snapshots pushed to a Pushgateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushFormat {
     Text,
     Protobuf {
-        /// Whether native histograms go beside classic ones.
+        /// Whether native histograms are sent alongside classic ones.
         native: bool,
     },
 }
@@ -51,7 +51,7 @@ pub enum PushFormat {
 const JOB: &str = "job";
 
 impl PushgatewayConfig {
-    /// The URL, without what nobody should read.
+    /// The URL without credentials.
     pub fn shown_url(&self) -> String {
         without_credentials(&self.url)
     }
@@ -66,7 +66,8 @@ impl PushgatewayConfig {
         if let Some(url) = &url
             && url.path().contains("/metrics/job")
         {
-            let what = "names a group; the URL is that of the gateway, and the group stands in `job` and `grouping_key`";
+            let what = "contains a group; use the gateway's base URL, and set the group with `job` \
+                        and `grouping_key`";
             section.problem("url", what);
         }
         let name = section.optional_text("name");
@@ -85,7 +86,7 @@ impl PushgatewayConfig {
             _ => PushFormat::Text,
         };
         if native && format == PushFormat::Text {
-            section.problem("send_native_histograms", "needs `format: protobuf`");
+            section.problem("send_native_histograms", "requires `format: protobuf`");
         }
         let client = HttpClientConfig::read(section);
         let url = url?;
@@ -104,7 +105,7 @@ impl PushgatewayConfig {
         })
     }
 
-    /// Two that put the same group would each remove what the other has put.
+    /// Rejects entries with the same group, which would overwrite each other.
     pub(super) fn refuse_same_group(root: &mut Section<'_>, all: &[Option<Self>]) {
         for (at, one) in all.iter().enumerate() {
             let base = |sink: &Self| sink.url.as_str().trim_end_matches('/').to_owned();
@@ -115,7 +116,8 @@ impl PushgatewayConfig {
             if let Some(other) = all[..at].iter().flatten().find(same) {
                 let group = &other.group;
                 let what = format!(
-                    "two push the group {group} to one gateway, and would overwrite each other; give one another `job` or `grouping_key`"
+                    "two entries push the group {group} to the same gateway and would overwrite \
+                     each other; give one of them a different `job` or `grouping_key`"
                 );
                 root.problem("pushgateway", what);
             }
@@ -123,7 +125,8 @@ impl PushgatewayConfig {
     }
 }
 
-/// `job` and `grouping_key`; where they are not there, the external labels, so that these are on every series.
+/// Reads `job` and `grouping_key`, which default to the external labels, so that every series
+/// carries these.
 fn group(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Group> {
     let given = section.has("grouping_key");
     let written = section.text_map("grouping_key");
@@ -133,7 +136,8 @@ fn group(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Gro
     if job.is_empty() {
         section.problem(
             JOB,
-            "is empty, and so is the external label `job`; a Pushgateway takes no group without one, such as celery",
+            "is empty, and so is the external label `job`; set it, for example to celery, because \
+             a Pushgateway requires one",
         );
     }
     let pairs = if given {
@@ -146,17 +150,17 @@ fn group(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Gro
     let mut refused = false;
     for (name, value) in pairs {
         let what = match (name.as_str(), LabelName::parse(&name)) {
-            (JOB, _) => "stands in `job`, beside `grouping_key`",
-            // The bounds of a histogram's buckets would all become this one.
+            (JOB, _) => "is not allowed here; set `job` next to `grouping_key` instead",
+            // It would replace the bounds of all histogram buckets.
             ("le", _) => "is the label of a histogram's buckets; choose another name",
             (_, Some(label)) => {
                 labels.push((label, value));
                 continue;
             }
             (_, None) if given => {
-                "not a label name; letters, digits and _ make one, not beginning with a digit or __"
+                "not a valid label name; use letters, digits and _, not starting with a digit or __"
             }
-            // Told of the external label itself.
+            // Already reported for the external label itself.
             (_, None) => {
                 refused = true;
                 continue;

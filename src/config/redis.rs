@@ -1,4 +1,4 @@
-//! What is to be known of a Redis server, or of several under sentinels.
+//! Configuration of a Redis server, or of several with sentinels.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub struct RedisConfig {
     pub global_keyprefix: String,
     pub fanout_prefix: FanoutPrefix,
     pub fanout_patterns: bool,
-    /// Kombu's `priority_steps`: each has a list of its own.
+    /// Kombu's `priority_steps`: each has its own list.
     pub priority_steps: Vec<u8>,
     /// Kombu's `sep`: between a queue and its priority, and between the parts of a binding.
     pub sep: String,
@@ -28,17 +28,17 @@ pub struct RedisConfig {
     pub unacked_key: String,
 }
 
-/// Kombu's transport option `fanout_prefix`: what stands before the exchange in a channel's name.
+/// Kombu's transport option `fanout_prefix`: the part of a channel name before the exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FanoutPrefix {
     /// `/{db}.`
     Default,
     None,
-    /// A text of the user's own, with `{db}` for the number of the database.
+    /// A custom prefix, with `{db}` for the database number.
     Template(String),
 }
 
-/// Where a Redis server listens.
+/// Address of a Redis server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisAddress {
     Tcp {
@@ -47,17 +47,17 @@ pub enum RedisAddress {
         tls: Option<TlsConfig>,
     },
     Socket(PathBuf),
-    /// Where sentinels say.
+    /// The master that the sentinels report.
     Sentinel(SentinelConfig),
 }
 
-/// Sentinels, which know where the master is.
+/// Sentinels, which report the address of the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentinelConfig {
-    /// Hosts and ports; one at least.
+    /// Hosts and ports; at least one.
     pub servers: Vec<(String, u16)>,
     pub master_name: String,
-    /// The login at the sentinels; that at the master is in the URL.
+    /// Credentials for the sentinels; those for the master are in the URL.
     pub username: Option<String>,
     pub password: Option<Secret>,
     /// For the sentinels and the master.
@@ -93,11 +93,11 @@ impl SentinelConfig {
 }
 
 impl RedisConfig {
-    /// Kombu's own.
+    /// Kombu's default.
     pub const PRIORITY_STEPS: [u8; 4] = [0, 3, 6, 9];
     pub const SEP: &str = "\x06\x16";
 
-    /// Reads the keys of a broker's section. Where the server is, its URL tells later.
+    /// Reads the keys of a broker's section. The address comes later from its URL.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         Self {
             address: RedisAddress::Socket(PathBuf::new()),
@@ -113,7 +113,7 @@ impl RedisConfig {
         }
     }
 
-    /// Takes one server's URL in.
+    /// Sets the address from the URL of a single server.
     pub(super) fn reach(
         &mut self,
         section: &mut Section<'_>,
@@ -123,7 +123,11 @@ impl RedisConfig {
         let mut urls = urls.into_iter();
         let url = urls.next()?;
         if urls.next().is_some() {
-            section.problem("url", "several Redis servers, of which Celery uses one at a time, need sentinels; give one, or sentinel://");
+            section.problem(
+                "url",
+                "several Redis servers require sentinels, because Celery uses \
+                             one at a time; use one server or sentinel://",
+            );
             return None;
         }
         let secure = url.scheme == "rediss";
@@ -149,7 +153,8 @@ impl RedisConfig {
         Some(())
     }
 
-    /// Takes the sentinels' URLs in. The database and the master's login are those of the first, as in Kombu.
+    /// Sets the address from the sentinels' URLs. As in Kombu, the database and the master's
+    /// credentials are those of the first.
     pub(super) fn reach_by_sentinel(
         &mut self,
         section: &mut Section<'_>,
@@ -186,12 +191,12 @@ fn refuse_idle_tls(section: &mut Section<'_>, secure: bool, tls: Option<&TlsConf
     if tls.is_some() && !secure {
         section.problem(
             "tls",
-            "is of no use for a connection without TLS; rediss:// makes one with it",
+            "has no effect on a connection without TLS; use rediss:// in `url`",
         );
     }
 }
 
-/// The number of a database, as a URL has it.
+/// Parses the database number in a URL.
 fn number(section: &mut Section<'_>, text: &str) -> Option<i64> {
     let database = text.trim_matches('/');
     let number = if database.is_empty() {
@@ -203,13 +208,13 @@ fn number(section: &mut Section<'_>, text: &str) -> Option<i64> {
     if number.is_none() {
         section.problem(
             "url",
-            format!("expected the number of a database, found `{database}`"),
+            format!("expected a database number, found `{database}`"),
         );
     }
     number
 }
 
-/// The keys, and what Celery's users write into the URL: `ssl_cert_reqs=none`, or `CERT_NONE`.
+/// Merges the `tls` keys with the URL parameters that Celery accepts, such as `ssl_cert_reqs=none`.
 fn tls_of(url: &BrokerUrl, tls: Option<TlsConfig>) -> TlsConfig {
     let mut tls = tls.unwrap_or_default();
     let path = |key: &str| url.query(key).map(|path| Secret::File(path.into()));
@@ -242,7 +247,7 @@ fn priority_steps(section: &mut Section<'_>) -> Vec<u8> {
 fn sep(section: &mut Section<'_>) -> String {
     let sep = section.text("sep", RedisConfig::SEP);
     if sep.is_empty() {
-        section.problem("sep", "is empty; Kombu's own is \"\\x06\\x16\"");
+        section.problem("sep", "is empty; Kombu's default is \"\\x06\\x16\"");
     }
     sep
 }

@@ -1,6 +1,7 @@
-//! Every key that a file may have, for the documentation: what it takes, and its default.
+//! Lists every key with its accepted values and default, for the documentation.
 //!
-//! It is learnt by reading an empty file of which every section is read, so it cannot be but what the code does.
+//! The list is collected while an empty file is read with all its sections, so it always matches
+//! the code.
 
 use config::{Map, Value, ValueKind};
 
@@ -11,21 +12,21 @@ use super::shown::Shown;
 /// One key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyReference {
-    /// From the top; the entry of a list is `[]`: `brokers[].url`.
+    /// Full path; `[]` is an entry of a list: `brokers[].url`.
     pub path: String,
-    /// In words, as a problem says it.
+    /// Accepted values in words, as in a problem.
     pub expected: String,
-    /// As YAML; `None` where there is none.
+    /// As YAML; `None` if there is no default.
     pub default: Option<String>,
-    /// It has to be there, where its section is.
+    /// Whether the key is required in its section.
     pub is_needed: bool,
 }
 
-/// What was asked for while an empty file was read.
+/// Keys requested while an empty file is read.
 #[derive(Debug, Default)]
 pub(super) struct Reference(Vec<KeyReference>);
 
-/// All keys, in the order in which they are read.
+/// Returns all keys in the order in which they are read.
 pub fn reference() -> Vec<KeyReference> {
     let mut reading = Reading {
         asked: Some(Reference::default()),
@@ -37,7 +38,7 @@ pub fn reference() -> Vec<KeyReference> {
 }
 
 impl Reference {
-    /// Notes what a key takes. The last one that says so knows it best.
+    /// Records the accepted values of a key. The last call wins, because it is the most specific.
     pub(super) fn expect(&mut self, path: String, expected: &str) {
         let path = general(&path);
         let expected = expected.to_owned();
@@ -52,7 +53,7 @@ impl Reference {
         }
     }
 
-    /// Notes that a key has to be there.
+    /// Records that a key is required.
     pub(super) fn need(&mut self, path: &str) {
         let path = general(path);
         if let Some(key) = self.0.iter_mut().find(|key| key.path == path) {
@@ -60,7 +61,7 @@ impl Reference {
         }
     }
 
-    /// Notes what holds in a section of which nothing was written.
+    /// Records the defaults of a section that is absent from the file.
     pub(super) fn defaults(&mut self, section: &str, shown: &[(String, Shown)]) {
         for (name, value) in shown {
             let path = match section {
@@ -74,12 +75,12 @@ impl Reference {
     }
 }
 
-/// A path without the number of an entry.
+/// Replaces the index of an entry with `[]`.
 fn general(path: &str) -> String {
     path.replace("[0]", "[]")
 }
 
-/// A default as YAML in one line; of a map, its entries.
+/// Formats a default as one line of YAML; for a map, its entries.
 fn in_a_line(value: &Shown) -> Option<String> {
     let is_map = |(_, value): &(String, Shown)| matches!(value, Shown::Map(_));
     if matches!(value, Shown::Map(entries) if entries.iter().any(is_map)) {

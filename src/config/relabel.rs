@@ -1,6 +1,6 @@
 //! `relabel_configs`: lists of rules, with Prometheus' keys, defaults and checks.
 //!
-//! No variable of the environment is put in here, because `${name}` is a reference to a group of the regular
+//! Environment variables are not expanded here, because `${name}` refers to a group of the regular
 //! expression, as in Prometheus.
 
 use std::num::NonZeroU64;
@@ -29,7 +29,7 @@ const REGEX: &str = "(.*)";
 const REPLACEMENT: &str = "$1";
 const SEPARATOR: &str = ";";
 
-/// The rules under a key; none where it is absent.
+/// Reads the rules of a key; none if it is absent.
 pub(super) fn relabel(section: &mut Section<'_>, key: &'static str) -> Relabel {
     let rules: Vec<_> = section.sections(key, rule);
     if rules.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn relabel(section: &mut Section<'_>, key: &'static str) -> Relabel {
     Relabel::new(rules.into_iter().flatten().collect())
 }
 
-/// A rule as it stands there.
+/// A rule as written in the file.
 struct Written {
     action: String,
     labels: Vec<String>,
@@ -75,7 +75,7 @@ fn rule(section: &mut Section<'_>) -> Option<Rule> {
 }
 
 const NO_NAME: &str =
-    "not a label name; letters, digits and _ make one, not beginning with a digit";
+    "not a valid label name; use letters, digits and _, not starting with a digit";
 
 impl Written {
     fn rule(self, section: &mut Section<'_>, pattern: Option<Pattern>) -> Option<Rule> {
@@ -137,7 +137,7 @@ impl Written {
     fn hash_mod(&self, section: &mut Section<'_>, source: Source) -> Option<Rule> {
         let modulus = NonZeroU64::new(self.modulus);
         if modulus.is_none() {
-            let hint = "is missing; `hashmod` sets the label to a number below it";
+            let hint = "is missing; `hashmod` requires it";
             section.problem("modulus", hint);
         }
         let target = self.target(section, is_label_name);
@@ -161,23 +161,23 @@ impl Written {
         })
     }
 
-    /// The label that the rule sets or compares with, which has to be there.
+    /// Returns the label that the rule sets or compares with, which is required.
     fn target(&self, section: &mut Section<'_>, valid: fn(&str) -> bool) -> Option<String> {
         let what = match (self.target.as_str(), self.action.as_str()) {
             (target, _) if valid(target) => return Some(target.to_owned()),
-            ("", action) => format!("is missing; the action `{action}` needs it"),
+            ("", action) => format!("is missing; the action `{action}` requires it"),
             (target, _) => format!("`{target}` is {NO_NAME}"),
         };
         section.problem("target_label", what);
         None
     }
 
-    /// What Prometheus refuses because the action would not look at it. A value that is the default is let pass: so
-    /// is what `check-config --print` shows.
+    /// Reports keys that the action does not use, which Prometheus rejects too. Default values are
+    /// allowed, so that the output of `check-config --print` remains valid.
     fn refuse_unused(&self, section: &mut Section<'_>) {
         let only = match self.action.as_str() {
-            "labeldrop" | "labelkeep" => "reads `regex` only",
-            "keepequal" | "dropequal" => "reads `source_labels` and `target_label` only",
+            "labeldrop" | "labelkeep" => "uses only `regex`",
+            "keepequal" | "dropequal" => "uses only `source_labels` and `target_label`",
             "lowercase" | "uppercase" => "has no `replacement`",
             _ => return,
         };
@@ -197,13 +197,13 @@ impl Written {
         for (key, is_written) in written {
             if is_written && !reads(key) {
                 let action = &self.action;
-                section.problem(key, format!("leave it out: `{action}` {only}"));
+                section.problem(key, format!("remove it: `{action}` {only}"));
             }
         }
     }
 }
 
-/// A text without its variables replaced. A number is the text that it is, as in Prometheus.
+/// Reads a text without expanding variables. A number is accepted as text, as in Prometheus.
 fn verbatim(section: &mut Section<'_>, key: &'static str, default: &str) -> String {
     let read = section.scalar(key, "a text", |value| match &value.kind {
         ValueKind::String(text) => Some(text.clone()),

@@ -1,13 +1,14 @@
-//! What another configuration changes, and what of that can change while the daemon runs.
+//! Compares two configurations, and decides which changes can be applied without a restart.
 
 use tokio::sync::oneshot;
 
 use super::{Config, RemoteWriteConfig, Shown};
 
-/// Somebody asks for the configuration to be read again, and may want to know what came of it.
+/// A request to reload the configuration, with a channel for the result.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
-/// The keys that can change without a restart, with all below them; `[]` is any place in a list.
+/// Keys that can change without a restart, including all keys below them; `[]` is any entry of a
+/// list.
 const CHANGEABLE: [&str; 9] = [
     "global.grace_period",
     "metrics.exemplars",
@@ -20,8 +21,8 @@ const CHANGEABLE: [&str; 9] = [
     "remote_write[]",
 ];
 
-/// The keys among these that cannot: a sink is known, counted and queued by its name and URL, its profile runs from the
-/// start, and its queue is opened once.
+/// Exceptions among these: a sink is identified by its name and URL, its profile is maintained from
+/// the start, and its queue is opened once.
 const FIXED: [&str; 6] = [
     "remote_write[].name",
     "remote_write[].url",
@@ -31,7 +32,7 @@ const FIXED: [&str; 6] = [
     "remote_write[].queue_config.sample_age_limit",
 ];
 
-/// The keys by which a receiver gets other series, or others of their values.
+/// Keys that change the series or values that a receiver gets.
 const SENDS_OTHER: [&str; 5] = [
     "remote_write[].write_relabel_configs",
     "remote_write[].replica",
@@ -40,14 +41,15 @@ const SENDS_OTHER: [&str; 5] = [
     "remote_write[].draft_created_timestamps",
 ];
 
-/// What one configuration changes of another.
+/// The differences between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     keys: Vec<String>,
 }
 
 impl Changes {
-    /// Compares two configurations. Of a secret that changed it names the section's key that holds it.
+    /// Compares two configurations. A changed secret is reported as the key of its section that
+    /// usually contains it.
     pub fn between(before: &Config, after: &Config) -> Self {
         let mut keys = Vec::new();
         compare("", &before.shown, &after.shown, &mut keys);
@@ -82,19 +84,19 @@ impl Changes {
         self.keys.is_empty()
     }
 
-    /// The keys that changed and cannot without a restart.
+    /// Changed keys that require a restart.
     pub fn fixed(&self) -> impl Iterator<Item = &str> {
         let keys = self.keys.iter().map(String::as_str);
         keys.filter(|key| !is_below(key, &CHANGEABLE) || is_below(key, &FIXED))
     }
 
-    /// Whether anything changed of the sink at that place.
+    /// Whether anything changed in the sink at an index.
     pub fn touch_sink(&self, at: usize) -> bool {
         let section = format!("remote_write[{at}].");
         self.keys.iter().any(|key| key.starts_with(&section))
     }
 
-    /// Whether the sink at that place sends other series now, or other values.
+    /// Whether the sink at an index now sends different series or values.
     pub fn send_other(&self, at: usize) -> bool {
         let section = format!("remote_write[{at}].");
         let mut keys = self.keys.iter();
@@ -109,7 +111,7 @@ fn pairs<'a>(
     before.remote_write.iter().zip(&after.remote_write)
 }
 
-/// Notes the keys whose values differ: the deepest that there are on both sides.
+/// Records the keys whose values differ, as deep as both sides have them.
 fn compare(path: &str, before: &Shown, after: &Shown, keys: &mut Vec<String>) {
     match (before, after) {
         (Shown::Map(a), Shown::Map(b)) => {
@@ -142,7 +144,7 @@ fn compare(path: &str, before: &Shown, after: &Shown, keys: &mut Vec<String>) {
     }
 }
 
-/// Whether a key is one of some, or stands below it.
+/// Whether a key is one of `those`, or below one.
 fn is_below(key: &str, those: &[&str]) -> bool {
     let mut general = String::new();
     let mut inside = false;

@@ -1,16 +1,16 @@
-//! Durations and sizes, as they are written and as they are shown.
+//! Parses and formats durations and sizes.
 
 use std::time::Duration;
 
-/// Reads `15s`, `1m30s`, `24h`; a unit is a must.
+/// Parses `15s`, `1m30s`, `24h`; the unit is required.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text.trim()).ok()
 }
 
-/// Writes a duration as [`parse_duration`] reads it.
+/// Formats a duration so that [`parse_duration`] can parse it.
 pub(super) fn show_duration(duration: Duration) -> String {
     const DAY: u64 = 24 * 60 * 60;
-    // Nobody writes a year as months, days and hours.
+    // Use days instead of humantime's years and months.
     if duration.as_secs() >= DAY
         && duration.as_secs().is_multiple_of(DAY)
         && duration.subsec_nanos() == 0
@@ -32,7 +32,7 @@ const UNITS: [(&str, u64); 7] = [
     ("kB", 1_000),
 ];
 
-/// Reads `256MiB`, `10MB`, `4096B`, `4096`.
+/// Parses `256MiB`, `10MB`, `4096B`, `4096`.
 pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let (digits, unit) = text.split_at(
@@ -46,7 +46,7 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// Writes a size as [`parse_bytes`] reads it, in the largest unit that needs no fraction.
+/// Formats a size so that [`parse_bytes`] can parse it, in the largest unit without a fraction.
 pub(super) fn show_bytes(bytes: u64) -> String {
     let unit = UNITS
         .iter()

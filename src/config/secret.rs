@@ -1,4 +1,4 @@
-//! Secrets: inline or from a file, never printed, and taken out of what others repeat.
+//! Secrets: inline or from a file, never printed, and masked in texts from others.
 
 use std::fmt;
 use std::io;
@@ -7,18 +7,18 @@ use std::path::PathBuf;
 use crate::event::json::quote;
 use crate::regular_file;
 
-/// The largest file with a secret; tokens have some kilobytes.
+/// Maximum size of a secret file; tokens have a few kilobytes.
 const BYTES_MAX: usize = 64 << 10;
 
 /// A password or token.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     Inline(String),
-    /// Read again at each use, so that a rotation needs no restart.
+    /// Read again at each use, so that rotation requires no restart.
     File(PathBuf),
 }
 
-/// Why a secret cannot be had.
+/// Why a secret cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("cannot read {path}: {source}")]
@@ -28,7 +28,7 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// The secret as it is now; the line's end of a file does not belong to it.
+    /// Returns the current secret. A trailing line break of a file is removed.
     pub fn read(&self) -> Result<String, SecretError> {
         match self {
             Self::Inline(text) => Ok(text.clone()),
@@ -39,7 +39,7 @@ impl Secret {
                 };
                 let bytes = regular_file::read(path, BYTES_MAX).map_err(failed)?;
                 let text = String::from_utf8(bytes)
-                    .map_err(|_| failed(io::Error::other("it is not UTF-8")))?;
+                    .map_err(|_| failed(io::Error::other("not valid UTF-8")))?;
                 Ok(text.trim_end_matches(['\r', '\n']).to_owned())
             }
         }
@@ -55,17 +55,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// From this length on, the beginning of a secret gives it away.
+/// A prefix of this length or more reveals a secret.
 const PART_BYTES_MAX: usize = 16;
 
-/// Secrets shorter than this are only found whole: their beginnings are in every other word.
+/// Shorter secrets are masked only as a whole, because their prefixes occur in ordinary words.
 const DIVISIBLE_BYTES_MIN: usize = 8;
 
-/// The first `bytes_max` bytes of a text, with `<secret>` for each secret that begins in them.
+/// Returns the first `bytes_max` bytes of a text, with each secret that starts in them replaced by
+/// `<secret>`.
 ///
-/// The text goes beyond `bytes_max` where there is more of it, so that a secret there is whole. Whoever wrote it may have
-/// cut it too, so half a secret counts as one, and so do its first 16 bytes. A secret is also found as URLs and JSON
-/// have it.
+/// Pass more text than `bytes_max` if there is more, so that a secret at the end is complete. The
+/// sender may have truncated the text too, so half a secret, or its first 16 bytes, counts as well.
+/// Secrets are also found in URL and JSON encoding.
 pub fn masked<'s>(
     text: &str,
     bytes_max: usize,
@@ -90,7 +91,7 @@ pub fn masked<'s>(
     out
 }
 
-/// A secret as it is, in a URL or a form, and in JSON.
+/// A secret verbatim, URL-encoded and JSON-encoded.
 fn spellings(secret: &str) -> [String; 3] {
     let in_form = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let mut in_json = String::new();
@@ -99,7 +100,7 @@ fn spellings(secret: &str) -> [String; 3] {
     [secret.to_owned(), in_form, in_json]
 }
 
-/// How many bytes a text begins with that a secret begins with; 0, where they do not give it away.
+/// Length of the common prefix of a text and a secret; 0 if it is too short to reveal the secret.
 fn shared(text: &str, secret: &str) -> usize {
     let pairs = text.chars().zip(secret.chars());
     let same = pairs.take_while(|(a, b)| a == b);

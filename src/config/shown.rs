@@ -1,16 +1,16 @@
-//! The configuration that holds in the end, with every default, for `check-config --print`.
+//! The effective configuration with all defaults, for `check-config --print`.
 
 use std::fmt;
 
 use crate::event::json::quote;
 
-/// A value as it is shown: YAML that would be read back as the same, but for secrets.
+/// A value for display: YAML that parses to the same value, except for secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
     Null,
-    /// A number, a duration, a word: stands as it is.
+    /// A number, a duration or a word; never quoted.
     Plain(String),
-    /// Any text: stands in quotes where YAML would read it as something else.
+    /// Any text; quoted where YAML would read it as something else.
     Text(String),
     Secret,
     List(Vec<Self>),
@@ -18,7 +18,7 @@ pub enum Shown {
 }
 
 impl Shown {
-    /// The value of a key in a map.
+    /// Returns the value of a key in a map.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Map(entries) => entries
@@ -60,7 +60,7 @@ impl Shown {
         }
     }
 
-    /// The entries of a map, a line each; the first may stand behind a list's dash.
+    /// Writes the entries of a map, one per line; the first may follow a list's dash.
     fn write_entries(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -92,7 +92,7 @@ impl Shown {
     }
 }
 
-/// Whether YAML reads a text as that text without quotes.
+/// Whether YAML reads a text as the same text without quotes.
 fn is_plain(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':');
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/');

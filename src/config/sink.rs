@@ -1,4 +1,4 @@
-//! `remote_write`: receivers, in Prometheus' own words.
+//! `remote_write`: receivers, with Prometheus' key names.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::profile::ProfileName;
 use crate::series::Relabel;
 use crate::wire::Protocol;
 
-/// One receiver of remote write.
+/// A remote-write receiver.
 #[derive(Clone, Debug)]
 pub struct RemoteWriteConfig {
-    /// For the label `remote_name` and the log.
+    /// Used in the label `remote_name` and the log.
     pub name: String,
     pub url: Url,
     pub profile: ProfileName,
@@ -27,38 +27,39 @@ pub struct RemoteWriteConfig {
     pub relabel: Relabel,
     pub send_exemplars: bool,
     pub send_native_histograms: bool,
-    /// Whether classic histograms are sent beside native ones.
+    /// Whether classic histograms are sent alongside native ones.
     pub send_classic_histograms: bool,
-    /// Whether 2.0 carries start timestamps in the field of the specification's drafts too.
+    /// Whether 2.0 requests also contain start timestamps in the field from drafts of the
+    /// specification.
     pub draft_created_timestamps: bool,
     /// The labels `cluster` and `__replica__`.
     pub replica: Option<ReplicaConfig>,
-    /// The time between two times of sending metadata; `None`: never.
+    /// Interval for sending metadata; `None`: never.
     pub metadata_interval: Option<Duration>,
     pub queue: QueueConfig,
 }
 
-/// Which version of remote write is spoken.
+/// The remote-write version to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// 2.0, and 1.0 where the receiver does not speak it.
+    /// 2.0, or 1.0 if the receiver does not support it.
     Auto,
     V1,
     V2,
 }
 
-/// Which of several daemons that say the same this one is: for receivers that keep one of them.
+/// Identifies one of several redundant daemons, for receivers that deduplicate them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaConfig {
     pub cluster: String,
     pub replica: String,
 }
 
-/// What waits, and when it is sent again.
+/// Queue limits and retries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueConfig {
     pub samples_max: usize,
-    /// How many requests may be on their way side by side: while one snapshot is sent, and when there are more.
+    /// Maximum number of concurrent requests: with one pending snapshot, and with several.
     pub shards_min: usize,
     pub shards_max: usize,
     /// Older samples are dropped.
@@ -135,12 +136,12 @@ impl RemoteWriteConfig {
 }
 
 impl RemoteWriteConfig {
-    /// The URL, without what nobody should read.
+    /// The URL without credentials.
     pub fn shown_url(&self) -> String {
         without_credentials(&self.url)
     }
 
-    /// The labels of every series: those of all outputs, and those that tell replicas apart.
+    /// Labels of every series: the given external labels, plus those that identify the replica.
     pub fn external(&self, mut labels: Vec<(String, String)>) -> Vec<(String, String)> {
         if let Some(ReplicaConfig { cluster, replica }) = &self.replica {
             labels.retain(|(name, _)| name != "cluster");
@@ -160,7 +161,7 @@ impl QueueConfig {
         let backoff = Backoff::new(min, max).unwrap_or_else(|| {
             section.problem(
                 "max_backoff",
-                "is shorter than `min_backoff`; at least as long would do",
+                "is shorter than `min_backoff`; make it at least as long",
             );
             Backoff::new(max, min).expect("the other way round they are in order")
         });
@@ -171,7 +172,8 @@ impl QueueConfig {
             Duration::ZERO,
             Duration::ZERO..=365 * 24 * HOUR,
         );
-        // What a block of prometheus.yml may hold, and has no meaning here: a snapshot is queued at once and whole.
+        // Accepted because a block of prometheus.yml may contain them, and ignored: a snapshot is
+        // queued immediately and as a whole.
         section.ignored("capacity");
         section.ignored("batch_send_deadline");
         Self {

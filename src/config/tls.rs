@@ -1,26 +1,27 @@
-//! TLS as a client.
+//! TLS settings of a client.
 
 use std::path::PathBuf;
 
 use super::secret::Secret;
 use super::section::Section;
 
-/// How a TLS connection is made. Files are read when a client is made, and by sinks again when they change.
+/// TLS settings of a client. Files are read when the client is created; sinks reload them when they
+/// change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// Trusted in place of the system's store.
+    /// Trusted authorities instead of the system's trust store.
     pub ca: Option<Secret>,
-    /// Certificate and key that we show.
+    /// Client certificate and key.
     pub identity: Option<(Secret, Secret)>,
-    /// The name that the other side's certificate must have, where it is not the host of the URL.
+    /// Name that the server's certificate must contain, if it is not the host of the URL.
     pub server_name: Option<String>,
     pub insecure_skip_verify: bool,
-    /// `None`: the oldest and the newest that there is.
+    /// `None`: the lowest version supported.
     pub min_version: Option<TlsVersion>,
     pub max_version: Option<TlsVersion>,
 }
 
-/// The versions that rustls speaks.
+/// The versions that rustls supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     Tls12,
@@ -28,7 +29,7 @@ pub enum TlsVersion {
 }
 
 impl TlsConfig {
-    /// The files that it names.
+    /// The files that the settings refer to.
     pub fn files(&self) -> Vec<PathBuf> {
         let identity = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
         let files = self.ca.iter().chain(identity).filter_map(|pem| match pem {
@@ -49,7 +50,7 @@ impl TlsConfig {
                     Secret::Inline(_) => ("cert", "key"),
                     Secret::File(_) => ("cert_file", "key_file"),
                 };
-                section.problem(missing, format!("is missing; `{given}` needs its key"));
+                section.problem(missing, format!("is missing; `{given}` requires its key"));
                 None
             }
             (None, Some(key)) => {
@@ -59,7 +60,7 @@ impl TlsConfig {
                 };
                 section.problem(
                     missing,
-                    format!("is missing; `{given}` needs its certificate"),
+                    format!("is missing; `{given}` requires its certificate"),
                 );
                 None
             }
@@ -70,7 +71,7 @@ impl TlsConfig {
         let min_version = version(section, "min_version");
         let max_version = version(section, "max_version");
         if min_version.is_some() && max_version.is_some() && min_version > max_version {
-            section.problem("max_version", "is below `min_version`");
+            section.problem("max_version", "is lower than `min_version`");
         }
         Self {
             ca,
@@ -90,7 +91,7 @@ fn version(section: &mut Section<'_>, key: &'static str) -> Option<TlsVersion> {
         "TLS13" => Some(TlsVersion::Tls13),
         "TLS10" | "TLS11" => {
             // RFC 8996.
-            let why = "is broken and not spoken here; TLS12 or TLS13 would do";
+            let why = "is insecure and not supported; use TLS12 or TLS13";
             section.problem(key, format!("{text} {why}"));
             None
         }

@@ -1,17 +1,17 @@
-//! URLs, as Prometheus' and as Celery's users write them.
+//! Parses URLs as users of Prometheus and Celery write them.
 
 use url::Url;
 
 use super::secret::Secret;
 
-/// A user and a password that stood in a URL, percent-decoded.
+/// User and password from a URL, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlLogin {
     pub username: Secret,
     pub password: Option<Secret>,
 }
 
-/// A receiver's URL, and the login that stood in it. The message of an error does not repeat the URL.
+/// Parses a receiver's URL and the login in it. Error messages do not repeat the URL.
 pub(super) fn parse_http_with_login(
     text: &str,
     such_as: &str,
@@ -28,7 +28,8 @@ pub(super) fn parse_http_with_login(
         return Ok((url, None));
     }
     let decoded = |text: &str| {
-        let text = decode(text).ok_or("the login in it is no text once %-escapes are undone")?;
+        let text =
+            decode(text).ok_or("the credentials are not valid UTF-8 after percent-decoding")?;
         Ok::<_, &str>(Secret::Inline(text))
     };
     let login = UrlLogin {
@@ -42,13 +43,13 @@ pub(super) fn parse_http_with_login(
     Ok((url, Some(login)))
 }
 
-/// A URL for the log and for labels.
+/// Formats a URL for the log and for labels.
 pub(super) fn without_credentials(url: &Url) -> String {
     let mut url = url.clone();
     // Only refused for URLs that cannot have any.
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    // Some receivers take their key in the query.
+    // Some receivers expect their API key in the query.
     let names: Vec<String> = url
         .query_pairs()
         .map(|(name, _)| name.into_owned())
@@ -62,7 +63,7 @@ pub(super) fn without_credentials(url: &Url) -> String {
     url.into()
 }
 
-/// A broker's URL in its parts, percent-decoded.
+/// The parts of a broker's URL, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BrokerUrl {
     pub(super) scheme: String,
@@ -76,22 +77,26 @@ pub(super) struct BrokerUrl {
 }
 
 impl BrokerUrl {
-    /// The value of a parameter behind the question mark.
+    /// Returns the value of a query parameter.
     pub(super) fn query(&self, key: &str) -> Option<&str> {
         let found = self.query.iter().find(|(name, _)| name == key);
         found.map(|(_, value)| value.as_str())
     }
 }
 
-/// Takes a broker's URL apart, one for each server: Kombu's list with semicolons, or hosts with commas between
-/// them. The message of an error does not repeat the URL.
+/// Parses a broker's URL into one per server: Kombu's semicolon-separated list, or comma-separated
+/// hosts. Error messages do not repeat the URL.
 pub(super) fn parse_brokers(text: &str) -> Result<Vec<BrokerUrl>, String> {
     let mut urls: Vec<BrokerUrl> = Vec::new();
     for one in text.split(';').filter(|one| !one.is_empty()) {
-        // As in Kombu, a host alone is like the first but for the host.
+        // As in Kombu, a bare host uses the other parts of the first URL.
         if let Some(first) = urls.first().filter(|_| !one.contains("://")).cloned() {
             if one.contains('@') {
-                return Err("behind a semicolon stands a URL or a host, and a `;` in a password is written %3B".to_owned());
+                return Err(
+                    "expected a URL or a host after each semicolon; write a `;` in a \
+                            password as %3B"
+                        .to_owned(),
+                );
             }
             let other = parse_broker(&format!("{}://{one}", first.scheme))?;
             urls.push(BrokerUrl {
@@ -111,7 +116,7 @@ pub(super) fn parse_brokers(text: &str) -> Result<Vec<BrokerUrl>, String> {
     Ok(urls)
 }
 
-/// `amqp://user@a,b/vhost` as a URL for each host.
+/// Splits `amqp://user@a,b/vhost` into one URL per host.
 fn split_hosts(text: &str) -> Vec<String> {
     let parts = text.split_once("://").and_then(|(scheme, rest)| {
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -127,7 +132,7 @@ fn split_hosts(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// `amqp://user:secret@host/` with `<secret>` in its place, for each server.
+/// Replaces the password in `amqp://user:secret@host/` with `<secret>`, for each server.
 pub(super) fn hide_password(urls: &str) -> String {
     let hidden = |url: &str| {
         let parts = url.split_once("://").and_then(|(scheme, rest)| {
@@ -141,27 +146,26 @@ pub(super) fn hide_password(urls: &str) -> String {
     hidden.join(";")
 }
 
-/// Why no events can come over a transport that Kombu has.
+/// Explains why a Kombu transport cannot deliver events.
 ///
-/// Events need an exchange that gives each receiver a copy. Source: kombu 5.7, `transport/__init__.py`, and
-/// `implements.exchange_type` and `Channel.supports_fanout` of each transport.
+/// Events require an exchange that gives each receiver a copy. Source: kombu 5.7,
+/// `transport/__init__.py`, and `implements.exchange_type` and `Channel.supports_fanout` of each
+/// transport.
 pub(super) fn no_events(scheme: &str) -> Option<String> {
     let base = scheme.split('+').next().unwrap_or_default();
     let why = match scheme.to_ascii_lowercase().as_str() {
         "rediscluster" | "redisclusters" | "redis+cluster" | "rediss+cluster" => {
-            "Celery has no transport for Redis Cluster that carries events"
+            "Celery has no Redis Cluster transport that carries events"
         }
         _ => match base.to_ascii_lowercase().as_str() {
             "sqs" => "Celery sends no events over SQS, which has no fanout",
-            "gcpubsub" => {
-                "Celery's events over Google Pub/Sub cannot be read from outside of Celery"
-            }
+            "gcpubsub" => "Celery's events over Google Pub/Sub cannot be read from outside Celery",
             "azureservicebus" => "Celery sends no events over Azure Service Bus",
             "azurestoragequeues" => {
                 "Celery sends no events over Azure Storage Queues, which have no fanout"
             }
             "kafka" | "confluentkafka" => "Celery sends no events over Kafka",
-            "mongodb" => "Celery's events over MongoDB cannot be read from outside of Celery",
+            "mongodb" => "Celery's events over MongoDB cannot be read from outside Celery",
             "db" | "sqla" | "sqlalchemy" | "django" => {
                 "Celery sends no events over a database, which has no fanout"
             }
@@ -170,7 +174,7 @@ pub(super) fn no_events(scheme: &str) -> Option<String> {
             "zookeeper" => "Celery sends no events over ZooKeeper, which has no fanout",
             "consul" => "Celery sends no events over Consul, which has no fanout",
             "etcd" => "Celery sends no events over etcd, which has no fanout",
-            "pyro" => "Celery's events over Pyro cannot be read from outside of Celery",
+            "pyro" => "Celery's events over Pyro cannot be read from outside Celery",
             "qpid" => "Celery's transport for Qpid is no longer maintained",
             "slmq" => "Celery sends no events over SLMQ, which has no fanout",
             _ => return None,
@@ -181,12 +185,12 @@ pub(super) fn no_events(scheme: &str) -> Option<String> {
 
 const SUCH_AS: &str = "such as amqp://user:password@host:5672/vhost or redis://host:6379/0";
 
-/// Takes the URL of one server apart, as Kombu does. The message of an error does not repeat the URL.
+/// Parses the URL of one server, as Kombu does. Error messages do not repeat the URL.
 fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
     let (scheme, rest) = text
         .split_once("://")
         .ok_or(format!("not a URL; one {SUCH_AS}"))?;
-    // A socket's URL has no host, which the parser refuses beside credentials.
+    // A socket's URL has no host, which the parser rejects in combination with credentials.
     let socket = scheme.ends_with("+socket");
     let filled = match rest.split_once('@') {
         Some((user, path)) if socket => format!("{scheme}://{user}@localhost{path}"),
@@ -194,8 +198,9 @@ fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
         _ => text.to_owned(),
     };
     let url = Url::parse(&filled).map_err(|error| format!("not a URL ({error}); one {SUCH_AS}"))?;
-    let decoded =
-        |text: &str| decode(text).ok_or("a part of the URL is no UTF-8 when decoded".to_owned());
+    let decoded = |text: &str| {
+        decode(text).ok_or("a part of the URL is not valid UTF-8 after percent-decoding".to_owned())
+    };
     let username = Some(url.username())
         .filter(|name| !name.is_empty())
         .map(decoded)
@@ -219,7 +224,7 @@ fn parse_broker(text: &str) -> Result<BrokerUrl, String> {
     })
 }
 
-/// The address in an IPv6 host.
+/// Removes the brackets of an IPv6 host.
 fn without_brackets(host: &str) -> &str {
     let inner = host
         .strip_prefix('[')
@@ -227,7 +232,7 @@ fn without_brackets(host: &str) -> &str {
     inner.unwrap_or(host)
 }
 
-/// A host and a port as they stand in a URL.
+/// Formats a host and a port as in a URL.
 pub fn host_and_port(host: &str, port: u16) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")

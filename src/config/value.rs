@@ -1,8 +1,8 @@
-//! What a single value of the file is, strictly: a number in quotes is a text, and a text is no number.
+//! Strict types of single values: a quoted number is a text, and a text is never a number.
 
 use config::{Value, ValueKind};
 
-/// What `config` calls the place that a value from an environment variable comes from.
+/// The origin that `config` reports for values from environment variables.
 pub(super) const ENVIRONMENT: &str = "the environment";
 
 pub(super) fn whole_of(value: &Value) -> Option<u64> {
@@ -39,12 +39,12 @@ pub(super) fn list_of(value: &Value) -> Option<&[Value]> {
     }
 }
 
-/// The text of an environment variable, which has no other types.
+/// Returns the text if the value comes from an environment variable, which is always a text.
 pub(super) fn from_environment(value: &Value) -> Option<String> {
     text_of(value).filter(|_| value.origin() == Some(ENVIRONMENT))
 }
 
-/// A value for a message; long texts are cut, and whoever reads a secret does not come here.
+/// Formats a value for a message. Long texts are truncated. Never call this for secrets.
 pub(super) fn found(value: &Value) -> String {
     match &value.kind {
         ValueKind::Nil => "nothing".to_owned(),

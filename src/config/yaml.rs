@@ -1,21 +1,23 @@
-//! The limits of a YAML file, checked before its values are built.
+//! Checks the limits of a YAML file before its values are built.
 //!
-//! The parser that builds them recurses once per level, copies what an alias refers to, and holds everything in
-//! memory. Its lower layer does none of that: it hands out one event at a time. So the text goes through that first, and
-//! its depth and size are measured with aliases followed. Nesting in brackets it limits itself, to 255 levels.
+//! The parser that builds them recurses once per level, copies what an alias refers to, and holds
+//! everything in memory. Its lower layer does none of that: it hands out one event at a time. So
+//! the text goes through that first, and its depth and size are measured with aliases followed. The
+//! parser itself limits nested brackets to 255 levels.
 
 use std::collections::HashMap;
 
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::Marker;
 
-/// Levels of lists and maps. The deepest key of ours is on level 6.
+/// Levels of lists and maps. The deepest key is on level 6.
 const DEPTH_MAX: usize = 32;
 
-/// Lists, maps, keys and other texts, each counted once per alias that refers to it. Some 8,000 relabelling rules.
+/// Lists, maps, keys and other texts, each counted once per alias that refers to it. Enough for
+/// about 8,000 relabeling rules.
 const VALUES_MAX: usize = 100_000;
 
-/// Bytes of all texts, counted likewise.
+/// Bytes of all texts, counted in the same way.
 const TEXT_BYTES_MAX: usize = 4 << 20;
 
 fn too_deep(at: Marker) -> String {
@@ -27,32 +29,32 @@ fn too_deep(at: Marker) -> String {
 
 fn too_many(at: Marker) -> String {
     format!(
-        "line {}: more than {VALUES_MAX} values, counting what each alias repeats",
+        "line {}: more than {VALUES_MAX} values with aliases expanded",
         at.line()
     )
 }
 
-/// How large a value is, with the aliases in it followed.
+/// Size of a value with aliases expanded.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     values: usize,
     text_bytes: usize,
-    /// Levels of lists and maps, its own included.
+    /// Levels of lists and maps, including its own.
     height: usize,
 }
 
-/// A list or map that has begun.
+/// A list or map that is still open.
 #[derive(Debug)]
 struct Open {
-    /// What aliases refer to it by; 0 where none can.
+    /// Id by which aliases refer to it; 0 if none can.
     anchor: usize,
-    /// All values and texts before it.
+    /// Totals before it.
     before: Size,
     /// The deepest level in it so far.
     deepest: usize,
 }
 
-/// What was read so far.
+/// Totals so far.
 #[derive(Debug, Default)]
 struct Measure {
     values: usize,
@@ -77,7 +79,7 @@ impl Measure {
                 self.anchored.insert(*anchor, size);
                 self.add(size);
             }
-            // An alias within the value that it refers to becomes nothing.
+            // An alias inside the value that it refers to counts as nothing.
             Event::Alias(anchor) => {
                 self.add(self.anchored.get(anchor).copied().unwrap_or_default());
             }
@@ -129,7 +131,7 @@ impl Measure {
     }
 }
 
-/// Checks the limits; the error says what is exceeded, and in which line.
+/// Checks the limits. The error states which limit is exceeded, and on which line.
 pub(super) fn check(text: &str) -> Result<(), String> {
     let mut parser = Parser::new_from_str(text);
     let mut measure = Measure::default();
@@ -148,7 +150,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         }
         if measure.text_bytes > TEXT_BYTES_MAX {
             return Err(format!(
-                "line {}: more than {} MiB of text, counting what each alias repeats",
+                "line {}: more than {} MiB of text with aliases expanded",
                 at.line(),
                 TEXT_BYTES_MAX >> 20
             ));
@@ -160,7 +162,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// What is wrong with a text.
+    /// Returns the error for a text.
     fn refused(text: &str) -> String {
         check(text).expect_err("a limit")
     }
@@ -211,7 +213,7 @@ mod tests {
         let bomb: String = std::iter::once(first).chain((0..9).map(level)).collect();
         assert_eq!(
             refused(&bomb),
-            "line 6: more than 100000 values, counting what each alias repeats"
+            "line 6: more than 100000 values with aliases expanded"
         );
         let text = format!(
             "a: &a {}\nb: [{}]\n",
@@ -220,7 +222,7 @@ mod tests {
         );
         assert_eq!(
             refused(&text),
-            "line 2: more than 4 MiB of text, counting what each alias repeats"
+            "line 2: more than 4 MiB of text with aliases expanded"
         );
         let commas = format!("a: [{}]", ",".repeat(1_000_000));
         assert!(refused(&commas).contains("line 1"), "{}", refused(&commas));

@@ -1,6 +1,8 @@
-//! A simulated Celery cluster: tasks that are sent, run and end in every usual way, as event messages.
+//! A simulated Celery cluster: event messages of tasks that are sent, run and end in all common
+//! ways.
 //!
-//! A worker's task events go out in lists, its heartbeats and the clients' task-sent alone, as Celery does it.
+//! As in Celery, a worker's task events are batched in lists; heartbeats and the clients' task-sent
+//! events are single messages.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,12 +20,12 @@ const STEP: Duration = Duration::from_millis(50);
 /// New tasks in each step: 80 a second.
 const TASKS_PER_STEP: usize = 4;
 
-/// Steps between two heartbeats: two seconds, as Celery has it.
+/// Steps between two heartbeats: two seconds, as in Celery.
 const HEARTBEAT_STEPS: u64 = 40;
 
 const WORKERS: [&str; 3] = ["celery@web-1", "celery@web-2", "celery@reports-1"];
 
-/// A task: name, queue, seconds that it usually runs, and how many of a hundred fail and are tried again.
+/// Tasks: name, queue, typical runtime in seconds, and the percentages that fail and are retried.
 const KINDS: [(&str, &str, f64, u32, u32); 5] = [
     ("shop.tasks.send_receipt", "default", 0.05, 1, 2),
     ("shop.tasks.charge_card", "payments", 0.3, 4, 6),
@@ -32,7 +34,7 @@ const KINDS: [(&str, &str, f64, u32, u32); 5] = [
     ("shop.tasks.sync_stock", "default", 0.15, 0, 10),
 ];
 
-/// The exceptions that failures show, as Celery prints them.
+/// Exceptions of failed tasks, in Celery's format.
 const EXCEPTIONS: [&str; 3] = [
     "ConnectionError('refused')",
     "ValueError('not a number')",
@@ -42,7 +44,7 @@ const EXCEPTIONS: [&str; 3] = [
 /// The cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    /// What will happen, by when.
+    /// Upcoming steps with the time when they are due.
     agenda: VecDeque<(Timestamp, Step)>,
     processed: [u64; WORKERS.len()],
     clock: u64,
@@ -77,7 +79,7 @@ impl Cluster {
         }
     }
 
-    /// Publishes until it is told to stop.
+    /// Publishes events until it is stopped.
     pub(super) async fn run(mut self, batches: mpsc::Sender<Batch>, stop: CancellationToken) {
         let mut steps = tokio::time::interval(STEP);
         loop {
@@ -113,7 +115,7 @@ impl Cluster {
         }
     }
 
-    /// The messages of one step.
+    /// Returns the messages of one step.
     fn take_step(&mut self, now: Timestamp) -> Vec<String> {
         let mut messages = Vec::new();
         if self.step.is_multiple_of(HEARTBEAT_STEPS) {
@@ -169,7 +171,7 @@ impl Cluster {
         event
     }
 
-    /// Takes a step of a task; its worker, and the event.
+    /// Performs a step of a task; returns its worker and the event.
     fn advance(&mut self, step: Step, now: Timestamp, sent: &mut Vec<String>) -> (usize, String) {
         let worker = step.worker;
         let (_, _, usual, failing, retrying) = KINDS[step.kind];
@@ -189,7 +191,7 @@ impl Cluster {
             Next::Start => {
                 self.processed[worker] += 1;
                 let event = self.event("task-started", &step, "", now);
-                // Most runs are short, and a few take long.
+                // Most runs are short, a few take long.
                 let runtime = usual * (0.3 - 0.7 * (1.0 - fastrand::f64()).ln());
                 self.later(
                     Step {
@@ -232,7 +234,7 @@ impl Cluster {
             .push_back((now.after(Duration::from_secs_f64(seconds)), step));
     }
 
-    /// An event that has the task's name.
+    /// An event that carries the task's name.
     fn named(&mut self, kind: &str, step: &Step, now: Timestamp) -> String {
         let (name, queue, ..) = KINDS[step.kind];
         let queue = if kind == "task-sent" {

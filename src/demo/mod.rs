@@ -1,7 +1,9 @@
-//! Everything in one process: a simulated cluster, the real pipeline, a receiver. Needs nothing installed.
+//! Runs a simulated cluster, the real pipeline and a receiver in one process. Needs nothing
+//! installed.
 //!
-//! What is simulated is what stands outside of the daemon: the cluster publishes event messages, byte for byte
-//! as Celery's workers would, and the receiver takes the pushes. Between them is the daemon as it always runs.
+//! Only the environment of the daemon is simulated: the cluster publishes event messages, byte for
+//! byte as Celery's workers would, and the receiver accepts the pushes. In between runs the regular
+//! daemon code.
 
 mod cluster;
 mod receiver;
@@ -33,13 +35,13 @@ use crate::sink::RemoteWrite;
 use crate::telemetry::metrics::{EventMetrics, Telemetry};
 use crate::telemetry::readiness::Readiness;
 
-/// How often a snapshot is made and pushed: often enough to watch.
+/// How often a snapshot is taken and pushed: often enough to watch.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the summary is printed.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What the demo can be told.
+/// Options of the demo.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address to serve the pages on.
@@ -50,7 +52,7 @@ pub struct Args {
     duration: Option<Duration>,
 }
 
-/// Runs the demo until it is stopped, or its time is over.
+/// Runs the demo until it is stopped or its time is up.
 pub async fn run(args: Args) -> ExitCode {
     match Demo::build(&args).await {
         Ok(demo) => demo.run(args.duration).await,
@@ -76,7 +78,8 @@ impl Demo {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let listen_error = |error: std::io::Error| {
             format!(
-                "cannot listen on {}: {error}; another port: --listen 127.0.0.1:0",
+                "--listen: cannot listen on {}: {error}; choose another port, such as --listen \
+                 127.0.0.1:0",
                 args.listen
             )
         };
@@ -85,7 +88,7 @@ impl Demo {
         tasks.spawn(
             Signals::new()
                 .map_err(|error| text(&error))?
-                // There is no file to read again.
+                // There is no file to reload.
                 .watch(stop.clone(), mpsc::channel(1).0),
         );
         let receiver = Receiver::start(&mut tasks)
@@ -122,7 +125,7 @@ impl Demo {
         let server = Server::bind(args.listen, pages, readiness);
         let server = server.map_err(listen_error)?;
         let address = server.address().map_err(listen_error)?;
-        // No time is spent on sending what is left at the end: the receiver goes too.
+        // Nothing is sent at shutdown: the receiver stops as well.
         let queue = Queue::in_memory(Limits {
             bytes_max: sink.queue.bytes_max,
             age_max: None,
@@ -169,7 +172,7 @@ impl Demo {
     }
 }
 
-/// What a user would write for this, but for the broker, which is simulated.
+/// The configuration that a user would write, except for the simulated broker.
 fn configuration(args: &Args, receiver: &Receiver) -> Result<Config, LoadError> {
     let flags = Flags {
         broker: Some("amqp://simulated".to_owned()),
@@ -191,7 +194,7 @@ fn page(snapshots: watch::Receiver<Arc<Snapshot>>) -> Page {
     }
 }
 
-/// The simulated cluster, as the pipeline is to take it.
+/// The pipeline's configuration for the simulated cluster.
 fn cluster_config(broker: Arc<str>, metrics: EventMetrics) -> ClusterConfig {
     ClusterConfig {
         broker,

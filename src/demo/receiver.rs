@@ -1,4 +1,4 @@
-//! A receiver of remote write in the process: takes the pushes, and counts what is in them.
+//! An in-process remote-write receiver: accepts pushes and counts their contents.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::telemetry::metrics::Counter;
 use crate::wire::Protocol;
 use crate::wire::proto::{v1, v2};
 
-/// What the receiver got.
+/// What the receiver received.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Received {
     pub(super) requests: Counter,

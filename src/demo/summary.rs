@@ -1,5 +1,5 @@
-//! What the demo prints: what to open, and a few lines that move.
-#![expect(clippy::print_stdout, reason = "this is what the demo is for")]
+//! Output of the demo: what to open, and a summary every few seconds.
+#![expect(clippy::print_stdout, reason = "the output of the demo")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use url::Url;
 use super::receiver::Received;
 use crate::series::{Snapshot, Value};
 
-/// Says what runs, what to open, and what to see there.
+/// Prints what is running and which pages to open.
 pub(super) fn greet(address: SocketAddr, receiver: &Url) {
     println!(
         "\
-celeriac demo: a simulated Celery cluster with 3 workers, and a receiver in this process.
+celeriac demo: a simulated Celery cluster with 3 workers and an in-process receiver.
 
-  http://{address}/metrics     all series, as Prometheus scrapes them; look for celery_task_succeeded_total
-  http://{address}/-/ready     whether brokers and receivers work, and if not, why
+  http://{address}/metrics     all series as Prometheus scrapes them, such as celery_task_succeeded_total
+  http://{address}/-/ready     whether brokers and receivers are working, and if not, why
 
 All series are pushed by remote write to {receiver} every second.
 Press Ctrl-C to stop. For your own cluster: celeriac run --broker URL --remote-write URL
@@ -27,7 +27,7 @@ Press Ctrl-C to stop. For your own cluster: celeriac run --broker URL --remote-w
     );
 }
 
-/// Prints a summary now and then.
+/// Prints a summary at each interval.
 pub(super) async fn run(
     snapshots: watch::Receiver<Arc<Snapshot>>,
     received: Arc<Received>,
@@ -35,7 +35,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let mut ticks = tokio::time::interval(interval);
-    // The first one is due at once, with nothing to tell yet.
+    // The first tick is immediate, when there is nothing to report yet.
     ticks.tick().await;
     loop {
         tokio::select! {
@@ -47,7 +47,7 @@ pub(super) async fn run(
     }
 }
 
-/// The last words.
+/// Prints the final summary.
 pub(super) fn part(received: &Received) {
     println!("stopped. {}", pushed(received));
 }
@@ -83,13 +83,13 @@ fn pushed(received: &Received) -> String {
     )
 }
 
-/// The sum of a family, or of those of its series that have a label.
+/// Sums the series of a family, or only those with a given label.
 fn sum(snapshot: &Snapshot, family: &str, label: Option<(&str, &str)>) -> f64 {
     let rows = snapshot.rows.iter().filter(|row| {
         let labelled = label.is_none_or(|label| row.info.labels.iter().any(|own| own == label));
         labelled && *snapshot.family(row).name == *family
     });
-    // A sum of nothing would be -0.
+    // An empty `sum()` would be -0.
     rows.fold(0.0, |sum, row| match row.value {
         Value::Number(number) => sum + number,
         Value::Histogram(_) => sum,

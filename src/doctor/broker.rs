@@ -1,11 +1,11 @@
-//! A broker: whether it can be used, and whether events are published where they are looked for.
+//! Checks a broker: whether celeriac can use it, and whether events are published where it looks.
 
 use super::finding::Finding;
 use super::heard::Heard;
 use crate::broker::probe::{Look, Trouble, TroubleKind};
 use crate::config::{BrokerConfig, Transport};
 
-/// What a look at a broker means, but for its workers.
+/// Turns a probe of a broker into findings, except for those about its workers.
 pub(super) fn judge(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
     let mut findings: Vec<Finding> = look
         .servers
@@ -31,42 +31,45 @@ fn connection(config: &BrokerConfig, address: &str, answer: &Result<String, Trou
     };
     let advice = match (trouble.kind, &config.transport) {
         (TroubleKind::Files, _) => {
-            "see that the file is there, mounted, and readable for the user that celeriac runs as"
+            "check that the file exists, is mounted, and is readable by the user that celeriac \
+             runs as"
                 .to_owned()
         }
         (TroubleKind::Unreachable, _) => {
-            "check host and port in `url`, that the server runs, and that nothing between here and there (a firewall, a \
-             NetworkPolicy, TLS on one side only) forbids it"
+            "check host and port in `url`, that the server is running, and that nothing in between \
+             (a firewall, a NetworkPolicy, TLS on one side only) blocks the connection"
                 .to_owned()
         }
         (TroubleKind::Trust, _) => {
-            "give `tls.ca_file` the authority that signed the broker's certificate, or `tls.server_name` the name that \
-             stands in it"
+            "set `tls.ca_file` to the authority that signed the broker's certificate, or \
+             `tls.server_name` to the name in the certificate"
                 .to_owned()
         }
         (TroubleKind::Sentinel, _) => {
-            "compare `sentinel.master_name` with what SENTINEL MASTERS says at one of them; the sentinels' own user and \
-             password, where they want one, stand under `sentinel` too"
+            "compare `sentinel.master_name` with the output of SENTINEL MASTERS on one of the \
+             sentinels; if they require a user and password, set those under `sentinel` too"
                 .to_owned()
         }
         (TroubleKind::Login, Transport::Amqp(_)) => {
-            "check the user and the password in `url` (special characters in it are %-encoded) or `password_file`; \
-             `rabbitmqctl authenticate_user USER PASSWORD` tells whether they are right; `guest` may log in from the \
-             broker's own host only"
+            "check the user and the password in `url` (special characters must be %-encoded) or \
+             `password_file`; `rabbitmqctl authenticate_user USER PASSWORD` verifies them; `guest` \
+             can log in only from the broker's own host"
                 .to_owned()
         }
         (TroubleKind::Login, Transport::Redis(_)) => {
-            "check the user and the password in `url` (special characters in it are %-encoded) or `password_file`; \
-             without ACLs Redis knows no user, so the part before the colon stays empty"
+            "check the user and the password in `url` (special characters must be %-encoded) or \
+             `password_file`; without ACLs Redis has no users, so leave the part before the colon \
+             empty"
                 .to_owned()
         }
         (TroubleKind::Vhost, _) => {
-            "take the vhost that Celery's `broker_url` has behind its last slash (none, or //, is the vhost /); \
-             `rabbitmqctl list_vhosts` names them all, and `rabbitmqctl set_permissions -p VHOST` lets a user in"
+            "use the vhost after the last slash of Celery's `broker_url` (none, or //, is the \
+             vhost /); `rabbitmqctl list_vhosts` lists all vhosts, and `rabbitmqctl \
+             set_permissions -p VHOST` grants a user access"
                 .to_owned()
         }
         (TroubleKind::Permission | TroubleKind::Other, _) => {
-            "what it says has to be mended at the broker, or in the keys of this broker".to_owned()
+            "fix the reported problem on the broker, or in this broker's configuration".to_owned()
         }
     };
     Finding::wrong(CHECK, format!("{address}: {}", trouble.text), advice)
@@ -75,16 +78,16 @@ fn connection(config: &BrokerConfig, address: &str, answer: &Result<String, Trou
 fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     const CHECK: &str = "permissions";
     if let Some(trouble) = &look.not_listened {
-        let advice = "the daemon needs no such queue. To have workers and their events looked at, give the user what \
-                      `delivery: transient` needs, for as long as that takes";
+        let advice = "the daemon does not need such a queue. To check workers and their events, \
+                      temporarily give the user the permissions that `delivery: transient` needs";
         return vec![Finding::open(
             CHECK,
-            format!("not listened: {}", trouble.text),
+            format!("cannot listen for events: {}", trouble.text),
             advice,
         )];
     }
     if look.refused.is_empty() {
-        return vec![Finding::fine(CHECK, "all that is needed")];
+        return vec![Finding::fine(CHECK, "sufficient")];
     }
     let findings = look.refused.iter().map(|trouble| {
         let advice = match trouble.kind {
@@ -102,22 +105,23 @@ fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
             | TroubleKind::Sentinel
             | TroubleKind::Login
             | TroubleKind::Vhost
-            | TroubleKind::Other => "the daemon will be told the same: mend it at the broker",
+            | TroubleKind::Other => "the daemon will get the same error: fix this on the broker",
         };
         Finding::wrong(CHECK, &trouble.text, advice)
     });
     findings.collect()
 }
 
-/// Events that are needed and not bound.
+/// Reports events that are needed but not bound.
 fn bindings(look: &Look) -> Option<Finding> {
     let unbound = look.unbound.join(", ");
-    let advice = "add them to `bindings`, or leave that out: what is not bound is never counted";
-    let found = || format!("{unbound}: not received");
+    let advice = "add them to `bindings`, or remove that key: events that are not bound are never \
+                  counted";
+    let found = || format!("not received: {unbound}");
     (!unbound.is_empty()).then(|| Finding::open("bindings", found(), advice))
 }
 
-/// Where the workers publish by their own word, and whether that is where events are looked for.
+/// Compares the exchange that workers report with the one that celeriac reads.
 fn event_exchange(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     const CHECK: &str = "event exchange";
     let ours = &config.event_exchange;
@@ -129,7 +133,7 @@ fn event_exchange(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     theirs.sort();
     theirs.dedup();
     if let Some(other) = theirs.first() {
-        let found = format!("`{ours}` is read, and workers publish to `{other}`");
+        let found = format!("celeriac reads `{ours}`, but workers publish to `{other}`");
         return vec![Finding::wrong(
             CHECK,
             found,
@@ -137,20 +141,21 @@ fn event_exchange(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
         )];
     }
     match look.has_exchange {
-        Some(true) => vec![Finding::fine(CHECK, format!("`{ours}` is there"))],
+        Some(true) => vec![Finding::fine(CHECK, format!("`{ours}` exists"))],
         Some(false) => vec![Finding::wrong(
             CHECK,
             format!(
-                "there is no exchange `{ours}` in this vhost: no worker has ever run there, or not with this name"
+                "there is no exchange `{ours}` in this vhost: no worker has run there, or workers \
+                 use another exchange"
             ),
-            "take the vhost of Celery's `broker_url`, and its `event_exchange` where that is set; a worker makes the \
-             exchange when it starts",
+            "use the vhost of Celery's `broker_url`, and its `event_exchange` if that is set; a \
+             worker declares the exchange when it starts",
         )],
         None => Vec::new(),
     }
 }
 
-/// Redis: whether events are published on channels like ours.
+/// Redis: compares the channels that events are published on with the configured ones.
 fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
     const CHECK: &str = "channels";
     if look.elsewhere.is_empty() {
@@ -158,7 +163,8 @@ fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
     }
     let found = format!("events are published on {}", look.elsewhere.join(", "));
     if !heard.workers.is_empty() {
-        let advice = "other workers use this Redis too: to watch them, they need a broker of their own in the configuration";
+        let advice = "other workers also use this Redis: to watch them, add another entry to \
+                      `brokers`";
         return vec![Finding::open(CHECK, found, advice)];
     }
     let place = look
@@ -170,7 +176,11 @@ fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
             let mut keys = Vec::new();
             if let Transport::Redis(redis) = &config.transport {
                 if redis.global_keyprefix != prefix {
-                    let or = if database.is_some() { "" } else { " or `fanout_prefix`" };
+                    let or = if database.is_some() {
+                        ""
+                    } else {
+                        " or `fanout_prefix`"
+                    };
                     keys.push(format!("`global_keyprefix: {prefix:?}`{or}"));
                 }
                 if database.is_some_and(|database| database != redis.database) {
@@ -179,19 +189,24 @@ fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
                 }
             }
             format!(
-                "nothing is published where it is looked for. Set {}, as Celery's broker_transport_options and \
-                 broker_url have it",
-                if keys.is_empty() { "`fanout_prefix`".to_owned() } else { keys.join(" and ") }
+                "nothing is published where celeriac listens. Set {}, to match Celery's \
+                 broker_transport_options and broker_url",
+                if keys.is_empty() {
+                    "`fanout_prefix`".to_owned()
+                } else {
+                    keys.join(" and ")
+                }
             )
         }
-        None => "nothing is published where it is looked for. Compare `global_keyprefix`, `fanout_prefix` and the \
+        None => "nothing is published where celeriac listens. Compare `global_keyprefix`, \
+                 `fanout_prefix` and the \
                  database in `url` with Celery's broker_transport_options and broker_url"
             .to_owned(),
     };
     vec![Finding::wrong(CHECK, found, advice)]
 }
 
-/// The prefix of all keys, and the database, in the name of a channel as Kombu makes it.
+/// Extracts the key prefix and the database from a channel name in Kombu's format.
 fn place<'a>(channel: &'a str, exchange: &str) -> Option<(&'a str, Option<i64>)> {
     let (before, _) = channel.split_once(exchange)?;
     let numbered = before
@@ -208,9 +223,9 @@ fn serializers(heard: &Heard) -> Vec<Finding> {
     let findings = heard.unreadable.iter().map(|(why, count)| {
         Finding::wrong(
             "serializer",
-            format!("{count} messages cannot be read: {why}"),
-            "add the serializer to `accept_content`, as Celery's accept_content has it; what is broken is counted in \
-             celeriac_messages_undecodable_total while the daemon runs",
+            format!("{count} messages cannot be decoded: {why}"),
+            "add the serializer to `accept_content`, as in Celery's accept_content; the daemon \
+             counts undecodable messages in celeriac_messages_undecodable_total",
         )
     });
     findings.collect()

@@ -1,4 +1,4 @@
-//! The `data_dir`: whether it can be written, and how much room there is.
+//! Checks the `data_dir`: whether it is writable, and how much space is free.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,17 +9,17 @@ use crate::config::{BrokerConfig, Config};
 
 const CHECK: &str = "writable";
 
-/// What is written and taken away again.
+/// Size of the file that is written as a test and removed again.
 const TRIAL_BYTES: usize = 64 << 10;
 
-/// What the checkpoint of a large cluster takes, twice.
+/// Space for two checkpoints of a large cluster.
 const CHECKPOINTS_BYTES: u64 = 128 << 20;
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let Some(folder) = &config.data_dir else {
-        let advice = "set `data_dir` to a folder that outlives the process: without one counters begin anew at zero \
-                      after a restart, and a crash loses what waits for a receiver";
-        return vec![Finding::open(CHECK, "there is none", advice)];
+        let advice = "set `data_dir` to a folder that outlives the process: without one, counters \
+                      restart at zero and a crash loses samples that are pending for a receiver";
+        return vec![Finding::open(CHECK, "not set", advice)];
     };
     match try_out(folder) {
         Ok(Some(free)) => vec![Finding::fine(CHECK, "yes"), room(config, free)],
@@ -28,7 +28,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             vec![Finding::fine(
                 CHECK,
                 format!(
-                    "not there yet; {} is writable, so it will be made",
+                    "does not exist yet; {} is writable, so the daemon will create it",
                     parent.display()
                 ),
             )]
@@ -50,19 +50,19 @@ fn advice(path: &Path, error: &io::Error) -> String {
     if is(io::ErrorKind::PermissionDenied) {
         format!(
             "celeriac runs as user {user} and group {group} here: `chown -R {user}:{group} {}`, or in Kubernetes \
-             `securityContext.fsGroup`. The doctor has to run as the same user as the daemon",
+             `securityContext.fsGroup`. Run the doctor as the same user as the daemon",
             path.display()
         )
     } else if is(io::ErrorKind::ReadOnlyFilesystem) {
-        "mount a volume there: the file system is read-only".to_owned()
+        "mount a writable volume there: the file system is read-only".to_owned()
     } else if is(io::ErrorKind::StorageFull) || is(io::ErrorKind::QuotaExceeded) {
-        "make room: nothing can be written there now".to_owned()
+        "free some space: the disk or quota is full".to_owned()
     } else {
-        "`data_dir` has to be a folder on a local disk".to_owned()
+        "`data_dir` must be a folder on a local disk".to_owned()
     }
 }
 
-/// The folder, or the one above it that is there.
+/// The folder itself, or its closest ancestor that exists.
 fn existing(folder: &Path) -> PathBuf {
     let there = folder.ancestors().find(|path| path.exists());
     match there {
@@ -71,24 +71,25 @@ fn existing(folder: &Path) -> PathBuf {
     }
 }
 
-/// Writes a file there, and takes it away. The bytes that are free; `None` where there is no folder yet.
+/// Writes and removes a test file. Returns the free bytes, or `None` if the folder does not exist
+/// yet.
 fn try_out(folder: &Path) -> Result<Option<u64>, (PathBuf, io::Error)> {
     let there = existing(folder);
     let failed = |error: io::Error| (there.clone(), error);
-    // Nobody else's: what is there of that name is not ours to write to.
+    // `create_new`: never overwrite an existing file of that name.
     let path = there.join(format!("doctor.{}.trial", std::process::id()));
     let mut file = fs::File::create_new(&path).map_err(failed)?;
     let written = file
         .write_all(&[0; TRIAL_BYTES])
         .and_then(|()| file.sync_all());
-    // Nothing can be done about an error.
+    // An error here changes nothing about the finding.
     let _ = fs::remove_file(&path);
     written.map_err(failed)?;
     if there == folder {
-        // What another user has left there.
+        // Files left by a daemon that ran as another user.
         for path in files(folder).map_err(failed)? {
             let opened = fs::File::options().write(true).open(&path);
-            // A daemon that runs may have taken it away.
+            // A running daemon may have removed the file meanwhile.
             if let Err(error) = opened
                 && error.kind() != io::ErrorKind::NotFound
             {
@@ -100,7 +101,7 @@ fn try_out(folder: &Path) -> Result<Option<u64>, (PathBuf, io::Error)> {
     Ok((there == folder).then(|| disk.f_bavail.saturating_mul(disk.f_frsize)))
 }
 
-/// The files in a folder, and in those right below it.
+/// The files in a folder and in its immediate subfolders.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -118,9 +119,9 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether there is room for all that may have to wait, and for two checkpoints.
+/// Checks that there is space for full queues and two checkpoints.
 fn room(config: &Config, free: u64) -> Finding {
-    const CHECK: &str = "room";
+    const CHECK: &str = "free space";
     let queues = config.remote_write.iter().map(|sink| sink.queue.bytes_max);
     let needed = queues.sum::<u64>() + CHECKPOINTS_BYTES;
     let mebibytes = |bytes: u64| bytes >> 20;
@@ -137,10 +138,12 @@ fn room(config: &Config, free: u64) -> Finding {
         .iter()
         .any(BrokerConfig::waits_for_checkpoints);
     let advice = if waits {
-        "while a receiver is away its queue may fill the disk; then no checkpoint can be written, and events wait in the \
-         broker: give it more room, or lower `queue_config.max_bytes`"
+        "while a receiver is unavailable, its queue may fill the disk; then no checkpoint can be \
+         written, and events stay in the broker: provide more space, or lower \
+         `queue_config.max_bytes`"
     } else {
-        "while a receiver is away its queue may fill the disk: give it more room, or lower `queue_config.max_bytes`"
+        "while a receiver is unavailable, its queue may fill the disk: provide more space, or \
+         lower `queue_config.max_bytes`"
     };
     Finding::open(CHECK, found, advice)
 }

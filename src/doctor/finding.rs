@@ -1,43 +1,43 @@
-//! What was looked at, what was found, and what to do about it.
+//! Findings of the checks, and the report that shows them.
 
 use std::fmt;
 
 use crate::escape::printable;
 
-/// How wide a line of a report may be.
+/// Maximum width of a line of a report.
 const WIDTH: usize = 100;
 
-/// How far what was found is indented: behind the names of the checks and the verdicts.
+/// Indentation of findings, after the columns for check and verdict.
 const INDENT: usize = 26;
 
-/// What was found in one check.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at, in a word or two.
+    /// Name of the check, in a word or two.
     pub check: &'static str,
     pub verdict: Verdict,
     pub found: String,
-    /// What to do, where there is something to do.
+    /// What to do, if anything.
     pub advice: Option<String>,
 }
 
-/// Whether there is something to do.
+/// Whether something must be fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Fine,
-    /// It cannot be told, or it may be meant so.
+    /// Undetermined, or possibly intentional.
     Open,
     Wrong,
 }
 
-/// What was found in one thing that the configuration names.
+/// Findings about one broker, receiver or folder of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
     pub subject: String,
     pub findings: Vec<Finding>,
 }
 
-/// All that was found. It displays as a table.
+/// All findings. Displays as a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report(pub Vec<Section>);
 
@@ -69,7 +69,7 @@ impl Finding {
 }
 
 impl Report {
-    /// How many findings are wrong.
+    /// Number of findings that must be fixed.
     pub fn wrong(&self) -> usize {
         let findings = self.0.iter().flat_map(|section| &section.findings);
         findings
@@ -110,7 +110,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A text in lines of so many characters; a word that is longer has a line to itself.
+/// Wraps a text to lines of `width` characters; a longer word gets its own line.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace().map(printable) {
@@ -138,25 +138,26 @@ mod tests {
                     Finding::fine("connection", "RabbitMQ 3.10.8"),
                     Finding::wrong(
                         "workers",
-                        "nobody answered, and no heartbeat was heard in 5 s on the exchange celeryev",
+                        "no worker replied, and no heartbeat arrived within 5 s on the exchange \
+                         celeryev",
                         "start a worker",
                     ),
                 ],
             },
             Section {
                 subject: "data_dir".to_owned(),
-                findings: vec![Finding::open("data_dir", "there is none", "set it")],
+                findings: vec![Finding::open("data_dir", "not set", "set it")],
             },
         ]);
         let expected = "\
 broker (127.0.0.1:5672//)
   connection      ok      RabbitMQ 3.10.8
-  workers         WRONG   nobody answered, and no heartbeat was heard in 5 s on the exchange
+  workers         WRONG   no worker replied, and no heartbeat arrived within 5 s on the exchange
                           celeryev
                           → start a worker
 
 data_dir
-  data_dir        ?       there is none
+  data_dir        ?       not set
                           → set it
 
 1 thing to fix.";
@@ -168,11 +169,11 @@ data_dir
         let answer = "503: no\n\nreceiver\n  answer          ok      \x1b[2Jfine\u{2028}";
         let report = Report(vec![Section {
             subject: "remote_write a\u{85}b".to_owned(),
-            findings: vec![Finding::wrong("answer", answer, "look into its log")],
+            findings: vec![Finding::wrong("answer", answer, "check its log")],
         }]);
         let expected = r"remote_write a\u{85}b
   answer          WRONG   503: no receiver answer ok \u{1b}[2Jfine
-                          → look into its log
+                          → check its log
 
 1 thing to fix.";
         assert_eq!(report.to_string(), expected);

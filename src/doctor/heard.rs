@@ -1,47 +1,47 @@
-//! What was heard of workers and tasks while listening.
+//! What was received about workers and tasks while listening.
 
 use std::collections::BTreeMap;
 
 use crate::event::{Accept, Decoder, Detail, Payload, TaskKind, WorkerKind};
 use crate::timestamp::Timestamp;
 
-/// Names, and reasons, that are kept.
+/// Maximum number of worker names to keep.
 const NAMES_MAX: usize = 10_000;
 
-/// Processes that are told apart under one name.
+/// Maximum number of processes to distinguish under one node name.
 const PROCESSES_MAX: usize = 16;
 
-/// What was heard on one broker.
+/// What was received from one broker.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     decoder: Decoder,
     accept: Accept,
     /// By node name.
     pub(super) workers: BTreeMap<String, HeardWorker>,
-    /// Events of a task-sent, and those of a task that a worker has received.
+    /// Number of task-sent events, and of task-received events.
     pub(super) sent: u64,
     pub(super) received: u64,
-    /// Why events could not be read, and how many.
+    /// Number of undecodable events by reason.
     pub(super) unreadable: BTreeMap<String, u64>,
 }
 
-/// What was heard of one worker.
+/// What was received from one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct HeardWorker {
-    /// The version of Celery, where it said so.
+    /// The version of Celery, if reported.
     pub(super) version: Option<String>,
-    /// Events of tasks.
+    /// Number of task events.
     pub(super) task_events: u64,
-    /// Tasks that it had started, by the first and by the last of its heartbeats. By its process: after a restart they
-    /// are others, and so are those of a second worker of that name.
+    /// Number of tasks started, according to the first and the last heartbeat. Keyed by process id,
+    /// because the count restarts with the process and a second worker may have the same name.
     pub(super) processed: BTreeMap<Option<i64>, (u64, u64)>,
-    /// By how many seconds its heartbeats came later than they were made, by its clock and ours: the least. Negative
-    /// is what its clock is ahead at least.
+    /// Smallest delay of its heartbeats in seconds: our receive time minus its send time. A
+    /// negative value means that its clock is ahead by at least that much.
     pub(super) late: Option<f64>,
 }
 
 impl Heard {
-    /// Nothing yet.
+    /// An empty record.
     pub(super) fn new(accept: Accept) -> Self {
         Self {
             accept,
@@ -49,7 +49,7 @@ impl Heard {
         }
     }
 
-    /// Takes a message in.
+    /// Records a message.
     pub(super) fn hear(&mut self, payload: &Payload, now: Timestamp) {
         let Self {
             decoder,
@@ -67,7 +67,7 @@ impl Heard {
                     return;
                 }
             };
-            // Whoever publishes a task is no worker.
+            // The sender of a task-sent event is a client, not a worker.
             if let Detail::Task(task) = &event.detail
                 && task.kind == TaskKind::Sent
             {
@@ -102,7 +102,7 @@ impl Heard {
 }
 
 impl HeardWorker {
-    /// Tasks that it started while it was listened to.
+    /// Number of tasks that it started while we listened.
     pub(super) fn ran(&self) -> u64 {
         let processes = self.processed.values();
         processes

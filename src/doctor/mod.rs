@@ -1,8 +1,9 @@
-//! What keeps a configuration from working, and what to do about it.
+//! Finds out what keeps a configuration from working, and what to do about it.
 //!
-//! Everything that the configuration names is asked, as the daemon would ask it, and nothing is changed: what is
-//! declared at a broker is gone with the connection, and what is sent to a receiver holds no series. What the answers
-//! mean is told apart from asking: each file here judges one thing, without IO.
+//! Every broker and receiver in the configuration is contacted just as the daemon would, and
+//! nothing is changed: queues declared on a broker are deleted with the connection, and requests to
+//! a receiver contain no series. Probing is separate from judging: each file here interprets the
+//! answers for one thing, without IO (except `data_dir`).
 
 mod finding;
 
@@ -25,7 +26,7 @@ use crate::clock;
 use crate::config::{BrokerConfig, Config, PushgatewayConfig, RemoteWriteConfig};
 use crate::sink;
 
-/// Looks at all that a configuration names, and listens for so long to what workers publish.
+/// Checks everything that a configuration names, listening to worker events for `listen`.
 pub async fn doctor(config: &Config, listen: Duration) -> Report {
     let brokers = join_all(config.brokers.iter().map(|one| broker(one, listen)));
     let receivers = join_all(config.remote_write.iter().map(remote_write));

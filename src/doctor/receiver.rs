@@ -1,4 +1,4 @@
-//! A receiver of remote write, or a Pushgateway: whether it takes what is sent.
+//! Checks a remote-write receiver or a Pushgateway: whether it accepts requests.
 
 use http::StatusCode;
 
@@ -10,7 +10,7 @@ use crate::sink::verdict::Verdict;
 
 const CHECK: &str = "answer";
 
-/// What the answer to a request without series means.
+/// Interprets the response to a request without series.
 pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
     let probed = match probed {
         Ok(probed) => probed,
@@ -19,7 +19,7 @@ pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
     let status = probed.answer.status;
     let message = probed.protocol.message();
     if probed.verdict == Verdict::Delivered {
-        return Finding::fine(CHECK, format!("{status}, takes {message}"));
+        return Finding::fine(CHECK, format!("{status}, accepts {message}"));
     }
     let text = &probed.answer.text;
     let found = told(status, text);
@@ -27,27 +27,30 @@ pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
         return Finding::wrong(CHECK, found, advice);
     }
     let advice = match status.as_u16() {
-        413 => "a proxy limits the size of a body to less than nothing: raise it".to_owned(),
-        429 | 500..=599 => {
-            "it is overloaded or broken, now: look into its log; what is sent meanwhile waits".to_owned()
-        }
-        200..=299 => "it takes what it does not understand: it does not speak the version that `protobuf_message` names, \
-                      so leave that out"
+        413 => "a proxy rejects even an empty request as too large: raise its body size limit"
             .to_owned(),
-        // What web servers say who speak TLS there.
-        400 if text.contains("HTTPS") => "it speaks TLS there: write https:// in `url`".to_owned(),
-        // An answer to a request without series, by who has seen none: with series it may be another.
+        429 | 500..=599 => {
+            "the receiver is overloaded or failing: check its log; samples stay pending until it \
+             recovers"
+                .to_owned()
+        }
+        200..=299 => "the receiver accepts requests that it does not understand: it does not \
+                      support the version in `protobuf_message`; remove that key"
+            .to_owned(),
+        // Typical response of a TLS web server to plain HTTP.
+        400 if text.contains("HTTPS") => "the port requires TLS: use https:// in `url`".to_owned(),
+        // The receiver may reject this only because the request contains no series.
         400 | 422 => {
-            let advice = "it refuses a request without series, and may take others: run the daemon, and look at \
-                          celeriac_remote_storage_samples_failed_total";
+            let advice = "the receiver rejects a request without series, but may accept others: \
+                          run the daemon and watch celeriac_remote_storage_samples_failed_total";
             return Finding::open(CHECK, found, advice);
         }
-        _ => format!("look at the path of `url`, mostly {}", advice::PATHS),
+        _ => format!("check the path in `url`, usually {}", advice::PATHS),
     };
     Finding::wrong(CHECK, found, advice)
 }
 
-/// What a Pushgateway's status means.
+/// Interprets the status of a Pushgateway's response.
 pub(super) fn pushgateway(answer: &Result<crate::sink::client::Answer, ProbeError>) -> Finding {
     let answer = match answer {
         Ok(answer) => answer,
@@ -59,10 +62,10 @@ pub(super) fn pushgateway(answer: &Result<crate::sink::client::Answer, ProbeErro
     let advice = match answer.status.as_u16() {
         401 | 403 => advice::login(),
         404 | 405 => {
-            "this is no Pushgateway: `url` is its base, with the prefix that it is served under"
+            "this is not a Pushgateway: set `url` to its base URL, including its path prefix if any"
                 .to_owned()
         }
-        _ => "look into the log of the gateway, or of the proxy before it".to_owned(),
+        _ => "check the log of the gateway or of the proxy in front of it".to_owned(),
     };
     Finding::wrong(CHECK, told(answer.status, &answer.text), advice)
 }
@@ -70,18 +73,19 @@ pub(super) fn pushgateway(answer: &Result<crate::sink::client::Answer, ProbeErro
 fn unanswered(error: &ProbeError) -> Finding {
     let advice = match error {
         ProbeError::Client(_) | ProbeError::Send(SendError::Auth(_)) => {
-            "see that the files that it names are there and readable for the user that celeriac runs as, and that the \
-             login can be had"
+            "check that the files it names exist and are readable by the user that celeriac runs \
+             as, and that credentials can be obtained"
         }
         ProbeError::Send(SendError::Http(text) | SendError::Unreachable(text))
             if text.contains("certificate") =>
         {
-            "give `tls_config.ca_file` the authority that signed the receiver's certificate, or `tls_config.server_name` \
-             the name that stands in it"
+            "set `tls_config.ca_file` to the authority that signed the receiver's certificate, or \
+             `tls_config.server_name` to the name in the certificate"
         }
         ProbeError::Send(SendError::Http(_) | SendError::Unreachable(_)) => {
-            "check host and port in `url`, that the receiver runs, and that nothing between here and there (a firewall, \
-             a NetworkPolicy, a proxy, TLS on one side only) forbids it"
+            "check host and port in `url`, that the receiver is running, and that nothing in \
+             between (a firewall, a NetworkPolicy, a proxy, TLS on one side only) blocks the \
+             connection"
         }
     };
     Finding::wrong(CHECK, error.to_string(), advice)

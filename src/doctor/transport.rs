@@ -1,4 +1,4 @@
-//! Kombu's transport options: whether keys on Redis have the form that this broker's configuration says.
+//! Checks Kombu's transport options: whether keys on Redis have the configured format.
 
 use super::finding::Finding;
 use crate::broker::probe::{Look, TransportOptions};
@@ -7,7 +7,8 @@ use crate::event::json::quote;
 
 const CHECK: &str = "transport";
 
-/// What the workers' `broker_transport_options`, or the bindings that they left on the server, mean.
+/// Compares the workers' `broker_transport_options`, or else the bindings on the server, with the
+/// configuration of this broker.
 pub(super) fn judge(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     let Transport::Redis(redis) = &config.transport else {
         return Vec::new();
@@ -51,8 +52,10 @@ fn of_workers(redis: &RedisConfig, options: &TransportOptions) -> Vec<Finding> {
     if ours != *theirs {
         findings.push(Finding::wrong(
             CHECK,
-            format!("`priority_steps` is {theirs:?} in Celery's broker_transport_options, and {ours:?} here: messages of \
-                     other priorities are not counted"),
+            format!(
+                "`priority_steps` is {theirs:?} in Celery's broker_transport_options, and \
+                     {ours:?} here: messages with other priorities are not counted"
+            ),
             format!("set `priority_steps: {theirs:?}` in this broker"),
         ));
     }
@@ -60,34 +63,35 @@ fn of_workers(redis: &RedisConfig, options: &TransportOptions) -> Vec<Finding> {
         findings.push(Finding::open(
             CHECK,
             "`ack_emulation` is off in Celery's broker_transport_options, which is not supported",
-            "without it Redis holds no unacknowledged messages: celery_queue_unacked is always 0",
+            "without it, Redis stores no unacknowledged messages, so celery_queue_unacked is \
+             always 0",
         ));
     }
     if options.sentinel_fanout_compat == Some(true) {
         findings.push(Finding::wrong(
             CHECK,
             "`sentinel_fanout_compat` is on in Celery's broker_transport_options, which is not supported",
-            "workers publish every event twice, and some are counted twice: turn it off once every worker has Kombu 5.4 or \
-             later",
+            "workers publish every event twice, and some are counted twice: turn the option off \
+             once all workers run Kombu 5.4 or later",
         ));
     }
     findings
 }
 
-/// What is on the server, where no worker shows its options.
+/// Inspects the bindings on the server, for when no worker reports its options.
 fn of_bindings(redis: &RedisConfig, look: &Look) -> Option<Finding> {
     let sep = look.separators.first()?;
     if look.has_bindings {
-        // Bindings stay when the option changes.
+        // Bindings remain after the option changes.
         return Some(Finding::open(
             CHECK,
             format!(
-                "some bindings have the separator {}, others {}",
+                "some bindings use the separator {}, others {}",
                 yaml(sep),
                 yaml(&redis.sep)
             ),
-            "compare `sep` with Celery's broker_transport_options; sets named _kombu.binding.* keep what was bound \
-                     before `sep` changed",
+            "compare `sep` with Celery's broker_transport_options; sets named _kombu.binding.* \
+             keep bindings from before `sep` was changed",
         ));
     }
     Some(separator(redis, sep))
@@ -105,7 +109,7 @@ fn separator(redis: &RedisConfig, theirs: &str) -> Finding {
     )
 }
 
-/// A text in quotes, as YAML reads it.
+/// Quotes a text for YAML.
 fn yaml(text: &str) -> String {
     let mut quoted = String::new();
     quote(&mut quoted, text);

@@ -1,4 +1,4 @@
-//! Workers: whether there are any, whether they say what they do, and by which clock.
+//! Checks the workers: whether there are any, whether they send events, and their clocks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use super::heard::{Heard, HeardWorker};
 use crate::broker::probe::{Look, Settings};
 use crate::config::BrokerConfig;
 
-/// By how many seconds a clock may be wrong: beyond, waits that are reckoned from two clocks are of no use.
+/// Tolerated clock difference in seconds; beyond it, waits measured with two clocks are useless.
 const SKEW_MAX: f64 = 2.0;
 
-/// Names that are told of many.
+/// Maximum number of names to list.
 const NAMES_MAX: usize = 5;
 
-/// So many tasks that were received, and none told of as sent, are no chance.
+/// This many received tasks without a task-sent event are no coincidence.
 const WITHOUT_SENT: u64 = 10;
 
-/// The oldest Celery whose messages were looked at.
+/// The oldest Celery version that celeriac is tested with.
 const OLDEST: (u32, u32) = (4, 4);
 
-/// What was heard of the workers, and what they said, means.
+/// Turns events from workers and their replies into findings.
 pub(super) fn judge(
     config: &BrokerConfig,
     look: &Look,
@@ -41,11 +41,11 @@ pub(super) fn judge(
     if let Some((count, why)) = &look.unreadable {
         findings.push(Finding::wrong(
             "replies",
-            format!("{count} replies of workers cannot be read: {why}"),
+            format!("{count} replies of workers cannot be decoded: {why}"),
             "workers reply in their `task_serializer`: add it to `accept_content`",
         ));
     }
-    // Of who was not listened to, nothing can be said.
+    // Without listening, nothing is known about their events.
     if names.is_empty() || !look.listened {
         return findings;
     }
@@ -68,15 +68,15 @@ fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duratio
     let asked = look.workers.as_ref();
     if names.is_empty() {
         let found = match (asked.is_some(), look.listened) {
-            (true, true) => format!("nobody answered, and no event was heard in {seconds} s"),
-            (true, false) => "nobody answered".to_owned(),
-            (false, _) => format!("no event was heard in {seconds} s"),
+            (true, true) => format!("no worker replied, and no event arrived within {seconds} s"),
+            (true, false) => "no worker replied".to_owned(),
+            (false, _) => format!("no event arrived within {seconds} s"),
         };
         return Finding::wrong(
             CHECK,
             found,
-            "start a worker, or compare this broker's `url` and `event_exchange` with what `celery -A APP report` says \
-             of broker_url and event_exchange",
+            "start a worker, or compare this broker's `url` and `event_exchange` with broker_url \
+             and event_exchange in the output of `celery -A APP report`",
         );
     }
     let found = format!("{}: {}", names.len(), some(names.iter().copied()));
@@ -88,28 +88,28 @@ fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duratio
     if look.listened && heard.workers.is_empty() {
         return Finding::wrong(
             CHECK,
-            format!("{found}; they answer, and no event was heard in {seconds} s"),
-            "their events go elsewhere: compare `event_exchange`; or they run with --without-heartbeat, and are never seen \
-             as down: start them without it",
+            format!("{found}; they reply, but no event arrived within {seconds} s"),
+            "their events go elsewhere: compare `event_exchange`; or they run with \
+             --without-heartbeat, so they never count as offline: start them without that option",
         );
     }
     if look.listened && !silent.is_empty() {
         return Finding::open(
             CHECK,
             format!(
-                "{found}; no heartbeat of {} in {seconds} s",
+                "{found}; no heartbeat from {} within {seconds} s",
                 some(silent.into_iter())
             ),
-            "listen for longer than their --heartbeat-interval (--listen 60); workers that run with --without-heartbeat \
-             are never seen as down: start them without it",
+            "listen for longer than their --heartbeat-interval (--listen 60); workers that run \
+             with --without-heartbeat never count as offline: start them without that option",
         );
     }
     if asked.is_some_and(std::collections::BTreeMap::is_empty) {
         return Finding::open(
             CHECK,
-            format!("{found}; heard, and nobody answered"),
-            "queues and prefetched tasks are known from answers only: compare `control_exchange`, and see that \
-             `worker_enable_remote_control` is on",
+            format!("{found}; they send events, but none replied"),
+            "queues and prefetched tasks are known only from replies: compare `control_exchange`, \
+             and check that `worker_enable_remote_control` is on",
         );
     }
     Finding::fine(CHECK, found)
@@ -120,7 +120,7 @@ fn settings(look: &Look) -> impl Iterator<Item = &Settings> {
     workers.filter_map(|(_, settings)| settings.as_ref())
 }
 
-/// Names that several processes have.
+/// Reports names that several processes share.
 fn twins(heard: &Heard) -> Option<Finding> {
     let workers = heard.workers.iter();
     let names: Vec<&str> = workers
@@ -128,16 +128,16 @@ fn twins(heard: &Heard) -> Option<Finding> {
         .map(|(name, _)| name.as_str())
         .collect();
     let found = format!(
-        "heartbeats of several processes: {}",
+        "several processes share a name: {}",
         some(names.iter().copied())
     );
-    let advice = "two workers of one name cannot be told apart: give each its own (-n name@%h). One that was restarted \
-                  just now looks the same";
+    let advice = "workers with the same name cannot be told apart: give each its own (-n name@%h). \
+                  A worker that was just restarted looks the same";
     (!names.is_empty()).then(|| Finding::open("node names", found, advice))
 }
 
-/// Whether workers tell of their tasks. `-E` does not show in a worker's settings, so that of one which is idle, and
-/// is not set to, nothing can be said.
+/// Checks whether workers send task events. A worker's settings do not show `-E`, so the result is
+/// undetermined for an idle worker without the setting.
 fn task_events(
     look: &Look,
     heard: &Heard,
@@ -145,8 +145,9 @@ fn task_events(
     (listened, enable_events): (Duration, bool),
 ) -> Finding {
     const CHECK: &str = "task events";
-    const ADVICE: &str = "start workers with -E, or set worker_send_task_events = True in Celery's settings; or have \
-                          celeriac turn them on at each start of a worker: `enable_events: true` in this broker";
+    const ADVICE: &str = "start workers with -E, or set worker_send_task_events = True in Celery's \
+                          settings; or let celeriac turn them on whenever a worker starts: \
+                          `enable_events: true` in this broker";
     let of = |name: &str| heard.workers.get(name);
     let set = |name: &str| look.workers.as_ref()?.get(name)?.as_ref()?.task_events;
     let mut silent = Vec::new();
@@ -165,7 +166,7 @@ fn task_events(
     if enable_events && silent.len() + unknown.len() > 0 {
         silent.append(&mut unknown);
         let found = format!(
-            "none heard of {}; `enable_events` turns them on",
+            "none from {}; `enable_events` will turn them on",
             some(silent.into_iter())
         );
         return Finding::fine(CHECK, found);
@@ -177,25 +178,27 @@ fn task_events(
             .map(HeardWorker::ran)
             .sum();
         let found = format!(
-            "off: {} ran {ran} tasks in {seconds} s and told of none",
+            "off: {} ran {ran} tasks in {seconds} s and sent no events",
             some(silent.into_iter())
         );
         return Finding::wrong(CHECK, found, ADVICE);
     }
     if !unknown.is_empty() {
         let why = if unknown.iter().any(|name| set(name) == Some(false)) {
-            "worker_send_task_events is off there"
+            "worker_send_task_events is off"
         } else {
-            "did not tell its settings"
+            "did not report its settings"
         };
         let found = format!(
-            "{} ran no task in {seconds} s, and {why}; unless started with -E, they send none",
+            "{} ran no task in {seconds} s, and {why}; no events are sent without -E",
             some(unknown.into_iter())
         );
         return Finding::open(
             CHECK,
             found,
-            format!("look again while tasks run (--listen 60). To turn them on: {ADVICE}"),
+            format!(
+                "run the doctor again while tasks run (--listen 60). To turn events on: {ADVICE}"
+            ),
         );
     }
     Finding::fine(CHECK, "on")
@@ -203,10 +206,11 @@ fn task_events(
 
 fn task_sent(look: &Look, heard: &Heard, listened: Duration) -> Finding {
     const CHECK: &str = "task-sent";
-    const ADVICE: &str = "set task_send_sent_event = True in the settings of every process that publishes tasks: \
-                          without it there is no time in queue, and the queue of a task is a guess";
+    const ADVICE: &str = "set task_send_sent_event = True in the settings of every process that \
+                          publishes tasks: without it, queue wait times are unknown and a task's \
+                          queue is a guess";
     if heard.sent > 0 {
-        return Finding::fine(CHECK, format!("on: {} heard", heard.sent));
+        return Finding::fine(CHECK, format!("on: {} received", heard.sent));
     }
     let seconds = listened.as_secs();
     let received = heard.received;
@@ -214,36 +218,41 @@ fn task_sent(look: &Look, heard: &Heard, listened: Duration) -> Finding {
         .filter_map(|settings| settings.sent_event)
         .collect();
     let is_off = set.contains(&false);
-    // What was published before may still be worked off.
+    // Tasks published before the doctor started may still be in the queue.
     let is_on = !set.is_empty() && !is_off;
     if received > 0 && (is_off || (set.is_empty() && received >= WITHOUT_SENT)) {
         let found = format!(
-            "off: {received} tasks were received in {seconds} s, and none was told of as sent"
+            "off: {received} tasks were received in {seconds} s, but no task-sent event arrived"
         );
         Finding::wrong(CHECK, found, ADVICE)
     } else if is_off {
-        let found = "task_send_sent_event is off in the settings of the workers, which those who publish mostly share";
+        let found = "task_send_sent_event is off in the workers' settings, which publishers \
+                     usually share";
         Finding::wrong(CHECK, found, ADVICE)
     } else if is_on && received == 0 {
         Finding::fine(
             CHECK,
-            "on in the workers' settings; no task was published meanwhile",
+            "on in the workers' settings; no task was published while listening",
         )
     } else {
         let found = if is_on {
             format!(
-                "on in the workers' settings, and of the {received} tasks that were received in {seconds} s none was told \
-                 of as sent; they may have been published before"
+                "on in the workers' settings, but no task-sent event arrived for the {received} \
+                 tasks received in {seconds} s; they may have been published earlier"
             )
         } else {
             format!(
-                "none heard in {seconds} s, in which {received} tasks were received, and no worker told its settings"
+                "none arrived within {seconds} s while {received} tasks were received, and no \
+                 worker reported its settings"
             )
         };
         Finding::open(
             CHECK,
             found,
-            format!("look again while tasks are published (--listen 60). To turn it on: {ADVICE}"),
+            format!(
+                "run the doctor again while tasks are published (--listen 60). To turn it on: \
+                     {ADVICE}"
+            ),
         )
     }
 }
@@ -267,7 +276,8 @@ fn versions(heard: &Heard) -> Option<Finding> {
     } else if let Some(old) = versions.iter().find(old) {
         let (major, minor) = OLDEST;
         let advice = format!(
-            "celeriac was tried with {major}.{minor} and later; what {old} sends may be read wrongly"
+            "celeriac is tested with {major}.{minor} and later; events from {old} may be \
+             misinterpreted"
         );
         Some(Finding::open(CHECK, all, advice))
     } else {
@@ -294,18 +304,19 @@ fn clocks(heard: &Heard) -> Option<Finding> {
         })
         .collect();
     Some(if told.is_empty() {
-        Finding::fine(CHECK, format!("agree with ours to {most:.1} s"))
+        Finding::fine(CHECK, format!("within {most:.1} s of ours"))
     } else {
         Finding::wrong(
             CHECK,
             some(told.iter().map(String::as_str)),
-            "keep the clocks of all hosts by NTP: times between two hosts, such as that in queue, are as wrong as their \
-             clocks. Heartbeats that are always late look the same: a broker, or a network, that holds them up",
+            "synchronize the clocks of all hosts with NTP: durations measured across two hosts, \
+             such as queue waits, are as wrong as their clocks. A broker or network that always \
+             delays heartbeats looks the same",
         )
     })
 }
 
-/// Some of the names.
+/// Lists up to `NAMES_MAX` names.
 fn some<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let more = names.len().saturating_sub(NAMES_MAX);
     let mut text = names.take(NAMES_MAX).collect::<Vec<_>>().join(", ");

@@ -64,7 +64,7 @@ pub(super) struct RenderingBody {
 
 /// The rendering that a response was reading has been let go.
 #[derive(Debug, thiserror::Error)]
-#[error("too many snapshots are being read: this one was dropped")]
+#[error("too many snapshots are being read; this one was dropped")]
 pub(super) struct Dropped;
 
 impl Renderings {

@@ -1,11 +1,12 @@
-//! danihodovic/celery-exporter: click, with `CE_` before each variable.
+//! danihodovic/celery-exporter: uses click, with the prefix `CE_` for variables.
 
 use super::draft::{Draft, plain, text, texts};
 use super::options::{Given, Opt, Takes, known, without};
 use super::transport;
 
-pub(super) const FIXED_BUCKETS: &str = "the profile has the exporter's default bounds; others are `metrics.buckets`, with the profile `native`";
-pub(super) const LOG_LEVEL: &str = "give --log-level to `celeriac run`, or RUST_LOG";
+pub(super) const FIXED_BUCKETS: &str = "the profile uses the exporter's default bounds; \
+                                        `metrics.buckets` sets others for the profile `native`";
+pub(super) const LOG_LEVEL: &str = "pass --log-level to `celeriac run`, or set RUST_LOG";
 
 pub(super) const OPTIONS: &[Opt] = &[
     known(&["--broker-url"], &["CE_BROKER_URL"], Takes::One),
@@ -24,7 +25,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         &["--retry-interval"],
         &["CE_RETRY_INTERVAL"],
         Takes::One,
-        "it connects again by itself, with growing pauses",
+        "celeriac reconnects automatically with a growing delay",
     ),
     known(&["--host"], &["CE_HOST"], Takes::One),
     known(&["--port"], &["CE_PORT"], Takes::One),
@@ -59,17 +60,17 @@ pub(super) const OPTIONS: &[Opt] = &[
         &["--default-queue-name"],
         &["CE_DEFAULT_QUEUE_NAME"],
         Takes::One,
-        "the profile says `celery`, as the exporter does by default",
+        "the profile uses `celery`, the exporter's default",
     ),
 ];
 
-/// Series of tasks that workers tell of.
+/// Series that come from workers' task events.
 const OF_WORKERS: &str = "celery_task_((received|started|succeeded|failed|rejected|revoked|retried)_total|runtime|queue_wait_time)";
 
 pub(super) fn take(given: &mut Given, draft: &mut Draft) {
     match given.one("--broker-url") {
         Some(url) => transport::url(draft, &url, &given.all("--broker-ssl-option")),
-        None => draft.problem("--broker-url is missing, and so is CE_BROKER_URL".to_owned()),
+        None => draft.problem("--broker-url: missing; set it or CE_BROKER_URL".to_owned()),
     }
     let options = given.all("--broker-transport-option");
     transport::pairs(draft, "--broker-transport-option", &options);
@@ -121,7 +122,7 @@ pub(super) fn take(given: &mut Given, draft: &mut Draft) {
     draft.notes_of(given);
 }
 
-/// When workers are offline, and when they are gone.
+/// Sets when workers count as offline and when they are removed.
 fn workers(given: &mut Given, draft: &mut Draft) {
     const NEVER: &str = "365d";
     let mut seconds = |option: &str| {
@@ -140,7 +141,7 @@ fn workers(given: &mut Given, draft: &mut Draft) {
     };
     draft.metrics("worker_timeout", timeout_shown);
     match purge {
-        // The exporter's own default would end them before an alert on 0 fires.
+        // The exporter's own default would remove workers before an alert on 0 fires.
         None => {}
         Some(0) => draft.metrics("worker_retention", text(NEVER)),
         Some(purge) => {
@@ -150,7 +151,7 @@ fn workers(given: &mut Given, draft: &mut Draft) {
     }
 }
 
-/// What stands with commas between.
+/// Parses a comma-separated list.
 pub(super) fn list(value: &str) -> crate::config::Shown {
     texts(
         value
@@ -168,7 +169,7 @@ pub(super) fn address(host: &str, port: &str) -> String {
     }
 }
 
-/// A flag of Celery's events, which both of the following have.
+/// The flag `--enable-events`, which several exporters have.
 pub(super) fn enable_events(given: &mut Given, draft: &mut Draft, default: bool) {
     if given.flag("--enable-events").unwrap_or(default) {
         draft.broker("enable_events", plain(true));

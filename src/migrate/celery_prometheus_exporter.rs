@@ -1,14 +1,14 @@
-//! zerok/celery-prometheus-exporter: argparse, whose defaults come from the environment.
+//! zerok/celery-prometheus-exporter: uses argparse, with defaults from the environment.
 
 use super::celery_exporter::{FIXED_BUCKETS, LOG_LEVEL, enable_events, list};
 use super::draft::{Draft, texts};
 use super::options::{Given, Opt, Takes, known, without};
 use super::transport;
 
-/// Why options about its memory of tasks have no counterpart.
+/// Why options that limit the tasks in memory have no counterpart.
 pub(super) const TASKS: &str =
-    "nothing is kept of tasks that have ended; of those in flight, see `metrics.max_tasks`";
-pub(super) const TIME_ZONE: &str = "times of events are in UTC";
+    "ended tasks are not kept in memory; for tasks in flight, see `metrics.max_tasks`";
+pub(super) const TIME_ZONE: &str = "event times are in UTC";
 
 pub(super) const OPTIONS: &[Opt] = &[
     known(&["--broker"], &["BROKER_URL"], Takes::One),
@@ -47,7 +47,7 @@ pub(super) fn take(given: &mut Given, draft: &mut Draft) {
     let queues = given.all("--queue-list");
     match queues.as_slice() {
         [] => {}
-        // In the environment with commas.
+        // Comma-separated in the environment.
         [one] => draft.broker("queues", list(one)),
         several => draft.broker("queues", texts(several.iter().map(String::as_str))),
     }

@@ -1,4 +1,5 @@
-//! Flower: tornado's options behind those of the `celery` command, with `FLOWER_` before each variable.
+//! Flower: tornado's options after those of the `celery` command, with the prefix `FLOWER_` for
+//! variables.
 
 use super::celery_exporter::{FIXED_BUCKETS, LOG_LEVEL, address, enable_events};
 use super::celery_prometheus_exporter::TASKS;
@@ -6,14 +7,13 @@ use super::draft::{Draft, text};
 use super::options::{Given, Opt, Takes, known, without};
 use super::transport;
 
-const PAGES: &str = "it is for Flower's own pages";
-const LOGIN: &str =
-    "who may come in stands in `http.basic_auth_users`, or `http.bearer_token_file`";
-const ANEW: &str = "counters outlive restarts with `data_dir`";
-const APP: &str = "the settings of an app cannot be read from here";
+const PAGES: &str = "applies only to Flower's own pages";
+const LOGIN: &str = "set `http.basic_auth_users` or `http.bearer_token_file`";
+const ANEW: &str = "set `data_dir` to keep counters across restarts";
+const APP: &str = "celeriac cannot read the settings of an app";
 
 pub(super) const OPTIONS: &[Opt] = &[
-    // Of the `celery` command.
+    // Options of the `celery` command.
     without(&["celery"], &[], Takes::Nothing, "it is the command"),
     without(&["flower"], &[], Takes::Nothing, "it is the command"),
     known(
@@ -27,13 +27,13 @@ pub(super) const OPTIONS: &[Opt] = &[
         &["--result-backend"],
         &[],
         Takes::One,
-        "results are not read",
+        "celeriac does not read results",
     ),
     without(&["--loader"], &["CELERY_LOADER"], Takes::One, APP),
     without(&["--workdir"], &[], Takes::One, APP),
     without(&["--no-color", "-C"], &[], Takes::Nothing, PAGES),
     without(&["--quiet", "-q"], &[], Takes::Nothing, LOG_LEVEL),
-    // Of Flower.
+    // Options of Flower.
     known(&["--port"], &["FLOWER_PORT"], Takes::One),
     known(&["--address"], &["FLOWER_ADDRESS"], Takes::One),
     known(&["--url-prefix"], &["FLOWER_URL_PREFIX"], Takes::One),
@@ -60,7 +60,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         &["--unix-socket"],
         &["FLOWER_UNIX_SOCKET"],
         Takes::One,
-        "it listens on addresses only",
+        "celeriac listens only on TCP addresses",
     ),
     without(&["--debug"], &["FLOWER_DEBUG"], Takes::Maybe, LOG_LEVEL),
     without(
@@ -82,7 +82,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         &["--inspect-timeout"],
         &["FLOWER_INSPECT_TIMEOUT"],
         Takes::One,
-        "workers are asked in the background, see `control_interval`",
+        "celeriac polls workers in the background, see `control_interval`",
     ),
     without(&["--auth"], &["FLOWER_AUTH"], Takes::One, LOGIN),
     without(
@@ -135,13 +135,13 @@ pub(super) const OPTIONS: &[Opt] = &[
         &["--broker-api"],
         &["FLOWER_BROKER_API"],
         Takes::One,
-        "lengths of queues come over the broker's own protocol",
+        "celeriac reads queue lengths over the broker's own protocol",
     ),
     without(
         &["--conf"],
         &["FLOWER_CONF"],
         Takes::One,
-        "it is Python: give what stands in it as options",
+        "a Python file, which celeriac cannot read: pass its settings as options",
     ),
     without(&["--xheaders"], &["FLOWER_XHEADERS"], Takes::Maybe, PAGES),
     without(
@@ -176,11 +176,10 @@ pub(super) fn take(given: &mut Given, draft: &mut Draft) {
     match given.one("--broker") {
         Some(url) => transport::url(draft, &url, &[]),
         None => draft.problem(
-            "--broker is missing, and so is CELERY_BROKER_URL: give the app's broker_url"
-                .to_owned(),
+            "--broker: missing; set it or CELERY_BROKER_URL to the app's broker_url".to_owned(),
         ),
     }
-    // Flower's default.
+    // On by default in Flower.
     enable_events(given, draft, true);
     if let Some(seconds) = given.one("--purge-offline-workers") {
         draft.metrics("worker_retention", text(&format!("{seconds}s")));

@@ -1,4 +1,4 @@
-//! Command lines as click, argparse and tornado read them, and what the environment gives in their place.
+//! Parses command lines as click, argparse and tornado do, with fallbacks from the environment.
 
 use std::collections::BTreeMap;
 
@@ -7,30 +7,30 @@ use crate::config::nearest;
 /// An option of an exporter.
 #[derive(Debug)]
 pub(super) struct Opt {
-    /// The first is what it is called here.
+    /// The first is the name used in this code.
     pub(super) names: &'static [&'static str],
-    /// Variables of the environment that hold it too.
+    /// Environment variables that set it too.
     pub(super) variables: &'static [&'static str],
     pub(super) takes: Takes,
-    /// Why nothing of ours is set by it, where that is always so.
+    /// Why it never has a counterpart in celeriac, if so.
     pub(super) without: Option<&'static str>,
 }
 
-/// What stands behind an option.
+/// The values that an option accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Takes {
     /// Nothing.
     Nothing,
-    /// Nothing, or, behind `=`, true or false.
+    /// Nothing, or true or false after `=`.
     Maybe,
     One,
-    /// One, and it may be repeated; in the environment several with spaces between.
+    /// One, and the option may be repeated; space-separated in the environment.
     Each,
-    /// All up to the next option.
+    /// All arguments up to the next option.
     Rest,
 }
 
-/// An option whose value becomes a key of ours.
+/// An option whose value is converted to a configuration key.
 pub(super) const fn known(
     names: &'static [&'static str],
     variables: &'static [&'static str],
@@ -44,7 +44,7 @@ pub(super) const fn known(
     }
 }
 
-/// An option that has no counterpart, and why.
+/// An option without a counterpart, with the reason.
 pub(super) const fn without(
     names: &'static [&'static str],
     variables: &'static [&'static str],
@@ -59,11 +59,12 @@ pub(super) const fn without(
     }
 }
 
-/// What was given of each option, by its first name. The command line goes before the environment.
+/// The given values by first name of the option. The command line takes precedence over the
+/// environment.
 #[derive(Debug)]
 pub(super) struct Given {
     values: BTreeMap<&'static str, Vec<String>>,
-    /// What was given and has no counterpart, and why.
+    /// Given options without a counterpart, with the reason.
     pub(super) notes: Vec<(String, &'static str)>,
 }
 
@@ -88,7 +89,7 @@ impl Given {
             let all = values.entry(option.names[0]).or_default();
             let is_value = |next: &&String| !next.starts_with("--");
             match (option.takes, value) {
-                (Takes::Nothing, Some(_)) => problems.push(format!("{name} takes no value")),
+                (Takes::Nothing, Some(_)) => problems.push(format!("{name}: accepts no value")),
                 (Takes::Nothing | Takes::Maybe, None) => *all = vec![String::from("true")],
                 (Takes::Rest, None) => {
                     *all = std::iter::from_fn(|| arguments.next_if(is_value).cloned()).collect();
@@ -98,7 +99,7 @@ impl Given {
                 (Takes::One | Takes::Each, None) => match arguments.next() {
                     Some(value) if option.takes == Takes::Each => all.push(value.clone()),
                     Some(value) => *all = vec![value.clone()],
-                    None => problems.push(format!("{name} needs a value")),
+                    None => problems.push(format!("{name}: requires a value")),
                 },
             }
         }
@@ -131,24 +132,24 @@ impl Given {
         }
     }
 
-    /// The value of an option that may be given once.
+    /// Returns the value of an option that can be given once.
     pub(super) fn one(&mut self, name: &str) -> Option<String> {
         self.values.remove(name)?.pop()
     }
 
-    /// The values of one that may be given several times.
+    /// Returns the values of an option that can be repeated.
     pub(super) fn all(&mut self, name: &str) -> Vec<String> {
         self.values.remove(name).unwrap_or_default()
     }
 
-    /// What a flag says; `None` where it is not given.
+    /// Returns the value of a flag, or `None` if it was not given.
     pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
         let text = self.one(name)?.to_lowercase();
         Some(["1", "true", "t", "yes", "y", "on"].contains(&text.as_str()))
     }
 }
 
-/// tornado takes - and _ for the same, and for the others no two options differ by that.
+/// tornado treats - and _ alike; with the other exporters no two options differ only in that.
 fn find(options: &'static [Opt], name: &str) -> Option<&'static Opt> {
     let same = |known: &&str| known.replace('_', "-") == name.replace('_', "-");
     options.iter().find(|option| option.names.iter().any(&same))
@@ -158,5 +159,5 @@ fn unknown(options: &'static [Opt], name: &str) -> String {
     let names = options.iter().flat_map(|option| option.names);
     let hint = nearest(name, names.copied());
     let hint = hint.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-    format!("{name} is no option of that exporter{hint}")
+    format!("{name}: unknown option of this exporter{hint}")
 }

@@ -1,4 +1,5 @@
-//! OvalMoney/celery-exporter: click, with `CELERY_EXPORTER_` before the variables of some options.
+//! OvalMoney/celery-exporter: uses click; some options have variables with the prefix
+//! `CELERY_EXPORTER_`.
 
 use super::celery_exporter::{LOG_LEVEL, enable_events};
 use super::celery_prometheus_exporter::{TASKS, TIME_ZONE};
@@ -42,7 +43,7 @@ pub(super) fn take(given: &mut Given, draft: &mut Draft) {
     }
     enable_events(given, draft, false);
     if let Some(namespace) = given.one("--namespace").filter(|name| name != "celery") {
-        // Where it is: the daemon's own series have none.
+        // Only where the label exists: celeriac's own series have none.
         draft.rule(&[
             ("source_labels", "namespace"),
             ("regex", "celery"),

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The file that comes of a command line, without its head.
+/// The file for a command line, without its header.
 fn made(exporter: Exporter, line: &str, environment: &[(&str, &str)]) -> String {
     let whole = whole(exporter, line, environment).expect("it can be used");
     let lines = whole.lines().filter(|line| !line.starts_with('#'));
@@ -167,14 +167,14 @@ fn what_cannot_be_used_is_told_all_at_once() {
             "--broker-ulr redis://r --port 1 --host"
         ),
         [
-            "--broker-ulr is no option of that exporter; did you mean --broker-url?",
-            "redis://r is no option of that exporter",
-            "--host needs a value",
+            "--broker-ulr: unknown option of this exporter; did you mean --broker-url?",
+            "redis://r: unknown option of this exporter",
+            "--host: requires a value",
         ]
     );
     assert_eq!(
         told(Exporter::CeleryExporter, ""),
-        ["--broker-url is missing, and so is CE_BROKER_URL"]
+        ["--broker-url: missing; set it or CE_BROKER_URL"]
     );
     let problems = told(Exporter::CeleryExporter, "--broker-url http://h");
     assert!(problems[0].starts_with("brokers[0].url: "), "{problems:?}");
@@ -185,10 +185,11 @@ fn what_cannot_be_used_is_told_all_at_once() {
         ),
         [
             "--static-label: expected key=value, found `x`",
-            "a value holds `${`, which stands for a variable in our file"
+            "a value contains `${`, which marks a variable in a celeriac file; pass the value \
+             through an environment variable"
         ]
     );
     let problems = told(Exporter::Ovalmoney, "--transport-options [1");
-    let expected = "--transport-options: expected an object in JSON: ";
+    let expected = "--transport-options: expected a JSON object: ";
     assert!(problems[0].starts_with(expected), "{problems:?}");
 }

@@ -1,10 +1,10 @@
-//! The broker: its URL, and Kombu's transport and TLS options.
+//! Converts the broker: its URL, and Kombu's transport and TLS options.
 
 use serde_json::{Map, Value};
 
 use super::draft::{Draft, plain, text};
 
-/// The URL as it stands; with TLS options its scheme says so.
+/// Copies the URL; with TLS options its scheme becomes the TLS one.
 pub(super) fn url(draft: &mut Draft, url: &str, tls: &[String]) {
     let mut url = url.to_owned();
     for option in tls {
@@ -31,12 +31,12 @@ pub(super) fn url(draft: &mut Draft, url: &str, tls: &[String]) {
     draft.broker("url", text(&url));
 }
 
-/// `ssl.CERT_NONE`, by its name or number.
+/// Whether a value is `ssl.CERT_NONE`, by name or number.
 fn is_none(value: &str) -> bool {
     value == "0" || value.to_ascii_lowercase().ends_with("none")
 }
 
-/// Options that were given as `key=value`.
+/// Converts options given as `key=value`.
 pub(super) fn pairs(draft: &mut Draft, option: &str, given: &[String]) {
     let pairs = given.iter().map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -47,11 +47,11 @@ pub(super) fn pairs(draft: &mut Draft, option: &str, given: &[String]) {
     take(draft, option, &options);
 }
 
-/// Options that were given as an object in JSON.
+/// Converts options given as a JSON object.
 pub(super) fn json(draft: &mut Draft, option: &str, given: &str) {
     match serde_json::from_str(given) {
         Ok(options) => take(draft, option, &options),
-        Err(error) => draft.problem(format!("{option}: expected an object in JSON: {error}")),
+        Err(error) => draft.problem(format!("{option}: expected a JSON object: {error}")),
     }
 }
 
@@ -67,7 +67,7 @@ fn take(draft: &mut Draft, option: &str, options: &Map<String, Value>) {
             ("fanout_prefix" | "fanout_patterns", Value::Bool(_)) => {
                 draft.broker(key, plain(value))
             }
-            // As `key=value` gives it.
+            // The form that `key=value` produces.
             ("fanout_prefix" | "fanout_patterns", Value::String(value)) => {
                 draft.broker(key, plain(value.to_lowercase()));
             }
@@ -81,10 +81,14 @@ fn take(draft: &mut Draft, option: &str, options: &Map<String, Value>) {
                 }
             }
             ("visibility_timeout", _) => {
-                draft.note(option, "`visibility_timeout` is for workers");
+                draft.note(option, "`visibility_timeout` applies only to workers");
             }
             ("ack_emulation", Value::Bool(false)) => {
-                draft.note(option, "`ack_emulation` off is not supported: there are no unacknowledged messages to count");
+                draft.note(
+                    option,
+                    "`ack_emulation: false` is not supported: there are no \
+                                    unacknowledged messages to count",
+                );
             }
             ("sentinel_fanout_compat", Value::Bool(true)) => {
                 draft.note(

@@ -22,12 +22,12 @@ pub enum OpenError {
     #[error("cannot use the folder {}: {source}", folder.display())]
     Folder { folder: PathBuf, source: io::Error },
     #[error(
-        "the folder {} is in use by another process: stop that one, or give each a `data_dir` of its own",
+        "the folder {} is in use by another process; stop that process, or give each its own `data_dir`",
         folder.display()
     )]
     Locked { folder: PathBuf },
     #[error(
-        "{} has version {version} of the format, which this release does not know",
+        "{} has version {version} of the format, which this release does not support",
         path.display()
     )]
     Version { path: PathBuf, version: u16 },

@@ -39,7 +39,7 @@ pub(super) struct Scan {
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    #[error("its checksum does not hold")]
+    #[error("its checksum does not match")]
     Checksum,
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -57,7 +57,7 @@ pub enum BuildError {
     Tls(#[from] tls::TlsError),
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error("cannot make an HTTP client")]
+    #[error("cannot create an HTTP client")]
     Http(#[source] reqwest::Error),
     #[error("this celeriac was built without the feature sigv4")]
     NoSigV4,

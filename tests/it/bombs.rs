@@ -99,7 +99,7 @@ async fn all_is_counted((celeriac, before): (Celeriac, u64), good: f64, bad: f64
     assert!(limited > bad * 0.8, "{limited} of {bad}");
     assert!(grown < 120, "{grown} MiB");
     let log = celeriac.process.output();
-    assert!(log.contains("come too fast"), "{log}");
+    assert!(log.contains("is used up"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -154,15 +154,15 @@ async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
         "broker four connection ok RabbitMQ 4.",
         "broker redis connection ok Redis ",
         "permissions ok",
-        "`celeryev` is there",
+        "`celeryev` exists",
         workers_fine,
         "task events ok on",
-        "task-sent ok on: 1 heard",
+        "task-sent ok on: 1 received",
         "Celery ok 5.6",
-        "clocks ok agree with ours",
-        "answer ok 204 No Content, takes io.prometheus.write.v2.Request",
+        "clocks ok within ",
+        "answer ok 204 No Content, accepts io.prometheus.write.v2.Request",
         "a Pushgateway",
-        "it will be made",
+        "the daemon will create it",
     ]);
     assert_eq!(said.text.matches(workers_fine).count(), 3, "{}", said.text);
     assert_eq!([&debian, &four].map(queues), before);
@@ -216,17 +216,17 @@ async fn wrong_passwords_vhosts_permissions_and_exchanges_are_found() {
     );
     said(nowhere).await.wrong(
         "connection",
-        &["vhost nowhere not found", "→ take the vhost"],
+        &["vhost nowhere not found", "→ use the vhost"],
     );
     let empty = said(empty).await;
     empty.wrong(
         "event exchange",
         &[
             "there is no exchange `celeryev` in this vhost",
-            "→ take the vhost",
+            "→ use the vhost",
         ],
     );
-    empty.wrong("workers", &["nobody answered", "→ start a worker"]);
+    empty.wrong("workers", &["no worker replied", "→ start a worker"]);
     let permission = said(permission).await;
     permission.wrong(
         "permissions",
@@ -240,7 +240,7 @@ async fn wrong_passwords_vhosts_permissions_and_exchanges_are_found() {
     said(exchange).await.wrong(
         "event exchange",
         &[
-            "`another` is read, and workers publish to `celeryev`",
+            "celeriac reads `another`, but workers publish to `celeryev`",
             "→ set `event_exchange: celeryev`",
         ],
     );
@@ -293,7 +293,7 @@ async fn wrong_prefixes_and_no_workers_are_found_on_redis() {
     said(idle).await.wrong(
         "workers",
         &[
-            "nobody answered, and no event was heard",
+            "no worker replied, and no event arrived",
             "→ start a worker",
         ],
     );
@@ -319,7 +319,10 @@ async fn events_and_task_sent_that_are_off_are_found() {
     let (idle, quiet) = tokio::join!(doctor(&off, 3), doctor(&without, 3));
     idle.has(
         "task events ? silent@",
-        &["ran no task in 3 s", "→ look again while tasks run"],
+        &[
+            "ran no task in 3 s",
+            "→ run the doctor again while tasks run",
+        ],
     );
     quiet.wrong(
         "task-sent",
@@ -350,7 +353,7 @@ async fn events_and_task_sent_that_are_off_are_found() {
         "task-sent",
         &[
             "2 tasks were received",
-            "none was told of as sent",
+            "no task-sent event arrived",
             "→ set task_send_sent_event",
         ],
     );
@@ -394,19 +397,29 @@ async fn receivers_that_take_nothing_are_found() {
             status: said.status,
         }
     };
-    of("unauthorized").wrong("answer", &["401 Unauthorized", "→ it wants a login"]);
+    of("unauthorized").wrong(
+        "answer",
+        &["401 Unauthorized", "→ credentials are missing or wrong"],
+    );
     of("nowhere").wrong(
         "answer",
         &[
             "404 Not Found",
-            "→ nothing takes remote write there",
+            "→ remote write is not served at this path",
             "/api/v1/write (Prometheus",
         ],
     );
-    of("without").wrong("answer", &["404 Not Found", "→ this Prometheus is no receiver yet: start it with --web.enable-remote-write-receiver"]);
-    of("fine").has("answer ok 204", &["takes prometheus.WriteRequest"]);
+    of("without").wrong(
+        "answer",
+        &[
+            "404 Not Found",
+            "→ this Prometheus does not accept remote write yet",
+            "start it with --web.enable-remote-write-receiver",
+        ],
+    );
+    of("fine").has("answer ok 204", &["accepts prometheus.WriteRequest"]);
     of("away").wrong("answer", &["no answer", "→ check host and port"]);
-    of("none").wrong("answer", &["404", "→ this is no Pushgateway"]);
+    of("none").wrong("answer", &["404", "→ this is not a Pushgateway"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,7 +437,7 @@ async fn a_data_dir_that_cannot_be_written_is_found() {
     let said = doctor(&config(&file), 3).await;
     said.wrong(
         "writable",
-        &["Not a directory", "→ `data_dir` has to be a folder"],
+        &["Not a directory", "→ `data_dir` must be a folder"],
     );
     // Root may write everywhere; in a name space where it is somebody else, it may not.
     let said = doctor_through(
@@ -476,10 +489,10 @@ async fn a_queue_of_other_arguments_bindings_and_a_broker_that_blocks_are_found(
     same.has("permissions ok", &[]);
     other.wrong(
         "permissions",
-        &["a queue of this name is there with other arguments"],
+        &["a queue of this name exists with other arguments"],
     );
     few.has(
-        "bindings ? worker.heartbeat, task.sent",
+        "bindings ? not received: worker.heartbeat, task.sent",
         &["→ add them to `bindings`"],
     );
     few.has("workers ok", &[]);
@@ -487,7 +500,7 @@ async fn a_queue_of_other_arguments_bindings_and_a_broker_that_blocks_are_found(
     // From now on it takes nothing from who publishes, and answers nothing behind that.
     rabbitmq.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]);
     let said = doctor(&broker(&rabbitmq.url(""), ""), 3).await;
-    said.wrong("permissions", &["no answer to a round of questions"]);
+    said.wrong("permissions", &["no reply to a poll"]);
     said.has("event exchange ok", &[]);
 }
 
@@ -536,8 +549,8 @@ async fn what_is_allowed_and_what_is_meant_so_is_no_fault() {
         .map(|config| doctor_through(config, 5, &[]));
     let said = rabbit.await.expect("no panic");
     said.has(
-        "permissions ? not listened: ",
-        &["→ the daemon needs no such queue"],
+        "permissions ? cannot listen for events: ",
+        &["→ the daemon does not need such a queue"],
     );
     said.fine(&["connection ok"]);
     less.await.expect("no panic").fine(&[
@@ -547,8 +560,8 @@ async fn what_is_allowed_and_what_is_meant_so_is_no_fault() {
     ]);
     enabled.await.expect("no panic").fine(&[
         "connection ok Redis at",
-        "task events ok none heard of w@",
-        "`enable_events` turns them on",
+        "task events ok none from w@",
+        "`enable_events` will turn them on",
     ]);
 }
 
@@ -576,11 +589,11 @@ async fn certificates_are_told_from_firewalls_and_keys_in_urls_are_not_shown() {
     let said = doctor(&config, 3).await;
     said.wrong(
         "connection",
-        &["certificate", "→ give `tls.ca_file` the authority"],
+        &["certificate", "→ set `tls.ca_file` to the authority"],
     );
     said.wrong(
         "answer",
-        &["certificate", "→ give `tls_config.ca_file` the authority"],
+        &["certificate", "→ set `tls_config.ca_file` to the authority"],
     );
     said.has("key (http", &["?key=<secret>", "answer ok 204"]);
     assert!(!said.text.contains("hunter2"), "{}", said.text);

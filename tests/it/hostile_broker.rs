@@ -65,14 +65,14 @@ async fn a_subscriber_takes_no_endless_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poller_takes_no_endless_answer() {
-    let large = "the server's answer takes more than 64 MiB";
+    let large = "the server's response is larger than 64 MiB";
     for (answer, reason) in [
         (Answer("$1099511627776\r\n", "x"), large),
         (Answer("*1000000000\r\n", ":1\r\n"), large),
         (Answer("*1000000\r\n", ":1\r\n"), large),
         (
             Answer("+", "x"),
-            "the server's answer has a line of more than 64 KiB",
+            "the server's response has a line longer than 64 KiB",
         ),
     ] {
         is_bounded(To::Commands, answer, reason).await;

@@ -124,19 +124,19 @@ async fn what_cannot_change_is_refused_by_its_key_and_nothing_changes() {
             "worker_retention: 1h",
             "worker_retention: 1m, prefix: x_",
             500,
-            "these need a restart: metrics.prefix",
+            "these keys need a restart: metrics.prefix",
         ),
         (
             "name: r,",
             "name: s,",
             500,
-            "these need a restart: remote_write[0].name",
+            "these keys need a restart: remote_write[0].name",
         ),
         (
             "name: r,",
             "name: r, profile: flower,",
             500,
-            "these need a restart: remote_write[0].profile",
+            "these keys need a restart: remote_write[0].profile",
         ),
         (
             "worker_retention: 1h",

@@ -59,7 +59,7 @@ async fn named(version: &str, broker: &str, backend: &str) {
         let celeriac = Celeriac::start(&config).await;
         celeriac.ready().await;
         run(version, serializer, broker, backend).await;
-        let told = format!("the body is {serializer}, which `accept_content` does not name");
+        let told = format!("the body is {serializer}, which `accept_content` does not list");
         wait_for("the log to tell", 20, async || {
             let log = celeriac.process.output();
             if log.contains(&told) {

@@ -387,7 +387,7 @@ async fn nothing_is_forged(version: &str, url: &str, worker: &str) {
     for daemon in [&celeriac, &json] {
         let ready = wait_for("the worker and the receiver on /-/ready", 30, async || {
             let (_, ready) = daemon.get("/-/ready").await;
-            if ready.contains("heartbeats and no task events") && ready.contains("HTTP 400") {
+            if ready.contains("heartbeats but no task events") && ready.contains("HTTP 400") {
                 Ok(ready)
             } else {
                 Err(ready)

@@ -1,4 +1,4 @@
-"""A shop that sells a little of everything: tasks that succeed, fail, are tried again, wait and take their time."""
+"""A shop that sells a little of everything: tasks that succeed, fail, are retried, wait, or run for long."""
 
 import os
 import random
@@ -8,7 +8,7 @@ from celery import Celery
 
 app = Celery("shop", broker=os.environ["BROKER_URL"])
 app.conf.update(
-    # What celeriac lives on: the workers' events, and those of who calls tasks.
+    # celeriac needs these: events of workers, and of the clients that send tasks.
     worker_send_task_events=True,
     task_send_sent_event=True,
     task_ignore_result=True,

@@ -1,16 +1,17 @@
-//! Messages out of their frames: a delivery, a header, and bodies until all of it is there.
+//! Assembles messages from frames. Takes method, header and body frames of all channels, and
+//! returns a delivery once its body is complete.
 
 use super::error::AmqpError;
 use super::frame::{self, Frame, Kind, Properties};
 
-/// Bytes that are allocated for a body before any of it has arrived.
+/// Bytes allocated for a body before any of it has arrived.
 const FIRST_BYTES: usize = 64 << 10;
 
-/// The longest body that is waited for, even to skip it. It is the largest message of any RabbitMQ; a server that announces
-/// more would keep everything behind it away.
+/// The longest body that is accepted on the wire, even if only to skip it. No RabbitMQ version
+/// allows larger messages; a server that announces more would block everything behind it.
 const ANNOUNCED_MAX: u64 = 2 << 30;
 
-/// A message that a server delivered.
+/// A message delivered by the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
     pub(super) tag: u64,
@@ -18,14 +19,14 @@ pub(super) struct Delivery {
     pub(super) body: Result<Vec<u8>, TooLong>,
 }
 
-/// The size of a body that was skipped.
+/// The size of a body that was skipped because it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong(pub(super) u64);
 
-/// The messages of a connection that are not complete.
+/// The incomplete messages of a connection.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    /// At most one for each channel, and we open few.
+    /// At most one per channel, and few channels are open, so a list is enough.
     partial: Vec<Partial>,
     body_max: usize,
 }
@@ -34,7 +35,7 @@ pub(super) struct Assembly {
 struct Partial {
     channel: u16,
     delivery: Delivery,
-    /// Bytes of the body that are still to come. `None`: so is the header.
+    /// Bytes of the body that are still missing. `None`: the header has not arrived either.
     missing: Option<u64>,
 }
 
@@ -51,7 +52,7 @@ impl Assembly {
         self.body_max
     }
 
-    /// Begins a message.
+    /// Starts a message.
     pub(super) fn begin(&mut self, channel: u16, tag: u64) -> Result<(), AmqpError> {
         if self.position(channel).is_some() {
             return Err(AmqpError::Malformed("a message within another"));
@@ -68,7 +69,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// Adds a header or a part of a body, and returns the message once it is complete.
+    /// Adds a header or part of a body, and returns the message once it is complete.
     pub(super) fn add(&mut self, frame: Frame<'_>) -> Result<Option<Delivery>, AmqpError> {
         let at = self.position(frame.channel);
         let at = at.ok_or(AmqpError::Malformed("a part of no message"))?;
@@ -89,12 +90,12 @@ impl Assembly {
         Ok((missing == 0).then(|| self.partial.swap_remove(at).delivery))
     }
 
-    /// Forgets what a channel began.
+    /// Discards the incomplete message of a channel.
     pub(super) fn forget(&mut self, channel: u16) {
         self.partial.retain(|partial| partial.channel != channel);
     }
 
-    /// The body of a message that is not complete.
+    /// The body of an incomplete message.
     #[cfg(test)]
     pub(super) fn partial_body(&self) -> Option<&Vec<u8>> {
         self.partial.first()?.delivery.body.as_ref().ok()
@@ -107,7 +108,7 @@ impl Assembly {
 }
 
 impl Delivery {
-    /// Reads the header. Returns the size of the body.
+    /// Parses the header and returns the size of the body.
     fn header(&mut self, payload: &[u8], body_max: usize) -> Result<u64, AmqpError> {
         let (size, properties) = frame::content(payload)?;
         if size > ANNOUNCED_MAX {
@@ -115,7 +116,7 @@ impl Delivery {
         }
         self.properties = properties;
         let accepted = usize::try_from(size).ok().filter(|size| *size <= body_max);
-        // Not all at once: what is announced may never come.
+        // Not the full size at once: the announced bytes may never arrive.
         let allocated = accepted.map(|size| Vec::with_capacity(size.min(FIRST_BYTES)));
         self.body = allocated.ok_or(TooLong(size));
         Ok(size)

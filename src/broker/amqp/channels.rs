@@ -1,6 +1,6 @@
-//! The numbers of a connection's channels.
+//! Allocates the channel numbers of a connection.
 
-/// Which numbers are in use.
+/// Tracks which channel numbers are in use.
 #[derive(Debug)]
 pub(super) struct Channels {
     /// Numbers below `unused` that are free again.
@@ -10,7 +10,7 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    /// With so many numbers, from 1 on. Channel 0 is the connection itself.
+    /// Allows `most` channels, numbered from 1. Channel 0 is the connection itself.
     pub(super) const fn new(most: u16) -> Self {
         Self {
             free: Vec::new(),
@@ -19,7 +19,7 @@ impl Channels {
         }
     }
 
-    /// Takes a number, if one is left.
+    /// Allocates a number, if one is free.
     pub(super) fn open(&mut self) -> Option<u16> {
         if let Some(number) = self.free.pop() {
             return Some(number);
@@ -36,7 +36,7 @@ impl Channels {
         number > 0 && number < self.unused && !self.free.contains(&number)
     }
 
-    /// Gives a number back. Returns whether it was open.
+    /// Frees a number. Returns whether it was in use.
     pub(super) fn close(&mut self, number: u16) -> bool {
         let was_open = self.is_open(number);
         if was_open {
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(channels.open(), None);
         assert!(channels.close(1));
         assert!(!channels.is_open(1));
-        // However often a server closes it.
+        // Closing it again changes nothing.
         assert!(!channels.close(1));
         assert_eq!(channels.open(), Some(1));
         assert_eq!(channels.open(), None);

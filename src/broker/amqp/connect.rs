@@ -15,16 +15,16 @@ use crate::broker::source::LinkError;
 use crate::broker::stream;
 use crate::config::AmqpServer;
 
-/// The longest interval of heartbeats in seconds, whatever the server proposes.
+/// The longest heartbeat interval in seconds, whatever the server proposes.
 const HEARTBEAT_SECONDS: u16 = 10;
 
-/// What an error says that happens before the connection is open.
+/// The operation named in errors that occur before the connection is open.
 pub(super) const CONNECT: &str = "connect";
 
-/// What a client sends first.
+/// The first bytes that a client sends.
 const PROTOCOL_HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
 
-/// Class, method and version of `connection.start`, in front of the server's properties.
+/// Class, method and version of `connection.start`, which precede the server's properties.
 const START: [u8; 6] = [0, 10, 0, 10, 0, 9];
 
 /// Class and method of `connection.tune`, the reply to a login.
@@ -43,7 +43,7 @@ pub(super) async fn connect(
     Ok(session)
 }
 
-/// The product and version that a server reports before a login: `RabbitMQ 3.10.8`.
+/// The product and version that a server reports before login, for example `RabbitMQ 3.10.8`.
 pub(super) async fn greeting(server: &AmqpServer) -> Result<String, LinkError> {
     let (_, product) = greet(server, 0, None).await?;
     Ok(product)
@@ -100,7 +100,7 @@ async fn log_in(
     Ok(())
 }
 
-/// How RabbitMQ shows the connection, and which of its extensions we support.
+/// The name that RabbitMQ shows for the connection, and the extensions that we support.
 fn client_properties() -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(text.into());
     let mut capabilities = FieldTable::default();
@@ -119,7 +119,7 @@ fn client_properties() -> FieldTable {
     properties
 }
 
-/// Product and version in the payload of a greeting, if it has them.
+/// Product and version from the payload of a greeting, if present.
 fn product(payload: &[u8]) -> Option<String> {
     let mut table = take_long(&mut payload.strip_prefix(&START)?)?;
     let (mut product, mut version) = (None, None);
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(product(&greeting(b"")).as_deref(), Some("AMQP 0-9-1"));
         assert_eq!(product(b"HTTP/1.1 400"), None);
         for end in 0..whole.len() {
-            // Nothing is read that is not there.
+            // A truncated payload must not cause an out-of-bounds read.
             let _ = product(&whole[..end]);
         }
     }

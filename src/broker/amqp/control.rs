@@ -1,8 +1,8 @@
-//! Remote control over RabbitMQ: requests to the fanout exchange of the workers' mailboxes, replies through the
-//! default exchange to a queue of ours.
+//! Remote control over RabbitMQ: sends requests to the fanout exchange of the workers' mailboxes,
+//! and receives replies through the default exchange on a queue of our own.
 //!
-//! The queue is made for a round and deleted at its end: a reply that comes later finds none, and is dropped by
-//! the broker. All of a round is on a channel of its own.
+//! The queue is declared for one round and deleted at its end, so the broker drops replies that
+//! arrive later. Each round uses its own channel.
 
 use std::sync::Arc;
 
@@ -20,14 +20,15 @@ use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request};
 use crate::broker::source::LinkError;
 use crate::event::{ContentType, DecodeError};
 
-/// Replies that the broker sends ahead of our acknowledgements. They may be large.
+/// Replies that the broker may send ahead of our acknowledgements. They can be large.
 const PREFETCH: u16 = 32;
 
-/// What may wait for us in the broker; beyond, the oldest go.
+/// The most bytes that may be queued for us in the broker. Beyond that, the oldest replies are
+/// dropped.
 const QUEUE_BYTES_MAX: u64 = 64 << 20;
 
 impl Poll {
-    /// Asks the workers, and takes in what they reply until the round is over.
+    /// Sends the requests and collects replies until the round is over.
     pub(in crate::broker) async fn ask(
         &mut self,
         control_exchange: &str,
@@ -40,22 +41,22 @@ impl Poll {
         let session = &mut self.session;
         replies(session, channel, &queue).await?;
         for body in round.requests(&queue) {
-            // What a worker has not taken by then, nobody waits for.
+            // Requests that a worker has not received by the deadline are of no use any more.
             let expiration = DEADLINE.as_millis().to_string();
             publish(session, channel, &mailboxes, &body, Some(expiration));
         }
-        // A deadline is not an error: not everybody answers.
+        // Reaching the deadline is not an error: some workers may not answer.
         if let Ok(ended) = timeout(DEADLINE, collect(session, channel, round)).await {
             let permission = format!("write on {mailboxes}");
             ended.map_err(|error| error.refused("ask the workers", &permission))?;
         }
-        // With its only consumer the queue goes.
+        // The queue is deleted when its only consumer is cancelled.
         let canceled = session.cancel(channel, CONSUMER).await;
         canceled.map_err(|error| error.while_doing("cancel the consumer"))?;
         close(session, channel).await
     }
 
-    /// Tells workers to send events; they do not answer.
+    /// Asks workers to enable events. They do not reply.
     pub(in crate::broker) async fn enable_events(
         &mut self,
         control_exchange: &str,
@@ -69,8 +70,8 @@ impl Poll {
         Ok(())
     }
 
-    /// A channel, and the exchange of the workers' mailboxes. `None` where it is not there, because no worker
-    /// has ever been.
+    /// Opens a channel and returns it with the exchange of the workers' mailboxes. `None` if the
+    /// exchange does not exist because no worker has ever started.
     async fn mailboxes(
         &mut self,
         control_exchange: &str,
@@ -90,7 +91,8 @@ impl Poll {
     }
 }
 
-/// Waits for the broker's reply, which also reports errors of the messages before.
+/// Closes the channel and waits for the broker's reply, which also reports errors of earlier
+/// messages.
 async fn close(session: &mut Session, channel: u16) -> Result<(), LinkError> {
     let closed = session.close_channel(channel).await;
     closed.map_err(|error| error.while_doing("close a channel"))
@@ -128,7 +130,7 @@ fn publish(
     session.publish(channel, mailboxes, body, properties);
 }
 
-/// Takes replies until the round is over.
+/// Collects replies until the round is over.
 async fn collect(session: &mut Session, channel: u16, round: &mut Round) -> Result<(), AmqpError> {
     while !round.is_over() {
         let delivery = session.delivery().await?;
@@ -140,7 +142,7 @@ async fn collect(session: &mut Session, channel: u16, round: &mut Round) -> Resu
 
 fn take(round: &mut Round, delivery: &Delivery) {
     let properties = &delivery.properties;
-    // Workers' replies are JSON, and some do not say so.
+    // Workers' replies are JSON, but some carry no content type.
     let content_type = properties.content_type.unwrap_or(ContentType::Json);
     match (&properties.ticket, &delivery.body) {
         (None, _) => round.unreadable(DecodeError::Field("ticket")),
@@ -149,7 +151,7 @@ fn take(round: &mut Round, delivery: &Delivery) {
             round.unreadable(DecodeError::Compressed);
         }
         (Some(ticket), Ok(body)) => {
-            // Counted by the round.
+            // The round counts replies that cannot be read.
             let _ = round.take(ticket, content_type, body);
         }
     }

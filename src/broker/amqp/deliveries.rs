@@ -1,4 +1,4 @@
-//! Deliveries to batches: which messages are handed over together, and the position that they reach.
+//! Groups deliveries into batches, and tracks the stream position that each batch reaches.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -9,8 +9,9 @@ use crate::broker::source::{BATCH_BYTES, BATCH_MESSAGES};
 use crate::config;
 use crate::event::{ContentType, DecodeError, Form, Mark, Payload, Position};
 
-/// Offsets in a row that may be no messages: RabbitMQ writes what it knows of publishers into a stream where a segment
-/// begins, and that takes an offset or two. What is forgotten is a whole segment, and more than so many messages.
+/// Offsets in a row that may hold no messages: RabbitMQ writes its publisher state to a stream
+/// where a segment begins, which uses an offset or two. A larger gap means that whole segments were
+/// deleted by retention.
 const NO_MESSAGES: u64 = 8;
 
 /// Messages that are handed over together.
@@ -18,34 +19,35 @@ const NO_MESSAGES: u64 = 8;
 pub(super) struct Taken {
     pub(super) payloads: Vec<Payload>,
     pub(super) position: Position,
-    /// The tag of the newest.
+    /// The delivery tag of the newest message.
     pub(super) tag: u64,
-    /// Messages of a stream that were gone before they could be read, and one or two for each segment of them.
+    /// Messages of a stream that were deleted before they could be read, including the one or two
+    /// non-message offsets per segment.
     pub(super) cut: u64,
-    /// The sum of their bodies.
+    /// The total size of the bodies in bytes.
     pub(super) bytes: usize,
 }
 
-/// The longest body that is received. RabbitMQ 4 accepts no longer one by default, and nothing that is compressed may become
-/// longer.
+/// The longest body that is received. RabbitMQ 4 accepts no longer one by default, and compressed
+/// payloads may not expand beyond it either.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
-/// The longest body where so much may wait.
+/// The longest body to receive if the queue holds at most `queue_bytes_max` bytes.
 pub(super) fn body_max(queue_bytes_max: u64) -> usize {
     usize::try_from(queue_bytes_max.min(MESSAGE_BYTES_MAX)).unwrap_or(usize::MAX)
 }
 
-/// What to note of each message.
+/// What is recorded with each message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Noting {
     pub(super) delivery: config::Delivery,
     /// The number of the subscription.
     pub(super) link: u64,
-    /// Of a stream: the next message, or that which would be.
+    /// For a stream: the offset expected next.
     pub(super) next: Option<u64>,
 }
 
-/// Takes a delivery and those that are there behind it.
+/// Takes a delivery and those that are already available behind it.
 pub(super) fn take(
     session: &mut Session,
     first: Delivery,
@@ -59,10 +61,11 @@ pub(super) fn take(
     while let Some(delivery) = next.take() {
         tag = delivery.tag;
         if let Some(offset) = delivery.properties.offset {
-            // What lies before is read again, and known by its fingerprint.
+            // Offsets before the expected one are read again and recognized by their fingerprint.
             let gap = expected.map_or(0, |expected| offset.saturating_sub(expected));
             cut += if gap > NO_MESSAGES { gap } else { 0 };
-            // Nor does the place go back meanwhile: cut off over and over, that would end at the first message.
+            // The position never goes backwards meanwhile. Otherwise a connection that keeps
+            // breaking would end up at the first message.
             expected = expected.max(Some(offset + 1));
         }
         let content_type = delivery.properties.content_type;
@@ -104,7 +107,7 @@ pub(super) fn take(
     })
 }
 
-/// What stands in for a message that was skipped, so that it counts.
+/// A placeholder for a skipped message, so that it is counted.
 const fn too_long(body_max: usize) -> Payload {
     Payload {
         bytes: Vec::new(),

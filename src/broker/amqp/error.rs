@@ -4,13 +4,15 @@ use std::io;
 
 use crate::broker::source::LinkError;
 
-/// Reply codes: something does not exist, is not allowed, or belongs to another connection.
+/// Reply codes: something does not exist, access is refused, or a resource is locked by another
+/// connection.
 pub(super) const NOT_FOUND: u16 = 404;
 pub(super) const ACCESS_REFUSED: u16 = 403;
 pub(super) const NOT_ALLOWED: u16 = 530;
 pub(super) const RESOURCE_LOCKED: u16 = 405;
 
-/// Something exists with other arguments, is unknown to the broker, or is not supported.
+/// Reply codes: something exists with other arguments, is unknown to the broker, or is not
+/// supported.
 pub(super) const PRECONDITION_FAILED: u16 = 406;
 pub(super) const COMMAND_INVALID: u16 = 503;
 pub(super) const NOT_IMPLEMENTED: u16 = 540;
@@ -53,7 +55,7 @@ impl AmqpError {
         }
     }
 
-    /// Whether it concerns one channel, and the connection goes on.
+    /// Whether the error affects only one channel, so that the connection remains usable.
     pub(in crate::broker) const fn is_of_channel(&self) -> bool {
         matches!(
             self,
@@ -64,12 +66,12 @@ impl AmqpError {
         )
     }
 
-    /// Adds what was being done.
+    /// Adds the operation that failed.
     pub(super) fn while_doing(self, doing: &'static str) -> LinkError {
         self.explained(doing, String::new())
     }
 
-    /// Adds what was being done, and what to do about the error.
+    /// Adds the operation that failed and how to fix it.
     pub(super) fn explained(self, doing: &'static str, hint: String) -> LinkError {
         LinkError::Amqp {
             doing,
@@ -78,7 +80,7 @@ impl AmqpError {
         }
     }
 
-    /// Adds what was being done, and the permission that is missing if access was refused.
+    /// Adds the operation that failed and, if access was refused, the missing permission.
     pub(super) fn refused(self, doing: &'static str, permission: &str) -> LinkError {
         let is_missing = self.code() == Some(ACCESS_REFUSED);
         let hint = if is_missing {

@@ -1,28 +1,32 @@
-//! Frames, methods, and the properties of messages as far as they are used.
+//! Parses frames, methods and message properties, as far as they are used.
 //!
-//! Publishers choose properties and headers, and the server passes them on unchanged. Only the top level of the headers is
-//! read. Nested tables and arrays are skipped by their length and never walked, so no depth overflows the stack.
+//! Publishers choose properties and headers, and the server passes them on unchanged. Only the top
+//! level of the headers is read. Nested tables and arrays are skipped by their length and never
+//! walked, so deep nesting cannot overflow the stack.
 //!
-//! Source: AMQP 0-9-1, "General Frame Format" and "Content Framing"; RabbitMQ's "AMQP 0-9-1 Errata" for types of fields.
+//! Source: AMQP 0-9-1, "General Frame Format" and "Content Framing"; RabbitMQ's "AMQP 0-9-1 Errata"
+//! for types of fields.
 
 use amq_protocol::protocol::{AMQPClass, parse_class};
 
 use super::error::AmqpError;
 use crate::event::{Compression, ContentType};
 
-/// In front of a payload: the type of the frame, its channel, and the size. Behind it: one octet.
+/// Bytes before a payload: the type of the frame, its channel, and the size. One octet follows the
+/// payload.
 const HEADER_BYTES: usize = 7;
 const END: u8 = 0xce;
 
-/// Flags of the properties that are used. They come first, so the others need not be read.
+/// Flags of the properties that are used. They come first, so the others need not be parsed.
 const CONTENT_TYPE: u16 = 1 << 15;
 const CONTENT_ENCODING: u16 = 1 << 14;
 const HEADERS: u16 = 1 << 13;
 
-/// Class and method of `basic.deliver`, in front of its arguments.
+/// Class and method of `basic.deliver`, which precede its arguments.
 const DELIVER: [u8; 4] = [0, 60, 0, 60];
 
-/// The other methods of a server that are parsed, by their class. None of them has a table in it, so none can be nested.
+/// The other server methods that are parsed, by class. None of them contains a table, so nothing
+/// can be nested.
 const PARSED: [(u16, &[u16]); 5] = [
     (10, &[30, 41, 50, 51, 60, 61]),
     (20, &[11, 40, 41]),
@@ -46,7 +50,7 @@ pub(super) struct Frame<'a> {
     pub(super) payload: &'a [u8],
 }
 
-/// The first frame of what was read, if it is complete, and its length in bytes.
+/// The first frame in the buffer, if it is complete, and its length in bytes.
 pub(super) fn first(
     read: &[u8],
     payload_max: usize,
@@ -97,7 +101,7 @@ pub(super) fn method(payload: &[u8]) -> Result<AMQPClass, AmqpError> {
     }
 }
 
-/// The delivery tag, if a method is `basic.deliver`.
+/// The delivery tag if the method is `basic.deliver`.
 pub(super) fn deliver(method: &[u8]) -> Option<Result<u64, AmqpError>> {
     let arguments = method.strip_prefix(&DELIVER)?;
     let tag = || {
@@ -108,20 +112,21 @@ pub(super) fn deliver(method: &[u8]) -> Option<Result<u64, AmqpError>> {
     Some(tag().ok_or(AmqpError::Malformed("a delivery without a tag")))
 }
 
-/// The properties of a message that are used.
+/// The message properties that are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Properties {
-    /// `None`: the message has none.
+    /// `None`: the message has no content type.
     pub(super) content_type: Option<ContentType>,
     pub(super) compression: Option<Compression>,
     /// The position in a stream.
     pub(super) offset: Option<u64>,
-    /// The request that it replies to.
+    /// The request that the message replies to.
     pub(super) ticket: Option<String>,
 }
 
-/// Reads a content header: the size of the body, and the properties. Properties that cannot be read are absent: a message
-/// without a content type is refused when it is decoded, and the others are not affected.
+/// Parses a content header into the size of the body and the properties. Properties that cannot be
+/// read are treated as absent: a message without a content type is refused when it is decoded, and
+/// other messages are not affected.
 pub(super) fn content(header: &[u8]) -> Result<(u64, Properties), AmqpError> {
     let size = header.get(4..12).and_then(<[u8]>::as_array);
     let size = size.ok_or(AmqpError::Malformed("a message without a size"))?;
@@ -176,7 +181,7 @@ pub(super) fn take_field<'a>(table: &mut &'a [u8]) -> Option<(&'a [u8], u8, &'a 
     Some((key, kind, take_value(table, kind)?))
 }
 
-/// Removes a value, whatever is in it.
+/// Removes a value of any type.
 fn take_value<'a>(rest: &mut &'a [u8], kind: u8) -> Option<&'a [u8]> {
     let size = match kind {
         b'V' => 0,

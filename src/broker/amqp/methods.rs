@@ -1,4 +1,4 @@
-//! The methods that are called, as functions.
+//! AMQP methods as functions of the session.
 
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame};
 use amq_protocol::protocol::AMQPClass;
@@ -13,7 +13,7 @@ use super::session::Session;
 /// Class and method of `queue.declare-ok`.
 pub(super) const QUEUE_DECLARED: (u16, u16) = (50, 11);
 
-/// How a queue is declared.
+/// The flags of a queue declaration.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct QueueFlags {
     pub(super) passive: bool,
@@ -55,7 +55,8 @@ pub(super) fn queue_declare(name: &str, flags: QueueFlags, arguments: FieldTable
 }
 
 impl Session {
-    /// Declares a durable exchange, or, if `passive`, only checks that it exists, which needs no permission to configure it.
+    /// Declares a durable exchange. With `passive`, only checks that it exists, which needs no
+    /// configure permission.
     pub(super) async fn exchange_declare(
         &mut self,
         channel: u16,
@@ -169,17 +170,17 @@ impl Session {
         consumes.map(drop)
     }
 
-    /// Ends a consumer. What is delivered before the reply is dropped.
+    /// Cancels a consumer. Messages delivered before the reply are dropped.
     pub(super) async fn cancel(&mut self, channel: u16, tag: &str) -> Result<(), AmqpError> {
         self.call(channel, cancel(tag)).await.map(drop)
     }
 
-    /// Ends a consumer. What is delivered before the reply can still be received.
+    /// Cancels a consumer. Messages delivered before the reply can still be received.
     pub(super) fn send_cancel(&mut self, channel: u16, tag: &str) {
         self.send(channel, cancel(tag));
     }
 
-    /// Publishes a small message. It is written with the next wait.
+    /// Publishes a small message. It is written during the next wait.
     pub(super) fn publish(
         &mut self,
         channel: u16,

@@ -1,10 +1,13 @@
-//! The AMQP source: connect, declare, consume, acknowledge.
+//! The AMQP source: connects, declares, consumes and acknowledges. It turns deliveries from
+//! RabbitMQ into batches for the aggregator.
 //!
-//! A message is read when it can be handed over, so events wait in the broker while the aggregator is busy. What is in flight
-//! here is bounded in bytes whatever the prefetch is: a batch at a time, and the batches that wait for the aggregator.
+//! A message is read only when it can be handed over, so events wait in the broker while the
+//! aggregator is busy. The data in flight is bounded in bytes whatever the prefetch: one batch
+//! being filled, plus the batches that wait for the aggregator.
 //!
-//! Acknowledgements of a transient queue and of a stream only make room, and are sent in batches after the hand-over. Those
-//! of a durable queue are sent when a checkpoint has the messages: a daemon that is killed before that gets them again.
+//! Acknowledgements on a transient queue or a stream only make room, and are sent in batches after
+//! the hand-over. Those on a durable queue are sent once a checkpoint contains the messages, so a
+//! daemon that is killed before that receives them again.
 
 mod assembly;
 mod channels;
@@ -45,25 +48,29 @@ use crate::config::{AmqpConfig, BrokerConfig, Delivery};
 use crate::event::{Mark, Position};
 use crate::saved::Offset;
 
-/// After so many bytes in one batch there is no rest: half of what Linux buffers for a new connection.
+/// A batch of at least this many bytes is not followed by a rest. This is half of what Linux
+/// buffers for a new connection.
 const GULP_BYTES: usize = 64 << 10;
 
-/// Acknowledgements that only make room wait until this share of the prefetch is used up, or for so long.
+/// Acknowledgements that only make room are delayed until this share of the prefetch is used up, or
+/// for this long.
 const UNACKNOWLEDGED: u64 = 4;
 const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(1);
 
-/// How long connecting to a stream may take. RabbitMQ goes through a segment to find an offset, message by message, and
-/// does it again at each try.
+/// How long connecting to a stream may take. To find an offset, RabbitMQ scans a segment message by
+/// message, and does it again on each attempt.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long nothing comes from a stream until we subscribe to it again. Workers send heartbeats every two seconds.
+/// How long a stream may be silent before we subscribe to it again. Workers send heartbeats every
+/// two seconds.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// How long the last checkpoint may take, so that what it holds is acknowledged before the connection ends. What is not is
-/// delivered once more at the next start, and known.
+/// How long to wait for the last checkpoint, so that its messages can be acknowledged before the
+/// connection closes. Messages that are not acknowledged are delivered again at the next start and
+/// recognized as duplicates.
 const LAST: Duration = Duration::from_secs(10);
 
-/// Consumes until something breaks, or until it is time to stop.
+/// Consumes until an error occurs or the daemon stops.
 pub(super) async fn run(
     config: &BrokerConfig,
     amqp: &AmqpConfig,
@@ -103,7 +110,7 @@ pub(super) async fn run(
         newest: 0,
         acknowledged: 0,
         acknowledged_at: clock::monotonic(),
-        // A stream sends more only when something is acknowledged.
+        // A stream delivers more only after acknowledgements.
         ahead: match amqp.delivery {
             Delivery::Stream => 0,
             Delivery::Transient | Delivery::Durable => u64::from(amqp.prefetch) / UNACKNOWLEDGED,
@@ -119,11 +126,11 @@ struct Link {
     channel: u16,
     noting: Noting,
     unpacker: Unpacker,
-    /// The tags of the newest message that was handed over, and of the newest that was acknowledged.
+    /// The delivery tags of the newest message handed over and of the newest one acknowledged.
     newest: u64,
     acknowledged: u64,
     acknowledged_at: Instant,
-    /// How many may be unacknowledged where that only makes room.
+    /// How many messages may be unacknowledged where acknowledging only makes room.
     ahead: u64,
     /// The name of the stream, if it is one.
     stream: Option<String>,
@@ -136,7 +143,8 @@ impl Link {
         kept.mark_changed();
         let mut keeps = self.is_durable();
         loop {
-            // RabbitMQ closes the channel of a consumer that leaves a message unacknowledged for long.
+            // RabbitMQ closes the channel of a consumer that leaves a message unacknowledged for
+            // too long.
             let makes_room = !self.is_durable() && self.acknowledged < self.newest;
             let due = self.acknowledged_at + UNACKNOWLEDGED_FOR;
             let message = tokio::select! {
@@ -163,10 +171,11 @@ impl Link {
                 rested.map_err(receiving)?;
             }
         }
-        // What was delivered is still handed over. What waits in a transient queue is deleted with it.
+        // Messages already delivered are still handed over. Those left in a transient queue are
+        // deleted with it.
         self.cancel(stage).await?;
         if self.is_durable() {
-            // The last checkpoint is made when every source has let go.
+            // The last checkpoint is made once every source has let go of its sender.
             stage.let_go();
             let last = async {
                 while self.acknowledged < self.newest {
@@ -188,7 +197,7 @@ impl Link {
         Ok(())
     }
 
-    /// Cancels the consumer, and hands over what was delivered before that.
+    /// Cancels the consumer, and hands over the messages delivered before that.
     async fn cancel(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
         self.session.send_cancel(self.channel, CONSUMER);
         while let Some(message) = self.session.last_deliveries().await.map_err(receiving)? {
@@ -197,8 +206,9 @@ impl Link {
         Ok(())
     }
 
-    /// Subscribes to the stream again at the same position. RabbitMQ can lose track of a consumer that reaches the end of a
-    /// segment while the next segments are being deleted. It delivers nothing more then, whatever is published.
+    /// Subscribes to the stream again at the same position. RabbitMQ can lose track of a consumer
+    /// that reaches the end of a segment while the next segments are being deleted. It then
+    /// delivers nothing more, whatever is published.
     async fn consume_again(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
         self.cancel(stage).await?;
         if let Some(stream) = &self.stream {
@@ -209,7 +219,8 @@ impl Link {
         Ok(())
     }
 
-    /// Hands over a message and those behind it that can be had without waiting. Returns how many they were, and their bytes.
+    /// Hands over a message and those behind it that are available without waiting. Returns their
+    /// number and their bytes.
     async fn take(
         &mut self,
         stage: &mut Stage,
@@ -253,7 +264,7 @@ impl Link {
         Ok((messages, bytes))
     }
 
-    /// Acknowledges what was handed over, if it is time to.
+    /// Acknowledges the messages handed over, if an acknowledgement is due.
     fn acknowledge_to_make_room(&mut self) {
         let now = clock::monotonic();
         let is_time = now.saturating_duration_since(self.acknowledged_at) >= UNACKNOWLEDGED_FOR;
@@ -267,7 +278,7 @@ impl Link {
         self.noting.delivery == Delivery::Durable
     }
 
-    /// Acknowledges the messages of this subscription that a checkpoint holds.
+    /// Acknowledges the messages of this subscription that a checkpoint contains.
     fn acknowledge_kept(&mut self, mark: Mark) {
         if mark.link == self.noting.link && mark.tag > self.acknowledged {
             self.acknowledge(mark.tag);

@@ -7,11 +7,11 @@ use crate::broker::control::REPLY_BYTES_MAX;
 use crate::broker::source::LinkError;
 use crate::config::AmqpServer;
 
-/// A connection for questions, with a channel for each kind of them: one that the broker closes with its answer
-/// costs no other.
+/// A connection for queries, with a channel for each kind. The broker closes a channel to report an
+/// error; this way that affects no other query.
 pub(in crate::broker) struct Poll {
     pub(super) session: Session,
-    /// The channel that queues are asked for on, while it is open.
+    /// The channel on which queue lengths are queried, while it is open.
     pub(super) queues: Option<u16>,
 }
 
@@ -33,7 +33,7 @@ impl Poll {
         Ok(channel)
     }
 
-    /// Waits for something else, and keeps the connection alive.
+    /// Waits for something else while keeping the connection alive.
     pub(in crate::broker) async fn rest<T>(
         &mut self,
         waiting: impl Future<Output = T>,
@@ -42,9 +42,9 @@ impl Poll {
         rested.map_err(|error| error.while_doing("keep the connection alive"))
     }
 
-    /// Says goodbye.
+    /// Closes the connection.
     pub(in crate::broker) async fn leave(mut self) {
-        // Nothing can be done about an error, and nothing of ours stays behind either way.
+        // An error cannot be handled here, and nothing of ours remains on the broker either way.
         let _ = self.session.close("stopping").await;
     }
 }

@@ -1,8 +1,9 @@
-//! One look at RabbitMQ.
+//! Probes RabbitMQ once: which servers can be used, and what the user is permitted to do.
 //!
-//! What the user may do is found out without doing it: RabbitMQ looks at permissions before anything else, so a
-//! declaration that it cannot carry out, or a binding of what is not there, is refused with another code where they are
-//! enough. Permissions are for names, whatever bears them.
+//! Permissions are tested without changing anything. RabbitMQ checks permissions before anything
+//! else, so an impossible declaration, or a binding of something that does not exist, fails with a
+//! different code if the permissions are sufficient. Permissions apply to names, whether or not
+//! anything has that name.
 
 use std::time::Duration;
 
@@ -22,10 +23,10 @@ use crate::broker::source::LinkError;
 use crate::config::{AmqpConfig, AmqpServer, BrokerConfig, Delivery};
 use crate::event::Payload;
 
-/// A queue cannot be as large as this.
+/// An impossible queue size, so that a declaration with it always fails.
 const IMPOSSIBLE_BYTES: i64 = -1;
 
-/// Routing keys of what everybody needs who looks at tasks.
+/// Routing keys of the events that task metrics depend on.
 const NEEDED: [&str; 5] = [
     "worker.heartbeat",
     "task.sent",
@@ -34,7 +35,7 @@ const NEEDED: [&str; 5] = [
     "task.succeeded",
 ];
 
-/// Looks at the servers one after the other, and through the first that can be used at what is behind it.
+/// Checks the servers one after the other, and probes the broker through the first usable one.
 pub(in crate::broker) async fn look(
     config: &BrokerConfig,
     amqp: &AmqpConfig,
@@ -54,7 +55,7 @@ pub(in crate::broker) async fn look(
         Err(error) => look.refused(error),
     }
     let listening = async {
-        // Not where it is absent: it would be made.
+        // Skipped if the exchange is absent, because this would create it.
         match look.has_exchange {
             Some(true) => {
                 let listened = listen_on(&mut session, config, amqp, listen, hear);
@@ -92,12 +93,12 @@ pub(in crate::broker) async fn look(
         }
         Err(error) => look.refused(error),
     }
-    // Nothing of ours stays behind either way.
+    // Nothing of ours remains on the broker either way.
     left(session.close("looked")).await;
     look
 }
 
-/// Connects to each server; the first that can be used.
+/// Connects to each server and returns the first usable one.
 async fn greet<'a>(
     config: &BrokerConfig,
     amqp: &'a AmqpConfig,
@@ -122,14 +123,14 @@ async fn greet<'a>(
     usable
 }
 
-/// Which of the events that everybody needs no binding takes.
+/// The required events that no configured binding matches.
 fn unbound(amqp: &AmqpConfig) -> Vec<&'static str> {
     let bindings = &amqp.bindings;
     let is_bound = |key: &str| bindings.iter().any(|binding| topology::takes(binding, key));
     NEEDED.into_iter().filter(|key| !is_bound(key)).collect()
 }
 
-/// What an error of RabbitMQ is about.
+/// Classifies an error of RabbitMQ.
 pub(in crate::broker) fn trouble(doing: &str, error: &AmqpError) -> TroubleKind {
     match error.code() {
         Some(ACCESS_REFUSED) if doing == connect::CONNECT => TroubleKind::Login,
@@ -142,7 +143,8 @@ pub(in crate::broker) fn trouble(doing: &str, error: &AmqpError) -> TroubleKind 
     }
 }
 
-/// Whether it is the queue that we listen on which may not be had, and the daemon has another.
+/// Whether the error only concerns the queue used for this probe, which the daemon does not need
+/// because it uses another one.
 fn is_needless(error: &LinkError, amqp: &AmqpConfig) -> bool {
     let LinkError::Amqp { doing, error, .. } = error else {
         return false;
@@ -151,7 +153,7 @@ fn is_needless(error: &LinkError, amqp: &AmqpConfig) -> bool {
     is_ours && amqp.delivery != Delivery::Transient
 }
 
-/// Whether the user may have the queue that stays, and the exchange of the shards.
+/// Whether the user may use the durable queue and the exchange of the shards.
 async fn may_keep(
     session: &mut Session,
     config: &BrokerConfig,
@@ -162,7 +164,7 @@ async fn may_keep(
     if let Some(queue) = &stays
         && is_there(session, queue).await?
     {
-        // To declare what is there compares it.
+        // Declaring an existing queue compares its arguments.
         queue_there(session, config, amqp).await?;
     }
     for name in stays.into_iter().chain(shards) {
@@ -179,7 +181,7 @@ async fn may_keep(
         let own = (name.as_str(), name.as_str());
         let bound = session.queue_bind(number, own, "").await;
         if bound.is_ok() {
-            // There is an exchange of that name.
+            // An exchange of that name exists.
             let unbound = session.queue_unbind(number, own, "").await;
             unbound.map_err(|error| error.while_doing("unbind the queue"))?;
         }
@@ -192,7 +194,7 @@ async fn may_keep(
     Ok(())
 }
 
-/// An error that is about permissions; any other is what was asked for.
+/// Keeps errors about permissions. Any other error is the expected outcome of the probe.
 fn only_refusals(
     doing: &'static str,
     tried: Result<(), AmqpError>,
@@ -204,7 +206,7 @@ fn only_refusals(
     }
 }
 
-/// Listens as a daemon with `delivery: transient` does.
+/// Consumes events as a daemon with `delivery: transient` does.
 async fn listen_on(
     session: &mut Session,
     config: &BrokerConfig,
@@ -232,6 +234,6 @@ async fn listen_on(
             session.acknowledge(subscription.channel, taken.tag);
         }
     };
-    // That the time is over is how it ends.
+    // Listening always ends with this timeout, so it is not an error.
     timeout(listen, listening).await.unwrap_or(Ok(()))
 }

@@ -1,8 +1,9 @@
-//! The lengths of queues on RabbitMQ: a passive declaration of each, which needs no permission, works for classic
-//! and quorum queues alike, and answers with what is ready and who consumes.
+//! Reads queue lengths from RabbitMQ with a passive declaration of each queue. That needs no
+//! permission, works for classic and quorum queues alike, and returns the number of ready messages
+//! and of consumers.
 //!
-//! A queue that is not there closes the channel, and with it what was asked behind it; that is asked again on a
-//! new one. Nothing else is on that channel.
+//! If a queue does not exist, the broker closes the channel, and later requests on it get no
+//! answer; they are repeated on a new channel. The channel is used for nothing else.
 
 use amq_protocol::types::FieldTable;
 
@@ -12,9 +13,10 @@ use super::poll::Poll;
 use crate::broker::source::LinkError;
 use crate::state::QueueLevel;
 
-/// Questions that wait for their answers at a time, at most. One after the other, 500 queues would take 500 round
-/// trips. Behind a queue that is not there it is one, and twice as many each time that all were: many absent ones
-/// in a row would otherwise have each of the others asked for again and again.
+/// The most requests that may be outstanding at a time. Sent one by one, 500 queues would take 500
+/// round trips. After an absent queue the limit drops to one, and doubles each time that all queues
+/// existed: otherwise many absent queues in a row would have the remaining ones requested again and
+/// again.
 const AT_ONCE_MAX: usize = 64;
 
 const PASSIVE: QueueFlags = QueueFlags {
@@ -25,7 +27,8 @@ const PASSIVE: QueueFlags = QueueFlags {
 };
 
 impl Poll {
-    /// The levels of those queues that are there, and the names of those that are not, or are not for us.
+    /// The levels of the queues that exist, and the names of those that are absent or not
+    /// accessible.
     pub(in crate::broker) async fn levels(
         &mut self,
         names: &[String],
@@ -42,7 +45,7 @@ impl Poll {
                 self.session.send(channel, declare);
             }
             at_once = (at_once * 2).min(AT_ONCE_MAX);
-            // In the order in which they were asked, as the broker answers on one channel.
+            // The broker answers in the order of the requests on a channel.
             for name in asked {
                 let reply = self.session.reply(channel, QUEUE_DECLARED).await;
                 match reply.and_then(|reply| Declared::from_reply(&reply)) {

@@ -1,9 +1,11 @@
-//! One connection to RabbitMQ: methods and their replies, deliveries, heartbeats.
+//! One connection to RabbitMQ: sends methods, and receives replies, deliveries and heartbeats.
 //!
-//! Nothing is read ahead. A message that nobody asks for stays in the socket, so TCP slows the broker down and nothing piles
-//! up here. A caller that waits for something else keeps the connection alive with [`Session::beside`].
+//! Nothing is read ahead. A message that no caller is waiting for stays in the socket, so TCP slows
+//! the broker down and nothing piles up here. A caller that waits for something else keeps the
+//! connection alive with [`Session::beside`].
 //!
-//! Every wait is cancel-safe: what was read stays in the buffer, and a frame that is half written is completed later.
+//! Every wait is cancel-safe: bytes already read stay in the buffer, and a half-written frame is
+//! completed later.
 //!
 //! Source: AMQP 0-9-1, and RabbitMQ's documentation of heartbeats and of its extensions.
 
@@ -28,20 +30,22 @@ use crate::broker::link::Alive;
 use crate::broker::stream::Stream;
 use crate::clock;
 
-/// How much is read at a time, if it is there.
+/// The most bytes to read at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// While so much waits to be written, nothing is read: a peer that only sends would make it grow.
+/// While this many bytes wait to be written, nothing is read: otherwise a peer that only sends
+/// would make the write buffer grow.
 const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 
-/// Heartbeats that we send in the interval that was agreed on, and intervals after which a silent peer is given up.
+/// Heartbeats sent per negotiated interval, and intervals of silence after which the peer is
+/// considered dead.
 const BEATS: u32 = 2;
 const SILENT_INTERVALS: u32 = 2;
 
-/// The class and method of the reply to our goodbye.
+/// The class and method of the reply to `connection.close`.
 const CLOSE_OK: (u16, u16) = (10, 51);
 
-/// What was read.
+/// The next item read from the connection.
 #[derive(Debug)]
 enum Incoming {
     Reply(u16, AMQPClass),
@@ -50,7 +54,7 @@ enum Incoming {
     Closed(u16, AmqpError),
 }
 
-/// A connection, from the first byte to the last.
+/// A connection, from the protocol header until it is closed.
 pub(super) struct Session {
     stream: Box<dyn Stream>,
     read: BytesMut,
@@ -59,7 +63,7 @@ pub(super) struct Session {
     tuning: Tuning,
     channels: Channels,
     assembly: Assembly,
-    /// The server has confirmed that our consumer is canceled.
+    /// The server has confirmed that our consumer is cancelled.
     pub(super) is_canceled: bool,
     sent_at: Instant,
     received_at: Instant,
@@ -67,7 +71,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// On a stream on which nothing was said yet. Bodies of more than `body_max` bytes are skipped.
+    /// Starts a session on a fresh stream. Bodies of more than `body_max` bytes are skipped.
     pub(super) fn new(stream: Box<dyn Stream>, body_max: usize, alive: Option<Alive>) -> Self {
         let now = clock::monotonic();
         Self {
@@ -85,7 +89,7 @@ impl Session {
         }
     }
 
-    /// Applies what was negotiated. No channel is open yet.
+    /// Applies the negotiated limits. No channel may be open yet.
     pub(super) fn tune(&mut self, tuning: Tuning) {
         self.tuning = tuning;
         self.channels = Channels::new(tuning.channel_max);
@@ -99,12 +103,13 @@ impl Session {
         self.assembly.body_max()
     }
 
-    /// Sends bytes that are not a frame: the protocol header.
+    /// Sends bytes that are not a frame, which is only the protocol header.
     pub(super) fn send_raw(&mut self, bytes: &[u8]) {
         self.unwritten.extend_from_slice(bytes);
     }
 
-    /// The payload of the next method. The server's greeting has tables in it, so it is not parsed here.
+    /// The payload of the next method, unparsed: the server's greeting contains tables, which are
+    /// not parsed here.
     pub(super) async fn raw_method(&mut self) -> Result<Vec<u8>, AmqpError> {
         loop {
             while let Some((frame, length)) = frame::first(&self.read, self.payload_max())? {
@@ -130,7 +135,7 @@ impl Session {
         self.channels.is_open(channel)
     }
 
-    /// Closes a channel. An error of earlier methods on it is reported here.
+    /// Closes a channel. Errors of earlier methods on it are reported here.
     pub(super) async fn close_channel(&mut self, number: u16) -> Result<(), AmqpError> {
         let close = channel::AMQPMethod::Close(channel::Close {
             reply_code: 200,
@@ -144,13 +149,13 @@ impl Session {
         Ok(())
     }
 
-    /// Says goodbye and waits for the reply.
+    /// Closes the connection and waits for the reply.
     pub(super) async fn close(&mut self, text: &str) -> Result<(), AmqpError> {
         self.send_goodbye(text);
         self.reply(0, CLOSE_OK).await.map(drop)
     }
 
-    /// Says goodbye, as far as the socket has room for it.
+    /// Sends a close as far as the socket has room for it, without waiting.
     pub(super) fn leave(&mut self, text: &str) {
         self.send_goodbye(text);
         let _ = self.write().now_or_never();
@@ -172,13 +177,13 @@ impl Session {
         channel: u16,
         method: AMQPClass,
     ) -> Result<AMQPClass, AmqpError> {
-        // AMQP numbers each reply behind its method.
+        // In AMQP, a reply has the number after that of its method.
         let reply = (method.get_amqp_class_id(), method.get_amqp_method_id() + 1);
         self.send(channel, method);
         self.reply(channel, reply).await
     }
 
-    /// Sends a method. It is written with the next wait.
+    /// Sends a method. It is written during the next wait.
     pub(super) fn send(&mut self, channel: u16, method: AMQPClass) {
         self.send_frame(&AMQPFrame::Method(channel, method));
     }
@@ -190,7 +195,8 @@ impl Session {
         self.unwritten.extend_from_slice(&context.into_inner().0);
     }
 
-    /// Waits for a reply on a channel. Deliveries in front of it are dropped: nobody has a consumer and asks beside it.
+    /// Waits for a reply on a channel. Deliveries before it are dropped: no caller consumes while
+    /// it waits for a reply.
     pub(super) async fn reply(
         &mut self,
         channel: u16,
@@ -219,7 +225,7 @@ impl Session {
         }
     }
 
-    /// The next message, as long as some can come: `None` when the consumer is canceled.
+    /// The next message, or `None` once the consumer is cancelled and no more can arrive.
     pub(super) async fn last_deliveries(&mut self) -> Result<Option<Delivery>, AmqpError> {
         loop {
             let delivery = self.buffered_delivery()?;
@@ -230,7 +236,7 @@ impl Session {
         }
     }
 
-    /// The next message that can be had without waiting, from the buffer or the socket.
+    /// The next message that is available without waiting, from the buffer or the socket.
     pub(super) fn delivery_now(&mut self) -> Result<Option<Delivery>, AmqpError> {
         let delivery = self.buffered_delivery()?;
         if delivery.is_some() {
@@ -254,7 +260,7 @@ impl Session {
         }
     }
 
-    /// Acknowledges messages up to a tag. It is written with the next wait.
+    /// Acknowledges messages up to a tag. It is written during the next wait.
     pub(super) fn acknowledge(&mut self, channel: u16, delivery_tag: u64) {
         let ack = basic::AMQPMethod::Ack(basic::Ack {
             delivery_tag,
@@ -263,7 +269,7 @@ impl Session {
         self.send(channel, AMQPClass::Basic(ack));
     }
 
-    /// Waits for something else on a connection that is not in use, and reads what the server sends meanwhile.
+    /// Waits for something else on an idle connection, and meanwhile reads what the server sends.
     pub(super) async fn idle<T>(
         &mut self,
         waiting: impl Future<Output = T>,
@@ -278,7 +284,7 @@ impl Session {
         }
     }
 
-    /// Waits for something else, and reads nothing meanwhile.
+    /// Waits for something else without reading meanwhile.
     pub(super) async fn beside<T>(
         &mut self,
         waiting: impl Future<Output = T>,
@@ -295,7 +301,7 @@ impl Session {
         }
     }
 
-    /// Writes what waits, as far as there is room, and waits until something was read.
+    /// Writes pending bytes as far as there is room, and waits until something is read.
     async fn fill(&mut self) -> Result<(), AmqpError> {
         loop {
             let wake = self.beat();
@@ -304,7 +310,8 @@ impl Session {
             let wake = wake.into_iter().chain(given_up).min();
             tokio::select! {
                 biased;
-                // First, so that what arrived while nobody was reading counts.
+                // Read first, so that data which arrived while nobody was reading counts as a sign
+                // of life.
                 read = self.exchange() => return read,
                 () = sleep_until(wake) => {}
             }
@@ -314,7 +321,7 @@ impl Session {
         }
     }
 
-    /// Sends a heartbeat if one is due, and returns when the next one is.
+    /// Sends a heartbeat if one is due. Returns when the next one is due.
     fn beat(&mut self) -> Option<Instant> {
         let every = self.tuning.heartbeat? / BEATS;
         let now = clock::monotonic();
@@ -352,7 +359,7 @@ impl Session {
         Ok(())
     }
 
-    /// Writes what waits.
+    /// Writes pending bytes.
     pub(super) async fn write(&mut self) -> Result<(), AmqpError> {
         Ok(poll_fn(|context| self.poll_write(context)).await?)
     }
@@ -375,7 +382,7 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
-    /// Parses what was read, up to the next thing that somebody may wait for.
+    /// Parses the bytes read, up to the next item that a caller may wait for.
     fn incoming(&mut self) -> Result<Option<Incoming>, AmqpError> {
         while let Some((frame, length)) = frame::first(&self.read, self.tuning.payload_max())? {
             let mut method = None;
@@ -415,7 +422,7 @@ impl Session {
             AMQPClass::Connection(Co::Close(close)) => {
                 let ok = Co::CloseOk(connection::CloseOk {});
                 self.send(0, AMQPClass::Connection(ok));
-                // The server waits for it, and nobody uses this connection again.
+                // The server waits for this reply, and nobody uses the connection again.
                 let _ = self.write().now_or_never();
                 Err(AmqpError::Closed {
                     code: close.reply_code,
@@ -423,7 +430,8 @@ impl Session {
                     is_channel: false,
                 })
             }
-            // It says nothing about what we receive, and what we send has deadlines.
+            // A blocked connection still delivers, and what we send has deadlines, so there is
+            // nothing to do.
             AMQPClass::Connection(Co::Blocked(_) | Co::Unblocked(_)) => Ok(None),
             AMQPClass::Channel(Ch::Close(close)) => {
                 if !self.channels.close(channel) {

@@ -1,4 +1,4 @@
-//! Declares what is needed on one connection, and consumes.
+//! Declares queues, exchanges and bindings on a connection, and starts consuming.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use super::topology::{self, Kind};
 use crate::broker::source::LinkError;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
 
-/// The name of our consumer, which is the only one of its channel.
+/// The name of our consumer, the only one on its channel.
 pub(super) const CONSUMER: &str = "celeriac";
 
-/// How long the newest messages of a stream are waited for, and then for each one behind another in their chunk, which
-/// comes whole. A connection may be slow.
+/// How long to wait for the newest messages of a stream, and then for each further one in their
+/// chunk, which arrives whole. A connection may be slow.
 const NEWEST: Duration = Duration::from_secs(3);
 
-/// What is done when a queue of our own cannot be had.
+/// The operation named in the error when our queue cannot be declared.
 pub(super) const DECLARE: &str = "declare a queue";
 
 /// A subscription to events.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
     pub(super) channel: u16,
-    /// Of a stream: it is read from its first message, whatever was read before.
+    /// For a stream: it is read from its first message, regardless of any earlier position.
     pub(super) is_new: bool,
 }
 
-/// Declares and consumes. `next` is where to go on in a stream.
+/// Declares and consumes. `next` is the offset at which to continue in a stream.
 pub(super) async fn subscribe(
     session: &mut Session,
     config: &BrokerConfig,
@@ -48,7 +48,7 @@ pub(super) async fn subscribe(
     set.map_err(|error| error.while_doing("set the prefetch"))?;
     let mut is_new = false;
     if amqp.delivery == Delivery::Stream {
-        // On a channel of its own, which does not count against the prefetch.
+        // On a channel of its own, so that it does not count against the prefetch.
         let asked = begin_at(session, &queue, next, amqp.prefetch).await?;
         is_new = asked.is_none();
         consume_stream(session, channel, &queue, asked).await?;
@@ -88,7 +88,7 @@ async fn consume(
         .map_err(|error| error.refused("consume", &permission))
 }
 
-/// Opens a channel for one question: a server that refuses it closes the channel.
+/// Opens a channel for a single request: a server that refuses the request closes the channel.
 pub(super) async fn channel(session: &mut Session) -> Result<u16, LinkError> {
     let channel = session.open_channel().await;
     channel.map_err(|error| error.while_doing("open a channel"))
@@ -99,7 +99,7 @@ async fn close(session: &mut Session, channel: u16) -> Result<(), LinkError> {
     closed.map_err(|error| error.while_doing("close a channel"))
 }
 
-/// Whether a queue is there already. One that is not has none of the messages that were read.
+/// Whether a queue exists. A new queue contains none of the messages that were read before.
 pub(super) async fn is_there(session: &mut Session, queue: &str) -> Result<bool, LinkError> {
     let passive = QueueFlags {
         passive: true,
@@ -109,7 +109,8 @@ pub(super) async fn is_there(session: &mut Session, queue: &str) -> Result<bool,
     let declared = session.queue_declare(channel, queue, passive, FieldTable::default());
     match declared.await {
         Ok(_) => close(session, channel).await.map(|()| true),
-        // The same code is for one that is there, and whose process is not, as in the first seconds of a broker.
+        // RabbitMQ uses the same code for a queue that exists but whose process is not running, as
+        // in the first seconds of a broker.
         Err(error) if error.code() == Some(NOT_FOUND) && says_no_queue(&error) => Ok(false),
         Err(error) => {
             let permission = format!("configure on {queue}");
@@ -122,12 +123,12 @@ fn says_no_queue(error: &AmqpError) -> bool {
     error.to_string().contains("no queue")
 }
 
-/// Whether the event exchange is there; asked in a way that needs no permission to configure it.
+/// Whether the event exchange exists. The check needs no configure permission.
 pub(super) async fn has_exchange(session: &mut Session, exchange: &str) -> Result<bool, LinkError> {
     match declare_exchange(session, exchange, true).await? {
         Ok(()) => Ok(true),
         Err(error) if error.code() == Some(NOT_FOUND) => Ok(false),
-        // RabbitMQ 4 answers only who may do anything with it.
+        // RabbitMQ 4 only answers users that have some permission on the exchange.
         Err(error) => {
             let permission = format!("read on {exchange}");
             Err(error.refused("find the event exchange", &permission))
@@ -135,7 +136,8 @@ pub(super) async fn has_exchange(session: &mut Session, exchange: &str) -> Resul
     }
 }
 
-/// Sees to it that the event exchange is there, made as Celery makes it where no worker has done so yet.
+/// Ensures that the event exchange exists. If no worker has declared it yet, declares it exactly as
+/// Celery does.
 async fn exchange_there(session: &mut Session, exchange: &str) -> Result<(), LinkError> {
     if has_exchange(session, exchange).await? {
         return Ok(());
@@ -161,7 +163,7 @@ async fn declare_exchange(
     Ok(declared)
 }
 
-/// Sees to it that our queue is there, and gives a channel that is still open, and the queue's name.
+/// Ensures that our queue exists. Returns a channel that is still open and the queue's name.
 pub(super) async fn queue_there(
     session: &mut Session,
     config: &BrokerConfig,
@@ -202,8 +204,8 @@ pub(super) async fn queue_there(
     };
     if error.code() == Some(PRECONDITION_FAILED) {
         let hint = format!(
-            "; a queue of this name is there with other arguments: take another `queue`, or see that nothing waits in it \
-             and delete it (rabbitmqctl delete_queue {name})"
+            "; a queue of this name exists with other arguments: choose another `queue`, or make \
+             sure that it is empty and delete it (rabbitmqctl delete_queue {name})"
         );
         return Err(error.explained("declare the queue", hint));
     }
@@ -238,7 +240,7 @@ async fn bind(
     Ok(())
 }
 
-/// Sees to it that the exchange is there that divides events among shards. Returns its name.
+/// Ensures that the exchange which distributes events among shards exists. Returns its name.
 async fn shards_there(
     session: &mut Session,
     channel: u16,
@@ -252,7 +254,8 @@ async fn shards_there(
         .exchange_declare(channel, (&name, topology::SHARDS), false, arguments)
         .await;
     declared.map_err(|error| {
-        // The first is RabbitMQ 3's word for a type that it does not know, the other 4's.
+        // RabbitMQ 3 reports an unknown exchange type with the first code, RabbitMQ 4 with the
+        // other.
         let is_unknown = error.code() == Some(COMMAND_INVALID)
             || error.to_string().contains("unknown exchange type");
         if is_unknown {
@@ -271,9 +274,10 @@ async fn shards_there(
     Ok(name)
 }
 
-/// Where to begin in a stream: some messages before where it was left, or at its first message. A broker that is killed
-/// may lose the end of a stream, and give the same offsets to other messages. A stream that was made anew since then
-/// would be silent until it has as many messages; so the newest one is looked at.
+/// Where to start reading a stream: some messages before the saved position, or at its first
+/// message. A broker that is killed may lose the end of a stream and assign the same offsets to
+/// other messages. If the stream was recreated since, it would stay silent until it had as many
+/// messages as before; so the offset of its newest message is checked.
 async fn begin_at(
     session: &mut Session,
     queue: &str,
@@ -287,7 +291,8 @@ async fn begin_at(
     if asked == 0 {
         return Ok(Some(asked));
     }
-    // Only slow, or empty until now? Reading it from its first message could count everything twice: asked again.
+    // The stream may only be slow, or may have been empty until now. Reading it from its first
+    // message could count everything twice, so ask again.
     let newest = newest(session, queue, asked).await?;
     let newest = newest.ok_or(LinkError::Timeout(NEWEST))?;
     if newest + 1 < asked {
@@ -300,7 +305,7 @@ async fn begin_at(
     Ok(Some(asked))
 }
 
-/// The offset of a stream's newest message, if it has any; or of one that is not before `enough`.
+/// The offset of a stream's newest message, if it has any, or any offset of at least `enough`.
 async fn newest(session: &mut Session, queue: &str, enough: u64) -> Result<Option<u64>, LinkError> {
     let looking = |error: AmqpError| error.while_doing("look at the newest message");
     let channel = channel(session).await?;
@@ -308,7 +313,7 @@ async fn newest(session: &mut Session, queue: &str, enough: u64) -> Result<Optio
     let arguments = topology::offset_arguments(topology::text("last"));
     consume(session, channel, queue, false, arguments).await?;
     let mut newest = None;
-    // Under load others come behind the last chunk, without an end.
+    // Under load, more messages keep arriving behind the last chunk, without end.
     while newest.is_none_or(|newest| newest < enough) {
         match tokio::time::timeout(NEWEST, session.delivery()).await {
             Ok(delivery) => newest = newest.max(delivery.map_err(looking)?.properties.offset),

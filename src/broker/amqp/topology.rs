@@ -1,4 +1,5 @@
-//! What is declared on RabbitMQ: the event exchange exactly as Celery does it, and our own queues and exchanges.
+//! Names and arguments of everything declared on RabbitMQ: the event exchange exactly as Celery
+//! declares it, and our own queues and exchanges.
 //!
 //! ```text
 //!                    bindings
@@ -9,10 +10,10 @@
 //!         └────────────────── task.sent ────────────────▶ daemon
 //! ```
 //!
-//! A message that reaches a queue on two ways is in it once.
+//! A message routed to a queue in two ways is delivered to it once.
 //!
-//! Source: Celery 4.4 to 5.7, `celery/events/event.py` and `receiver.py`; RabbitMQ refuses a declaration with
-//! other flags than the exchange has (406).
+//! Source: Celery 4.4 to 5.7, `celery/events/event.py` and `receiver.py`; RabbitMQ refuses to
+//! redeclare an exchange with other flags (406).
 
 use amq_protocol::types::{AMQPValue, FieldTable};
 
@@ -20,27 +21,29 @@ use super::methods::QueueFlags;
 use crate::config::{AmqpConfig, Shard};
 use crate::state::topic_matches;
 
-/// The exchange that divides workers among shards. It comes with a plugin.
+/// The type of the exchange that distributes workers among shards. It requires a plugin.
 pub(super) const SHARDS: &str = "x-consistent-hash";
 
 /// The routing key of events that every shard gets.
 pub(super) const SENT: &str = "task.sent";
 
-/// A share of one in what that exchange divides.
+/// The weight of each shard's binding to that exchange.
 pub(super) const WEIGHT: &str = "1";
 
-/// After so many deliveries a quorum queue drops a message: never. RabbitMQ 4 does after 20, and while no checkpoint
-/// can be written, every connection that breaks is one. Its -1 for none has 3.10 drop what is delivered again.
+/// The delivery limit of a quorum queue: effectively unlimited. RabbitMQ 4 drops a message after 20
+/// deliveries by default, and while no checkpoint can be written, every broken connection costs
+/// one. Its value of -1 for no limit makes RabbitMQ 3.10 drop every redelivered message.
 const DELIVERIES_MAX: i64 = 1_000_000;
 
-/// What our queue is.
+/// The kind of our queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Ours alone, gone with the connection. Exclusive, because RabbitMQ 4.3 refuses a transient queue that is not.
+    /// Exclusive and deleted with the connection. Exclusive because RabbitMQ 4.3 refuses transient
+    /// queues that are not.
     Transient,
-    /// Stays, and keeps transient messages through a restart of the broker, which Celery's events are.
+    /// Durable. Keeps transient messages, such as Celery's events, through a restart of the broker.
     Quorum,
-    /// Stays, where there is no other.
+    /// Durable, used where quorum queues are not available.
     Classic,
     Stream,
 }
@@ -56,8 +59,8 @@ impl Kind {
         }
     }
 
-    /// Bounded in bytes: beyond, the oldest go. Without the `x-message-ttl` of 5 s that Celery's own receivers
-    /// have: what waits for us for longer than that is not thrown away.
+    /// Limited in bytes: beyond that, the oldest messages are dropped. Without the `x-message-ttl`
+    /// of 5 s that Celery's own receivers set, so messages that wait for us longer are kept.
     pub(super) fn arguments(self, bytes_max: u64) -> FieldTable {
         let mut arguments = FieldTable::default();
         let number = |n: u64| AMQPValue::LongLongInt(i64::try_from(n).unwrap_or(i64::MAX));
@@ -71,7 +74,7 @@ impl Kind {
                     arguments.insert("x-delivery-limit".into(), limit);
                 }
                 arguments.insert("x-overflow".into(), text("drop-head"));
-                // Two daemons that consume one queue would each have half of every task.
+                // Two daemons consuming one queue would each see half of every task.
                 arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
             }
             Self::Stream => {
@@ -87,34 +90,37 @@ impl Kind {
     }
 }
 
-/// A stream forgets whole segments, so there are some; and to find an offset RabbitMQ goes through one, message by message,
-/// so they are small, as long as they do not become too many files.
+/// A stream deletes whole segments, so it needs several of them. RabbitMQ scans a segment message
+/// by message to find an offset, so they should be small, as long as they do not become too many
+/// files.
 const SEGMENTS_MIN: u64 = 8;
 const SEGMENTS_MAX: u64 = 1_000;
 const SEGMENT_BYTES: u64 = 8 << 20;
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-/// What RabbitMQ has by default.
+/// RabbitMQ's default.
 const SEGMENT_BYTES_MAX: u64 = 500_000_000;
 
-/// A name that no other agent has, and no earlier connection of ours that the broker may still hold on to.
+/// A name that no other agent uses, nor any earlier connection of ours that the broker may still
+/// consider open.
 pub(super) fn transient_name(chance: u64) -> String {
     format!("celeriac.{chance:016x}")
 }
 
-/// The name of the exchange that divides among so many shards. Each count has its own, so that a queue never gets the
-/// share that it had among others.
+/// The name of the exchange that distributes events among this number of shards. Each count has its
+/// own exchange, so a queue never receives the share that it had with another count.
 pub(super) fn shards_name(amqp: &AmqpConfig, shard: Shard) -> String {
     format!("{}.of-{}", amqp.queue, shard.count)
 }
 
-/// By which header that exchange divides: a worker's events stay together.
+/// The header by which that exchange distributes events. All events of a worker reach the same
+/// shard.
 pub(super) fn shards_arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("hash-header".into(), text("hostname"));
     arguments
 }
 
-/// Where reading a stream begins.
+/// The offset at which to start reading a stream.
 pub(super) fn offset_arguments(offset: AMQPValue) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-stream-offset".into(), offset);
@@ -125,7 +131,7 @@ pub(super) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-/// Whether a binding's pattern takes a routing key.
+/// Whether a binding's pattern matches a routing key.
 pub(super) fn takes(pattern: &str, key: &str) -> bool {
     topic_matches(pattern, key)
 }

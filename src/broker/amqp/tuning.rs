@@ -1,4 +1,4 @@
-//! The limits of a connection, which the server proposes and the client may lower.
+//! Negotiates the limits of a connection, which the server proposes and the client may lower.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const FRAME_MIN: u32 = 4096;
 /// Bytes of a frame around its payload.
 const FRAME_OVERHEAD: u32 = 8;
 
-/// The most channels that are opened. RabbitMQ proposes the same.
+/// The most channels that are opened. RabbitMQ proposes the same number.
 pub(super) const CHANNEL_MAX: u16 = 2047;
 
 /// The limits of one connection.
@@ -28,14 +28,14 @@ pub(super) struct Tuning {
 }
 
 impl Tuning {
-    /// The limits until the server has proposed some.
+    /// The limits that apply before the server has proposed any.
     pub(super) const INITIAL: Self = Self {
         channel_max: CHANNEL_MAX,
         frame_max: FRAME_MAX,
         heartbeat: None,
     };
 
-    /// The lower one of each limit, where 0 means none.
+    /// The lower of each pair of limits, where 0 means no limit.
     pub(super) fn negotiate(proposed: &Tune, heartbeat_seconds: u16) -> Result<Self, AmqpError> {
         let channel_max = match proposed.channel_max {
             0 => CHANNEL_MAX,

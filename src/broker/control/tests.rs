@@ -14,7 +14,7 @@ const RECORDINGS: [&str; 6] = [
     include_str!("../../../tests/golden/pidbox/redis-pidbox-celery-5.4.0.jsonl"),
 ];
 
-/// The requests and the replies of a recording: command and body.
+/// The requests and the replies of a recording, as pairs of command and body.
 fn recorded(recording: &str) -> (Vec<serde_json::Value>, Vec<(String, String)>) {
     let mut requests: Vec<serde_json::Value> = Vec::new();
     let mut replies = Vec::new();
@@ -47,7 +47,7 @@ fn everybody(workers: &[&str]) -> Asked {
     }
 }
 
-/// What a round makes of the replies to its commands in a recording.
+/// The answers that a round reads from the replies in a recording.
 fn answers(recording: &str) -> Vec<WorkerAnswer> {
     let mut round = begin(Asked::default());
     for (method, body) in recorded(recording).1 {
@@ -72,7 +72,7 @@ fn requests_are_those_of_kombu() {
             let key = text(&theirs["reply_to"]["routing_key"]);
             let ours = request(&method, "{}", None, Some((&ticket, &key)));
             let mut ours: serde_json::Value = serde_json::from_str(&ours).expect("JSON");
-            // The recordings reply through an exchange, we through the default one.
+            // The recordings reply through an exchange; celeriac uses the default exchange.
             ours["reply_to"]["exchange"] = theirs["reply_to"]["exchange"].clone();
             assert_eq!(ours, theirs);
         }
@@ -127,7 +127,7 @@ fn what_workers_reply_is_read() {
     }
 }
 
-/// What a worker of Celery 5.7 replied in each serializer in turn: its content type, the command and the body.
+/// The replies of a Celery 5.7 worker in each serializer: content type, command and body.
 fn recorded_serializers() -> Vec<(ContentType, String, Vec<u8>)> {
     let recording = include_str!("../../../tests/golden/pidbox/redis-pidbox-serializers.jsonl");
     let mut replies = Vec::new();
@@ -152,7 +152,7 @@ fn recorded_serializers() -> Vec<(ContentType, String, Vec<u8>)> {
     replies
 }
 
-/// What a round makes of the recorded replies in one serializer.
+/// A round that has received the recorded replies in one serializer.
 fn round_of(content_type: ContentType, accept: Accept) -> Round {
     let mut round = begin(Asked::default());
     round.accept = accept;
@@ -160,7 +160,7 @@ fn round_of(content_type: ContentType, accept: Accept) -> Round {
     for (_, method, body) in replies.filter(|reply| reply.0 == content_type) {
         let at = Method::POLLED.iter().position(|own| own.name() == method);
         let ticket = at.map_or("another", |at| &round.tickets[at]).to_owned();
-        // Counted by the round.
+        // The round counts unreadable replies.
         let _ = round.take(&ticket, content_type, &body);
     }
     round
@@ -168,7 +168,7 @@ fn round_of(content_type: ContentType, accept: Accept) -> Round {
 
 #[test]
 fn replies_in_every_serializer_are_read_alike() {
-    // In YAML `stats` is not answered: it holds a Counter, which PyYAML does not write.
+    // With YAML, `stats` gets no answer: it contains a Counter, which PyYAML does not serialize.
     for (content_type, stats) in [
         (ContentType::Msgpack, true),
         (ContentType::Pickle, true),
@@ -211,7 +211,7 @@ fn a_serializer_that_is_not_accepted_is_named_and_json_always_is() {
     assert_eq!(replies, 4);
     assert_eq!(
         error.to_string(),
-        "the body is msgpack, which `accept_content` does not name"
+        "the body is msgpack, which `accept_content` does not list"
     );
     assert_eq!(round.finish(), []);
 
@@ -222,7 +222,7 @@ fn a_serializer_that_is_not_accepted_is_named_and_json_always_is() {
     assert_eq!(read, Ok(()));
     let read = round.take(&ticket, ContentType::Unknown, b"{}");
     assert_eq!(read, Err(DecodeError::ContentType));
-    // Nobody waits for what is late, whatever it is in.
+    // A late reply is dropped whatever its serializer.
     let read = round.take("of the round before", ContentType::Pickle, b"?");
     assert_eq!(read, Ok(()));
     assert_eq!(
@@ -343,7 +343,7 @@ fn a_worker_that_hangs_is_not_waited_for_and_asked_now_and_then() {
         roster.answered(std::slice::from_ref(&answer), &online, false);
     }
     assert_eq!(to_all, [0, 1, 2, 10, 20]);
-    // Gone for good, it is forgotten; back, it is waited for.
+    // A worker that is gone for good is forgotten; one that returns is waited for again.
     roster.answered(std::slice::from_ref(&answer), &online[..1], false);
     assert_eq!(roster.ask(&online[..1]), everybody(&["a"]));
     let asked = roster.ask(&online);

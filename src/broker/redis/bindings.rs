@@ -1,10 +1,11 @@
-//! Kombu's bindings on Redis: the sets from which queues are discovered.
+//! Reads Kombu's bindings on Redis, from which queues are discovered.
 //!
-//! For each exchange a set `_kombu.binding.<exchange>`, whose members are the routing key, a pattern, which is
-//! empty unless the exchange is a topic, and the queue. Every queue that a worker or a publisher declared is
-//! there, empty ones included.
+//! Each exchange has a set `_kombu.binding.<exchange>`. Its members consist of the routing key, a
+//! pattern (empty unless the exchange is a topic exchange) and the queue. Every queue declared by a
+//! worker or a publisher is listed there, including empty ones.
 //!
-//! Source: kombu 4.6 to 5.7, `transport/redis.py` (`_queue_bind`, `get_table`); `tests/golden/pidbox`.
+//! Source: kombu 4.6 to 5.7, `transport/redis.py` (`_queue_bind`, `get_table`);
+//! `tests/golden/pidbox`.
 
 use std::collections::BTreeSet;
 
@@ -20,18 +21,18 @@ use crate::state::{Binding, ExchangeKind};
 
 const KEY: &str = "_kombu.binding.";
 
-/// Celery's default exchange: looked up without a search.
+/// Celery's default exchange, which is read without a search.
 const DEFAULT: &str = "celery";
 
-/// Sets, and members of all of them, that are looked at; the rest is not.
+/// The most sets, and members across all sets, that are read. The rest is ignored.
 const EXCHANGES_MAX: usize = 1_000;
 const BINDINGS_MAX: usize = 20_000;
 
-/// The longest member, in bytes, that is looked at for its separator.
+/// The longest member, in bytes, that is examined for its separator.
 const MEMBER_MAX: usize = 1_024;
 
-/// A search goes through all keys of the database, which may hold millions of results: so much of it in a round,
-/// and when it is through, not again for a while.
+/// A search scans all keys of the database, which may hold millions of results. So each round scans
+/// only part of it, and a completed search is not repeated for a while.
 const SCAN_COUNT: usize = 1_000;
 const SCAN_STEPS: usize = 10;
 const SCAN_AGAIN_ROUNDS: u32 = 20;
@@ -41,19 +42,19 @@ const SCAN_AGAIN_ROUNDS: u32 = 20;
 pub(super) struct Bindings {
     exchanges: BTreeSet<String>,
     pub(super) all: Vec<Binding>,
-    /// Whether there are more exchanges or bindings than are looked at.
+    /// Whether there are more exchanges or bindings than the limits allow.
     has_more: bool,
-    /// Where the search goes on.
+    /// The cursor at which the search continues.
     cursor: u64,
-    /// Rounds until it begins again.
+    /// Rounds until the search starts again.
     rest: u32,
-    /// Separators of members that cannot be read by the one that is configured.
+    /// Separators of members that cannot be read with the configured one.
     pub(super) foreign: BTreeSet<String>,
     told: bool,
 }
 
 impl Poll {
-    /// Reads the bindings anew.
+    /// Reads all bindings again.
     pub(super) async fn read_bindings(&mut self) -> Result<(), LinkError> {
         self.search().await?;
         let exchanges = &mut self.bindings.exchanges;
@@ -72,7 +73,7 @@ impl Poll {
         for (exchange, answer) in exchanges.into_iter().zip(answers) {
             let members = match answer {
                 Ok(Value::Array(members) | Value::Set(members)) => members,
-                // Of another type, or not for us: there are other ways to know of queues.
+                // Not a set, or not accessible. Queues are also discovered in other ways.
                 Ok(_) | Err(_) => Vec::new(),
             };
             if members.is_empty() {
@@ -99,17 +100,17 @@ impl Poll {
         Ok(())
     }
 
-    /// Whether there were more exchanges or bindings than are looked at, since it was asked last.
+    /// Whether a limit on exchanges or bindings was reached since the last call.
     pub(in crate::broker) const fn has_more_bindings(&mut self) -> bool {
         std::mem::replace(&mut self.bindings.has_more, false)
     }
 
-    /// The bindings as they were read last.
+    /// The bindings from the last read.
     pub(in crate::broker) fn bindings(&self) -> &[Binding] {
         &self.bindings.all
     }
 
-    /// Looks for sets of other exchanges, some steps at a time.
+    /// Searches for sets of other exchanges, a few steps per call.
     async fn search(&mut self) -> Result<(), LinkError> {
         if self.bindings.rest > 0 {
             self.bindings.rest -= 1;
@@ -136,7 +137,7 @@ impl Poll {
             for key in keys {
                 let key = String::from_utf8(key).ok();
                 let exchange = key.as_deref().and_then(|key| key.strip_prefix(&prefix));
-                // Those of events and of remote control bind no queue of tasks.
+                // The exchanges of events and remote control bind no task queue.
                 let exchange = exchange.filter(|name| is_task_queue(name) && *name != "celeryev");
                 let found = &mut self.bindings.exchanges;
                 match exchange {
@@ -157,7 +158,8 @@ impl Poll {
     }
 }
 
-/// Reads a member of the set of an exchange. One that is no binding of a queue of tasks may show another separator.
+/// Parses a member of an exchange's set. On error, returns the separator that the member seems to
+/// use, if any.
 fn binding(exchange: &str, member: &Value, sep: &str) -> Result<Binding, Option<String>> {
     let Value::BulkString(member) = member else {
         return Err(None);
@@ -182,8 +184,8 @@ fn binding(exchange: &str, member: &Value, sep: &str) -> Result<Binding, Option<
     })
 }
 
-/// The separator of a member whose routing key is the name of its queue, as Celery binds most queues, and which has no
-/// pattern: `<queue><sep><sep><queue>`.
+/// Detects the separator in a member that has no pattern and whose routing key equals the queue
+/// name, which is how Celery binds most queues: `<queue><sep><sep><queue>`.
 fn separator(member: &str) -> Option<&str> {
     if member.len() > MEMBER_MAX {
         return None;
@@ -198,7 +200,7 @@ fn separator(member: &str) -> Option<&str> {
         (middle.is_char_boundary(half) && middle[..half] == middle[half..] && half > 0)
             .then(|| &middle[..half])
     });
-    // The longest name: a separator is short.
+    // The longest possible name, because a separator is short.
     queues.last()
 }
 

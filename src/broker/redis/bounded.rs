@@ -1,11 +1,12 @@
-//! A connection whose answers have a limit.
+//! A connection that limits the size of answers.
 //!
-//! The client library buffers an answer until it is whole, and makes a value of each part, however much a server sends.
-//! So answers are measured on their way to the library: their bytes, and the values that they become. RESP is flat: a
-//! list is a line with its length, and its elements follow. So nothing needs to be remembered but the rest of a text.
+//! The client library buffers an entire answer and creates a value for each part, however much a
+//! server sends. So answers are measured on their way to the library: their bytes, and the values
+//! they turn into. RESP is flat: a list is a line with its length, followed by its elements. So the
+//! only state to keep is the rest of the current text.
 //!
-//! Source: redis.io, "Redis serialization protocol specification" (versions 2 and 3), and what the crate `redis` makes
-//! of it.
+//! Source: redis.io, "Redis serialization protocol specification" (versions 2 and 3), and how the
+//! crate `redis` parses it.
 
 use std::io;
 use std::pin::Pin;
@@ -17,14 +18,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::broker::stream::Stream;
 
-/// What the answers to one request may take. Pipelines are read as a whole; the largest hold replies of workers, some
-/// megabytes where thousands of tasks are reserved.
+/// The most memory that the answers to one request may use. Pipelines count as a whole; the largest
+/// contain workers' replies, several megabytes if thousands of tasks are reserved.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
-/// What a value takes beside its text.
+/// The memory of a value in addition to its text.
 const VALUE_BYTES: u64 = 64;
 
-/// The longest line: a length, a number, or an error.
+/// The longest line: a length, a number or an error.
 pub(super) const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// A connection that fails when an answer is too large.
@@ -43,7 +44,8 @@ impl Bounded {
         }
     }
 
-    /// Why it failed, if an answer was the reason. The library may end before it tells anybody.
+    /// Why the connection failed, if an answer was the reason. The library may close the connection
+    /// before it reports the error.
     pub(super) fn unfit(&self) -> Arc<OnceLock<Unfit>> {
         Arc::clone(&self.unfit)
     }
@@ -68,7 +70,7 @@ impl AsyncWrite for Bounded {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // The next request: the answers to the one before have been read.
+        // A new request: the answers to the previous one have been read.
         self.meter.taken = 0;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -82,24 +84,24 @@ impl AsyncWrite for Bounded {
     }
 }
 
-/// What the answers since the last request take.
+/// The memory used by answers since the last request.
 #[derive(Debug, Default)]
 struct Meter {
     taken: u64,
-    /// The line at hand, as far as it was read.
+    /// The current line, as far as it has been read.
     line: Vec<u8>,
-    /// Bytes of a text that are still to come, with the end of its line.
+    /// Remaining bytes of a text, including its line ending.
     text_left: u64,
 }
 
-/// Why a connection is given up.
+/// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unfit {
-    #[error("the server's answer takes more than {} MiB", ANSWER_BYTES_MAX >> 20)]
+    #[error("the server's response is larger than {} MiB", ANSWER_BYTES_MAX >> 20)]
     Large,
-    #[error("the server's answer has a line of more than {} KiB", LINE_BYTES_MAX >> 10)]
+    #[error("the server's response has a line longer than {} KiB", LINE_BYTES_MAX >> 10)]
     Line,
-    #[error("the server's answer is not Redis' protocol")]
+    #[error("the server's response does not follow the Redis protocol")]
     Foreign,
 }
 
@@ -133,13 +135,13 @@ impl Meter {
         Ok(())
     }
 
-    /// Counts the value that the line begins.
+    /// Counts the value that the current line starts.
     fn value(&mut self) -> Result<(), Unfit> {
         self.take(VALUE_BYTES + self.line.len() as u64)?;
         match self.line[0] {
             b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => Ok(()),
             b'$' | b'=' | b'!' => {
-                // Null has no text.
+                // A null has no text.
                 if let Some(length) = self.number()? {
                     self.take(length)?;
                     self.text_left = length + 2;
@@ -152,7 +154,7 @@ impl Meter {
         }
     }
 
-    /// Refuses a list that will be too large.
+    /// Refuses a list that would be too large.
     fn announce(&self, values: u64) -> Result<(), Unfit> {
         let count = self.number()?.unwrap_or(0);
         let announced = count.saturating_mul(values * VALUE_BYTES);
@@ -162,7 +164,8 @@ impl Meter {
         Ok(())
     }
 
-    /// The number in the line, read as the library reads it; `None`: null's, which is below 0.
+    /// The number in the line, parsed as the library parses it. `None` for a null, whose length is
+    /// negative.
     fn number(&self) -> Result<Option<u64>, Unfit> {
         let text = str::from_utf8(&self.line[1..]).ok();
         let number = text.and_then(|text| text.trim().parse::<i64>().ok());
@@ -247,7 +250,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut, the same comes of them.
+        /// Splitting the bytes differently must not change the result.
         #[test]
         fn where_bytes_are_cut_does_not_matter(
             bytes in prop::collection::vec(prop::sample::select(b"*$+-:%\r\n\r\n0123a".to_vec()), 0..60),

@@ -1,4 +1,5 @@
-//! What was read from Redis and is not handed over yet: bounded in bytes, the oldest go first.
+//! Buffers messages that were read from Redis and not handed over yet. It is bounded in bytes and
+//! drops the oldest messages first.
 
 use std::collections::VecDeque;
 
@@ -7,10 +8,10 @@ use super::subscription::Frame;
 use crate::bounds::{Bounds, Limit, Part};
 use crate::event::{Form, Payload};
 
-/// What a message costs beside its bytes.
+/// The memory of a message in addition to its bytes.
 const OVERHEAD_BYTES: u64 = 64;
 
-/// Messages in the order of their arrival.
+/// Messages in order of arrival.
 #[derive(Debug)]
 pub(super) struct Buffer {
     messages: VecDeque<Vec<u8>>,
@@ -29,7 +30,7 @@ impl Buffer {
         }
     }
 
-    /// Adds what is a message; how many were dropped for it.
+    /// Adds a frame if it is a message. Returns how many messages were dropped.
     #[must_use = "what was dropped has to be counted"]
     pub(super) fn hear(&mut self, frame: Frame<'_>) -> u64 {
         match frame {
@@ -39,7 +40,7 @@ impl Buffer {
         }
     }
 
-    /// Adds a message; how many of the oldest had to go to make room.
+    /// Adds a message. Returns how many of the oldest were dropped to make room.
     #[must_use = "what was dropped has to be counted"]
     fn push(&mut self, message: Vec<u8>) -> u64 {
         let bytes = cost(&message);
@@ -70,7 +71,7 @@ impl Buffer {
         Some(oldest)
     }
 
-    /// How many bytes the next batch may have.
+    /// How many bytes the next batch may contain.
     pub(super) fn batch_bytes(&self) -> u64 {
         let first = self
             .messages
@@ -79,7 +80,7 @@ impl Buffer {
         self.bytes.min(first.max(BATCH_BYTES as u64))
     }
 
-    /// Takes as many of the oldest as make a batch.
+    /// Removes the oldest messages, as many as fit in a batch.
     pub(super) fn take(&mut self) -> Vec<Payload> {
         let mut payloads = Vec::with_capacity(self.messages.len().min(BATCH_MESSAGES));
         let mut bytes = 0;
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn brokers_share_the_memory_budget_and_give_it_back() {
-        // 42 MiB for the parts, of which messages may take 18.
+        // 42 MiB are shared out, of which messages may use 18.
         let bounds = Bounds::new(64 << 20, false, 0);
         let mut flooded = Buffer::new(u64::MAX, bounds.clone());
         let message = || vec![0; (1 << 20) - 64];

@@ -1,18 +1,18 @@
-//! Kombu's names for fanout channels and patterns.
+//! Builds Kombu's names of fanout channels and patterns.
 //!
-//! On Redis the event exchange is a fanout exchange, which is PUBLISH to a channel whose name is made of the
-//! transport's options: `<global_keyprefix><fanout prefix><exchange>[/<routing key>]`. The number of the
-//! database is part of the name only: pub/sub itself knows no databases.
+//! On Redis the event exchange is a fanout exchange: PUBLISH to a channel whose name depends on the
+//! transport options, `<global_keyprefix><fanout prefix><exchange>[/<routing key>]`. The database
+//! number is only part of the name: pub/sub itself is not scoped to a database.
 //!
-//! Source: kombu 4.6 to 5.7, `transport/redis.py` (`_get_publish_topic`, `_get_subscribe_topic`), checked
-//! against the recordings in `tests/golden/events/redis-channel-variants.jsonl`.
+//! Source: kombu 4.6 to 5.7, `transport/redis.py` (`_get_publish_topic`, `_get_subscribe_topic`),
+//! checked against the recordings in `tests/golden/events/redis-channel-variants.jsonl`.
 
 use crate::config::{FanoutPrefix, RedisAddress, RedisConfig};
 
-/// What to subscribe to: patterns for PSUBSCRIBE, the one that is configured first.
+/// The patterns for PSUBSCRIBE, the configured one first.
 ///
-/// The others are for workers whose `fanout_patterns` is the opposite, and those under sentinels that do not
-/// fill the prefix in; one publish matches one of them, and never two.
+/// The others are for workers with the opposite `fanout_patterns` setting, and for workers under
+/// sentinels that do not expand the prefix. A published message matches exactly one of them.
 pub(super) fn patterns(config: &RedisConfig, exchange: &str) -> Vec<String> {
     let mut patterns = Vec::new();
     for channel in channels(config, exchange) {
@@ -27,9 +27,9 @@ pub(super) fn patterns(config: &RedisConfig, exchange: &str) -> Vec<String> {
     patterns
 }
 
-/// The channels of an exchange, without routing keys: the one that is configured first.
+/// The channels of an exchange without routing keys, the configured one first.
 ///
-/// Under sentinels kombu before 5.4 leaves `{db}` in the prefix as it stands.
+/// Under sentinels, kombu before 5.4 leaves `{db}` in the prefix unexpanded.
 pub(super) fn channels(config: &RedisConfig, exchange: &str) -> Vec<String> {
     let template = match &config.fanout_prefix {
         FanoutPrefix::Default => "/{db}.",
@@ -45,7 +45,7 @@ pub(super) fn channels(config: &RedisConfig, exchange: &str) -> Vec<String> {
     channels
 }
 
-/// Whether what is published on a channel comes to us.
+/// Whether we receive what is published on a channel.
 pub(super) fn is_subscribed(config: &RedisConfig, exchange: &str, channel: &str) -> bool {
     let mut ours = channels(config, exchange).into_iter();
     ours.any(|own| {
@@ -54,7 +54,7 @@ pub(super) fn is_subscribed(config: &RedisConfig, exchange: &str, channel: &str)
     })
 }
 
-/// Glob characters in a name stand for themselves.
+/// Escapes glob characters so that they match literally.
 pub(super) fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for c in name.chars() {

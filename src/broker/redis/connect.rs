@@ -1,4 +1,4 @@
-//! One connection to a Redis server, and what its errors say.
+//! Opens connections to a Redis server, and classifies errors.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use crate::broker::source::LinkError;
 use crate::broker::stream::{self, Stream};
 use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig, host_and_port};
 
-/// Where a server is, once it is known.
+/// The location of a server, once known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Server {
     Tcp { host: String, port: u16 },
@@ -32,7 +32,7 @@ impl fmt::Display for Server {
     }
 }
 
-/// Where the server is: as configured, or where the sentinels say.
+/// Finds the server: as configured, or as reported by the sentinels.
 pub(super) async fn server(redis: &RedisConfig) -> Result<Server, LinkError> {
     Ok(match &redis.address {
         RedisAddress::Socket(path) => Server::Socket(path.clone()),
@@ -42,7 +42,7 @@ pub(super) async fn server(redis: &RedisConfig) -> Result<Server, LinkError> {
         },
         RedisAddress::Sentinel(config) => {
             let server = sentinel::master(config).await?;
-            // Right after a failover the sentinels may still name the old one.
+            // Right after a failover, the sentinels may still report the old master.
             let (mut connection, driver) = commands(redis, &server, 0).await?;
             tokio::select! {
                 role = sentinel::is_master(&mut connection) => {
@@ -57,7 +57,8 @@ pub(super) async fn server(redis: &RedisConfig) -> Result<Server, LinkError> {
     })
 }
 
-/// A connection that can subscribe, and takes messages whose bodies are no longer than `body_bytes_max`.
+/// A connection for subscriptions that accepts messages with bodies of up to `body_bytes_max`
+/// bytes.
 pub(super) async fn subscriber(
     redis: &RedisConfig,
     server: &Server,
@@ -68,7 +69,7 @@ pub(super) async fn subscriber(
     Subscription::open(&login, stream, body_bytes_max).await
 }
 
-/// A connection for commands, and what has to be polled beside it.
+/// A connection for commands, and the driver that must be polled along with it.
 pub(super) async fn commands(
     redis: &RedisConfig,
     server: &Server,
@@ -79,12 +80,13 @@ pub(super) async fn commands(
     open(&login.set_db(database), stream).await
 }
 
-/// Logs in for commands.
+/// Logs in on a connection for commands.
 pub(super) async fn open(
     login: &RedisConnectionInfo,
     stream: Box<dyn Stream>,
 ) -> Result<(MultiplexedConnection, Driver), LinkError> {
-    // Whole rounds have deadlines; a list is waited for longer than the library likes.
+    // Rounds have deadlines of their own, and a blocking pop may wait longer than the library's
+    // default timeout.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let bounded = Bounded::new(stream);
     let unfit = bounded.unfit();
@@ -142,18 +144,18 @@ pub(super) const fn failed(doing: &'static str, error: RedisError) -> LinkError 
     }
 }
 
-/// Whether the user may not do that.
+/// Whether the user lacks permission for a command.
 pub(super) fn is_forbidden(error: &RedisError) -> bool {
     error.code() == Some("NOPERM")
 }
 
-/// Whether a command is not to be had: the user may not run it, or the server has none of that name. Proxies and
-/// managed servers leave some out, and `rename-command` hides them.
+/// Whether a command is unavailable: the user may not run it, or the server does not have it.
+/// Proxies and managed servers leave some commands out, and `rename-command` hides them.
 pub(super) fn is_unavailable(error: &RedisError) -> bool {
     is_forbidden(error) || error.code() == Some("ERR")
 }
 
-/// An error that names the permission that is missing, if that is what it is.
+/// Adds the missing permission to an error, if a permission is missing.
 pub(super) fn refused(doing: &'static str, error: RedisError, permission: &str) -> LinkError {
     let hint = if is_forbidden(&error) {
         format!("; the user needs {permission}")

@@ -1,10 +1,10 @@
-//! Remote control over Redis: requests by PUBLISH on the channel of the workers' mailboxes, replies through a list
-//! of ours.
+//! Remote control over Redis: sends requests by PUBLISH on the channel of the workers' mailboxes,
+//! and receives replies through a list of our own.
 //!
-//! One key for as long as the connection lasts, deleted before and after each round and on leaving, and expiring
-//! in between. A worker that answers later than that makes the list anew, and workers set no expiry: such a list
-//! is there until the next round, and stays only where a worker answers after our last one. That cannot be
-//! helped from here; it holds a few hundred bytes.
+//! One key is used for the lifetime of the connection. It is deleted before and after each round
+//! and on shutdown, and expires in between. A worker that answers later creates the list again, and
+//! workers set no expiry: such a list remains until the next round, or for good if a worker answers
+//! after our last one. That cannot be prevented from here; it holds a few hundred bytes.
 
 use std::sync::Arc;
 
@@ -21,24 +21,25 @@ use crate::broker::source::LinkError;
 use crate::event::json::{Cursor, Raw, quote};
 use crate::event::{ContentType, DecodeError, Value as Member};
 
-/// Replies that are taken at once, where so many are there. All of them are one answer, which has a limit.
+/// Replies that are fetched at a time if available. Together they are one answer, whose size is
+/// limited.
 const AT_ONCE: usize = 16;
 
-/// Seconds after which a list that nobody reads any more goes.
+/// Seconds after which an abandoned list expires.
 const EXPIRE_SECONDS: u64 = 60;
 
-/// Whole seconds, because Redis before 6 takes no others; 0 would be for ever.
+/// A whole number of seconds, because Redis before 6 accepts no fractions; 0 would block forever.
 const POP_SECONDS: u64 = 1;
 
 const PERMISSION: &str = "the commands publish, brpop, llen, del and expire, the channel &/<db>.<control_exchange>.pidbox and the keys ~celeriac.reply.*";
 
-/// The key of a list for replies.
+/// The key of a list of replies.
 pub(super) fn replies_key(chance: u64) -> String {
     format!("celeriac.reply.{chance:016x}")
 }
 
 impl Poll {
-    /// Asks the workers, and takes in what they reply until the round is over.
+    /// Sends requests to the workers, and collects replies until the round is over.
     pub(in crate::broker) async fn ask(
         &mut self,
         control_exchange: &str,
@@ -59,10 +60,10 @@ impl Poll {
         for body in round.requests(&self.replies) {
             receivers += self.publish(control_exchange, &body).await?;
         }
-        // Nobody there is the one thing that the answer tells for certain.
+        // No receivers is the only certain information in the answer to PUBLISH.
         if receivers > 0 {
             let collecting = self.collect(&key, round);
-            // A deadline is not an error: not everybody answers.
+            // Reaching the deadline is not an error: some workers may not answer.
             if let Ok(collected) = timeout(DEADLINE, collecting).await {
                 collected?;
             }
@@ -79,7 +80,7 @@ impl Poll {
             .await
     }
 
-    /// Tells workers to send events; they do not answer.
+    /// Asks workers to enable events. They do not reply.
     pub(in crate::broker) async fn enable_events(
         &mut self,
         control_exchange: &str,
@@ -92,7 +93,7 @@ impl Poll {
             .map_err(|error| refused("tell workers to send events", error, PERMISSION))
     }
 
-    /// Publishes a request; how many subscriptions it went to.
+    /// Publishes a request. Returns how many subscriptions received it.
     async fn publish(&mut self, control_exchange: &str, body: &str) -> RedisResult<u64> {
         let exchange = format!("{control_exchange}.pidbox");
         let envelope = envelope(&exchange, body, &unique(fastrand::u128(..)));
@@ -105,8 +106,8 @@ impl Poll {
         Ok(receivers)
     }
 
-    /// Takes replies until the round is over. Cancelled while it waits, it leaves a reply at most, which the
-    /// library drops.
+    /// Collects replies until the round is over. If cancelled while waiting, it loses at most one
+    /// reply, which the library drops.
     async fn collect(&mut self, key: &str, round: &mut Round) -> RedisResult<()> {
         while !round.is_over() {
             let mut pop = redis::cmd("BRPOP");
@@ -114,7 +115,8 @@ impl Poll {
             let popped: Option<(Vec<u8>, Vec<u8>)> = pop.query_async(&mut self.connection).await?;
             let Some((_, reply)) = popped else { continue };
             take(round, &reply);
-            // What is there is taken together; nobody else takes from the list, so none of these waits.
+            // Available replies are fetched together. Nobody else pops from the list, so none of
+            // these pops blocks.
             let mut length = redis::cmd("LLEN");
             let length: usize = length.arg(key).query_async(&mut self.connection).await?;
             let mut pipe = redis::pipe();
@@ -133,7 +135,7 @@ impl Poll {
     }
 }
 
-/// Kombu's envelope around a request.
+/// Wraps a request in Kombu's envelope.
 fn envelope(exchange: &str, body: &str, delivery_tag: &str) -> String {
     let mut json = format!("{{\"body\": \"{}\", ", STANDARD.encode(body));
     json.push_str(
@@ -152,13 +154,13 @@ fn take(round: &mut Round, envelope: &[u8]) {
         return round.unreadable(DecodeError::Large(REPLY_BYTES_MAX));
     }
     match open(envelope) {
-        // An error in the body is counted by the round.
+        // The round counts errors in the body.
         Ok((ticket, content_type, body)) => drop(round.take(&ticket, content_type, &body)),
         Err(error) => round.unreadable(error),
     }
 }
 
-/// The ticket and the body of a reply in its envelope, and what the body is.
+/// Opens the envelope of a reply: its ticket, the content type and the body.
 fn open(envelope: &[u8]) -> Result<(String, ContentType, Vec<u8>), DecodeError> {
     let mut body: Option<Raw<'_>> = None;
     let (mut ticket, mut base64) = (String::new(), false);

@@ -1,4 +1,5 @@
-//! Events that are published where we do not listen: the sign of another prefix, or another database.
+//! Looks for events published on channels that are not subscribed to, which indicates another
+//! prefix or another database.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -12,24 +13,24 @@ use super::poll::Poll;
 use super::subscription::Frame;
 use crate::broker::source::{BATCH_BYTES, LinkError};
 
-/// How long it is listened. Workers send heartbeats every two seconds.
+/// How long to listen. Workers send heartbeats every two seconds.
 const LISTEN: Duration = Duration::from_secs(3);
 
-/// Channels that are told.
+/// The most channels that are reported.
 const CHANNELS_MAX: usize = 10;
 
 impl Poll {
-    /// Channels whose names hold that of the event exchange and that are not subscribed to, on which something was
-    /// published just now. On a connection of its own, and for a moment only: it would be cut off if it read too
-    /// slowly, and costs what all these events cost.
+    /// Channels that contain the name of the event exchange, are not subscribed to, and on which
+    /// something is being published. Uses a connection of its own, and only briefly: Redis would
+    /// disconnect it if it read too slowly, and it costs as much traffic as all these events.
     pub(in crate::broker) async fn elsewhere(&self, exchange: &str) -> Vec<String> {
         let mut channels = BTreeSet::new();
-        // What fails is mostly a user who may not, and a hint is not worth a complaint.
+        // The usual error is a missing permission, and a hint is not worth a log message.
         let _ = timeout(LISTEN, self.listen(exchange, &mut channels)).await;
         channels.into_iter().collect()
     }
 
-    /// Listens until it is told to stop, or cannot.
+    /// Listens until it is cancelled or an error occurs.
     async fn listen(
         &self,
         exchange: &str,

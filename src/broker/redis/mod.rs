@@ -1,8 +1,8 @@
-//! The Redis source: connect, subscribe, receive.
+//! The Redis source: connects, subscribes, and hands over the messages it receives.
 //!
-//! Redis cuts off a subscriber that reads too slowly, and forgets what it had for it. So the socket is read
-//! whatever happens behind it, into a bounded buffer; when nobody takes the events, the oldest in it are
-//! dropped and counted.
+//! Redis disconnects a subscriber that reads too slowly and discards its pending messages. So the
+//! socket is read at all times into a bounded buffer. If the aggregator falls behind, the oldest
+//! events in the buffer are dropped and counted.
 
 mod bounded;
 mod buffer;
@@ -39,20 +39,22 @@ use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 use crate::event::Payload;
 
-/// Pub/sub carries no heartbeat, so dead peers are noticed by asking, as often as RabbitMQ sends one.
+/// Pub/sub has no heartbeat, so dead peers are detected by pinging, as often as RabbitMQ sends
+/// heartbeats.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is read before anything else is looked at.
+/// The most bytes to read before anything else is handled.
 const ROUND_BYTES: usize = 1 << 20;
 
-/// The longest message that is received: as long a body as RabbitMQ may deliver, in base64 and with its envelope.
+/// The longest message that is accepted: a body as long as RabbitMQ may deliver, in base64 and with
+/// its envelope.
 const MESSAGE_BYTES_MAX: u64 = 24 << 20;
 
-/// Who had less to read may rest: meanwhile the kernel has room for more than this.
+/// After reading less than this the source may rest, because the kernel buffers more meanwhile.
 const RESTFUL_BYTES: usize = 64 << 10;
 
-/// Receives until something breaks, or until it is time to stop.
+/// Receives until an error occurs or the daemon stops.
 pub(super) async fn run(
     config: &BrokerConfig,
     redis: &RedisConfig,
@@ -87,7 +89,7 @@ pub(super) async fn run(
         unpacker: Unpacker::new(config.accept),
     };
     let ended = receiver.receive(stage).await;
-    // What was received is still handed over, as far as there is somebody to take it.
+    // Received messages are still handed over while the aggregator accepts them.
     while !receiver.buffer.is_empty() {
         let waiting = receiver.buffer.len() as u64;
         if stage.hand_over(receiver.taken()).await.is_err() {
@@ -102,17 +104,17 @@ pub(super) async fn run(
 struct Receiver {
     subscription: Subscription,
     pings: Interval,
-    /// When something has to have come, since a ping was sent.
+    /// When a reply to the last ping is due.
     answer_due: Option<Instant>,
-    /// Under sentinels: where the master was when this began.
+    /// With sentinels: the location of the master when the connection was made.
     master: Option<(SentinelConfig, Server)>,
-    /// Whether it still is.
+    /// A pending check whether it is still the master.
     asking: Option<Asking>,
     buffer: Buffer,
     unpacker: Unpacker,
 }
 
-/// The sentinels are asked for the master.
+/// A request to the sentinels for the current master.
 type Asking = Pin<Box<dyn Future<Output = Result<(), LinkError>> + Send>>;
 
 enum Action {
@@ -131,8 +133,8 @@ impl Receiver {
                 Action::Read(bytes) => {
                     self.answer_due = None;
                     let read = self.take(bytes, stage);
-                    // While it comes as fast as it can be read, reading goes first: Redis cuts off who falls behind, and
-                    // the buffer is for that.
+                    // If data arrives as fast as it can be read, reading goes first: Redis
+                    // disconnects subscribers that fall behind, and the buffer absorbs the burst.
                     let is_flood = read.as_ref().is_ok_and(|&read| read >= ROUND_BYTES);
                     if !is_flood || self.buffer.is_half_full() {
                         self.hand_over(stage)?;
@@ -158,7 +160,7 @@ impl Receiver {
         }
     }
 
-    /// Cancel-safe: something is read, or room reserved, only by the branch that returns.
+    /// Cancel-safe: only the branch that returns reads data or reserves room.
     async fn next(&mut self, stage: &Stage) -> Result<Action, LinkError> {
         let silence = async {
             match self.answer_due {
@@ -196,14 +198,14 @@ impl Receiver {
         })
     }
 
-    /// Takes messages for a batch.
+    /// Removes messages for a batch.
     fn taken(&mut self) -> Vec<Payload> {
         let mut payloads = self.buffer.take();
         self.unpacker.unpack(&mut payloads);
         payloads
     }
 
-    /// Hands over what finds room at once.
+    /// Hands over as many messages as there is room for now.
     fn hand_over(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
         while !self.buffer.is_empty() {
             let Some(room) = stage.room_now(self.buffer.batch_bytes())? else {
@@ -217,8 +219,9 @@ impl Receiver {
         Ok(())
     }
 
-    /// Takes what was read, and reads and takes what is there behind it; how many bytes they were. The runtime's
-    /// budget for one task does not count here: our own ends soon enough.
+    /// Parses the bytes read, and reads and parses further bytes that are available. Returns their
+    /// number. The runtime's cooperative budget does not apply here: our own limit ends the loop
+    /// soon enough.
     fn take(&mut self, mut bytes: usize, stage: &Stage) -> Result<usize, LinkError> {
         let mut dropped = 0;
         let ended = loop {
@@ -244,8 +247,9 @@ impl Receiver {
     }
 }
 
-/// A replica passes on what its master publishes, so a master that has become one still seems to work. A connection
-/// that has subscribed cannot ask for its role: the sentinels know.
+/// Asks the sentinels whether the server is still the master. A replica passes on what its master
+/// publishes, so a demoted master still appears to work, and a subscribed connection cannot ask for
+/// its own role.
 fn ask((sentinel, server): (SentinelConfig, Server)) -> Asking {
     Box::pin(async move {
         match timeout(PING_TIMEOUT, sentinel::master(&sentinel)).await {
@@ -255,7 +259,7 @@ fn ask((sentinel, server): (SentinelConfig, Server)) -> Asking {
     })
 }
 
-/// Connects and subscribes; what comes meanwhile goes to `heard`.
+/// Connects and subscribes. Messages that arrive meanwhile go to `heard`.
 async fn subscribe(
     config: &BrokerConfig,
     redis: &RedisConfig,
@@ -267,8 +271,8 @@ async fn subscribe(
     let patterns = channel::patterns(redis, &config.event_exchange);
     for (at, pattern) in patterns.iter().enumerate() {
         match subscription.subscribe(pattern, &mut heard).await {
-            // All but the first are for workers that are configured otherwise; a user who may not have them does
-            // without.
+            // All but the first pattern are for differently configured workers, so a missing
+            // permission for them is tolerated.
             Err(LinkError::Redis { error, .. }) if at > 0 && is_forbidden(&error) => {}
             subscribed => subscribed?,
         }

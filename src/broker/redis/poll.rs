@@ -13,30 +13,30 @@ use super::{control, sentinel};
 use crate::broker::source::LinkError;
 use crate::config::{RedisAddress, RedisConfig};
 
-/// What has to be polled beside a connection; it ends with it, and says why.
+/// The future that drives a connection. It ends with the connection and returns the reason.
 pub(in crate::broker) type Driver = Pin<Box<dyn Future<Output = LinkError> + Send>>;
 
-/// A connection for questions, and what is kept from one round to the next.
+/// A connection for queries, and the state kept between rounds.
 #[derive(Debug)]
 pub(in crate::broker) struct Poll {
     pub(super) config: RedisConfig,
     pub(super) server: Server,
     pub(super) connection: MultiplexedConnection,
-    /// The list that workers push their replies to, the key prefix included in neither.
+    /// The list to which workers push replies, without the key prefix.
     pub(super) replies: String,
     pub(super) bindings: Bindings,
     pub(super) unacked: Unacked,
 }
 
 impl Poll {
-    /// Connects; the driver has to be polled from then on.
+    /// Connects. The driver must be polled from then on.
     pub(in crate::broker) async fn connect(
         config: &RedisConfig,
     ) -> Result<(Self, Driver), LinkError> {
         Self::connect_to(config, config.database).await
     }
 
-    /// The same, to another database.
+    /// Connects to a given database.
     pub(super) async fn connect_to(
         config: &RedisConfig,
         database: i64,
@@ -54,8 +54,8 @@ impl Poll {
         Ok((poll, driver))
     }
 
-    /// Holds that the server still is the master, where that can change. A replica would answer, and with what is
-    /// old.
+    /// Checks that the server is still the master, if that can change. A replica would answer with
+    /// stale data.
     pub(super) async fn must_be_master(&mut self) -> Result<(), LinkError> {
         match self.config.address {
             RedisAddress::Sentinel(_) if !sentinel::is_master(&mut self.connection).await? => {
@@ -67,12 +67,12 @@ impl Poll {
         }
     }
 
-    /// A key with the prefix of all keys.
+    /// Adds the global key prefix to a key.
     pub(super) fn key(&self, key: &str) -> String {
         format!("{}{key}", self.config.global_keyprefix)
     }
 
-    /// The answers to several commands, errors among them.
+    /// The answers to several commands, including errors.
     pub(super) async fn answers(
         &mut self,
         pipe: &redis::Pipeline,
@@ -87,10 +87,10 @@ impl Poll {
         Ok(answers.into_iter().map(Value::extract_error).collect())
     }
 
-    /// Says goodbye: what is ours on the server goes.
+    /// Deletes our keys on the server and closes the connection.
     pub(in crate::broker) async fn leave(mut self) {
         let key = self.key(&self.replies);
-        // Nothing can be done about an error.
+        // An error cannot be handled here.
         let _: RedisResult<()> = redis::cmd("DEL")
             .arg(key)
             .query_async(&mut self.connection)

@@ -1,4 +1,4 @@
-//! One look at Redis.
+//! Probes Redis once.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::broker::source::LinkError;
 use crate::config::{BrokerConfig, RedisConfig};
 use crate::event::{Form, Payload};
 
-/// Looks at a server, or at the master that sentinels name.
+/// Probes a server, or the master reported by the sentinels.
 pub(in crate::broker) async fn look(
     config: &BrokerConfig,
     redis: &RedisConfig,
@@ -23,14 +23,15 @@ pub(in crate::broker) async fn look(
 ) -> Look {
     let mut look = Look::default();
     let address = config.address(0);
-    // Who asks for nothing need not be allowed the database: it is part of the channels' names only.
+    // Without polling, the user needs no access to the database, whose number is only part of the
+    // channel names.
     let asks = config.poll.queue_interval.is_some() || Look::round(config).is_some();
     let database = if asks { redis.database } else { 0 };
     match in_time(Poll::connect_to(redis, database)).await {
         Ok((mut poll, driver)) => {
             let looking = async {
                 let ended = looked(config, redis, (&mut poll, listen), &mut look, hear).await;
-                // Of a worker that answers late, too.
+                // Also removes the replies of workers that answer late.
                 left(poll.leave()).await;
                 ended
             };
@@ -45,7 +46,7 @@ pub(in crate::broker) async fn look(
     look
 }
 
-/// What an error of Redis is about.
+/// Classifies an error of Redis.
 pub(in crate::broker) fn trouble(error: &RedisError) -> TroubleKind {
     let is_login = error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
@@ -60,7 +61,7 @@ pub(in crate::broker) fn trouble(error: &RedisError) -> TroubleKind {
     }
 }
 
-/// What the server is; the rest goes into the look.
+/// Probes the server. Returns its product and version; everything else goes into `look`.
 async fn looked(
     config: &BrokerConfig,
     redis: &RedisConfig,
@@ -87,7 +88,7 @@ async fn looked(
                 subscription.read().await?;
             }
         };
-        // That the time is over is how it ends.
+        // Listening always ends with this timeout, so it is not an error.
         timeout(listen, listening).await.unwrap_or(Ok(()))
     };
     let asking = async {
@@ -120,13 +121,13 @@ async fn looked(
     Ok(version)
 }
 
-/// Product and version, as far as the user may know.
+/// Product and version, as far as the user may read them.
 async fn version(poll: &mut Poll) -> Result<String, LinkError> {
     let mut info = redis::cmd("INFO");
     info.arg("server");
     let info: String = match info.query_async(&mut poll.connection).await {
         Ok(info) => info,
-        // Or there is no such command any more, which is often seen to.
+        // The command may have been renamed or disabled, which is common.
         Err(error) if is_unavailable(&error) => {
             return Ok("Redis".to_owned());
         }
@@ -136,7 +137,7 @@ async fn version(poll: &mut Poll) -> Result<String, LinkError> {
         let mut lines = info.lines();
         lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
     };
-    // Valkey says both, and its `redis_version` is what it is compatible with.
+    // Valkey reports both; its `redis_version` is the version it is compatible with.
     let known = [("Valkey", "valkey_version"), ("Redis", "redis_version")];
     let found = known
         .into_iter()

@@ -1,5 +1,5 @@
-//! The lengths of queues on Redis: a list for each queue and priority step, and the one hash of all messages that
-//! workers have and have not acknowledged.
+//! Reads queue lengths from Redis: one list per queue and priority step, and a single hash with all
+//! unacknowledged messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use super::poll::Poll;
 use crate::broker::source::LinkError;
 use crate::state::QueueLevel;
 
-/// Keys in one pipeline: what one answer of the server holds.
+/// Keys in one pipeline, which limits the size of one answer.
 const AT_ONCE: usize = 2_000;
 
 impl Poll {
-    /// The levels of some queues, and of those that the bindings and the unacknowledged messages tell of.
+    /// The levels of the given queues, and of those found in bindings and unacknowledged messages.
     pub(in crate::broker) async fn levels(
         &mut self,
         names: &[String],
@@ -42,8 +42,8 @@ impl Poll {
         Ok(queues.into_iter().zip(lengths).filter_map(level).collect())
     }
 
-    /// The length of each queue over all priority steps; `None` for a key that is no list, or that this user may
-    /// not read while there are others that it may.
+    /// The length of each queue over all priority steps. `None` if a key is not a list, or if this
+    /// user may read other keys but not this one.
     async fn lengths(&mut self, queues: &[String]) -> Result<Vec<Option<u64>>, LinkError> {
         let (steps, sep) = (self.config.priority_steps.clone(), self.config.sep.clone());
         let mut lengths = Vec::with_capacity(queues.len());
@@ -88,7 +88,7 @@ impl Poll {
     }
 }
 
-/// The key of the list of a queue at a priority step: the step 0 has none in its name.
+/// The key of a queue's list at a priority step. For step 0 it is the queue name alone.
 fn list(queue: &str, sep: &str, step: u8) -> String {
     if step == 0 {
         queue.to_owned()
@@ -97,5 +97,5 @@ fn list(queue: &str, sep: &str, step: u8) -> String {
     }
 }
 
-/// Messages that are not acknowledged, by queue.
+/// Unacknowledged messages by queue.
 pub(super) type Counts = BTreeMap<String, u64>;

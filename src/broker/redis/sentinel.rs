@@ -1,7 +1,7 @@
-//! Sentinels: asked for the master before each connection, and again while there is one.
+//! Asks the sentinels for the master before each connection, and repeatedly during it.
 //!
-//! Source: redis.io, "Guidelines for Redis clients with support for Redis Sentinel": ask the sentinels in turn,
-//! connect, and verify the role, since a sentinel may know of a failover late.
+//! Source: redis.io, "Guidelines for Redis clients with support for Redis Sentinel": ask the
+//! sentinels in turn, connect, and verify the role, since a sentinel may learn of a failover late.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::connect::{self, Server, failed, is_forbidden};
 use crate::broker::source::LinkError;
 use crate::config::SentinelConfig;
 
-/// How long one sentinel may take. There are others.
+/// How long to wait for one sentinel before trying the next.
 const SENTINEL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the master is, by the first sentinel that knows.
+/// The location of the master, as reported by the first sentinel that knows it.
 pub(super) async fn master(sentinel: &SentinelConfig) -> Result<Server, LinkError> {
     let mut hint = String::new();
     for (host, port) in &sentinel.servers {
@@ -54,7 +54,7 @@ async fn ask(sentinel: &SentinelConfig, server: &Server) -> Result<Option<Server
     }
 }
 
-/// Whether a server is a master. Where the user may not ask, the sentinels' word has to do.
+/// Whether a server is a master. If the user may not ask for the role, the sentinels are trusted.
 pub(super) async fn is_master(connection: &mut MultiplexedConnection) -> Result<bool, LinkError> {
     match redis::cmd("ROLE")
         .query_async::<Vec<Value>>(connection)

@@ -1,9 +1,9 @@
-//! A connection that has subscribed, and what comes over it.
+//! A subscribed connection and the messages it receives.
 //!
-//! The client library makes a value of every part of a message and hands message by message over, through a
-//! channel without a bound: that costs about as much as decoding the events does, and a subscriber that is slower
-//! than its publishers is cut off. So messages are taken here out of what was read; what is no message, the
-//! library parses.
+//! The client library creates a value for every part of a message and hands over messages one by
+//! one through an unbounded channel. That costs about as much as decoding the events, and Redis
+//! disconnects a subscriber that is slower than its publishers. So messages are parsed here
+//! directly from the buffer, and the library parses only what is not a message.
 //!
 //! Source: redis.io, "Redis serialization protocol specification" (version 2) and "Pub/Sub".
 
@@ -18,50 +18,50 @@ use crate::broker::source::LinkError;
 use crate::broker::stream::Stream;
 use crate::config::masked;
 
-/// What is read at once, if it is there.
+/// The most bytes to read at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// How much of an error is told.
+/// How many bytes of an error are reported.
 const ERROR_BYTES_MAX: usize = 512;
 
-/// A larger buffer is given back when nothing is in it.
+/// A larger buffer is freed once it is empty.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// The largest answer. To a subscriber, answers are a few words.
+/// The largest answer. Answers to a subscriber are a few words.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// How deep arrays may lie within arrays. In answers to a subscriber none does.
+/// The deepest nesting of arrays. Answers to a subscriber have none.
 const DEPTH_MAX: usize = 8;
 
-/// How a message that matched a pattern begins.
+/// The start of a message that matched a pattern.
 const MESSAGE: &[u8] = b"*4\r\n$8\r\npmessage\r\n";
 
-/// A connection that can subscribe.
+/// A connection for subscriptions.
 pub(super) struct Subscription {
     stream: Box<dyn Stream>,
-    /// What was read and is not taken yet.
+    /// Bytes that were read and not parsed yet.
     read: BytesMut,
-    /// The longest body that is taken.
+    /// The longest body that is accepted.
     body_bytes_max: usize,
-    /// So many bytes that come next belong to a body that is too long.
+    /// How many of the next bytes to skip, because they belong to a body that is too long.
     passed_over: usize,
 }
 
-/// What came.
+/// A parsed unit of the stream.
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame<'a> {
     Message {
         channel: &'a [u8],
         body: &'a [u8],
     },
-    /// A message whose body is too long.
+    /// A message whose body exceeds the limit.
     TooLong,
-    /// What a command was answered, an error of the server among others.
+    /// The answer to a command, possibly an error.
     Answer(Value),
 }
 
 impl Subscription {
-    /// Logs in. The database is part of the channels' names: none needs to be selected.
+    /// Logs in. No database is selected, because its number is only part of the channel names.
     pub(super) async fn open(
         login: &RedisConnectionInfo,
         stream: Box<dyn Stream>,
@@ -80,7 +80,8 @@ impl Subscription {
         for (key, value) in names {
             let mut command = redis::cmd("CLIENT");
             command.arg("SETINFO").arg(key).arg(value);
-            // Redis before 7.2 does not know it, and it only names us in its list of clients.
+            // Redis before 7.2 does not know this command; it only names us in the server's list of
+            // clients.
             subscription.ask(&command, |_| ()).await?;
         }
         Ok(subscription)
@@ -90,7 +91,7 @@ impl Subscription {
         let mut command = redis::cmd("AUTH");
         command.arg(username).arg(password);
         let mut answer = self.ask(&command, |_| ()).await?.extract_error();
-        // Redis before 6 knows no names.
+        // Redis before 6 has no user names.
         if let Err(error) = &answer
             && username.is_some()
             && error
@@ -100,14 +101,15 @@ impl Subscription {
             let command = redis::cmd("AUTH").arg(password).take();
             answer = self.ask(&command, |_| ()).await?.extract_error();
         }
-        // A server without the command repeats the arguments, and cuts them.
+        // A server without the command repeats its arguments in the error, truncated.
         let told = |error: RedisError| masked(&error.to_string(), ERROR_BYTES_MAX, [password]);
         answer
             .map(drop)
             .map_err(|error| LinkError::Login(told(error)))
     }
 
-    /// Subscribes to a pattern. What comes meanwhile on those subscribed to before goes to `heard`.
+    /// Subscribes to a pattern. Messages of earlier subscriptions that arrive meanwhile go to
+    /// `heard`.
     pub(super) async fn subscribe(
         &mut self,
         pattern: &str,
@@ -122,7 +124,7 @@ impl Subscription {
         })
     }
 
-    /// Asks for a sign of life, which comes with the rest.
+    /// Sends a ping. The reply arrives among the messages.
     pub(super) async fn ping(&mut self) -> Result<(), LinkError> {
         self.send(&redis::cmd("PING")).await
     }
@@ -135,7 +137,7 @@ impl Subscription {
         sending.await.map_err(|error| failed("write", error.into()))
     }
 
-    /// Sends a command and waits for what it is answered; everything else goes to `heard`.
+    /// Sends a command and waits for its answer. Everything else goes to `heard`.
     async fn ask(
         &mut self,
         command: &Cmd,
@@ -155,7 +157,7 @@ impl Subscription {
         }
     }
 
-    /// Waits until something can be read, and reads it: how many bytes. Cancel-safe.
+    /// Waits for data and reads it. Returns the number of bytes. Cancel-safe.
     pub(super) async fn read(&mut self) -> Result<usize, LinkError> {
         if self.read.is_empty() && self.read.capacity() > KEPT_BYTES {
             self.read = BytesMut::new();
@@ -168,7 +170,7 @@ impl Subscription {
         }
     }
 
-    /// Hands over what was read, as far as it is whole.
+    /// Hands over all complete frames in the buffer.
     pub(super) fn take(&mut self, mut heard: impl FnMut(Frame<'_>)) -> Result<(), LinkError> {
         let mut at = self.passed_over;
         let ended = loop {
@@ -190,13 +192,13 @@ impl Subscription {
     }
 }
 
-/// A place in what was read; behind it, where a body is passed over.
+/// A position in the buffer. It may lie beyond the end while a body is being skipped.
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-/// Why there is no frame.
+/// Why no frame was parsed.
 #[derive(Debug)]
 enum Stopped {
     Incomplete,
@@ -232,7 +234,7 @@ impl<'a> Cursor<'a> {
         value.map(Frame::Answer).map_err(Stopped::Malformed)
     }
 
-    /// A line, without its end.
+    /// A line without its ending.
     fn line(&mut self) -> Result<&'a [u8], Stopped> {
         let rest = self.bytes.get(self.at..).ok_or(Stopped::Incomplete)?;
         let Some(end) = memchr(b'\n', rest) else {
@@ -248,7 +250,7 @@ impl<'a> Cursor<'a> {
             .ok_or_else(|| malformed("a line that ends otherwise"))
     }
 
-    /// The length of a value of a kind; `None`: it is null.
+    /// The length of a value of the given kind. `None` for a null.
     fn length(&mut self, kind: u8) -> Result<Option<usize>, Stopped> {
         let line = self.line()?;
         let digits = line
@@ -257,7 +259,7 @@ impl<'a> Cursor<'a> {
         length(digits)
     }
 
-    /// A text of so many bytes at most.
+    /// A text of at most `bytes_max` bytes.
     fn bulk(&mut self, bytes_max: usize) -> Result<&'a [u8], Stopped> {
         let length = self
             .length(b'$')?
@@ -268,7 +270,7 @@ impl<'a> Cursor<'a> {
         self.take(length)
     }
 
-    /// So many bytes, and the end of a line.
+    /// The given number of bytes, followed by a line ending.
     fn take(&mut self, length: usize) -> Result<&'a [u8], Stopped> {
         let end = self.at.saturating_add(length);
         let taken = self.bytes.get(self.at..end).ok_or(Stopped::Incomplete)?;
@@ -282,7 +284,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes over a value of any kind.
+    /// Skips a value of any kind.
     fn pass(&mut self, depth: usize) -> Result<(), Stopped> {
         let (kind, rest) = match self.line()? {
             [kind, rest @ ..] => (*kind, rest),
@@ -309,7 +311,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A length in digits; `None` is null's.
+/// A length in digits. `None` for a null.
 fn length(digits: &[u8]) -> Result<Option<usize>, Stopped> {
     if digits == b"-1" {
         return Ok(None);

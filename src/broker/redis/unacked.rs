@@ -1,14 +1,15 @@
-//! How many messages of each queue workers have and have not acknowledged.
+//! Counts unacknowledged messages per queue.
 //!
-//! Kombu keeps all of them in one hash, from the delivery tag to `[envelope, exchange, routing_key]`: whole
-//! messages, whose last two elements tell the queue. So a script on the server goes through the hash in slices and
-//! sends their ends only. Where the user may not run scripts, slices are read here, small ones, and each is
-//! forgotten before the next.
+//! Kombu keeps all of them in one hash, from delivery tag to `[envelope, exchange, routing_key]`:
+//! entire messages, whose last two elements identify the queue. So a script on the server scans the
+//! hash in slices and returns only the ends of the messages. If the user may not run scripts, small
+//! slices are read here, and each is discarded before the next.
 //!
-//! A round does so much and no more; what is left is for the next, and until the hash was gone through to its end
-//! the count before stands.
+//! Each round is limited and the next one continues where it stopped. The previous count remains in
+//! use until the whole hash has been scanned.
 //!
-//! Source: kombu 4.6 to 5.7, `transport/redis.py` (`QoS.append`); the recording in `tests/golden/pidbox`.
+//! Source: kombu 4.6 to 5.7, `transport/redis.py` (`QoS.append`); the recording in
+//! `tests/golden/pidbox`.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -25,24 +26,25 @@ use crate::clock;
 use crate::event::json::key_text;
 use crate::state::queue_delivered;
 
-/// What a round may take, in entries and in time.
+/// The limits of a round, in entries and in time.
 const ENTRIES_MAX: usize = 50_000;
 const TIME_MAX: Duration = Duration::from_millis(400);
 
-/// The entries of a slice: few at first, then as many as hold about as many bytes. The server does nothing else
-/// meanwhile, and copies them once.
+/// The entries of a slice: few at first, then as many as hold roughly the target number of bytes.
+/// The server does nothing else meanwhile, and copies them once.
 const SLICE_MIN: u64 = 10;
 const SLICE_MAX: u64 = 1_000;
 const SLICE_BYTES: u64 = 1 << 20;
 
-/// Counts that took longer than that to come about are not told: they are of no time.
+/// Counts that took longer are not reported, because they do not describe any one point in time.
 const AGE_MAX: Duration = Duration::from_secs(60);
 
-/// A hash that grows or shrinks meanwhile may show an entry twice. So many are remembered.
+/// A hash that grows or shrinks during the scan may return an entry twice, so this many entries are
+/// remembered.
 const SEEN_MAX: usize = 100_000;
 
-/// The cursor, the bytes of the slice, and for each entry its delivery tag and its end: what stands behind the
-/// envelope's last brace, or enough of it to hold two names.
+/// Returns the cursor, the bytes of the slice, and for each entry its delivery tag and its end: the
+/// part after the envelope's last brace, or enough of it to hold two names.
 const SCRIPT: &str = r#"
 local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 local entries, out, bytes = page[2], {page[1], 0}, 0
@@ -57,23 +59,23 @@ out[2] = bytes
 return out
 "#;
 
-/// The count that goes on.
+/// The count in progress.
 #[derive(Debug, Default)]
 pub(super) struct Unacked {
-    /// Where it goes on; 0 is the beginning.
+    /// The cursor at which the scan continues; 0 is the beginning.
     cursor: u64,
     counting: Counts,
     began: Option<Instant>,
     slice: u64,
     seen: HashSet<u64>,
     hasher: RandomState,
-    /// The newest that came to its end, and when it began.
+    /// The latest completed count, and when it started.
     counted: Option<(Counts, Instant)>,
     /// Whether the user may not run scripts.
     no_scripts: bool,
 }
 
-/// Some entries of the hash.
+/// A slice of the hash.
 struct Slice {
     cursor: u64,
     bytes: u64,
@@ -84,14 +86,14 @@ struct Slice {
 type Route = (String, String);
 
 impl Poll {
-    /// Messages that are not acknowledged, by queue. `None` while they are not known.
+    /// Unacknowledged messages by queue. `None` until they are known.
     pub(super) async fn count_unacked(&mut self) -> Result<Option<Counts>, LinkError> {
         let start = clock::monotonic();
         let mut entries = 0;
         while entries < ENTRIES_MAX && clock::monotonic().duration_since(start) < TIME_MAX {
             let slice = match self.slice().await {
                 Ok(slice) => slice,
-                // There are users who may not see it, and lengths are worth having alone.
+                // Some users may not read the hash, and the lengths are useful without it.
                 Err(error) if is_unavailable(&error) || error.code() == Some("WRONGTYPE") => {
                     return Ok(None);
                 }
@@ -173,7 +175,7 @@ fn of_script(values: Vec<Value>) -> Slice {
 }
 
 impl Unacked {
-    /// Adds a slice to the count. A message whose queue cannot be told counts for none.
+    /// Adds a slice to the count. A message whose queue is unknown is not counted.
     fn add(&mut self, slice: Slice, queue_of: impl Fn(&str, &str) -> Option<String>) {
         let entries = slice.entries.len() as u64;
         for (tag, route) in slice.entries {
@@ -197,8 +199,8 @@ impl Unacked {
     }
 }
 
-/// The exchange and the routing key at the end of a message: read from behind, because what is before may be
-/// large, and is not all there.
+/// The exchange and routing key at the end of a message. Parsed backwards, because the part before
+/// them may be large and is truncated.
 fn tail(message: &[u8]) -> Option<Route> {
     let rest = message.trim_ascii_end().strip_suffix(b"]")?;
     let (rest, routing_key) = text_at_end(rest)?;
@@ -208,8 +210,8 @@ fn tail(message: &[u8]) -> Option<Route> {
     Some((exchange, routing_key))
 }
 
-/// The JSON text at the end, and what is before it. Inside of a text a quote has a backslash before it, which is
-/// not itself one that stands for a backslash.
+/// The JSON string at the end, and the part before it. A quote inside a string is preceded by a
+/// backslash that is not itself escaped.
 fn text_at_end(bytes: &[u8]) -> Option<(&[u8], String)> {
     let inside = bytes.trim_ascii_end().strip_suffix(b"\"")?;
     let mut end = inside.len();
@@ -245,7 +247,7 @@ mod tests {
             (r#"}, "a\"b", "c\\"]"#, row("a\"b", "c\\")),
             (r#"}, "", "\u043e\u0447"]"#, row("", "оч")),
             (r#"}, "x", "with } brace"]"#, row("x", "with } brace")),
-            // An exchange that is none, and ends that were cut off.
+            // An exchange that is not a string, and truncated ends.
             (r#"}, null, "celery"]"#, None),
             (r#"celery", "celery"]"#, None),
             (r#""celery"]"#, None),

@@ -15,7 +15,7 @@ fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, LoadEr
     Config::parse(text, Path::new("x.yaml"), environment)
 }
 
-/// The problems of a file, a line each.
+/// The problems of a file, one per line.
 fn problems(text: &str) -> Vec<String> {
     match parse_with(text, &[]) {
         Ok(_) => Vec::new(),
@@ -30,7 +30,7 @@ fn good(text: &str) -> Config {
 
 const LISTEN: &str = "http: {listen: ':9808'}\n";
 
-/// A configuration whose first broker has some keys.
+/// A configuration whose first broker has the given keys.
 fn broker(keys: &str) -> BrokerConfig {
     good(&format!("{LISTEN}brokers: [{{{keys}}}]"))
         .brokers
@@ -44,11 +44,11 @@ const MINIMAL: &str = include_str!("../../../config/minimal.yaml");
 fn the_example_has_every_key_and_every_default() {
     let host = [("HOSTNAME", "web-1")];
     let example = parse_with(EXAMPLE, &host).unwrap_or_else(|error| panic!("{error}"));
-    // What the code makes of a file that says as little as possible.
+    // The configuration from a minimal file.
     let default = parse_with(MINIMAL, &host).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(example.shown.to_string(), default.shown.to_string());
 
-    // What has no default stands there as a comment: with these the example still is a good file.
+    // Keys without a default are comments: the example must stay valid when they are uncommented.
     let mut all = String::new();
     for line in EXAMPLE.lines() {
         let trimmed = line.trim_start();
@@ -62,7 +62,7 @@ fn the_example_has_every_key_and_every_default() {
             one_word && rest.contains(": ") != rest.ends_with(':')
         });
         let indent = line.len() - trimmed.len();
-        // Prose ends in a full stop or goes on; a key has a value, or keys below it.
+        // A line of prose ends with a full stop or comma; a key has a value or keys below it.
         match commented.filter(|rest| !rest.ends_with('.') && !rest.ends_with(',')) {
             Some(key) => all.extend([&" ".repeat(indent), key, "\n"]),
             None => all.extend([line, "\n"]),
@@ -95,7 +95,7 @@ fn the_example_has_every_key_and_every_default() {
     }
 }
 
-/// Every key that the code knows, gathered from what it says to unknown ones.
+/// Every known key, collected from the problems about unknown ones.
 fn known_keys() -> BTreeSet<String> {
     let text = "
 x: 1
@@ -116,7 +116,7 @@ http: {x: 1, listen: ':1', tls: {x: 1}, scrape: [{x: 1, path: /x}]}
         .flat_map(|list| list.split(", ").map(str::to_owned).collect::<Vec<_>>())
         .collect();
     assert!(keys.len() > 50, "{keys:?}");
-    // The user's own keys of these two are no keys of ours.
+    // User-defined label names, which the example mentions.
     keys.into_iter()
         .chain(["job".to_owned(), "instance".to_owned()])
         .collect()
@@ -124,7 +124,7 @@ http: {x: 1, listen: ':1', tls: {x: 1}, scrape: [{x: 1, path: /x}]}
 
 #[test]
 fn unquoted_numbers_and_words_of_yaml_are_not_taken_for_others() {
-    // YAML reads `on` as true, and the loader 1.7 as 2 where a whole number is asked for.
+    // YAML reads `on` as true, and the loader converts 1.7 to 2 if asked for a whole number.
     for text in [
         "metrics: {max_tasks: 1.7}",
         "metrics: {max_tasks: on}",
@@ -352,7 +352,7 @@ fn signatures_for_aws_take_their_keys_from_the_file_or_the_environment() {
     let read = parse_with(&text, &environment);
     if cfg!(not(feature = "sigv4")) {
         let error = read.expect_err("not built in").to_string();
-        let why = "remote_write[0].sigv4: this celeriac was built without signatures for AWS; `--features sigv4`";
+        let why = "remote_write[0].sigv4: this celeriac was built without AWS signatures; build it with `--features sigv4`";
         assert!(error.contains(why), "{error}");
         return;
     }
@@ -402,7 +402,9 @@ fn only_yaml_and_toml_are_read_and_syntax_errors_say_where() {
             .expect_err("a problem")
             .to_string()
     };
-    assert!(read("x.json", "{}").contains("expected a file that ends in .yaml, .yml or .toml"));
+    assert!(
+        read("x.json", "{}").contains("expected a file name that ends in .yaml, .yml or .toml")
+    );
     assert!(
         read("x.yaml", "a: [").contains("line"),
         "{}",
@@ -417,17 +419,17 @@ fn only_yaml_and_toml_are_read_and_syntax_errors_say_where() {
 
 #[test]
 fn what_a_file_makes_of_little_text_is_limited() {
-    // A variable stands for much more than its name.
+    // A variable can expand to much more than its name.
     let long = "x".repeat(100_000);
     let text = format!(
         "{LISTEN}brokers: [{{url: 'redis://h'}}]\nglobal: {{external_labels: {{a: '{}'}}}}",
         "${LONG}".repeat(1_000)
     );
     let error = parse_with(&text, &[("LONG", &long)]).expect_err("a limit");
-    let expected = "global.external_labels.a: the variables of this file add more than 4 MiB";
+    let expected = "global.external_labels.a: the variables in this file expand to more than 4 MiB";
     assert!(error.to_string().contains(expected), "{error}");
 
-    // A message has more words than what it is about.
+    // A message is longer than the key that it is about.
     let keys: String = (0..40_000).map(|key| format!("k{key}: x\n")).collect();
     let told = problems(&keys);
     assert_eq!(told.len(), 101);
@@ -439,13 +441,13 @@ fn what_a_file_makes_of_little_text_is_limited() {
     let told = problems(&format!("? {}\n: x\n", "k".repeat(500_000)));
     assert!(told.iter().all(|problem| problem.len() < 5_000));
 
-    // An expression takes more room than its text.
+    // A compiled expression is larger than its text.
     let told = problems(&rules(1, "[a-z]{1000}{1000}"));
     assert!(
         told[0].contains("exceeds size limit of 1048576 bytes"),
         "{told:?}"
     );
-    // A few expressions are there by default.
+    // A few expressions exist by default.
     assert_eq!(problems(&rules(990, "a")), [""; 0]);
     let told = problems(&rules(1_001, "a"));
     let expected =
@@ -453,7 +455,7 @@ fn what_a_file_makes_of_little_text_is_limited() {
     assert_eq!(told.last().map(String::as_str), Some(expected));
 }
 
-/// A configuration with so many rules of relabelling.
+/// A configuration with `count` relabeling rules.
 fn rules(count: usize, regex: &str) -> String {
     let rule = format!("{{action: drop, source_labels: [a], regex: '{regex}'}}, ");
     format!(
@@ -464,7 +466,7 @@ fn rules(count: usize, regex: &str) -> String {
 
 #[test]
 fn a_key_is_no_path_and_toml_has_its_limits_too() {
-    // The library would make a list of as many entries.
+    // The library would create a list with that many entries.
     let told = problems(&format!(
         "{LISTEN}brokers: [{{url: 'redis://h'}}]\n'x[4000000000]': y"
     ));

@@ -70,15 +70,16 @@ fn what_no_gateway_takes_is_a_problem() {
         ),
         (
             "{url: 'http://h/metrics/job/x'}",
-            "pushgateway[0].url: names a group; the URL is that of the gateway, and the group stands in `job` and `grouping_key`",
+            "pushgateway[0].url: contains a group; use the gateway's base URL, and set the group with `job` and `grouping_key`",
         ),
         (
             "{url: 'http://h', job: ''}",
-            "pushgateway[0].job: is empty, and so is the external label `job`; a Pushgateway takes no group without one, such as celery",
+            "pushgateway[0].job: is empty, and so is the external label `job`; set it, for example to celery, because a Pushgateway requires one",
         ),
         (
             "{url: 'http://h', grouping_key: {job: x}}",
-            "pushgateway[0].grouping_key.job: stands in `job`, beside `grouping_key`",
+            "pushgateway[0].grouping_key.job: is not allowed here; set `job` next to \
+             `grouping_key` instead",
         ),
         (
             "{url: 'http://h', grouping_key: {le: x}}",
@@ -86,7 +87,7 @@ fn what_no_gateway_takes_is_a_problem() {
         ),
         (
             "{url: 'http://h', grouping_key: {__x: x}}",
-            "pushgateway[0].grouping_key.__x: not a label name; letters, digits and _ make one, not beginning with a digit or __",
+            "pushgateway[0].grouping_key.__x: not a valid label name; use letters, digits and _, not starting with a digit or __",
         ),
         (
             "{url: 'http://h', grouping_key: {shard: 7}}",
@@ -102,15 +103,15 @@ fn what_no_gateway_takes_is_a_problem() {
         ),
         (
             "{url: 'http://h', send_native_histograms: true}",
-            "pushgateway[0].send_native_histograms: needs `format: protobuf`",
+            "pushgateway[0].send_native_histograms: requires `format: protobuf`",
         ),
         (
             "{url: 'http://h', name: a}, {url: 'http://h/', name: b}",
-            "pushgateway: two push the group {job=\"celery\",instance=\"web-1\",region=\"eu west\"} to one gateway, and would overwrite each other; give one another `job` or `grouping_key`",
+            "pushgateway: two entries push the group {job=\"celery\",instance=\"web-1\",region=\"eu west\"} to the same gateway and would overwrite each other; give one of them a different `job` or `grouping_key`",
         ),
         (
             "{url: 'http://h'}, {url: 'http://h', job: b}",
-            "pushgateway: two have the name `h`; give each its own `name`",
+            "pushgateway: two entries have the name `h`; give each its own `name`",
         ),
     ];
     for (gateways, expected) in cases {

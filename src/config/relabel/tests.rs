@@ -7,7 +7,7 @@ use crate::series::Relabelled;
 
 const GOLDEN: &str = include_str!("../../../tests/golden/relabel.yaml");
 
-/// Reads a file's text with a function for its top.
+/// Reads the text of a file with a function for its root section.
 fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Vec<Problem>) {
     let file = config::Config::builder().add_source(File::from_str(text, FileFormat::Yaml));
     let root: Value = file.build().expect("YAML").cache;
@@ -16,7 +16,7 @@ fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Ve
     (result, shown, reading.problems)
 }
 
-/// A map of texts as it stands there, by name in byte order.
+/// A map of texts, sorted by name in byte order.
 fn pairs(section: &mut Section<'_>, key: &'static str) -> Vec<(String, String)> {
     let pairs = section.scalar(key, "a map of texts", |value| {
         let ValueKind::Table(table) = &value.kind else {
@@ -71,7 +71,7 @@ fn what_prometheus_refuses_is_told_with_its_key() {
     let cases: [(&str, &[&str]); 17] = [
         (
             "{}",
-            &["rules[0].target_label: is missing; the action `replace` needs it"],
+            &["rules[0].target_label: is missing; the action `replace` requires it"],
         ),
         (
             "{action: labeldorp, regex: a}",
@@ -88,28 +88,28 @@ fn what_prometheus_refuses_is_told_with_its_key() {
         (
             "{action: hashmod}",
             &[
-                "rules[0].modulus: is missing; `hashmod` sets the label to a number below it",
-                "rules[0].target_label: is missing; the action `hashmod` needs it",
+                "rules[0].modulus: is missing; `hashmod` requires it",
+                "rules[0].target_label: is missing; the action `hashmod` requires it",
             ],
         ),
         (
             "{action: hashmod, target_label: '$1', modulus: -1}",
             &[
                 "rules[0].modulus: expected a whole number from 0 to 9223372036854775807, found `-1`",
-                "rules[0].modulus: is missing; `hashmod` sets the label to a number below it",
-                "rules[0].target_label: `$1` is not a label name; letters, digits and _ make one, not beginning with a digit",
+                "rules[0].modulus: is missing; `hashmod` requires it",
+                "rules[0].target_label: `$1` is not a valid label name; use letters, digits and _, not starting with a digit",
             ],
         ),
         (
             "{target_label: a-b}",
             &[
-                "rules[0].target_label: `a-b` is not a label name; letters, digits and _ make one, not beginning with a digit",
+                "rules[0].target_label: `a-b` is not a valid label name; use letters, digits and _, not starting with a digit",
             ],
         ),
         (
             "{source_labels: [a, b-c], target_label: a}",
             &[
-                "rules[0].source_labels: `b-c` is not a label name; letters, digits and _ make one, not beginning with a digit",
+                "rules[0].source_labels: `b-c` is not a valid label name; use letters, digits and _, not starting with a digit",
             ],
         ),
         (
@@ -123,37 +123,37 @@ fn what_prometheus_refuses_is_told_with_its_key() {
         (
             "{action: lowercase, target_label: '$1'}",
             &[
-                "rules[0].target_label: `$1` is not a label name; letters, digits and _ make one, not beginning with a digit",
+                "rules[0].target_label: `$1` is not a valid label name; use letters, digits and _, not starting with a digit",
             ],
         ),
         (
             "{action: uppercase, target_label: a, replacement: b}",
-            &["rules[0].replacement: leave it out: `uppercase` has no `replacement`"],
+            &["rules[0].replacement: remove it: `uppercase` has no `replacement`"],
         ),
         (
             "{action: keepequal, source_labels: [a], target_label: b, regex: c, separator: '-'}",
             &[
-                "rules[0].separator: leave it out: `keepequal` reads `source_labels` and `target_label` only",
-                "rules[0].regex: leave it out: `keepequal` reads `source_labels` and `target_label` only",
+                "rules[0].separator: remove it: `keepequal` uses only `source_labels` and `target_label`",
+                "rules[0].regex: remove it: `keepequal` uses only `source_labels` and `target_label`",
             ],
         ),
         (
             "{action: dropequal, source_labels: [a]}",
-            &["rules[0].target_label: is missing; the action `dropequal` needs it"],
+            &["rules[0].target_label: is missing; the action `dropequal` requires it"],
         ),
         (
             "{action: labeldrop, source_labels: [a], target_label: b, regex: c, modulus: 2, replacement: d}",
             &[
-                "rules[0].source_labels: leave it out: `labeldrop` reads `regex` only",
-                "rules[0].target_label: leave it out: `labeldrop` reads `regex` only",
-                "rules[0].modulus: leave it out: `labeldrop` reads `regex` only",
-                "rules[0].replacement: leave it out: `labeldrop` reads `regex` only",
+                "rules[0].source_labels: remove it: `labeldrop` uses only `regex`",
+                "rules[0].target_label: remove it: `labeldrop` uses only `regex`",
+                "rules[0].modulus: remove it: `labeldrop` uses only `regex`",
+                "rules[0].replacement: remove it: `labeldrop` uses only `regex`",
             ],
         ),
         (
             "{action: labelmap, regex: a, replacement: '-'}",
             &[
-                "rules[0].replacement: `-` is not a label name; letters, digits and _ make one, not beginning with a digit",
+                "rules[0].replacement: `-` is not a valid label name; use letters, digits and _, not starting with a digit",
             ],
         ),
         (

@@ -1,8 +1,8 @@
-//! Variables of the environment in texts.
+//! Expands environment variables in texts.
 
 use super::Section;
 
-/// How many bytes the variables of all texts may add: a short name can stand for a long value.
+/// Maximum number of bytes that variables may add to all texts: a short name can have a long value.
 const REPLACED_BYTES_MAX: usize = 4 << 20;
 
 impl Section<'_> {
@@ -13,7 +13,7 @@ impl Section<'_> {
         while let Some((before, behind)) = rest.split_once("${") {
             out.push_str(before);
             let Some((variable, after)) = behind.split_once('}') else {
-                self.problem(key, "`${` without its `}`");
+                self.problem(key, "`${` without a matching `}`");
                 return None;
             };
             let (name, default) = match variable.split_once(":-") {
@@ -27,7 +27,8 @@ impl Section<'_> {
                     self.reading.replaced_bytes += added;
                     if self.reading.replaced_bytes > REPLACED_BYTES_MAX {
                         let limit = REPLACED_BYTES_MAX >> 20;
-                        let what = format!("the variables of this file add more than {limit} MiB");
+                        let what =
+                            format!("the variables in this file expand to more than {limit} MiB");
                         self.problem(key, what);
                         return None;
                     }

@@ -9,43 +9,43 @@ use super::fields::VALUES_MAX;
 pub enum DecodeError {
     #[error("the message has no body")]
     Empty,
-    #[error("the body is not JSON, or ends in the middle")]
+    #[error("the body is not JSON, or is truncated")]
     Json,
     #[error("the body nests deeper than {} levels", super::fields::DEPTH_MAX)]
     Depth,
-    #[error("an event is a map, and this is none")]
+    #[error("the event is not a map")]
     NotAMap,
     #[error("the event has no usable `{0}`")]
     Field(&'static str),
     #[error("the event's `{0}` is longer than {max} bytes", max = super::fields::TEXT_MAX)]
     Oversized(&'static str),
-    #[error("the envelope is not one of Kombu's")]
+    #[error("the envelope is not a Kombu message")]
     Envelope,
-    #[error("the envelope's body is not base64")]
+    #[error("the envelope's body is not valid base64")]
     Base64,
-    #[error("the body's content type is none that is read")]
+    #[error("the body's content type is not supported")]
     ContentType,
-    #[error("the body is {}, which `accept_content` does not name", .0.name())]
+    #[error("the body is {}, which `accept_content` does not list", .0.name())]
     NotAccepted(ContentType),
-    #[error("the body's compression is none that is read")]
+    #[error("the body's compression is not supported")]
     Compressed,
-    #[error("the body is not compressed as its header says, or ends in the middle")]
+    #[error("the body is not compressed as its header says, or is truncated")]
     Stream,
-    #[error("the body is larger than {} MiB once it is decompressed", BODY_MAX >> 20)]
+    #[error("the body is larger than {} MiB when decompressed", BODY_MAX >> 20)]
     Inflated,
     #[error("the body is larger than {} MiB", .0 >> 20)]
     Large(usize),
-    #[error("bodies that grow so much once they are decompressed come too fast")]
+    #[error("the budget for bodies that grow this much when decompressed is used up")]
     Exhausted,
     #[error("the body has more than {VALUES_MAX} values")]
     Values,
-    #[error("the body is not msgpack, or ends in the middle")]
+    #[error("the body is not msgpack, or is truncated")]
     Msgpack,
-    #[error("the body is not YAML, or ends in the middle")]
+    #[error("the body is not YAML, or is truncated")]
     Yaml,
-    #[error("the body is not a pickle, or ends in the middle")]
+    #[error("the body is not a pickle, or is truncated")]
     Pickle,
-    #[error("the pickle refers to data outside of it ({0})")]
+    #[error("the pickle refers to data outside itself ({0})")]
     PickledReference(&'static str),
 }
 

@@ -64,26 +64,26 @@ impl fmt::Display for Hint {
         let about = &self.about;
         match self.reason {
             HintReason::NoEvents => f.write_str(
-                "no event comes: is a worker running there, and are its vhost or database, and its event_exchange, those \
-                 that are configured here?",
+                "no events are arriving; check that a worker is running, and that it uses the vhost or database and the \
+                 event_exchange configured here",
             ),
             HintReason::WrongChannel => write!(
                 f,
-                "events are published on {about}, which nothing here subscribes to: is it another database, \
-                 fanout_prefix or global_keyprefix?"
+                "events are published on {about}, which celeriac does not subscribe to; check the database, fanout_prefix \
+                 and global_keyprefix"
             ),
             HintReason::EventsDisabled => write!(
                 f,
-                "{about}: heartbeats and no task events; start with -E, set worker_send_task_events, or set \
+                "{about}: heartbeats but no task events; start the worker with -E, set worker_send_task_events, or set \
                  enable_events here"
             ),
             HintReason::TaskSentDisabled => f.write_str(
-                "no task-sent comes: task_send_sent_event, set where tasks are published, brings queue waits, \
+                "no task-sent events are arriving; set task_send_sent_event where tasks are published to get queue waits, \
                  turnaround times and the queues of tasks",
             ),
             HintReason::DuplicateNodename => write!(
                 f,
-                "{about}: two workers have one node name and are taken for one; give each its own with -n"
+                "{about}: two workers share this node name and are counted as one; give each its own with -n"
             ),
         }
     }

@@ -55,9 +55,9 @@ pub(super) struct Proof {
 pub enum AuthError {
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error("the credentials hold characters that no header may have")]
+    #[error("the credentials contain characters that are not allowed in a header")]
     Header,
-    #[error("the token endpoint said: HTTP {status}: {text}")]
+    #[error("the token endpoint returned HTTP {status}: {text}")]
     TokenRefused {
         status: http::StatusCode,
         text: String,

@@ -281,7 +281,7 @@ mod tests {
             (r#"{"token": "hunter2"}"#, "has no access_token"),
             (r#"{"access_token": ""}"#, "has no access_token"),
             (r#"{"access_token": ["hunter2"]}"#, "has no access_token"),
-            (r#"{"access_token": "hunter2\n"}"#, "no header"),
+            (r#"{"access_token": "hunter2\n"}"#, "in a header"),
         ] {
             let error = parse(body.as_bytes()).expect_err(body).to_string();
             assert!(error.contains(why), "{body}: {error}");

@@ -49,7 +49,7 @@ definitions! {
     DUPLICATE = Counter lasting "celeriac_messages_duplicate_total" ["broker", "reason"], "Total number of duplicates: messages that the broker redelivered, which are dropped (redelivered), and events that a worker sent twice, which count in celery_events_total only (repeated).";
     MISSING = Counter lasting "celeriac_events_missing_total" ["broker"], "Total number of tasks that workers reported as started but whose events did not arrive.";
     CLAMPED = Counter lasting "celeriac_intervals_clamped_total" ["broker"], "Total number of negative intervals between the clocks of two hosts; they count as 0.";
-    REFUSED = Counter lasting "celeriac_values_refused_total" ["broker", "reason"], "Numbers in events that cannot be right and were left out: a timestamp more than ten minutes ahead, replaced by the time of receipt (timestamp), a runtime longer than the time since the start or a wait longer than a year (duration), and a worker's processed count that grew too fast (processed).";
+    REFUSED = Counter lasting "celeriac_values_refused_total" ["broker", "reason"], "Total number of implausible numbers in events that were ignored: a timestamp more than ten minutes ahead, replaced by the time of receipt (timestamp), a runtime longer than the time since the start or a wait longer than a year (duration), and a worker's processed count that grew too fast (processed).";
     HINT = Gauge "celeriac_hint" ["broker", "reason"], "Whether the cluster's setup keeps events from arriving (1) or not (0), by reason; the log and /-/ready give details.";
     LAG = Gauge "celeriac_event_lag_seconds" ["broker"], "Age of the newest event when it was processed, by its sender's clock.";
     EVENTS_HELD = Gauge "celeriac_events_held" ["broker"], "Number of task events held back for at most one snapshot interval because the queue of their task is not known yet.";
@@ -57,7 +57,7 @@ definitions! {
     TASKS_EVICTED = Counter lasting "celeriac_tasks_evicted_total" ["broker"], "Total number of tasks in flight evicted because max_tasks was reached.";
     SERIES = Gauge "celeriac_series" ["profile"], "Number of samples per snapshot, by profile.";
     SERIES_LIMITED = Counter lasting "celeriac_series_limited_total" ["limit"], "Total number of updates counted in an overflow series, by the limit that was reached.";
-    SERIES_RELABELLED = Counter lasting "celeriac_series_relabelled_total" ["outcome"], "Total number of series rejected by metrics.relabel_configs: dropped by a rule, or invalid after relabelling.";
+    SERIES_RELABELLED = Counter lasting "celeriac_series_relabelled_total" ["outcome"], "Total number of series rejected by metrics.relabel_configs: dropped by a rule, or invalid after relabeling.";
     SNAPSHOT_DURATION = Gauge "celeriac_snapshot_duration_seconds" [], "Time it took to create the last snapshot.";
     SAMPLES_IN = Counter "celeriac_remote_storage_samples_in_total" ["remote_name", "url"], "Total number of samples queued for the receiver, including those found in the queue at startup: sent, failed, dropped or pending.";
     HISTOGRAMS_IN = Counter "celeriac_remote_storage_histograms_in_total" ["remote_name", "url"], "Total number of native histograms queued for the receiver, including those found in the queue at startup: sent, failed, dropped or pending.";
@@ -106,14 +106,14 @@ definitions! {
     RELOAD_SUCCESSFUL = Gauge "celeriac_config_last_reload_successful" [], "Whether the last configuration reload succeeded (1) or not (0).";
     RELOAD_TIMESTAMP = Gauge "celeriac_config_last_reload_success_timestamp_seconds" [], "Time of the last successful configuration reload.";
     HTTP_LIMITED = Counter "celeriac_http_limited_total" ["limit"], "Total number of connections closed and requests refused because a limit of the HTTP listener was reached, by limit.";
-    MEMORY_LIMIT = Gauge "celeriac_memory_limit_bytes" [], "Memory that the daemon may take: limits.memory, or what was derived from the control group; absent without a limit.";
-    MEMORY_USED = Gauge "celeriac_memory_bytes" ["part"], "Estimated memory of what events, brokers and workers make grow, copies for outputs included, by part.";
-    LIMIT_REACHED = Counter lasting "celeriac_limit_reached_total" ["limit"], "How often a limit on what comes from outside was reached, by limit.";
+    MEMORY_LIMIT = Gauge "celeriac_memory_limit_bytes" [], "Memory budget of the daemon: limits.memory, or a share of the control group's limit; absent without a limit.";
+    MEMORY_USED = Gauge "celeriac_memory_bytes" ["part"], "Estimated memory used by data from events, brokers and workers, including copies for outputs, by part.";
+    LIMIT_REACHED = Counter lasting "celeriac_limit_reached_total" ["limit"], "Total number of times a limit on external input was reached, by limit.";
     CPU = Counter "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = Gauge "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = Gauge "process_virtual_memory_bytes" [], "Virtual memory size.";
     OPEN_FDS = Gauge "process_open_fds" [], "Open file descriptors.";
-    START_TIME = Gauge "process_start_time_seconds" [], "When the process started, since the Unix epoch.";
+    START_TIME = Gauge "process_start_time_seconds" [], "Start time of the process since the Unix epoch.";
 }
 
 /// Whether a family is one of the daemon's own that begin anew with each process: nothing that a crash takes back.

@@ -183,7 +183,7 @@ fn what_is_not_built_in_says_so(image: &Image) {
     let output = command.arg("check-config").arg(&file).output();
     let output = output.expect("it is static");
     assert_eq!(output.status.code(), Some(78), "{output:?}");
-    let why = "remote_write[0].sigv4: this celeriac was built without signatures for AWS; `--features sigv4`";
+    let why = "remote_write[0].sigv4: this celeriac was built without AWS signatures; build it with `--features sigv4`";
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains(why), "{told}");
 }

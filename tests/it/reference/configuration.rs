@@ -1,4 +1,4 @@
-//! docs/configuration.md: keys, what they take and their defaults from the code, what they are for from
+//! docs/configuration.md: keys, accepted values and defaults come from the code, descriptions from
 //! config/example.yaml.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ const HEAD: &str = "# Configuration
 
 <!-- Made from the code and config/example.yaml by `make docs`; a test holds that it is up to date. -->
 
-Every key of the file, what it takes, and its default. `[]` is an entry of a list. A key without a default is off, unless
-it says otherwise; one that is needed has to stand where its section does. `celeriac check-config FILE` tells all that is
-wrong with a file at once, each with its key, and with `--print` what holds in the end.
+Every key of the configuration file, the values it accepts, and its default. `[]` is an entry of a list. A key without a
+default is off unless its description says otherwise; a key marked `needed` is required in its section. `celeriac
+check-config FILE` reports all problems of a file at once, each with its key; `--print` shows the effective configuration.
 
-Texts may hold `${NAME}` and `${NAME:-default}`, from the environment. `CELERIAC__GLOBAL__INTERVAL=30s` overrides
-`global.interval`, and so for every key that does not stand in a list.
+`${NAME}` and `${NAME:-default}` inside a text are replaced with the value of the environment variable.
+`CELERIAC__GLOBAL__INTERVAL=30s` overrides `global.interval`; every key outside a list can be overridden this way.
 ";
 
 /// What each key is for, by its path: the comment above it. Keys that are commented out count too.

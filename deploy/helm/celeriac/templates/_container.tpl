@@ -1,5 +1,4 @@
-{{/* A probe of a path. A listener with a login, or that wants certificates, would refuse it: then the port alone says
-     that the daemon lives. */}}
+{{/* Probes a path. If the listener requires credentials or client certificates, it only checks that the port is open. */}}
 {{- define "celeriac.probe" -}}
 {{- $http := .context.Values.config.http -}}
 {{- $tls := default dict $http.tls -}}
@@ -16,7 +15,7 @@ httpGet:
 {{- end }}
 {{- end -}}
 
-{{/* The container, as a main one and as a sidecar. `port` is its port's name, `prefix` stands before names of volumes. */}}
+{{/* The container, for pods and sidecars. `port` is the name of its port, `prefix` is prepended to volume names. */}}
 {{- define "celeriac.container" -}}
 {{- $context := .context -}}
 {{- $values := $context.Values -}}
@@ -47,19 +46,19 @@ envFrom:
 ports:
   - name: {{ .port }}
     containerPort: {{ include "celeriac.port" $context }}
-{{- /* For a large checkpoint that is read before the port opens. */}}
+{{- /* Allows for a large checkpoint, which is read before the port opens. */}}
 startupProbe:
   {{- include "celeriac.probe" (dict "context" $context "port" .port "path" "/-/healthy") | nindent 2 }}
   periodSeconds: 5
   failureThreshold: 60
-{{- /* Says nothing of brokers and receivers: a restart would bring neither back. */}}
+{{- /* Does not depend on brokers and receivers, because a restart would not bring them back. */}}
 livenessProbe:
   {{- include "celeriac.probe" (dict "context" $context "port" .port "path" "/-/healthy") | nindent 2 }}
   periodSeconds: 15
   timeoutSeconds: 5
   failureThreshold: 4
-{{- /* Only shows; nothing waits for it. In a sidecar it would be that of the whole pod: a broker would leave its Service
-       while celeriac waits for it, and nobody could reach it. */}}
+{{- /* For information only: nothing waits for it. In a sidecar it would apply to the whole pod: while celeriac waits for a
+       broker in that pod, the broker would be removed from its Service, and nothing could reach it. */}}
 {{- if not .sidecar }}
 readinessProbe:
   {{- include "celeriac.probe" (dict "context" $context "port" .port "path" "/-/ready") | nindent 2 }}
@@ -99,7 +98,7 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
-{{/* What it mounts, but for the volume of data_dir. */}}
+{{/* Volumes of the container, except for data_dir. */}}
 {{- define "celeriac.volumes" -}}
 {{- $values := .context.Values -}}
 - name: {{ .prefix }}config
@@ -120,13 +119,13 @@ emptyDir:
   sizeLimit: {{ .Values.persistence.size }}
 {{- end -}}
 
-{{/* For a chart that has this one as a dependency, with kind: Sidecar. In the list of containers:
+{{/* For charts that depend on this one with kind: Sidecar. Add to the list of containers:
        {{- include "celeriac.sidecar.container" .Subcharts.celeriac | nindent 8 }} */}}
 {{- define "celeriac.sidecar.container" -}}
 - {{ include "celeriac.container" (dict "context" . "port" "celeriac" "prefix" "celeriac-" "sidecar" true) | nindent 2 | trim }}
 {{- end -}}
 
-{{/* And in the list of volumes. */}}
+{{/* Add to the list of volumes. */}}
 {{- define "celeriac.sidecar.volumes" -}}
 {{ include "celeriac.volumes" (dict "context" . "prefix" "celeriac-") }}
 - name: celeriac-data

@@ -12,7 +12,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What a selector selects by: never changes over the life of a release. */}}
+{{/* Selector labels, which must never change during the life of a release. */}}
 {{- define "celeriac.selector" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -53,7 +53,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ default "/var/lib/celeriac" .Values.config.data_dir }}
 {{- end -}}
 
-{{/* Not empty where the cluster chooses uid and group. */}}
+{{/* Not empty if the cluster assigns uid and group. */}}
 {{- define "celeriac.openshift" -}}
 {{- if or (eq .Values.platform "openshift") (and (eq .Values.platform "auto") (.Capabilities.APIVersions.Has "security.openshift.io/v1")) -}}
 true
@@ -70,35 +70,35 @@ true
 {{ $grace }}
 {{- end -}}
 
-{{/* What the schema cannot say. */}}
+{{/* Checks that the schema cannot express. */}}
 {{- define "celeriac.check" -}}
 {{- if not .Values.existingConfigMap -}}
 {{- if not .Values.config.brokers -}}
-{{- fail "config.brokers: give at least one, such as {url: amqp://monitor@rabbitmq:5672//}" -}}
+{{- fail "config.brokers: give at least one broker, such as {url: amqp://monitor@rabbitmq:5672//}" -}}
 {{- end -}}
 {{- if gt (int .Values.replicas) 1 -}}
 {{- range $index, $broker := .Values.config.brokers -}}
 {{- if and (ne (default "transient" $broker.delivery) "stream") -}}
-{{- fail (printf "config.brokers[%d].delivery: with replicas above 1 it has to be stream, or each event is counted more than once" $index) -}}
+{{- fail (printf "config.brokers[%d].delivery: must be stream if replicas is above 1; otherwise each event is counted more than once" $index) -}}
 {{- end -}}
 {{- end -}}
 {{- $labels := default dict (default dict .Values.config.global).external_labels -}}
 {{- if or (not $labels.instance) (contains "${" (toString $labels.instance)) -}}
-{{- fail "config.global.external_labels.instance: with replicas above 1 it has to be the same for all, and what tells them apart is config.remote_write[].replica; or the series come more than once" -}}
+{{- fail "config.global.external_labels.instance: must be the same for all replicas, or series are duplicated; set config.remote_write[].replica to distinguish the replicas" -}}
 {{- end -}}
 {{- if or .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
-{{- fail "serviceMonitor, podMonitor: with replicas above 1 each page has all the series; push them instead" -}}
+{{- fail "serviceMonitor, podMonitor: if replicas is above 1, each page has all series; push them instead" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if regexMatch "^(127[.]|localhost:|\\[::1\\])" .Values.config.http.listen -}}
-{{- fail "config.http.listen: probes and Prometheus come from without the pod; leave the host out, as in :9808" -}}
+{{- fail "config.http.listen: probes and Prometheus connect from outside the pod; leave the host out, as in :9808" -}}
 {{- end -}}
 {{- if ge (include "celeriac.grace" . | int) (int .Values.terminationGracePeriodSeconds) -}}
-{{- fail "terminationGracePeriodSeconds: it has to be more than config.global.grace_period, or the last snapshot is cut off" -}}
+{{- fail "terminationGracePeriodSeconds: must be more than config.global.grace_period, or the last snapshot may be lost" -}}
 {{- end -}}
 {{- if and (gt (int .Values.replicas) 1) (ne .Values.kind "StatefulSet") -}}
-{{- fail "replicas: more than 1 takes the kind StatefulSet, in which each has a name and a volume of its own" -}}
+{{- fail "replicas: more than 1 requires kind StatefulSet, which gives each replica its own name and volume" -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor, podMonitor: enable one of them, or every page is scraped twice" -}}

@@ -5,7 +5,7 @@ path: {{ .path }}
 interval: {{ .interval }}
 honorLabels: {{ .honorLabels }}
 relabelings:
-  {{- /* Not the address, which is another one after each restart. */}}
+  {{- /* Not the address, which changes with each restart. */}}
   - targetLabel: instance
     {{- if eq $.context.Values.kind "StatefulSet" }}
     sourceLabels: [__meta_kubernetes_pod_name]

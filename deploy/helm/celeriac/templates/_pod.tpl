@@ -7,7 +7,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    {{- /* A changed configuration is a rollout. */}}
+    {{- /* A changed configuration triggers a rollout. */}}
     checksum/config: {{ .Values.config | toYaml | sha256sum }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
@@ -50,7 +50,7 @@ spec:
   {{- end }}
 {{- end -}}
 
-{{/* What a claim asks for. */}}
+{{/* The spec of a volume claim. */}}
 {{- define "celeriac.claim" -}}
 accessModes:
   {{- toYaml .Values.persistence.accessModes | nindent 2 }}

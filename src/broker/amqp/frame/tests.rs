@@ -32,7 +32,7 @@ fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-/// One of each type, with what is looked at behind the nested ones.
+/// One field of each type, with the fields that are read placed behind the nested ones.
 fn all_types() -> FieldTable {
     let mut inner = FieldTable::default();
     inner.insert("compression".into(), text("of something else"));
@@ -76,7 +76,7 @@ fn oracle(frame: &[u8]) -> Option<(u64, Properties)> {
     Some((header.body_size, properties_of(&header)))
 }
 
-/// What is used of it.
+/// The properties that are used.
 pub(in super::super) fn properties_of(header: &AMQPContentHeader) -> Properties {
     let content_type = header.properties.content_type().as_ref();
     let headers = header.properties.headers().clone().unwrap_or_default();
@@ -192,7 +192,7 @@ fn frames_are_bounded_and_end_where_they_say() {
     let mut unknown = frame;
     unknown[0] = 7;
     assert!(first(&unknown, MAX).is_err());
-    // Refused by its size alone, before any of it has come.
+    // Refused by its announced size alone, before any payload has arrived.
     assert!(first(b"\x01\0\0\xff\xff\xff\xff", FRAME).is_err());
 }
 

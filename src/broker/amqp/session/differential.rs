@@ -1,7 +1,8 @@
-//! The session against the codec: the same bytes, cut anywhere, are the same messages.
+//! Compares the session with the codec: the same bytes, however they are split, must produce the
+//! same messages.
 //!
-//! The oracle parses whole frames with the codec's own parser, which reads every value of a table, and puts messages
-//! together in the plainest way. As a fuzz target it runs for as long as one wants:
+//! The oracle parses whole frames with the codec's own parser, which reads every value of a table,
+//! and assembles messages in the simplest way. As a fuzz target it runs for as long as you like:
 //! `FUZZ_SECONDS=600 cargo nextest run --lib --run-ignored all -E 'test(session::differential)'`.
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use super::*;
 const CHANNELS: u16 = 3;
 const BODY_MAX: usize = 5_000;
 
-/// A message as both sides see it: a body that is too long is only its size.
+/// A message as both sides see it. A body that is too long is represented by its size.
 type Message = (u64, Properties, Result<Vec<u8>, u64>);
 
 fn value(random: &mut Rng, depth: usize) -> AMQPValue {
@@ -119,7 +120,8 @@ fn message(random: &mut Rng, channel: u16) -> Vec<AMQPFrame> {
     begin.into_iter().chain(parts).collect()
 }
 
-/// What a server sends: messages on some channels, frame by frame, and other things between them.
+/// The bytes a server might send: messages on several channels, frame by frame, interleaved with
+/// other frames.
 fn stream(random: &mut Rng) -> Vec<u8> {
     let mut channels: Vec<_> = (1..=CHANNELS)
         .map(|channel| {
@@ -175,7 +177,8 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Rng) {
     }
 }
 
-/// The messages of whole frames, up to the first thing that the codec cannot parse or that is out of order.
+/// The messages in whole frames, up to the first frame that the codec cannot parse or that is out
+/// of order.
 fn oracle(mut bytes: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut partial = BTreeMap::new();
@@ -227,7 +230,8 @@ fn oracle(mut bytes: &[u8]) -> Vec<Message> {
     messages
 }
 
-/// The messages of a session to which the bytes come in random pieces, and whether it ended with an error.
+/// The messages of a session that receives the bytes in random pieces, and whether it ended with an
+/// error.
 fn session(bytes: &[u8], random: &mut Rng) -> (Vec<Message>, bool) {
     let (stream, _server) = tokio::io::duplex(1);
     let mut session = Session::new(Box::new(stream), BODY_MAX, None);
@@ -256,7 +260,7 @@ fn session(bytes: &[u8], random: &mut Rng) -> (Vec<Message>, bool) {
     }
 }
 
-/// One stream as it is, and some mutations of it. Returns how many messages were compared.
+/// Compares one stream and several mutations of it. Returns how many messages were compared.
 fn round(seed: u64) -> usize {
     let mut random = Rng::with_seed(seed);
     let bytes = stream(&mut random);
@@ -269,7 +273,8 @@ fn round(seed: u64) -> usize {
         mutate(&mut bytes, &mut random);
         let (messages, is_error) = session(&bytes, &mut random);
         let expected = oracle(&bytes);
-        // It may be stricter than the codec, and may read headers that the codec refuses.
+        // The session may be stricter than the codec, and may accept headers that the codec
+        // refuses.
         let both = messages.len().min(expected.len());
         assert_eq!(messages[..both], expected[..both], "seed {seed}");
         assert!(is_error || messages.len() >= expected.len(), "seed {seed}");

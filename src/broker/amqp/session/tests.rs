@@ -291,7 +291,7 @@ async fn nothing_is_read_from_a_peer_that_does_not_read() {
     server.write_all(b"anything").await.expect("room");
     assert_eq!(session.delivery_now().expect("no error"), None);
     assert!(session.read.is_empty());
-    // Until it does.
+    // Keep reading until it does.
     let mut some = vec![0; 1 << 10];
     server.read_exact(&mut some).await.expect("bytes");
     let error = session.delivery_now().expect_err("it is not AMQP");
@@ -313,7 +313,7 @@ async fn heartbeats_are_sent_while_nothing_is_read_and_a_silent_peer_is_given_up
     let mut said = vec![0; 32];
     server.read_exact(&mut said).await.expect("four heartbeats");
     assert_eq!(said, b"\x08\0\0\0\0\0\0\xce".repeat(4));
-    // It was not silent: nobody was reading.
+    // The peer was not silent: nobody was reading.
     let delivery = written(&deliver(1, 1, b"x", 1));
     server.write_all(&delivery).await.expect("room");
     session.delivery().await.expect("a message");

@@ -25,7 +25,7 @@ fn subscription() -> (Subscription, DuplexStream) {
     (subscription, theirs)
 }
 
-/// What comes of bytes that are read in pieces, in words; and how it ended.
+/// Describes the frames in bytes that arrive in pieces, and how parsing ended.
 fn heard(pieces: &[&[u8]]) -> (Vec<String>, Result<(), String>) {
     let (mut subscription, _theirs) = subscription();
     let mut frames = Vec::new();
@@ -119,7 +119,7 @@ fn what_is_no_protocol_is_an_error_behind_what_was_whole() {
 }
 
 proptest! {
-    /// However the bytes are cut, the same comes of them.
+    /// Splitting the bytes differently must not change the result.
     #[test]
     fn where_bytes_are_cut_does_not_matter(
         bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..1_100), 1..6),
@@ -142,7 +142,7 @@ proptest! {
         prop_assert_eq!(frames.len(), 2 * bodies.len());
     }
 
-    /// Whatever comes, nothing panics.
+    /// No input causes a panic.
     #[test]
     fn anything_may_come(bytes in prop::collection::vec(prop::sample::select(b"*$+-:\r\n0123458pmesag".to_vec()), 0..60)) {
         let mut behind = MESSAGE.to_vec();

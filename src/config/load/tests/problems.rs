@@ -17,7 +17,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ("brokers: 7", "brokers: expected a list of maps, found `7`"),
         (
             "brokers: []",
-            "brokers: is missing; at least one with its `url` is needed",
+            "brokers: is missing; at least one broker with a `url` is required",
         ),
         (
             "brokers: [7]",
@@ -25,11 +25,11 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'redis://h'}, {url: 'redis://i'}]",
-            "brokers: more than one, so each needs a `name`",
+            "brokers: there is more than one, so each requires a `name`",
         ),
         (
             "brokers: [{name: a, url: 'redis://h'}, {name: a, url: 'redis://i'}]",
-            "brokers: two have the name `a`; give each its own `name`",
+            "brokers: two entries have the name `a`; give each its own `name`",
         ),
         (
             "brokers: [{url: 'sqs://h'}]",
@@ -41,7 +41,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'rediscluster://h'}]",
-            "brokers[0].url: Celery has no transport for Redis Cluster that carries events; celeriac reads events from RabbitMQ and Redis",
+            "brokers[0].url: Celery has no Redis Cluster transport that carries events; celeriac reads events from RabbitMQ and Redis",
         ),
         (
             "brokers: [{url: 'mqtt://h'}]",
@@ -49,11 +49,11 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'redis://a;redis://b'}]",
-            "brokers[0].url: several Redis servers, of which Celery uses one at a time, need sentinels; give one, or sentinel://",
+            "brokers[0].url: several Redis servers require sentinels, because Celery uses one at a time; use one server or sentinel://",
         ),
         (
             "brokers: [{url: 'amqp://a;redis://b'}]",
-            "brokers[0].url: the servers of one broker are all of one kind",
+            "brokers[0].url: all servers of a broker must be of the same kind",
         ),
         (
             "brokers: [{url: 'sentinel://a'}]",
@@ -65,11 +65,11 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'redis://a', sentinel: {master_name: x}}]",
-            "brokers[0].sentinel: is of no use without sentinels; sentinel://host:26379 names one",
+            "brokers[0].sentinel: has no effect without sentinels; use sentinel://host:26379 in `url`",
         ),
         (
             "brokers: [{url: 'redis://a', sep: ''}]",
-            r#"brokers[0].sep: is empty; Kombu's own is "\x06\x16""#,
+            r#"brokers[0].sep: is empty; Kombu's default is "\x06\x16""#,
         ),
         (
             "brokers: [{url: 'redis://a', priority_steps: [0, 1.5]}]",
@@ -85,19 +85,19 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'redis://h', accept_content: []}]",
-            "brokers[0].accept_content: is empty, so nothing would be read; [json] is Celery's default",
+            "brokers[0].accept_content: is empty, so no event could be decoded; use [json], Celery's default",
         ),
         (
             "brokers: [{url: 'redis://h/x'}]",
-            "brokers[0].url: expected the number of a database, found `x`",
+            "brokers[0].url: expected a database number, found `x`",
         ),
         (
             "brokers: [{url: 'redis://h', delivery: durable}]",
-            "brokers[0].delivery: Redis keeps no events for who is away: only `transient` works there",
+            "brokers[0].delivery: not supported with Redis, which does not keep events for absent readers; use `transient`",
         ),
         (
             "brokers: [{url: 'amqp://h', delivery: stream}]",
-            "brokers[0].delivery: needs `data_dir`: what the broker forgets has to be on disk first",
+            "brokers[0].delivery: requires `data_dir`: events must be on disk before the broker deletes them",
         ),
         (
             "brokers: [{url: 'amqp://h', delivery: permanent}]",
@@ -105,15 +105,15 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'amqp://h', queue: amq.mine}]",
-            "brokers[0].queue: expected 1 to 200 bytes that do not begin with `amq.`",
+            "brokers[0].queue: expected 1 to 200 bytes, not starting with `amq.`",
         ),
         (
             "brokers: [{url: 'amqp://h', shard: {index: 4, count: 4}}]",
-            "brokers[0].shard.index: with `count` 4 the last is 3",
+            "brokers[0].shard.index: with a `count` of 4, the highest index is 3",
         ),
         (
             "brokers: [{url: 'redis://h', shard: {index: 0, count: 2}}]",
-            "brokers[0].shard: only RabbitMQ divides events among daemons",
+            "brokers[0].shard: not supported with Redis; only RabbitMQ can divide events among daemons",
         ),
         (
             "brokers: [{url: 'redis://h', prefetch: '12'}]",
@@ -121,11 +121,11 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'redis://h', tls: {}}]",
-            "brokers[0].tls: is of no use for a connection without TLS; rediss:// makes one with it",
+            "brokers[0].tls: has no effect on a connection without TLS; use rediss:// in `url`",
         ),
         (
             "brokers: [{url: 'rediss://h', tls: {cert_file: x}}]",
-            "brokers[0].tls.key_file: is missing; `cert_file` needs its key",
+            "brokers[0].tls.key_file: is missing; `cert_file` requires its key",
         ),
         (
             "global: {interval: 15}",
@@ -133,7 +133,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "global: {external_labels: {my-label: x}}",
-            "global.external_labels.my-label: not a label name; letters, digits and _ make one, not beginning with a digit or __",
+            "global.external_labels.my-label: not a valid label name; use letters, digits and _, not starting with a digit or __",
         ),
         (
             "global: {external_labels: {shard: 7}}",
@@ -145,7 +145,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "metrics: {buckets: {runtime: [1, 1]}}",
-            "metrics.buckets.runtime: expected bounds in increasing order, none negative, such as [0.1, 1, 10]",
+            "metrics.buckets.runtime: expected increasing, non-negative bounds, such as [0.1, 1, 10]",
         ),
         (
             "metrics: {worker_timeout: soon}",
@@ -161,19 +161,19 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "http: {listen: ':1', basic_auth_users: {prometheus: hunter2}}",
-            "http.basic_auth_users.prometheus: expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints",
+            "http.basic_auth_users.prometheus: expected a bcrypt password hash, as printed by `htpasswd -nBC 10 NAME`",
         ),
         (
             "http: {listen: ':1', basic_auth_users: {prometheus: $2y$15$abcdefghijklmnopqrstuu7gIUFBKrYXdzQy8HrouzMJyZ4cijAb2}}",
-            "http.basic_auth_users.prometheus: the bcrypt cost 15 is too high, each login would take seconds; use at most 14, such as `htpasswd -nBC 10 NAME` prints",
+            "http.basic_auth_users.prometheus: the bcrypt cost 15 is too high, because each login would take seconds; use at most 14, as in `htpasswd -nBC 10 NAME`",
         ),
         (
             "http: {listen: ':1', basic_auth_users: {prometheus: $2y$31$abcdefghijklmnopqrstuu7gIUFBKrYXdzQy8HrouzMJyZ4cijAb2}}",
-            "http.basic_auth_users.prometheus: the bcrypt cost 31 is too high, each login would take seconds; use at most 14, such as `htpasswd -nBC 10 NAME` prints",
+            "http.basic_auth_users.prometheus: the bcrypt cost 31 is too high, because each login would take seconds; use at most 14, as in `htpasswd -nBC 10 NAME`",
         ),
         (
             "http: {listen: ':1', basic_auth_users: {prometheus: $2y$03$abcdefghijklmnopqrstuu7gIUFBKrYXdzQy8HrouzMJyZ4cijAb2}}",
-            "http.basic_auth_users.prometheus: expected the password as bcrypt has it, such as `htpasswd -nBC 10 NAME` prints",
+            "http.basic_auth_users.prometheus: expected a bcrypt password hash, as printed by `htpasswd -nBC 10 NAME`",
         ),
         (
             "http: {listen: nowhere}",
@@ -181,7 +181,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "remote_write: [{url: 'http://h', authorization: {type: Bearer}}]",
-            "remote_write[0].authorization.credentials: is missing; this, or `credentials_file`",
+            "remote_write[0].authorization.credentials: is missing; set it or `credentials_file`",
         ),
         (
             "remote_write: [{url: 'http://h', basic_auth: {password: a, password_file: b}}]",
@@ -189,7 +189,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "remote_write: [{url: 'http://h', headers: {Content-Type: x}}]",
-            "remote_write[0].headers.Content-Type: the request sets this header itself: leave it out",
+            "remote_write[0].headers.Content-Type: celeriac sets this header itself; remove it",
         ),
         (
             "remote_write: [{url: 'http://u:p@h', basic_auth: {username: u}}]",
@@ -197,7 +197,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "remote_write: [{url: 'http://u:p%FF@h'}]",
-            "remote_write[0].url: the login in it is no text once %-escapes are undone",
+            "remote_write[0].url: the credentials are not valid UTF-8 after percent-decoding",
         ),
         (
             "remote_write: [{url: 'http://h', authorization: {credentials: x}, oauth2: {}}]",
@@ -205,7 +205,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "remote_write: [{url: 'http://h', authorization: {type: BASIC, credentials: x}}]",
-            "remote_write[0].authorization.type: cannot be basic; `basic_auth` takes a name and a password",
+            "remote_write[0].authorization.type: cannot be basic; use `basic_auth` for a user name and password",
         ),
         (
             "remote_write: [{url: 'http://h', basic_auth: {username: a, username_file: b}}]",
@@ -217,24 +217,24 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "remote_write: [{url: 'http://h', oauth2: {client_id: a, token_url: 'http://a:b@c'}}]",
-            "remote_write[0].oauth2.token_url: credentials stand in `client_id` and `client_secret`, not in the URL",
+            "remote_write[0].oauth2.token_url: the URL contains credentials; use `client_id` and `client_secret` instead",
         ),
         (
             "remote_write: [{url: 'http://h', oauth2: {endpoint_params: {grant_type: password}}}]",
-            "remote_write[0].oauth2.endpoint_params.grant_type: the request sets this itself: leave it out",
+            "remote_write[0].oauth2.endpoint_params.grant_type: celeriac sets this itself; remove it",
         ),
         (
             "remote_write: [{url: 'http://h', sigv4: {region: r, access_key: a}}]",
-            "remote_write[0].sigv4.secret_key: is missing; `access_key` needs it",
+            "remote_write[0].sigv4.secret_key: is missing; `access_key` requires it",
         ),
         (
             "remote_write: [{url: 'http://h', sigv4: {}}]",
             "remote_write[0].sigv4.access_key: is missing, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set; \
-             the roles of pods and machines are not asked",
+             roles of pods and machines are not supported",
         ),
         (
             "remote_write: [{url: 'http://h', sigv4: {role_arn: a}}]",
-            "remote_write[0].sigv4.role_arn: roles are not assumed here; give the keys of a user, or those of the role in the environment",
+            "remote_write[0].sigv4.role_arn: assuming roles is not supported; set the keys of a user, or pass the role's keys in the environment",
         ),
         (
             "remote_write: [{url: 'http://h', proxy_url: 'socks5://u:p@h'}]",
@@ -246,31 +246,31 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "remote_write: [{url: 'http://h', no_proxy: h}]",
-            "remote_write[0].no_proxy: is of no use without `proxy_url`; `proxy_from_environment` has NO_PROXY",
+            "remote_write[0].no_proxy: has no effect without `proxy_url`; with `proxy_from_environment`, set NO_PROXY",
         ),
         (
             "remote_write: [{url: 'http://h', tls_config: {min_version: TLS11}}]",
-            "remote_write[0].tls_config.min_version: TLS11 is broken and not spoken here; TLS12 or TLS13 would do",
+            "remote_write[0].tls_config.min_version: TLS11 is insecure and not supported; use TLS12 or TLS13",
         ),
         (
             "remote_write: [{url: 'http://h', tls_config: {min_version: TLS13, max_version: TLS12}}]",
-            "remote_write[0].tls_config.max_version: is below `min_version`",
+            "remote_write[0].tls_config.max_version: is lower than `min_version`",
         ),
         (
             "remote_write: [{url: 'http://h', tls_config: {cert: x}}]",
-            "remote_write[0].tls_config.key: is missing; `cert` needs its key",
+            "remote_write[0].tls_config.key: is missing; `cert` requires its key",
         ),
         (
             "remote_write: [{url: 'http://h', http_headers: {Authorization: {secrets: [x]}}}]",
-            "remote_write[0].http_headers.Authorization: the request sets this header itself; use `basic_auth`, `authorization` or `oauth2`",
+            "remote_write[0].http_headers.Authorization: celeriac sets this header itself; use `basic_auth`, `authorization` or `oauth2`",
         ),
         (
             "remote_write: [{url: 'http://h', http_headers: {X-A: {}}}]",
-            "remote_write[0].http_headers.X-A: is empty; `values`, `secrets` or `files` would do",
+            "remote_write[0].http_headers.X-A: is empty; set `values`, `secrets` or `files`",
         ),
         (
             "remote_write: [{url: 'http://h', headers: {x-a: b}, http_headers: {X-A: {values: [c]}}}]",
-            "remote_write[0].http_headers.X-A: stands in `headers` too: leave one out",
+            "remote_write[0].http_headers.X-A: is also in `headers`; remove one of the two",
         ),
         (
             "metrics: {default_queue: '${NOT_SET}'}",
@@ -278,7 +278,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "metrics: {default_queue: '${NOT'}",
-            "metrics.default_queue: `${` without its `}`",
+            "metrics.default_queue: `${` without a matching `}`",
         ),
     ];
     for (text, expected) in cases {

@@ -138,7 +138,7 @@ fn a_serializer_that_is_not_accepted_is_named() {
         let name = content_type.name();
         assert_eq!(
             error.to_string(),
-            format!("the body is {name}, which `accept_content` does not name")
+            format!("the body is {name}, which `accept_content` does not list")
         );
         assert_eq!(error.reason().name(), "content_type");
     }

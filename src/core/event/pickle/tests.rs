@@ -155,7 +155,7 @@ fn what_only_the_writer_could_look_up_is_refused_by_its_name() {
         assert_eq!(error, Some(DecodeError::PickledReference(name)), "{name}");
     }
     let error = DecodeError::PickledReference("PERSID").to_string();
-    assert_eq!(error, "the pickle refers to data outside of it (PERSID)");
+    assert_eq!(error, "the pickle refers to data outside itself (PERSID)");
 }
 
 #[test]

@@ -373,7 +373,7 @@ fn tasks_that_a_worker_without_task_events_lists_are_not_in_flight() {
     assert_eq!((known.silent.len(), known.workers.len()), (1, 1));
     let hints: Vec<_> = state.hints(at(5)).iter().map(ToString::to_string).collect();
     assert!(
-        hints[0].starts_with("w@h: heartbeats and no task events"),
+        hints[0].starts_with("w@h: heartbeats but no task events"),
         "{hints:?}"
     );
 }
