@@ -10,32 +10,33 @@ use crate::wire::{self, Protocol};
 const INTERVAL: Duration = Duration::from_secs(15);
 const REQUEST: usize = 100;
 
-/// Why a series is refused.
+/// Returns why a series is refused.
 type Refuses = Rc<dyn Fn(&Labels) -> Option<Cause>>;
 
-/// Some series with one sample a snapshot, and a receiver that refuses some of them.
+/// Some series with one sample per snapshot, and a receiver that refuses some of them.
 struct Cluster {
     all: Vec<Labels>,
     refuses: Refuses,
-    /// Whether an answer names what it refuses.
+    /// Whether answers name the refused series.
     names: bool,
     triage: Triage,
     now: Instant,
     snapshot: u64,
-    /// The times that were stored, by series.
+    /// The stored times of each series.
     stored: BTreeMap<Key, Vec<u64>>,
     taken: u64,
     delivered: u64,
     failed: u64,
     held: u64,
     extra: usize,
-    /// Up to that time, all is too old.
+    /// Values up to this time are too old.
     too_old: i64,
-    /// Samples are sent again after a crash.
+    /// How samples were sent before; after a crash they are sent again.
     tried: Tried,
-    /// It stores what it does not refuse of a request, and refuses what is older than what it has.
+    /// Whether the receiver stores the accepted part of a request, and refuses values older than
+    /// its own.
     stores_in_part: bool,
-    /// Requests with these get 5xx; all do in an outage.
+    /// Series whose requests get a 5xx; in an outage all requests do.
     breaks_on: Refuses,
     is_out: bool,
 }
@@ -67,7 +68,8 @@ impl Cluster {
         }
     }
 
-    /// What the receiver answers: nothing, or why it refuses and which series it names.
+    /// Returns the receiver's answer: success, or the cause of the refusal and the series that it
+    /// names.
     fn post(&mut self, series: &[Series]) -> Result<(), (Cause, HashSet<Key>)> {
         if self.is_out
             || series
@@ -133,7 +135,7 @@ impl Cluster {
         let all: Vec<_> = all
             .map(|labels| {
                 let value = Series::of_sample(labels.clone(), 1.0, at);
-                // Names tell these apart from what is refused for other reasons.
+                // Names distinguish these from series refused for other reasons.
                 if self.snapshot > 1 || !(self.stores_in_part && self.names) {
                     return value;
                 }
@@ -224,7 +226,7 @@ impl Cluster {
         (0..snapshots).for_each(|_| self.snapshot());
     }
 
-    /// That every good series has every sample, and that the others are known.
+    /// Asserts that every good series has every sample, and that the others are known.
     fn assert_separated(&self) {
         let mut bad = 0;
         for labels in &self.all {
@@ -266,7 +268,7 @@ fn good_series_miss_nothing_and_refused_ones_are_quarantined() {
             cluster.assert_separated();
             let extra = cluster.extra;
             let failed = cluster.failed;
-            // Not tried again within a minute.
+            // No retry within a minute.
             cluster.run(1);
             assert!(cluster.extra - extra <= 4, "{case}");
             assert_eq!(cluster.failed - failed, cluster.triage.quarantined() as u64);
@@ -309,7 +311,7 @@ fn series_of_which_there_are_later_values_are_not_quarantined() {
         let extra = cluster.extra;
         cluster.run(10);
         assert!(cluster.extra - extra <= 80, "{}", cluster.extra - extra);
-        // The clock caught up.
+        // The clock has caught up.
         cluster.refuses = Rc::new(|_| None);
         let failed = cluster.failed;
         cluster.run(1);
@@ -329,7 +331,7 @@ fn of_what_waited_for_too_long_only_that_is_lost() {
         assert_eq!((cluster.failed, cluster.delivered), (900, 300), "{names}");
         assert!(cluster.triage.is_clear());
     }
-    // After an outage: many snapshots of which the first are too old.
+    // After an outage: many snapshots, the first of which are too old.
     let mut cluster = Cluster::new(false, |_| None);
     cluster.too_old = 40_000;
     cluster.triage.begin_snapshot(INTERVAL, cluster.now);
@@ -451,7 +453,7 @@ fn what_a_receiver_stored_of_a_refused_request_counts_as_delivered() {
             let mut cluster = Cluster::new(names, move |labels| refuses(labels));
             cluster.stores_in_part = true;
             cluster.run(8);
-            // One more is refused while others catch up.
+            // Another series is refused while others catch up.
             let before = Rc::clone(&cluster.refuses);
             cluster.refuses = Rc::new(move |labels| {
                 let is_late = labels.value("name") == "task.8";
@@ -465,7 +467,7 @@ fn what_a_receiver_stored_of_a_refused_request_counts_as_delivered() {
                 .filter(|labels| (cluster.refuses)(labels).is_some());
             let bad = bad.count();
             assert_eq!(cluster.triage.quarantined(), bad);
-            // Of two values of a refused series in one request, nobody can tell.
+            // With two values of a refused series in one request, the outcome of each is unknown.
             let unknown = if names { 2 * bad as u64 } else { 0 };
             let more = cluster.delivered - stored as u64;
             assert!(more <= unknown, "{more}");
@@ -549,7 +551,7 @@ fn errors_are_believed_only_when_others_are_accepted_in_between() {
     cluster.run(12);
     assert_eq!(cluster.triage.quarantined(), 3);
     assert_eq!(cluster.waiting(), 0);
-    // An outage begins during the search, right after something was accepted, again and again.
+    // Repeated outages that start during the search, right after something was accepted.
     for number in 0..20 {
         let mut cluster = Cluster::new(false, |_| None);
         cluster.breaks_on = Rc::new(breaks);
