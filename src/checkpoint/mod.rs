@@ -10,17 +10,17 @@
 //! # Files
 //!
 //! ```text
-//! lock                         held with flock(2) by the daemon that has the folder
+//! lock                         locked with flock(2) by the daemon that uses the directory
 //! checkpoint                   the newest
-//! checkpoint.before            the one before, for when the newest does not verify
+//! checkpoint.before            the one before, used if the newest is invalid
 //! checkpoint.new               the next, until it is renamed
-//! checkpoint.set-aside         one that could not be read, for somebody to look at
+//! checkpoint.set-aside         one that was invalid, kept for inspection
 //! checkpoint.before.set-aside  likewise
 //! ```
 //!
-//! A checkpoint is written to `checkpoint.new` and synced; then `checkpoint.before` becomes another name of `checkpoint`,
-//! `checkpoint.new` is renamed to `checkpoint`, and the folder is synced. So there is a whole `checkpoint` at any time. All
-//! numbers are little-endian:
+//! A checkpoint is written to `checkpoint.new` and synced; then `checkpoint.before` becomes another
+//! name of `checkpoint`, `checkpoint.new` is renamed to `checkpoint`, and the directory is synced.
+//! A complete `checkpoint` therefore exists at any time. All numbers are little-endian:
 //!
 //! ```text
 //!    0  magic     8 bytes  "CELCHKPT"

@@ -4,7 +4,7 @@
 //! Once a checkpoint is on disk, its snapshots go to sinks and pages, and messages of durable
 //! queues may be acknowledged. While it cannot be written (full disk), nothing is acknowledged, and
 //! the published values stay those on disk: if a receiver had seen later values, it would take a
-//! crash for a counter reset and count the difference twice. Only the metrics of this process
+//! crash for a counter reset and add the whole counter again. Only the metrics of this process
 //! continue, so that the cause is visible; nothing is queued for remote write.
 
 use std::sync::Arc;

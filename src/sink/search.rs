@@ -316,8 +316,8 @@ impl Search {
         });
     }
 
-    /// Divides groups that were answered with errors: either there is an outage, or each group
-    /// contains a bad series.
+    /// Divides a group that was answered with errors. Called if all groups were: either there is
+    /// an outage, or each of them contains a bad series.
     fn divide_erring(&mut self) {
         let divisible = |(test, _): &(Test, Instant)| test.len() > 1;
         if let Some(at) = self.erring.iter().position(divisible)
