@@ -109,7 +109,6 @@
 //! all confirmed records come before them. Damage is logged as an error with segment and offset,
 //! and counted in [`Lost`]: in bytes, and in samples if a header gives the content of the body.
 //! Damage that is not removed is found again by the next process.
-//! there is met again by the next process.
 //!
 //! # Limits
 //!
