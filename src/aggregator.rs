@@ -277,7 +277,8 @@ impl Aggregator {
         self.publish(room, now, now, true);
     }
 
-    /// Returns the time. If the clock was set since the last call, adjusts the state and logs the step.
+    /// Returns the time. If the clock was set since the last call, adjusts the state and logs the
+    /// step.
     fn look_at_clocks(&mut self) -> Timestamp {
         let (now, monotonic) = (clock::now(), clock::monotonic());
         let (before, since) = std::mem::replace(&mut self.clocks, (now, monotonic));

@@ -58,6 +58,7 @@ impl Publisher {
     }
 }
 
+/// Writes checkpoints, and releases what waits for them.
 #[derive(Debug)]
 pub struct Writer {
     folder: Arc<CheckpointFolder>,

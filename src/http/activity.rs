@@ -73,7 +73,8 @@ pub(super) struct Expired {
     pub(super) limit: Option<HttpLimit>,
 }
 
-/// The progress of one connection, shared between its socket, its requests and the loop that watches it.
+/// The progress of one connection, shared by its socket, its requests and the loop that enforces
+/// the timeouts.
 #[derive(Debug)]
 pub(super) struct Activity(Mutex<Progress>);
 

@@ -52,6 +52,7 @@ pub struct Page {
     pub created_series: bool,
 }
 
+/// A listener that is bound but not serving yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,

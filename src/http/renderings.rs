@@ -57,6 +57,7 @@ struct Rendering {
     made: Shared<BoxFuture<'static, Option<Bytes>>>,
 }
 
+/// A response body that reads a rendering chunk by chunk.
 #[derive(Debug)]
 pub(super) struct RenderingBody {
     rendering: Weak<Rendering>,

@@ -14,7 +14,8 @@ const LOGINS_OF_ADDRESS_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// One at a time of each address that has logins waiting. They are bounded by the number of connections.
+    /// Limits each address with waiting logins to one at a time. Bounded by the number of
+    /// connections.
     addresses: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
     /// Grants permits in the order of requests; each address has at most one request waiting.
     hashings: Arc<Semaphore>,

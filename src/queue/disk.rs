@@ -23,7 +23,7 @@ use super::segment::{self, ReadError};
 pub struct Trouble {
     /// The segment.
     pub path: PathBuf,
-    /// Where its next record would begin.
+    /// Offset at which its next record would start.
     pub offset: u64,
     pub source: io::Error,
 }
@@ -37,6 +37,7 @@ pub(super) struct Segment {
     pub(super) length: u64,
 }
 
+/// All segments of one queue, and its cursor.
 #[derive(Debug)]
 pub(super) struct Disk {
     directory: Directory,

@@ -30,12 +30,12 @@
 //!    0  length      u32    bytes of the body
 //!    4  body        u32    checksum over the body
 //!    8  sequence    u64    more than in the record before; never used again
-//!   16  group       u64    the sequence of the first record that was appended together with this one
-//!   24  samples     u64    how many are in the body
-//!   32  histograms  u64    likewise, native ones
-//!   40  exemplars   u64    likewise
+//!   16  group       u64    the sequence of the first record appended together with this one
+//!   24  samples     u64    how many samples are in the body
+//!   32  histograms  u64    how many native histograms
+//!   40  exemplars   u64    how many exemplars
 //!   48  oldest      i64    the time of the oldest sample, in milliseconds since the epoch
-//!   56  newest      i64    likewise of the newest
+//!   56  newest      i64    the time of the newest sample, likewise
 //!   64  kind        u8     1 = remote write 1.0, 2 = remote write 2.0
 //!   65  place       u8     1 = the last of its group, 2 = others of the group follow, 0 = unknown
 //!   66  gap         2 bytes

@@ -35,7 +35,7 @@ impl Tried {
 /// The share of one record in what is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Of the record.
+    /// Sequence of the record.
     pub(super) sequence: u64,
     pub(super) counts: Counts,
     /// Whether the receiver may already have it, so that a refusal for that reason is no loss.

@@ -13,6 +13,7 @@ use crate::timestamp::Timestamp;
 /// Directory below `data_dir`.
 const FOLDER: &str = "queue";
 
+/// Why the queue of a sink cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the queue of {name}: {source}")]
 pub struct QueuesError {

@@ -65,7 +65,7 @@ pub(super) struct Search {
     singles_cause: Cause,
     /// Single series that were accepted.
     seeds: Vec<Labels>,
-    /// How many are tested together.
+    /// Number of series to test together.
     target: usize,
     /// Whether more than one series was accepted at once.
     accepted: bool,

@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Maximum time to wait for a connection.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
-/// Interval of pings on an idle HTTP/2 connection; half of what Prometheus uses.
+/// How long an HTTP/2 connection may be silent before it is pinged. Prometheus waits twice as long.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// Settings of the connections.

@@ -1,3 +1,4 @@
+//! Metrics of the HTTP listener and its limits.
 
 use super::metrics::{Counter, HTTP_LIMITED, Telemetry};
 

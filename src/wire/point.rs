@@ -10,6 +10,7 @@ use crate::timestamp::Timestamp;
 /// The NaN of a stale marker, bit for bit (PRW 1.0 and 2.0, "Stale Markers").
 pub(super) const STALE_MARKER: u64 = 0x7ff0_0000_0000_0002;
 
+/// The values of one time series in one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Points<'a> {
     /// For a new series: the time at which it was still empty.

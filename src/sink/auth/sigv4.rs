@@ -19,6 +19,7 @@ use crate::timestamp::Timestamp;
 /// Name of the service in signatures.
 const SERVICE: &str = "aps";
 
+/// Signs requests with the configured region and credentials.
 pub(in crate::sink) struct Signer {
     config: SigV4Config,
 }

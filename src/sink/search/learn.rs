@@ -144,7 +144,7 @@ impl Search {
             names: self.labels.names.split_off(1),
             ..Trial::default()
         };
-        // Refusal of one of these says little about most of their series.
+        // That a group contains a refused series says little if most series are refused.
         let groups = self.bad.drain(..).map(|group| group.members);
         self.pool.extend(groups.flatten());
         self.pool.append(&mut self.loose);

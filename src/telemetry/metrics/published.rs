@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::series::{Buckets, FamilyId, Histogram, LabelSet, Room, Series, SeriesId};
 
+/// The series for the daemon's own metrics.
 #[derive(Debug)]
 pub struct Published {
     pub(super) buckets: Arc<Buckets>,
