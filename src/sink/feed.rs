@@ -128,7 +128,7 @@ impl Feed {
 
     /// Appends a snapshot. After the last one, all series are ended unless they continue in the
     /// next process: without a checkpoint they start over after a restart. Returns how many samples
-    /// relabelling left without distinct labels.
+    /// have no valid or no unique labels after relabelling.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
             self.metrics

@@ -51,7 +51,7 @@ impl Quarantine {
         self.refusals.len()
     }
 
-    /// Adds refused series. Returns whether any of them is new here, and how long they stay.
+    /// Adds refused series. Returns whether none of them was refused before, and how long they stay.
     pub(super) fn add(
         &mut self,
         members: Vec<Labels>,

@@ -275,7 +275,7 @@ mod tests {
         let cases = [
             (204, &none, TWO, Verdict::Downgrade),
             (204, &rubbish, TWO, Verdict::Downgrade),
-            // Replicas that are not the elected leader receive zeros.
+            // With deduplication, a sender that is not the elected replica gets zeros.
             (202, &zero, TWO, Verdict::Delivered),
             (204, &none, firm, Verdict::Rejected),
             (204, &none, ONE, Verdict::Delivered),

@@ -140,8 +140,8 @@ impl RemoteWrite {
         }
     }
 
-    /// Logs if a 2.0 receiver reports more or less stored than was sent. This is no error: replicas
-    /// that are not the elected leader receive zeros.
+    /// Logs if a 2.0 receiver reports more or less stored than was sent. This is no error: with
+    /// deduplication, a sender that is not the elected replica gets zeros.
     fn check_written(&mut self, counts: Counts, written: Written) {
         let differs = |said: Option<u64>, sent: u64| said.is_some_and(|said| said != sent);
         if differs(written.samples, counts.samples)

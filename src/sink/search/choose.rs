@@ -62,11 +62,12 @@ impl Search {
         }
         let all = self.pool.len();
         let useful = values.into_iter().filter(|(_, (series, distinct))| {
-            // A label value shared by all series, or by none, carries no information.
+            // A label whose value is the same for all series, or different for each, carries no
+            // information.
             let is_shared = distinct.len() * 2 <= *series;
             is_shared && (distinct.len() > 1 || *series < all)
         });
-        // Labels that most series have come first, those with few values before others.
+        // Labels of at least half of the series come first, and among those the ones with few values.
         let mut useful: Vec<_> = useful
             .map(|(name, (series, distinct))| (series * 2 < all, distinct.len(), name.to_owned()))
             .collect();
