@@ -51,7 +51,8 @@ impl Quarantine {
         self.refusals.len()
     }
 
-    /// Adds refused series. Returns whether none of them was refused before, and how long they stay.
+    /// Adds refused series. Returns whether none of them was refused before, and how long they
+    /// stay.
     pub(super) fn add(
         &mut self,
         members: Vec<Labels>,

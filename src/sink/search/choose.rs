@@ -67,7 +67,8 @@ impl Search {
             let is_shared = distinct.len() * 2 <= *series;
             is_shared && (distinct.len() > 1 || *series < all)
         });
-        // Labels of at least half of the series come first, and among those the ones with few values.
+        // Labels of at least half of the series come first, and among those the ones with few
+        // values.
         let mut useful: Vec<_> = useful
             .map(|(name, (series, distinct))| (series * 2 < all, distinct.len(), name.to_owned()))
             .collect();

@@ -1,4 +1,4 @@
-//! The time without a subscription to a broker's events, across restarts.
+//! Measures the time without a subscription to a broker's events, across restarts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
