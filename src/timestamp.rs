@@ -7,8 +7,8 @@ const STEP_MIN: Duration = Duration::from_secs(1);
 
 /// Microseconds since the Unix epoch, UTC.
 ///
-/// Celery stamps its events with a float of seconds and microsecond digits; Prometheus wants
-/// milliseconds. Microseconds hold both without rounding.
+/// Celery's event times are floats of seconds with microsecond precision, and Prometheus uses
+/// milliseconds. Microseconds represent both without rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 

@@ -1,4 +1,4 @@
-//! `GET /-/healthy` and `GET /-/ready`.
+//! The probe endpoints: liveness (`GET /-/healthy`) and readiness (`GET /-/ready`).
 
 use axum::extract::State;
 use axum::response::IntoResponse;

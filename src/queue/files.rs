@@ -82,7 +82,7 @@ impl Files {
 
 #[cfg(test)]
 pub(super) mod faults {
-    //! Which steps fail, and how.
+    //! Fault injection for tests: which steps fail, and how.
 
     use std::fs::File;
     use std::io;
