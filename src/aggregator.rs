@@ -1,12 +1,15 @@
-//! The task that owns all state: batches and reports in, snapshots out.
+//! The task that owns all state. It receives batches from sources and reports from pollers, and
+//! publishes snapshots.
 //!
-//! It waits for the next thing that happens, and changes state synchronously. Its channel has a bound: when it
-//! cannot keep up, the sources wait (RabbitMQ) or drop the oldest and count them (Redis). The newest snapshot
-//! of each profile lies in a `watch` channel for everybody who only reads; so does what pollers need to know.
+//! It waits for the next input and changes state synchronously. Its channel is bounded: when it
+//! falls behind, sources either wait (RabbitMQ) or drop the oldest messages and count them (Redis).
+//! The newest snapshot of each profile is published in a `watch` channel for all readers, and so is
+//! the information that pollers need.
 //!
-//! With a `data_dir` a snapshot goes out by way of a checkpoint, which is captured with it: see
-//! [`checkpoint`](crate::checkpoint). There are some between two snapshots too, so that a crash costs little of what no
-//! broker holds, and a durable queue gets its acknowledgements.
+//! With a `data_dir`, each snapshot is published only after the checkpoint captured with it is on
+//! disk: see [`checkpoint`](crate::checkpoint). Additional checkpoints are written between two
+//! snapshots, so that a crash loses little of what no broker holds, and so that a durable queue
+//! gets its acknowledgements.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,31 +30,32 @@ use crate::supervisor::Question;
 use crate::telemetry::process;
 use crate::timestamp::{ClockStep, Timestamp};
 
-/// Batches that wait for the aggregator, of all brokers together; each holds up to 1 MiB.
+/// Maximum number of batches waiting for the aggregator, across all brokers; each holds up to 1
+/// MiB.
 pub const BATCHES_WAITING: usize = 16;
 
-/// Batches that are taken before anything else is looked at.
+/// Maximum number of batches to apply before looking at the other inputs.
 const BATCHES_AT_ONCE: usize = 4;
 
-/// Reports that wait for the aggregator, of all brokers together.
+/// Maximum number of reports waiting for the aggregator, across all brokers.
 pub const REPORTS_WAITING: usize = 16;
 
-/// A snapshot that is made so much later than it should have been says when it was made.
+/// A snapshot that is delayed by more than this carries the time at which it was actually made.
 const LATE: Duration = Duration::from_secs(1);
 
-/// The time between two checkpoints, at most.
+/// Maximum time between two checkpoints.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Pollers hear of new workers at once, but not more often than that.
+/// Minimum time between two notifications to pollers about new workers.
 const NEWS: Duration = Duration::from_millis(200);
 
-/// How often the log repeats that messages cannot be read.
+/// Minimum time between two log lines about messages that cannot be read.
 const REPEATED: Duration = Duration::from_secs(60);
 
-/// How often the log repeats that a limit was reached.
+/// Minimum time between two log lines about the same limit.
 const LIMITS_REPEATED: Duration = Duration::from_hours(1);
 
-/// Owns the pipeline.
+/// Owns the pipeline and publishes its snapshots.
 #[derive(Debug)]
 pub struct Aggregator {
     pipeline: Pipeline,
@@ -60,30 +64,30 @@ pub struct Aggregator {
     waiting: Vec<Batch>,
     outputs: Outputs,
     due: Due,
-    /// Both clocks, as they were at the newest look.
+    /// The wall clock and the monotonic clock, as last read.
     clocks: (Timestamp, Instant),
-    /// Processes of workers that pollers know of, and when they were told.
+    /// Number of worker processes that pollers know about, and when they were last notified.
     begun: (u64, Instant),
-    /// The hints that hold, as the log has them.
+    /// The hints that currently apply, as last logged.
     hinted: Vec<(Arc<str>, HintReason)>,
-    /// What the log has told of messages that could not be read: how many of which kind, and when.
+    /// Messages that could not be read, as last logged: count and time for each kind.
     told: Vec<Told>,
-    /// For each limit, how often it had been reached at its last log line, and when that was.
+    /// For each limit, the count and time of its last log line.
     limits: [(u64, Option<Instant>); Limit::ALL.len()],
 }
 
-/// What comes in.
+/// The inputs of the aggregator.
 #[derive(Debug)]
 pub struct Inputs {
     pub batches: mpsc::Receiver<Batch>,
     pub reports: mpsc::Receiver<Report>,
-    /// Of a configuration that was read again.
+    /// The metrics section of a reloaded configuration.
     pub settings: mpsc::Receiver<MetricsConfig>,
-    /// Whether it is still at work.
+    /// Liveness checks from the supervisor.
     pub questions: mpsc::Receiver<Question>,
 }
 
-/// What goes out.
+/// The outputs of the aggregator.
 #[derive(Debug)]
 struct Outputs {
     snapshots: Outlet,
@@ -92,23 +96,24 @@ struct Outputs {
     hints: watch::Sender<Vec<String>>,
 }
 
-/// What it is time for, and waits for the writer to have room: for the checkpoint before the newest to be written.
+/// What is due. It waits until the writer has room, that is, until the checkpoint before the newest
+/// one is written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Due {
     snapshot: bool,
     checkpoint: bool,
 }
 
-/// Which way snapshots go out.
+/// How snapshots are published.
 #[derive(Debug)]
 pub enum Outlet {
-    /// At once.
+    /// Immediately.
     Direct(Publisher),
-    /// When the checkpoint that was captured with them is on disk.
+    /// Once the checkpoint captured with them is on disk.
     Checkpointed(mpsc::Sender<Job>),
 }
 
-/// The ends to read from, of what an aggregator puts out.
+/// The receiving ends of the aggregator's outputs.
 #[derive(Debug)]
 pub struct Views {
     snapshots: Vec<(ProfileName, watch::Receiver<Arc<Snapshot>>)>,
@@ -117,11 +122,11 @@ pub struct Views {
 }
 
 impl Views {
-    /// The snapshots of a profile.
+    /// Returns the snapshots of a profile.
     ///
     /// # Panics
     ///
-    /// If the pipeline does not run it.
+    /// Panics if the pipeline does not run this profile.
     pub fn of(&self, profile: ProfileName) -> watch::Receiver<Arc<Snapshot>> {
         let found = self.snapshots.iter().find(|(name, _)| *name == profile);
         found
@@ -135,7 +140,7 @@ struct Told {
     broker: Arc<str>,
     error: DecodeError,
     count: u64,
-    /// `None`: not yet.
+    /// `None`: not logged yet.
     at: Option<Instant>,
 }
 
@@ -144,18 +149,18 @@ enum Action {
     Report(Report),
     Settings(Box<MetricsConfig>),
     Question(Question),
-    /// It is time for a snapshot, or for a checkpoint without one.
+    /// Time for a snapshot, or for a checkpoint without one.
     Tick,
     Checkpoint,
-    /// What is due can be done now.
+    /// The work that is due can be done now.
     Due(Option<mpsc::OwnedPermit<Job>>),
-    /// Every source has let go of its end of the channel.
+    /// Every source has dropped its end of the channel.
     Drained,
 }
 
 impl Aggregator {
-    /// Makes the first snapshot at once, so that outputs have something to show from the start. `outlet` says which way the
-    /// others go.
+    /// Makes the first snapshot immediately, so that outputs have something to show from the start.
+    /// `outlet` decides how later snapshots are published.
     pub fn new(
         mut pipeline: Pipeline,
         interval: Duration,
@@ -163,7 +168,8 @@ impl Aggregator {
         hints: watch::Sender<Vec<String>>,
         outlet: impl FnOnce(Publisher) -> Outlet,
     ) -> (Self, Views) {
-        // What time has done meanwhile is in the next: before that is stored, nothing of it goes out.
+        // Changes caused by elapsed time are left to the next snapshot: they must not be published
+        // before they are stored.
         let now = clock::now();
         let first = snapshots(&mut pipeline, |pipeline| {
             pipeline.unchanged_snapshots(now, false)
@@ -200,7 +206,8 @@ impl Aggregator {
         (aggregator, views)
     }
 
-    /// Runs until every source has let go of its end of the channel, and ends with the last snapshot.
+    /// Runs until every source has dropped its end of the channel, then publishes the last
+    /// snapshot.
     pub async fn run(mut self) {
         let mut tick = Box::pin(tokio::time::sleep(until_next(clock::now(), self.interval)));
         let mut checkpoint = Box::pin(tokio::time::sleep(CHECKPOINT_INTERVAL));
@@ -210,8 +217,8 @@ impl Aggregator {
         };
         loop {
             let is_due = self.due.snapshot || self.due.checkpoint;
-            // Cancel-safe: `recv_many` takes nothing unless it returns, the timers live on, and room for a job that was
-            // not waited for to the end is nobody's.
+            // Cancel-safe: `recv_many` takes nothing unless it completes, the timers outlive the
+            // loop, and dropping a pending reservation reserves nothing.
             let action = tokio::select! {
                 count = self.inputs.batches.recv_many(&mut self.waiting, BATCHES_AT_ONCE) => match count {
                     0 => Action::Drained,
@@ -220,7 +227,7 @@ impl Aggregator {
                 () = &mut tick, if !self.due.snapshot => Action::Tick,
                 () = &mut checkpoint, if !is_due && jobs.is_some() => Action::Checkpoint,
                 room = room(jobs.clone()), if is_due => Action::Due(room),
-                // Its end means nothing: without pollers there are no reports.
+                // A closed channel is fine: without pollers there are no reports.
                 Some(report) = self.inputs.reports.recv() => Action::Report(report),
                 Some(settings) = self.inputs.settings.recv() => Action::Settings(settings.into()),
                 Some(question) = self.inputs.questions.recv() => Action::Question(question),
@@ -235,7 +242,7 @@ impl Aggregator {
                 }
                 Action::Report(report) => self.pipeline.report(&report),
                 Action::Settings(settings) => self.pipeline.reconfigure(&settings),
-                // That it comes here at all is the answer.
+                // Getting here is the answer: the aggregator is alive.
                 Action::Question(question) => drop(question.send(())),
                 Action::Tick => self.due.snapshot = true,
                 Action::Checkpoint => self.due.checkpoint = true,
@@ -258,7 +265,8 @@ impl Aggregator {
                 Action::Drained => break,
             }
         }
-        // What is left may wait for a disk, and has a limit of its own: nobody asks any more.
+        // The remaining work may wait for a disk and has its own time limit, so liveness checks end
+        // here.
         self.inputs.questions.close();
         while self.inputs.questions.try_recv().is_ok() {}
         let now = self.look_at_clocks();
@@ -269,7 +277,8 @@ impl Aggregator {
         self.publish(room, now, now, true);
     }
 
-    /// Returns the time. If the clock was set since the last call, adjusts the state and logs the step.
+    /// Returns the time. If the clock was set since the last call, adjusts the state and logs the
+    /// step.
     fn look_at_clocks(&mut self) -> Timestamp {
         let (now, monotonic) = (clock::now(), clock::monotonic());
         let (before, since) = std::mem::replace(&mut self.clocks, (now, monotonic));
@@ -281,7 +290,8 @@ impl Aggregator {
         now
     }
 
-    /// Makes snapshots as of `at`, and puts them out: into the room for a job, where they go by way of a checkpoint.
+    /// Makes snapshots as of `at` and publishes them; with checkpoints, as a job in the reserved
+    /// room.
     fn publish(
         &mut self,
         room: Option<mpsc::OwnedPermit<Job>>,
@@ -299,7 +309,7 @@ impl Aggregator {
                     snapshots,
                 });
             }
-            // The writer has panicked, and with it the daemon ends.
+            // The writer has panicked, and the daemon is about to exit.
             (Outlet::Checkpointed(_), None) => {}
         }
         self.publish_known();
@@ -308,7 +318,7 @@ impl Aggregator {
         self.hint();
     }
 
-    /// Has pollers ask new workers, whose tasks' queues are waited for.
+    /// Makes pollers query new workers, because events may be held until their queues are known.
     fn tell_of_workers(&mut self) {
         let (told, at) = self.begun;
         if self.pipeline.begun() != told && at.elapsed() >= NEWS {
@@ -329,7 +339,7 @@ impl Aggregator {
         }
     }
 
-    /// Says what is wrong with how a cluster is set up: once, until it is well again.
+    /// Logs each problem with a cluster's setup once, until it is resolved.
     fn hint(&mut self) {
         let mut lines = Vec::new();
         let mut holds = Vec::new();
@@ -369,7 +379,7 @@ impl Aggregator {
         }
     }
 
-    /// Says what could not be read: at its first occurrence, then how often each minute.
+    /// Logs what could not be read: the first occurrence, then a count each minute.
     fn tell(&mut self, now: Instant) {
         for (broker, error, count) in self.pipeline.refused() {
             let reason = error.reason().name();
@@ -399,7 +409,7 @@ impl Aggregator {
     }
 }
 
-/// Room for a job, where jobs are done, and done by somebody.
+/// Reserves room for a job. Returns `None` if there is no writer, or if it is gone.
 async fn room(jobs: Option<mpsc::Sender<Job>>) -> Option<mpsc::OwnedPermit<Job>> {
     jobs?.reserve_owned().await.ok()
 }
@@ -417,7 +427,7 @@ fn snapshots(
     snapshots
 }
 
-/// The last multiple of the interval, unless that is long ago.
+/// Returns the last multiple of the interval, or `now` if that is too long ago.
 fn aligned(now: Timestamp, interval: Duration) -> Timestamp {
     let step = i64::try_from(interval.as_micros())
         .unwrap_or(i64::MAX)
@@ -430,7 +440,7 @@ fn aligned(now: Timestamp, interval: Duration) -> Timestamp {
     }
 }
 
-/// The time to the next multiple of the interval.
+/// Returns the time until the next multiple of the interval.
 fn until_next(now: Timestamp, interval: Duration) -> Duration {
     let step = i64::try_from(interval.as_micros())
         .unwrap_or(i64::MAX)

@@ -1,19 +1,21 @@
-//! Makes the allocator give memory back after a burst.
+//! Makes the allocator return memory to the system after a burst.
 //!
-//! Snapshots, pages and checkpoints are buffers of megabytes that live for a moment. glibc maps such a block by itself and
-//! unmaps it when it is freed, but by default the first one that is freed raises the size from which it does so to that
-//! block's, up to 32 MiB. From then on buffers come from the heaps of the threads, where small blocks that live longer
-//! keep them from being given back: with 33,000 series of 200-byte names the process peaked at 274 MiB instead of 152.
+//! Snapshots, pages and checkpoints are short-lived buffers of several megabytes. glibc maps such a
+//! block separately and unmaps it when it is freed. By default, however, freeing the first one
+//! raises the mapping threshold to that block's size, up to 32 MiB. Later buffers then come from
+//! the per-thread heaps, where longer-lived small blocks prevent memory from being returned: with
+//! 33,000 series of 200-byte names, the process peaked at 274 MiB instead of 152.
 
-/// The size from which a block is mapped by itself, in bytes. Setting it stops glibc from raising it.
+/// Size in bytes from which a block is mapped separately. Setting it stops glibc from raising it.
 #[cfg(target_env = "gnu")]
 const MMAP_THRESHOLD: libc::c_int = 256 << 10;
 
-/// How much free memory may stay at the top of a heap, in bytes.
+/// Maximum free memory at the top of a heap, in bytes.
 #[cfg(target_env = "gnu")]
 const TRIM_THRESHOLD: libc::c_int = 1 << 20;
 
-/// Call it first in `main`, before there are threads. With another C library it does nothing.
+/// Fixes the thresholds of glibc's allocator. Call it first in `main`, before any thread is
+/// started. Does nothing with another C library.
 pub fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     for (option, value) in [
@@ -21,7 +23,8 @@ pub fn give_memory_back() {
         (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD),
     ] {
         #[expect(unsafe_code, reason = "there is no safe way to say this to glibc")]
-        // SAFETY: mallopt takes its arguments by value, and is allowed at any time. What it refuses stays as it was.
+        // SAFETY: mallopt takes its arguments by value and may be called at any time. If it rejects
+        // a value, the setting is unchanged.
         unsafe {
             libc::mallopt(option, value);
         }

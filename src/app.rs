@@ -1,8 +1,9 @@
-//! Builds the stages from a configuration, spawns and joins them, and drains them in the order of the data.
+//! Builds the stages from a configuration, spawns and joins them, and drains them in data-flow
+//! order.
 //!
-//! A shutdown is the data flow, closed from the left: the sources and the listener are told to stop; the
-//! aggregator ends when its channel closes, and makes the last snapshot; the sinks end when that is sent, or
-//! when there is no time left.
+//! A shutdown closes the data flow from the start: the sources and the listener are stopped; the
+//! aggregator ends when its channel closes, and makes the last snapshot; the sinks end when that
+//! snapshot is sent, or when the grace period expires.
 
 mod build;
 mod reload;
@@ -27,30 +28,32 @@ use crate::shutdown::Signals;
 use crate::supervisor::{Question, Supervisor};
 use crate::telemetry::readiness::Readiness;
 
-/// The share of the grace period after which the sinks give up, so that they can count what they could not send.
+/// Fraction of the grace period after which the sinks give up, so that they can still count unsent
+/// samples.
 const HURRY: f64 = 0.9;
 
-/// The daemon, built and not yet running.
+/// The daemon, built but not yet running.
 #[derive(Debug)]
 pub struct App {
     stages: Stages,
     stop: CancellationToken,
     hurry: CancellationToken,
-    /// Who asks for the configuration to be read again; `None`: there is nothing to tell of it.
+    /// Requests to reload the configuration, each with a channel for the result.
     reloads: mpsc::Receiver<ReloadRequest>,
-    /// Held until every stage has let go of what is in it: then another daemon may have it.
+    /// The lock on `data_dir`, held until every stage has released its files. Another daemon may
+    /// then take over.
     folder: Option<Arc<CheckpointFolder>>,
     reloader: Option<Reloader>,
     supervisor: Supervisor,
-    /// How the stages do, and how the aggregator is asked whether it does.
+    /// The health of the stages, and the channel for liveness checks of the aggregator.
     readiness: Readiness,
     questions: Option<mpsc::Sender<Question>>,
     grace_period: Duration,
 }
 
 impl App {
-    /// Builds and spawns all stages; `file` is where the configuration can be read again. While another daemon has the
-    /// `data_dir`, it waits.
+    /// Builds and spawns all stages; `file` is the configuration file to reload. Waits while
+    /// another daemon holds `data_dir`.
     pub async fn build(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let mut stages = Stages::default();
@@ -73,7 +76,7 @@ impl App {
         if let Some(path) = &config.data_dir {
             let taken =
                 standby::take(path, config.http.as_ref(), &app.stop, app.supervisor).await?;
-            // It was stopped before there was anything to do.
+            // Stopped while standing by.
             let Some(folder) = taken else { return Ok(app) };
             app.folder = Some(Arc::new(folder));
         }
@@ -81,12 +84,12 @@ impl App {
         Ok(app)
     }
 
-    /// Stops the daemon as a signal does.
+    /// Returns a token that stops the daemon as a signal would.
     pub fn stopper(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Runs until it is stopped, then drains for as long as the grace period lasts.
+    /// Runs until stopped, then drains for at most the grace period.
     pub async fn run(mut self) -> Result<(), RunError> {
         self.supervisor.ready();
         let (readiness, questions) = (self.readiness.clone(), self.questions.take());
@@ -100,7 +103,8 @@ impl App {
     async fn run_to_end(&mut self) -> Result<(), RunError> {
         let ended = loop {
             tokio::select! {
-                // A stage that ends because of the signal must not look like one that ended by itself.
+                // Check `stop` first, so that a stage that ends because of the signal is not
+                // reported as a failure.
                 biased;
                 () = self.stop.cancelled() => break None,
                 ended = self.stages.next() => break ended,
@@ -108,7 +112,7 @@ impl App {
             }
         };
         self.supervisor.stopping();
-        // Nobody waits for an answer any more.
+        // No caller waits for a reload any more.
         self.reloads.close();
         if let Some(error) = ended {
             self.stop.cancel();
@@ -127,7 +131,7 @@ impl App {
         let reloaded = reloader.reload().await;
         self.supervisor.ready();
         self.grace_period = reloader.current.global.grace_period;
-        // Who asked by a signal reads the log.
+        // A reload requested by a signal has no receiver; its result is logged.
         let _ = asked.send(reloaded);
     }
 

@@ -1,30 +1,30 @@
-//! When to try again.
+//! Retry delays: exponential backoff with jitter, and a bound on Retry-After.
 
 use std::time::Duration;
 
-/// Delays that double from `min` to `max`, each stretched by up to half of itself.
+/// Delays that double from `min` to `max`, plus up to 50% of jitter.
 ///
-/// Stretched, so that agents that lost the same receiver do not all come back at once.
+/// The jitter keeps agents that lost the same receiver from reconnecting all at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     min: Duration,
     max: Duration,
 }
 
-/// How much of a delay chance adds at most.
+/// Maximum jitter, as a fraction of the delay.
 const JITTER: f64 = 0.5;
 
-/// The longest time that a receiver may ask us to wait. Prometheus obeys without a limit, and one mistaken
-/// header then ends the sending.
+/// Longest Retry-After that is honoured. Prometheus has no limit here, so a single wrong header can
+/// stop it from sending.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 impl Backoff {
-    /// `None` where `min` is zero or above `max`.
+    /// Returns `None` if `min` is zero or above `max`.
     pub fn new(min: Duration, max: Duration) -> Option<Self> {
         (!min.is_zero() && min <= max).then_some(Self { min, max })
     }
 
-    /// The delay before retry number `attempt`, counted from 0; `dice` lies in `0.0..1.0`.
+    /// Returns the delay before retry number `attempt`, counted from 0; `dice` is in `0.0..1.0`.
     pub fn delay(&self, attempt: u32, dice: f64) -> Duration {
         let base = self
             .min
@@ -34,8 +34,8 @@ impl Backoff {
             .min(self.max)
     }
 
-    /// The same where the other side asked for a time: that, but no less than `min` and no more than five
-    /// minutes.
+    /// Like [`delay`](Self::delay), unless the receiver asked for a specific time: then that time,
+    /// but at least `min` and at most five minutes.
     pub fn delay_asked(&self, asked: Option<Duration>, attempt: u32, dice: f64) -> Duration {
         asked.map_or_else(
             || self.delay(attempt, dice),

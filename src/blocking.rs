@@ -1,13 +1,13 @@
-//! Work that takes long or waits for the disk, in a task.
+//! Runs blocking or CPU-heavy work inside an async task.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Does such work, while other tasks go on elsewhere.
+/// Runs `work` while other tasks continue on other threads.
 pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
     if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
         tokio::task::block_in_place(work)
     } else {
-        // There is no elsewhere.
+        // A single-threaded runtime has no other thread to move tasks to.
         work()
     }
 }

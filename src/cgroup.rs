@@ -1,27 +1,31 @@
-//! The memory limit of the control group that the process is in: what a container, a pod or a unit may take.
+//! Reads the memory limit of the process's control group (the limit of a container, pod or unit),
+//! and derives the default memory budget from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Without a limit: what 100,000 samples and a million tasks in flight take, twice over.
+/// Default budget without a limit: twice the memory of 100,000 samples and a million tasks in
+/// flight.
 const DEFAULT_BYTES: u64 = 1 << 30;
 
-/// What the process may take unless the configuration says otherwise: four fifths of the limit. Runtimes with a memory
-/// target of their own get nine tenths, but ours is an estimate, and the allocator keeps some of what was given back.
+/// Returns the default memory budget: four fifths of the limit. Runtimes with a memory target of
+/// their own use nine tenths, but our accounting is an estimate, and the allocator retains some
+/// freed memory.
 pub fn memory_budget() -> u64 {
     memory_limit().map_or(DEFAULT_BYTES, |limit| limit / 5 * 4)
 }
 
-/// The limit in bytes, of cgroup v2 or v1; `None` where there is none.
+/// Returns the limit of cgroup v2 or v1 in bytes, or `None` if there is none.
 pub fn memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_under(&groups, Path::new("/sys/fs/cgroup"))
 }
 
-/// The lowest limit on the way from the group to the root, since each holds for all groups below.
+/// Returns the lowest limit between the group and the root, because each limit applies to all
+/// groups below it.
 ///
-/// `groups` is /proc/self/cgroup. In a container its path may be that of the host, where `root` shows the container's own
-/// group alone: folders that are not there are passed over.
+/// `groups` is the content of /proc/self/cgroup. In a container, it may hold the host's path while
+/// `root` contains only the container's own group, so missing directories are skipped.
 fn limit_under(groups: &str, root: &Path) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let (_, group) = line.split_once(':')?;
@@ -45,7 +49,7 @@ fn lowest(root: &Path, path: &str, file: &str) -> Option<u64> {
         .take_while(|above| above.starts_with(root));
     let limits = above.filter_map(|folder| {
         let text = fs::read_to_string(folder.join(file)).ok()?;
-        // v2 writes `max` for none, v1 the highest number of pages.
+        // Without a limit, v2 writes `max` and v1 the highest number of pages.
         text.trim().parse().ok().filter(|limit| *limit < 1 << 60)
     });
     limits.min()

@@ -1,4 +1,4 @@
-//! The one place that asks what time it is. Everything behind it takes the time as a value.
+//! The only module that reads clocks. All other code receives the time as a value.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::timestamp::Timestamp;
 
-/// The wall clock. A clock before 1970 reads as the epoch.
+/// Returns the wall-clock time. A clock before 1970 reads as the epoch.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now()
@@ -15,13 +15,13 @@ pub fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// The monotonic clock, for how long something took.
+/// Returns the monotonic time, for measuring durations.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// The processor time that this thread has had, whatever else ran meanwhile.
+/// Returns the CPU time used by this thread.
 pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()

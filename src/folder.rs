@@ -1,4 +1,4 @@
-//! Folders that one process has to itself, and that are there after a power failure too.
+//! Directories that are locked by one process and survive a power failure.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,18 +7,19 @@ use std::path::Path;
 
 use crate::regular_file;
 
-/// The file in a folder that is locked.
+/// Name of the lock file in a directory.
 const LOCK: &str = "lock";
 
-/// The lock on a folder, until this is dropped or the process ends.
+/// The lock on a directory, held until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct FolderLock {
-    /// Closing it lets go of the lock.
+    /// Closing the file releases the lock.
     _file: File,
 }
 
 impl FolderLock {
-    /// Creates the folder if it is not there, and locks it; `None` where another process has.
+    /// Creates the directory if it is missing, and locks it. Returns `None` if another process
+    /// holds it.
     pub fn take(folder: &Path) -> io::Result<Option<Self>> {
         create(folder)?;
         let mut options = File::options();
@@ -34,17 +35,17 @@ impl FolderLock {
     }
 }
 
-/// Returns when the names in a folder are on the disk.
+/// Syncs a directory, so that the names in it survive a power failure.
 pub fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// An error with the file that it is about.
+/// Adds the path of the file to an error.
 pub fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Creates a folder and those above it, for the daemon's user alone.
+/// Creates a directory and its missing parents, accessible only to the daemon's user.
 fn create(folder: &Path) -> io::Result<()> {
     let missing = folder.ancestors().take_while(|path| !path.exists()).count();
     fs::DirBuilder::new()

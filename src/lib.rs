@@ -1,10 +1,11 @@
 //! celeriac: Celery's events, straight from RabbitMQ or Redis, as Prometheus series.
 //!
-//! Data goes one way, and the modules stand in its order. Sources turn sockets into payloads ([`broker`]); the
-//! core turns payloads into events, state, series and bytes ([`event`], [`state`], [`profile`], [`series`],
-//! [`wire`], joined in [`pipeline`]), without IO and without a clock; sinks bring the bytes to receivers
-//! ([`queue`], [`sink`]), and [`http`] shows them to who asks. One task owns all state ([`aggregator`]);
-//! everybody else gets immutable snapshots. `ARCHITECTURE.md` has the picture.
+//! Data flows in one direction, and the modules follow that order. Sources turn sockets into
+//! payloads ([`broker`]). The core turns payloads into events, state, series and bytes ([`event`],
+//! [`state`], [`profile`], [`series`], [`wire`], combined in [`pipeline`]), without IO and without
+//! a clock. Sinks deliver the bytes to receivers ([`queue`], [`sink`]), and [`http`] serves them on
+//! request. One task owns all state ([`aggregator`]); everything else reads immutable snapshots.
+//! See `ARCHITECTURE.md` for the overview.
 
 #![cfg_attr(
     test,
@@ -14,14 +15,14 @@
     )
 )]
 
-// The process: what starts it, runs it and stops it.
+// Start, run and stop the process.
 pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod shutdown;
 pub mod supervisor;
 
-// What everything stands on.
+// Shared basics.
 pub mod backoff;
 pub mod blocking;
 pub mod cgroup;
@@ -43,18 +44,18 @@ pub use celeriac_core::{
 
 pub mod pipeline;
 
-// The owner of the core, and what it knows on disk.
+// The owner of the core, and its state on disk.
 pub mod aggregator;
 pub mod checkpoint;
 
-// Bodies to receivers, and pages to who asks.
+// Delivery to receivers, and pages.
 pub mod http;
 pub mod queue;
 pub mod sink;
 
-// All of it in one process.
+// Everything in one process.
 pub mod demo;
 
-// What is for the one who sets it up.
+// Tools for setting celeriac up.
 pub mod doctor;
 pub mod migrate;

@@ -1,4 +1,5 @@
-//! Arguments, configuration, runtime, exit status; nothing else.
+//! Entry point: parses arguments, loads the configuration, starts the runtime and sets the exit
+//! status.
 
 use std::process::ExitCode;
 

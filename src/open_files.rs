@@ -1,10 +1,11 @@
-//! The limit on open files (`RLIMIT_NOFILE`): raised at startup, and divided between the listener and the rest.
+//! Manages the limit on open files (`RLIMIT_NOFILE`): raises it at startup, and divides it between
+//! the listener and everything else.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-/// Raises the soft limit to the hard limit. Many systems still start processes with 1,024, for programs that use
-/// `select`.
+/// Raises the soft limit to the hard limit. Many systems still default to a soft limit of 1,024,
+/// for programs that use `select`.
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -21,8 +22,8 @@ pub fn raise_limit() {
     }
 }
 
-/// How many connections the listener may hold, where `wanted` is the most it has a use for: at most half of the files
-/// that may be open. The other half is left to brokers, receivers, the queue and the checkpoint.
+/// Returns the maximum number of listener connections: `wanted`, but at most half of the open-file
+/// limit. The other half is for brokers, receivers, the queue and the checkpoint.
 pub fn share_of_listener(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let half = limit.map_or(usize::MAX, |limit| {

@@ -1,8 +1,8 @@
-//! Payloads to snapshots, by value: everything between the sources and the sinks, without IO and without a
-//! clock.
+//! Turns payloads into snapshots: everything between the sources and the sinks, without IO and
+//! without a clock.
 //!
-//! One [`Pipeline`] holds all state: what is known of each cluster, and the series of all of them. The daemon
-//! gives it to its aggregator; tests, benchmarks and the demo call it themselves.
+//! One [`Pipeline`] holds all state: that of each cluster, and the series of all of them. In the
+//! daemon it belongs to the aggregator; tests, benchmarks and the demo call it directly.
 
 mod captured;
 mod delivered;
@@ -25,37 +25,37 @@ use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetr
 use crate::telemetry::process::Process;
 use crate::timestamp::{ClockStep, Timestamp};
 
-/// All state of the daemon about Celery.
+/// All of the daemon's state about Celery.
 #[derive(Debug)]
 pub struct Pipeline {
     decoder: Decoder,
     clusters: Vec<Cluster>,
     views: Vec<View>,
     series_ttl: Duration,
-    /// Observations and failures tell which task they are of.
+    /// Whether observations and failures carry the id of their task.
     exemplars: bool,
     telemetry: Telemetry,
     metrics: SeriesMetrics,
 }
 
-/// What is known of the cluster behind one broker.
+/// State of the cluster behind one broker.
 #[derive(Debug)]
 struct Cluster {
-    /// What the log calls the broker.
+    /// Name of the broker in the log.
     broker: Arc<str>,
     accept: Accept,
     state: State,
     filter: Filter,
-    /// What the event at hand changed; kept for its memory.
+    /// Changes made by the current event; kept to reuse its memory.
     changes: Vec<Change>,
     metrics: EventMetrics,
-    /// Why something could not be read: of what the log tells in one line, the newest, and how often.
+    /// Decoding errors: the newest of each kind that the log reports together, with a count.
     errors: Vec<(DecodeError, u64)>,
     hints: Vec<Hint>,
     delivered: Delivered,
 }
 
-/// All clusters in one way to show them.
+/// All clusters in one profile.
 #[derive(Debug)]
 struct View {
     name: ProfileName,
@@ -65,45 +65,45 @@ struct View {
     profiles: Vec<Profile>,
 }
 
-/// A broker's part in a pipeline.
+/// The pipeline's settings for one broker.
 #[derive(Debug)]
 pub struct ClusterConfig {
-    /// What the log calls the broker.
+    /// Name of the broker in the log.
     pub broker: Arc<str>,
-    /// The value of the label `broker`; absent where only one broker is configured and has no name.
+    /// Value of the label `broker`; absent if the only configured broker has no name.
     pub label: Option<Arc<str>>,
-    /// The serializers whose bodies are read.
+    /// Accepted serializers.
     pub accept: Accept,
-    /// Whether the broker drops messages that expired, as RabbitMQ does.
+    /// Whether the broker drops expired messages, as RabbitMQ does.
     pub drops_expired: bool,
-    /// Whether its workers are asked for their queues.
+    /// Whether workers are asked for their queues.
     pub asks_workers: bool,
     pub holds: Holds,
-    /// Which part of the workers' events comes here; `None`: all of them.
+    /// Which part of the workers' events arrives here; `None` for all of them.
     pub shard: Option<Shard>,
     pub metrics: EventMetrics,
 }
 
-/// What a broker holds of events while nobody reads them.
+/// Which events a broker retains while celeriac is not reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holds {
     Nothing,
-    /// What is not acknowledged, of which up to so many messages are on their way.
+    /// Unacknowledged messages, of which up to this many are in flight.
     Unacknowledged(usize),
-    /// A stream, by its name, of which so many messages may have to be read again.
+    /// A stream: its name, and how many messages may have to be read again.
     Stream(String, usize),
 }
 
-/// A way to show all clusters.
+/// A profile in which all clusters are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewConfig {
     pub profile: ProfileName,
-    /// Somebody takes its histograms in native form, beside the classic one.
+    /// Whether an output uses native histograms, in addition to the classic ones.
     pub native_histograms: bool,
 }
 
 impl ViewConfig {
-    /// A profile with classic histograms only.
+    /// Returns a profile with classic histograms only.
     pub const fn classic(profile: ProfileName) -> Self {
         Self {
             profile,
@@ -113,7 +113,8 @@ impl ViewConfig {
 }
 
 impl Pipeline {
-    /// A pipeline for some clusters, in the order of the brokers' configuration, that are shown in some ways.
+    /// Creates a pipeline for `clusters`, in the order of the configured brokers, shown in each of
+    /// `views`.
     pub fn new(
         config: &MetricsConfig,
         clusters: Vec<ClusterConfig>,
@@ -181,7 +182,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes what can change while it works: limits, times to live, exemplars.
+    /// Applies the settings that can change at runtime: limits, times to live, exemplars.
     pub fn reconfigure(&mut self, config: &MetricsConfig) {
         self.series_ttl = config.series_ttl;
         self.exemplars = config.exemplars;
@@ -193,14 +194,14 @@ impl Pipeline {
         }
     }
 
-    /// Goes on after our clock was set.
+    /// Adjusts all state after the wall clock was set.
     pub fn clock_set(&mut self, step: ClockStep) {
         for cluster in &mut self.clusters {
             cluster.state.clock_set(step);
         }
     }
 
-    /// Takes every event of some messages.
+    /// Applies every event of a batch.
     pub fn take(&mut self, batch: &Batch) {
         let Self {
             decoder,
@@ -251,7 +252,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes what a broker, or the workers behind it, answered.
+    /// Applies a report from a broker or from the workers behind it.
     pub fn report(&mut self, report: &Report) {
         let Some(cluster) = self.clusters.get_mut(report.broker) else {
             debug_assert!(false, "a report names a configured broker");
@@ -264,7 +265,8 @@ impl Pipeline {
         cluster.show(report.broker, &mut self.views, now, None);
     }
 
-    /// All series as of `now`, once for each profile. The `last` snapshots are followed by no others.
+    /// Returns all series as of `now`, once for each profile. `last` means that no other snapshots
+    /// follow.
     pub fn snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
             cluster.state.expire(now, &mut cluster.changes);
@@ -273,7 +275,8 @@ impl Pipeline {
         self.unchanged_snapshots(now, last)
     }
 
-    /// The same, without what time alone did: the first of what was restored, which must not be ahead of what is stored.
+    /// Like [`snapshots`](Self::snapshots), but without changes caused by elapsed time. Used for
+    /// the first snapshot after a restore, which must not be ahead of what is stored.
     pub fn unchanged_snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
         let mut limited = [0, 0, 0];
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
@@ -310,12 +313,13 @@ impl Pipeline {
         views.collect()
     }
 
-    /// The profiles, in the order of the snapshots.
+    /// Returns the profiles in the order of the snapshots.
     pub fn profiles(&self) -> impl Iterator<Item = ProfileName> {
         self.views.iter().map(|view| view.name)
     }
 
-    /// Counts the events that wait for the queue of their task: nobody will go on with them.
+    /// Counts the events that are still held until the queue of their task is known, because
+    /// nothing will resolve them any more.
     pub fn release_held(&mut self, now: Timestamp) {
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
             cluster.state.release_held(&mut cluster.changes);
@@ -323,12 +327,12 @@ impl Pipeline {
         }
     }
 
-    /// What bounds the process.
+    /// Returns the bounds of the process.
     pub const fn bounds(&self) -> &Bounds {
         self.telemetry.bounds()
     }
 
-    /// How many processes of workers were seen to begin: what pollers need to know soon.
+    /// Returns how many worker processes have started. Pollers need to know about new ones soon.
     pub fn begun(&self) -> u64 {
         self.clusters
             .iter()
@@ -336,30 +340,30 @@ impl Pipeline {
             .sum()
     }
 
-    /// What whoever asks brokers and workers needs to know, by broker.
+    /// Returns, by broker, what pollers need to know.
     pub fn known(&self) -> impl Iterator<Item = Known> {
         self.clusters.iter().map(|cluster| cluster.state.known())
     }
 
-    /// For each broker, what is wrong with how its cluster is set up, as of the newest snapshot.
+    /// Returns, for each broker, the problems with its cluster's setup as of the newest snapshot.
     pub fn hints(&self) -> impl Iterator<Item = (&Arc<str>, &[Hint])> {
         self.clusters
             .iter()
             .map(|cluster| (&cluster.broker, &*cluster.hints))
     }
 
-    /// Notes what the kernel says of this process.
+    /// Records the kernel's figures for this process.
     pub fn process(&self, process: Process) {
         self.telemetry.process(process);
     }
 
-    /// How long the newest snapshot took.
+    /// Records how long the newest snapshot took.
     pub fn snapshot_took(&self, duration: Duration) {
         self.metrics.snapshot_duration.set(duration.as_secs_f64());
     }
 
-    /// For each broker, how many messages and events could not be read for each reason, with the newest error. Each
-    /// serializer that is not accepted comes on its own.
+    /// Returns, for each broker and reason, how many messages and events could not be read, with
+    /// the newest error. Each serializer that is not accepted is reported separately.
     pub fn refused(&self) -> impl Iterator<Item = (&Arc<str>, DecodeError, u64)> {
         self.clusters.iter().flat_map(|cluster| {
             let errors = cluster.errors.iter();
@@ -369,7 +373,7 @@ impl Pipeline {
 }
 
 impl Cluster {
-    /// Brings what changed into the series; `origin` is the task of the event that changed it.
+    /// Applies changes to the series; `origin` is the task of the event that caused them.
     fn show(&mut self, at: usize, views: &mut [View], now: Timestamp, origin: Option<Origin<'_>>) {
         for &change in &self.changes {
             match change {
@@ -411,7 +415,7 @@ impl Cluster {
         self.changes.clear();
     }
 
-    /// Forgets texts that nobody refers to, if there are many.
+    /// Drops texts that are no longer referenced, if there are many.
     fn sweep(&mut self, at: usize, views: &[View]) {
         if self.state.names().wants_sweep() {
             let profiles = views.iter().map(|view| &view.profiles[at]);
@@ -421,7 +425,7 @@ impl Cluster {
         }
     }
 
-    /// Looks at how the cluster is set up, and at how much is in flight.
+    /// Checks the cluster's setup and how many tasks are in flight.
     fn look(&mut self, now: Timestamp) {
         self.hints = self.state.hints(now);
         for reason in HintReason::ALL {

@@ -1,10 +1,11 @@
-//! Regular files, and nothing else that may be in their place.
+//! Opens and reads regular files, and rejects anything else.
 //!
-//! Opening a pipe waits for a writer that may never come, a device has no end, and a file can be larger than memory. So
-//! files that the configuration names are opened without waiting, and read up to a limit.
+//! Opening a pipe waits for a writer that may never come, a device has no end, and a file can be
+//! larger than memory. Files named in the configuration are therefore opened without blocking, and
+//! read up to a limit.
 //!
-//! Files in `data_dir` are the daemon's own. They are readable by its user alone, and a symbolic link in place of one is
-//! refused: it may lead to a file of somebody else.
+//! Files in `data_dir` belong to the daemon. Only its user can read them, and symbolic links are
+//! rejected because they could point to someone else's file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -13,16 +14,16 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// The mode of the daemon's own files, whatever its umask is.
+/// Mode of the daemon's own files, regardless of the umask.
 const OWN_MODE: u32 = 0o600;
 
-/// Reads a file. A symbolic link is followed: mounted secrets are links.
+/// Reads a file. Symbolic links are followed, because mounted secrets are links.
 pub fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let file = open(OpenOptions::new().read(true), OFlags::empty(), path)?;
     read_to_end(file, bytes_max)
 }
 
-/// Reads what is left of a file or pipe.
+/// Reads the rest of a file or pipe.
 pub fn read_to_end(file: File, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
@@ -33,21 +34,21 @@ pub fn read_to_end(file: File, bytes_max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file of the daemon's own.
+/// Opens one of the daemon's own files.
 pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     open(options.mode(OWN_MODE), OFlags::NOFOLLOW, path).map_err(|error| {
-        // Each kind of file has another error.
+        // The error code depends on the kind of file, so look at the kind instead.
         let found = fs::symlink_metadata(path);
         let is_other = found.is_ok_and(|found| !found.is_file());
         if is_other { not_regular() } else { error }
     })
 }
 
-/// Creates an empty file of the daemon's own, in place of what may be there under its name.
+/// Creates one of the daemon's own files, empty, replacing any file of that name.
 pub fn create_own(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(OWN_MODE);
-    // A file that is emptied instead may have another name elsewhere.
+    // Truncating is not enough: the existing file may be linked elsewhere under another name.
     match options.create_new(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(path)?;
@@ -57,7 +58,7 @@ pub fn create_own(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Opens a file without waiting, and refuses anything that is not a regular file.
+/// Opens a file without blocking, and rejects anything that is not a regular file.
 fn open(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Result<File> {
     let flags = flags | OFlags::NONBLOCK;
     let file = options

@@ -1,4 +1,4 @@
-//! Signals to one cancellation token, and to requests to read the configuration again.
+//! Turns signals into a cancellation token (stop) and into reload requests.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -7,10 +7,10 @@ use tracing::{info, warn};
 
 use crate::config::ReloadRequest;
 
-/// What a shell reports for a process that a second Ctrl-C ended.
+/// Exit status after a second Ctrl-C, as shells report it.
 const INTERRUPTED: i32 = 130;
 
-/// SIGTERM, SIGINT and SIGHUP, caught from the moment that this exists.
+/// SIGTERM, SIGINT and SIGHUP, caught for as long as this exists.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -20,7 +20,6 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches the signals.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -30,7 +29,8 @@ impl Signals {
         })
     }
 
-    /// Cancels `stop` with the first signal, and ends the process at once with the second. SIGHUP asks for a reload.
+    /// Cancels `stop` on the first signal and exits immediately on the second. SIGHUP requests a
+    /// reload.
     pub async fn watch(mut self, stop: CancellationToken, reloads: mpsc::Sender<ReloadRequest>) {
         self.reloads = Some(reloads);
         self.next().await;
@@ -45,14 +45,15 @@ impl Signals {
         std::process::exit(INTERRUPTED);
     }
 
-    /// The next signal to stop.
+    /// Returns when the next signal to stop arrives.
     async fn next(&mut self) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 Some(()) = self.hangup.recv() => {
-                    // The log tells what came of it. One that waits reads the newest file too.
+                    // The result is logged. If a request is already waiting, it will read the
+                    // newest file anyway.
                     let (told, _) = oneshot::channel();
                     let _ = self.reloads.as_ref().map(|reloads| reloads.try_send(told));
                 }

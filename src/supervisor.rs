@@ -1,8 +1,9 @@
-//! What the service manager is told: that the daemon is up, how it does, that it reloads or stops, and that it lives.
+//! Notifies the service manager: ready, status, reloading, stopping, and the watchdog.
 //!
-//! These are the datagrams of `sd_notify(3)`, to the socket that the environment names as `NOTIFY_SOCKET`. Where it names
-//! none, nothing is told. The watchdog gets its beats from the main task, and each only after the owner of all state has
-//! answered: a runtime that stands still and an aggregator that hangs both end in a restart.
+//! The notifications are the datagrams of `sd_notify(3)`, sent to the socket named by
+//! `NOTIFY_SOCKET`. Without that variable nothing is sent. The main task feeds the watchdog, each
+//! time only after the aggregator has answered, so both a blocked runtime and a hung aggregator
+//! lead to a restart.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,55 +14,57 @@ use tracing::warn;
 
 use crate::telemetry::readiness::Readiness;
 
-/// Asks the aggregator whether it is at work; it answers by the channel within.
+/// Asks the aggregator whether it is alive; it answers through the channel.
 pub type Question = oneshot::Sender<()>;
 
-/// How often it looks whether the status is another one.
+/// How often to check whether the status has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who started the daemon, if that wants to be told.
+/// The service manager, if it accepts notifications.
 #[derive(Clone, Copy, Debug)]
 pub struct Supervisor {
     listens: bool,
-    /// After how long without a beat it thinks that the daemon hangs.
+    /// How long the watchdog waits for a notification before it considers the daemon hung.
     watchdog: Option<Duration>,
 }
 
 impl Supervisor {
-    /// What the environment says.
+    /// Reads the settings from the environment.
     pub fn from_environment() -> Self {
         let listens = std::env::var_os("NOTIFY_SOCKET").is_some();
         let watchdog = sd_notify::watchdog_enabled().filter(|period| listens && !period.is_zero());
         Self { listens, watchdog }
     }
 
-    /// All stages run. Brokers and receivers may be down: what else is started must not wait for them.
+    /// Reports that all stages run. Does not wait for brokers and receivers, because services that
+    /// depend on celeriac must not wait for them.
     pub fn ready(&self) {
         self.tell(&[NotifyState::Ready]);
     }
 
-    /// Up, and without work until another daemon is gone, which may take for ever.
+    /// Reports that the daemon is up but waits until another daemon is gone, which may take
+    /// forever.
     pub fn standing_by(&self) {
         let status = NotifyState::Status("standing by: another daemon has the data_dir");
         self.tell(&[NotifyState::Ready, status]);
     }
 
-    /// The configuration is read again; [`ready`](Self::ready) tells when that is done.
+    /// Reports that the configuration is being reloaded; [`ready`](Self::ready) reports the end.
     pub fn reloading(&self) {
-        // The time is what `Type=notify-reload` wants: it tells this reload from one before.
+        // `Type=notify-reload` requires the time, to distinguish this reload from an earlier one.
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
             Err(_) => self.tell(&[NotifyState::Reloading]),
         }
     }
 
-    /// The drain has begun.
+    /// Reports that shutdown has started.
     pub fn stopping(&self) {
         self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
-    /// Keeps the status as it is, and the watchdog quiet, for as long as this is waited for. Without `questions` there is
-    /// no aggregator yet, and nobody to ask.
+    /// Keeps the status up to date and feeds the watchdog for as long as this future is polled.
+    /// Without `questions`, there is no aggregator to ask yet.
     pub async fn keep_told(
         self,
         readiness: Option<Readiness>,
@@ -109,7 +112,8 @@ impl Supervisor {
     }
 }
 
-/// Beats twice in a period, as `sd_watchdog_enabled(3)` asks for: each time when the aggregator has answered.
+/// Feeds the watchdog twice per period, as `sd_watchdog_enabled(3)` recommends, each time after the
+/// aggregator has answered.
 async fn beat(
     period: Duration,
     questions: Option<mpsc::Sender<Question>>,
@@ -119,7 +123,7 @@ async fn beat(
         tokio::time::sleep(period / 2).await;
         if let Some(questions) = &questions {
             let (question, answer) = oneshot::channel();
-            // An aggregator that is gone has ended for the drain, which has a limit of its own.
+            // If the aggregator is gone, the daemon is draining, which has its own time limit.
             if questions.send(question).await.is_ok() {
                 let _ = answer.await;
             }
@@ -128,7 +132,7 @@ async fn beat(
     }
 }
 
-/// One line on how it does. A line feed in it would begin another message; reasons have none.
+/// Returns a one-line status. A line feed would start another message, but reasons contain none.
 fn status(readiness: &Readiness) -> String {
     let (reasons, all) = (readiness.reasons(), readiness.stages());
     let Some(reason) = reasons.first() else {
@@ -144,7 +148,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(30);
 
-    /// The beats of two minutes.
+    /// Counts the watchdog notifications in two minutes.
     async fn beats(questions: Option<mpsc::Sender<Question>>) -> u32 {
         let mut count = 0;
         let beating = beat(PERIOD, questions, || count += 1);

@@ -1,7 +1,8 @@
-//! TLS: one way to make it as a client, for brokers and receivers alike, and [one as a server](server).
+//! TLS configuration: a single client setup for brokers and receivers, and [one for
+//! servers](server).
 //!
-//! One crypto provider (aws-lc-rs), named here and not installed for the process, so that no library can
-//! choose another one behind our back.
+//! The crypto provider (aws-lc-rs) is named here rather than installed for the process, so that no
+//! library can select another one.
 
 pub mod server;
 
@@ -22,10 +23,10 @@ use rustls_platform_verifier::Verifier;
 use crate::config::{Secret, TlsConfig, TlsVersion};
 use crate::regular_file;
 
-/// The largest file of certificates or keys. The bundles of systems have some hundred kilobytes.
+/// Maximum size of a certificate or key file. System bundles have a few hundred kilobytes.
 const PEM_BYTES_MAX: usize = 4 << 20;
 
-/// Why there is no TLS.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read the certificates in {0}: {1}")]
@@ -40,7 +41,7 @@ pub enum TlsError {
     Name(String, #[source] InvalidDnsNameError),
 }
 
-/// How connections are made. Reads the files that the configuration names.
+/// Builds the client configuration. Reads the files named in `config`.
 pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = if config.insecure_skip_verify {
@@ -77,7 +78,7 @@ pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
     }
 }
 
-/// A host as TLS names it.
+/// Parses a host as a TLS server name.
 pub fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     let name = ServerName::try_from(host.to_owned());
     name.map_err(|error| TlsError::Name(host.to_owned(), error))
@@ -110,14 +111,14 @@ fn certificates(pem: &Secret) -> Result<Vec<CertificateDer<'static>>, TlsError> 
 fn read(pem: &Secret) -> Result<Vec<u8>, String> {
     match pem {
         Secret::Inline(text) => Ok(text.clone().into_bytes()),
-        // Not as text: comments in these files are in any encoding.
+        // Not read as text, because comments in these files can have any encoding.
         Secret::File(path) => {
             regular_file::read(path, PEM_BYTES_MAX).map_err(|error| error.to_string())
         }
     }
 }
 
-/// Where a certificate or key comes from.
+/// Returns where a certificate or key comes from, for errors.
 fn place(pem: &Secret) -> String {
     match pem {
         Secret::Inline(_) => "the configuration".to_owned(),
@@ -134,7 +135,7 @@ fn versions(config: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
     spoken.map(|(_, version)| version).collect()
 }
 
-/// Verifies against a name of the user's choice instead of the URL's host.
+/// Verifies the certificate against a configured name instead of the URL's host.
 #[derive(Debug)]
 struct Renaming {
     name: ServerName<'static>,
@@ -178,7 +179,7 @@ impl ServerCertVerifier for Renaming {
     }
 }
 
-/// Takes every certificate: `insecure_skip_verify`. That the other side holds its key is checked all the same.
+/// Accepts every certificate (`insecure_skip_verify`). Still checks that the server holds its key.
 #[derive(Debug)]
 struct Trusting(Arc<CryptoProvider>);
 

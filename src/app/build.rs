@@ -1,4 +1,5 @@
-//! A configuration to stages: what is made of each broker and each sink, and what joins them.
+//! Builds the stages of a configuration: the parts for each broker and sink, and the channels
+//! between them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ use crate::telemetry::sink::{PushMetrics, SinkMetrics};
 use crate::timestamp::Timestamp;
 use crate::tls::TlsError;
 
-/// The label of a broker that has no name, where the daemon speaks of itself.
+/// Label of a broker without a name in the daemon's own metrics.
 const ONLY_BROKER: &str = "default";
 
 /// Why the daemon cannot start.
@@ -64,7 +65,7 @@ pub enum StartError {
 }
 
 impl App {
-    /// Builds the stages in the order of the data, and spawns them from the other end.
+    /// Builds the stages in data-flow order, and spawns them in reverse.
     pub(super) fn assemble(
         &mut self,
         config: Config,
@@ -134,7 +135,7 @@ impl App {
         Ok(())
     }
 
-    /// The checkpoint to go on from.
+    /// Loads the checkpoint to resume from, if any.
     fn restored(&self, config: &Config) -> Result<Option<Restored>, StartError> {
         let (Some(folder), Some(path)) = (&self.folder, &config.data_dir) else {
             return Ok(None);
@@ -146,13 +147,13 @@ impl App {
     }
 }
 
-/// Where the stages say how they do.
+/// Where stages report metrics and health.
 struct Instruments {
     telemetry: Telemetry,
     readiness: Readiness,
 }
 
-/// The ends of the aggregator's channels that brokers and the supervisor write to.
+/// The sending ends of the aggregator's channels, for brokers and the supervisor.
 struct Ends {
     batches: mpsc::Sender<Batch>,
     reports: mpsc::Sender<Report>,
@@ -182,7 +183,7 @@ impl Ends {
     }
 }
 
-/// What is made of the brokers, in the order of the configuration.
+/// Builds the parts of all brokers, in configuration order.
 fn broker_parts(config: &Config, to: &mut Instruments) -> (Vec<BrokerParts>, Vec<ClusterConfig>) {
     let brokers = config.brokers.iter().cloned().enumerate();
     brokers
@@ -190,16 +191,16 @@ fn broker_parts(config: &Config, to: &mut Instruments) -> (Vec<BrokerParts>, Vec
         .unzip()
 }
 
-/// What is made of a broker.
+/// The parts built for one broker.
 struct BrokerParts {
-    /// Its place in the configuration.
+    /// Index in the configuration.
     at: usize,
     name: Arc<str>,
     config: BrokerConfig,
     source: (BrokerMetrics, Reporter),
-    /// `None`: nobody asks it anything.
+    /// `None`: the broker is not polled.
     poller: Option<PollMetrics>,
-    /// The newest message that a checkpoint holds.
+    /// The newest message covered by a checkpoint.
     kept: watch::Sender<Mark>,
 }
 
@@ -258,14 +259,14 @@ impl BrokerParts {
     }
 }
 
-/// What is made of those who are sent to.
+/// The parts built for all outputs.
 struct Outputs {
     sinks: Vec<SinkParts>,
     gateways: Vec<GatewayParts>,
 }
 
 impl Outputs {
-    /// `queues` are those of the receivers, in their order.
+    /// `queues` are those of the receivers, in the same order.
     fn new(config: &Config, queues: Vec<Queue>, to: &mut Instruments) -> Self {
         let sinks = config.remote_write.iter().cloned().zip(queues);
         let sinks = sinks.map(|(sink, queue)| SinkParts::new(sink, queue, to));
@@ -278,7 +279,8 @@ impl Outputs {
         }
     }
 
-    /// Returns the channels that bring a changed configuration to receivers of remote write, by their names.
+    /// Returns the channels that deliver a changed configuration to remote-write receivers, by
+    /// name.
     fn spawn(
         self,
         external: &[(String, String)],
@@ -298,7 +300,7 @@ impl Outputs {
     }
 }
 
-/// What is made of a receiver of remote write.
+/// The parts built for one remote-write receiver.
 struct SinkParts {
     config: RemoteWriteConfig,
     queue: Queue,
@@ -318,7 +320,7 @@ impl SinkParts {
         }
     }
 
-    /// Returns the channel that brings it a changed configuration.
+    /// Returns the channel that delivers a changed configuration to the receiver.
     fn spawn(
         self,
         external: &[(String, String)],
@@ -345,7 +347,7 @@ impl SinkParts {
     }
 }
 
-/// What is made of a Pushgateway.
+/// The parts built for one Pushgateway.
 struct GatewayParts {
     config: PushgatewayConfig,
     metrics: PushMetrics,
@@ -391,7 +393,7 @@ fn client_error(name: &str) -> impl FnOnce(BuildError) -> StartError + use<> {
     |source| StartError::Client { name, source }
 }
 
-/// Goes on from a checkpoint.
+/// Resumes from a checkpoint.
 fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
     let left = pipeline.restore(restored.parts(), start, clock::now());
     if left != Left::default() {
@@ -403,7 +405,7 @@ fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
     }
 }
 
-/// What the broker holds of events while nobody reads them.
+/// Returns which events the broker retains while celeriac is not reading.
 fn holds(transport: &Transport) -> Holds {
     match transport {
         Transport::Redis(_) => Holds::Nothing,
@@ -415,7 +417,8 @@ fn holds(transport: &Transport) -> Holds {
     }
 }
 
-/// The profiles that an output names. Where one of these takes native histograms, they are kept.
+/// Returns the profiles used by outputs. Native histograms are kept if any output of a profile uses
+/// them.
 fn view_configs(config: &Config) -> Vec<ViewConfig> {
     let pages = config.http.iter().flat_map(|http| &http.scrape);
     let pages = pages.map(|page| (page.profile, page.native_histograms));
@@ -436,7 +439,7 @@ fn view_configs(config: &Config) -> Vec<ViewConfig> {
     views.collect()
 }
 
-/// Binds the listener, with the pages that it is to have.
+/// Binds the listener and sets up its pages.
 fn listen(
     http: HttpConfig,
     views: &Views,

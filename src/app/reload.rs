@@ -1,7 +1,7 @@
-//! The configuration read again, while the daemon runs.
+//! Reloads the configuration while the daemon runs.
 //!
-//! All of it or nothing: what can fail is tried before anything changes, and one key that cannot change keeps all others
-//! as they were. Nothing is counted anew by it.
+//! A reload is all or nothing: everything that can fail is tried before anything changes, and a
+//! single key that cannot change at runtime rejects the whole file. No counter is reset.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::sink::Reconfigured;
 use crate::sink::client::{BuildError, Client};
 use crate::telemetry::metrics::ReloadMetrics;
 
-/// Why the configuration stays as it is.
+/// Why the configuration was not reloaded.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error("cannot reload: started from command-line flags, no configuration file")]
@@ -32,7 +32,7 @@ enum ReloadError {
     Client { name: String, source: BuildError },
 }
 
-/// What runs, and how it is told of changes.
+/// The running parts, and the channels to change them.
 #[derive(Debug)]
 pub(super) struct Reloader {
     pub(super) file: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the file again, and does what it says.
+    /// Reloads the file and applies it.
     pub(super) async fn reload(&mut self) -> Result<(), String> {
         let reloaded = self.try_reload().await;
         match &reloaded {
@@ -87,7 +87,7 @@ impl Reloader {
             };
             ready.extend(self.sinks.get(&sink.name).map(|told| (told, reconfigured)));
         }
-        // From here on nothing fails: who is told is there for as long as the daemon runs.
+        // From here on nothing fails: the receivers of these messages live as long as the daemon.
         for (told, reconfigured) in ready {
             let _ = told.send(reconfigured).await;
         }

@@ -1,10 +1,10 @@
-//! The tasks of the daemon, by name.
+//! The daemon's tasks by name, and how they end.
 
 use std::collections::HashMap;
 
 use tokio::task::{Id, JoinSet};
 
-/// Why the daemon stopped that nobody stopped.
+/// Why the daemon stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{0} panicked; this is a bug in celeriac, please report it")]
@@ -21,7 +21,7 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    /// Whether no other runs than the watch over signals, which stays.
+    /// Returns whether only the signal watcher is left, which never ends.
     pub(super) fn are_drained(&self) -> bool {
         self.tasks.len() <= 1
     }
@@ -32,7 +32,7 @@ impl Stages {
         self.names.insert(id, name);
     }
 
-    /// The next stage that ends, and how.
+    /// Returns how the next stage ends.
     pub(super) async fn next(&mut self) -> Option<RunError> {
         let ended = self.tasks.join_next_with_id().await?;
         let id = match &ended {

@@ -1,4 +1,5 @@
-//! Two daemons with one `data_dir`: the second stands by until the first is gone, and goes on from its checkpoint.
+//! Standby: of two daemons with the same `data_dir`, the second waits until the first is gone, and
+//! resumes from its checkpoint.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,11 +14,11 @@ use crate::http::Server;
 use crate::supervisor::Supervisor;
 use crate::telemetry::readiness::Readiness;
 
-/// How often it looks whether the folder is free. A lock on a file has no other way to tell.
+/// How often to check whether the directory is free. A file lock offers no notification.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Takes the folder, as soon as nobody else has it; `None` where it was stopped before. Meanwhile the listener answers
-/// probes: it is healthy, and not ready.
+/// Takes the directory as soon as it is free; `None` if stopped before. Meanwhile, the listener
+/// answers probes as healthy but not ready.
 pub(super) async fn take(
     path: &Path,
     http: Option<&HttpConfig>,
@@ -42,7 +43,8 @@ pub(super) async fn take(
             match open() {
                 Ok(Some(folder)) => return folder,
                 Ok(None) => {}
-                // A shared disk has bad moments, above all when the other daemon's machine goes.
+                // Shared disks can fail briefly, especially when the other daemon's machine goes
+                // down.
                 Err(error) => debug!(%error, "checking for the other daemon failed"),
             }
         }
@@ -58,7 +60,7 @@ pub(super) async fn take(
     }
 }
 
-/// Answers probes for as long as this is waited for.
+/// Answers probes for as long as this future is polled.
 async fn probes(http: Option<&HttpConfig>) {
     let mut readiness = Readiness::default();
     let _standing_by = readiness.stage(
@@ -69,14 +71,14 @@ async fn probes(http: Option<&HttpConfig>) {
         match Server::bind(http.listen, Vec::new(), readiness) {
             Ok(server) => match server.guarded(http.tls.as_ref(), http.login.clone()) {
                 Ok(server) => {
-                    // Connections are kept alive, and must not outlive the wait.
+                    // Connections are kept alive and must not outlive the wait.
                     let stop = CancellationToken::new();
                     let _stop = stop.clone().drop_guard();
                     server.run(stop).await;
                 }
                 Err(error) => warn!(%error, "listening failed while standing by"),
             },
-            // The other daemon may be on this machine, and have the port.
+            // The other daemon may run on this machine and hold the port.
             Err(error) => {
                 warn!(address = %http.listen, %error, "listening failed while standing by")
             }

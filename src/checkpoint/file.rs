@@ -1,4 +1,4 @@
-//! One checkpoint as bytes, part by part.
+//! The file format of a checkpoint, written and read part by part.
 
 use std::io::{self, Read, Write};
 
@@ -12,10 +12,10 @@ const VERSION: u16 = 1;
 /// Magic, version and gap.
 const HEADER: usize = 12;
 
-/// The largest part. The series of one profile are one: some 300 bytes each.
+/// Maximum size of a part. All series of a profile are one part, at some 300 bytes each.
 const PART_BYTES_MAX: u32 = 1 << 30;
 
-/// Why a file is no checkpoint to go on from.
+/// Why a file is not a usable checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsound {
     #[error("cannot read it: {0}")]
@@ -34,7 +34,7 @@ pub enum Unsound {
     Part(#[from] prost::DecodeError),
 }
 
-/// Writes all parts of a checkpoint. Returns how many bytes that are.
+/// Writes all parts of a checkpoint. Returns the size in bytes.
 pub(super) fn write(
     parts: impl Iterator<Item = Checkpoint>,
     out: &mut impl Write,
@@ -51,7 +51,7 @@ pub(super) fn write(
     let mut bytes = Vec::new();
     for part in parts {
         bytes.clear();
-        // Growing a vector does not fail.
+        // Growing a vector cannot fail.
         let _ = part.encode(&mut bytes);
         let length = u32::try_from(bytes.len()).ok();
         let length = length.filter(|length| *length <= PART_BYTES_MAX);
@@ -66,7 +66,7 @@ pub(super) fn write(
     Ok(written.bytes)
 }
 
-/// Bytes that are counted and summed on their way.
+/// A writer that counts bytes and computes their checksum.
 struct Summed<'a, W> {
     out: &'a mut W,
     bytes: u64,
@@ -82,19 +82,19 @@ impl<W: Write> Summed<'_, W> {
     }
 }
 
-/// The parts of a checkpoint, in their order. The checksum is compared behind the last one: whoever wants to rely on the
-/// parts reads all of them once before.
+/// The parts of a checkpoint, in order. The checksum is verified after the last one, so read all
+/// parts once before relying on any of them.
 #[derive(Debug)]
 pub(super) struct Parts<R> {
     input: R,
-    /// Bytes that are still to come, by the length of the file.
+    /// Remaining bytes, according to the length of the file.
     left: u64,
     checksum: u32,
     ended: bool,
 }
 
 impl<R: Read> Parts<R> {
-    /// Reads the header of a file of that length.
+    /// Reads the header of a file of `length` bytes.
     pub(super) fn new(input: R, length: u64) -> Result<Self, Unsound> {
         let mut parts = Self {
             input,
@@ -138,7 +138,7 @@ impl<R: Read> Parts<R> {
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    /// The next bytes. What a damaged length asks for is not made room for.
+    /// Reads the next bytes. Does not allocate memory for a damaged length.
     fn bytes(&mut self, length: usize) -> Result<Vec<u8>, Unsound> {
         if length as u64 > self.left {
             return Err(Unsound::Torn);

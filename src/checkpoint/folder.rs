@@ -1,4 +1,4 @@
-//! The files of checkpoints in one folder.
+//! The checkpoint files in one directory.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter};
@@ -16,26 +16,27 @@ const NEWEST: &str = "checkpoint";
 const NEXT: &str = "checkpoint.new";
 const BEFORE: &str = "checkpoint.before";
 
-/// How much is written, or read, at once.
+/// Buffer size for reading and writing.
 const BUFFER: usize = 256 << 10;
 
-/// A folder with checkpoints that nobody else writes to.
+/// A locked directory with checkpoints.
 #[derive(Debug)]
 pub struct CheckpointFolder {
     path: PathBuf,
     _lock: FolderLock,
 }
 
-/// A checkpoint to go on from.
+/// A checkpoint to resume from.
 #[derive(Debug)]
 pub struct Restored {
-    /// Its first part: the times, and the version.
+    /// The first part, which has the times and the version.
     first: Checkpoint,
     file: PathBuf,
 }
 
 impl CheckpointFolder {
-    /// Creates the folder if it is not there, and locks it; `None` where another daemon has it.
+    /// Creates the directory if it is missing, and locks it. Returns `None` if another daemon holds
+    /// it.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
         let lock = FolderLock::take(path)?;
         Ok(lock.map(|lock| Self {
@@ -44,8 +45,8 @@ impl CheckpointFolder {
         }))
     }
 
-    /// The newest checkpoint that verifies. One that does not is set aside; one that cannot be read for now is an error,
-    /// since it may be the best there is.
+    /// Returns the newest valid checkpoint. An invalid one is set aside. One that currently cannot
+    /// be read is an error, because it may be the best one available.
     pub fn newest(&self) -> io::Result<Option<Restored>> {
         for name in [NEWEST, BEFORE] {
             let path = self.path.join(name);
@@ -67,7 +68,7 @@ impl CheckpointFolder {
         Ok(None)
     }
 
-    /// Replaces the checkpoint. When it returns, the new one is on the disk. Returns its size in bytes.
+    /// Replaces the checkpoint, and returns its size in bytes once it is on disk.
     pub fn write(&self, parts: impl Iterator<Item = Checkpoint>) -> io::Result<u64> {
         let next = self.path.join(NEXT);
         let written = regular_file::create_own(&next).and_then(|file| {
@@ -79,10 +80,11 @@ impl CheckpointFolder {
         let bytes = match written {
             Ok(bytes) => bytes,
             Err(error) => {
-                // On a full disk half a file is in the way of everything else.
+                // On a full disk, a partial file only takes space.
                 let _ = fs::remove_file(&next);
                 if error.kind() == io::ErrorKind::StorageFull {
-                    // The newest one is sound; this one's room is what the next needs.
+                    // The newest checkpoint is valid, and the next one needs the space of the one
+                    // before.
                     let _ = fs::remove_file(self.path.join(BEFORE));
                 }
                 return Err(error);
@@ -92,7 +94,8 @@ impl CheckpointFolder {
         Ok(bytes)
     }
 
-    /// Makes the next one the newest, and what was the newest the one before. There is a newest one all along.
+    /// Makes the next checkpoint the newest, and the newest the one before. A newest one exists at
+    /// any time.
     fn advance(&self) -> io::Result<()> {
         let newest = self.path.join(NEWEST);
         let before = self.path.join(BEFORE);
@@ -100,7 +103,7 @@ impl CheckpointFolder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        // A file system without links has one name for a file: then there is none before.
+        // A file system without hard links allows only one name, so there is no checkpoint before.
         match fs::hard_link(&newest, &before) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(error),
             Ok(()) | Err(_) => {}
@@ -123,12 +126,12 @@ impl CheckpointFolder {
 }
 
 impl Restored {
-    /// When its newest snapshot was.
+    /// Returns the time of its newest snapshot.
     pub fn at(&self) -> Timestamp {
         saved::time_ms(self.first.at_ms)
     }
 
-    /// All parts, the first one too.
+    /// Returns all parts, including the first.
     pub fn parts(&self) -> impl Iterator<Item = Checkpoint> {
         let opened = open(&self.file)
             .map_err(|error| self.tell(&error))
@@ -138,7 +141,7 @@ impl Restored {
     }
 
     fn tell(&self, error: &Unsound) {
-        // It verified a moment ago.
+        // It was valid a moment ago.
         error!(file = %self.file.display(), %error, "reading the rest of the checkpoint failed");
     }
 }
@@ -149,7 +152,7 @@ fn open(path: &Path) -> Result<Parts<BufReader<File>>, Unsound> {
     Parts::new(BufReader::with_capacity(BUFFER, file), length)
 }
 
-/// Reads a whole checkpoint, to see that it is sound. Returns its first part.
+/// Reads and verifies a whole checkpoint. Returns its first part.
 fn verify(path: &Path) -> Result<Checkpoint, Unsound> {
     let mut first = None;
     for part in open(path)? {
@@ -237,7 +240,7 @@ mod tests {
         let steps: [&dyn Fn(); 3] = [
             &|| fs::remove_file(path(BEFORE)).unwrap(),
             &|| fs::hard_link(path(NEWEST), path(BEFORE)).unwrap(),
-            // The next is torn: it was being written.
+            // The next checkpoint is torn, because a crash interrupted it.
             &|| fs::write(path(NEXT), "CELCHKPT").unwrap(),
         ];
         for step in steps {

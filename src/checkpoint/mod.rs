@@ -1,24 +1,26 @@
-//! What the daemon knows, on disk: so that a restart, or a crash, changes no total.
+//! Stores the daemon's state on disk, so that a restart or a crash changes no total.
 //!
-//! In: all state at one instant, as a [`Captured`](crate::pipeline::Captured). Out: the file `checkpoint` in `data_dir`,
-//! and at the next start the same state again. What is pushed and what is acknowledged waits for it: a [`Writer`] hands
-//! snapshots on, and says which messages of a durable queue may be forgotten, when the checkpoint that holds them is on
-//! disk. So whatever a receiver was told, and whatever a broker has forgotten, is known after a crash.
+//! In: all state at one instant, as a [`Captured`](crate::pipeline::Captured). Out: the file
+//! `checkpoint` in `data_dir`, and the same state at the next start. Publishing and acknowledging
+//! wait for the checkpoint: a [`Writer`] publishes snapshots, and reports which messages of a
+//! durable queue may be acknowledged, once the checkpoint that covers them is on disk. After a
+//! crash, the daemon therefore knows everything that a receiver was sent and everything that a
+//! broker has discarded.
 //!
 //! # Files
 //!
 //! ```text
-//! lock                         held with flock(2) by the daemon that has the folder
+//! lock                         locked with flock(2) by the daemon that uses the directory
 //! checkpoint                   the newest
-//! checkpoint.before            the one before, for when the newest does not verify
+//! checkpoint.before            the one before, used if the newest is invalid
 //! checkpoint.new               the next, until it is renamed
-//! checkpoint.set-aside         one that could not be read, for somebody to look at
+//! checkpoint.set-aside         one that was invalid, kept for inspection
 //! checkpoint.before.set-aside  likewise
 //! ```
 //!
-//! A checkpoint is written to `checkpoint.new` and synced; then `checkpoint.before` becomes another name of `checkpoint`,
-//! `checkpoint.new` is renamed to `checkpoint`, and the folder is synced. So there is a whole `checkpoint` at any time. All
-//! numbers are little-endian:
+//! A checkpoint is written to `checkpoint.new` and synced; then `checkpoint.before` becomes another
+//! name of `checkpoint`, `checkpoint.new` is renamed to `checkpoint`, and the directory is synced.
+//! A complete `checkpoint` therefore exists at any time. All numbers are little-endian:
 //!
 //! ```text
 //!    0  magic     8 bytes  "CELCHKPT"
@@ -31,12 +33,14 @@
 //!       checksum  u32      CRC-32C over everything before it
 //! ```
 //!
-//! All parts together are the checkpoint: a first one with the daemon's own counters, one for the series of each profile,
-//! one for the workers of each cluster, and one for each few thousand of its tasks, with the texts that these need. So
-//! neither writing nor reading ever has all tasks in memory a second time. Each part has the times and the version.
+//! All parts together are the checkpoint: a first one with the daemon's own counters, one for the
+//! series of each profile, one for the workers of each cluster, and one for every few thousand of
+//! its tasks, with the texts they need. Neither writing nor reading thus holds a second copy of all
+//! tasks in memory. Each part has the times and the version.
 //!
-//! A file that is damaged, foreign or of another version is set aside with a message, and never stops the start. One that
-//! the disk or the permissions keep from being read does: it may be the best there is.
+//! A file that is damaged, foreign or of another version is set aside with a log message, and never
+//! prevents startup. A file that cannot be read because of the disk or its permissions does,
+//! because it may be the best one available.
 
 mod file;
 mod folder;

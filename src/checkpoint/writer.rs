@@ -1,10 +1,11 @@
-//! The stage between the aggregator and everybody who acts on what it knows.
+//! Writes checkpoints, and releases what depends on them: the stage between the aggregator and all
+//! outputs.
 //!
-//! What was captured is written, and then acted on: snapshots go to sinks and pages, and messages of durable queues may be
-//! acknowledged. While that cannot be written (a full disk), nothing is acknowledged, and what is shown holds on to the
-//! values that are on disk: a receiver that had seen more would take a crash for a counter that began anew, and add all of
-//! it again. Only what the daemon says of this process goes on, so that it can be seen why; and nothing is queued for remote
-//! write.
+//! Once a checkpoint is on disk, its snapshots go to sinks and pages, and messages of durable
+//! queues may be acknowledged. While it cannot be written (full disk), nothing is acknowledged, and
+//! the published values stay those on disk: if a receiver had seen later values, it would take a
+//! crash for a counter reset and add the whole counter again. Only the metrics of this process
+//! continue, so that the cause is visible; nothing is queued for remote write.
 
 use std::sync::Arc;
 
@@ -20,33 +21,33 @@ use crate::series::Snapshot;
 use crate::telemetry::metrics::{CheckpointMetrics, begins_anew};
 use crate::timestamp::Timestamp;
 
-/// What is to be written, and what is to go out then.
+/// State to be written, and snapshots to publish afterwards.
 #[derive(Debug)]
 pub struct Job {
     pub captured: Captured,
-    /// One for each profile; none where it is not the time for a snapshot.
+    /// One for each profile; empty if no snapshot is due.
     pub snapshots: Vec<Snapshot>,
 }
 
-/// Where snapshots go out, in the order of the pipeline's profiles.
+/// Publishes snapshots, in the order of the pipeline's profiles.
 #[derive(Debug)]
 pub struct Publisher(Vec<watch::Sender<Arc<Snapshot>>>);
 
 impl Publisher {
-    /// The ends to write to, with the newest snapshots in them.
+    /// Creates a publisher from the sending ends, which hold the newest snapshots.
     pub const fn new(outputs: Vec<watch::Sender<Arc<Snapshot>>>) -> Self {
         Self(outputs)
     }
 
-    /// Puts snapshots out.
+    /// Publishes snapshots.
     pub fn publish(&self, snapshots: impl IntoIterator<Item = Snapshot>) {
         for (output, snapshot) in self.0.iter().zip(snapshots) {
-            // Nobody may be there to read it: a sink that gave up, no listener.
+            // There may be no reader: no listener, or a sink that gave up.
             output.send_replace(Arc::new(snapshot));
         }
     }
 
-    /// Puts snapshots out in which Celery's series are as they went out last.
+    /// Publishes snapshots whose Celery series keep the last published values.
     fn hold(&self, snapshots: Vec<Snapshot>) {
         let held = self.0.iter().zip(snapshots).map(|(output, snapshot)| {
             let newest = Arc::clone(&output.borrow());
@@ -57,7 +58,7 @@ impl Publisher {
     }
 }
 
-/// Writes checkpoints.
+/// Writes checkpoints, and releases what waits for them.
 #[derive(Debug)]
 pub struct Writer {
     folder: Arc<CheckpointFolder>,
@@ -70,7 +71,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer that does `jobs`; `kept` learns, by broker, what may be acknowledged.
+    /// Creates a writer for `jobs`; `kept` receives, by broker, what may be acknowledged.
     pub const fn new(
         folder: Arc<CheckpointFolder>,
         jobs: mpsc::Receiver<Job>,
@@ -88,7 +89,7 @@ impl Writer {
         }
     }
 
-    /// Runs until no more jobs come.
+    /// Runs until no more jobs arrive.
     pub async fn run(mut self) {
         while let Some(job) = self.jobs.recv().await {
             self.work(job);

@@ -1,15 +1,16 @@
-//! What bounds the process as a whole: its memory budget, and how often each limit was reached.
+//! Process-wide bounds: the memory budget, and how often each limit was reached.
 //!
-//! Everything that others can make grow is counted in bytes here when it comes, and given back when it goes. What an entry
-//! takes is estimated from its texts, and includes its copies: in snapshots, on pages, in what each receiver was sent,
-//! and in a checkpoint that is being written. [`Bounds`] is a few atomics, so an event costs nothing.
+//! Everything that outside input can make grow is counted here in bytes when it is added, and
+//! released when it is removed. The size of an entry is estimated from its texts and includes its
+//! copies: in snapshots, on pages, in what was sent to each receiver, and in a checkpoint that is
+//! being written. [`Bounds`] is a few atomics, so the cost per event is negligible.
 //!
-//! Each part has a share of the budget that no other part can take, and beyond that all parts share what is left.
+//! Each part has a reserved share of the budget. The rest is shared by all parts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What shares the memory budget.
+/// The parts that share the memory budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Names of tasks, queues and workers, and other texts from events.
@@ -17,7 +18,7 @@ pub enum Part {
     Tasks,
     Workers,
     Series,
-    /// Messages that were read and not processed yet.
+    /// Messages that were read but not processed yet.
     Buffers,
 }
 
@@ -30,7 +31,7 @@ impl Part {
         Self::Buffers,
     ];
 
-    /// The value of the label `part`.
+    /// Returns the value of the label `part`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Texts => "texts",
@@ -41,7 +42,8 @@ impl Part {
         }
     }
 
-    /// What no other part can take, in sixteenths of the budget. A third is left for whichever part needs more.
+    /// Returns the reserved share, in sixteenths of the budget. A third of the budget is not
+    /// reserved.
     const fn share(self) -> u64 {
         match self {
             Self::Texts | Self::Tasks | Self::Buffers => 2,
@@ -51,7 +53,7 @@ impl Part {
     }
 }
 
-/// A limit that was reached.
+/// The limits whose violations are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// The length of a text.
@@ -64,7 +66,7 @@ pub enum Limit {
     WorkerMemory,
     /// The memory for series.
     SeriesMemory,
-    /// The memory for messages that wait.
+    /// The memory for waiting messages.
     BufferMemory,
     /// `metrics.max_series`.
     Series,
@@ -74,24 +76,24 @@ pub enum Limit {
     Queues,
     /// `metrics.max_tasks`.
     Tasks,
-    /// Tasks that have ended and are remembered.
+    /// Remembered tasks that have ended.
     EndedTasks,
     Workers,
-    /// Events that wait for the queue of their task.
+    /// Events that are held until the queue of their task is known.
     HeldEvents,
-    /// Bindings that brokers and workers report.
+    /// Bindings reported by brokers and workers.
     Bindings,
-    /// Queues that are remembered to be polled.
+    /// Queues remembered for polling.
     WatchedQueues,
-    /// Queues of a broker that are polled.
+    /// Polled queues of a broker.
     PolledQueues,
-    /// Replies of workers in a round, and the length of each.
+    /// Worker replies per round, and the length of each.
     Replies,
     /// Entries of a list in a reply.
     ReplyItems,
     /// The length of a task id in an exemplar.
     ExemplarBytes,
-    /// Names of metrics that relabelling makes.
+    /// Metric names created by relabelling.
     RelabelledFamilies,
 }
 
@@ -119,7 +121,7 @@ impl Limit {
         Self::RelabelledFamilies,
     ];
 
-    /// The value of the label `limit`.
+    /// Returns the value of the label `limit`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::TextBytes => "text_bytes",
@@ -145,7 +147,7 @@ impl Limit {
         }
     }
 
-    /// What happens beyond it, for the log.
+    /// Returns what happens when the limit is exceeded, for the log.
     pub const fn effect(self) -> &'static str {
         match self {
             Self::TextBytes => "long names and ids are cut and end in a hash",
@@ -172,20 +174,22 @@ impl Limit {
     }
 }
 
-/// The smallest budget that leaves room for anything beside the process itself.
+/// Smallest usable budget: less leaves no room for anything but the process itself.
 pub const MEMORY_MIN: u64 = 64 << 20;
 
-/// What the process takes beside the parts: the program, its threads, and what has limits of its own, such as batches on
-/// their way (16 MiB) and held events (13 MiB).
+/// Memory used outside the parts: the program, its threads, and everything with its own limit, such
+/// as batches on their way (16 MiB) and held events (13 MiB).
 const FIXED_BYTES: u64 = 48 << 20;
 
-/// A sample in the table, in snapshots and on a page, as measured with counters. One of a histogram takes less.
+/// Bytes per sample in the table, in snapshots and on a page, measured with counters. A histogram
+/// sample needs less.
 const SAMPLE_BYTES: u64 = 600;
 
-/// The same in checkpoints: two, of which one waits, with the snapshots that wait for them.
+/// Additional bytes per sample with checkpoints: two exist at a time, one of them waiting, together
+/// with the snapshots that wait for them.
 const KEPT_BYTES: u64 = 600;
 
-/// What each receiver of remote write remembers of a sample that it was sent.
+/// Bytes that each remote-write receiver keeps per sample sent.
 const SENT_BYTES: u64 = 1_000;
 
 /// The budget and the counts. Clones share them.
@@ -201,15 +205,15 @@ struct Cells {
 }
 
 impl Default for Bounds {
-    /// No budget.
+    /// Returns bounds without a memory budget.
     fn default() -> Self {
         Self::new(u64::MAX, false, 0)
     }
 }
 
 impl Bounds {
-    /// A budget of so many bytes for the process, which writes checkpoints or not, and has so many receivers of remote
-    /// write.
+    /// Creates bounds with a budget of `memory` bytes for a process that writes checkpoints if
+    /// `keeps` is set, and has `receivers` remote-write receivers.
     pub fn new(memory: u64, keeps: bool, receivers: usize) -> Self {
         let kept_bytes = if keeps { KEPT_BYTES } else { 0 };
         Self(Arc::new(Cells {
@@ -220,40 +224,42 @@ impl Bounds {
         }))
     }
 
-    /// The budget of the process, in bytes.
+    /// Returns the budget of the process in bytes.
     pub fn memory(&self) -> u64 {
         self.0.memory
     }
 
-    /// What a sample takes without its labels.
+    /// Returns the size of a sample without its labels, in bytes.
     pub fn sample_bytes(&self) -> u64 {
         self.0.sample_bytes
     }
 
-    /// Counts bytes that a part takes.
+    /// Adds bytes to the usage of a part.
     pub fn take(&self, part: Part, bytes: u64) {
         self.0.used[part as usize].fetch_add(bytes, Relaxed);
     }
 
-    /// Counts bytes that a part gives back.
+    /// Subtracts bytes from the usage of a part.
     pub fn give(&self, part: Part, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.0.used[part as usize].fetch_update(Relaxed, Relaxed, less);
     }
 
-    /// What a part takes now.
+    /// Returns the current usage of a part in bytes.
     pub fn used(&self, part: Part) -> u64 {
         self.0.used[part as usize].load(Relaxed)
     }
 
-    /// Whether a part may take so many bytes more: from its own share, or from what no other part has or may claim.
+    /// Returns whether a part may use that many more bytes, from its own share or from the
+    /// unreserved rest.
     pub fn has_room(&self, part: Part, bytes: u64) -> bool {
         let memory = self.0.memory;
-        // An eighth is for what the allocator has between its blocks.
+        // An eighth is reserved for fragmentation in the allocator.
         let budget = (memory - FIXED_BYTES.min(memory / 4)) / 8 * 7;
         let share = |part: Part| budget / 16 * part.share();
         let wanted = self.used(part).saturating_add(bytes);
-        // Even where another part has more than it should: some series of overflows come in any case.
+        // Its own share is always available, even if another part exceeds its share: some overflow
+        // series are added regardless of the budget.
         if wanted <= share(part) {
             return true;
         }
@@ -262,12 +268,11 @@ impl Bounds {
         others.fold(wanted, u64::saturating_add) <= budget
     }
 
-    /// Counts that a limit was reached.
     pub fn reached(&self, limit: Limit) {
         self.0.reached[limit as usize].fetch_add(1, Relaxed);
     }
 
-    /// How often a limit was reached.
+    /// Returns how often a limit was reached.
     pub fn times(&self, limit: Limit) -> u64 {
         self.0.reached[limit as usize].load(Relaxed)
     }
@@ -281,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_part_has_its_share_whatever_the_others_take() {
-        // 224 MiB for the parts: 14 MiB is a sixteenth.
+        // 224 MiB remain for the parts, so a sixteenth is 14 MiB.
         let bounds = Bounds::new(304 * MIB, false, 0);
         let own = 28 * MIB;
         let free = 70 * MIB;

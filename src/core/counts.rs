@@ -1,9 +1,10 @@
-//! How much there is of each thing that a receiver takes.
+//! Counts of samples, native histograms and exemplars.
 
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 
-/// Samples, native histograms and exemplars. Sums and differences stop at the ends: counts may come from a disk.
+/// Samples, native histograms and exemplars. Arithmetic saturates, because counts may come from
+/// disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub samples: u64,
@@ -12,12 +13,11 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Whether there is nothing.
     pub const fn is_zero(self) -> bool {
         self.samples == 0 && self.histograms == 0 && self.exemplars == 0
     }
 
-    /// What takes a place in a request, and a timestamp of its own.
+    /// Returns the number of entries that take a place in a request and have their own timestamp.
     pub const fn points(self) -> u64 {
         self.samples.saturating_add(self.histograms)
     }

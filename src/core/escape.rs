@@ -1,33 +1,38 @@
-//! Text from outside: which characters may leave as they are, and how the others are written.
+//! Decides which characters of external text may be written as they are, and escapes the others.
 //!
-//! Names, ids and error texts come from whoever can publish an event or answer a request, and hold any character. What
-//! may not leave is one set, for label values, exemplars, logs, pages and terminals alike:
+//! Names, ids and error texts come from anyone who can publish an event or answer a request, and
+//! can contain any character. The same set is escaped in label values, exemplars, logs, pages and
+//! terminal output:
 //!
-//! - **Control characters**: C0, DEL and C1. OpenMetrics 1.0 allows them all ("Label values"; of NUL, "MUST be
-//!   supported"), but Prometheus 2.42 and 3.5 take a NUL in an exemplar for the end of the page and refuse the whole
-//!   scrape. They accept every other one, and NUL in a label. Readers that divide a page with Python's `splitlines` end
-//!   a line at VT, FF, FS, GS, RS and NEL too, and a terminal obeys ESC and CSI.
-//! - **U+2028 and U+2029**, which end a line for the same readers, and in JavaScript.
-//! - **The bidirectional controls** (Unicode's property `Bidi_Control`), which show a text in another order than it has.
+//! - **Control characters**: C0, DEL and C1. OpenMetrics 1.0 allows them all ("Label values"; of
+//!   NUL, "MUST be supported"), but Prometheus 2.42 and 3.5 treat a NUL in an exemplar as the end
+//!   of the page and reject the whole scrape. They accept all others, and NUL in a label. Readers
+//!   that split a page with Python's `splitlines` also end a line at VT, FF, FS, GS, RS and NEL,
+//!   and terminals interpret ESC and CSI.
+//! - **U+2028 and U+2029**, which end a line for the same readers and in JavaScript.
+//! - **Bidirectional controls** (Unicode property `Bidi_Control`), which display text in a
+//!   different order.
 //!
-//! Remote write asks for UTF-8 and nothing else, which a `str` is.
+//! Remote write only requires UTF-8, which a `str` always is.
 //!
-//! A reader sees these characters as in Rust, `\u{…}`. In a value they are percent-encoded, as in a URL: Prometheus keeps
-//! the backslash before a backslash in an exemplar, and so would have another value from a page than from a request.
+//! For humans, these characters are shown as in Rust, `\u{…}`. In a value they are percent-encoded,
+//! as in a URL: Prometheus does not unescape a doubled backslash in an exemplar, so a backslash
+//! escape would yield different values from a page and from a request.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How long a label value may get by escapes: as long as a name may be that comes in. Mimir refuses a series with a
-/// value beyond 2 KiB, VictoriaMetrics drops one beyond 4 KiB, and a NUL is three times as long when escaped.
+/// Maximum length of a label value after escaping, equal to the maximum length of an incoming name.
+/// Mimir rejects a series with a value above 2 KiB, VictoriaMetrics drops one above 4 KiB, and
+/// escaping triples the length of a NUL.
 const ESCAPED_BYTES_MAX: usize = 1024;
 
-/// How each escape in a value begins; the last is that of the percent sign.
+/// The prefixes of all escapes in a value; the last is the escaped percent sign.
 const ESCAPES: [&str; 7] = ["%0", "%1", "%7F", "%C2%", "%D8%9C", "%E2%8", "%25"];
 
-/// Whether a character must be escaped.
+/// Returns whether a character must be escaped.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -39,7 +44,7 @@ pub fn is_unsafe(c: char) -> bool {
         )
 }
 
-/// A text on one line, for a log, a page or a terminal: `\n` for a line feed, as everybody writes it.
+/// Returns a text on one line for a log, a page or a terminal, with `\n` for a line feed.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -55,10 +60,10 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A text from outside as the value of a label or an exemplar.
+/// Returns external text as the value of a label or an exemplar.
 ///
-/// Two texts never become the same value: where something is escaped, percent signs are too, and so they are in a text
-/// that looks as if something were. One that is too long then ends in its hash.
+/// Different texts never yield the same value: if anything is escaped, or if the text looks as if
+/// it were, percent signs are escaped too. A value that is too long is cut and ends in its hash.
 pub fn label_value(text: &str) -> Cow<'_, str> {
     let looks_escaped = ESCAPES.iter().any(|escape| text.contains(escape));
     if !looks_escaped && !text.contains(is_unsafe) {
@@ -68,8 +73,8 @@ pub fn label_value(text: &str) -> Cow<'_, str> {
     Cow::Owned(cut(&value, ESCAPED_BYTES_MAX).into_owned())
 }
 
-/// A text of at most `bytes_max` bytes. A longer one is cut and ends in a hash of all of it, so two texts that begin alike
-/// remain different.
+/// Limits a text to `bytes_max` bytes. A longer text is cut and ends in a hash of all of it, so
+/// that texts with the same prefix remain different.
 #[inline]
 pub fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
     if text.len() <= bytes_max {
@@ -86,8 +91,8 @@ fn hashed(text: &str, bytes_max: usize) -> String {
     format!("{}{hash}", &text[..kept])
 }
 
-/// A text of ours as the value of a label: from the configuration, or made of values that are escaped already. To do it
-/// twice changes nothing.
+/// Escapes our own text as the value of a label: text from the configuration, or composed of values
+/// that are already escaped. Idempotent.
 pub fn safe_value(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -103,7 +108,7 @@ fn percent_encoded(text: &str, is_encoded: impl Fn(char) -> bool) -> String {
             continue;
         }
         for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(out, "%{byte:02X}");
         }
     }
@@ -184,7 +189,7 @@ mod tests {
         prop::collection::vec(any::<char>(), 0..20).prop_map(String::from_iter)
     }
 
-    /// Texts of the characters that matter, so that some of them are nearly the same.
+    /// Texts built from the relevant characters, so that some are nearly equal.
     fn texts() -> impl Strategy<Value = String> {
         let pieces = prop_oneof![
             Just("\0"),

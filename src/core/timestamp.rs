@@ -1,32 +1,32 @@
-//! A point in time as a value: what the core is given instead of a clock.
+//! A point in time as a value, so that the core needs no clock.
 
 use std::time::Duration;
 
-/// A wall clock that differs by less from what the monotonic clock says was not set.
+/// Minimum difference between the wall clock and the monotonic clock that counts as a clock change.
 const STEP_MIN: Duration = Duration::from_secs(1);
 
 /// Microseconds since the Unix epoch, UTC.
 ///
-/// Celery stamps its events with a float of seconds and microsecond digits; Prometheus wants
-/// milliseconds. Microseconds hold both without rounding.
+/// Celery's event times are floats of seconds with microsecond precision, and Prometheus uses
+/// milliseconds. Microseconds represent both without rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The end of the year 9999: beyond it a number is a mistake and not a time.
+    /// The end of the year 9999. Anything later is an error, not a time.
     const SECONDS_MAX: f64 = 253_402_300_800.0;
 
-    /// From microseconds since the epoch.
+    /// Creates a timestamp from microseconds since the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// From milliseconds since the epoch.
+    /// Creates a timestamp from milliseconds since the epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1_000))
     }
 
-    /// From seconds since the epoch; `None` for what lies before 1970 or after the year 9999.
+    /// Creates a timestamp from seconds since the epoch; `None` before 1970 or after the year 9999.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the range above fits into 64 bits of microseconds"
@@ -37,13 +37,13 @@ impl Timestamp {
             .then(|| Self((seconds * 1e6).round() as i64))
     }
 
-    /// Whether [`from_seconds`](Self::from_seconds) could give it.
+    /// Returns whether [`from_seconds`](Self::from_seconds) could have returned this value.
     pub fn is_of_events(self) -> bool {
         (0.0..Self::SECONDS_MAX).contains(&self.seconds())
     }
 
-    /// From ISO 8601 as Python writes it: `2026-11-22T16:17:33.631994+05:30`. The fraction may be missing, and
-    /// so may the offset, which then is none.
+    /// Parses ISO 8601 as Python writes it: `2026-11-22T16:17:33.631994+05:30`. The fraction is
+    /// optional, and a missing offset means UTC.
     pub fn from_iso8601(text: &str) -> Option<Self> {
         let number = |from: usize, to: usize| -> Option<i64> {
             let digits = text.get(from..to)?;
@@ -92,27 +92,27 @@ impl Timestamp {
         ))
     }
 
-    /// Microseconds since the epoch.
+    /// Returns microseconds since the epoch.
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// Whole milliseconds since the epoch, rounded down.
+    /// Returns whole milliseconds since the epoch, rounded down.
     pub const fn millis(self) -> i64 {
         self.0.div_euclid(1_000)
     }
 
-    /// Whole seconds since the epoch, rounded up: up to the year 2106.
+    /// Returns whole seconds since the epoch, rounded up, and saturating in the year 2106.
     pub fn whole_seconds(self) -> u32 {
         u32::try_from(self.0.saturating_add(999_999).div_euclid(1_000_000)).unwrap_or(u32::MAX)
     }
 
-    /// From whole seconds since the epoch.
+    /// Creates a timestamp from whole seconds since the epoch.
     pub const fn from_whole_seconds(seconds: u32) -> Self {
         Self(seconds as i64 * 1_000_000)
     }
 
-    /// Seconds since the epoch.
+    /// Returns seconds since the epoch.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a float of seconds is what Prometheus holds"
@@ -121,7 +121,7 @@ impl Timestamp {
         self.0 as f64 / 1e6
     }
 
-    /// Seconds from `earlier` to `self`; negative where the order is the other way round.
+    /// Returns seconds from `earlier` to `self`; negative if `earlier` is later.
     #[expect(
         clippy::cast_precision_loss,
         reason = "intervals between events are far below 2^53 microseconds"
@@ -130,14 +130,14 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0) as f64 / 1e6
     }
 
-    /// The time from `earlier` to `self`; zero where the order is the other way round.
+    /// Returns the time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         let micros = u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0);
         Duration::from_micros(micros)
     }
 
-    /// This time, moved up to `earliest` if it is less than a second too early. If it is earlier still, the clock was set
-    /// back, and the new time counts.
+    /// Returns this time, or `earliest` if this time is less than a second before it. A larger
+    /// difference means that the clock was set back, and the new time counts.
     #[must_use]
     pub fn no_earlier_than(self, earliest: Self) -> Self {
         if self < earliest && earliest.since(self) < STEP_MIN {
@@ -147,7 +147,7 @@ impl Timestamp {
         }
     }
 
-    /// The point in time that lies `delay` earlier.
+    /// Returns the time `delay` earlier.
     pub fn before(self, delay: Duration) -> Self {
         Self(
             self.0
@@ -155,7 +155,7 @@ impl Timestamp {
         )
     }
 
-    /// The point in time that lies `delay` later.
+    /// Returns the time `delay` later.
     pub fn after(self, delay: Duration) -> Self {
         Self(
             self.0
@@ -164,30 +164,32 @@ impl Timestamp {
     }
 }
 
-/// A change of the wall clock: somebody set it, or the machine was suspended.
+/// A step of the wall clock: it was set, or the machine was suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStep {
     by_micros: i64,
-    /// What the clock shows now.
+    /// The current time after the step.
     now: Timestamp,
 }
 
 impl ClockStep {
-    /// The step between two looks at the clock, `elapsed` apart by the monotonic clock; `None` if there was none.
+    /// Returns the step between two readings that are `elapsed` apart by the monotonic clock, if
+    /// any.
     pub fn between(before: Timestamp, now: Timestamp, elapsed: Duration) -> Option<Self> {
         let by_micros = now.0.saturating_sub(before.after(elapsed).0);
         let is_step = u128::from(by_micros.unsigned_abs()) >= STEP_MIN.as_micros();
         is_step.then_some(Self { by_micros, now })
     }
 
-    /// Seconds that the clock went ahead; negative if it went back.
+    /// Returns by how many seconds the clock was set forward; negative if it was set back.
     pub fn seconds(self) -> f64 {
         Duration::from_micros(self.by_micros.unsigned_abs()).as_secs_f64()
             * if self.by_micros < 0 { -1.0 } else { 1.0 }
     }
 
-    /// Moves a time that the clock showed before the step, so that it is as long ago as it was. Times shown since then
-    /// are not to change: of a clock that went back, a time that is not in the future may be one of them, and stays.
+    /// Shifts a time read before the step, so that its age stays the same. Times read after the
+    /// step must not change: if the clock was set back, a time that is not in the future may be one
+    /// of them, and is left alone.
     pub fn adjust(self, at: &mut Timestamp) {
         if self.by_micros < 0 {
             *at = (*at).min(self.now);
@@ -197,14 +199,14 @@ impl ClockStep {
     }
 }
 
-/// Days from the epoch to a date of the Gregorian calendar; `None` where there is no such day.
+/// Returns the days from the epoch to a Gregorian date; `None` if the date does not exist.
 ///
 /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
 fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    // Years begin in March, so that the day that comes and goes is the last one.
+    // Years start in March, so that the leap day is the last day of the year.
     let year = year - i64::from(month <= 2);
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
@@ -269,7 +271,7 @@ mod tests {
         let near = Timestamp::from_millis(1_015_999);
         assert_eq!(ClockStep::between(at(1_000), near, elapsed), None);
 
-        // Now, when the step was found, and times from before and after it.
+        // The current time at which the step was found, and times from before and after the step.
         let cases = [
             (4_615, [(990, 4_590), (4_610, 4_610), (0, 0)]),
             (115, [(990, 115), (110, 110), (0, 0)]),

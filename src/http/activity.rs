@@ -1,4 +1,4 @@
-//! What a connection waits for, since when, and how long it may.
+//! Tracks what a connection is waiting for, since when, and how long it may wait.
 //!
 //! ```text
 //! Handshake ─▶ Header ─▶ Working ─▶ Answering ─▶ Flushing ─▶ Idle
@@ -6,9 +6,9 @@
 //!                └────────────── the next request ────────────┘
 //! ```
 //!
-//! Only in `Working` does a connection wait for us alone. Everywhere else it waits for its client, which may never do
-//! its part; then the connection is closed after a timeout, or sooner if others need its place. With logins,
-//! `LoggingIn` interrupts `Working`.
+//! Only in `Working` does a connection wait for us alone. In all other phases it waits for its
+//! client, which may never respond; the connection is then closed after a timeout, or earlier if
+//! its place is needed. With logins, `LoggingIn` interrupts `Working`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,25 +16,27 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::telemetry::http::HttpLimit;
 
-/// For the TLS handshake: two round trips and a signature.
+/// Timeout for the TLS handshake: two round trips and a signature.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For the head of a request, from the first byte to the last; on a new connection, from its beginning.
+/// Timeout for the head of a request, from the first byte to the last; on a new connection, from
+/// its start.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For the login of a request, where many clients log in.
+/// Timeout for the login of a request when many clients log in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For our own part of a request: rendering a page, or reading the configuration again.
+/// Timeout for handling a request: rendering a page, or reloading the configuration.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// For reading a response, as a whole: enough for 10 MB at 1.5 Mbit/s.
+/// Timeout for reading a whole response: enough for 10 MB at 1.5 Mbit/s.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// For the next byte of a response.
+/// Timeout for progress within a response.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For the next request: longer than the usual scrape intervals, so that scrapers can keep their connection.
+/// Timeout for the next request. Longer than the usual scrape intervals, so that scrapers can keep
+/// their connection.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +45,20 @@ pub(super) enum Phase {
     Handshake,
     /// The client has not completed the head of a request.
     Header,
-    /// The request waits until its password is checked: behind those of other clients, and they may be an attack.
+    /// The request waits for its password to be checked, possibly behind an attack by other
+    /// clients.
     LoggingIn,
-    /// The request is ours to handle.
+    /// The daemon handles the request.
     Working,
     /// The client reads the response.
     Answering,
-    /// Likewise, and its last bytes have been handed to the connection.
+    /// The client reads the response, whose last bytes have been passed to the connection.
     Flushing,
-    /// The client has read the response, and keeps the connection for another request.
+    /// The client has read the response and keeps the connection open for another request.
     Idle,
 }
 
-/// Whom a connection waits for, and since when.
+/// Who a connection is waiting for, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
     Client(Instant),
@@ -63,23 +66,24 @@ pub(super) enum Waiting {
     Us,
 }
 
-/// A timeout that has expired.
+/// An expired timeout.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Expired {
     /// `None` if this is the normal end of a connection.
     pub(super) limit: Option<HttpLimit>,
 }
 
-/// The progress of one connection, shared between its socket, its requests and the loop that watches it.
+/// The progress of one connection, shared by its socket, its requests and the loop that enforces
+/// the timeouts.
 #[derive(Debug)]
 pub(super) struct Activity(Mutex<Progress>);
 
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     phase: Phase,
-    /// When the phase began; for `Flushing`, when the response began.
+    /// Start of the phase; for `Flushing`, start of the response.
     since: Instant,
-    /// When bytes were read or written last.
+    /// When bytes were last read or written.
     moved: Instant,
 }
 
@@ -93,17 +97,17 @@ impl Activity {
         self.progress().enter(phase, clock::monotonic());
     }
 
-    /// Bytes were read.
+    /// Notes that bytes were read.
     pub(super) fn read(&self) {
         self.progress().read(clock::monotonic());
     }
 
-    /// Bytes were written.
+    /// Notes that bytes were written.
     pub(super) fn written(&self) {
         self.progress().moved = clock::monotonic();
     }
 
-    /// Nothing is left to be written.
+    /// Notes that everything was written.
     pub(super) fn flushed(&self) {
         self.progress().flushed(clock::monotonic());
     }
@@ -141,7 +145,7 @@ impl Progress {
         if phase != Phase::Flushing {
             self.since = now;
         }
-        // What it waits for begins here: the time before was not its client's.
+        // The stall timeout starts here, because the time before was ours and not the client's.
         if phase == Phase::Answering {
             self.moved = now;
         }

@@ -1,4 +1,4 @@
-//! A page, compressed as the scraper asked.
+//! Compresses a page with the coding that the scraper requested.
 
 use std::io::Write;
 
@@ -15,8 +15,8 @@ pub(super) fn compress(page: Vec<u8>, coding: Coding) -> Vec<u8> {
     }
 }
 
-/// At the fastest level: it makes a seventeenth of a page in about the time that rendering takes. The usual level takes
-/// twelve times as long for a third less.
+/// Compresses with gzip at the fastest level, which reduces a page to a seventeenth in about the
+/// time it takes to render. The default level takes twelve times as long and saves another third.
 fn gzip(page: &[u8]) -> Vec<u8> {
     let room = Vec::with_capacity(page.len() / 8);
     let mut encoder = GzEncoder::new(room, Compression::fast());
@@ -24,7 +24,7 @@ fn gzip(page: &[u8]) -> Vec<u8> {
     written.expect("a vector takes what it is given")
 }
 
-/// At the fastest level that is no experiment. A page that cannot be compressed would be one without memory for it.
+/// Compresses with zstd at its fastest regular level. Fails only if memory runs out.
 fn zstd(page: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(page, 1).expect("a page is compressed in memory")
 }
@@ -46,7 +46,7 @@ mod tests {
             let compressed = compress(page.clone(), coding);
             let mut read = Vec::new();
             let mut source = compressed.as_slice();
-            // The decoder of zstd is another's, in Rust.
+            // An independent zstd decoder, written in Rust.
             let decoded = if coding == Coding::Gzip {
                 GzDecoder::new(source).read_to_end(&mut read)
             } else {

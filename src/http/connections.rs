@@ -1,8 +1,8 @@
-//! The listener's connections: accepted, bounded in number, and closed when a client does not do its part.
+//! Accepts connections of the listener, limits their number, and closes them when a client stalls.
 //!
-//! When all places are taken, a new connection gets that of another (`places.rs`), mostly of the client that has been
-//! silent the longest. A scraper that sends its request at once is therefore served, however many others connect and say
-//! nothing.
+//! When all places are taken, a new connection replaces another one (`places.rs`), usually that of
+//! the client that has been silent the longest. A scraper that sends its request immediately is
+//! therefore served, however many others connect and stay silent.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -36,26 +36,27 @@ use crate::open_files;
 use crate::telemetry::http::HttpLimit;
 use crate::tls::server::ServerTls;
 
-/// Connections at a time, if the limit on open files allows as many: far more than there are scrapers and probes.
+/// Maximum number of connections, if the open-file limit allows: far more than there are scrapers
+/// and probes.
 const CONNECTIONS_MAX: usize = 256;
 
-/// Connections that wait in the kernel to be accepted.
+/// Maximum number of connections waiting in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// The buffer of the kernel for what a client does not read. Without a limit Linux lets it grow to 4 MiB for each
-/// connection, which counts as memory of the container.
+/// Size of the kernel's send buffer. Without a limit, Linux grows it to 4 MiB per connection, which
+/// counts towards the container's memory.
 const SEND_BUFFER_BYTES: u32 = 64 << 10;
 
-/// The buffer of the kernel for what we do not read, such as the body of a request.
+/// Size of the kernel's receive buffer, for data that we do not read, such as a request body.
 const RECEIVE_BUFFER_BYTES: u32 = 32 << 10;
 
-/// The size of the head of a request; beyond it the answer is 431.
+/// Maximum size of a request head. A larger one is answered with 431.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// The time between two looks for connections whose timeout has expired.
+/// Interval for closing connections whose timeout has expired.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The other end of a connection, as requests see it.
+/// The remote end of a connection, for request handlers.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub(super) peer: SocketAddr,
@@ -65,7 +66,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) struct Connections {
     tasks: JoinSet<()>,
-    /// Those that are not being closed.
+    /// Connections that are not being closed.
     open: HashMap<Id, Open>,
     max: usize,
     limits: Arc<Limits>,
@@ -78,7 +79,7 @@ struct Open {
     task: AbortHandle,
 }
 
-/// Binds an address. Accepted connections inherit the sizes of the buffers.
+/// Binds an address. Accepted connections inherit the buffer sizes.
 pub(super) fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match listen {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -101,7 +102,7 @@ impl Connections {
         }
     }
 
-    /// Serves until `stop` is cancelled, and then until the requests in hand are answered.
+    /// Serves until `stop` is cancelled, then until current requests are answered.
     pub(super) async fn serve(
         mut self,
         mut tcp: TcpListener,
@@ -115,7 +116,7 @@ impl Connections {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                // Goes on after errors, with a pause.
+                // Retries after errors, with a pause.
                 (stream, peer) = Listener::accept(&mut tcp) => {
                     if self.make_room().await {
                         self.open(stream, peer, handshakes.as_mut(), &router, &stop);
@@ -134,7 +135,8 @@ impl Connections {
         }
     }
 
-    /// Whether there is a place for another connection, if need be because an older one was closed.
+    /// Returns whether there is a place for another connection, after closing an older one if
+    /// necessary.
     async fn make_room(&mut self) -> bool {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.ended(ended);
@@ -149,7 +151,7 @@ impl Connections {
             return false;
         };
         self.close(id);
-        // Its file is closed when its task has ended.
+        // A connection's file descriptor is closed when its task has ended.
         while self.tasks.len() >= self.max {
             match self.tasks.join_next_with_id().await {
                 Some(ended) => self.ended(ended),
@@ -199,7 +201,7 @@ impl Connections {
                             client.activity.enter(Phase::Header);
                             talk(stream, client, router, stop).await;
                         }
-                        // Any client can cause these, and knows best what it did not like.
+                        // Any client can cause these errors, so they must not fill the log.
                         Err(error) => debug!(%peer, %error, "TLS handshake failed"),
                     }
                 })
@@ -243,8 +245,8 @@ impl Connections {
     }
 }
 
-/// Answers the requests of a connection, one at a time. HTTP/1.1 alone: in HTTP/2 one connection could ask for any
-/// number of pages at once.
+/// Answers the requests of a connection one at a time. HTTP/1.1 only: with HTTP/2, a single
+/// connection could request any number of pages at once.
 async fn talk<S>(
     stream: S,
     client: Client,
@@ -266,7 +268,7 @@ async fn talk<S>(
         }
     });
     let connection = http1::Builder::new()
-        // `Activity` has the timeouts.
+        // `Activity` enforces the timeouts.
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
@@ -283,7 +285,7 @@ async fn talk<S>(
     }
 }
 
-/// The body of a response, which notes when all of it was handed to the connection.
+/// A response body that notes when all of it was passed to the connection.
 struct Answer {
     body: Body,
     activity: Arc<Activity>,

@@ -1,4 +1,4 @@
-//! TLS handshakes, with the certificates that the files hold at the time.
+//! TLS handshakes, using the certificates that are currently in the files.
 
 use std::io;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::clock;
 use crate::tls::TlsError;
 use crate::tls::server::ServerTls;
 
-/// How long the files are assumed not to have changed.
+/// Time during which the files are not checked again.
 const FRESH: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Handshakes {
     certificates: Arc<Certificates>,
-    /// When the files were last looked at.
+    /// When the files were last checked.
     looked: Instant,
 }
 
 #[derive(Debug)]
 struct Certificates {
     current: watch::Sender<Arc<ServerTls>>,
-    /// The files are unusable, and the log has it: clients must not be able to fill it.
+    /// Whether unusable files were already logged, so that clients cannot fill the log.
     complained: AtomicBool,
 }
 
@@ -44,8 +44,8 @@ impl Handshakes {
         }
     }
 
-    /// A handshake on a new connection. Every so often one looks at the files first, so that nothing runs while nobody
-    /// connects.
+    /// Starts the handshake of a new connection. Some handshakes check the files first, so that no
+    /// timer is needed while nobody connects.
     pub(super) fn begin(
         &mut self,
         stream: Watched,
@@ -67,7 +67,7 @@ impl Handshakes {
 }
 
 impl Certificates {
-    /// Reads the files again, if they changed and are usable. A volume may take its time.
+    /// Reloads the files if they have changed and are usable. They may be on a slow volume.
     async fn renew(&self) {
         let held = Arc::clone(&self.current.borrow());
         let looked: Result<Result<_, TlsError>, _> =
@@ -81,7 +81,7 @@ impl Certificates {
                 }
             }
             Ok(Err(error)) => {
-                // They may be just being written.
+                // The files may be in the middle of an update.
                 if !self.complained.swap(true, Relaxed) {
                     warn!(%error, "reloading the listener's certificates failed; keeping the old ones");
                 }

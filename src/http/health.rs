@@ -1,4 +1,4 @@
-//! `GET /-/healthy` and `GET /-/ready`.
+//! The probe endpoints: liveness (`GET /-/healthy`) and readiness (`GET /-/ready`).
 
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -6,14 +6,14 @@ use http::StatusCode;
 
 use crate::telemetry::readiness::Readiness;
 
-/// That this is answered at all is what it says. It never depends on a broker or a receiver, so that nobody
-/// restarts the daemon because something else is down.
+/// Liveness: answering is enough. Never depends on a broker or receiver, so that the daemon is not
+/// restarted because something else is down.
 pub(super) async fn healthy() -> &'static str {
     "celeriac is healthy\n"
 }
 
-/// Whether every broker is subscribed and every receiver takes samples; if not, which is not and why. Hints about
-/// events that do not come follow, and change nothing about that.
+/// Readiness: whether every broker is subscribed and every receiver accepts samples; if not, which
+/// is not, and why. Hints about missing events are appended and do not affect the status.
 pub(super) async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
     let mut lines = readiness.reasons();
     let status = if lines.is_empty() {

@@ -1,4 +1,4 @@
-//! Limits of the listener, when they are reached: each time counts, and one line a minute goes to the log.
+//! Counts when a limit of the listener is reached, and logs each at most once a minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::clock;
 use crate::telemetry::http::{HttpLimit, HttpMetrics};
 
-/// The time between two log lines about the same limit. Clients must not be able to fill the log.
+/// Minimum time between two log lines about the same limit, so that clients cannot fill the log.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]

@@ -1,8 +1,9 @@
-//! Who may see the pages: users with passwords, as in Prometheus' web configuration, and bearers of a token.
+//! Authenticates requests: users with passwords, as in Prometheus' web configuration, or a bearer
+//! token.
 //!
-//! bcrypt is slow on purpose, and a scraper comes every few seconds: of each user the password that was right is
-//! remembered under a key that lasts as long as the process, and answered at once. Anything else costs its hashing each
-//! time, off the threads that serve, and waits for its turn (`turns.rs`).
+//! bcrypt is deliberately slow and scrapers come every few seconds, so the correct password of each
+//! user is remembered under a key that exists only in this process, and accepted immediately. Any
+//! other password is hashed each time, outside the serving threads and in turn (`turns.rs`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -26,16 +27,17 @@ use super::turns::Turns;
 use crate::config::{LoginConfig, PasswordHash, Secret};
 use crate::telemetry::http::HttpLimit;
 
-/// The logins that will do.
+/// The accepted credentials.
 #[derive(Debug)]
 pub(super) struct Login {
     users: HashMap<String, User>,
-    /// The hash that an unknown user's password is compared with, so that it takes as long as a known one's.
+    /// Hash to compare an unknown user's password with, so that it takes as long as for a known
+    /// user.
     decoy: Option<PasswordHash>,
     token: Option<Secret>,
-    /// The log has that the token cannot be had: whoever knocks must not fill it.
+    /// Whether a missing token was already logged, so that clients cannot fill the log.
     complained: AtomicBool,
-    /// Compares without telling by time how far two texts agree.
+    /// Used to compare texts in constant time.
     key: hmac::Key,
     turns: Turns,
     limits: Arc<Limits>,
@@ -44,20 +46,20 @@ pub(super) struct Login {
 #[derive(Debug)]
 struct User {
     hash: PasswordHash,
-    /// The password that was right.
+    /// The correct password, once seen.
     known: OnceLock<hmac::Tag>,
 }
 
-/// What becomes of a request.
+/// The outcome of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Allowed,
     Refused,
-    /// Too many logins of the same address are being checked.
+    /// Too many logins from the same address are being checked.
     TooMany,
 }
 
-/// What a client shows.
+/// The credentials of a client.
 #[derive(Debug, PartialEq, Eq)]
 enum Credentials {
     Basic { user: String, password: String },
@@ -65,7 +67,7 @@ enum Credentials {
 }
 
 impl Login {
-    /// `None` where everybody may come in.
+    /// Returns `None` if no login is required.
     pub(super) fn new(config: LoginConfig, limits: Arc<Limits>) -> Option<Self> {
         if config.users.is_empty() && config.bearer_token.is_none() {
             return None;
@@ -114,14 +116,14 @@ impl Login {
             return Outcome::TooMany;
         };
         let hashing = move || {
-            // Until it has ended, even if the client has not waited.
+            // Held until hashing has finished, even if the client has gone.
             let _turn = turn;
             bcrypt::verify(password, hash.as_str()).unwrap_or(false)
         };
         let right = tokio::task::spawn_blocking(hashing).await.unwrap_or(false);
         match user {
             Some(user) if right => {
-                // Two requests may be the first; they found the same.
+                // Two requests may be the first; both store the same value.
                 let _ = user.known.set(tag);
                 Outcome::Allowed
             }
@@ -129,14 +131,14 @@ impl Login {
         }
     }
 
-    /// Whether a token is the one in the file, as it is now.
+    /// Returns whether a token matches the current content of the file.
     async fn takes(&self, token: &str) -> bool {
         let Some(secret) = self.token.clone() else {
             return false;
         };
         let read = tokio::task::spawn_blocking(move || secret.read()).await;
         match read {
-            // Nobody bears nothing.
+            // An empty file must not accept an empty token.
             Ok(Ok(expected)) if expected.is_empty() => {
                 if !self.complained.swap(true, Relaxed) {
                     warn!("bearer_token_file is empty; token logins are refused");
@@ -161,7 +163,7 @@ impl Login {
         hmac::verify(&self.key, text.as_bytes(), tag.as_ref()).is_ok()
     }
 
-    /// What the answer asks for: everything that would do.
+    /// Returns the `WWW-Authenticate` challenges: one for each accepted method.
     fn challenges(&self) -> Vec<(HeaderName, &'static str)> {
         let basic =
             (!self.users.is_empty()).then_some("Basic realm=\"celeriac\", charset=\"UTF-8\"");
@@ -201,7 +203,7 @@ impl Credentials {
     }
 }
 
-/// Lets only those through who log in: to every path, and to those that are none.
+/// Rejects requests without valid credentials, on every path, including those that do not exist.
 pub(super) async fn require(
     State(login): State<Arc<Login>>,
     Extension(client): Extension<Client>,
@@ -234,7 +236,7 @@ mod tests {
     use super::super::activity::Activity;
     use super::*;
 
-    /// Of "hunter2" at the lowest cost.
+    /// The hash of "hunter2" at the lowest cost.
     fn hash() -> PasswordHash {
         let hash = bcrypt::hash("hunter2", 4).expect("a hash");
         PasswordHash::parse(&hash).expect("a hash")

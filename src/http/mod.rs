@@ -1,5 +1,5 @@
-//! The listener: for Prometheus and for probes. Everything here is read from the newest snapshot; nothing asks a
-//! broker.
+//! The HTTP listener, for Prometheus and for probes. All pages are rendered from the newest
+//! snapshot; no request reaches a broker.
 
 mod activity;
 mod connections;
@@ -41,18 +41,18 @@ use crate::telemetry::readiness::Readiness;
 use crate::tls::TlsError;
 use crate::tls::server::ServerTls;
 
-/// A page to pull: where it is, and what it shows.
+/// A page to scrape: its path and its content.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub path: String,
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// Protobuf carries native histograms, where the snapshot has them.
+    /// Whether protobuf includes native histograms, if the snapshot has them.
     pub native_histograms: bool,
-    /// OpenMetrics carries `_created`.
+    /// Whether OpenMetrics includes `_created` series.
     pub created_series: bool,
 }
 
-/// A bound listener.
+/// A listener that is bound but not serving yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -61,12 +61,12 @@ pub struct Server {
     pages: Vec<Page>,
     readiness: Readiness,
     limits: Arc<Limits>,
-    /// `None`: nobody may ask for it.
+    /// `None`: reloading over HTTP is disabled.
     reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 impl Server {
-    /// Binds the address, so that a port in use is known at the start.
+    /// Binds the address, so that a port in use is detected at startup.
     pub fn bind(
         listen: SocketAddr,
         pages: Vec<Page>,
@@ -84,14 +84,14 @@ impl Server {
         })
     }
 
-    /// With metrics.
+    /// Adds metrics.
     #[must_use]
     pub fn counted(self, metrics: HttpMetrics) -> Self {
         let limits = Arc::new(Limits::new(metrics));
         Self { limits, ..self }
     }
 
-    /// Open to requests to read the configuration again.
+    /// Accepts requests to reload the configuration.
     #[must_use]
     pub fn with_reloads(self, reloads: mpsc::Sender<ReloadRequest>) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl Server {
         }
     }
 
-    /// With TLS, and open only to those who log in, as far as the configuration says so.
+    /// Adds TLS and logins, as configured.
     pub fn guarded(
         self,
         tls: Option<&ServerTlsConfig>,
@@ -113,12 +113,12 @@ impl Server {
         })
     }
 
-    /// The address that is listened on: with the port that was free, where none was asked for.
+    /// Returns the bound address, including the port if it was chosen by the system.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Answers until it is told to stop.
+    /// Serves requests until stopped.
     pub async fn run(self, stop: CancellationToken) {
         let mut router = Router::new()
             .route("/-/healthy", get(health::healthy))

@@ -1,34 +1,35 @@
-//! `Accept` and `Accept-Encoding` to the format and the coding of a page.
+//! Chooses the format and coding of a page from `Accept` and `Accept-Encoding`.
 //!
-//! Source: RFC 9110, "Content Negotiation"; "Content Negotiation" and "Escaping Schemes" in Prometheus' documentation.
-//! Of what is asked for, the most wanted that we have counts, and of the equally wanted the first.
+//! Source: RFC 9110, "Content Negotiation"; "Content Negotiation" and "Escaping Schemes" in
+//! Prometheus' documentation. The supported option with the highest weight wins; among equals, the
+//! first.
 
 use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::{HeaderMap, HeaderName};
 
 use crate::wire::{protobuf, text};
 
-/// How a page is written.
+/// The format of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Format {
     pub(super) syntax: Syntax,
-    /// What becomes of names that are not of the classic form; told only to those who asked.
+    /// How names outside the classic character set are escaped. Only reported if requested.
     escaping: Option<Escaping>,
 }
 
-/// The languages of a page.
+/// The syntax of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Syntax {
     Text004,
-    /// The same with another version: our names need no quotes.
+    /// The same apart from the version: our names need no quotes.
     Text100,
-    /// The draft, which older servers ask for.
+    /// The draft version that older servers request.
     OpenMetrics001,
     OpenMetrics100,
     Protobuf,
 }
 
-/// An escaping scheme. All our names are of the classic form, which each of these leaves as it is.
+/// An escaping scheme. All our names are classic, so each scheme leaves them unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Escaping {
     AllowUtf8,
@@ -36,7 +37,7 @@ pub(super) enum Escaping {
     Values,
 }
 
-/// How a body is compressed.
+/// The compression of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Identity,
@@ -44,13 +45,13 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// Something that is asked for, and how much it is wanted.
+/// A requested option and its weight.
 #[derive(Debug)]
 struct Wish<'h> {
     /// A media range or a coding.
     name: &'h str,
     parameters: Vec<(&'h str, &'h str)>,
-    /// 1 where nothing is said, in thousandths.
+    /// In thousandths; 1 by default.
     weight: u16,
 }
 
@@ -60,7 +61,7 @@ impl Format {
         escaping: None,
     };
 
-    /// What a scraper wants most of what we have; the text format where that is nothing.
+    /// Returns the preferred supported format; the text format if there is none.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let wishes = wishes(headers, &ACCEPT);
         let known = wishes.iter().find_map(Self::wished);
@@ -95,7 +96,7 @@ impl Format {
         Some(Self { syntax, escaping })
     }
 
-    /// What the answer says it is.
+    /// Returns the value of `Content-Type`.
     pub(super) fn content_type(self) -> String {
         let syntax = match self.syntax {
             Syntax::Text004 => text::CONTENT_TYPE,
@@ -112,7 +113,8 @@ impl Format {
 }
 
 impl Syntax {
-    /// The one of those that look the same, but for their name, by which a rendering is known.
+    /// Returns the representative of all syntaxes with identical output, under which a rendering is
+    /// cached.
     pub(super) const fn alike(self) -> Self {
         match self {
             Self::Text004 | Self::Text100 => Self::Text004,
@@ -126,8 +128,8 @@ impl Escaping {
     fn of(name: &str) -> Option<Self> {
         match name {
             "allow-utf-8" => Some(Self::AllowUtf8),
-            // With `dots` every underscore would be doubled; the answer may name another scheme, and this one is what
-            // it would have been without the parameter.
+            // `dots` would double every underscore. The response may name a different scheme, and
+            // this is the default without the parameter.
             "underscores" | "dots" => Some(Self::Underscores),
             "values" => Some(Self::Values),
             _ => None,
@@ -144,7 +146,7 @@ impl Escaping {
 }
 
 impl Coding {
-    /// What a scraper wants most of what we have, where it asks; nothing is compressed unasked.
+    /// Returns the preferred supported coding. Nothing is compressed unless requested.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let wishes = wishes(headers, &ACCEPT_ENCODING);
         let known = wishes.iter().find_map(|wish| {
@@ -162,7 +164,7 @@ impl Coding {
         known.unwrap_or(Self::Identity)
     }
 
-    /// Its name in `Content-Encoding`.
+    /// Returns the name in `Content-Encoding`.
     pub(super) const fn name(self) -> Option<&'static str> {
         match self {
             Self::Identity => None,
@@ -173,7 +175,7 @@ impl Coding {
 }
 
 impl<'h> Wish<'h> {
-    /// Reads an element of the list, without what it says about its weight if that is no number.
+    /// Parses an element of the list. An invalid weight is ignored.
     fn parse(element: &'h str) -> Self {
         let mut parts = element.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
@@ -200,7 +202,8 @@ impl<'h> Wish<'h> {
     }
 }
 
-/// The elements of all headers of a name, the most wanted first; what is not wanted at all is not there.
+/// Returns the elements of all headers with this name, by descending weight; those with weight 0
+/// are omitted.
 fn wishes<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<Wish<'h>> {
     let values = headers.get_all(name).iter();
     let elements = values.filter_map(|value| value.to_str().ok());
@@ -213,7 +216,7 @@ fn wishes<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<Wish<'h>> {
     wishes
 }
 
-/// A weight between 0 and 1, of three digits at most.
+/// Parses a weight between 0 and 1 with at most three digits.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {

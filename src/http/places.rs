@@ -1,7 +1,8 @@
-//! Whose place a new connection gets when all are taken.
+//! Chooses the connection that a new one replaces when all places are taken.
 //!
-//! A client that says nothing comes first. Connections whose login waits for its turn are taken from the address that has
-//! the most of them, so that an address with a single one keeps it, however many others guess passwords.
+//! Silent clients come first. Connections whose login waits for its turn are taken from the address
+//! with the most of them, so that an address with a single one keeps it, however many others guess
+//! passwords.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,11 +11,11 @@ use std::time::{Duration, Instant};
 use super::activity::Waiting;
 use super::turns::origin;
 
-/// For how long a client may say nothing before its place goes ahead of those of logins. A new connection needs a
-/// moment until its request is read.
+/// How long a client may be silent before its place is taken ahead of waiting logins. A new
+/// connection needs a moment until its request is read.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// The connection to close, by its key; `None` if all wait for us.
+/// Returns the key of the connection to close; `None` if all are waiting for us.
 pub(super) fn to_close<K: Copy>(
     connections: impl Iterator<Item = (K, IpAddr, Waiting)>,
     now: Instant,
@@ -53,7 +54,7 @@ pub(super) fn to_close<K: Copy>(
     }
 }
 
-/// Connections of an address whose logins wait.
+/// Connections of an address with waiting logins.
 struct Logins<K> {
     count: usize,
     newest: (Instant, K),
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    /// The last number of the address of each, and what it waits for.
+    /// The last octet of each connection's address, and what it is waiting for.
     type Connections<'a> = &'a [(u8, Waiting)];
 
     #[test]

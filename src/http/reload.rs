@@ -1,4 +1,4 @@
-//! `POST /-/reload`: the configuration is read again.
+//! `POST /-/reload`: reloads the configuration.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::ReloadRequest;
 
-/// Answers when it is done, with the reason if it was not.
+/// Answers when the reload has finished, with the reason if it failed.
 pub(super) async fn reload(
     State(reloads): State<Option<mpsc::Sender<ReloadRequest>>>,
 ) -> (StatusCode, String) {
@@ -15,7 +15,7 @@ pub(super) async fn reload(
         return (StatusCode::FORBIDDEN, why.to_owned());
     };
     let (told, done) = oneshot::channel();
-    // Who takes requests is there until the daemon stops.
+    // The receiving end exists until the daemon stops.
     let stopping = || (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     if reloads.send(told).await.is_err() {
         return stopping();

@@ -1,8 +1,10 @@
-//! Pages as they are sent: rendered once for each snapshot, format and coding, and shared by everyone who asks.
+//! A cache of rendered pages: one rendering per snapshot, format and coding, shared by all
+//! requests.
 //!
-//! A rendering belongs to this list; responses hold only weak references to it and copy one chunk at a time. What the
-//! list lets go is free, however slowly clients read: their responses end early. It lets go of a rendering when nobody
-//! reads it and a newer snapshot exists, or when all of them take too much memory.
+//! Renderings are owned by this cache. Responses hold only weak references and copy one chunk at a
+//! time, so memory is freed as soon as the cache drops a rendering, however slowly clients read;
+//! their responses end early. A rendering is dropped when nobody reads it and a newer snapshot
+//! exists, or when all of them together use too much memory.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,23 +25,24 @@ use crate::series::Snapshot;
 use crate::telemetry::http::HttpLimit;
 use crate::wire::{openmetrics, protobuf, text};
 
-/// The memory for all renderings, unless a few large ones need more.
+/// Memory limit for all renderings, unless a few large ones need more.
 const BYTES_MAX: usize = 64 << 20;
 
-/// Renderings of the largest size for which there is memory in any case: two formats of two snapshots.
+/// Number of renderings of the largest size that are always allowed: two formats of two snapshots.
 const LARGEST_MIN: usize = 4;
 
-/// The size of a chunk of a response: what a client that reads slowly holds beside the rendering.
+/// Size of a response chunk, which each slow client holds in addition to the rendering.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The time between two looks for renderings of older snapshots.
+/// Interval for dropping renderings of older snapshots.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Renderings {
-    /// The oldest first.
+    /// Oldest first.
     held: Mutex<Vec<Arc<Rendering>>>,
-    /// Held while rendering: each takes a processor and the memory of a page, so one at a time is made.
+    /// Held while rendering. Each rendering needs a CPU and the memory of a page, so only one runs
+    /// at a time.
     turn: Arc<Mutex<()>>,
     limits: Arc<Limits>,
 }
@@ -50,11 +53,11 @@ struct Rendering {
     snapshot: u64,
     syntax: Syntax,
     coding: Coding,
-    /// Goes on without whoever asked first.
+    /// Completes even if the first requester has gone.
     made: Shared<BoxFuture<'static, Option<Bytes>>>,
 }
 
-/// The body of a response.
+/// A response body that reads a rendering chunk by chunk.
 #[derive(Debug)]
 pub(super) struct RenderingBody {
     rendering: Weak<Rendering>,
@@ -62,7 +65,7 @@ pub(super) struct RenderingBody {
     end: usize,
 }
 
-/// The rendering that a response was reading has been let go.
+/// Error: the rendering that a response was reading has been dropped.
 #[derive(Debug, thiserror::Error)]
 #[error("too many snapshots are being read; this one was dropped")]
 pub(super) struct Dropped;
@@ -76,7 +79,7 @@ impl Renderings {
         }
     }
 
-    /// The newest snapshot of a page; `None` if it cannot be rendered.
+    /// Returns the newest snapshot of a page; `None` if it cannot be rendered.
     pub(super) async fn newest(
         &self,
         page: &Arc<Page>,
@@ -94,7 +97,7 @@ impl Renderings {
         Some(body)
     }
 
-    /// Lets go of what nobody reads, again and again.
+    /// Periodically drops renderings that nobody reads.
     pub(super) async fn keep_tidy(&self) -> Infallible {
         let mut ticks = tokio::time::interval(TIDY_INTERVAL);
         loop {
@@ -116,7 +119,7 @@ impl Renderings {
         }
         let number = snapshot.number;
         let (turn, rendered) = (Arc::clone(&self.turn), Arc::clone(page));
-        // A page of a hundred thousand series takes long enough to hold up events.
+        // Rendering a hundred thousand series takes long enough to delay events.
         let making = tokio::task::spawn_blocking(move || {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             let mut bytes = compress(render(&rendered, &snapshot, syntax), coding);
@@ -134,7 +137,7 @@ impl Renderings {
         rendering
     }
 
-    /// Lets go of the oldest renderings if all of them take too much memory; never of `newest`.
+    /// Drops the oldest renderings if all of them use too much memory, but never `newest`.
     fn free_memory(&self, newest: &Arc<Rendering>) {
         let mut held = self.held();
         loop {
@@ -163,7 +166,7 @@ impl Renderings {
 }
 
 impl Rendering {
-    /// Its size; 0 until it is made.
+    /// Returns its size in bytes; 0 until it is rendered.
     fn bytes(&self) -> usize {
         self.made
             .peek()

@@ -1,4 +1,4 @@
-//! The pages to pull: the newest snapshot of a profile, in the format that the scraper wants.
+//! Serves pages to scrapers: the newest snapshot of a profile, in the requested format.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Whose password is hashed next: addresses take turns, so that the guesses of one do not hold up another.
+//! Schedules password hashing: addresses take turns, so that guesses from one do not delay another.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,21 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Hashings at a time: guesses must not take all processors from what counts events.
+/// Maximum concurrent hashings, so that guesses leave CPUs for event processing.
 const HASHINGS_MAX: usize = 2;
 
-/// Logins of one address that are hashed or wait for it. Further ones get 429.
+/// Maximum number of logins per address that are hashed or waiting. Further ones get 429.
 const LOGINS_OF_ADDRESS_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// One at a time of each address that has logins waiting. They are bounded by the number of connections.
+    /// Limits each address with waiting logins to one at a time. Bounded by the number of
+    /// connections.
     addresses: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
-    /// Gives permits in the order in which they were asked for: of each address, one request at a time stands in line.
+    /// Grants permits in the order of requests; each address has at most one request waiting.
     hashings: Arc<Semaphore>,
 }
 
-/// The permission to hash a password; the next in line gets it when this is dropped.
+/// Permission to hash a password; dropping it lets the next one proceed.
 #[derive(Debug)]
 pub(super) struct Turn {
     _address: OwnedSemaphorePermit,
@@ -35,7 +36,7 @@ impl Turns {
         }
     }
 
-    /// Waits for a turn; `None` if too many logins of this address are waiting already.
+    /// Waits for a turn; `None` if too many logins of this address are already waiting.
     pub(super) async fn wait(&self, address: IpAddr) -> Option<Turn> {
         let address = self.line(address)?.acquire_owned().await.ok()?;
         let hashing = Arc::clone(&self.hashings).acquire_owned().await.ok()?;
@@ -45,7 +46,7 @@ impl Turns {
         })
     }
 
-    /// The line of an address, unless it is full.
+    /// Returns the semaphore of an address, unless too many are waiting.
     fn line(&self, address: IpAddr) -> Option<Arc<Semaphore>> {
         let mut addresses = self
             .addresses
@@ -54,12 +55,13 @@ impl Turns {
         addresses.retain(|_, line| Arc::strong_count(line) > 1);
         let line = addresses.entry(origin(address));
         let line = line.or_insert_with(|| Arc::new(Semaphore::new(1)));
-        // Each request in it holds one reference, and the map another.
+        // Each waiting request holds one reference, and the map another.
         (Arc::strong_count(line) <= LOGINS_OF_ADDRESS_MAX).then(|| Arc::clone(line))
     }
 }
 
-/// What counts as one address: of IPv6 the network, since a host may use any address of it.
+/// Returns what counts as one address: for IPv6 the network, because a host can use any address in
+/// it.
 pub(super) fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -86,7 +88,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn another_address_waits_for_one_hashing_and_not_for_all_guesses() {
         let (turns, hashed) = (Turns::new(), AtomicUsize::new(0));
-        // How many passwords were hashed before this one.
+        // Number of passwords hashed before this one.
         let login = async |from: &str, delay_ms| {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
             let _turn = turns.wait(address(from)).await?;
@@ -100,11 +102,11 @@ mod tests {
             .flat_map(|from| (0..400).map(|_| login(from, 0)));
         let right = login("10.0.0.4", 10);
         let (guesses, right) = tokio::join!(join_all(guesses), right);
-        // One of each of the others, and one more of those whose turn came meanwhile.
+        // One from each other address, plus one from those whose turn came meanwhile.
         assert!(right.is_some_and(|before| before <= 4), "{right:?}");
         let hashed = guesses.iter().flatten().count();
         assert_eq!(hashed, guessing.len() * LOGINS_OF_ADDRESS_MAX);
-        // What has ended leaves nothing behind.
+        // Finished logins leave nothing behind.
         turns.wait(address("10.0.0.5")).await.expect("a turn");
         assert_eq!(turns.addresses.lock().expect("no panic").len(), 1);
     }

@@ -1,4 +1,4 @@
-//! A TCP stream that notes what moves through it.
+//! A TCP stream that records its reads and writes in an [`Activity`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -5,11 +5,11 @@ use hashbrown::HashMap;
 use crate::config::TaskFilter;
 use crate::state::{Change, Name, Names, Place, Seen};
 
-/// Which tasks are shown.
+/// Decides which tasks are shown.
 #[derive(Debug)]
 pub(super) struct Filter {
     filter: Option<TaskFilter>,
-    /// What was decided of each name.
+    /// Cached decision for each name.
     known: HashMap<Name, bool>,
 }
 
@@ -27,7 +27,8 @@ impl Filter {
         self.known.clear();
     }
 
-    /// A change, as far as it is about tasks that are shown. What came is counted by type whatever it is about.
+    /// Returns the change without what is about hidden tasks. Received events are counted by type
+    /// in any case.
     pub(super) fn pass(&mut self, change: Change, names: &Names) -> Option<Change> {
         if self.filter.is_none() {
             return Some(change);
@@ -56,7 +57,7 @@ impl Filter {
         }
     }
 
-    /// Whether tasks of a name are shown. Those without a name are.
+    /// Returns whether tasks with this name are shown. Tasks without a name always are.
     pub(super) fn shows(&mut self, name: Option<Name>, names: &Names) -> bool {
         let (Some(filter), Some(name)) = (&self.filter, name) else {
             return true;

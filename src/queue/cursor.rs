@@ -1,4 +1,4 @@
-//! How far records were taken off, in a file that is replaced as a whole.
+//! The cursor: how far records were removed from the queue, in a file that is replaced as a whole.
 
 use std::io::{self, Read};
 
@@ -6,20 +6,19 @@ use super::directory::Directory;
 use super::files::Files;
 use super::frame;
 
-/// What the file of the cursor holds.
+/// The content of the cursor file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cursor {
     Sound {
         /// Records up to this sequence were delivered or given up.
         through: u64,
-        /// The last sequence that was given.
+        /// The last sequence that was assigned.
         given: u64,
     },
     Missing,
     Unsound,
 }
 
-/// Reads the cursor.
 pub(super) fn read(directory: &Directory, files: &Files) -> io::Result<Cursor> {
     let file = match files.open(&directory.cursor()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Cursor::Missing),
@@ -39,8 +38,8 @@ pub(super) fn read(directory: &Directory, files: &Files) -> io::Result<Cursor> {
     )
 }
 
-/// Replaces the cursor. It is not synced: one that is too old makes records go out again, and a sync for each
-/// request would buy nothing else.
+/// Replaces the cursor without a sync: an outdated cursor only causes records to be sent again,
+/// which does not justify a sync per request.
 pub(super) fn write(
     directory: &Directory,
     files: &Files,

@@ -1,4 +1,4 @@
-//! The folder of one queue: its lock and the names in it.
+//! The directory of one queue: its lock, and the names of its files.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use crate::folder::FolderLock;
 const SUFFIX: &str = ".segment";
 const DIGITS: usize = 20;
 
-/// A folder that nobody else writes to, as long as this lives.
+/// A directory that is locked for as long as this exists.
 #[derive(Debug)]
 pub(super) struct Directory {
     folder: PathBuf,
@@ -18,7 +18,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates the folder if it is not there, and locks it.
+    /// Creates the directory if it is missing, and locks it.
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Folder {
             folder: folder.to_owned(),
@@ -38,7 +38,7 @@ impl Directory {
         &self.folder
     }
 
-    /// The segment whose first record has this sequence.
+    /// Returns the path of the segment whose first record has this sequence.
     pub(super) fn segment(&self, first: u64) -> PathBuf {
         self.folder.join(format!("{first:0DIGITS$}{SUFFIX}"))
     }
@@ -51,7 +51,7 @@ impl Directory {
         self.folder.join("cursor.new")
     }
 
-    /// The segments that are there, as the sequences of their first records, oldest first.
+    /// Returns the existing segments by the sequence of their first record, oldest first.
     pub(super) fn segments(&self) -> io::Result<Vec<u64>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -62,7 +62,7 @@ impl Directory {
     }
 }
 
-/// What the name of a segment says.
+/// Returns the sequence in the name of a segment.
 fn first(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     let valid = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,6 +1,6 @@
-//! All segments of one queue, and the cursor: what is written, read and deleted.
+//! The files of one queue, all segments and the cursor: writes, reads and deletes them.
 //!
-//! Which records wait is not known in here, nor which may go.
+//! This module does not know which records are pending or which may be dropped.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,39 +17,39 @@ use super::frame::{self, Header, InGroup, RECORD_HEADER, SEGMENT_HEADER};
 use super::index::{Place, Slot};
 use super::segment::{self, ReadError};
 
-/// Why the disk does not take records.
+/// Why records cannot be written to disk.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {} at byte {offset}: {source}", path.display())]
 pub struct Trouble {
     /// The segment.
     pub path: PathBuf,
-    /// Where its next record would begin.
+    /// Offset at which its next record would start.
     pub offset: u64,
     pub source: io::Error,
 }
 
-/// One file of records.
+/// A file of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// The sequence of the first record, which is the name.
+    /// Sequence of the first record, which is also the file name.
     pub(super) first: u64,
-    /// Its bytes, as far as they count.
+    /// Size in bytes, up to the end of its valid content.
     pub(super) length: u64,
 }
 
-/// The files of one queue.
+/// All segments of one queue, and its cursor.
 #[derive(Debug)]
 pub(super) struct Disk {
     directory: Directory,
     files: Files,
     /// Oldest first.
     segments: VecDeque<Segment>,
-    /// The last segment, while records may be added to it.
+    /// The last segment, as long as records can be added to it.
     active: Option<File>,
-    /// The segment that was read last, by its first record.
+    /// The most recently read segment, by its first record.
     reader: Option<(u64, File)>,
     segment_bytes: u64,
-    /// The last cursor could not be written, and the log has it.
+    /// Whether the last cursor could not be written, which was logged.
     cursor_failed: bool,
 }
 
@@ -72,8 +72,8 @@ impl Disk {
         }
     }
 
-    /// Writes whole groups behind what is there, as many as fit into one segment and at least one, with one
-    /// write and one sync. Returns where they are: all of them, or none.
+    /// Appends whole groups, as many as fit into one segment but at least one, with a single write
+    /// and a single sync. Returns the places of all records; an error means that none was written.
     pub(super) fn append<'a>(
         &mut self,
         slots: impl Iterator<Item = &'a Slot>,
@@ -83,7 +83,7 @@ impl Disk {
         let slots = slots.filter_map(|slot| Some((slot, slot.bytes.as_ref()?)));
         let mut slots = slots.peekable();
         while let Some((slot, bytes)) = slots.next() {
-            // A group begins: what was gathered may be enough.
+            // A new group starts: stop if the current segment would become too large.
             let length = buffer.len() + RECORD_HEADER + bytes.len();
             if slot.sequence == slot.group && first.is_some() && length as u64 > self.segment_bytes
             {
@@ -116,20 +116,20 @@ impl Disk {
         Ok(places)
     }
 
-    /// Writes a buffer that begins with the header of a segment. Returns the segment that it went to, and where
-    /// the records begin.
+    /// Writes a buffer that starts with a segment header. Returns its segment and the offset of the
+    /// records.
     fn write(&mut self, first: u64, buffer: &[u8]) -> Result<(u64, u64), Trouble> {
         let records = &buffer[SEGMENT_HEADER..];
         if let Some(last) = self.segments.back_mut()
             && last.length + records.len() as u64 <= self.segment_bytes
-            // Not put back where anything fails: what is on the disk is unknown then.
+            // Not put back after an error, because the state on disk is then unknown.
             && let Some(file) = self.active.take()
         {
             let offset = last.length;
             let at = usize::try_from(offset).unwrap_or(usize::MAX);
             let written = self.files.write(&file, records, at);
             if let Err(source) = written.and_then(|()| self.files.sync(&file)) {
-                // Whatever this leaves behind, the next one who opens the queue cuts or recognizes.
+                // If this fails too, recovery cuts or recognizes what is left.
                 let _ = self.files.cut(&file, offset);
                 let path = self.directory.segment(last.first);
                 return Err(Trouble {
@@ -187,7 +187,7 @@ impl Disk {
         segment::read(&self.files, file, place.offset, length, place.checksum)
     }
 
-    /// Deletes a segment. One that cannot be deleted is left to the next start.
+    /// Deletes a segment. If that fails, the next start deletes it.
     pub(super) fn delete(&mut self, at: usize) {
         if at + 1 == self.segments.len() {
             self.active = None;
@@ -204,7 +204,7 @@ impl Disk {
         }
     }
 
-    /// Remembers up to which sequence records were taken off, and which was the last that was given.
+    /// Stores up to which sequence records were removed, and the last sequence that was assigned.
     pub(super) fn commit(&mut self, through: u64, given: u64) {
         let result = cursor::write(&self.directory, &self.files, through, given);
         match &result {
@@ -218,27 +218,27 @@ impl Disk {
         self.cursor_failed = result.is_err();
     }
 
-    /// The segments, oldest first.
+    /// Returns the segments, oldest first.
     pub(super) const fn segments(&self) -> &VecDeque<Segment> {
         &self.segments
     }
 
-    /// Whether records may be added to the segment at this index.
+    /// Returns whether records can be added to the segment at this index.
     pub(super) fn is_active(&self, at: usize) -> bool {
         at + 1 == self.segments.len() && self.active.is_some()
     }
 
-    /// Whether there is one that records may be added to.
+    /// Returns whether there is a segment to which records can be added.
     pub(super) const fn has_active(&self) -> bool {
         self.active.is_some()
     }
 
-    /// The bytes of all segments.
+    /// Returns the size of all segments in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.length).sum()
     }
 
-    /// The file of a segment, as the log names it.
+    /// Returns the path of a segment, for the log.
     pub(super) fn path(&self, segment: u64) -> PathBuf {
         self.directory.segment(segment)
     }

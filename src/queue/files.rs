@@ -1,7 +1,7 @@
-//! What the queue asks of the file system.
+//! The queue's access to the file system.
 //!
-//! Each call stands here once, so that a test can make it fail: under test, [`Files`] knows how much room is
-//! left and which steps go wrong, and does not wait for the disk.
+//! Each call is made in one place so that tests can make it fail: in tests, [`Files`] limits the
+//! free space, injects errors and skips syncs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,7 +18,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// A new, empty file in place of what may be there.
+    /// Creates an empty file, replacing any existing one.
     pub(super) fn create(&self, path: &Path) -> io::Result<File> {
         #[cfg(test)]
         self.faults.meet(faults::CREATE)?;
@@ -43,7 +43,7 @@ impl Files {
         file.read_exact_at(bytes, offset)
     }
 
-    /// Returns when the file's bytes and its length are on the disk.
+    /// Syncs the content and the length of a file to disk.
     #[cfg_attr(test, expect(unused_variables, reason = "nothing is synced"))]
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
         #[cfg(test)]
@@ -52,7 +52,7 @@ impl Files {
         file.sync_data()
     }
 
-    /// Returns when the names in a folder are on the disk.
+    /// Syncs the names in a directory to disk.
     #[cfg_attr(test, expect(unused_variables, reason = "nothing is synced"))]
     pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         #[cfg(test)]
@@ -82,7 +82,7 @@ impl Files {
 
 #[cfg(test)]
 pub(super) mod faults {
-    //! Which steps fail, and how.
+    //! Fault injection for tests: which steps fail, and how.
 
     use std::fs::File;
     use std::io;
@@ -98,7 +98,7 @@ pub(super) mod faults {
     pub(crate) const RENAME: u32 = 1 << 6;
     pub(crate) const REMOVE: u32 = 1 << 7;
 
-    /// Linux' number for a failure of the device.
+    /// Linux error number for an I/O error.
     pub(crate) const EIO: i32 = 5;
     const ENOSPC: i32 = 28;
 
@@ -106,11 +106,11 @@ pub(super) mod faults {
     pub(crate) struct Faults {
         /// The steps that fail.
         steps: AtomicU32,
-        /// The number of the error that they fail with.
+        /// The error number that they fail with.
         error: AtomicI32,
-        /// How many bytes can be written until the disk is full.
+        /// Bytes that can be written until the disk is full.
         room: AtomicUsize,
-        /// How often something was written.
+        /// Number of writes.
         writes: AtomicUsize,
         syncs: AtomicUsize,
     }
@@ -137,7 +137,7 @@ pub(super) mod faults {
             self.room.store(bytes, Ordering::Relaxed);
         }
 
-        /// Writes and syncs since the last call.
+        /// Returns the writes and syncs since the last call.
         pub(crate) fn took(&self) -> (usize, usize) {
             (
                 self.writes.swap(0, Ordering::Relaxed),
@@ -156,7 +156,7 @@ pub(super) mod faults {
             Err(io::Error::from_raw_os_error(error))
         }
 
-        /// What may be written. A disk that gets full takes what still fits.
+        /// Returns the part that can be written: a disk that fills up accepts what still fits.
         pub(super) fn write<'a>(
             &self,
             file: &File,

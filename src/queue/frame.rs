@@ -1,14 +1,14 @@
-//! The headers of segments, records and cursors, as bytes.
+//! Encodes and decodes the headers of segments, records and cursors.
 //!
-//! Pure: widths, order and checksums as the documentation of [`queue`](super) has them. A reader gets a value
-//! whose checksum holds, or nothing.
+//! Pure functions that implement the layout documented in [`queue`](super). Decoding returns a
+//! value only if its checksum is valid.
 
 use bytes::{Buf, BufMut};
 use crc32c::{crc32c, crc32c_append};
 
 use crate::counts::Counts;
 
-/// The only version there is, of segments and of cursors.
+/// The only version of segments and cursors so far.
 pub(super) const VERSION: u16 = 1;
 pub(super) const SEGMENT_HEADER: usize = 16;
 pub(super) const RECORD_HEADER: usize = 72;
@@ -19,7 +19,7 @@ const CURSOR_MAGIC: [u8; 8] = *b"CELQCURS";
 /// Magic, version and gap.
 const PREFIX: usize = 12;
 
-/// What stands before a body.
+/// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// Bytes of the body.
@@ -31,18 +31,19 @@ pub(super) struct Header {
     pub(super) counts: Counts,
     pub(super) oldest_ms: i64,
     pub(super) newest_ms: i64,
-    /// As it is on disk: a later daemon may know more of them.
+    /// As stored; a later version may define more kinds.
     pub(super) kind: u8,
     pub(super) place: InGroup,
 }
 
-/// Where a record stands among those that were appended together with it.
+/// The position of a record in the group it was appended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InGroup {
-    /// Who wrote it left a gap here, as the first daemons did: each record is taken for itself.
+    /// Not recorded: written by an early version, which left a gap here. Each record counts
+    /// individually.
     Untold,
     Last,
-    /// Others follow.
+    /// More records of the group follow.
     Before,
 }
 
@@ -64,7 +65,7 @@ impl InGroup {
     }
 }
 
-/// The header of a segment, of this version.
+/// Returns the header of a segment of this version.
 pub(super) fn segment_header() -> [u8; SEGMENT_HEADER] {
     let mut bytes = [0; SEGMENT_HEADER];
     let mut out = bytes.as_mut_slice();
@@ -75,7 +76,7 @@ pub(super) fn segment_header() -> [u8; SEGMENT_HEADER] {
     bytes
 }
 
-/// The version in the header of a segment, if it is sound.
+/// Returns the version in a segment header, if the header is valid.
 pub(super) fn segment_version(bytes: &[u8; SEGMENT_HEADER]) -> Option<u16> {
     let mut rest = &bytes[SEGMENT_MAGIC.len()..];
     let version = rest.get_u16_le();
@@ -84,7 +85,7 @@ pub(super) fn segment_version(bytes: &[u8; SEGMENT_HEADER]) -> Option<u16> {
     sound.then_some(version)
 }
 
-/// A cursor of this version.
+/// Returns a cursor of this version.
 pub(super) fn cursor(through: u64, given: u64) -> [u8; CURSOR] {
     let mut bytes = [0; CURSOR];
     let mut out = bytes.as_mut_slice();
@@ -98,7 +99,7 @@ pub(super) fn cursor(through: u64, given: u64) -> [u8; CURSOR] {
     bytes
 }
 
-/// `through` and `given` of a cursor, if it is sound.
+/// Returns `through` and `given` of a cursor, if it is valid.
 pub(super) fn cursor_content(bytes: &[u8; CURSOR]) -> Option<(u64, u64)> {
     let mut rest = &bytes[CURSOR_MAGIC.len()..];
     let known = bytes.starts_with(&CURSOR_MAGIC) && rest.get_u16_le() == VERSION;
@@ -111,13 +112,13 @@ fn cursor_checksum(bytes: &[u8; CURSOR]) -> u32 {
     crc32c_append(crc32c(&bytes[..PREFIX]), &bytes[PREFIX + 4..])
 }
 
-/// The checksum of a body.
+/// Returns the checksum of a body.
 pub(super) fn body_checksum(body: &[u8]) -> u32 {
     crc32c(body)
 }
 
 impl Header {
-    /// Writes it at the end of `out`.
+    /// Appends the header to `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.put_u32_le(self.length);
@@ -136,7 +137,7 @@ impl Header {
         out.put_u32_le(checksum);
     }
 
-    /// Reads it, if it is sound.
+    /// Parses a header, if it is valid.
     pub(super) fn read(bytes: &[u8; RECORD_HEADER]) -> Option<Self> {
         let (covered, mut checksum) = bytes.split_at(RECORD_HEADER - 4);
         if checksum.get_u32_le() != crc32c(covered) {
@@ -199,7 +200,7 @@ mod tests {
         );
         assert_eq!(bytes[64..68], [2, 1, 0, 0]);
         assert_eq!(bytes[68..], crc32c(&bytes[..68]).to_le_bytes());
-        // The polynomial is Castagnoli's: the check value of its catalogue entry.
+        // The polynomial is Castagnoli's: this is the check value from its catalogue entry.
         assert_eq!(body_checksum(b"123456789"), 0xe306_9283);
     }
 

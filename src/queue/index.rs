@@ -1,7 +1,7 @@
-//! What waits, record by record, and where each stands.
+//! The in-memory index of pending records and their places on disk.
 //!
-//! Records that have a place on the disk come first; those that wait for one stand at the end. The sums are
-//! kept with every change, so asking for them costs nothing.
+//! Records with a place on disk come first, followed by those not written yet. The totals are
+//! updated with every change, so reading them is cheap.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,11 +12,11 @@ use super::frame::Header;
 use super::record::{Entry, Kind, Record};
 use crate::counts::Counts;
 
-/// How many bytes of bodies that are on the disk are kept in memory as well. While the receiver keeps up, all
-/// of them; when it does not, the oldest, which are the next to go.
+/// Maximum size in bytes of written bodies that are also kept in memory: all of them while the
+/// receiver keeps up, otherwise the oldest, which are sent next.
 const CACHED_MAX: u64 = 8 << 20;
 
-/// One record that waits.
+/// A pending record.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) sequence: u64,
@@ -26,25 +26,24 @@ pub(super) struct Slot {
     pub(super) newest_ms: i64,
     pub(super) kind: Kind,
     pub(super) recovered: bool,
-    /// Bytes of the body.
+    /// Length of the body in bytes.
     pub(super) length: usize,
-    /// The body; `None` only where there is a place.
+    /// The body; `None` only if the record has a place on disk.
     pub(super) bytes: Option<Bytes>,
     pub(super) place: Option<Place>,
 }
 
-/// Where a body is on the disk.
+/// The location of a body on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// The segment, by the sequence of its first record.
     pub(super) segment: u64,
-    /// The offset of the body.
     pub(super) offset: u64,
     pub(super) checksum: u32,
 }
 
 impl Slot {
-    /// A record that was just appended.
+    /// Creates a slot for a newly appended record.
     pub(super) fn new(sequence: u64, group: u64, record: Record) -> Self {
         Self {
             sequence,
@@ -60,7 +59,7 @@ impl Slot {
         }
     }
 
-    /// A record that was found in a segment; `None` if its kind is unknown.
+    /// Creates a slot for a record found in a segment; `None` if its kind is unknown.
     pub(super) fn recovered(header: &Header, segment: u64, offset: u64) -> Option<Self> {
         Some(Self {
             sequence: header.sequence,
@@ -96,14 +95,14 @@ impl Slot {
     }
 }
 
-/// Everything that waits, oldest first.
+/// All pending records, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     slots: VecDeque<Slot>,
     counts: Counts,
-    /// Of all bodies.
+    /// Total size of all bodies.
     bytes: u64,
-    /// How many at the end have no place.
+    /// Number of records, at the end, that have no place on disk.
     unwritten: usize,
     unwritten_bytes: u64,
     cached_bytes: u64,
@@ -120,7 +119,7 @@ impl Index {
         self.slots.push_back(slot);
     }
 
-    /// Takes these out; returns what was in them.
+    /// Removes records, and returns what they contained.
     pub(super) fn remove(&mut self, range: Range<usize>) -> Counts {
         let mut removed = Counts::default();
         for slot in self.slots.drain(range) {
@@ -137,7 +136,7 @@ impl Index {
         removed
     }
 
-    /// The oldest of those without a place got these places.
+    /// Sets the places of the oldest unwritten records.
     pub(super) fn written(&mut self, places: &[Place]) {
         let first = self.slots.len() - self.unwritten;
         for (slot, place) in self.slots.range_mut(first..).zip(places) {
@@ -161,14 +160,14 @@ impl Index {
         self.slots.len()
     }
 
-    /// Where the records behind a sequence begin.
+    /// Returns the index of the first record after a sequence.
     pub(super) fn behind(&self, sequence: Option<u64>) -> usize {
         sequence.map_or(0, |sequence| {
             self.slots.partition_point(|slot| slot.sequence <= sequence)
         })
     }
 
-    /// The records in one segment.
+    /// Returns the records in a segment.
     pub(super) fn of_segment(&self, segment: u64) -> Range<usize> {
         let before = |reach: &dyn Fn(u64) -> bool| {
             self.slots
@@ -177,17 +176,17 @@ impl Index {
         before(&|found| found < segment)..before(&|found| found <= segment)
     }
 
-    /// Those without a place, oldest first.
+    /// Returns the unwritten records, oldest first.
     pub(super) fn unwritten(&self) -> impl Iterator<Item = &Slot> {
         self.slots.range(self.slots.len() - self.unwritten..)
     }
 
-    /// Where those without a place begin.
+    /// Returns the index of the first unwritten record.
     pub(super) fn first_unwritten(&self) -> usize {
         self.slots.len() - self.unwritten
     }
 
-    /// The bytes of those without a place.
+    /// Returns the size of the unwritten records in bytes.
     pub(super) const fn unwritten_bytes(&self) -> u64 {
         self.unwritten_bytes
     }

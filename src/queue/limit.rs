@@ -1,4 +1,4 @@
-//! How much may wait, and what of it goes first.
+//! Limits of a queue, and what is dropped first when they are exceeded.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use super::index::Index;
 use super::record::Record;
 use crate::counts::Counts;
 
-/// How much may wait.
+/// Limits of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Beyond it the oldest go.
+    /// Maximum size in bytes. Beyond it, the oldest records are dropped.
     pub bytes_max: u64,
-    /// What is older goes; `None`: whatever its age, it waits.
+    /// Maximum age; `None`: unlimited.
     pub age_max: Option<Duration>,
 }
 
-/// What will never be sent.
+/// Contents of records that will never be sent.
 #[must_use = "what was lost has to be counted"]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Went to make room.
+    /// Dropped to make room.
     pub full: Counts,
-    /// Grew too old.
+    /// Dropped because of their age.
     pub age: Counts,
-    /// Could not be read any more, where it is known what it was.
+    /// Damaged, as far as their content is known.
     pub damaged: Counts,
-    /// The bytes on the disk that could not be read.
+    /// Bytes on disk that could not be read.
     pub damaged_bytes: u64,
 }
 
 impl Lost {
-    /// Whether nothing was lost.
+    /// Returns whether nothing was lost.
     pub const fn is_zero(&self) -> bool {
         self.full.is_zero()
             && self.age.is_zero()
@@ -41,15 +41,17 @@ impl Lost {
 }
 
 impl Limits {
-    /// How large a segment may grow. What goes goes in whole segments, and what is committed lies around until
-    /// its segment is full, so it should be small against the limit; but each costs a file and a sync more.
+    /// Returns the maximum size of a segment. Whole segments are dropped, and committed records
+    /// take space until their segment is full, so a segment should be small compared to the limit.
+    /// But each segment costs a file and an additional sync.
     pub(super) fn segment_bytes(&self) -> u64 {
         (self.bytes_max / 16).clamp(64 << 10, 16 << 20)
     }
 
-    /// Takes from a group, from the front, what has no room even in an empty queue, but not the last record.
+    /// Removes records from the front of a group that do not fit even into an empty queue, except
+    /// the last.
     pub(super) fn trim(&self, group: &mut Vec<Record>) -> Counts {
-        // The format has 32 bits for the length of a body.
+        // The format stores the length of a body in 32 bits.
         let too_long = |record: &Record| u32::try_from(record.bytes.len()).is_err();
         let mut lost: Counts = group
             .extract_if(.., |record| too_long(record))
@@ -65,14 +67,14 @@ impl Limits {
         lost
     }
 
-    /// The newest time that is too old.
+    /// Returns the newest time that is too old.
     pub(super) fn horizon_ms(&self, now_ms: i64) -> Option<i64> {
         let age_ms = i64::try_from(self.age_max?.as_millis()).unwrap_or(i64::MAX);
         Some(now_ms.saturating_sub(age_ms))
     }
 }
 
-/// The oldest segment that holds nothing held, by its index.
+/// Returns the index of the oldest segment without held records.
 pub(super) fn droppable(disk: &Disk, index: &Index, held: Option<u64>) -> Option<usize> {
     let free = index.behind(held);
     let is_free = |segment: &Segment| {

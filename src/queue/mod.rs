@@ -1,23 +1,23 @@
-//! Request bodies that wait for one sink, first in, first out, on disk or in memory.
+//! A queue of request bodies for one sink, first in, first out, on disk or in memory.
 //!
-//! In: groups of [`Record`]s, each with how much is in it and of which time. Out: [`Entry`]s in the order of
-//! their arrival, until they are committed. The queue does not know what a sample is. Everything in here is
-//! synchronous, and what touches the disk blocks.
+//! In: groups of [`Record`]s, each with its counts and times. Out: [`Entry`]s in order of arrival,
+//! until they are committed. The queue does not know what a sample is. All functions are
+//! synchronous, and those that access the disk block.
 //!
 //! # On disk
 //!
-//! One folder holds one queue:
+//! Each queue has its own directory:
 //!
 //! ```text
-//! lock                           empty; held with flock(2) by the daemon that has the queue open
-//! cursor                         how far records were taken off
+//! lock                           empty; locked with flock(2) by the daemon that has the queue open
+//! cursor                         how far records were removed
 //! cursor.new                     the next cursor, until it is renamed
 //! 00000000000000000001.segment   records; the name is the sequence of the first, in twenty digits
 //! 00000000000000004711.segment   records that follow
 //! ```
 //!
-//! Other names are left alone. All numbers are little-endian; every checksum is CRC-32C. A gap is zero when
-//! written, and not looked at when read.
+//! Other files are ignored. All numbers are little-endian; every checksum is CRC-32C. A gap is
+//! written as zeros and ignored when read.
 //!
 //! ```text
 //! segment: this header, then records until the end of the file
@@ -30,17 +30,17 @@
 //!    0  length      u32    bytes of the body
 //!    4  body        u32    checksum over the body
 //!    8  sequence    u64    more than in the record before; never used again
-//!   16  group       u64    the sequence of the first record that was appended together with this one
-//!   24  samples     u64    how many are in the body
-//!   32  histograms  u64    likewise, native ones
-//!   40  exemplars   u64    likewise
+//!   16  group       u64    the sequence of the first record appended together with this one
+//!   24  samples     u64    how many samples are in the body
+//!   32  histograms  u64    how many native histograms
+//!   40  exemplars   u64    how many exemplars
 //!   48  oldest      i64    the time of the oldest sample, in milliseconds since the epoch
-//!   56  newest      i64    likewise of the newest
+//!   56  newest      i64    the time of the newest sample, likewise
 //!   64  kind        u8     1 = remote write 1.0, 2 = remote write 2.0
-//!   65  place       u8     1 = the last of its group, 2 = others of the group follow, 0 = not told
+//!   65  place       u8     1 = the last of its group, 2 = others of the group follow, 0 = unknown
 //!   66  gap         2 bytes
 //!   68  checksum    u32    over bytes 0 to 67
-//!   72  body        as it goes on the wire, compressed
+//!   72  body        as sent, compressed
 //!
 //! cursor: 32 bytes
 //!    0  magic     8 bytes  "CELQCURS"
@@ -48,78 +48,86 @@
 //!   10  gap       2 bytes
 //!   12  checksum  u32      over bytes 0 to 11 and 16 to 31
 //!   16  through   u64      records up to this sequence were delivered or given up
-//!   24  given     u64      no record before had a sequence beyond this one
+//!   24  given     u64      the highest sequence that was ever assigned
 //! ```
 //!
-//! A segment of another version keeps these first 16 bytes. A daemon that meets one which it does not know
-//! does not start, and changes nothing. A cursor of another version is one that is unsound.
+//! A segment of any other version starts with the same 16 bytes. A daemon that finds an unknown
+//! version does not start, and changes nothing. A cursor of another version counts as invalid.
 //!
 //! # Writing
 //!
-//! One process writes: the one that holds the lock. Records are added to the last segment, the *active* one,
-//! a whole group with one write and one `fdatasync`. A segment that would grow beyond a sixteenth of
-//! `bytes_max` (but no less than 64 KiB and no more than 16 MiB) is left as it is and the next is begun, so a
-//! segment is larger than that by at most a group. A new file is followed by an `fsync` of the folder.
+//! Only the process that holds the lock writes. Records are added to the last segment, the *active*
+//! one, a whole group with one write and one `fdatasync`. A segment that would grow beyond a
+//! sixteenth of `bytes_max` (at least 64 KiB, at most 16 MiB) is closed and the next one is
+//! started, so a segment exceeds that size by at most one group. After a new file is created, the
+//! directory is synced with `fsync`.
 //!
-//! Taking off writes `cursor.new` and renames it to `cursor`; neither is synced, because a cursor that is too
-//! old makes records go out again, and that is all. A segment is deleted when nothing in it waits and it is not
-//! the active one. Before the last segment is deleted, because of a limit or because it is not active, the
-//! cursor is written: nothing else would say which sequences were given.
+//! Removing records writes `cursor.new` and renames it to `cursor`. Neither is synced, because an
+//! outdated cursor only causes records to be sent again. A segment is deleted when it is not active
+//! and nothing in it is pending. Before the last segment is deleted, because of a limit or because
+//! it is not active, the cursor is written: nothing else would record which sequences were
+//! assigned.
 //!
-//! A write or sync that fails is undone by cutting the file to what it was. Nothing is added to that file
-//! again, since after a failed sync nobody knows what is on the disk: what could not be written stays in memory
-//! and goes, with the next group and before it, to a new segment. So the disk being full needs nobody's hand.
+//! A failed write or sync is undone by truncating the file to its previous length. Nothing is added
+//! to that file again, because after a failed sync the state on disk is unknown. Unwritten records
+//! stay in memory and are written to a new segment ahead of the next group. A full disk therefore
+//! needs no manual intervention.
 //!
-//! **When `append` has returned** and [`Queue::trouble`] is `None`, everything that was appended is on the disk
-//! and survives the end of the process and of the machine, as far as the disk keeps what it has synced.
-//! With trouble, what the disk did not take ends with the process. A group that was being appended when the
-//! process ended is there in whole, in part (its first records), or not at all.
+//! **When `append` has returned** and [`Queue::trouble`] is `None`, all appended records are on
+//! disk and survive the end of the process and of the machine, provided that the disk keeps what it
+//! has synced. With trouble, records that could not be written are lost with the process. If the
+//! process ends during an append, the group is on disk in whole, in part (its first records), or
+//! not at all.
 //!
-//! # Reading, and what may be broken
+//! # Reading and recovery
 //!
-//! When a queue is opened, the headers of all records are read. Bodies are read, and their checksums compared,
-//! when they are to be sent. Records that the cursor has passed are skipped.
+//! Opening a queue reads the headers of all records. Bodies are read, and their checksums verified,
+//! when they are sent. Records before the cursor are skipped.
 //!
-//! - **The last segment ends within a record or within its own header**, or is nothing but zeros from where a
-//!   record should begin: what a crash leaves. The file is cut there, and goes on to be used. No record is
-//!   lost that `append` had returned for.
-//! - **The last segment ends within a group**, behind a record that others were to follow: the same. The file is
-//!   cut where the group began, so that a group is sent as a whole or not at all, and [`Queue::newest_ms`] says of
-//!   what is before it that it was queued whole.
-//! - **Any other segment ends so**: damage. The records before it are read.
-//! - **The header of a record is unsound**, by its checksum: damage. Where the next record would begin is
-//!   unknown, so this record and the rest of the segment are lost, and nothing is added to it. Sequences that
-//!   may have been in there are not given again.
-//! - **A body is unsound, or of an unknown kind**: damage. The record is lost, the one behind it is read.
-//! - **The header of a segment is unsound**: its records are read as those of version 1, each proves itself.
-//!   Nothing is added to it.
-//! - **A file cannot be read or is gone** once the queue is open: a record on a bad sector or in a missing file
-//!   is damage; for any other error (no file handle left) it is tried again later.
-//! - **A sequence comes twice**: what remains of a write whose undoing failed. The later one counts.
-//! - **The cursor is missing or unsound**: everything that is there is sent, again where it had been.
+//! - **The last segment ends within a record or within its own header**, or contains only zeros
+//!   from where a record should start: the result of a crash. The file is truncated there and
+//!   remains in use. No record for which `append` had returned is lost.
+//! - **The last segment ends within a group**, after a record that others were to follow: likewise.
+//!   The file is truncated at the start of the group, so that a group is sent as a whole or not at
+//!   all, and everything up to [`Queue::newest_ms`] was queued completely.
+//! - **Any other segment ends that way**: damage. The records before it are read.
+//! - **The header of a record is invalid**, according to its checksum: damage. The start of the
+//!   next record is unknown, so this record and the rest of the segment are lost, and nothing is
+//!   added to the segment. Sequences that may have been in there are not assigned again.
+//! - **A body is invalid, or of an unknown kind**: damage. The record is lost, and the next one is
+//!   read.
+//! - **The header of a segment is invalid**: its records are read as version 1, each with its own
+//!   checksum. Nothing is added to the segment.
+//! - **A file cannot be read or is missing** once the queue is open: a record on a bad sector or in
+//!   a missing file is damage; after any other error (no file descriptors left) the read is retried
+//!   later.
+//! - **A sequence occurs twice**: the remains of a write that could not be undone. The later one
+//!   counts.
+//! - **The cursor is missing or invalid**: all existing records are sent, even those sent before.
 //!
-//! A power failure may leave holes in the group that was being appended, and these look like damage; what was
-//! promised is in front of them. Damage is logged as an error with segment and offset, and counted in
-//! [`Lost`]: in bytes, and where a header tells how much was in the body, in samples. Damage that is still
-//! there is met again by the next process.
+//! A power failure may leave holes in the group that was being appended. They look like damage, but
+//! all confirmed records come before them. Damage is logged as an error with segment and offset,
+//! and counted in [`Lost`]: in bytes, and in samples if a header gives the content of the body.
+//! Damage that is not removed is found again by the next process.
 //!
 //! # Limits
 //!
-//! `bytes_max` bounds the segments, with their headers and what is committed in them, and what waits in memory,
-//! together. Where a group does not fit, whole segments go, the oldest first, then records in memory; but
-//! nothing that is held, because it may be on its way. Of a group that is larger than all the room there is,
-//! the first records go, but not the last one. So the bound can be passed by what is held, the segment
-//! around it, and one record. `age_max` takes single records off the front, other than those held; behind a
-//! held one the cursor cannot tell of it, and the next process drops them once more.
+//! `bytes_max` limits the total of the segments (including headers and committed records) and of
+//! the unwritten records in memory. If a group does not fit, whole segments are dropped, oldest
+//! first, then records in memory, but never held ones, because they may be in flight. If a group
+//! alone exceeds the limit, its first records are dropped, but not the last one. The limit can thus
+//! be exceeded by the held records, the segment that contains them, and one record. `age_max` drops
+//! single records from the front, except held ones. Behind a held record, the cursor cannot record
+//! this, and the next process drops them again.
 //!
-//! An index in memory has some 150 bytes for each record that waits, and bodies of up to 8 MiB in all, so that
-//! what is sent soon after it came is not read from the disk.
+//! The in-memory index takes some 150 bytes per pending record, plus up to 8 MiB of bodies, so that
+//! what is sent soon after it arrives need not be read from disk.
 
-// What is in the files, without files.
+// The file contents, independent of files.
 mod frame;
 mod record;
 
-// The files, from one to all of them.
+// The files, from a single one to all of them.
 mod cursor;
 mod directory;
 mod disk;
@@ -127,7 +135,7 @@ mod files;
 mod recover;
 mod segment;
 
-// What waits, and how much may.
+// The pending records and their limits.
 mod index;
 mod limit;
 
@@ -151,7 +159,7 @@ use self::frame::{RECORD_HEADER, SEGMENT_HEADER};
 use self::index::{Index, Slot};
 use self::recover::{Recovered, recover};
 
-/// Records in the order of their arrival, until they are delivered or given up.
+/// Records in order of arrival, until they are delivered or given up.
 #[derive(Debug)]
 pub struct Queue {
     index: Index,
@@ -160,18 +168,18 @@ pub struct Queue {
     limits: Limits,
     /// Everything up to this sequence was delivered or given up.
     through: u64,
-    /// The last that was given.
+    /// The last sequence that was assigned.
     sequence: u64,
     held: Option<u64>,
     newest_ms: Option<i64>,
     lost: Lost,
     trouble: Option<Trouble>,
-    /// A record could not be read for now, and the log has it.
+    /// Whether a record cannot be read at the moment, which was logged.
     unreadable: bool,
 }
 
 impl Queue {
-    /// A queue that ends with the process.
+    /// Creates a queue that is lost when the process ends.
     pub fn in_memory(limits: Limits) -> Self {
         Self {
             index: Index::default(),
@@ -187,7 +195,7 @@ impl Queue {
         }
     }
 
-    /// The queue in a folder, which is created if it is not there.
+    /// Opens the queue in a directory, which is created if it is missing.
     pub fn open(folder: &Path, limits: Limits) -> Result<Self, OpenError> {
         Self::open_with(folder, limits, limits.segment_bytes(), Files::default())
     }
@@ -217,14 +225,14 @@ impl Queue {
         };
         queue.sweep();
         queue.remember();
-        // The limit may be a smaller one than the last time.
+        // The limit may be lower than before.
         queue.make_room(0);
         Ok(queue)
     }
 
-    /// Adds a group of records whose series are disjoint; drops what is too old or has no room.
+    /// Appends a group of records with disjoint series. Drops what is too old or does not fit.
     ///
-    /// When it returns, they are on the disk, unless there is [`trouble`](Self::trouble).
+    /// When it returns, the records are on disk, unless there is [`trouble`](Self::trouble).
     pub fn append(&mut self, mut group: Vec<Record>, now_ms: i64) {
         self.expire(now_ms);
         self.lost.full += self.limits.trim(&mut group);
@@ -243,10 +251,10 @@ impl Queue {
         self.flush();
     }
 
-    /// The first record behind a sequence; from the front without one.
+    /// Returns the first record after a sequence, or the first of all without one.
     ///
-    /// What turns out to be damaged is lost. `None` with records behind that sequence means that the next
-    /// cannot be read for now.
+    /// Damaged records are skipped and counted as lost. `None`, although there are records after
+    /// that sequence, means that the next one cannot be read at the moment.
     pub fn next(&mut self, after: Option<u64>) -> Option<Entry> {
         let at = self.index.behind(after);
         loop {
@@ -279,14 +287,15 @@ impl Queue {
         }
     }
 
-    /// Says up to where records are on their way: neither limit nor age drops them. `None`: none are.
+    /// Protects records up to a sequence from being dropped, because they are in flight. `None`: no
+    /// records.
     pub const fn hold(&mut self, through: Option<u64>) {
         self.held = through;
     }
 
-    /// Takes off all records up to a sequence: they were delivered, or given up.
+    /// Removes all records up to a sequence, because they were delivered or given up.
     ///
-    /// A record is taken off *after* it was delivered, so a crash in between sends it twice rather than never.
+    /// Called *after* delivery, so a crash in between sends a record twice rather than never.
     pub fn commit(&mut self, through: u64) {
         let end = self.index.behind(Some(through));
         if end > 0 {
@@ -295,7 +304,7 @@ impl Queue {
         }
     }
 
-    /// Drops records from the front whose newest sample is older than the limit, except those that are held.
+    /// Drops records from the front whose newest sample exceeds the maximum age, except held ones.
     pub fn expire(&mut self, now_ms: i64) {
         let Some(horizon_ms) = self.limits.horizon_ms(now_ms) else {
             return;
@@ -318,67 +327,68 @@ impl Queue {
         }
     }
 
-    /// What was lost since the last call.
+    /// Returns what was lost since the last call.
     pub fn take_lost(&mut self) -> Lost {
         std::mem::take(&mut self.lost)
     }
 
-    /// How much waits.
+    /// Returns how much is pending.
     pub const fn pending(&self) -> Counts {
         self.index.counts()
     }
 
-    /// The bytes of all bodies that wait.
+    /// Returns the size of all pending bodies in bytes.
     pub const fn pending_bytes(&self) -> u64 {
         self.index.bytes()
     }
 
-    /// Whether nothing waits.
+    /// Returns whether nothing is pending.
     pub fn is_empty(&self) -> bool {
         self.index.len() == 0
     }
 
-    /// The time of the newest sample that was ever appended, as far as it is known: in this process, or in a
-    /// segment that is still there.
+    /// Returns the time of the newest sample that was ever appended, as far as it is known: by this
+    /// process, or in an existing segment.
     pub const fn newest_ms(&self) -> Option<i64> {
         self.newest_ms
     }
 
-    /// Why the disk does not take records now. They wait in memory meanwhile, and whoever has the queue tells of it.
+    /// Returns why records currently cannot be written to disk, for the owner to report. They are
+    /// kept in memory meanwhile.
     pub const fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
     }
 
-    /// Whether what waits survives the process.
+    /// Returns whether pending records survive the process.
     pub const fn is_durable(&self) -> bool {
         self.disk.is_some()
     }
 
-    /// What waits and is not on the disk: it ends with the process.
+    /// Returns what is pending but not on disk, and would be lost with the process.
     pub fn unwritten(&self) -> Counts {
         let slots =
             (self.index.first_unwritten()..self.index.len()).filter_map(|at| self.index.get(at));
         slots.map(|slot| slot.counts).sum()
     }
 
-    /// Whether more than one group waits behind a sequence.
+    /// Returns whether more than one group is pending after a sequence.
     pub fn has_several_groups(&self, after: Option<u64>) -> bool {
         let group = |at: usize| self.index.get(at).map(|slot| slot.group);
         let first = self.index.behind(after);
         first + 1 < self.index.len() && group(first) != group(self.index.len() - 1)
     }
 
-    /// Whether nothing waits behind a sequence.
+    /// Returns whether nothing is pending after a sequence.
     pub fn is_read(&self, through: Option<u64>) -> bool {
         self.index.behind(through) >= self.index.len()
     }
 
-    /// How many bytes may wait.
+    /// Returns the maximum size in bytes.
     pub const fn bytes_max(&self) -> u64 {
         self.limits.bytes_max
     }
 
-    /// Writes what has no place on the disk yet, in order.
+    /// Writes unwritten records to disk, in order.
     fn flush(&mut self) {
         let Some(disk) = &mut self.disk else {
             return;
@@ -396,7 +406,7 @@ impl Queue {
         self.sweep();
     }
 
-    /// Drops the oldest that are not held until so many bytes more have room.
+    /// Drops the oldest records that are not held until `bytes` more fit.
     fn make_room(&mut self, bytes: u64) {
         while self.used_bytes() + bytes > self.limits.bytes_max {
             if let Some(disk) = &mut self.disk
@@ -419,7 +429,7 @@ impl Queue {
         }
     }
 
-    /// Everything up to a sequence is done with.
+    /// Notes that everything up to a sequence was delivered or given up.
     fn passed(&mut self, through: u64) {
         self.through = self.through.max(through);
         if let Some(disk) = &mut self.disk {
@@ -428,8 +438,8 @@ impl Queue {
         self.sweep();
     }
 
-    /// Has the cursor say which sequences were given, where no segment can: a last one that is damaged goes
-    /// when nothing in it waits, and one that was torn at its beginning is gone.
+    /// Writes the assigned sequences to the cursor if no segment shows them: a damaged last segment
+    /// is deleted once nothing in it is pending, and one that was torn at its start is gone.
     fn remember(&mut self) {
         if let Some(disk) = &mut self.disk
             && self.sequence > 0
@@ -439,7 +449,7 @@ impl Queue {
         }
     }
 
-    /// Deletes from the front the segments in which nothing waits.
+    /// Deletes segments from the front in which nothing is pending.
     fn sweep(&mut self) {
         let Some(disk) = &mut self.disk else {
             return;
@@ -455,7 +465,7 @@ impl Queue {
         }
     }
 
-    /// What counts against the limit.
+    /// Returns the size that counts against the limit.
     fn used_bytes(&self) -> u64 {
         self.disk.as_ref().map_or(0, Disk::bytes) + self.index.unwritten_bytes()
     }

@@ -1,10 +1,10 @@
-//! What is put into a queue and what comes out of it.
+//! The records that go into a queue, and the entries that come out.
 
 use bytes::Bytes;
 
 use crate::counts::Counts;
 
-/// How the body of a record is encoded.
+/// The encoding of a record's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Remote write 1.0.
@@ -13,34 +13,34 @@ pub enum Kind {
     V2,
 }
 
-/// One request's body.
+/// The body of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub kind: Kind,
-    /// As it goes on the wire, compressed.
+    /// As sent, compressed.
     pub bytes: Bytes,
     pub counts: Counts,
-    /// The time of the oldest sample, in milliseconds since the epoch.
+    /// Time of the oldest sample, in milliseconds since the epoch.
     pub oldest_ms: i64,
-    /// The time of the newest sample, likewise.
+    /// Time of the newest sample, in milliseconds since the epoch.
     pub newest_ms: i64,
 }
 
-/// A record that waits, and where it stands.
+/// A pending record and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// More than that of the record before, and never used again, not even after a restart. Where nothing was
-    /// lost in between it is more by one.
+    /// Increases from record to record, and is never reused, even after a restart. Consecutive
+    /// unless records were lost.
     pub sequence: u64,
-    /// The sequence of the first record that was appended together with this one.
+    /// Sequence of the first record that was appended together with this one.
     pub group: u64,
     pub record: Record,
-    /// Whether it was there before this process.
+    /// Whether it was queued by an earlier process.
     pub recovered: bool,
 }
 
 impl Kind {
-    /// The number that stands for it on disk.
+    /// Returns the number of the kind on disk.
     pub(super) const fn number(self) -> u8 {
         match self {
             Self::V1 => 1,

@@ -1,4 +1,4 @@
-//! Opening a folder: what is there, and what to do with what a crash or a bad disk left.
+//! Opens a queue directory: reads what is there, and repairs what a crash or a bad disk left.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::index::{Index, Slot};
 use super::limit::Lost;
 use super::segment::{End, Scan, Start, scan};
 
-/// Why a queue cannot be opened. An operator must act; what is there was not changed.
+/// Why a queue cannot be opened. The operator must act; no file was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("cannot use the folder {}: {source}", folder.display())]
@@ -39,20 +39,20 @@ pub enum OpenError {
     },
 }
 
-/// A queue as it was found.
+/// A queue as found on disk.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) disk: Disk,
     pub(super) index: Index,
-    /// Records up to this sequence were taken off.
+    /// Records up to this sequence were removed.
     pub(super) through: u64,
-    /// The last sequence that was given.
+    /// The last sequence that was assigned.
     pub(super) sequence: u64,
     pub(super) newest_ms: Option<i64>,
     pub(super) lost: Lost,
 }
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Debug)]
 struct Finding {
     through: u64,
@@ -60,7 +60,7 @@ struct Finding {
     sequence: u64,
     newest_ms: Option<i64>,
     lost: Lost,
-    /// The group at hand, until its last record.
+    /// The current group, until its last record.
     open: Option<OpenGroup>,
 }
 
@@ -68,14 +68,14 @@ struct Finding {
 #[derive(Clone, Copy, Debug)]
 struct OpenGroup {
     group: u64,
-    /// Where its first record begins in the segment.
+    /// Offset of its first record in the segment.
     offset: u64,
     newest_ms: i64,
-    /// The last sequence that was given before it.
+    /// The last sequence that was assigned before it.
     before: u64,
 }
 
-/// Opens a folder, reads what is in it, and cuts off what a crash left.
+/// Opens a directory, reads its content, and cuts off what a crash left.
 pub(super) fn recover(
     folder: &Path,
     files: Files,
@@ -93,7 +93,7 @@ pub(super) fn recover(
     let mut last = None;
     for first in names {
         let path = directory.segment(first);
-        // What follows was not the last one, whatever its end is like.
+        // Another segment follows, so the previous one was not the last, however it ends.
         finding.judge_sealed(last.take());
         let (file, scan, length) = finding.read(&files, first, &path)?;
         segments.push_back(Segment { first, length });
@@ -106,7 +106,8 @@ pub(super) fn recover(
             if keep < length {
                 files.cut(&file, keep)?;
             }
-            // What a process wrote and did not sync before it ended is promised from here on.
+            // From here on, this data counts as durable, so sync what an earlier process may not
+            // have.
             files.sync(&file)?;
             files.sync_folder(directory.folder())
         };
@@ -120,7 +121,7 @@ pub(super) fn recover(
         }
         let sound = scan.start == Start::Sound && !matches!(scan.end, End::Lost(_));
         active = (sound && keep > 0).then_some(file);
-        // The next segment may be given the name of one without records that is not used.
+        // An unused segment without records could get in the way of the next segment's name.
         if active.is_none() && keep <= SEGMENT_HEADER as u64 {
             files.remove(&path).map_err(failed)?;
             segments.pop_back();
@@ -136,7 +137,7 @@ pub(super) fn recover(
     })
 }
 
-/// How far the records were taken off, and which sequence was the last that was given.
+/// Returns up to which sequence records were removed, and the last sequence that was assigned.
 fn cursor(directory: &Directory, files: &Files) -> Result<(u64, u64), OpenError> {
     match cursor::read(directory, files) {
         Ok(Cursor::Sound { through, given }) => Ok((through, given)),
@@ -166,7 +167,7 @@ impl Finding {
         }
     }
 
-    /// Reads the headers in one segment.
+    /// Reads the headers in a segment.
     fn read(
         &mut self,
         files: &Files,
@@ -180,7 +181,7 @@ impl Finding {
         };
         let file = files.open(path).map_err(|source| failed((0, source)))?;
         let length = file.metadata().map_err(|source| failed((0, source)))?.len();
-        // Its first record had this sequence, whatever became of it.
+        // Its first record had this sequence, even if that record is damaged.
         self.sequence = self.sequence.max(first.saturating_sub(1));
         let found = |header: Header, offset| self.found(&header, first, offset, path);
         let scan = scan(files, &file, length, found).map_err(failed)?;
@@ -207,7 +208,8 @@ impl Finding {
         if header.sequence <= self.through {
             return;
         }
-        // It was written before, and that could not be undone: this one was synced.
+        // A sequence that occurs again: the earlier write could not be undone, and this one was
+        // synced.
         let again = self.index.behind(header.sequence.checked_sub(1));
         let _ = self.index.remove(again..self.index.len());
         if let Some(slot) = Slot::recovered(header, segment, offset) {
@@ -222,7 +224,7 @@ impl Finding {
         }
     }
 
-    /// Keeps in mind which group is not whole yet.
+    /// Keeps track of the group that is not complete yet.
     fn found_in_group(&mut self, header: &Header, offset: u64) {
         if self.open.is_some_and(|open| open.group != header.group) {
             self.close_group();
@@ -239,17 +241,19 @@ impl Finding {
         }
     }
 
-    /// The group at hand counts.
+    /// Accepts the current group.
     fn close_group(&mut self) {
         if let Some(open) = self.open.take() {
             self.newest_ms = self.newest_ms.max(Some(open.newest_ms));
         }
     }
 
-    /// Drops the records of a group whose last one is not there. Returns where it began in its segment.
+    /// Drops the records of a group whose last one is missing. Returns where the group starts in
+    /// its segment.
     ///
-    /// Nobody was told that they are on the disk. What is in them comes again with a later group; with some of them
-    /// sent, what has no second time, as the zero before a series, would be thought to have been sent with the others.
+    /// They were never confirmed as durable, and their contents are sent again with a later group.
+    /// If only some of them were sent, data that is sent only once, such as the zero before a new
+    /// series, would be assumed to have been sent with the others.
     fn drop_open_group(&mut self) -> Option<u64> {
         let open = self.open.take()?;
         let first = self.index.behind(open.group.checked_sub(1));
@@ -262,7 +266,7 @@ impl Finding {
         let Some((path, _, scan, length)) = segment else {
             return;
         };
-        // What follows was appended behind it: the rest of this group is damaged, or was appended again.
+        // A segment follows, so the rest of this group is damaged or was appended again.
         self.close_group();
         match scan.end {
             End::Whole => {}
@@ -270,7 +274,7 @@ impl Finding {
         }
     }
 
-    /// Returns how much of the last segment stays.
+    /// Returns how much of the last segment remains.
     fn judge_last(&mut self, path: &Path, scan: Scan, length: u64) -> u64 {
         match scan.end {
             End::Whole | End::Torn(_) => {
@@ -290,7 +294,7 @@ impl Finding {
             End::Lost(at) => {
                 self.close_group();
                 self.damaged(path, at, length);
-                // So many records may have been in there.
+                // The damaged part may have contained this many records.
                 self.sequence += (length - at).div_ceil(RECORD_HEADER as u64);
                 length
             }

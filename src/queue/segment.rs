@@ -1,4 +1,4 @@
-//! One segment: what its bytes say, from the first to the last.
+//! Reads a single segment from start to end.
 
 use std::fs::File;
 use std::io;
@@ -8,28 +8,28 @@ use bytes::Bytes;
 use super::files::Files;
 use super::frame::{self, Header, RECORD_HEADER, SEGMENT_HEADER};
 
-/// How a segment begins.
+/// How a segment starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     Sound,
-    /// Its checksum does not hold. The records are read as those of this version.
+    /// Its checksum is invalid. The records are read as those of this version.
     Unsound,
-    /// It is of a version that is not ours. No record was read.
+    /// Of an unknown version. No record was read.
     Version(u16),
 }
 
 /// How a segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// With a record.
+    /// With a complete record.
     Whole,
-    /// The last record, or the header of the segment, begins here and is not all there.
+    /// The last record, or the segment's header, starts here and is incomplete.
     Torn(u64),
-    /// The header of the record here is unsound, and so nobody knows where the next one is.
+    /// The header of the record here is invalid, so the start of the next one is unknown.
     Lost(u64),
 }
 
-/// What one segment was found to be.
+/// The result of reading a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scan {
     pub(super) start: Start,
@@ -46,9 +46,9 @@ pub(super) enum ReadError {
 }
 
 impl ReadError {
-    /// Whether it will be the same another time.
+    /// Returns whether another attempt would fail too.
     pub(super) fn is_damage(&self) -> bool {
-        /// Linux' number for a failure of the device.
+        /// Linux error number for an I/O error.
         const EIO: i32 = 5;
         match self {
             Self::Checksum => true,
@@ -60,7 +60,8 @@ impl ReadError {
     }
 }
 
-/// Reads the headers in a segment of `length` bytes, and tells each with the offset of its body.
+/// Reads the headers in a segment of `length` bytes, and passes on each with the offset of its
+/// body.
 ///
 /// An error comes with the offset that could not be read.
 pub(super) fn scan(
@@ -93,7 +94,7 @@ pub(super) fn scan(
         let mut header = [0; RECORD_HEADER];
         files.read(file, &mut header, offset).map_err(at(offset))?;
         let Some(header) = Header::read(&header) else {
-            // A file system that had written the length before the bytes leaves zeros.
+            // A file system that wrote the length before the content leaves zeros.
             let zeros = is_zero(files, file, offset, length).map_err(at(offset))?;
             break if zeros {
                 End::Torn(offset)
@@ -125,7 +126,7 @@ fn is_zero(files: &Files, file: &File, from: u64, to: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Reads one body, whose checksum must be this.
+/// Reads a body and verifies its checksum.
 pub(super) fn read(
     files: &Files,
     file: &File,

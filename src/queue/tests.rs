@@ -1,4 +1,4 @@
-//! The queue as its user sees it, on disk and in memory.
+//! Tests of the queue through its public interface, on disk and in memory.
 
 mod damage;
 mod model;
@@ -18,7 +18,7 @@ const UNLIMITED: Limits = Limits {
     age_max: None,
 };
 
-/// A folder for a queue with small segments.
+/// A directory for a queue with small segments.
 struct Folder {
     folder: TempDir,
     files: Files,
@@ -49,7 +49,7 @@ impl Folder {
         self.folder.path().join(name)
     }
 
-    /// The segments by their numbers, in order.
+    /// Returns the segment numbers, in order.
     fn segments(&self) -> Vec<u64> {
         let names = fs::read_dir(self.folder.path()).unwrap();
         let mut segments: Vec<u64> = names
@@ -68,7 +68,7 @@ impl Folder {
     }
 }
 
-/// A record with `samples` that say which it is, at that time.
+/// Returns a record whose content is derived from `samples`.
 fn record_at(samples: u64, bytes: usize, newest_ms: i64) -> Record {
     let body: Vec<u8> = (0..bytes as u64)
         .map(|at| (samples * 31 + at * 7).to_le_bytes()[0])
@@ -98,7 +98,7 @@ const fn counts(samples: u64) -> Counts {
     }
 }
 
-/// Everything that waits, in order.
+/// Returns all pending entries, in order.
 fn entries(queue: &mut Queue) -> Vec<Entry> {
     let (mut entries, mut after) = (Vec::new(), None);
     while let Some(entry) = queue.next(after) {
@@ -108,19 +108,19 @@ fn entries(queue: &mut Queue) -> Vec<Entry> {
     entries
 }
 
-/// What waits, by the sequences.
+/// Returns the sequences of all pending entries.
 fn sequences(queue: &mut Queue) -> Vec<u64> {
     entries(queue).iter().map(|entry| entry.sequence).collect()
 }
 
-/// Appends each record as a group of its own.
+/// Appends each record as its own group.
 fn append_all(queue: &mut Queue, records: impl IntoIterator<Item = Record>) {
     for record in records {
         queue.append(vec![record], 0);
     }
 }
 
-/// One in memory, and one on disk that has the folder.
+/// Returns one queue in memory, and one on disk with its directory.
 fn both(limits: Limits, segment_bytes: u64) -> [(&'static str, Queue, Option<Folder>); 2] {
     let folder = Folder {
         limits,
@@ -214,7 +214,7 @@ fn a_reopened_queue_goes_on_where_it_was() {
     ];
     assert_eq!(found, expected);
 
-    // A sequence is not used again, also when nothing is left.
+    // A sequence is not reused, even if nothing is left.
     queue.commit(4);
     for expected in 5..8 {
         drop(queue);
@@ -244,14 +244,14 @@ fn a_second_process_is_refused() {
 fn a_segment_goes_when_nothing_in_it_waits() {
     let folder = Folder::new(500);
     let mut queue = folder.open();
-    // Two records of 172 bytes fit into each.
+    // Each segment holds two records of 172 bytes.
     append_all(&mut queue, (1..=7).map(|samples| record(samples, 100)));
     for (through, left) in [
         (0, vec![1, 3, 5, 7]),
         (1, vec![1, 3, 5, 7]),
         (2, vec![3, 5, 7]),
         (6, vec![7]),
-        // The active one stays: what comes next goes there.
+        // The active segment stays for the next records.
         (7, vec![7]),
     ] {
         queue.commit(through);
@@ -273,7 +273,7 @@ fn a_group_costs_one_write_and_one_sync() {
     assert_eq!(folder.files.faults.took(), (1, 1));
     assert_eq!(queue.pending_bytes(), 5_000_001);
 
-    // A new segment too.
+    // Likewise in a new segment.
     queue.append(
         (0..200).map(|samples| record(samples, 100_000)).collect(),
         0,
@@ -285,7 +285,7 @@ fn a_group_costs_one_write_and_one_sync() {
 
 #[test]
 fn the_oldest_goes_when_it_is_full_but_nothing_that_is_held() {
-    // On disk a record takes 172 bytes and a segment holds two of them; in memory it takes 100.
+    // On disk, a record takes 172 bytes and a segment holds two; in memory, a record takes 100.
     let memory = [
         ("nothing is held", None, 1000, 12, 3..13, 1..3),
         ("the front is held", Some(2), 1000, 12, 5..13, 3..5),
@@ -325,7 +325,7 @@ fn the_oldest_goes_when_it_is_full_but_nothing_that_is_held() {
         let mut queue = folder.open();
         queue.hold(held);
         append_all(&mut queue, (1..=12).map(|samples| record(samples, 100)));
-        // What shares a segment with what is held stays with it.
+        // Records in the same segment as a held one stay with it.
         let beside = 1..=held.map_or(0, |held| held.next_multiple_of(2));
         let expected: Vec<u64> = beside.chain(stay).collect();
         assert_eq!(sequences(&mut queue), expected, "{name}");
@@ -346,7 +346,7 @@ fn a_record_larger_than_everything_is_there_if_alone() {
         assert_eq!(sequences(&mut queue), [2], "{name}");
         assert_eq!(queue.take_lost().full, counts(1), "{name}");
         queue.append(vec![record(3, 5000), record(4, 150), record(5, 40)], 0);
-        // The first of the group never got a sequence, the others have room.
+        // The first record of the group never got a sequence; the others fit.
         let left: Vec<_> = entries(&mut queue)
             .iter()
             .map(|entry| (entry.sequence, entry.group, entry.record.counts.samples))
@@ -387,7 +387,8 @@ fn what_is_too_old_goes_from_the_front() {
         queue.expire(111);
         assert_eq!(sequences(&mut queue), [2, 3, 4, 5], "{name}");
         assert_eq!(queue.take_lost().age, counts(1), "{name}");
-        // What is held stays, and what is behind it goes. The fourth is as old, but does not stand in front.
+        // Held records stay, and those after them go. The fourth is just as old, but not at the
+        // front.
         queue.hold(Some(2));
         queue.expire(135);
         assert_eq!(sequences(&mut queue), [2, 3, 4, 5], "{name}");
@@ -413,7 +414,7 @@ fn what_is_not_in_memory_is_read_from_the_disk() {
     append_all(&mut queue, records.clone());
     let found = entries(&mut queue);
     assert!(found.iter().map(|entry| &entry.record).eq(&records));
-    // The first eight are in memory, and no other.
+    // Only the first eight are in memory.
     folder
         .files
         .faults

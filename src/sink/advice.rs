@@ -1,15 +1,16 @@
-//! What to do about an answer that no retry mends: the same words in the log and from `celeriac doctor`.
+//! Advice for answers that no retry can fix, shared by the log and `celeriac doctor`.
 
 use http::StatusCode;
 
-/// What Prometheus says when it is not started as a receiver. The option behind it is another in each version, and in
-/// 2.42 one that is gone.
+/// Text of a Prometheus that does not run as a receiver. The text goes on to name an option, which
+/// differs between versions and no longer exists in 2.42.
 const NOT_ENABLED: &str = "remote write receiver needs to be enabled";
 
-/// Where receivers accept remote write.
+/// Paths at which receivers accept remote write.
 pub const PATHS: &str = "/api/v1/write (Prometheus, VictoriaMetrics), /api/v1/push (Mimir, Cortex), /api/v1/receive (Thanos)";
 
-/// What to do about a status that speaks against the whole request, from whatever series it is made; `None` for any other.
+/// Returns advice for a status that rejects the whole request, whatever its series; `None` for any
+/// other status.
 pub fn rejected(status: StatusCode, text: &str) -> Option<String> {
     Some(match status.as_u16() {
         404 if text.contains(NOT_ENABLED) => {
@@ -31,7 +32,7 @@ pub fn rejected(status: StatusCode, text: &str) -> Option<String> {
     })
 }
 
-/// What to do about a login that is missing or wrong.
+/// Returns advice for missing or wrong credentials.
 pub fn login() -> String {
     "credentials are missing or wrong: set `basic_auth`, `authorization`, `oauth2` or `sigv4`, as \
      in the same block of prometheus.yml; secret files are read again at each request"

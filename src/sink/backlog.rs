@@ -1,25 +1,28 @@
-//! Values of single series that wait although the rest of their records was sent.
+//! Values of individual series that are held back after the rest of their records was sent.
 
 use std::collections::HashMap;
 
 use crate::counts::Counts;
 use crate::wire::{Key, Series};
 
-/// Whether a receiver may have values before they are sent to it.
+/// Whether a receiver may already have some values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tried {
     #[default]
     Never,
-    /// They were in a request that was refused. Some receivers store the rest of it (Mimir, Cortex and Thanos do, of 1.0).
+    /// They were in a request that was refused. Some receivers store the rest of such a request
+    /// (Mimir, Cortex and Thanos do so with 1.0).
     Refused,
-    /// They were in a request without an answer, or with 5xx; or in the queue of an earlier process.
+    /// They were in a request that got no answer or a 5xx, or they were queued by an earlier
+    /// process.
     Unanswered,
 }
 
 impl Tried {
-    /// Whether it is no loss if so much of one series is refused, because something as late is there.
+    /// Returns whether refusing these values of one series as too late is no loss.
     ///
-    /// The value that was stored last is taken once more, if it is the same; only those before it are refused.
+    /// The value that was stored last is accepted again if it is identical; only earlier ones are
+    /// refused.
     pub(super) const fn may_be_there(self, counts: Counts) -> bool {
         match self {
             Self::Never => false,
@@ -29,24 +32,24 @@ impl Tried {
     }
 }
 
-/// How much of one record waits.
+/// The share of one record in what is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Of the record.
+    /// Sequence of the record.
     pub(super) sequence: u64,
     pub(super) counts: Counts,
-    /// Whether it may be there already, and its refusal for that be no loss.
+    /// Whether the receiver may already have it, so that a refusal for that reason is no loss.
     pub(super) may_be_there: bool,
 }
 
-/// The values of one series, with the records that they are from, oldest first.
+/// The values of one series with the records they come from, oldest first.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) series: Series,
     pub(super) parts: Vec<Part>,
 }
 
-/// What waits, by series.
+/// All values that are held back, by series.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     series: HashMap<Key, Waiting>,
@@ -66,7 +69,7 @@ impl Waiting {
         }
     }
 
-    /// It was in a request that ended so.
+    /// Marks the values as sent in a request with this outcome.
     pub(super) fn tried(&mut self, tried: Tried) {
         let may_be_there = tried.may_be_there(self.counts());
         let parts = self.parts.iter_mut();
@@ -82,7 +85,7 @@ impl Waiting {
         self.parts.extend(later.parts);
     }
 
-    /// Takes off the parts of the oldest records, up to so many points but at least one part.
+    /// Removes the parts of the oldest records: at most `points` points, but at least one part.
     fn take_oldest(&mut self, points: u64) -> Self {
         let (mut taken, mut end) = (Counts::default(), 0);
         for part in &self.parts {
@@ -98,7 +101,7 @@ impl Waiting {
         }
     }
 
-    /// Drops the exemplars, and how many of which record that is.
+    /// Drops the exemplars, and returns how many there were in each record.
     pub(super) fn drop_exemplars(&mut self) -> Vec<Part> {
         self.series.drop_exemplars();
         let parts = self.parts.iter_mut();
@@ -115,7 +118,7 @@ impl Waiting {
 }
 
 impl Backlog {
-    /// How much waits.
+    /// Returns how much is held back.
     pub(super) const fn counts(&self) -> Counts {
         self.counts
     }
@@ -124,12 +127,12 @@ impl Backlog {
         self.series.contains_key(&key)
     }
 
-    /// The time of the oldest value of a series, in milliseconds since the epoch.
+    /// Returns the time of the oldest value of a series, in milliseconds since the epoch.
     pub(super) fn oldest(&self, key: Key) -> Option<i64> {
         self.series.get(&key)?.series.oldest()
     }
 
-    /// Adds values that are later than those that wait.
+    /// Adds values that are later than those already held.
     pub(super) fn push(&mut self, later: Waiting) {
         self.counts += later.counts();
         match self.series.entry(later.series.labels.key) {
@@ -140,7 +143,7 @@ impl Backlog {
         }
     }
 
-    /// Puts back what was taken.
+    /// Puts back values that were taken.
     pub(super) fn put_back(&mut self, mut earlier: Waiting) {
         let key = earlier.series.labels.key;
         self.counts += earlier.counts();
@@ -150,7 +153,7 @@ impl Backlog {
         self.series.insert(key, earlier);
     }
 
-    /// Takes off the oldest values of a series, of one record at least.
+    /// Removes the oldest values of a series, those of at least one record.
     pub(super) fn take_oldest(&mut self, key: Key, points: u64) -> Option<Waiting> {
         let waiting = self.series.get_mut(&key)?;
         let taken = waiting.take_oldest(points);
@@ -161,7 +164,7 @@ impl Backlog {
         Some(taken)
     }
 
-    /// Drops the exemplars of a series, and how many of which record that is.
+    /// Drops the exemplars of a series, and returns how many there were in each record.
     pub(super) fn drop_exemplars(&mut self, key: Key) -> Vec<Part> {
         let waiting = self.series.get_mut(&key);
         let dropped = waiting.map_or_else(Vec::new, Waiting::drop_exemplars);
@@ -169,14 +172,15 @@ impl Backlog {
         dropped
     }
 
-    /// Takes off everything of a series.
+    /// Removes all values of a series.
     pub(super) fn take(&mut self, key: Key) -> Option<Waiting> {
         let taken = self.series.remove(&key)?;
         self.counts -= taken.counts();
         Some(taken)
     }
 
-    /// Takes off what is from a record, which is the oldest in here, and how much that is.
+    /// Removes everything from a record, which must be the oldest here, and returns how much it
+    /// was.
     pub(super) fn take_record(&mut self, sequence: u64) -> Counts {
         let mut counts = Counts::default();
         self.series.retain(|_, waiting| {

@@ -1,4 +1,4 @@
-//! The HTTP client of a sink: one request, one answer.
+//! The HTTP client of a sink: sends one request and returns one answer.
 
 use std::path::PathBuf;
 
@@ -14,10 +14,10 @@ use crate::config::{HttpClientConfig, Secret};
 
 pub use super::transport::BuildError;
 
-/// How much of a receiver's answer is read. A refusal may name many series.
+/// Maximum size of an answer that is read. A refusal may name many series.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 
-/// How often a 307 or 308 is followed.
+/// Maximum number of redirects (307 or 308) to follow.
 const REDIRECTS_MAX: usize = 10;
 
 /// A client for one receiver.
@@ -29,17 +29,17 @@ pub struct Client {
     follow_redirects: bool,
 }
 
-/// What is asked: everything but the login and the user's headers, which the client adds.
+/// A request without credentials and user-defined headers, which the client adds.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: Method,
     pub url: Url,
-    /// These win over the user's headers of the same name.
+    /// These override user-defined headers of the same name.
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// What came back.
+/// The receiver's answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -48,20 +48,20 @@ pub struct Answer {
     pub text: String,
 }
 
-/// Why nothing came back.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error(transparent)]
     Auth(#[from] auth::AuthError),
     #[error("no answer: {0}")]
     Http(String),
-    /// There was no connection, so nothing was sent.
+    /// The connection failed, so nothing was sent.
     #[error("no answer: {0}")]
     Unreachable(String),
 }
 
 impl Client {
-    /// A client as configured; its trust store and certificates are read now.
+    /// Creates a client. Reads the trust store and certificates.
     pub fn new(config: &HttpClientConfig) -> Result<Self, BuildError> {
         let transport = Transport::new(Settings {
             tls: config.tls.clone(),
@@ -78,7 +78,7 @@ impl Client {
         })
     }
 
-    /// Sends one request; a second time where a new token may open what the old one did not.
+    /// Sends a request, and sends it again if a new token may fix a 401.
     pub async fn send(&self, request: Request) -> Result<Answer, SendError> {
         let (answer, shown) = self.send_once(&request).await?;
         if answer.status == StatusCode::UNAUTHORIZED && self.login.renew(shown.as_ref()).await {
@@ -87,7 +87,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// Follows redirects; gives what was shown to who answered, too.
+    /// Follows redirects. Also returns the credentials sent to the server that answered.
     async fn send_once(
         &self,
         request: &Request,
@@ -118,7 +118,7 @@ impl Client {
                 continue;
             }
             let (status, answered) = (answer.status(), answer.headers().clone());
-            // The body says what went wrong, and is of no use when all went well.
+            // The body explains an error and is not needed after a success.
             let text = if status.is_success() {
                 String::new()
             } else {
@@ -137,13 +137,13 @@ impl Client {
         }
     }
 
-    /// All headers of a request to a URL, and a password that is in them.
+    /// Returns all headers for a URL, and a password contained in them, if any.
     async fn headers(
         &self,
         request: &Request,
         url: &Url,
     ) -> Result<(HeaderMap, Option<String>), SendError> {
-        // Where we are sent to we do not log in: neither the user's keys nor ours are for there.
+        // Never send credentials or user-defined headers to the target of a cross-origin redirect.
         let to_receiver = url.origin() == request.url.origin();
         let mut headers = HeaderMap::new();
         if to_receiver {
@@ -174,8 +174,8 @@ impl Client {
 const OUR_NAME: HeaderValue =
     HeaderValue::from_static(concat!("celeriac/", env!("CARGO_PKG_VERSION")));
 
-/// Where a redirect leads that repeats the request. 301, 302 and 303 would make the POST a GET without a body, and its
-/// 200 a loss that nobody sees.
+/// Returns the target of a redirect that repeats the request. With 301, 302 or 303, the POST would
+/// become a GET without a body, and its 200 would silently lose the samples.
 fn redirect(answer: &reqwest::Response, from: &Url) -> Option<Url> {
     let repeats = matches!(
         answer.status(),
@@ -186,7 +186,7 @@ fn redirect(answer: &reqwest::Response, from: &Url) -> Option<Url> {
     if !matches!(to.scheme(), "http" | "https") {
         return None;
     }
-    // A login that somebody else wrote is none of ours. Only refused for URLs that cannot have any.
+    // Remove credentials that the redirect contains. Fails only for URLs that cannot have any.
     let _ = to.set_username("");
     let _ = to.set_password(None);
     Some(to)

@@ -1,27 +1,29 @@
-//! Series that a receiver refuses for the time of their values: it has later ones, from before the clock was set back or from
-//! another sender, or it accepts none that are as old.
+//! Series that a receiver refuses because of the time of their values: it has later ones (from
+//! before the clock was set back, or from another sender), or it does not accept values that old.
 //!
-//! Nothing is wrong with such series: the next value may be accepted. They are sent with every snapshot, apart from the
-//! others, so that their refusal costs nobody else. One that is accepted again may be among others that never are: every
-//! few snapshots they are searched anew.
+//! Nothing is wrong with such series, and the next value may be accepted. They are sent with every
+//! snapshot, separately from the others, so that a refusal does not affect those. A series that is
+//! accepted again may be mixed with series that never are, so every few snapshots the search for
+//! the refused ones is repeated.
 
 use crate::wire::Labels;
 
-/// After how many snapshots with a refusal they are searched anew.
+/// Number of snapshots with a refusal after which the search is repeated.
 const SEARCHED: u32 = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Conflicts {
-    /// Have something to send.
+    /// Series that have something to send.
     due: Vec<Labels>,
-    /// Wait for the next snapshot.
+    /// Series that wait for the next snapshot.
     sent: Vec<Labels>,
     refused: bool,
     snapshots: u32,
 }
 
 impl Conflicts {
-    /// There are new values: all may be sent. Returns those that are to be searched in place of that.
+    /// Starts a snapshot with new values, so that all series may be sent. Returns those to be
+    /// searched instead.
     pub(super) fn begin_snapshot(&mut self) -> Vec<Labels> {
         self.due.append(&mut self.sent);
         self.snapshots += u32::from(std::mem::take(&mut self.refused));
@@ -42,12 +44,12 @@ impl Conflicts {
         self.sent.extend(members);
     }
 
-    /// All that have something to send.
+    /// Removes and returns all series that have something to send.
     pub(super) fn take(&mut self) -> Vec<Labels> {
         std::mem::take(&mut self.due)
     }
 
-    /// A request with some of them was refused.
+    /// Notes that a request with some of these series was refused.
     pub(super) const fn refused(&mut self) {
         self.refused = true;
     }

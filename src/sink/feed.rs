@@ -1,4 +1,4 @@
-//! Each snapshot to bodies in the queue of a sink.
+//! Encodes each snapshot as request bodies and appends them to the queue of a sink.
 
 use std::time::Duration;
 
@@ -9,27 +9,28 @@ use crate::telemetry::sink::{DropReason, SinkMetrics};
 use crate::timestamp::Timestamp;
 use crate::wire::{Body, Encoder, Metadata, Outgoing, Protocol, Unsent, v1};
 
-/// Requests do not become smaller than this, whatever is answered: with one for each sample a queue is never emptied.
+/// Minimum samples per request, whatever the receiver answers: with one sample per request, a queue
+/// would never drain.
 const SAMPLES_MIN: usize = 100;
 
-/// So many requests are taken before larger ones are tried.
+/// Number of accepted requests after which larger ones are tried again.
 const TAKEN_MAX: u32 = 1_000;
 
-/// Turns snapshots into records of a queue.
+/// Turns snapshots into queue records.
 #[derive(Debug)]
 pub(super) struct Feed {
     encoder: Encoder,
     metrics: SinkMetrics,
     samples_max: usize,
-    /// What is configured.
+    /// The configured maximum.
     samples_wanted: usize,
-    /// The requests that were taken since there were fewer samples in them than wanted.
+    /// Requests accepted since the maximum was last lowered or raised.
     taken: u32,
-    /// The time between two times of sending metadata; `None`: never.
+    /// Interval for sending metadata; `None`: never.
     metadata_interval: Option<Duration>,
     metadata_at: Option<Timestamp>,
     number: u64,
-    /// The series go on in the next process.
+    /// Whether series continue in the next process.
     goes_on: bool,
 }
 
@@ -55,7 +56,8 @@ impl Feed {
         }
     }
 
-    /// The same, where series go on from process to process; with the time of the newest sample that was queued before.
+    /// Sets whether series continue across processes, given the time of the newest sample queued
+    /// earlier.
     #[must_use]
     pub(super) fn going_on(self, sent_until: Option<Timestamp>) -> Self {
         Self {
@@ -65,8 +67,8 @@ impl Feed {
         }
     }
 
-    /// Sends other series from now on, or others of their values: what was sent before ends, and what goes on begins
-    /// without a zero.
+    /// Applies a different selection or relabelling of series. Series sent before are ended, and
+    /// those that continue start without a zero.
     pub(super) fn begin_anew(&mut self, how: Outgoing, queue: &mut Queue, now: Timestamp) {
         let newest = Timestamp::from_millis(queue.newest_ms().unwrap_or_default());
         let protocol = self.encoder.protocol();
@@ -76,7 +78,7 @@ impl Feed {
         self.encoder.limit(self.samples_max);
     }
 
-    /// Puts so many samples into a request, and sends metadata so often.
+    /// Sets the maximum samples per request and the metadata interval.
     pub(super) fn want(&mut self, samples_max: usize, metadata_interval: Option<Duration>) {
         self.metadata_interval = metadata_interval;
         if samples_max != self.samples_wanted {
@@ -85,18 +87,18 @@ impl Feed {
         }
     }
 
-    /// How many samples go into a request.
+    /// Returns the current maximum samples per request.
     pub(super) const fn samples_max(&self) -> usize {
         self.samples_max
     }
 
-    /// Speaks that version from now on.
+    /// Switches to another protocol version.
     pub(super) const fn speak(&mut self, protocol: Protocol) {
         self.encoder.speak(protocol);
     }
 
-    /// A request with so many samples was too large: puts half as many into one from now on. How many that is, where it
-    /// is less than before.
+    /// Halves the maximum after a request with `samples` samples was too large. Returns the new
+    /// maximum if it is lower than before.
     pub(super) fn send_less(&mut self, samples: usize) -> Option<usize> {
         let less = (samples / 2).max(SAMPLES_MIN).min(self.samples_wanted);
         let is_less = less < self.samples_max;
@@ -106,7 +108,7 @@ impl Feed {
         })
     }
 
-    /// A request was taken. After many, it is tried whether there may be more in one again.
+    /// Notes that a request was accepted. After many of them, a larger maximum is tried.
     pub(super) fn taken(&mut self) {
         if self.samples_max == self.samples_wanted {
             return;
@@ -124,9 +126,9 @@ impl Feed {
         self.metrics.samples_max.set(float(samples_max));
     }
 
-    /// Appends a snapshot. The last one is followed by the end of all series, unless they go on in the next process:
-    /// without a checkpoint they begin anew after a restart. Returns how many samples the rules of relabelling left without labels of
-    /// their own.
+    /// Appends a snapshot. After the last one, all series are ended unless they continue in the
+    /// next process: without a checkpoint they start over after a restart. Returns how many samples
+    /// have no valid or no unique labels after relabelling.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
             self.metrics
@@ -156,7 +158,7 @@ impl Feed {
         encoded.unsent[Unsent::Invalid as usize] + encoded.unsent[Unsent::Collided as usize]
     }
 
-    /// The metadata of a snapshot, where it is due.
+    /// Returns the metadata of a snapshot if it is due.
     pub(super) fn metadata(&mut self, snapshot: &Snapshot) -> Vec<Metadata> {
         let Some(interval) = self.metadata_interval else {
             return Vec::new();
@@ -171,7 +173,7 @@ impl Feed {
         v1::metadata(snapshot, self.samples_max)
     }
 
-    /// Appends bodies whose series are disjoint.
+    /// Appends bodies with disjoint series as one group.
     fn queue(&self, bodies: Vec<Body>, queue: &mut Queue, now: Timestamp) {
         for body in &bodies {
             self.metrics.taken.add(body.counts);
@@ -226,7 +228,7 @@ mod tests {
     #[test]
     fn the_last_snapshot_ends_series_unless_they_go_on_in_the_next_process() {
         let at = Timestamp::from_millis;
-        // Zero and value of a counter, and the marker of its end.
+        // The zero and value of a counter, and its stale marker.
         for (goes_on, samples) in [(false, 3), (true, 2)] {
             let mut telemetry = Telemetry::new(at(1_000));
             let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
@@ -257,7 +259,7 @@ mod tests {
         let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
         let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
         let mut feed = Feed::new(how, Protocol::V1, None, metrics.clone());
-        // What is refused, and how many go into a request from then on, where that is fewer.
+        // The size that is refused, and the new maximum if it is lower.
         for (refused, less) in [
             (1_000, Some(500)),
             (900, Some(450)),

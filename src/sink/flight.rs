@@ -1,8 +1,9 @@
-//! A record on its way: what is still to be sent of it, and what became of the rest.
+//! A record in flight: what remains to be sent of it, and the outcome of the rest.
 //!
-//! At first that is the body as it stands in the queue, which is sent byte for byte until it is answered. Where it is too
-//! large, its halves take its place; where some of its series are refused, the others do. What [`super::triage`] keeps
-//! of it is held. The record stays in the queue all the while: a crash sends the whole of it again.
+//! A record starts as the queued body, which is sent byte for byte until it is answered. If it is
+//! too large, it is replaced by its halves; if some of its series are refused, by the others. What
+//! [`super::triage`] keeps back is held. The record stays in the queue throughout, so after a crash
+//! all of it is sent again.
 
 use std::time::{Duration, Instant};
 
@@ -13,30 +14,30 @@ use crate::queue::{Entry, Kind};
 use crate::timestamp::Timestamp;
 use crate::wire::{self, Body, Protocol, Series};
 
-/// When a request was answered with nothing but 5xx for so long, its series may be the cause.
+/// How long a request must be answered only with 5xx before its series are suspected.
 pub(super) const ERRORS_MIN: Duration = Duration::from_secs(120);
 
-/// How long it is not looked into again whether they are.
+/// Minimum time between two such checks.
 const CHECKED: Duration = Duration::from_secs(30);
 
-/// A record on its way.
+/// A record in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) sequence: u64,
     pub(super) group: u64,
-    /// What the record holds.
+    /// Contents of the whole record.
     pub(super) whole: Counts,
-    /// The size of its body.
+    /// Size of its body in bytes.
     pub(super) bytes: u64,
-    /// The time of its newest value.
+    /// Time of its newest value.
     pub(super) made_at: Timestamp,
-    /// Whether one of its requests waits for its answer.
+    /// Whether a request is waiting for an answer.
     pub(super) sending: bool,
-    /// Whether what is not to be sent was taken out.
+    /// Whether the values that must not be sent were removed.
     pub(super) is_sorted: bool,
-    /// What waits elsewhere.
+    /// What is held back elsewhere.
     held: Counts,
-    /// What is to be sent; the next one is the last.
+    /// The parts still to be sent, as a stack: the last one is next.
     pieces: Vec<Piece>,
 }
 
@@ -45,20 +46,20 @@ pub(super) struct Flight {
 struct Piece {
     body: Body,
     tried: Tried,
-    /// How often it was tried in vain.
+    /// Number of failed attempts.
     attempt: u32,
-    /// Since when every answer was 5xx.
+    /// Since when every answer was a 5xx.
     errors: Option<Instant>,
-    /// When it was last looked into whether the receiver answers others.
+    /// When the receiver was last checked with another request.
     checked: Option<Instant>,
 }
 
-/// How it failed to send a piece.
+/// How sending a piece failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It was not sent.
+    /// The request was not sent.
     Unsent,
-    /// 5xx.
+    /// The answer was a 5xx.
     Error,
     Other,
 }
@@ -104,49 +105,50 @@ impl Flight {
         }
     }
 
-    /// What is to be sent next.
+    /// Returns the body to send next.
     pub(super) fn body(&self) -> Option<&Body> {
         self.pieces.last().map(|piece| &piece.body)
     }
 
-    /// How often that was tried in vain.
+    /// Returns the number of failed attempts for that body.
     pub(super) fn attempt(&self) -> u32 {
         self.pieces.last().map_or(0, |piece| piece.attempt)
     }
 
-    /// Whether that may have been stored before.
+    /// Returns whether that body may already be stored.
     pub(super) fn tried(&self) -> Tried {
         let last = self.pieces.last();
         last.map_or(Tried::Never, |piece| piece.tried)
     }
 
-    /// Whether there is nothing to be sent, although some of it may wait elsewhere.
+    /// Returns whether nothing is left to send, although some of it may be held back elsewhere.
     pub(super) const fn is_sent(&self) -> bool {
         self.pieces.is_empty()
     }
 
-    /// Whether everything in it was delivered or given up.
+    /// Returns whether everything was delivered or given up.
     pub(super) fn is_done(&self) -> bool {
         self.is_sent() && self.held.is_zero()
     }
 
-    /// What waits elsewhere.
+    /// Returns how much is held back elsewhere.
     pub(super) const fn held(&self) -> Counts {
         self.held
     }
 
-    /// What is neither delivered nor given up yet.
+    /// Returns how much is neither delivered nor given up.
     pub(super) fn open(&self) -> Counts {
         let pieces: Counts = self.pieces.iter().map(|piece| piece.body.counts).sum();
         pieces + self.held
     }
 
-    /// The newest value in what is to be sent.
+    /// Returns the time of the newest value that is still to be sent.
     pub(super) fn newest(&self) -> Option<Timestamp> {
         self.pieces.iter().map(|piece| piece.body.newest).max()
     }
 
-    /// Writes what is to be sent next as 1.0. What cannot be read is given up; how much that was.
+    /// Re-encodes the next piece as 1.0. Gives it up if it cannot be read, and returns how much was
+    /// lost.
     pub(super) fn downgrade(&mut self) -> Counts {
         let Some(piece) = self.pieces.last_mut() else {
             return Counts::default();
@@ -160,20 +162,21 @@ impl Flight {
         }
     }
 
-    /// Gives up the piece at hand, because the receiver has it or never will, and says how much that is.
+    /// Gives up the current piece, because the receiver has it or will never accept it, and returns
+    /// its size.
     pub(super) fn give_up_piece(&mut self) -> Counts {
         self.pieces
             .pop()
             .map_or_else(Counts::default, |piece| piece.body.counts)
     }
 
-    /// Gives up all that is to be sent, and how much that is.
+    /// Gives up everything that is left to send, and returns its size.
     pub(super) fn give_up(&mut self) -> Counts {
         let pieces = self.pieces.drain(..);
         pieces.map(|piece| piece.body.counts).sum()
     }
 
-    /// The piece at hand was not taken, and is sent again.
+    /// Notes that the current piece was not accepted and will be sent again.
     pub(super) fn failed(&mut self, failure: Failure, now: Instant) {
         if let Some(piece) = self.pieces.last_mut() {
             if failure != Failure::Unsent {
@@ -188,7 +191,7 @@ impl Flight {
         }
     }
 
-    /// Whether the piece at hand may be the reason why it is answered with 5xx: it is time to look into that.
+    /// Returns whether it is time to check if the current piece causes the 5xx answers.
     pub(super) fn is_suspect(&self, now: Instant) -> bool {
         let is_before = |at: Instant, time: Duration| now.saturating_duration_since(at) >= time;
         self.pieces.last().is_some_and(|piece| {
@@ -197,14 +200,15 @@ impl Flight {
         })
     }
 
-    /// It was looked into, and says nothing.
+    /// Notes a check without a result.
     pub(super) fn checked(&mut self, now: Instant) {
         if let Some(piece) = self.pieces.last_mut() {
             piece.checked = Some(now);
         }
     }
 
-    /// Puts halves in the place of the piece at hand. `None`: it is one value, or cannot be read, and stays.
+    /// Replaces the current piece by its halves. `None`: it is a single value or cannot be read,
+    /// and stays.
     pub(super) fn divide(&mut self) -> Option<()> {
         let piece = self.pieces.last()?;
         let tried = piece.tried;
@@ -216,12 +220,13 @@ impl Flight {
         Some(())
     }
 
-    /// The series of the piece at hand.
+    /// Returns the series of the current piece.
     pub(super) fn series(&self) -> Result<Vec<Series>, wire::Unreadable> {
         self.body().map_or_else(|| Ok(Vec::new()), wire::apart)
     }
 
-    /// Puts some of its series in the place of the piece at hand, which ended so; of the others, so much waits elsewhere.
+    /// Replaces the current piece by some of its series; `held` of the others is held back
+    /// elsewhere.
     pub(super) fn replace(
         &mut self,
         series: &[Series],
@@ -239,7 +244,7 @@ impl Flight {
         Ok(())
     }
 
-    /// Some of what waited elsewhere was delivered or given up.
+    /// Releases held values that were delivered or given up.
     pub(super) fn release(&mut self, counts: Counts) {
         self.held -= counts;
     }

@@ -1,8 +1,10 @@
-//! Snapshots to receivers: a sink takes each snapshot, and brings it to one receiver in its own time.
+//! Sinks deliver snapshots to receivers: each sink takes every snapshot and sends it to one
+//! receiver at its own pace.
 //!
-//! Sinks know nothing of each other and never wait for each other. What a request's answer means ([`verdict`]), when
-//! to ask again ([`crate::backoff`]) and what waits ([`crate::queue`]) are three things. Only remote write has a queue:
-//! a Pushgateway has no history, so that for it nothing but the newest snapshot is worth sending.
+//! Sinks are independent and never wait for each other. The meaning of an answer ([`verdict`]), the
+//! time of the next attempt ([`crate::backoff`]) and the pending data ([`crate::queue`]) are kept
+//! separate. Only remote write has a queue: a Pushgateway has no history, so only the newest
+//! snapshot is worth sending.
 
 pub mod advice;
 pub mod auth;
@@ -14,7 +16,7 @@ mod response;
 mod told;
 mod transport;
 
-// To a receiver of remote write, through a queue.
+// Remote write, through a queue.
 pub mod queues;
 
 mod feed;
@@ -22,7 +24,7 @@ mod flight;
 mod request;
 mod window;
 
-// What a receiver refuses, series by series.
+// Handling of refused series.
 mod backlog;
 mod conflicts;
 mod names;
@@ -32,7 +34,7 @@ mod triage;
 
 mod remote_write;
 
-// To a Pushgateway, without one.
+// Pushgateway, without a queue.
 mod refusal;
 
 mod pushgateway;
@@ -44,17 +46,17 @@ pub use remote_write::{Reconfigured, RemoteWrite};
 
 use self::verdict::{Verdict, Written};
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 struct Outcome {
     verdict: Verdict,
     /// `None`: there was no answer.
     status: Option<StatusCode>,
-    /// Nothing was sent at all.
+    /// Whether nothing was sent at all.
     unsent: bool,
     written: Written,
-    /// The text of the answer.
+    /// The body of the answer.
     text: String,
-    /// For the log.
+    /// Reason for the log.
     reason: String,
 }

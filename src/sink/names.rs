@@ -1,14 +1,15 @@
-//! The series that the text of a refusal names.
+//! Extracts the series named in the text of a refusal.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
 use crate::wire::Labels;
 
-/// The series in a text, in their order: `metric{label="value", …}`, `{__name__="metric", …}` or `{"metric", …}`.
+/// Returns the series named in a text, in order: `metric{label="value", …}`, `{__name__="metric",
+/// …}` or `{"metric", …}`.
 ///
-/// Prometheus, Mimir and VictoriaMetrics print labels with Go's `%q` or without a need for it. A series that is cut off at
-/// the end of the text is left out.
+/// Prometheus, Mimir and VictoriaMetrics print labels with Go's `%q`, or in a form that needs no
+/// quoting. A series that is cut off at the end of the text is ignored.
 pub(super) fn series(text: &str) -> impl Iterator<Item = Labels> {
     text.match_indices('{').filter_map(|(at, _)| {
         let pairs = pairs(&text[at + 1..])?;
@@ -20,13 +21,13 @@ pub(super) fn series(text: &str) -> impl Iterator<Item = Labels> {
     })
 }
 
-/// The metric name at the end of a text.
+/// Returns the metric name at the end of a text.
 fn metric(text: &str) -> &str {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
     &text[text.trim_end_matches(is_name).len()..]
 }
 
-/// Labels up to the closing brace.
+/// Parses labels up to the closing brace.
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     let (mut chars, mut pairs) = (text.chars().peekable(), Vec::new());
     loop {
@@ -58,7 +59,7 @@ fn bare(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// A string as Go quotes it.
+/// Parses a string as quoted by Go.
 fn quoted(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     chars.next_if_eq(&'"')?;
     let mut text = String::new();
@@ -79,7 +80,7 @@ fn quoted(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     }
 }
 
-/// The character with the number in so many hexadecimal digits.
+/// Parses a character code with `digits` hexadecimal digits.
 fn code(chars: &mut Peekable<Chars<'_>>, digits: u32) -> Option<char> {
     let mut number = 0;
     for _ in 0..digits {

@@ -1,4 +1,4 @@
-//! One request to a receiver that changes nothing there, for who sets things up.
+//! Sends a single request that changes nothing at the receiver, to test the setup.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -19,7 +19,7 @@ pub enum ProbeError {
     Send(#[from] SendError),
 }
 
-/// What a receiver of remote write answered.
+/// The answer of a remote-write receiver.
 #[derive(Debug)]
 pub struct Probed {
     pub protocol: Protocol,
@@ -27,7 +27,7 @@ pub struct Probed {
     pub answer: Answer,
 }
 
-/// Sends a request without series, in the version that would be spoken.
+/// Sends a request without series, in the protocol version that the sink would use.
 pub async fn remote_write(config: &RemoteWriteConfig) -> Result<Probed, ProbeError> {
     let client = Client::new(&config.client)?;
     let mut protocol = match config.message {
@@ -56,7 +56,7 @@ pub async fn remote_write(config: &RemoteWriteConfig) -> Result<Probed, ProbeErr
     }
 }
 
-/// Asks a Pushgateway for its status.
+/// Requests the status of a Pushgateway.
 pub async fn pushgateway(config: &PushgatewayConfig) -> Result<Answer, ProbeError> {
     let client = Client::new(&config.client)?;
     let mut url = config.url.clone();

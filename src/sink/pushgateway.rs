@@ -1,10 +1,12 @@
-//! One group in a Pushgateway: puts the newest snapshot there at its own pace, and takes the group away in the end.
+//! Pushes the newest snapshot to one group of a Pushgateway at its own interval, and deletes the
+//! group at the end.
 //!
-//! A Pushgateway has no history and no time to live. So nothing waits in a queue: what could not be put is put again
-//! with the newest snapshot, whatever that is by then. A PUT replaces the whole group, so a series that ended is gone
-//! with the next. After a crash the group stays as it was; `push_time_seconds` of the gateway tells.
+//! A Pushgateway has no history and no time to live, so nothing is queued: a failed push is retried
+//! with the snapshot that is newest by then. A PUT replaces the whole group, so a series that has
+//! ended disappears with the next push. After a crash the group stays as it was, which the
+//! gateway's `push_time_seconds` shows.
 //!
-//! Source: the Pushgateway's README; its answers were tried on 1.5.1 and 1.11.2.
+//! Source: the Pushgateway's README; its answers were tested with 1.5.1 and 1.11.2.
 
 use std::collections::BTreeSet;
 use std::future::{Future, pending};
@@ -33,32 +35,33 @@ use crate::telemetry::sink::PushMetrics;
 use crate::timestamp::Timestamp;
 use crate::wire::{protobuf, text};
 
-/// The pauses between tries: a push is the whole page, and one that is late by seconds has cost nothing.
+/// Delays between attempts. A push is a whole page, and a delay of seconds loses nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// How often the last request is tried: a gateway that is away must not use up the time of the others.
+/// Maximum attempts for the last request, so that an unreachable gateway does not use up the time
+/// of the other sinks.
 const LAST_TRIES: u32 = 3;
 
 /// A sink that pushes to a Pushgateway.
 pub struct Pushgateway {
     config: PushgatewayConfig,
-    /// Of the group.
+    /// URL of the group.
     url: Url,
     client: Arc<Client>,
     backoff: Backoff,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// Cancelled when there is no time left.
+    /// Cancelled when the grace period is about to expire.
     hurry: CancellationToken,
     newest: Arc<Snapshot>,
-    /// In which of its intervals, counted from the epoch, a push was due last.
+    /// The interval, counted from the epoch, in which a push was last due.
     turn: Option<i64>,
-    /// What is to be asked next.
+    /// The next request.
     next: Option<Task>,
     sending: Option<Sending>,
-    /// When to try again what failed.
+    /// When to retry after a failure.
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
-    /// How often it was tried in vain.
+    /// Number of failed attempts.
     attempt: u32,
     failing_since: Option<Instant>,
     refusals: Refusals,
@@ -76,34 +79,34 @@ enum Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Pushing,
-    /// The daemon stops: one task is left.
+    /// The daemon is stopping, and one task is left.
     Leaving,
     Left,
 }
 
-/// A request on its way.
+/// A request in flight.
 struct Sending {
     task: Task,
-    /// Nothing follows it.
+    /// Whether this is the last request.
     last: bool,
     since: Instant,
     answer: Pin<Box<dyn Future<Output = Result<Answer, SendError>> + Send>>,
 }
 
-/// What happens next.
+/// The next event to handle.
 enum Action {
     Snapshot(Arc<Snapshot>),
-    /// No more snapshots will come.
+    /// No more snapshots will arrive.
     Drained,
     Answer(Result<Answer, SendError>),
-    /// The time to wait is over.
+    /// The delay is over.
     Again,
-    /// There is no time left.
+    /// The time is up.
     GiveUp,
 }
 
 impl Pushgateway {
-    /// A sink as configured. It begins with the snapshot that is there.
+    /// Creates a sink that starts with the current snapshot.
     pub fn new(
         config: PushgatewayConfig,
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -137,7 +140,7 @@ impl Pushgateway {
         })
     }
 
-    /// Runs until the daemon stops and the group is gone, or as it is to stay, or until there is no time left.
+    /// Runs until the daemon stops and the group is in its final state, or until the time is up.
     pub async fn run(mut self) {
         self.warn_of_collisions();
         while self.stage != Stage::Left {
@@ -152,8 +155,8 @@ impl Pushgateway {
         }
     }
 
-    /// Cancel-safe: the request and the timer live in `self`, and `changed` marks nothing as seen before it
-    /// returns.
+    /// Cancel-safe: the request and the timer live in `self`, and `changed` marks nothing as seen
+    /// before it completes.
     async fn next(&mut self) -> Action {
         let answer = async {
             match &mut self.sending {
@@ -191,8 +194,8 @@ impl Pushgateway {
         }
     }
 
-    /// Only what the operator wants in the end is left to do. A push that is on its way is waited for: it could
-    /// arrive behind the deletion otherwise, and bring the group back.
+    /// Leaves only the final action that the operator configured. Waits for a push in flight, which
+    /// could otherwise arrive after the deletion and bring the group back.
     fn leave(&mut self) {
         self.stage = Stage::Leaving;
         self.attempt = 0;
@@ -203,7 +206,7 @@ impl Pushgateway {
         });
     }
 
-    /// Asks what is to be asked next, if nothing is on its way and there is nothing to wait for.
+    /// Sends the next request, unless one is in flight or a delay is running.
     fn send_next(&mut self) {
         if self.sending.is_some() || self.wait.is_some() || self.stage == Stage::Left {
             return;
@@ -263,7 +266,7 @@ impl Pushgateway {
         }
     }
 
-    /// Counts, tells and reports what became of a push.
+    /// Counts, logs and reports the outcome of a push.
     fn pushed(&mut self, judged: &Judged) {
         let reason = &judged.reason;
         match judged.fate {
@@ -297,7 +300,7 @@ impl Pushgateway {
         }
     }
 
-    /// All is as the operator wants it.
+    /// Reports that the group is in the configured final state.
     fn left(&mut self) {
         self.stage = Stage::Left;
         let group = &self.config.group;
@@ -309,7 +312,7 @@ impl Pushgateway {
         }
     }
 
-    /// It is not, and will not be.
+    /// Reports that the group could not be brought into the configured final state.
     fn stay_behind(&mut self, reason: &str) {
         self.stage = Stage::Left;
         let (group, error) = (&self.config.group, reason);
@@ -325,8 +328,8 @@ impl Pushgateway {
         }
     }
 
-    /// The gateway puts the labels of the group over those of a series: without a word where that makes no two the
-    /// same.
+    /// Warns if labels of the group replace labels of a series. The gateway does so silently,
+    /// unless two series become identical.
     fn warn_of_collisions(&self) {
         let families = self.newest.families.iter();
         let labels: BTreeSet<_> = families.flat_map(|family| &family.labels).collect();
@@ -339,13 +342,13 @@ impl Pushgateway {
     }
 }
 
-/// An answer, read.
+/// An interpreted answer.
 struct Judged {
     fate: Fate,
     status: StatusCode,
-    /// The gateway's own words.
+    /// The gateway's text.
     text: String,
-    /// The same for the log.
+    /// The reason for the log.
     reason: String,
     advice: Option<&'static str>,
 }
@@ -371,7 +374,7 @@ impl Judged {
     }
 }
 
-/// A snapshot as the body of a push, and what that is.
+/// Returns the content type and body of a push.
 fn render(snapshot: &Snapshot, format: PushFormat) -> (&'static str, Bytes) {
     match format {
         PushFormat::Text => (text::CONTENT_TYPE, text::render(snapshot).into()),
@@ -382,8 +385,9 @@ fn render(snapshot: &Snapshot, format: PushFormat) -> (&'static str, Bytes) {
     }
 }
 
-/// In which interval, counted from the epoch, a time lies: the first snapshot of each is pushed. So daemons with one
-/// interval push at one time, and snapshots whose interval does not divide it make pushes as often on average.
+/// Returns the interval, counted from the epoch, that contains `at`. The first snapshot in each is
+/// pushed. Daemons with the same interval therefore push at the same time, and snapshot intervals
+/// that do not divide it yield the right rate on average.
 fn turn(at: Timestamp, interval: Option<Duration>) -> Option<i64> {
     let step = i64::try_from(interval?.as_micros()).unwrap_or(i64::MAX);
     Some(at.micros().div_euclid(step.max(1)))

@@ -1,4 +1,4 @@
-//! Series that a receiver refuses: not sent until it is time to try them again.
+//! Series that a receiver refuses, which are not sent until it is time to try them again.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,22 +6,24 @@ use std::time::{Duration, Instant};
 use super::verdict::Cause;
 use crate::wire::{Key, Labels};
 
-/// How long a series stays here at first, and at most: twice as long each time that it is refused again.
+/// Initial and maximum time that a series stays here. The time doubles with each refusal.
 const BACKOFF_MIN: Duration = Duration::from_secs(60);
 const BACKOFF_MAX: Duration = Duration::from_secs(3_600);
 
-/// How many groups are tried again at once, while none is accepted.
+/// Minimum and maximum number of groups to retry at once; the minimum applies while none is
+/// accepted.
 const RELEASED_MIN: usize = 2;
 const RELEASED_MAX: usize = 10_000;
 
-/// Up to so many groups, one that is refused again is divided: one of its series may be accepted.
+/// Up to this many groups, a group that is refused again is divided, because one of its series may
+/// be accepted.
 const GROUPS_MAX: usize = 2_000;
 
 /// Groups of series that were refused together.
 #[derive(Debug)]
 pub(super) struct Quarantine {
     groups: Vec<Group>,
-    /// How often each series was refused in a row; also those that are being tried again.
+    /// Consecutive refusals of each series, including those being tried again.
     refusals: HashMap<Key, u32>,
     released: usize,
 }
@@ -44,12 +46,13 @@ impl Default for Quarantine {
 }
 
 impl Quarantine {
-    /// How many series were refused and not accepted since.
+    /// Returns how many series were refused and not accepted since.
     pub(super) fn len(&self) -> usize {
         self.refusals.len()
     }
 
-    /// Adds series that were refused. Returns whether one of them was not refused before, and for how long they stay.
+    /// Adds refused series. Returns whether none of them was refused before, and how long they
+    /// stay.
     pub(super) fn add(
         &mut self,
         members: Vec<Labels>,
@@ -86,8 +89,8 @@ impl Quarantine {
         });
     }
 
-    /// Takes off a few groups that are due, those that have waited longest first, and why each was refused: enough that the
-    /// backoff is kept if this is asked once an `interval`.
+    /// Removes a few groups that are due, longest-waiting first, with the cause of each. Returns
+    /// enough of them to honour the backoff if called once per `interval`.
     pub(super) fn due(&mut self, now: Instant, interval: Duration) -> Vec<(Vec<Labels>, Cause)> {
         let mut due: Vec<_> = (0..self.groups.len())
             .filter(|at| self.groups[*at].until <= now)
@@ -96,18 +99,18 @@ impl Quarantine {
         let rounds = (BACKOFF_MAX.as_secs() / interval.as_secs().max(1)).max(1);
         let steady = self.groups.len() / usize::try_from(rounds).unwrap_or(usize::MAX);
         due.truncate(self.released.max(steady));
-        // From the end, so that the places before stay what they are.
+        // Remove from the end, so that earlier indexes stay valid.
         due.sort_by_key(|at| std::cmp::Reverse(*at));
         let groups = due.into_iter().map(|at| self.groups.swap_remove(at));
         groups.map(|group| (group.members, group.cause)).collect()
     }
 
-    /// A series does not exist any more, or is not refused for what it is.
+    /// Forgets a series that no longer exists or is no longer refused for what it is.
     pub(super) fn forget(&mut self, key: Key) -> bool {
         self.refusals.remove(&key).is_some()
     }
 
-    /// A series was accepted. Others may be: more are tried at once.
+    /// Notes that a series was accepted. Others may be too, so more groups are retried at once.
     pub(super) fn accepted(&mut self, key: Key) {
         if self.forget(key) {
             let more = (self.released + 1).max(self.released * 9 / 8);
@@ -115,7 +118,7 @@ impl Quarantine {
         }
     }
 
-    /// Makes everything due: the receiver may be another one.
+    /// Makes all groups due, because the receiver may have changed.
     pub(super) fn retry_all(&mut self, now: Instant) {
         self.groups.iter_mut().for_each(|group| group.until = now);
         self.refusals
@@ -123,7 +126,7 @@ impl Quarantine {
             .for_each(|refusals| *refusals = 0);
     }
 
-    /// Some of the series, for people.
+    /// Returns some of the series as examples for messages.
     pub(super) fn examples(&self) -> impl Iterator<Item = &Labels> {
         self.groups.iter().filter_map(|group| group.members.first())
     }

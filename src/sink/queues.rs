@@ -1,4 +1,4 @@
-//! Which queue each sink of remote write has, and where.
+//! Opens the queue of each remote-write sink, on disk or in memory.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,10 +10,10 @@ use crate::config::Config;
 use crate::queue::{Limits, OpenError, Queue};
 use crate::timestamp::Timestamp;
 
-/// The folder below `data_dir`.
+/// Directory below `data_dir`.
 const FOLDER: &str = "queue";
 
-/// Why a queue cannot be opened.
+/// Why the queue of a sink cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the queue of {name}: {source}")]
 pub struct QueuesError {
@@ -21,7 +21,7 @@ pub struct QueuesError {
     source: OpenError,
 }
 
-/// The queue of each sink, in their order: on disk below `data_dir`, in memory without one.
+/// Opens the queue of each sink, in order: on disk below `data_dir`, or in memory without one.
 pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
     let folder = config.data_dir.as_ref().map(|folder| folder.join(FOLDER));
     let sinks = config.remote_write.iter();
@@ -47,7 +47,8 @@ pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
     queues
 }
 
-/// The time to start at: a little later than now where what was queued before, or stored, would not be earlier otherwise.
+/// Returns the start time: now, or slightly later if samples queued or stored before would not be
+/// earlier otherwise.
 pub fn start_behind(queues: &[Queue], stored: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let queued = queues.iter().filter_map(Queue::newest_ms);
     let newest = queued.map(Timestamp::from_millis).chain(stored).max();
@@ -64,7 +65,7 @@ pub fn start_behind(queues: &[Queue], stored: Option<Timestamp>, now: Timestamp)
     start
 }
 
-/// Says which queues nobody sends: their sink was given another name, or taken away.
+/// Logs the queues that no sink sends, because the sink was renamed or removed.
 fn tell_others(folder: &Path, names: &BTreeSet<String>) {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return;
@@ -81,7 +82,7 @@ fn tell_others(folder: &Path, names: &BTreeSet<String>) {
     }
 }
 
-/// A name as the name of a folder: what could mean something else there is written as its number.
+/// Returns a directory name for a sink. Bytes with a special meaning are percent-encoded.
 fn file_name(name: &str) -> String {
     let mut file = String::new();
     for byte in name.bytes() {
@@ -89,7 +90,7 @@ fn file_name(name: &str) -> String {
         if plain || (byte == b'.' && !file.is_empty()) {
             file.push(char::from(byte));
         } else {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(file, "%{byte:02X}");
         }
     }

@@ -1,35 +1,36 @@
-//! Why a Pushgateway refuses a push, in words that say what to do, and whether the log has that already.
+//! Explains why a Pushgateway refused a push and what to do about it, and remembers what was
+//! logged.
 //!
-//! The texts are those of Pushgateway 1.5.1 and 1.11.2, and hold the values that were pushed: the same reason reads
-//! differently with each push.
+//! The texts are those of Pushgateway 1.5.1 and 1.11.2. They contain the pushed values, so the same
+//! reason reads differently with each push.
 
 use http::StatusCode;
 
 use super::told::without_figures;
 
-/// How many reasons are told before a push is taken again. Whoever did not act on these is not helped by more.
+/// Maximum number of reasons to log until a push is accepted. More would not help.
 const TOLD_MAX: usize = 8;
 
-/// How much of the gateway's text goes into the log.
+/// Maximum length of the gateway's text in the log.
 const TEXT_MAX: usize = 300;
 
-/// What the log has.
+/// Refusals that were already logged.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     told: Vec<Reason>,
 }
 
-/// What makes two refusals the same, although they read differently.
+/// Identifies equal refusals whose texts differ.
 #[derive(Debug, PartialEq, Eq)]
 enum Reason {
-    /// One that is known. A gateway names the families that it is about in an order of chance, now from our group,
-    /// now from the other: the first one has to do.
+    /// A known refusal. The gateway names the affected families in random order, from our group or
+    /// from the other, so only the first one is compared.
     Known(&'static str, Option<String>),
     Unknown(StatusCode, String),
 }
 
 impl Refusals {
-    /// Whether this reason is a new one, which it then no longer is.
+    /// Returns whether this reason is new, and remembers it.
     pub(super) fn is_new(&mut self, status: StatusCode, text: &str) -> bool {
         let reason = match advice(status, text) {
             Some(advice) => Reason::Known(advice, family(text)),
@@ -42,13 +43,13 @@ impl Refusals {
         true
     }
 
-    /// A push was taken: whatever comes is worth telling again.
+    /// Forgets all reasons after a push was accepted, so that later ones are logged again.
     pub(super) fn clear(&mut self) {
         self.told.clear();
     }
 }
 
-/// The beginning of a text, on one line.
+/// Returns the beginning of a text, on one line.
 pub(super) fn bounded(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     let text = words.join(" ");
@@ -58,7 +59,7 @@ pub(super) fn bounded(text: &str) -> String {
     }
 }
 
-/// What to do about a refusal; nothing where only the gateway's own text can say it.
+/// Returns advice for a refusal; `None` if the gateway's own text has to do.
 pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if says(&[
@@ -101,7 +102,7 @@ pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
     }
 }
 
-/// The first family that a text names.
+/// Returns the first family named in a text.
 fn family(text: &str) -> Option<String> {
     let (_, behind) = text.split_once("collected metric \"").or_else(|| {
         let named = text.split_once(" named \"");

@@ -1,4 +1,4 @@
-//! A remote-write request around a body.
+//! Builds a remote-write request around a body.
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -8,9 +8,9 @@ use url::Url;
 use super::client::Request;
 use crate::wire::Protocol;
 
-/// The request; `attempt` counts from 0.
+/// Returns the request; `attempt` counts from 0.
 pub(super) fn request(url: &Url, protocol: Protocol, body: Bytes, attempt: u32) -> Request {
-    // PRW 1.0 and 2.0, "Protocol": these, and who we are, whatever the user's headers say.
+    // PRW 1.0 and 2.0, "Protocol": these and the user agent override user-defined headers.
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
     let content_type = HeaderValue::from_static(protocol.content_type());
@@ -30,5 +30,5 @@ pub(super) fn request(url: &Url, protocol: Protocol, body: Bytes, attempt: u32) 
 
 const REMOTE_WRITE_VERSION: HeaderName =
     HeaderName::from_static("x-prometheus-remote-write-version");
-/// Prometheus sends it, and Mimir reckons its `Retry-After` from it.
+/// Sent by Prometheus, and used by Mimir to compute its `Retry-After`.
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");

@@ -1,4 +1,4 @@
-//! What of a response or an error is told: a little of it, and no secret.
+//! Bounds the texts of responses and errors for messages, and masks secrets in them.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -6,13 +6,14 @@ use url::Url;
 
 use crate::config::masked;
 
-/// Values of a user's headers from this length on may be keys; shorter ones, such as tenants, help to understand a message.
+/// Minimum length of a user-defined header value that may be a key. Shorter ones, such as tenants,
+/// help to understand a message.
 pub(super) const KEY_BYTES_MIN: usize = 16;
 
-/// How much is read beyond what is told, so that a secret is recognized that begins at the cut.
+/// How much is read beyond the shown length, so that a secret that crosses the cut is recognized.
 const BEYOND_BYTES: usize = 256;
 
-/// The beginning of a body.
+/// Reads the beginning of a body.
 pub(super) async fn beginning(mut answer: reqwest::Response, bytes_max: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < bytes_max
@@ -24,7 +25,8 @@ pub(super) async fn beginning(mut answer: reqwest::Response, bytes_max: usize) -
     body
 }
 
-/// The beginning of a body as text, without the secrets that some endpoints repeat in their errors: masked, then cut.
+/// Reads the beginning of a body as text. Secrets, which some endpoints repeat in their errors, are
+/// masked before the text is cut.
 pub(super) async fn told<'s>(
     answer: reqwest::Response,
     bytes_max: usize,
@@ -34,27 +36,27 @@ pub(super) async fn told<'s>(
     masked(String::from_utf8_lossy(&body).trim(), bytes_max, secrets)
 }
 
-/// What in the headers of a request may be a secret.
+/// Returns possible secrets in the headers of a request.
 pub(super) fn secrets(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let sensitive = headers.iter().filter(|(_, value)| value.is_sensitive());
     let texts = sensitive.filter_map(|(name, value)| Some((name, value.to_str().ok()?)));
     texts.filter_map(|(name, text)| {
         let is_login = *name == AUTHORIZATION;
-        // Of `Bearer token` the token alone: the word is in every other error.
+        // For `Bearer token`, only the token: the word "Bearer" is common in errors.
         let token = text.split_once(' ').map_or(text, |(_, token)| token);
         let secret = if is_login { token } else { text };
         (is_login || text.len() >= KEY_BYTES_MIN).then_some(secret)
     })
 }
 
-/// What in the query of a URL may be a secret, alone and as a part of the URL.
+/// Returns possible secrets in the query of a URL, both decoded and as they appear in the URL.
 pub(super) fn secrets_in_query(url: &Url) -> Vec<String> {
     let values = url.query_pairs().map(|(_, value)| value.into_owned());
     let keys = values.filter(|value| value.len() >= KEY_BYTES_MIN);
     keys.chain(url.query().map(str::to_owned)).collect()
 }
 
-/// An error and its causes, without the URL, whose query may hold a key.
+/// Formats an error and its causes without the URL, whose query may contain a key.
 pub(super) fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -72,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// An answer with that body, as if it had come over the wire.
+    /// Returns a response with this body, as if received from a server.
     fn answer(body: impl Into<reqwest::Body>) -> reqwest::Response {
         http::Response::new(body.into()).into()
     }

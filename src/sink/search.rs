@@ -1,16 +1,19 @@
 //! Finds the series that a receiver refuses without naming them, by sending groups of suspects.
 //!
-//! Every test is an extra request, so each must tell much. Whatever is accepted is cleared at once. A group that is
-//! refused holds at least one refused series; if one part of it turns out to be good, another part is at fault and
-//! needs no test of its own. Parts are chosen about as large as will be accepted every other time.
+//! Every test is an extra request, so each must yield as much information as possible. Accepted
+//! series are cleared immediately. A refused group contains at least one refused series; if one
+//! part of it turns out to be good, another part must be at fault and needs no test of its own. The
+//! group size is chosen so that about half of the tests are accepted.
 //!
-//! Series that share a label value (a task name, a queue) are likely to be refused together. A few single series tell
-//! whether many are refused. Then labels are tried in turn until one is found by whose values the receiver seems to
-//! decide: groups are made of all series of one value from there on. Such a group is not divided down to each series:
-//! where every small part is refused, all of it is.
+//! Series that share a label value (a task name, a queue) are likely to be refused together. A few
+//! single series show whether many are refused. Labels are then tried in turn until one is found
+//! whose values seem to decide; from then on, a group consists of all series with one value. Such a
+//! group is not divided down to single series: if every small sample of it is refused, all of it
+//! is.
 //!
-//! Errors are weaker evidence than refusals: an outage looks the same. So what is answered with errors is set aside, and
-//! is to blame if it is again after other series were accepted.
+//! Errors (5xx) are weaker evidence than refusals, because an outage looks the same. Series
+//! answered with errors are therefore set aside, and only blamed if they fail again after others
+//! were accepted.
 
 mod choose;
 mod groups;
@@ -25,48 +28,48 @@ use self::groups::{Group, Kind, Suspect, Test, Trial};
 use super::verdict::Cause;
 use crate::wire::{Key, Labels};
 
-/// How many single series are tested first, and how many until all are believed to be refused: where three of four are,
-/// that is wrong once in 5,000 times.
+/// Number of single series to test first, and number until all are presumed refused. If three of
+/// four are refused, that presumption is wrong once in 5,000 times.
 const SINGLES_MIN: u32 = 4;
 const SINGLES_MAX: u32 = 30;
 
-/// No request has as many series.
+/// Upper bound of the group size; no request has that many series.
 const TARGET_MAX: usize = 1 << 24;
 
-/// How long what was answered with errors rests where there is nothing else to test.
+/// How long series that were answered with errors rest if there is nothing else to test.
 const ERRING: Duration = Duration::from_secs(5);
 
-/// After how many answers that name series single ones are tested.
+/// Number of answers that name series after which single series are tested.
 const NAMED_MAX: u32 = 12;
 
-/// The suspects, and what is known about them.
+/// The suspects and what is known about them.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// Not known to be good or bad; those that share a label value are adjacent.
+    /// Suspects of unknown state, with those that share a label value adjacent.
     pool: Vec<Suspect>,
-    /// Likewise, without regard to labels.
+    /// Suspects of unknown state, regardless of labels.
     loose: Vec<Suspect>,
-    /// Groups that hold at least one refused series each.
+    /// Groups that contain at least one refused series each.
     bad: Vec<Group>,
-    /// Groups of which all series were refused when they were last sent, some time ago.
+    /// Groups that were refused as a whole when last sent, some time ago.
     probes: VecDeque<Group>,
-    /// Whether the next test is one of those, if there are others.
+    /// Whether the next test is a probe, provided there are other suspects too.
     is_probes_turn: bool,
-    /// Were answered with errors, and when.
+    /// Tests that were answered with errors, and when.
     erring: VecDeque<(Test, Instant)>,
     labels: Trial,
-    /// Suspects joined, or another label is looked at.
+    /// Whether the pool must be sorted, because suspects were added or the label changed.
     is_unsorted: bool,
     singles: u32,
-    /// Why single series were refused; the time of their values, if that was the reason for one.
+    /// Why single series were refused. If one was refused for the time of its values, that cause.
     singles_cause: Cause,
     /// Single series that were accepted.
     seeds: Vec<Labels>,
-    /// How many are tested together.
+    /// Number of series to test together.
     target: usize,
-    /// Whether more than a single series was accepted at once.
+    /// Whether more than one series was accepted at once.
     accepted: bool,
-    /// How many answers named series, since a test was accepted.
+    /// Number of answers that named series since a test was last accepted.
     named: u32,
     testing: Option<Test>,
 }
@@ -83,7 +86,7 @@ impl Search {
         self.pool.len() + self.loose.len() + grouped + erring
     }
 
-    /// Adds series that may be refused. They are not suspects yet.
+    /// Adds series that may be refused and are not suspects yet.
     pub(super) fn add(&mut self, suspects: impl IntoIterator<Item = Labels>, cause: Cause) {
         if self.is_idle() {
             *self = Self::default();
@@ -94,7 +97,7 @@ impl Search {
         self.is_unsorted = true;
     }
 
-    /// Adds series that were refused together when they were last sent. They are not suspects yet.
+    /// Adds a group that was refused when last sent and whose series are not suspects yet.
     pub(super) fn probe(&mut self, group: impl IntoIterator<Item = Labels>, cause: Cause) {
         if self.is_idle() {
             *self = Self::default();
@@ -107,7 +110,7 @@ impl Search {
         });
     }
 
-    /// Forgets what is known about the suspects: they go to another receiver.
+    /// Discards what is known about the suspects, because the receiver has changed.
     pub(super) fn begin_anew(&mut self) {
         let mut pool = self.testing.take().map_or_else(Vec::new, Test::all);
         pool.append(&mut self.pool);
@@ -122,7 +125,7 @@ impl Search {
         };
     }
 
-    /// Whether the series that are tested came here, or were last refused, for errors.
+    /// Returns whether the tested series were added, or last refused, because of errors.
     pub(super) fn is_by_errors(&self) -> bool {
         let members = self.testing.iter().flat_map(|test| &test.members);
         members
@@ -130,8 +133,9 @@ impl Search {
             .any(|suspect| suspect.cause == Cause::Errors)
     }
 
-    /// The test is answered with errors. Returns whether it was before, others having been accepted since: then this is an
-    /// answer. Else it waits until they are.
+    /// Handles an error (5xx) for the current test. Returns `true`, which counts as a refusal, if
+    /// the test already failed before and others were accepted since. Otherwise the test is set
+    /// aside until they are.
     pub(super) fn errs(&mut self, now: Instant) -> bool {
         if self.testing.as_ref().is_some_and(|test| test.is_again) {
             return true;
@@ -141,7 +145,8 @@ impl Search {
         false
     }
 
-    /// The series to test next, at most so many; nothing while a test is under way. Others were last accepted at `accepted_at`.
+    /// Returns the series to test next, at most `max`, or nothing while a test is in progress.
+    /// Other series were last accepted at `accepted_at`.
     pub(super) fn next(
         &mut self,
         max: usize,
@@ -166,7 +171,7 @@ impl Search {
         } else if let Some(group) = self.probes.pop_front_if(|_| self.is_probes_turn) {
             Test::one_of(group, Kind::Probe)
         } else if !has_others {
-            // Nothing else would show that an outage is over.
+            // Without this test, the end of an outage would go unnoticed.
             let is_old = |(_, erred): &mut (Test, Instant)| now >= *erred + ERRING;
             self.erring.pop_front_if(is_old)?.0
         } else if self.wants_single() {
@@ -185,7 +190,7 @@ impl Search {
         Some(keys)
     }
 
-    /// Takes the answer to the test: that it was accepted, or why not.
+    /// Handles the answer to the test: accepted, or the cause of the refusal.
     pub(super) fn answered(&mut self, answer: Result<(), Cause>) -> Found {
         let mut found = Found::default();
         let Some(test) = self.testing.take() else {
@@ -193,7 +198,7 @@ impl Search {
         };
         let accepted = answer.is_ok();
         if accepted && test.is_again {
-            // It was an outage, and no fault of theirs.
+            // The errors were due to an outage, so these series are not to blame.
             let erring = self.erring.drain(..);
             self.loose.extend(erring.flat_map(|(test, _)| test.all()));
         }
@@ -216,7 +221,7 @@ impl Search {
         found
     }
 
-    /// The answer to the test names refused series, so the others may be good.
+    /// Handles an answer that names refused series. The others may be good.
     pub(super) fn named(&mut self, named: &HashSet<Key>, cause: Cause) -> Found {
         if self
             .testing
@@ -236,7 +241,7 @@ impl Search {
             }
         }
         self.is_unsorted = true;
-        // The more series in a test, the more of them are named or cleared; unless all are refused.
+        // Larger tests name or clear more series, unless all series are refused.
         self.named += 1;
         self.target = if self.named < NAMED_MAX {
             TARGET_MAX
@@ -246,7 +251,7 @@ impl Search {
         found
     }
 
-    /// The answer to the test said nothing about its series: others are tested first.
+    /// Handles an answer without information about the series: others are tested first.
     pub(super) fn inconclusive(&mut self) {
         let Some(Test {
             mut members, kind, ..
@@ -255,7 +260,7 @@ impl Search {
             return;
         };
         match kind {
-            // Adding it at the end moves another one to its place.
+            // Pushed to the end, so another suspect takes its place.
             Kind::Single => self.pool.append(&mut members),
             Kind::Pool { .. } | Kind::Loose => {
                 self.loose.splice(0..0, members);
@@ -275,7 +280,8 @@ impl Search {
         }
     }
 
-    /// Takes series out of the test that have nothing to send. Those that have ended are no suspects any more.
+    /// Removes series from the test that have nothing to send. If they have ended, they are no
+    /// longer suspects.
     pub(super) fn withdraw(&mut self, idle: &HashSet<Key>, are_ended: bool) {
         let Some(Test {
             members,
@@ -289,7 +295,7 @@ impl Search {
         let (withdrawn, members): (Vec<_>, Vec<_>) = members.into_iter().partition(is_idle);
         let kind = match kind {
             kind if withdrawn.is_empty() => kind,
-            // The refused one may be among those that are withdrawn: the others are not known to hold one.
+            // The refused series may be among those withdrawn, so the rest may be good.
             Kind::Half(rest) => {
                 self.loose.extend(rest);
                 Kind::Loose
@@ -310,7 +316,8 @@ impl Search {
         });
     }
 
-    /// Everything was answered with errors, so that it may be an outage; or all of it was too large to be good.
+    /// Divides a group that was answered with errors. Called if all groups were: either there is
+    /// an outage, or each of them contains a bad series.
     fn divide_erring(&mut self) {
         let divisible = |(test, _): &(Test, Instant)| test.len() > 1;
         if let Some(at) = self.erring.iter().position(divisible)

@@ -1,19 +1,19 @@
-//! What the log has of reasons that come again and again.
+//! Limits repeated log messages: remembers which reasons were logged recently.
 
 use std::time::{Duration, Instant};
 
-/// How long a reason is not told again.
+/// Time during which the same reason is not logged again.
 const REPEATED: Duration = Duration::from_secs(600);
 
-/// How many reasons are told within that time. Whoever did not act on these is not helped by more.
+/// Maximum number of reasons to log within that time. More would not help.
 const TOLD_MAX: usize = 8;
 
-/// The reasons that were told of late.
+/// The reasons that were logged recently.
 #[derive(Debug, Default)]
 pub(super) struct Told(Vec<(String, Instant)>);
 
 impl Told {
-    /// Whether a reason is to be told now; then it counts as told.
+    /// Returns whether to log a reason now, and records it as logged.
     pub(super) fn is_new(&mut self, reason: &str, now: Instant) -> bool {
         self.0
             .retain(|(_, at)| now.saturating_duration_since(*at) < REPEATED);
@@ -26,7 +26,7 @@ impl Told {
     }
 }
 
-/// A text without what may differ from answer to answer.
+/// Removes the digits from a text, since they may differ between answers with the same reason.
 pub(super) fn without_figures(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }

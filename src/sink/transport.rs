@@ -1,4 +1,5 @@
-//! The connections of an HTTP client: TLS, proxy and pool, made anew when a certificate changes on disk.
+//! The connections of an HTTP client: TLS, proxy and pool, replaced when a certificate changes on
+//! disk.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,16 +14,17 @@ use crate::clock;
 use crate::config::{ProxyConfig, ProxyServer, SecretError, TlsConfig};
 use crate::tls;
 
-/// How often files are looked at, at most. Who rotates them leaves the old ones valid for longer.
+/// Minimum time between two checks of the files. After a rotation, the old ones stay valid for
+/// longer.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
-/// How long to wait for a connection, at most.
+/// Maximum time to wait for a connection.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
-/// How often a silent HTTP/2 connection is asked whether it is still there; Prometheus waits twice as long.
+/// How long an HTTP/2 connection may be silent before it is pinged. Prometheus waits twice as long.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
-/// What connections are made of.
+/// Settings of the connections.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) tls: TlsConfig,
@@ -35,7 +37,7 @@ pub(super) struct Settings {
 pub(super) struct Transport {
     settings: Arc<Settings>,
     files: Arc<[PathBuf]>,
-    /// Held while new certificates are read: whoever sends meanwhile wants them too.
+    /// Held while new certificates are read, so that concurrent senders get them too.
     current: Mutex<Current>,
 }
 
@@ -43,14 +45,14 @@ struct Current {
     http: reqwest::Client,
     made_of: Vec<Stamp>,
     looked: Instant,
-    /// Why the newest files cannot be used, as the log has it.
+    /// The last logged reason why the newest files cannot be used.
     complaint: Option<String>,
 }
 
-/// What tells one state of a file from another; `None` where it cannot be read.
+/// Identifies the state of a file; `None` if it cannot be read.
 type Stamp = Option<(SystemTime, u64)>;
 
-/// Why a client cannot be made.
+/// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error(transparent)]
@@ -64,10 +66,10 @@ pub enum BuildError {
 }
 
 impl Transport {
-    /// Reads the trust store and the certificates now.
+    /// Creates the connections. Reads the trust store and certificates.
     pub(super) fn new(settings: Settings) -> Result<Self, BuildError> {
         let files: Arc<[PathBuf]> = settings.tls.files().into();
-        // Before the files are read: a change in between is found at the next look.
+        // Taken before the files are read, so that the next check detects a change in between.
         let made_of = stamps(&files);
         let current = Current {
             http: build(&settings)?,
@@ -82,12 +84,12 @@ impl Transport {
         })
     }
 
-    /// The client to send with now.
+    /// Returns the current client.
     pub(super) async fn client(&self) -> reqwest::Client {
         self.client_at(clock::monotonic()).await
     }
 
-    /// What a proxy may repeat that wants a login.
+    /// Returns the proxy credentials, which the proxy may repeat in an error.
     pub(super) fn proxy_secrets(&self) -> Vec<String> {
         let ProxyConfig::Server(server) = &self.settings.proxy else {
             return Vec::new();
@@ -114,7 +116,7 @@ impl Transport {
     async fn look(&self, current: &mut Current) {
         let (settings, files) = (Arc::clone(&self.settings), Arc::clone(&self.files));
         let made_of = current.made_of.clone();
-        // Files may lie on a volume that takes its time.
+        // The files may be on a slow volume.
         let looking = tokio::task::spawn_blocking(move || {
             let found = stamps(&files);
             (found != made_of).then(|| (build(&settings), found))
@@ -127,8 +129,8 @@ impl Transport {
                 current.complaint = None;
             }
             Ok(Some((Err(error), _))) => {
-                // A certificate and its key are seldom replaced at once: the old ones go on, and the next look tries
-                // again.
+                // A certificate and its key are rarely replaced at the same instant. Keep the old
+                // ones and try again at the next check.
                 let complaint = error.to_string();
                 if current.complaint.as_ref() != Some(&complaint) {
                     warn!(error = %complaint, "reloading certificates failed; keeping the old ones");
@@ -150,7 +152,7 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
 
 fn build(settings: &Settings) -> Result<reqwest::Client, BuildError> {
     let mut tls = tls::client_config(&settings.tls)?;
-    // The client leaves settings of ours as they are, so the protocols are offered here.
+    // The client does not change a custom TLS configuration, so the protocols are set here.
     if settings.http2 {
         tls.alpn_protocols.push(b"h2".to_vec());
     }
@@ -160,12 +162,12 @@ fn build(settings: &Settings) -> Result<reqwest::Client, BuildError> {
         .timeout(settings.timeout)
         .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT_MAX))
         .http2_keep_alive_interval(PING_EVERY)
-        // Ours to follow: what a login may be told to another host is not the library's to decide.
+        // Redirects are followed by our own code, which decides what another host may receive.
         .redirect(reqwest::redirect::Policy::none())
-        // Every try goes through our verdict and our counters.
+        // Retries are our own, so that each attempt is judged and counted.
         .retry(reqwest::retry::never());
     let builder = match &settings.proxy {
-        // The library would ask the environment.
+        // By default, the library reads the environment.
         ProxyConfig::Direct => builder.no_proxy(),
         ProxyConfig::Environment => builder,
         ProxyConfig::Server(server) => builder.proxy(proxy(server)?),

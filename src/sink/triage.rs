@@ -1,11 +1,13 @@
-//! Which series are sent with their record, which wait to be tried, and which are not sent.
+//! Decides which series are sent with their record, which wait to be tested, and which are not
+//! sent.
 //!
-//! A series is ordinary until a request with it is refused. Then it is a suspect: its values wait in a backlog while
-//! [`Search`] finds out, with a few requests a snapshot, which series the receiver refuses. What is accepted catches up,
-//! oldest values first, and is ordinary again. What is refused goes to [`Quarantine`], and its values are failed; unless
-//! it is refused for the time of its values, see [`Conflicts`].
+//! A series is ordinary until a request that contains it is refused. It then becomes a suspect: its
+//! values wait in a backlog while [`Search`] uses a few requests per snapshot to find out which
+//! series the receiver refuses. An accepted series catches up, oldest values first, and becomes
+//! ordinary again. A refused series goes to [`Quarantine`] and its values count as failed, unless
+//! it is refused because of the time of its values: see [`Conflicts`].
 //!
-//! All other series go on meanwhile, at once and in as few requests as ever.
+//! All other series continue immediately and in as few requests as before.
 
 pub(super) mod parcels;
 
@@ -21,62 +23,63 @@ use super::verdict::Cause;
 use crate::counts::Counts;
 use crate::wire::{Key, Labels, Series};
 
-/// How many extra requests there are in a snapshot whose answers name no series. An answer tells one bit, so that a hundred
-/// scattered series are found after hundreds of requests, however these are spread. Where the interval is long enough for
-/// them, they are sent at once.
+/// Extra requests per snapshot whose answers name no series. Each answer yields one bit, so a
+/// hundred scattered series take hundreds of requests, however these are spread. If the interval is
+/// long enough, more are sent at once.
 const UNNAMED_MIN: u32 = 6;
 const UNNAMED_A_SECOND: u32 = 3;
 const UNNAMED_A_SECOND_LONG: u32 = 20;
 const UNNAMED_MAX: u32 = 300;
 const LONG: Duration = Duration::from_secs(15);
 
-/// How many whose answers name series, or that are of values refused for their time.
+/// Extra requests per snapshot whose answers name series, or that concern values refused for their
+/// time.
 const OTHERS_MAX: u32 = 30;
 
-/// How many series a message gives as examples.
+/// Number of example series in a message.
 const EXAMPLES: usize = 3;
 
-/// What a series is that is not an ordinary one.
+/// State of a series that is not ordinary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Suspect {
-        /// It waits without exemplars, since these may be what is refused.
+        /// Whether it waits without exemplars, because these may be the reason for the refusal.
         is_bare: bool,
     },
     Conflicting,
-    /// Accepted, with values that still wait.
+    /// Accepted, but with values still in the backlog.
     CatchingUp,
     Quarantined,
 }
 
-/// What came of values that waited.
+/// The outcome of values from the backlog.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     pub(super) delivered: Counts,
     pub(super) failed: Counts,
-    /// Of which records that was.
+    /// The records that these values came from.
     pub(super) parts: Vec<Part>,
 }
 
-/// The series of a record.
+/// The series of a record, sorted.
 #[derive(Debug, Default)]
 pub(super) struct Sorted {
     /// To be sent now.
     pub(super) ordinary: Vec<Series>,
-    /// Waits in the backlog.
+    /// Added to the backlog.
     pub(super) held: Counts,
     pub(super) failed: Counts,
     pub(super) delivered: Counts,
 }
 
-/// Series that were quarantined, for the log.
+/// Newly quarantined series, for the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Notice {
     pub(super) series: usize,
     pub(super) examples: Vec<String>,
 }
 
-/// All series that are not ordinary, and what waits of them.
+/// All series that are not ordinary, and their backlog.
 #[derive(Debug, Default)]
 pub(super) struct Triage {
     states: HashMap<Key, State>,
@@ -84,64 +87,65 @@ pub(super) struct Triage {
     search: Search,
     conflicts: Conflicts,
     quarantine: Quarantine,
-    /// Accepted since the search began.
+    /// Series accepted since the search began.
     good: HashSet<Key>,
-    /// Those that catch up.
+    /// Series that are catching up.
     accepted: VecDeque<Key>,
     parcel: Option<Parcel>,
-    /// When a request was accepted last, be it one apart or not.
+    /// When a request was last accepted, of any kind.
     accepted_at: Option<Instant>,
     settled: Settled,
     notice: Notice,
-    /// How many extra requests may be sent until the next snapshot: tests, others, and those to catch up.
+    /// Extra requests left until the next snapshot: tests, others, and catching up.
     unnamed: u32,
     others: u32,
     catch_ups: u32,
-    /// Whether series with conflicts were sent since the last snapshot, and whether values were given up.
+    /// Whether conflicting series were sent since the last snapshot, and whether values were given
+    /// up.
     has_conflicted: bool,
     gave_up: bool,
-    /// How many values may be in a request since one was too large.
+    /// Maximum values per request, set after a request was too large.
     points_max: Option<usize>,
 }
 
 impl Triage {
-    /// Whether all series are ordinary.
+    /// Returns whether all series are ordinary.
     pub(super) fn is_clear(&self) -> bool {
         self.states.is_empty()
     }
 
-    /// How many series are refused and are not sent, but for trying them again.
+    /// Returns how many series are refused and, apart from retries, not sent.
     pub(super) fn quarantined(&self) -> usize {
         self.quarantine.len()
     }
 
-    /// Some of them, as text.
+    /// Returns some of them as text.
     pub(super) fn examples(&self) -> Vec<String> {
         let some = self.quarantine.examples().take(EXAMPLES);
         some.map(Labels::to_string).collect()
     }
 
-    /// How much waits.
+    /// Returns the size of the backlog.
     pub(super) const fn waiting(&self) -> Counts {
         self.backlog.counts()
     }
 
-    /// The receiver accepted a request.
+    /// Notes that the receiver accepted a request.
     pub(super) const fn accepted(&mut self, now: Instant) {
         self.accepted_at = Some(now);
     }
 
-    /// What came of values that waited, since this was asked last.
+    /// Returns the outcome of backlog values since the last call.
     pub(super) fn take_settled(&mut self) -> Settled {
         std::mem::take(&mut self.settled)
     }
 
-    /// Series that were quarantined for the first time, since this was asked last.
+    /// Returns the series that were first quarantined since the last call.
     pub(super) fn take_notice(&mut self) -> Option<Notice> {
         (self.notice.series > 0).then(|| std::mem::take(&mut self.notice))
     }
 
-    /// New samples come, the time since those before being `interval`: some more may be tried.
+    /// Starts a snapshot, `interval` after the last one, with a new budget of extra requests.
     pub(super) fn begin_snapshot(&mut self, interval: Duration, now: Instant) {
         let seconds = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
         let a_second = if interval < LONG {
@@ -165,7 +169,7 @@ impl Triage {
         }
     }
 
-    /// No more samples come: all that can be sent is.
+    /// Removes the limit on requests for catching up, because no more samples will come.
     pub(super) const fn end(&mut self) {
         self.catch_ups = u32::MAX;
     }
@@ -176,7 +180,8 @@ impl Triage {
         self.states.extend(keys.map(|key| (key, suspect)));
     }
 
-    /// The receiver may be another one: tries again all that was refused, a few at a time, and searches anew.
+    /// Retries all refused series, a few at a time, and repeats the search, because the receiver
+    /// may have changed.
     pub(super) fn begin_anew(&mut self, now: Instant) {
         self.quarantine.retry_all(now);
         self.search.begin_anew();
@@ -184,7 +189,7 @@ impl Triage {
         self.accepted_at = None;
     }
 
-    /// Takes out of the series of a record what is not to be sent with it.
+    /// Removes the series that must not be sent with their record.
     pub(super) fn sort(&mut self, all: Vec<Series>, (sequence, tried): (u64, Tried)) -> Sorted {
         let mut sorted = Sorted::default();
         for series in all {
@@ -207,7 +212,8 @@ impl Triage {
         sorted
     }
 
-    /// The series of a refused request, of which the answer names some. What is ordinary after that goes on.
+    /// Handles a refused request, some of whose series may be named in the answer. Returns what
+    /// remains ordinary.
     pub(super) fn refused(
         &mut self,
         all: Vec<Series>,
@@ -248,14 +254,15 @@ impl Triage {
         sorted
     }
 
-    /// The series of a request that is answered with 5xx while others are accepted.
+    /// Handles a request that is answered with 5xx while others are accepted.
     pub(super) fn failing(&mut self, all: Vec<Series>, origin: (u64, Tried)) -> Sorted {
         let mut sorted = Sorted::default();
         self.suspect(all, origin, Cause::Errors, &mut sorted);
         sorted
     }
 
-    /// Makes suspects of series; but not of those that were accepted a short while ago, unless all were.
+    /// Makes series suspects, except those that were accepted shortly before, unless that is all of
+    /// them.
     fn suspect(
         &mut self,
         all: Vec<Series>,
@@ -287,7 +294,7 @@ impl Triage {
         }
     }
 
-    /// Gives up what waits of a record, the oldest one that has something here; how much that is.
+    /// Gives up the backlog of a record, which must be the oldest here, and returns its size.
     pub(super) fn give_up(&mut self, sequence: u64) -> Counts {
         self.gave_up = true;
         self.backlog.take_record(sequence)
@@ -304,14 +311,14 @@ impl Triage {
         }
     }
 
-    /// A series does not exist any more.
+    /// Forgets a series that no longer exists.
     fn forget(&mut self, key: Key) {
         self.states.remove(&key);
         self.good.remove(&key);
         self.quarantine.forget(key);
     }
 
-    /// A series is accepted.
+    /// Clears a series that was accepted.
     fn clear(&mut self, key: Key) {
         self.quarantine.accepted(key);
         if !self.search.is_idle() {
@@ -325,7 +332,7 @@ impl Triage {
         }
     }
 
-    /// All series of a group are refused.
+    /// Marks all series of a group as refused.
     fn condemn(&mut self, group: Vec<Labels>, cause: Cause, now: Instant) {
         let mut has_exemplars = false;
         for labels in &group {
@@ -345,7 +352,7 @@ impl Triage {
             }
             return self.search.probe(group, cause);
         }
-        // What is refused for its time is sent again, value by value.
+        // Series refused for the time of their values are retried value by value.
         let is_final = !cause.is_of_time();
         for labels in group.iter().filter(|_| is_final) {
             let waiting = self.backlog.take(labels.key);
@@ -356,7 +363,7 @@ impl Triage {
         self.put_away(group, cause, now);
     }
 
-    /// Part of a record will not be stored, or is there already.
+    /// Handles a part of a record that will not be stored, or that is already stored.
     fn give_back(&mut self, part: Part, cause: Cause) {
         if cause == Cause::AlreadyThere && part.may_be_there {
             self.settled.delivered += part.counts;
@@ -394,7 +401,8 @@ impl Triage {
     }
 }
 
-/// Whether all is of one series; a native histogram and samples of one name are two entries.
+/// Returns whether all entries belong to one series. A native histogram and samples with the same
+/// labels are two entries.
 fn is_one(all: &[Series]) -> bool {
     all.windows(2)
         .all(|two| two[0].labels.key == two[1].labels.key)

@@ -1,4 +1,4 @@
-//! What an answer of a receiver means for the request that it answers.
+//! Interprets a receiver's answer to a request.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,43 +8,45 @@ use crate::counts::Counts;
 use crate::timestamp::Timestamp;
 use crate::wire::Protocol;
 
-/// What one answer means.
+/// The meaning of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Stored; the request leaves the queue.
     Delivered,
-    /// Not stored, and asking again can help, no sooner than `after`.
+    /// Not stored; a retry may help, no sooner than `after`.
     Retry { after: Option<Duration> },
-    /// Something in the request is at fault: its halves may do better.
+    /// Something in the request is at fault; its halves may fare better.
     Refused,
     /// The request is too large; its halves may not be.
     TooLarge,
-    /// Nothing in the request is at fault, and none of it will ever be stored: a wrong address, a wrong login.
+    /// Nothing in the request is at fault, but none of it will ever be stored: wrong address or
+    /// credentials.
     Rejected,
     /// The receiver does not speak 2.0; encode again as 1.0.
     Downgrade,
 }
 
-/// What was asked, as far as it decides what the answer means.
+/// The properties of a request that the meaning of its answer depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     pub protocol: Protocol,
-    /// Whether 1.0 may be spoken in place of 2.0.
+    /// Whether falling back from 2.0 to 1.0 is allowed.
     pub may_downgrade: bool,
-    /// Whether the receiver has shown before that it speaks 2.0.
+    /// Whether the receiver is known to speak 2.0.
     pub is_proven: bool,
     pub retry_on_429: bool,
 }
 
-/// Reads a verdict off an answer.
+/// Returns the verdict for an answer.
 ///
-/// PRW 1.0 and 2.0, "Retries & Backoff": 5xx must be tried again; 4xx must not, except 429, where the choice is the
-/// sender's. 408 and 425 say themselves that asking again helps. A redirect that was not followed (only 307 and 308
-/// are) is a wrong address, and stays one.
+/// PRW 1.0 and 2.0, "Retries & Backoff": 5xx must be retried; 4xx must not, except for 429, which
+/// is up to the sender. 408 and 425 by definition ask for a retry. A redirect that was not followed
+/// (only 307 and 308 are) means a wrong address, and a retry does not help.
 ///
-/// PRW 2.0, "Required Written Response Headers": a 2xx to a 2.0 request without any of them comes from a 1.0
-/// receiver that understood nothing. "Unsupported Request Content": 415 is the answer of one that knows that; 400,
-/// where 2.0 was never answered well, may be one that does not.
+/// PRW 2.0, "Required Written Response Headers": a 2xx to a 2.0 request without any of these
+/// headers comes from a 1.0 receiver that did not understand the request. "Unsupported Request
+/// Content": a receiver that knows the rule answers 415; a 400 may come from one that does not,
+/// unless it has accepted 2.0 before.
 pub fn verdict(status: StatusCode, headers: &HeaderMap, asked: Asked, now: Timestamp) -> Verdict {
     let is_2 = asked.protocol == Protocol::V2;
     let is_blind = is_2 && Written::read(headers) == Written::default();
@@ -68,18 +70,18 @@ pub fn verdict(status: StatusCode, headers: &HeaderMap, asked: Asked, now: Times
     }
 }
 
-/// What an answer means where requests have one form and cannot be divided.
+/// The meaning of an answer to a request that has only one format and cannot be divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Delivered,
-    /// Not delivered, and asking again can help, no sooner than `after`.
+    /// Not delivered; a retry may help, no sooner than `after`.
     Retry {
         after: Option<Duration>,
     },
     Rejected,
 }
 
-/// Reads it off an answer.
+/// Returns the fate of a request from its answer.
 pub fn fate(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Fate {
     match status.as_u16() {
         200..=299 => Fate::Delivered,
@@ -90,7 +92,7 @@ pub fn fate(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Fate {
     }
 }
 
-/// What a receiver of 2.0 says that it stored; `None` where it says nothing that can be read.
+/// How much a 2.0 receiver says it stored; `None` without a readable value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     pub samples: Option<u64>,
@@ -111,9 +113,9 @@ impl Written {
         }
     }
 
-    /// What was stored of a refused request, where that is some of it and not all.
+    /// Returns how much of a refused request was stored, if that is some but not all of it.
     ///
-    /// PRW 2.0, "Required Written Response Headers": the sender may count by them, also where the answer is a refusal.
+    /// PRW 2.0, "Required Written Response Headers": the sender may rely on them even in a refusal.
     pub fn part_of(self, sent: Counts) -> Option<Counts> {
         let part = Counts {
             samples: self.samples.unwrap_or_default(),
@@ -126,25 +128,25 @@ impl Written {
     }
 }
 
-/// Why a receiver does not accept a series.
+/// Why a receiver refuses a series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cause {
-    /// A limit or a rule that the series breaks.
+    /// The series violates a limit or rule.
     #[default]
     Series,
-    /// It has later values, or another value of the same time.
+    /// The receiver has later values, or a different value for the same time.
     AlreadyThere,
-    /// The time of the values is too far away.
+    /// The values are too old or too far in the future.
     OutOfBounds,
-    /// It answers requests with the series by 5xx, and accepts others.
+    /// Requests with the series are answered with 5xx, while others are accepted.
     Errors,
 }
 
 impl Cause {
-    /// The cause of a refusal, by its text: nothing else tells.
+    /// Derives the cause of a refusal from its text, the only indication there is.
     ///
-    /// The words of Prometheus and Thanos ("out of order sample", "duplicate sample for timestamp", "out of bounds", "too old
-    /// sample"), and the identifiers of Mimir's messages.
+    /// Recognizes the texts of Prometheus and Thanos ("out of order sample", "duplicate sample for
+    /// timestamp", "out of bounds", "too old sample") and the identifiers in Mimir's messages.
     pub fn of(text: &str) -> Self {
         const THERE: [&str; 5] = [
             "out of order",
@@ -171,18 +173,19 @@ impl Cause {
         }
     }
 
-    /// The cause of several refusals: the time of values, if it is that of one. Series are not quarantined for it.
+    /// Combines the causes of several refusals: a cause related to time wins, because it does not
+    /// lead to quarantine.
     pub const fn or_time(self, other: Self) -> Self {
         if self.is_of_time() { self } else { other }
     }
 
-    /// Whether other values of the same series may be accepted.
+    /// Returns whether other values of the same series may be accepted.
     pub const fn is_of_time(self) -> bool {
         matches!(self, Self::AlreadyThere | Self::OutOfBounds)
     }
 }
 
-/// The time that `Retry-After` asks for: seconds, or a date.
+/// Returns the delay in `Retry-After`: seconds or a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
@@ -272,7 +275,7 @@ mod tests {
         let cases = [
             (204, &none, TWO, Verdict::Downgrade),
             (204, &rubbish, TWO, Verdict::Downgrade),
-            // Zero is what the replica hears that is not elected.
+            // With deduplication, a sender that is not the elected replica gets zeros.
             (202, &zero, TWO, Verdict::Delivered),
             (204, &none, firm, Verdict::Rejected),
             (204, &none, ONE, Verdict::Delivered),
@@ -300,9 +303,9 @@ mod tests {
         let cases = [
             ((Some(8), Some(2), Some(1)), Some((8, 2, 1))),
             ((Some(8), None, Some(7)), Some((8, 0, 1))),
-            // All but an exemplar.
+            // Everything but an exemplar was stored.
             ((Some(10), Some(2), Some(0)), Some((10, 2, 0))),
-            // Nothing, everything, more than that, and no word of it.
+            // Nothing, everything, too much, and no header.
             ((Some(0), Some(0), Some(0)), None),
             ((Some(10), Some(2), Some(1)), None),
             ((Some(11), Some(0), Some(0)), None),

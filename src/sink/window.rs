@@ -1,8 +1,9 @@
-//! The records on their way: which may be sent now, and which have left.
+//! The records in flight: which may be sent now, and which are done.
 //!
-//! The series of one group are disjoint, so its records may be sent side by side; those of the next group wait until
-//! all of it is sent (PRW 1.0 and 2.0, "Ordering"), except for series that wait elsewhere. Records leave the queue from
-//! its front: one that is done waits for those before it.
+//! The series of one group are disjoint, so its records may be sent concurrently. Those of the next
+//! group wait until all of it is sent (PRW 1.0 and 2.0, "Ordering"), except for series that are
+//! held back elsewhere. Records leave the queue from the front, so a record that is done waits for
+//! those before it.
 
 use std::collections::VecDeque;
 
@@ -10,12 +11,12 @@ use super::flight::Flight;
 use crate::counts::Counts;
 use crate::queue::Queue;
 
-/// The records on their way, in the order of the queue.
+/// The records in flight, in queue order.
 #[derive(Debug, Default)]
 pub(super) struct Window(VecDeque<Flight>);
 
 impl Window {
-    /// The record with that sequence number.
+    /// Returns the record with this sequence number.
     pub(super) fn get(&mut self, sequence: u64) -> Option<&mut Flight> {
         let found = self
             .0
@@ -27,12 +28,12 @@ impl Window {
         self.0.iter_mut()
     }
 
-    /// How many wait for an answer.
+    /// Returns how many records are waiting for an answer.
     pub(super) fn sending(&self) -> usize {
         self.0.iter().filter(|flight| flight.sending).count()
     }
 
-    /// What is delivered or given up already, of records that have not left the queue yet.
+    /// Returns how much of the records still in the queue is already delivered or given up.
     pub(super) fn settled(&self) -> Counts {
         self.0
             .iter()
@@ -40,7 +41,7 @@ impl Window {
             .sum()
     }
 
-    /// A record that may be sent now; read from the queue where none here may be.
+    /// Returns a record that may be sent now. Reads one from the queue if none here may be.
     pub(super) fn next(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
         let mut unsent = self.0.iter().filter(|flight| !flight.is_sent());
         let group = unsent.next().map(|flight| flight.group);
@@ -52,30 +53,31 @@ impl Window {
         }
     }
 
-    /// The record in front of the first that is not sent.
+    /// Returns the last record before the first one that is not sent.
     pub(super) fn sent_through(&self) -> Option<u64> {
         let sent = self.0.iter().take_while(|flight| flight.is_sent());
         sent.last().map(|flight| flight.sequence)
     }
 
-    /// The last record that was read.
+    /// Returns the last record that was read.
     pub(super) fn read_through(&self) -> Option<u64> {
         self.0.back().map(|flight| flight.sequence)
     }
 
-    /// The records of which something waits elsewhere.
+    /// Returns the records of which something is held back elsewhere.
     pub(super) fn held(&self) -> impl Iterator<Item = &Flight> {
         self.0.iter().filter(|flight| !flight.held().is_zero())
     }
 
-    /// How many bytes the records have that stay in the queue only because something of one of them waits elsewhere.
+    /// Returns the bytes of records that only stay in the queue because something of one of them is
+    /// held back.
     pub(super) fn held_bytes(&self) -> u64 {
         let behind = self.0.iter().skip_while(|flight| flight.held().is_zero());
         let sent = behind.filter(|flight| flight.is_sent());
         sent.map(|flight| flight.bytes).sum()
     }
 
-    /// The next record of the queue, if it is of that group.
+    /// Reads the next record from the queue if it belongs to this group.
     fn read(&mut self, queue: &mut Queue, group: Option<u64>) -> Option<&mut Flight> {
         let entry = queue.next(self.read_through())?;
         if group.is_some_and(|group| group != entry.group) {
@@ -86,9 +88,10 @@ impl Window {
         self.0.back_mut()
     }
 
-    /// Takes what is done off the front of the queue.
+    /// Removes finished records from the front of the queue.
     ///
-    /// After it was delivered: what breaks before this sends it again rather than never.
+    /// Removing them after delivery means that a crash in between sends them again rather than
+    /// never.
     pub(super) fn settle(&mut self, queue: &mut Queue) {
         let mut through = None;
         while let Some(flight) = self.0.pop_front_if(|flight| flight.is_done()) {
@@ -109,7 +112,7 @@ mod tests {
     use crate::queue::{Kind, Limits, Record};
     use crate::sink::backlog::Tried;
 
-    /// A queue with groups of so many records.
+    /// Returns a queue with groups of these sizes.
     fn queue(groups: &[usize]) -> Queue {
         let mut queue = Queue::in_memory(Limits {
             bytes_max: 1 << 20,
@@ -151,7 +154,7 @@ mod tests {
         assert!(queue.has_several_groups(None));
         assert_eq!(send(&mut window, &mut queue), Some(first + 1));
         assert_eq!(send(&mut window, &mut queue), None);
-        // The second is done before the first: it stays in the queue, and counts as sent.
+        // The second record is done before the first: it stays in the queue but counts as sent.
         deliver(&mut window, &mut queue, first + 1);
         assert_eq!((window.settled().samples, queue.pending().samples), (1, 3));
         assert_eq!(send(&mut window, &mut queue), None);

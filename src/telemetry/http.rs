@@ -1,14 +1,15 @@
-//! Metrics of the listener.
+//! Metrics of the HTTP listener and its limits.
 
 use super::metrics::{Counter, HTTP_LIMITED, Telemetry};
 
-/// Metrics of the listener. The default counts for nobody.
+/// Metrics of the listener. The default instance is not published.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMetrics {
     limited: [Counter; HttpLimit::ALL.len()],
 }
 
-/// A limit of the listener. Whenever one is reached, a connection is closed or a request is refused.
+/// A limit of the listener. Whenever one is reached, a connection is closed or a request is
+/// refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpLimit {
     /// The number of open connections.
@@ -23,7 +24,7 @@ pub enum HttpLimit {
     Write,
     /// The memory for pages of older snapshots that clients are still reading.
     Renderings,
-    /// The logins of one address that are being checked, or the time for one.
+    /// The logins of one address being checked, or the time for one.
     Logins,
 }
 
@@ -38,7 +39,7 @@ impl HttpLimit {
         Self::Logins,
     ];
 
-    /// The value of the label `limit`.
+    /// Returns the value of the label `limit`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -53,14 +54,14 @@ impl HttpLimit {
 }
 
 impl HttpMetrics {
-    /// The counter of a limit.
+    /// Returns the counter of a limit.
     pub const fn limited(&self, limit: HttpLimit) -> &Counter {
         &self.limited[limit as usize]
     }
 }
 
 impl Telemetry {
-    /// Adds the listener.
+    /// Adds the metrics of the listener.
     pub fn http(&mut self) -> HttpMetrics {
         let limited = HttpLimit::ALL.map(|limit| {
             let labels = vec![("limit", limit.name().into())];

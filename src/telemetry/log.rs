@@ -1,7 +1,7 @@
-//! The log: to stderr, as text or JSON.
+//! Logging to stderr, as text or JSON.
 //!
-//! Fields hold what workers, brokers and receivers said. They are escaped here, whatever a call logs, so that a record is
-//! one line and no terminal obeys it.
+//! Fields contain texts from workers, brokers and receivers. They are escaped here, whatever a call
+//! logs, so that a record stays on one line and cannot control a terminal.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::escape::{is_unsafe, printable};
 
-/// How a line of the log looks.
+/// Log format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     #[default]
@@ -23,9 +23,9 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging. `level` is a filter as `RUST_LOG` has it, which counts where there is none.
+/// Initializes logging. `level` is a filter in the syntax of `RUST_LOG`, which takes precedence.
 ///
-/// The libraries below speak from `warn` on only: what they retry is ours to tell.
+/// Libraries only log from `warn` up, because their retries are reported by our own code.
 pub fn install(format: Format, level: Option<&str>) {
     let fallback = || EnvFilter::new("warn,celeriac=info");
     let filter = match level {
@@ -35,7 +35,7 @@ pub fn install(format: Format, level: Option<&str>) {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(filter);
-    // A second installation, as tests may try, keeps the first.
+    // A second initialization, as in tests, keeps the first.
     let _ = match format {
         Format::Text => builder
             .with_ansi(std::io::stderr().is_terminal())
@@ -51,8 +51,8 @@ pub fn install(format: Format, level: Option<&str>) {
     };
 }
 
-/// The message and fields of a record or span, with what is unsafe in them escaped. They have no colours: those are
-/// escape sequences too.
+/// Formats the message and fields of a record or span, escaping unsafe characters. Without colours,
+/// because those are escape sequences too.
 #[derive(Debug)]
 struct EscapedFields;
 
@@ -68,8 +68,8 @@ impl<'writer> FormatFields<'writer> for EscapedFields {
     }
 }
 
-/// A record as JSON, in which C0 is escaped already. The others are only unsafe to who reads it unparsed: to them a line
-/// may end at U+2028, and a terminal obeys C1.
+/// Formats a record as JSON, in which C0 is already escaped. The remaining characters are unsafe
+/// only for those who read it unparsed: a line may end at U+2028, and a terminal interprets C1.
 #[derive(Debug)]
 struct EscapedJson<F>(F);
 
@@ -89,7 +89,8 @@ where
         self.0
             .format_event(context, Writer::new(&mut record), event)?;
         for c in record.chars() {
-            // The line feed is the one at the end. None is beyond U+FFFF, where JSON wants two escapes.
+            // Keep the final line feed. No unsafe character is above U+FFFF, where JSON needs two
+            // escapes.
             if is_unsafe(c) && c != '\n' {
                 write!(writer, "\\u{:04x}", u32::from(c))?;
             } else {
@@ -111,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// What was logged.
+    /// Collects what was logged.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -133,7 +134,7 @@ mod tests {
         }
     }
 
-    /// What one record with a text in every place is in the log.
+    /// Returns the log line of a record that has `text` in every field.
     fn logged(format: Format, text: &str) -> String {
         let written = Written::default();
         let builder = tracing_subscriber::fmt().with_writer(written.clone());

@@ -1,4 +1,4 @@
-//! What the daemon says about itself: its log, its metrics, and whether it is ready.
+//! The daemon's own observability: its log, metrics and readiness.
 
 pub mod http;
 pub mod log;

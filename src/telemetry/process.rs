@@ -1,8 +1,8 @@
-//! The `process_*` metrics that every Prometheus client has, read from `/proc`.
+//! Reads the standard `process_*` metrics of Prometheus clients from `/proc`.
 
 use std::fs;
 
-/// What the kernel says of this process.
+/// The kernel's figures for this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
     pub cpu_seconds: f64,
@@ -11,16 +11,16 @@ pub struct Process {
     pub open_fds: f64,
 }
 
-/// Ticks of the clock in `/proc/self/stat`: 100 a second on every Linux that Rust runs on.
+/// Clock ticks per second in `/proc/self/stat`: 100 on every Linux supported by Rust.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The memory page of x86-64 and, as usually built, of arm64.
+/// Memory page size of x86-64 and of most arm64 systems.
 const PAGE_BYTES: f64 = 4096.0;
 
-/// Reads the figures; `None` where there is no `/proc`.
+/// Reads the figures; `None` without `/proc`.
 pub fn read() -> Option<Process> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // Behind the command's name, which may hold anything, in parentheses; the first field there is the third.
+    // The command name in parentheses may contain anything. The first field after it is the third.
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
     let open_fds = fs::read_dir("/proc/self/fd").ok()?.count();

@@ -1,4 +1,4 @@
-//! Whether the stages of the daemon work, and if not, why.
+//! Collects whether each stage of the daemon works, and if not, why.
 
 use std::sync::Arc;
 
@@ -6,23 +6,23 @@ use tokio::sync::watch;
 
 use crate::escape::printable;
 
-/// A stage's end: says how it does.
+/// A stage's handle for reporting its state.
 #[derive(Debug)]
 pub struct Reporter {
     state: watch::Sender<State>,
     hint: watch::Sender<Option<String>>,
 }
 
-/// Whether a stage works.
+/// The state of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Ready,
-    /// Not, and why: the end of the sentence "broker main: …".
+    /// Not ready. The reason completes the sentence "broker main: …".
     Waiting(Arc<str>),
 }
 
 impl Reporter {
-    /// The stage works.
+    /// Reports that the stage works.
     pub fn ready(&self) {
         self.state.send_if_modified(|state| {
             let changed = *state != State::Ready;
@@ -31,12 +31,12 @@ impl Reporter {
         });
     }
 
-    /// The stage waits for something.
+    /// Reports that the stage is waiting.
     pub fn waiting(&self, why: impl Into<Arc<str>>) {
         self.state.send_replace(State::Waiting(why.into()));
     }
 
-    /// Something is wrong that does not keep the stage from working.
+    /// Reports a problem that does not keep the stage from working.
     pub fn hint(&self, hint: Option<String>) {
         self.hint.send_if_modified(|before| {
             let changed = *before != hint;
@@ -53,7 +53,7 @@ struct Stage {
     hint: watch::Receiver<Option<String>>,
 }
 
-/// What all stages say, each on a line, although they quote what brokers, workers and receivers said.
+/// The reports of all stages, one line each, even if they quote brokers, workers and receivers.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     stages: Vec<Stage>,
@@ -61,7 +61,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Adds a stage, by a name such as `broker main`. It waits until it reports otherwise.
+    /// Adds a stage with a name such as `broker main`. Its initial state is waiting.
     pub fn stage(&mut self, name: impl Into<Arc<str>>, why: &str) -> Reporter {
         let (reporter, state) = watch::channel(State::Waiting(why.into()));
         let (hinter, hint) = watch::channel(None);
@@ -76,14 +76,15 @@ impl Readiness {
         }
     }
 
-    /// Where hints go: what is set up in a way that keeps events from coming. They do not make it less ready.
+    /// Returns a channel for hints about settings that prevent events. They do not affect
+    /// readiness.
     pub fn hints(&mut self) -> watch::Sender<Vec<String>> {
         let (sender, hints) = watch::channel(Vec::new());
         self.hints = Some(hints);
         sender
     }
 
-    /// The newest hints, a line each.
+    /// Returns the newest hints, one line each.
     pub fn newest_hints(&self) -> Vec<String> {
         let hints = self.hints.as_ref().map(|hints| hints.borrow().clone());
         let of_stages = self.stages.iter().filter_map(|Stage { name, hint, .. }| {
@@ -94,12 +95,12 @@ impl Readiness {
         hints.map(|hint| printable(&hint).into_owned()).collect()
     }
 
-    /// How many stages there are.
+    /// Returns the number of stages.
     pub fn stages(&self) -> usize {
         self.stages.len()
     }
 
-    /// What is not ready, a line each. Nothing: all is.
+    /// Returns why stages are not ready, one line each; empty if all are.
     pub fn reasons(&self) -> Vec<String> {
         let waiting =
             self.stages

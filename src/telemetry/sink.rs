@@ -1,4 +1,4 @@
-//! What is reported about sinks.
+//! Metrics of the sinks.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::metrics::{
 };
 use crate::counts::Counts;
 
-/// What is reported about one remote-write sink, in the words of Prometheus' own `prometheus_remote_storage_*`.
+/// Metrics of one remote-write sink, modelled on Prometheus' `prometheus_remote_storage_*`.
 #[derive(Clone, Debug)]
 pub struct SinkMetrics {
     pub taken: CountsCounter,
@@ -44,7 +44,7 @@ pub struct SinkMetrics {
     pub snapshots_missed: Counter,
 }
 
-/// What is reported about one Pushgateway.
+/// Metrics of one Pushgateway.
 #[derive(Clone, Debug)]
 pub struct PushMetrics {
     pub delivered: Counter,
@@ -54,22 +54,22 @@ pub struct PushMetrics {
     pub last: Gauge,
 }
 
-/// Why a sink gives something up.
+/// Why a sink drops something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// The queue is full, and it was the oldest.
+    /// The queue was full, and this was the oldest.
     QueueFull,
     /// Older than `sample_age_limit`.
     TooOld,
-    /// There was no time left to send it, and no disk to keep it.
+    /// The shutdown grace period expired, and there is no disk queue.
     Shutdown,
-    /// A rule of `write_relabel_configs`.
+    /// Dropped by a rule in `write_relabel_configs`.
     Relabelled,
-    /// Behind `write_relabel_configs` it has no valid name.
+    /// Without a valid name after `write_relabel_configs`.
     Invalid,
-    /// Behind `write_relabel_configs`, another series has the same labels.
+    /// With the same labels as another series after `write_relabel_configs`.
     Collided,
-    /// It could not be read again from the disk.
+    /// Could not be read back from disk.
     Damaged,
 }
 
@@ -84,7 +84,7 @@ impl DropReason {
         Self::Damaged,
     ];
 
-    /// The value of the label `reason`; Prometheus' words where it has some.
+    /// Returns the value of the label `reason`, with Prometheus' names where they exist.
     const fn name(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
@@ -99,13 +99,13 @@ impl DropReason {
 }
 
 impl SinkMetrics {
-    /// Counts what is given up.
+    /// Counts what is dropped.
     pub fn dropped(&self, reason: DropReason, counts: Counts) {
         self.dropped[reason as usize].add(counts);
     }
 }
 
-/// Counts of samples, native histograms and exemplars that only grow.
+/// Counters of samples, native histograms and exemplars.
 #[derive(Clone, Debug)]
 pub struct CountsCounter([Counter; 3]);
 
@@ -118,7 +118,7 @@ impl CountsCounter {
     }
 }
 
-/// Counts of samples, native histograms and exemplars that go up and down.
+/// Gauges of samples, native histograms and exemplars.
 #[derive(Clone, Debug)]
 pub struct CountsGauge([Gauge; 3]);
 
@@ -136,7 +136,7 @@ impl CountsGauge {
 }
 
 impl Telemetry {
-    /// Adds a remote-write sink; `url` without credentials.
+    /// Adds a remote-write sink; `url` must not contain credentials.
     pub fn sink(&mut self, name: &Arc<str>, url: &Arc<str>) -> SinkMetrics {
         let labels = || vec![("remote_name", Arc::clone(name)), ("url", Arc::clone(url))];
         let dropped = DropReason::ALL.map(|reason| {

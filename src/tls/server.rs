@@ -1,4 +1,4 @@
-//! TLS as a server: certificates from files that may change while the daemon runs.
+//! TLS for the server: certificates from files that may change while the daemon runs.
 
 use std::fmt;
 use std::path::Path;
@@ -14,14 +14,14 @@ use super::{PEM_BYTES_MAX, TlsError};
 use crate::config::ServerTlsConfig;
 use crate::regular_file;
 
-/// How connections are taken, and what the files held that say so.
+/// The server's TLS setup, and the file contents it was built from.
 pub struct ServerTls {
     files: ServerTlsConfig,
     held: Held,
     settings: Arc<ServerConfig>,
 }
 
-/// What the files hold.
+/// Contents of the files.
 #[derive(PartialEq, Eq)]
 struct Held {
     certificates: Vec<u8>,
@@ -41,8 +41,9 @@ impl ServerTls {
         })
     }
 
-    /// Reads the files again; `None` where they hold what they held. By content, because a volume of secrets changes by
-    /// symbolic links, and not all at once for those who look at times.
+    /// Reads the files again; `None` if their contents are unchanged. Compares contents, because
+    /// secret volumes are updated through symbolic links and their modification times are not
+    /// reliable.
     pub fn changed(&self) -> Result<Option<Self>, TlsError> {
         if Held::read(&self.files)? == self.held {
             return Ok(None);
@@ -57,7 +58,7 @@ impl ServerTls {
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the key.
+        // Never print the key.
         f.debug_struct("ServerTls")
             .field("files", &self.files)
             .finish_non_exhaustive()

@@ -1,11 +1,11 @@
-//! One request's body.
+//! The body of one remote-write request.
 
 use bytes::Bytes;
 
 use crate::counts::Counts;
 use crate::timestamp::Timestamp;
 
-/// The version of remote write that a body is in.
+/// The remote-write version of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     V1,
@@ -13,7 +13,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The name of the message, as Prometheus' `protobuf_message` has it.
+    /// Returns the name of the message, as in Prometheus' `protobuf_message` setting.
     pub const fn message(self) -> &'static str {
         match self {
             Self::V1 => "prometheus.WriteRequest",
@@ -21,10 +21,10 @@ impl Protocol {
         }
     }
 
-    /// The value of `Content-Type`.
+    /// Returns the value of `Content-Type`.
     ///
-    /// PRW 2.0, "Protocol": without a blank and without quotes. Receivers compare it byte by byte, and read 1.0
-    /// out of what they do not know. To 1.0 receivers, the bare type is the one that all know.
+    /// PRW 2.0, "Protocol": without a blank or quotes. Receivers compare it byte by byte, and treat
+    /// unknown values as 1.0. For 1.0, the bare type is the one that all receivers know.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::V1 => "application/x-protobuf",
@@ -32,7 +32,7 @@ impl Protocol {
         }
     }
 
-    /// The value of `X-Prometheus-Remote-Write-Version`.
+    /// Returns the value of `X-Prometheus-Remote-Write-Version`.
     pub const fn version(self) -> &'static str {
         match self {
             Self::V1 => "0.1.0",
@@ -41,25 +41,26 @@ impl Protocol {
     }
 }
 
-/// Series with their values, as they go out in one request: compressed.
+/// The series and values of one request, compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
     pub protocol: Protocol,
     pub bytes: Bytes,
     pub counts: Counts,
-    /// The times of the oldest and the newest value in it.
+    /// The times of the oldest and the newest value.
     pub oldest: Timestamp,
     pub newest: Timestamp,
 }
 
-/// Types and help texts, as 1.0 sends them: in a request of their own, compressed.
+/// Types and help texts, which 1.0 sends in separate requests, compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     pub bytes: Bytes,
     pub entries: u64,
 }
 
-/// The body of a request without series. PRW 2.0, "Symbols": the first is empty, and has to be there.
+/// Returns the body of a request without series. PRW 2.0, "Symbols": the first, empty symbol is
+/// required.
 pub fn empty(protocol: Protocol) -> Bytes {
     const SYMBOLS: [u8; 2] = [4 << 3 | 2, 0];
     compress(match protocol {
@@ -68,7 +69,8 @@ pub fn empty(protocol: Protocol) -> Bytes {
     })
 }
 
-/// PRW 1.0 and 2.0, "Protocol": snappy's block format. The framed one must not be used.
+/// Compresses with snappy's block format (PRW 1.0 and 2.0, "Protocol"). The framed format is not
+/// allowed.
 pub(super) fn compress(bytes: &[u8]) -> Bytes {
     let compressed = snap::raw::Encoder::new().compress_vec(bytes);
     compressed

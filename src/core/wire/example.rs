@@ -1,4 +1,4 @@
-//! A snapshot with one of everything that a page can have, for the tests of the formats.
+//! A snapshot that covers every feature of a page, for tests of the formats.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::series::{
 };
 use crate::timestamp::Timestamp;
 
-/// When the series began to count.
+/// When the series started to count.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_000_250);
 
-/// Two histograms, of which only the first has a native form, two counters, of which one is not called `_total`, and a
-/// gauge with a label value and a help text that need escapes.
+/// Returns two histograms, of which only the first has a native form, two counters, one of them
+/// without `_total`, and a gauge with a label value and a help text that need escaping.
 pub(super) fn snapshot() -> Snapshot {
     let mut series = Series::new(100, START);
     let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
@@ -51,7 +51,7 @@ pub(super) fn snapshot() -> Snapshot {
             histogram.native = Some(Box::new(Exponential::new()));
             histogram.exemplars = vec![
                 (1, exemplar("u-2", 0.75)),
-                // Too long to go out.
+                // Too long to be exported.
                 (2, exemplar(&"u".repeat(122), 7.0)),
             ];
         }

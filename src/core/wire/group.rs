@@ -1,11 +1,12 @@
-//! The grouping key of a Pushgateway, as the path of its URL.
+//! The grouping key of a Pushgateway, encoded as the path of its URL.
 //!
-//! A Pushgateway keeps what is pushed in groups, each under a job and further labels, and reads those off the path:
-//! `/metrics/job/celery/instance/web-1`. A value that is not safe there goes as base64, and its label's name says so:
-//! `/metrics/job/celery/instance@base64/YS9i`. Percent-encoding would not do: the gateway decodes `%2F` before it
-//! splits the path, and so takes an even number of parts for another group without a word.
+//! A Pushgateway stores pushes in groups, each identified by a job and optional labels in the path:
+//! `/metrics/job/celery/instance/web-1`. A value that is not safe in a path is encoded as base64,
+//! which the label name indicates: `/metrics/job/celery/instance@base64/YS9i`. Percent-encoding is
+//! not an option: the gateway decodes `%2F` before it splits the path, so a value with an even
+//! number of extra parts would silently become a different group.
 //!
-//! Source: "API" in the Pushgateway's README; tried on 1.5.1 and 1.11.2.
+//! Source: "API" in the Pushgateway's README; tested with 1.5.1 and 1.11.2.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::escape::safe_value;
 use crate::series::LabelName;
 
-/// What a Pushgateway keeps a group under. Its labels are on every series of the group, in place of the series' own.
+/// Identifies a group. Its labels replace those of the same name on every series of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     job: String,
@@ -26,9 +27,10 @@ pub struct Group {
 const JOB: &str = "job";
 
 impl Group {
-    /// A group; `None` without a job, or where a label is there twice or is the job's.
+    /// Creates a group; `None` if the job is empty, or if a label is repeated or is the job's.
     ///
-    /// A gateway shows its labels on a page as they are, so they have no character that a receiver may refuse.
+    /// The gateway shows labels unchanged on a page, so characters that a receiver may reject are
+    /// escaped.
     pub fn new(job: String, labels: Vec<(LabelName, String)>) -> Option<Self> {
         let job = safe_value(&job).into_owned();
         let labels = labels.into_iter();
@@ -41,14 +43,14 @@ impl Group {
         (unique && !ours && !job.is_empty()).then_some(Self { job, labels })
     }
 
-    /// Names and values, the job first.
+    /// Returns names and values, the job first.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         let labels = self.labels.iter();
         let labels = labels.map(|(name, value)| (name.as_str(), value.as_str()));
         std::iter::once((JOB, self.job.as_str())).chain(labels)
     }
 
-    /// The path below the gateway's base URL. No part of it needs another encoding.
+    /// Returns the path below the gateway's base URL. It needs no further encoding.
     pub fn path(&self) -> String {
         let mut path = "/metrics".to_owned();
         for (name, value) in self.labels() {
@@ -58,7 +60,8 @@ impl Group {
                 path.push('/');
                 path.push_str(value);
             } else if value.is_empty() {
-                // Nothing is nothing in base64 too, and an empty part of a path would be dropped: padding alone.
+                // The base64 of an empty value is empty, and an empty part of a path would be
+                // dropped: use padding.
                 path.push_str("@base64/=");
             } else {
                 path.push_str("@base64/");
@@ -69,8 +72,8 @@ impl Group {
     }
 }
 
-/// Whether a value can stand in a path as it is: no part of a URL means anything else by these characters, but for
-/// the two names that lead elsewhere.
+/// Returns whether a value can be used in a path as it is. These characters have no special meaning
+/// in a URL, except in the two names that refer to other directories.
 fn is_plain(value: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.~-".contains(&byte);
     !value.is_empty() && value.bytes().all(plain) && !matches!(value, "." | "..")
@@ -127,7 +130,7 @@ mod tests {
                 &[("name", "Προμηθεύς")],
                 "/metrics/job/j/name@base64/zqDPgc6_zrzOt864zrXPjc-C",
             ),
-            // Colons are fit for a path, and base64 is fit for everything.
+            // Colons are allowed in a path; base64 can encode anything.
             (
                 "j",
                 &[("instance", "h:80")],
@@ -148,8 +151,8 @@ mod tests {
         assert_eq!(group("j", &[("a", "1"), ("a", "2")]), None);
     }
 
-    /// The labels of a path, read as the gateway's documentation says: pairs behind `/metrics`, and base64 with the
-    /// alphabet for URLs and padding or none where the name ends in `@base64`.
+    /// Decodes a path as described in the gateway's documentation: pairs after `/metrics`, with
+    /// URL-safe base64, padded or not, if the name ends in `@base64`.
     fn decoded(path: &str) -> BTreeMap<String, String> {
         let config = GeneralPurposeConfig::new();
         let lenient = config.with_decode_padding_mode(DecodePaddingMode::Indifferent);

@@ -1,4 +1,4 @@
-//! Rows to sample lines, as both text formats have them.
+//! Writes rows as sample lines, shared by both text formats.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -7,44 +7,44 @@ use super::value::{le, write_value};
 use crate::series::{Buckets, Exemplar, Histogram, Row, Snapshot, Value};
 use crate::timestamp::Timestamp;
 
-/// The longest label set that an exemplar may have, in code points: OpenMetrics, "Exemplars".
+/// Maximum length of an exemplar's label set in code points (OpenMetrics, "Exemplars").
 const EXEMPLAR_LENGTH_MAX: usize = 128;
 
-/// The label of an exemplar: the task's uuid.
+/// Label of an exemplar: the task's UUID.
 pub(super) const TASK_ID: &str = "task_id";
 
-/// A page as it grows.
+/// A page being written.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     pub(super) out: String,
-    /// The labels of the row at hand, as they stand between the braces.
+    /// The labels of the current row, as written between the braces.
     labels: String,
-    /// The bounds that `le` was written of: most histograms of a family have the same ones.
+    /// The bounds for which `le` was written: most histograms of a family share them.
     buckets: Option<Arc<Buckets>>,
     le: Vec<String>,
 }
 
-/// Whether a family's samples may have exemplars behind them.
+/// Whether samples of a family may carry exemplars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exemplars {
     Shown,
     Hidden,
 }
 
-/// The rows of each family, in order.
+/// Returns the rows of each family, in order.
 pub(super) fn by_family(snapshot: &Snapshot) -> impl Iterator<Item = &[Row]> {
     snapshot
         .rows
         .chunk_by(|a, b| a.info.family == b.info.family)
 }
 
-/// Whether an exemplar is short enough to go out.
+/// Returns whether an exemplar is short enough to be exported.
 pub(super) fn fits(exemplar: &Exemplar) -> bool {
     TASK_ID.len() + exemplar.task_id.chars().count() <= EXEMPLAR_LENGTH_MAX
 }
 
 impl Lines {
-    /// An empty page with the room that so many rows are likely to need.
+    /// Returns an empty page with capacity for about `rows` rows.
     pub(super) fn with_room(rows: usize) -> Self {
         Self {
             out: String::with_capacity(rows * 96),
@@ -52,7 +52,7 @@ impl Lines {
         }
     }
 
-    /// The samples of one series whose name is `name`.
+    /// Writes the samples of a series named `name`.
     pub(super) fn row(&mut self, name: &str, row: &Row, exemplars: Exemplars) {
         self.labels.clear();
         for (label, value) in row.info.labels.iter() {
@@ -73,7 +73,7 @@ impl Lines {
         }
     }
 
-    /// A sample beside those of the row before: when its series began to count.
+    /// Writes the creation time of the previous row's series as an additional sample.
     pub(super) fn created(&mut self, name: &str, at: Timestamp) {
         self.name(name, "_created", None);
         write_seconds(&mut self.out, at);
@@ -108,7 +108,7 @@ impl Lines {
         write_value(&mut self.out, value);
     }
 
-    /// The name with its labels, and the space before the value.
+    /// Writes the name and labels, and the space before the value.
     fn name(&mut self, name: &str, suffix: &str, bucket: Option<usize>) {
         self.out.push_str(name);
         self.out.push_str(suffix);
@@ -127,7 +127,7 @@ impl Lines {
         self.out.push(' ');
     }
 
-    /// The end of a line, with an exemplar before it where there is one.
+    /// Ends a line, with the exemplar if there is one.
     fn end(&mut self, exemplar: Option<&Exemplar>, exemplars: Exemplars) {
         if let Some(exemplar) = exemplar
             && exemplars == Exemplars::Shown
@@ -146,15 +146,15 @@ impl Lines {
     }
 }
 
-/// What becomes of a quotation mark.
+/// Handling of quotation marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quotes {
     Escaped,
-    /// In the help of the text format 0.0.4.
+    /// For help texts in the text format 0.0.4.
     Kept,
 }
 
-/// Appends a text with what would end it escaped.
+/// Appends an escaped text.
 pub(super) fn escape(out: &mut String, text: &str, quotes: Quotes) {
     let mut rest = text;
     while let Some(at) = memchr::memchr3(b'\\', b'\n', b'"', rest.as_bytes()) {
@@ -171,10 +171,10 @@ pub(super) fn escape(out: &mut String, text: &str, quotes: Quotes) {
     out.push_str(rest);
 }
 
-/// A time in seconds, to the millisecond, which is what Prometheus keeps.
+/// Writes a time in seconds with millisecond precision, which is what Prometheus stores.
 fn write_seconds(out: &mut String, at: Timestamp) {
     let millis = at.millis();
     let (seconds, rest) = (millis.div_euclid(1000), millis.rem_euclid(1000));
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = write!(out, "{seconds}.{rest:03}");
 }

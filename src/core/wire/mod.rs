@@ -1,4 +1,4 @@
-//! Snapshots to bytes: what goes out, and nothing about how.
+//! Encodes snapshots as bytes: remote write, the text formats and protobuf. Does not send them.
 
 pub mod proto;
 
@@ -27,10 +27,10 @@ pub use encoder::{Encoded, Encoder, Outgoing, Unsent};
 pub use group::Group;
 pub use series::{Key, Labels, Series, apart, downgrade, halves, together};
 
-/// The label of an exemplar: the task that it is from.
+/// Label of an exemplar: the id of its task.
 const TASK_ID: &str = "task_id";
 
-/// Why a body cannot be taken apart. We wrote it: it was damaged since, or is a defect of ours.
+/// Why a body cannot be split: we wrote it, so it was damaged since, or there is a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not a compressed request")]
 pub struct Unreadable;

@@ -1,15 +1,16 @@
-//! The text format of OpenMetrics, version 1.0.0.
+//! The OpenMetrics text format, version 1.0.0.
 //!
-//! Source: "OpenMetrics 1.0" in Prometheus' specifications. It differs from [`text`](super::text) in the names of
-//! counters' families, in their units, in exemplars, and in that it says where it ends.
+//! Source: "OpenMetrics 1.0" in Prometheus' specifications. It differs from [`text`](super::text)
+//! in the family names of counters, in units, exemplars, and the explicit end of the page.
 
 use super::lines::{Exemplars, Lines, Quotes, by_family, escape};
 use crate::series::{Family, MetricKind, Snapshot};
 
-/// The end of the name of each counter's sample.
+/// Suffix of each counter sample's name.
 const TOTAL: &str = "_total";
 
-/// A snapshot as OpenMetrics. With `created`, each counter and histogram has a sample more: when it began to count.
+/// Renders a snapshot as OpenMetrics. With `created`, each counter and histogram has an additional
+/// sample with its start time.
 pub fn render(snapshot: &Snapshot, created: bool) -> String {
     let mut page = Lines::with_room(snapshot.rows.len());
     for rows in by_family(snapshot) {
@@ -33,8 +34,9 @@ pub fn render(snapshot: &Snapshot, created: bool) -> String {
     page.out
 }
 
-/// Name and type of a family. A counter's lacks the `_total` that its samples have; one whose samples do not, because
-/// another exporter calls it so, keeps its name, and has no type: with another name it would be another series.
+/// Returns the name and type of a family. A counter family has no `_total`, unlike its samples. If
+/// the samples have none either, because another exporter uses that name, the name is kept and the
+/// type omitted: a different name would make it a different series.
 fn declared(family: &Family) -> (&str, &'static str) {
     match (&family.kind, family.name.strip_suffix(TOTAL)) {
         (MetricKind::Counter, Some(name)) => (name, "counter"),
@@ -48,7 +50,7 @@ fn header(out: &mut String, family: &Family, name: &str, kind: &str) {
         out.push_str(part);
     }
     let unit = family.unit();
-    // A gauge may be called `_seconds_total`, and then has no unit here.
+    // A gauge may be named `_seconds_total`, and then has no unit here.
     if !unit.is_empty() && name.ends_with(unit) {
         for part in ["# UNIT ", name, " ", unit, "\n"] {
             out.push_str(part);

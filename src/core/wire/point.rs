@@ -1,4 +1,4 @@
-//! What one time series holds in one request, whichever version it goes out in.
+//! The values of one series in one request, and the encoding that both versions share.
 
 use std::sync::Arc;
 
@@ -7,27 +7,27 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use crate::series::{Exemplar, Exponential, Runs};
 use crate::timestamp::Timestamp;
 
-/// PRW 1.0 and 2.0, "Stale Markers": this NaN, bit for bit.
+/// The NaN of a stale marker, bit for bit (PRW 1.0 and 2.0, "Stale Markers").
 pub(super) const STALE_MARKER: u64 = 0x7ff0_0000_0000_0002;
 
 /// The values of one time series in one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Points<'a> {
-    /// Where the series is new: when it held nothing yet.
+    /// For a new series: the time at which it was still empty.
     pub(super) zero: Option<Timestamp>,
     pub(super) value: Point<'a>,
     pub(super) at: Timestamp,
-    /// When a counter or a histogram began to count.
+    /// When a counter or a histogram started to count.
     pub(super) start: Option<Timestamp>,
     pub(super) exemplars: &'a [&'a Arc<Exemplar>],
 }
 
-/// One value.
+/// A single value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Point<'a> {
     Number(f64),
     Native(&'a Exponential, f64),
-    /// The end of a series of numbers, or of native histograms.
+    /// The end of a series of numbers or of native histograms.
     StaleNumber,
     StaleNative,
 }
@@ -41,18 +41,19 @@ impl Point<'_> {
     }
 }
 
-// What both versions have in common: values, and native histograms but for one field.
+// Shared by both versions: values, and native histograms except for one field.
 
 pub(super) const FIXED64: u8 = 1;
 pub(super) const VARINT: u8 = 0;
 pub(super) const LENGTH: u8 = 2;
 
-/// A field's number and wire type, where the number is below 16.
+/// Returns the tag of a field whose number is below 16.
 pub(super) const fn tag(field: u8, wire_type: u8) -> u8 {
     field << 3 | wire_type
 }
 
-/// A double, unless it is zero: as every proto3 encoder does. Zero is all bits zero: -0 is written.
+/// Writes a double, unless it is zero, like every proto3 encoder. -0 is not all zero bits, so it is
+/// written.
 pub(super) fn double(field: u8, value: f64, out: &mut Vec<u8>) {
     if value.to_bits() != 0 {
         out.push(tag(field, FIXED64));
@@ -60,14 +61,14 @@ pub(super) fn double(field: u8, value: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// A number of milliseconds since the epoch, unless it is zero.
+/// Writes milliseconds since the epoch, unless zero.
 pub(super) fn millis(field: u8, at: Timestamp, out: &mut Vec<u8>) {
     if at.millis() != 0 {
         varint_field(field, wire_millis(at), out);
     }
 }
 
-/// A number, unless it is zero.
+/// Writes a number, unless zero.
 pub(super) fn unsigned(field: u8, value: u64, out: &mut Vec<u8>) {
     if value != 0 {
         varint_field(field, value, out);
@@ -83,23 +84,23 @@ fn varint_field(field: u8, value: u64, out: &mut Vec<u8>) {
     encode_varint(value, out);
 }
 
-/// A message or a text, which `write` makes, behind its length.
+/// Writes a length-delimited message or text, produced by `write`.
 ///
-/// `write` goes to a place of its own first: `scratch`, which is empty before and after.
+/// `write` first writes to `scratch`, which is empty before and after.
 pub(super) fn nested(field: u8, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
     out.push(tag(field, LENGTH));
     encode_varint(scratch.len() as u64, out);
     out.append(scratch);
 }
 
-/// A text.
+/// Writes a text.
 pub(super) fn text(field: u8, value: &str, out: &mut Vec<u8>) {
     out.push(tag(field, LENGTH));
     encode_varint(value.len() as u64, out);
     out.extend_from_slice(value.as_bytes());
 }
 
-/// Numbers in one field, unless there are none.
+/// Writes a packed field of numbers, unless there are none.
 pub(super) fn packed(field: u8, values: impl Iterator<Item = u64> + Clone, out: &mut Vec<u8>) {
     let length: usize = values.clone().map(encoded_len_varint).sum();
     if length > 0 {
@@ -122,12 +123,12 @@ const fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
 }
 
-/// The counter reset hint "yes", field 14: this histogram is the first after a reset. Without it the receiver finds
-/// out by itself, which is always right.
+/// Counter reset hint "yes", field 14: this histogram is the first after a reset. Without it the
+/// receiver detects resets itself, which is always correct.
 const RESET: u64 = 1;
 
-/// The fields of a native histogram, which have the same numbers in 1.0 and 2.0; but for the start timestamp,
-/// which is 2.0's alone.
+/// Writes the fields of a native histogram, which have the same numbers in 1.0 and 2.0, except for
+/// the start timestamp, which only 2.0 has.
 pub(super) fn histogram(points: Points<'_>, at_zero: Option<Timestamp>, out: &mut Vec<u8>) {
     let (native, sum) = match points.value {
         _ if at_zero.is_some() => (None, 0.0),
@@ -135,7 +136,7 @@ pub(super) fn histogram(points: Points<'_>, at_zero: Option<Timestamp>, out: &mu
         Point::StaleNative | Point::StaleNumber => (None, f64::from_bits(STALE_MARKER)),
         Point::Number(_) => (None, 0.0),
     };
-    // The members of a oneof are written even when they are zero.
+    // Members of a oneof are written even if zero.
     varint_field(1, native.map_or(0, Exponential::count), out);
     double(3, sum, out);
     let schema = native.map_or_else(|| Exponential::new().schema(), Exponential::schema);
@@ -152,7 +153,7 @@ pub(super) fn histogram(points: Points<'_>, at_zero: Option<Timestamp>, out: &mu
     millis(15, at_zero.unwrap_or(points.at), out);
 }
 
-/// Spans, and in the field behind them deltas.
+/// Writes spans, and deltas in the following field.
 fn runs(field: u8, runs: &Runs, out: &mut Vec<u8>) {
     let mut scratch = Vec::new();
     for span in &runs.spans {

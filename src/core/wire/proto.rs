@@ -1,7 +1,8 @@
 //! The messages of remote write and of the protobuf exposition format, generated from `proto/`.
 //!
-//! Those of remote write are for reading, for metadata and as the oracle of the tests: requests with samples are written
-//! by [`v1`](super::v1) itself, which copies labels that are kept encoded.
+//! Those of remote write are used for reading, for metadata, and as the oracle in tests. Requests
+//! with samples are written directly by [`v1`](super::v1), which copies labels that are kept
+//! encoded.
 
 /// Remote write 1.0.
 #[expect(clippy::all, reason = "generated")]

@@ -1,7 +1,7 @@
-//! The protobuf exposition format: `io.prometheus.client.MetricFamily`, each behind its length.
+//! The protobuf exposition format: length-delimited `io.prometheus.client.MetricFamily` messages.
 //!
-//! Source: `prometheus/client_model`; "Exposition formats" in Prometheus' documentation. It is the one format with native
-//! histograms, and what a Pushgateway is sent.
+//! Source: `prometheus/client_model`; "Exposition formats" in Prometheus' documentation. It is the
+//! only exposition format with native histograms, and the one for pushes to a Pushgateway.
 
 use prost::{EncodeError, Message};
 
@@ -12,15 +12,16 @@ use crate::series::{
 };
 use crate::timestamp::Timestamp;
 
-/// What the page says it is.
+/// Value of `Content-Type`.
 pub const CONTENT_TYPE: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
-/// What stands before each metric of a family: field 4, with a length.
+/// The tag of each metric in a family: field 4, length-delimited.
 const METRIC: u8 = 4 << 3 | 2;
 
-/// A snapshot as protobuf. With `native`, histograms have their native form beside the classic one, where they have
-/// one. All histograms of a family have to, or none: Prometheus 2 takes a family for what its first histogram is.
+/// Renders a snapshot as protobuf. With `native`, histograms include their native form if they have
+/// one. Either all histograms of a family must have one, or none: Prometheus 2 determines the kind
+/// of a family from its first histogram.
 pub fn render(snapshot: &Snapshot, native: bool) -> Vec<u8> {
     let mut page = Vec::with_capacity(snapshot.rows.len() * 128);
     let mut body = Vec::new();
@@ -35,7 +36,8 @@ pub fn render(snapshot: &Snapshot, native: bool) -> Vec<u8> {
             unit: Some(family.unit().to_owned()).filter(|unit| !unit.is_empty()),
         };
         write(head.encode(&mut body));
-        // One after the other: the messages of a whole family would be several times its size, and be measured twice.
+        // One metric at a time: the messages of a whole family would take several times its size,
+        // and would be measured twice.
         for row in rows {
             body.push(METRIC);
             write(metric(family, row, native).encode_length_delimited(&mut body));
@@ -114,7 +116,7 @@ fn histogram(
     };
     if let Some(exponential) = histogram.native.as_deref().filter(|_| native) {
         add_native(&mut message, exponential);
-        // The exemplars of the native form, which has no place for them in a bucket.
+        // Exemplars of the native form, whose buckets cannot hold them.
         let found = histogram.exemplars.iter();
         message.exemplars = found.filter_map(|(_, found)| exemplar(found)).collect();
     }
@@ -128,7 +130,7 @@ fn add_native(message: &mut client::Histogram, exponential: &Exponential) {
     (message.positive_span, message.positive_delta) = runs(exponential.positive());
     (message.negative_span, message.negative_delta) = runs(exponential.negative());
     if message.positive_span.is_empty() && message.negative_span.is_empty() {
-        // Without a span some readers take it for a classic histogram.
+        // Without a span, some readers treat it as a classic histogram.
         message.positive_span.push(client::BucketSpan {
             offset: Some(0),
             length: Some(0),

@@ -1,4 +1,4 @@
-//! The series of a request, one by one, so that some of them can be sent without the others.
+//! Splits a request into individual series, so that some of them can be sent without the others.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::timestamp::Timestamp;
 
 type Text = Arc<str>;
 
-/// Identifies a series by its labels: the same in both protocol versions and in every process.
+/// Identifies a series by its labels. Equal in both protocol versions and across processes.
 pub type Key = u128;
 
 /// The labels of a series, sorted by name.
@@ -25,7 +25,7 @@ pub struct Labels {
     pairs: Arc<[(Text, Text)]>,
 }
 
-/// A series with its values in time order.
+/// A series with its values in chronological order.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub labels: Labels,
@@ -35,7 +35,7 @@ pub struct Series {
     exemplars: Vec<Exemplar>,
 }
 
-/// What 2.0 says about a series in every request.
+/// Metadata that 2.0 sends with a series in every request.
 #[derive(Clone, Debug)]
 struct Metadata {
     kind: i32,
@@ -56,7 +56,7 @@ impl Labels {
         let mut hasher = Xxh3::new();
         for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
             hasher.update(text.as_bytes());
-            // Never part of UTF-8.
+            // This byte never occurs in UTF-8.
             hasher.update(&[0xff]);
         }
         Self {
@@ -65,7 +65,7 @@ impl Labels {
         }
     }
 
-    /// The labels with these names and values, in any order.
+    /// Creates labels from names and values in any order.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let pairs = pairs
             .into_iter()
@@ -83,7 +83,7 @@ impl Labels {
         self.pairs.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// The value of a label; empty without one.
+    /// Returns the value of a label; empty if it is missing.
     pub fn value(&self, name: &str) -> &str {
         let mut pairs = self.iter();
         pairs
@@ -92,7 +92,7 @@ impl Labels {
     }
 }
 
-/// As Prometheus shows a series: `name{label="value", …}`.
+/// Formats a series like Prometheus: `name{label="value", …}`.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{{", self.value("__name__"))?;
@@ -140,7 +140,7 @@ impl Series {
         }
     }
 
-    /// The time of the oldest value, in milliseconds since the epoch.
+    /// Returns the time of the oldest value, in milliseconds since the epoch.
     pub fn oldest(&self) -> Option<i64> {
         self.times().min()
     }
@@ -151,7 +151,7 @@ impl Series {
         samples.chain(self.histograms.iter().map(|histogram| histogram.timestamp))
     }
 
-    /// Adds later values of the same series.
+    /// Appends later values of the same series.
     pub fn append(&mut self, later: Self) {
         self.metadata = later.metadata.or_else(|| self.metadata.take());
         self.samples.extend(later.samples);
@@ -159,7 +159,7 @@ impl Series {
         self.exemplars.extend(later.exemplars);
     }
 
-    /// Takes off the oldest values and exemplars, so many of each.
+    /// Removes and returns the oldest values and exemplars, `counts` of each.
     pub fn take_first(&mut self, counts: Counts) -> Self {
         fn first<T>(all: &mut Vec<T>, count: u64) -> Vec<T> {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -174,7 +174,7 @@ impl Series {
         }
     }
 
-    /// The older half of the values, with their exemplars; `None`: there is only one value.
+    /// Returns the counts of the older half; `None` if there is only one value.
     fn older_half(&self) -> Option<Counts> {
         let points = self.counts().points() / 2;
         if points == 0 {
@@ -197,7 +197,7 @@ impl Series {
     }
 }
 
-/// Reads the series of a request.
+/// Splits a request into its series.
 pub fn apart(body: &Body) -> Result<Vec<Series>, Unreadable> {
     match body.protocol {
         Protocol::V1 => {
@@ -221,7 +221,7 @@ pub fn apart(body: &Body) -> Result<Vec<Series>, Unreadable> {
     }
 }
 
-/// Writes a request with these series, in their order. There must be one.
+/// Combines series into a request, in order. There must be at least one.
 pub fn together<'a>(
     series: impl IntoIterator<Item = &'a Series> + Clone,
     protocol: Protocol,
@@ -253,7 +253,7 @@ pub fn together<'a>(
     })
 }
 
-/// The same request for a receiver that turns out to speak 1.0, which has neither start timestamps nor metadata.
+/// Converts a request to 1.0, which has neither start timestamps nor metadata.
 pub fn downgrade(body: &Body) -> Result<Body, Unreadable> {
     if body.protocol == Protocol::V1 {
         return Ok(body.clone());
@@ -261,7 +261,7 @@ pub fn downgrade(body: &Body) -> Result<Body, Unreadable> {
     together(&apart(body)?, Protocol::V1)
 }
 
-/// A request in two: by series, and one series by time. `None`: it is a single value.
+/// Splits a request in half by series, or a single series by time. `None`: it is a single value.
 pub fn halves(body: &Body) -> Result<Option<[Body; 2]>, Unreadable> {
     let mut first = apart(body)?;
     let second = if first.len() > 1 {
@@ -280,18 +280,18 @@ pub fn halves(body: &Body) -> Result<Option<[Body; 2]>, Unreadable> {
     ]))
 }
 
-/// A compressed message.
+/// Decompresses and decodes a message.
 pub(super) fn read<M: Message + Default>(bytes: &[u8]) -> Result<M, Unreadable> {
     let raw = snap::raw::Decoder::new().decompress_vec(bytes);
     M::decode(raw.map_err(|_| Unreadable)?.as_slice()).map_err(|_| Unreadable)
 }
 
-/// The two versions number the fields of a histogram alike; 1.0 has no start timestamp.
+/// Both versions use the same field numbers for histograms; 1.0 has no start timestamp.
 fn convert<M: Message + Default>(histogram: &impl Message) -> Result<M, Unreadable> {
     M::decode(histogram.encode_to_vec().as_slice()).map_err(|_| Unreadable)
 }
 
-/// Texts that many series of a request share, each held once.
+/// Texts shared by the series of a request, each stored once.
 #[derive(Default)]
 struct Texts(HashMap<String, Text>);
 
@@ -383,7 +383,7 @@ fn to_v1(series: &Series) -> Result<v1::TimeSeries, Unreadable> {
         value: exemplar.value,
         timestamp: exemplar.timestamp,
     });
-    // Reading skips the field that 1.0 does not have.
+    // Decoding skips the field that 1.0 does not have.
     let histograms = series.histograms.iter().map(|histogram| {
         convert(&v2::Histogram {
             start_timestamp: 0,
@@ -398,7 +398,8 @@ fn to_v1(series: &Series) -> Result<v1::TimeSeries, Unreadable> {
     })
 }
 
-/// The symbols of a request that is being written. PRW 2.0, "Symbols": each once, the empty one first.
+/// The symbol table of a request being written. PRW 2.0, "Symbols": no duplicates, the empty one
+/// first.
 struct Symbols {
     texts: Vec<String>,
     places: HashMap<Text, u32>,
@@ -433,7 +434,7 @@ impl Symbols {
             .collect()
     }
 
-    /// The entries of a series: samples and histograms are not in the same one.
+    /// Returns the entries of a series: samples and histograms are in separate ones.
     fn entries(&mut self, series: &Series) -> Vec<v2::TimeSeries> {
         let labels_refs = self.refs(&series.labels.pairs);
         let metadata = series.metadata.as_ref().map(|metadata| v2::Metadata {

@@ -1,14 +1,14 @@
-//! Texts that many series share, each held once.
+//! Interns texts that many series share.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// The names and values of labels, and the help texts, of all series that one sink has sent.
+/// The label names, label values and help texts of all series that one sink has sent.
 ///
-/// A text has a number for as long as somebody uses it. So the labels of a series are some small numbers, and a
-/// number stands for the same text in every request.
+/// A text keeps its number for as long as it is in use. The labels of a series are thus a few small
+/// numbers, and a number means the same text in every request.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     texts: Vec<Text>,
@@ -24,7 +24,7 @@ struct Text {
 }
 
 impl Symbols {
-    /// The number of a text, which has one user more.
+    /// Returns the number of a text, and counts another user.
     pub(super) fn intern(&mut self, text: &str) -> u32 {
         let hash = self.hasher.hash_one(text);
         if let Some(id) = self.find(text) {
@@ -51,7 +51,7 @@ impl Symbols {
         id
     }
 
-    /// Gives a number back. It may stand for another text from now on.
+    /// Releases a number, which may be reused for another text.
     pub(super) fn release(&mut self, id: u32) {
         let entry = &mut self.texts[id as usize];
         entry.users -= 1;
@@ -75,7 +75,7 @@ impl Symbols {
         &self.texts[id as usize].text
     }
 
-    /// All numbers are below this.
+    /// Returns an upper bound of all numbers.
     pub(super) const fn len(&self) -> usize {
         self.texts.len()
     }

@@ -1,14 +1,14 @@
-//! The text format, version 0.0.4.
+//! The Prometheus text format, version 0.0.4.
 //!
 //! Source: "Exposition formats" in Prometheus' documentation.
 
 use super::lines::{Exemplars, Lines, Quotes, by_family, escape};
 use crate::series::{Family, Snapshot};
 
-/// What the text says it is.
+/// Value of `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A snapshot as text: each family once, with help and type before its samples.
+/// Renders a snapshot as text: each family once, with help and type before its samples.
 pub fn render(snapshot: &Snapshot) -> String {
     let mut page = Lines::with_room(snapshot.rows.len());
     for rows in by_family(snapshot) {

@@ -1,7 +1,7 @@
-//! Remote write 1.0: how a request, and metadata, are written.
+//! Writes requests and metadata in remote write 1.0.
 //!
-//! Source: "Prometheus Remote-Write 1.0 specification" (PRW 1.0); exemplars, histograms and metadata, which it does
-//! not have, as Prometheus sends them.
+//! Source: "Prometheus Remote-Write 1.0 specification" (PRW 1.0). Exemplars, histograms and
+//! metadata are not part of it, and are written like Prometheus does.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::symbols::Symbols;
 use crate::series::{Exemplar, Family, MetricKind, Snapshot};
 use crate::timestamp::Timestamp;
 
-/// A request that is being written.
+/// A request being written.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     request: Vec<u8>,
@@ -25,14 +25,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// One time series: its labels (name, value, name, value …) and its values.
+    /// Writes a time series: its labels (name, value, name, value …) and its values.
     pub(super) fn series(&mut self, labels: &[u32], symbols: &Symbols, points: Points<'_>) {
         for pair in labels.chunks_exact(2) {
             text(1, symbols.text(pair[0]), &mut self.part);
             text(2, symbols.text(pair[1]), &mut self.part);
             nested(1, &mut self.part, &mut self.series);
         }
-        // PRW 1.0, "Ordering": the samples of a series go in the order of their timestamps.
+        // PRW 1.0, "Ordering": samples of a series are ordered by timestamp.
         if !points.value.is_native() {
             if let Some(zero) = points.zero {
                 self.sample(0.0, zero);
@@ -57,7 +57,7 @@ impl Writer {
         nested(1, &mut self.series, &mut self.request);
     }
 
-    /// The request, compressed; the next one begins.
+    /// Returns the compressed request, and starts the next one.
     pub(super) fn take(&mut self) -> bytes::Bytes {
         let bytes = compress(&self.request);
         self.request.clear();
@@ -80,7 +80,7 @@ impl Writer {
     }
 }
 
-/// Type, help and unit of every family of a snapshot, in requests of their own, as Prometheus sends them.
+/// Returns type, help and unit of every family in separate requests, like Prometheus.
 pub fn metadata(snapshot: &Snapshot, entries_max: usize) -> Vec<Metadata> {
     let entries: Vec<_> = snapshot.families.iter().map(entry).collect();
     let requests = entries.chunks(entries_max.max(1));

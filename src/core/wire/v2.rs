@@ -1,7 +1,7 @@
-//! Remote write 2.0: how a request is written.
+//! Writes requests in remote write 2.0.
 //!
-//! A text stands in a request once, in the table of symbols, whichever series use it. Each series carries type,
-//! help and unit of its family, and when it began to count.
+//! Each text occurs once per request, in the symbol table, however many series use it. Each series
+//! carries the type, help and unit of its family, and its start time.
 //!
 //! Source: "Prometheus Remote-Write 2.0 specification", 2.0-rc.4 (PRW 2.0).
 
@@ -20,7 +20,7 @@ use super::symbols::Symbols;
 use crate::series::{Exemplar, Family, MetricKind};
 use crate::timestamp::Timestamp;
 
-/// Type, help and unit of a family, texts by their number.
+/// Type, help and unit of a family; texts are given by number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meta {
     pub(super) kind: u8,
@@ -42,18 +42,19 @@ impl Meta {
     }
 }
 
-/// A request that is being written.
+/// A request being written.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
-    /// Whether series carry the field of the specification's drafts, which Prometheus 3.0 to 3.7 reads.
+    /// Whether series carry the field from drafts of the specification that Prometheus 3.0 to 3.7
+    /// reads.
     draft: bool,
     symbols: Vec<u8>,
     symbols_used: u32,
-    /// By a text's number: its place in the table of this request, if it has one in this request.
+    /// For each text number, the request in which the text was last used and its index there.
     places: Vec<(u64, u32)>,
-    /// Tells this request from those before.
+    /// Identifies this request in `places`.
     number: u64,
-    /// Texts without a number: the ids of tasks.
+    /// Texts without a number: task ids.
     others: HashMap<Box<str>, u32>,
     timeseries: Vec<u8>,
     series: Vec<u8>,
@@ -72,7 +73,7 @@ impl Writer {
         writer
     }
 
-    /// One time series: its labels (name, value, name, value …), its family and its values.
+    /// Writes a time series: its labels (name, value, name, value …), its family and its values.
     pub(super) fn series(
         &mut self,
         labels: &[u32],
@@ -89,7 +90,7 @@ impl Writer {
         for zero in zero.chain([None]) {
             if points.value.is_native() {
                 histogram(points, zero, &mut self.part);
-                // Field 17, whose tag takes two bytes.
+                // The tag of field 17 takes two bytes.
                 if let Some(start) = points.start {
                     self.part.extend([0x88, 0x01]);
                     encode_varint(wire_millis(start), &mut self.part);
@@ -128,7 +129,7 @@ impl Writer {
         nested(5, &mut self.series, &mut self.timeseries);
     }
 
-    /// The request, compressed; the next one begins.
+    /// Returns the compressed request, and starts the next one.
     pub(super) fn take(&mut self) -> Bytes {
         self.symbols.append(&mut self.timeseries);
         let bytes = compress(&self.symbols);
@@ -141,7 +142,7 @@ impl Writer {
         self.others.clear();
         self.symbols.clear();
         self.symbols_used = 0;
-        // PRW 2.0, "Symbols": the first one is the empty string.
+        // PRW 2.0, "Symbols": the first symbol is the empty string.
         self.add("");
     }
 
@@ -157,7 +158,7 @@ impl Writer {
         nested(4, &mut self.part, &mut self.series);
     }
 
-    /// The place of a text in this request's table.
+    /// Returns the index of a text in this request's symbol table.
     fn place(&mut self, id: u32, symbols: &Symbols) -> u32 {
         let at = id as usize;
         if at >= self.places.len() {
@@ -168,7 +169,7 @@ impl Writer {
             return place;
         }
         let text = symbols.text(id);
-        // PRW 2.0, "Symbols": no text twice.
+        // PRW 2.0, "Symbols": no duplicates.
         let known = if text.is_empty() {
             Some(0)
         } else {
@@ -179,7 +180,7 @@ impl Writer {
         place
     }
 
-    /// The place of a text that may have no number.
+    /// Returns the index of a text that may have no number.
     fn place_of(&mut self, text: &str, symbols: &Symbols) -> u32 {
         if let Some(id) = symbols.find(text) {
             return self.place(id, symbols);
@@ -199,7 +200,7 @@ impl Writer {
     }
 }
 
-/// When the values of a series began to count, unless that is not before them: then it says nothing.
+/// Returns the start time of a series, or `None` if it is not before the sample.
 ///
 /// PRW 2.0, "Start timestamps": not later than the sample.
 pub(super) fn start_before(start: Timestamp, at: Timestamp) -> Option<Timestamp> {

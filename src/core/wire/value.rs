@@ -1,9 +1,10 @@
-//! Numbers as the text formats and `le` labels have them.
+//! Formats numbers for the text formats and `le` labels.
 
 use std::fmt::Write;
 
-/// A bucket's upper bound: with a fraction always, as Prometheus 3 normalizes it on scrape and does not on
-/// remote write. The same form everywhere keeps scraped and pushed series the same.
+/// Formats a bucket's upper bound, always with a fraction. Prometheus 3 normalizes bounds this way
+/// when it scrapes, but not in remote write, so a single form keeps scraped and pushed series
+/// identical.
 pub(super) fn le(bound: f64) -> String {
     if bound == f64::INFINITY {
         "+Inf".to_owned()
@@ -12,22 +13,23 @@ pub(super) fn le(bound: f64) -> String {
     }
 }
 
-/// A sample's value in the text format.
+/// Writes a sample's value in the text format.
 pub(super) fn write_value(out: &mut String, value: f64) {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = if value.is_nan() {
         out.write_str("NaN")
     } else if value.is_infinite() {
         out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
     } else if let Some(whole) = whole(value) {
-        // Most values are counts, and a whole number is written in a fraction of the time.
+        // Most values are whole numbers, which are written much faster as integers.
         write!(out, "{whole}")
     } else {
         write!(out, "{value}")
     };
 }
 
-/// The number, where it is one without a fraction that a float holds exactly. Not the negative zero, which has a sign.
+/// Returns the value if it is a whole number that a float represents exactly. Excludes -0, because
+/// of its sign.
 fn whole(value: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let whole =

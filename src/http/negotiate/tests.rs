@@ -2,13 +2,13 @@ use http::HeaderValue;
 
 use super::*;
 
-/// What Prometheus 2.42 sends.
+/// Sent by Prometheus 2.42.
 const PROMETHEUS_2_42: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-/// The same with native histograms.
+/// Sent by Prometheus 2.42 with native histograms.
 const PROMETHEUS_2_42_NATIVE: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-/// What Prometheus 3.5 sends.
+/// Sent by Prometheus 3.5.
 const PROMETHEUS_3_5: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-/// The same with native histograms, or with zeros at start timestamps.
+/// Sent by Prometheus 3.5 with native histograms, or with zeros at start timestamps.
 const PROMETHEUS_3_5_NATIVE: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
 const VMAGENT: &str = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
 const CHROME: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7";
@@ -59,7 +59,7 @@ fn each_scraper_gets_what_it_wants_most() {
             &["application/openmetrics-text;version=0.0.1"],
             "application/openmetrics-text; version=0.0.1; charset=utf-8",
         ),
-        // A version to come, one that is refused, and a weight that is none.
+        // An unknown version, one with weight 0, and an invalid weight.
         (
             &["application/openmetrics-text;version=2.0.0,text/plain;q=0.5"],
             TEXT,

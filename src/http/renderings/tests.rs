@@ -6,7 +6,7 @@ use crate::series::{Family, LabelSet, MetricKind, Room, Series};
 use crate::telemetry::http::HttpMetrics;
 use crate::timestamp::Timestamp;
 
-/// A page whose rendering as text takes some bytes more than `bytes`.
+/// A page whose text rendering is slightly larger than `bytes`.
 struct Pages {
     series: Series,
     sender: watch::Sender<Arc<Snapshot>>,
@@ -68,7 +68,7 @@ impl Pages {
     }
 }
 
-/// All of a body, or the error that it ends with.
+/// Reads a whole body; returns the error if it ends with one.
 fn read(mut body: RenderingBody) -> Result<Vec<u8>, Dropped> {
     let mut read = Vec::new();
     let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -84,7 +84,7 @@ async fn everyone_who_asks_for_the_same_gets_one_rendering() {
     let asked = (0..50).map(|_| pages.ask(Syntax::Text004, Coding::Identity));
     let bodies = join_all(asked).await;
     assert_eq!(pages.renderings.held().len(), 1);
-    // Another version of the same syntax, and the same again later.
+    // Another version of the same syntax, and later the same again.
     pages.ask(Syntax::Text100, Coding::Identity).await;
     assert_eq!(pages.renderings.held().len(), 1);
     let expected = text::render(&pages.sender.borrow()).into_bytes();
@@ -122,7 +122,7 @@ async fn an_older_snapshot_is_kept_for_as_long_as_someone_reads_it() {
     assert_eq!(tidy(&pages).await, 1);
     assert!(read(body).expect("held").len() > 300_000);
     assert_eq!(tidy(&pages).await, 0);
-    // That of the newest is there for whoever asks next.
+    // The rendering of the newest snapshot stays for the next request.
     pages.ask(Syntax::Text004, Coding::Identity).await;
     assert_eq!(tidy(&pages).await, 1);
 }
@@ -143,7 +143,7 @@ async fn slow_readers_of_old_snapshots_are_cut_off_when_memory_runs_out() {
         assert!(total <= BYTES_MAX, "{total}");
         pages.next_snapshot();
     }
-    // A page is a little larger than a fifth.
+    // A page is slightly larger than a fifth.
     assert_eq!(pages.dropped(), 6);
     for (at, body) in bodies.into_iter().enumerate() {
         assert_eq!(read(body).is_err(), at < 6, "{at}");

@@ -1,13 +1,13 @@
-//! Each way in which a file can be broken, and what is lost by it.
+//! Every way in which a file can be damaged, and what is lost in each case.
 
 use super::*;
 use crate::queue::files::faults;
 use crate::queue::frame::{CURSOR, Header, segment_header};
 
-/// The sizes of the records that are there.
+/// The sizes of the existing records.
 const SIZES: [usize; 6] = [3, 0, 20, 5, 1, 9];
 
-/// The samples of a record that is added afterwards.
+/// The samples of a record added afterwards.
 const NEW: u64 = 40;
 
 /// Two segments: records 1 to 3, of which the first two are a group, and records 4 to 6.
@@ -25,7 +25,7 @@ fn size(sequence: u64) -> usize {
     SIZES[usize::try_from(sequence - 1).unwrap()]
 }
 
-/// Where records begin in a segment that has these, and where it ends.
+/// Returns where the given records start in a segment, and where it ends.
 fn bounds(records: &[u64]) -> Vec<usize> {
     let mut bounds = vec![SEGMENT_HEADER];
     for record in records {
@@ -34,8 +34,8 @@ fn bounds(records: &[u64]) -> Vec<usize> {
     bounds
 }
 
-/// Opens it and reads everything; each record must be what it was. Returns the queue, which are there, and what
-/// was lost.
+/// Opens the queue, reads everything, and asserts that each record is unchanged. Returns the queue,
+/// the existing records, and what was lost.
 fn survivors(folder: &Folder) -> (Queue, Vec<u64>, Lost) {
     let mut queue = folder.open();
     let entries = entries(&mut queue);
@@ -52,7 +52,8 @@ fn survivors(folder: &Folder) -> (Queue, Vec<u64>, Lost) {
     (queue, sequences, lost)
 }
 
-/// What goes on after any damage: a record can be added, and is there after the next start with all others.
+/// Asserts that the queue works after the damage: a new record survives the next start with all
+/// others.
 fn goes_on(folder: &Folder, mut queue: Queue, mut there: Vec<u64>, context: &str) {
     append_all(&mut queue, [record(NEW, 30)]);
     let new = sequences(&mut queue).last().copied().unwrap();
@@ -105,7 +106,7 @@ fn the_last_segment_may_end_anywhere() {
 
 #[test]
 fn a_group_that_was_appended_in_part_is_not_there_at_all() {
-    // Record 1, then 2 to 4 together, each at a later time than the one before.
+    // Record 1, then 2 to 4 as a group, each with a later time.
     let sizes = [10, 5, 0, 8];
     let group = |range: std::ops::RangeInclusive<u64>| -> Vec<Record> {
         let size = |sequence: u64| sizes[usize::try_from(sequence - 1).unwrap()];
@@ -142,7 +143,7 @@ fn a_group_that_was_appended_in_part_is_not_there_at_all() {
         let size = fs::metadata(folder.segment(1)).unwrap().len();
         let left = if is_whole { ends(4) } else { ends(1) };
         assert_eq!(size, left as u64, "{context}");
-        // What comes next is there as a whole.
+        // The next group is there as a whole.
         let mut queue = folder.open();
         queue.append(group(2..=3), 0);
         drop(queue);
@@ -164,7 +165,7 @@ fn records_that_do_not_tell_their_place_in_a_group_are_each_for_itself() {
         .open()
         .append((1..=3).map(|n| record_at(n, 4, 100)).collect(), 0);
     let mut bytes = fs::read(folder.segment(1)).unwrap();
-    // As the first daemons wrote it: a gap of zeros.
+    // As written by early versions: a gap of zeros.
     for start in (SEGMENT_HEADER..bytes.len()).step_by(RECORD_HEADER + 4) {
         let header = &mut bytes[start..start + RECORD_HEADER];
         header[65] = 0;
@@ -243,17 +244,17 @@ fn a_flipped_byte_loses_what_the_format_says() {
 
             let mut expected: Vec<u64> = (1..=6).collect();
             let lost = if at < SEGMENT_HEADER {
-                // The header of the segment: nothing.
+                // The segment's header: nothing is lost.
                 damaged(counts(0), SEGMENT_HEADER as u64)
             } else {
                 let record = bounds.iter().rposition(|bound| *bound <= at).unwrap();
                 let (start, sequence) = (bounds[record], records[record]);
                 if at < start + RECORD_HEADER {
-                    // The header of a record: that and all behind it in the segment.
+                    // A record's header: this record and the rest of the segment are lost.
                     expected.retain(|found| *found < sequence || *found >= first + 3);
                     damaged(counts(0), (length - start) as u64)
                 } else {
-                    // A body: that record.
+                    // A body: this record is lost.
                     expected.retain(|found| *found != sequence);
                     damaged(counts(sequence), (bounds[record + 1] - start) as u64)
                 }
@@ -261,7 +262,8 @@ fn a_flipped_byte_loses_what_the_format_says() {
             let context = format!("segment {first}, byte {at}");
             let (queue, found, got) = survivors(&folder);
             assert_eq!((&found, got), (&expected, lost), "{context}");
-            // The file stays what it was, or is the first and goes because nothing in it waits.
+            // The file is unchanged, or it is the first and is deleted because nothing in it is
+            // pending.
             let size = fs::metadata(folder.segment(first)).map(|file| file.len());
             let stays = first == 4 || found.iter().any(|found| records.contains(found));
             assert_eq!(size.ok(), stays.then_some(length as u64), "{context}");
@@ -279,11 +281,11 @@ fn sequences_that_a_damaged_end_may_have_had_are_not_given_again() {
 
     let mut queue = folder.open();
     append_all(&mut queue, [record(NEW, 30)]);
-    // 231 bytes may have been four records.
+    // 231 bytes may have contained four records.
     assert_eq!(sequences(&mut queue), [1, 2, 3, 8]);
     assert_eq!(folder.segments(), [1, 4, 8]);
 
-    // Nor where nothing is left that would show it but the cursor.
+    // Likewise if only the cursor is left to show it.
     let folder = two_segments();
     let mut queue = folder.open();
     queue.commit(5);
@@ -320,7 +322,7 @@ fn a_record_of_unknown_kind_is_lost_alone() {
 fn a_segment_of_another_version_is_left_as_it_is() {
     for first in [1, 4] {
         let folder = two_segments();
-        // The other one has something to cut off.
+        // The other segment needs to be truncated.
         let torn = fs::read(folder.segment(4)).unwrap();
         fs::write(folder.segment(4), &torn[..torn.len() - 1]).unwrap();
         let mut bytes = fs::read(folder.segment(first)).unwrap();
@@ -357,7 +359,7 @@ fn without_a_sound_cursor_all_that_is_there_is_sent_again() {
         broken.push(cursor[..at].to_vec());
         let mut flipped = cursor.clone();
         flipped[at] ^= 8;
-        // The gap is covered as well.
+        // The checksum covers the gap as well.
         broken.push(flipped);
     }
     for bytes in broken {
@@ -367,7 +369,7 @@ fn without_a_sound_cursor_all_that_is_there_is_sent_again() {
     }
     fs::remove_file(folder.path("cursor")).unwrap();
     assert_eq!(survivors(&folder).1, [4, 5, 6]);
-    // One that was not renamed does not count.
+    // A cursor that was not renamed is ignored.
     fs::write(folder.path("cursor.new"), &cursor).unwrap();
     assert_eq!(survivors(&folder).1, [4, 5, 6]);
     fs::write(folder.path("cursor"), &cursor).unwrap();
@@ -415,13 +417,13 @@ fn of_a_sequence_that_comes_twice_the_later_counts() {
         &mut folder.open(),
         [record(1, 10), record(2, 10), record(3, 10)],
     );
-    // As if nothing had undone a write: the second segment begins with the same.
+    // As if a write had not been undone: the second segment starts with the same records.
     let mut bytes = fs::read(folder.segment(1)).unwrap();
     let second = SEGMENT_HEADER + RECORD_HEADER + 10;
     let rest = bytes.split_off(second);
     let again = [&segment_header()[..], &rest].concat();
     fs::write(folder.segment(2), &again).unwrap();
-    // And the first ones cannot be read.
+    // And the first ones are unreadable.
     let spoilt = [&bytes[..], &rest[..RECORD_HEADER], &[0; 10]].concat();
     fs::write(folder.segment(1), spoilt).unwrap();
 

@@ -1,4 +1,4 @@
-//! The queue against a plain list, under any sequence of what can be done to it.
+//! Compares the queue with a plain list under random sequences of operations.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,14 +8,15 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many bytes in each record, and how long after the step before.
+    /// Sizes of the records, and the time since the previous step.
     Append(Vec<usize>, i64),
-    /// So far behind the front, in records.
+    /// Number of records to hold from the front.
     Hold(Option<usize>),
     Commit(usize),
     Expire(i64),
     Reopen,
-    /// The process ends while it appends; so much of the write, in 256ths, got to the disk.
+    /// The process ends during an append, after this part of the write, in 256ths, reached the
+    /// disk.
     Crash(Vec<usize>, usize),
 }
 
@@ -31,18 +32,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What ought to be there.
+/// The expected content.
 #[derive(Debug)]
 struct Model {
     limits: Limits,
     waiting: VecDeque<(u64, Record)>,
-    /// Too old and behind a held one: the next process finds them again.
+    /// Too old, but behind a held record: the next process finds them again.
     may_return: BTreeMap<u64, Record>,
-    /// The last sequence that was seen.
+    /// The last sequence seen.
     sequence: u64,
     held: Option<u64>,
     now_ms: i64,
-    /// Makes each record another.
+    /// Makes each record unique.
     appended: u64,
 }
 
@@ -52,14 +53,14 @@ impl Model {
         let mut group = Vec::new();
         for bytes in sizes {
             self.appended += 1;
-            // Not all in order.
+            // Not strictly in order.
             let newest_ms = self.now_ms - self.appended.cast_signed() % 3 * 10;
             group.push(record_at(self.appended, *bytes, newest_ms));
         }
         group
     }
 
-    /// Takes out what is too old. Returns what was in it.
+    /// Removes what is too old. Returns what it contained.
     fn expire(&mut self) -> Counts {
         let Some(age_max) = self.limits.age_max else {
             return Counts::default();
@@ -91,8 +92,8 @@ impl Model {
         self.may_return.retain(|sequence, _| *sequence > through);
     }
 
-    /// Compares, and learns what went to make room: that has to be told, must not be held, and must be the
-    /// oldest where nothing is held.
+    /// Compares, and determines what was dropped to make room: it must be reported, must not be
+    /// held, and must be the oldest if nothing is held.
     fn compare(&mut self, queue: &mut Queue, age: Counts, restarted: bool) {
         let found = entries(queue);
         if restarted {
@@ -122,7 +123,7 @@ impl Model {
         self.waiting = left;
         let mut lost = queue.take_lost();
         if restarted {
-            // Those that returned and had no room were counted once more.
+            // Records that returned and did not fit were counted again.
             let again = std::mem::take(&mut self.may_return);
             let again: Counts = again.into_values().map(|record| record.counts).sum();
             assert!(lost.full.samples - gone.samples <= again.samples);
@@ -145,7 +146,7 @@ impl Model {
         assert_eq!(queue.pending_bytes(), bytes);
     }
 
-    /// What was appended gets the sequences that the queue gave.
+    /// Assigns the queue's sequences to the appended records.
     fn took(&mut self, queue: &mut Queue, group: Vec<Record>) {
         for record in group {
             self.sequence += 1;
@@ -156,13 +157,14 @@ impl Model {
     }
 }
 
-/// The bytes of the last segment, by its number.
+/// Returns the number and the size of the last segment.
 fn last_segment(folder: &Folder) -> Option<(u64, u64)> {
     let last = folder.segments().pop()?;
     Some((last, fs::metadata(folder.segment(last)).unwrap().len()))
 }
 
-/// How many records of a group are there when the file that it was written to is cut: all or none.
+/// Truncates the file that a group was written to. Returns how many of its records remain: all or
+/// none.
 fn cut(folder: &Folder, before: Option<(u64, u64)>, group: &[Record], part: usize) -> usize {
     let (last, length) = last_segment(folder).unwrap();
     let start = before

@@ -1,9 +1,9 @@
-//! A disk that does not take what it should.
+//! Disk errors: what happens when writes or syncs fail.
 
 use super::*;
 use crate::queue::files::faults;
 
-/// What is there after a restart, by the samples.
+/// Returns the samples of the records that exist after a restart.
 fn reopened(folder: &Folder) -> Vec<u64> {
     let mut queue = folder.open();
     let samples = entries(&mut queue)
@@ -41,12 +41,12 @@ fn a_full_disk_delays_and_loses_nothing() {
                 )
             );
             assert_eq!(fs::metadata(&path).unwrap().len(), length, "{room}");
-            // It goes on from memory, in order.
+            // The queue continues in memory, in order.
             append_all(&mut queue, [record(4, 500)]);
             assert_eq!(folder.segments(), [1], "{room}");
             assert_eq!(sequences(&mut queue), [1, 2, 3, 4], "{room}");
             assert_eq!(queue.pending(), counts(10), "{room}");
-            // The first that fits takes all others along.
+            // The first record that fits brings all earlier ones along.
             folder.files.faults.room(usize::MAX);
             append_all(&mut queue, [record(5, 50)]);
             assert!(queue.trouble().is_none(), "{room}");
@@ -64,7 +64,7 @@ fn a_full_disk_delays_and_loses_nothing() {
 #[test]
 fn whatever_step_fails_nothing_is_lost_when_it_works_again() {
     use faults::{CREATE, CUT, REMOVE, SYNC, SYNC_FOLDER};
-    // In the active segment, and where a new one has to be begun.
+    // In the active segment, and when a new one must be started.
     for segment_bytes in [10_000, 150] {
         for steps in [
             CREATE,
@@ -128,11 +128,11 @@ fn what_waits_in_memory_counts_against_the_limit() {
         let used = queue.used_bytes();
         assert!(used <= 1050, "{used} bytes with record {samples}");
     }
-    // The first segment and the second have something held; in memory the oldest made room.
+    // The first and second segment contain held records; in memory, the oldest made room.
     let there = sequences(&mut queue);
     assert_eq!(there, [1, 2, 3, 4, 19, 20]);
     assert_eq!(queue.take_lost().full, counts((5..=18).sum()));
-    // What is not held goes from the disk first.
+    // Records on disk that are not held are dropped first.
     queue.hold(Some(2));
     append_all(&mut queue, [record(21, 100)]);
     assert_eq!(sequences(&mut queue), [1, 2, 19, 20, 21]);
@@ -153,7 +153,7 @@ fn what_was_sent_from_memory_is_not_sent_again() {
     append_all(&mut queue, [record(2, 50), record(3, 50)]);
     queue.commit(2);
     assert_eq!(sequences(&mut queue), [3]);
-    // Nothing waits in the segment, and nothing may be added to it.
+    // Nothing in the segment is pending, and nothing may be added to it.
     assert_eq!(folder.segments(), [0; 0]);
     folder.files.faults.fail(0, 0);
     append_all(&mut queue, [record(4, 50)]);

@@ -1,4 +1,4 @@
-//! How a sink logs in: a request to the headers that say who sends it.
+//! Authentication of a sink: adds headers with credentials to a request.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ mod oauth2;
 #[cfg(feature = "sigv4")]
 mod sigv4;
 
-/// One way to log in, with what it has to remember.
+/// An authentication method and its state.
 pub(super) enum Login {
     None,
     Basic {
@@ -29,7 +29,7 @@ pub(super) enum Login {
     SigV4(sigv4::Signer),
 }
 
-/// What is signed. Only signatures look at it.
+/// The parts of a request that are signed. Only used for signatures.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
     not(feature = "sigv4"),
@@ -42,15 +42,15 @@ pub(super) struct ToSign<'r> {
     pub(super) body: &'r [u8],
 }
 
-/// What shows who we are.
+/// Credentials for one request.
 #[derive(Default)]
 pub(super) struct Proof {
     pub(super) headers: HeaderMap,
-    /// What must not be told, and does not stand in the headers as it is.
+    /// A secret that does not appear verbatim in the headers and must be masked in messages.
     pub(super) password: Option<String>,
 }
 
-/// Why there are no credentials.
+/// Why no credentials are available.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     #[error(transparent)]
@@ -66,7 +66,7 @@ pub enum AuthError {
     TokenAnswer(&'static str),
     #[error("no answer from the token endpoint: {0}")]
     TokenHttp(String),
-    /// What another request met that wanted the same token at the same time.
+    /// The error of a concurrent request for the same token.
     #[error("{0}")]
     TokenToo(String),
     #[error("cannot sign the request: {0}")]
@@ -74,7 +74,7 @@ pub enum AuthError {
 }
 
 impl Login {
-    /// As configured; nobody is asked yet.
+    /// Creates the configured method; makes no request yet.
     pub(super) fn new(config: &HttpClientConfig) -> Result<Self, BuildError> {
         Ok(match &config.authorization {
             Authorization::None => Self::None,
@@ -100,7 +100,7 @@ impl Login {
         })
     }
 
-    /// The proof for one request, with secrets as they are at this moment: a file is read again.
+    /// Returns the credentials for one request. Secrets in files are read again each time.
     pub(super) async fn prove(&self, to_sign: ToSign<'_>) -> Result<Proof, AuthError> {
         let (text, password) = match self {
             Self::None => return Ok(Proof::default()),
@@ -137,7 +137,8 @@ impl Login {
         })
     }
 
-    /// After a 401: gives up what it showed, and says whether it can show something newer.
+    /// Discards the credentials that were answered with 401, and returns whether newer ones are
+    /// available.
     pub(super) async fn renew(&self, shown: Option<&HeaderValue>) -> bool {
         match (self, shown) {
             (Self::OAuth2(source), Some(shown)) => {
@@ -153,18 +154,18 @@ impl Login {
     }
 }
 
-/// A value of a header that no `Debug` shows.
+/// Returns a header value that `Debug` does not print.
 pub(super) fn sensitive(text: String) -> Result<HeaderValue, AuthError> {
     let mut value = HeaderValue::try_from(text).map_err(|_| AuthError::Header)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// A secret as it is now.
+/// Reads the current value of a secret.
 pub(super) async fn read(secret: &Secret) -> Result<String, SecretError> {
     match secret {
         Secret::Inline(_) => secret.read(),
-        // A file may lie on a volume that takes its time.
+        // The file may be on a slow volume.
         Secret::File(_) => {
             let secret = secret.clone();
             let read = tokio::task::spawn_blocking(move || secret.read());

@@ -1,8 +1,10 @@
-//! OAuth 2 with client credentials: a client's secret to a token, and the token to a header.
+//! OAuth 2 client credentials: exchanges a client secret for a token, and puts the token in a
+//! header.
 //!
-//! RFC 6749, 2.3.1, 4.4 and 5. Where it leaves a choice, as Go's `clientcredentials`, and so Prometheus, has it: the
-//! client shows who it is by basic auth, and in the form to an endpoint that does not take that; a token is stale ten
-//! seconds before its end. Unlike there, a receiver that answers 401 gets a new token before its end.
+//! Implements RFC 6749, 2.3.1, 4.4 and 5. Where the RFC leaves a choice, this follows Go's
+//! `clientcredentials`, and therefore Prometheus: the client authenticates with basic auth, or in
+//! the form if the endpoint does not accept that, and a token expires ten seconds early. Unlike
+//! there, a 401 from the receiver fetches a new token before the old one expires.
 
 use std::time::{Duration, Instant};
 
@@ -20,35 +22,36 @@ use crate::config::{HttpClientConfig, OAuth2Config};
 use crate::sink::response::{KEY_BYTES_MIN, beginning, chain, secrets_in_query, told};
 use crate::sink::transport::{BuildError, Settings, Transport};
 
-/// How much of an answer is read: tokens with many claims take some 10 KiB.
+/// Maximum size of a response. Tokens with many claims take some 10 KiB.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// How much of an error is told.
+/// Maximum length of an error text in messages.
 const ERROR_BYTES_MAX: usize = 512;
 
-/// How long before its end a token is no longer used.
+/// How long before its expiry a token is no longer used.
 const STALE_BEFORE: Duration = Duration::from_secs(10);
 
-/// Gets tokens, and keeps each as long as it is good.
+/// Fetches tokens and caches each until it expires.
 pub(in crate::sink) struct TokenSource {
     config: OAuth2Config,
     transport: Transport,
-    /// Held while the endpoint is asked, on purpose: whoever sends meanwhile waits for the same token.
+    /// Deliberately held during a request to the endpoint, so that concurrent senders wait for the
+    /// same token.
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     token: Option<Token>,
-    /// How the endpoint wants to know who we are, once it has given a token.
+    /// How the endpoint expects the client to authenticate, known after the first token.
     style: Option<Style>,
-    /// When a token was asked for in vain at last, and why.
+    /// Time and reason of the last failed token request.
     failed: Option<(Instant, String)>,
 }
 
 struct Token {
     header: HeaderValue,
-    /// What it was got with: a rotated secret wants a new token.
+    /// The secret used to get the token: after a rotation, a new token is needed.
     secret: String,
     stale: Option<Instant>,
 }
@@ -77,7 +80,7 @@ impl TokenSource {
         })
     }
 
-    /// The value of `Authorization` for now.
+    /// Returns the current value of `Authorization`.
     pub(in crate::sink) async fn header(&self) -> Result<HeaderValue, AuthError> {
         let secret = match &self.config.client_secret {
             Some(secret) => read(secret).await?,
@@ -92,7 +95,8 @@ impl TokenSource {
         {
             return Ok(token.header.clone());
         }
-        // Asked again for each that waited, an endpoint that hangs would hold up the last for all their timeouts.
+        // Don't repeat the request for each waiter: with a hanging endpoint, the last one would
+        // wait for all of their timeouts.
         if let Some((at, why)) = &state.failed
             && *at >= came
         {
@@ -109,7 +113,7 @@ impl TokenSource {
         Ok(header)
     }
 
-    /// Gives up a token, unless there is a newer one already.
+    /// Discards a token, unless it has already been replaced.
     pub(in crate::sink) async fn forget(&self, shown: &HeaderValue) {
         let mut state = self.state.lock().await;
         if state
@@ -171,18 +175,18 @@ impl TokenSource {
         })
     }
 
-    /// RFC 6749, 2.3.1: encoded as in a form, before they are joined.
+    /// RFC 6749, 2.3.1: both parts are form-encoded before they are joined.
     fn basic(&self, secret: &str) -> String {
         let (id, secret) = (encoded(&self.config.client_id), encoded(secret));
         STANDARD.encode(format!("{id}:{secret}"))
     }
 
-    /// What of a request some endpoints repeat in their errors.
+    /// Returns the secrets in a request that some endpoints repeat in their errors.
     fn never_told(&self, secret: &str) -> Result<Vec<String>, AuthError> {
         let mut secrets = vec![self.basic(secret), secret.to_owned()];
         for (_, value) in &self.config.endpoint_params {
             let value = value.read()?;
-            // Short ones are no secrets, and would make an error unreadable.
+            // Short values are not secrets, and masking them would make errors unreadable.
             secrets.extend((value.len() >= KEY_BYTES_MIN).then_some(value));
         }
         secrets.extend(secrets_in_query(&self.config.token_url));
@@ -213,9 +217,9 @@ fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// The header that a token makes, and how long it is good (RFC 6749, 5.1).
+/// Returns the header for a token, and the token's lifetime (RFC 6749, 5.1).
 fn parse(body: &[u8]) -> Result<(HeaderValue, Option<Duration>), AuthError> {
-    // What it holds instead is not told: it may be a token all the same.
+    // The body is not quoted in the error, because it may still be a token.
     let answer: Value =
         serde_json::from_slice(body).map_err(|_| AuthError::TokenAnswer("is no JSON"))?;
     let token = answer.get("access_token").and_then(Value::as_str);
@@ -224,12 +228,12 @@ fn parse(body: &[u8]) -> Result<(HeaderValue, Option<Duration>), AuthError> {
         .ok_or(AuthError::TokenAnswer("has no access_token"))?;
     let scheme = match answer.get("token_type").and_then(Value::as_str) {
         None | Some("") => "Bearer",
-        // The name is the same in any case, and some receivers are not as patient.
+        // The scheme is case-insensitive, but some receivers are strict.
         Some(scheme) if scheme.eq_ignore_ascii_case("bearer") => "Bearer",
         Some(scheme) => scheme,
     };
     let lifetime = answer.get("expires_in");
-    // A number, and with some endpoints a number in quotes. 0 is what some say for ever.
+    // Usually a number; some endpoints send a quoted number. Some use 0 for "never expires".
     let seconds = lifetime
         .and_then(|seconds| seconds.as_f64().or_else(|| seconds.as_str()?.parse().ok()))
         .filter(|seconds| *seconds > 0.0);

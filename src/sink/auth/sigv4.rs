@@ -1,7 +1,7 @@
-//! Signatures as AWS wants them, version 4, for Amazon Managed Service for Prometheus.
+//! AWS Signature Version 4, for Amazon Managed Service for Prometheus.
 //!
-//! What is signed, and how: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>. The calculation is
-//! AWS' own crate.
+//! Specification: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>. The
+//! signature is calculated by AWS' own crate.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,10 +16,10 @@ use super::{AuthError, Proof, ToSign, read, sensitive};
 use crate::config::SigV4Config;
 use crate::timestamp::Timestamp;
 
-/// The name of the service in signatures.
+/// Name of the service in signatures.
 const SERVICE: &str = "aps";
 
-/// Signs requests.
+/// Signs requests with the configured region and credentials.
 pub(in crate::sink) struct Signer {
     config: SigV4Config,
 }
@@ -53,7 +53,7 @@ impl Signer {
             .build()
             .map_err(|error| AuthError::Signature(error.to_string()))?;
         let params = SigningParams::from(params);
-        // A value that is no ASCII cannot be signed; nobody demands that it is.
+        // Values that are not ASCII cannot be signed, and no service requires it.
         let headers = to_sign.headers.iter();
         let headers =
             headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));

@@ -5,7 +5,7 @@ use crate::queue::Record;
 use crate::series::{self as table, Family, LabelName, LabelSet, MetricKind, Relabel, Room};
 use crate::wire::{Encoder, Outgoing};
 
-/// A record of so many counters, which are new: each has a zero and a value.
+/// A record with new counters, each with a zero and a value.
 pub(super) fn entry(sequence: u64, group: u64, series: usize, protocol: Protocol) -> Entry {
     let mut table = table::Series::new(10_000, Timestamp::from_millis(1_000));
     let family = table.family(Family {

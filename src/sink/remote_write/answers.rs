@@ -1,4 +1,4 @@
-//! What the sink does about an answer.
+//! Handles the answers to remote-write requests.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl RemoteWrite {
 
     fn answers_again(&mut self, outcome: &Outcome) {
         if !matches!(outcome.verdict, Verdict::Retry { .. }) {
-            // It answers, whatever it says.
+            // The receiver is reachable, whatever the answer is.
             self.failures = 0;
         }
         self.is_proven |= outcome.written != Written::default();
@@ -118,7 +118,7 @@ impl RemoteWrite {
         }
     }
 
-    /// A request with values was accepted.
+    /// Handles the acceptance of a request with values.
     pub(super) fn accepted(&mut self, counts: Counts, newest: Timestamp, outcome: &Outcome) {
         self.triage.accepted(clock::monotonic());
         self.failures_apart = 0;
@@ -127,7 +127,8 @@ impl RemoteWrite {
         self.takes_again();
     }
 
-    /// Speaks 1.0 from now on. Several requests of 2.0 may have been on their way.
+    /// Switches to 1.0. May be called more than once, because several 2.0 requests may have been in
+    /// flight.
     pub(super) fn downgrade(&mut self, reason: &str) {
         if self.protocol == Protocol::V2 {
             warn!(
@@ -139,8 +140,8 @@ impl RemoteWrite {
         }
     }
 
-    /// A 2.0 receiver says how much it stored of what it accepted. More or less than was sent is worth a look, and no
-    /// more: the replica that is not elected hears of zeros.
+    /// Logs if a 2.0 receiver reports more or less stored than was sent. This is no error: with
+    /// deduplication, a sender that is not the elected replica gets zeros.
     fn check_written(&mut self, counts: Counts, written: Written) {
         let differs = |said: Option<u64>, sent: u64| said.is_some_and(|said| said != sent);
         if differs(written.samples, counts.samples)
@@ -162,7 +163,7 @@ impl RemoteWrite {
         };
         let (cause, named) = blamed(outcome);
         let tried = flight.tried();
-        // Of what was sent before, the rest may be there from then.
+        // If the request was sent before, the rest may be stored since then.
         let is_there = cause == Cause::AlreadyThere && tried == Tried::Unanswered;
         if let Some(stored) = outcome.written.part_of(counts).filter(|_| !is_there) {
             let failed = flight.give_up_piece() - stored;
@@ -181,7 +182,7 @@ impl RemoteWrite {
         self.replace(sequence, Tried::Refused, sorted);
     }
 
-    /// Counts what will never be stored; says so once for each reason, and counts the rest.
+    /// Counts samples that will never be stored. Logs each reason once, and counts repetitions.
     fn fail(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
         self.metrics.failed.add(failed);
         self.tell_failed(failed, reason, series);
@@ -199,7 +200,7 @@ impl RemoteWrite {
         }
     }
 
-    /// Puts less into a request from now on than was too much.
+    /// Lowers the maximum request size after a request was too large.
     fn send_less(&mut self, counts: Counts) {
         let samples = usize::try_from(counts.points()).unwrap_or(usize::MAX);
         if let Some(samples) = self.feed.send_less(samples) {
@@ -232,7 +233,7 @@ impl RemoteWrite {
         if self.wait.is_none() {
             self.failures = self.failures.saturating_add(1);
         }
-        // Of several that failed together, the one that asked for the longest pause counts.
+        // If several requests failed together, the longest delay applies.
         let wait = tokio::time::sleep(delay);
         let is_longer = |before: &Pin<Box<tokio::time::Sleep>>| before.deadline() < wait.deadline();
         if self.wait.as_ref().is_none_or(is_longer) {
@@ -266,8 +267,8 @@ impl RemoteWrite {
                     reason,
                 }
             }
-            // Nobody says whether it was stored. Sent again, it is the same sample at the same time, which
-            // receivers take for what it is.
+            // Unknown whether it was stored. Sending it again repeats the same sample at the same
+            // time, which receivers accept.
             Err(error) => Outcome {
                 verdict: Verdict::Retry { after: None },
                 status: None,
@@ -280,12 +281,12 @@ impl RemoteWrite {
     }
 }
 
-/// As much of an answer as the log has: what Prometheus logs.
+/// Returns as much of an answer as the log shows: the same length as in Prometheus.
 fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(1024)]
 }
 
-/// What the log says of an answer that was not the one hoped for.
+/// Describes an unsuccessful answer for the log.
 fn explain(answer: &Answer, protocol: Protocol) -> String {
     let status = answer.status;
     if status.is_success() && protocol == Protocol::V2 {

@@ -1,4 +1,4 @@
-//! What the sink sends apart from the records: values of series that are, or may be, refused.
+//! Sends values separately from their records: those of series that are, or may be, refused.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,15 +20,16 @@ use crate::telemetry::sink::DropReason;
 use crate::timestamp::Timestamp;
 use crate::wire::{self, Protocol};
 
-/// Values of so many records may be on their way.
+/// Maximum number of records whose values may be in flight.
 const OLDEST: usize = 8;
 
-/// How many samples of single series wait in memory at most; a native histogram is as large as so many.
+/// Maximum number of samples of individual series held in memory, and the number that a native
+/// histogram counts as.
 const SAMPLES_MAX: u64 = 1_000_000;
 const HISTOGRAM: u64 = 20;
 
 impl RemoteWrite {
-    /// A snapshot is about to come.
+    /// Prepares for the next snapshot.
     pub(super) fn begin_apart(&mut self, at: Timestamp) {
         let interval = self
             .snapshot_at
@@ -37,13 +38,13 @@ impl RemoteWrite {
         self.triage.begin_snapshot(interval, clock::monotonic());
     }
 
-    /// Whether every record was sent, as far as its series are not kept apart.
+    /// Returns whether every record was sent, apart from series that are kept separate.
     pub(super) fn is_read(&self) -> bool {
         let read = self.window.read_through();
         self.queue.is_read(read) && self.window.sent_through() == read
     }
 
-    /// Takes out of a record what is not to be sent with it.
+    /// Removes what must not be sent with a record.
     pub(super) fn sort(&mut self, sequence: u64) {
         let (triage, window) = (&mut self.triage, &mut self.window);
         let Some(flight) = window.get(sequence).filter(|flight| !flight.is_sorted) else {
@@ -58,7 +59,7 @@ impl RemoteWrite {
         self.replace(sequence, Tried::Never, sorted);
     }
 
-    /// Goes on with what is ordinary of a record, the piece at hand of which ended so.
+    /// Continues with the ordinary series of a record after the outcome of its current piece.
     pub(super) fn replace(
         &mut self,
         sequence: u64,
@@ -84,7 +85,7 @@ impl RemoteWrite {
         }
     }
 
-    /// Sends the next request with values of single series, one at a time.
+    /// Sends the next request with values of individual series, one at a time.
     pub(super) fn send_apart(&mut self) {
         let is_failing = self.failures > 0 && !self.answers.is_empty();
         if self.triage.is_clear() || self.wait_apart.is_some() || is_failing {
@@ -116,7 +117,7 @@ impl RemoteWrite {
         self.settle_apart();
     }
 
-    /// Whether all records were read, and what is not ordinary was taken out of them.
+    /// Returns whether all records were read and sorted.
     fn is_all_sorted(&self) -> bool {
         self.queue.is_read(self.window.read_through())
     }
@@ -153,7 +154,7 @@ impl RemoteWrite {
         self.settle_apart();
     }
 
-    /// Sends it again, unless it is answered with 5xx although others are accepted.
+    /// Sends it again, unless it is answered with 5xx while other requests are accepted.
     fn retry_apart(&mut self, after: Option<Duration>, outcome: &Outcome) {
         let now = clock::monotonic();
         match self.triage.failed(Failure::of(outcome), now) {
@@ -171,7 +172,8 @@ impl RemoteWrite {
         self.wait_apart = Some(Box::pin(tokio::time::sleep(delay)));
     }
 
-    /// Asks the receiver whether it works, with an empty request in the place of one that it answers with 5xx.
+    /// Checks whether the receiver works, with an empty request in place of one that it answers
+    /// with 5xx.
     pub(super) fn check(&mut self, sequence: u64) {
         if let Some(flight) = self.window.get(sequence) {
             flight.sending = true;
@@ -205,7 +207,7 @@ impl RemoteWrite {
         self.failures = 0;
     }
 
-    /// Counts what came of values that waited.
+    /// Counts the outcome of values that were held back.
     fn settle_apart(&mut self) {
         let settled = self.triage.take_settled();
         self.metrics.sent.add(settled.delivered);
@@ -218,7 +220,7 @@ impl RemoteWrite {
         self.window.settle(&mut self.queue);
     }
 
-    /// Keeps what waits apart within bounds: the oldest goes.
+    /// Limits what is held back by giving up the oldest.
     pub(super) fn limit_held(&mut self) {
         let is_too_much = |sink: &Self| {
             let waiting = sink.triage.waiting();
@@ -238,7 +240,8 @@ impl RemoteWrite {
         }
     }
 
-    /// Gives up what waits apart of the oldest record; whether there was something. What is on its way stays.
+    /// Gives up what is held back of the oldest record, and returns whether there was any. Values
+    /// in flight are kept.
     pub(super) fn give_up_held(
         &mut self,
         reason: DropReason,
@@ -258,7 +261,7 @@ impl RemoteWrite {
         false
     }
 
-    /// Shows which series are not sent.
+    /// Reports which series are not sent.
     pub(super) fn report_quarantine(&mut self) {
         let series = self.triage.quarantined();
         #[expect(
@@ -289,7 +292,7 @@ impl RemoteWrite {
     }
 }
 
-/// Why a request was refused, and the series that the answer names.
+/// Returns why a request was refused, and the series named in the answer.
 pub(super) fn blamed(outcome: &Outcome) -> (Cause, HashSet<wire::Key>) {
     let named = names::series(&outcome.text).map(|labels| labels.key);
     (Cause::of(&outcome.text), named.collect())

@@ -1,4 +1,4 @@
-//! Which suspects to test next.
+//! Chooses the suspects to test next.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use super::groups::{Group, Kind, Suspect, Test};
 use super::learn::WHOLES_MIN;
 use super::{SINGLES_MIN, Search};
 
-/// Groups up to this size are halved without a look at labels.
+/// Groups up to this size are halved regardless of labels.
 const SMALL: usize = 16;
 
 impl Search {
@@ -16,7 +16,7 @@ impl Search {
         !self.labels.is_found && !is_over && !is_small && !self.pool.is_empty() && self.target == 0
     }
 
-    /// Orders the pool by the value of the label that is looked at.
+    /// Sorts the pool by the value of the current label.
     pub(super) fn sort(&mut self) {
         if self.target == 0 {
             self.begin();
@@ -40,12 +40,12 @@ impl Search {
         self.pool.sort_by_key(|suspect| suspect.value);
     }
 
-    /// The labels to look at, and the size to begin with.
+    /// Chooses the labels to try and the initial group size.
     fn begin(&mut self) {
         let refused = self.singles as usize - self.seeds.len().min(self.singles as usize);
         self.target = match refused {
             0 => self.pool.len() / 2,
-            // Half of the groups of this size are expected to be good.
+            // About half of the groups of this size are expected to be good.
             refused => self.singles as usize * 7 / (10 * refused),
         }
         .max(1);
@@ -62,11 +62,13 @@ impl Search {
         }
         let all = self.pool.len();
         let useful = values.into_iter().filter(|(_, (series, distinct))| {
-            // One that all series share tells nothing, and so does one that no two share.
+            // A label whose value is the same for all series, or different for each, carries no
+            // information.
             let is_shared = distinct.len() * 2 <= *series;
             is_shared && (distinct.len() > 1 || *series < all)
         });
-        // Those that most series have come first, and of those the ones with few values.
+        // Labels of at least half of the series come first, and among those the ones with few
+        // values.
         let mut useful: Vec<_> = useful
             .map(|(name, (series, distinct))| (series * 2 < all, distinct.len(), name.to_owned()))
             .collect();
@@ -74,10 +76,10 @@ impl Search {
         self.labels.names = useful.into_iter().map(|(_, _, name)| name).collect();
     }
 
-    /// The largest test there is: that is the one that may clear most.
+    /// Chooses the largest available test, because it may clear the most series.
     pub(super) fn choose(&mut self, max: usize) -> Option<Test> {
         if self.labels.is_found && self.labels.wholes < WHOLES_MIN {
-            // Tells whether the label is the right one.
+            // This shows whether the label is the right one.
             let whole = self.bad.iter().position(|group| group.is_whole);
             if let Some(group) = whole {
                 return Some(self.divide(group, 1, max));
@@ -103,7 +105,8 @@ impl Search {
         (part > 0).then(|| self.divide(group, part, max))
     }
 
-    /// The suspects of the pool to test: all of one value at least, and those of several up to the target.
+    /// Returns the suspects of the pool to test: all of one value, and further values up to the
+    /// target.
     fn pool_run(&self, max: usize) -> std::ops::Range<usize> {
         let Some(last) = self.pool.len().checked_sub(1) else {
             return 0..0;
@@ -126,7 +129,7 @@ impl Search {
         start.max(end.saturating_sub(max))..end
     }
 
-    /// How many of a bad group to test.
+    /// Returns how many series of a bad group to test.
     fn part_size(&self, group: &Group, max: usize) -> usize {
         let size = group.members.len();
         if group.is_whole {
@@ -139,7 +142,7 @@ impl Search {
     fn divide(&mut self, at: usize, size: usize, max: usize) -> Test {
         let mut group = self.bad.swap_remove(at);
         if group.is_whole {
-            // Members that are neighbours may be alike.
+            // Adjacent members may be similar, so spread the samples.
             let one = spread(group.sampled.into(), group.members.len());
             let one = vec![group.members.swap_remove(one)];
             return Test::new(one, Kind::Sample(group));
@@ -155,7 +158,7 @@ impl Search {
     }
 }
 
-/// A place among so many, far from those before.
+/// Returns an index below `among` that is far from the previous ones.
 pub(super) const fn spread(number: usize, among: usize) -> usize {
     // The golden ratio, as a fraction.
     (number * 618 + 309) % 1_000 * among / 1_000

@@ -1,32 +1,33 @@
-//! Suspects, the groups of them that are tested, and what tests have shown.
+//! Suspects, the groups in which they are tested, and the results of tests.
 
 use crate::sink::verdict::Cause;
 use crate::wire::Labels;
 
-/// So many groups may be refused in part before it is no longer expected that one is refused as a whole.
+/// Number of partly refused groups after which groups are no longer expected to be refused as a
+/// whole.
 const MIXED_MAX: u32 = 2;
 
-/// The labels that may be the ones by which a receiver refuses.
+/// The labels that may decide which series a receiver refuses.
 #[derive(Debug, Default)]
 pub(super) struct Trial {
-    /// By name. The first is looked at.
+    /// Names of the candidate labels. The first is the current one.
     pub(super) names: Vec<String>,
-    /// Whether a group with one value of it was accepted.
+    /// Whether a group with a single value of the current label was accepted.
     pub(super) is_found: bool,
     pub(super) accepted: u32,
     pub(super) refused: u32,
-    /// Refused groups of one value of which every series is refused, and of which some were accepted.
+    /// Single-value groups that were refused entirely (`wholes`) or in part (`mixed`).
     pub(super) wholes: u32,
     pub(super) mixed: u32,
 }
 
 impl Trial {
-    /// Whether it is known by which label the receiver decides, or that it decides by none.
+    /// Returns whether the deciding label is known, or known not to exist.
     pub(super) const fn is_settled(&self) -> bool {
         self.is_found || self.names.is_empty()
     }
 
-    /// Whether all series of a value are likely to be refused together.
+    /// Returns whether all series with the same value are likely to be refused together.
     pub(super) const fn is_by_value(&self) -> bool {
         self.mixed <= MIXED_MAX + 2 * self.wholes
     }
@@ -37,7 +38,7 @@ pub(super) struct Suspect {
     pub(super) labels: Labels,
     /// Why the last request with it was refused.
     pub(super) cause: Cause,
-    /// Stands for the value of the label that is looked at.
+    /// Identifies the value of the current label.
     pub(super) value: usize,
 }
 
@@ -54,9 +55,9 @@ impl Suspect {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) members: Vec<Suspect>,
-    /// All series of one label value, all of which may be refused.
+    /// Whether the group has all series of one label value, all of which may be refused.
     pub(super) is_whole: bool,
-    /// How many of its series were refused one by one.
+    /// How many of its series were refused individually.
     pub(super) sampled: u8,
 }
 
@@ -69,7 +70,7 @@ impl Group {
         }
     }
 
-    /// Takes back one that was refused, as all of them may be.
+    /// Puts back a single series that was refused, because the whole group may be refused.
     pub(super) fn refused(&mut self, one: Vec<Suspect>) {
         self.sampled += 1;
         if let Some(one) = one.first() {
@@ -85,7 +86,7 @@ impl Group {
 pub(super) struct Test {
     pub(super) members: Vec<Suspect>,
     pub(super) kind: Kind,
-    /// It was answered with errors before others were accepted.
+    /// Whether it was answered with errors before others were accepted.
     pub(super) is_again: bool,
 }
 
@@ -98,14 +99,14 @@ impl Test {
         }
     }
 
-    /// Tests one series of a group.
+    /// Creates a test of one random series of a group.
     pub(super) fn one_of(mut group: Group, kind: fn(Group) -> Kind) -> Self {
         let one = fastrand::usize(..group.members.len());
         let members = vec![group.members.swap_remove(one)];
         Self::new(members, kind(group))
     }
 
-    /// Its series, and those that only its answer would say something about.
+    /// Returns its series, and those whose state depends on its answer.
     pub(super) fn all(self) -> Vec<Suspect> {
         let mut all = self.members;
         all.extend(match self.kind {
@@ -129,24 +130,24 @@ impl Test {
 #[derive(Debug)]
 pub(super) enum Kind {
     Single,
-    /// Suspects from the pool; whether all have one label value.
+    /// Suspects from the pool, and whether all of them share one label value.
     Pool {
         is_one_value: bool,
     },
     Loose,
-    /// A part of a bad group, and the rest of it.
+    /// A part of a bad group. Contains the rest.
     Half(Vec<Suspect>),
-    /// One series of a group of one value, and the rest of it.
+    /// One series of a single-value group. Contains the rest.
     Sample(Group),
-    /// Likewise of a group that was refused before.
+    /// One series of a group that was refused before. Contains the rest.
     Probe(Group),
 }
 
-/// What a test has shown.
+/// The result of a test.
 #[derive(Debug, Default)]
 pub(in crate::sink) struct Found {
     pub(in crate::sink) good: Vec<Labels>,
-    /// Each is to be quarantined as one, for that reason.
+    /// Groups to quarantine as a whole, each with the cause.
     pub(in crate::sink) bad: Vec<(Vec<Labels>, Cause)>,
 }
 

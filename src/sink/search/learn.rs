@@ -1,32 +1,35 @@
-//! What the answer to a test says about its series and others.
+//! Draws conclusions from the answer to a test.
 
 use super::groups::{Found, Group, Suspect, Trial};
 use super::{SINGLES_MAX, Search, TARGET_MAX};
 use crate::sink::verdict::Cause;
 
-/// Into how many groups these are divided.
+/// Number of groups to divide everything into if this receiver seems to refuse all series.
 const GROUPS: usize = 16;
 
-/// After how many refused groups of one value the next label is tried.
+/// Number of refused single-value groups after which the next label is tried.
 const LOST_MAX: u32 = 2;
 
-/// Of how many groups at least every tenth has to be accepted, or the label is the wrong one after all.
+/// Number of groups after which the label is considered wrong unless a tenth of them was accepted.
 const TRIED_MIN: u32 = 12;
 
-/// A refused group of one value with more series than this may be refused as a whole.
+/// A refused single-value group with more series than this may be refused as a whole.
 const WHOLE_MIN: usize = 5;
 
-/// So many of its series are tested then, one by one; fewer once this was the answer for several values.
+/// Number of series of such a group to test individually; fewer once several values were refused
+/// entirely.
 const SAMPLED: u8 = 4;
 const SAMPLED_MIN: u8 = 1;
 pub(super) const WHOLES_MIN: u32 = 2;
 
-/// The same for groups with more series than this, where a wrong answer costs more.
+/// Size of a large group, and the number of series to test in it: a wrong conclusion costs more
+/// there.
 const LARGE: usize = 200;
 const SAMPLED_LARGE: u8 = 16;
 const SAMPLED_LARGE_MIN: u8 = 4;
 
-/// How many series of a group that was refused before are tested until all of it is believed to be refused still.
+/// Number of series of a previously refused group to test before all of it is presumed refused
+/// again.
 const PROBED: u8 = 2;
 
 impl Search {
@@ -44,8 +47,8 @@ impl Search {
         let cause = self.singles_cause;
         let is_refusal = cause != Cause::Errors;
         if self.singles >= SINGLES_MAX && self.seeds.is_empty() && is_refusal {
-            // Nothing was accepted: this receiver refuses everything. In case it is only most, there are several groups to
-            // try again.
+            // Nothing was accepted, so the receiver seems to refuse everything. Use several groups,
+            // in case it only refuses most series.
             let bad = self.bad.drain(..).flat_map(|group| group.members);
             let all = self.pool.drain(..).chain(self.loose.drain(..)).chain(bad);
             let mut groups: [Vec<Suspect>; GROUPS] = Default::default();
@@ -113,14 +116,14 @@ impl Search {
         }
     }
 
-    /// The suspects hold a refused series.
+    /// Concludes that the suspects contain a refused series.
     fn blame(&mut self, mut members: Vec<Suspect>, is_of_label: bool, found: &mut Found) {
         if members.len() == 1 {
             return found.condemn(members);
         }
         let mut is_whole = false;
         if is_of_label {
-            // What of the same value did not fit into the request belongs to it.
+            // Series of the same value that did not fit into the request belong to the group.
             let value = members[0].value;
             let is_same = |suspect: &mut Suspect| suspect.value == value;
             members.extend(self.pool.extract_if(.., is_same));
@@ -132,7 +135,7 @@ impl Search {
         });
     }
 
-    /// The receiver does not seem to decide by this label.
+    /// Moves on to the next label, because the receiver does not seem to decide by this one.
     fn try_next_label(&mut self) {
         if self.labels.names.is_empty() {
             return;
@@ -141,7 +144,7 @@ impl Search {
             names: self.labels.names.split_off(1),
             ..Trial::default()
         };
-        // That one of these is refused says little where most series are.
+        // That a group contains a refused series says little if most series are refused.
         let groups = self.bad.drain(..).map(|group| group.members);
         self.pool.extend(groups.flatten());
         self.pool.append(&mut self.loose);
@@ -196,7 +199,7 @@ impl Search {
                 .extend(members.iter().map(|suspect| suspect.labels.clone()));
             found.clear(members);
             self.pool.append(&mut group.members);
-            // Others may be accepted too, and are tested together.
+            // Other groups may be accepted too, so they are tested together.
             let others = self.probes.drain(..).map(|group| group.members);
             self.pool.extend(others.flatten());
             self.is_unsorted = true;
@@ -223,7 +226,7 @@ impl Search {
                 self.is_unsorted = true;
                 return self.try_next_label();
             }
-            // Not all of it is refused, so that every series counts.
+            // The group is not refused as a whole, so each series has to be found.
             self.labels.mixed += 1;
             return self.blame(group.members, false, found);
         }

@@ -1,10 +1,11 @@
 use super::*;
 use crate::clock;
 
-/// The most samples in a request.
+/// Maximum samples per request.
 const REQUEST: usize = 2_000;
 
-/// A receiver that refuses requests with certain series, and a sender that has so many extra requests a snapshot.
+/// A receiver that refuses certain series, and a sender with a limited number of extra requests per
+/// snapshot.
 struct Simulation {
     all: Vec<Labels>,
     bad: HashSet<Key>,
@@ -34,7 +35,8 @@ impl Simulation {
         }
     }
 
-    /// One snapshot: what is not suspected first, then tests. The share of good series that are on time.
+    /// Runs one snapshot: unsuspected series first, then tests. Returns the share of good series on
+    /// time.
     fn snapshot(&mut self) -> f64 {
         let known = |labels: &&Labels| {
             !self.suspects.contains(&labels.key) && !self.quarantined.contains(&labels.key)
@@ -86,7 +88,7 @@ impl Simulation {
         (good - late) as f64 / good as f64
     }
 
-    /// Runs so many snapshots; the share of good series on time after each.
+    /// Runs several snapshots, and returns the share of good series on time after each.
     fn run(&mut self, snapshots: usize) -> Vec<f64> {
         (0..snapshots).map(|_| self.snapshot()).collect()
     }
@@ -97,7 +99,7 @@ impl Simulation {
     }
 }
 
-/// So many task names with some queues, each with counters and a histogram.
+/// `names` task names with `queues` queues, each with counters and a histogram.
 fn tasks(names: usize, queues: usize) -> Vec<Labels> {
     let mut all = Vec::new();
     let counters = (0..12).map(|n| (format!("celery_task_{n}_total"), String::new()));
@@ -125,7 +127,8 @@ fn tasks(names: usize, queues: usize) -> Vec<Labels> {
     all
 }
 
-/// The first snapshot from which on so many of the good series are on time, counted from 1.
+/// Returns the first snapshot, counted from 1, from which on this share of the good series is on
+/// time.
 fn since(shares: &[f64], share: f64) -> usize {
     let late = shares.iter().rposition(|on_time| *on_time < share);
     late.map_or(1, |late| late + 2)

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::Secret;
 
-/// Writes a certificate that signs itself, and its key.
+/// Writes a self-signed certificate and its key.
 fn write(folder: &Path) -> (String, String) {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["celeriac".to_owned()]).expect("a name");
@@ -31,7 +31,8 @@ fn settings(folder: &Path) -> Settings {
     }
 }
 
-/// What the transport knows after a look: the state of the files it was made of, and its complaint.
+/// Returns the transport's state after a check: the files it was built from, and its last
+/// complaint.
 async fn known(transport: &Transport) -> (Vec<Stamp>, Option<String>) {
     let current = transport.current.lock().await;
     (current.made_of.clone(), current.complaint.clone())

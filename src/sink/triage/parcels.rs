@@ -1,4 +1,5 @@
-//! Requests apart from the records, one at a time: values of series that are tried, that conflict, or that catch up.
+//! Requests outside the records, one at a time: values of series that are tested, conflicting or
+//! catching up.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -10,31 +11,31 @@ use crate::sink::flight::{ERRORS_MIN, Failure};
 use crate::sink::verdict::Cause;
 use crate::wire::{self, Body, Key, Labels, Protocol};
 
-/// After so many answers of 5xx, while others are accepted, a request is believed to be the reason.
+/// Number of 5xx answers, while others are accepted, after which a request is blamed for them.
 const ERRORS: u32 = 3;
 
-/// After so many attempts in vain, while others are accepted, others go first.
+/// Number of failed attempts, while others are accepted, after which others go first.
 const ATTEMPTS: u32 = 8;
 
-/// How many values of one series there are in one snapshot at most: the first one has a zero before it.
+/// Maximum values of one series in a snapshot: the first value is preceded by a zero.
 const VALUES: usize = 2;
 
-/// Values of one snapshot are less than so much apart.
+/// Values of one snapshot are less than this many milliseconds apart.
 const SAME_MS: i64 = 500;
 
-/// A request apart from the records.
+/// A request outside the records.
 #[derive(Debug)]
 pub(in crate::sink) struct Parcel {
     pub(in crate::sink) body: Body,
-    /// How often it was tried in vain.
+    /// Number of failed attempts.
     pub(in crate::sink) attempt: u32,
     pub(in crate::sink) is_sending: bool,
     /// When it was first sent.
     since: Instant,
-    /// How often in a row it was answered with 5xx, and how often so after others had been accepted.
+    /// Number of consecutive 5xx answers, and of those after others had been accepted.
     errors: u32,
     errors_among_accepted: u32,
-    /// When it was last tried in vain.
+    /// When the last attempt failed.
     failed_at: Instant,
     kind: Kind,
     taken: Vec<Waiting>,
@@ -47,26 +48,27 @@ enum Kind {
     CatchUp,
 }
 
-/// Whose fault it seems to be that a parcel was not answered, or with 5xx.
+/// What seems to be the reason that a parcel got no answer or a 5xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sink) enum Fault {
-    /// The receiver does not work.
+    /// The receiver is not working.
     Receiver,
-    /// It is not known yet.
+    /// Not known yet.
     Unknown,
-    /// The series in it.
+    /// The series in the parcel.
     Series,
 }
 
 impl Triage {
-    /// The request that is on its way, or to be sent again.
+    /// Returns the request that is in flight or will be sent again.
     pub(in crate::sink) const fn parcel(&mut self) -> Option<&mut Parcel> {
         self.parcel.as_mut()
     }
 
-    /// The next request, with no more than so many values.
+    /// Returns the next request with at most `samples_max` values.
     ///
-    /// `is_sorted`: all records that there are were sorted. Then a series without values does not exist any more.
+    /// With `is_sorted`, all existing records were sorted, so a series without values no longer
+    /// exists.
     pub(in crate::sink) fn next(
         &mut self,
         samples_max: usize,
@@ -92,7 +94,7 @@ impl Triage {
                         });
                         break;
                     }
-                    // Without a single value.
+                    // Not a single value was left.
                     Err(wire::Unreadable) => self.accept(&kind, taken, false, now),
                 }
             }
@@ -118,12 +120,12 @@ impl Triage {
             .or_else(|| self.catch_up(samples_max))
     }
 
-    /// The oldest values of series that are refused for the time of their values. Newer ones may be accepted.
+    /// Returns the oldest values of conflicting series. Newer values may be accepted.
     fn conflict(&mut self, samples_max: usize, is_sorted: bool) -> Option<(Kind, Vec<Waiting>)> {
         let members = self.conflicts.take();
         let (mut members, idle) = self.with_values(members);
         if is_sorted && !self.gave_up {
-            // There is a new snapshot without them.
+            // A newer snapshot no longer contains them.
             idle.iter().for_each(|labels| self.forget(labels.key));
         } else {
             self.conflicts.add(idle);
@@ -152,14 +154,14 @@ impl Triage {
         (!taken.is_empty()).then_some((Kind::Conflict, taken))
     }
 
-    /// Those that have values that wait, and the others.
+    /// Splits a group into series with values in the backlog, and the others.
     fn with_values(&self, group: Vec<Labels>) -> (Vec<Labels>, Vec<Labels>) {
         let waits = |labels: &Labels| self.backlog.contains(labels.key);
         group.into_iter().partition(waits)
     }
 
-    /// The oldest value of each of some suspects: that only one of each is on its way keeps their order with a receiver that
-    /// stores some of a request that it refuses.
+    /// Returns the oldest value of each of some suspects. With a single value of each series in
+    /// flight, the order is kept even if the receiver stores part of a refused request.
     fn test(&mut self, samples_max: usize, is_sorted: bool, now: Instant) -> Option<Vec<Waiting>> {
         let are_ended = is_sorted && !self.gave_up;
         while self.unnamed > 0 && self.others > 0 {
@@ -181,7 +183,7 @@ impl Triage {
             if !idle.is_empty() {
                 self.search.withdraw(&idle, are_ended);
                 if are_ended {
-                    // There is a new snapshot without them.
+                    // A newer snapshot no longer contains them.
                     idle.into_iter().for_each(|key| self.forget(key));
                 }
             }
@@ -193,8 +195,8 @@ impl Triage {
         None
     }
 
-    /// Values of series that were accepted. Where these do not fill a request with one value each, the number of requests
-    /// is limited.
+    /// Returns values of accepted series. If one value each does not fill a request, the number of
+    /// requests is limited.
     fn catch_up(&mut self, samples_max: usize) -> Option<(Kind, Vec<Waiting>)> {
         let (mut points, mut taken) = (0, Vec::new());
         while points < samples_max
@@ -219,7 +221,7 @@ impl Triage {
         (!taken.is_empty()).then_some((Kind::CatchUp, taken))
     }
 
-    /// Takes one from the budget, or one of those that no test needs.
+    /// Uses one request from the budget for catching up, or one that no test needs.
     const fn may_catch_up(&mut self) -> bool {
         let budget = if self.catch_ups > 0 {
             &mut self.catch_ups
@@ -231,7 +233,7 @@ impl Triage {
         may
     }
 
-    /// The request was not answered, or with the wish to try again.
+    /// Handles a request that got no answer, or an answer that asks for a retry.
     pub(in crate::sink) fn failed(&mut self, failure: Failure, now: Instant) -> Fault {
         let is_by_errors = self.search.is_by_errors();
         let accepted_at = self.accepted_at;
@@ -269,7 +271,7 @@ impl Triage {
         if is_long && parcel.errors_among_accepted >= ERRORS {
             Fault::Series
         } else if is_accepted_since(parcel.since) && parcel.attempt >= ATTEMPTS {
-            // Something on the way does not let it pass. Others may go first.
+            // Something on the path blocks this request. Let others go first.
             self.inconclusive();
             Fault::Unknown
         } else if is_working {
@@ -279,7 +281,7 @@ impl Triage {
         }
     }
 
-    /// The receiver turned out to speak 1.0.
+    /// Re-encodes the parcel, because the receiver speaks 1.0.
     pub(in crate::sink) fn downgrade(&mut self) {
         if let Some(parcel) = &mut self.parcel
             && parcel.body.protocol == Protocol::V2
@@ -292,14 +294,14 @@ impl Triage {
         }
     }
 
-    /// The request was accepted.
+    /// Handles an accepted request.
     pub(in crate::sink) fn delivered(&mut self, now: Instant) {
         if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
             self.accept(&kind, taken, false, now);
         }
     }
 
-    /// The receiver of 2.0 says how much of the request it stored.
+    /// Handles a 2.0 answer that says how much of the request was stored.
     pub(in crate::sink) fn stored_in_part(&mut self, stored: Counts, now: Instant) {
         if let Some(Parcel {
             body, kind, taken, ..
@@ -311,7 +313,7 @@ impl Triage {
         }
     }
 
-    /// `is_counted`: what was delivered is counted already.
+    /// With `is_counted`, delivered values were already counted.
     fn accept(&mut self, kind: &Kind, taken: Vec<Waiting>, is_counted: bool, now: Instant) {
         let labels = labels_of(&taken);
         for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
@@ -331,14 +333,14 @@ impl Triage {
         }
     }
 
-    /// Whether something of the request may be there already, from before.
+    /// Returns whether some of the request may already be stored.
     pub(in crate::sink) fn may_be_there(&self) -> bool {
         let taken = self.parcel.iter().flat_map(|parcel| &parcel.taken);
         let mut parts = taken.flat_map(|waiting| &waiting.parts);
         parts.any(|part| part.may_be_there)
     }
 
-    /// The request was refused, with an answer that names some of its series.
+    /// Handles a refusal, which may name some of the series.
     pub(in crate::sink) fn parcel_refused(
         &mut self,
         cause: Cause,
@@ -381,7 +383,7 @@ impl Triage {
         }
     }
 
-    /// The request is larger than the receiver accepts.
+    /// Handles a request that is larger than the receiver accepts.
     pub(in crate::sink) fn too_large(&mut self, now: Instant) {
         let Some(parcel) = &self.parcel else {
             return;
@@ -389,7 +391,7 @@ impl Triage {
         let points = usize::try_from(parcel.body.counts.points()).unwrap_or(usize::MAX);
         let is_least = parcel.taken.len() == 1 && parcel.taken[0].parts.len() == 1;
         if is_least {
-            // It was this one value, and no limit for others.
+            // This single value is too large, which says nothing about the limit for others.
             self.points_max = None;
             return self.parcel_refused(Cause::Series, &HashSet::new(), now);
         }
@@ -397,7 +399,7 @@ impl Triage {
         self.inconclusive();
     }
 
-    /// The answer says nothing about the series in the request.
+    /// Handles an answer that says nothing about the series in the request.
     fn inconclusive(&mut self) {
         if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
             let labels = labels_of(&taken);
@@ -408,7 +410,7 @@ impl Triage {
         }
     }
 
-    /// Nothing of the request will be stored, whatever its series are.
+    /// Handles an answer that rejects the request regardless of its series.
     pub(in crate::sink) fn rejected(&mut self) {
         if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
             let labels = labels_of(&taken);
@@ -430,7 +432,7 @@ impl Triage {
         }
     }
 
-    /// Conflicting series go on with what else waits of them, or with the next snapshot.
+    /// Continues conflicting series with the rest of their backlog, or with the next snapshot.
     pub(super) fn conflict_sent(&mut self, members: Vec<Labels>) {
         let (waiting, idle) = self.with_values(members);
         self.conflicts.add(waiting);

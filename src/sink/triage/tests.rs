@@ -13,7 +13,7 @@ use cluster::Cluster;
 const INTERVAL: Duration = Duration::from_secs(15);
 const REQUEST: usize = 100;
 
-/// Why a series is refused.
+/// Returns why a series is refused.
 type Refuses = Rc<dyn Fn(&Labels) -> Option<Cause>>;
 
 fn time(at: i64) -> u64 {
@@ -43,7 +43,7 @@ fn good_series_miss_nothing_and_refused_ones_are_quarantined() {
             cluster.assert_separated();
             let extra = cluster.extra;
             let failed = cluster.failed;
-            // Not tried again within a minute.
+            // No retry within a minute.
             cluster.run(1);
             assert!(cluster.extra - extra <= 4, "{case}");
             assert_eq!(cluster.failed - failed, cluster.triage.quarantined() as u64);
@@ -86,7 +86,7 @@ fn series_of_which_there_are_later_values_are_not_quarantined() {
         let extra = cluster.extra;
         cluster.run(10);
         assert!(cluster.extra - extra <= 80, "{}", cluster.extra - extra);
-        // The clock caught up.
+        // The clock has caught up.
         cluster.refuses = Rc::new(|_| None);
         let failed = cluster.failed;
         cluster.run(1);
@@ -106,7 +106,7 @@ fn of_what_waited_for_too_long_only_that_is_lost() {
         assert_eq!((cluster.failed, cluster.delivered), (900, 300), "{names}");
         assert!(cluster.triage.is_clear());
     }
-    // After an outage: many snapshots of which the first are too old.
+    // After an outage: many snapshots, the first of which are too old.
     let mut cluster = Cluster::new(false, |_| None);
     cluster.too_old = 40_000;
     cluster.triage.begin_snapshot(INTERVAL, cluster.now);
@@ -228,7 +228,7 @@ fn what_a_receiver_stored_of_a_refused_request_counts_as_delivered() {
             let mut cluster = Cluster::new(names, move |labels| refuses(labels));
             cluster.stores_in_part = true;
             cluster.run(8);
-            // One more is refused while others catch up.
+            // Another series is refused while others catch up.
             let before = Rc::clone(&cluster.refuses);
             cluster.refuses = Rc::new(move |labels| {
                 let is_late = labels.value("name") == "task.8";
@@ -242,7 +242,7 @@ fn what_a_receiver_stored_of_a_refused_request_counts_as_delivered() {
                 .filter(|labels| (cluster.refuses)(labels).is_some());
             let bad = bad.count();
             assert_eq!(cluster.triage.quarantined(), bad);
-            // Of two values of a refused series in one request, nobody can tell.
+            // With two values of a refused series in one request, the outcome of each is unknown.
             let unknown = if names { 2 * bad as u64 } else { 0 };
             let more = cluster.delivered - stored as u64;
             assert!(more <= unknown, "{more}");
@@ -326,7 +326,7 @@ fn errors_are_believed_only_when_others_are_accepted_in_between() {
     cluster.run(12);
     assert_eq!(cluster.triage.quarantined(), 3);
     assert_eq!(cluster.waiting(), 0);
-    // An outage begins during the search, right after something was accepted, again and again.
+    // Repeated outages that start during the search, right after something was accepted.
     for number in 0..20 {
         let mut cluster = Cluster::new(false, |_| None);
         cluster.breaks_on = Rc::new(breaks);

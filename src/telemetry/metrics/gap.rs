@@ -1,4 +1,4 @@
-//! The time without a subscription to a broker's events, across restarts.
+//! Measures the time without a subscription to a broker's events, across restarts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::Elapsed;
 use crate::timestamp::Timestamp;
 
-/// How long a broker had no subscription, and up to when that is counted.
+/// How long a broker had no subscription, and the time up to which this is counted.
 #[derive(Clone, Debug)]
 pub struct Gap {
     pub(super) elapsed: Elapsed,
-    /// Microseconds since the epoch; the largest number while there is a subscription.
+    /// Microseconds since the epoch; the maximum while subscribed.
     until: Arc<AtomicI64>,
 }
 
@@ -30,23 +30,23 @@ impl Gap {
         self.grow(now.since(self.until(now)), now);
     }
 
-    /// Counts more of a gap that isn't over at `now`.
+    /// Extends a gap that is still open at `now`.
     pub fn grow(&self, more: Duration, now: Timestamp) {
         self.elapsed.add(more);
         self.until.store(now.micros(), Relaxed);
     }
 
-    /// Notes that there is a subscription.
+    /// Notes that a subscription exists.
     pub fn end(&self) {
         self.until.store(i64::MAX, Relaxed);
     }
 
-    /// Up to when the time is counted, as of `now`.
+    /// Returns the time up to which the gap is counted, as of `now`.
     pub fn until(&self, now: Timestamp) -> Timestamp {
         Timestamp::from_micros(self.until.load(Relaxed)).min(now)
     }
 
-    /// Restores up to when an earlier process counted.
+    /// Restores the time up to which an earlier process counted.
     pub fn restore(&self, until: Timestamp) {
         self.until.store(until.micros(), Relaxed);
     }

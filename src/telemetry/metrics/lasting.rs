@@ -1,6 +1,7 @@
-//! Counters of the daemon across a restart, in the form in which they are stored.
+//! Stores and restores the daemon's own counters across restarts.
 //!
-//! A count is found by its name and labels as they go out. Which ones go on is a column of the definitions.
+//! A counter is identified by its published name and labels. The definitions say which counters
+//! persist.
 
 use hashbrown::HashMap;
 
@@ -8,7 +9,7 @@ use super::{Handle, Telemetry};
 use crate::saved;
 
 impl Telemetry {
-    /// The counters that go on in the next process.
+    /// Returns the counters that continue in the next process.
     pub fn capture(&self) -> Vec<saved::Count> {
         let lasting = self
             .rows
@@ -30,8 +31,8 @@ impl Telemetry {
         counts.collect()
     }
 
-    /// Goes on from what was captured. What is of a broker that is configured no more, or of a metric that is no more, is
-    /// left out.
+    /// Resumes from captured counters. Ignores brokers that are no longer configured, and metrics
+    /// that no longer exist.
     pub fn restore(&mut self, counts: &[saved::Count]) {
         let mut known: HashMap<(&str, Vec<&str>), u64> = HashMap::new();
         for count in counts {

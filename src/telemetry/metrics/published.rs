@@ -1,21 +1,21 @@
-//! The daemon's metrics in a table of series.
+//! Publishes the daemon's metrics in a table of series.
 
 use std::sync::Arc;
 
 use crate::series::{Buckets, FamilyId, Histogram, LabelSet, Room, Series, SeriesId};
 
-/// The metrics of the daemon, as series.
+/// The series for the daemon's own metrics.
 #[derive(Debug)]
 pub struct Published {
     pub(super) buckets: Arc<Buckets>,
     pub(super) rows: Vec<Place>,
 }
 
-/// Where the values of a metric go.
+/// The series for the values of a metric.
 #[derive(Debug)]
 pub(super) enum Place {
     Open(SeriesId),
-    /// There is no series before there is a value.
+    /// No series exists until there is a value.
     Awaited(FamilyId, LabelSet),
 }
 
@@ -29,7 +29,7 @@ impl Place {
         id.expect("the reserve has no limit")
     }
 
-    /// The series, opened now that there is a value for it.
+    /// Returns the series, opening it if necessary.
     fn id(&mut self, series: &mut Series) -> SeriesId {
         match self {
             Self::Open(id) => *id,

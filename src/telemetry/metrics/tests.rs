@@ -91,7 +91,7 @@ fn a_time_has_no_series_before_it_is_known() {
             assert_eq!(show(family, labels), Some(value), "{family}");
         }
     }
-    // A gauge of another kind is there from the start.
+    // Other gauges exist from the start.
     assert_eq!(show("celeriac_checkpoint_size_bytes", &[]), Some(0.0));
 }
 
@@ -101,7 +101,7 @@ fn only_counters_last_and_none_of_a_sink_or_of_the_process() {
         let own = [
             "celeriac_remote_storage_",
             "celeriac_push",
-            // What goes out while there is no checkpoint must not go back.
+            // Values published while there is no checkpoint must not decrease.
             "celeriac_checkpoint_",
             "celeriac_http_",
             "process_",
@@ -112,10 +112,10 @@ fn only_counters_last_and_none_of_a_sink_or_of_the_process() {
     }
 }
 
-/// Names and values.
+/// Pairs of label name and value.
 type Labelled<'a> = &'a [(&'a str, &'a str)];
 
-/// All metrics, with a sink, and one table that has them.
+/// All metrics, including a sink, and a table that contains them.
 struct Daemon {
     telemetry: Telemetry,
     broker: BrokerMetrics,
@@ -178,12 +178,12 @@ fn counters_go_on_in_the_next_process_and_those_of_sinks_begin_anew() {
     assert_eq!(restored.unknown + restored.full, 0);
     next.broker.messages.add(1);
     next.broker.gap.grow(Duration::from_millis(500), at(4_000));
-    // Counted elsewhere from nothing on: it does not stand still until that passes 7.
+    // This counter starts from zero elsewhere, and must not stall until that exceeds 7.
     next.about_series.limited_series.raise_to(2);
     next.taken.add(1);
     let snapshot = next.show(at(4_000));
     let sink = [("remote_name", "r"), ("url", "u")];
-    // What it has, and after which snapshot it began.
+    // The expected value and start time of each.
     let cases: [(&str, Labelled<'_>, f64, i64); 6] = [
         ("celeriac_messages_total", &[("broker", "a")], 6.0, 1_000),
         ("celeriac_messages_total", &[("broker", "new")], 0.0, 3_000),
@@ -215,10 +215,10 @@ fn counters_go_on_in_the_next_process_and_those_of_sinks_begin_anew() {
         let began = row.map(|row| row.info.after);
         assert_eq!(began, Some(at(after)), "{family} {labels:?}");
     }
-    // A broker that is configured no more.
+    // A broker that is no longer configured.
     let gone = &[("broker", "gone")];
     assert_eq!(snapshot.number_of("celeriac_messages_total", gone), None);
-    // And once more: what was before is not added twice.
+    // After another restore, earlier counts are not added twice.
     let again = next.telemetry.capture();
     let messages = again
         .iter()

@@ -29,7 +29,7 @@ fn table() -> Table {
     table_from(START)
 }
 
-/// A table that begins at that time.
+/// Returns a table that starts at this time.
 fn table_from(start: Timestamp) -> Table {
     let mut series = Series::new(10_000, start);
     let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
@@ -95,9 +95,9 @@ fn raw(body: &Body) -> Vec<u8> {
         .expect("snappy's block format")
 }
 
-/// The series of a body, whichever version it is in, as 1.0.
+/// Decodes the series of a body of either version to the 1.0 message.
 fn decode(body: &Body) -> Vec<TimeSeries> {
-    // The independent encoder writes the same bytes.
+    // An independent encoder produces the same bytes.
     match body.protocol {
         Protocol::V1 => {
             let request: proto::WriteRequest = read(&body.bytes).expect("a request");
@@ -114,7 +114,7 @@ fn decode(body: &Body) -> Vec<TimeSeries> {
     request.timeseries
 }
 
-/// PRW 2.0, "Symbols": the first is empty, none stands there twice, and each is used.
+/// PRW 2.0, "Symbols": the first is empty, none is repeated, and each is used.
 fn check_symbols(request: &v2_proto::Request) {
     let mut unused: HashSet<&str> = request.symbols.iter().map(String::as_str).collect();
     assert_eq!(
@@ -133,7 +133,7 @@ fn check_symbols(request: &v2_proto::Request) {
     assert!(unused.is_empty(), "{unused:?}");
 }
 
-/// The series of some bodies as text: `name{labels} value@time …`.
+/// Formats the series of some bodies as `name{labels} value@time …`.
 fn shown(bodies: &[Body]) -> Vec<String> {
     bodies
         .iter()
@@ -259,7 +259,7 @@ fn a_sink_that_missed_snapshots_still_sends_zeros_and_markers() {
         bodies(encoder.snapshot(&table.snapshot(5_000)));
         table.series.close(old);
         table.snapshot(6_000);
-        // Takes the place in the table that the closed one had.
+        // Reuses the closed series' place in the table.
         let new = table.open(table.sent, "new");
         table.series.add(new, 2.0);
         table.snapshot(7_000);
@@ -342,7 +342,7 @@ fn requests_of_2_say_what_a_family_is_and_when_a_series_began() {
         all[2],
         (3, "H.".into(), "seconds".into(), vec![1_000, 1_000])
     );
-    // It stays the same for as long as the series lives.
+    // It stays the same for the lifetime of the series.
     let encoded = bodies(encoder.snapshot(&table.snapshot(6_000)));
     assert_eq!(starts(&encoded[0])[0].3, [1_000]);
 }
@@ -444,7 +444,7 @@ fn a_request_is_filled_to_its_limit() {
 }
 
 proptest! {
-    /// Splitting loses and repeats nothing, keeps to the limit, and never divides a histogram.
+    /// Splitting loses and repeats nothing, respects the limit, and never divides a histogram.
     #[test]
     fn requests_hold_the_snapshot_whatever_their_size(counters in 0..40_u32, histograms in 0..10_u32, samples_max in 1..60_usize, at in 0..2_usize) {
         let protocol = BOTH[at];
@@ -464,7 +464,7 @@ proptest! {
             let request = decode(body);
             let samples: usize = request.iter().map(|series| series.samples.len()).sum();
             prop_assert_eq!(samples as u64, body.counts.samples);
-            // A histogram that is larger than the limit goes alone.
+            // A histogram that exceeds the limit is sent alone.
             prop_assert!(samples <= samples_max.max(10), "{} samples", samples);
             let parts = request.iter().filter(|s| s.labels.iter().any(|l| l.value.starts_with("run_seconds")));
             prop_assert_eq!(parts.count() % 5, 0);

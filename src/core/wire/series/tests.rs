@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A body with so many series, each with so many samples, and an exemplar where there is only one.
+/// Returns a body with `series` series of `samples` samples, and an exemplar if there is only one
+/// sample.
 fn body_of(protocol: Protocol, series: u32, samples: u32) -> Body {
     let exemplars = |labels: Vec<u32>| {
         let exemplar = v2::Exemplar {
@@ -59,7 +60,7 @@ fn body_of(protocol: Protocol, series: u32, samples: u32) -> Body {
     }
 }
 
-/// Every (series, time) of a body, in its order.
+/// Returns every (series, time) of a body, in order.
 fn values(body: &Body) -> Vec<(String, i64)> {
     let series = apart(body).expect("a request");
     let series = series.iter().flat_map(|series| {
@@ -69,7 +70,7 @@ fn values(body: &Body) -> Vec<(String, i64)> {
     series.collect()
 }
 
-/// Takes a body apart until every value is alone.
+/// Splits a body until every value is on its own.
 fn leaves(body: Body) -> Vec<Body> {
     match halves(&body).expect("a request") {
         Some([first, second]) => [leaves(first), leaves(second)].concat(),
@@ -86,7 +87,7 @@ fn a_series_has_the_same_key_in_both_versions_and_a_name_to_show() {
     }
     assert_ne!(first[0].labels.key, first[1].labels.key);
     assert_eq!(second[0].labels.to_string(), "x{n=\"n0\"}");
-    // Known to processes before this one.
+    // Stored by earlier processes.
     assert_eq!(
         first[0].labels.key,
         Labels::of(&[("n", "n0"), ("__name__", "x")]).key
@@ -183,7 +184,7 @@ fn what_is_no_request_is_not_taken_apart() {
 }
 
 proptest! {
-    /// The parts hold what the whole held, in its order, and say how much that is.
+    /// The parts contain what the whole did, in order, with correct counts.
     #[test]
     fn taking_apart_loses_and_repeats_nothing(series in 1..40_u32, samples in 1..5_u32, second in any::<bool>()) {
         let protocol = if second { Protocol::V2 } else { Protocol::V1 };

@@ -2,29 +2,30 @@
 
 use super::*;
 
-/// Some series with one sample a snapshot, and a receiver that refuses some of them.
+/// Some series with one sample per snapshot, and a receiver that refuses some of them.
 pub(super) struct Cluster {
     pub(super) all: Vec<Labels>,
     pub(super) refuses: Refuses,
-    /// Whether an answer names what it refuses.
+    /// Whether answers name the refused series.
     pub(super) names: bool,
     pub(super) triage: Triage,
     pub(super) now: Instant,
     pub(super) snapshot: u64,
-    /// The times that were stored, by series.
+    /// The stored times of each series.
     pub(super) stored: BTreeMap<Key, Vec<u64>>,
     pub(super) taken: u64,
     pub(super) delivered: u64,
     pub(super) failed: u64,
     pub(super) held: u64,
     pub(super) extra: usize,
-    /// Up to that time, all is too old.
+    /// Values up to this time are too old.
     pub(super) too_old: i64,
-    /// Samples are sent again after a crash.
+    /// How samples were sent before; after a crash they are sent again.
     pub(super) tried: Tried,
-    /// It stores what it does not refuse of a request, and refuses what is older than what it has.
+    /// Whether the receiver stores the accepted part of a request, and refuses values older than
+    /// its own.
     pub(super) stores_in_part: bool,
-    /// Requests with these get 5xx; all do in an outage.
+    /// Series whose requests get a 5xx; in an outage all requests do.
     pub(super) breaks_on: Refuses,
     pub(super) is_out: bool,
 }
@@ -56,7 +57,8 @@ impl Cluster {
         }
     }
 
-    /// What the receiver answers: nothing, or why it refuses and which series it names.
+    /// Returns the receiver's answer: success, or the cause of the refusal and the series that it
+    /// names.
     pub(super) fn post(&mut self, series: &[Series]) -> Result<(), (Cause, HashSet<Key>)> {
         if self.is_out
             || series
@@ -122,7 +124,7 @@ impl Cluster {
         let all: Vec<_> = all
             .map(|labels| {
                 let value = Series::of_sample(labels.clone(), 1.0, at);
-                // Names tell these apart from what is refused for other reasons.
+                // Names distinguish these from series refused for other reasons.
                 if self.snapshot > 1 || !(self.stores_in_part && self.names) {
                     return value;
                 }
@@ -213,7 +215,7 @@ impl Cluster {
         (0..snapshots).for_each(|_| self.snapshot());
     }
 
-    /// That every good series has every sample, and that the others are known.
+    /// Asserts that every good series has every sample, and that the others are known.
     pub(super) fn assert_separated(&self) {
         let mut bad = 0;
         for labels in &self.all {

@@ -23,7 +23,7 @@ fn of_series_that_rules_make_the_same_one_is_sent_and_goes_on_as_another() {
         table.series.close(a);
         let encoded = encoder.snapshot(&table.snapshot(6_000));
         assert_eq!(shown(&encoded.bodies), [format!("{labels} stale@6000")]);
-        // No zero: it would lie before what the other one had.
+        // No zero, because it would precede the other series' value.
         let encoded = encoder.snapshot(&table.snapshot(7_000));
         assert_eq!(shown(&encoded.bodies), [format!("{labels} 5@7000")]);
         assert_eq!(encoded.unsent, [0; 3]);

@@ -1,16 +1,17 @@
-//! Two processes that send to one receiver, one after the other: each series gets its zero once.
+//! Two consecutive processes that send to the same receiver: each series gets its zero once.
 
 use super::*;
 
-/// The series that are preceded by a zero, and when that is.
+/// The series that are preceded by a zero, and the time of that zero.
 type Zeros<'a> = &'a [(&'a str, i64)];
 
 const fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
-/// What a process sent, that began at 1,000 and made snapshots at 5,000 and 10,000, and was captured at 11,000: series
-/// that were there from the first snapshot on, from the second, and from none.
+/// Returns the table and snapshots of a process that started at 1,000, made snapshots at 5,000 and
+/// 10,000, and was captured at 11,000. Its series are in both snapshots, in the second only, or in
+/// none.
 fn first_process() -> (Table, Vec<Snapshot>) {
     let mut table = table();
     let mut snapshots = Vec::new();
@@ -22,7 +23,8 @@ fn first_process() -> (Table, Vec<Snapshot>) {
     (table, snapshots)
 }
 
-/// The process behind it, which began at 12,000 and has one series more. A checkpoint may be missing.
+/// Returns the snapshot of the next process, which started at 12,000 and has one more series. The
+/// checkpoint may be missing.
 fn next_process(before: Option<&Table>) -> Snapshot {
     let mut next = table_from(at(12_000));
     if let Some(before) = before {
@@ -41,7 +43,7 @@ fn next_process(before: Option<&Table>) -> Snapshot {
     next.snapshot(15_000)
 }
 
-/// Which zeros stand in some bodies, by the series' name.
+/// Returns the zeros in some bodies, with the names of their series.
 fn zeros(bodies: &[Body]) -> Vec<(String, i64)> {
     let series = bodies.iter().flat_map(decode);
     let zeros = series.filter_map(|series| {
@@ -56,7 +58,7 @@ fn zeros(bodies: &[Body]) -> Vec<(String, i64)> {
 
 #[test]
 fn a_series_that_was_sent_before_the_restart_gets_no_second_zero() {
-    // What this sink sent before; whether there is a checkpoint; what is preceded by a zero.
+    // The newest sample sent before; whether a checkpoint was restored; the expected zeros.
     let new = ("new", 12_001);
     let late = ("late", 10_001);
     let cases: [(&str, Option<i64>, bool, Zeros<'_>); 6] = [
@@ -74,7 +76,7 @@ fn a_series_that_was_sent_before_the_restart_gets_no_second_zero() {
             &[late, ("mid", 5_001), new, ("old", 1_001)],
         ),
         ("nobody knows", None, true, &[late, new]),
-        // The newest checkpoint was damaged, and this is the one before it.
+        // The newest checkpoint was damaged, so the one before it was used.
         ("a snapshot more", Some(11_000), true, &[new]),
         (
             "everything, and nothing is restored",
@@ -91,7 +93,7 @@ fn a_series_that_was_sent_before_the_restart_gets_no_second_zero() {
             let bodies = bodies(encoder.snapshot(&snapshot));
             let expected: Vec<_> = expected.iter().map(|(n, at)| ((*n).into(), *at)).collect();
             assert_eq!(zeros(&bodies), expected, "{name}");
-            // All have their value.
+            // Every series has its value.
             let series = if restored { 4 } else { 2 };
             let values = shown(&bodies)
                 .iter()
@@ -111,7 +113,7 @@ fn a_series_that_was_sent_before_the_restart_gets_no_second_zero() {
 fn over_both_processes_each_series_has_one_zero() {
     let (before, snapshots) = first_process();
     for protocol in BOTH {
-        // It ended before it sent a snapshot, behind the first, or behind both.
+        // The process ended before its first snapshot was sent, after it, or after both.
         for sent in 0..=snapshots.len() {
             let mut first = encoder(protocol, 2_000);
             let mut all = Vec::new();
@@ -120,7 +122,7 @@ fn over_both_processes_each_series_has_one_zero() {
                 all.extend(zeros(&bodies(first.snapshot(snapshot))));
                 sent_until = Some(snapshot.at);
             }
-            // A queue that was never written to is one that nobody knows of, so this one begins with something.
+            // A queue that was never written has no newest time, so this one starts with some data.
             let mut next = encoder(protocol, 2_000).after(sent_until.or(Some(at(0))));
             let snapshot = next_process(Some(&before));
             all.extend(zeros(&bodies(next.snapshot(&snapshot))));
