@@ -100,7 +100,7 @@ pub(super) enum LinkError {
     Closed,
     #[error("no answer to a ping within {} s", redis::PING_TIMEOUT.as_secs())]
     Silent,
-    #[error("no answer to a round of questions within {} s", .0.as_secs())]
+    #[error("no reply to a poll within {} s", .0.as_secs())]
     Late(Duration),
     #[error("no sentinel knows a master named `{name}`{hint}")]
     NoMaster { name: String, hint: String },

@@ -24,7 +24,7 @@ pub struct MetricsConfig {
     pub exemplars: bool,
     /// `None`: all tasks are shown.
     pub task_filter: Option<TaskFilter>,
-    /// Relabelling rules for every series, including the daemon's own.
+    /// Relabeling rules for every series, including the daemon's own.
     pub relabel: Relabel,
     /// How long an unchanged series is kept.
     pub series_ttl: Duration,

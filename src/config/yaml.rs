@@ -14,7 +14,7 @@ use yaml_rust2::scanner::Marker;
 const DEPTH_MAX: usize = 32;
 
 /// Lists, maps, keys and other texts, each counted once per alias that refers to it. Enough for
-/// about 8,000 relabelling rules.
+/// about 8,000 relabeling rules.
 const VALUES_MAX: usize = 100_000;
 
 /// Bytes of all texts, counted in the same way.

@@ -76,7 +76,7 @@ impl Draft {
         self.http_tls.push((key.to_owned(), text(value)));
     }
 
-    /// Adds a relabelling rule with these keys.
+    /// Adds a relabeling rule with these keys.
     pub(super) fn rule(&mut self, keys: &[(&str, &str)]) {
         let entries = keys.iter().map(|(key, value)| {
             let value = match *key {

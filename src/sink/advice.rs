@@ -13,20 +13,27 @@ pub const PATHS: &str = "/api/v1/write (Prometheus, VictoriaMetrics), /api/v1/pu
 pub fn rejected(status: StatusCode, text: &str) -> Option<String> {
     Some(match status.as_u16() {
         404 if text.contains(NOT_ENABLED) => {
-            "this Prometheus is no receiver yet: start it with --web.enable-remote-write-receiver".to_owned()
+            "this Prometheus does not accept remote write yet: start it with \
+             --web.enable-remote-write-receiver"
+                .to_owned()
         }
         401 => login(),
-        403 => "the login is known and not allowed to write, or the tenant in the header X-Scope-OrgID is missing".to_owned(),
-        404 | 405 => format!("nothing takes remote write there: look at the path of `url`, mostly {PATHS}"),
-        300..=399 => "`url` leads elsewhere: set it to where it leads".to_owned(),
-        415 => "it does not speak the version that `protobuf_message` names: leave that out".to_owned(),
+        403 => "the user is not allowed to write, or the header X-Scope-OrgID with the tenant is \
+                missing"
+            .to_owned(),
+        404 | 405 => format!(
+            "remote write is not served at this path: check the path in `url`, usually {PATHS}"
+        ),
+        300..=399 => "`url` redirects elsewhere: set it to the target of the redirect".to_owned(),
+        415 => "the receiver does not support the version in `protobuf_message`: remove that key"
+            .to_owned(),
         _ => return None,
     })
 }
 
 /// What to do about a login that is missing or wrong.
 pub fn login() -> String {
-    "it wants a login, or another: `basic_auth`, `authorization`, `oauth2` or `sigv4`, as the same block in \
-     prometheus.yml has it; files with secrets are read anew at each request"
+    "credentials are missing or wrong: set `basic_auth`, `authorization`, `oauth2` or `sigv4`, as \
+     in the same block of prometheus.yml; secret files are read again at each request"
         .to_owned()
 }

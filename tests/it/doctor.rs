@@ -397,16 +397,26 @@ async fn receivers_that_take_nothing_are_found() {
             status: said.status,
         }
     };
-    of("unauthorized").wrong("answer", &["401 Unauthorized", "→ it wants a login"]);
+    of("unauthorized").wrong(
+        "answer",
+        &["401 Unauthorized", "→ credentials are missing or wrong"],
+    );
     of("nowhere").wrong(
         "answer",
         &[
             "404 Not Found",
-            "→ nothing takes remote write there",
+            "→ remote write is not served at this path",
             "/api/v1/write (Prometheus",
         ],
     );
-    of("without").wrong("answer", &["404 Not Found", "→ this Prometheus is no receiver yet: start it with --web.enable-remote-write-receiver"]);
+    of("without").wrong(
+        "answer",
+        &[
+            "404 Not Found",
+            "→ this Prometheus does not accept remote write yet",
+            "start it with --web.enable-remote-write-receiver",
+        ],
+    );
     of("fine").has("answer ok 204", &["accepts prometheus.WriteRequest"]);
     of("away").wrong("answer", &["no answer", "→ check host and port"]);
     of("none").wrong("answer", &["404", "→ this is not a Pushgateway"]);
@@ -479,7 +489,7 @@ async fn a_queue_of_other_arguments_bindings_and_a_broker_that_blocks_are_found(
     same.has("permissions ok", &[]);
     other.wrong(
         "permissions",
-        &["a queue of this name is there with other arguments"],
+        &["a queue of this name exists with other arguments"],
     );
     few.has(
         "bindings ? not received: worker.heartbeat, task.sent",
@@ -490,7 +500,7 @@ async fn a_queue_of_other_arguments_bindings_and_a_broker_that_blocks_are_found(
     // From now on it takes nothing from who publishes, and answers nothing behind that.
     rabbitmq.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]);
     let said = doctor(&broker(&rabbitmq.url(""), ""), 3).await;
-    said.wrong("permissions", &["no answer to a round of questions"]);
+    said.wrong("permissions", &["no reply to a poll"]);
     said.has("event exchange ok", &[]);
 }
 

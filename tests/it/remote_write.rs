@@ -207,9 +207,9 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
     assert!(log.contains("as told by the test"), "{log}");
     // As `doctor` says it.
     for advice in [
-        "it wants a login",
+        "credentials are missing or wrong",
         "/api/v1/write (Prometheus",
-        "`url` leads elsewhere",
+        "`url` redirects elsewhere",
     ] {
         assert!(log.contains(advice), "{advice}: {log}");
     }

@@ -202,8 +202,8 @@ pub(super) async fn queue_there(
     };
     if error.code() == Some(PRECONDITION_FAILED) {
         let hint = format!(
-            "; a queue of this name is there with other arguments: take another `queue`, or see that nothing waits in it \
-             and delete it (rabbitmqctl delete_queue {name})"
+            "; a queue of this name exists with other arguments: choose another `queue`, or make \
+             sure that it is empty and delete it (rabbitmqctl delete_queue {name})"
         );
         return Err(error.explained("declare the queue", hint));
     }

@@ -741,7 +741,7 @@ fn what_a_file_makes_of_little_text_is_limited() {
     assert_eq!(told.last().map(String::as_str), Some(expected));
 }
 
-/// A configuration with `count` relabelling rules.
+/// A configuration with `count` relabeling rules.
 fn rules(count: usize, regex: &str) -> String {
     let rule = format!("{{action: drop, source_labels: [a], regex: '{regex}'}}, ");
     format!(
