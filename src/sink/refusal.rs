@@ -67,29 +67,35 @@ pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
         "collides with previously collected",
     ]) {
         return Some(
-            "the gateway has a metric of this name with another type, from another group or of its own: delete that group, or push elsewhere",
+            "another group, or the gateway itself, already has a metric of this name with another \
+             type: delete that group, or push to another gateway",
         );
     }
     if says(&["was collected before with the same name and label values"]) {
         return Some(
-            "a label of the grouping key is a label of the series too, and made them the same: take it out of `grouping_key`",
+            "a label of the grouping key is also a label of the series, which made series \
+             identical: remove it from `grouping_key`",
         );
     }
     if says(&["must not have timestamps"]) {
         return Some(
-            "celeriac pushes none: something between here and the gateway adds them, or it is no Pushgateway",
+            "celeriac pushes no timestamps: something in between adds them, or this is not a \
+             Pushgateway",
         );
     }
     match status.as_u16() {
         300..=399 => Some(
-            "the gateway is somewhere else: `url` is its base, with the prefix that it is served under",
+            "`url` redirects elsewhere: set it to the gateway's base URL, including its path \
+             prefix if any",
         ),
-        401 | 403 => Some("it wants a login: `basic_auth` or `authorization`"),
+        401 | 403 => Some("credentials are missing or wrong: set `basic_auth` or `authorization`"),
         404 | 405 => Some(
-            "this is no Pushgateway: `url` is its base, with the prefix that it is served under",
+            "this is not a Pushgateway: set `url` to its base URL, including its path prefix if \
+             any",
         ),
         413 => Some(
-            "a proxy before the gateway limits the size of a body: raise it, or lower `metrics.max_series`",
+            "a proxy in front of the gateway limits the body size: raise the limit, or lower \
+             `metrics.max_series`",
         ),
         _ => None,
     }

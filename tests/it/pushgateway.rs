@@ -369,7 +369,7 @@ async fn a_label_of_the_group_that_series_have_too_is_told_before_the_gateway_re
     assert!(warned[0].contains("label=\"state\""), "{}", warned[0]);
     let refused = told(&log, "push refused");
     assert!(
-        refused[0].contains("take it out of `grouping_key`"),
+        refused[0].contains("remove it from `grouping_key`"),
         "{log}"
     );
 }

@@ -16,43 +16,43 @@ use super::{file, run};
 const MORE: &str = r#".SH SIGNALS
 .TP
 \fBSIGTERM\fR, \fBSIGINT\fR
-Stops: what waits is sent for as long as \fIglobal.grace_period\fR lasts. A second one ends it at once.
+Stop. Pending samples are sent for up to \fIglobal.grace_period\fR. A second signal exits immediately.
 .TP
 \fBSIGHUP\fR
-Reads the configuration again. What cannot change without a restart is refused, with its key in the log.
+Reload the configuration. A change that requires a restart is rejected, and its key is logged.
 .SH EXIT STATUS
 .TP
 \fB0\fR
-It was stopped, or did what it was asked for.
+Success, or stopped by a signal.
 .TP
 \fB1\fR
-It could not start, or a part of it failed; the log says which.
+The daemon could not start, or a part of it failed; see the log.
 .TP
 \fB2\fR
-The command line is wrong.
+Invalid command line.
 .TP
 \fB78\fR
-The configuration cannot be used. Each problem is a line with its key.
+Invalid configuration. Each problem is printed on its own line with its key.
 .TP
 \fB130\fR
-A second signal ended it.
+Terminated by a second signal.
 .SH ENVIRONMENT
 .TP
 \fBCELERIAC__\fISECTION\fB__\fIKEY\fR
-Overrides a key that does not stand in a list, such as CELERIAC__GLOBAL__INTERVAL=30s.
+Override a key outside a list, for example CELERIAC__GLOBAL__INTERVAL=30s.
 .TP
 \fBRUST_LOG\fR
-What the log tells, unless \fB\-\-log\-level\fR says so.
+Log level, unless \fB\-\-log\-level\fR is given.
 .TP
 \fBNOTIFY_SOCKET\fR, \fBWATCHDOG_USEC\fR
-Set by systemd, which is told how the daemon does.
+Set by systemd to receive the daemon's status.
 .SH FILES
 .TP
 \fI/etc/celeriac/celeriac.yaml\fR
-The configuration of the service.
+Configuration of the service.
 .TP
 \fI/var/lib/celeriac\fR
-Its \fIdata_dir\fR: counters, and what waits for receivers.
+\fIdata_dir\fR of the service: counters and pending samples.
 "#;
 
 /// A page for the program and one for each of its commands, by file.
