@@ -72,7 +72,7 @@ fn exit_statuses_tell_usage_from_configuration() {
         (
             &["run", "--broker", "redis://h"],
             78,
-            "at least one of them is needed",
+            "at least one of them is required",
         ),
         (
             &["check-config", "/nowhere.yaml"],
