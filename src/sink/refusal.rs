@@ -146,9 +146,9 @@ mod tests {
                 "grouping key",
             ),
             (400, "pushed metrics must not have timestamps", "adds them"),
-            (401, "Unauthorized", "a login"),
-            (404, "404 page not found", "no Pushgateway"),
-            (301, "", "somewhere else"),
+            (401, "Unauthorized", "credentials"),
+            (404, "404 page not found", "not a Pushgateway"),
+            (301, "", "redirects elsewhere"),
             (413, "", "max_series"),
         ];
         for (status, text, expected) in cases {
