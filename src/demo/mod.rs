@@ -112,7 +112,7 @@ impl Demo {
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
         let inputs = Inputs {
             batches: waiting,
-            // Nobody is asked: what is simulated sends events.
+            // Nothing to poll: the simulated cluster only sends events.
             reports: mpsc::channel(1).1,
             settings: mpsc::channel(1).1,
             questions: mpsc::channel(1).1,

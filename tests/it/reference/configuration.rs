@@ -10,17 +10,18 @@ use super::holds;
 
 const HEAD: &str = "# Configuration
 
-<!-- Made from the code and config/example.yaml by `make docs`; a test holds that it is up to date. -->
+<!-- Generated from the code and config/example.yaml by `make docs`; a test checks that it is up to date. -->
 
 Every key of the configuration file, the values it accepts, and its default. `[]` is an entry of a list. A key without a
-default is off unless its description says otherwise; a key marked `needed` is required in its section. `celeriac
-check-config FILE` reports all problems of a file at once, each with its key; `--print` shows the effective configuration.
+default is off unless its description says otherwise; a key marked *required* must be set if its section is present.
+`celeriac check-config FILE` reports all problems of a file at once, each with its key; `--print` shows the effective
+configuration.
 
 `${NAME}` and `${NAME:-default}` inside a text are replaced with the value of the environment variable.
 `CELERIAC__GLOBAL__INTERVAL=30s` overrides `global.interval`; every key outside a list can be overridden this way.
 ";
 
-/// What each key is for, by its path: the comment above it. Keys that are commented out count too.
+/// The description of each key by its path: the comment above it. Includes keys that are commented out.
 fn meanings(example: &str, keys: &[KeyReference]) -> BTreeMap<String, String> {
     let is_known = |path: &str| {
         let below = [format!("{path}."), format!("{path}[]")];
@@ -28,15 +29,15 @@ fn meanings(example: &str, keys: &[KeyReference]) -> BTreeMap<String, String> {
         keys.iter().any(|key| key.path == path || is_below(key))
     };
     let mut meanings = BTreeMap::new();
-    // Where each level of maps begins, and what it is called.
+    // The column and path of each open map.
     let mut open: Vec<(usize, String)> = Vec::new();
-    // The lines above a key, and where each begins.
+    // The comment lines above a key with their columns.
     let mut comment: Vec<(usize, &str)> = Vec::new();
     for line in example.lines() {
         let words = line.trim_start_matches(['#', ' ']);
         let entry = words.strip_prefix("- ").unwrap_or(words);
         let entry = entry.trim_start_matches(['#', ' ']);
-        // As if it was not commented out.
+        // The column that the key would have if it were not commented out.
         let prefix = &line[..line.len() - entry.len()];
         let column = prefix.len() - 2 * prefix.matches("# ").count();
         let path = entry.split_once(':').and_then(|(key, _)| {
@@ -54,13 +55,13 @@ fn meanings(example: &str, keys: &[KeyReference]) -> BTreeMap<String, String> {
         if let Some(path) = path {
             open.retain(|(at, _)| *at < column);
             open.push((column, path.clone()));
-            // What stands further in was the last of a section that ends here.
+            // Lines indented further belong to the section that ends here.
             let lines = std::mem::take(&mut comment).into_iter();
             let lines = lines.filter(|(at, _)| *at <= column);
             let lines: Vec<_> = lines.map(|(_, line)| line).collect();
             meanings.entry(path).or_insert(lines.join(" "));
         } else if prefix.contains('#') && !entry.is_empty() {
-            // What is below a key that takes a map is an entry of it, and no comment.
+            // Lines below a key whose value is a map are its entries, not comments.
             let above = open.iter().rev().find(|(at, _)| *at < column);
             if !above.is_some_and(|(_, above)| keys.iter().any(|key| key.path == *above)) {
                 comment.push((column, entry.trim_end()));
@@ -72,7 +73,7 @@ fn meanings(example: &str, keys: &[KeyReference]) -> BTreeMap<String, String> {
     meanings
 }
 
-/// The keys of each section, which come together.
+/// The keys grouped by section.
 fn sections(keys: &[KeyReference]) -> Vec<(&str, Vec<(&str, &KeyReference)>)> {
     let mut sections: Vec<(&str, Vec<_>)> = Vec::new();
     for key in keys {
@@ -85,7 +86,7 @@ fn sections(keys: &[KeyReference]) -> Vec<(&str, Vec<(&str, &KeyReference)>)> {
     sections
 }
 
-/// The section that a section is like: the one of the same keys, with the shortest path.
+/// The section with the same keys that has the shortest path.
 fn alike<'s>(
     section: &(&str, Vec<(&str, &KeyReference)>),
     sections: &'s [(&'s str, Vec<(&'s str, &'s KeyReference)>)],
@@ -103,7 +104,7 @@ fn alike<'s>(
 
 fn title(section: &str) -> String {
     match section {
-        "" => "The top".to_owned(),
+        "" => "Top level".to_owned(),
         section => format!("`{section}`"),
     }
 }
@@ -117,7 +118,7 @@ fn the_reference_of_keys_is_what_the_code_reads() {
     for section in &sections {
         let (path, keys) = section;
         write!(text, "\n## {}\n\n", title(path)).expect("a string");
-        // A list has its comment above it, and not above each entry.
+        // The comment of a list is above the list, not above each entry.
         let meaning = meanings.get(path.trim_end_matches("[]"));
         if let Some(meaning) = meaning.filter(|meaning| !meaning.is_empty()) {
             write!(text, "{meaning}\n\n").expect("a string");
@@ -127,11 +128,11 @@ fn the_reference_of_keys_is_what_the_code_reads() {
             writeln!(text, "The keys are those of {}.", title(like)).expect("a string");
             continue;
         }
-        text.push_str("| key | takes | default | |\n| --- | --- | --- | --- |\n");
+        text.push_str("| key | value | default | description |\n| --- | --- | --- | --- |\n");
         for (name, key) in keys {
             let default = key.default.as_ref();
             let default = match default {
-                _ if key.is_needed => "needed".to_owned(),
+                _ if key.is_needed => "required".to_owned(),
                 Some(default) => format!("`{default}`"),
                 None => String::new(),
             };
