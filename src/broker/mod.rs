@@ -10,6 +10,8 @@
 //!
 //! Nothing in this module decodes an event.
 
+mod context;
+mod error;
 mod in_flight;
 mod link;
 mod stream;
@@ -29,5 +31,6 @@ mod unpack;
 
 pub mod probe;
 
+pub use context::Checkpointed;
 pub use poller::Poller;
-pub use source::{Checkpointed, Source};
+pub use source::Source;

@@ -13,11 +13,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::context::{CONNECT_TIMEOUT, PAUSE_MAX, PAUSE_MIN};
 use super::control::{DEADLINE, Roster, Round};
+use super::error::LinkError;
 use super::link::Link;
 use super::reply::Method;
 use super::schedule::{Schedule, Task};
-use super::source::{CONNECT_TIMEOUT, LinkError, PAUSE_MAX, PAUSE_MIN};
 use super::watch::Watch;
 use super::{amqp, redis};
 use crate::backoff::Backoff;

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::context::CONNECT_TIMEOUT;
 use super::control::{Asked, Round};
+use super::error::LinkError;
 use super::poller::{LEAVE_TIMEOUT, ROUND_TIMEOUT};
 use super::reply::Method;
 pub use super::reply::{Settings, TransportOptions};
-use super::source::{CONNECT_TIMEOUT, LinkError};
 use super::{amqp, redis};
 use crate::config::{BrokerConfig, Transport};
 use crate::event::Payload;

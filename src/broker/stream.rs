@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::source::LinkError;
+use super::error::LinkError;
 use crate::config::TlsConfig;
 use crate::tls;
 

@@ -10,8 +10,8 @@ use super::error::AmqpError;
 use super::frame::{take_field, take_long};
 use super::session::Session;
 use super::tuning::Tuning;
+use crate::broker::error::LinkError;
 use crate::broker::link::Alive;
-use crate::broker::source::LinkError;
 use crate::broker::stream;
 use crate::config::AmqpServer;
 

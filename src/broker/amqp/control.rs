@@ -17,7 +17,7 @@ use super::session::Session;
 use super::subscribe::{CONSUMER, channel};
 use super::topology;
 use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request};
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::event::{ContentType, DecodeError};
 
 /// Replies that the broker may send ahead of our acknowledgements. They can be large.

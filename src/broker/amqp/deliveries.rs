@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::assembly::{Delivery, TooLong};
 use super::error::AmqpError;
 use super::session::Session;
-use crate::broker::source::{BATCH_BYTES, BATCH_MESSAGES};
+use crate::broker::context::{BATCH_BYTES, BATCH_MESSAGES};
 use crate::config;
 use crate::event::{ContentType, DecodeError, Form, Mark, Payload, Position};
 

@@ -2,8 +2,6 @@
 
 use std::io;
 
-use crate::broker::source::LinkError;
-
 /// Reply codes: something does not exist, access is refused, or a resource is locked by another
 /// connection.
 pub(super) const NOT_FOUND: u16 = 404;
@@ -64,30 +62,5 @@ impl AmqpError {
                 ..
             }
         )
-    }
-
-    /// Adds the operation that failed.
-    pub(super) fn while_doing(self, doing: &'static str) -> LinkError {
-        self.explained(doing, String::new())
-    }
-
-    /// Adds the operation that failed and how to fix it.
-    pub(super) fn explained(self, doing: &'static str, hint: String) -> LinkError {
-        LinkError::Amqp {
-            doing,
-            error: self,
-            hint,
-        }
-    }
-
-    /// Adds the operation that failed and, if access was refused, the missing permission.
-    pub(super) fn refused(self, doing: &'static str, permission: &str) -> LinkError {
-        let is_missing = self.code() == Some(ACCESS_REFUSED);
-        let hint = if is_missing {
-            format!("; the user needs {permission}")
-        } else {
-            String::new()
-        };
-        self.explained(doing, hint)
     }
 }

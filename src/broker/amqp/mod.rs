@@ -11,7 +11,8 @@
 
 mod assembly;
 mod channels;
-mod error;
+pub(super) mod error;
+mod explain;
 mod frame;
 mod session;
 mod tuning;
@@ -36,12 +37,13 @@ use tracing::{debug, warn};
 use self::assembly::Delivery as Message;
 use self::connect::connect;
 use self::deliveries::{Noting, Taken, body_max, take};
-pub(super) use self::error::AmqpError;
+use self::error::AmqpError;
 pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::session::Session;
 use self::subscribe::{CONSUMER, Subscription, consume_stream, subscribe};
-use super::source::{BATCH_MESSAGES, CONNECT_TIMEOUT, LinkError, REST, Stage};
+use super::context::{BATCH_MESSAGES, CONNECT_TIMEOUT, REST, Stage};
+use super::error::LinkError;
 use super::unpack::Unpacker;
 use crate::clock;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};

@@ -4,7 +4,7 @@ use super::connect::connect;
 use super::session::Session;
 use super::subscribe::channel;
 use crate::broker::control::REPLY_BYTES_MAX;
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::config::AmqpServer;
 
 /// A connection for queries, with a channel for each kind. The broker closes a channel to report an

@@ -18,8 +18,8 @@ use super::receiving;
 use super::session::Session;
 use super::subscribe::{DECLARE, channel, has_exchange, is_there, queue_there, subscribe};
 use super::topology::{self, Kind};
+use crate::broker::error::LinkError;
 use crate::broker::probe::{Look, TroubleKind, answered, in_time, left};
-use crate::broker::source::LinkError;
 use crate::config::{AmqpConfig, AmqpServer, BrokerConfig, Delivery};
 use crate::event::Payload;
 

@@ -10,7 +10,7 @@ use amq_protocol::types::FieldTable;
 use super::error::{ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED};
 use super::methods::{Declared, QUEUE_DECLARED, QueueFlags, queue_declare};
 use super::poll::Poll;
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::state::QueueLevel;
 
 /// The most requests that may be outstanding at a time. Sent one by one, 500 queues would take 500

@@ -9,7 +9,7 @@ use super::error::{AmqpError, COMMAND_INVALID, NOT_FOUND, NOT_IMPLEMENTED, PRECO
 use super::methods::QueueFlags;
 use super::session::Session;
 use super::topology::{self, Kind};
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
 
 /// The name of our consumer, the only one on its channel.

@@ -15,7 +15,7 @@ use tracing::warn;
 use super::channel::escape;
 use super::connect::{failed, is_unavailable};
 use super::poll::Poll;
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::broker::watch::is_task_queue;
 use crate::state::{Binding, ExchangeKind};
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::source::{BATCH_BYTES, BATCH_MESSAGES};
+use super::super::context::{BATCH_BYTES, BATCH_MESSAGES};
 use super::subscription::Frame;
 use crate::bounds::{Bounds, Limit, Part};
 use crate::event::{Form, Payload};

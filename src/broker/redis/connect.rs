@@ -12,7 +12,7 @@ use super::bounded::Bounded;
 use super::poll::Driver;
 use super::sentinel;
 use super::subscription::Subscription;
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::broker::stream::{self, Stream};
 use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig, host_and_port};
 

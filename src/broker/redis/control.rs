@@ -17,7 +17,7 @@ use super::channel;
 use super::connect::refused;
 use super::poll::Poll;
 use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request, unique};
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::event::json::{Cursor, Raw, quote};
 use crate::event::{ContentType, DecodeError, Value as Member};
 

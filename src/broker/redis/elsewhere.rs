@@ -11,7 +11,8 @@ use super::channel::{escape, is_subscribed};
 use super::connect;
 use super::poll::Poll;
 use super::subscription::Frame;
-use crate::broker::source::{BATCH_BYTES, LinkError};
+use crate::broker::context::BATCH_BYTES;
+use crate::broker::error::LinkError;
 
 /// How long to listen. Workers send heartbeats every two seconds.
 const LISTEN: Duration = Duration::from_secs(3);

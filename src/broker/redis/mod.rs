@@ -33,7 +33,8 @@ use self::connect::{Server, is_forbidden};
 pub(super) use self::poll::{Driver, Poll};
 pub(super) use self::probe::{look, trouble};
 use self::subscription::{Frame, Subscription};
-use super::source::{CONNECT_TIMEOUT, LinkError, REST, Stage, bytes_of};
+use super::context::{CONNECT_TIMEOUT, REST, Stage, bytes_of};
+use super::error::{LinkError, PING_TIMEOUT};
 use super::unpack::Unpacker;
 use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
@@ -42,7 +43,6 @@ use crate::event::Payload;
 /// Pub/sub has no heartbeat, so dead peers are detected by pinging, as often as RabbitMQ sends
 /// heartbeats.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most bytes to read before anything else is handled.
 const ROUND_BYTES: usize = 1 << 20;

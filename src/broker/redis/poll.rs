@@ -10,7 +10,7 @@ use super::bindings::Bindings;
 use super::connect::{self, Server};
 use super::unacked::Unacked;
 use super::{control, sentinel};
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::config::{RedisAddress, RedisConfig};
 
 /// The future that drives a connection. It ends with the connection and returns the reason.

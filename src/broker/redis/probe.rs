@@ -9,8 +9,8 @@ use super::connect::{failed, is_forbidden, is_unavailable};
 use super::poll::Poll;
 use super::subscribe;
 use super::subscription::Frame;
+use crate::broker::error::LinkError;
 use crate::broker::probe::{Look, TroubleKind, answered, in_time, left};
-use crate::broker::source::LinkError;
 use crate::config::{BrokerConfig, RedisConfig};
 use crate::event::{Form, Payload};
 

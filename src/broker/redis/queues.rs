@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::connect::{failed, is_forbidden, refused};
 use super::poll::Poll;
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::state::QueueLevel;
 
 /// Keys in one pipeline, which limits the size of one answer.

@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
 use super::connect::{self, Server, failed, is_forbidden};
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::config::SentinelConfig;
 
 /// How long to wait for one sentinel before trying the next.

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::bounded::LINE_BYTES_MAX;
 use super::connect::{failed, refused};
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
 use crate::config::masked;
 

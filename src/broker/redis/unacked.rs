@@ -20,7 +20,7 @@ use redis::{RedisError, Value};
 use super::connect::{failed, is_unavailable};
 use super::poll::Poll;
 use super::queues::Counts;
-use crate::broker::source::LinkError;
+use crate::broker::error::LinkError;
 use crate::broker::watch::is_task_queue;
 use crate::clock;
 use crate::event::json::key_text;
