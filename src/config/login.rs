@@ -181,12 +181,12 @@ fn token_url(section: &mut Section<'_>) -> Option<Url> {
 
 impl SigV4Config {
     fn read(section: &mut Section<'_>) -> Option<Self> {
-        let from = |section: &Section<'_>, names: &[&str]| {
-            let mut found = names.iter().filter_map(|name| section.environment(name));
-            found.next().map(str::to_owned)
-        };
         let region = section.optional_text("region");
-        let region = region.or_else(|| from(section, &["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let region = region.or_else(|| {
+            let region = section.environment("AWS_REGION");
+            let region = region.or_else(|| section.environment("AWS_DEFAULT_REGION"));
+            region.map(str::to_owned)
+        });
         section.show("region", region.clone().map_or(Shown::Null, Shown::Text));
         let access_key = section.secret("access_key", "access_key_file");
         let secret_key = section.secret("secret_key", "secret_key_file");
@@ -211,16 +211,39 @@ impl SigV4Config {
                 "is missing; set it, for example to eu-west-1, or set AWS_REGION",
             );
         }
-        let (access_key, secret_key, session_token) = match (access_key, secret_key) {
+        let (access_key, secret_key, session_token) = Self::keys(section, access_key, secret_key);
+        if cfg!(not(feature = "sigv4")) {
+            section.problem(
+                "",
+                "this celeriac was built without AWS signatures; build it with `--features sigv4`",
+            );
+            return None;
+        }
+        Some(Self {
+            region: region?,
+            access_key: access_key?,
+            secret_key: secret_key?,
+            session_token,
+        })
+    }
+
+    /// The access key, secret key and session token, from the file or else from the environment.
+    fn keys(
+        section: &mut Section<'_>,
+        access_key: Option<Secret>,
+        secret_key: Option<Secret>,
+    ) -> (Option<Secret>, Option<Secret>, Option<Secret>) {
+        match (access_key, secret_key) {
             (Some(access_key), Some(secret_key)) => (Some(access_key), Some(secret_key), None),
             (None, None) => {
-                let inline =
-                    |section: &Section<'_>, name| from(section, &[name]).map(Secret::Inline);
-                let keys = (
-                    inline(section, "AWS_ACCESS_KEY_ID"),
-                    inline(section, "AWS_SECRET_ACCESS_KEY"),
-                    inline(section, "AWS_SESSION_TOKEN"),
-                );
+                let [access_key, secret_key, session_token] = [
+                    "AWS_ACCESS_KEY_ID",
+                    "AWS_SECRET_ACCESS_KEY",
+                    "AWS_SESSION_TOKEN",
+                ]
+                .map(|name| section.environment(name).map(str::to_owned))
+                .map(|key| key.map(Secret::Inline));
+                let keys = (access_key, secret_key, session_token);
                 if keys.0.is_none() || keys.1.is_none() {
                     section.problem(
                         "access_key",
@@ -238,19 +261,6 @@ impl SigV4Config {
                 section.problem(missing, format!("is missing; `{given}` requires it"));
                 (None, None, None)
             }
-        };
-        if cfg!(not(feature = "sigv4")) {
-            section.problem(
-                "",
-                "this celeriac was built without AWS signatures; build it with `--features sigv4`",
-            );
-            return None;
         }
-        Some(Self {
-            region: region?,
-            access_key: access_key?,
-            secret_key: secret_key?,
-            session_token,
-        })
     }
 }

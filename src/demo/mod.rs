@@ -76,13 +76,7 @@ impl Demo {
     )]
     async fn build(args: &Args) -> Result<Self, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        let listen_error = |error: std::io::Error| {
-            format!(
-                "--listen: cannot listen on {}: {error}; choose another port, such as --listen \
-                 127.0.0.1:0",
-                args.listen
-            )
-        };
+        let listen_error = |error| listen_error(args.listen, &error);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(
@@ -206,4 +200,11 @@ fn cluster_config(broker: Arc<str>, metrics: EventMetrics) -> ClusterConfig {
         accept: Accept::default(),
         metrics,
     }
+}
+
+fn listen_error(listen: SocketAddr, error: &std::io::Error) -> String {
+    format!(
+        "--listen: cannot listen on {listen}: {error}; choose another port, such as --listen \
+         127.0.0.1:0"
+    )
 }
