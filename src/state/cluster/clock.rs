@@ -20,9 +20,10 @@ impl State {
         }
     }
 
-    /// The time at which an event was sent. If it is in the future, the time of receipt is used
-    /// instead; if events wait in the broker, a microsecond after the newest earlier event, so that
-    /// events keep their order and the result is the same when the event is read again.
+    /// The time at which an event was sent. A time in the future is replaced by the time of receipt
+    /// or, if events wait in the broker, by at most a microsecond after the newest earlier event,
+    /// so that the result is the same when the event is read again. Replacements are at least a
+    /// microsecond apart, so events keep their order.
     pub(super) fn stamped(
         &mut self,
         at: Timestamp,
