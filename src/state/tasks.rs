@@ -33,7 +33,7 @@ pub(super) use saved::Captured;
 /// How long an ended task is remembered, so that late and duplicate events are recognized.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
 
-/// How many ended tasks are remembered. At about 120 bytes each. Above some 500 tasks a second this
+/// How many ended tasks are remembered, at about 120 bytes each. Above some 500 tasks a second this
 /// limit is reached before the time limit; events of one task are rarely late by more than seconds.
 const ENDED_MAX: usize = 32_768;
 

@@ -271,7 +271,7 @@ impl Worker {
         self.seen = now;
         let online = event.kind == WorkerKind::Online;
         // Stamps of one worker are only in order within one clock, which may be ahead at shutdown
-        // and right after the restart.
+        // and correct after the restart.
         let is_back = online
             || self.pid.zip(pid).is_some_and(|(known, pid)| known != pid)
             || now.since(self.offline_since) > SETTLED;
