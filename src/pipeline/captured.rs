@@ -1,4 +1,4 @@
-//! All state at one instant, to be stored; and the way back.
+//! Captures all state at one instant for a checkpoint, and restores it.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use crate::profile::ProfileName;
 use crate::timestamp::Timestamp;
 use crate::{saved, series, state};
 
-/// A cheap copy of all state, which is put into its stored form elsewhere.
+/// A cheap copy of all state. It is converted to the stored form elsewhere.
 #[derive(Debug)]
 pub struct Captured {
-    /// The times and the version, which are in every part.
+    /// The times and the version, which every part contains.
     common: saved::Checkpoint,
     clusters: Vec<Cluster>,
     views: Vec<(ProfileName, series::Captured)>,
     counts: Vec<saved::Count>,
-    /// By broker, what may be acknowledged when this is on disk.
+    /// By broker, the messages that may be acknowledged once the checkpoint is on disk.
     pub marks: Vec<Mark>,
 }
 
@@ -27,12 +27,12 @@ struct Cluster {
 }
 
 impl Captured {
-    /// When it was captured.
+    /// When the state was captured.
     pub const fn at(&self) -> Timestamp {
         Timestamp::from_millis(self.common.captured_ms)
     }
 
-    /// The stored form, part by part. The first part has the daemon's own counters.
+    /// The stored form, part by part. The first part contains the daemon's own counters.
     pub fn into_parts(self) -> impl Iterator<Item = saved::Checkpoint> {
         let Self {
             common,
@@ -60,7 +60,7 @@ impl Captured {
             clusters: vec![cluster],
             ..saved::Checkpoint::default()
         });
-        // Series come first: tasks in flight are counted into them.
+        // Series come first, because tasks in flight are counted into them.
         let parts = views.chain(clusters).map(move |part| saved::Checkpoint {
             clusters: part.clusters,
             views: part.views,
@@ -71,7 +71,7 @@ impl Captured {
 }
 
 impl Pipeline {
-    /// Whether so much waits for a checkpoint that one is due.
+    /// Whether enough messages wait for a checkpoint that one is due.
     pub fn wants_checkpoint(&self) -> bool {
         self.clusters
             .iter()
@@ -115,8 +115,9 @@ impl Pipeline {
         }
     }
 
-    /// Goes on from what is stored, part by part; before anything else is taken. What is not configured any more is left.
-    /// Nothing that was put out is later than `start`, unless the clock was wrong then.
+    /// Restores the stored state, part by part, before anything else is applied. State for brokers
+    /// that are no longer configured is ignored. No sample was sent with a time after `start`,
+    /// unless the clock was wrong then.
     pub fn restore(
         &mut self,
         parts: impl Iterator<Item = saved::Checkpoint>,
@@ -148,11 +149,11 @@ impl Pipeline {
                     }
                 }
                 cluster.state.restore(saved, now, &mut cluster.changes);
-                // The first part of a cluster has its workers, and no task.
+                // The first part of a cluster contains its workers, and no tasks.
                 if !std::mem::replace(&mut resumed[at], true) {
                     cluster.resume(at, &mut self.views, now);
                 }
-                // Sets are made of what is in them: what is in flight is counted anew.
+                // Sets are rebuilt from their members, so tasks in flight are counted again.
                 cluster.show(at, &mut self.views, now, None);
             }
         }
@@ -164,7 +165,7 @@ impl Pipeline {
         left
     }
 
-    /// For each broker, where an earlier process was in its stream.
+    /// For each broker, the stream position of the previous process.
     pub fn resume(&self) -> impl Iterator<Item = Option<saved::Offset>> {
         let clusters = self.clusters.iter();
         clusters.map(|cluster| cluster.delivered.resume())
@@ -179,12 +180,12 @@ impl super::Cluster {
     }
 }
 
-/// Series that were stored, and do not go on.
+/// Stored series that were not restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Left {
-    /// Of families that there are no more.
+    /// Series of families that no longer exist.
     pub unknown: usize,
-    /// Beyond a limit that is lower now.
+    /// Series beyond a limit that has been lowered.
     pub full: usize,
 }
 

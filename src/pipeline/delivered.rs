@@ -1,11 +1,14 @@
-//! What a broker delivered, as far as it may deliver it once more.
+//! Remembers the messages of one broker that it may deliver again, in order to recognize
+//! duplicates.
 //!
-//! A durable queue forgets a message when it is acknowledged, and that comes after the checkpoint that holds it. A crash
-//! in between brings the message again: then it is here, remembered as delivered by another subscription. Within one
-//! subscription nothing comes twice, so two messages that are the same to the byte are two messages.
+//! A durable queue deletes a message when it is acknowledged, which happens after the checkpoint
+//! that contains it. After a crash in between, the message is delivered again by another
+//! subscription, and its fingerprint is recognized here. Within one subscription nothing is
+//! delivered twice, so two identical messages there are two messages.
 //!
-//! A stream is read again from a little before where it was left. A broker that is killed may lose the end of it, though it
-//! had confirmed that, and gives the offsets to other messages: by their offsets these would seem to be read.
+//! A stream is read again from a little before the saved position. A broker that is killed may lose
+//! the end of a stream although it had confirmed it, and assigns the offsets to other messages. By
+//! offset alone, those would look as if they had been read.
 
 use std::collections::VecDeque;
 
@@ -14,30 +17,31 @@ use hashbrown::HashMap;
 use crate::event::{Mark, Position};
 use crate::saved;
 
-/// The subscription of messages that an earlier process took.
+/// The subscription number of messages from an earlier process.
 const BEFORE: u64 = 0;
 
-/// What was taken from one broker.
+/// The messages received from one broker.
 #[derive(Debug, Default)]
 pub(super) struct Delivered {
-    /// Messages that may be on their way without an acknowledgement; `None` where nothing is acknowledged late.
+    /// How many messages may be delivered and unacknowledged. `None` if nothing is acknowledged
+    /// late.
     window: Option<usize>,
-    /// Of a stream: its name, and the next message, once one was read.
+    /// For a stream: its name, and the next offset once a message was read.
     stream: Option<String>,
     next: Option<u64>,
-    /// The fingerprints of the newest messages, in the order in which they came first.
+    /// Fingerprints of the newest messages, in order of their first arrival.
     order: VecDeque<u64>,
-    /// By fingerprint: the subscription that delivered it last.
+    /// By fingerprint: the subscription that last delivered it.
     known: HashMap<u64, u64>,
-    /// As many as an earlier process remembered are remembered: its window may have been a larger one.
+    /// At least as many as the earlier process remembered, because its window may have been larger.
     least: usize,
     mark: Mark,
-    /// Messages since the newest capture.
+    /// Messages since the last capture.
     waiting: usize,
 }
 
 impl Delivered {
-    /// Of a durable queue, whose broker sends up to `window` messages ahead of acknowledgements.
+    /// For a durable queue whose broker sends up to `window` messages ahead of acknowledgements.
     pub(super) fn durable(window: usize) -> Self {
         Self {
             window: Some(window),
@@ -45,7 +49,7 @@ impl Delivered {
         }
     }
 
-    /// Of a stream, of which up to `window` messages are read again.
+    /// For a stream of which up to `window` messages are read again.
     pub(super) fn stream(name: &str, window: usize) -> Self {
         Self {
             window: Some(window),
@@ -54,7 +58,7 @@ impl Delivered {
         }
     }
 
-    /// Notes a batch that is taken now.
+    /// Records the position of a batch that is being processed.
     pub(super) fn take(&mut self, position: &Position) {
         match position {
             Position::Transient => {}
@@ -70,10 +74,11 @@ impl Delivered {
         }
     }
 
-    /// Whether a message of that subscription was taken before; it is known from here on.
+    /// Whether a message of that subscription is a duplicate. Remembers it from now on.
     pub(super) fn is_again(&mut self, link: u64, fingerprint: u64) -> bool {
         let before = self.known.insert(fingerprint, link);
-        // What comes again takes no place of another: it may come over and over, a few at a time.
+        // A duplicate does not displace another message, because it may arrive again and again, a
+        // few at a time.
         if before.is_none() {
             self.order.push_back(fingerprint);
             self.forget_oldest();
@@ -81,14 +86,14 @@ impl Delivered {
         before.is_some_and(|before| before != link)
     }
 
-    /// Whether so much waits for a checkpoint that one is due.
+    /// Whether enough messages wait for a checkpoint that one is due.
     pub(super) fn is_due(&self) -> bool {
-        // Nobody waits for a stream to be acknowledged.
+        // Streams need no timely acknowledgements.
         let queue = self.window.filter(|_| self.stream.is_none());
         queue.is_some_and(|window| self.waiting > window / 2)
     }
 
-    /// As it is stored, and what may be acknowledged when it is.
+    /// The stored form, and the messages that may be acknowledged once it is written.
     pub(super) fn capture(&mut self) -> (saved::Position, Mark) {
         self.waiting = 0;
         let position = saved::Position {
@@ -99,7 +104,7 @@ impl Delivered {
         (position, self.mark)
     }
 
-    /// Goes on from what an earlier process took.
+    /// Restores the messages of an earlier process.
     pub(super) fn restore(&mut self, saved: &saved::Position) {
         let offset = saved.offset.as_ref();
         let is_same = self.stream.as_ref() == offset.map(|offset| &offset.stream);
@@ -112,7 +117,7 @@ impl Delivered {
         }
     }
 
-    /// Where an earlier process was in the stream.
+    /// The stream position of an earlier process.
     pub(super) fn resume(&self) -> Option<saved::Offset> {
         self.stream
             .clone()
@@ -121,8 +126,8 @@ impl Delivered {
     }
 
     fn forget_oldest(&mut self) {
-        // The broker has a window of messages without an acknowledgement, and may have lost those that it was sent
-        // for another one.
+        // The broker has one window of unacknowledged messages, and may have lost the
+        // acknowledgements of another.
         let twice = self.window.unwrap_or_default().saturating_mul(2);
         let most = twice.max(self.least);
         while self.order.len() > most
@@ -137,7 +142,7 @@ impl Delivered {
 mod tests {
     use super::*;
 
-    /// Takes messages of one subscription; which of them came again.
+    /// Processes messages of one subscription. Returns which of them are duplicates.
     fn taken(delivered: &mut Delivered, link: u64, fingerprints: &[u64]) -> Vec<bool> {
         let again = fingerprints
             .iter()

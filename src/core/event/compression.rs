@@ -1,10 +1,12 @@
-//! A compressed body to its bytes, under a limit.
+//! Decompresses bodies, up to a size limit.
 //!
-//! In: the value of Kombu's header `compression`, and the bytes that it is about. Out: the body in a buffer that is
-//! used again. Celery does not compress events; a publisher whose producers are told to compress everything does.
-//! A stream that is cut, or of another kind than the header says, is refused whole.
+//! Takes the value of Kombu's header `compression` and the compressed bytes. Returns the body in a
+//! reusable buffer. Celery does not compress events, but a publisher whose producers are configured
+//! to compress everything does. A truncated stream, or one of a different format than the header
+//! says, is refused entirely.
 //!
-//! Source: kombu 5.7.0, `compression.py`. Brotli, which Kombu takes where its library is installed, is not read.
+//! Source: kombu 5.7.0, `compression.py`. Brotli, which Kombu supports if the library is installed,
+//! is not supported.
 
 use std::io::Read;
 
@@ -14,18 +16,19 @@ use ruzstd::decoding::StreamingDecoder;
 
 use super::DecodeError;
 
-/// How large a body may become: as large as RabbitMQ 4 takes one that is not compressed. A batch of Celery has up
-/// to 24 events of a few KiB. A stream of a few KiB that claims more is refused when it has made that much.
+/// The largest decompressed body: RabbitMQ 4's limit for uncompressed ones. A Celery batch has up
+/// to 24 events of a few KiB. A small stream that claims more is refused once it has produced this
+/// much.
 pub(super) const BODY_MAX: usize = 16 << 20;
 
-/// What a stream may ask of its decoder's memory: a window beyond [`BODY_MAX`] is of no use. Python's `lzma` asks for
-/// 8 MiB, its `zstd` for 2 MiB.
+/// The most memory that a stream may require for its decoder: a window beyond [`BODY_MAX`] is
+/// useless. Python's `lzma` requires 8 MiB, its `zstd` 2 MiB.
 const WINDOW_MAX: usize = BODY_MAX + (1 << 20);
 
 /// How much is decompressed at a time.
 const CHUNK: usize = 4 << 10;
 
-/// What a body was compressed with.
+/// The format that a body is compressed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// What Kombu calls `gzip`: a zlib stream, not a gzip file.
@@ -34,13 +37,13 @@ pub enum Compression {
     Zstd,
     /// What Kombu calls `lzma`: an xz container.
     Xz,
-    /// One that is not read.
+    /// An unsupported format.
     Unknown,
 }
 
 impl Compression {
-    /// Reads the header, which holds a content type or one of its short names; `None` where it is empty, which
-    /// Kombu takes for no compression.
+    /// Parses the header, which contains a content type or one of its short names. `None` if it is
+    /// empty, which Kombu treats as uncompressed.
     pub fn of(text: &str) -> Option<Self> {
         Some(match text {
             "" => return None,
@@ -52,8 +55,8 @@ impl Compression {
         })
     }
 
-    /// Decompresses `bytes` into `body`, in place of what is there. Asks `may_grow` before it goes beyond each
-    /// [`CHUNK`], with the length so far.
+    /// Decompresses `bytes` into `body`, replacing its content. Calls `may_grow` with the current
+    /// length before growing beyond each [`CHUNK`].
     pub(super) fn open(
         self,
         bytes: &[u8],

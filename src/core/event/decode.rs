@@ -1,4 +1,5 @@
-//! A payload to its events: opens the envelope where there is one, decompresses, and picks the serializer.
+//! Decodes a payload into events: opens the envelope if there is one, decompresses, and selects the
+//! serializer.
 
 use super::{
     Accept, Compression, ContentType, DecodeError, Event, Form, Payload, envelope, json, msgpack,
@@ -6,23 +7,24 @@ use super::{
 };
 use crate::timestamp::Timestamp;
 
-/// Turns payloads into events; keeps its buffers from one to the next.
+/// Decodes payloads into events, and reuses its buffers.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// What was in an envelope.
+    /// The body from an envelope.
     body: Vec<u8>,
-    /// What was compressed.
+    /// The decompressed body.
     plain: Vec<u8>,
 }
 
-/// Beyond this a buffer is given back rather than kept for the next payload.
+/// Larger buffers are freed rather than kept for the next payload.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
 impl Decoder {
-    /// Calls `each` with every event of a payload in their order, and with the reason for every one that could
-    /// not be read. An empty list, which workers up to 5.6 send now and then, makes no call at all.
+    /// Calls `each` with every event of a payload in order, and with an error for each one that
+    /// could not be read. Does not call it for an empty list, which workers up to 5.6 occasionally
+    /// send.
     ///
-    /// A body of a serializer that is not in `accept` is neither decompressed nor looked at.
+    /// A body in a serializer that is not in `accept` is neither decompressed nor read.
     pub fn decode(
         &mut self,
         payload: &Payload,
@@ -56,17 +58,17 @@ impl Decoder {
     }
 }
 
-/// Decompresses what a payload holds, if it is compressed: then only its body is left, or why there is none.
+/// Decompresses a compressed payload, which then contains only its body or the error.
 ///
-/// `may_grow` is asked now and then whether the body may be longer than it is, by the lengths of what is compressed and
-/// of what came out.
+/// `may_grow` is called with the compressed and the decompressed length, and decides whether the
+/// body may grow further.
 pub fn decompress(
     payload: &mut Payload,
     accept: Accept,
     mut may_grow: impl FnMut(usize, usize) -> bool,
 ) {
     let mut envelope = Vec::new();
-    // What cannot be read is refused by who reads it.
+    // Unreadable payloads are refused later by the decoder.
     let Ok((content_type, Some(compression), body)) = unwrap(payload, accept, &mut envelope) else {
         return;
     };
@@ -91,7 +93,7 @@ pub fn decompress(
     };
 }
 
-/// The body of a payload, what it is, and what it is compressed with; it may lie in `envelope`.
+/// The body of a payload, its content type and its compression. The body may be in `envelope`.
 fn unwrap<'a>(
     payload: &'a Payload,
     accept: Accept,

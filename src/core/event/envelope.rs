@@ -1,11 +1,11 @@
-//! Kombu's virtual-transport envelope: what a Redis message holds.
+//! Opens Kombu's virtual-transport envelope, which wraps the body of a Redis message.
 //!
-//! In: one JSON object with `body` (base64 text, when `properties.body_encoding` says so), `content-type`,
-//! `headers` and `properties`. Out: the body's bytes in a buffer that is used again, its content type, and what the
-//! header `compression` says of it. The envelope's other members are stepped over.
+//! Takes one JSON object with `body` (base64 text if `properties.body_encoding` says so),
+//! `content-type`, `headers` and `properties`. Returns the body's bytes in a reusable buffer, its
+//! content type, and the value of the header `compression`. Other members are skipped.
 //!
-//! Source: kombu 5.6.2, `transport/virtual/base.py` (`Channel.prepare_message`), checked against the
-//! recordings in `tests/golden/events`.
+//! Source: kombu 5.6.2, `transport/virtual/base.py` (`Channel.prepare_message`), checked against
+//! the recordings in `tests/golden/events`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ use super::fields::Value;
 use super::json::{Cursor, Raw};
 use super::{Compression, ContentType, DecodeError};
 
-/// Reads the body of an envelope into `body`, in place of what is there.
+/// Reads the body of an envelope into `body`, replacing its content.
 pub(super) fn open(
     bytes: &[u8],
     body: &mut Vec<u8>,
@@ -42,7 +42,7 @@ pub(super) fn open(
     Ok((content_type, parts.compression))
 }
 
-/// Base64 text into `body`, without giving its memory up.
+/// Decodes base64 into `body`, reusing its memory.
 fn decode(text: &[u8], body: &mut Vec<u8>) -> Result<(), DecodeError> {
     body.resize(base64::decoded_len_estimate(text.len()), 0);
     let length = STANDARD

@@ -49,7 +49,7 @@ pub enum DecodeError {
     PickledReference(&'static str),
 }
 
-/// What [`DecodeError`]s count under: the values of the label `reason`.
+/// The categories under which [`DecodeError`]s are counted: the values of the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     Empty,
@@ -109,8 +109,8 @@ impl Reason {
 }
 
 impl DecodeError {
-    /// Whether one line of the log tells of both: they count under one reason, and where that is a serializer that is
-    /// not accepted, it is the same one.
+    /// Whether both errors are covered by one log line: they have the same reason and, if a
+    /// serializer is not accepted, the same serializer.
     pub fn is_told_with(self, other: Self) -> bool {
         if let (Self::NotAccepted(_), _) | (_, Self::NotAccepted(_)) = (self, other) {
             return self == other;
@@ -118,7 +118,7 @@ impl DecodeError {
         self.reason() == other.reason()
     }
 
-    /// What this error counts under.
+    /// The category under which the error is counted.
     pub const fn reason(self) -> Reason {
         match self {
             Self::Empty => Reason::Empty,

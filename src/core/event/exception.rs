@@ -22,33 +22,33 @@ use std::borrow::Cow;
 
 use super::fields::EXCEPTION_HEAD;
 
-/// What billiard 4 shows in place of the exception; the traceback has the real one.
+/// What billiard 4 reports instead of the exception; the traceback contains the real one.
 const PLACEHOLDER: &str = "ExceptionWithTraceback()";
 
-/// The longest class name that is believed.
+/// The longest class name that is accepted.
 const CLASS_MAX: usize = 128;
 
-/// What stands between the tracebacks of two exceptions one of which led to the other.
+/// The lines between the tracebacks of chained exceptions.
 const CHAINED: [&str; 2] = [
     "\nThe above exception was the direct cause of the following exception:\n",
     "\nDuring handling of the above exception, another exception occurred:\n",
 ];
 
-/// How a class was found in a `repr`.
+/// The form in which a class was found in a `repr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// `Broken('x')` or `<Broken: x>`, which is hardly a message.
+    /// `Broken('x')` or `<Broken: x>`, which is unlikely to be a message.
     Call,
-    /// `Broken`, `Broken: x` or `error('x')`, which may be one.
+    /// `Broken`, `Broken: x` or `error('x')`, which may be a message.
     Word,
 }
 
-/// Whether a `repr` is enough to know the class.
+/// Whether a `repr` alone identifies the class.
 pub(super) fn is_certain(repr: &str) -> bool {
     class(repr).is_some_and(|(_, form)| form == Form::Call)
 }
 
-/// The class of an exception; `None` where it cannot be known.
+/// The class of an exception. `None` if it cannot be determined.
 pub(super) fn class_of<'a>(repr: Cow<'a, str>, traceback: Option<&str>) -> Option<Cow<'a, str>> {
     let traceback = traceback.filter(|traceback| !traceback.is_empty());
     if let Some(traceback) = traceback.filter(|_| !is_certain(&repr)) {
@@ -60,7 +60,8 @@ pub(super) fn class_of<'a>(repr: Cow<'a, str>, traceback: Option<&str>) -> Optio
     }
 }
 
-/// The class in the `repr` of an exception, of which the beginning is enough. Dotted names keep their last part.
+/// The class in the `repr` of an exception, whose beginning is sufficient. Of dotted names, the
+/// last part is used.
 fn class(repr: &str) -> Option<(&str, Form)> {
     let is_cut = repr.len() + 4 > EXCEPTION_HEAD;
     let repr = repr.trim();
@@ -102,7 +103,8 @@ fn class(repr: &str) -> Option<(&str, Form)> {
     }
 }
 
-/// The class in a traceback: of the last of chained exceptions, but for a retry, which says nothing about its reason.
+/// The class in a traceback: that of the last chained exception, except for a retry, which does not
+/// name its cause.
 fn class_in_traceback(traceback: &str) -> Option<&str> {
     let (before, last) = split_last(traceback);
     match class_of_block(last) {
@@ -111,7 +113,7 @@ fn class_in_traceback(traceback: &str) -> Option<&str> {
     }
 }
 
-/// The traceback of the last exception, and what stands before it.
+/// The traceback of the last exception, and the text before it.
 fn split_last(traceback: &str) -> (Option<&str>, &str) {
     let places = CHAINED.iter().filter_map(|chained| {
         let at = traceback.rfind(chained)?;
@@ -123,8 +125,9 @@ fn split_last(traceback: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// The class in the traceback of one exception: on the first line in the first column behind the frames. What stands
-/// behind it is message. An exception group has its traceback in a frame of `  | `.
+/// The class in the traceback of one exception: on the first line after the frames that is not
+/// indented. Anything after it is the message. The traceback of an exception group is inside a
+/// frame of `  | `.
 fn class_of_block(block: &str) -> Option<&str> {
     let mut in_frames = false;
     for line in block.lines() {

@@ -1,4 +1,5 @@
-//! The members of an event that are read, whatever the serializer, and the event that they make.
+//! Collects the event members that are used, whatever the serializer, and builds the event from
+//! them.
 
 use std::borrow::Cow;
 
@@ -6,28 +7,28 @@ use super::kind::{Kind, TaskKind, WorkerKind};
 use super::{DecodeError, Detail, Event, OtherEvent, TaskEvent, WorkerEvent, exception};
 use crate::timestamp::Timestamp;
 
-/// The longest name, uuid, queue or node name that is taken, in bytes. Prometheus' receivers refuse label
-/// values beyond 1 or 2 KiB, and what comes from outside and is kept must have a bound.
+/// The longest name, uuid, queue or node name that is accepted, in bytes. Prometheus receivers
+/// refuse label values beyond 1 or 2 KiB, and stored input needs a bound.
 pub const TEXT_MAX: usize = 1024;
 
-/// How much of an exception's `repr` is looked at, in bytes: the class stands at its beginning.
+/// How many bytes of an exception's `repr` are examined. The class is at the beginning.
 pub(super) const EXCEPTION_HEAD: usize = 256;
 
-/// How much of a traceback is kept, in bytes counted from its end: the class stands before the message, which may be
-/// long.
+/// How many bytes are kept from the end of a traceback. The class comes before the message, which
+/// may be long.
 pub(super) const TRACEBACK_TAIL: usize = 32 * 1024;
 
-/// How deep a body may nest. Celery's events have two levels, and a task may add a few.
+/// The deepest nesting of a body. Celery's events have two levels, and a task may add a few.
 pub(super) const DEPTH_MAX: usize = 128;
 
-/// How many values may be in a body of a serializer that has to remember them: pickle its memo, YAML its anchors. A
-/// batch of Celery has some 1,000; so many take 20 MiB at the worst.
+/// The most values in a body whose serializer requires remembering them: pickle its memo, YAML its
+/// anchors. A Celery batch has about 1,000; this many take 20 MiB at worst.
 pub(super) const VALUES_MAX: usize = 1 << 18;
 
 /// The longest software name, version or system that is taken, in bytes.
 const SOFTWARE_MAX: usize = 128;
 
-/// A member of an event that is read. All others are stepped over.
+/// A member of an event that is used. All others are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Type,
@@ -89,10 +90,10 @@ impl Field {
         })
     }
 
-    /// What is looked at of a text without escapes that stands in this field; what is no UTF-8 becomes U+FFFD.
+    /// The relevant part of a text without escapes in this field. Invalid UTF-8 becomes U+FFFD.
     ///
-    /// One far beyond [`TEXT_MAX`] is cut a little behind it: it is refused for its length, and need not be read
-    /// for that.
+    /// A text far longer than [`TEXT_MAX`] is cut a little beyond it: it is refused for its length
+    /// and need not be read in full.
     pub(super) fn text(self, bytes: &[u8]) -> Cow<'_, str> {
         let part = match self {
             Self::Exception => &bytes[..bytes.len().min(EXCEPTION_HEAD)],
@@ -191,7 +192,7 @@ impl Field {
 pub enum Value<'a> {
     Null,
     Bool(bool),
-    /// Integers beyond 53 bits are rounded; none that is read can be that large and right.
+    /// Integers beyond 53 bits are rounded; none of the numbers used can validly be that large.
     Number(f64),
     Text(Cow<'a, str>),
     /// A list of three numbers, where [`Field::Loadavg`] asks for one.
@@ -250,7 +251,7 @@ pub(super) struct Fields<'a> {
     sw_ident: Option<Cow<'a, str>>,
     sw_ver: Option<Cow<'a, str>>,
     sw_sys: Option<Cow<'a, str>>,
-    /// The first thing that was wrong. Kept rather than returned, so that the rest of a batch is still read.
+    /// The first problem. Stored rather than returned, so that the rest of a batch is still read.
     problem: Option<DecodeError>,
 }
 
@@ -276,7 +277,7 @@ impl<'a> Fields<'a> {
             Field::Uuid => self.uuid = self.text(field, value),
             Field::Name => self.name = self.text(field, value),
             Field::Queue => self.queue = self.text(field, value),
-            // Only hints about the queue: a wrong one costs the hint.
+            // These are only hints about the queue: an invalid one is ignored.
             Field::Exchange => self.exchange = lenient(value),
             Field::RoutingKey => self.routing_key = lenient(value),
             Field::Retries => self.retries = self.number(field, value),
@@ -302,17 +303,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether a traceback is of any use: only where the exception itself leaves its class open.
+    /// Whether a traceback is needed, because the exception alone does not identify its class.
     pub(super) fn wants_traceback(&self) -> bool {
         !self.exception.as_deref().is_some_and(exception::is_certain)
     }
 
-    /// Notes that the event cannot be used. The first reason stays.
+    /// Marks the event as unusable. The first reason is kept.
     pub(super) fn refuse(&mut self, problem: DecodeError) {
         self.problem.get_or_insert(problem);
     }
 
-    /// The event that was read; `received` stands in for a timestamp that is not there.
+    /// Builds the event. `received` replaces a missing timestamp.
     pub(super) fn event(self, received: Timestamp) -> Result<Event<'a>, DecodeError> {
         let kind = self.kind.ok_or(DecodeError::Field("type"));
         if let Some(problem) = self
@@ -322,7 +323,8 @@ impl<'a> Fields<'a> {
             return Err(problem);
         }
         let kind = kind?;
-        // NaN and infinities are what Python writes for "no number"; a finite number that is no time is wrong.
+        // Python writes NaN and infinities for "no number"; a finite number that is not a valid
+        // time is an error.
         let timestamp = match self.timestamp.filter(|seconds| seconds.is_finite()) {
             None => received,
             Some(seconds) => {
@@ -432,7 +434,7 @@ fn is_grave(problem: DecodeError) -> bool {
     }
 }
 
-/// A text that is only a hint: anything else costs the hint and not the event.
+/// A text that is only a hint: an invalid value costs the hint, not the event.
 fn lenient(value: Value<'_>) -> Option<Cow<'_, str>> {
     match value {
         Value::Text(text) => Some(text),
@@ -445,10 +447,12 @@ fn brief(value: Value<'_>) -> Option<Cow<'_, str>> {
     lenient(value).filter(|text| !text.is_empty() && text.len() <= SOFTWARE_MAX)
 }
 
-/// The queue, exchange and routing key of a task-sent; exchange and routing key only where they decide.
+/// The queue, exchange and routing key of a task-sent; exchange and routing key only if they
+/// matter.
 ///
-/// Through the default exchange the routing key is the queue. Through another one it depends on bindings: the event names
-/// the default queue where the caller gave an exchange and no queue, and none with native delayed delivery (Celery 5.5).
+/// With the default exchange, the routing key is the queue. With any other, the queue depends on
+/// bindings: the event names the default queue if the caller gave an exchange and no queue, and
+/// none with native delayed delivery (Celery 5.5).
 fn route<'a>(
     queue: Option<Cow<'a, str>>,
     exchange: Option<Cow<'a, str>>,

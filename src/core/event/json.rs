@@ -1,13 +1,14 @@
-//! JSON as Python writes it, read without building anything.
+//! Parses JSON as written by Python, without building values.
 //!
-//! A cursor over the bytes of a body. Members that nobody asks for are stepped over; texts that are kept
-//! borrow from the body unless an escape forces a copy. What Python writes and the standard does not allow is
-//! taken: `NaN`, `Infinity`, `-Infinity`, lone surrogates (as U+FFFD), integers of any length.
+//! A cursor moves over the bytes of a body. Unused members are skipped; texts that are kept borrow
+//! from the body unless an escape forces a copy. Python's extensions of the standard are accepted:
+//! `NaN`, `Infinity`, `-Infinity`, lone surrogates (as U+FFFD), and integers of any length.
 //!
-//! An error of syntax ends the message, since nothing tells where the next event begins; the events before it
-//! have been handed out. A member of the wrong type ends its event alone.
+//! A syntax error discards the rest of the message, because the start of the next event is unknown;
+//! earlier events have already been returned. A member of the wrong type discards only its event.
 //!
-//! Why not `serde_json`: it refuses each of the four, so one such value would cost a batch of up to 24 events.
+//! Why not `serde_json`: it refuses each of these, so one such value would cost a batch of up to 24
+//! events.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -16,7 +17,7 @@ use super::DecodeError;
 use super::fields::{DEPTH_MAX, EXCEPTION_HEAD, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
 use crate::escape::is_unsafe;
 
-/// Hands out what is read of each event in a body: one map, or a list of maps.
+/// Yields the fields of each event in a body, which is one map or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
     let mut cursor = Cursor::new(body);
     let end = match cursor.peek() {
@@ -38,7 +39,7 @@ pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>,
     }
 }
 
-/// How far the end of a text is looked for byte by byte.
+/// How far to search for the end of a text byte by byte.
 const NEAR: usize = 16;
 
 /// A text between its quotes, still escaped.
@@ -48,7 +49,7 @@ pub struct Raw<'a> {
     escaped: bool,
 }
 
-/// A place in a body.
+/// A position in a body.
 #[derive(Debug)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
@@ -60,7 +61,7 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The next byte that is not white space, not taken.
+    /// The next byte that is not white space, without consuming it.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
@@ -82,12 +83,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Holds that nothing follows.
+    /// Checks that nothing follows.
     pub fn end(&mut self) -> Result<(), DecodeError> {
         self.peek().map_or(Ok(()), |_| Err(DecodeError::Json))
     }
 
-    /// Calls `entry` at the value of each member of a map, with its key.
+    /// Calls `entry` at the value of each map member, with its key.
     #[inline]
     pub fn map(
         &mut self,
@@ -102,7 +103,7 @@ impl<'a> Cursor<'a> {
             let key = self.raw()?;
             self.take(b':')?;
             self.peek();
-            // A key with an escape is none that we know: compared as it stands, it matches nothing.
+            // Known keys contain no escapes, so a key with an escape matches none of them.
             entry(self, key.bytes)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -178,8 +179,8 @@ impl<'a> Cursor<'a> {
         Ok(fields)
     }
 
-    /// The value here. Lists and maps are stepped over, and a text far beyond [`TEXT_MAX`] is cut a little
-    /// behind it: it is refused for its length, and need not be copied for that.
+    /// Reads a value. Lists and maps are skipped, and a text far longer than [`TEXT_MAX`] is cut a
+    /// little beyond it: it is refused for its length and need not be copied in full.
     pub fn value(&mut self) -> Result<Value<'a>, DecodeError> {
         match self.peek() {
             Some(b'"') => {
@@ -222,7 +223,7 @@ impl<'a> Cursor<'a> {
         Ok(Value::loads(elements.into_iter().take(count)))
     }
 
-    /// A text of which the first `bytes` are enough.
+    /// A text of which only the first `bytes` are needed.
     fn text_head(&mut self, bytes: usize) -> Result<Value<'a>, DecodeError> {
         if self.peek() != Some(b'"') {
             return self.value();
@@ -243,7 +244,7 @@ impl<'a> Cursor<'a> {
         ))
     }
 
-    /// A text of which the last `bytes` are enough.
+    /// A text of which only the last `bytes` are needed.
     fn text_tail(&mut self, bytes: usize) -> Result<Value<'a>, DecodeError> {
         if self.peek() != Some(b'"') {
             return self.value();
@@ -280,7 +281,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Steps over the value here, which stands `depth` levels deep.
+    /// Skips a value at nesting level `depth`.
     pub fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
         match self.peek() {
             Some(b'"') => self.raw().map(drop),
@@ -289,7 +290,7 @@ impl<'a> Cursor<'a> {
             Some(b'[') => self.list(|cursor| cursor.skip(depth + 1)),
             Some(_) => {
                 let token = self.token();
-                // A number that nobody asks for need not be a good one, only one.
+                // Unused numbers are not validated fully.
                 let number = token.strip_prefix(b"-").unwrap_or(token).first();
                 let is_number = number.is_some_and(u8::is_ascii_digit);
                 (is_number || word(token).is_some())

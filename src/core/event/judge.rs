@@ -1,28 +1,31 @@
-//! Whether a number from outside can be right, judged by the time it was received and by what came before it.
+//! Checks whether a number from outside is plausible, given the time of receipt and earlier values.
 //!
-//! One event must not spoil a value for good: a time in the year 2100 would stay the newest, and a runtime of 1e308 s would
-//! stay in every sum. So the state judges each number here before it changes anything, and what was restored from a
-//! checkpoint is judged in the same way, so a spoilt one heals.
+//! One event must not spoil a value for good: a time in the year 2100 would remain the newest, and
+//! a runtime of 1e308 s would remain in every sum. So the state checks each number here before it
+//! changes anything. Values restored from a checkpoint are checked in the same way, so spoilt ones
+//! recover.
 //!
-//! The past is believed: events may wait in a durable queue or a stream for hours, and one that is read again after a
-//! restart means the same. Only what is the future depends on when an event is received, so only a time that no receiver
-//! would accept is replaced.
+//! Times in the past are accepted: events may wait in a durable queue or a stream for hours, and an
+//! event that is read again after a restart must mean the same. Only a time in the future depends
+//! on when the event is received, so only a time that no receiver would accept is replaced.
 
 use std::time::Duration;
 
 use crate::timestamp::Timestamp;
 
-/// How far a sender's clock may be ahead of ours. Receivers of remote write refuse what is further ahead.
+/// How far a sender's clock may be ahead of ours. Remote-write receivers refuse samples further in
+/// the future.
 const AHEAD_MAX: Duration = Duration::from_secs(600);
 
-/// The longest wait or runtime, in seconds: a year. A task may be scheduled months ahead, but waits count from its ETA.
+/// The longest wait or runtime, in seconds: a year. A task may be scheduled months ahead, but waits
+/// count from its ETA.
 const SECONDS_MAX: f64 = 366.0 * 86_400.0;
 
-/// How much longer than the time between its two events an attempt may have run: the worker takes the time in the pool,
-/// and stamps the events in its main process, which may be busy.
+/// How much longer an attempt may have run than the time between its two events: the worker
+/// measures the runtime in the pool, and stamps the events in its main process, which may be busy.
 const RUNTIME_SLACK_SECONDS: f64 = 60.0;
 
-/// The largest clock skew that is believed, in seconds: more than any time zone.
+/// The largest plausible clock skew, in seconds: more than any time zone.
 const SKEW_SECONDS_MAX: f64 = 86_400.0;
 
 /// The most that is ever counted: a million a second for thirty years.
@@ -40,9 +43,9 @@ const STARTS_MAX: f64 = 100_000.0;
 pub enum Refusal {
     /// A time in the future: the event counts as sent when it was received.
     Timestamp,
-    /// A runtime that is longer than the time since the start, or a wait longer than a year.
+    /// A runtime longer than the time since the start, or a wait longer than a year.
     Duration,
-    /// A worker's count of tasks that went up faster than any worker works.
+    /// A worker's count of tasks that rose faster than any worker can run them.
     Processed,
 }
 
@@ -60,12 +63,12 @@ impl Refusal {
     }
 }
 
-/// Whether something that is known at `now` can have happened at `at`.
+/// Whether something known at `now` can have happened at `at`.
 pub fn has_happened(at: Timestamp, now: Timestamp) -> bool {
     at <= now.after(AHEAD_MAX)
 }
 
-/// Whether a wait or a runtime can be so long.
+/// Whether a wait or runtime is plausible.
 pub fn is_duration(seconds: f64) -> bool {
     (0.0..=SECONDS_MAX).contains(&seconds)
 }
@@ -76,7 +79,7 @@ pub fn is_sum(seconds: f64, count: u64) -> bool {
     (0.0..=SECONDS_MAX * count as f64).contains(&seconds)
 }
 
-/// Whether an attempt can have run for so long whose start was stamped so many seconds before its end.
+/// Whether an attempt can have run for this long, given the time between its two events.
 pub fn is_runtime(seconds: f64, since_start: Option<f64>) -> bool {
     is_duration(seconds) && since_start.is_none_or(|since| seconds <= since + RUNTIME_SLACK_SECONDS)
 }

@@ -1,12 +1,14 @@
-//! Bytes to events: the messages of Celery's event exchange, as views into their payload.
+//! Decodes the messages of Celery's event exchange into events, which are views into their payload.
 //!
-//! In: a [`Payload`] as a broker delivered it. Out: one [`Event`] for each event in it, or the reason why
-//! there is none. A message holds one event or a list of them; a bad one in a list costs only itself.
+//! Takes a [`Payload`] as delivered by a broker. Returns one [`Event`] for each event in it, or the
+//! reason why it could not be read. A message contains one event or a list of them; an invalid
+//! event in a list does not affect the others.
 //!
-//! Nothing here is built that nobody asks for: `args`, `kwargs` and `result` are stepped over, of an
-//! exception and its traceback only the class name is taken, and what is kept borrows from the payload.
+//! Nothing unused is built: `args`, `kwargs` and `result` are skipped, only the class name is taken
+//! from an exception and its traceback, and the values that are kept borrow from the payload.
 //!
-//! Source: Celery 4.4 to 5.7, `celery/events/`, checked against recordings of each in `tests/golden/events`.
+//! Source: Celery 4.4 to 5.7, `celery/events/`, checked against recordings of each in
+//! `tests/golden/events`.
 
 mod payload;
 
@@ -45,7 +47,7 @@ use crate::timestamp::Timestamp;
 /// One event of a worker or a client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// When it was made, by its sender's clock; when it was received, where it does not say.
+    /// When it was sent, by the sender's clock; the time of receipt if the event has no timestamp.
     ///
     /// Celery's `utcoffset` is not applied: `timestamp` is UTC already.
     pub timestamp: Timestamp,
@@ -53,7 +55,7 @@ pub struct Event<'a> {
     pub hostname: Cow<'a, str>,
     /// The sender's process.
     pub pid: Option<i64>,
-    /// What the event says.
+    /// The content of the event.
     pub detail: Detail<'a>,
 }
 
@@ -83,7 +85,7 @@ pub enum Detail<'a> {
     Task(TaskEvent<'a>),
     /// A sign of life of a worker.
     Worker(WorkerEvent<'a>),
-    /// A type that Celery does not define: sent by `send_event` in a task, or by foreign code.
+    /// A type that Celery does not define: sent by `send_event` in a task, or by third-party code.
     Other(OtherEvent<'a>),
 }
 
@@ -91,36 +93,36 @@ pub enum Detail<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskEvent<'a> {
     pub kind: TaskKind,
-    /// Any text; mostly a UUID.
+    /// Any text, usually a UUID.
     pub uuid: Cow<'a, str>,
     /// On task-sent and task-received.
     pub name: Option<Cow<'a, str>>,
-    /// On task-sent. Only a hint where there is an `exchange`.
+    /// On task-sent. Only a hint if there is an `exchange`.
     pub queue: Option<Cow<'a, str>>,
-    /// On task-sent, where the exchange does not bind queues by their name.
+    /// On task-sent, if the exchange does not bind queues by name.
     pub exchange: Option<Cow<'a, str>>,
     /// On task-sent, with an `exchange`.
     pub routing_key: Option<Cow<'a, str>>,
-    /// On task-sent and task-received: how often the task was tried before.
+    /// On task-sent and task-received: the number of earlier attempts.
     pub retries: Option<u32>,
-    /// On task-sent and task-received: not to be run before.
+    /// On task-sent and task-received: the earliest time to run.
     pub eta: Option<Timestamp>,
-    /// On task-sent and task-received: not to be run after.
+    /// On task-sent and task-received: the latest time to run.
     pub expires: Option<Timestamp>,
-    /// On task-succeeded, seconds.
+    /// On task-succeeded, in seconds.
     pub runtime: Option<f64>,
-    /// On task-failed and task-retried: the name of the exception's class, where one can be read.
+    /// On task-failed and task-retried: the name of the exception's class, if it can be determined.
     pub exception: Option<Cow<'a, str>>,
     /// On task-rejected.
     pub requeue: bool,
     /// On task-revoked: a running task was stopped.
     pub terminated: bool,
-    /// On task-revoked: it came too late.
+    /// On task-revoked: the task had expired.
     pub expired: bool,
 }
 
 impl<'a> TaskEvent<'a> {
-    /// An event that says nothing but its type and its task.
+    /// An event with only a type and a task.
     pub fn new(kind: TaskKind, uuid: impl Into<Cow<'a, str>>) -> Self {
         Self {
             kind,
@@ -147,12 +149,12 @@ pub struct WorkerEvent<'a> {
     pub kind: WorkerKind,
     /// Seconds between heartbeats.
     pub freq: Option<f64>,
-    /// Tasks that run now. Absent in a heartbeat that answers the `heartbeat` control command; the `freq` of
-    /// such a heartbeat is a constant that means nothing.
+    /// Running tasks. Absent in a heartbeat that answers the `heartbeat` control command; the
+    /// `freq` of such a heartbeat is a meaningless constant.
     pub active: Option<u64>,
-    /// Tasks started since the worker's process began. Absent as `active` is.
+    /// Tasks started since the worker's process started. Absent if `active` is.
     pub processed: Option<u64>,
-    /// The machine's load over 1, 5 and 15 minutes. Absent as `active` is.
+    /// The machine's load over 1, 5 and 15 minutes. Absent if `active` is.
     pub loadavg: Option<[f64; 3]>,
     pub sw_ident: Option<Cow<'a, str>>,
     pub sw_ver: Option<Cow<'a, str>>,
@@ -160,7 +162,7 @@ pub struct WorkerEvent<'a> {
 }
 
 impl WorkerEvent<'_> {
-    /// An event that says nothing but its type.
+    /// An event with only a type.
     pub const fn new(kind: WorkerKind) -> Self {
         Self {
             kind,
@@ -180,6 +182,6 @@ impl WorkerEvent<'_> {
 pub struct OtherEvent<'a> {
     /// The type as it was written.
     pub kind: Cow<'a, str>,
-    /// The task that sent it; there is one where a task calls `send_event`.
+    /// The task that sent it, if a task called `send_event`.
     pub uuid: Option<Cow<'a, str>>,
 }

@@ -1,4 +1,4 @@
-//! What crosses from a broker's socket to the decoder: bytes, and how to read them.
+//! The messages passed from a broker's socket to the decoder: bytes, and how to read them.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use super::DecodeError;
 use super::compression::Compression;
 use crate::timestamp::Timestamp;
 
-/// Some messages of one broker, in the order in which they came.
+/// Messages of one broker in order of arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// The broker's place in the configuration.
@@ -19,21 +19,22 @@ pub struct Batch {
     pub position: Position,
 }
 
-/// How far the broker's delivery has come with a batch.
+/// The broker's delivery position after a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// What was handed over is gone from the broker: there is nothing to go back to.
+    /// The broker no longer has the messages: there is no position to return to.
     Transient,
-    /// Of what the broker may deliver once more: the newest message, and the fingerprint of each.
+    /// The broker may deliver the messages again: the newest message, and the fingerprint of each.
     Delivered {
         mark: Mark,
         fingerprints: Vec<u64>,
-        /// Of a stream: the offset behind the newest message. A durable queue holds messages until a checkpoint has them.
+        /// For a stream, the offset after the newest message. A durable queue keeps messages until
+        /// a checkpoint contains them.
         next: Option<u64>,
     },
 }
 
-/// All messages of a durable queue up to one.
+/// All messages of a durable queue up to a given one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
     /// Which subscription delivered it, counted from 1 in each process.
@@ -49,17 +50,17 @@ pub struct Payload {
     pub form: Form,
 }
 
-/// What the bytes of a payload are.
+/// The format of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// The body itself; content type and compression came beside it, in AMQP's properties.
+    /// The body alone. Content type and compression are AMQP properties.
     Body {
         content_type: ContentType,
         compression: Option<Compression>,
     },
-    /// Kombu's envelope around the body, as a virtual transport carries it.
+    /// Kombu's envelope around the body, as used by virtual transports.
     Envelope,
-    /// Nothing: it could not be decompressed.
+    /// No data: the payload could not be decompressed.
     Refused(DecodeError),
 }
 
@@ -67,7 +68,7 @@ pub enum Form {
 static HEADER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"compression\""));
 
 impl Payload {
-    /// Whether this may be compressed. It is not, if this is `false`.
+    /// Whether the payload may be compressed. If `false`, it is not.
     pub fn may_be_compressed(&self) -> bool {
         match self.form {
             Form::Body { compression, .. } => compression.is_some(),
@@ -84,17 +85,18 @@ pub enum ContentType {
     Msgpack,
     Yaml,
     Pickle,
-    /// One that is not read.
+    /// An unsupported serializer.
     Unknown,
 }
 
 impl ContentType {
-    /// Those that can be read.
+    /// The supported serializers.
     pub const READ: [Self; 4] = [Self::Json, Self::Msgpack, Self::Yaml, Self::Pickle];
 
-    /// Reads a content type; parameters behind a semicolon change nothing.
+    /// Parses a content type, ignoring parameters after a semicolon.
     ///
-    /// The first of each kind is Kombu's. The others are what programs that are not Python write.
+    /// The first name of each kind is Kombu's. The others are used by programs not written in
+    /// Python.
     pub fn of(text: &str) -> Self {
         const KNOWN: [(&str, ContentType); 9] = [
             ("application/json", ContentType::Json),
@@ -136,12 +138,12 @@ impl ContentType {
     }
 }
 
-/// The serializers whose bodies are read; by default JSON alone, as in Celery.
+/// The accepted serializers; by default only JSON, as in Celery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accept(u8);
 
 impl Accept {
-    /// Whether bodies of a serializer are read. [`ContentType::Unknown`] never is.
+    /// Whether a serializer is accepted. [`ContentType::Unknown`] never is.
     pub const fn has(self, content_type: ContentType) -> bool {
         self.0 & content_type.bit() != 0
     }

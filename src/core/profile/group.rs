@@ -1,21 +1,21 @@
-//! The series of one (name, queue, worker): made together, kept together, ended together.
+//! The series of one (name, queue, worker), which are created, kept and ended together.
 
 use crate::series::SeriesId;
 use crate::state::{Loss, Name, Outcome, Revocation, Stage, Step, Unreported};
 use crate::timestamp::Timestamp;
 
-/// What a group is known by: each of the three where it is a label, and known.
+/// The key of a group: each of the three if it is a label and known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) name: Option<Name>,
     pub(super) queue: Option<Name>,
     pub(super) worker: Option<Name>,
-    /// It is of all queues beyond `max_queues`, and `queue` is none.
+    /// Stands for all queues beyond `max_queues`; `queue` is `None`.
     pub(super) other_queues: bool,
 }
 
 impl Key {
-    /// The key that a queue counts under for which there is no place.
+    /// The key used for a queue that has no place of its own.
     pub(super) const fn without_place(self) -> Self {
         Self {
             queue: None,
@@ -326,7 +326,7 @@ pub(super) struct Group {
     pub(super) failed: Vec<ClassSeries>,
     pub(super) retried: Vec<ClassSeries>,
     pub(super) in_flight: [Option<SeriesId>; Flight::ALL.len()],
-    /// How many tasks are in flight under this key: while there are any, the group stays.
+    /// How many tasks are in flight under this key. The group stays while there are any.
     pub(super) flying: usize,
     pub(super) histograms: [Option<SeriesId>; Distribution::COUNT],
     pub(super) changed: Timestamp,
@@ -356,7 +356,7 @@ impl Group {
         self.shared_series().chain(classes)
     }
 
-    /// Those that end with the group. Exception classes end on their own.
+    /// Series that end with the group. Those of exception classes end separately.
     pub(super) fn shared_series(&self) -> impl Iterator<Item = SeriesId> {
         let series = self
             .counters

@@ -1,4 +1,5 @@
-//! The native profile's levels: what is read off the state with each snapshot, and is no sum of changes.
+//! The native profile's levels, which are read from the state at each snapshot rather than summed
+//! from changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub(super) struct Levels {
     info: Vector<5>,
     load: Vector<2>,
     processed: Vector<1>,
-    /// What each worker had processed when it was added last.
+    /// The processed count of each worker when it was last added.
     processed_before: HashMap<Name, u64>,
     count: Vector<1>,
     queues: [Vector<1>; QueueGauge::ALL.len()],
@@ -124,7 +125,7 @@ impl QueueGauge {
     ];
 }
 
-/// What is shown of a worker, or of all workers of a host.
+/// The values shown for a worker, or for all workers of a host.
 #[derive(Clone, Copy, Debug, Default)]
 struct Shown {
     gauges: [Option<f64>; WorkerGauge::ALL.len()],
@@ -195,7 +196,7 @@ impl Levels {
         }
     }
 
-    /// Sets every level as the state has it, and ends those of what is gone.
+    /// Sets every level from the state, and ends the series of anything that is gone.
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
         self.level_workers(state, context);
         self.level_processed(state, context);
@@ -351,7 +352,8 @@ impl Levels {
 }
 
 impl Shown {
-    /// Adds a worker of the same label: sums of what can be summed, and the best or the newest of the rest.
+    /// Merges a worker with the same label: sums where that makes sense, otherwise the best or
+    /// newest value.
     fn add(&mut self, worker: &Worker) {
         for (at, (gauge, ..)) in WorkerGauge::ALL.into_iter().enumerate() {
             let value = match gauge {

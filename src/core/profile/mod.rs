@@ -1,8 +1,10 @@
-//! What changed to observations: how the facts about a cluster show as families.
+//! Turns changes into observations: each profile exposes the facts about a cluster as metric
+//! families.
 //!
-//! Each file is one way to show them. A profile opens the series that it needs, adds to them, and closes them
-//! when they have not changed for long; it keeps ready handles, so that a change costs a look-up by numbers. Each
-//! profile has a table of series of its own, since the same name means other labels in another one.
+//! Each file is one profile. A profile opens the series that it needs, updates them, and closes
+//! them if they have not changed for long. It keeps handles to open series, so a change costs one
+//! lookup by number. Each profile has its own table of series, because the same metric name has
+//! different labels in another profile.
 
 mod group;
 mod groups;
@@ -33,10 +35,10 @@ use crate::series::{FamilyId, LabelName, LabelSet, Origin, Room, Series, SeriesI
 use crate::state::{Change, Name, Names, OTHER, State};
 use crate::timestamp::Timestamp;
 
-/// What a task is called that no event named.
+/// The name of a task that no event named.
 const UNKNOWN: &str = "unknown";
 
-/// The ways to show a cluster.
+/// The available profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProfileName {
     Native,
@@ -58,7 +60,7 @@ impl ProfileName {
         Self::Zeit,
     ];
 
-    /// As it stands in the configuration.
+    /// The name used in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -70,7 +72,7 @@ impl ProfileName {
         }
     }
 
-    /// Whether it shows clients, and types of events that Celery does not define.
+    /// Whether it shows clients, and event types that Celery does not define.
     pub const fn shows_foreign(self) -> bool {
         match self {
             Self::CeleryExporter | Self::Flower => true,
@@ -79,20 +81,20 @@ impl ProfileName {
     }
 }
 
-/// What a profile works with while it takes changes.
+/// The context in which a profile applies changes.
 #[derive(Debug)]
 pub struct Context<'a> {
     pub names: &'a Names,
     pub series: &'a mut Series,
     pub now: Timestamp,
-    /// The task that the event at hand is about, where it may be told.
+    /// The task of the current event, if exemplars may name it.
     ///
-    /// It is for observations and failures, which are of that task always. A [`Change::Lost`] or [`Change::Moved`] may
-    /// be of another one.
+    /// Used for observations and failures, which always belong to that task. A [`Change::Lost`] or
+    /// [`Change::Moved`] may concern another one.
     pub origin: Option<Origin<'a>>,
 }
 
-/// Which series stay.
+/// Decides which series stay.
 #[derive(Debug)]
 pub struct Keep {
     now: Timestamp,
@@ -102,7 +104,7 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// Those that changed within `ttl`, or are of a worker that is online.
+    /// Keeps series that changed within `ttl` or belong to a worker that is online.
     pub fn new(state: &State, ttl: Duration, now: Timestamp) -> Self {
         let online = state.workers().filter(|worker| worker.online);
         let names = online.flat_map(|worker| [worker.name, state.names().host(worker.name)]);
@@ -127,7 +129,7 @@ impl Keep {
     }
 }
 
-/// The series of one cluster, in one way.
+/// The series of one cluster in one profile.
 #[derive(Debug)]
 pub enum Profile {
     Native(Box<Native>),
@@ -153,7 +155,7 @@ macro_rules! each {
 }
 
 impl Profile {
-    /// The profile of one cluster; `broker` where its series carry that label.
+    /// Creates the profile of one cluster. `broker` is set if its series carry that label.
     pub fn new(
         name: ProfileName,
         config: &NativeConfig,
@@ -180,7 +182,7 @@ impl Profile {
         each!(self, profile => profile.apply(change, context));
     }
 
-    /// Sets what is a level and not a sum, as the state has it.
+    /// Sets levels, which are not sums of changes, from the state.
     pub fn level(&mut self, state: &State, series: &mut Series, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
@@ -191,8 +193,8 @@ impl Profile {
         each!(self, profile => profile.level(state, &mut context));
     }
 
-    /// Goes on with series that were restored, and the state that was captured with them. What is in flight comes in
-    /// behind this, as tasks that [moved](Change::Moved) from nowhere.
+    /// Continues with restored series and the state captured with them. Tasks in flight are added
+    /// afterwards, as tasks that [moved](Change::Moved) from nowhere.
     pub fn resume(&mut self, state: &State, series: &mut Series, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
@@ -204,12 +206,13 @@ impl Profile {
             Self::Native(profile) => profile.resume(state, &mut context),
             Self::CeleryPrometheusExporter(profile) => profile.resume(&mut context),
             Self::Flower(profile) => profile.resume(&mut context),
-            // Sums, and levels that are set anew.
+            // These have only sums, and levels that are set again anyway.
             Self::CeleryExporter(_) | Self::Ovalmoney(_) | Self::Zeit(_) => {}
         }
     }
 
-    /// Adds what is added from time to time only, so that series and state are of one instant: before they are captured.
+    /// Adds what is only added periodically, so that series and state match. Called before they are
+    /// captured.
     pub fn settle(&mut self, state: &State, series: &mut Series, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
@@ -227,7 +230,7 @@ impl Profile {
         }
     }
 
-    /// Ends the series that have not changed for a while, and are of no worker that lives.
+    /// Ends the series that have not changed for a while and belong to no live worker.
     pub fn expire(&mut self, keep: &Keep, series: &mut Series) {
         each!(self, profile => profile.expire(keep, series));
     }
@@ -237,13 +240,13 @@ impl Profile {
         each!(self, profile => profile.names().collect())
     }
 
-    /// What limits did so far.
+    /// How often limits applied so far.
     pub fn limited(&self) -> Limited {
         each!(self, profile => profile.limited())
     }
 }
 
-/// How often a limit made a change count in an overflow series.
+/// How often a limit caused a change to be counted in an overflow series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limited {
     pub series: u64,

@@ -14,23 +14,23 @@ use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Series, Ser
 use crate::state::{Change, Name, Of, Outcome, State, Step};
 use crate::timestamp::Timestamp;
 
-/// What the native profile shows.
+/// Configuration of the native profile.
 #[derive(Clone, Debug)]
 pub struct NativeConfig {
-    /// Before each name: `celery_`.
+    /// The prefix of metric names: `celery_`.
     pub prefix: Arc<str>,
     pub labels: TaskLabels,
-    /// The label `worker` is the host of the node name, and not the node name.
+    /// Whether the label `worker` is the host instead of the full node name.
     pub hostnames: bool,
-    /// What the queue of a task is called that cannot be known.
+    /// The queue label of a task whose queue is unknown.
     pub default_queue: Arc<str>,
     pub runtime_buckets: Arc<Buckets>,
     pub wait_buckets: Arc<Buckets>,
-    /// Buckets of some tasks' own; the first that matches counts.
+    /// Buckets for specific tasks; the first match applies.
     pub overrides: Vec<BucketOverride>,
-    /// Exception classes of one group; beyond, they count as `(other)`.
+    /// The most exception classes per group; further ones count as `(other)`.
     pub exceptions_max: usize,
-    /// Queues of one task name; beyond, they count as `(other)`.
+    /// The most queues per task name; further ones count as `(other)`.
     pub queues_max: usize,
 }
 
@@ -158,7 +158,7 @@ impl Native {
         self.levels.resume(state, context);
     }
 
-    /// Adds what workers processed since the newest snapshot.
+    /// Adds the tasks that workers processed since the latest snapshot.
     pub(super) fn settle(&mut self, state: &State, context: &mut Context<'_>) {
         self.levels.level_processed(state, context);
     }
@@ -183,7 +183,7 @@ impl Native {
         limited
     }
 
-    /// Notes when a task of a name was heard of last.
+    /// Records when a task of a name was last updated.
     fn note(&mut self, step: Step, of: Of, at: Timestamp, context: &mut Context<'_>) {
         let outcome = match step {
             Step::Sent => "sent",

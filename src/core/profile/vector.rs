@@ -1,4 +1,4 @@
-//! The series of one family, by the values of its labels.
+//! The series of one family, indexed by label values.
 
 use std::sync::Arc;
 
@@ -19,19 +19,20 @@ pub(super) enum Part {
     Text(Arc<str>),
 }
 
-/// What a label shows of a name, and what in its place where there is none.
+/// The label value of a name, or a substitute if there is none.
 pub(super) fn part(name: Option<Name>, otherwise: &'static str) -> Part {
     name.map_or(Part::Word(otherwise), Part::Name)
 }
 
-/// A family with `N` labels, and that of the broker where there is one.
+/// A family with `N` labels, plus the broker label if configured.
 #[derive(Debug)]
 pub(super) struct Vector<const N: usize> {
     family: FamilyId,
     labels: [&'static str; N],
     broker: Option<Arc<str>>,
     entries: HashMap<[Part; N], Entry>,
-    /// What entered the series of all others, by the labels that it would have had: it leaves it from there too.
+    /// Members counted in the overflow series, by the labels they would have had, so that they are
+    /// removed from it again.
     folded: HashMap<[Part; N], i64>,
     limited: u64,
 }
@@ -40,7 +41,7 @@ pub(super) struct Vector<const N: usize> {
 struct Entry {
     id: SeriesId,
     changed: Timestamp,
-    /// What it holds now, where things enter and leave: it does not end while that is not nothing.
+    /// The current number of members, for sets. The series does not end while it is not zero.
     inside: i64,
     /// It was set since [`Vector::begin`].
     current: bool,
@@ -75,19 +76,19 @@ impl<const N: usize> Vector<N> {
         context.series.add(id, n);
     }
 
-    /// Adds to a counter what the task of the event at hand did.
+    /// Adds to a counter on behalf of the current event's task.
     pub(super) fn add_of(&mut self, key: [Part; N], n: f64, context: &mut Context<'_>) {
         let (id, _) = self.id(key, context);
         context.series.add_of(id, n, context.origin);
     }
 
-    /// Makes sure that a series is there, with 0 if it is new.
+    /// Ensures that a series exists, with 0 if it is new.
     pub(super) fn touch(&mut self, key: [Part; N], context: &mut Context<'_>) {
         let (id, _) = self.id(key, context);
         context.series.touch(id);
     }
 
-    /// Counts a value of the task of the event at hand in a histogram.
+    /// Observes a value of the current event's task in a histogram.
     pub(super) fn observe(&mut self, key: [Part; N], value: f64, context: &mut Context<'_>) {
         let (id, _) = self.id(key, context);
         context.series.observe_of(id, value, context.origin);
@@ -95,7 +96,7 @@ impl<const N: usize> Vector<N> {
 
     /// Sets a gauge.
     pub(super) fn set(&mut self, key: [Part; N], value: f64, context: &mut Context<'_>) {
-        // What stands for many shows the last that was set.
+        // An overflow series shows the last value that was set.
         let (id, _) = self.id(key, context);
         context.series.set(id, value);
     }
@@ -106,7 +107,7 @@ impl<const N: usize> Vector<N> {
         context.series.raise(id, value);
     }
 
-    /// Sets a gauge that is there.
+    /// Sets a gauge that exists.
     pub(super) fn set_again(&mut self, key: &[Part; N], value: f64, context: &mut Context<'_>) {
         let id = match self.entries.get(key) {
             Some(entry) => Some(entry.id),
@@ -117,7 +118,7 @@ impl<const N: usize> Vector<N> {
         }
     }
 
-    /// Something enters (1) or leaves (-1) the set whose size a gauge shows.
+    /// Adds a member to (1) or removes one from (-1) the set whose size a gauge shows.
     pub(super) fn enter(&mut self, key: [Part; N], n: i64, context: &mut Context<'_>) {
         let leaves_others = n < 0 && self.folded.contains_key(&key);
         let (id, own) = if leaves_others {
@@ -143,19 +144,21 @@ impl<const N: usize> Vector<N> {
         context.series.add(id, n as f64);
     }
 
-    /// Says that the gauges are levels: what is restored of them would be of before, and nobody would set it.
+    /// Declares the gauges as levels. They are not restored, because the values would be outdated
+    /// and nobody would set them.
     #[must_use]
     pub(super) fn of_levels(self, series: &mut Series) -> Self {
         series.across(self.family, Across::Anew);
         self
     }
 
-    /// The sets have nothing in them before their members come in again, as far as `is_set` says that they are sets.
+    /// Empties the restored sets that `is_set` selects, before their members are added again.
     pub(super) fn empty_restored(&self, series: &mut Series, is_set: impl Fn(&LabelSet) -> bool) {
         series.empty_restored(self.family, is_set);
     }
 
-    /// From here to [`end_others`](Self::end_others) every gauge is set that there is to be.
+    /// Starts an update: until [`end_others`](Self::end_others), every gauge that should exist is
+    /// set.
     pub(super) fn begin(&mut self) {
         for entry in self.entries.values_mut() {
             entry.current = false;
@@ -169,7 +172,7 @@ impl<const N: usize> Vector<N> {
         }
     }
 
-    /// Ends the series that are not to stay.
+    /// Ends the series that `keep` does not retain.
     pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
         let alive = |part: &Part| matches!(part, Part::Name(name) if keep.is_alive(*name));
         self.entries.retain(|key, entry| {
@@ -177,7 +180,7 @@ impl<const N: usize> Vector<N> {
                 return true;
             }
             if entry.inside != 0 || key.iter().any(alive) {
-                // It would end early if the daemon was started again.
+                // Otherwise it would end early after a restart.
                 series.touch(entry.id);
                 return true;
             }
@@ -198,12 +201,12 @@ impl<const N: usize> Vector<N> {
         })
     }
 
-    /// How often the series of all others stood in.
+    /// How often the overflow series was used.
     pub(super) const fn limited(&self) -> u64 {
         self.limited
     }
 
-    /// The series with these labels, or that of all others; and whether it is its own.
+    /// The series with these labels, or the overflow series, and whether it is the former.
     fn id(&mut self, key: [Part; N], context: &mut Context<'_>) -> (SeriesId, bool) {
         self.id_as(key, false, context)
     }
@@ -238,7 +241,7 @@ impl<const N: usize> Vector<N> {
             .expect("the reserve has no limit")
     }
 
-    /// `emptied`: what was restored of it does not count.
+    /// `emptied`: discard its restored value.
     fn open(
         &mut self,
         key: [Part; N],
@@ -256,7 +259,7 @@ impl<const N: usize> Vector<N> {
         Some(id)
     }
 
-    /// Opens a series where it was restored.
+    /// Opens a series if it was restored.
     pub(super) fn reopen(
         &mut self,
         key: &[Part; N],
@@ -291,12 +294,12 @@ impl<const N: usize> Vector<N> {
     }
 }
 
-/// How often the series of all others stood in, in any of some families.
+/// How often the overflow series of any of these families was used.
 pub(super) fn limited<const N: usize>(vectors: &[Vector<N>]) -> u64 {
     vectors.iter().map(Vector::limited).sum()
 }
 
-/// The labels of what stands for everything beyond the limit: totals stay right.
+/// The labels of the overflow series, which keeps totals correct.
 fn fold<const N: usize>(key: &[Part; N]) -> [Part; N] {
     key.clone().map(|part| match part {
         Part::Name(_) => Part::Word(OTHER),
@@ -304,7 +307,7 @@ fn fold<const N: usize>(key: &[Part; N]) -> [Part; N] {
     })
 }
 
-/// The buckets that Python's Prometheus client has by default.
+/// The default buckets of Python's Prometheus client.
 pub(super) fn python_buckets() -> Arc<Buckets> {
     const BOUNDS: [f64; 14] = [
         0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,

@@ -1,7 +1,8 @@
-//! The table of series to what the checkpoint stores of it.
+//! Converts the table of series to its stored form in the checkpoint.
 //!
-//! The table copies values and shares the rest ([`Series::capture`](super::Series::capture)), which takes as long as a
-//! snapshot does. What costs more, the texts in place of which there are numbers, is for another thread.
+//! The table copies values and shares the rest ([`Series::capture`](super::Series::capture)), which
+//! takes as long as a snapshot. The more expensive part, replacing texts with numbers, can run on
+//! another thread.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use hashbrown::HashMap;
 use super::{Buckets, Histogram, Info, LabelSet, MetricKind, Value};
 use crate::saved;
 
-/// All series that last beyond the process, at one instant.
+/// All series that outlive the process, at one instant.
 #[derive(Debug)]
 pub struct Captured {
     pub(super) families: Vec<CapturedFamily>,
@@ -21,7 +22,7 @@ pub struct Captured {
 pub(super) struct CapturedFamily {
     pub(super) name: Arc<str>,
     pub(super) kind: saved::Kind,
-    /// The name of the family that a rule made it of.
+    /// The name of the family from which a relabelling rule made this one.
     pub(super) like: Option<Arc<str>>,
 }
 
@@ -33,7 +34,7 @@ pub(super) struct CapturedRow {
     pub(super) limited: bool,
 }
 
-/// Texts and bounds, each once.
+/// Deduplicated texts and bounds.
 #[derive(Debug, Default)]
 struct Shared {
     texts: Vec<String>,
@@ -42,11 +43,11 @@ struct Shared {
     bound_places: HashMap<*const Buckets, u32>,
 }
 
-/// Series in one part of the stored form: a megabyte or so, where all of them could be a hundred.
+/// Series in one part of the stored form: about a megabyte, where all of them could take a hundred.
 const PART: usize = 4_096;
 
 impl Captured {
-    /// As it is stored, part by part; there is one in any case.
+    /// The stored form, part by part. There is always at least one part.
     pub fn into_saved(self, profile: &str) -> impl Iterator<Item = saved::View> {
         let starts = (0..self.rows.len().max(1)).step_by(PART);
         starts.map(move |from| {
@@ -111,7 +112,8 @@ impl Shared {
     }
 
     fn histogram(&mut self, histogram: &Histogram) -> saved::Histogram {
-        // By where they are: each configured set of bounds is one, and all of them live as long as the rows do.
+        // Keyed by address: each configured set of bounds exists once, and lives as long as the
+        // rows do.
         let bounds = self.bound_places.entry(Arc::as_ptr(&histogram.buckets));
         let bounds = *bounds.or_insert_with(|| {
             self.bounds.push(saved::Bounds {

@@ -1,31 +1,33 @@
-//! Exemplars: one observation for many, with the task that it is of.
+//! Exemplars: sample observations, each with the id of its task.
 //!
-//! An operator who sees that something took long gets from one to a task that did. A histogram has one for each bucket
-//! and a counter has one, and each is replaced by the first that is counted after a snapshot: so an event costs a
-//! comparison, and what goes out is one exemplar for each bucket and snapshot at most.
+//! Exemplars link a slow histogram bucket to a concrete task id. A histogram has one per bucket and
+//! a counter has one. Each is replaced by the first observation after a snapshot, so an event costs
+//! one comparison, and at most one exemplar per bucket and snapshot is sent.
 //!
-//! Source: "Exemplars" in OpenMetrics 1.0, and what Prometheus takes by remote write.
+//! Source: "Exemplars" in OpenMetrics 1.0, and what Prometheus accepts by remote write.
 
 use std::sync::Arc;
 
 use crate::escape::label_value;
 use crate::timestamp::Timestamp;
 
-/// An observation, and the task that it is of.
+/// An observation and its task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exemplar {
-    /// The value of the label `task_id`: the task's uuid, with what a receiver may refuse escaped.
+    /// The value of the label `task_id`: the task's uuid, with characters escaped that a receiver
+    /// may refuse.
     pub task_id: Box<str>,
-    /// What was observed, or added.
+    /// The value observed or added.
     pub value: f64,
-    /// When it was counted, in whole milliseconds. Later than that of the one before it on the same series, and of a
-    /// histogram later than that of every one before it, in whichever bucket.
+    /// When it was counted, in whole milliseconds. Always later than the previous exemplar of the
+    /// series; in a histogram, later than those of all its buckets.
     pub at: Timestamp,
-    /// The number of the first snapshot that has it: who has seen that one has sent it.
+    /// The number of the first snapshot that contains it. A consumer that has already seen that
+    /// snapshot has sent it.
     pub snapshot: u64,
 }
 
-/// The task whose event is counted, as far as an exemplar may tell of it.
+/// The task whose event is being counted, as far as exemplars need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     task_id: &'a str,
@@ -33,11 +35,12 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// What OpenMetrics 1.0 allows, "Exemplars": 128 code points for names and values together, of which the name
-    /// `task_id` takes 7.
+    /// The limit of OpenMetrics 1.0, "Exemplars": 128 code points for names and values together,
+    /// including the name `task_id`.
     const TASK_ID_MAX: usize = 128 - "task_id".len();
 
-    /// A task whose event was received at that time; `None` where its id is empty or too long for an exemplar.
+    /// A task whose event was received at that time. `None` if its id is empty or too long for an
+    /// exemplar.
     pub fn new(task_id: &'a str, received: Timestamp) -> Option<Self> {
         (Self::fits(task_id) && !task_id.is_empty()).then_some(Self { task_id, received })
     }
@@ -46,11 +49,14 @@ impl<'a> Origin<'a> {
         task_id.len() <= Self::TASK_ID_MAX || task_id.chars().nth(Self::TASK_ID_MAX).is_none()
     }
 
-    /// What is counted, as an exemplar that `snapshot` is the first to have; later than `newest`, the one before it.
-    /// `None`: escapes make the id too long, or the clock was set back and the one before is in the future. Escapes are only written here, since of most events no exemplar is made.
+    /// Makes an exemplar that first appears in `snapshot`, with a time later than `newest`, the
+    /// previous one. `None` if escaping makes the id too long, or if the clock was set back and the
+    /// previous exemplar is in the future. Ids are only escaped here, because most events produce
+    /// no exemplar.
     ///
-    /// Receivers refuse exemplars of one series that are not in the order of time. Many events have the same time, that
-    /// of their message, and the clock may go back a little: then it is stamped a millisecond after the one before.
+    /// Receivers refuse exemplars of a series that are out of order. Many events share the time of
+    /// their message, and the clock may go back a little: such an exemplar is stamped a millisecond
+    /// after the previous one.
     pub(super) fn exemplar(
         self,
         value: f64,

@@ -1,30 +1,34 @@
-//! Native histograms: observations to counts in buckets that grow by a constant factor.
+//! Native histograms: count observations in buckets that grow by a constant factor.
 //!
-//! Bucket `i` of schema `s` covers (2^((i-1)·2^-s), 2^(i·2^-s)], its upper bound included, and on the negative side the
-//! same of the magnitude. What is nearer to nothing than [`Exponential::ZERO_THRESHOLD`] has a bucket of its own. When
-//! there are too many buckets, the schema goes down by one, and each two neighbours become one; it never goes up again,
-//! since a receiver takes that for a restart of the counter.
+//! Bucket `i` of schema `s` covers (2^((i-1)·2^-s), 2^(i·2^-s)], including its upper bound;
+//! negative buckets cover the same range of magnitudes. Values within
+//! [`Exponential::ZERO_THRESHOLD`] of zero have a bucket of their own. When there are too many
+//! buckets, the schema is lowered by one, which merges neighbours in pairs. It never goes up again,
+//! because a receiver would treat that as a counter reset.
 //!
-//! Source: "Native Histograms" in Prometheus' specifications; `prometheus/client_golang`, `histogram.go`.
+//! Source: "Native Histograms" in Prometheus' specifications; `prometheus/client_golang`,
+//! `histogram.go`.
 
 mod saved;
 
-/// Where each histogram begins: the factor is 1.09, which is what client libraries call 1.1.
+/// The initial schema. Its growth factor is 1.09, which client libraries call 1.1.
 const SCHEMA_MAX: i32 = 3;
 
-/// The coarsest that there is: the factor is 65,536.
+/// The coarsest schema. Its growth factor is 65,536.
 const SCHEMA_MIN: i32 = -4;
 
-/// Of both signs together, without that of zero. What OpenTelemetry has by default, and receivers recommend.
+/// The most buckets, positive and negative together, without the zero bucket. This is
+/// OpenTelemetry's default, and what receivers recommend.
 const BUCKETS_MAX: usize = 160;
 
-/// So many empty buckets in a row are listed as such: they take less room than the beginning of another span.
+/// Up to this many consecutive empty buckets are listed explicitly: they take less room than a new
+/// span.
 const GAP_MAX: i32 = 2;
 
 /// The lower bounds of the buckets of schema 3 in [0.5, 1): 2^(k/8) / 2.
 ///
-/// As client libraries and Prometheus itself have them: three are one bit below the nearest float, and a value that
-/// lies on a bound is to be on the same side everywhere.
+/// The exact values that client libraries and Prometheus use: three are one bit below the nearest
+/// float, and a value on a bound must fall on the same side everywhere.
 const BOUNDS: [f64; 8] = [
     0.5,
     0.545_253_866_332_628_8,
@@ -45,11 +49,11 @@ pub struct Exponential {
     negative: Side,
 }
 
-/// The buckets of one sign that hold something, by index.
+/// The non-empty buckets of one sign, by index.
 ///
-/// Pairs, and not a run of counts from the lowest to the highest: one outlier a million times longer than the rest
-/// costs a pair, where a run would have 160 buckets of nothing between. What is searched for with each observation are
-/// some ten pairs, and at most 160.
+/// Stored as pairs and not as a run of counts from lowest to highest: an outlier a million times
+/// longer than the rest costs one pair, where a run would need 160 mostly empty buckets. Each
+/// observation searches about ten pairs, at most 160.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Side(Vec<Bucket>);
 
@@ -59,27 +63,29 @@ struct Bucket {
     count: u64,
 }
 
-/// The used buckets of one sign as they go on the wire.
+/// The used buckets of one sign in wire format.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
     pub spans: Vec<Span>,
-    /// The first bucket's count, then the difference of each to the one before, across spans.
+    /// The first bucket's count, then the difference of each count to the previous one, across
+    /// spans.
     pub deltas: Vec<i64>,
 }
 
-/// A run of buckets that follow one another.
+/// A run of consecutive buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Of the first span: the index of its first bucket; of others: how many buckets lie between it and the one before.
+    /// In the first span, the index of its first bucket; in later spans, the number of buckets
+    /// since the previous span.
     pub offset: i32,
     pub length: u32,
 }
 
 impl Exponential {
-    /// 2^-128: what lies in `[-this, this]` belongs to the zero bucket.
+    /// 2^-128: values in `[-this, this]` belong to the zero bucket.
     pub const ZERO_THRESHOLD: f64 = f64::from_bits((1023 - 128) << 52);
 
-    /// One without observations.
+    /// An empty histogram.
     pub const fn new() -> Self {
         Self {
             schema: SCHEMA_MAX,
@@ -89,7 +95,7 @@ impl Exponential {
         }
     }
 
-    /// Counts one value. What is not a number belongs to no bucket, and is not counted.
+    /// Counts a value. NaN belongs to no bucket and is not counted.
     pub fn observe(&mut self, value: f64) {
         let magnitude = value.abs();
         if magnitude.is_nan() {
@@ -113,7 +119,7 @@ impl Exponential {
                     side.0[at].count += 1;
                     return;
                 }
-                // The coarsest schema has some 150 buckets in all, so it is never full.
+                // The coarsest schema has only about 150 buckets, so it is never full.
                 Err(_) if full && self.schema > SCHEMA_MIN => self.reduce(),
                 Err(at) => {
                     side.insert(at, index);
@@ -123,17 +129,17 @@ impl Exponential {
         }
     }
 
-    /// Each bucket is 2^(2^-schema) times as wide as the one before.
+    /// The schema: each bucket is 2^(2^-schema) times as wide as the one before.
     pub const fn schema(&self) -> i32 {
         self.schema
     }
 
-    /// The observations within the zero threshold.
+    /// The number of observations within the zero threshold.
     pub const fn zero_count(&self) -> u64 {
         self.zero_count
     }
 
-    /// All observations.
+    /// The number of observations.
     pub fn count(&self) -> u64 {
         let buckets = self.positive.0.iter().chain(&self.negative.0);
         self.zero_count + buckets.map(|bucket| bucket.count).sum::<u64>()
@@ -149,7 +155,7 @@ impl Exponential {
         self.negative.runs()
     }
 
-    /// Makes one bucket of each two.
+    /// Merges buckets in pairs.
     fn reduce(&mut self) {
         self.schema -= 1;
         self.positive.reduce();
@@ -170,7 +176,8 @@ impl Side {
 
     fn insert(&mut self, at: usize, index: i32) {
         if self.0.len() == self.0.capacity() {
-            // Not twice as many: there are a great many histograms, and few ever see another bucket.
+            // Grow by a fixed amount rather than doubling: there are very many histograms, and few
+            // ever use another bucket.
             self.0.reserve_exact(4);
         }
         self.0.insert(at, Bucket { index, count: 1 });
@@ -216,10 +223,10 @@ impl Side {
     }
 }
 
-/// The bucket of schema 3 that a magnitude above the zero threshold belongs to.
+/// The bucket of schema 3 for a magnitude above the zero threshold.
 ///
-/// From the float's own bits: a logarithm is rounded, and puts powers of two into the next bucket. The infinite has the
-/// bucket behind that of the largest float.
+/// Computed from the float's bits: a rounded logarithm would put powers of two into the next
+/// bucket. Infinity has the bucket after that of the largest float.
 fn finest_index(magnitude: f64) -> i32 {
     const FRACTION: u64 = (1 << 52) - 1;
     const HALF: u64 = 1022 << 52;
@@ -232,7 +239,7 @@ fn finest_index(magnitude: f64) -> i32 {
     position + (exponent - 1) * 8 + i32::from(magnitude.is_infinite())
 }
 
-/// The bucket that a bucket becomes part of when the schema is lower by so much.
+/// The bucket that contains `index` once the schema is lowered by `by`.
 const fn coarser(index: i32, by: i32) -> i32 {
     ((index - 1) >> by) + 1
 }

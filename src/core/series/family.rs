@@ -5,24 +5,25 @@ use std::sync::Arc;
 
 use super::Buckets;
 
-/// A metric family as it goes out.
+/// A metric family as it is exposed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
-    /// With prefix and suffix, as Prometheus shows it: `celery_task_sent_total`.
+    /// The full name with prefix and suffix, as Prometheus shows it: `celery_task_sent_total`.
     pub name: Arc<str>,
     pub kind: MetricKind,
-    /// One sentence that says when the value moves.
+    /// One sentence that says when the value changes.
     pub help: &'static str,
-    /// The names of the labels that its series may have, for the reference. That of the broker goes without saying.
+    /// The names of the labels that its series may have, for the reference documentation. The
+    /// broker label is implied.
     pub labels: Vec<&'static str>,
 }
 
-/// The type of a family, and what its series hold.
+/// The type of a family.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MetricKind {
     Counter,
     Gauge,
-    /// With the buckets of series that have none of their own.
+    /// With the default buckets of its series.
     Histogram(Arc<Buckets>),
 }
 
@@ -38,12 +39,12 @@ impl MetricKind {
 }
 
 impl Family {
-    /// Whether another one has the same type, whatever its buckets.
+    /// Whether another kind is the same type, ignoring buckets.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         mem::discriminant(&self.kind) == mem::discriminant(&other.kind)
     }
 
-    /// The unit, as the last word of the name before `_total` says it; empty where there is none.
+    /// The unit, taken from the last word of the name before `_total`. Empty if there is none.
     pub fn unit(&self) -> &'static str {
         let name = self.name.strip_suffix("_total").unwrap_or(&self.name);
         ["seconds", "bytes", "ratio"]
@@ -53,12 +54,12 @@ impl Family {
     }
 }
 
-/// A family's place in the table, and with it its place in what goes out.
+/// Index of a family in the table and in snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FamilyId(pub(super) u32);
 
 impl FamilyId {
-    /// The place as an index into [`Snapshot::families`](super::Snapshot::families).
+    /// The index into [`Snapshot::families`](super::Snapshot::families).
     pub const fn index(self) -> usize {
         self.0 as usize
     }

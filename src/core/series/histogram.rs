@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use super::{Exemplar, Exponential, Origin};
 
-/// Upper bounds of buckets: finite, strictly increasing, none negative, at least one. `+Inf` goes without saying.
+/// Upper bounds of buckets: at least one, finite, strictly increasing, none negative. `+Inf` is
+/// implied.
 ///
-/// What is observed here is a duration or a count; and beside a negative bound OpenMetrics allows no sum.
+/// Observations here are durations or counts, and OpenMetrics allows no sum alongside a negative
+/// bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buckets(Box<[f64]>);
 
 impl Buckets {
-    /// Takes bounds that are in order; `None` where they are not.
+    /// Creates bounds. `None` if they are invalid.
     pub fn new(bounds: &[f64]) -> Option<Self> {
         let finite = bounds
             .iter()
@@ -30,17 +32,18 @@ impl Buckets {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     pub buckets: Arc<Buckets>,
-    /// For each bound, and last for `+Inf`, what lies above the bound before and not above this one.
+    /// For each bound, and finally for `+Inf`, the number of values above the previous bound and
+    /// not above this one.
     pub counts: Box<[u64]>,
     pub sum: f64,
-    /// The same observations in exponential buckets, where somebody wants them.
+    /// The same observations in exponential buckets, if native histograms are enabled.
     pub native: Option<Box<Exponential>>,
-    /// At most one for each bucket, by bucket.
+    /// At most one per bucket, with the index of its bucket.
     pub exemplars: Vec<(usize, Arc<Exemplar>)>,
 }
 
 impl Histogram {
-    /// One without observations.
+    /// An empty histogram.
     pub fn new(buckets: Arc<Buckets>) -> Self {
         Self {
             counts: vec![0; buckets.bounds().len() + 1].into(),
@@ -51,13 +54,13 @@ impl Histogram {
         }
     }
 
-    /// Counts one value; a bound belongs to its bucket. What is not a number is not counted.
+    /// Counts a value. Bounds are inclusive. NaN is not counted.
     pub fn observe(&mut self, value: f64) {
         self.count_in_bucket(value);
     }
 
-    /// The same, of a task: it becomes the exemplar of its bucket, if it is the first there since the last snapshot.
-    /// `snapshot` is the number of the next one.
+    /// Counts a value of a task, which becomes the exemplar of its bucket if it is the first there
+    /// since the last snapshot. `snapshot` is the number of the next snapshot.
     pub(super) fn observe_of(&mut self, value: f64, origin: Origin<'_>, snapshot: u64) {
         let Some(bucket) = self.count_in_bucket(value) else {
             return;
@@ -68,7 +71,7 @@ impl Histogram {
         if place.is_ok_and(|at| self.exemplars[at].1.snapshot == snapshot) {
             return;
         }
-        // Of all buckets: the native form has one list for all.
+        // Across all buckets, because the native form has a single list of exemplars.
         let newest = self.exemplars.iter().map(|(_, exemplar)| exemplar.at).max();
         let Some(exemplar) = origin.exemplar(value, newest, snapshot) else {
             return;
@@ -79,12 +82,12 @@ impl Histogram {
         }
     }
 
-    /// All observations.
+    /// The number of observations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The buckets as they go out: with each, all that lies below. The last is the count of all.
+    /// Cumulative bucket counts, as they are exposed. The last one is the total.
     pub fn cumulative(&self) -> impl Iterator<Item = f64> {
         let mut below = 0;
         self.counts.iter().map(move |count| {
@@ -99,7 +102,7 @@ impl Histogram {
         })
     }
 
-    /// Counts one value in every form, so that their counts agree. Returns its classic bucket.
+    /// Counts a value in every form, so that their totals agree. Returns its classic bucket.
     fn count_in_bucket(&mut self, value: f64) -> Option<usize> {
         if value.is_nan() {
             return None;

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use crate::escape::{label_value, safe_value};
 
-/// A valid label name: `[a-zA-Z_][a-zA-Z0-9_]*`, and not one of the reserved ones that begin with `__`.
+/// A valid label name: `[a-zA-Z_][a-zA-Z0-9_]*`, excluding the reserved names that begin with `__`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelName(Cow<'static, str>);
 
 impl LabelName {
-    /// Takes a name that stands in the source of the program.
+    /// Creates a name from a literal in the program.
     pub const fn from_static(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
     }
 
-    /// Takes a name from outside; `None` where it is not a valid one.
+    /// Creates a name from outside. `None` if it is invalid.
     pub fn parse(name: &str) -> Option<Self> {
         let valid = is_label_name(name) && !name.starts_with("__");
         valid.then(|| Self(Cow::Owned(name.to_owned())))
@@ -27,12 +27,12 @@ impl LabelName {
     }
 }
 
-/// Whether Prometheus takes a name for a label, a reserved one too.
+/// Whether Prometheus accepts a label name, including reserved ones.
 pub fn is_label_name(name: &str) -> bool {
     name.bytes().all(is_word) && !name.is_empty() && !name.as_bytes()[0].is_ascii_digit()
 }
 
-/// Whether Prometheus takes a name for a metric.
+/// Whether Prometheus accepts a metric name.
 pub(super) fn is_metric_name(name: &str) -> bool {
     let valid = |byte: u8| is_word(byte) || byte == b':';
     name.bytes().all(valid) && !name.is_empty() && !name.as_bytes()[0].is_ascii_digit()
@@ -42,25 +42,26 @@ const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The longest value of a label that is restored. Rules of relabelling can join a few texts of 1 KiB.
+/// The longest label value that is restored. Relabelling rules can join several texts of 1 KiB.
 const STORED_BYTES_MAX: usize = 64 << 10;
 
-/// The labels of one series without its name: sorted by name, each name once, no empty values, and in the values no
-/// character that a receiver may refuse ([`escape`](crate::escape)).
+/// The labels of one series without its name: sorted by name, without duplicates or empty values,
+/// and with characters escaped that a receiver may refuse ([`escape`](crate::escape)).
 ///
-/// Values are shared: the thirty series of one task name hold that name once.
+/// Values are shared: the thirty series of one task name store that name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelSet(Box<[(LabelName, Arc<str>)]>);
 
 impl LabelSet {
-    /// Sorts labels with texts from outside into a set. Of labels with the same name the first counts; one with an
-    /// empty value is, to Prometheus, one that is not there.
+    /// Sorts labels with texts from outside into a set. The first of several labels with the same
+    /// name wins. Labels with an empty value are left out, because Prometheus treats them as
+    /// absent.
     pub fn new(labels: impl IntoIterator<Item = (LabelName, Arc<str>)>) -> Self {
         let labels = labels.into_iter();
         Self::sorted(labels.map(|(name, value)| (name, as_is_or(label_value(&value), &value))))
     }
 
-    /// The same with values that were in a set before, where the escapes in them stay as they are.
+    /// Creates a set from values that are already escaped.
     fn again(labels: impl IntoIterator<Item = (LabelName, Arc<str>)>) -> Self {
         let labels = labels.into_iter();
         Self::sorted(labels.map(|(name, value)| (name, as_is_or(safe_value(&value), &value))))
@@ -76,8 +77,8 @@ impl LabelSet {
         Self(labels.into_boxed_slice())
     }
 
-    /// What rules made of this set, with valid names. What they left as it was is shared with it. A reserved name
-    /// stays, as in Prometheus.
+    /// The result of applying rules to this set, with valid names. Unchanged labels are shared with
+    /// this set. Reserved names are kept, as in Prometheus.
     pub(super) fn relabelled(&self, labels: impl IntoIterator<Item = (String, String)>) -> Self {
         let labels = labels.into_iter().map(|(name, value)| {
             let same = |own: &&(LabelName, Arc<str>)| own.0.0 == name && *own.1 == *value;
@@ -87,7 +88,8 @@ impl LabelSet {
         Self::again(labels)
     }
 
-    /// A set that was stored; `None` where a name is none or a value is too long. `known` are names that the program has anyway.
+    /// Restores a stored set. `None` if a name is invalid or a value is too long. `known` lists the
+    /// program's own names, which need no allocation.
     pub(super) fn restored(
         labels: impl IntoIterator<Item = (Arc<str>, Arc<str>)>,
         known: &[&'static str],
@@ -96,7 +98,7 @@ impl LabelSet {
             let own = known.iter().find(|known| ***known == *name);
             let name = match own {
                 Some(own) => LabelName::from_static(own),
-                // A reserved name too: a rule may have made it.
+                // Reserved names are valid here: a rule may have made them.
                 None => LabelName(Cow::Owned(is_label_name(&name).then(|| name.to_string())?)),
             };
             (value.len() <= STORED_BYTES_MAX).then_some((name, value))
@@ -105,7 +107,7 @@ impl LabelSet {
         labels.map(Self::again)
     }
 
-    /// Names and values, by name.
+    /// Names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
@@ -113,7 +115,7 @@ impl LabelSet {
     }
 }
 
-/// A value that may have been escaped; shared with the one before where it was not.
+/// A value after escaping, which is shared with the original if it did not change.
 fn as_is_or(escaped: Cow<'_, str>, value: &Arc<str>) -> Arc<str> {
     match escaped {
         Cow::Borrowed(_) => Arc::clone(value),

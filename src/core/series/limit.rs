@@ -1,42 +1,43 @@
-//! How many series there may be.
+//! Limits the number of series.
 //!
-//! The limit is on samples, which is what a receiver stores: a histogram with 16 buckets counts as 19. It
-//! folds and does not drop: who finds no room opens a series of its overflow instead, from the reserve.
+//! The limit counts samples, which is what a receiver stores: a histogram with 16 buckets counts as
+//! 19. Excess series are folded, not dropped: if there is no room, the caller opens an overflow
+//! series from the reserve.
 //!
-//! Beside it there is the memory budget, in which labels count too.
+//! The memory budget applies as well. It takes the size of labels into account.
 
 use super::{LabelSet, Value};
 use crate::bounds::{self, Bounds, Part};
 
-/// Whether a series has to fit under the limit.
+/// Whether a series must fit within the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// Under the limit, or not at all.
+    /// Counted against the limit, and refused if there is no room.
     Limited,
-    /// Beside the limit: the daemon's own series and overflow series, of which there are few.
+    /// Exempt from the limit: the daemon's own series and overflow series, of which there are few.
     Reserved,
 }
 
-/// The limit, and how much of it is used.
+/// The limit, and how much of it is in use.
 #[derive(Debug)]
 pub(super) struct Limit {
     samples_max: usize,
     samples: usize,
-    /// Handles that make no series of their own: rules dropped it, or made it the same as another. They take no
-    /// samples, but whoever opened them remembers them, so they have a bound as well.
+    /// Handles without a series of their own: rules dropped the series or merged it into another.
+    /// They use no samples, but their callers hold them, so they are limited as well.
     shared: usize,
     bounds: Bounds,
 }
 
-/// What a series takes.
+/// The size of a series.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     samples: usize,
-    /// Of the labels of all samples: a page has them in each line.
+    /// Total bytes of the labels of all samples, because a page repeats them on each line.
     label_bytes: usize,
 }
 
-/// What the labels of a sample take that is not opened yet: three texts of usual length.
+/// The assumed label size of a sample that is not open yet: three texts of usual length.
 const LABEL_BYTES: usize = 100;
 
 impl Size {
@@ -75,17 +76,17 @@ impl Limit {
         self.bounds.reached(limit);
     }
 
-    /// A page is held as text and compressed, and while the next one is rendered.
+    /// A page is held as text and compressed, and also while the next one is rendered.
     fn bytes(&self, size: Size) -> u64 {
         self.bounds.sample_bytes() * size.samples as u64 + 2 * size.label_bytes as u64
     }
 
-    /// There may be so many from now on. What is beyond stays.
+    /// Changes the limit. Series beyond a lower limit stay.
     pub(super) const fn set(&mut self, samples_max: usize) {
         self.samples_max = samples_max;
     }
 
-    /// Takes room for a series, if it is there.
+    /// Reserves room for a series, if available.
     pub(super) fn take(&mut self, size: Size, room: Room) -> bool {
         if room == Room::Limited {
             if !self.fits(size) {
@@ -97,7 +98,7 @@ impl Limit {
         true
     }
 
-    /// Gives room back.
+    /// Releases room.
     pub(super) fn give(&mut self, size: Size, room: Room) {
         if room == Room::Limited {
             self.samples -= size.samples;
@@ -117,7 +118,7 @@ impl Limit {
         has_room
     }
 
-    /// Takes a handle on what is there already, or on nothing; as many as there may be samples.
+    /// Reserves a handle without a series of its own. There may be as many as samples.
     pub(super) fn share(&mut self, room: Room) -> bool {
         if matches!(room, Room::Limited) && self.shared >= self.samples_max {
             self.bounds.reached(bounds::Limit::Series);
@@ -127,7 +128,7 @@ impl Limit {
         true
     }
 
-    /// Gives such a handle back.
+    /// Releases such a handle.
     pub(super) const fn unshare(&mut self) {
         self.shared -= 1;
     }

@@ -1,11 +1,13 @@
-//! What changed to samples: the table of all time series of the daemon.
+//! Turns changes into samples: the table of all time series of the daemon.
 //!
-//! A series is a family and a label set with one value. It is found by its labels once, when somebody opens
-//! it; from then on its [`SeriesId`] leads to it. Whoever opened a series closes it.
+//! A series is a family and a label set with one value. It is looked up by its labels once, when it
+//! is opened; from then on its [`SeriesId`] refers to it directly. Every caller that opens a series
+//! must close it.
 //!
-//! A [`Snapshot`] is an immutable copy of all values at one instant; the parts that do not change (labels,
-//! families) are shared with it and not copied. [`Captured`] is the same for the checkpoint. What comes back from one is
-//! in the table and in each snapshot, but an orphan until somebody opens it.
+//! A [`Snapshot`] is an immutable copy of all values at one instant; the parts that do not change
+//! (labels, families) are shared rather than copied. [`Captured`] is the equivalent for the
+//! checkpoint. Series restored from a checkpoint are in the table and in every snapshot, but remain
+//! orphans until a caller opens them.
 
 mod family;
 mod label;

@@ -1,9 +1,11 @@
 //! Rules that rename, drop and merge series: label sets in, label sets out.
 //!
-//! They are Prometheus' relabelling rules: all its actions, with what it does about empty values, references and
-//! names that are none. Source: "relabel_config" in Prometheus' documentation; where that is silent, what Prometheus
-//! 3.5 does, which `tests/golden/relabel.yaml` holds and `tests/it/relabel.rs` asks. Label names are those of
-//! before UTF-8 names (`metric_name_validation_scheme: legacy`), because receivers of every age have to take them.
+//! These are Prometheus' relabelling rules, with all of its actions and its handling of empty
+//! values, references and invalid names. Source: "relabel_config" in Prometheus' documentation.
+//! Where it is silent, the behaviour of Prometheus 3.5 applies, as recorded in
+//! `tests/golden/relabel.yaml` and checked by `tests/it/relabel.rs`. Label names follow the rules
+//! from before UTF-8 names (`metric_name_validation_scheme: legacy`), so that older receivers
+//! accept them.
 
 mod case;
 mod pattern;
@@ -21,48 +23,50 @@ pub use template::{Template, may_be_label_name};
 /// The label that holds a metric's name.
 pub(super) const NAME: &str = "__name__";
 
-/// Rules that are applied one after another; cheap to clone.
+/// Rules that are applied in order. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Relabel(Arc<[Rule]>);
 
-/// What rules make of a label set.
+/// The result of applying rules to a label set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Relabelled {
-    /// By name in byte order, without empty values, with a metric's name among them.
+    /// The remaining labels, sorted by name in byte order, without empty values and including the
+    /// metric name.
     Kept(Vec<(String, String)>),
-    /// By a rule, or because no label is left.
+    /// Dropped by a rule, or because no label is left.
     Dropped,
-    /// What is left is no series: it has no metric name, or a name that is not valid. Prometheus fails the whole
-    /// scrape for one of these; whoever calls drops that series alone, and counts it.
+    /// The remaining labels are not a valid series: the metric name is missing, or a name is
+    /// invalid. Prometheus fails the entire scrape in this case; callers here drop and count only
+    /// that series.
     Invalid,
 }
 
-/// One rule, checked. Labels are set to what is not empty; setting one to an empty value takes it away.
+/// A validated rule. Setting a label to an empty value removes it.
 #[derive(Clone, Debug)]
 pub enum Rule {
-    /// Sets a label where the pattern matches, if the label that the target comes to has a valid name.
+    /// Sets a label if the pattern matches and the expanded target is a valid label name.
     Replace {
         source: Source,
         pattern: Pattern,
         target: Template,
         replacement: Template,
     },
-    /// Drops what does not match.
+    /// Drops label sets that do not match.
     Keep {
         source: Source,
         pattern: Pattern,
     },
-    /// Drops what matches.
+    /// Drops label sets that match.
     Drop {
         source: Source,
         pattern: Pattern,
     },
-    /// Drops what is not equal to the target.
+    /// Drops label sets whose source does not equal the target.
     KeepEqual {
         source: Source,
         target: String,
     },
-    /// Drops what is equal to the target.
+    /// Drops label sets whose source equals the target.
     DropEqual {
         source: Source,
         target: String,
@@ -81,18 +85,18 @@ pub enum Rule {
         source: Source,
         target: String,
     },
-    /// Sets, for each label whose name matches, the label of the name that the replacement comes to.
+    /// Copies each label whose name matches to the label named by the expanded replacement.
     LabelMap {
         pattern: Pattern,
         replacement: Template,
     },
-    /// Takes the labels away whose names match.
+    /// Removes labels whose names match.
     LabelDrop(Pattern),
-    /// Takes the labels away whose names do not match.
+    /// Removes labels whose names do not match.
     LabelKeep(Pattern),
 }
 
-/// Where a rule takes its text from: the values of labels, joined. One that is not there is empty.
+/// The input of a rule: the values of labels, joined. A missing label counts as empty.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub labels: Vec<String>,
@@ -100,18 +104,18 @@ pub struct Source {
 }
 
 impl Relabel {
-    /// Takes rules in their order.
+    /// Creates rules that are applied in the given order.
     pub fn new(rules: Vec<Rule>) -> Self {
         Self(rules.into())
     }
 
-    /// Whether there is no rule, so that every label set stays what it is.
+    /// Whether there are no rules, so that label sets never change.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What the rules make of labels, which come by name in byte order, without empty values and with the metric's
-    /// name among them.
+    /// Applies the rules. The labels must be sorted by name in byte order, without empty values and
+    /// including the metric name.
     pub fn apply(&self, labels: Vec<(String, String)>) -> Relabelled {
         let mut labels = Labels {
             given: labels,
@@ -136,7 +140,7 @@ impl Relabel {
 }
 
 impl Rule {
-    /// Changes labels; `false`: they are dropped.
+    /// Applies the rule to labels. Returns `false` if they are dropped.
     fn apply(&self, labels: &mut Labels) -> bool {
         match self {
             Self::Replace {
@@ -195,7 +199,7 @@ impl Rule {
     }
 }
 
-/// The last eight bytes of a hash: those that Prometheus divides.
+/// The last eight bytes of a hash, the part that Prometheus uses.
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 const fn low_half(hash: u128) -> u64 {
     hash as u64
@@ -208,10 +212,10 @@ impl Source {
     }
 }
 
-/// Labels on their way through the rules.
+/// Labels while rules are applied.
 ///
-/// What was set stands behind what was given, as in Prometheus: where two labels are mapped to one name, the later
-/// one stays.
+/// Labels that were set come after the original ones, as in Prometheus: if two labels are mapped to
+/// one name, the later one wins.
 #[derive(Debug)]
 struct Labels {
     given: Vec<(String, String)>,
@@ -219,7 +223,7 @@ struct Labels {
 }
 
 impl Labels {
-    /// The value of a label; empty where it is not there.
+    /// The value of a label, or empty if it is absent.
     fn get(&self, name: &str) -> &str {
         let mut labels = self.set.iter().chain(&self.given);
         labels
@@ -243,7 +247,7 @@ impl Labels {
         self.set.retain(|(name, _)| keep(name));
     }
 
-    /// All labels as they are now.
+    /// All labels in their current state.
     fn all(&self) -> Vec<(String, String)> {
         self.given.iter().chain(&self.set).cloned().collect()
     }

@@ -5,31 +5,31 @@ use std::sync::Arc;
 use super::{Exemplar, Family, FamilyId, Histogram, LabelSet};
 use crate::timestamp::Timestamp;
 
-/// What a series is, for as long as it lives.
+/// The properties of a series that do not change during its lifetime.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Info {
-    /// Never used for another series, nor for this one when it comes back after its end.
+    /// A unique number. It is not reused, even if the same series starts again after its end.
     pub serial: u64,
     pub family: FamilyId,
     pub labels: LabelSet,
-    /// The snapshot before the first one that holds this series: it began to count behind that.
+    /// The time of the last snapshot before the series started. It began to count after that.
     pub after: Timestamp,
 }
 
 /// The value of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Of a counter or a gauge.
+    /// The value of a counter or gauge.
     Number(f64),
     Histogram(Histogram),
 }
 
 impl Value {
-    /// How many samples it makes.
+    /// The number of samples that the value produces.
     pub fn samples(&self) -> usize {
         match self {
             Self::Number(_) => 1,
-            // The bounds, +Inf, sum and count; the native form is one.
+            // The bounds, +Inf, sum and count. A native histogram is one more sample.
             Self::Histogram(histogram) => {
                 histogram.counts.len() + 2 + usize::from(histogram.native.is_some())
             }
@@ -40,30 +40,30 @@ impl Value {
 /// A series and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// Where the series stands in the table: small, and used again when the series has ended.
+    /// The slot of the series in the table: a small number that is reused after the series ends.
     pub slot: u32,
     pub info: Arc<Info>,
     pub value: Value,
-    /// Of a counter: a task that it counted. Histograms have theirs by bucket.
+    /// For a counter: a task that it counted. Histograms have exemplars per bucket.
     pub exemplar: Option<Arc<Exemplar>>,
 }
 
 /// An immutable view of all series at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// Counts up by one with each snapshot, from 1: who sees a gap knows how many it missed.
+    /// Counts snapshots from 1, so a gap shows how many were missed.
     pub number: u64,
-    /// Later than the one of the snapshot before, by two milliseconds at least.
+    /// At least two milliseconds later than the previous snapshot.
     pub at: Timestamp,
     pub families: Arc<[Family]>,
-    /// By family, then by labels.
+    /// Sorted by family, then by labels.
     pub rows: Vec<Row>,
-    /// The newest snapshot of the process before, where its series were restored: those of them that began before it
-    /// went out with it.
+    /// The time of the previous process' last snapshot, if its series were restored. Restored
+    /// series that started before it were part of it.
     pub restored_at: Option<Timestamp>,
-    /// Some values are older than the time: they stand still until they may go on.
+    /// Some values are older than the timestamp: they are held until their families may continue.
     pub held: bool,
-    /// No other snapshot follows: the daemon stops.
+    /// The last snapshot: the daemon is stopping.
     pub last: bool,
 }
 
@@ -73,9 +73,10 @@ impl Snapshot {
         &self.families[row.info.family.index()]
     }
 
-    /// The same, but only families that go on have the values of this one; the others are as they were `before`.
+    /// Takes only the families for which `goes_on` is true from this snapshot, and all others from
+    /// `before`.
     pub fn holding(self, before: &Self, goes_on: impl Fn(&str) -> bool) -> Self {
-        // Families are never taken away, so their places are the same.
+        // Families are never removed, so the indexes are the same.
         let goes_on: Vec<bool> = self
             .families
             .iter()
@@ -85,7 +86,7 @@ impl Snapshot {
         let held = before.rows.iter().filter(|row| !goes_on(row)).cloned();
         let mut rows: Vec<Row> = held.collect();
         rows.extend(self.rows.into_iter().filter(goes_on));
-        // Two runs in order already, which the sort knows how to merge.
+        // Two sorted runs, which the sort merges efficiently.
         rows.sort_by(|a, b| {
             let order = |row: &Row| row.info.family;
             order(a)
@@ -99,7 +100,7 @@ impl Snapshot {
         }
     }
 
-    /// The value of the series of that family with exactly those labels.
+    /// The value of the series with that family and exactly those labels.
     pub fn value(&self, family: &str, labels: &[(&str, &str)]) -> Option<&Value> {
         self.rows
             .iter()
@@ -110,7 +111,7 @@ impl Snapshot {
             .map(|row| &row.value)
     }
 
-    /// The number that a counter or gauge has; `None` where there is no such series.
+    /// The number of a counter or gauge. `None` if there is no such series.
     pub fn number_of(&self, family: &str, labels: &[(&str, &str)]) -> Option<f64> {
         match self.value(family, labels)? {
             Value::Number(number) => Some(*number),

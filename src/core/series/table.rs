@@ -1,4 +1,4 @@
-//! The table of series.
+//! The table of series: opens, updates and closes series, and makes snapshots of them.
 
 mod continued;
 mod relabelled;
@@ -21,7 +21,7 @@ pub use continued::{Across, Restored};
 use relabelled::Place;
 pub use relabelled::Refused;
 
-/// A ready handle to a series. Valid until the series is closed by whoever opened it.
+/// A handle to an open series. Valid until its holder closes the series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesId(u32);
 
@@ -29,58 +29,61 @@ pub struct SeriesId(u32);
 #[derive(Debug)]
 pub struct Series {
     families: Vec<Family>,
-    /// The families as the snapshots have them; made anew when one was added.
+    /// The families as shared with snapshots. Rebuilt when a family is added.
     shared: Arc<[Family]>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
-    /// Closed since the last snapshot. Not free before the next one has taken them out of `order`.
+    /// Slots closed since the last snapshot. They become free once the next one has removed them
+    /// from `order`.
     closed: Vec<u32>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// The used slots by family and labels; in order unless `unsorted`.
+    /// The used slots, sorted by family and labels unless `unsorted`.
     order: Vec<u32>,
     unsorted: bool,
     limit: Limit,
     relabel: Relabel,
     refused: Refused,
-    /// Families that rules made.
+    /// The number of families made by rules.
     made: usize,
-    /// What becomes of each family across a restart.
+    /// How each family continues across a restart.
     lasting: Vec<Lasting>,
-    /// Where series were restored that nobody had open; those that somebody opened or that ended are still listed.
+    /// Slots of restored series. Those that have since been opened or ended are still listed.
     orphans: Vec<u32>,
-    /// The newest snapshot of the process before, where its series were restored.
+    /// The time of the previous process' last snapshot, if its series were restored.
     restored_at: Option<Timestamp>,
-    /// What the table was told last, in whole seconds.
+    /// The time last set, in whole seconds.
     now: u32,
-    /// New histograms have a native form too.
+    /// Whether new histograms also have a native form.
     native_histograms: bool,
     serial: u64,
-    /// Of the newest snapshot.
+    /// The number of the newest snapshot.
     number: u64,
-    /// The newest snapshot, or when the table was made.
+    /// The time of the newest snapshot, or when the table was created.
     at: Timestamp,
 }
 
 #[derive(Debug)]
 struct Slot {
     info: Arc<Info>,
-    /// How often it was opened and not closed: two keys may come to the same labels, as a task that is called
-    /// `unknown` and one whose name is not known. An orphan, which was restored and that nobody opened yet, has none.
+    /// How often the series was opened without being closed. Two keys may lead to the same labels,
+    /// such as a task called `unknown` and one whose name is not known. An orphan, restored and not
+    /// opened yet, has no users.
     users: u32,
     room: Room,
-    /// When its value changed, in seconds since the epoch and no finer than the table is told.
+    /// When the value changed, in seconds since the epoch, at the resolution at which the time is
+    /// set.
     changed: u32,
     value: Value,
-    /// Of a counter.
+    /// The exemplar of a counter.
     exemplar: Option<Arc<Exemplar>>,
 }
 
-/// What is wanted of a series beside its place.
+/// The options for opening a series.
 #[derive(Clone, Copy, Debug, Default)]
 struct Opening<'a> {
     buckets: Option<&'a Arc<Buckets>>,
-    /// What was restored of it does not count.
+    /// Whether its restored value is discarded.
     emptied: bool,
 }
 
@@ -112,31 +115,31 @@ impl Series {
         }
     }
 
-    /// The same table; `on`: histograms that are opened from here on have a native form too.
+    /// Sets whether histograms opened from now on also have a native form.
     #[must_use]
     pub const fn with_native_histograms(mut self, on: bool) -> Self {
         self.native_histograms = on;
         self
     }
 
-    /// The same table within a memory budget.
+    /// Applies a memory budget.
     #[must_use]
     pub fn within(mut self, bounds: Bounds) -> Self {
         self.limit.within(bounds);
         self
     }
 
-    /// Counts that a limit on what is shown was reached.
+    /// Counts that an exposition limit was reached.
     pub fn reached(&self, limit: bounds::Limit) {
         self.limit.reached(limit);
     }
 
-    /// Says what time it is, for what changes from here on; each snapshot does too.
+    /// Sets the current time for later changes. Each snapshot sets it as well.
     pub fn now(&mut self, now: Timestamp) {
         self.now = now.whole_seconds();
     }
 
-    /// Adds a family, or finds the one of that name and type.
+    /// Adds a family, or finds the existing one with that name and type.
     pub fn family(&mut self, family: Family) -> FamilyId {
         let same = |known: &Family| known.name == family.name && known.is_like(&family);
         let known = self.families.iter().position(same);
@@ -148,13 +151,15 @@ impl Series {
         FamilyId(u32::try_from(index).expect("families are some dozens"))
     }
 
-    /// Finds or makes a series, to be [closed](Self::close) once for each time; a new one has the value 0. What it is
-    /// in the end is for the rules to say. `None` where the limit leaves no room.
+    /// Finds or creates a series. Each call must be matched by one to [`close`](Self::close). A new
+    /// series has the value 0. Relabelling rules determine the resulting series. `None` if the
+    /// limit leaves no room.
     pub fn open(&mut self, family: FamilyId, labels: LabelSet, room: Room) -> Option<SeriesId> {
         self.open_with(family, labels, room, None)
     }
 
-    /// The same; a new histogram gets `buckets` in place of its family's.
+    /// Like [`open`](Self::open), but a new histogram uses `buckets` instead of the family's
+    /// default.
     pub fn open_with(
         &mut self,
         family: FamilyId,
@@ -173,8 +178,8 @@ impl Series {
         )
     }
 
-    /// The same for the size of a set, whose members come in one by one, after a restart too: what was restored of it
-    /// counts no longer.
+    /// Like [`open`](Self::open), for the size of a set whose members are added again after a
+    /// restart, so any restored value is discarded.
     pub fn open_emptied(
         &mut self,
         family: FamilyId,
@@ -246,7 +251,7 @@ impl Series {
         }))
     }
 
-    /// The series with these labels, which are behind the rules.
+    /// The series with these labels, which have already been relabelled.
     fn find(&self, family: FamilyId, labels: &LabelSet) -> Option<SeriesId> {
         let hash = self.hasher.hash_one((family, labels));
         let same = |&slot: &u32| {
@@ -256,7 +261,7 @@ impl Series {
         self.index.find(hash, same).map(|slot| SeriesId(*slot))
     }
 
-    /// Adds a series that is not there yet.
+    /// Adds a new series.
     fn insert(&mut self, new: Slot) -> SeriesId {
         let hash = self.hasher.hash_one((new.info.family, &new.info.labels));
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -274,7 +279,8 @@ impl Series {
         SeriesId(slot)
     }
 
-    /// Gives a series back. When all who opened it have, it ends: it is not in the next snapshot.
+    /// Closes a series. It ends once all its holders have closed it, and is not in the next
+    /// snapshot.
     pub fn close(&mut self, id: SeriesId) {
         if self.is_hidden(id) {
             self.limit.unshare();
@@ -289,7 +295,7 @@ impl Series {
         self.end(id);
     }
 
-    /// Takes a series out that nobody has open.
+    /// Removes a series without holders.
     fn end(&mut self, id: SeriesId) {
         let Some(slot) = self.slots[id.0 as usize].take() else {
             return;
@@ -304,17 +310,17 @@ impl Series {
         self.closed.push(id.0);
     }
 
-    /// It may grow to so many samples from now on.
+    /// Changes the limit on samples.
     pub const fn limit(&mut self, samples_max: usize) {
         self.limit.set(samples_max);
     }
 
-    /// When the newest snapshot was, or the table was made.
+    /// The time of the newest snapshot, or when the table was created.
     pub const fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// Whether that many samples would still fit under the limit.
+    /// Whether this many more samples would fit within the limit.
     pub fn has_room(&self, samples: usize) -> bool {
         self.limit.has(samples)
     }
@@ -328,7 +334,7 @@ impl Series {
         }
     }
 
-    /// Adds to a counter what a task did, which becomes its exemplar, if it is the first since the last snapshot.
+    /// Adds to a counter. The task becomes its exemplar if it is the first since the last snapshot.
     pub fn add_of(&mut self, id: SeriesId, n: f64, origin: Option<Origin<'_>>) {
         self.add(id, n);
         let next = self.number + 1;
@@ -352,7 +358,7 @@ impl Series {
         }
     }
 
-    /// Sets a gauge that only goes up.
+    /// Sets a gauge to the maximum of its value and `n`.
     pub fn raise(&mut self, id: SeriesId, n: f64) {
         match &mut self.changing(id).value {
             Value::Number(number) => *number = number.max(n),
@@ -360,14 +366,14 @@ impl Series {
         }
     }
 
-    /// Counts a value in a histogram.
+    /// Observes a value in a histogram.
     #[inline]
     pub fn observe(&mut self, id: SeriesId, value: f64) {
         self.observe_of(id, value, None);
     }
 
-    /// Counts a value of a task in a histogram, where it becomes the exemplar of its bucket, if it is the first there
-    /// since the last snapshot.
+    /// Observes a value of a task in a histogram. The task becomes the exemplar of its bucket if it
+    /// is the first there since the last snapshot.
     #[inline]
     pub fn observe_of(&mut self, id: SeriesId, value: f64, origin: Option<Origin<'_>>) {
         debug_assert!(!value.is_nan(), "only numbers are observed");
@@ -381,27 +387,28 @@ impl Series {
         }
     }
 
-    /// Puts a histogram that is counted elsewhere in place. It has the forms that it was counted in.
+    /// Replaces a histogram with one that is counted elsewhere, including its forms.
     pub fn replace(&mut self, id: SeriesId, histogram: Histogram) {
         self.changing(id).value = Value::Histogram(histogram);
     }
 
-    /// Has a series stay after a restart as long as one that changes now.
+    /// Marks a series as changed now, so that it is kept as long after a restart.
     pub fn touch(&mut self, id: SeriesId) {
         self.changing(id);
     }
 
-    /// How many samples the next snapshot has.
+    /// The number of samples in the next snapshot.
     pub fn samples(&self) -> usize {
         let slots = self.slots.iter().skip(self.hidden()).flatten();
         slots.map(|slot| slot.value.samples()).sum()
     }
 
-    /// All values as of `at`, or two milliseconds after the snapshot before, where that is less than a second later.
+    /// All values as of `at`, or two milliseconds after the previous snapshot if that is later by
+    /// less than a second.
     ///
-    /// Two, because between two snapshots the zero of a new counter has to find a place. Where the clock was set back
-    /// further, samples follow it: time that stood still until the clock caught up would be refused for being in the
-    /// future.
+    /// Two, because the zero of a new counter needs a timestamp between two snapshots. If the clock
+    /// was set back further, samples follow it: if their time stood still until the clock caught
+    /// up, receivers would refuse them for being in the future.
     pub fn snapshot(&mut self, at: Timestamp, last: bool) -> Snapshot {
         if self.shared.len() != self.families.len() {
             self.shared = self.families.as_slice().into();
@@ -413,7 +420,7 @@ impl Series {
         }
         if self.unsorted {
             let slots = &self.slots;
-            // Nearly in order already: what is new stands at the end.
+            // Nearly sorted already: new entries are at the end.
             self.order.sort_by(|&a, &b| {
                 let (a, b) = (&slot_of(slots, a).info, &slot_of(slots, b).info);
                 (a.family, &a.labels).cmp(&(b.family, &b.labels))
@@ -448,8 +455,9 @@ impl Series {
         }
     }
 
-    /// No series begins after the snapshot at `at`, which is earlier than the one before. A series that was in that one has
-    /// no known beginning any more, since a receiver that is told a later one sees a reset.
+    /// Adjusts the starts of series after the clock was set back, so that none is later than the
+    /// snapshot at `at`. The start of a series that was in the previous snapshot becomes unknown,
+    /// because a receiver would treat a different start as a reset.
     fn go_back(&mut self, at: Timestamp) {
         let newest = self.at;
         for slot in self.slots.iter_mut().flatten() {
@@ -471,7 +479,7 @@ impl Series {
             .expect("an open series has its slot")
     }
 
-    /// The slot of a series whose value changes.
+    /// The slot of a series whose value is about to change.
     #[inline]
     fn changing(&mut self, id: SeriesId) -> &mut Slot {
         let now = self.now;

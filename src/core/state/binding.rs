@@ -1,9 +1,10 @@
-//! From the exchange and routing key of a message to its queue, where bindings leave no doubt.
+//! Derives a message's queue from its exchange and routing key, if the bindings are unambiguous.
 
-/// The exchange that binds every queue by its name.
+/// The exchange that binds every queue by name.
 const DEFAULT_EXCHANGE: &str = "";
 
-/// The exchanges of Celery's native delayed delivery expect a word for each of 28 levels before the routing key.
+/// The exchanges of Celery's native delayed delivery expect one word for each of 28 levels before
+/// the routing key.
 const DELAYED_EXCHANGE: &str = "celery_delayed_";
 const DELAYED_WORDS: usize = 28;
 
@@ -16,21 +17,21 @@ pub struct Binding {
     pub queue: String,
 }
 
-/// How an exchange compares routing keys.
+/// How an exchange matches routing keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExchangeKind {
     #[default]
     Direct,
     /// The routing key of a binding is a pattern with `*` and `#`.
     Topic,
-    /// Routing keys don't matter.
+    /// Routing keys are ignored.
     Fanout,
-    /// Headers exchanges and plugins: the routing key says nothing.
+    /// Headers exchanges and plugins, for which the routing key has no meaning.
     Other,
 }
 
 impl ExchangeKind {
-    /// The kind by the name that AMQP and Kombu give it.
+    /// The kind with the name used by AMQP and Kombu.
     pub fn of(name: &str) -> Self {
         match name {
             "direct" => Self::Direct,
@@ -41,7 +42,7 @@ impl ExchangeKind {
     }
 }
 
-/// The queue of a message *delivered* from one of the bound queues, if it can only be one.
+/// The queue of a message *delivered* from one of the bound queues, if only one is possible.
 pub fn queue_delivered<'a>(
     exchange: &'a str,
     routing_key: &'a str,
@@ -58,12 +59,13 @@ pub fn queue_delivered<'a>(
             .iter()
             .filter(|binding| binding.exchange == exchange)
     };
-    // It came from one of these queues: with one queue under the exchange there is no doubt, whatever other keys bind it.
+    // The message came from one of these queues. If the exchange has only one, it is that one,
+    // whatever the binding keys.
     the_one(under()).or_else(|| the_one(under().filter(|binding| binding.takes(routing_key))))
 }
 
 impl Binding {
-    /// Whether a message with this routing key takes this way, under the exchange.
+    /// Whether this binding routes a message with this routing key.
     pub(super) fn takes(&self, routing_key: &str) -> bool {
         match self.kind {
             ExchangeKind::Direct => self.routing_key == routing_key,
@@ -74,7 +76,7 @@ impl Binding {
     }
 }
 
-/// The queue that all of some bindings lead to.
+/// The queue, if all bindings lead to the same one.
 pub(super) fn the_one<'a>(mut bindings: impl Iterator<Item = &'a Binding>) -> Option<&'a str> {
     let first = bindings.next()?;
     bindings
@@ -82,7 +84,7 @@ pub(super) fn the_one<'a>(mut bindings: impl Iterator<Item = &'a Binding>) -> Op
         .then_some(first.queue.as_str())
 }
 
-/// The routing key behind the levels of a delay; `None` for an exchange that doesn't delay.
+/// The routing key after the levels of a delay. `None` if the exchange is not for delayed delivery.
 pub(super) fn without_delay<'a>(exchange: &str, routing_key: &'a str) -> Option<&'a str> {
     if !exchange.starts_with(DELAYED_EXCHANGE) {
         return None;
@@ -97,16 +99,17 @@ pub(super) fn without_delay<'a>(exchange: &str, routing_key: &'a str) -> Option<
     Some(rest)
 }
 
-/// Whether the pattern of a topic exchange matches a routing key: `*` is one word, `#` any number of them.
+/// Whether a topic pattern matches a routing key: `*` matches one word, `#` any number of words.
 pub fn topic_matches(pattern: &str, key: &str) -> bool {
     let (mut patterns, mut words) = (pattern.split('.'), key.split('.'));
-    // What is before the newest `#` stays matched: a later one can take whatever an earlier one could.
+    // Everything before the latest `#` stays matched: a later `#` can match whatever an earlier one
+    // could.
     let mut after_hash = None;
     loop {
         let before = words.clone();
         match (patterns.next(), words.next()) {
             (Some("#"), _) => {
-                // `#` takes no word for now; if that leads nowhere, it takes one more.
+                // Let `#` match no words first; on a mismatch, extend it by one word.
                 words = before;
                 after_hash = Some((patterns.clone(), words.clone()));
             }

@@ -1,14 +1,14 @@
-//! A vector that is copied when it is written to, a piece at a time.
+//! A copy-on-write vector, copied one piece at a time.
 //!
-//! A checkpoint needs all tasks as they were at one instant, and there may be a million. A clone shares the pieces: it
-//! costs a pointer each. Who writes to a shared piece gets one of its own first, so what is written while the clone lives
-//! is copied once, and the rest not at all.
+//! A checkpoint needs all tasks at one instant, and there may be a million. A clone shares the
+//! pieces, which costs one pointer each. Writing to a shared piece copies that piece first, so only
+//! pieces that change during the lifetime of the clone are copied, once each.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
-/// Elements in a piece. At some 140 bytes for a task a copy is 36 kB, some microseconds; and a million tasks are 4,000
-/// pointers.
+/// Elements per piece. At about 140 bytes per task, copying one takes microseconds (36 kB), and a
+/// million tasks need 4,000 pointers.
 const PIECE: usize = 256;
 
 /// A vector in shared pieces.
@@ -25,7 +25,7 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T: Clone> Chunks<T> {
-    /// Adds an element. Returns its place.
+    /// Adds an element and returns its index.
     pub(super) fn push(&mut self, element: T) -> usize {
         if self.pieces.last().is_none_or(|last| last.len() == PIECE) {
             self.pieces.push(Arc::new(Vec::with_capacity(PIECE)));
@@ -41,7 +41,7 @@ impl<T: Clone> Chunks<T> {
         self.pieces.get(at / PIECE)?.get(at % PIECE)
     }
 
-    /// Every element, in the order of places.
+    /// All elements in order of their index.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.pieces.iter().flat_map(|piece| piece.iter())
     }

@@ -1,25 +1,27 @@
-//! Generated queue names: they are different in each process, so they are folded before they become labels.
+//! Folds generated queue names, which differ in each process, before they become labels.
 //!
-//! Source: kombu 5.6, `common.py` (`Broadcast`), `pidbox.py`; Celery 5.6, `worker/direct`, `backends/rpc.py`.
+//! Source: kombu 5.6, `common.py` (`Broadcast`), `pidbox.py`; Celery 5.6, `worker/direct`,
+//! `backends/rpc.py`.
 
 use std::borrow::Cow;
 
 /// Replaces the generated part of a name.
 const GENERATED: &str = "(generated)";
 
-/// The form of a UUID: hexadecimal digits with dashes in these places.
+/// The length of a UUID with dashes.
 const UUID: usize = 36;
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
-/// The same without dashes.
+/// The length of a UUID without dashes.
 const HEX: usize = 32;
 
-/// A queue name without its generated part: `bcast.<uuid>` becomes `bcast.(generated)`. Other names stay as they are.
+/// A queue name without its generated part: `bcast.<uuid>` becomes `bcast.(generated)`. Other names
+/// are returned unchanged.
 pub(super) fn folded(name: &str) -> Cow<'_, str> {
     if name.starts_with("amq.gen-") {
         return format!("amq.gen-{GENERATED}").into();
     }
-    // Queues of one worker each: for remote control, and for tasks that are sent to it directly.
+    // Queues that belong to one worker: for remote control, and for tasks sent to it directly.
     if let Some((_, behind)) = name.split_once('@') {
         if behind.ends_with(".dq2") {
             return format!("{GENERATED}.dq2").into();
@@ -34,12 +36,12 @@ pub(super) fn folded(name: &str) -> Cow<'_, str> {
     without_uuids(name)
 }
 
-/// Whether a part of a queue name is generated, or was until it was folded.
+/// Whether a part of a queue name is generated, or has been folded.
 pub(super) fn is_generated(name: &str) -> bool {
     name.contains(GENERATED) || matches!(folded(name), Cow::Owned(_))
 }
 
-/// Whether a name is a UUID with dashes, and nothing else.
+/// Whether a name is exactly a UUID with dashes.
 pub fn is_uuid(name: &str) -> bool {
     name.len() == UUID && uuid(name.as_bytes()) == Some(UUID)
 }
@@ -53,7 +55,7 @@ fn without_uuids(name: &str) -> Cow<'_, str> {
             let digits = bytes[at..]
                 .iter()
                 .take_while(|byte| byte.is_ascii_hexdigit());
-            // Part of a longer run of digits is no UUID.
+            // Part of a longer run of digits is not a UUID.
             at += digits.count().max(1);
             continue;
         };

@@ -1,9 +1,10 @@
-//! Steps of tasks that wait for the label `queue`.
+//! Holds steps of tasks until their label `queue` is known.
 //!
-//! On RabbitMQ a task's events can overtake its task-sent, and a new worker has not said yet which queues it consumes. A
-//! step of a task whose queue is not known by then is held until it is, and for one whole snapshot interval at most:
-//! what was held at one snapshot is counted in the next. Until then the task is in flight nowhere. Nothing is held
-//! where nothing is likely to come.
+//! On RabbitMQ a task's other events can overtake its task-sent, and a new worker has not yet
+//! reported which queues it consumes. A step of a task whose queue is still unknown is held until
+//! it becomes known, and for at most one whole snapshot interval: steps held at one snapshot are
+//! counted in the next. Until then the task is not in flight anywhere. Steps are not held if the
+//! queue is unlikely to be reported.
 
 mod saved;
 
@@ -19,16 +20,16 @@ use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
 pub(super) use saved::Captured;
 
-/// The most steps that are held, some 200 bytes each. Beyond, a step is not held.
+/// The most steps that are held, at about 200 bytes each. Further steps are counted at once.
 const HELD_MAX: usize = 65_536;
 
-/// With room for more than so many, the memory is given back once no step is held.
+/// If the capacity exceeds this, the memory is freed once no step is held.
 const KEPT: usize = 1_024;
 
 /// Whether the queue that a task is counted under is decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Label {
-    /// Nothing was counted yet.
+    /// Nothing has been counted yet.
     #[default]
     Open,
     /// Its steps are held.
@@ -36,23 +37,23 @@ pub(super) enum Label {
     Settled,
 }
 
-/// A step of a task, with all that is counted for it.
+/// A step of a task with everything that it counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct HeldStep {
-    /// `None`: the step counts with another shard, and only its intervals count here.
+    /// `None`: another shard counts the step, and only its intervals count here.
     pub(super) step: Option<Step>,
     pub(super) at: Timestamp,
     pub(super) sender: Option<Name>,
-    /// The task's name, where it was known.
+    /// The task's name, if known.
     pub(super) name: Option<Name>,
     pub(super) worker: Option<Name>,
-    /// The worker that the intervals are of.
+    /// The worker to which the intervals belong.
     pub(super) ran_by: Option<Name>,
     pub(super) eta: bool,
     pub(super) intervals: Intervals,
 }
 
-/// Where a task-sent went, until the bindings are known.
+/// The exchange and key of a task-sent, kept until the bindings are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Published {
     exchange: Name,
@@ -60,12 +61,12 @@ pub(super) struct Published {
     queue: Option<Name>,
 }
 
-/// All steps that are held: a chain for each task.
+/// All held steps, as one chain per task.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// The first step of each task whose steps are held.
+    /// The first held step of each task.
     chains: HashMap<At, u32>,
 }
 
@@ -74,7 +75,7 @@ struct Slot {
     /// `None`: the slot is free.
     step: Option<HeldStep>,
     next: Option<u32>,
-    /// Of the first step of a chain.
+    /// Only for the first step of a chain.
     head: Option<Head>,
 }
 
@@ -82,13 +83,13 @@ struct Slot {
 struct Head {
     last: u32,
     task: At,
-    /// A snapshot has come since.
+    /// Whether a snapshot was made since.
     old: bool,
     published: Option<Published>,
 }
 
 impl Held {
-    /// How many steps are held.
+    /// The number of held steps.
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -97,7 +98,7 @@ impl Held {
         self.len() >= HELD_MAX
     }
 
-    /// Adds a step to those of a task, or begins with it. Returns the first one.
+    /// Appends a step to a task's chain, or starts a chain. Returns the first step.
     fn push(&mut self, begins: bool, task: At, step: HeldStep) -> u32 {
         let slot = Slot {
             step: Some(step),
@@ -113,7 +114,7 @@ impl Held {
         };
         let chain = self.chains.get(&task).filter(|_| !begins);
         let Some(&first) = chain else {
-            // Steps of a task that was here before are counted when they are old.
+            // Steps of an earlier task at this index are counted when they are old.
             self.chains.insert(task, at);
             self.slots[at as usize].head = Some(Head {
                 last: at,
@@ -130,7 +131,7 @@ impl Held {
         first
     }
 
-    /// Takes out the first step that is left of a chain; with it, what follows.
+    /// Removes the first remaining step of a chain. Returns it with the next one.
     fn pop(&mut self, at: u32) -> (Option<HeldStep>, Option<u32>) {
         let slot = &mut self.slots[at as usize];
         let (step, next) = (slot.step.take(), slot.next.take());
@@ -142,7 +143,7 @@ impl Held {
         (step, next)
     }
 
-    /// The steps of a task whose steps are held.
+    /// Removes the chain of a task.
     fn take_chain(&mut self, task: At) -> Option<u32> {
         self.chains.remove(&task)
     }
@@ -151,7 +152,7 @@ impl Held {
         self.slots[chain as usize].head.as_mut()
     }
 
-    /// Every chain.
+    /// All chains.
     fn heads(&self) -> Vec<(u32, Head)> {
         let slots = (0..).zip(&self.slots);
         slots
@@ -176,7 +177,7 @@ impl Held {
 }
 
 impl HeldStep {
-    /// Counts it, for a task of that name and queue.
+    /// Counts the step for a task with that name and queue.
     pub(super) fn count(&self, name: Option<Name>, queue: Option<Name>, changes: &mut Vec<Change>) {
         let of = Of {
             name,
@@ -234,12 +235,12 @@ impl HeldStep {
 }
 
 impl State {
-    /// How many events wait for the queue of their task to be known.
+    /// The number of events waiting for the queue of their task.
     pub fn events_held(&self) -> usize {
         self.held.len()
     }
 
-    /// Holds a step while its task's queue may still become known; otherwise counts it.
+    /// Holds a step while its task's queue may still become known. Otherwise counts it.
     pub(super) fn hold(
         &mut self,
         at: At,
@@ -283,8 +284,9 @@ impl State {
         }
     }
 
-    /// Whether anything is likely to report the queue of a task soon: its task-sent, the first answer of its worker, or,
-    /// after a task-sent that names an exchange, the bindings that the first workers report.
+    /// Whether the queue of a task is likely to be reported soon: by its task-sent, by the first
+    /// answer of its worker, or, after a task-sent that names an exchange, by the bindings that the
+    /// first workers report.
     fn may_be_told(&self, at: At, now: Timestamp) -> bool {
         let task = self.tasks.get(at);
         let asked_soon = |worker| {
@@ -318,7 +320,7 @@ impl State {
         Some(self.names.intern_queue(&folded(queue)))
     }
 
-    /// Notes the queue that a task is in, and counts what was held of it.
+    /// Records the queue of a task, and counts its held steps.
     pub(super) fn tell(&mut self, at: At, queue: Name, changes: &mut Vec<Change>) {
         let task = self.tasks.get_mut(at);
         task.queue = Some(queue);
@@ -329,7 +331,7 @@ impl State {
         self.settle(at, changes);
     }
 
-    /// Decides the queue that a task is counted under, and counts what was held of it.
+    /// Decides the queue that a task is counted under, and counts its held steps.
     pub(super) fn settle(&mut self, at: At, changes: &mut Vec<Change>) {
         let task = self.tasks.get(at);
         let (label, name) = (task.label(), task.name);
@@ -347,7 +349,8 @@ impl State {
         }
     }
 
-    /// The same, where it is not an event of this task that decides it.
+    /// Like [`settle`](Self::settle), if something other than an event of this task decides the
+    /// queue.
     pub(super) fn settle_moved(&mut self, at: At, told: Option<Name>, changes: &mut Vec<Change>) {
         let from = self.place_of(at);
         match told {
@@ -377,12 +380,13 @@ impl State {
         }
     }
 
-    /// Whether a chain is of the task that is there: a task may have been forgotten meanwhile.
+    /// Whether a chain belongs to the task at this index: an earlier one may have been forgotten
+    /// meanwhile.
     fn is_of(&self, chain: u32, at: At) -> bool {
         self.tasks.label(at) == Label::Held && self.held.chains.get(&at) == Some(&chain)
     }
 
-    /// Before a snapshot: counts what was held at the one before.
+    /// Called before a snapshot: counts the steps that were already held at the previous one.
     pub(super) fn expire_held(&mut self, changes: &mut Vec<Change>) {
         if self.held.len() == 0 {
             return;
@@ -396,7 +400,7 @@ impl State {
         }
     }
 
-    /// Counts all that is held.
+    /// Counts all held steps.
     pub fn release_held(&mut self, changes: &mut Vec<Change>) {
         for (chain, head) in self.held.heads() {
             self.give_up_waiting(chain, head.task, changes);
@@ -421,7 +425,8 @@ impl State {
         }
     }
 
-    /// Workers answered: counts what now has a queue, or will not have one.
+    /// Called after workers have answered: counts steps whose queue is now known, or will not
+    /// become known.
     pub(super) fn look_at_held(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
         if self.held.len() == 0 {
             return;
@@ -440,7 +445,7 @@ impl State {
         }
     }
 
-    /// Where the bindings lead that were not known when the task was sent.
+    /// Where a task-sent leads, now that bindings are known which were missing when it arrived.
     fn bound(&mut self, published: Published) -> Option<Name> {
         let Published {
             exchange,

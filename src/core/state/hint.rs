@@ -1,4 +1,4 @@
-//! Why a page may be empty: what the state of a cluster says of how it is set up.
+//! Hints why dashboards may be empty, derived from the state of a cluster.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,19 +7,20 @@ use super::cluster::State;
 use super::{Names, Worker};
 use crate::timestamp::{ClockStep, Timestamp};
 
-/// How long it may be quiet, at the start too: heartbeats come every 2 seconds.
+/// How long no events may arrive, including after startup. Heartbeats are sent every 2 seconds.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// So many tasks in a row without a task-sent show that publishers send none.
+/// After this many tasks without a task-sent, publishers are assumed to send none.
 const TASKS_WITHOUT_SENT: u64 = 10;
 
-/// A sign that is so old says nothing any more, if nobody looked for it again. Elsewhere is looked every minute.
+/// A sign this old is ignored unless it was confirmed again. Other channels are checked every
+/// minute.
 const SIGN_AGE_MAX: Duration = Duration::from_secs(150);
 
-/// Workers and channels that a hint names; more are counted.
+/// The most workers and channels listed in a hint. The rest is given as a number.
 const NAMED_MAX: usize = 5;
 
-/// Why something does not come.
+/// Why some data is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HintReason {
     NoEvents,
@@ -30,7 +31,7 @@ pub enum HintReason {
 }
 
 impl HintReason {
-    /// Every reason, in the order of its number.
+    /// All reasons, in order of their number.
     pub const ALL: [Self; 5] = [
         Self::NoEvents,
         Self::WrongChannel,
@@ -51,11 +52,11 @@ impl HintReason {
     }
 }
 
-/// A reason, and what it is about.
+/// A reason and its subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hint {
     pub reason: HintReason,
-    /// What it is about: workers, channels.
+    /// The workers or channels concerned.
     about: String,
 }
 
@@ -89,20 +90,20 @@ impl fmt::Display for Hint {
     }
 }
 
-/// What a cluster showed so far that hints are drawn from.
+/// Observations about a cluster from which hints are derived.
 #[derive(Debug, Default)]
 pub(super) struct Signs {
     since: Timestamp,
     heard: Option<Timestamp>,
-    /// Tasks that were received since the newest task-sent.
+    /// Tasks received since the latest task-sent.
     without_sent: u64,
-    /// Channels that nothing subscribes to, and when they were heard on.
+    /// Channels with events that are not subscribed to, and when they were found.
     elsewhere: (Vec<String>, Timestamp),
 }
 
 impl Signs {
     pub(super) fn event(&mut self, now: Timestamp) {
-        // An event that comes shows that the channel is right, whatever was found before.
+        // An event shows that the channel is right, whatever was found before.
         if !self.elsewhere.0.is_empty() {
             self.elsewhere.0.clear();
         }
@@ -117,8 +118,8 @@ impl Signs {
         self.without_sent += 1;
     }
 
-    /// What was found when it was looked for where events are published; nothing, where it could not be looked. That
-    /// events come here says more.
+    /// Records the channels on which events were found, none if the check was not possible. Ignored
+    /// while events are arriving here.
     pub(super) fn elsewhere(&mut self, channels: &[String], now: Timestamp) {
         if self.heard.is_none_or(|heard| now.since(heard) > QUIET) {
             self.elsewhere = (channels.to_vec(), now);
@@ -133,7 +134,7 @@ impl Signs {
             .for_each(|at| step.adjust(at));
     }
 
-    /// When an event came last; the epoch where none did.
+    /// When the last event arrived; the epoch if there was none.
     pub(super) fn last_heard(&self) -> Timestamp {
         self.heard.unwrap_or_default()
     }
@@ -142,7 +143,7 @@ impl Signs {
         self.heard.is_some()
     }
 
-    /// The first look at the clock is where waiting begins.
+    /// Starts the waiting time on the first call.
     pub(super) fn look(&mut self, now: Timestamp) {
         if self.since == Timestamp::default() {
             self.since = now;
@@ -151,7 +152,7 @@ impl Signs {
 }
 
 impl State {
-    /// What is wrong with how the cluster is set up, as far as it shows.
+    /// The problems with the cluster's setup that are visible so far.
     pub fn hints(&self, now: Timestamp) -> Vec<Hint> {
         let signs = &self.signs;
         let hint = |reason, about| Hint { reason, about };
@@ -190,7 +191,7 @@ fn named<'a>(workers: impl Iterator<Item = &'a Worker>, names: &Names) -> Vec<St
     texts
 }
 
-/// The first few, and how many more there are.
+/// The first few names, and the number of further ones.
 fn some_of(names: &[String]) -> String {
     let shown = names[..names.len().min(NAMED_MAX)].join(", ");
     match names.len().saturating_sub(NAMED_MAX) {

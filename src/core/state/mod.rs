@@ -1,11 +1,13 @@
-//! Events to what changed: what is known of one Celery cluster, as seen through one broker.
+//! Tracks one Celery cluster, as seen through one broker, and reports what changes.
 //!
-//! In: an [`Event`](crate::event::Event), or a [`Report`] of what broker and workers answered, and the time of its
-//! receipt. Out: [`Change`]s, small values that a profile turns into samples. The levels that are no sum of changes
-//! (workers, queues, what has waited longest) are read off the state.
+//! Takes an [`Event`](crate::event::Event), or a [`Report`] with the answers of the broker and its
+//! workers, and the time of receipt. Returns [`Change`]s, small values that a profile turns into
+//! samples. Levels that are not sums of changes (workers, queues, the oldest waiting tasks) are
+//! read from the state.
 //!
-//! The knowledge of orders, duplicates and gaps is here: see `task.rs` for the life of one task, `worker.rs` for
-//! that of a worker, `processed.rs` for what is missing, `shard.rs` for what several daemons share.
+//! This module handles reordered, duplicate and missing events: see `task.rs` for the life of a
+//! task, `worker.rs` for that of a worker, `processed.rs` for missing events, and `shard.rs` for
+//! sharing a cluster among several daemons.
 
 mod binding;
 mod generated;
@@ -45,18 +47,18 @@ pub use worker::{Software, Worker};
 use crate::event::{Kind, Refusal};
 use crate::timestamp::Timestamp;
 
-/// One thing that an event changed, or time did.
+/// One change caused by an event or by the passage of time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
-    /// An event came.
+    /// An event was received.
     Event(Seen),
-    /// An event came that had come before; it changes nothing else.
+    /// An event was received again. It changes nothing else.
     Duplicate,
-    /// An interval between two hosts' clocks was negative and counts as none.
+    /// An interval between two hosts' clocks was negative and was counted as zero.
     Clamped,
-    /// A number in an event cannot be right, and was left out.
+    /// A number in an event was implausible and was ignored.
     Refused(Refusal),
-    /// Tasks that a worker says it started and whose events never came.
+    /// Tasks that a worker reported as started and whose events never arrived.
     Missing(u64),
     /// A task took a step.
     Task {
@@ -64,71 +66,72 @@ pub enum Change {
         of: Of,
         /// By the sender's clock.
         at: Timestamp,
-        /// Who sent the event: a worker, or for task-sent a client where those are kept.
+        /// The sender of the event: a worker or, for task-sent, a client if clients are kept.
         sender: Option<Name>,
     },
-    /// A task ended an attempt that ran for so many seconds.
+    /// An attempt ended after running for this many seconds.
     Ran {
         outcome: Outcome,
         seconds: f64,
         of: Of,
     },
-    /// An attempt began that had been in its queue, and was due, for so many seconds.
+    /// An attempt started after its task had been in its queue, and due, for this many seconds.
     QueueWaited { seconds: f64, of: Of },
-    /// An attempt began that its worker had received so many seconds before.
+    /// An attempt started this many seconds after its worker received it.
     PrefetchWaited { seconds: f64, of: Of, eta: bool },
-    /// A task finished, so many seconds after it was due first.
+    /// A task finished this many seconds after it was first due.
     TurnedAround {
         outcome: Outcome,
         seconds: f64,
         of: Of,
     },
-    /// A task finished with its so-many-th attempt.
+    /// A task finished after this many attempts.
     Finished {
         outcome: Outcome,
         attempts: u16,
         of: Of,
     },
-    /// A task is in flight in another place, or no longer.
+    /// A task in flight changed its place, or is no longer in flight.
     Moved {
         from: Option<Place>,
         to: Option<Place>,
     },
-    /// A task in flight will not be heard of again.
+    /// A task in flight is presumed lost.
     Lost { reason: Loss, of: Of },
-    /// A task left flight because broker and workers no longer have it, and no event reported how it ended.
+    /// A task is no longer in flight: broker and workers no longer have it, and no event reported
+    /// its end.
     Unreported { reason: Unreported, of: Of },
 }
 
-/// An event, as far as it is the same for all.
+/// The properties that all events have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub kind: Kind,
-    /// The type of an event that Celery does not define, where such are kept.
+    /// The type of an event that Celery does not define, if such types are kept.
     pub other: Option<Name>,
-    /// The worker, or the client where those are kept.
+    /// The worker, or the client if clients are kept.
     pub sender: Option<Name>,
     /// The name of the task that the event is about.
     pub task: Option<Name>,
 }
 
-/// What a task is counted under.
+/// The labels that a task is counted under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Of {
-    /// Absent where no event told it.
+    /// Absent if no event reported it.
     pub name: Option<Name>,
-    /// Absent where it cannot be known.
+    /// Absent if it cannot be determined.
     pub queue: Option<Name>,
-    /// Absent before a worker had it.
+    /// Absent until a worker has the task.
     pub worker: Option<Name>,
 }
 
-/// Where a task in flight is.
+/// The place of a task in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub stage: Stage,
     pub of: Of,
-    /// It is not to be run before a time that was set.
+    /// The task has an ETA.
     pub eta: bool,
 }
 
@@ -139,7 +142,7 @@ pub enum Step {
     Received,
     Started,
     Succeeded,
-    /// With the class of the exception, where one can be read.
+    /// With the class of the exception, if known.
     Failed(Option<Name>),
     Retried(Option<Name>),
     Rejected {
@@ -157,7 +160,7 @@ pub enum Revocation {
     Terminated,
 }
 
-/// How an attempt ended that ran.
+/// How an attempt that ran ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Succeeded,
@@ -165,31 +168,31 @@ pub enum Outcome {
     Retried,
 }
 
-/// How far a task in flight has come.
+/// The progress of a task in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// On its way to a worker.
+    /// Sent, and not yet received by a worker.
     Sent,
-    /// On its way to a worker once more, after an attempt that asked for it.
+    /// On its way to a worker again, after an attempt that requested a retry.
     Retry,
-    /// In a worker, waiting.
+    /// Received by a worker and waiting.
     Received,
     /// Running.
     Started,
 }
 
-/// Why a task in flight was given up.
+/// Why a task in flight is presumed lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// It ran in a worker that restarted, or is gone.
+    /// It was running in a worker that restarted or is gone.
     Worker,
-    /// Nothing was heard of it for `task_timeout`.
+    /// No event of it arrived for `task_timeout`.
     Timeout,
-    /// It was the oldest of more than `max_tasks`.
+    /// It was the least recently updated of more than `max_tasks`.
     Evicted,
 }
 
-/// Why a task whose end no event reported is no longer in flight.
+/// Why a task whose end was not reported is no longer in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreported {
     /// The worker that had it no longer lists it.
@@ -199,7 +202,7 @@ pub enum Unreported {
 }
 
 impl Stage {
-    /// Whether no worker has it, as far as is known.
+    /// Whether no worker is known to have the task.
     pub const fn is_on_the_way(self) -> bool {
         matches!(self, Self::Sent | Self::Retry)
     }

@@ -1,4 +1,4 @@
-//! Task names, queues, node names and exception classes as small numbers.
+//! Interns task names, queues, node names and exception classes as small numbers.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -10,14 +10,15 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use crate::bounds::{Bounds, Limit, Part};
 use crate::escape::cut;
 
-/// What stands for every text beyond a limit.
+/// Replaces all texts beyond a limit.
 pub const OTHER: &str = "(other)";
 
-/// The longest text that is kept whole, in bytes: what people call tasks and workers is shorter by far. Longer ones end
-/// in a hash.
+/// The longest text that is kept in full, in bytes. Usual names of tasks and workers are far
+/// shorter. Longer texts are cut and end in a hash.
 pub(super) const TEXT_BYTES_MAX: usize = 200;
 
-/// The same for a queue, which has to be found in the broker: AMQP allows no more, and no longer one is polled.
+/// The same for queues, whose names must match those in the broker. AMQP allows no longer names,
+/// and longer ones are not polled.
 const QUEUE_BYTES_MAX: usize = 255;
 
 /// A text in a [`Names`].
@@ -30,41 +31,42 @@ impl Name {
     }
 }
 
-/// Every text that a task, a worker or a series is known by, once.
+/// Interns the texts that identify tasks, workers and series.
 ///
-/// Texts come from outside and never stop coming (pods have new names every day), so those that nothing
-/// refers to any more are forgotten: see [`Names::keep`].
+/// Texts come from outside and new ones keep arriving (pods get new names every day), so unused
+/// ones are removed: see [`Names::keep`].
 #[derive(Debug, Default)]
 pub struct Names {
     texts: Vec<Option<Arc<str>>>,
     free: Vec<u32>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// The host in each node name.
+    /// The host of each node name.
     hosts: HashMap<Name, Name>,
-    /// How many were left by the last sweep.
+    /// The number of texts left by the last sweep.
     kept: usize,
-    /// A text found no room since then.
+    /// Whether a text found no room since the last sweep.
     folded: bool,
     bounds: Bounds,
 }
 
-/// Below this many texts a sweep is not worth its time.
+/// With fewer texts, a sweep is not worthwhile.
 const SWEPT_MIN: usize = 4_096;
 
 impl Names {
-    /// The same, within bounds.
+    /// Applies memory bounds.
     #[must_use]
     pub(super) fn within(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
     }
 
-    /// The number of a text; a new one if it was not known, or that of [`OTHER`] where there is no room.
+    /// The number of a text. Adds it if it is new, or returns that of [`OTHER`] if there is no
+    /// room.
     pub fn intern(&mut self, text: &str) -> Name {
         self.intern_whole(&self.within_bytes(text, TEXT_BYTES_MAX))
     }
 
-    /// The number of a queue's name.
+    /// The number of a queue name.
     pub fn intern_queue(&mut self, queue: &str) -> Name {
         self.intern_whole(&self.within_bytes(queue, QUEUE_BYTES_MAX))
     }
@@ -91,7 +93,7 @@ impl Names {
         has_room
     }
 
-    /// Adds a text that is not there yet.
+    /// Adds a new text.
     fn add(&mut self, text: &str) -> Name {
         self.bounds.take(Part::Texts, cost(text));
         let hash = self.hasher.hash_one(text);
@@ -107,8 +109,8 @@ impl Names {
         name(at)
     }
 
-    /// The number of a node name, whose [host](Self::host) is known from then on. `None` where there is no room: one worker
-    /// cannot stand for many.
+    /// The number of a node name, and records its [host](Self::host). `None` if there is no room,
+    /// because one worker cannot represent many.
     pub fn intern_node(&mut self, nodename: &str) -> Option<Name> {
         let nodename = &*self.within_bytes(nodename, TEXT_BYTES_MAX);
         let node = self.find_whole(nodename);
@@ -121,17 +123,17 @@ impl Names {
         Some(node)
     }
 
-    /// What stands behind the `@` of a node name.
+    /// The part of a node name after the `@`.
     pub fn host(&self, node: Name) -> Name {
         self.hosts.get(&node).copied().unwrap_or(node)
     }
 
-    /// The number of a text that is known already.
+    /// The number of a known text.
     pub fn find(&self, text: &str) -> Option<Name> {
         self.find_whole(&cut(text, TEXT_BYTES_MAX))
     }
 
-    /// The number of a queue's name that is known already.
+    /// The number of a known queue name.
     pub fn find_queue(&self, queue: &str) -> Option<Name> {
         self.find_whole(&cut(queue, QUEUE_BYTES_MAX))
     }
@@ -147,7 +149,7 @@ impl Names {
         self.texts[name.index()].clone().unwrap_or_default()
     }
 
-    /// The same texts by the same numbers, without the means to find any.
+    /// A copy that keeps texts and numbers, but not the lookup tables.
     pub(super) fn texts_only(&self) -> Self {
         Self {
             texts: self.texts.clone(),
@@ -155,12 +157,13 @@ impl Names {
         }
     }
 
-    /// Whether so many texts were added since the last sweep, or one found no room, that another sweep is due.
+    /// Whether a sweep is due, because many texts were added since the last one or a text found no
+    /// room.
     pub fn wants_sweep(&self) -> bool {
         self.folded || self.len() > SWEPT_MIN.max(2 * self.kept)
     }
 
-    /// Forgets every text that is not among those in use. Their numbers will stand for other texts.
+    /// Removes all texts that are not in use. Their numbers are reused.
     pub fn keep(&mut self, used: impl IntoIterator<Item = Name>) {
         let mut in_use = vec![false; self.texts.len()];
         for name in used {
@@ -183,7 +186,7 @@ impl Names {
         self.folded = false;
     }
 
-    /// The text of a number as it is printed.
+    /// The text with a given raw number.
     #[cfg(test)]
     pub(super) fn numbered(&self, number: u32) -> Arc<str> {
         self.texts[number as usize - 1].clone().unwrap_or_default()
@@ -200,8 +203,8 @@ impl Names {
     }
 }
 
-/// What a text takes: its entries here and in tables that refer to it, and three copies, which a checkpoint that is being
-/// written has of a task's name at most.
+/// The memory of a text: its entries here and in tables that refer to it, and at most three copies,
+/// which a checkpoint in progress has of a task's name.
 const fn cost(text: &str) -> u64 {
     160 + 3 * text.len() as u64
 }
@@ -251,7 +254,8 @@ mod tests {
             assert!(a != b && intern(&texts[0]) == a, "{name}");
             let lengths = [a, b, c].map(|text| names.text(text).len());
             let expected = if bytes_max == TEXT_BYTES_MAX {
-                // 180 bytes of the text, the ellipsis and 16 digits: 181 are no whole characters.
+                // 180 bytes of the text, the ellipsis and 16 digits, because byte 181 is inside a
+                // character.
                 [199, 199, 199]
             } else {
                 [241, 241, 255]
@@ -276,7 +280,7 @@ mod tests {
             names.text(name)
         };
         let full = (0..1_000_000).find(|_| *intern(&one()) == *OTHER);
-        // 42 MiB for the parts, of which texts may take 18.
+        // 42 MiB are shared out, of which texts may use 18.
         assert_eq!(full.map(|count| count / 1000), Some(25));
         assert!(bounds.times(Limit::TextMemory) > 0 && names.wants_sweep());
         assert_eq!(

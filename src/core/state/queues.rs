@@ -1,8 +1,8 @@
-//! Queues: how full they are, and who consumes them.
+//! Tracks queues: their levels and their consumers.
 //!
-//! Levels come from the broker, consumers from the workers' answers. A queue that neither mentions any more is not
-//! shown; nor is any level when the broker has not answered for long, because an old level is wrong. Which queues to
-//! ask the broker for is [`Watched`].
+//! Levels come from the broker, consumers from the workers' answers. A queue that neither reports
+//! any more is not shown. Levels are not shown either once the broker has not answered for long,
+//! because outdated levels are wrong. [`Watched`] decides which queues to poll.
 
 use std::time::Duration;
 
@@ -14,38 +14,38 @@ use super::{Name, Names, QueueLevel, Worker};
 use crate::bounds::Bounds;
 use crate::timestamp::{ClockStep, Timestamp};
 
-/// How long a level is believed at least.
+/// The minimum time that a level stays valid.
 const BELIEVED_MIN: Duration = Duration::from_secs(120);
 
-/// How many rounds may be missed before levels are not believed any more.
+/// How many rounds may be missed before levels become invalid.
 const ROUNDS_MISSED_MAX: u32 = 3;
 
-/// What is known of one queue. What nobody told is absent.
+/// The state of one queue. Unreported values are absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// Messages that wait to be delivered, and those delivered and not acknowledged.
+    /// Messages ready for delivery, and messages delivered but not acknowledged.
     pub length: Option<u64>,
     pub unacked: Option<u64>,
-    /// As the broker counts them.
+    /// The number of consumers according to the broker.
     pub consumers: Option<u64>,
-    /// Workers that consume it: how many, how many tasks they can run at once when their pools have grown, in how many processes, and how many
-    /// tasks they run now, of whatever queue.
+    /// The workers that consume the queue: their number, how many tasks they can run at once with
+    /// fully grown pools, their processes, and how many tasks from any queue they run now.
     pub workers: Option<u64>,
     pub slots: Option<u64>,
     pub processes: Option<u64>,
     pub active: Option<u64>,
 }
 
-/// The newest levels.
+/// The latest levels.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     levels: HashMap<Name, Queue>,
-    /// Workers were asked: a queue that none of them consumes has none.
+    /// Workers were asked, so a queue that none of them consumes has no workers.
     workers_asked: bool,
     updated: Timestamp,
-    /// When the newest round began.
+    /// When the latest round started.
     asked: Timestamp,
-    /// The time between the newest round and the one before.
+    /// The time between the latest round and the previous one.
     interval: Duration,
     pub(super) watched: Watched,
 }
@@ -58,7 +58,8 @@ impl Queues {
         }
     }
 
-    /// Takes the levels of all queues. A queue that nothing named within `ttl` is watched no longer.
+    /// Applies the levels of all queues. A queue that was not seen within `ttl` is no longer
+    /// watched.
     pub(super) fn take(
         &mut self,
         levels: &[QueueLevel],
@@ -75,7 +76,7 @@ impl Queues {
         self.updated = now;
         self.levels.clear();
         for level in levels {
-            // Queues with generated names are one, and their levels add up.
+            // Queues with generated names are folded into one, so their levels add up.
             let queue = self.levels.entry(names.intern_queue(&folded(&level.queue)));
             let queue = queue.or_default();
             let sum = |a: Option<u64>, b: Option<u64>| {
@@ -91,18 +92,18 @@ impl Queues {
         self.watched.polled(named, ttl, now);
     }
 
-    /// Notes that a round of remote control is over, whoever answered.
+    /// Records that a round of remote control is complete, whoever answered.
     pub(super) const fn workers_asked(&mut self) {
         self.workers_asked = true;
     }
 
-    /// When the newest round began.
+    /// When the latest round started.
     pub(super) const fn asked(&self) -> Timestamp {
         self.asked
     }
 
-    /// The queues that hold no message and of which no worker holds one, as far as the broker says, with the number of
-    /// their consumers.
+    /// The queues without ready or unacknowledged messages according to the broker, with the number
+    /// of their consumers.
     pub(super) fn empty(&self) -> impl Iterator<Item = (Name, Option<u64>)> {
         let empty = self.levels.iter().filter(|(_, level)| {
             level.length == Some(0) && level.unacked.is_none_or(|unacked| unacked == 0)
@@ -116,7 +117,7 @@ impl Queues {
         self.watched.clock_set(step);
     }
 
-    /// Forgets levels that are too old to be true.
+    /// Removes levels that are too old.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let believed = BELIEVED_MIN.max(self.interval.saturating_mul(ROUNDS_MISSED_MAX));
         if now.since(self.updated) > believed {
@@ -124,7 +125,7 @@ impl Queues {
         }
     }
 
-    /// Every queue that is known, with the workers that consume it.
+    /// All known queues, with the workers that consume them.
     pub(super) fn with_workers<'a>(
         &self,
         workers: impl Iterator<Item = &'a Worker>,
@@ -151,7 +152,7 @@ impl Queues {
 }
 
 impl Queue {
-    /// What its workers make up can be told, from none on.
+    /// Starts the sums over workers at zero, because they can be determined.
     fn begin(&mut self) {
         for count in [
             &mut self.workers,

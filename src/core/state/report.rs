@@ -1,75 +1,77 @@
-//! What the poller of a broker found out, as values: how long queues are, and what workers answer.
+//! The answers of broker and workers that a poller reports: queue lengths and worker state.
 //!
-//! Events tell what happened; these tell what is. They come from outside as whole rounds, so that what is absent
-//! from one is known to be absent.
+//! Events report what happened; these report the current state. They arrive as complete rounds, so
+//! anything absent from a round is known to be absent.
 
 use std::sync::Arc;
 
 use super::Binding;
 use crate::timestamp::Timestamp;
 
-/// What one round of asking found out.
+/// The result of one polling round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The place of the broker in the configuration.
+    /// Index of the broker in the configuration.
     pub broker: usize,
-    /// When the round began.
+    /// When the round started.
     pub asked: Timestamp,
-    /// When the round was over.
+    /// When the round ended.
     pub received: Timestamp,
     pub answers: Answers,
 }
 
-/// What was asked for, and found.
+/// The kind of request and its result.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answers {
-    /// One round over all queues that are watched; a queue that is not there is absent.
+    /// One round over all watched queues. Absent queues do not exist.
     Queues(Vec<QueueLevel>),
-    /// What the workers answered in one round of remote control; a worker that is absent did not answer.
+    /// The workers' answers in one round of remote control. Absent workers did not answer.
     Workers(Vec<WorkerAnswer>),
     /// Redis: the bindings of queues to exchanges.
     Bindings(Vec<Binding>),
-    /// Redis: channels on which events are published that are not subscribed to.
+    /// Redis: channels on which events are published and that are not subscribed to.
     Elsewhere(Vec<String>),
 }
 
-/// How much is in a queue.
+/// The level of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueLevel {
     pub queue: String,
-    /// Messages that no worker has yet; on Redis over all priority steps.
+    /// Messages that no worker has yet; on Redis, over all priority steps.
     pub length: u64,
-    /// Redis: messages that a worker has and has not acknowledged. Absent while they are not counted to the end.
+    /// Redis: messages delivered to workers and not acknowledged. Absent until they have been
+    /// counted completely.
     pub unacked: Option<u64>,
-    /// RabbitMQ: channels that consume the queue.
+    /// RabbitMQ: the number of channels that consume the queue.
     pub consumers: Option<u64>,
 }
 
-/// What one worker answered. What is absent was not answered, or not in a form that can be read.
+/// The answer of one worker. Fields are absent if they were not answered or could not be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkerAnswer {
     /// The full node name.
     pub worker: String,
     pub pid: Option<i64>,
-    /// Tasks that it runs at once now, and when its pool has grown as far as it may.
+    /// How many tasks it can run at once now, and with a fully grown pool.
     pub pool_size: Option<u64>,
     pub slots: Option<u64>,
-    /// Child processes that there are; prefork only.
+    /// The number of child processes; prefork only.
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
     /// The queues that it consumes.
     pub queues: Option<Vec<String>>,
-    /// What binds them to exchanges.
+    /// The bindings of these queues.
     pub bindings: Vec<Binding>,
-    /// Tasks that run now.
+    /// Running tasks.
     pub active: Option<Vec<TaskAnswer>>,
-    /// Tasks that it has and has not started.
+    /// Tasks that it has received and not started.
     pub reserved: Option<Vec<TaskAnswer>>,
-    /// Tasks that it has and that are not due.
+    /// Tasks that it has received and that are not due.
     pub scheduled: Option<Vec<TaskAnswer>>,
-    /// Whether the three lists above are all it has: each was answered, once, and none was cut.
+    /// Whether the three lists above are complete: each was answered exactly once, and none was
+    /// truncated.
     pub complete: bool,
-    /// Names of the tasks that it runs without a rate limit; absent where it was not asked.
+    /// Names of the tasks without a rate limit. Absent if not requested.
     pub unlimited: Option<Vec<String>>,
 }
 
@@ -78,7 +80,7 @@ pub struct WorkerAnswer {
 pub struct TaskAnswer {
     pub uuid: String,
     pub name: Option<String>,
-    /// The queue that it came from; absent where it cannot be told for certain.
+    /// The queue it came from. Absent if it is not certain.
     pub queue: Option<String>,
     /// When it was started.
     pub started: Option<Timestamp>,
@@ -86,20 +88,20 @@ pub struct TaskAnswer {
     pub eta: Option<Timestamp>,
 }
 
-/// What is known that a poller needs: the way back, through a watch channel.
+/// State that the poller needs, sent back to it through a watch channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Queues that were seen in events and answers.
+    /// Queues seen in events and answers.
     pub queues: Vec<Arc<str>>,
     /// Workers that are online.
     pub workers: Vec<Arc<str>>,
     /// Workers that are online and send no task events.
     pub silent: Vec<Arc<str>>,
-    /// How many processes of workers were seen to begin: each is asked soon.
+    /// How many starts of worker processes were seen. New processes are asked soon.
     pub begun: u64,
-    /// Whether any event came.
+    /// Whether any event has arrived.
     pub heard: bool,
-    /// Whether a worker received a task that it does not list: it may hold the task back for a rate limit, so its rate
-    /// limits have to be known.
+    /// Whether a worker received a task that it does not list. It may be holding the task back
+    /// because of a rate limit, so its rate limits are needed.
     pub rates_wanted: bool,
 }

@@ -1,5 +1,5 @@
-//! The queues of tasks: what bindings, task-sent and workers report of them, and what is assumed where nobody reports
-//! anything.
+//! Determines the queues of tasks from bindings, task-sent events and workers' reports, and from
+//! assumptions where none of them helps.
 
 use std::collections::{BTreeMap, btree_map};
 use std::time::Duration;
@@ -12,40 +12,41 @@ use super::generated::folded;
 use crate::bounds::{Bounds, Limit};
 use crate::timestamp::Timestamp;
 
-/// How long a binding is believed after it was last reported. A worker that is away keeps its queues.
+/// How long a binding stays valid after it was last reported. Queues outlive an absent worker.
 const BELIEVED: Duration = Duration::from_secs(3_600);
 
-/// The most bindings that are kept; later ones are not.
+/// The most bindings that are kept. Further ones are ignored.
 const BINDINGS_MAX: usize = 10_000;
 
-/// After so many tasks of a name in a row without a task-sent, none is waited for until one comes.
+/// After this many consecutive tasks of a name without a task-sent, none is waited for until one
+/// arrives.
 const UNSENT_MAX: u8 = 3;
 
-/// Celery's name for the default queue, unless `task_default_queue` says otherwise.
+/// Celery's default queue, unless `task_default_queue` overrides it.
 const DEFAULT_QUEUE: &str = "celery";
 
-/// What is known of where tasks go.
+/// Known routes of tasks.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     homes: HashMap<Name, Home>,
-    /// By exchange, with the time of the newest report of each.
+    /// By exchange, with the time at which each was last reported.
     bindings: BTreeMap<String, BTreeMap<Binding, Timestamp>>,
     bound: usize,
-    /// A task-sent came.
+    /// Whether any task-sent has arrived.
     pub(super) sent: bool,
-    /// Tasks whose task-sent was waited for in vain, of any name.
+    /// Tasks, of any name, for which a task-sent was awaited and did not arrive.
     unsent: u8,
     bounds: Bounds,
 }
 
-/// Where the tasks of one name go.
+/// The queue of the tasks of one name.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Home {
-    /// The newest queue in which a task of this name was seen.
+    /// The latest queue in which a task of this name was seen.
     pub(super) queue: Option<Name>,
-    /// There was another one before.
+    /// Whether tasks of this name were seen in other queues before.
     pub(super) several: bool,
-    /// Tasks in a row whose task-sent did not come.
+    /// Consecutive tasks without a task-sent.
     pub(super) unsent: u8,
 }
 
@@ -64,12 +65,12 @@ impl Routes {
         }
     }
 
-    /// A task of this name was seen in a queue.
+    /// Records that a task of this name was seen in a queue.
     pub(super) fn seen(&mut self, name: Name, queue: Name) {
         self.homes.entry(name).or_default().seen(queue);
     }
 
-    /// A task-sent came for a task of this name, and maybe showed its queue.
+    /// Records a task-sent for a task of this name, and its queue if it named one.
     pub(super) fn sent(&mut self, name: Option<Name>, queue: Option<Name>) {
         self.sent = true;
         let Some(name) = name else { return };
@@ -80,7 +81,7 @@ impl Routes {
         }
     }
 
-    /// A task of this name was held, and no task-sent came for it.
+    /// Records that a held task of this name received no task-sent.
     pub(super) fn unsent(&mut self, name: Option<Name>) {
         self.unsent = self.unsent.saturating_add(1);
         if let Some(name) = name {
@@ -89,25 +90,27 @@ impl Routes {
         }
     }
 
-    /// Whether a task-sent is likely to come for a task of this name. None may have come yet: the very first one can be
-    /// overtaken too, so `at_first` one is expected all the same.
+    /// Whether a task-sent is likely to arrive for a task of this name. Even the very first
+    /// task-sent can be overtaken, so `at_first` one is expected although none has arrived yet.
     pub(super) fn expects_sent(&self, name: Option<Name>, at_first: bool) -> bool {
         let home = name.and_then(|name| self.homes.get(&name));
         let any = self.sent || (at_first && self.unsent < UNSENT_MAX);
         any && home.is_none_or(|home| home.unsent < UNSENT_MAX)
     }
 
-    /// The queue of a task of which nobody reported one: the only one in which its name was ever seen.
+    /// The queue of a task for which none was reported: the only queue in which its name was ever
+    /// seen.
     pub(super) fn fallback(&self, name: Option<Name>) -> Option<Name> {
         let home = self.homes.get(&name?)?;
         home.queue.filter(|_| !home.several)
     }
 
-    /// The queue of a message that was published to a named exchange, where task-sent names a queue as well.
+    /// The queue of a message published to a named exchange, if task-sent also names a queue.
     ///
-    /// Celery names the *default* queue where the caller gave an exchange and no queue, as every retry of a task does that
-    /// came by a topic exchange; with native delayed delivery it names none. So the bindings decide. `only_hint`: there
-    /// are none to come, and the queue is believed unless it is the default one.
+    /// Celery reports the *default* queue if the caller gave an exchange and no queue, as does
+    /// every retry of a task that arrived through a topic exchange; with native delayed delivery it
+    /// reports none. So the bindings decide. With `only_hint` no bindings are expected, and the
+    /// reported queue is trusted unless it is the default one.
     pub(super) fn published<'a>(
         &'a self,
         exchange: &str,
@@ -125,7 +128,7 @@ impl Routes {
         let all = under.into_iter().chain(everywhere.into_iter().flatten());
         let ways = || {
             let bindings = all.clone().flat_map(BTreeMap::keys);
-            // A delayed message finds its exchange by its key, also where that is a fanout.
+            // A delayed message is routed by its key, even if the exchange is a fanout.
             let by_key = |binding: &&Binding| delayed.is_none() || binding.routing_key == key;
             let is_fanout = |binding: &&Binding| binding.kind == ExchangeKind::Fanout;
             bindings.filter(move |binding| {
@@ -142,7 +145,7 @@ impl Routes {
         })
     }
 
-    /// Somebody reported these bindings.
+    /// Records reported bindings.
     pub(super) fn bind(&mut self, bindings: &[Binding], now: Timestamp) {
         for binding in bindings {
             let queue = folded(&binding.queue);
@@ -162,7 +165,7 @@ impl Routes {
         }
     }
 
-    /// Forgets bindings that nobody has reported for long.
+    /// Removes bindings that have not been reported for long.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.bindings.retain(|_, under| {
             under.retain(|_, reported| now.since(*reported) <= BELIEVED);
@@ -171,17 +174,17 @@ impl Routes {
         self.bound = self.bindings.values().map(BTreeMap::len).sum();
     }
 
-    /// Where the tasks of each name go.
+    /// The queues of each task name.
     pub(super) fn homes(&self) -> impl Iterator<Item = (Name, Home)> {
         self.homes.iter().map(|(name, home)| (*name, *home))
     }
 
-    /// Restores what was known of a name.
+    /// Restores the queue of a name.
     pub(super) fn restore(&mut self, name: Name, home: Home) {
         self.homes.insert(name, home);
     }
 
-    /// Forgets the names that are not in use: a name that nothing else knows would keep its queue for ever.
+    /// Removes names that are not in use. Otherwise they would keep their queue forever.
     pub(super) fn retain(&mut self, in_use: impl Fn(&Name) -> bool) {
         self.homes.retain(|name, _| in_use(name));
     }
@@ -232,7 +235,7 @@ mod tests {
         let delay = "0.".repeat(26) + "1.1.";
         let (delayed_topics, delayed_both) = (delay.clone() + "t.x", delay + "a.b");
         let cases = [
-            // A retry: the default queue, under the exchange and key of the first attempt.
+            // A retry: it names the default queue, with the exchange and key of the first attempt.
             ("default", "t.x", Some("default"), Some("topics")),
             ("default", "default", Some("default"), Some("default")),
             ("default", "nowhere", Some("default"), None),

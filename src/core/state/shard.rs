@@ -1,38 +1,41 @@
-//! Sharding: several daemons share the events of one cluster, so that sums over all of them are right.
+//! Sharding: several daemons share the events of one cluster, so that sums over all of them are
+//! correct.
 //!
-//! Each gets all events of its share of the workers, and the task-sent of every task, because a client that sends a
-//! task does not know which worker will run it. So the waits and the end of an attempt are told where it runs, from
-//! the task-sent that everybody knows. The task-sent itself counts with one only, the *owner* of the task's id.
+//! Each shard receives all events of its share of the workers, and the task-sent of every task,
+//! because the client that sends a task does not know which worker will run it. So the shard of
+//! that worker reports the waits and the end of an attempt, using the task-sent that every shard
+//! receives. The task-sent itself is counted by one shard only, the *owner* of the task's id.
 //!
-//! What becomes of a task on its way is not known here: any shard's worker may have it by now. So nobody shows tasks
-//! as sent or in retry, and nobody gives them up as lost. They are remembered, and forgotten when they are too many
-//! or too old.
+//! A shard does not know what happens to a task on its way, because a worker of any shard may have
+//! it by now. So no shard reports tasks as sent or in retry, or gives them up as lost. Such tasks
+//! are remembered, and forgotten if there are too many or they get too old.
 
 use super::{Stage, task::Task};
 
-/// Which part of the workers' events is ours.
+/// The part of the workers' events that this daemon receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Below `count`.
+    /// Less than `count`.
     pub index: u32,
-    /// One at least.
+    /// At least one.
     pub count: u32,
 }
 
 impl Shard {
-    /// Whether the task-sent of the task with this id counts here. The owner of an id is the CRC-32C of its text,
-    /// modulo the number of shards: the same in every release and on every machine.
+    /// Whether this shard counts the task-sent of the task with this id. The owner of an id is the
+    /// CRC-32C of its text modulo the number of shards, which is the same in every release and on
+    /// every machine.
     pub fn owns(self, uuid: &str) -> bool {
         crc32c::crc32c(uuid.as_bytes()) % self.count.max(1) == self.index
     }
 
-    /// Whether this is the shard that does what is to be done once for all of them.
+    /// Whether this shard performs actions that must happen only once.
     pub const fn is_first(self) -> bool {
         self.index == 0
     }
 }
 
-/// Where a task is in flight, as far as that can be known with these shards.
+/// Where a task is in flight, as far as a shard can know.
 pub(super) fn stage(task: &Task, shard: Option<Shard>) -> Option<Stage> {
     task.stage
         .filter(|stage| shard.is_none() || !stage.is_on_the_way())

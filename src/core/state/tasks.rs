@@ -1,13 +1,13 @@
-//! The bounded table of tasks: those in flight, and for a little while those that have ended.
+//! The bounded table of tasks: those in flight, and for a short time those that have ended.
 //!
-//! Found by uuid; each kind is also a list from the one that was heard of longest ago to the newest. Nothing
-//! is allocated for a task whose id is a UUID, as long as the table does not grow.
+//! Tasks are found by uuid. Each kind also forms a list from the least to the most recently
+//! updated. Nothing is allocated for a task whose id is a UUID, unless the table grows.
 //!
-//! A task that is due later than the timeout would allow waits in a list of its own, because silence before its due time
-//! means nothing; a heap has the due times.
+//! A task that is due later than the timeout allows waits in a separate list, because silence
+//! before its due time means nothing. A heap holds the due times.
 //!
-//! With shards those that are on their way stand in a list of their own: most of them run elsewhere, and they must
-//! not push out those that a worker has here.
+//! With shards, tasks on their way are in a separate list: most of them run elsewhere, and they
+//! must not push out tasks that a worker of this shard has.
 
 mod later;
 mod saved;
@@ -30,14 +30,14 @@ use crate::escape::cut;
 use crate::timestamp::{ClockStep, Timestamp};
 pub(super) use saved::Captured;
 
-/// How long a task that has ended is remembered, so that what comes late or twice is known for what it is.
+/// How long an ended task is remembered, so that late and duplicate events are recognized.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
 
-/// How many tasks that have ended are remembered. At some 120 bytes each this is the larger bound above some 500
-/// tasks a second; events of one task that are late by more than seconds are rarer than that.
+/// How many ended tasks are remembered, at about 120 bytes each. Above some 500 tasks a second this
+/// limit is reached before the time limit; events of one task are rarely late by more than seconds.
 const ENDED_MAX: usize = 32_768;
 
-/// A task's place in the table.
+/// The index of a task in the table.
 pub(super) type At = u32;
 
 const NONE: At = At::MAX;
@@ -49,47 +49,51 @@ pub(super) struct Tasks {
     free: Vec<At>,
     index: HashTable<At>,
     hasher: DefaultHashBuilder,
-    /// The ids that are no UUIDs, by place. Nearly all are UUIDs in their usual form, which are 16 bytes and not 36.
+    /// Ids that are not UUIDs, by index. Nearly all ids are UUIDs in canonical form, which take 16
+    /// bytes instead of 36.
     texts: HashMap<At, Arc<str>>,
     alive: List,
     ended: List,
-    /// In flight, silent for longer than the timeout, and due so late that this means nothing yet.
+    /// In flight and silent for longer than the timeout, but with a due time late enough that this
+    /// means nothing yet.
     later: List,
-    /// When those are due, in seconds since the epoch, and some that are no longer there.
+    /// The due times of those tasks, in seconds since the epoch, including some of tasks that have
+    /// left the list.
     due: BinaryHeap<Reverse<(u32, At)>>,
-    /// On the way to any shard's worker. Without shards it is empty.
+    /// On the way to any shard's worker. Empty without shards.
     on_the_way: List,
     shard: Option<Shard>,
-    /// How many tasks may be forgotten for the newest one, which took memory.
+    /// How many tasks may be evicted for the newest one, which needed memory.
     grown: u8,
     bounds: Bounds,
 }
 
-/// What a task takes: its slot, which is copied where it changes while a checkpoint is being written, and its entries in
-/// the index and among tasks in flight that are counted in `(other)`. A slot stays when its task goes.
+/// The memory of a task: its slot, which is copied if it changes while a checkpoint is being
+/// written, and its entries in the index and among the in-flight tasks counted in `(other)`. A slot
+/// is kept when its task is removed.
 const SLOT_BYTES: u64 = size_of::<Slot>() as u64 + 80;
 
-/// How many tasks make room for one at most. One with a long id takes as much as three without, and the memory of their
-/// slots cannot be used for its id.
+/// The most tasks evicted to make room for one. A task with a long id uses as much memory as three
+/// without, and the memory of their slots cannot be reused for its id.
 const EVICTED_FOR_ONE: u8 = 4;
 
-/// What an id that is no UUID takes beside its bytes, a copy in a checkpoint included.
+/// The memory of a non-UUID id in addition to its bytes, including a copy in a checkpoint.
 const ID_BYTES: u64 = 160;
 
 #[derive(Clone, Debug)]
 struct Slot {
-    /// The bytes of a UUID; nothing where the id is a text.
+    /// The bytes of a UUID. `None` if the id is a text.
     uuid: Option<[u8; 16]>,
-    /// When it was last heard of, in seconds since the epoch, rounded up.
+    /// When it was last updated, in seconds since the epoch, rounded up.
     heard: u32,
     previous: At,
     next: At,
-    /// The list that it stands in, which may no longer be the one that it belongs to.
+    /// The list that it is in, which may no longer be the one it belongs to.
     list: Kept,
     task: Task,
 }
 
-/// Why a task is held.
+/// Why a task is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kept {
     Alive,
@@ -131,7 +135,7 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// A table of which the events of all workers make what is in flight, or those of a shard.
+    /// A table for the events of all workers, or for those of a shard.
     pub(super) fn new(shard: Option<Shard>, bounds: Bounds) -> Self {
         Self {
             shard,
@@ -140,7 +144,8 @@ impl Tasks {
         }
     }
 
-    /// Finds the task with this id, or makes one. It stands in no list until it is [`filed`](Self::file).
+    /// Finds or creates the task with this id. A new task is in no list until it is
+    /// [`filed`](Self::file).
     pub(super) fn find_or_insert(&mut self, uuid: &str) -> At {
         if uuid.len() > TEXT_BYTES_MAX {
             self.bounds.reached(Limit::TextBytes);
@@ -206,7 +211,7 @@ impl Tasks {
         &self.slots[at as usize].task
     }
 
-    /// Whether the steps of the task that is there are held.
+    /// Whether the steps of the task are held.
     pub(super) fn label(&self, at: At) -> Label {
         let slot = self.slots.get(at as usize);
         slot.map_or(Label::Open, |slot| slot.task.label())
@@ -216,12 +221,12 @@ impl Tasks {
         &mut self.slots[at as usize].task
     }
 
-    /// Puts a task at the new end of the list that it belongs to.
+    /// Moves a task to the recent end of the list that it belongs to.
     pub(super) fn file(&mut self, at: At, now: Timestamp) {
         self.file_heard(at, now.whole_seconds());
     }
 
-    /// The same, of one that was heard of at that second.
+    /// Like [`file`](Self::file), with the second in which the task was updated.
     fn file_heard(&mut self, at: At, heard: u32) {
         self.file_in(at, heard, self.belongs(at));
     }
@@ -262,8 +267,9 @@ impl Tasks {
         self.bounds.take(Part::Tasks, bytes);
     }
 
-    /// Removes the least recently updated task if more than `max` are in flight, or if there is no room for the one
-    /// that was added. What has ended is forgotten before, and with shards what is on its way.
+    /// Removes the least recently updated task if more than `max` are in flight, or if there is no
+    /// room for the one that was added. Ended tasks and, with shards, tasks on their way are
+    /// removed first.
     pub(super) fn evict(&mut self, max: usize) -> Option<Task> {
         let is_full = self.grown > 0 && !self.bounds.has_room(Part::Tasks, SLOT_BYTES);
         self.grown = if is_full { self.grown - 1 } else { 0 };
@@ -279,7 +285,7 @@ impl Tasks {
             self.bounds.reached(Limit::Tasks);
             self.remove(self.on_the_way.oldest);
         }
-        // Whatever is later was silent before the others were.
+        // Tasks in `later` became silent before all others.
         let oldest = [self.later.oldest, self.alive.oldest];
         let oldest = oldest.into_iter().find(|at| *at != NONE)?;
         let is_beyond = self.alive() > max;
@@ -289,7 +295,7 @@ impl Tasks {
         (is_full || is_beyond).then(|| self.remove(oldest))
     }
 
-    /// Gives up every task in flight that `gone` says is gone.
+    /// Gives up every task in flight for which `gone` returns a reason.
     pub(super) fn give_up(&mut self, now: Timestamp, mut gone: impl FnMut(At, &mut Task) -> bool) {
         for mut at in [self.alive.oldest, self.later.oldest] {
             while at != NONE {
@@ -306,8 +312,8 @@ impl Tasks {
         now: Timestamp,
         mut gone: impl FnMut(At, &mut Task) -> bool,
     ) {
-        // On a copy, since most are left as they are: what is written to would be copied whole, if a checkpoint
-        // shares it.
+        // Works on a copy, since most tasks do not change: writing to a piece shared with a
+        // checkpoint would copy all of it.
         let mut task = self.get(at).clone();
         let is_gone = gone(at, &mut task);
         if is_gone {
@@ -317,7 +323,7 @@ impl Tasks {
             self.file(at, now);
         } else if task != *self.get(at) {
             self.slots[at as usize].task = task;
-            // With shards, one that goes back to its queue is in nobody's flight.
+            // With shards, a task that returns to its queue is not in flight on any shard.
             if self.belongs(at) != Kept::Alive {
                 self.unlink(at);
                 self.file(at, now);
@@ -325,8 +331,8 @@ impl Tasks {
         }
     }
 
-    /// Forgets the tasks that ended a while ago, and with shards those that were not heard of for `timeout` while
-    /// they were on their way.
+    /// Forgets tasks that ended a while ago and, with shards, tasks on their way that were not
+    /// updated for `timeout`.
     pub(super) fn forget(&mut self, timeout: Duration, now: Timestamp) {
         while let Some(oldest) = self.slots.get(self.on_the_way.oldest as usize)
             && silence(oldest, now) > timeout
@@ -346,7 +352,7 @@ impl Tasks {
         }
     }
 
-    /// Every task in flight with its place, and when it was last heard of.
+    /// Every task in flight with its index and the time of its last update.
     pub(super) fn places(&self) -> impl Iterator<Item = (At, Timestamp, &Task)> {
         let list = |oldest: At| {
             std::iter::successors((oldest != NONE).then_some(oldest), |&at| {
@@ -361,23 +367,23 @@ impl Tasks {
         })
     }
 
-    /// How many tasks are in flight; with shards those that a worker has.
+    /// The number of tasks in flight; with shards, of those that a worker has.
     pub(super) const fn alive(&self) -> usize {
         self.alive.length + self.later.length
     }
 
-    /// Every task that is in flight, in the order of memory: there may be a million.
+    /// All tasks in flight, in memory order for speed: there may be a million.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &Task> {
         let tasks = self.slots.iter().map(|slot| &slot.task);
         tasks.filter(|task| task.stage.is_some())
     }
 
-    /// Every task that is held.
+    /// All tasks in the table.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
         self.index.iter().map(|&at| self.get(at))
     }
 
-    /// The list that a task belongs to, as it is.
+    /// The list that a task belongs to in its current state.
     fn belongs(&self, at: At) -> Kept {
         let task = self.get(at);
         match task.stage {
@@ -447,7 +453,8 @@ fn silence(slot: &Slot, now: Timestamp) -> Duration {
     now.since(Timestamp::from_whole_seconds(slot.heard))
 }
 
-/// A UUID in its usual form, lower case with dashes; other texts stay texts, so that no two ids fall together.
+/// Parses a UUID in canonical form, lower case with dashes. Other ids stay texts, so that no two of
+/// them become equal.
 #[inline]
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;

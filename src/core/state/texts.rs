@@ -1,11 +1,12 @@
-//! Texts on their way to and from their stored form: by place, counted from 1; 0 is none.
+//! Converts names to indexes into a table of stored texts, and back. Indexes start at 1; 0 means
+//! none.
 
 use hashbrown::HashMap;
 
 use super::{Name, Names};
 use crate::saved::TEXT_MAX;
 
-/// The texts of one part of what is stored.
+/// The texts of one part of the stored form.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     places: HashMap<Name, u32>,
@@ -13,7 +14,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// The place of a name.
+    /// The index of a name.
     pub(super) fn place(&mut self, name: Option<Name>) -> u32 {
         let Some(name) = name else { return 0 };
         *self.places.entry(name).or_insert_with(|| {
@@ -22,14 +23,15 @@ impl Texts {
         })
     }
 
-    /// The texts, by place.
+    /// The texts in order of their index.
     pub(super) fn stored(self, names: &Names) -> Vec<String> {
         let texts = self.names.into_iter();
         texts.map(|name| names.text(name).to_string()).collect()
     }
 }
 
-/// The names of stored texts. A place without a text, or with one that no event could have, is that of no name.
+/// The names of stored texts. An index without a text, or with one that no event could contain,
+/// yields no name.
 #[derive(Debug)]
 pub(super) struct Restored<'a> {
     texts: &'a [String],
@@ -43,7 +45,7 @@ impl<'a> Restored<'a> {
 
     pub(super) fn name(&mut self, place: u32) -> Option<Name> {
         let text = self.text(place)?;
-        // A queue may be longer than other texts, and what was stored is cut already.
+        // Queue names may be longer than other texts, and stored texts have already been cut.
         Some(self.names.intern_queue(text))
     }
 

@@ -1,7 +1,7 @@
-//! The queues to poll: those that anything named lately, and those that are not empty.
+//! Tracks the queues to poll: those named recently, and those that are not empty.
 //!
-//! Times are compared at each round of levels and not in between, so that a queue is not forgotten while nobody can
-//! look into it.
+//! Ages are checked at each polling round and not in between, so that a queue is not forgotten
+//! while polling is impossible.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Name, QueueLevel};
 use crate::bounds::{Bounds, Limit};
 use crate::timestamp::{ClockStep, Timestamp};
 
-/// The most queues that are remembered, and how many of those named longest ago make room beyond that.
+/// The most queues that are remembered, and how many of the oldest make room beyond that.
 const QUEUES_MAX: usize = 10_000;
 const ROOM: usize = QUEUES_MAX / 10;
 
@@ -19,11 +19,11 @@ const ROOM: usize = QUEUES_MAX / 10;
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     named: HashMap<Name, Timestamp>,
-    /// The newest entry: tasks of one queue come in runs.
+    /// The last entry, cached because tasks of one queue arrive in runs.
     newest: Option<(Name, Timestamp)>,
-    /// Queues that were not empty in the newest round.
+    /// Queues that were not empty in the latest round.
     backlogged: HashSet<Name>,
-    /// The time of the newest round.
+    /// The time of the latest round.
     polled: Timestamp,
     bounds: Bounds,
 }
@@ -36,7 +36,7 @@ impl Watched {
         }
     }
 
-    /// Notes that something named a queue.
+    /// Records that something named a queue.
     #[inline]
     pub(super) fn name(&mut self, queue: Name, now: Timestamp) {
         if self.newest != Some((queue, now)) {
@@ -62,8 +62,8 @@ impl Watched {
         }
     }
 
-    /// Takes a round of levels: a queue that holds messages or has consumers counts as named, and one that nothing
-    /// named within `ttl` is forgotten.
+    /// Applies a round of levels: a queue with messages or consumers counts as named, and one that
+    /// was not named within `ttl` is forgotten.
     pub(super) fn polled<'a>(
         &mut self,
         levels: impl Iterator<Item = (Name, &'a QueueLevel)>,
@@ -95,7 +95,7 @@ impl Watched {
         self.named.keys().copied()
     }
 
-    /// Each queue, and how long before the newest round it was last named, in microseconds.
+    /// Each queue, and how long before the latest round it was last named, in microseconds.
     pub(super) fn ages(&self) -> impl Iterator<Item = (Name, i64)> {
         let age = |named: Timestamp| (self.polled.micros() - named.micros()).max(0);
         self.named
@@ -103,7 +103,7 @@ impl Watched {
             .map(move |(queue, named)| (*queue, age(*named)))
     }
 
-    /// Goes on from an age that was stored. The time that the daemon was away does not count.
+    /// Restores a queue with its stored age. The daemon's downtime does not count.
     pub(super) fn restore(&mut self, queue: Name, age: i64, now: Timestamp) {
         let named = now.micros().saturating_sub(age.max(0)).max(0);
         self.insert(queue, Timestamp::from_micros(named));
@@ -160,7 +160,7 @@ mod tests {
         let left = ["consumed", "full", "unacked"];
         assert_eq!(poll(&mut watched, 100_000), left);
 
-        // A restart a day later: each is as old as it was.
+        // After a restart a day later, each queue has the same age as before.
         let mut restored = Watched::default();
         watched.name(idle, at(100_000));
         for (queue, age) in watched.ages() {

@@ -1,8 +1,8 @@
-//! One worker: online or offline, and what its heartbeats and its answers say.
+//! Tracks one worker: whether it is online, and what its heartbeats and answers report.
 //!
-//! A worker is its full node name. Any event of it shows that it lives; heartbeats that stay away, or
-//! `worker-offline`, show that it does not. A restart is another pid under the same name, or, since containers use
-//! pids again, a `processed` that goes back.
+//! A worker is identified by its full node name. Any event shows that it is alive; missing
+//! heartbeats or `worker-offline` show that it is not. A restart shows as another pid under the
+//! same name or, because containers reuse pids, as a `processed` count that goes back.
 
 mod saved;
 
@@ -14,69 +14,75 @@ use crate::event::judge;
 use crate::event::{WorkerEvent, WorkerKind};
 use crate::timestamp::{ClockStep, Timestamp};
 
-/// What a worker that sends no heartbeats is taken to promise. Celery assumes the same 60 seconds.
+/// The heartbeat interval assumed for a worker that sends no heartbeats. Celery assumes the same 60
+/// seconds.
 const SILENT_FREQ_SECONDS: f64 = 60.0;
 
-/// The longest promise that is believed: one heartbeat a day.
+/// The longest plausible heartbeat interval: one a day.
 const FREQ_SECONDS_MAX: f64 = 86_400.0;
 
-/// The share of a new measurement in the smoothed clock skew: ten heartbeats make up for most of the past.
+/// The weight of a new measurement in the smoothed clock skew. Ten heartbeats outweigh most of the
+/// past.
 const SKEW_SHARE: f64 = 0.2;
 
-/// So many seconds old, an event that may have waited is taken to have waited: it says nothing of a clock.
+/// An event at least this many seconds old, if it may have waited in a queue, is assumed to have
+/// waited and is not used to measure the clock.
 const BACKLOG: f64 = 10.0;
 
-/// How long a process that began is expected to answer its first question.
+/// How long a new process is expected to take to answer its first request.
 pub(super) const NEW: Duration = Duration::from_secs(60);
 
-/// Heartbeats of two processes under one name within this time are two workers, and no restart.
+/// Heartbeats of two processes under one name within this time mean two workers rather than a
+/// restart.
 const TWO_AT_ONCE: Duration = Duration::from_secs(30);
 
-/// After so long without anything from a worker that said goodbye, nothing more is on its way.
+/// After this time without events from a worker that shut down, no more of its events are on their
+/// way.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// What is known of one worker.
+/// The state of one worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
     pub name: Name,
     pub online: bool,
-    /// When something was received from it last.
+    /// When its last event was received.
     pub seen: Timestamp,
-    /// Tasks that run now, by its newest full heartbeat; 0 when offline, absent when it never sent one.
+    /// Running tasks according to its latest full heartbeat; 0 when offline, absent if it never
+    /// sent one.
     pub active: Option<u64>,
     /// Load of its machine over 1, 5 and 15 minutes.
     pub loadavg: Option<[f64; 3]>,
     pub software: Software,
-    /// Seconds by which its clock is behind ours, smoothed; what a message takes on its way is in it.
+    /// Seconds by which its clock is behind ours, smoothed. Includes network latency.
     pub clock_skew: Option<f64>,
-    /// As it answered to remote control.
+    /// As reported in its remote-control answer.
     pub pool_size: Option<u64>,
-    /// What its pool may grow to.
+    /// The pool size when fully grown.
     pub slots: Option<u64>,
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
     pub queues: Option<Vec<Name>>,
-    /// Whether the process that runs now told its queues.
+    /// Whether the current process has reported its queues.
     pub(super) asked: bool,
-    /// When that process was first seen.
+    /// When the current process was first seen.
     pub(super) since: Timestamp,
-    /// Two processes send heartbeats under its name.
+    /// Whether two processes send heartbeats under its name.
     pub twofold: bool,
     processed: Processed,
-    /// Whether a heartbeat said how many tasks it processed.
+    /// Whether a heartbeat reported a `processed` count.
     counts: bool,
-    /// Seconds between heartbeats, as it announced them.
+    /// Seconds between heartbeats, as announced by the worker.
     freq: Option<f64>,
     pid: Option<i64>,
-    /// The process before this one, and when it was heard of last.
+    /// The previous process, and when it was last seen.
     other_pid: Option<(i64, Timestamp)>,
-    /// When it said that it goes, by its own clock.
+    /// When it announced its shutdown, by its own clock.
     goodbye: Option<Timestamp>,
-    /// When it was found to be offline, by ours.
+    /// When it was found to be offline, by our clock.
     offline_since: Timestamp,
 }
 
-/// What a worker runs on.
+/// The software that a worker runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Software {
     pub ident: Option<Name>,
@@ -84,14 +90,14 @@ pub struct Software {
     pub system: Option<Name>,
 }
 
-/// What a heartbeat brought to light.
+/// What a heartbeat revealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// Events that are missing.
     pub(super) missing: u64,
-    /// Its count of tasks cannot be right.
+    /// Its count of tasks is implausible.
     pub(super) is_refused: bool,
-    /// The process before this one is no more: it had started its tasks up to then.
+    /// The previous process has ended: tasks that it started up to this time are lost.
     pub(super) restarted: Option<Timestamp>,
 }
 
@@ -123,32 +129,34 @@ impl Worker {
         }
     }
 
-    /// Tasks that it started since it was first seen; absent where no heartbeat tells.
+    /// Tasks started since the worker was first seen. Absent if no heartbeat reports it.
     pub fn processed(&self) -> Option<u64> {
         self.counts.then_some(self.processed.total)
     }
 
-    /// Whether it sends task events; absent before there was anything to tell it by.
+    /// Whether it sends task events. Absent until this is known.
     pub const fn events(&self) -> Option<bool> {
         self.processed.events
     }
 
-    /// Whether it announced a pace for its heartbeats.
+    /// Whether it announced a heartbeat interval.
     pub const fn has_heartbeats(&self) -> bool {
         self.freq.is_some()
     }
 
-    /// Whether an answer of the process with this id is one of the process that sends its heartbeats.
+    /// Whether an answer from the process with this id belongs to the process that sends the
+    /// heartbeats.
     pub(super) fn is_process(&self, pid: Option<i64>) -> bool {
         !self.twofold && self.pid.zip(pid).is_none_or(|(known, pid)| known == pid)
     }
 
-    /// Whether it shut down on purpose: it has no tasks any more.
+    /// Whether it shut down deliberately, so that it has no tasks any more.
     pub(super) const fn said_goodbye(&self) -> bool {
         self.goodbye.is_some()
     }
 
-    /// The queue that it consumes, if it is the only one and the process that runs now is not about to say something else.
+    /// The only queue that it consumes. `None` if it consumes several, or if the current process is
+    /// about to report its queues.
     pub(super) fn only_queue(
         &self,
         asked_since: Option<Timestamp>,
@@ -160,13 +168,13 @@ impl Worker {
         }
     }
 
-    /// Whether its process began a short while ago, and has not said yet which queues it consumes.
+    /// Whether its process started recently and has not reported its queues yet.
     pub(super) fn is_to_answer(&self, asked_since: Option<Timestamp>, now: Timestamp) -> bool {
         let is_new = |asked| !self.asked && self.since >= asked && now.since(self.since) < NEW;
         asked_since.is_some_and(is_new)
     }
 
-    /// Our clock was set.
+    /// Shifts stored times after our clock was set.
     pub(super) fn clock_set(&mut self, step: ClockStep) {
         let times = [&mut self.seen, &mut self.since, &mut self.offline_since];
         let other = self.other_pid.iter_mut().map(|(_, seen)| seen);
@@ -176,16 +184,17 @@ impl Worker {
             .for_each(|at| step.adjust(at));
     }
 
-    /// A sign of life that is no worker event.
+    /// Records a sign of life other than a worker event.
     pub(super) const fn sign_of_life(&mut self, now: Timestamp) {
         self.seen = now;
-        // Tasks go on while a worker shuts down: only a heartbeat takes a goodbye back.
+        // Tasks continue while a worker shuts down, so only a heartbeat cancels an announced
+        // shutdown.
         if self.goodbye.is_none() {
             self.online = true;
         }
     }
 
-    /// An event about a task that it sent; `started` where it is one that `processed` counts.
+    /// Applies a task event that it sent. `started` is set if `processed` counts the event.
     pub(super) fn task_event(&mut self, started: Option<Timestamp>) {
         match started {
             Some(stamped) => self.processed.started(stamped),
@@ -193,7 +202,7 @@ impl Worker {
         }
     }
 
-    /// It says that it goes, and how many tasks it has processed.
+    /// Applies its announced shutdown, with its final `processed` count.
     pub(super) fn say_goodbye(
         &mut self,
         event: &WorkerEvent<'_>,
@@ -212,7 +221,7 @@ impl Worker {
         found
     }
 
-    /// Takes how many tasks it says it has processed.
+    /// Applies its `processed` count.
     fn count(&mut self, event: &WorkerEvent<'_>, stamped: Timestamp, found: &mut Found) {
         let Some(processed) = event.processed.filter(|_| !self.twofold) else {
             return;
@@ -228,7 +237,7 @@ impl Worker {
         found.missing += self.processed.heartbeat(counts, stamped, freq, online);
     }
 
-    /// Takes how many seconds a heartbeat took to come, by two clocks.
+    /// Applies the time from sending to receipt of a heartbeat, by two clocks.
     pub(super) fn measure_skew(&mut self, event: &WorkerEvent<'_>, skew: f64, may_wait: bool) {
         let counts = event.active.is_some() || event.kind == WorkerKind::Online;
         if counts && self.goodbye.is_none() && judge::is_skew(skew) && (!may_wait || skew < BACKLOG)
@@ -239,7 +248,7 @@ impl Worker {
         }
     }
 
-    /// Once all has come of one that said goodbye: how many more of its events are missing.
+    /// For a worker that shut down: how many more of its events are missing once all have arrived.
     pub(super) fn settle(&mut self, now: Timestamp) -> u64 {
         let is_settled = self.goodbye.is_some()
             && !self.online
@@ -251,7 +260,7 @@ impl Worker {
         }
     }
 
-    /// `worker-online` and `worker-heartbeat`, which may have waited in a queue before they came.
+    /// Applies `worker-online` and `worker-heartbeat`, which may have waited in a queue.
     pub(super) fn beat(
         &mut self,
         event: &WorkerEvent<'_>,
@@ -261,7 +270,8 @@ impl Worker {
     ) -> Found {
         self.seen = now;
         let online = event.kind == WorkerKind::Online;
-        // The order of two stamps is only that of one clock, which may be ahead when a worker goes and right when it is back.
+        // Stamps of one worker are only in order within one clock, which may be ahead at shutdown
+        // and correct after the restart.
         let is_back = online
             || self.pid.zip(pid).is_some_and(|(known, pid)| known != pid)
             || now.since(self.offline_since) > SETTLED;
@@ -272,7 +282,8 @@ impl Worker {
         self.online = true;
         let mut found = Found::default();
         if self.is_another(event, pid, stamped, now) {
-            // What the process before had started by its last heartbeat is lost; a new one says when it began.
+            // Tasks that the previous process started by its last heartbeat are lost;
+            // `worker-online` tells when the new one started.
             let until = if online {
                 stamped
             } else {
@@ -284,7 +295,7 @@ impl Worker {
             found.missing = self.processed.end();
         }
         self.pid = pid.or(self.pid);
-        // A heartbeat that answers a control command lacks its counts, and its freq means nothing.
+        // A heartbeat that answers a control command lacks its counts, and its freq has no meaning.
         if event.active.is_none() && !online {
             return found;
         }
@@ -295,7 +306,7 @@ impl Worker {
         found
     }
 
-    /// Whether a heartbeat is that of another process, which took the place of the one before.
+    /// Whether a heartbeat comes from another process that replaced the previous one.
     fn is_another(
         &mut self,
         event: &WorkerEvent<'_>,
@@ -312,7 +323,7 @@ impl Worker {
             let behind = |processed| self.processed.is_behind(processed, stamped, online);
             return !self.twofold && event.processed.is_some_and(behind);
         };
-        // The one before is still there: two workers have one name.
+        // The previous process is still running: two workers share a name.
         self.twofold = self
             .other_pid
             .is_some_and(|(other, seen)| other == pid && now.since(seen) < TWO_AT_ONCE);
@@ -331,8 +342,8 @@ impl Worker {
         self.active = self.active.map(|_| 0);
     }
 
-    /// Whether it was silent for so long that it counts as offline.
-    /// Before `resumed` nobody listened.
+    /// Whether it was silent for long enough to count as offline. Time before `resumed` does not
+    /// count, because nobody listened.
     pub(super) fn is_silent(
         &self,
         timeout: WorkerTimeout,
@@ -342,18 +353,18 @@ impl Worker {
         self.online && now.since(self.seen.max(resumed)) > self.patience(timeout)
     }
 
-    /// Whether it has been offline for so long that it is to be forgotten.
+    /// Whether it has been offline for long enough to be forgotten.
     pub(super) fn is_gone(&self, retention: Duration, now: Timestamp) -> bool {
-        // Its tasks go on to end while it shuts down.
+        // Its tasks may still end while it shuts down.
         !self.online && now.since(self.offline_since.max(self.seen)) > retention
     }
 
-    /// It is forgotten. Returns how many of its events are missing.
+    /// Called when it is forgotten. Returns how many of its events are missing.
     pub(super) fn end(&mut self) -> u64 {
         self.processed.end()
     }
 
-    /// The names that it is known by and that it refers to.
+    /// The names by which it is known and to which it refers.
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {
         let Software {
             ident,

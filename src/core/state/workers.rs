@@ -11,8 +11,8 @@ use super::{Name, Names, Worker, WorkerTimeout};
 use crate::bounds::{Bounds, Limit, Part};
 use crate::timestamp::{ClockStep, Timestamp};
 
-/// How many workers are kept at most: far more than a cluster has, and a bound on what a flood of node names
-/// can do. Beyond it new ones are not seen.
+/// The most workers that are kept: far more than any cluster has, and a bound against a flood of
+/// node names. Further workers are ignored.
 const WORKERS_MAX: usize = 100_000;
 
 /// Workers by node name.
@@ -21,14 +21,15 @@ pub(super) struct Workers {
     list: Vec<Worker>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// Processes that were seen to begin, and when the newest was.
+    /// How many process starts were seen, and when the latest was.
     pub(super) begun: u64,
     pub(super) begun_at: Timestamp,
     bounds: Bounds,
 }
 
-/// What a worker takes: its entry, its queues, the copy in a checkpoint that is being written, and the copies of its name
-/// that a poller has and sends. Measured with 50,000 workers that come at once.
+/// The memory of a worker: its entry, its queues, its copy in a checkpoint in progress, and the
+/// copies of its name that a poller holds and sends. Measured with 50,000 workers that start at
+/// once.
 const WORKER_BYTES: u64 = 2 * size_of::<Worker>() as u64 + 2_400;
 
 impl Workers {
@@ -39,7 +40,8 @@ impl Workers {
         }
     }
 
-    /// Finds who has gone silent, and takes out who has been offline for longer than `retention`.
+    /// Detects workers that have gone silent, and removes those that have been offline for longer
+    /// than `retention`.
     pub(super) fn expire(
         &mut self,
         timeout: WorkerTimeout,
@@ -71,17 +73,17 @@ impl Workers {
             .for_each(|worker| worker.clock_set(step));
     }
 
-    /// How many more events are missing of workers that said goodbye.
+    /// How many more events are missing from workers that shut down.
     pub(super) fn settle(&mut self, now: Timestamp) -> u64 {
         self.list.iter_mut().map(|worker| worker.settle(now)).sum()
     }
 
-    /// Every worker that is known.
+    /// All known workers.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
         self.list.iter()
     }
 
-    /// A process of a worker began.
+    /// Records that a worker process started.
     pub(super) const fn begin(&mut self, now: Timestamp) {
         self.begun += 1;
         self.begun_at = now;
@@ -96,7 +98,7 @@ impl Workers {
         Some(&mut self.list[at])
     }
 
-    /// `None` where there are too many.
+    /// `None` if there are too many workers.
     pub(super) fn find_or_insert(&mut self, name: Name, now: Timestamp) -> Option<&mut Worker> {
         if let Some(at) = self.position(name) {
             return Some(&mut self.list[at]);
@@ -138,8 +140,8 @@ impl Workers {
     }
 }
 
-/// The name of an event's sender, if it is a worker. Clients are `gen123@host`, a new one for each process: they
-/// are only kept where a profile shows them.
+/// The name of an event's sender, if it is a worker. Clients are called `gen123@host` with a new
+/// name for each process, and are kept only if a profile shows them.
 pub(super) fn name_of(hostname: &str, names: &mut Names) -> Option<Name> {
     let is_worker = !hostname.is_empty() && !is_client(hostname);
     is_worker.then(|| names.intern_node(hostname)).flatten()

@@ -1,10 +1,10 @@
-//! Native histograms across a restart.
+//! Stores and restores native histograms.
 
 use super::{BUCKETS_MAX, Bucket, Exponential, SCHEMA_MAX, SCHEMA_MIN, Side};
 use crate::saved;
 
 impl Exponential {
-    /// As it is stored.
+    /// The stored form.
     pub(in crate::series) fn to_saved(&self) -> saved::Exponential {
         saved::Exponential {
             schema: self.schema,
@@ -14,7 +14,7 @@ impl Exponential {
         }
     }
 
-    /// From what was stored; `None` where that is no histogram of ours.
+    /// Restores a histogram. `None` if the stored form is invalid.
     pub(in crate::series) fn from_saved(saved: &saved::Exponential) -> Option<Self> {
         let known = (SCHEMA_MIN..=SCHEMA_MAX).contains(&saved.schema);
         let few = saved.positive.len() + saved.negative.len() <= BUCKETS_MAX;
@@ -43,7 +43,7 @@ impl Side {
     }
 
     fn from_saved(saved: &[saved::Bucket]) -> Option<Self> {
-        // Far beyond the largest float, and far from where sums of indexes wrap.
+        // Far beyond the largest float, and far from where sums of indexes would overflow.
         let near = saved
             .iter()
             .all(|bucket| bucket.index.unsigned_abs() < 1 << 20);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A histogram that began at a schema.
+/// A histogram with an initial schema.
 fn at_schema(schema: i32) -> Exponential {
     Exponential {
         schema,
@@ -18,7 +18,7 @@ fn of(values: &[f64]) -> Exponential {
     histogram
 }
 
-/// What a receiver makes of spans and deltas: counts by index, those of empty buckets left out.
+/// Decodes spans and deltas as a receiver does: counts by index, without empty buckets.
 fn decode(runs: &Runs) -> Vec<(i32, u64)> {
     let mut deltas = runs.deltas.iter();
     let (mut index, mut count) = (0, 0);
@@ -43,7 +43,7 @@ fn pairs(side: &Side) -> Vec<(i32, u64)> {
     buckets.map(|bucket| (bucket.index, bucket.count)).collect()
 }
 
-/// The upper bound of a bucket, by a way of its own: powers and roots of two.
+/// The upper bound of a bucket, computed independently from powers and roots of two.
 fn bound(index: i32, schema: i32) -> f64 {
     (f64::from(index) * (-f64::from(schema)).exp2()).exp2()
 }
@@ -63,7 +63,7 @@ fn a_value_has_the_bucket_that_go_clients_give_it() {
         (1.5, 3, 5),
         (3.0, 3, 13),
         (10.0, 3, 27),
-        // The bounds themselves belong to the bucket below.
+        // A bound belongs to the bucket below it.
         (1.090_507_732_665_257_7, 3, 1),
         (SQRT_2.next_down(), 3, 4),
         (SQRT_2, 3, 5),
@@ -71,7 +71,7 @@ fn a_value_has_the_bucket_that_go_clients_give_it() {
         (3600.0, 3, 95),
         (f64::MAX, 3, 8_192),
         (f64::INFINITY, 3, 8_193),
-        // The smallest that is not zero: 2^-128 is, the next float is not.
+        // The smallest non-zero value: 2^-128 belongs to the zero bucket, the next float does not.
         (Exponential::ZERO_THRESHOLD.next_up(), 3, -1_023),
         (1.0, 0, 0),
         (1.1, 0, 1),
@@ -168,7 +168,7 @@ fn the_hundred_and_sixty_first_bucket_halves_the_resolution() {
     let halved = of(&values);
     assert_eq!((halved.schema(), halved.positive.0.len()), (2, 81));
     assert_eq!(halved.count(), 161);
-    // Of the buckets 1 to 161 each two meet; the last is alone.
+    // Buckets 1 to 161 are merged in pairs; the last one is alone.
     let counts: Vec<u64> = halved
         .positive
         .0
@@ -193,7 +193,7 @@ fn the_coarsest_schema_holds_every_float() {
     assert_eq!(histogram.count(), values.len() as u64);
 }
 
-/// Values of every size, and those that lie on a bound or right beside it.
+/// Values of every magnitude, including values on a bound or right next to one.
 fn values() -> impl Strategy<Value = Vec<f64>> {
     let power = (-1_040..8_192_i32, 0..3_u8).prop_map(|(index, side)| {
         let on = bound(index, 3);
@@ -207,7 +207,7 @@ fn values() -> impl Strategy<Value = Vec<f64>> {
         1 => Just(f64::INFINITY),
         1 => Just(0.0),
     ];
-    // Enough that the limit is met several times over.
+    // Enough values to reach the bucket limit several times.
     prop::collection::vec(value, 0..600)
 }
 
@@ -257,7 +257,8 @@ proptest! {
 
     #[test]
     fn a_value_lies_within_the_bounds_of_its_bucket(
-        // Roots of two are rounded here and in the table, so a value within that error of a bound has no place.
+        // Roots of two are rounded here and in the table, so values within that error of a bound
+        // are excluded.
         fraction in 0.000_001..0.999_999_f64,
         index in -1_020..8_192_i32,
         schema in SCHEMA_MIN..=SCHEMA_MAX,

@@ -1,20 +1,21 @@
-//! Upper and lower case as Go has it: one letter becomes one letter.
+//! Upper and lower case as in Go, which maps each letter to exactly one letter.
 //!
-//! Rust's own mapping is Unicode's full one, by which `ß` becomes `SS`; Go's is the simple one. They differ only
-//! where the full one makes several letters of one. Source: `UnicodeData.txt`.
+//! Rust uses Unicode's full mapping, in which `ß` becomes `SS`; Go uses the simple one. They differ
+//! only where the full mapping produces several letters. Source: `UnicodeData.txt`.
 
-/// The lower case of a letter; of what has none, itself.
+/// The lower case of a letter, or the letter itself if it has none.
 pub(super) fn lower(letter: char) -> char {
     let mut lower = letter.to_lowercase();
     match (lower.next(), lower.next()) {
         (Some(one), None) => one,
-        // The only letter with several: the dotted capital I, whose simple mapping is the first of them.
+        // The only such letter is the dotted capital I, whose simple mapping is the first of the
+        // letters.
         (Some(first), Some(_)) => first,
         (None, _) => letter,
     }
 }
 
-/// The upper case of a letter; of what has none, itself.
+/// The upper case of a letter, or the letter itself if it has none.
 pub(super) fn upper(letter: char) -> char {
     let mut upper = letter.to_uppercase();
     match (upper.next(), upper.next()) {
@@ -23,7 +24,7 @@ pub(super) fn upper(letter: char) -> char {
     }
 }
 
-/// The Greek letters with an iota below have capitals of their own with it beside them.
+/// Greek letters with an iota below have capitals of their own with the iota beside them.
 fn iota_adscript(letter: char) -> Option<char> {
     let code = u32::from(letter);
     let further = match code {

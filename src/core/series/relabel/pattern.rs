@@ -1,21 +1,23 @@
-//! Regular expressions over whole texts, in the syntax of Prometheus, which is that of Go.
+//! Regular expressions that match whole texts, in Prometheus' syntax, which is Go's.
 //!
-//! The crate `regex` is of the same family (RE2) and matches the same way, but reads some things otherwise: there
-//! `\d`, `\s`, `\w` and `\b` are Unicode's and in Go ASCII's; a class may hold other classes, so that `[` and `&`
-//! mean something in it; a `{` that repeats nothing is an error and in Go a letter; `\Q…\E` is not known. So an
-//! expression is rewritten first. Source: "Syntax" of Go's package `regexp/syntax`.
+//! The crate `regex` belongs to the same family (RE2) and matches in the same way, but parses some
+//! things differently: its `\d`, `\s`, `\w` and `\b` are Unicode, and Go's are ASCII; its classes
+//! can be nested, so `[` and `&` have a meaning in them; a `{` that starts no repetition is an
+//! error, and a literal in Go; and `\Q…\E` is not supported. So expressions are translated first.
+//! Source: "Syntax" of Go's package `regexp/syntax`.
 
 use regex::{Captures, Regex, RegexBuilder};
 
-/// The most memory that a compiled expression may take. An alternative of a thousand names takes a few hundred KiB.
+/// The most memory that a compiled expression may use. An alternation of a thousand names uses a
+/// few hundred KiB.
 pub const COMPILED_BYTES_MAX: usize = 1 << 20;
 
-/// A compiled expression, anchored at both ends; `.` matches line breaks too, as in Prometheus 3.
+/// A compiled expression, anchored at both ends. `.` matches line breaks too, as in Prometheus 3.
 #[derive(Clone, Debug)]
 pub struct Pattern(Regex);
 
 impl Pattern {
-    /// Compiles an expression, or says in a few words why it is none.
+    /// Compiles an expression. On error, returns a short reason.
     pub fn new(text: &str) -> Result<Self, String> {
         let regex = RegexBuilder::new(&format!("^(?s:{})$", translate(text)))
             .size_limit(COMPILED_BYTES_MAX)
@@ -35,13 +37,14 @@ impl Pattern {
         self.0.captures(text)
     }
 
-    /// The number of a named group.
+    /// The index of a named group.
     pub(super) fn group(&self, name: &str) -> Option<usize> {
         self.0.capture_names().position(|known| known == Some(name))
     }
 }
 
-/// Go's syntax as that of the crate. What neither knows is left for the crate to refuse.
+/// Translates Go's syntax to that of the crate. Syntax that neither supports is left for the crate
+/// to refuse.
 fn translate(go: &str) -> String {
     let mut out = String::with_capacity(go.len());
     let mut rest = go;
@@ -76,7 +79,8 @@ fn translate(go: &str) -> String {
     out
 }
 
-/// Writes what follows a backslash, outside of a class or in one; gives what is left.
+/// Translates the sequence after a backslash, inside or outside a class. Returns the rest of the
+/// text.
 fn escape<'t>(out: &mut String, text: &'t str) -> &'t str {
     let Some(c) = text.chars().next() else {
         out.push('\\');
@@ -89,7 +93,7 @@ fn escape<'t>(out: &mut String, text: &'t str) -> &'t str {
     } else {
         out.push('\\');
         out.push(c);
-        // A property's name, or the digits of a character.
+        // The name of a property, or the digits of a character.
         let braced = text[c.len_utf8()..].starts_with('{');
         if let ('p' | 'P' | 'x', true, Some(end)) = (c, braced, text.find('}')) {
             out.push_str(&text[1..=end]);
@@ -99,7 +103,7 @@ fn escape<'t>(out: &mut String, text: &'t str) -> &'t str {
     &text[c.len_utf8()..]
 }
 
-/// The classes that Go has for ASCII.
+/// Go's ASCII classes.
 const fn perl_class(letter: char) -> Option<&'static str> {
     Some(match letter {
         'd' => "[0-9]",
@@ -112,7 +116,7 @@ const fn perl_class(letter: char) -> Option<&'static str> {
     })
 }
 
-/// Writes a class whose bracket is open; gives what is left.
+/// Translates a class after its opening bracket. Returns the rest of the text.
 fn class<'t>(out: &mut String, text: &'t str) -> &'t str {
     out.push('[');
     let mut rest = text;
@@ -150,7 +154,7 @@ fn class<'t>(out: &mut String, text: &'t str) -> &'t str {
     rest
 }
 
-/// Writes one member of a class; gives what is left.
+/// Translates one member of a class. Returns the rest of the text.
 fn member<'t>(out: &mut String, text: &'t str) -> &'t str {
     if let Some(escaped) = text.strip_prefix('\\') {
         return escape(out, escaped);
@@ -166,7 +170,7 @@ fn member<'t>(out: &mut String, text: &'t str) -> &'t str {
     rest.as_str()
 }
 
-/// What stands behind a `{` that repeats: `2}`, `2,}`, `2,5}`.
+/// The part after a `{` that starts a repetition: `2}`, `2,}` or `2,5}`.
 fn repetition(text: &str) -> Option<&str> {
     let end = text.find('}')?;
     let (from, to) = text[..end].split_once(',').unwrap_or((&text[..end], "0"));

@@ -1,13 +1,14 @@
-//! Texts that refer to what a pattern captured: `$1`, `${1}`, `${name}`; `$$` is a dollar sign.
+//! Replacement texts that refer to captured groups: `$1`, `${1}` and `${name}`; `$$` is a dollar
+//! sign.
 //!
-//! Source: `Regexp.Expand` of Go's package `regexp`. A reference to a group that is not there is empty, and a `$`
-//! before anything that is no name stands for itself.
+//! Source: `Regexp.Expand` of Go's package `regexp`. A reference to a missing group is empty, and a
+//! `$` that is not followed by a name is kept literally.
 
 use regex::Captures;
 
 use super::Pattern;
 
-/// A text with references, for one pattern.
+/// A parsed text with references to the groups of one pattern.
 #[derive(Clone, Debug)]
 pub struct Template(Vec<Part>);
 
@@ -18,7 +19,7 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a text whose references are to the groups of `pattern`.
+    /// Parses a text whose references are to the groups of `pattern`.
     pub fn new(text: &str, pattern: &Pattern) -> Self {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -40,7 +41,7 @@ impl Template {
         Self(parts)
     }
 
-    /// The text with what a match captured. A group that took no part in the match is empty.
+    /// Expands the references of a match. A group that did not take part in the match is empty.
     pub(super) fn expand(&self, captures: &Captures<'_>) -> String {
         let parts = self.0.iter().map(|part| match part {
             Part::Text(text) => text.as_str(),
@@ -50,7 +51,8 @@ impl Template {
     }
 }
 
-/// Whether a text could come to a label's name: letters, digits, `_` and references, and no digit first.
+/// Whether a text could expand to a label name: letters, digits, `_` and references, and no digit
+/// first.
 pub fn may_be_label_name(text: &str) -> bool {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -68,7 +70,7 @@ pub fn may_be_label_name(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// The name behind a `$`, in braces or as long as it gets without, and what follows it.
+/// The name after a `$`, in braces or as long as possible without, and the text after it.
 fn reference(text: &str) -> Option<(&str, &str)> {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     let (name, after) = match text.strip_prefix('{') {
@@ -78,7 +80,7 @@ fn reference(text: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && name.chars().all(word)).then_some((name, after))
 }
 
-/// The group of a number or a name. A number with a leading zero is a name.
+/// The group with a number or a name. A number with a leading zero is a name.
 fn group(name: &str, pattern: &Pattern) -> Option<usize> {
     let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
     if is_number && (name == "0" || !name.starts_with('0')) {

@@ -7,7 +7,7 @@ fn labels(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-// The rest is in tests/golden/relabel.yaml, which src/config/relabel/tests.rs reads.
+// Other cases are in tests/golden/relabel.yaml, which src/config/relabel/tests.rs reads.
 #[test]
 fn no_rules_keep_what_is_valid() {
     let rules = Relabel::default();

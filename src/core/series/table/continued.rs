@@ -1,9 +1,9 @@
-//! What becomes of series when the process ends and another one goes on.
+//! Continues series across a restart.
 //!
-//! Series that are restored are *orphans*: they have their place, labels, value, start and room, and go out with each
-//! snapshot, but nobody has opened them. Who opens the same family and labels adopts one, with what it counted. So a
-//! restart with another configuration costs what it changed, and no more: what nobody opens ends when it would have
-//! ended without the restart.
+//! Restored series are *orphans*: they have their place, labels, value, start and room, and are
+//! part of each snapshot, but nobody has opened them. A caller that opens the same family and
+//! labels adopts the orphan with its count. So restarting with another configuration costs only the
+//! series it changed: orphans that nobody opens end when they would have ended without the restart.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -18,52 +18,52 @@ use crate::series::{
 };
 use crate::timestamp::Timestamp;
 
-/// The label that any series may have.
+/// A label that any series may have.
 const BROKER: &str = "broker";
 
-/// The longest time between two snapshots: no series changed later than that behind one.
+/// The longest time between two snapshots. No series changed later than that after one.
 const INTERVAL_SECONDS_MAX: u32 = 3_600;
 
-/// How the names of gauges end that are times.
+/// The suffix of gauges that are timestamps.
 const TIME: &str = "_timestamp_seconds";
 
-/// What becomes of the series of a family across a restart.
+/// How the series of a family continue across a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Across {
-    /// They go on, and wait for who opens them.
+    /// Restored as orphans until they are opened.
     #[default]
     Kept,
-    /// They go on where they are open before they are restored. The others end: what they counted is gone.
+    /// Restored only if they are already open. The others end, because what they counted is gone.
     Opened,
-    /// They begin anew: each process has its own books, or sets them with each snapshot.
+    /// Start over: each process keeps its own values, or sets them with each snapshot.
     Anew,
 }
 
-/// What is known of a family beside what goes out.
+/// Properties of a family that are not exposed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lasting {
     pub(super) across: Across,
-    /// The family that a rule made it of.
+    /// The family from which a rule made it.
     pub(super) like: Option<FamilyId>,
 }
 
-/// How many series came back, and how many did not.
+/// How many series were restored, and how many were not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     pub series: usize,
-    /// Of a family that is no more, or is of another type, or that cannot be read.
+    /// Not restored because the family no longer exists, has another type, or cannot be read.
     pub unknown: usize,
-    /// Beyond the limit, which was a higher one.
+    /// Not restored because the limit is lower than before.
     pub full: usize,
 }
 
 impl Series {
-    /// Says what becomes of a family's series across a restart.
+    /// Sets how a family's series continue across a restart.
     pub fn across(&mut self, family: FamilyId, across: Across) {
         self.lasting[family.index()].across = across;
     }
 
-    /// A copy of what is to last. It takes about as long as a snapshot.
+    /// Copies everything that outlives the process. Takes about as long as a snapshot.
     pub fn capture(&self) -> Captured {
         let families = self.families.iter().zip(&self.lasting);
         let families = families.map(|(family, lasting)| CapturedFamily {
@@ -73,7 +73,8 @@ impl Series {
                 .like
                 .map(|like| Arc::clone(&self.families[like.index()].name)),
         });
-        // At once as large as it will be: to move it while it grows would take longer than to fill it.
+        // Allocated at full size, because moving it while it grows would take longer than filling
+        // it.
         let mut rows = Vec::with_capacity(self.order.len());
         for slot in &self.order {
             let Some(slot) = &self.slots[*slot as usize] else {
@@ -94,8 +95,8 @@ impl Series {
         }
     }
 
-    /// Takes back what was captured; `at` is the newest snapshot of that process. The table is as its profiles made it,
-    /// and had no snapshot yet.
+    /// Restores captured series. `at` is the time of that process' last snapshot. The profiles must
+    /// have set up the table, and no snapshot may have been made.
     pub fn restore(&mut self, saved: &saved::View, at: Timestamp) -> Restored {
         let mut restored = Restored::default();
         self.at = self.at.max(at);
@@ -167,7 +168,7 @@ impl Series {
         self.orphans.push(slot);
     }
 
-    /// Ends orphans that have not changed for so long.
+    /// Ends orphans that have not changed for `ttl`.
     pub fn expire_restored(&mut self, ttl: Duration, now: Timestamp) {
         for slot in std::mem::take(&mut self.orphans) {
             let Some(orphan) = self.orphan(slot) else {
@@ -186,12 +187,12 @@ impl Series {
         !self.orphans.is_empty()
     }
 
-    /// Whether there is an orphan of that family and labels, which has its room.
+    /// Whether there is an orphan with that family and labels, whose room is already reserved.
     pub fn is_restored(&mut self, family: FamilyId, labels: LabelSet) -> bool {
         self.has_restored() && self.find_orphan(family, labels).is_some()
     }
 
-    /// Opens a series where it is an orphan that fits, and does nothing where it is not.
+    /// Opens a series if it is a matching orphan. Otherwise does nothing.
     pub fn reopen(
         &mut self,
         family: FamilyId,
@@ -214,8 +215,8 @@ impl Series {
         self.open_with(family, labels, Room::Reserved, buckets)
     }
 
-    /// Sets orphans of a family to 0 that are sizes of sets: their members come in one by one, and those of some do not
-    /// come any more. `is_set` tells by the labels, which are behind the rules.
+    /// Sets the orphans of a family that are sizes of sets to 0: members are added again one by
+    /// one, and some may never return. `is_set` decides by the labels after relabelling.
     pub fn empty_restored(&mut self, family: FamilyId, is_set: impl Fn(&LabelSet) -> bool) {
         for at in 0..self.orphans.len() {
             let slot = self.orphans[at];
@@ -225,14 +226,15 @@ impl Series {
             let info = Arc::clone(&orphan.info);
             let like = self.lasting[info.family.index()].like;
             if (info.family == family || like == Some(family)) && is_set(&info.labels) {
-                // Not as a change: it ends when it would have ended.
+                // Does not count as a change: the orphan ends when it would have ended anyway.
                 self.slot(SeriesId(slot)).value = Value::Number(0.0);
             }
         }
     }
 
-    /// Gives an orphan to who opens it. Where its histogram is not what is `wanted`, as its bounds are others, it ends,
-    /// and who opens it begins anew: a receiver takes other bounds for other series, and cannot make one of both.
+    /// Hands an orphan to the caller that opens it. If its histogram has other bounds than
+    /// `wanted`, it ends and the new series starts over: a receiver sees other bounds as other
+    /// series and cannot merge them.
     pub(super) fn adopt(
         &mut self,
         id: SeriesId,
@@ -258,7 +260,8 @@ impl Series {
         }
         slot.users = 1;
         slot.changed = now;
-        // The texts of who opened it are shared with all that it has; those from the checkpoint can go.
+        // Use the texts of the caller, which it shares with its other series, so that those from
+        // the checkpoint can be freed.
         slot.info = Arc::new(Info {
             labels,
             ..*slot.info
@@ -266,7 +269,7 @@ impl Series {
         Ok(())
     }
 
-    /// What is open already takes over what was restored.
+    /// Adds the restored value to a series that is already open.
     fn go_on(&mut self, id: SeriesId, value: Value, after: Timestamp) {
         let slot = self.slot(id);
         let fits = match (&slot.value, &value) {
@@ -276,7 +279,7 @@ impl Series {
                 false
             }
         };
-        // An orphan is there because what was stored has it twice.
+        // An orphan already exists if the stored data contains the series twice.
         if fits && slot.users > 0 {
             slot.value = value;
             slot.info = Arc::new(Info {
@@ -287,7 +290,7 @@ impl Series {
         }
     }
 
-    /// Grows once for so many series.
+    /// Reserves space for this many series at once.
     fn make_place(&mut self, series: usize) {
         let Self {
             slots,
@@ -310,7 +313,7 @@ impl Series {
     }
 
     fn find_orphan(&mut self, family: FamilyId, labels: LabelSet) -> Option<SeriesId> {
-        // To ask is not to open: what rules refuse is not counted.
+        // This is only a query, so series that rules refuse are not counted.
         let refused = self.refused;
         let place = self.place(family, labels);
         self.refused = refused;
@@ -321,7 +324,7 @@ impl Series {
         self.orphan(found.0).map(|_| found)
     }
 
-    /// The family of a name and type. One that a rule made is made again.
+    /// Finds the family with a name and type. A family made by a rule is created again.
     fn restored_family(&mut self, saved: &saved::Family) -> Option<FamilyId> {
         let kind = saved.kind();
         let named = |name: &str| {
@@ -351,7 +354,7 @@ impl Series {
             }
             (MetricKind::Gauge, None) => {
                 let number = if self.families[family.index()].name.ends_with(TIME) {
-                    // It may have changed behind the newest snapshot.
+                    // It may have changed after the newest snapshot.
                     let until = at.after(Duration::from_secs(INTERVAL_SECONDS_MAX.into()));
                     saved::past_seconds(saved.number, until)
                 } else {
@@ -365,7 +368,7 @@ impl Series {
         };
         let buckets = bounds.get(usize::try_from(histogram.bounds).ok()?)?;
         let buckets = Arc::clone(buckets.as_ref()?);
-        // They are added up where they go out, and go on growing.
+        // They are summed when exposed, and keep growing.
         let mut counts = histogram.counts.iter();
         let count = counts.try_fold(0_u64, |sum, count| sum.checked_add(*count));
         let count = saved::count(count?)?;
@@ -386,12 +389,12 @@ impl Series {
     }
 }
 
-/// Whether one histogram can go on as the other.
+/// Whether one histogram can continue as the other.
 fn is_alike(known: &Histogram, other: &Histogram) -> bool {
     known.buckets == other.buckets && known.native.is_some() == other.native.is_some()
 }
 
-/// Exemplars are not kept: they were sent, and a task of another process explains little.
+/// Exemplars are not kept: they were already sent, and a task of another process explains little.
 fn without_exemplars(value: &Value) -> Value {
     match value {
         Value::Number(number) => Value::Number(*number),

@@ -1,9 +1,11 @@
-//! What rules make of a series before it is opened: another one, one that is there already, or none.
+//! Applies relabelling rules to a series before it is opened: the result is another series, an
+//! existing one, or none.
 //!
-//! Rules see the family's name as `__name__`, and of a histogram no `le`: it is one series here. Two series that
-//! rules make the same are one: what is added to or observed in either adds up, what is set shows the value that was
-//! set last, and it ends when both have ended. One that is dropped, or that would be no valid series, gets a handle
-//! to a hidden slot, which takes everything and shows nothing.
+//! Rules see the family's name as `__name__`, and no `le` on histograms, because a histogram is one
+//! series here. Series that rules make identical are merged: additions and observations add up, a
+//! set value replaces the previous one, and the series ends when all of them have ended. A series
+//! that is dropped or would be invalid gets a handle to a hidden slot, which accepts every update
+//! and is never exposed.
 
 use std::iter::Sum;
 
@@ -15,31 +17,32 @@ use crate::series::{
 };
 use std::sync::Arc;
 
-/// Families that rules may make. Families stay to the end, so a rule that makes names of tasks into names of metrics
-/// has to have a bound. Beyond, series are invalid.
+/// The most families that rules may create. Families are never removed, so a rule that turns task
+/// names into metric names needs a bound. Beyond it, series are invalid.
 const FAMILIES_MAX: usize = 1_000;
 
-/// The slots of dropped numbers and of dropped histograms, where there are rules.
+/// The slots of dropped numbers and of dropped histograms, which exist if there are rules.
 const NUMBER: SeriesId = SeriesId(0);
 const HISTOGRAM: SeriesId = SeriesId(1);
 
-/// How many series rules kept from being, since the start.
+/// How many series the rules prevented since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     pub dropped: u64,
-    /// Without a valid name of a metric, with a label that none may have, or of a name that another type has.
+    /// The metric name is invalid, a label is not allowed, or the name belongs to a family of
+    /// another type.
     pub invalid: u64,
 }
 
-/// Where a series goes.
+/// The destination of a series.
 pub(super) enum Place {
     Row(FamilyId, LabelSet),
-    /// The slot that takes what nobody shows.
+    /// The hidden slot that accepts updates and is not exposed.
     Nowhere(SeriesId),
 }
 
 impl Series {
-    /// With rules for every series; on an empty table.
+    /// Applies rules to every series. The table must be empty.
     pub fn with_relabel(mut self, relabel: Relabel) -> Self {
         debug_assert!(self.slots.is_empty(), "rules come before series");
         if relabel.is_empty() {
@@ -69,12 +72,12 @@ impl Series {
         Self { relabel, ..self }
     }
 
-    /// How many series the rules refused.
+    /// How many series the rules have refused.
     pub const fn refused(&self) -> Refused {
         self.refused
     }
 
-    /// How many of the slots at the front are no series.
+    /// How many slots at the front are not series.
     pub(super) fn hidden(&self) -> usize {
         if self.relabel.is_empty() { 0 } else { 2 }
     }
@@ -83,7 +86,7 @@ impl Series {
         (id.0 as usize) < self.hidden()
     }
 
-    /// Where the rules put a series of a family.
+    /// Determines where the rules put a series of a family.
     pub(super) fn place(&mut self, family: FamilyId, labels: LabelSet) -> Place {
         if self.relabel.is_empty() {
             return Place::Row(family, labels);
@@ -112,7 +115,7 @@ impl Series {
         };
         let name = kept.iter().position(|(name, _)| name == NAME);
         let name = name.map(|at| kept.remove(at).1).unwrap_or_default();
-        // A histogram has its own `le` where it goes out.
+        // A histogram gets its own `le` when it is exposed.
         let clashes = hidden == HISTOGRAM && kept.iter().any(|(name, _)| name == "le");
         match self.family_like(family, &name) {
             Some(family) if !clashes => Place::Row(family, labels.relabelled(kept)),
@@ -123,7 +126,7 @@ impl Series {
         }
     }
 
-    /// The family of a name with the type and help of another one; `None` where that name is taken.
+    /// The family of that name with the type and help of another one. `None` if the name is taken.
     pub(super) fn family_like(&mut self, original: FamilyId, name: &str) -> Option<FamilyId> {
         let like = &self.families[original.index()];
         let known = self.families.iter().position(|known| *known.name == *name);
@@ -153,7 +156,7 @@ impl Series {
     }
 }
 
-/// Whether a family has the name of a part of a histogram.
+/// Whether a family has the same name as a component of a histogram.
 fn is_part(family: &Family, histogram: &Family) -> bool {
     let suffix = family.name.strip_prefix(&*histogram.name);
     matches!(histogram.kind, MetricKind::Histogram(_))

@@ -1,4 +1,4 @@
-//! The table by value.
+//! Tests of the table's values.
 
 use super::*;
 use crate::series::LabelName;
@@ -142,7 +142,7 @@ fn time_follows_a_clock_that_is_set_back_and_no_series_begins_in_the_future() {
         let id = series.open(family, labels(name), Room::Limited);
         id.expect("room")
     };
-    // Before any step; with the clock ahead; and since the last snapshot.
+    // Before any step, with the clock ahead, and since the last snapshot.
     open(&mut series, "a");
     series.snapshot(at(3_600_000), false);
     open(&mut series, "b");
@@ -152,7 +152,8 @@ fn time_follows_a_clock_that_is_set_back_and_no_series_begins_in_the_future() {
         let snapshot = series.snapshot(at(millis), false);
         assert_eq!(snapshot.at, at(millis));
         let begun: Vec<_> = snapshot.rows.iter().map(|row| row.info.after).collect();
-        // What began ahead has no known beginning, and what is new a zero just before its first value.
+        // Series that started ahead have no known start, and new ones have a zero just before their
+        // first value.
         assert_eq!(begun, [at(1_000), at(0), at(29_998)], "{millis}");
     }
 }

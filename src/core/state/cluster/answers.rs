@@ -1,4 +1,4 @@
-//! What workers answer to remote control: the tasks that they have.
+//! Applies the workers' remote-control answers, in particular the lists of their tasks.
 
 use hashbrown::HashSet;
 
@@ -27,7 +27,7 @@ impl State {
         self.reconcile(answers, &named, Round { asked, now }, changes);
     }
 
-    /// What a worker answered to remote control.
+    /// Applies the answer of one worker.
     fn answer(
         &mut self,
         answer: &WorkerAnswer,
@@ -52,7 +52,8 @@ impl State {
         for queue in queues.iter().flatten() {
             self.queues.watched.name(*queue, now);
         }
-        // Every shard asks all workers; each counts with the one that gets its events.
+        // Every shard asks all workers. Each worker is counted by the shard that receives its
+        // events.
         let worker = match self.limits.shard {
             Some(_) => self.workers.find(name),
             None => self.workers.find_or_insert(name, now),
@@ -73,7 +74,8 @@ impl State {
             let running = answer.active.as_ref().map(|active| active.len() as u64);
             worker.active = running.or(worker.active);
         }
-        // Nothing is known of the tasks of one that sends no task events, so those that it lists would be some of them.
+        // If a worker sends no task events, nothing is known of its other tasks, so counting the
+        // ones it lists would be misleading.
         let speaks = worker.events() != Some(false);
         let tasks = [&answer.active, &answer.reserved, &answer.scheduled];
         for task in tasks.into_iter().flatten().flatten() {
@@ -81,7 +83,8 @@ impl State {
         }
     }
 
-    /// What a worker tells of a task: its name and queue, and that it is there. Returns its place.
+    /// Applies a task listed by a worker: its name, its queue, and that it exists. Returns its
+    /// index.
     fn task_answer(
         &mut self,
         answer: &TaskAnswer,

@@ -1,4 +1,4 @@
-//! What clocks that are wrong mean for a cluster: ours, which somebody sets, and those of workers.
+//! Handles wrong clocks in a cluster: steps of our own clock, and workers whose clocks are wrong.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::state::Change;
 use crate::timestamp::{ClockStep, Timestamp};
 
 impl State {
-    /// Our clock was set: what was received so long ago stays as long ago.
+    /// Shifts stored times after our clock was set, so that their age stays the same.
     pub fn clock_set(&mut self, step: ClockStep) {
         self.tasks.clock_set(step);
         self.workers.clock_set(step);
@@ -20,9 +20,10 @@ impl State {
         }
     }
 
-    /// When an event was sent. One from the future counts from when it was received, or where events wait in the broker, from
-    /// the newest event before it, so that it means the same when it is read again. A microsecond after the one before, so
-    /// that events keep their order.
+    /// The time at which an event was sent. A time in the future is replaced by the time of receipt
+    /// or, if events wait in the broker, by at most a microsecond after the newest earlier event,
+    /// so that the result is the same when the event is read again. Replacements are at least a
+    /// microsecond apart, so events keep their order.
     pub(super) fn stamped(
         &mut self,
         at: Timestamp,

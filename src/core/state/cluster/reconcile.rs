@@ -1,17 +1,18 @@
-//! Tasks in flight whose end no event reported, found by what broker and workers have.
+//! Finds tasks in flight whose end no event reported, from what broker and workers still have.
 //!
-//! Some tasks end without an event: they raise `Ignore`, have `send_events` off, are purged from a queue, run while a
-//! worker's events are off, or end while nobody listens. A worker lists every task that it has, so a task of a live
-//! worker that is in none of its lists has *ended*; a task that waits in an empty queue, and that no worker of the queue
-//! lists, is *gone*.
+//! Some tasks end without an event: they raise `Ignore`, have `send_events` off, are purged from a
+//! queue, run while a worker's events are off, or end while celeriac is not listening. A worker
+//! lists every task it has, so a task of a live worker that is in none of its lists has *ended*. A
+//! task that waits in an empty queue, and that no worker of the queue lists, is *gone*.
 //!
-//! One round proves little: a task may change its place while the lists are made, and its events may still be on their
-//! way. So a task has to be missing in two rounds, some seconds apart, with no event of it in between and with all events
-//! read that were sent before the first of them. An answer that is incomplete, or a worker that gives none, proves
-//! nothing, and the timeout applies.
+//! One round is not enough: a task may move while the lists are made, and its events may still be
+//! on their way. So a task must be missing in two rounds, some seconds apart, without an event in
+//! between, and after all events sent before the first round have been read. An incomplete answer,
+//! or a worker that does not answer, proves nothing, and the timeout applies.
 //!
-//! A worker lists everything but what it holds back for a rate limit. So a task that it has not started counts as ended
-//! only if the worker says that it has no limit for tasks of that name, which it is asked where it matters.
+//! A worker does not list tasks that it holds back because of a rate limit. So a task that it has
+//! not started counts as ended only if the worker reports no rate limit for that task name, which
+//! is requested when needed.
 
 use std::time::Duration;
 
@@ -22,40 +23,42 @@ use crate::state::task::Task;
 use crate::state::{Change, Name, Stage, Unreported, WorkerAnswer};
 use crate::timestamp::Timestamp;
 
-/// Two rounds that are closer than this count as one: events take up to a second and a half, and clocks differ.
+/// Two rounds closer together count as one: events take up to a second and a half, and clocks
+/// differ.
 const APART: Duration = Duration::from_secs(5);
 
 /// How long after its due time a message may still be on its way to its queue.
 const DUE_GRACE: Duration = Duration::from_secs(5);
 
-/// Tasks that were missing in the newest rounds.
+/// Tasks that were missing in the latest rounds.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    /// Since which round, by their place.
+    /// By task index, the round since which each is missing.
     missing: HashMap<u32, Round>,
-    /// Whether rate limits have to be known to judge some of them.
+    /// Whether rate limits are needed to decide about some of them.
     pub(super) rates_wanted: bool,
 }
 
-/// When a round of questions began, and when it was over.
+/// The start and end of a round of requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Round {
     pub(super) asked: Timestamp,
     pub(super) now: Timestamp,
 }
 
-/// What one round proves.
+/// The evidence from one round.
 struct Evidence<'a> {
     asked: Timestamp,
-    /// Tasks that a worker listed, by their place.
+    /// The indexes of the tasks that a worker listed.
     named: &'a HashSet<u32>,
-    /// Workers that listed everything, and the names of their tasks without a rate limit, if they were asked.
+    /// Workers with complete lists, and the names of their tasks without a rate limit, if
+    /// requested.
     complete: HashMap<Name, Option<HashSet<Name>>>,
-    /// Queues without a message, of which all workers listed everything.
+    /// Empty queues all of whose workers have complete lists.
     empty: HashSet<Name>,
-    /// When the broker was asked for the lengths of queues.
+    /// When the broker was asked for queue lengths.
     levels_asked: Timestamp,
-    /// Whether the broker drops messages that expired: their tasks are lost, and counted as that.
+    /// Whether the broker drops expired messages. Their tasks are counted as lost instead.
     drops_expired: bool,
 }
 
@@ -66,7 +69,7 @@ enum Verdict {
 }
 
 impl State {
-    /// Takes tasks out of flight that broker and workers have not had for two rounds.
+    /// Takes tasks out of flight that were missing on broker and workers in two rounds.
     pub(super) fn reconcile(
         &mut self,
         answers: &[WorkerAnswer],
@@ -97,7 +100,7 @@ impl State {
                 }
                 Verdict::Missing(reason) => reason,
             };
-            // A place may be another task's by now, which was heard of later.
+            // The index may now belong to another task, which was updated later.
             let since = before.get(&at).filter(|since| heard < since.asked);
             let since = since.copied().unwrap_or(round);
             if asked.since(since.asked) >= APART && read_until >= since.now {
@@ -108,7 +111,7 @@ impl State {
         }
         let shard = self.limits.shard;
         for (at, reason) in concluded {
-            // Two rounds are longer than what is held may wait.
+            // Two rounds take longer than steps may be held.
             self.settle_moved(at, None, changes);
             self.tasks.give_up_one(at, now, |_, task| {
                 changes.push(Change::Unreported {
@@ -124,7 +127,7 @@ impl State {
         }
     }
 
-    /// The workers that listed all their tasks, and the names of those without a rate limit.
+    /// The workers with complete lists, and the names of their tasks without a rate limit.
     fn complete(&mut self, answers: &[WorkerAnswer]) -> HashMap<Name, Option<HashSet<Name>>> {
         let complete = answers.iter().filter_map(|answer| {
             let name = self.names.find(&answer.worker)?;
@@ -139,7 +142,7 @@ impl State {
         complete.collect()
     }
 
-    /// The queues that are empty, and all of whose workers listed all their tasks.
+    /// The empty queues all of whose workers have complete lists.
     fn empty_queues(&self, complete: &HashMap<Name, Option<HashSet<Name>>>) -> HashSet<Name> {
         let mut consumers: HashMap<Name, u64> = HashMap::new();
         let mut doubtful = HashSet::new();
@@ -151,20 +154,21 @@ impl State {
                     }
                 }
                 Some(queues) => doubtful.extend(queues.iter().copied()),
-                // It may consume any queue.
+                // A worker without a known list of queues may consume any of them.
                 None if worker.online => return HashSet::new(),
                 None => {}
             }
         }
         let empty = self.queues.empty().filter(|(queue, counted)| {
             let known = consumers.get(queue).copied().unwrap_or(0);
-            // With more consumers there is a worker that nobody knows.
+            // If there are more consumers than known workers, one is unknown.
             !doubtful.contains(queue) && counted.is_none_or(|counted| counted <= known)
         });
         empty.map(|(queue, _)| queue).collect()
     }
 
-    /// Up to when all events have been read, as their own timestamps say, or because it is quiet.
+    /// The time up to which all events have been read, according to their timestamps, or because
+    /// none are arriving.
     fn read_until(&self, now: Timestamp) -> Timestamp {
         let heard = self.signs.last_heard().max(self.resumed);
         if now.since(heard) < QUIET {
@@ -177,7 +181,7 @@ impl State {
 
 impl Evidence<'_> {
     fn judge(&self, at: u32, heard: Timestamp, task: &Task) -> Verdict {
-        // What happened since the round began is not in its answers.
+        // Anything since the start of the round is not reflected in its answers.
         if self.named.contains(&at) || heard >= self.asked || task.waits_for() >= self.asked {
             return Verdict::Present;
         }
@@ -197,7 +201,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// Whether a task that no worker listed is not in its queue either.
+    /// Whether a task that no worker listed is missing from its queue as well.
     fn is_gone(&self, heard: Timestamp, task: &Task) -> bool {
         let due = task.waits_for();
         let due_is_known = due != Timestamp::default();

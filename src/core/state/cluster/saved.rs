@@ -1,4 +1,4 @@
-//! What is known of a cluster, copied at one instant, in its stored form and back.
+//! Captures the state of a cluster at one instant, and converts it to and from the stored form.
 
 use super::{Change, Name, State, Timestamp, place};
 use crate::saved;
@@ -8,10 +8,10 @@ use crate::state::tasks::Captured as Tasks;
 use crate::state::texts::{Restored, Texts};
 use crate::state::{Names, Worker};
 
-/// Tasks in one part of the stored form: some hundred kilobytes.
+/// Tasks in one part of the stored form, which makes it some hundred kilobytes.
 const PART: usize = 4_096;
 
-/// A copy of all that survives a restart. Making it is cheap: tasks are shared until they change.
+/// A copy of everything that survives a restart. Cheap to make: tasks are shared until they change.
 #[derive(Debug)]
 pub struct Captured {
     names: Names,
@@ -20,12 +20,12 @@ pub struct Captured {
     homes: Vec<(Name, Home)>,
     held: Held,
     sent: bool,
-    /// How long ago each queue was named.
+    /// How long ago each queue was last seen.
     watched: Vec<(Name, i64)>,
 }
 
 impl State {
-    /// Copies all that survives a restart.
+    /// Copies everything that survives a restart.
     pub fn capture(&self) -> Captured {
         Captured {
             names: self.names.texts_only(),
@@ -38,8 +38,8 @@ impl State {
         }
     }
 
-    /// Goes on from one part of what was stored; to be called for each, in their order, before anything else. What makes
-    /// no sense in it is left. Adds to `changes` where each task in flight is.
+    /// Restores one stored part. Call it for each part in order, before anything else is applied.
+    /// Invalid data is ignored. Adds the places of tasks in flight to `changes`.
     pub fn restore(&mut self, saved: &saved::Cluster, now: Timestamp, changes: &mut Vec<Change>) {
         self.resumed = now;
         for worker in &saved.workers {
@@ -62,7 +62,7 @@ impl State {
                 if let Some(queue) = home.queue
                     && saved.watched_queues.is_empty()
                 {
-                    // An older daemon stored no other trace of a queue.
+                    // Older versions stored no other trace of a queue.
                     self.queues.watched.restore(queue, 0, now);
                 }
             }
@@ -94,7 +94,7 @@ impl State {
 }
 
 impl Captured {
-    /// The stored form, part by part. The first has everything but tasks.
+    /// The stored form, part by part. The first part contains everything except tasks.
     pub fn into_saved(
         self,
         broker: String,

@@ -1,4 +1,4 @@
-//! What an event about a task changes: its state, what is counted for it, and where it is in flight.
+//! Applies an event about a task: its state, what it counts, and where the task is in flight.
 
 use super::{Sender, State};
 use crate::event::{Kind, Refusal, TaskEvent, TaskKind};
@@ -8,16 +8,16 @@ use crate::state::tasks::At;
 use crate::state::{Change, Name, Revocation, Seen, Stage, Step};
 use crate::timestamp::Timestamp;
 
-/// An event about a task, with what is known of it.
+/// An event about a task and its context.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::state) struct Arrived<'a> {
     pub(in crate::state) event: &'a TaskEvent<'a>,
     pub(in crate::state) stamped: Timestamp,
     pub(in crate::state) now: Timestamp,
     sender: Option<Name>,
-    /// `None` for a task-sent, which comes from whoever called the task.
+    /// `None` for a task-sent, which comes from the caller of the task.
     worker: Option<Name>,
-    /// The queue of its worker, if it consumes one only.
+    /// The queue of its worker, if the worker consumes only one.
     only_queue: Option<Name>,
 }
 
@@ -60,7 +60,8 @@ impl State {
         self.evict(changes);
     }
 
-    /// Notes that a worker is there and sends task events. Returns its queue, if it consumes one only.
+    /// Records that a worker is alive and sends task events. Returns its queue if it consumes only
+    /// one.
     fn task_event_of(&mut self, worker: Name, kind: TaskKind, now: Timestamp) -> Option<Name> {
         if kind == TaskKind::Received {
             self.signs.received();
@@ -72,7 +73,7 @@ impl State {
         worker.only_queue(asked_since, now)
     }
 
-    /// Finds out which execution of the task an event is about, and notes what it says of it.
+    /// Determines which execution of the task an event belongs to, and records its details.
     fn relate(&mut self, at: At, arrived: &Arrived<'_>, changes: &mut Vec<Change>) {
         let Arrived {
             event,
@@ -83,7 +84,7 @@ impl State {
         } = *arrived;
         let task = self.tasks.get(at);
         if !task.is_of_earlier(event, stamped, worker) {
-            // With shards it may have ended elsewhere.
+            // With shards, it may have ended on another one.
             let may_be_over =
                 self.limits.shard.is_some() && task.stage.is_some_and(Stage::is_on_the_way);
             if !may_be_over && task.is_replaced_by(event, stamped) {
@@ -92,7 +93,8 @@ impl State {
             }
             self.learn(at, arrived);
         } else if event.kind == TaskKind::Sent && !task.queue_told {
-            // An earlier attempt of the same task: a retry goes to the same queue, unless its own task-sent differs.
+            // An earlier attempt of the same task: a retry goes to the same queue unless its own
+            // task-sent differs.
             self.learn(at, arrived);
             self.tasks.get_mut(at).share_with_earlier();
         }
@@ -104,7 +106,7 @@ impl State {
         }
     }
 
-    /// Notes the name and the queue, where the event or its worker tell them.
+    /// Records the name and queue, if the event or its worker reports them.
     fn learn(&mut self, at: At, arrived: &Arrived<'_>) {
         let event = arrived.event;
         let is_sent = event.kind == TaskKind::Sent;
@@ -115,7 +117,8 @@ impl State {
         }
         let published = self.published(event);
         let task = self.tasks.get_mut(at);
-        // task-received has the name that the worker shows; task-sent the one behind it.
+        // task-received carries the name that the worker displays; task-sent the real one behind
+        // it.
         if event.kind == TaskKind::Received || task.name.is_none() {
             task.name = name.or(task.name);
         }
@@ -132,7 +135,7 @@ impl State {
         }
     }
 
-    /// Counts what an event was taken for.
+    /// Counts an event according to how it was interpreted.
     fn count(&mut self, at: At, arrived: &Arrived<'_>, taken: Taken, changes: &mut Vec<Change>) {
         let (event, worker) = (arrived.event, arrived.worker);
         let task = self.tasks.get(at);
@@ -154,7 +157,7 @@ impl State {
             Taken::Again | Taken::ToldTwice | Taken::Step(_) => (task.name, task.queue, is_settled),
         };
         let (eta, ran_by) = (task.eta, worker.or(task.worker));
-        // A task-sent comes to every shard, and counts once.
+        // Every shard receives a task-sent, and only one counts it.
         let shard = self.limits.shard;
         let counts = event.kind != TaskKind::Sent || shard.is_none_or(|it| it.owns(&event.uuid));
         if counts {
@@ -183,7 +186,7 @@ impl State {
             sender: arrived.sender,
             name,
             worker,
-            // An interval that a task-sent completes, which comes last, is that of the worker that ran the task.
+            // An interval completed by a late task-sent belongs to the worker that ran the task.
             ran_by,
             eta,
             intervals,

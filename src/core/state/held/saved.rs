@@ -1,4 +1,4 @@
-//! Held steps in their stored form: those of a task with it, the others on their own.
+//! Stores held steps: those of a known task with it, the others separately.
 
 use super::{At, Held, HeldStep, Intervals, Label, Published, State, Step};
 use crate::saved;
@@ -18,7 +18,7 @@ impl Held {
 }
 
 impl Captured {
-    /// The steps that are held of a task.
+    /// The held steps of a task.
     pub(in crate::state) fn stored(
         &self,
         at: At,
@@ -42,7 +42,7 @@ impl Captured {
         steps
     }
 
-    /// The steps of tasks that are not known any more.
+    /// The held steps of tasks that are no longer known.
     pub(in crate::state) fn orphans(&self, tasks: &Tasks) -> impl Iterator<Item = &HeldStep> {
         let orphans = self.0.heads().into_iter().filter(|(chain, head)| {
             let is_held = tasks.label(head.task) == Label::Held;
@@ -60,7 +60,7 @@ impl Captured {
 }
 
 impl State {
-    /// Restores the steps that are held of a task.
+    /// Restores the held steps of a task.
     pub(in crate::state) fn restore_held(
         &mut self,
         at: At,
@@ -85,7 +85,7 @@ impl State {
         }
     }
 
-    /// Restores the steps of tasks that are not known any more.
+    /// Restores the held steps of tasks that are no longer known.
     pub(in crate::state) fn restore_orphans(&mut self, cluster: &saved::Cluster, now: Timestamp) {
         for stored in &cluster.held {
             let mut texts = Restored::new(&cluster.texts, &mut self.names);
@@ -116,7 +116,7 @@ impl HeldStep {
             clamped: _,
             refused: _,
         } = self.intervals;
-        // The outcome is that of the step, or of the end that a task-sent came behind.
+        // The outcome is that of the step, or of the end that a late task-sent followed.
         let outcome = ran.map(|(outcome, _)| outcome);
         let outcome = outcome.or(turnaround.map(|(outcome, _)| outcome));
         let outcome = outcome.or(attempts.map(|(outcome, _)| outcome));

@@ -1,4 +1,4 @@
-//! The count of one worker in its stored form.
+//! Stores and restores the `processed` count of a worker.
 
 use super::{Deficit, Deficits, Processed, Run, WINDOW};
 use crate::event::judge;
@@ -6,7 +6,7 @@ use crate::saved;
 use crate::timestamp::Timestamp;
 
 impl Processed {
-    /// Puts it into the stored form of its worker.
+    /// Adds the count to the stored form of its worker.
     pub(in crate::state) fn store(&self, worker: &mut saved::Worker) {
         worker.processed_total = self.total;
         worker.events = self.events;
@@ -50,7 +50,8 @@ impl Processed {
 }
 
 impl Run {
-    /// `None` where a count or a time could not be one of a worker: what is missing is found from the next heartbeat on.
+    /// `None` if a count or time is implausible. Missing events are then detected from the next
+    /// heartbeat on.
     fn restored(saved: &saved::Run, now: Timestamp) -> Option<Self> {
         let stamped = saved::time(saved.stamped);
         if !judge::has_happened(stamped, now) {

@@ -14,10 +14,10 @@ use crate::event::{TaskEvent, TaskKind};
 use crate::state::{Name, Outcome, Stage};
 use crate::timestamp::Timestamp;
 
-/// Two workers' clocks may differ by that much.
+/// How much the clocks of two workers may differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
 
-/// What is known of the execution before the one in flight.
+/// The state of the previous execution.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::state) struct Earlier {
     pub(in crate::state) name: Option<Name>,
@@ -30,12 +30,12 @@ pub(in crate::state) struct Earlier {
     pub(super) ended: Timestamp,
     pub(super) queue_waited: bool,
     pub(super) prefetch_waited: bool,
-    /// It was replaced by another task under the same id.
+    /// Whether it was replaced by another task with the same id.
     pub(super) replaced: bool,
 }
 
 impl Task {
-    /// Whether an event is about the execution before the one in flight.
+    /// Whether an event belongs to the previous execution.
     pub(in crate::state) fn is_of_earlier(
         &self,
         event: &TaskEvent<'_>,
@@ -73,7 +73,7 @@ impl Task {
         }
     }
 
-    /// Whether an event that both executions may have sent is the earlier one's.
+    /// Whether an event that both executions may have sent belongs to the earlier one.
     fn precedes(&self, earlier: &Earlier, kind: TaskKind, at: Timestamp) -> bool {
         let runs = earlier.started != UNKNOWN && earlier.ended == UNKNOWN;
         let has_started = self.stage.is_none() || self.stage == Some(Stage::Started);
@@ -81,7 +81,8 @@ impl Task {
             TaskKind::Sent | TaskKind::Received => false,
             TaskKind::Started if self.received == UNKNOWN => at < self.sent,
             TaskKind::Started => at < self.received,
-            // Whatever the clocks say: the next attempt follows a retry, and one that has not started cannot end in one.
+            // Holds regardless of clocks: the next attempt follows a retry, and one that has not
+            // started cannot end in a retry.
             TaskKind::Retried if earlier.attempt < self.attempt && (runs || !has_started) => {
                 earlier.ended == UNKNOWN
             }
@@ -101,7 +102,7 @@ impl Task {
         }
     }
 
-    /// Whether a task-sent is that of another task which takes this one's id and place: `self.replace`.
+    /// Whether a task-sent belongs to another task that takes over this one's id (`self.replace`).
     pub(in crate::state) fn is_replaced_by(&self, event: &TaskEvent<'_>, at: Timestamp) -> bool {
         let received = matches!(self.stage, Some(Stage::Received | Stage::Started));
         let begun = if received { self.received } else { UNKNOWN };
@@ -113,7 +114,7 @@ impl Task {
             && at > self.sent.max(begun)
     }
 
-    /// Another task takes its id and its place.
+    /// Lets another task take over the id.
     pub(in crate::state) fn replace(&mut self) {
         self.overtake();
         let mut earlier = self.earlier.take();
@@ -128,7 +129,7 @@ impl Task {
         };
     }
 
-    /// Keeps what is known of this execution, because another one takes its place.
+    /// Keeps the state of this execution, because another one follows.
     pub(super) fn overtake(&mut self) {
         let has = matches!(self.stage, Some(Stage::Received | Stage::Started) | None);
         let started = matches!(self.stage, Some(Stage::Started) | None);
@@ -148,7 +149,7 @@ impl Task {
         }));
     }
 
-    /// Notes that there was an attempt before this one, of which nothing is known yet.
+    /// Records that there was a previous attempt, of which nothing is known yet.
     pub(super) fn follows(&mut self, retries: u16) {
         self.earlier = Some(Box::new(Earlier {
             name: self.name,
@@ -158,7 +159,8 @@ impl Task {
         }));
     }
 
-    /// Whether another worker received the same message long before the one that is known to have it.
+    /// Whether another worker received the same message long before the worker that is known to
+    /// have it.
     pub(super) fn was_received_before(&self, retries: u16, at: Timestamp) -> bool {
         let received = match self.stage {
             None => self.end.is_some(),
@@ -167,7 +169,7 @@ impl Task {
         received && retries == self.attempt && self.received.since(at) > CLOCKS_DIFFER
     }
 
-    /// Notes that it was.
+    /// Records that earlier receipt.
     pub(super) fn received_before(&mut self, at: Timestamp, worker: Option<Name>) {
         self.earlier = Some(Box::new(Earlier {
             name: self.name,
@@ -179,7 +181,7 @@ impl Task {
         }));
     }
 
-    /// Gives the earlier attempt the name and the queue where it has none of its own.
+    /// Copies the name and queue to the earlier attempt if it has none.
     pub(in crate::state) fn share_with_earlier(&mut self) {
         if let Some(earlier) = &mut self.earlier {
             earlier.name = earlier.name.or(self.name);
@@ -187,7 +189,7 @@ impl Task {
         }
     }
 
-    /// Takes an event of the execution before the one in flight.
+    /// Applies an event of the previous execution.
     pub(super) fn take_earlier(
         &mut self,
         event: &TaskEvent<'_>,
@@ -271,7 +273,7 @@ impl Earlier {
         }
     }
 
-    /// Tells each wait once both of its ends are known.
+    /// Reports each wait once both of its ends are known.
     fn tell_waits(&mut self, intervals: &mut Intervals) {
         if self.started == UNKNOWN {
             return;

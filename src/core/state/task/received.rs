@@ -1,4 +1,4 @@
-//! What `task-received` means for a task: a worker has it now, or had it before what is known already.
+//! Applies `task-received`: a worker has the task now, or had it before what is already known.
 
 use super::{Flags, Intervals, Taken, Task, UNKNOWN, saturated};
 use crate::event::TaskEvent;
@@ -25,7 +25,8 @@ impl Task {
         self.eta = event.eta.is_some();
         let mut intervals = Intervals::default();
         match self.stage {
-            // The attempt before has not ended, as far as is known: its task-retried is still to come.
+            // The previous attempt has not ended as far as is known: its task-retried is still to
+            // come.
             Some(Stage::Started) if retries > self.attempt => {
                 self.ahead = Some(Stage::Received);
                 if let Some(eta) = event.eta.filter(|_| self.next_due == UNKNOWN) {
@@ -33,11 +34,11 @@ impl Task {
                     self.flags.set(Flags::ETA_ONLY, true);
                 }
             }
-            // It came late, behind its own task-started.
+            // It arrived after its own task-started.
             Some(Stage::Started) if at <= self.started && !elsewhere => {
                 self.tell_prefetch_wait(&mut intervals);
             }
-            // Likewise behind the end, unless it is a second delivery to another worker.
+            // The same after the end, unless it is a second delivery to another worker.
             None if self.end.is_some()
                 && at <= self.ended
                 && !(elsewhere && before != UNKNOWN && before < at && retries == self.attempt) => {}
@@ -53,18 +54,18 @@ impl Task {
         Taken::Step(intervals)
     }
 
-    /// A worker has it, and that is news.
+    /// Applies a receipt that is new.
     fn received_anew(&mut self, retries: u16, at: Timestamp, worker: Option<Name>) {
         let is_over = self.stage.is_none() && self.end.is_some();
         let elsewhere = self.worker.is_some() && self.worker != worker;
         if is_over {
-            // Delivered once more: how long it waited for that is not known.
+            // Redelivered: how long it waited for that is unknown.
             self.due = UNKNOWN;
         }
         if is_over && elsewhere && at <= self.ended {
             self.overtake();
         } else if retries > self.attempt {
-            // The start and the end of the attempt before are lost, or come late.
+            // The start and the end of the previous attempt are lost or late.
             if self.stage.is_some() || is_over {
                 self.overtake();
             } else {

@@ -1,4 +1,4 @@
-//! A task in its stored form.
+//! Stores and restores a task.
 
 use super::{Earlier, Flags, Stage, Task, TaskKind};
 use crate::saved;
@@ -6,7 +6,7 @@ use crate::state::texts::{Restored, Texts};
 use crate::timestamp::Timestamp;
 
 impl Task {
-    /// The stored form, without what the table knows of it.
+    /// The stored form, without the fields that the table adds.
     pub(in crate::state) fn stored(&self, texts: &mut Texts) -> saved::Task {
         saved::Task {
             id: None,
@@ -38,7 +38,7 @@ impl Task {
         }
     }
 
-    /// What was stored. A word that is not known is none.
+    /// Restores a task. Unknown enum values count as absent.
     pub(in crate::state) fn restored(
         saved: &saved::Task,
         texts: &mut Restored<'_>,
@@ -114,7 +114,7 @@ impl Earlier {
                 replaced: saved.replaced,
             });
         }
-        // Written by an older version, which knew no more of it.
+        // Written by an older version, which stored nothing else about it.
         task.retried_owed.then(|| Self {
             name: texts.name(task.name),
             queue: texts.name(task.queue),
@@ -148,7 +148,7 @@ const fn stage(saved: saved::Stage) -> Option<Stage> {
 
 const fn stored_end(end: Option<TaskKind>) -> saved::End {
     match end {
-        // The first three are no ends.
+        // The first three are not ends.
         None | Some(TaskKind::Sent | TaskKind::Received | TaskKind::Started) => saved::End::None,
         Some(TaskKind::Succeeded) => saved::End::Succeeded,
         Some(TaskKind::Failed) => saved::End::Failed,

@@ -1,8 +1,9 @@
-//! When a task in flight has been silent for too long: longer than the timeout, counted from its due time.
+//! Finds tasks in flight that have been silent for longer than the timeout, counted from their due
+//! time.
 //!
-//! The list of tasks is in the order in which they were last heard of, so only its oldest ones need a look. One that is
-//! due later moves to a list of its own, and its due time to a heap, so that each task costs one look at the time of its
-//! timeout, and not one with each snapshot.
+//! The list of tasks is in order of their last update, so only its oldest entries need checking. A
+//! task that is due later moves to a separate list, and its due time to a heap, so each task is
+//! checked once at its timeout and not at every snapshot.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -10,14 +11,14 @@ use std::time::Duration;
 use super::{At, Kept, Slot, Task, Tasks, silence};
 use crate::timestamp::Timestamp;
 
-/// The longest that a due time is waited for.
+/// The longest time to wait for a due time.
 const AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The heap may have so many due times more than there are tasks.
+/// The heap may hold this many more due times than there are tasks.
 const STALE_MAX: usize = 1024;
 
 impl Tasks {
-    /// Takes a task out that was silent for longer than `timeout` before `now`, and was due by then.
+    /// Removes a task that was silent for longer than `timeout` before `now`, and was due by then.
     pub(in crate::state) fn expire(&mut self, timeout: Duration, now: Timestamp) -> Option<Task> {
         while let Some(oldest) = self.slots.get(self.alive.oldest as usize)
             && silence(oldest, now) > timeout
@@ -50,7 +51,7 @@ impl Tasks {
         None
     }
 
-    /// Whether a due time is that of no task in the list.
+    /// Whether a due time belongs to no task in the list.
     fn is_stale(&self, due: u32, at: At) -> bool {
         let slot = &self.slots[at as usize];
         slot.list != Kept::Later || slot.waits_until().whole_seconds() != due
@@ -58,7 +59,7 @@ impl Tasks {
 }
 
 impl Slot {
-    /// Until when its silence means nothing.
+    /// The time until which silence means nothing.
     pub(super) fn waits_until(&self) -> Timestamp {
         let heard = Timestamp::from_whole_seconds(self.heard);
         self.task.waits_for().min(heard.after(AHEAD_MAX)).max(heard)

@@ -1,5 +1,5 @@
-//! The table of tasks in its stored form: those in flight, those that are on their way to any shard, then those that have
-//! ended; each from who was heard of longest ago to the newest.
+//! Stores the table of tasks: those in flight, then those on their way to any shard, then those
+//! that have ended. Each group is in order of the last update, oldest first.
 
 use super::{At, NONE, Task, Tasks, parse_uuid};
 use crate::saved::{self, task::Id};
@@ -7,12 +7,12 @@ use crate::state::held::Label;
 use crate::state::texts::{Restored, Texts};
 use crate::timestamp::Timestamp;
 
-/// The table as it was at one instant, shared with it until it changes.
+/// The table at one instant. It shares tasks with the table until they change.
 #[derive(Debug)]
 pub(in crate::state) struct Captured(Tasks);
 
 impl Tasks {
-    /// Copies the table, without the means to find something in it.
+    /// Copies the table without its index.
     pub(in crate::state) fn capture(&self) -> Captured {
         Captured(Self {
             slots: self.slots.clone(),
@@ -25,7 +25,7 @@ impl Tasks {
         })
     }
 
-    /// Adds a task at the new end of its list. `None` where it has no id that could be one.
+    /// Adds a task at the recent end of its list. `None` if its id is invalid.
     pub(in crate::state) fn restore(
         &mut self,
         saved: &saved::Task,
@@ -56,7 +56,7 @@ impl Captured {
                 (next != NONE).then_some(next)
             })
         };
-        // Whatever is later was silent before the others were.
+        // Tasks in `later` became silent before all others.
         list(self.0.later.oldest)
             .chain(list(self.0.alive.oldest))
             .chain(list(self.0.on_the_way.oldest))
@@ -68,7 +68,7 @@ impl Captured {
         self.0.label(at)
     }
 
-    /// One task in its stored form.
+    /// The stored form of one task.
     pub(in crate::state) fn stored(&self, at: At, texts: &mut Texts) -> saved::Task {
         let slot = &self.0.slots[at as usize];
         let text = || self.0.texts.get(&at).map(|text| Id::Text(text.to_string()));
@@ -81,7 +81,7 @@ impl Captured {
     }
 }
 
-/// The 16 bytes of a UUID in its usual form.
+/// The canonical form of a UUID's 16 bytes.
 fn spelt(bytes: &[u8]) -> Option<String> {
     use std::fmt::Write;
 

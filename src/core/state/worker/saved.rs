@@ -1,4 +1,4 @@
-//! A worker in its stored form.
+//! Stores and restores a worker.
 
 use super::{Processed, Software, Timestamp, Worker};
 use crate::event::judge;
@@ -44,7 +44,7 @@ impl Worker {
         worker
     }
 
-    /// What was stored of the worker of that name. Numbers that it could not have sent are left out.
+    /// Restores the worker with that name. Implausible numbers are left out.
     pub(in crate::state) fn restore(
         &mut self,
         saved: &saved::Worker,

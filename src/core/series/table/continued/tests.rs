@@ -1,4 +1,4 @@
-//! A table, stored and restored: what goes on, and what does not.
+//! Stores and restores a table: which series continue, and which do not.
 
 mod invalid;
 
@@ -72,7 +72,7 @@ impl Table {
         id.expect("room")
     }
 
-    /// What a checkpoint has of it, by way of bytes.
+    /// The checkpoint of the table, serialized and parsed.
     fn saved(&self) -> saved::View {
         let bytes = self
             .series
@@ -84,7 +84,7 @@ impl Table {
         saved::View::decode(&*bytes).expect("just encoded")
     }
 
-    /// What the next process makes of it.
+    /// The table of the next process.
     fn restarted(&self, setup: Setup) -> Self {
         let mut next = table(setup, self.series.relabel.clone());
         next.series.restore(&self.saved(), self.series.at);
@@ -96,7 +96,7 @@ impl Table {
     }
 }
 
-/// Family, labels, value and beginning of each row.
+/// Family, labels, value and start of each row.
 fn rows(snapshot: &Snapshot) -> Vec<(String, LabelSet, Value, Timestamp)> {
     let rows = snapshot.rows.iter().map(|row| {
         let name = snapshot.family(row).name.to_string();
@@ -149,7 +149,7 @@ fn the_size_of_a_set_begins_with_nothing() {
         .open_emptied(next.gauge, labels("a"), Room::Limited)
         .expect("room");
     next.series.add(id, 1.0);
-    // What is open keeps its members.
+    // A series that is already open keeps its members.
     let again = next
         .series
         .open_emptied(next.gauge, labels("a"), Room::Limited);
@@ -165,15 +165,16 @@ fn the_size_of_a_set_begins_with_nothing() {
 
 #[test]
 fn a_histogram_goes_on_only_as_what_it_was() {
-    // Bounds and native form of who opens it; whether it goes on, and whether the room for it is right.
+    // Bounds and native form of the opening caller; whether the series continues, and whether its
+    // room is accounted for correctly.
     let cases = [
         (false, [1.0, 2.0], false, true),
         (false, [1.0, 3.0], false, false),
         (true, [1.0, 2.0], true, true),
         (true, [1.0, 3.0], true, false),
-        // Not wanted any more: the classic form goes on alone.
+        // No longer wanted: the classic form continues alone.
         (true, [1.0, 2.0], false, true),
-        // Wanted, and not there: it would lack what was counted before.
+        // Wanted but missing: a native form would lack the earlier counts.
         (false, [1.0, 2.0], true, false),
     ];
     for (had_native, bounds, native, goes_on) in cases {
@@ -289,7 +290,7 @@ fn a_lower_limit_leaves_out_what_has_no_room() {
         full: 1,
     };
     assert_eq!(restored, expected);
-    // An orphan has its room, and gives it to who opens it.
+    // An orphan has room reserved, and hands it over when opened.
     assert!(!next.series.has_room(1));
     assert!(next.series.is_restored(next.counter, labels("a")));
     next.open(next.counter, "a");
@@ -339,7 +340,7 @@ fn a_family_says_whether_its_series_last() {
     }
 }
 
-/// `x…` becomes `y…`, as a rule has it.
+/// A rule that renames `x…` to `y…`.
 fn renaming() -> Relabel {
     let pattern = Pattern::new("x(.*)").expect("a pattern");
     let rule = Rule::Replace {
@@ -372,7 +373,7 @@ fn series_that_rules_renamed_are_found_behind_the_rules() {
     assert_eq!(number(&snapshot, "y_total", "a"), Some(3.0));
     assert_eq!(number(&snapshot, "y", "a"), Some(0.0));
 
-    // Without the rules there is no such family.
+    // Without the rules, the family does not exist.
     let mut plain = table(SETUP, Relabel::default());
     let restored = plain.series.restore(&before.saved(), at(10));
     assert_eq!((restored.series, restored.unknown), (0, 2));
@@ -396,7 +397,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// With the same openings behind it, a restart changes nothing at all.
+    /// If the same series are opened afterwards, a restart is invisible.
     #[test]
     fn a_restart_is_not_seen(steps in prop::collection::vec(step(), 0..80), native in any::<bool>()) {
         let setup = Setup { native, ..SETUP };

@@ -4,7 +4,7 @@ use crate::timestamp::Timestamp;
 
 const LIMITED: Room = Room::Limited;
 
-/// Sets `target` where the regular expression matches the `source`.
+/// Sets `target` if the regular expression matches the `source`.
 fn replace(source: &str, regex: &str, target: &str, replacement: &str) -> Rule {
     let pattern = Pattern::new(regex).expect("a pattern");
     Rule::Replace {
@@ -38,7 +38,7 @@ struct Table {
 }
 
 impl Table {
-    /// Room for nine samples: three histograms, or nine others.
+    /// Has room for nine samples: three histograms, or nine other series.
     fn new(rules: Vec<Rule>) -> Self {
         let mut series = Series::new(9, Timestamp::from_millis(1_000));
         series = series.with_relabel(Relabel::new(rules));

@@ -1,4 +1,4 @@
-//! A restart in the middle changes nothing of what is told, and what makes no sense costs only itself.
+//! A restart midway does not change what is reported, and invalid data affects nothing else.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -100,7 +100,7 @@ fn told(changes: &[Change], names: &Names) -> Vec<String> {
     told.collect()
 }
 
-/// Through its bytes, as another process would find it.
+/// Restores the state from its serialized form, as another process would.
 fn restarted(state: &State, now: Timestamp) -> (State, Vec<String>) {
     let captured = state.capture();
     let mut next = self::state();
@@ -131,7 +131,7 @@ proptest! {
                 prop_assert_eq!(next.tasks_alive(), cut_state.tasks_alive());
                 prop_assert_eq!(next.oldest().len(), cut_state.oldest().len());
                 cut_state = next;
-                // From here on both have listened for the same time.
+                // From here on, both have listened for the same time.
                 whole.resumed = at(now);
             }
             let event = event(what, task, worker, now);
@@ -169,7 +169,7 @@ fn each_task_in_flight_is_moved_to_where_it_is() {
     for (what, task) in [(0, 0), (0, 1), (1, 1), (1, 4), (2, 4), (2, 5), (3, 5)] {
         before.apply(&event(what, task, 0, 10), at(10), &mut changes);
     }
-    // What is held is in flight nowhere yet.
+    // Held tasks are not in flight anywhere yet.
     before.expire(at(10), &mut changes);
     before.expire(at(10), &mut changes);
     let (_, moved) = restarted(&before, at(20));
