@@ -20,7 +20,8 @@
 
 use std::borrow::Cow;
 
-use super::fields::EXCEPTION_HEAD;
+/// How many bytes of an exception's `repr` are examined. The class is at the beginning.
+pub(super) const EXCEPTION_HEAD: usize = 256;
 
 /// What billiard 4 reports instead of the exception; the traceback contains the real one.
 const PLACEHOLDER: &str = "ExceptionWithTraceback()";

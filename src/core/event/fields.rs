@@ -11,9 +11,6 @@ use crate::timestamp::Timestamp;
 /// refuse label values beyond 1 or 2 KiB, and stored input needs a bound.
 pub const TEXT_MAX: usize = 1024;
 
-/// How many bytes of an exception's `repr` are examined. The class is at the beginning.
-pub(super) const EXCEPTION_HEAD: usize = 256;
-
 /// How many bytes are kept from the end of a traceback. The class comes before the message, which
 /// may be long.
 pub(super) const TRACEBACK_TAIL: usize = 32 * 1024;
@@ -96,7 +93,7 @@ impl Field {
     /// and need not be read in full.
     pub(super) fn text(self, bytes: &[u8]) -> Cow<'_, str> {
         let part = match self {
-            Self::Exception => &bytes[..bytes.len().min(EXCEPTION_HEAD)],
+            Self::Exception => &bytes[..bytes.len().min(exception::EXCEPTION_HEAD)],
             Self::Traceback => &bytes[bytes.len().saturating_sub(TRACEBACK_TAIL)..],
             Self::Type
             | Self::Timestamp

@@ -14,7 +14,8 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::DecodeError;
-use super::fields::{DEPTH_MAX, EXCEPTION_HEAD, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
+use super::exception::EXCEPTION_HEAD;
+use super::fields::{DEPTH_MAX, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
 use crate::escape::is_unsafe;
 
 /// Yields the fields of each event in a body, which is one map or a list of maps.

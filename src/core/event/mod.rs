@@ -16,6 +16,7 @@ mod compression;
 mod envelope;
 
 pub mod json;
+mod json_text;
 mod msgpack;
 mod pickle;
 mod yaml;

@@ -26,7 +26,7 @@
 
 use super::DecodeError;
 use super::fields::{Field, Fields, VALUES_MAX};
-use super::transcode::Json;
+use super::json_text::Json;
 
 mod number;
 mod object;

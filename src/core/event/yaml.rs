@@ -19,7 +19,7 @@ use yaml_rust2::scanner::TScalarStyle;
 
 use super::DecodeError;
 use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
-use super::transcode::Json;
+use super::json_text::Json;
 
 /// Hands out what is read of each event in a body: one map, or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {

@@ -5,7 +5,7 @@ use super::text::Text;
 use super::{Item, Machine};
 use crate::event::DecodeError;
 use crate::event::fields::{DEPTH_MAX, Field, Fields, Value};
-use crate::event::transcode::Json;
+use crate::event::json_text::Json;
 
 impl<'a> Machine<'a, Field> {
     /// What is read of an event.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::super::json::Cursor;
+use super::super::json_text::JSON_BYTES_MAX;
 use super::*;
 use crate::event::{Accept, Decoder, Form, Payload};
 use crate::timestamp::Timestamp;
