@@ -21,7 +21,7 @@ use super::DecodeError;
 use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
 use super::transcode::Json;
 
-/// Hands out what is read of each event in a body: one map, or a list of maps.
+/// Yields the fields of each event in a body, which is one map or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
     let text = String::from_utf8_lossy(body);
     if let Err(error) = Reader::new(&text).document(&mut each) {
@@ -261,7 +261,7 @@ fn is_open(step: &Step) -> Result<bool, DecodeError> {
     }
 }
 
-/// The part of a text that a field wants.
+/// The part of a text that a field needs.
 fn owned<'a>(field: Field, text: &str) -> Cow<'a, str> {
     Cow::Owned(field.text(text.as_bytes()).into_owned())
 }
