@@ -297,7 +297,8 @@ fn word(text: &str) -> Option<Word> {
     }
 }
 
-/// A number. As for PyYAML `1e5` is none: a fraction has its point, and an exponent its sign.
+/// Parses a number. As in PyYAML, `1e5` is not one: a fraction needs its point, and an exponent its
+/// sign.
 fn number(text: &str) -> Option<f64> {
     let (sign, size) = match text.strip_prefix('-') {
         Some(size) => (-1.0, size),
@@ -349,7 +350,7 @@ impl Iterator for Characters<'_> {
         self.rest = &self.rest[character.len_utf8()..];
         if character == '\\' {
             if let Some(rest) = self.rest.strip_prefix('\\') {
-                // A backslash that is escaped itself: what follows is no escape.
+                // An escaped backslash: what follows it is not an escape.
                 (self.held, self.rest) = ("\\", rest);
             } else if let Some(rest) = surrogate(self.rest) {
                 (self.held, self.rest) = ("uFFFD", rest);
