@@ -1,20 +1,21 @@
-//! MessagePack as Kombu writes it, read without building anything.
+//! Parses MessagePack as written by Kombu, without building values.
 //!
-//! A cursor over the bytes of a body, as for JSON: members that nobody asks for are stepped over, texts that are kept
-//! borrow from the body. Nothing is reserved for a length that the body claims, only what is there is read. Texts
-//! (`str`) and bytes (`bin`) are different things, as for Python: bytes are no name, and no key that is known.
+//! A cursor moves over the bytes of a body, as for JSON: unused members are skipped, and texts that
+//! are kept borrow from the body. No memory is reserved for a length that the body claims. Texts
+//! (`str`) and bytes (`bin`) are distinct, as in Python: bytes are never a name or a known key.
 //!
-//! What is no MessagePack ends the message, since nothing tells where the next event begins; the events before it
-//! have been handed out. A member of the wrong type ends its event alone.
+//! Invalid MessagePack discards the rest of the message, because the start of the next event is
+//! unknown; earlier events have already been returned. A member of the wrong type discards only its
+//! event.
 //!
-//! Source: <https://github.com/msgpack/msgpack/blob/master/spec.md>, checked against a recording of Celery's workers
-//! in `tests/golden/events`.
+//! Source: <https://github.com/msgpack/msgpack/blob/master/spec.md>, checked against a recording of
+//! Celery's workers in `tests/golden/events`.
 
 use super::DecodeError;
 use super::fields::{DEPTH_MAX, Field, Fields, Value};
 use super::json_text::Json;
 
-/// Hands out what is read of each event in a body: one map, or a list of maps.
+/// Yields the fields of each event in a body, which is one map or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
     if body.is_empty() {
         return each(Err(DecodeError::Empty));
@@ -108,7 +109,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Holds that nothing follows.
+    /// Checks that nothing follows.
     fn end(&self) -> Result<(), DecodeError> {
         match self.rest {
             [] => Ok(()),

@@ -1,11 +1,13 @@
-//! The body of a reply to remote control to JSON, whatever its serializer.
+//! Converts the body of a remote-control reply to JSON, whatever its serializer.
 //!
-//! In: one value of msgpack, YAML or pickle. Out: the same in JSON, for whoever reads one form only. What has no
-//! counterpart there becomes `null`: bytes, and what is tagged; of pickles tuples and sets as well. Members whose key
-//! is no text are left out, and those named `args` and `kwargs`, wherever they stand: the arguments of tasks are never
-//! copied. What is no UTF-8 becomes U+FFFD. `NaN` and the infinities are written as Python writes them.
+//! Takes one value of msgpack, YAML or pickle, and returns it as JSON, so that replies need only
+//! one parser. Values without a JSON equivalent become `null`: bytes and tagged values, and in
+//! pickles also tuples and sets. Members whose key is not a text are left out, as are those named
+//! `args` and `kwargs` at any level: task arguments are never copied. Invalid UTF-8 becomes U+FFFD.
+//! `NaN` and the infinities are written as Python writes them.
 //!
-//! A body nests no deeper than an event may, and the text is bounded: a pickle can hold one list a million times.
+//! A body nests no deeper than an event may, and the length of the result is bounded: a pickle can
+//! contain one list a million times.
 
 use std::borrow::Cow;
 

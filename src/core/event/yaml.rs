@@ -21,7 +21,7 @@ use super::DecodeError;
 use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
 use super::json_text::Json;
 
-/// Hands out what is read of each event in a body: one map, or a list of maps.
+/// Yields the fields of each event in a body, which is one map or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
     let text = String::from_utf8_lossy(body);
     if let Err(error) = Reader::new(&text).document(&mut each) {
@@ -261,7 +261,7 @@ fn is_open(step: &Step) -> Result<bool, DecodeError> {
     }
 }
 
-/// The part of a text that a field wants.
+/// The part of a text that a field needs.
 fn owned<'a>(field: Field, text: &str) -> Cow<'a, str> {
     Cow::Owned(field.text(text.as_bytes()).into_owned())
 }
@@ -297,7 +297,8 @@ fn word(text: &str) -> Option<Word> {
     }
 }
 
-/// A number. As for PyYAML `1e5` is none: a fraction has its point, and an exponent its sign.
+/// Parses a number. As in PyYAML, `1e5` is not one: a fraction needs its point, and an exponent its
+/// sign.
 fn number(text: &str) -> Option<f64> {
     let (sign, size) = match text.strip_prefix('-') {
         Some(size) => (-1.0, size),
@@ -349,7 +350,7 @@ impl Iterator for Characters<'_> {
         self.rest = &self.rest[character.len_utf8()..];
         if character == '\\' {
             if let Some(rest) = self.rest.strip_prefix('\\') {
-                // A backslash that is escaped itself: what follows is no escape.
+                // An escaped backslash: what follows it is not an escape.
                 (self.held, self.rest) = ("\\", rest);
             } else if let Some(rest) = surrogate(self.rest) {
                 (self.held, self.rest) = ("uFFFD", rest);

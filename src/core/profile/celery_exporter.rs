@@ -1,8 +1,9 @@
-//! danihodovic/celery-exporter: its families, as its page shows them.
+//! The metric families of danihodovic/celery-exporter, as exposed on its page.
 //!
-//! Source: its release 0.12 and its page as it ran (0.11.2), side by side with ours in `tests/it/compat.rs`.
-//! Different here: a worker is up if any node on its host is, a queue's length on Redis is that of all priority
-//! steps, and a worker is offline by `worker_timeout` and gone after `worker_retention`.
+//! Source: its release 0.12 and the page of a running instance (0.11.2), compared with ours in
+//! `tests/it/compat.rs`. Differences: a worker is up if any node on its host is, a queue's length
+//! on Redis covers all priority steps, and a worker is offline after `worker_timeout` and removed
+//! after `worker_retention`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,17 +13,17 @@ use super::{Context, Keep, Limited, float};
 use crate::series::{Buckets, MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
 
-/// What stands for the queue that is not known: their option `default_queue_name`.
+/// The label of an unknown queue: the exporter's option `default_queue_name`.
 const QUEUE: &str = "celery";
 
-/// What their client shows for no name.
+/// What the exporter's client shows for a missing name.
 const NAME: &str = "None";
 
 const WAIT_BOUNDS: [f64; 14] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0,
 ];
 
-/// The class of an exception that they cannot read.
+/// The class of an exception that the exporter cannot parse.
 const CLASS: &str = "UnknownException";
 
 #[derive(Debug)]
@@ -289,7 +290,7 @@ impl CeleryExporter {
             if Some(which.0) == counter {
                 own.add(key.clone(), 1.0, context);
             } else if counter != Some(Counter::Sent) {
-                // As there: every counter is there with 0 from the first event of a worker on.
+                // As in the exporter, every counter exists with 0 from a worker's first event.
                 own.touch(key.clone(), context);
             }
         }

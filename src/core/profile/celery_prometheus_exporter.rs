@@ -11,15 +11,15 @@ use super::{Context, Keep, Limited, float};
 use crate::series::{LabelSet, MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, Stage, State, Step};
 
-/// Celery's states, all of them there from the start.
+/// Celery's states, all of which exist from the start.
 const STATES: [&str; 7] = [
     "PENDING", "RECEIVED", "STARTED", "SUCCESS", "FAILURE", "RETRY", "REVOKED",
 ];
 
-/// Those in which tasks are now: the others count.
+/// The states that tasks are currently in; the others are counts.
 const SETS: [&str; 4] = ["PENDING", "RECEIVED", "STARTED", "RETRY"];
 
-/// What their client shows for no name.
+/// What the exporter's client shows for a missing name.
 const NAME: &str = "None";
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::event::Kind;
 use crate::series::{MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, Place, Seen, Stage, State, Step};
 
-/// The beginning of the types that it counts.
+/// The prefix of the event types that it counts.
 const TASK_GROUP: &str = "task-";
 
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Flower {
         }
     }
 
-    /// What is prefetched comes in again; what is not any more has left.
+    /// Prefetched tasks are added again; series of tasks no longer prefetched are emptied.
     pub(super) fn resume(&self, context: &mut Context<'_>) {
         self.prefetched.empty_restored(context.series, |_| true);
     }

@@ -11,10 +11,10 @@ use super::{Context, Keep, Limited, float};
 use crate::series::{MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
 
-/// What they show for what is not known.
+/// What the exporter shows for unknown values.
 const UNDEFINED: &str = "undefined";
 
-/// Their option `--namespace`, as it is by default.
+/// The default of the exporter's option `--namespace`.
 const NAMESPACE: Part = Part::Word("celery");
 
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::{Context, Keep, Limited, float};
 use crate::series::{MetricKind, Series};
 use crate::state::{Change, Name, Of, Outcome, State, Step};
 
-/// What they show for a queue that is not known.
+/// What the exporter shows for an unknown queue.
 const QUEUE: &str = "None";
 
 /// The class of a failure that counts as a state of its own.

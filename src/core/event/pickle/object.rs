@@ -1,8 +1,10 @@
-//! Objects of classes: nothing is imported and nothing is called, so all that is known of one is what it was made of.
+//! Handles objects of classes. Nothing is imported or called, so an object is known only by the
+//! arguments it was made from.
 //!
-//! An object that was made of a single number or text is taken for that value: so Python pickles the members of an enum
-//! (`signal.Signals(9)`), and subclasses of `int` and `str`. Every other object is opaque. So is a class itself, and what
-//! older Pythons write for a member of an enum: a global by the name of the member.
+//! An object made from a single number or text is treated as that value: Python pickles enum
+//! members (`signal.Signals(9)`) and subclasses of `int` and `str` in this way. Every other object
+//! is opaque, as are classes themselves and the form that older Pythons use for enum members: a
+//! global with the member's name.
 
 use super::{Item, Key, Machine, Text};
 use crate::event::DecodeError;

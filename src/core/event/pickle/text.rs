@@ -1,4 +1,4 @@
-//! The texts of a pickle, which are written in three ways.
+//! The texts of a pickle, which are written in one of three ways.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ enum Coding {
     Quoted,
 }
 
-/// What takes the escapes of a text away.
+/// Removes the escapes of a text.
 type Unescape = fn(&[u8]) -> Vec<u8>;
 
 /// How much of an escaped text is unescaped. One that is longer than [`TEXT_MAX`] is refused for its length or is
@@ -52,7 +52,7 @@ impl<'a> Text<'a> {
         self.bytes
     }
 
-    /// All of it, without its escapes.
+    /// The entire text without its escapes.
     pub(super) fn whole(self) -> Cow<'a, [u8]> {
         match self.escape() {
             None => Cow::Borrowed(self.bytes),
@@ -70,7 +70,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The part of it that a field wants.
+    /// The part of the text that a field needs.
     pub(super) fn of(self, field: Field) -> Cow<'a, str> {
         let Some(escape) = self.escape() else {
             return field.text(self.bytes);

@@ -1,4 +1,5 @@
-//! Places for queues: each task name has series of so many queues, and of one for all others.
+//! Limits queues per task name: each name has series for a limited number of queues, and one for
+//! all others.
 
 use hashbrown::HashMap;
 
@@ -12,7 +13,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Whether a queue has a place, or there is one left for it among `max`. A task without a queue needs none.
+    /// Whether a queue has a place or one of `max` is free. A task without a queue needs none.
     pub(super) fn has(&self, key: Key, max: usize) -> bool {
         let Some(queue) = key.queue else {
             return true;
@@ -21,7 +22,7 @@ impl Places {
         queues.is_none_or(|queues| queues.len() < max || queues.contains_key(&queue))
     }
 
-    /// Notes that a group was made.
+    /// Records that a group was created.
     pub(super) fn add(&mut self, key: Key) {
         if let Some(queue) = key.queue {
             let queues = self.names.entry(key.name).or_default();
@@ -29,7 +30,7 @@ impl Places {
         }
     }
 
-    /// Notes that a group has ended.
+    /// Records that a group has ended.
     pub(super) fn remove(&mut self, key: Key) {
         let Some((queue, queues)) = key.queue.zip(self.names.get_mut(&key.name)) else {
             return;

@@ -1,7 +1,7 @@
-//! Groups of series that go on after a restart.
+//! Groups of series that continue after a restart.
 //!
-//! The series of a group are restored one by one, and the group comes with its first event, or with a task that is in
-//! flight. It takes all of them then, since they end together.
+//! The series of a group are restored one by one, and the group itself is created by its first
+//! event or by a task in flight. It then adopts all of its series, since they end together.
 
 use super::super::Context;
 use super::super::group::{Class, Counter, CounterFamily, Distribution, Flight, Key};
@@ -39,7 +39,7 @@ impl Groups {
                 let family = self.families.in_flight;
                 let id = context.series.reopen(family, labels, None);
                 if let Some(id) = id {
-                    // Where nobody emptied it before.
+                    // Only if nothing has emptied it before.
                     context.series.set(id, 0.0);
                 }
                 self.group_at(at, context.now).0.in_flight[flight as usize] = id;
@@ -47,7 +47,7 @@ impl Groups {
         }
     }
 
-    /// Whether a group that is not there yet has its room all the same, because its series were restored.
+    /// Whether a group that does not exist yet already has room, because its series were restored.
     pub(super) fn is_restored(&self, key: Key, context: &mut Context<'_>) -> bool {
         if !context.series.has_restored() {
             return false;
@@ -63,7 +63,7 @@ impl Groups {
             })
     }
 
-    /// Whether the series of an exception class was restored: it had its place.
+    /// Whether the series of an exception class was restored, and so has its place.
     pub(super) fn has_class(
         &self,
         at: u32,
