@@ -25,8 +25,8 @@ use crate::event::{Batch, DecodeError};
 use crate::pipeline::Pipeline;
 use crate::profile::ProfileName;
 use crate::series::Snapshot;
-use crate::state::{HintReason, Known, Report};
-use crate::supervisor::Question;
+use crate::state::{HintReason, PollTargets, Report};
+use crate::supervisor::LivenessPing;
 use crate::telemetry::process;
 use crate::timestamp::{ClockStep, Timestamp};
 
@@ -71,7 +71,7 @@ pub struct Aggregator {
     /// The hints that currently apply, as last logged.
     hinted: Vec<(Arc<str>, HintReason)>,
     /// Messages that could not be read, as last logged: count and time for each kind.
-    told: Vec<Told>,
+    told: Vec<DecodeErrorLog>,
     /// For each limit, the count and time of its last log line.
     limits: [(u64, Option<Instant>); Limit::ALL.len()],
 }
@@ -84,7 +84,7 @@ pub struct Inputs {
     /// The metrics section of a reloaded configuration.
     pub settings: mpsc::Receiver<MetricsConfig>,
     /// Liveness checks from the supervisor.
-    pub questions: mpsc::Receiver<Question>,
+    pub questions: mpsc::Receiver<LivenessPing>,
 }
 
 /// The outputs of the aggregator.
@@ -92,7 +92,7 @@ pub struct Inputs {
 struct Outputs {
     snapshots: Outlet,
     /// By broker.
-    known: Vec<watch::Sender<Arc<Known>>>,
+    known: Vec<watch::Sender<Arc<PollTargets>>>,
     hints: watch::Sender<Vec<String>>,
 }
 
@@ -118,7 +118,7 @@ pub enum Outlet {
 pub struct Views {
     snapshots: Vec<(ProfileName, watch::Receiver<Arc<Snapshot>>)>,
     /// By broker.
-    pub known: Vec<watch::Receiver<Arc<Known>>>,
+    pub known: Vec<watch::Receiver<Arc<PollTargets>>>,
 }
 
 impl Views {
@@ -136,7 +136,7 @@ impl Views {
 }
 
 #[derive(Debug)]
-struct Told {
+struct DecodeErrorLog {
     broker: Arc<str>,
     error: DecodeError,
     count: u64,
@@ -144,11 +144,11 @@ struct Told {
     at: Option<Instant>,
 }
 
-enum Action {
+enum Wake {
     Batches,
     Report(Report),
     Settings(Box<MetricsConfig>),
-    Question(Question),
+    LivenessPing(LivenessPing),
     /// Time for a snapshot, or for a checkpoint without one.
     Tick,
     Checkpoint,
@@ -221,32 +221,32 @@ impl Aggregator {
             // loop, and dropping a pending reservation reserves nothing.
             let action = tokio::select! {
                 count = self.inputs.batches.recv_many(&mut self.waiting, BATCHES_AT_ONCE) => match count {
-                    0 => Action::Drained,
-                    _ => Action::Batches,
+                    0 => Wake::Drained,
+                    _ => Wake::Batches,
                 },
-                () = &mut tick, if !self.due.snapshot => Action::Tick,
-                () = &mut checkpoint, if !is_due && jobs.is_some() => Action::Checkpoint,
-                room = room(jobs.clone()), if is_due => Action::Due(room),
+                () = &mut tick, if !self.due.snapshot => Wake::Tick,
+                () = &mut checkpoint, if !is_due && jobs.is_some() => Wake::Checkpoint,
+                room = room(jobs.clone()), if is_due => Wake::Due(room),
                 // A closed channel is fine: without pollers there are no reports.
-                Some(report) = self.inputs.reports.recv() => Action::Report(report),
-                Some(settings) = self.inputs.settings.recv() => Action::Settings(settings.into()),
-                Some(question) = self.inputs.questions.recv() => Action::Question(question),
+                Some(report) = self.inputs.reports.recv() => Wake::Report(report),
+                Some(settings) = self.inputs.settings.recv() => Wake::Settings(settings.into()),
+                Some(question) = self.inputs.questions.recv() => Wake::LivenessPing(question),
             };
             match action {
-                Action::Batches => {
+                Wake::Batches => {
                     for batch in self.waiting.drain(..) {
                         self.pipeline.take(&batch);
                     }
                     self.due.checkpoint |= self.pipeline.wants_checkpoint();
                     self.tell_of_workers();
                 }
-                Action::Report(report) => self.pipeline.report(&report),
-                Action::Settings(settings) => self.pipeline.reconfigure(&settings),
+                Wake::Report(report) => self.pipeline.report(&report),
+                Wake::Settings(settings) => self.pipeline.reconfigure(&settings),
                 // Getting here is the answer: the aggregator is alive.
-                Action::Question(question) => drop(question.send(())),
-                Action::Tick => self.due.snapshot = true,
-                Action::Checkpoint => self.due.checkpoint = true,
-                Action::Due(room) => {
+                Wake::LivenessPing(question) => drop(question.send(())),
+                Wake::Tick => self.due.snapshot = true,
+                Wake::Checkpoint => self.due.checkpoint = true,
+                Wake::Due(room) => {
                     let now = self.look_at_clocks();
                     if std::mem::take(&mut self.due).snapshot {
                         self.publish(room, aligned(now, self.interval), now, false);
@@ -262,7 +262,7 @@ impl Aggregator {
                     }
                     checkpoint = Box::pin(tokio::time::sleep(CHECKPOINT_INTERVAL));
                 }
-                Action::Drained => break,
+                Wake::Drained => break,
             }
         }
         // The remaining work may wait for a disk and has its own time limit, so liveness checks end
@@ -389,7 +389,7 @@ impl Aggregator {
                 .position(|told| told.broker == *broker && told.error.is_told_with(error));
             let at = known.unwrap_or_else(|| {
                 let broker = Arc::clone(broker);
-                self.told.push(Told {
+                self.told.push(DecodeErrorLog {
                     broker,
                     error,
                     count: 0,

@@ -25,7 +25,7 @@ use self::stages::Stages;
 use crate::checkpoint::CheckpointFolder;
 use crate::config::{Config, ReloadRequest};
 use crate::shutdown::Signals;
-use crate::supervisor::{Question, Supervisor};
+use crate::supervisor::{LivenessPing, Supervisor};
 use crate::telemetry::readiness::Readiness;
 
 /// Fraction of the grace period after which the sinks give up, so that they can still count unsent
@@ -37,7 +37,7 @@ const HURRY: f64 = 0.9;
 pub struct App {
     stages: Stages,
     stop: CancellationToken,
-    hurry: CancellationToken,
+    drain_deadline: CancellationToken,
     /// Requests to reload the configuration, each with a channel for the result.
     reloads: mpsc::Receiver<ReloadRequest>,
     /// The lock on `data_dir`, held until every stage has released its files. Another daemon may
@@ -47,7 +47,7 @@ pub struct App {
     supervisor: Supervisor,
     /// The health of the stages, and the channel for liveness checks of the aggregator.
     readiness: Readiness,
-    questions: Option<mpsc::Sender<Question>>,
+    questions: Option<mpsc::Sender<LivenessPing>>,
     grace_period: Duration,
 }
 
@@ -64,7 +64,7 @@ impl App {
         let mut app = Self {
             stages,
             stop,
-            hurry: CancellationToken::new(),
+            drain_deadline: CancellationToken::new(),
             reloads,
             reloader: None,
             folder: None,
@@ -143,14 +143,14 @@ impl App {
                 }
             }
         };
-        let hurry = async {
+        let drain_deadline = async {
             tokio::time::sleep(self.grace_period.mul_f64(HURRY)).await;
-            self.hurry.cancel();
+            self.drain_deadline.cancel();
             tokio::time::sleep(self.grace_period.mul_f64(1.0 - HURRY)).await;
         };
         let in_time = tokio::select! {
             () = drained => true,
-            () = hurry => false,
+            () = drain_deadline => false,
         };
         if in_time {
             info!("stopped");

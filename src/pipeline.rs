@@ -11,7 +11,7 @@ mod filter;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::captured::{Captured, Left};
+pub use self::captured::{Captured, NotRestored};
 use self::delivered::Delivered;
 use self::filter::Filter;
 use crate::bounds::{Bounds, Limit};
@@ -19,8 +19,10 @@ use crate::config::MetricsConfig;
 use crate::event::judge::has_happened;
 use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
 use crate::profile::{Context, Keep, Profile, ProfileName};
-use crate::series::{Origin, Refused, Series, Snapshot};
-use crate::state::{Change, Hint, HintReason, Known, Limits, Loss, Name, Report, Shard, State};
+use crate::series::{Origin, Refused, SeriesTable, Snapshot};
+use crate::state::{
+    Change, Hint, HintReason, Limits, Loss, PollTargets, Report, Shard, State, Symbol,
+};
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
 use crate::telemetry::process::Process;
 use crate::timestamp::{ClockStep, Timestamp};
@@ -59,7 +61,7 @@ struct Cluster {
 #[derive(Debug)]
 struct View {
     name: ProfileName,
-    series: Series,
+    series: SeriesTable,
     published: Published,
     /// By cluster.
     profiles: Vec<Profile>,
@@ -78,7 +80,7 @@ pub struct ClusterConfig {
     pub drops_expired: bool,
     /// Whether workers are asked for their queues.
     pub asks_workers: bool,
-    pub holds: Holds,
+    pub holds: BrokerRetention,
     /// Which part of the workers' events arrives here; `None` for all of them.
     pub shard: Option<Shard>,
     pub metrics: EventMetrics,
@@ -86,7 +88,7 @@ pub struct ClusterConfig {
 
 /// Which events a broker retains while celeriac is not reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub enum BrokerRetention {
     Nothing,
     /// Unacknowledged messages, of which up to this many are in flight.
     Unacknowledged(usize),
@@ -126,7 +128,7 @@ impl Pipeline {
         let metrics = telemetry.series(&profiles);
         let views = views.iter().map(|view| {
             let name = view.profile;
-            let mut series = Series::new(config.series_max, now)
+            let mut series = SeriesTable::new(config.series_max, now)
                 .with_native_histograms(view.native_histograms)
                 .with_relabel(config.relabel.clone())
                 .within(telemetry.bounds().clone());
@@ -154,7 +156,7 @@ impl Pipeline {
                 Limits {
                     broker_drops_expired: cluster.drops_expired,
                     asks_workers: cluster.asks_workers,
-                    broker_holds_events: cluster.holds != Holds::Nothing,
+                    broker_holds_events: cluster.holds != BrokerRetention::Nothing,
                     shard: cluster.shard,
                     ..limits.clone()
                 },
@@ -166,9 +168,9 @@ impl Pipeline {
             errors: Vec::new(),
             hints: Vec::new(),
             delivered: match &cluster.holds {
-                Holds::Nothing => Delivered::default(),
-                Holds::Unacknowledged(window) => Delivered::durable(*window),
-                Holds::Stream(name, window) => Delivered::stream(name, *window),
+                BrokerRetention::Nothing => Delivered::default(),
+                BrokerRetention::Unacknowledged(window) => Delivered::durable(*window),
+                BrokerRetention::Stream(name, window) => Delivered::stream(name, *window),
             },
         });
         Self {
@@ -341,7 +343,7 @@ impl Pipeline {
     }
 
     /// Returns, by broker, what pollers need to know.
-    pub fn known(&self) -> impl Iterator<Item = Known> {
+    pub fn known(&self) -> impl Iterator<Item = PollTargets> {
         self.clusters.iter().map(|cluster| cluster.state.known())
     }
 
@@ -419,7 +421,7 @@ impl Cluster {
     fn sweep(&mut self, at: usize, views: &[View]) {
         if self.state.names().wants_sweep() {
             let profiles = views.iter().map(|view| &view.profiles[at]);
-            let used: Vec<Name> = profiles.flat_map(Profile::names).collect();
+            let used: Vec<Symbol> = profiles.flat_map(Profile::names).collect();
             self.filter.forget();
             self.state.sweep(used);
         }

@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::telemetry::readiness::Readiness;
 
 /// Asks the aggregator whether it is alive; it answers through the channel.
-pub type Question = oneshot::Sender<()>;
+pub type LivenessPing = oneshot::Sender<()>;
 
 /// How often to check whether the status has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Supervisor {
     pub async fn keep_told(
         self,
         readiness: Option<Readiness>,
-        questions: Option<mpsc::Sender<Question>>,
+        questions: Option<mpsc::Sender<LivenessPing>>,
     ) -> Infallible {
         let statuses = async {
             match readiness.filter(|_| self.listens) {
@@ -116,7 +116,7 @@ impl Supervisor {
 /// aggregator has answered.
 async fn beat(
     period: Duration,
-    questions: Option<mpsc::Sender<Question>>,
+    questions: Option<mpsc::Sender<LivenessPing>>,
     mut beat: impl FnMut(),
 ) -> Infallible {
     loop {
@@ -149,7 +149,7 @@ mod tests {
     const PERIOD: Duration = Duration::from_secs(30);
 
     /// Counts the watchdog notifications in two minutes.
-    async fn beats(questions: Option<mpsc::Sender<Question>>) -> u32 {
+    async fn beats(questions: Option<mpsc::Sender<LivenessPing>>) -> u32 {
         let mut count = 0;
         let beating = beat(PERIOD, questions, || count += 1);
         let ended = tokio::time::timeout(Duration::from_secs(121), beating).await;
@@ -159,7 +159,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_beats_while_the_aggregator_answers() {
-        let (questions, mut asked) = mpsc::channel::<Question>(1);
+        let (questions, mut asked) = mpsc::channel::<LivenessPing>(1);
         let answering = async {
             while let Some(question) = asked.recv().await {
                 question.send(()).expect("somebody waits");

@@ -53,7 +53,7 @@ def celeriac():
                   (grown("celeriac_events_missing_total", "broker", OF_BROKER), "{{broker}}: missing"),
                   thresholds=NONE, lines=False),
             table("Hints", "1: something in the setup keeps events from arriving.", "none",
-                  f"max by (broker, reason) (celeriac_hint{{{OF_BROKER}}})", thresholds=steps((1, RED)),
+                  f"max by (broker, reason) (celeriac_setup_problem{{{OF_BROKER}}})", thresholds=steps((1, RED)),
                   rename={"broker": "Broker", "reason": "Reason"}),
         ]),
         ("Polling", [
@@ -87,7 +87,7 @@ def celeriac():
         ]),
         ("Resources", [
             graph("Series", "Number of samples in a snapshot, by profile.", "short",
-                  (f"max by (instance, profile) (celeriac_series{{{DAEMON}}})", "{{instance}}: {{profile}}")),
+                  (f"max by (instance, profile) (celeriac_samples{{{DAEMON}}})", "{{instance}}: {{profile}}")),
             graph("Tasks tracked", "Number of tasks in flight that celeriac keeps track of.", "short",
                   (f"sum by (broker) (celeriac_tasks_tracked{{{OF_BROKER}}})", "{{broker}}")),
             graph("Memory", "Resident memory.", "bytes", (f"process_resident_memory_bytes{{{DAEMON}}}", "{{instance}}")),

@@ -25,13 +25,13 @@ use crate::config::{
 };
 use crate::event::{Batch, Mark};
 use crate::http::{Page, Server};
-use crate::pipeline::{ClusterConfig, Holds, Left, Pipeline, ViewConfig};
+use crate::pipeline::{BrokerRetention, ClusterConfig, NotRestored, Pipeline, ViewConfig};
 use crate::queue::Queue;
 use crate::saved::Offset;
 use crate::sink::client::BuildError;
 use crate::sink::{Pushgateway, Reconfigured, RemoteWrite, queues};
-use crate::state::{Known, Report};
-use crate::supervisor::Question;
+use crate::state::{PollTargets, Report};
+use crate::supervisor::LivenessPing;
 use crate::telemetry::metrics::{BrokerMetrics, PollMetrics, Telemetry};
 use crate::telemetry::readiness::{Readiness, Reporter};
 use crate::telemetry::sink::{PushMetrics, SinkMetrics};
@@ -119,7 +119,7 @@ impl App {
                 .spawn("http".to_owned(), server.run(self.stop.clone()));
         }
         let external = &config.global.external_labels;
-        let sinks = outputs.spawn(external, &views, &mut self.stages, &self.hurry)?;
+        let sinks = outputs.spawn(external, &views, &mut self.stages, &self.drain_deadline)?;
         self.stages.spawn("aggregator".to_owned(), aggregator.run());
         for (broker, resume) in brokers.into_iter().zip(resume) {
             let known = views.known[broker.at].clone();
@@ -157,7 +157,7 @@ struct Instruments {
 struct Ends {
     batches: mpsc::Sender<Batch>,
     reports: mpsc::Sender<Report>,
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<LivenessPing>,
     stop: CancellationToken,
 }
 
@@ -236,7 +236,7 @@ impl BrokerParts {
 
     fn spawn(
         self,
-        known: watch::Receiver<Arc<Known>>,
+        known: watch::Receiver<Arc<PollTargets>>,
         resume: Option<Offset>,
         ends: &Ends,
         stages: &mut Stages,
@@ -286,15 +286,15 @@ impl Outputs {
         external: &[(String, String)],
         views: &Views,
         stages: &mut Stages,
-        hurry: &CancellationToken,
+        drain_deadline: &CancellationToken,
     ) -> Result<BTreeMap<String, mpsc::Sender<Reconfigured>>, StartError> {
         let mut told = BTreeMap::new();
         for sink in self.sinks {
             let name = sink.config.name.clone();
-            told.insert(name, sink.spawn(external, views, stages, hurry)?);
+            told.insert(name, sink.spawn(external, views, stages, drain_deadline)?);
         }
         for gateway in self.gateways {
-            gateway.spawn(views, stages, hurry)?;
+            gateway.spawn(views, stages, drain_deadline)?;
         }
         Ok(told)
     }
@@ -326,18 +326,18 @@ impl SinkParts {
         external: &[(String, String)],
         views: &Views,
         stages: &mut Stages,
-        hurry: &CancellationToken,
+        drain_deadline: &CancellationToken,
     ) -> Result<mpsc::Sender<Reconfigured>, StartError> {
         let name = self.config.name.clone();
         let (changing, changes) = mpsc::channel(1);
         let inputs = (views.of(self.config.profile), changes);
-        let (external, hurry) = (external.to_vec(), hurry.clone());
+        let (external, drain_deadline) = (external.to_vec(), drain_deadline.clone());
         let built = RemoteWrite::new(
             self.config,
             external,
             self.queue,
             inputs,
-            hurry,
+            drain_deadline,
             self.report,
         );
         let sink = built.map_err(client_error(&name))?;
@@ -370,14 +370,14 @@ impl GatewayParts {
         self,
         views: &Views,
         stages: &mut Stages,
-        hurry: &CancellationToken,
+        drain_deadline: &CancellationToken,
     ) -> Result<(), StartError> {
         let name = self.config.name.clone();
         let snapshots = views.of(self.config.profile);
         let built = Pushgateway::new(
             self.config,
             snapshots,
-            hurry.clone(),
+            drain_deadline.clone(),
             self.metrics,
             self.latch,
         );
@@ -396,8 +396,8 @@ fn client_error(name: &str) -> impl FnOnce(BuildError) -> StartError + use<> {
 /// Resumes from a checkpoint.
 fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
     let left = pipeline.restore(restored.parts(), start, clock::now());
-    if left != Left::default() {
-        let Left { unknown, full } = left;
+    if left != NotRestored::default() {
+        let NotRestored { unknown, full } = left;
         info!(
             unknown,
             full, "some stored series do not fit the configuration and were dropped"
@@ -406,13 +406,13 @@ fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
 }
 
 /// Returns which events the broker retains while celeriac is not reading.
-fn holds(transport: &Transport) -> Holds {
+fn holds(transport: &Transport) -> BrokerRetention {
     match transport {
-        Transport::Redis(_) => Holds::Nothing,
+        Transport::Redis(_) => BrokerRetention::Nothing,
         Transport::Amqp(amqp) => match amqp.delivery {
-            Delivery::Transient => Holds::Nothing,
-            Delivery::Durable => Holds::Unacknowledged(amqp.prefetch.into()),
-            Delivery::Stream => Holds::Stream(amqp.queue_name(), amqp.prefetch.into()),
+            Delivery::Transient => BrokerRetention::Nothing,
+            Delivery::Durable => BrokerRetention::Unacknowledged(amqp.prefetch.into()),
+            Delivery::Stream => BrokerRetention::Stream(amqp.queue_name(), amqp.prefetch.into()),
         },
     }
 }

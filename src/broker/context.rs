@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::error::LinkError;
 use super::in_flight::InFlight;
-use super::link::{Alive, Link};
+use super::link::{Alive, ConnectionState};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::BrokerConfig;
@@ -39,9 +39,9 @@ pub(super) const REST: Duration = Duration::from_millis(5);
 
 /// Where a connection reports its state and hands over batches.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct SourceContext {
     broker: usize,
-    link: Link,
+    link: ConnectionState,
     pub(super) alive: Alive,
     /// Index of the broker's server in use: the last one that worked, otherwise the next in turn.
     pub(super) server: usize,
@@ -63,7 +63,7 @@ pub struct Checkpointed {
     pub resume: Option<Offset>,
 }
 
-impl Stage {
+impl SourceContext {
     /// The context of the broker at index `broker`, whose waiting messages may take so many bytes.
     pub(super) fn new(
         (broker, queue_bytes_max): (usize, u64),
@@ -74,7 +74,7 @@ impl Stage {
     ) -> Self {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
         let now = clock::monotonic();
-        let link = Link::new(backoff, now);
+        let link = ConnectionState::new(backoff, now);
         metrics.gap.resume(clock::now());
         let in_flight_bytes = queue_bytes_max.min(IN_FLIGHT_BYTES);
         let in_flight = InFlight::new(batches.max_capacity(), in_flight_bytes);
@@ -195,7 +195,7 @@ impl Stage {
     }
 
     /// Waits for room for a batch of this many bytes. Report the number of bytes handed over
-    /// with [`Stage::handed_over`].
+    /// with [`SourceContext::handed_over`].
     pub(super) async fn room(&self, bytes: u64) -> Result<mpsc::Permit<'_, Batch>, LinkError> {
         let batches = self.batches.as_ref().ok_or(LinkError::Abandoned)?;
         let places = batches.reserve_many(self.in_flight.places_for(bytes));

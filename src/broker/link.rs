@@ -63,16 +63,16 @@ impl Alive {
 
 /// The connection to one broker.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ConnectionState {
     backoff: Backoff,
     attempt: u32,
-    state: State,
+    state: LinkPhase,
     /// The number of subscriptions so far.
     subscriptions: u64,
 }
 
 #[derive(Debug)]
-enum State {
+enum LinkPhase {
     Subscribed {
         since: Instant,
     },
@@ -92,9 +92,9 @@ pub(super) struct Subscribed {
     pub(super) again: bool,
 }
 
-impl Link {
+impl ConnectionState {
     pub(super) const fn new(backoff: Backoff, now: Instant) -> Self {
-        let state = State::Gap {
+        let state = LinkPhase::Gap {
             since: now,
             counted: now,
         };
@@ -109,10 +109,10 @@ impl Link {
     /// Records that events are subscribed to.
     pub(super) fn subscribed(&mut self, now: Instant) -> Subscribed {
         let gap = match self.state {
-            State::Gap { since, .. } => now.duration_since(since),
-            State::Subscribed { .. } => Duration::ZERO,
+            LinkPhase::Gap { since, .. } => now.duration_since(since),
+            LinkPhase::Subscribed { .. } => Duration::ZERO,
         };
-        self.state = State::Subscribed { since: now };
+        self.state = LinkPhase::Subscribed { since: now };
         self.subscriptions += 1;
         Subscribed {
             gap,
@@ -132,12 +132,12 @@ impl Link {
 
     /// Records that the subscription has ended, if there was one.
     pub(super) fn ended(&mut self, now: Instant, alive: Instant) {
-        if let State::Subscribed { since } = self.state {
+        if let LinkPhase::Subscribed { since } = self.state {
             let alive = alive.min(now).max(since);
             if alive.duration_since(since) >= LASTED_MIN {
                 self.attempt = 0;
             }
-            self.state = State::Gap {
+            self.state = LinkPhase::Gap {
                 since: alive,
                 counted: alive,
             };
@@ -147,8 +147,8 @@ impl Link {
     /// The part of the current gap that has not been reported yet.
     pub(super) fn untold(&mut self, now: Instant) -> Duration {
         match &mut self.state {
-            State::Subscribed { .. } => Duration::ZERO,
-            State::Gap { counted, .. } => {
+            LinkPhase::Subscribed { .. } => Duration::ZERO,
+            LinkPhase::Gap { counted, .. } => {
                 let untold = now.duration_since(*counted);
                 *counted = now;
                 untold
@@ -157,7 +157,7 @@ impl Link {
     }
 
     pub(super) const fn is_subscribed(&self) -> bool {
-        matches!(self.state, State::Subscribed { .. })
+        matches!(self.state, LinkPhase::Subscribed { .. })
     }
 
     /// The number of subscriptions so far.
@@ -178,10 +178,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn link() -> (Link, Instant) {
+    fn link() -> (ConnectionState, Instant) {
         let start = clock::monotonic();
         (
-            Link::new(Backoff::new(SECOND, 8 * SECOND).expect("in order"), start),
+            ConnectionState::new(Backoff::new(SECOND, 8 * SECOND).expect("in order"), start),
             start,
         )
     }
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn pauses_grow_until_a_connection_lasts() {
         let (mut link, start) = link();
-        let failed = |link: &mut Link, seconds| {
+        let failed = |link: &mut ConnectionState, seconds| {
             let now = start + seconds * SECOND;
             link.failed(now, now, 0.0)
         };

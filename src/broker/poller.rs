@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::context::{CONNECT_TIMEOUT, PAUSE_MAX, PAUSE_MIN};
 use super::control::{DEADLINE, Roster, Round};
 use super::error::LinkError;
-use super::link::Link;
+use super::link::ConnectionState;
 use super::reply::Method;
 use super::schedule::{Schedule, Task};
 use super::watch::Watch;
@@ -25,7 +25,7 @@ use crate::backoff::Backoff;
 use crate::bounds::Limit;
 use crate::clock;
 use crate::config::{BrokerConfig, Transport};
-use crate::state::{Answers, Binding, Known, QueueLevel, Report};
+use crate::state::{Answers, Binding, PollTargets, QueueLevel, Report};
 use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
 use crate::timestamp::Timestamp;
 
@@ -41,21 +41,21 @@ pub struct Poller {
     broker: usize,
     config: BrokerConfig,
     reports: mpsc::Sender<Report>,
-    known: watch::Receiver<Arc<Known>>,
+    known: watch::Receiver<Arc<PollTargets>>,
     metrics: PollMetrics,
     stop: CancellationToken,
-    link: Link,
+    link: ConnectionState,
     /// Index of the broker's server in use: the last one that worked, otherwise the next in turn.
     server: usize,
     watch: Watch,
     roster: Roster,
     /// Failures already logged, until the operation succeeds again.
-    told: Told,
+    told: FailureLog,
 }
 
 /// Failures that have been logged.
 #[derive(Debug, Default)]
-struct Told {
+struct FailureLog {
     connection: bool,
     queues: bool,
     control: bool,
@@ -75,7 +75,7 @@ impl Poller {
         broker: usize,
         mut config: BrokerConfig,
         reports: mpsc::Sender<Report>,
-        known: watch::Receiver<Arc<Known>>,
+        known: watch::Receiver<Arc<PollTargets>>,
         metrics: PollMetrics,
         stop: CancellationToken,
     ) -> Self {
@@ -83,7 +83,7 @@ impl Poller {
         config.poll = std::mem::take(&mut config.poll).of_shard(shard);
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
         Self {
-            link: Link::new(backoff, clock::monotonic()),
+            link: ConnectionState::new(backoff, clock::monotonic()),
             watch: Watch::new(&config.poll.queues, metrics.bounds.clone()),
             broker,
             config,
@@ -93,7 +93,7 @@ impl Poller {
             stop,
             server: 0,
             roster: Roster::default(),
-            told: Told::default(),
+            told: FailureLog::default(),
         }
     }
 
@@ -322,7 +322,9 @@ impl Poller {
         };
         // An empty result is reported too: it withdraws an earlier finding.
         let asked = clock::now();
-        let channels = redis.elsewhere(&self.config.event_exchange).await;
+        let channels = redis
+            .unsubscribed_channels(&self.config.event_exchange)
+            .await;
         self.report(asked, Answers::Elsewhere(channels)).await
     }
 

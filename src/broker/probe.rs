@@ -27,20 +27,20 @@ const QUEUE: &str = "celery";
 #[derive(Debug, Default)]
 pub struct Look {
     /// Each server by address: its product and version, or why it cannot be used.
-    pub servers: Vec<(String, Result<String, Trouble>)>,
+    pub servers: Vec<(String, Result<String, ProbeFinding>)>,
     /// Operations that the daemon performs and that failed here.
-    pub refused: Vec<Trouble>,
+    pub refused: Vec<ProbeFinding>,
     /// Whether the event exchange exists. `None` if the broker has no exchanges, or was not asked.
     pub has_exchange: Option<bool>,
     /// Whether events were consumed.
     pub listened: bool,
     /// Why events were not consumed, if the daemon does not need what was refused.
-    pub not_listened: Option<Trouble>,
+    pub not_listened: Option<ProbeFinding>,
     /// Events that no binding matches.
     pub unbound: Vec<&'static str>,
     /// Channels whose names resemble the event exchange, to which events are published and celeriac
     /// does not listen.
-    pub elsewhere: Vec<String>,
+    pub unsubscribed_channels: Vec<String>,
     /// Redis: separators of bindings that cannot be read with the configured one, and whether any
     /// can.
     pub separators: Vec<String>,
@@ -53,14 +53,14 @@ pub struct Look {
 
 /// A problem, in the words of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    pub kind: TroubleKind,
+pub struct ProbeFinding {
+    pub kind: ProbeFindingKind,
     pub text: String,
 }
 
 /// The area to fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TroubleKind {
+pub enum ProbeFindingKind {
     /// A file with a secret or certificates cannot be read.
     Files,
     /// Nothing answers at the address, or not as this kind of server.
@@ -148,20 +148,20 @@ pub(super) async fn in_time<T>(
     ended.unwrap_or(Err(LinkError::Timeout(CONNECT_TIMEOUT)))
 }
 
-impl From<LinkError> for Trouble {
+impl From<LinkError> for ProbeFinding {
     fn from(error: LinkError) -> Self {
         let kind = match &error {
-            LinkError::Secret(_) | LinkError::Tls(_) => TroubleKind::Files,
-            LinkError::Connect(error) if is_about_trust(error) => TroubleKind::Trust,
-            LinkError::NoMaster { .. } => TroubleKind::Sentinel,
-            LinkError::Login(_) => TroubleKind::Login,
+            LinkError::Secret(_) | LinkError::Tls(_) => ProbeFindingKind::Files,
+            LinkError::Connect(error) if is_about_trust(error) => ProbeFindingKind::Trust,
+            LinkError::NoMaster { .. } => ProbeFindingKind::Sentinel,
+            LinkError::Login(_) => ProbeFindingKind::Login,
             LinkError::Timeout(_)
             | LinkError::Connect(_)
             | LinkError::Closed
             | LinkError::Silent
             | LinkError::Late(_)
             | LinkError::NotMaster(_)
-            | LinkError::Abandoned => TroubleKind::Unreachable,
+            | LinkError::Abandoned => ProbeFindingKind::Unreachable,
             LinkError::Amqp { doing, error, .. } => amqp::trouble(doing, error),
             LinkError::Redis { error, .. } => redis::trouble(error),
         };

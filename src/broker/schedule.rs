@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::PollConfig;
-use crate::state::Known;
+use crate::state::PollTargets;
 
 /// Leaves time for events and a first answer, so that the first rounds know what to ask for.
 const FIRST_CONTROL: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ pub(super) struct Schedule {
     enables_events: bool,
     queues: Option<Instant>,
     control: Option<Instant>,
-    elsewhere: Option<Instant>,
+    unsubscribed_channels: Option<Instant>,
     /// Rounds brought forward for new workers since the last regular round. Each waits twice as
     /// long as the one before, so that a starting fleet does not cause a round every second.
     brought_forward: u32,
@@ -51,7 +51,7 @@ pub(super) struct Schedule {
     again: bool,
     /// Workers that are silent, or were until recently.
     silent: BTreeMap<Arc<str>, Silent>,
-    seen: Arc<Known>,
+    seen: Arc<PollTargets>,
 }
 
 /// A worker that sends no events.
@@ -72,7 +72,7 @@ impl Schedule {
             enables_events: config.enable_events,
             queues: config.queue_interval.map(|_| now + FIRST_QUEUES),
             control: config.control_interval.map(|_| now + FIRST_CONTROL),
-            elsewhere: looks_elsewhere.then(|| now + UNHEARD),
+            unsubscribed_channels: looks_elsewhere.then(|| now + UNHEARD),
             brought_forward: 0,
             forward: false,
             again: false,
@@ -82,9 +82,9 @@ impl Schedule {
     }
 
     /// Updates the schedule with the current state of the cluster.
-    pub(super) fn known(&mut self, known: &Arc<Known>, now: Instant) {
+    pub(super) fn known(&mut self, known: &Arc<PollTargets>, now: Instant) {
         if known.heard {
-            self.elsewhere = None;
+            self.unsubscribed_channels = None;
         }
         let is_new =
             |old: &[Arc<str>], new: &[Arc<str>]| new.iter().any(|name| !old.contains(name));
@@ -147,7 +147,7 @@ impl Schedule {
             (tell, Task::EnableEvents),
             (self.queues, Task::Queues),
             (self.control, Task::Control),
-            (self.elsewhere, Task::Elsewhere),
+            (self.unsubscribed_channels, Task::Elsewhere),
         ];
         let due = tasks.into_iter().filter_map(|(at, task)| Some((at?, task)));
         due.min_by_key(|(at, _)| *at)
@@ -184,7 +184,9 @@ impl Schedule {
                     };
                 }
             }
-            Task::Elsewhere => self.elsewhere = self.elsewhere.map(|_| now + UNHEARD_AGAIN),
+            Task::Elsewhere => {
+                self.unsubscribed_channels = self.unsubscribed_channels.map(|_| now + UNHEARD_AGAIN)
+            }
         }
     }
 }
@@ -201,15 +203,15 @@ mod tests {
         (Schedule::new(config, true, now), now)
     }
 
-    fn known(workers: &[&str], silent: &[&str], queues: &[&str], heard: bool) -> Arc<Known> {
+    fn known(workers: &[&str], silent: &[&str], queues: &[&str], heard: bool) -> Arc<PollTargets> {
         let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
-        Arc::new(Known {
+        Arc::new(PollTargets {
             queues: names(queues),
             workers: names(workers),
             silent: names(silent),
             begun: 0,
             heard,
-            ..Known::default()
+            ..PollTargets::default()
         })
     }
 
@@ -245,7 +247,7 @@ mod tests {
         let control = |schedule: &Schedule| schedule.control.expect("on") - start;
         schedule.known(&known(&["a"], &[], &[], true), start);
         assert_eq!(control(&schedule), SECOND / 4);
-        assert_eq!(schedule.elsewhere, None);
+        assert_eq!(schedule.unsubscribed_channels, None);
         schedule.done(Task::Control, start);
         schedule.known(&known(&["a", "b"], &[], &[], true), start);
         assert_eq!(control(&schedule), SECOND / 2);
@@ -259,9 +261,9 @@ mod tests {
         assert_eq!(control(&schedule), SECOND / 4);
         schedule.done(Task::Control, start);
         // A new process under a known name is asked as well, and once more if it did not answer.
-        let restarted = Known {
+        let restarted = PollTargets {
             begun: 1,
-            ..Known::clone(&known(&["a", "c"], &[], &["q"], true))
+            ..PollTargets::clone(&known(&["a", "c"], &[], &["q"], true))
         };
         schedule.known(&Arc::new(restarted), start);
         assert_eq!(control(&schedule), SECOND / 2);

@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Checkpointed, Stage};
+use super::context::{Checkpointed, SourceContext};
 use super::error::LinkError;
 use super::{amqp, redis};
 use crate::config::{BrokerConfig, Transport};
@@ -16,7 +16,7 @@ use crate::telemetry::readiness::Reporter;
 #[derive(Debug)]
 pub struct Source {
     config: BrokerConfig,
-    stage: Stage,
+    context: SourceContext,
 }
 
 impl Source {
@@ -30,34 +30,34 @@ impl Source {
         checkpointed: Checkpointed,
     ) -> Self {
         let queue_bytes_max = config.queue_bytes_max;
-        let stage = Stage::new(
+        let context = SourceContext::new(
             (broker, queue_bytes_max),
             batches,
             (metrics, readiness),
             stop,
             checkpointed,
         );
-        Self { config, stage }
+        Self { config, context }
     }
 
     /// Runs until shutdown.
     pub async fn run(mut self) {
         loop {
             let ended = match &self.config.transport {
-                Transport::Amqp(amqp) => amqp::run(&self.config, amqp, &mut self.stage).await,
-                Transport::Redis(redis) => redis::run(&self.config, redis, &mut self.stage).await,
+                Transport::Amqp(amqp) => amqp::run(&self.config, amqp, &mut self.context).await,
+                Transport::Redis(redis) => redis::run(&self.config, redis, &mut self.context).await,
             };
             match ended {
                 Ok(()) | Err(LinkError::Abandoned) => break,
                 Err(error) => {
-                    let delay = self.stage.failed(&self.config, &error);
+                    let delay = self.context.failed(&self.config, &error);
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
-                        () = self.stage.stop.cancelled() => break,
+                        () = self.context.stop.cancelled() => break,
                     }
                 }
             }
         }
-        self.stage.ended();
+        self.context.ended();
     }
 }

@@ -103,7 +103,7 @@ impl BrokerConfig {
                 Transport::Amqp(AmqpConfig::of(section, urls, tls, bindings, prefetch, keys))
             }
             Kind::Redis => {
-                redis.reach(section, urls, tls)?;
+                redis.parse_address(section, urls, tls)?;
                 Transport::Redis(redis)
             }
             Kind::Sentinel => {

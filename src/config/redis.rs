@@ -114,7 +114,7 @@ impl RedisConfig {
     }
 
     /// Sets the address from the URL of a single server.
-    pub(super) fn reach(
+    pub(super) fn parse_address(
         &mut self,
         section: &mut Section<'_>,
         urls: Vec<BrokerUrl>,

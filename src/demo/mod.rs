@@ -26,7 +26,7 @@ use crate::clock;
 use crate::config::{Config, Flags, LoadError};
 use crate::event::Accept;
 use crate::http::{Page, Server};
-use crate::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
+use crate::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use crate::profile::ProfileName;
 use crate::queue::{Limits, Queue};
 use crate::series::Snapshot;
@@ -195,7 +195,7 @@ fn cluster_config(broker: Arc<str>, metrics: EventMetrics) -> ClusterConfig {
         label: None,
         drops_expired: true,
         asks_workers: false,
-        holds: Holds::Nothing,
+        holds: BrokerRetention::Nothing,
         shard: None,
         accept: Accept::default(),
         metrics,

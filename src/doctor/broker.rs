@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::heard::Heard;
-use crate::broker::probe::{Look, Trouble, TroubleKind};
+use crate::broker::probe::{Look, ProbeFinding, ProbeFindingKind};
 use crate::config::{BrokerConfig, Transport};
 
 /// Turns a probe of a broker into findings, except for those about its workers.
@@ -23,52 +23,56 @@ pub(super) fn judge(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Fi
     findings
 }
 
-fn connection(config: &BrokerConfig, address: &str, answer: &Result<String, Trouble>) -> Finding {
+fn connection(
+    config: &BrokerConfig,
+    address: &str,
+    answer: &Result<String, ProbeFinding>,
+) -> Finding {
     const CHECK: &str = "connection";
     let trouble = match answer {
         Ok(version) => return Finding::fine(CHECK, format!("{version} at {address}")),
         Err(trouble) => trouble,
     };
     let advice = match (trouble.kind, &config.transport) {
-        (TroubleKind::Files, _) => {
+        (ProbeFindingKind::Files, _) => {
             "check that the file exists, is mounted, and is readable by the user that celeriac \
              runs as"
                 .to_owned()
         }
-        (TroubleKind::Unreachable, _) => {
+        (ProbeFindingKind::Unreachable, _) => {
             "check host and port in `url`, that the server is running, and that nothing in between \
              (a firewall, a NetworkPolicy, TLS on one side only) blocks the connection"
                 .to_owned()
         }
-        (TroubleKind::Trust, _) => {
+        (ProbeFindingKind::Trust, _) => {
             "set `tls.ca_file` to the authority that signed the broker's certificate, or \
              `tls.server_name` to the name in the certificate"
                 .to_owned()
         }
-        (TroubleKind::Sentinel, _) => {
+        (ProbeFindingKind::Sentinel, _) => {
             "compare `sentinel.master_name` with the output of SENTINEL MASTERS on one of the \
              sentinels; if they require a user and password, set those under `sentinel` too"
                 .to_owned()
         }
-        (TroubleKind::Login, Transport::Amqp(_)) => {
+        (ProbeFindingKind::Login, Transport::Amqp(_)) => {
             "check the user and the password in `url` (special characters must be %-encoded) or \
              `password_file`; `rabbitmqctl authenticate_user USER PASSWORD` verifies them; `guest` \
              can log in only from the broker's own host"
                 .to_owned()
         }
-        (TroubleKind::Login, Transport::Redis(_)) => {
+        (ProbeFindingKind::Login, Transport::Redis(_)) => {
             "check the user and the password in `url` (special characters must be %-encoded) or \
              `password_file`; without ACLs Redis has no users, so leave the part before the colon \
              empty"
                 .to_owned()
         }
-        (TroubleKind::Vhost, _) => {
+        (ProbeFindingKind::Vhost, _) => {
             "use the vhost after the last slash of Celery's `broker_url` (none, or //, is the \
              vhost /); `rabbitmqctl list_vhosts` lists all vhosts, and `rabbitmqctl \
              set_permissions -p VHOST` grants a user access"
                 .to_owned()
         }
-        (TroubleKind::Permission | TroubleKind::Other, _) => {
+        (ProbeFindingKind::Permission | ProbeFindingKind::Other, _) => {
             "fix the reported problem on the broker, or in this broker's configuration".to_owned()
         }
     };
@@ -91,7 +95,7 @@ fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     }
     let findings = look.refused.iter().map(|trouble| {
         let advice = match trouble.kind {
-            TroubleKind::Permission => match config.transport {
+            ProbeFindingKind::Permission => match config.transport {
                 Transport::Amqp(_) => {
                     "give the user the permissions it needs: docs/rabbitmq.md has the command for each `delivery`"
                 }
@@ -99,13 +103,13 @@ fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
                     "give the user the permissions it needs: docs/redis.md has the ACLs"
                 }
             },
-            TroubleKind::Files
-            | TroubleKind::Unreachable
-            | TroubleKind::Trust
-            | TroubleKind::Sentinel
-            | TroubleKind::Login
-            | TroubleKind::Vhost
-            | TroubleKind::Other => "the daemon will get the same error: fix this on the broker",
+            ProbeFindingKind::Files
+            | ProbeFindingKind::Unreachable
+            | ProbeFindingKind::Trust
+            | ProbeFindingKind::Sentinel
+            | ProbeFindingKind::Login
+            | ProbeFindingKind::Vhost
+            | ProbeFindingKind::Other => "the daemon will get the same error: fix this on the broker",
         };
         Finding::wrong(CHECK, &trouble.text, advice)
     });
@@ -158,17 +162,20 @@ fn event_exchange(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
 /// Redis: compares the channels that events are published on with the configured ones.
 fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
     const CHECK: &str = "channels";
-    if look.elsewhere.is_empty() {
+    if look.unsubscribed_channels.is_empty() {
         return Vec::new();
     }
-    let found = format!("events are published on {}", look.elsewhere.join(", "));
+    let found = format!(
+        "events are published on {}",
+        look.unsubscribed_channels.join(", ")
+    );
     if !heard.workers.is_empty() {
         let advice = "other workers also use this Redis: to watch them, add another entry to \
                       `brokers`";
         return vec![Finding::open(CHECK, found, advice)];
     }
     let place = look
-        .elsewhere
+        .unsubscribed_channels
         .iter()
         .find_map(|channel| place(channel, &config.event_exchange));
     let advice = match place {

@@ -13,7 +13,7 @@ pub struct Captured {
     /// The times and the version, which every part contains.
     common: saved::Checkpoint,
     clusters: Vec<Cluster>,
-    views: Vec<(ProfileName, series::Captured)>,
+    views: Vec<(ProfileName, series::CapturedTable)>,
     counts: Vec<saved::Count>,
     /// By broker, the messages that may be acknowledged once the checkpoint is on disk.
     pub marks: Vec<Mark>,
@@ -22,7 +22,7 @@ pub struct Captured {
 #[derive(Debug)]
 struct Cluster {
     broker: Arc<str>,
-    state: state::Captured,
+    state: state::CapturedCluster,
     position: saved::Position,
 }
 
@@ -123,8 +123,8 @@ impl Pipeline {
         parts: impl Iterator<Item = saved::Checkpoint>,
         start: Timestamp,
         now: Timestamp,
-    ) -> Left {
-        let mut left = Left::default();
+    ) -> NotRestored {
+        let mut left = NotRestored::default();
         let mut resumed = vec![false; self.clusters.len()];
         for part in parts {
             let at = saved::time_ms(part.at_ms).min(start);
@@ -182,14 +182,14 @@ impl super::Cluster {
 
 /// Stored series that were not restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Left {
+pub struct NotRestored {
     /// Series of families that no longer exist.
     pub unknown: usize,
     /// Series beyond a limit that has been lowered.
     pub full: usize,
 }
 
-impl Left {
+impl NotRestored {
     const fn add(&mut self, restored: series::Restored) {
         self.unknown += restored.unknown;
         self.full += restored.full;

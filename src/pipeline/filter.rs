@@ -3,14 +3,14 @@
 use hashbrown::HashMap;
 
 use crate::config::TaskFilter;
-use crate::state::{Change, Name, Names, Place, Seen};
+use crate::state::{Change, Names, Place, ReceivedEvent, Symbol};
 
 /// Decides which tasks are shown.
 #[derive(Debug)]
 pub(super) struct Filter {
     filter: Option<TaskFilter>,
     /// Cached decision for each name.
-    known: HashMap<Name, bool>,
+    known: HashMap<Symbol, bool>,
 }
 
 impl Filter {
@@ -34,7 +34,7 @@ impl Filter {
             return Some(change);
         }
         match change {
-            Change::Event(seen) => Some(Change::Event(Seen {
+            Change::Event(seen) => Some(Change::Event(ReceivedEvent {
                 task: seen.task.filter(|task| self.shows(Some(*task), names)),
                 ..seen
             })),
@@ -58,7 +58,7 @@ impl Filter {
     }
 
     /// Returns whether tasks with this name are shown. Tasks without a name always are.
-    pub(super) fn shows(&mut self, name: Option<Name>, names: &Names) -> bool {
+    pub(super) fn shows(&mut self, name: Option<Symbol>, names: &Names) -> bool {
         let (Some(filter), Some(name)) = (&self.filter, name) else {
             return true;
         };

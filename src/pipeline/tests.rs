@@ -32,7 +32,7 @@ fn pipeline_with(metrics: &str, view: ViewConfig) -> Pipeline {
         label: None,
         drops_expired: false,
         asks_workers: false,
-        holds: Holds::Nothing,
+        holds: BrokerRetention::Nothing,
         shard: None,
         accept: ContentType::READ.into_iter().collect(),
         metrics,

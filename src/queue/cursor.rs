@@ -8,7 +8,7 @@ use super::frame;
 
 /// The content of the cursor file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cursor {
+pub(super) enum ReadPosition {
     Sound {
         /// Records up to this sequence were delivered or given up.
         through: u64,
@@ -19,9 +19,9 @@ pub(super) enum Cursor {
     Unsound,
 }
 
-pub(super) fn read(directory: &Directory, files: &Files) -> io::Result<Cursor> {
+pub(super) fn read(directory: &Directory, files: &Files) -> io::Result<ReadPosition> {
     let file = match files.open(&directory.cursor()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Cursor::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ReadPosition::Missing),
         opened => opened?,
     };
     let mut bytes = Vec::new();
@@ -30,12 +30,9 @@ pub(super) fn read(directory: &Directory, files: &Files) -> io::Result<Cursor> {
     let content = <&[u8; frame::CURSOR]>::try_from(bytes.as_slice())
         .ok()
         .and_then(frame::cursor_content);
-    Ok(
-        content.map_or(Cursor::Unsound, |(through, given)| Cursor::Sound {
-            through,
-            given,
-        }),
-    )
+    Ok(content.map_or(ReadPosition::Unsound, |(through, given)| {
+        ReadPosition::Sound { through, given }
+    }))
 }
 
 /// Replaces the cursor without a sync: an outdated cursor only causes records to be sent again,

@@ -20,7 +20,7 @@ use super::segment::{self, ReadError};
 /// Why records cannot be written to disk.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {} at byte {offset}: {source}", path.display())]
-pub struct Trouble {
+pub struct DiskError {
     /// The segment.
     pub path: PathBuf,
     /// Offset at which its next record would start.
@@ -77,7 +77,7 @@ impl Disk {
     pub(super) fn append<'a>(
         &mut self,
         slots: impl Iterator<Item = &'a Slot>,
-    ) -> Result<Vec<Place>, Trouble> {
+    ) -> Result<Vec<Place>, DiskError> {
         let (mut buffer, mut places) = (frame::segment_header().to_vec(), Vec::new());
         let mut first = None;
         let slots = slots.filter_map(|slot| Some((slot, slot.bytes.as_ref()?)));
@@ -118,7 +118,7 @@ impl Disk {
 
     /// Writes a buffer that starts with a segment header. Returns its segment and the offset of the
     /// records.
-    fn write(&mut self, first: u64, buffer: &[u8]) -> Result<(u64, u64), Trouble> {
+    fn write(&mut self, first: u64, buffer: &[u8]) -> Result<(u64, u64), DiskError> {
         let records = &buffer[SEGMENT_HEADER..];
         if let Some(last) = self.segments.back_mut()
             && last.length + records.len() as u64 <= self.segment_bytes
@@ -132,7 +132,7 @@ impl Disk {
                 // If this fails too, recovery cuts or recognizes what is left.
                 let _ = self.files.cut(&file, offset);
                 let path = self.directory.segment(last.first);
-                return Err(Trouble {
+                return Err(DiskError {
                     path,
                     offset,
                     source,
@@ -154,7 +154,7 @@ impl Disk {
             Err(source) => {
                 let _ = self.files.remove(&path);
                 let offset = 0;
-                Err(Trouble {
+                Err(DiskError {
                     path,
                     offset,
                     source,

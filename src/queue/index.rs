@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::frame::Header;
-use super::record::{Entry, Kind, Record};
+use super::record::{Entry, Record, RecordKind};
 use crate::counts::Counts;
 
 /// Maximum size in bytes of written bodies that are also kept in memory: all of them while the
@@ -24,7 +24,7 @@ pub(super) struct Slot {
     pub(super) counts: Counts,
     pub(super) oldest_ms: i64,
     pub(super) newest_ms: i64,
-    pub(super) kind: Kind,
+    pub(super) kind: RecordKind,
     pub(super) recovered: bool,
     /// Length of the body in bytes.
     pub(super) length: usize,
@@ -67,7 +67,7 @@ impl Slot {
             counts: header.counts,
             oldest_ms: header.oldest_ms,
             newest_ms: header.newest_ms,
-            kind: Kind::of_number(header.kind)?,
+            kind: RecordKind::of_number(header.kind)?,
             recovered: true,
             length: usize::try_from(header.length).ok()?,
             bytes: None,

@@ -148,9 +148,9 @@ use tracing::{error, warn};
 
 use crate::counts::Counts;
 
-pub use self::disk::Trouble;
+pub use self::disk::DiskError;
 pub use self::limit::{Limits, Lost};
-pub use self::record::{Entry, Kind, Record};
+pub use self::record::{Entry, Record, RecordKind};
 pub use self::recover::OpenError;
 
 use self::disk::Disk;
@@ -173,7 +173,7 @@ pub struct Queue {
     held: Option<u64>,
     newest_ms: Option<i64>,
     lost: Lost,
-    trouble: Option<Trouble>,
+    trouble: Option<DiskError>,
     /// Whether a record cannot be read at the moment, which was logged.
     unreadable: bool,
 }
@@ -355,7 +355,7 @@ impl Queue {
 
     /// Returns why records currently cannot be written to disk, for the owner to report. They are
     /// kept in memory meanwhile.
-    pub const fn trouble(&self) -> Option<&Trouble> {
+    pub const fn trouble(&self) -> Option<&DiskError> {
         self.trouble.as_ref()
     }
 

@@ -6,7 +6,7 @@ use crate::counts::Counts;
 
 /// The encoding of a record's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RecordKind {
     /// Remote write 1.0.
     V1,
     /// Remote write 2.0.
@@ -16,7 +16,7 @@ pub enum Kind {
 /// The body of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// As sent, compressed.
     pub bytes: Bytes,
     pub counts: Counts,
@@ -39,7 +39,7 @@ pub struct Entry {
     pub recovered: bool,
 }
 
-impl Kind {
+impl RecordKind {
     /// Returns the number of the kind on disk.
     pub(super) const fn number(self) -> u8 {
         match self {

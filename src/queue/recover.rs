@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, info, warn};
 
-use super::cursor::{self, Cursor};
+use super::cursor::{self, ReadPosition};
 use super::directory::Directory;
 use super::disk::{Disk, Segment};
 use super::files::Files;
@@ -140,9 +140,9 @@ pub(super) fn recover(
 /// Returns up to which sequence records were removed, and the last sequence that was assigned.
 fn cursor(directory: &Directory, files: &Files) -> Result<(u64, u64), OpenError> {
     match cursor::read(directory, files) {
-        Ok(Cursor::Sound { through, given }) => Ok((through, given)),
-        Ok(Cursor::Missing) => Ok((0, 0)),
-        Ok(Cursor::Unsound) => {
+        Ok(ReadPosition::Sound { through, given }) => Ok((through, given)),
+        Ok(ReadPosition::Missing) => Ok((0, 0)),
+        Ok(ReadPosition::Unsound) => {
             let path = directory.cursor();
             warn!(path = %path.display(), "queue cursor is damaged; sending the whole queue again");
             Ok((0, 0))

@@ -75,9 +75,9 @@ fn record_at(samples: u64, bytes: usize, newest_ms: i64) -> Record {
         .collect();
     Record {
         kind: if samples.is_multiple_of(2) {
-            Kind::V1
+            RecordKind::V1
         } else {
-            Kind::V2
+            RecordKind::V2
         },
         bytes: Bytes::from(body),
         counts: counts(samples),

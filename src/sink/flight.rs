@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Outcome;
 use super::backlog::Tried;
 use crate::counts::Counts;
-use crate::queue::{Entry, Kind};
+use crate::queue::{Entry, RecordKind};
 use crate::timestamp::Timestamp;
 use crate::wire::{self, Body, Protocol, Series};
 
@@ -22,7 +22,7 @@ const CHECKED: Duration = Duration::from_secs(30);
 
 /// A record in flight.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct InFlightRecord {
     pub(super) sequence: u64,
     pub(super) group: u64,
     /// Contents of the whole record.
@@ -74,13 +74,13 @@ impl Failure {
     }
 }
 
-impl Flight {
+impl InFlightRecord {
     pub(super) fn new(entry: Entry) -> Self {
         let record = entry.record;
         let body = Body {
             protocol: match record.kind {
-                Kind::V1 => Protocol::V1,
-                Kind::V2 => Protocol::V2,
+                RecordKind::V1 => Protocol::V1,
+                RecordKind::V2 => Protocol::V2,
             },
             bytes: record.bytes,
             counts: record.counts,

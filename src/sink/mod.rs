@@ -12,14 +12,14 @@ pub mod client;
 pub mod probe;
 pub mod verdict;
 
+mod error_log;
 mod response;
-mod told;
 mod transport;
 
 // Remote write, through a queue.
 pub mod queues;
 
-mod feed;
+mod enqueuer;
 mod flight;
 mod request;
 mod window;

@@ -52,7 +52,7 @@ pub struct Pushgateway {
     backoff: Backoff,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Cancelled when the grace period is about to expire.
-    hurry: CancellationToken,
+    drain_deadline: CancellationToken,
     newest: Arc<Snapshot>,
     /// The interval, counted from the epoch, in which a push was last due.
     turn: Option<i64>,
@@ -65,7 +65,7 @@ pub struct Pushgateway {
     attempt: u32,
     failing_since: Option<Instant>,
     refusals: Refusals,
-    stage: Stage,
+    stage: PushPhase,
     metrics: PushMetrics,
     readiness: Reporter,
 }
@@ -77,7 +77,7 @@ enum Task {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum PushPhase {
     Pushing,
     /// The daemon is stopping, and one task is left.
     Leaving,
@@ -94,7 +94,7 @@ struct Sending {
 }
 
 /// The next event to handle.
-enum Action {
+enum PusherEvent {
     Snapshot(Arc<Snapshot>),
     /// No more snapshots will arrive.
     Drained,
@@ -110,7 +110,7 @@ impl Pushgateway {
     pub fn new(
         config: PushgatewayConfig,
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
-        hurry: CancellationToken,
+        drain_deadline: CancellationToken,
         metrics: PushMetrics,
         readiness: Reporter,
     ) -> Result<Self, BuildError> {
@@ -126,7 +126,7 @@ impl Pushgateway {
             backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order"),
             newest,
             snapshots,
-            hurry,
+            drain_deadline,
             turn: None,
             next: None,
             sending: None,
@@ -134,7 +134,7 @@ impl Pushgateway {
             attempt: 0,
             failing_since: None,
             refusals: Refusals::default(),
-            stage: Stage::Pushing,
+            stage: PushPhase::Pushing,
             metrics,
             readiness,
         })
@@ -143,13 +143,13 @@ impl Pushgateway {
     /// Runs until the daemon stops and the group is in its final state, or until the time is up.
     pub async fn run(mut self) {
         self.warn_of_collisions();
-        while self.stage != Stage::Left {
+        while self.stage != PushPhase::Left {
             match self.next().await {
-                Action::Snapshot(snapshot) => self.take(snapshot),
-                Action::Drained => self.leave(),
-                Action::Answer(answer) => self.answered(answer),
-                Action::Again => self.wait = None,
-                Action::GiveUp => self.stay_behind("shutdown grace period expired"),
+                PusherEvent::Snapshot(snapshot) => self.take(snapshot),
+                PusherEvent::Drained => self.leave(),
+                PusherEvent::Answer(answer) => self.answered(answer),
+                PusherEvent::Again => self.wait = None,
+                PusherEvent::GiveUp => self.stay_behind("shutdown grace period expired"),
             }
             self.send_next();
         }
@@ -157,7 +157,7 @@ impl Pushgateway {
 
     /// Cancel-safe: the request and the timer live in `self`, and `changed` marks nothing as seen
     /// before it completes.
-    async fn next(&mut self) -> Action {
+    async fn next(&mut self) -> PusherEvent {
         let answer = async {
             match &mut self.sending {
                 Some(sending) => (&mut sending.answer).await,
@@ -171,13 +171,13 @@ impl Pushgateway {
             }
         };
         tokio::select! {
-            changed = self.snapshots.changed(), if self.stage == Stage::Pushing => match changed {
-                Ok(()) => Action::Snapshot(Arc::clone(&self.snapshots.borrow_and_update())),
-                Err(_) => Action::Drained,
+            changed = self.snapshots.changed(), if self.stage == PushPhase::Pushing => match changed {
+                Ok(()) => PusherEvent::Snapshot(Arc::clone(&self.snapshots.borrow_and_update())),
+                Err(_) => PusherEvent::Drained,
             },
-            answer = answer => Action::Answer(answer),
-            () = again => Action::Again,
-            () = self.hurry.cancelled() => Action::GiveUp,
+            answer = answer => PusherEvent::Answer(answer),
+            () = again => PusherEvent::Again,
+            () = self.drain_deadline.cancelled() => PusherEvent::GiveUp,
         }
     }
 
@@ -197,7 +197,7 @@ impl Pushgateway {
     /// Leaves only the final action that the operator configured. Waits for a push in flight, which
     /// could otherwise arrive after the deletion and bring the group back.
     fn leave(&mut self) {
-        self.stage = Stage::Leaving;
+        self.stage = PushPhase::Leaving;
         self.attempt = 0;
         self.wait = None;
         self.next = Some(match self.config.on_shutdown {
@@ -208,7 +208,7 @@ impl Pushgateway {
 
     /// Sends the next request, unless one is in flight or a delay is running.
     fn send_next(&mut self) {
-        if self.sending.is_some() || self.wait.is_some() || self.stage == Stage::Left {
+        if self.sending.is_some() || self.wait.is_some() || self.stage == PushPhase::Left {
             return;
         }
         let Some(task) = self.next.take() else {
@@ -230,7 +230,7 @@ impl Pushgateway {
         let client = Arc::clone(&self.client);
         self.sending = Some(Sending {
             task,
-            last: self.stage == Stage::Leaving,
+            last: self.stage == PushPhase::Leaving,
             since: clock::monotonic(),
             answer: Box::pin(async move { client.send(request).await }),
         });
@@ -247,7 +247,7 @@ impl Pushgateway {
             self.pushed(&judged);
         }
         match judged.fate {
-            _ if self.stage == Stage::Leaving && !sending.last => {}
+            _ if self.stage == PushPhase::Leaving && !sending.last => {}
             Fate::Delivered if sending.last => self.left(),
             Fate::Delivered => {}
             Fate::Rejected if sending.last => self.stay_behind(&judged.reason),
@@ -302,7 +302,7 @@ impl Pushgateway {
 
     /// Reports that the group is in the configured final state.
     fn left(&mut self) {
-        self.stage = Stage::Left;
+        self.stage = PushPhase::Left;
         let group = &self.config.group;
         match self.config.on_shutdown {
             OnShutdown::Delete => info!(%group, "group deleted from the Pushgateway"),
@@ -314,7 +314,7 @@ impl Pushgateway {
 
     /// Reports that the group could not be brought into the configured final state.
     fn stay_behind(&mut self, reason: &str) {
-        self.stage = Stage::Left;
+        self.stage = PushPhase::Left;
         let (group, error) = (&self.config.group, reason);
         match self.config.on_shutdown {
             OnShutdown::Delete => warn!(

@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::counts::Counts;
-    use crate::queue::{Kind, Record};
+    use crate::queue::{Record, RecordKind};
 
     #[test]
     fn a_name_is_one_folder() {
@@ -135,7 +135,7 @@ mod tests {
             });
             if let Some(newest_ms) = queued {
                 let record = Record {
-                    kind: Kind::V1,
+                    kind: RecordKind::V1,
                     bytes: Bytes::from_static(b"body"),
                     counts: Counts::default(),
                     oldest_ms: newest_ms,

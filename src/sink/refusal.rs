@@ -6,7 +6,7 @@
 
 use http::StatusCode;
 
-use super::told::without_figures;
+use super::error_log::without_figures;
 
 /// Maximum number of reasons to log until a push is accepted. More would not help.
 const TOLD_MAX: usize = 8;

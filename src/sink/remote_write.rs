@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::client::{Answer, BuildError, Client, SendError};
-use super::feed::Feed;
-use super::told::Told;
+use super::enqueuer::SnapshotEnqueuer;
+use super::error_log::ErrorLog;
 use super::triage::Triage;
 use super::window::Window;
 use crate::blocking::blocking;
@@ -46,8 +46,8 @@ pub struct RemoteWrite {
     client: Arc<Client>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Cancelled when there is no time left to send what waits.
-    hurry: CancellationToken,
-    feed: Feed,
+    drain_deadline: CancellationToken,
+    feed: SnapshotEnqueuer,
     queue: Queue,
     window: Window,
     metadata: VecDeque<Metadata>,
@@ -72,7 +72,7 @@ pub struct RemoteWrite {
     is_proven: bool,
     failing_since: Option<Instant>,
     /// Why samples were refused for good, as the log has it.
-    told: Told,
+    told: ErrorLog,
     /// What the log has told of the disk.
     is_disk_failing: bool,
     drained: bool,
@@ -122,7 +122,7 @@ enum Sent {
 }
 
 /// What happens next.
-enum Action {
+enum SenderEvent {
     Snapshot(Arc<Snapshot>),
     /// No more snapshots will come.
     Drained,
@@ -145,12 +145,13 @@ impl RemoteWrite {
         external: Vec<(String, String)>,
         mut queue: Queue,
         (mut snapshots, changes): (watch::Receiver<Arc<Snapshot>>, mpsc::Receiver<Reconfigured>),
-        hurry: CancellationToken,
+        drain_deadline: CancellationToken,
         (metrics, readiness): (SinkMetrics, Reporter),
     ) -> Result<Self, BuildError> {
         let how = outgoing(&config, &external);
         let protocol = protocol(config.message);
-        let mut feed = Feed::new(how, protocol, config.metadata_interval, metrics.clone());
+        let mut feed =
+            SnapshotEnqueuer::new(how, protocol, config.metadata_interval, metrics.clone());
         if queue.is_durable() {
             // Both are in the data_dir: what lasts of the series, and what waits of them.
             feed = feed.going_on(queue.newest_ms().map(Timestamp::from_millis));
@@ -179,7 +180,7 @@ impl RemoteWrite {
             external,
             changes,
             snapshots,
-            hurry,
+            drain_deadline,
             window: Window::default(),
             metadata: VecDeque::new(),
             answers: FuturesUnordered::new(),
@@ -194,7 +195,7 @@ impl RemoteWrite {
             protocol,
             is_proven: false,
             failing_since: None,
-            told: Told::default(),
+            told: ErrorLog::default(),
             is_disk_failing: false,
             drained: false,
             metrics,
@@ -207,15 +208,15 @@ impl RemoteWrite {
         loop {
             let action = self.next().await;
             match action {
-                Action::Snapshot(snapshot) => self.take(&snapshot),
-                Action::Drained => self.end(),
-                Action::Answered(answered) => self.answered(answered),
-                Action::Reconfigured(with) => self.reconfigure(*with),
-                Action::Again => self.wait = None,
-                Action::ApartAgain => self.wait_apart = None,
-                Action::GiveUp => break self.give_up(),
+                SenderEvent::Snapshot(snapshot) => self.take(&snapshot),
+                SenderEvent::Drained => self.end(),
+                SenderEvent::Answered(answered) => self.answered(answered),
+                SenderEvent::Reconfigured(with) => self.reconfigure(*with),
+                SenderEvent::Again => self.wait = None,
+                SenderEvent::ApartAgain => self.wait_apart = None,
+                SenderEvent::GiveUp => break self.give_up(),
             }
-            self.tidy();
+            self.drop_expired();
             self.send_more();
             self.report();
             if self.drained && self.answers.is_empty() {
@@ -238,19 +239,19 @@ impl RemoteWrite {
 
     /// Cancel-safe: the requests and the timer live in `self`, and `changed` marks nothing as seen before it
     /// returns.
-    async fn next(&mut self) -> Action {
+    async fn next(&mut self) -> SenderEvent {
         let again = over(&mut self.wait);
         let apart_again = over(&mut self.wait_apart);
         tokio::select! {
             changed = self.snapshots.changed(), if !self.drained => match changed {
-                Ok(()) => Action::Snapshot(Arc::clone(&self.snapshots.borrow_and_update())),
-                Err(_) => Action::Drained,
+                Ok(()) => SenderEvent::Snapshot(Arc::clone(&self.snapshots.borrow_and_update())),
+                Err(_) => SenderEvent::Drained,
             },
-            Some(answered) = self.answers.next() => Action::Answered(answered),
-            Some(with) = self.changes.recv() => Action::Reconfigured(with.into()),
-            () = again => Action::Again,
-            () = apart_again => Action::ApartAgain,
-            () = self.hurry.cancelled() => Action::GiveUp,
+            Some(answered) = self.answers.next() => SenderEvent::Answered(answered),
+            Some(with) = self.changes.recv() => SenderEvent::Reconfigured(with.into()),
+            () = again => SenderEvent::Again,
+            () = apart_again => SenderEvent::ApartAgain,
+            () = self.drain_deadline.cancelled() => SenderEvent::GiveUp,
         }
     }
 
@@ -268,11 +269,11 @@ impl RemoteWrite {
         }
         if config.message != self.config.message {
             self.protocol = protocol(config.message);
-            self.feed.speak(self.protocol);
+            self.feed.set_protocol(self.protocol);
             self.is_proven = false;
         }
         self.feed
-            .want(config.queue.samples_max, config.metadata_interval);
+            .set_targets(config.queue.samples_max, config.metadata_interval);
         self.metrics.shards_min.set(float(config.queue.shards_min));
         self.metrics.shards_max.set(float(config.queue.shards_max));
         self.client = client;
@@ -305,7 +306,7 @@ impl RemoteWrite {
     }
 
     /// Drops what became too old, and counts what the queue gave up.
-    fn tidy(&mut self) {
+    fn drop_expired(&mut self) {
         let now = clock::now();
         let Self { queue, window, .. } = self;
         blocking(|| {

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use self::choose::spread;
 pub(super) use self::groups::Found;
-use self::groups::{Group, Kind, Suspect, Test, Trial};
+use self::groups::{Group, GroupKind, Suspect, Test, Trial};
 use super::verdict::Cause;
 use crate::wire::{Key, Labels};
 
@@ -169,14 +169,14 @@ impl Search {
                 ..test
             }
         } else if let Some(group) = self.probes.pop_front_if(|_| self.is_probes_turn) {
-            Test::one_of(group, Kind::Probe)
+            Test::one_of(group, GroupKind::Probe)
         } else if !has_others {
             // Without this test, the end of an outage would go unnoticed.
             let is_old = |(_, erred): &mut (Test, Instant)| now >= *erred + ERRING;
             self.erring.pop_front_if(is_old)?.0
         } else if self.wants_single() {
             let at = spread(self.singles as usize, self.pool.len());
-            Test::new(vec![self.pool.swap_remove(at)], Kind::Single)
+            Test::new(vec![self.pool.swap_remove(at)], GroupKind::Single)
         } else {
             self.sort();
             self.choose(max.max(1))?
@@ -211,12 +211,14 @@ impl Search {
             Err(cause) => members.iter_mut().for_each(|suspect| suspect.cause = cause),
         }
         match kind {
-            Kind::Single => self.single(members, accepted, &mut found),
-            Kind::Pool { is_one_value } => self.group(members, is_one_value, accepted, &mut found),
-            Kind::Loose => self.group(members, false, accepted, &mut found),
-            Kind::Half(rest) => self.half(members, rest, accepted, &mut found),
-            Kind::Sample(group) => self.sample(members, group, accepted, &mut found),
-            Kind::Probe(group) => self.probed(members, group, accepted, &mut found),
+            GroupKind::Single => self.single(members, accepted, &mut found),
+            GroupKind::Pool { is_one_value } => {
+                self.group(members, is_one_value, accepted, &mut found)
+            }
+            GroupKind::Loose => self.group(members, false, accepted, &mut found),
+            GroupKind::Half(rest) => self.half(members, rest, accepted, &mut found),
+            GroupKind::Sample(group) => self.sample(members, group, accepted, &mut found),
+            GroupKind::Probe(group) => self.probed(members, group, accepted, &mut found),
         }
         found
     }
@@ -261,19 +263,19 @@ impl Search {
         };
         match kind {
             // Pushed to the end, so another suspect takes its place.
-            Kind::Single => self.pool.append(&mut members),
-            Kind::Pool { .. } | Kind::Loose => {
+            GroupKind::Single => self.pool.append(&mut members),
+            GroupKind::Pool { .. } | GroupKind::Loose => {
                 self.loose.splice(0..0, members);
             }
-            Kind::Half(mut rest) => {
+            GroupKind::Half(mut rest) => {
                 rest.append(&mut members);
                 self.bad.push(Group::new(rest));
             }
-            Kind::Sample(mut group) => {
+            GroupKind::Sample(mut group) => {
                 group.members.append(&mut members);
                 self.bad.push(group);
             }
-            Kind::Probe(mut group) => {
+            GroupKind::Probe(mut group) => {
                 group.members.append(&mut members);
                 self.probes.push_back(group);
             }
@@ -296,15 +298,15 @@ impl Search {
         let kind = match kind {
             kind if withdrawn.is_empty() => kind,
             // The refused series may be among those withdrawn, so the rest may be good.
-            Kind::Half(rest) => {
+            GroupKind::Half(rest) => {
                 self.loose.extend(rest);
-                Kind::Loose
+                GroupKind::Loose
             }
-            Kind::Sample(group) | Kind::Probe(group) => {
+            GroupKind::Sample(group) | GroupKind::Probe(group) => {
                 self.loose.extend(group.members);
-                Kind::Loose
+                GroupKind::Loose
             }
-            Kind::Single | Kind::Pool { .. } | Kind::Loose => kind,
+            GroupKind::Single | GroupKind::Pool { .. } | GroupKind::Loose => kind,
         };
         if !are_ended {
             self.loose.splice(0..0, withdrawn);

@@ -41,7 +41,7 @@ const EXAMPLES: usize = 3;
 
 /// State of a series that is not ordinary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Suspicion {
     Suspect {
         /// Whether it waits without exemplars, because these may be the reason for the refusal.
         is_bare: bool,
@@ -82,7 +82,7 @@ pub(super) struct Notice {
 /// All series that are not ordinary, and their backlog.
 #[derive(Debug, Default)]
 pub(super) struct Triage {
-    states: HashMap<Key, State>,
+    states: HashMap<Key, Suspicion>,
     backlog: Backlog,
     search: Search,
     conflicts: Conflicts,
@@ -175,7 +175,7 @@ impl Triage {
     }
 
     fn suspects(&mut self, members: &[Labels]) {
-        let suspect = State::Suspect { is_bare: false };
+        let suspect = Suspicion::Suspect { is_bare: false };
         let keys = members.iter().map(|labels| labels.key);
         self.states.extend(keys.map(|key| (key, suspect)));
     }
@@ -195,8 +195,8 @@ impl Triage {
         for series in all {
             match self.states.get(&series.labels.key) {
                 None => sorted.ordinary.push(series),
-                Some(State::Quarantined) => sorted.failed += series.counts(),
-                Some(State::Suspect { is_bare: true }) => {
+                Some(Suspicion::Quarantined) => sorted.failed += series.counts(),
+                Some(Suspicion::Suspect { is_bare: true }) => {
                     let mut waiting = Waiting::new(series, sequence, tried);
                     let exemplars = waiting.drop_exemplars().into_iter();
                     sorted.failed += exemplars.map(|part| part.counts).sum();
@@ -286,9 +286,9 @@ impl Triage {
     }
 
     fn look_into(&mut self, labels: Labels, cause: Cause) {
-        let suspect = State::Suspect { is_bare: false };
+        let suspect = Suspicion::Suspect { is_bare: false };
         let before = self.states.insert(labels.key, suspect);
-        if !matches!(before, Some(State::Suspect { .. })) {
+        if !matches!(before, Some(Suspicion::Suspect { .. })) {
             self.good.remove(&labels.key);
             self.search.add([labels], cause);
         }
@@ -325,7 +325,7 @@ impl Triage {
             self.good.insert(key);
         }
         if self.backlog.contains(key) {
-            self.states.insert(key, State::CatchingUp);
+            self.states.insert(key, Suspicion::CatchingUp);
             self.accepted.push_back(key);
         } else {
             self.states.remove(&key);
@@ -336,7 +336,8 @@ impl Triage {
     fn condemn(&mut self, group: Vec<Labels>, cause: Cause, now: Instant) {
         let mut has_exemplars = false;
         for labels in &group {
-            let is_bare = self.states.get(&labels.key) == Some(&State::Suspect { is_bare: true });
+            let is_bare =
+                self.states.get(&labels.key) == Some(&Suspicion::Suspect { is_bare: true });
             if is_bare || cause.is_of_time() {
                 continue;
             }
@@ -347,7 +348,7 @@ impl Triage {
         }
         if has_exemplars {
             for labels in &group {
-                let suspect = State::Suspect { is_bare: true };
+                let suspect = Suspicion::Suspect { is_bare: true };
                 self.states.insert(labels.key, suspect);
             }
             return self.search.probe(group, cause);
@@ -377,9 +378,9 @@ impl Triage {
     fn put_away(&mut self, group: Vec<Labels>, cause: Cause, now: Instant) {
         let is_conflict = cause.is_of_time();
         let state = if is_conflict {
-            State::Conflicting
+            Suspicion::Conflicting
         } else {
-            State::Quarantined
+            Suspicion::Quarantined
         };
         for labels in &group {
             self.states.insert(labels.key, state);

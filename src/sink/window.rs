@@ -7,24 +7,24 @@
 
 use std::collections::VecDeque;
 
-use super::flight::Flight;
+use super::flight::InFlightRecord;
 use crate::counts::Counts;
 use crate::queue::Queue;
 
 /// The records in flight, in queue order.
 #[derive(Debug, Default)]
-pub(super) struct Window(VecDeque<Flight>);
+pub(super) struct Window(VecDeque<InFlightRecord>);
 
 impl Window {
     /// Returns the record with this sequence number.
-    pub(super) fn get(&mut self, sequence: u64) -> Option<&mut Flight> {
+    pub(super) fn get(&mut self, sequence: u64) -> Option<&mut InFlightRecord> {
         let found = self
             .0
             .binary_search_by_key(&sequence, |flight| flight.sequence);
         self.0.get_mut(found.ok()?)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut InFlightRecord> {
         self.0.iter_mut()
     }
 
@@ -42,11 +42,12 @@ impl Window {
     }
 
     /// Returns a record that may be sent now. Reads one from the queue if none here may be.
-    pub(super) fn next(&mut self, queue: &mut Queue) -> Option<&mut Flight> {
+    pub(super) fn next(&mut self, queue: &mut Queue) -> Option<&mut InFlightRecord> {
         let mut unsent = self.0.iter().filter(|flight| !flight.is_sent());
         let group = unsent.next().map(|flight| flight.group);
-        let is_ready =
-            |flight: &Flight| !flight.sending && !flight.is_sent() && Some(flight.group) == group;
+        let is_ready = |flight: &InFlightRecord| {
+            !flight.sending && !flight.is_sent() && Some(flight.group) == group
+        };
         match self.0.iter().position(is_ready) {
             Some(at) => self.0.get_mut(at),
             None => self.read(queue, group),
@@ -65,7 +66,7 @@ impl Window {
     }
 
     /// Returns the records of which something is held back elsewhere.
-    pub(super) fn held(&self) -> impl Iterator<Item = &Flight> {
+    pub(super) fn held(&self) -> impl Iterator<Item = &InFlightRecord> {
         self.0.iter().filter(|flight| !flight.held().is_zero())
     }
 
@@ -78,13 +79,13 @@ impl Window {
     }
 
     /// Reads the next record from the queue if it belongs to this group.
-    fn read(&mut self, queue: &mut Queue, group: Option<u64>) -> Option<&mut Flight> {
+    fn read(&mut self, queue: &mut Queue, group: Option<u64>) -> Option<&mut InFlightRecord> {
         let entry = queue.next(self.read_through())?;
         if group.is_some_and(|group| group != entry.group) {
             return None;
         }
         queue.hold(Some(entry.sequence));
-        self.0.push_back(Flight::new(entry));
+        self.0.push_back(InFlightRecord::new(entry));
         self.0.back_mut()
     }
 
@@ -109,7 +110,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::queue::{Kind, Limits, Record};
+    use crate::queue::{Limits, Record, RecordKind};
     use crate::sink::backlog::Tried;
 
     /// Returns a queue with groups of these sizes.
@@ -120,7 +121,7 @@ mod tests {
         });
         for &records in groups {
             let record = Record {
-                kind: Kind::V1,
+                kind: RecordKind::V1,
                 bytes: Bytes::from_static(b"body"),
                 counts: Counts {
                     samples: 1,

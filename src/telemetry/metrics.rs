@@ -7,7 +7,7 @@
 mod cells;
 mod definitions;
 mod gap;
-mod lasting;
+mod persistent;
 mod published;
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use self::cells::{BATCH_BOUNDS, number};
 pub use self::cells::{Counter, Durations, Elapsed, Gauge};
 pub(super) use self::definitions::*;
-pub use self::definitions::{DEFINITIONS, Definition, Kind, begins_anew};
+pub use self::definitions::{DEFINITIONS, Definition, MetricType, begins_anew};
 pub use self::gap::Gap;
 use self::published::{Place, Reading};
 pub use self::published::{Published, Readings};
@@ -24,7 +24,7 @@ use super::process::Process;
 use crate::bounds::{Bounds, Limit, Part};
 use crate::event::{Reason, Refusal};
 use crate::profile::ProfileName;
-use crate::series::{Across, Buckets, Family, LabelName, LabelSet, MetricKind, Series};
+use crate::series::{Buckets, Family, LabelName, LabelSet, MetricKind, RestartPolicy, SeriesTable};
 use crate::state::HintReason;
 use crate::timestamp::Timestamp;
 
@@ -233,8 +233,8 @@ impl Telemetry {
             .collect();
         let events = EventMetrics {
             messages,
-            redelivered: self.counter(DUPLICATE, with("reason", "redelivered")),
-            repeated: self.counter(DUPLICATE, with("reason", "repeated")),
+            redelivered: self.counter(REDELIVERED, labels()),
+            repeated: self.counter(REPEATED, labels()),
             missing: self.counter(MISSING, labels()),
             clamped: self.counter(CLAMPED, labels()),
             refused: Refusal::ALL
@@ -313,26 +313,26 @@ impl Telemetry {
     }
 
     /// Opens a series for each metric in a table, except for times, which may not be known yet. What follows is [`Published::publish`], with each snapshot.
-    pub fn open(&self, series: &mut Series) -> Published {
+    pub fn open(&self, series: &mut SeriesTable) -> Published {
         let bounds = Arc::new(Buckets::new(&BATCH_BOUNDS).expect("the bounds increase"));
         let family = |definition: &Definition| Family {
             name: definition.name.into(),
             kind: match definition.kind {
-                Kind::Counter => MetricKind::Counter,
-                Kind::Gauge => MetricKind::Gauge,
-                Kind::Histogram => MetricKind::Histogram(Arc::clone(&bounds)),
+                MetricType::Counter => MetricKind::Counter,
+                MetricType::Gauge => MetricKind::Gauge,
+                MetricType::Histogram => MetricKind::Histogram(Arc::clone(&bounds)),
             },
             help: definition.help,
             labels: definition.labels.to_vec(),
         };
         for definition in DEFINITIONS {
             let family = series.family(family(definition));
-            let across = if definition.lasting {
-                Across::Opened
+            let restart_policy = if definition.persistent {
+                RestartPolicy::Opened
             } else {
-                Across::Anew
+                RestartPolicy::Anew
             };
-            series.across(family, across);
+            series.restart_policy(family, restart_policy);
         }
         let rows = self.rows.iter().map(|(definition, labels, handle)| {
             let family = series.family(family(definition));

@@ -9,13 +9,13 @@ use crate::escape::printable;
 /// A stage's handle for reporting its state.
 #[derive(Debug)]
 pub struct Reporter {
-    state: watch::Sender<State>,
+    state: watch::Sender<ComponentState>,
     hint: watch::Sender<Option<String>>,
 }
 
 /// The state of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+enum ComponentState {
     Ready,
     /// Not ready. The reason completes the sentence "broker main: …".
     Waiting(Arc<str>),
@@ -25,15 +25,15 @@ impl Reporter {
     /// Reports that the stage works.
     pub fn ready(&self) {
         self.state.send_if_modified(|state| {
-            let changed = *state != State::Ready;
-            *state = State::Ready;
+            let changed = *state != ComponentState::Ready;
+            *state = ComponentState::Ready;
             changed
         });
     }
 
     /// Reports that the stage is waiting.
     pub fn waiting(&self, why: impl Into<Arc<str>>) {
-        self.state.send_replace(State::Waiting(why.into()));
+        self.state.send_replace(ComponentState::Waiting(why.into()));
     }
 
     /// Reports a problem that does not keep the stage from working.
@@ -47,25 +47,25 @@ impl Reporter {
 }
 
 #[derive(Clone, Debug)]
-struct Stage {
+struct Component {
     name: Arc<str>,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<ComponentState>,
     hint: watch::Receiver<Option<String>>,
 }
 
 /// The reports of all stages, one line each, even if they quote brokers, workers and receivers.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    stages: Vec<Stage>,
+    stages: Vec<Component>,
     hints: Option<watch::Receiver<Vec<String>>>,
 }
 
 impl Readiness {
     /// Adds a stage with a name such as `broker main`. Its initial state is waiting.
     pub fn stage(&mut self, name: impl Into<Arc<str>>, why: &str) -> Reporter {
-        let (reporter, state) = watch::channel(State::Waiting(why.into()));
+        let (reporter, state) = watch::channel(ComponentState::Waiting(why.into()));
         let (hinter, hint) = watch::channel(None);
-        self.stages.push(Stage {
+        self.stages.push(Component {
             name: name.into(),
             state,
             hint,
@@ -87,10 +87,13 @@ impl Readiness {
     /// Returns the newest hints, one line each.
     pub fn newest_hints(&self) -> Vec<String> {
         let hints = self.hints.as_ref().map(|hints| hints.borrow().clone());
-        let of_stages = self.stages.iter().filter_map(|Stage { name, hint, .. }| {
-            let hint = hint.borrow();
-            hint.as_ref().map(|hint| format!("{name}: {hint}"))
-        });
+        let of_stages = self
+            .stages
+            .iter()
+            .filter_map(|Component { name, hint, .. }| {
+                let hint = hint.borrow();
+                hint.as_ref().map(|hint| format!("{name}: {hint}"))
+            });
         let hints = hints.into_iter().flatten().chain(of_stages);
         hints.map(|hint| printable(&hint).into_owned()).collect()
     }
@@ -102,13 +105,13 @@ impl Readiness {
 
     /// Returns why stages are not ready, one line each; empty if all are.
     pub fn reasons(&self) -> Vec<String> {
-        let waiting =
-            self.stages
-                .iter()
-                .filter_map(|Stage { name, state, .. }| match &*state.borrow() {
-                    State::Ready => None,
-                    State::Waiting(why) => Some(format!("{name}: {why}")),
-                });
+        let waiting = self
+            .stages
+            .iter()
+            .filter_map(|Component { name, state, .. }| match &*state.borrow() {
+                ComponentState::Ready => None,
+                ComponentState::Waiting(why) => Some(format!("{name}: {why}")),
+            });
         waiting
             .map(|reason| printable(&reason).into_owned())
             .collect()

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use celeriac::config::Config;
 use celeriac::event::{Accept, Batch, Compression, ContentType, Decoder, Form, Payload, Position};
-use celeriac::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
+use celeriac::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Value;
 use celeriac::telemetry::metrics::Telemetry;
@@ -128,7 +128,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
         label: None,
         drops_expired: false,
         asks_workers: false,
-        holds: Holds::Nothing,
+        holds: BrokerRetention::Nothing,
         shard: None,
         accept: Accept::default(),
         metrics,

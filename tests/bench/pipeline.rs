@@ -18,7 +18,7 @@ use std::sync::Arc;
 use celeriac::checkpoint::CheckpointFolder;
 use celeriac::config::Config;
 use celeriac::event::{Accept, Batch, ContentType, Form, Payload, Position};
-use celeriac::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
+use celeriac::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Snapshot;
 use celeriac::telemetry::metrics::Telemetry;
@@ -44,7 +44,7 @@ fn pipeline() -> Pipeline {
             label: None,
             drops_expired: false,
             asks_workers: false,
-            holds: Holds::Nothing,
+            holds: BrokerRetention::Nothing,
             shard: None,
             accept: Accept::default(),
             metrics,

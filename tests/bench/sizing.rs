@@ -90,7 +90,7 @@ async fn measure(names: u64, tasks: u64, keeps: bool) {
     let pending = of("celeriac_remote_storage_samples_pending");
     println!(
         "{:.0}, {:.0}, {}: {} MiB, {} MiB; {:.0} kB; {:.1} bytes a sample",
-        page.sum("celeriac_series", &["native"]),
+        page.sum("celeriac_samples", &["native"]),
         of("celery_tasks_in_flight").abs(),
         if keeps { "kept" } else { "scraped" },
         celeriac.resident() >> 20,

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use celeriac::series::{
-    Buckets, Family, LabelName, LabelSet, MetricKind, Relabel, Room, Series, Snapshot,
+    Buckets, Family, LabelName, LabelSet, MetricKind, Relabel, Room, SeriesTable, Snapshot,
 };
 use celeriac::timestamp::Timestamp;
 use celeriac::wire::{Encoder, Outgoing, Protocol};
@@ -22,7 +22,7 @@ const BOUNDS: [f64; 16] = [
 
 /// So many counters, and so many histograms, each with some hundred values around its own middle.
 fn snapshot(counters: u32, histograms: u32) -> Snapshot {
-    let mut series = Series::new(usize::MAX, START).with_native_histograms(true);
+    let mut series = SeriesTable::new(usize::MAX, START).with_native_histograms(true);
     let buckets = Arc::new(Buckets::new(&BOUNDS).expect("the bounds increase"));
     let mut family = |name: &str, kind, help| {
         series.family(Family {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use celeriac::state::{Known, WorkerAnswer};
+use celeriac::state::{PollTargets, WorkerAnswer};
 use futures_util::StreamExt;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
@@ -216,11 +216,11 @@ async fn workers_without_events_are_told_to_send_them() {
         let worker = up
             .and_then(|line| line.split('"').nth(1))
             .expect("a worker");
-        let known = Known {
+        let known = PollTargets {
             workers: names([worker]),
             silent: names([worker]),
             heard: true,
-            ..Known::default()
+            ..PollTargets::default()
         };
         let keys =
             format!("url: {url:?}, enable_events: true, control_interval: 0, queue_interval: 0");
@@ -348,11 +348,11 @@ async fn simulate_on_redis(url: String) {
 
 /// Figures of one broker: how long rounds took, and what the process grew by.
 async fn poll_many(broker: &str, url: &str) {
-    let known = Known {
+    let known = PollTargets {
         queues: names((0..QUEUES).map(|n| format!("queue-{n:03}"))),
         workers: names((0..WORKERS).map(simulated)),
         heard: true,
-        ..Known::default()
+        ..PollTargets::default()
     };
     let before = resident(std::process::id());
     let keys = format!("url: {url:?}, queue_interval: 1s, control_interval: 1s");
@@ -480,10 +480,10 @@ async fn a_worker_that_hangs_costs_a_deadline_three_times_and_then_nothing() {
         .workers("both", 20, |workers| workers.len() == 2)
         .await;
     polling.known.send_replace(
-        Known {
+        PollTargets {
             workers: names(workers.iter().map(|answer| &answer.worker)),
             heard: true,
-            ..Known::default()
+            ..PollTargets::default()
         }
         .into(),
     );

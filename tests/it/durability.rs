@@ -7,7 +7,7 @@ mod waiting;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use celeriac::queue::{Kind, Limits, Queue};
+use celeriac::queue::{Limits, Queue, RecordKind};
 use tempfile::TempDir;
 
 use self::simulated::Simulated;
@@ -298,7 +298,11 @@ async fn what_was_queued_as_2_reaches_a_receiver_of_1() {
         let setting = Setting::new("grace_period: 2s", "max_samples_per_send: 50").await;
         let waiting = setting.left_behind().await;
         let entries = waiting::entries(setting.data.path(), "r");
-        assert!(entries.iter().all(|entry| entry.record.kind == Kind::V2));
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry.record.kind == RecordKind::V2)
+        );
         setting.receiver.behave(|behaviour| behaviour.knows = knows);
         setting.back();
         let mut celeriac = setting.start().await;

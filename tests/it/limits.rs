@@ -8,7 +8,7 @@ use std::path::Path;
 use celeriac::bounds::{Bounds, Limit};
 use celeriac::config::Config;
 use celeriac::event::{Accept, Batch, ContentType, Form, Payload, Position};
-use celeriac::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
+use celeriac::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::state::{Answers, Binding, ExchangeKind, Report};
 use celeriac::telemetry::metrics::Telemetry;
@@ -131,7 +131,7 @@ fn pipeline(case: &Case) -> Pipeline {
         label: None,
         drops_expired: false,
         asks_workers: case.limit == Limit::HeldEvents,
-        holds: Holds::Nothing,
+        holds: BrokerRetention::Nothing,
         shard: None,
         accept: Accept::default(),
         metrics,

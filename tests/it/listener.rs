@@ -163,7 +163,7 @@ async fn prometheus_comes_in_with_what_it_was_given_and_not_without() {
         let prometheus = Prometheus::start_with(Options::scraping(release, &config, "")).await;
         prometheus.has("count(up)", 5.0).await;
         prometheus.has("sum(up{job=~\"basic|bearer\"})", 2.0).await;
-        prometheus.has("count(celeriac_series > 0)", 2.0).await;
+        prometheus.has("count(celeriac_samples > 0)", 2.0).await;
         let targets = prometheus.api("targets", &[]).await;
         for target in targets["activeTargets"].as_array().expect("targets") {
             let error = target["lastError"].as_str().expect("a text");

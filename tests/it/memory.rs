@@ -77,7 +77,7 @@ async fn flood(what: &str, count: u64, event: impl Fn(u64) -> String) -> (Page, 
         most >> 20,
         of("celeriac_checkpoint_size_bytes") / 1e3,
         of("celeriac_checkpoint_duration_seconds"),
-        of("celeriac_series"),
+        of("celeriac_samples"),
     );
     for part in ["texts", "tasks", "workers", "series", "buffers"] {
         let label = format!("part=\"{part}\"");

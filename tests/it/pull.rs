@@ -8,7 +8,7 @@ use celeriac::clock;
 use celeriac::http::{Page, Server};
 use celeriac::profile::ProfileName;
 use celeriac::series::{
-    Buckets, Exemplar, Exponential, Family, LabelName, LabelSet, MetricKind, Room, Series,
+    Buckets, Exemplar, Exponential, Family, LabelName, LabelSet, MetricKind, Room, SeriesTable,
     Snapshot, Value,
 };
 use celeriac::telemetry::readiness::Readiness;
@@ -246,7 +246,7 @@ fn serve(snapshot: Snapshot) -> (SocketAddr, tokio_util::sync::DropGuard) {
 /// A counter and a histogram with exemplars, which began a minute ago, and a native histogram without observations.
 fn made_by_hand(now: Timestamp) -> Snapshot {
     let began = Timestamp::from_millis(now.millis() - 60_000);
-    let mut series = Series::new(100, began);
+    let mut series = SeriesTable::new(100, began);
     let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
     let mut family = |name: &str, kind| {
         series.family(Family {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use celeriac::counts::Counts;
-use celeriac::queue::{Entry, Kind, Limits, Queue, Record};
+use celeriac::queue::{Entry, Limits, Queue, Record, RecordKind};
 
 const FOLDER: &str = "CELERIAC_TEST_QUEUE";
 const LIMITS: Limits = Limits {
@@ -24,7 +24,7 @@ fn record(sequence: u64) -> Record {
     let byte = |at: u64| (sequence * 31 + at * 7).to_le_bytes()[0];
     let time_ms = i64::try_from(sequence).expect("a small number");
     Record {
-        kind: Kind::V1,
+        kind: RecordKind::V1,
         bytes: (0..size).map(byte).collect::<Vec<_>>().into(),
         counts: Counts {
             samples: sequence,

@@ -1,6 +1,6 @@
 //! The lengths of queues, on real brokers.
 
-use celeriac::state::Known;
+use celeriac::state::PollTargets;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -66,9 +66,9 @@ async fn rabbitmq_tells_classic_and_quorum_queues_and_a_missing_one_costs_nothin
     );
     let gone = (0..300).map(|n| format!("gone{n}"));
     let others = ["quorum", "missing3", "amq.gen-x", "celeryev.x"].map(str::to_owned);
-    let known = Known {
+    let known = PollTargets {
         queues: names(others.into_iter().chain(gone)),
-        ..Known::default()
+        ..PollTargets::default()
     };
     let mut polling = Polling::start_knowing(&keys, known);
     let levels = polling
@@ -350,7 +350,7 @@ async fn the_hint_at_another_database_goes_when_events_come_to_this_one() {
     })
     .await;
     let page = celeriac.page().await;
-    assert_eq!(page.sum("celeriac_hint", &["wrong_channel"]), 1.0);
+    assert_eq!(page.sum("celeriac_setup_problem", &["wrong_channel"]), 1.0);
     let celery = Celery::new("5.7", &redis.url(3), "").with("OPTIONS", "{}");
     celery.script("emit.py", 30).await;
     wait_for("the hint to go", 10, async || {
@@ -361,6 +361,6 @@ async fn the_hint_at_another_database_goes_when_events_come_to_this_one() {
         }
     })
     .await;
-    let gone = |page: &Page| page.sum("celeriac_hint", &["wrong_channel"]) == 0.0;
+    let gone = |page: &Page| page.sum("celeriac_setup_problem", &["wrong_channel"]) == 0.0;
     celeriac.page_when("the hint to be gone", 5, gone).await;
 }

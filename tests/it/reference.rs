@@ -8,7 +8,7 @@ use std::path::Path;
 
 use celeriac::config::Config;
 use celeriac::event::Accept;
-use celeriac::pipeline::{ClusterConfig, Holds, Pipeline, ViewConfig};
+use celeriac::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::{Family, MetricKind, Snapshot};
 use celeriac::telemetry::metrics::Telemetry;
@@ -54,7 +54,7 @@ fn snapshot(profile: ProfileName) -> Snapshot {
         label: None,
         drops_expired: false,
         asks_workers: false,
-        holds: Holds::Nothing,
+        holds: BrokerRetention::Nothing,
         shard: None,
         accept: Accept::default(),
         metrics,

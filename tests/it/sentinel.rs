@@ -1,6 +1,6 @@
 //! Redis under sentinels, with failovers in the middle.
 
-use celeriac::state::Known;
+use celeriac::state::PollTargets;
 
 use super::support::celeriac::Celeriac;
 use super::support::celery::Celery;
@@ -96,7 +96,7 @@ async fn celery_is_heard_and_asked_through_a_sentinel() {
         "url: {:?}, sentinel: {{master_name: mymaster}}, control_interval: 1s, queue_interval: 1s",
         sentinel.url(0)
     );
-    let mut polling = Polling::start_knowing(&keys, Known::default());
+    let mut polling = Polling::start_knowing(&keys, PollTargets::default());
     let asked = |workers: &[celeriac::state::WorkerAnswer]| {
         workers.len() == 1
             && workers[0]

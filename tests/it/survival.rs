@@ -130,10 +130,7 @@ pub(crate) async fn exact(querier: &Querier, told: &Told, seconds: u64) {
 }
 
 pub(crate) fn duplicates(page: &Page) -> f64 {
-    page.sum(
-        "celeriac_messages_duplicate_total",
-        &["reason=\"redelivered\""],
-    )
+    page.sum("celeriac_messages_redelivered_total", &[])
 }
 
 /// That each message was applied once, by what the daemon says of itself.

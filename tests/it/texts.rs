@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use celeriac::escape::{is_unsafe, label_value, printable};
 use celeriac::series::{
-    Buckets, Family, LabelName, LabelSet, MetricKind, Origin, Relabel, Room, Series, Snapshot,
+    Buckets, Family, LabelName, LabelSet, MetricKind, Origin, Relabel, Room, SeriesTable, Snapshot,
 };
 use celeriac::timestamp::Timestamp;
 use celeriac::wire::proto::client::MetricFamily;
@@ -65,7 +65,7 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
 /// A counter and a histogram for each text, with a task of that id.
 fn snapshot(texts: &[String]) -> Snapshot {
     let began = Timestamp::from_millis(1_000);
-    let mut series = Series::new(1_000, began);
+    let mut series = SeriesTable::new(1_000, began);
     let buckets = Arc::new(Buckets::new(&[0.5]).expect("in order"));
     let mut family = |name: &str, kind| {
         series.family(Family {

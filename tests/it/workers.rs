@@ -156,7 +156,7 @@ async fn silent(version: &str, url: &str) {
     send(3).await;
     let page = told
         .page_when("it to show that it sends none", 10, |page| {
-            page.sum("celeriac_hint", &["events_disabled"]) == 1.0
+            page.sum("celeriac_setup_problem", &["events_disabled"]) == 1.0
         })
         .await;
     let enabled = |page: &Page| page.sum("celery_worker_events_enabled", &["worker=\"w@"]);
@@ -190,7 +190,7 @@ async fn silent(version: &str, url: &str) {
     send(1).await;
     switching
         .page_when("it to be found silent", 15, |page| {
-            page.sum("celeriac_hint", &["events_disabled"]) == 1.0
+            page.sum("celeriac_setup_problem", &["events_disabled"]) == 1.0
         })
         .await;
     wait_for("events to be on", 20, async || {
@@ -219,7 +219,10 @@ async fn silent(version: &str, url: &str) {
         })
         .await;
     assert_eq!(enabled(&page), 1.0);
-    assert_eq!(page.sum("celeriac_hint", &["events_disabled"]), 0.0);
+    assert_eq!(
+        page.sum("celeriac_setup_problem", &["events_disabled"]),
+        0.0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

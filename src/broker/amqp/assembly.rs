@@ -2,7 +2,7 @@
 //! returns a delivery once its body is complete.
 
 use super::error::AmqpError;
-use super::frame::{self, Frame, Kind, Properties};
+use super::frame::{self, Frame, FrameKind, Properties};
 
 /// Bytes allocated for a body before any of it has arrived.
 const FIRST_BYTES: usize = 64 << 10;
@@ -75,8 +75,8 @@ impl Assembly {
         let at = at.ok_or(AmqpError::Malformed("a part of no message"))?;
         let partial = &mut self.partial[at];
         let missing = match (frame.kind, partial.missing) {
-            (Kind::Header, None) => partial.delivery.header(frame.payload, self.body_max)?,
-            (Kind::Body, Some(missing)) => {
+            (FrameKind::Header, None) => partial.delivery.header(frame.payload, self.body_max)?,
+            (FrameKind::Body, Some(missing)) => {
                 let rest = missing.checked_sub(frame.payload.len() as u64);
                 let rest = rest.ok_or(AmqpError::Malformed("more of a message than there is"))?;
                 if let Ok(body) = &mut partial.delivery.body {

@@ -44,7 +44,7 @@ pub(super) async fn connect(
 }
 
 /// The product and version that a server reports before login, for example `RabbitMQ 3.10.8`.
-pub(super) async fn greeting(server: &AmqpServer) -> Result<String, LinkError> {
+pub(super) async fn server_properties(server: &AmqpServer) -> Result<String, LinkError> {
     let (_, product) = greet(server, 0, None).await?;
     Ok(product)
 }
@@ -147,7 +147,7 @@ mod tests {
         entry
     }
 
-    fn greeting(entries: &[u8]) -> Vec<u8> {
+    fn server_properties(entries: &[u8]) -> Vec<u8> {
         let size = u32::try_from(entries.len()).unwrap().to_be_bytes();
         [&START[..], &size, entries, b"\0\0\0\x05PLAIN"].concat()
     }
@@ -160,11 +160,14 @@ mod tests {
             &text("product", "RabbitMQ"),
             &text("version", "3.10.8"),
         ];
-        let whole = greeting(&entries.concat());
+        let whole = server_properties(&entries.concat());
         assert_eq!(product(&whole).as_deref(), Some("RabbitMQ 3.10.8"));
-        let bare = greeting(&text("product", "LavinMQ"));
+        let bare = server_properties(&text("product", "LavinMQ"));
         assert_eq!(product(&bare).as_deref(), Some("LavinMQ"));
-        assert_eq!(product(&greeting(b"")).as_deref(), Some("AMQP 0-9-1"));
+        assert_eq!(
+            product(&server_properties(b"")).as_deref(),
+            Some("AMQP 0-9-1")
+        );
         assert_eq!(product(b"HTTP/1.1 400"), None);
         for end in 0..whole.len() {
             // A truncated payload must not cause an out-of-bounds read.

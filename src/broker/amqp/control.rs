@@ -101,7 +101,7 @@ async fn close(session: &mut Session, channel: u16) -> Result<(), LinkError> {
 async fn replies(session: &mut Session, channel: u16, queue: &str) -> Result<(), LinkError> {
     let set = session.prefetch(channel, PREFETCH).await;
     set.map_err(|error| error.while_doing("set the prefetch"))?;
-    let kind = topology::Kind::Transient;
+    let kind = topology::QueueKind::Transient;
     let arguments = kind.arguments(QUEUE_BYTES_MAX);
     let declared = session.queue_declare(channel, queue, kind.flags(), arguments);
     declared.await.map_err(|error| {

@@ -39,7 +39,7 @@ pub(super) fn body_max(queue_bytes_max: u64) -> usize {
 
 /// What is recorded with each message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Noting {
+pub(super) struct DeliveryCursor {
     pub(super) delivery: config::Delivery,
     /// The number of the subscription.
     pub(super) link: u64,
@@ -51,12 +51,12 @@ pub(super) struct Noting {
 pub(super) fn take(
     session: &mut Session,
     first: Delivery,
-    noting: Noting,
+    cursor: DeliveryCursor,
 ) -> Result<Taken, AmqpError> {
     let mut payloads = Vec::with_capacity(BATCH_MESSAGES);
     let mut fingerprints = Vec::new();
     let (mut tag, mut cut, mut bytes) = (0, 0, 0);
-    let mut expected = noting.next;
+    let mut expected = cursor.next;
     let mut next = Some(first);
     while let Some(delivery) = next.take() {
         tag = delivery.tag;
@@ -77,7 +77,7 @@ pub(super) fn take(
             Ok(body) => (Payload { bytes: body, form }, None),
             Err(TooLong(size)) => (too_long(session.body_max()), Some(size)),
         };
-        if noting.delivery != config::Delivery::Transient {
+        if cursor.delivery != config::Delivery::Transient {
             fingerprints.push(fingerprint.unwrap_or_else(|| xxh3_64(&payload.bytes)));
         }
         bytes += payload.bytes.len();
@@ -87,10 +87,10 @@ pub(super) fn take(
         }
     }
     let mark = Mark {
-        link: noting.link,
+        link: cursor.link,
         tag,
     };
-    let position = match noting.delivery {
+    let position = match cursor.delivery {
         config::Delivery::Transient => Position::Transient,
         config::Delivery::Durable | config::Delivery::Stream => Position::Delivered {
             mark,

@@ -36,7 +36,7 @@ const PARSED: [(u16, &[u16]); 5] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FrameKind {
     Method,
     Header,
     Body,
@@ -45,7 +45,7 @@ pub(super) enum Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: FrameKind,
     pub(super) channel: u16,
     pub(super) payload: &'a [u8],
 }
@@ -64,10 +64,10 @@ pub(super) fn first(
         return Err(AmqpError::Malformed("a frame larger than negotiated"));
     }
     let kind = match kind {
-        1 => Kind::Method,
-        2 => Kind::Header,
-        3 => Kind::Body,
-        8 => Kind::Heartbeat,
+        1 => FrameKind::Method,
+        2 => FrameKind::Header,
+        3 => FrameKind::Body,
+        8 => FrameKind::Heartbeat,
         _ => return Err(AmqpError::Malformed("a frame of an unknown type")),
     };
     let (Some(payload), Some(end)) = (rest.get(..size), rest.get(size)) else {

@@ -36,13 +36,13 @@ use tracing::{debug, warn};
 
 use self::assembly::Delivery as Message;
 use self::connect::connect;
-use self::deliveries::{Noting, Taken, body_max, take};
+use self::deliveries::{DeliveryCursor, Taken, body_max, take};
 use self::error::AmqpError;
 pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::session::Session;
 use self::subscribe::{CONSUMER, Subscription, consume_stream, subscribe};
-use super::context::{BATCH_MESSAGES, CONNECT_TIMEOUT, REST, Stage};
+use super::context::{BATCH_MESSAGES, CONNECT_TIMEOUT, REST, SourceContext};
 use super::error::LinkError;
 use super::unpack::Unpacker;
 use crate::clock;
@@ -76,11 +76,11 @@ const LAST: Duration = Duration::from_secs(10);
 pub(super) async fn run(
     config: &BrokerConfig,
     amqp: &AmqpConfig,
-    stage: &mut Stage,
+    context: &mut SourceContext,
 ) -> Result<(), LinkError> {
-    let server = amqp.server(stage.server);
+    let server = amqp.server(context.server);
     let name = amqp.queue_name();
-    let next = stage.checkpointed.resume.as_ref();
+    let next = context.checkpointed.resume.as_ref();
     let next = next
         .filter(|offset| offset.stream == name)
         .map(|offset| offset.next);
@@ -88,24 +88,24 @@ pub(super) async fn run(
         Delivery::Transient | Delivery::Durable => CONNECT_TIMEOUT,
         Delivery::Stream => STREAM_TIMEOUT,
     };
-    let alive = stage.alive.clone();
+    let alive = context.alive.clone();
     let body_max = body_max(config.queue_bytes_max);
     let connecting = Box::pin(async {
         let mut session = connect(server, body_max, Some(alive)).await?;
         let subscription = subscribe(&mut session, config, amqp, next).await?;
         Ok((session, subscription))
     });
-    let Some((session, subscription)) = stage.connecting(patience, connecting).await? else {
+    let Some((session, subscription)) = context.connecting(patience, connecting).await? else {
         return Ok(());
     };
-    stage.subscribed(config);
+    context.subscribed(config);
     let Subscription { channel, is_new } = subscription;
-    let link = Link {
+    let link = Consumer {
         session,
         channel,
-        noting: Noting {
+        cursor: DeliveryCursor {
             delivery: amqp.delivery,
-            link: stage.link_number(),
+            link: context.link_number(),
             next: next.filter(|_| !is_new),
         },
         unpacker: Unpacker::new(config.accept),
@@ -119,14 +119,14 @@ pub(super) async fn run(
         },
         stream: (amqp.delivery == Delivery::Stream).then_some(name),
     };
-    link.run(stage).await
+    link.run(context).await
 }
 
 /// One subscription.
-struct Link {
+struct Consumer {
     session: Session,
     channel: u16,
-    noting: Noting,
+    cursor: DeliveryCursor,
     unpacker: Unpacker,
     /// The delivery tags of the newest message handed over and of the newest one acknowledged.
     newest: u64,
@@ -138,10 +138,10 @@ struct Link {
     stream: Option<String>,
 }
 
-impl Link {
-    async fn run(mut self, stage: &mut Stage) -> Result<(), LinkError> {
-        let stop = stage.stop.clone();
-        let mut kept = stage.checkpointed.kept.clone();
+impl Consumer {
+    async fn run(mut self, context: &mut SourceContext) -> Result<(), LinkError> {
+        let stop = context.stop.clone();
+        let mut kept = context.checkpointed.kept.clone();
         kept.mark_changed();
         let mut keeps = self.is_durable();
         loop {
@@ -162,12 +162,12 @@ impl Link {
                     continue;
                 }
                 () = tokio::time::sleep(STALLED), if self.stream.is_some() && !makes_room => {
-                    self.consume_again(stage).await?;
+                    self.consume_again(context).await?;
                     continue;
                 }
                 () = stop.cancelled() => break,
             };
-            let (messages, bytes) = self.take(stage, message).await?;
+            let (messages, bytes) = self.take(context, message).await?;
             if messages < BATCH_MESSAGES && bytes < GULP_BYTES {
                 let rested = self.session.beside(tokio::time::sleep(REST)).await;
                 rested.map_err(receiving)?;
@@ -175,10 +175,10 @@ impl Link {
         }
         // Messages already delivered are still handed over. Those left in a transient queue are
         // deleted with it.
-        self.cancel(stage).await?;
+        self.cancel(context).await?;
         if self.is_durable() {
             // The last checkpoint is made once every source has let go of its sender.
-            stage.let_go();
+            context.let_go();
             let last = async {
                 while self.acknowledged < self.newest {
                     let changed = self.session.beside(kept.changed()).await;
@@ -200,10 +200,10 @@ impl Link {
     }
 
     /// Cancels the consumer, and hands over the messages delivered before that.
-    async fn cancel(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
+    async fn cancel(&mut self, context: &mut SourceContext) -> Result<(), LinkError> {
         self.session.send_cancel(self.channel, CONSUMER);
         while let Some(message) = self.session.last_deliveries().await.map_err(receiving)? {
-            self.take(stage, message).await?;
+            self.take(context, message).await?;
         }
         Ok(())
     }
@@ -211,10 +211,10 @@ impl Link {
     /// Subscribes to the stream again at the same position. RabbitMQ can lose track of a consumer
     /// that reaches the end of a segment while the next segments are being deleted. It then
     /// delivers nothing more, whatever is published.
-    async fn consume_again(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
-        self.cancel(stage).await?;
+    async fn consume_again(&mut self, context: &mut SourceContext) -> Result<(), LinkError> {
+        self.cancel(context).await?;
         if let Some(stream) = &self.stream {
-            let next = self.noting.next;
+            let next = self.cursor.next;
             debug!(next, "no message from the stream; subscribing again");
             consume_stream(&mut self.session, self.channel, stream, next).await?;
         }
@@ -225,7 +225,7 @@ impl Link {
     /// number and their bytes.
     async fn take(
         &mut self,
-        stage: &mut Stage,
+        context: &mut SourceContext,
         first: Message,
     ) -> Result<(usize, usize), LinkError> {
         let Taken {
@@ -234,11 +234,11 @@ impl Link {
             tag,
             cut,
             bytes,
-        } = take(&mut self.session, first, self.noting).map_err(receiving)?;
+        } = take(&mut self.session, first, self.cursor).map_err(receiving)?;
         self.unpacker.unpack(&mut payloads);
         let messages = payloads.len();
         if cut > 0 {
-            let metrics = &stage.metrics;
+            let metrics = &context.metrics;
             warn!(
                 messages = cut,
                 "the stream was full and dropped unread messages"
@@ -249,13 +249,13 @@ impl Link {
             Position::Delivered { next, .. } => next,
             Position::Transient => None,
         };
-        let handing_over = stage.hand_over_at(payloads, position);
+        let handing_over = context.hand_over_at(payloads, position);
         let handed_over = self.session.beside(handing_over).await;
         handed_over.map_err(receiving)??;
         self.newest = tag;
         if let (Some(stream), Some(next)) = (&self.stream, next) {
-            self.noting.next = Some(next);
-            stage.checkpointed.resume = Some(Offset {
+            self.cursor.next = Some(next);
+            context.checkpointed.resume = Some(Offset {
                 stream: stream.clone(),
                 next,
             });
@@ -277,12 +277,12 @@ impl Link {
     }
 
     fn is_durable(&self) -> bool {
-        self.noting.delivery == Delivery::Durable
+        self.cursor.delivery == Delivery::Durable
     }
 
     /// Acknowledges the messages of this subscription that a checkpoint contains.
     fn acknowledge_kept(&mut self, mark: Mark) {
-        if mark.link == self.noting.link && mark.tag > self.acknowledged {
+        if mark.link == self.cursor.link && mark.tag > self.acknowledged {
             self.acknowledge(mark.tag);
         }
     }

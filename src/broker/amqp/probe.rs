@@ -10,16 +10,16 @@ use std::time::Duration;
 use amq_protocol::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
-use super::connect::{self, connect, greeting};
-use super::deliveries::{Noting, body_max, take};
+use super::connect::{self, connect, server_properties};
+use super::deliveries::{DeliveryCursor, body_max, take};
 use super::error::{ACCESS_REFUSED, AmqpError, NOT_ALLOWED};
 use super::poll::Poll;
 use super::receiving;
 use super::session::Session;
 use super::subscribe::{DECLARE, channel, has_exchange, is_there, queue_there, subscribe};
-use super::topology::{self, Kind};
+use super::topology::{self, QueueKind};
 use crate::broker::error::LinkError;
-use crate::broker::probe::{Look, TroubleKind, answered, in_time, left};
+use crate::broker::probe::{Look, ProbeFindingKind, answered, in_time, left};
 use crate::config::{AmqpConfig, AmqpServer, BrokerConfig, Delivery};
 use crate::event::Payload;
 
@@ -108,7 +108,7 @@ async fn greet<'a>(
     let mut usable = None;
     for server in &amqp.servers {
         let greeted = in_time(async {
-            let version = greeting(server).await?;
+            let version = server_properties(server).await?;
             Ok((version, connect(server, body_max, None).await?))
         });
         let answer = match greeted.await {
@@ -131,15 +131,17 @@ fn unbound(amqp: &AmqpConfig) -> Vec<&'static str> {
 }
 
 /// Classifies an error of RabbitMQ.
-pub(in crate::broker) fn trouble(doing: &str, error: &AmqpError) -> TroubleKind {
+pub(in crate::broker) fn trouble(doing: &str, error: &AmqpError) -> ProbeFindingKind {
     match error.code() {
-        Some(ACCESS_REFUSED) if doing == connect::CONNECT => TroubleKind::Login,
-        Some(ACCESS_REFUSED) => TroubleKind::Permission,
-        Some(NOT_ALLOWED) if error.to_string().contains("limit") => TroubleKind::Other,
-        Some(NOT_ALLOWED) => TroubleKind::Vhost,
-        Some(_) => TroubleKind::Other,
-        None if matches!(error, AmqpError::Io(_) | AmqpError::Ended) => TroubleKind::Unreachable,
-        None => TroubleKind::Other,
+        Some(ACCESS_REFUSED) if doing == connect::CONNECT => ProbeFindingKind::Login,
+        Some(ACCESS_REFUSED) => ProbeFindingKind::Permission,
+        Some(NOT_ALLOWED) if error.to_string().contains("limit") => ProbeFindingKind::Other,
+        Some(NOT_ALLOWED) => ProbeFindingKind::Vhost,
+        Some(_) => ProbeFindingKind::Other,
+        None if matches!(error, AmqpError::Io(_) | AmqpError::Ended) => {
+            ProbeFindingKind::Unreachable
+        }
+        None => ProbeFindingKind::Other,
     }
 }
 
@@ -172,7 +174,7 @@ async fn may_keep(
         let size = AMQPValue::LongLongInt(IMPOSSIBLE_BYTES);
         arguments.insert("x-max-length-bytes".into(), size);
         let number = channel(session).await?;
-        let flags = Kind::Quorum.flags();
+        let flags = QueueKind::Quorum.flags();
         let declared = session.queue_declare(number, &name, flags, arguments).await;
         let permission = format!("configure on {name}");
         only_refusals("declare the queue", declared.map(drop), &permission)?;
@@ -221,7 +223,7 @@ async fn listen_on(
         ..amqp.clone()
     };
     let subscription = in_time(subscribe(session, config, &transient, None)).await?;
-    let noting = Noting {
+    let cursor = DeliveryCursor {
         delivery: Delivery::Transient,
         link: 0,
         next: None,
@@ -229,7 +231,7 @@ async fn listen_on(
     let listening = async {
         loop {
             let first = session.delivery().await.map_err(receiving)?;
-            let taken = take(session, first, noting).map_err(receiving)?;
+            let taken = take(session, first, cursor).map_err(receiving)?;
             taken.payloads.into_iter().for_each(&mut *hear);
             session.acknowledge(subscription.channel, taken.tag);
         }

@@ -24,7 +24,7 @@ use tokio_util::io::poll_read_buf;
 use super::assembly::{Assembly, Delivery};
 use super::channels::Channels;
 use super::error::AmqpError;
-use super::frame::{self, Kind};
+use super::frame::{self, FrameKind};
 use super::tuning::Tuning;
 use crate::broker::link::Alive;
 use crate::broker::stream::Stream;
@@ -113,7 +113,7 @@ impl Session {
     pub(super) async fn raw_method(&mut self) -> Result<Vec<u8>, AmqpError> {
         loop {
             while let Some((frame, length)) = frame::first(&self.read, self.payload_max())? {
-                let method = (frame.kind == Kind::Method).then(|| frame.payload.to_vec());
+                let method = (frame.kind == FrameKind::Method).then(|| frame.payload.to_vec());
                 self.read.advance(length);
                 if let Some(payload) = method {
                     return Ok(payload);
@@ -388,15 +388,15 @@ impl Session {
             let mut method = None;
             let mut delivery = None;
             match frame.kind {
-                Kind::Heartbeat => {}
-                Kind::Method => match frame::deliver(frame.payload) {
+                FrameKind::Heartbeat => {}
+                FrameKind::Method => match frame::deliver(frame.payload) {
                     Some(_) if !self.channels.is_open(frame.channel) => {
                         return Err(AmqpError::Malformed("a message on a closed channel"));
                     }
                     Some(tag) => self.assembly.begin(frame.channel, tag?)?,
                     None => method = Some((frame.channel, frame::method(frame.payload)?)),
                 },
-                Kind::Header | Kind::Body => delivery = self.assembly.add(frame)?,
+                FrameKind::Header | FrameKind::Body => delivery = self.assembly.add(frame)?,
             }
             self.read.advance(length);
             if let Some(delivery) = delivery {

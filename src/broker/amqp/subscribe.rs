@@ -8,7 +8,7 @@ use tracing::warn;
 use super::error::{AmqpError, COMMAND_INVALID, NOT_FOUND, NOT_IMPLEMENTED, PRECONDITION_FAILED};
 use super::methods::QueueFlags;
 use super::session::Session;
-use super::topology::{self, Kind};
+use super::topology::{self, QueueKind};
 use crate::broker::error::LinkError;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
 
@@ -103,7 +103,7 @@ async fn close(session: &mut Session, channel: u16) -> Result<(), LinkError> {
 pub(super) async fn is_there(session: &mut Session, queue: &str) -> Result<bool, LinkError> {
     let passive = QueueFlags {
         passive: true,
-        ..Kind::Stream.flags()
+        ..QueueKind::Stream.flags()
     };
     let channel = channel(session).await?;
     let declared = session.queue_declare(channel, queue, passive, FieldTable::default());
@@ -169,13 +169,13 @@ pub(super) async fn queue_there(
     config: &BrokerConfig,
     amqp: &AmqpConfig,
 ) -> Result<(u16, String), LinkError> {
-    let (kinds, name): (&[Kind], String) = match amqp.delivery {
+    let (kinds, name): (&[QueueKind], String) = match amqp.delivery {
         Delivery::Transient => (
-            &[Kind::Transient],
+            &[QueueKind::Transient],
             topology::transient_name(fastrand::u64(..)),
         ),
-        Delivery::Durable => (&[Kind::Quorum, Kind::Classic], amqp.queue_name()),
-        Delivery::Stream => (&[Kind::Stream], amqp.queue_name()),
+        Delivery::Durable => (&[QueueKind::Quorum, QueueKind::Classic], amqp.queue_name()),
+        Delivery::Stream => (&[QueueKind::Stream], amqp.queue_name()),
     };
     let mut first = None;
     for kind in kinds {

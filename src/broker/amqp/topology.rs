@@ -37,7 +37,7 @@ const DELIVERIES_MAX: i64 = 1_000_000;
 
 /// The kind of our queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum QueueKind {
     /// Exclusive and deleted with the connection. Exclusive because RabbitMQ 4.3 refuses transient
     /// queues that are not.
     Transient,
@@ -48,7 +48,7 @@ pub(super) enum Kind {
     Stream,
 }
 
-impl Kind {
+impl QueueKind {
     pub(super) const fn flags(self) -> QueueFlags {
         let stays = !matches!(self, Self::Transient);
         QueueFlags {

@@ -13,10 +13,10 @@ mod subscription;
 
 mod bindings;
 mod control;
-mod elsewhere;
 mod poll;
 mod queues;
 mod unacked;
+mod unsubscribed_channels;
 
 mod probe;
 
@@ -33,7 +33,7 @@ use self::connect::{Server, is_forbidden};
 pub(super) use self::poll::{Driver, Poll};
 pub(super) use self::probe::{look, trouble};
 use self::subscription::{Frame, Subscription};
-use super::context::{CONNECT_TIMEOUT, REST, Stage, bytes_of};
+use super::context::{CONNECT_TIMEOUT, REST, SourceContext, bytes_of};
 use super::error::{LinkError, PING_TIMEOUT};
 use super::unpack::Unpacker;
 use crate::clock;
@@ -58,9 +58,9 @@ const RESTFUL_BYTES: usize = 64 << 10;
 pub(super) async fn run(
     config: &BrokerConfig,
     redis: &RedisConfig,
-    stage: &mut Stage,
+    context: &mut SourceContext,
 ) -> Result<(), LinkError> {
-    let mut buffer = Buffer::new(config.queue_bytes_max, stage.metrics.bounds.clone());
+    let mut buffer = Buffer::new(config.queue_bytes_max, context.metrics.bounds.clone());
     let mut dropped = 0;
     let connecting = Box::pin(async {
         let server = connect::server(redis).await?;
@@ -68,11 +68,12 @@ pub(super) async fn run(
         let subscription = subscribe(config, redis, &server, heard).await?;
         Ok((subscription, server))
     });
-    let Some((subscription, server)) = stage.connecting(CONNECT_TIMEOUT, connecting).await? else {
+    let Some((subscription, server)) = context.connecting(CONNECT_TIMEOUT, connecting).await?
+    else {
         return Ok(());
     };
-    stage.subscribed(config);
-    let metrics = &stage.metrics;
+    context.subscribed(config);
+    let metrics = &context.metrics;
     metrics.dropped(&metrics.dropped_buffer_full, dropped);
     let mut pings = interval(PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,12 +89,12 @@ pub(super) async fn run(
         buffer,
         unpacker: Unpacker::new(config.accept),
     };
-    let ended = receiver.receive(stage).await;
+    let ended = receiver.receive(context).await;
     // Received messages are still handed over while the aggregator accepts them.
     while !receiver.buffer.is_empty() {
         let waiting = receiver.buffer.len() as u64;
-        if stage.hand_over(receiver.taken()).await.is_err() {
-            let metrics = &stage.metrics;
+        if context.hand_over(receiver.taken()).await.is_err() {
+            let metrics = &context.metrics;
             metrics.dropped(&metrics.dropped_shutdown, waiting);
             break;
         }
@@ -117,7 +118,7 @@ struct Receiver {
 /// A request to the sentinels for the current master.
 type Asking = Pin<Box<dyn Future<Output = Result<(), LinkError>> + Send>>;
 
-enum Action {
+enum ReceiverEvent {
     Read(usize),
     HandedOver(u64),
     PingDue,
@@ -127,41 +128,41 @@ enum Action {
 }
 
 impl Receiver {
-    async fn receive(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
+    async fn receive(&mut self, context: &mut SourceContext) -> Result<(), LinkError> {
         loop {
-            match self.next(stage).await? {
-                Action::Read(bytes) => {
+            match self.next(context).await? {
+                ReceiverEvent::Read(bytes) => {
                     self.answer_due = None;
-                    let read = self.take(bytes, stage);
+                    let read = self.take(bytes, context);
                     // If data arrives as fast as it can be read, reading goes first: Redis
                     // disconnects subscribers that fall behind, and the buffer absorbs the burst.
                     let is_flood = read.as_ref().is_ok_and(|&read| read >= ROUND_BYTES);
                     if !is_flood || self.buffer.is_half_full() {
-                        self.hand_over(stage)?;
+                        self.hand_over(context)?;
                     }
                     if read? < RESTFUL_BYTES {
                         tokio::time::sleep(REST).await;
                     }
                 }
-                Action::HandedOver(bytes) => stage.handed_over(bytes),
-                Action::PingDue => {
+                ReceiverEvent::HandedOver(bytes) => context.handed_over(bytes),
+                ReceiverEvent::PingDue => {
                     self.answer_due = Some(clock::monotonic() + PING_TIMEOUT);
                     let pinged = timeout(PING_TIMEOUT, self.subscription.ping()).await;
                     pinged.unwrap_or(Err(LinkError::Silent))?;
                     self.asking = self.master.clone().map(ask);
                 }
-                Action::Silence => return Err(LinkError::Silent),
-                Action::Asked(answer) => {
+                ReceiverEvent::Silence => return Err(LinkError::Silent),
+                ReceiverEvent::Asked(answer) => {
                     self.asking = None;
                     answer?;
                 }
-                Action::Stop => return Ok(()),
+                ReceiverEvent::Stop => return Ok(()),
             }
         }
     }
 
     /// Cancel-safe: only the branch that returns reads data or reserves room.
-    async fn next(&mut self, stage: &Stage) -> Result<Action, LinkError> {
+    async fn next(&mut self, context: &SourceContext) -> Result<ReceiverEvent, LinkError> {
         let silence = async {
             match self.answer_due {
                 Some(due) => sleep_until(due.into()).await,
@@ -176,24 +177,24 @@ impl Receiver {
         };
         Ok(tokio::select! {
             biased;
-            () = stage.stop.cancelled() => Action::Stop,
-            answer = asked => Action::Asked(answer),
-            _ = self.pings.tick(), if self.answer_due.is_none() => Action::PingDue,
+            () = context.stop.cancelled() => ReceiverEvent::Stop,
+            answer = asked => ReceiverEvent::Asked(answer),
+            _ = self.pings.tick(), if self.answer_due.is_none() => ReceiverEvent::PingDue,
             read = self.subscription.read() => {
                 let now = clock::monotonic();
                 match &read {
-                    Ok(_) => stage.alive.note(now),
-                    Err(LinkError::Closed) => stage.alive.closed(now),
+                    Ok(_) => context.alive.note(now),
+                    Err(LinkError::Closed) => context.alive.closed(now),
                     Err(_) => {}
                 }
-                Action::Read(read?)
+                ReceiverEvent::Read(read?)
             }
-            () = silence => Action::Silence,
-            room = stage.room(self.buffer.batch_bytes()), if !self.buffer.is_empty() => {
+            () = silence => ReceiverEvent::Silence,
+            room = context.room(self.buffer.batch_bytes()), if !self.buffer.is_empty() => {
                 let payloads = self.taken();
                 let bytes = bytes_of(&payloads);
-                room?.send(stage.batch(payloads));
-                Action::HandedOver(bytes)
+                room?.send(context.batch(payloads));
+                ReceiverEvent::HandedOver(bytes)
             }
         })
     }
@@ -206,15 +207,15 @@ impl Receiver {
     }
 
     /// Hands over as many messages as there is room for now.
-    fn hand_over(&mut self, stage: &mut Stage) -> Result<(), LinkError> {
+    fn hand_over(&mut self, context: &mut SourceContext) -> Result<(), LinkError> {
         while !self.buffer.is_empty() {
-            let Some(room) = stage.room_now(self.buffer.batch_bytes())? else {
+            let Some(room) = context.room_now(self.buffer.batch_bytes())? else {
                 break;
             };
             let payloads = self.taken();
             let bytes = bytes_of(&payloads);
-            room.send(stage.batch(payloads));
-            stage.handed_over(bytes);
+            room.send(context.batch(payloads));
+            context.handed_over(bytes);
         }
         Ok(())
     }
@@ -222,7 +223,7 @@ impl Receiver {
     /// Parses the bytes read, and reads and parses further bytes that are available. Returns their
     /// number. The runtime's cooperative budget does not apply here: our own limit ends the loop
     /// soon enough.
-    fn take(&mut self, mut bytes: usize, stage: &Stage) -> Result<usize, LinkError> {
+    fn take(&mut self, mut bytes: usize, context: &SourceContext) -> Result<usize, LinkError> {
         let mut dropped = 0;
         let ended = loop {
             let taken = self
@@ -240,9 +241,9 @@ impl Receiver {
                 None => break Ok(bytes),
             }
         };
-        stage
+        context
             .metrics
-            .dropped(&stage.metrics.dropped_buffer_full, dropped);
+            .dropped(&context.metrics.dropped_buffer_full, dropped);
         ended
     }
 }

@@ -10,7 +10,7 @@ use super::poll::Poll;
 use super::subscribe;
 use super::subscription::Frame;
 use crate::broker::error::LinkError;
-use crate::broker::probe::{Look, TroubleKind, answered, in_time, left};
+use crate::broker::probe::{Look, ProbeFindingKind, answered, in_time, left};
 use crate::config::{BrokerConfig, RedisConfig};
 use crate::event::{Form, Payload};
 
@@ -47,17 +47,17 @@ pub(in crate::broker) async fn look(
 }
 
 /// Classifies an error of Redis.
-pub(in crate::broker) fn trouble(error: &RedisError) -> TroubleKind {
+pub(in crate::broker) fn trouble(error: &RedisError) -> ProbeFindingKind {
     let is_login = error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
     if is_login {
-        TroubleKind::Login
+        ProbeFindingKind::Login
     } else if is_forbidden(error) {
-        TroubleKind::Permission
+        ProbeFindingKind::Permission
     } else if error.is_io_error() {
-        TroubleKind::Unreachable
+        ProbeFindingKind::Unreachable
     } else {
-        TroubleKind::Other
+        ProbeFindingKind::Other
     }
 }
 
@@ -101,15 +101,15 @@ async fn looked(
             let ended = answered(poll.ask(&config.poll.control_exchange, &mut round)).await;
             asked = Some((round, ended));
         }
-        let elsewhere = poll.elsewhere(&config.event_exchange).await;
-        (elsewhere, levels, asked)
+        let unsubscribed_channels = poll.unsubscribed_channels(&config.event_exchange).await;
+        (unsubscribed_channels, levels, asked)
     };
-    let (listened, (elsewhere, levels, asked)) = tokio::join!(listening, asking);
+    let (listened, (unsubscribed_channels, levels, asked)) = tokio::join!(listening, asking);
     match listened {
         Ok(()) => look.listened = true,
         Err(error) => look.refused(error),
     }
-    look.elsewhere = elsewhere;
+    look.unsubscribed_channels = unsubscribed_channels;
     look.separators = poll.bindings.foreign.iter().cloned().collect();
     look.has_bindings = !poll.bindings.all.is_empty();
     if let Err(error) = levels {

@@ -174,7 +174,7 @@ impl Subscription {
     pub(super) fn take(&mut self, mut heard: impl FnMut(Frame<'_>)) -> Result<(), LinkError> {
         let mut at = self.passed_over;
         let ended = loop {
-            let mut cursor = Cursor {
+            let mut cursor = RespCursor {
                 bytes: &self.read,
                 at,
             };
@@ -193,7 +193,7 @@ impl Subscription {
 }
 
 /// A position in the buffer. It may lie beyond the end while a body is being skipped.
-struct Cursor<'a> {
+struct RespCursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
@@ -205,7 +205,7 @@ enum Stopped {
     Malformed(RedisError),
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> RespCursor<'a> {
     fn frame(&mut self, body_bytes_max: usize) -> Result<Frame<'a>, Stopped> {
         let bytes = self.bytes;
         let rest = bytes.get(self.at..).ok_or(Stopped::Incomplete)?;

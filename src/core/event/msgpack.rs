@@ -20,7 +20,7 @@ pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>,
     if body.is_empty() {
         return each(Err(DecodeError::Empty));
     }
-    let mut cursor = Cursor { rest: body };
+    let mut cursor = MsgpackCursor { rest: body };
     let end = cursor.head().and_then(|head| {
         if let Head::List(length) = head {
             return (0..length).try_for_each(|_| {
@@ -38,7 +38,7 @@ pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>,
 
 /// Writes a body, which is one value, as JSON.
 pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError> {
-    let mut cursor = Cursor { rest: body };
+    let mut cursor = MsgpackCursor { rest: body };
     let head = cursor.head()?;
     cursor.write(head, 0, json)?;
     cursor.end()
@@ -59,11 +59,11 @@ enum Head<'a> {
 
 /// A place in a body.
 #[derive(Debug)]
-struct Cursor<'a> {
+struct MsgpackCursor<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> MsgpackCursor<'a> {
     /// Reads a scalar, or how long a list or a map is.
     fn head(&mut self) -> Result<Head<'a>, DecodeError> {
         let [code] = self.array()?;

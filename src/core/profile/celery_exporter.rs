@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::vector::{Part, Vector, limited, part, python_buckets};
 use super::{Context, Keep, Limited, float};
-use crate::series::{Buckets, MetricKind, Series};
-use crate::state::{Change, Name, Of, Outcome, State, Step};
+use crate::series::{Buckets, MetricKind, SeriesTable};
+use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 
 /// The label of an unknown queue: the exporter's option `default_queue_name`.
 const QUEUE: &str = "celery";
@@ -109,7 +109,7 @@ const QUEUE_GAUGES: [(&str, &str); 4] = [
 ];
 
 impl CeleryExporter {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
         let labels = ["name", "hostname", "queue_name"];
         let counters = Counter::ALL.map(|(_, name, help)| {
             Vector::new(series, broker, (name, MetricKind::Counter, help), labels)
@@ -199,7 +199,7 @@ impl CeleryExporter {
     }
 
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
-        let mut hosts: BTreeMap<Name, (bool, Option<u64>)> = BTreeMap::new();
+        let mut hosts: BTreeMap<Symbol, (bool, Option<u64>)> = BTreeMap::new();
         for worker in state.workers() {
             let host = hosts.entry(context.names.host(worker.name)).or_default();
             host.0 |= worker.online;
@@ -238,7 +238,7 @@ impl CeleryExporter {
         }
     }
 
-    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         for counter in &mut self.counters {
             counter.expire(keep, series);
         }
@@ -247,7 +247,7 @@ impl CeleryExporter {
         self.queue_wait.expire(keep, series);
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let counters = self.counters.iter().flat_map(Vector::names);
         let histograms = self.runtime.names().chain(self.queue_wait.names());
         let workers = self.worker_up.names().chain(self.worker_active.names());
@@ -273,7 +273,13 @@ impl CeleryExporter {
         }
     }
 
-    fn count(&mut self, step: Step, of: Of, sender: Option<Name>, context: &mut Context<'_>) {
+    fn count(
+        &mut self,
+        step: Step,
+        of: TaskKey,
+        sender: Option<Symbol>,
+        context: &mut Context<'_>,
+    ) {
         let counter = match step {
             Step::Sent => Some(Counter::Sent),
             Step::Received => Some(Counter::Received),
@@ -310,7 +316,7 @@ impl CeleryExporter {
     }
 }
 
-fn key(of: Of, sender: Option<Name>, context: &Context<'_>) -> [Part; 3] {
+fn key(of: TaskKey, sender: Option<Symbol>, context: &Context<'_>) -> [Part; 3] {
     let host = sender.map(|sender| context.names.host(sender));
     [part(of.name, NAME), part(host, ""), part(of.queue, QUEUE)]
 }

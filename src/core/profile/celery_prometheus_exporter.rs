@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
 use super::{Context, Keep, Limited, float};
-use crate::series::{LabelSet, MetricKind, Series};
-use crate::state::{Change, Name, Of, Outcome, Stage, State, Step};
+use crate::series::{LabelSet, MetricKind, SeriesTable};
+use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey, TaskStage};
 
 /// Celery's states, all of which exist from the start.
 const STATES: [&str; 7] = [
@@ -33,7 +33,7 @@ pub struct CeleryPrometheusExporter {
 }
 
 impl CeleryPrometheusExporter {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
         let gauge = MetricKind::Gauge;
         let histogram = || MetricKind::Histogram(python_buckets());
         Self {
@@ -175,12 +175,12 @@ impl CeleryPrometheusExporter {
         self.queue_length.end_others(context.series);
     }
 
-    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         self.by_name.expire(keep, series);
         self.runtime.expire(keep, series);
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let queues = self.queue_length.names();
         self.by_name
             .names()
@@ -196,12 +196,12 @@ impl CeleryPrometheusExporter {
         }
     }
 
-    fn enter(&mut self, stage: Stage, of: Of, n: i64, context: &mut Context<'_>) {
+    fn enter(&mut self, stage: TaskStage, of: TaskKey, n: i64, context: &mut Context<'_>) {
         let state = match stage {
-            Stage::Sent => "PENDING",
-            Stage::Retry => "RETRY",
-            Stage::Received => "RECEIVED",
-            Stage::Started => "STARTED",
+            TaskStage::Sent => "PENDING",
+            TaskStage::Retry => "RETRY",
+            TaskStage::Received => "RECEIVED",
+            TaskStage::Started => "STARTED",
         };
         self.tasks.enter([Part::Word(state)], n, context);
         if of.name.is_some() {

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use super::vector::{Part, Vector, part, python_buckets};
 use super::{Context, Keep, Limited, float};
 use crate::event::Kind;
-use crate::series::{MetricKind, Series};
-use crate::state::{Change, Name, Of, Outcome, Place, Seen, Stage, State, Step};
+use crate::series::{MetricKind, SeriesTable};
+use crate::state::{
+    Change, Outcome, Place, ReceivedEvent, State, Step, Symbol, TaskKey, TaskStage,
+};
 
 /// The prefix of the event types that it counts.
 const TASK_GROUP: &str = "task-";
@@ -26,7 +28,7 @@ pub struct Flower {
 }
 
 impl Flower {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
         let gauge = MetricKind::Gauge;
         let runtime = MetricKind::Histogram(python_buckets());
         let by_task = ["worker", "task"];
@@ -113,7 +115,7 @@ impl Flower {
             Change::Moved { from, to } => {
                 for (place, n) in [(from, -1), (to, 1)] {
                     if let Some(Place {
-                        stage: Stage::Received,
+                        stage: TaskStage::Received,
                         of,
                         eta: false,
                     }) = place
@@ -157,14 +159,14 @@ impl Flower {
         self.executing.end_others(context.series);
     }
 
-    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         self.events.expire(keep, series);
         self.runtime.expire(keep, series);
         self.prefetch_time.expire(keep, series);
         self.prefetched.expire(keep, series);
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let prefetch = self.prefetch_time.names().chain(self.prefetched.names());
         let workers = self.online.names().chain(self.executing.names());
         self.events
@@ -187,7 +189,7 @@ impl Flower {
         }
     }
 
-    fn count(&mut self, seen: Seen, context: &mut Context<'_>) {
+    fn count(&mut self, seen: ReceivedEvent, context: &mut Context<'_>) {
         let kind = match (seen.kind, seen.other) {
             (Kind::Task(_), _) => Part::Word(seen.kind.name()),
             (Kind::Other, Some(other)) if context.names.text(other).starts_with(TASK_GROUP) => {
@@ -200,6 +202,6 @@ impl Flower {
     }
 }
 
-fn key(of: Of) -> [Part; 2] {
+fn key(of: TaskKey) -> [Part; 2] {
     [part(of.worker, ""), part(of.name, "")]
 }

@@ -1,15 +1,15 @@
 //! The series of one (name, queue, worker), which are created, kept and ended together.
 
 use crate::series::SeriesId;
-use crate::state::{Loss, Name, Outcome, Revocation, Stage, Step, Unreported};
+use crate::state::{Loss, Outcome, Revocation, Step, Symbol, TaskStage, Unreported};
 use crate::timestamp::Timestamp;
 
 /// The key of a group: each of the three if it is a label and known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    pub(super) name: Option<Name>,
-    pub(super) queue: Option<Name>,
-    pub(super) worker: Option<Name>,
+    pub(super) name: Option<Symbol>,
+    pub(super) queue: Option<Symbol>,
+    pub(super) worker: Option<Symbol>,
     /// Stands for all queues beyond `max_queues`; `queue` is `None`.
     pub(super) other_queues: bool,
 }
@@ -155,8 +155,8 @@ impl From<Unreported> for Counter {
 /// What a step adds to: a counter of the group, or one of an exception class.
 pub(super) enum Target {
     Plain(Counter),
-    Failed(Option<Name>),
-    Retried(Option<Name>),
+    Failed(Option<Symbol>),
+    Retried(Option<Symbol>),
 }
 
 impl From<Step> for Target {
@@ -271,13 +271,13 @@ impl Distribution {
 
 /// Where a task in flight is, as it is shown: one that waits for its next attempt is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Flight {
+pub(super) enum InFlightStage {
     Sent,
     Received,
     Started,
 }
 
-impl Flight {
+impl InFlightStage {
     pub(super) const ALL: [Self; 3] = [Self::Sent, Self::Received, Self::Started];
 
     /// The value of the label `state`.
@@ -290,12 +290,12 @@ impl Flight {
     }
 }
 
-impl From<Stage> for Flight {
-    fn from(stage: Stage) -> Self {
+impl From<TaskStage> for InFlightStage {
+    fn from(stage: TaskStage) -> Self {
         match stage {
-            Stage::Sent | Stage::Retry => Self::Sent,
-            Stage::Received => Self::Received,
-            Stage::Started => Self::Started,
+            TaskStage::Sent | TaskStage::Retry => Self::Sent,
+            TaskStage::Received => Self::Received,
+            TaskStage::Started => Self::Started,
         }
     }
 }
@@ -303,7 +303,7 @@ impl From<Stage> for Flight {
 /// An exception class, as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    Named(Name),
+    Named(Symbol),
     /// None could be read.
     Unknown,
     /// All beyond `max_exceptions`.
@@ -325,7 +325,7 @@ pub(super) struct Group {
     pub(super) counters: [Option<SeriesId>; Counter::COUNT],
     pub(super) failed: Vec<ClassSeries>,
     pub(super) retried: Vec<ClassSeries>,
-    pub(super) in_flight: [Option<SeriesId>; Flight::ALL.len()],
+    pub(super) in_flight: [Option<SeriesId>; InFlightStage::ALL.len()],
     /// How many tasks are in flight under this key. The group stays while there are any.
     pub(super) flying: usize,
     pub(super) histograms: [Option<SeriesId>; Distribution::COUNT],
@@ -339,7 +339,7 @@ impl Group {
             counters: [None; Counter::COUNT],
             failed: Vec::new(),
             retried: Vec::new(),
-            in_flight: [None; Flight::ALL.len()],
+            in_flight: [None; InFlightStage::ALL.len()],
             flying: 0,
             histograms: [None; Distribution::COUNT],
             changed: now,
@@ -367,7 +367,7 @@ impl Group {
     }
 
     /// The names that the group refers to.
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let classes = self
             .failed
             .iter()

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::group::{
-    Class, ClassSeries, Counter, CounterFamily, Distribution, Flight, Group, HistogramFamily, Key,
+    Class, ClassSeries, Counter, CounterFamily, Distribution, Group, HistogramFamily,
+    InFlightStage, Key,
 };
 use super::native::{NativeConfig, TaskLabels};
 use super::{Context, Keep, Limited, OTHER, UNKNOWN};
 use crate::bounds::Limit;
-use crate::series::{Buckets, FamilyId, LabelSet, Room, Series, SeriesId};
-use crate::state::{Name, Of};
+use crate::series::{Buckets, FamilyId, LabelSet, Room, SeriesId, SeriesTable};
+use crate::state::{Symbol, TaskKey};
 use crate::timestamp::Timestamp;
 use families::Families;
 use places::Places;
@@ -54,7 +55,11 @@ struct Folded {
 }
 
 impl Groups {
-    pub(super) fn new(config: NativeConfig, broker: Option<Arc<str>>, series: &mut Series) -> Self {
+    pub(super) fn new(
+        config: NativeConfig,
+        broker: Option<Arc<str>>,
+        series: &mut SeriesTable,
+    ) -> Self {
         let families = Families::new(&config, series);
         Self {
             config,
@@ -73,7 +78,7 @@ impl Groups {
     }
 
     /// Ends the series that are not to stay.
-    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         self.newest = None;
         let before = self.expired_at.replace(keep.now);
         for at in 0..self.groups.len() {
@@ -115,7 +120,7 @@ impl Groups {
     }
 
     /// The names that the groups refer to.
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let groups = self.groups.iter().flatten().flat_map(Group::names);
         let folded = self
             .folded
@@ -129,7 +134,7 @@ impl Groups {
         self.limited
     }
 
-    pub(super) fn count(&mut self, counter: Counter, of: Of, context: &mut Context<'_>) {
+    pub(super) fn count(&mut self, counter: Counter, of: TaskKey, context: &mut Context<'_>) {
         let (family, label) = counter.shown();
         let family = self.families.counter(family);
         let slot = counter as usize;
@@ -151,7 +156,7 @@ impl Groups {
         &mut self,
         distribution: Distribution,
         value: f64,
-        of: Of,
+        of: TaskKey,
         context: &mut Context<'_>,
     ) {
         let (family, label) = distribution.shown();
@@ -175,8 +180,8 @@ impl Groups {
     pub(super) fn count_class(
         &mut self,
         family: CounterFamily,
-        class: Option<Name>,
-        of: Of,
+        class: Option<Symbol>,
+        of: TaskKey,
         context: &mut Context<'_>,
     ) {
         let at = self.group(of, context);
@@ -188,7 +193,13 @@ impl Groups {
     }
 
     /// A task enters (1) or leaves (-1) a stage.
-    pub(super) fn fly(&mut self, flight: Flight, of: Of, n: f64, context: &mut Context<'_>) {
+    pub(super) fn adjust_in_flight(
+        &mut self,
+        flight: InFlightStage,
+        of: TaskKey,
+        n: f64,
+        context: &mut Context<'_>,
+    ) {
         let key = self.key(of, context);
         let at = if n > 0.0 {
             let at = self.group(of, context);
@@ -316,7 +327,7 @@ impl Groups {
     }
 
     /// The group that a task in flight was counted in when it came.
-    fn group_left(&mut self, of: Of, context: &mut Context<'_>) -> u32 {
+    fn group_left(&mut self, of: TaskKey, context: &mut Context<'_>) -> u32 {
         let key = self.key(of, context);
         let Some(folded) = self.folded.get_mut(&key) else {
             return self.group(of, context);
@@ -340,7 +351,7 @@ impl Groups {
     }
 
     /// The group that a task is counted in; the overflow where there is no room for a new one.
-    fn group(&mut self, of: Of, context: &mut Context<'_>) -> u32 {
+    fn group(&mut self, of: TaskKey, context: &mut Context<'_>) -> u32 {
         let key = self.key(of, context);
         if let Some((newest, at)) = self.newest
             && newest == key
@@ -363,7 +374,7 @@ impl Groups {
             }
             other
         };
-        let samples = Counter::OF_WORKERS.len() + 1 + Flight::ALL.len();
+        let samples = Counter::OF_WORKERS.len() + 1 + InFlightStage::ALL.len();
         if !context.series.has_room(samples) && !self.is_restored(key, context) {
             return self.overflow_group(context);
         }
@@ -374,7 +385,7 @@ impl Groups {
         at
     }
 
-    fn key(&self, of: Of, context: &Context<'_>) -> Key {
+    fn key(&self, of: TaskKey, context: &Context<'_>) -> Key {
         let TaskLabels {
             name,
             queue,
@@ -432,8 +443,8 @@ impl Groups {
                 .open(self.families.counter(family), labels, room);
             self.group_at(at, context.now).0.counters[counter as usize] = id;
         }
-        for flight in Flight::ALL {
-            let shown = if flight == Flight::Sent {
+        for flight in InFlightStage::ALL {
+            let shown = if flight == InFlightStage::Sent {
                 of_clients
             } else {
                 of_workers

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::group::Flight;
+use super::group::InFlightStage;
 use super::native::NativeConfig;
 use super::vector::{Part, Vector, limited};
 use super::{Context, float};
-use crate::series::{MetricKind, Series};
-use crate::state::{Name, State, Worker};
+use crate::series::{MetricKind, SeriesTable};
+use crate::state::{State, Symbol, Worker};
 
 /// The gauges of one cluster, and the one counter that is a level to us: how many tasks a worker processed.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Levels {
     load: Vector<2>,
     processed: Vector<1>,
     /// The processed count of each worker when it was last added.
-    processed_before: HashMap<Name, u64>,
+    processed_before: HashMap<Symbol, u64>,
     count: Vector<1>,
     queues: [Vector<1>; QueueGauge::ALL.len()],
     oldest: Vector<2>,
@@ -136,7 +136,7 @@ impl Levels {
     pub(super) fn new(
         config: &NativeConfig,
         broker: Option<&Arc<str>>,
-        series: &mut Series,
+        series: &mut SeriesTable,
     ) -> Self {
         let gauge = |name: &str| format!("{}{name}", config.prefix);
         let workers = WorkerGauge::ALL.map(|(_, name, help)| {
@@ -205,7 +205,7 @@ impl Levels {
         let mut oldest = BTreeMap::new();
         for ((queue, stage), entered) in state.oldest() {
             let queue = queue.or_else(|| context.names.find_queue(&self.default_queue));
-            let flight = Flight::from(stage).name();
+            let flight = InFlightStage::from(stage).name();
             let known = oldest.entry((queue, flight)).or_insert(entered);
             *known = entered.min(*known);
         }
@@ -219,7 +219,7 @@ impl Levels {
     }
 
     /// The names that the gauges refer to.
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let workers = self.workers.iter().flat_map(Vector::names);
         let queues = self.queues.iter().flat_map(Vector::names);
         workers
@@ -241,14 +241,14 @@ impl Levels {
     }
 
     fn level_workers(&mut self, state: &State, context: &mut Context<'_>) {
-        let mut shown: BTreeMap<Name, Shown> = BTreeMap::new();
+        let mut shown: BTreeMap<Symbol, Shown> = BTreeMap::new();
         let mut counts = [0.0; 2];
         self.info.begin();
         for worker in state.workers() {
             counts[usize::from(!worker.online)] += 1.0;
             let label = self.label(worker, context);
             shown.entry(label).or_default().add(worker);
-            let text = |name: Option<Name>| name.map_or(Part::Word(""), Part::Name);
+            let text = |name: Option<Symbol>| name.map_or(Part::Word(""), Part::Name);
             let info = [
                 Part::Name(label),
                 Part::Name(context.names.host(worker.name)),
@@ -342,7 +342,7 @@ impl Levels {
         }
     }
 
-    fn label(&self, worker: &Worker, context: &Context<'_>) -> Name {
+    fn label(&self, worker: &Worker, context: &Context<'_>) -> Symbol {
         if self.hostnames {
             context.names.host(worker.name)
         } else {

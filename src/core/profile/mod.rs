@@ -31,8 +31,8 @@ use self::native::Native;
 pub use self::native::{BucketOverride, NativeConfig, TaskLabels};
 use self::ovalmoney::Ovalmoney;
 use self::zeit::Zeit;
-use crate::series::{FamilyId, LabelName, LabelSet, Origin, Room, Series, SeriesId};
-use crate::state::{Change, Name, Names, OTHER, State};
+use crate::series::{FamilyId, LabelName, LabelSet, Origin, Room, SeriesId, SeriesTable};
+use crate::state::{Change, Names, OTHER, State, Symbol};
 use crate::timestamp::Timestamp;
 
 /// The name of a task that no event named.
@@ -85,7 +85,7 @@ impl ProfileName {
 #[derive(Debug)]
 pub struct Context<'a> {
     pub names: &'a Names,
-    pub series: &'a mut Series,
+    pub series: &'a mut SeriesTable,
     pub now: Timestamp,
     /// The task of the current event, if exemplars may name it.
     ///
@@ -100,7 +100,7 @@ pub struct Keep {
     now: Timestamp,
     ttl: Duration,
     /// Workers that are online, and their hosts.
-    alive: HashSet<Name>,
+    alive: HashSet<Symbol>,
 }
 
 impl Keep {
@@ -124,7 +124,7 @@ impl Keep {
         self.now.since(changed) > self.ttl / 2
     }
 
-    fn is_alive(&self, worker: Name) -> bool {
+    fn is_alive(&self, worker: Symbol) -> bool {
         self.alive.contains(&worker)
     }
 }
@@ -160,7 +160,7 @@ impl Profile {
         name: ProfileName,
         config: &NativeConfig,
         broker: Option<Arc<str>>,
-        series: &mut Series,
+        series: &mut SeriesTable,
     ) -> Self {
         let label = broker.as_ref();
         match name {
@@ -183,7 +183,7 @@ impl Profile {
     }
 
     /// Sets levels, which are not sums of changes, from the state.
-    pub fn level(&mut self, state: &State, series: &mut Series, now: Timestamp) {
+    pub fn level(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
             series,
@@ -195,7 +195,7 @@ impl Profile {
 
     /// Continues with restored series and the state captured with them. Tasks in flight are added
     /// afterwards, as tasks that [moved](Change::Moved) from nowhere.
-    pub fn resume(&mut self, state: &State, series: &mut Series, now: Timestamp) {
+    pub fn resume(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
             series,
@@ -213,7 +213,7 @@ impl Profile {
 
     /// Adds what is only added periodically, so that series and state match. Called before they are
     /// captured.
-    pub fn settle(&mut self, state: &State, series: &mut Series, now: Timestamp) {
+    pub fn settle(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
             series,
@@ -231,12 +231,12 @@ impl Profile {
     }
 
     /// Ends the series that have not changed for a while and belong to no live worker.
-    pub fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         each!(self, profile => profile.expire(keep, series));
     }
 
     /// The names that the profile refers to.
-    pub fn names(&self) -> Vec<Name> {
+    pub fn names(&self) -> Vec<Symbol> {
         each!(self, profile => profile.names().collect())
     }
 
@@ -265,7 +265,7 @@ fn label_set(
 }
 
 /// A series that does not count against the limit.
-fn reserved(series: &mut Series, family: FamilyId, labels: LabelSet) -> SeriesId {
+fn reserved(series: &mut SeriesTable, family: FamilyId, labels: LabelSet) -> SeriesId {
     series
         .open(family, labels, Room::Reserved)
         .expect("the reserve has no limit")

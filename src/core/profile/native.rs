@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use super::group::{CounterFamily, Distribution, Flight, Target};
+use super::group::{CounterFamily, Distribution, InFlightStage, Target};
 use super::groups::Groups;
 use super::levels::Levels;
 use super::vector::{Part, Vector, part};
 use super::{Context, Keep, Limited, UNKNOWN, label_set, reserved};
 use crate::event::Kind;
-use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, Series, SeriesId};
-use crate::state::{Change, Name, Of, Outcome, State, Step};
+use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, SeriesId, SeriesTable};
+use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 use crate::timestamp::Timestamp;
 
 /// Configuration of the native profile.
@@ -69,7 +69,11 @@ struct Events {
 }
 
 impl Native {
-    pub(super) fn new(config: NativeConfig, broker: Option<Arc<str>>, series: &mut Series) -> Self {
+    pub(super) fn new(
+        config: NativeConfig,
+        broker: Option<Arc<str>>,
+        series: &mut SeriesTable,
+    ) -> Self {
         let name = |name: &str| format!("{}{name}", config.prefix);
         let events = Events {
             family: series.family(Family {
@@ -140,10 +144,15 @@ impl Native {
             }
             Change::Moved { from, to } => {
                 if let Some(from) = from {
-                    groups.fly(Flight::from(from.stage), from.of, -1.0, context);
+                    groups.adjust_in_flight(
+                        InFlightStage::from(from.stage),
+                        from.of,
+                        -1.0,
+                        context,
+                    );
                 }
                 if let Some(to) = to {
-                    groups.fly(Flight::from(to.stage), to.of, 1.0, context);
+                    groups.adjust_in_flight(InFlightStage::from(to.stage), to.of, 1.0, context);
                 }
             }
             Change::Lost { reason, of } => groups.count(reason.into(), of, context),
@@ -167,12 +176,12 @@ impl Native {
         self.levels.level(state, context);
     }
 
-    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         self.groups.expire(keep, series);
         self.last.expire(keep, series);
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let others = self.last.names().chain(self.levels.names());
         self.groups.names().chain(others)
     }
@@ -184,7 +193,7 @@ impl Native {
     }
 
     /// Records when a task of a name was last updated.
-    fn note(&mut self, step: Step, of: Of, at: Timestamp, context: &mut Context<'_>) {
+    fn note(&mut self, step: Step, of: TaskKey, at: Timestamp, context: &mut Context<'_>) {
         let outcome = match step {
             Step::Sent => "sent",
             Step::Succeeded => Outcome::Succeeded.name(),

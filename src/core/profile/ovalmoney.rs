@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
 use super::{Context, Keep, Limited, float};
-use crate::series::{MetricKind, Series};
-use crate::state::{Change, Name, Of, Outcome, State, Step};
+use crate::series::{MetricKind, SeriesTable};
+use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 
 /// What the exporter shows for unknown values.
 const UNDEFINED: &str = "undefined";
@@ -26,7 +26,7 @@ pub struct Ovalmoney {
 }
 
 impl Ovalmoney {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
         let histogram = || MetricKind::Histogram(python_buckets());
         let labels = ["namespace", "name", "queue"];
         let runtime = ("celery_tasks_runtime_seconds", histogram(), "Task runtime.");
@@ -104,13 +104,13 @@ impl Ovalmoney {
         self.workers.set([NAMESPACE], float(online as u64), context);
     }
 
-    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         self.tasks.expire(keep, series);
         self.runtime.expire(keep, series);
         self.latency.expire(keep, series);
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let histograms = self.runtime.names().chain(self.latency.names());
         self.tasks.names().chain(histograms)
     }
@@ -124,7 +124,7 @@ impl Ovalmoney {
     }
 }
 
-fn key(of: Of) -> [Part; 3] {
+fn key(of: TaskKey) -> [Part; 3] {
     [
         NAMESPACE,
         part(of.name, UNDEFINED),

@@ -11,14 +11,14 @@ const TTL: Duration = Duration::from_secs(1_000);
 struct Bench {
     state: State,
     profile: Profile,
-    series: Series,
+    series: SeriesTable,
     now: Timestamp,
 }
 
 impl Bench {
     fn new(labels: TaskLabels, series_max: usize, exceptions_max: usize) -> Self {
         let now = Timestamp::from_millis(1_000_000);
-        let mut series = Series::new(series_max, now);
+        let mut series = SeriesTable::new(series_max, now);
         let config = config(labels, exceptions_max);
         let profile = Profile::new(ProfileName::Native, &config, None, &mut series);
         Self {

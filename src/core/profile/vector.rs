@@ -6,21 +6,21 @@ use hashbrown::HashMap;
 
 use super::{Context, Keep, OTHER, label_set};
 use crate::series::{
-    Across, Buckets, Family, FamilyId, LabelSet, MetricKind, Room, Series, SeriesId,
+    Buckets, Family, FamilyId, LabelSet, MetricKind, RestartPolicy, Room, SeriesId, SeriesTable,
 };
-use crate::state::Name;
+use crate::state::Symbol;
 use crate::timestamp::Timestamp;
 
 /// The value of a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Part {
-    Name(Name),
+    Name(Symbol),
     Word(&'static str),
     Text(Arc<str>),
 }
 
 /// The label value of a name, or a substitute if there is none.
-pub(super) fn part(name: Option<Name>, otherwise: &'static str) -> Part {
+pub(super) fn part(name: Option<Symbol>, otherwise: &'static str) -> Part {
     name.map_or(Part::Word(otherwise), Part::Name)
 }
 
@@ -49,7 +49,7 @@ struct Entry {
 
 impl<const N: usize> Vector<N> {
     pub(super) fn new(
-        series: &mut Series,
+        series: &mut SeriesTable,
         broker: Option<&Arc<str>>,
         (name, kind, help): (&str, MetricKind, &'static str),
         labels: [&'static str; N],
@@ -147,13 +147,17 @@ impl<const N: usize> Vector<N> {
     /// Declares the gauges as levels. They are not restored, because the values would be outdated
     /// and nobody would set them.
     #[must_use]
-    pub(super) fn of_levels(self, series: &mut Series) -> Self {
-        series.across(self.family, Across::Anew);
+    pub(super) fn of_levels(self, series: &mut SeriesTable) -> Self {
+        series.restart_policy(self.family, RestartPolicy::Anew);
         self
     }
 
     /// Empties the restored sets that `is_set` selects, before their members are added again.
-    pub(super) fn empty_restored(&self, series: &mut Series, is_set: impl Fn(&LabelSet) -> bool) {
+    pub(super) fn empty_restored(
+        &self,
+        series: &mut SeriesTable,
+        is_set: impl Fn(&LabelSet) -> bool,
+    ) {
         series.empty_restored(self.family, is_set);
     }
 
@@ -166,14 +170,14 @@ impl<const N: usize> Vector<N> {
     }
 
     /// Ends the series that were not set since [`begin`](Self::begin).
-    pub(super) fn end_others(&mut self, series: &mut Series) {
+    pub(super) fn end_others(&mut self, series: &mut SeriesTable) {
         for (_, ended) in self.entries.extract_if(|_, entry| !entry.current) {
             series.close(ended.id);
         }
     }
 
     /// Ends the series that `keep` does not retain.
-    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         let alive = |part: &Part| matches!(part, Part::Name(name) if keep.is_alive(*name));
         self.entries.retain(|key, entry| {
             if !keep.is_aging(entry.changed) {
@@ -193,7 +197,7 @@ impl<const N: usize> Vector<N> {
     }
 
     /// The names that the labels refer to.
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let keys = self.entries.keys().chain(self.folded.keys());
         keys.flatten().filter_map(|part| match part {
             Part::Name(name) => Some(*name),

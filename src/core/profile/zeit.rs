@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
 use super::{Context, Keep, Limited, float};
-use crate::series::{MetricKind, Series};
-use crate::state::{Change, Name, Of, Outcome, State, Step};
+use crate::series::{MetricKind, SeriesTable};
+use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 
 /// What the exporter shows for an unknown queue.
 const QUEUE: &str = "None";
@@ -26,7 +26,7 @@ pub struct Zeit {
 }
 
 impl Zeit {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut Series) -> Self {
+    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
         let histogram = || MetricKind::Histogram(python_buckets());
         let tasks = ("celery_tasks_total", MetricKind::Counter, "Number of tasks");
         let queue_time = (
@@ -98,13 +98,13 @@ impl Zeit {
         self.queue_length.end_others(context.series);
     }
 
-    pub(super) fn expire(&mut self, keep: &Keep, series: &mut Series) {
+    pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         self.tasks.expire(keep, series);
         self.queue_time.expire(keep, series);
         self.runtime.expire(keep, series);
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let histograms = self.queue_time.names().chain(self.runtime.names());
         let queues = self.queue_length.names();
         self.tasks.names().chain(histograms).chain(queues)
@@ -122,6 +122,6 @@ impl Zeit {
     }
 }
 
-fn key(of: Of) -> [Part; 1] {
+fn key(of: TaskKey) -> [Part; 1] {
     [part(of.queue, QUEUE)]
 }

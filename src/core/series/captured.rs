@@ -1,6 +1,6 @@
 //! Converts the table of series to its stored form in the checkpoint.
 //!
-//! The table copies values and shares the rest ([`Series::capture`](super::Series::capture)), which
+//! The table copies values and shares the rest ([`SeriesTable::capture`](super::Series::capture)), which
 //! takes as long as a snapshot. The more expensive part, replacing texts with numbers, can run on
 //! another thread.
 
@@ -13,7 +13,7 @@ use crate::saved;
 
 /// All series that outlive the process, at one instant.
 #[derive(Debug)]
-pub struct Captured {
+pub struct CapturedTable {
     pub(super) families: Vec<CapturedFamily>,
     pub(super) rows: Vec<CapturedRow>,
 }
@@ -46,7 +46,7 @@ struct Shared {
 /// Series in one part of the stored form: about a megabyte, where all of them could take a hundred.
 const PART: usize = 4_096;
 
-impl Captured {
+impl CapturedTable {
     /// The stored form, part by part. There is always at least one part.
     pub fn into_saved(self, profile: &str) -> impl Iterator<Item = saved::View> {
         let starts = (0..self.rows.len().max(1)).step_by(PART);

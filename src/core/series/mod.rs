@@ -5,7 +5,7 @@
 //! must close it.
 //!
 //! A [`Snapshot`] is an immutable copy of all values at one instant; the parts that do not change
-//! (labels, families) are shared rather than copied. [`Captured`] is the equivalent for the
+//! (labels, families) are shared rather than copied. [`CapturedTable`] is the equivalent for the
 //! checkpoint. Series restored from a checkpoint are in the table and in every snapshot, but remain
 //! orphans until a caller opens them.
 
@@ -22,7 +22,7 @@ mod captured;
 mod snapshot;
 mod table;
 
-pub use captured::Captured;
+pub use captured::CapturedTable;
 pub use exemplar::{Exemplar, Origin};
 pub use exponential::{Exponential, Runs, Span};
 pub use family::{Family, FamilyId, MetricKind};
@@ -33,4 +33,4 @@ pub use relabel::{
     COMPILED_BYTES_MAX, Pattern, Relabel, Relabelled, Rule, Source, Template, may_be_label_name,
 };
 pub use snapshot::{Info, Row, Snapshot, Value};
-pub use table::{Across, Refused, Restored, Series, SeriesId};
+pub use table::{Refused, RestartPolicy, Restored, SeriesId, SeriesTable};

@@ -17,7 +17,7 @@ use super::{
 use crate::bounds::{self, Bounds};
 use crate::timestamp::Timestamp;
 use continued::Lasting;
-pub use continued::{Across, Restored};
+pub use continued::{RestartPolicy, Restored};
 use relabelled::Place;
 pub use relabelled::Refused;
 
@@ -27,7 +27,7 @@ pub struct SeriesId(u32);
 
 /// All series, and their values.
 #[derive(Debug)]
-pub struct Series {
+pub struct SeriesTable {
     families: Vec<Family>,
     /// The families as shared with snapshots. Rebuilt when a family is added.
     shared: Arc<[Family]>,
@@ -47,7 +47,7 @@ pub struct Series {
     /// The number of families made by rules.
     made: usize,
     /// How each family continues across a restart.
-    lasting: Vec<Lasting>,
+    persistent: Vec<Lasting>,
     /// Slots of restored series. Those that have since been opened or ended are still listed.
     orphans: Vec<u32>,
     /// The time of the previous process' last snapshot, if its series were restored.
@@ -87,7 +87,7 @@ struct Opening<'a> {
     emptied: bool,
 }
 
-impl Series {
+impl SeriesTable {
     /// An empty table that may grow to `samples_max` samples.
     pub fn new(samples_max: usize, now: Timestamp) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Series {
             relabel: Relabel::default(),
             refused: Refused::default(),
             made: 0,
-            lasting: Vec::new(),
+            persistent: Vec::new(),
             orphans: Vec::new(),
             restored_at: None,
             now: now.whole_seconds(),
@@ -145,7 +145,7 @@ impl Series {
         let known = self.families.iter().position(same);
         let index = known.unwrap_or_else(|| {
             self.families.push(family);
-            self.lasting.push(Lasting::default());
+            self.persistent.push(Lasting::default());
             self.families.len() - 1
         });
         FamilyId(u32::try_from(index).expect("families are some dozens"))

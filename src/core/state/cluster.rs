@@ -13,7 +13,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::generated::is_generated;
 use super::held::{Held, Label};
-use super::hint::Signs;
+use super::hint::SetupEvidence;
 use super::queues::Queues;
 use super::route::Routes;
 use super::task::Task;
@@ -21,14 +21,14 @@ use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::Workers;
 use super::{
-    Answers, Change, Known, Loss, Name, Names, OTHER, Of, Place, Queue, Seen, Shard, Stage, Worker,
-    shard,
+    Answers, Change, Loss, Names, OTHER, Place, PollTargets, Queue, ReceivedEvent, Shard, Symbol,
+    TaskKey, TaskStage, Worker, shard,
 };
 use crate::bounds::Bounds;
 use crate::event::{Detail, Event, Refusal};
 use crate::timestamp::Timestamp;
 use reconcile::Suspects;
-pub use saved::Captured;
+pub use saved::CapturedCluster;
 pub(super) use step::Arrived;
 use worker_events::Sender;
 
@@ -98,7 +98,7 @@ pub struct State {
     substitute: Timestamp,
     /// When it went on from what was stored.
     pub(super) resumed: Timestamp,
-    pub(super) signs: Signs,
+    pub(super) signs: SetupEvidence,
 }
 
 impl State {
@@ -125,7 +125,7 @@ impl State {
             newest: Timestamp::default(),
             substitute: Timestamp::default(),
             resumed: Timestamp::default(),
-            signs: Signs::default(),
+            signs: SetupEvidence::default(),
             limits,
         }
     }
@@ -162,7 +162,7 @@ impl State {
             self.newest = self.newest.max(stamped);
         }
         let sender = self.sender(&event.hostname);
-        let mut seen = Seen {
+        let mut seen = ReceivedEvent {
             kind: event.kind(),
             other: None,
             sender: sender.worker.or(sender.client),
@@ -272,12 +272,12 @@ impl State {
     }
 
     /// Every queue that somebody told of.
-    pub fn queues(&self) -> HashMap<Name, Queue> {
+    pub fn queues(&self) -> HashMap<Symbol, Queue> {
         self.queues.with_workers(self.workers.iter())
     }
 
     /// Since when the task waits that waits longest, by queue and stage: when it came there, or when it is due.
-    pub fn oldest(&self) -> HashMap<(Option<Name>, Stage), Timestamp> {
+    pub fn oldest(&self) -> HashMap<(Option<Symbol>, TaskStage), Timestamp> {
         let mut oldest: HashMap<_, Timestamp> = HashMap::new();
         // Most tasks are where the one before is: a look-up for each run of them is enough.
         let mut run = None;
@@ -307,8 +307,8 @@ impl State {
     }
 
     /// What whoever asks broker and workers needs to know.
-    pub fn known(&self) -> Known {
-        let texts = |mut names: Vec<Name>| -> Vec<_> {
+    pub fn known(&self) -> PollTargets {
+        let texts = |mut names: Vec<Symbol>| -> Vec<_> {
             names.sort_unstable();
             names.dedup();
             names
@@ -325,7 +325,7 @@ impl State {
         // There is no queue of a folded name.
         queues.retain(|queue| !is_generated(queue) && **queue != *OTHER);
         let silent = online().filter(|worker| worker.events() == Some(false));
-        Known {
+        PollTargets {
             queues,
             workers: texts(online().map(|worker| worker.name).collect()),
             silent: texts(silent.map(|worker| worker.name).collect()),
@@ -346,11 +346,11 @@ impl State {
     }
 
     /// Forgets texts that neither the state nor, as `used` tells, anybody else refers to.
-    pub fn sweep(&mut self, used: impl IntoIterator<Item = Name>) {
-        let used: Vec<Name> = used.into_iter().collect();
-        let counted: HashSet<Name> = used.iter().copied().collect();
+    pub fn sweep(&mut self, used: impl IntoIterator<Item = Symbol>) {
+        let used: Vec<Symbol> = used.into_iter().collect();
+        let counted: HashSet<Symbol> = used.iter().copied().collect();
         let tasks = self.tasks.iter().flat_map(Task::names);
-        let in_use: HashSet<Name> = tasks.collect();
+        let in_use: HashSet<Symbol> = tasks.collect();
         self.routes
             .retain(|name| counted.contains(name) || in_use.contains(name));
         let workers = self.workers.iter().flat_map(Worker::names);
@@ -361,7 +361,7 @@ impl State {
             .chain(self.routes.names())
             .chain(self.held.names())
             .chain(self.queues.names());
-        let all: Vec<Name> = all.collect();
+        let all: Vec<Symbol> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.
         self.sender = Default::default();
@@ -392,9 +392,9 @@ fn place(task: &Task, shard: Option<Shard>) -> Option<Place> {
     }
     let stage = shard::stage(task, shard)?;
     let of = of(task);
-    let on_worker = matches!(stage, Stage::Received | Stage::Started);
+    let on_worker = matches!(stage, TaskStage::Received | TaskStage::Started);
     let worker = of.worker.filter(|_| on_worker);
-    let of = Of { worker, ..of };
+    let of = TaskKey { worker, ..of };
     Some(Place {
         stage,
         of,
@@ -402,8 +402,8 @@ fn place(task: &Task, shard: Option<Shard>) -> Option<Place> {
     })
 }
 
-const fn of(task: &Task) -> Of {
-    Of {
+const fn of(task: &Task) -> TaskKey {
+    TaskKey {
         name: task.name,
         queue: task.queue,
         worker: task.worker,
@@ -421,7 +421,7 @@ fn lost(
     let queue = of.queue.or_else(|| routes.fallback(of.name));
     changes.push(Change::Lost {
         reason,
-        of: Of { queue, ..of },
+        of: TaskKey { queue, ..of },
     });
     changes.push(Change::Moved {
         from: place(task, shard),

@@ -14,11 +14,11 @@ use super::cluster::{Arrived, State};
 use super::generated::folded;
 use super::task::Intervals;
 use super::tasks::At;
-use super::{Change, Name, Of, Step, worker};
+use super::{Change, Step, Symbol, TaskKey, worker};
 use crate::bounds::Limit;
 use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
-pub(super) use saved::Captured;
+pub(super) use saved::CapturedHeld;
 
 /// The most steps that are held, at about 200 bytes each. Further steps are counted at once.
 const HELD_MAX: usize = 65_536;
@@ -43,12 +43,12 @@ pub(super) struct HeldStep {
     /// `None`: another shard counts the step, and only its intervals count here.
     pub(super) step: Option<Step>,
     pub(super) at: Timestamp,
-    pub(super) sender: Option<Name>,
+    pub(super) sender: Option<Symbol>,
     /// The task's name, if known.
-    pub(super) name: Option<Name>,
-    pub(super) worker: Option<Name>,
+    pub(super) name: Option<Symbol>,
+    pub(super) worker: Option<Symbol>,
     /// The worker to which the intervals belong.
-    pub(super) ran_by: Option<Name>,
+    pub(super) ran_by: Option<Symbol>,
     pub(super) eta: bool,
     pub(super) intervals: Intervals,
 }
@@ -56,9 +56,9 @@ pub(super) struct HeldStep {
 /// The exchange and key of a task-sent, kept until the bindings are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Published {
-    exchange: Name,
-    key: Name,
-    queue: Option<Name>,
+    exchange: Symbol,
+    key: Symbol,
+    queue: Option<Symbol>,
 }
 
 /// All held steps, as one chain per task.
@@ -161,7 +161,7 @@ impl Held {
     }
 
     /// The names that the steps refer to.
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let steps = self.slots.iter().filter_map(|slot| slot.step);
         let steps = steps.flat_map(|step| {
             let class = match step.step {
@@ -178,8 +178,13 @@ impl Held {
 
 impl HeldStep {
     /// Counts the step for a task with that name and queue.
-    pub(super) fn count(&self, name: Option<Name>, queue: Option<Name>, changes: &mut Vec<Change>) {
-        let of = Of {
+    pub(super) fn count(
+        &self,
+        name: Option<Symbol>,
+        queue: Option<Symbol>,
+        changes: &mut Vec<Change>,
+    ) {
+        let of = TaskKey {
             name,
             queue,
             worker: self.worker,
@@ -192,7 +197,7 @@ impl HeldStep {
                 sender: self.sender,
             });
         }
-        let of = Of {
+        let of = TaskKey {
             worker: self.ran_by,
             ..of
         };
@@ -307,7 +312,7 @@ impl State {
     }
 
     /// The queue of a task-sent that names an exchange.
-    pub(super) fn published(&mut self, event: &TaskEvent<'_>) -> Option<Name> {
+    pub(super) fn published(&mut self, event: &TaskEvent<'_>) -> Option<Symbol> {
         let hint = event.queue.as_deref();
         let queue = match (event.exchange.as_deref(), event.routing_key.as_deref()) {
             (None, _) => hint,
@@ -321,7 +326,7 @@ impl State {
     }
 
     /// Records the queue of a task, and counts its held steps.
-    pub(super) fn tell(&mut self, at: At, queue: Name, changes: &mut Vec<Change>) {
+    pub(super) fn tell(&mut self, at: At, queue: Symbol, changes: &mut Vec<Change>) {
         let task = self.tasks.get_mut(at);
         task.queue = Some(queue);
         task.queue_told = true;
@@ -351,7 +356,7 @@ impl State {
 
     /// Like [`settle`](Self::settle), if something other than an event of this task decides the
     /// queue.
-    pub(super) fn settle_moved(&mut self, at: At, told: Option<Name>, changes: &mut Vec<Change>) {
+    pub(super) fn settle_moved(&mut self, at: At, told: Option<Symbol>, changes: &mut Vec<Change>) {
         let from = self.place_of(at);
         match told {
             Some(queue) => self.tell(at, queue, changes),
@@ -366,8 +371,8 @@ impl State {
     fn release(
         &mut self,
         chain: u32,
-        name: Option<Name>,
-        queue: Option<Name>,
+        name: Option<Symbol>,
+        queue: Option<Symbol>,
         changes: &mut Vec<Change>,
     ) {
         let mut next = Some(chain);
@@ -446,7 +451,7 @@ impl State {
     }
 
     /// Where a task-sent leads, now that bindings are known which were missing when it arrived.
-    fn bound(&mut self, published: Published) -> Option<Name> {
+    fn bound(&mut self, published: Published) -> Option<Symbol> {
         let Published {
             exchange,
             key,

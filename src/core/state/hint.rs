@@ -92,7 +92,7 @@ impl fmt::Display for Hint {
 
 /// Observations about a cluster from which hints are derived.
 #[derive(Debug, Default)]
-pub(super) struct Signs {
+pub(super) struct SetupEvidence {
     since: Timestamp,
     heard: Option<Timestamp>,
     /// Tasks received since the latest task-sent.
@@ -101,7 +101,7 @@ pub(super) struct Signs {
     elsewhere: (Vec<String>, Timestamp),
 }
 
-impl Signs {
+impl SetupEvidence {
     pub(super) fn event(&mut self, now: Timestamp) {
         // An event shows that the channel is right, whatever was found before.
         if !self.elsewhere.0.is_empty() {

@@ -35,12 +35,12 @@ mod shard;
 mod cluster;
 
 pub use binding::{Binding, ExchangeKind, queue_delivered, topic_matches};
-pub use cluster::{Captured, Limits, State, WorkerTimeout};
+pub use cluster::{CapturedCluster, Limits, State, WorkerTimeout};
 pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
-pub use names::{Name, Names, OTHER};
+pub use names::{Names, OTHER, Symbol};
 pub use queues::Queue;
-pub use report::{Answers, Known, QueueLevel, Report, TaskAnswer, WorkerAnswer};
+pub use report::{Answers, PollTargets, QueueLevel, Report, TaskAnswer, WorkerAnswer};
 pub use shard::Shard;
 pub use worker::{Software, Worker};
 
@@ -51,7 +51,7 @@ use crate::timestamp::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
     /// An event was received.
-    Event(Seen),
+    Event(ReceivedEvent),
     /// An event was received again. It changes nothing else.
     Duplicate,
     /// An interval between two hosts' clocks was negative and was counted as zero.
@@ -63,33 +63,37 @@ pub enum Change {
     /// A task took a step.
     Task {
         step: Step,
-        of: Of,
+        of: TaskKey,
         /// By the sender's clock.
         at: Timestamp,
         /// The sender of the event: a worker or, for task-sent, a client if clients are kept.
-        sender: Option<Name>,
+        sender: Option<Symbol>,
     },
     /// An attempt ended after running for this many seconds.
     Ran {
         outcome: Outcome,
         seconds: f64,
-        of: Of,
+        of: TaskKey,
     },
     /// An attempt started after its task had been in its queue, and due, for this many seconds.
-    QueueWaited { seconds: f64, of: Of },
+    QueueWaited { seconds: f64, of: TaskKey },
     /// An attempt started this many seconds after its worker received it.
-    PrefetchWaited { seconds: f64, of: Of, eta: bool },
+    PrefetchWaited {
+        seconds: f64,
+        of: TaskKey,
+        eta: bool,
+    },
     /// A task finished this many seconds after it was first due.
     TurnedAround {
         outcome: Outcome,
         seconds: f64,
-        of: Of,
+        of: TaskKey,
     },
     /// A task finished after this many attempts.
     Finished {
         outcome: Outcome,
         attempts: u16,
-        of: Of,
+        of: TaskKey,
     },
     /// A task in flight changed its place, or is no longer in flight.
     Moved {
@@ -97,40 +101,40 @@ pub enum Change {
         to: Option<Place>,
     },
     /// A task in flight is presumed lost.
-    Lost { reason: Loss, of: Of },
+    Lost { reason: Loss, of: TaskKey },
     /// A task is no longer in flight: broker and workers no longer have it, and no event reported
     /// its end.
-    Unreported { reason: Unreported, of: Of },
+    Unreported { reason: Unreported, of: TaskKey },
 }
 
 /// The properties that all events have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ReceivedEvent {
     pub kind: Kind,
     /// The type of an event that Celery does not define, if such types are kept.
-    pub other: Option<Name>,
+    pub other: Option<Symbol>,
     /// The worker, or the client if clients are kept.
-    pub sender: Option<Name>,
+    pub sender: Option<Symbol>,
     /// The name of the task that the event is about.
-    pub task: Option<Name>,
+    pub task: Option<Symbol>,
 }
 
 /// The labels that a task is counted under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Of {
+pub struct TaskKey {
     /// Absent if no event reported it.
-    pub name: Option<Name>,
+    pub name: Option<Symbol>,
     /// Absent if it cannot be determined.
-    pub queue: Option<Name>,
+    pub queue: Option<Symbol>,
     /// Absent until a worker has the task.
-    pub worker: Option<Name>,
+    pub worker: Option<Symbol>,
 }
 
 /// The place of a task in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    pub stage: Stage,
-    pub of: Of,
+    pub stage: TaskStage,
+    pub of: TaskKey,
     /// The task has an ETA.
     pub eta: bool,
 }
@@ -143,8 +147,8 @@ pub enum Step {
     Started,
     Succeeded,
     /// With the class of the exception, if known.
-    Failed(Option<Name>),
-    Retried(Option<Name>),
+    Failed(Option<Symbol>),
+    Retried(Option<Symbol>),
     Rejected {
         requeue: bool,
     },
@@ -170,7 +174,7 @@ pub enum Outcome {
 
 /// The progress of a task in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stage {
+pub enum TaskStage {
     /// Sent, and not yet received by a worker.
     Sent,
     /// On its way to a worker again, after an attempt that requested a retry.
@@ -201,7 +205,7 @@ pub enum Unreported {
     Gone,
 }
 
-impl Stage {
+impl TaskStage {
     /// Whether no worker is known to have the task.
     pub const fn is_on_the_way(self) -> bool {
         matches!(self, Self::Sent | Self::Retry)

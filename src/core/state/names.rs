@@ -23,9 +23,9 @@ const QUEUE_BYTES_MAX: usize = 255;
 
 /// A text in a [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(NonZeroU32);
+pub struct Symbol(NonZeroU32);
 
-impl Name {
+impl Symbol {
     const fn index(self) -> usize {
         self.0.get() as usize - 1
     }
@@ -42,7 +42,7 @@ pub struct Names {
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     /// The host of each node name.
-    hosts: HashMap<Name, Name>,
+    hosts: HashMap<Symbol, Symbol>,
     /// The number of texts left by the last sweep.
     kept: usize,
     /// Whether a text found no room since the last sweep.
@@ -62,16 +62,16 @@ impl Names {
 
     /// The number of a text. Adds it if it is new, or returns that of [`OTHER`] if there is no
     /// room.
-    pub fn intern(&mut self, text: &str) -> Name {
+    pub fn intern(&mut self, text: &str) -> Symbol {
         self.intern_whole(&self.within_bytes(text, TEXT_BYTES_MAX))
     }
 
     /// The number of a queue name.
-    pub fn intern_queue(&mut self, queue: &str) -> Name {
+    pub fn intern_queue(&mut self, queue: &str) -> Symbol {
         self.intern_whole(&self.within_bytes(queue, QUEUE_BYTES_MAX))
     }
 
-    fn intern_whole(&mut self, text: &str) -> Name {
+    fn intern_whole(&mut self, text: &str) -> Symbol {
         self.find_whole(text)
             .or_else(|| self.has_room(text).then(|| self.add(text)))
             .unwrap_or_else(|| self.find_whole(OTHER).unwrap_or_else(|| self.add(OTHER)))
@@ -94,7 +94,7 @@ impl Names {
     }
 
     /// Adds a new text.
-    fn add(&mut self, text: &str) -> Name {
+    fn add(&mut self, text: &str) -> Symbol {
         self.bounds.take(Part::Texts, cost(text));
         let hash = self.hasher.hash_one(text);
         let at = self.free.pop().unwrap_or_else(|| {
@@ -111,7 +111,7 @@ impl Names {
 
     /// The number of a node name, and records its [host](Self::host). `None` if there is no room,
     /// because one worker cannot represent many.
-    pub fn intern_node(&mut self, nodename: &str) -> Option<Name> {
+    pub fn intern_node(&mut self, nodename: &str) -> Option<Symbol> {
         let nodename = &*self.within_bytes(nodename, TEXT_BYTES_MAX);
         let node = self.find_whole(nodename);
         let node = node.or_else(|| self.has_room(nodename).then(|| self.add(nodename)))?;
@@ -124,28 +124,28 @@ impl Names {
     }
 
     /// The part of a node name after the `@`.
-    pub fn host(&self, node: Name) -> Name {
+    pub fn host(&self, node: Symbol) -> Symbol {
         self.hosts.get(&node).copied().unwrap_or(node)
     }
 
     /// The number of a known text.
-    pub fn find(&self, text: &str) -> Option<Name> {
+    pub fn find(&self, text: &str) -> Option<Symbol> {
         self.find_whole(&cut(text, TEXT_BYTES_MAX))
     }
 
     /// The number of a known queue name.
-    pub fn find_queue(&self, queue: &str) -> Option<Name> {
+    pub fn find_queue(&self, queue: &str) -> Option<Symbol> {
         self.find_whole(&cut(queue, QUEUE_BYTES_MAX))
     }
 
-    fn find_whole(&self, text: &str) -> Option<Name> {
+    fn find_whole(&self, text: &str) -> Option<Symbol> {
         let hash = self.hasher.hash_one(text);
         let same = |&at: &u32| self.texts[at as usize].as_deref() == Some(text);
         self.index.find(hash, same).map(|&at| name(at))
     }
 
     /// The text of a number.
-    pub fn text(&self, name: Name) -> Arc<str> {
+    pub fn text(&self, name: Symbol) -> Arc<str> {
         self.texts[name.index()].clone().unwrap_or_default()
     }
 
@@ -164,7 +164,7 @@ impl Names {
     }
 
     /// Removes all texts that are not in use. Their numbers are reused.
-    pub fn keep(&mut self, used: impl IntoIterator<Item = Name>) {
+    pub fn keep(&mut self, used: impl IntoIterator<Item = Symbol>) {
         let mut in_use = vec![false; self.texts.len()];
         for name in used {
             in_use[name.index()] = true;
@@ -209,8 +209,8 @@ const fn cost(text: &str) -> u64 {
     160 + 3 * text.len() as u64
 }
 
-fn name(at: u32) -> Name {
-    Name(NonZeroU32::MIN.saturating_add(at))
+fn name(at: u32) -> Symbol {
+    Symbol(NonZeroU32::MIN.saturating_add(at))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::generated::folded;
 use super::watched::Watched;
-use super::{Name, Names, QueueLevel, Worker};
+use super::{Names, QueueLevel, Symbol, Worker};
 use crate::bounds::Bounds;
 use crate::timestamp::{ClockStep, Timestamp};
 
@@ -39,7 +39,7 @@ pub struct Queue {
 /// The latest levels.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    levels: HashMap<Name, Queue>,
+    levels: HashMap<Symbol, Queue>,
     /// Workers were asked, so a queue that none of them consumes has no workers.
     workers_asked: bool,
     updated: Timestamp,
@@ -104,7 +104,7 @@ impl Queues {
 
     /// The queues without ready or unacknowledged messages according to the broker, with the number
     /// of their consumers.
-    pub(super) fn empty(&self) -> impl Iterator<Item = (Name, Option<u64>)> {
+    pub(super) fn empty(&self) -> impl Iterator<Item = (Symbol, Option<u64>)> {
         let empty = self.levels.iter().filter(|(_, level)| {
             level.length == Some(0) && level.unacked.is_none_or(|unacked| unacked == 0)
         });
@@ -129,7 +129,7 @@ impl Queues {
     pub(super) fn with_workers<'a>(
         &self,
         workers: impl Iterator<Item = &'a Worker>,
-    ) -> HashMap<Name, Queue> {
+    ) -> HashMap<Symbol, Queue> {
         let mut queues = self.levels.clone();
         if self.workers_asked {
             for queue in queues.values_mut() {
@@ -146,7 +146,7 @@ impl Queues {
         queues
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         self.levels.keys().copied().chain(self.watched.names())
     }
 }

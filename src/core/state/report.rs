@@ -90,7 +90,7 @@ pub struct TaskAnswer {
 
 /// State that the poller needs, sent back to it through a watch channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct PollTargets {
     /// Queues seen in events and answers.
     pub queues: Vec<Arc<str>>,
     /// Workers that are online.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::Name;
+use super::Symbol;
 use super::binding::{Binding, ExchangeKind, the_one, without_delay};
 use super::generated::folded;
 use crate::bounds::{Bounds, Limit};
@@ -28,7 +28,7 @@ const DEFAULT_QUEUE: &str = "celery";
 /// Known routes of tasks.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    homes: HashMap<Name, Home>,
+    homes: HashMap<Symbol, Home>,
     /// By exchange, with the time at which each was last reported.
     bindings: BTreeMap<String, BTreeMap<Binding, Timestamp>>,
     bound: usize,
@@ -43,7 +43,7 @@ pub(super) struct Routes {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Home {
     /// The latest queue in which a task of this name was seen.
-    pub(super) queue: Option<Name>,
+    pub(super) queue: Option<Symbol>,
     /// Whether tasks of this name were seen in other queues before.
     pub(super) several: bool,
     /// Consecutive tasks without a task-sent.
@@ -51,7 +51,7 @@ pub(super) struct Home {
 }
 
 impl Home {
-    fn seen(&mut self, queue: Name) {
+    fn seen(&mut self, queue: Symbol) {
         self.several |= self.queue.is_some_and(|known| known != queue);
         self.queue = Some(queue);
     }
@@ -66,12 +66,12 @@ impl Routes {
     }
 
     /// Records that a task of this name was seen in a queue.
-    pub(super) fn seen(&mut self, name: Name, queue: Name) {
+    pub(super) fn seen(&mut self, name: Symbol, queue: Symbol) {
         self.homes.entry(name).or_default().seen(queue);
     }
 
     /// Records a task-sent for a task of this name, and its queue if it named one.
-    pub(super) fn sent(&mut self, name: Option<Name>, queue: Option<Name>) {
+    pub(super) fn sent(&mut self, name: Option<Symbol>, queue: Option<Symbol>) {
         self.sent = true;
         let Some(name) = name else { return };
         let home = self.homes.entry(name).or_default();
@@ -82,7 +82,7 @@ impl Routes {
     }
 
     /// Records that a held task of this name received no task-sent.
-    pub(super) fn unsent(&mut self, name: Option<Name>) {
+    pub(super) fn unsent(&mut self, name: Option<Symbol>) {
         self.unsent = self.unsent.saturating_add(1);
         if let Some(name) = name {
             let home = self.homes.entry(name).or_default();
@@ -92,7 +92,7 @@ impl Routes {
 
     /// Whether a task-sent is likely to arrive for a task of this name. Even the very first
     /// task-sent can be overtaken, so `at_first` one is expected although none has arrived yet.
-    pub(super) fn expects_sent(&self, name: Option<Name>, at_first: bool) -> bool {
+    pub(super) fn expects_sent(&self, name: Option<Symbol>, at_first: bool) -> bool {
         let home = name.and_then(|name| self.homes.get(&name));
         let any = self.sent || (at_first && self.unsent < UNSENT_MAX);
         any && home.is_none_or(|home| home.unsent < UNSENT_MAX)
@@ -100,7 +100,7 @@ impl Routes {
 
     /// The queue of a task for which none was reported: the only queue in which its name was ever
     /// seen.
-    pub(super) fn fallback(&self, name: Option<Name>) -> Option<Name> {
+    pub(super) fn fallback(&self, name: Option<Symbol>) -> Option<Symbol> {
         let home = self.homes.get(&name?)?;
         home.queue.filter(|_| !home.several)
     }
@@ -175,22 +175,22 @@ impl Routes {
     }
 
     /// The queues of each task name.
-    pub(super) fn homes(&self) -> impl Iterator<Item = (Name, Home)> {
+    pub(super) fn homes(&self) -> impl Iterator<Item = (Symbol, Home)> {
         self.homes.iter().map(|(name, home)| (*name, *home))
     }
 
     /// Restores the queue of a name.
-    pub(super) fn restore(&mut self, name: Name, home: Home) {
+    pub(super) fn restore(&mut self, name: Symbol, home: Home) {
         self.homes.insert(name, home);
     }
 
     /// Removes names that are not in use. Otherwise they would keep their queue forever.
-    pub(super) fn retain(&mut self, in_use: impl Fn(&Name) -> bool) {
+    pub(super) fn retain(&mut self, in_use: impl Fn(&Symbol) -> bool) {
         self.homes.retain(|name, _| in_use(name));
     }
 
     /// The names that are referred to.
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let homes = self.homes.iter();
         homes.flat_map(|(name, home)| [Some(*name), home.queue].into_iter().flatten())
     }

@@ -10,7 +10,7 @@
 //! it by now. So no shard reports tasks as sent or in retry, or gives them up as lost. Such tasks
 //! are remembered, and forgotten if there are too many or they get too old.
 
-use super::{Stage, task::Task};
+use super::{TaskStage, task::Task};
 
 /// The part of the workers' events that this daemon receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Shard {
 }
 
 /// Where a task is in flight, as far as a shard can know.
-pub(super) fn stage(task: &Task, shard: Option<Shard>) -> Option<Stage> {
+pub(super) fn stage(task: &Task, shard: Option<Shard>) -> Option<TaskStage> {
     task.stage
         .filter(|stage| shard.is_none() || !stage.is_on_the_way())
 }

@@ -27,7 +27,7 @@ mod saved;
 use std::time::Duration;
 
 use super::held::Label;
-use super::{Name, Outcome, Stage, TaskAnswer};
+use super::{Outcome, Symbol, TaskAnswer, TaskStage};
 use crate::event::judge;
 use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
@@ -47,9 +47,9 @@ const SET_BACK: Duration = Duration::from_secs(60);
 /// million of these, so what can be small is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Task {
-    pub(super) name: Option<Name>,
-    pub(super) queue: Option<Name>,
-    pub(super) worker: Option<Name>,
+    pub(super) name: Option<Symbol>,
+    pub(super) queue: Option<Symbol>,
+    pub(super) worker: Option<Symbol>,
     /// When the newest task-sent was stamped.
     sent: Timestamp,
     /// When this attempt was sent, or when it was to run, whichever is later.
@@ -66,9 +66,9 @@ pub(super) struct Task {
     /// Retries before the attempt that `stage` is about.
     attempt: u16,
     /// `None`: not in flight.
-    pub(super) stage: Option<Stage>,
+    pub(super) stage: Option<TaskStage>,
     /// How far the next attempt has come while this one has not ended.
-    ahead: Option<Stage>,
+    ahead: Option<TaskStage>,
     /// How the last attempt that ended did.
     end: Option<TaskKind>,
     /// The queue was told, and not concluded from other tasks of this name.
@@ -91,8 +91,8 @@ pub(super) enum Taken {
     /// A step of the execution before the one in flight, and the name and queue of that one.
     Earlier {
         intervals: Intervals,
-        name: Option<Name>,
-        queue: Option<Name>,
+        name: Option<Symbol>,
+        queue: Option<Symbol>,
         /// It was replaced by another task under the same id.
         replaced: bool,
     },
@@ -102,18 +102,18 @@ const UNKNOWN: Timestamp = Timestamp::from_micros(0);
 
 impl Task {
     /// It is new, and known because its worker named it.
-    pub(super) fn answered(&mut self, worker: Name, answer: &TaskAnswer, now: Timestamp) {
+    pub(super) fn answered(&mut self, worker: Symbol, answer: &TaskAnswer, now: Timestamp) {
         self.worker = Some(worker);
         // How long it had waited is not known.
         self.flags.set(Flags::PREFETCH_WAITED, true);
         if let Some(started) = answer.started {
             let has_happened = judge::has_happened(started, now);
             self.started = if has_happened { started } else { now };
-            self.stage = Some(Stage::Started);
+            self.stage = Some(TaskStage::Started);
             return;
         }
         self.received = now;
-        self.stage = Some(Stage::Received);
+        self.stage = Some(TaskStage::Received);
         if let Some(eta) = answer.eta {
             self.eta = true;
             self.flags.set(Flags::ETA_ONLY, true);
@@ -126,7 +126,7 @@ impl Task {
         &mut self,
         event: &TaskEvent<'_>,
         at: Timestamp,
-        worker: Option<Name>,
+        worker: Option<Symbol>,
     ) -> Taken {
         if self.is_of_earlier(event, at, worker) {
             return self.take_earlier(event, at, worker);
@@ -148,7 +148,7 @@ impl Task {
     /// heard of it. Attempts may have run elsewhere, of which only the task-sent came; so `due` and `next_due` are
     /// kept to the attempts that they are of, `attempt` and the one behind it. And it may be over.
     pub(super) fn catch_up(&mut self, event: &TaskEvent<'_>, at: Timestamp) {
-        if !self.stage.is_some_and(Stage::is_on_the_way) {
+        if !self.stage.is_some_and(TaskStage::is_on_the_way) {
             return;
         }
         let Some(retries) = event.retries.map(saturated) else {
@@ -171,7 +171,7 @@ impl Task {
                 // The worker's events wait for a while, and the task-sent of the next attempt overtook them.
                 let due = std::mem::take(&mut self.due);
                 self.next_due = if before == 1 { due } else { UNKNOWN };
-                self.ahead = Some(Stage::Sent);
+                self.ahead = Some(TaskStage::Sent);
                 self.attempt = retries;
             }
         }
@@ -199,7 +199,7 @@ impl Task {
     }
 
     /// The names that it refers to.
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> + use<> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> + use<> {
         let earlier = self.earlier.as_deref();
         let earlier = earlier.map_or([None; 3], |it| [it.name, it.queue, it.worker]);
         let own = [self.name, self.queue, self.worker];
@@ -211,7 +211,7 @@ impl Task {
     pub(super) fn waits_since(&self) -> Option<Timestamp> {
         let waits = matches!(
             self.stage,
-            Some(Stage::Sent | Stage::Retry | Stage::Received)
+            Some(TaskStage::Sent | TaskStage::Retry | TaskStage::Received)
         );
         if waits && self.eta && self.due == UNKNOWN {
             return None;
@@ -228,40 +228,40 @@ impl Task {
     /// When it is due, if it waits for that; the epoch where that is not known, and when it runs.
     pub(super) fn waits_for(&self) -> Timestamp {
         match self.stage {
-            Some(Stage::Sent | Stage::Retry | Stage::Received) => self.due,
-            None | Some(Stage::Started) => UNKNOWN,
+            Some(TaskStage::Sent | TaskStage::Retry | TaskStage::Received) => self.due,
+            None | Some(TaskStage::Started) => UNKNOWN,
         }
     }
 
     fn is_due_by_eta_only(&self) -> bool {
-        self.flags.has(Flags::ETA_ONLY) && self.stage != Some(Stage::Started)
+        self.flags.has(Flags::ETA_ONLY) && self.stage != Some(TaskStage::Started)
     }
 
     /// When it came to where it is; the epoch where that is not known.
     pub(super) fn entered(&self) -> Timestamp {
         match self.stage {
             None => self.ended,
-            Some(Stage::Sent | Stage::Retry) => self.sent.max(self.ended),
-            Some(Stage::Received) => self.received,
-            Some(Stage::Started) => self.started,
+            Some(TaskStage::Sent | TaskStage::Retry) => self.sent.max(self.ended),
+            Some(TaskStage::Received) => self.received,
+            Some(TaskStage::Started) => self.started,
         }
     }
 
     /// Its worker is no more. True: it was running, and is lost. What only waited there goes back to its queue.
-    pub(super) fn worker_lost(&mut self, worker: Name, until: Timestamp) -> bool {
+    pub(super) fn worker_lost(&mut self, worker: Symbol, until: Timestamp) -> bool {
         if self.worker != Some(worker) || self.entered() > until {
             return false;
         }
-        if self.stage == Some(Stage::Received) {
-            self.stage = Some(Stage::Sent);
+        if self.stage == Some(TaskStage::Received) {
+            self.stage = Some(TaskStage::Sent);
             self.worker = None;
         }
-        self.stage == Some(Stage::Started)
+        self.stage == Some(TaskStage::Started)
     }
 
     /// Whether it is on its way and expired before `until`: RabbitMQ drops such a message and tells nobody.
     pub(super) fn has_expired(&self, until: Timestamp) -> bool {
-        let on_its_way = matches!(self.stage, Some(Stage::Sent | Stage::Retry));
+        let on_its_way = matches!(self.stage, Some(TaskStage::Sent | TaskStage::Retry));
         on_its_way && self.expires > 0 && Timestamp::from_whole_seconds(self.expires) < until
     }
 
@@ -293,14 +293,14 @@ impl Task {
             self.first_due = due;
         }
         if retries > self.attempt && self.stage.is_some() {
-            self.ahead = self.ahead.max(Some(Stage::Sent));
+            self.ahead = self.ahead.max(Some(TaskStage::Sent));
             self.next_due = due;
             self.flags
-                .keep_if(Flags::ETA_ONLY, self.stage != Some(Stage::Started));
+                .keep_if(Flags::ETA_ONLY, self.stage != Some(TaskStage::Started));
         } else {
             if self.stage.is_none() && self.end.is_none() {
                 self.attempt = retries;
-                self.stage = Some(Stage::Sent);
+                self.stage = Some(TaskStage::Sent);
                 if retries > 0 {
                     self.follows(retries);
                 }
@@ -308,7 +308,7 @@ impl Task {
             if retries == self.attempt {
                 self.due = due;
                 self.flags
-                    .keep_if(Flags::ETA_ONLY, self.stage == Some(Stage::Started));
+                    .keep_if(Flags::ETA_ONLY, self.stage == Some(TaskStage::Started));
                 self.tell_queue_wait(&mut intervals);
             }
             self.tell_turnaround(&mut intervals);
@@ -328,7 +328,7 @@ impl Task {
         self.set_label(label);
     }
 
-    fn started(&mut self, at: Timestamp, worker: Option<Name>) -> Taken {
+    fn started(&mut self, at: Timestamp, worker: Option<Symbol>) -> Taken {
         if at == self.started {
             return Taken::Again;
         }
@@ -336,14 +336,14 @@ impl Task {
         let late = self.stage.is_none() && self.end.is_some() && at <= self.ended;
         if !late && at > self.started {
             // Without a task-received of its own this one's waits are not those of the start before.
-            let implied = matches!(self.stage, None | Some(Stage::Started));
+            let implied = matches!(self.stage, None | Some(TaskStage::Started));
             // What is ahead follows an attempt that runs: a subtask's task-sent can overtake the task's own start.
-            let before = self.stage == Some(Stage::Started);
+            let before = self.stage == Some(TaskStage::Started);
             if let Some(ahead) = self.ahead.take_if(|_| before) {
                 self.overtake();
                 self.next_attempt();
                 self.flags
-                    .set(Flags::PREFETCH_WAITED, ahead != Stage::Received);
+                    .set(Flags::PREFETCH_WAITED, ahead != TaskStage::Received);
             } else if implied && self.started != UNKNOWN {
                 self.due = UNKNOWN;
                 self.flags.set(Flags::PREFETCH_WAITED, true);
@@ -352,7 +352,7 @@ impl Task {
                 self.due = UNKNOWN;
             }
             self.started = at;
-            self.stage = Some(Stage::Started);
+            self.stage = Some(TaskStage::Started);
             self.worker = worker;
             self.tell_queue_wait(&mut intervals);
             self.tell_prefetch_wait(&mut intervals);
@@ -360,7 +360,7 @@ impl Task {
         Taken::Step(intervals)
     }
 
-    fn ended(&mut self, event: &TaskEvent<'_>, at: Timestamp, worker: Option<Name>) -> Taken {
+    fn ended(&mut self, event: &TaskEvent<'_>, at: Timestamp, worker: Option<Symbol>) -> Taken {
         if self.end == Some(event.kind) {
             if at == self.ended {
                 return Taken::Again;
@@ -378,9 +378,9 @@ impl Task {
         let over = again && self.stage.is_none() && self.is_over();
         let is_set_back =
             worker.is_some() && worker == self.worker && self.started.since(at) > SET_BACK;
-        let early = self.stage == Some(Stage::Started) && at < self.started;
+        let early = self.stage == Some(TaskStage::Started) && at < self.started;
         let late = over || (early && !is_set_back);
-        let running = !late && self.stage == Some(Stage::Started);
+        let running = !late && self.stage == Some(TaskStage::Started);
         let started = Some(self.started).filter(|_| running);
         let mut intervals = Intervals::of_end(event, at, started);
         if !late {
@@ -389,20 +389,20 @@ impl Task {
             self.worker = worker.or(self.worker);
             let ahead = self.ahead.take();
             self.flags
-                .keep_if(Flags::ETA_ONLY, ahead == Some(Stage::Received));
+                .keep_if(Flags::ETA_ONLY, ahead == Some(TaskStage::Received));
             self.stage = if event.kind == TaskKind::Retried {
-                let received = ahead == Some(Stage::Received);
+                let received = ahead == Some(TaskStage::Received);
                 self.next_attempt();
                 self.flags.set(Flags::PREFETCH_WAITED, !received);
                 Some(if received {
-                    Stage::Received
+                    TaskStage::Received
                 } else {
-                    Stage::Retry
+                    TaskStage::Retry
                 })
             } else if event.kind == TaskKind::Rejected && event.requeue {
                 self.due = at;
                 self.flags.set(Flags::QUEUE_WAITED, false);
-                Some(Stage::Sent)
+                Some(TaskStage::Sent)
             } else {
                 None
             };

@@ -28,7 +28,7 @@ use super::{Shard, shard};
 use crate::bounds::{Bounds, Limit, Part};
 use crate::escape::cut;
 use crate::timestamp::{ClockStep, Timestamp};
-pub(super) use saved::Captured;
+pub(super) use saved::CapturedTasks;
 
 /// How long an ended task is remembered, so that late and duplicate events are recognized.
 const ENDED_KEPT: Duration = Duration::from_secs(60);

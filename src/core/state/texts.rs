@@ -3,19 +3,19 @@
 
 use hashbrown::HashMap;
 
-use super::{Name, Names};
+use super::{Names, Symbol};
 use crate::saved::TEXT_MAX;
 
 /// The texts of one part of the stored form.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
-    places: HashMap<Name, u32>,
-    names: Vec<Name>,
+    places: HashMap<Symbol, u32>,
+    names: Vec<Symbol>,
 }
 
 impl Texts {
     /// The index of a name.
-    pub(super) fn place(&mut self, name: Option<Name>) -> u32 {
+    pub(super) fn place(&mut self, name: Option<Symbol>) -> u32 {
         let Some(name) = name else { return 0 };
         *self.places.entry(name).or_insert_with(|| {
             self.names.push(name);
@@ -43,14 +43,14 @@ impl<'a> Restored<'a> {
         Self { texts, names }
     }
 
-    pub(super) fn name(&mut self, place: u32) -> Option<Name> {
+    pub(super) fn name(&mut self, place: u32) -> Option<Symbol> {
         let text = self.text(place)?;
         // Queue names may be longer than other texts, and stored texts have already been cut.
         Some(self.names.intern_queue(text))
     }
 
     /// The name of a node.
-    pub(super) fn node(&mut self, place: u32) -> Option<Name> {
+    pub(super) fn node(&mut self, place: u32) -> Option<Symbol> {
         let text = self.text(place)?;
         self.names.intern_node(text)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Name, QueueLevel};
+use super::{QueueLevel, Symbol};
 use crate::bounds::{Bounds, Limit};
 use crate::timestamp::{ClockStep, Timestamp};
 
@@ -18,11 +18,11 @@ const ROOM: usize = QUEUES_MAX / 10;
 /// When each queue was last named by an event, a worker or the broker.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    named: HashMap<Name, Timestamp>,
+    named: HashMap<Symbol, Timestamp>,
     /// The last entry, cached because tasks of one queue arrive in runs.
-    newest: Option<(Name, Timestamp)>,
+    newest: Option<(Symbol, Timestamp)>,
     /// Queues that were not empty in the latest round.
-    backlogged: HashSet<Name>,
+    backlogged: HashSet<Symbol>,
     /// The time of the latest round.
     polled: Timestamp,
     bounds: Bounds,
@@ -38,14 +38,14 @@ impl Watched {
 
     /// Records that something named a queue.
     #[inline]
-    pub(super) fn name(&mut self, queue: Name, now: Timestamp) {
+    pub(super) fn name(&mut self, queue: Symbol, now: Timestamp) {
         if self.newest != Some((queue, now)) {
             self.newest = Some((queue, now));
             self.insert(queue, now);
         }
     }
 
-    fn insert(&mut self, queue: Name, now: Timestamp) {
+    fn insert(&mut self, queue: Symbol, now: Timestamp) {
         self.named.insert(queue, now);
         if self.named.len() <= QUEUES_MAX {
             return;
@@ -66,7 +66,7 @@ impl Watched {
     /// was not named within `ttl` is forgotten.
     pub(super) fn polled<'a>(
         &mut self,
-        levels: impl Iterator<Item = (Name, &'a QueueLevel)>,
+        levels: impl Iterator<Item = (Symbol, &'a QueueLevel)>,
         ttl: Duration,
         now: Timestamp,
     ) {
@@ -91,12 +91,12 @@ impl Watched {
         self.newest = None;
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         self.named.keys().copied()
     }
 
     /// Each queue, and how long before the latest round it was last named, in microseconds.
-    pub(super) fn ages(&self) -> impl Iterator<Item = (Name, i64)> {
+    pub(super) fn ages(&self) -> impl Iterator<Item = (Symbol, i64)> {
         let age = |named: Timestamp| (self.polled.micros() - named.micros()).max(0);
         self.named
             .iter()
@@ -104,7 +104,7 @@ impl Watched {
     }
 
     /// Restores a queue with its stored age. The daemon's downtime does not count.
-    pub(super) fn restore(&mut self, queue: Name, age: i64, now: Timestamp) {
+    pub(super) fn restore(&mut self, queue: Symbol, age: i64, now: Timestamp) {
         let named = now.micros().saturating_sub(age.max(0)).max(0);
         self.insert(queue, Timestamp::from_micros(named));
     }
@@ -182,7 +182,7 @@ mod tests {
             watched.name(last, at(1 + i64::try_from(n).expect("small")));
             assert!(watched.named.len() <= QUEUES_MAX);
         }
-        let left: HashSet<Name> = watched.names().collect();
+        let left: HashSet<Symbol> = watched.names().collect();
         assert!(left.len() > QUEUES_MAX - ROOM && left.contains(&full) && left.contains(&last));
     }
 }

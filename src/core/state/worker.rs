@@ -9,7 +9,7 @@ mod saved;
 use std::time::Duration;
 
 use super::processed::Processed;
-use super::{Name, WorkerTimeout};
+use super::{Symbol, WorkerTimeout};
 use crate::event::judge;
 use crate::event::{WorkerEvent, WorkerKind};
 use crate::timestamp::{ClockStep, Timestamp};
@@ -43,7 +43,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// The state of one worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
-    pub name: Name,
+    pub name: Symbol,
     pub online: bool,
     /// When its last event was received.
     pub seen: Timestamp,
@@ -61,7 +61,7 @@ pub struct Worker {
     pub slots: Option<u64>,
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
-    pub queues: Option<Vec<Name>>,
+    pub queues: Option<Vec<Symbol>>,
     /// Whether the current process has reported its queues.
     pub(super) asked: bool,
     /// When the current process was first seen.
@@ -85,9 +85,9 @@ pub struct Worker {
 /// The software that a worker runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Software {
-    pub ident: Option<Name>,
-    pub version: Option<Name>,
-    pub system: Option<Name>,
+    pub ident: Option<Symbol>,
+    pub version: Option<Symbol>,
+    pub system: Option<Symbol>,
 }
 
 /// What a heartbeat revealed.
@@ -102,7 +102,7 @@ pub(super) struct Found {
 }
 
 impl Worker {
-    pub(super) fn new(name: Name, now: Timestamp) -> Self {
+    pub(super) fn new(name: Symbol, now: Timestamp) -> Self {
         Self {
             name,
             online: true,
@@ -161,7 +161,7 @@ impl Worker {
         &self,
         asked_since: Option<Timestamp>,
         now: Timestamp,
-    ) -> Option<Name> {
+    ) -> Option<Symbol> {
         match self.queues.as_deref() {
             Some([only]) if !self.is_to_answer(asked_since, now) => Some(*only),
             Some(_) | None => None,
@@ -365,7 +365,7 @@ impl Worker {
     }
 
     /// The names by which it is known and to which it refers.
-    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let Software {
             ident,
             version,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::{Name, Names, Worker, WorkerTimeout};
+use super::{Names, Symbol, Worker, WorkerTimeout};
 use crate::bounds::{Bounds, Limit, Part};
 use crate::timestamp::{ClockStep, Timestamp};
 
@@ -89,17 +89,17 @@ impl Workers {
         self.begun_at = now;
     }
 
-    pub(super) fn get(&self, name: Name) -> Option<&Worker> {
+    pub(super) fn get(&self, name: Symbol) -> Option<&Worker> {
         self.position(name).map(|at| &self.list[at])
     }
 
-    pub(super) fn find(&mut self, name: Name) -> Option<&mut Worker> {
+    pub(super) fn find(&mut self, name: Symbol) -> Option<&mut Worker> {
         let at = self.position(name)?;
         Some(&mut self.list[at])
     }
 
     /// `None` if there are too many workers.
-    pub(super) fn find_or_insert(&mut self, name: Name, now: Timestamp) -> Option<&mut Worker> {
+    pub(super) fn find_or_insert(&mut self, name: Symbol, now: Timestamp) -> Option<&mut Worker> {
         if let Some(at) = self.position(name) {
             return Some(&mut self.list[at]);
         }
@@ -118,7 +118,7 @@ impl Workers {
         self.list.last_mut()
     }
 
-    fn position(&self, name: Name) -> Option<usize> {
+    fn position(&self, name: Symbol) -> Option<usize> {
         let hash = self.hasher.hash_one(name);
         let same = |&at: &u32| self.list[at as usize].name == name;
         self.index.find(hash, same).map(|&at| at as usize)
@@ -142,7 +142,7 @@ impl Workers {
 
 /// The name of an event's sender, if it is a worker. Clients are called `gen123@host` with a new
 /// name for each process, and are kept only if a profile shows them.
-pub(super) fn name_of(hostname: &str, names: &mut Names) -> Option<Name> {
+pub(super) fn name_of(hostname: &str, names: &mut Names) -> Option<Symbol> {
     let is_worker = !hostname.is_empty() && !is_client(hostname);
     is_worker.then(|| names.intern_node(hostname)).flatten()
 }

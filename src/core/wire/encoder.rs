@@ -48,7 +48,7 @@ pub struct Encoder {
     how: Outgoing,
     protocol: Protocol,
     /// What was sent before, by the slot of the series.
-    known: Vec<Option<Known>>,
+    known: Vec<Option<SentSeries>>,
     symbols: Symbols,
     /// By family.
     metas: Vec<Option<Meta>>,
@@ -71,7 +71,7 @@ pub struct Encoder {
 
 /// A series that this sink has seen.
 #[derive(Debug)]
-struct Known {
+struct SentSeries {
     serial: u64,
     /// The newest snapshot that it was in.
     seen: u64,
@@ -144,7 +144,7 @@ impl Encoder {
 
     /// The same, which takes the place of one that has sent everything up to a time.
     #[must_use]
-    pub fn behind(self, newest: Timestamp) -> Self {
+    pub fn continuing_from(self, newest: Timestamp) -> Self {
         Self {
             behind: Some(newest),
             ..self
@@ -157,7 +157,7 @@ impl Encoder {
     }
 
     /// Speaks that version from now on.
-    pub const fn speak(&mut self, protocol: Protocol) {
+    pub const fn set_protocol(&mut self, protocol: Protocol) {
         self.protocol = protocol;
     }
 
@@ -192,7 +192,7 @@ impl Encoder {
                 let native = self.sends_native(row);
                 let labels = self.labels(family, row);
                 begun.push(slot);
-                let known = Known {
+                let known = SentSeries {
                     serial: row.info.serial,
                     seen: snapshot.number,
                     meta: self.meta(snapshot, row),
@@ -250,7 +250,7 @@ impl Encoder {
 
     fn row(
         &mut self,
-        known: &Known,
+        known: &SentSeries,
         is_new: bool,
         row: &Row,
         snapshot: &Snapshot,
@@ -292,7 +292,7 @@ impl Encoder {
         }
     }
 
-    fn histogram(&mut self, known: &Known, histogram: &Histogram, points: Points<'_>) {
+    fn histogram(&mut self, known: &SentSeries, histogram: &Histogram, points: Points<'_>) {
         let mut part = 0;
         if !known.native || self.how.classic {
             let mut exemplars = histogram.exemplars.iter().peekable();
@@ -335,7 +335,7 @@ impl Encoder {
     }
 
     /// Writes one time series, unless it is not sent.
-    fn part(&mut self, known: &Known, part: usize, points: Points<'_>) {
+    fn part(&mut self, known: &SentSeries, part: usize, points: Points<'_>) {
         let labels = known.labels.of(part);
         if labels.is_empty() {
             return;
@@ -360,7 +360,7 @@ impl Encoder {
     }
 
     /// Ends series, but for the time series of them whose labels others have by now.
-    fn stale(&mut self, ended: &[Known], begun: &HashSet<Box<[u32]>>, at: Timestamp) {
+    fn stale(&mut self, ended: &[SentSeries], begun: &HashSet<Box<[u32]>>, at: Timestamp) {
         for known in ended {
             self.reserve(known.labels.ends.len());
             let last = known.labels.ends.len() - 1;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::series::{
-    Buckets, Exemplar, Exponential, Family, LabelName, LabelSet, MetricKind, Room, Series,
+    Buckets, Exemplar, Exponential, Family, LabelName, LabelSet, MetricKind, Room, SeriesTable,
     Snapshot, Value,
 };
 use crate::timestamp::Timestamp;
@@ -14,7 +14,7 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_000_250);
 /// Returns two histograms, of which only the first has a native form, two counters, one of them
 /// without `_total`, and a gauge with a label value and a help text that need escaping.
 pub(super) fn snapshot() -> Snapshot {
-    let mut series = Series::new(100, START);
+    let mut series = SeriesTable::new(100, START);
     let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
     let mut family = |name: &str, kind: MetricKind, help: &'static str| {
         series.family(Family {

@@ -36,12 +36,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::series::{Buckets, Family, LabelName, LabelSet, MetricKind, Room, Series};
+    use crate::series::{Buckets, Family, LabelName, LabelSet, MetricKind, Room, SeriesTable};
     use crate::timestamp::Timestamp;
 
     #[test]
     fn a_page_has_each_family_once_with_its_header() {
-        let mut series = Series::new(100, Timestamp::default());
+        let mut series = SeriesTable::new(100, Timestamp::default());
         let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
         let runtime = series.family(Family {
             name: "run_seconds".into(),

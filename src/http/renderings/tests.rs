@@ -2,13 +2,13 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::*;
-use crate::series::{Family, LabelSet, MetricKind, Room, Series};
+use crate::series::{Family, LabelSet, MetricKind, Room, SeriesTable};
 use crate::telemetry::http::HttpMetrics;
 use crate::timestamp::Timestamp;
 
 /// A page whose text rendering is slightly larger than `bytes`.
 struct Pages {
-    series: Series,
+    series: SeriesTable,
     sender: watch::Sender<Arc<Snapshot>>,
     page: Arc<Page>,
     renderings: Renderings,
@@ -17,7 +17,7 @@ struct Pages {
 
 impl Pages {
     fn new(bytes: usize) -> Self {
-        let mut series = Series::new(100, Timestamp::default());
+        let mut series = SeriesTable::new(100, Timestamp::default());
         let family = series.family(Family {
             name: "sent_total".into(),
             kind: MetricKind::Counter,

@@ -37,11 +37,11 @@ pub(in crate::sink) struct TokenSource {
     transport: Transport,
     /// Deliberately held during a request to the endpoint, so that concurrent senders wait for the
     /// same token.
-    state: Mutex<State>,
+    state: Mutex<TokenState>,
 }
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     token: Option<Token>,
     /// How the endpoint expects the client to authenticate, known after the first token.
     style: Option<Style>,

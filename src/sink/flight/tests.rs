@@ -7,7 +7,7 @@ use crate::wire::{Encoder, Outgoing};
 
 /// A record with new counters, each with a zero and a value.
 pub(super) fn entry(sequence: u64, group: u64, series: usize, protocol: Protocol) -> Entry {
-    let mut table = table::Series::new(10_000, Timestamp::from_millis(1_000));
+    let mut table = table::SeriesTable::new(10_000, Timestamp::from_millis(1_000));
     let family = table.family(Family {
         name: "x_total".into(),
         kind: MetricKind::Counter,
@@ -38,8 +38,8 @@ pub(super) fn entry(sequence: u64, group: u64, series: usize, protocol: Protocol
         group,
         record: Record {
             kind: match protocol {
-                Protocol::V1 => Kind::V1,
-                Protocol::V2 => Kind::V2,
+                Protocol::V1 => RecordKind::V1,
+                Protocol::V2 => RecordKind::V2,
             },
             bytes: body.bytes,
             counts: body.counts,
@@ -50,14 +50,14 @@ pub(super) fn entry(sequence: u64, group: u64, series: usize, protocol: Protocol
     }
 }
 
-fn sent(flight: &Flight) -> u64 {
+fn sent(flight: &InFlightRecord) -> u64 {
     flight.body().map_or(0, |body| body.counts.samples)
 }
 
 #[test]
 fn what_is_too_large_is_divided_down_to_one_value() {
     for protocol in [Protocol::V1, Protocol::V2] {
-        let mut flight = Flight::new(entry(1, 1, 10, protocol));
+        let mut flight = InFlightRecord::new(entry(1, 1, 10, protocol));
         let mut sizes = vec![sent(&flight)];
         while flight.divide().is_some() {
             sizes.push(sent(&flight));
@@ -73,7 +73,7 @@ fn what_is_too_large_is_divided_down_to_one_value() {
 
 #[test]
 fn what_waits_elsewhere_keeps_the_record() {
-    let mut flight = Flight::new(entry(1, 1, 10, Protocol::V2));
+    let mut flight = InFlightRecord::new(entry(1, 1, 10, Protocol::V2));
     let series = flight.series().expect("it can be read");
     let held = series[7..].iter().map(Series::counts).sum();
     flight
@@ -89,7 +89,7 @@ fn what_waits_elsewhere_keeps_the_record() {
 #[test]
 fn only_unbroken_errors_make_a_request_suspect() {
     let (start, later) = (crate::clock::monotonic(), Duration::from_secs(1));
-    let mut flight = Flight::new(entry(1, 1, 1, Protocol::V1));
+    let mut flight = InFlightRecord::new(entry(1, 1, 1, Protocol::V1));
     flight.failed(Failure::Error, start);
     assert!(!flight.is_suspect(start + ERRORS_MIN - later));
     assert!(flight.is_suspect(start + ERRORS_MIN));

@@ -136,7 +136,7 @@ impl RemoteWrite {
                 "receiver does not support remote write 2.0; using 1.0 until the next start"
             );
             self.protocol = Protocol::V1;
-            self.feed.speak(Protocol::V1);
+            self.feed.set_protocol(Protocol::V1);
         }
     }
 

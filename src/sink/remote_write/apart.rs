@@ -113,7 +113,7 @@ impl RemoteWrite {
             newest: body.newest,
         };
         let request = request(&self.config.url, body.protocol, body.bytes, attempt);
-        self.fly(sent, request);
+        self.send_request(sent, request);
         self.settle_apart();
     }
 
@@ -184,7 +184,7 @@ impl RemoteWrite {
             wire::empty(self.protocol),
             0,
         );
-        self.fly(Sent::Check { sequence }, empty);
+        self.send_request(Sent::Check { sequence }, empty);
     }
 
     pub(super) fn check_answered(&mut self, sequence: u64, is_working: bool) {

@@ -58,7 +58,7 @@ impl RemoteWrite {
             entries: metadata.entries,
         };
         let request = request(&self.config.url, Protocol::V1, metadata.bytes, 0);
-        self.fly(sent, request);
+        self.send_request(sent, request);
         true
     }
 
@@ -99,10 +99,10 @@ impl RemoteWrite {
             newest: body.newest,
         };
         let request = request(&self.config.url, body.protocol, body.bytes, attempt);
-        self.fly(sent, request);
+        self.send_request(sent, request);
     }
 
-    pub(super) fn fly(&self, sent: Sent, request: Request) {
+    pub(super) fn send_request(&self, sent: Sent, request: Request) {
         let client = Arc::clone(&self.client);
         let since = clock::monotonic();
         self.answers.push(Box::pin(async move {

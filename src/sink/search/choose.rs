@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::groups::{Group, Kind, Suspect, Test};
+use super::groups::{Group, GroupKind, Suspect, Test};
 use super::learn::WHOLES_MIN;
 use super::{SINGLES_MIN, Search};
 
@@ -96,11 +96,11 @@ impl Search {
         if (is_trial || pool.len() >= loose.max(part)) && !pool.is_empty() {
             let is_one_value = self.pool[pool.start].value == self.pool[pool.end - 1].value;
             let members = self.pool.drain(pool).collect();
-            return Some(Test::new(members, Kind::Pool { is_one_value }));
+            return Some(Test::new(members, GroupKind::Pool { is_one_value }));
         }
         if loose >= part && loose > 0 {
             let members = self.loose.split_off(self.loose.len() - loose);
-            return Some(Test::new(members, Kind::Loose));
+            return Some(Test::new(members, GroupKind::Loose));
         }
         (part > 0).then(|| self.divide(group, part, max))
     }
@@ -145,7 +145,7 @@ impl Search {
             // Adjacent members may be similar, so spread the samples.
             let one = spread(group.sampled.into(), group.members.len());
             let one = vec![group.members.swap_remove(one)];
-            return Test::new(one, Kind::Sample(group));
+            return Test::new(one, GroupKind::Sample(group));
         }
         let value = |at: usize| group.members[at].value;
         let ends = 1..group.members.len();
@@ -154,7 +154,7 @@ impl Search {
             .min_by_key(|end| end.abs_diff(size))
             .filter(|end| *end <= max.min(size * 2));
         let rest = group.members.split_off(end.unwrap_or(size));
-        Test::new(group.members, Kind::Half(rest))
+        Test::new(group.members, GroupKind::Half(rest))
     }
 }
 

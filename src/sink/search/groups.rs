@@ -85,13 +85,13 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct Test {
     pub(super) members: Vec<Suspect>,
-    pub(super) kind: Kind,
+    pub(super) kind: GroupKind,
     /// Whether it was answered with errors before others were accepted.
     pub(super) is_again: bool,
 }
 
 impl Test {
-    pub(super) const fn new(members: Vec<Suspect>, kind: Kind) -> Self {
+    pub(super) const fn new(members: Vec<Suspect>, kind: GroupKind) -> Self {
         Self {
             members,
             kind,
@@ -100,7 +100,7 @@ impl Test {
     }
 
     /// Creates a test of one random series of a group.
-    pub(super) fn one_of(mut group: Group, kind: fn(Group) -> Kind) -> Self {
+    pub(super) fn one_of(mut group: Group, kind: fn(Group) -> GroupKind) -> Self {
         let one = fastrand::usize(..group.members.len());
         let members = vec![group.members.swap_remove(one)];
         Self::new(members, kind(group))
@@ -110,25 +110,25 @@ impl Test {
     pub(super) fn all(self) -> Vec<Suspect> {
         let mut all = self.members;
         all.extend(match self.kind {
-            Kind::Single | Kind::Pool { .. } | Kind::Loose => Vec::new(),
-            Kind::Half(rest) => rest,
-            Kind::Sample(group) | Kind::Probe(group) => group.members,
+            GroupKind::Single | GroupKind::Pool { .. } | GroupKind::Loose => Vec::new(),
+            GroupKind::Half(rest) => rest,
+            GroupKind::Sample(group) | GroupKind::Probe(group) => group.members,
         });
         all
     }
 
     pub(super) const fn len(&self) -> usize {
         let others = match &self.kind {
-            Kind::Single | Kind::Pool { .. } | Kind::Loose => 0,
-            Kind::Half(rest) => rest.len(),
-            Kind::Sample(group) | Kind::Probe(group) => group.members.len(),
+            GroupKind::Single | GroupKind::Pool { .. } | GroupKind::Loose => 0,
+            GroupKind::Half(rest) => rest.len(),
+            GroupKind::Sample(group) | GroupKind::Probe(group) => group.members.len(),
         };
         self.members.len() + others
     }
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum GroupKind {
     Single,
     /// Suspects from the pool, and whether all of them share one label value.
     Pool {

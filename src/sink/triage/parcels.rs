@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use super::{State, Triage};
+use super::{Suspicion, Triage};
 use crate::counts::Counts;
 use crate::sink::backlog::{Tried, Waiting};
 use crate::sink::flight::{ERRORS_MIN, Failure};
@@ -37,12 +37,12 @@ pub(in crate::sink) struct Parcel {
     errors_among_accepted: u32,
     /// When the last attempt failed.
     failed_at: Instant,
-    kind: Kind,
+    kind: ParcelKind,
     taken: Vec<Waiting>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ParcelKind {
     Test,
     Conflict,
     CatchUp,
@@ -107,21 +107,25 @@ impl Triage {
         samples_max: usize,
         is_sorted: bool,
         now: Instant,
-    ) -> Option<(Kind, Vec<Waiting>)> {
+    ) -> Option<(ParcelKind, Vec<Waiting>)> {
         if self.accepted.len() >= samples_max
             && let Some(next) = self.catch_up(samples_max)
         {
             return Some(next);
         }
         if let Some(taken) = self.test(samples_max, is_sorted, now) {
-            return Some((Kind::Test, taken));
+            return Some((ParcelKind::Test, taken));
         }
         self.conflict(samples_max, is_sorted)
             .or_else(|| self.catch_up(samples_max))
     }
 
     /// Returns the oldest values of conflicting series. Newer values may be accepted.
-    fn conflict(&mut self, samples_max: usize, is_sorted: bool) -> Option<(Kind, Vec<Waiting>)> {
+    fn conflict(
+        &mut self,
+        samples_max: usize,
+        is_sorted: bool,
+    ) -> Option<(ParcelKind, Vec<Waiting>)> {
         let members = self.conflicts.take();
         let (mut members, idle) = self.with_values(members);
         if is_sorted && !self.gave_up {
@@ -151,7 +155,7 @@ impl Triage {
             }
         }
         self.conflicts.add(members.split_off(taken.len()));
-        (!taken.is_empty()).then_some((Kind::Conflict, taken))
+        (!taken.is_empty()).then_some((ParcelKind::Conflict, taken))
     }
 
     /// Splits a group into series with values in the backlog, and the others.
@@ -197,12 +201,12 @@ impl Triage {
 
     /// Returns values of accepted series. If one value each does not fill a request, the number of
     /// requests is limited.
-    fn catch_up(&mut self, samples_max: usize) -> Option<(Kind, Vec<Waiting>)> {
+    fn catch_up(&mut self, samples_max: usize) -> Option<(ParcelKind, Vec<Waiting>)> {
         let (mut points, mut taken) = (0, Vec::new());
         while points < samples_max
             && let Some(key) = self.accepted.pop_front()
         {
-            if self.states.get(&key) != Some(&State::CatchingUp) {
+            if self.states.get(&key) != Some(&Suspicion::CatchingUp) {
                 continue;
             }
             if !self.backlog.contains(key) {
@@ -218,7 +222,7 @@ impl Triage {
             points += waiting.as_ref().map_or(0, points_of);
             taken.extend(waiting);
         }
-        (!taken.is_empty()).then_some((Kind::CatchUp, taken))
+        (!taken.is_empty()).then_some((ParcelKind::CatchUp, taken))
     }
 
     /// Uses one request from the budget for catching up, or one that no test needs.
@@ -255,7 +259,7 @@ impl Triage {
         } else {
             (parcel.errors, parcel.errors_among_accepted) = (0, 0);
         }
-        if is_by_errors && matches!(parcel.kind, Kind::Test) {
+        if is_by_errors && matches!(parcel.kind, ParcelKind::Test) {
             if parcel.errors < ERRORS {
                 return Fault::Unknown;
             }
@@ -314,7 +318,7 @@ impl Triage {
     }
 
     /// With `is_counted`, delivered values were already counted.
-    fn accept(&mut self, kind: &Kind, taken: Vec<Waiting>, is_counted: bool, now: Instant) {
+    fn accept(&mut self, kind: &ParcelKind, taken: Vec<Waiting>, is_counted: bool, now: Instant) {
         let labels = labels_of(&taken);
         for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
             if !is_counted {
@@ -323,11 +327,11 @@ impl Triage {
             self.settled.parts.push(part);
         }
         match kind {
-            Kind::Test => {
+            ParcelKind::Test => {
                 let found = self.search.answered(Ok(()));
                 self.apply(found, now);
             }
-            Kind::Conflict | Kind::CatchUp => {
+            ParcelKind::Conflict | ParcelKind::CatchUp => {
                 labels.iter().for_each(|labels| self.clear(labels.key));
             }
         }
@@ -351,7 +355,7 @@ impl Triage {
             return;
         };
         let labels = labels_of(&taken);
-        if matches!(kind, Kind::Conflict) && cause.is_of_time() {
+        if matches!(kind, ParcelKind::Conflict) && cause.is_of_time() {
             for part in taken.into_iter().flat_map(|waiting| waiting.parts) {
                 self.give_back(part, cause);
             }
@@ -365,7 +369,7 @@ impl Triage {
         let (bad, others): (Vec<_>, Vec<_>) = labels
             .into_iter()
             .partition(|labels| named.contains(&labels.key));
-        if matches!(kind, Kind::Test) {
+        if matches!(kind, ParcelKind::Test) {
             let found = if bad.is_empty() {
                 self.search.answered(Err(cause))
             } else {
@@ -422,11 +426,11 @@ impl Triage {
         }
     }
 
-    fn undecided(&mut self, kind: &Kind, labels: Vec<Labels>) {
+    fn undecided(&mut self, kind: &ParcelKind, labels: Vec<Labels>) {
         match kind {
-            Kind::Test => self.search.inconclusive(),
-            Kind::Conflict => self.conflict_sent(labels),
-            Kind::CatchUp => self
+            ParcelKind::Test => self.search.inconclusive(),
+            ParcelKind::Conflict => self.conflict_sent(labels),
+            ParcelKind::CatchUp => self
                 .accepted
                 .extend(labels.into_iter().map(|labels| labels.key)),
         }

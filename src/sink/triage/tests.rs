@@ -408,7 +408,7 @@ fn one_refusal_for_another_cause_quarantines_none_that_is_refused_for_its_time()
             .triage
             .states
             .iter()
-            .filter(|(_, state)| **state == State::Quarantined)
+            .filter(|(_, state)| **state == Suspicion::Quarantined)
             .map(|(key, _)| *key)
             .collect();
         assert!(

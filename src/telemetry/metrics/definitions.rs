@@ -2,7 +2,7 @@
 
 /// The type of a metric of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricType {
     Counter,
     Gauge,
     /// Of durations in seconds, with the buckets of [`BATCH_BOUNDS`](super::cells::BATCH_BOUNDS).
@@ -13,22 +13,22 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Definition {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: MetricType,
     pub labels: &'static [&'static str],
     pub help: &'static str,
     /// A counter that goes on where the process before ended. The books of sinks are of one process: what was taken is
     /// sent, failed, dropped or pending in that one.
-    pub lasting: bool,
+    pub persistent: bool,
 }
 
 macro_rules! definitions {
-    ($($constant:ident = $kind:ident $($lasting:ident)? $name:literal $labels:expr, $help:literal;)*) => {
+    ($($constant:ident = $kind:ident $($persistent:ident)? $name:literal $labels:expr, $help:literal;)*) => {
         $(pub(in crate::telemetry) const $constant: Definition = Definition {
             name: $name,
-            kind: Kind::$kind,
+            kind: MetricType::$kind,
             labels: &$labels,
             help: $help,
-            lasting: !stringify!($($lasting)?).is_empty(),
+            persistent: !stringify!($($persistent)?).is_empty(),
         };)*
         /// Every metric of the daemon, in the order in which they go out.
         pub const DEFINITIONS: &[Definition] = &[$($constant),*];
@@ -38,26 +38,27 @@ macro_rules! definitions {
 definitions! {
     BUILD_INFO = Gauge "celeriac_build_info" ["version"], "Information about the build; always 1.";
     BROKER_CONNECTED = Gauge "celeriac_broker_connected" ["broker"], "Whether celeriac is subscribed to the broker's events (1) or not (0).";
-    BROKER_RECONNECTS = Counter lasting "celeriac_broker_reconnects_total" ["broker"], "Total number of times the subscription was re-established.";
-    BROKER_GAP = Counter lasting "celeriac_broker_gap_seconds_total" ["broker"], "Total time without a subscription, in seconds, counted from the last sign of life of the broker. With a data_dir, includes the time the daemon was not running.";
-    POLLS = Counter lasting "celeriac_polls_total" ["broker", "kind"], "Total number of polls of queues or workers.";
-    POLL_FAILURES = Counter lasting "celeriac_poll_failures_total" ["broker", "kind"], "Total number of failed polls.";
+    BROKER_RECONNECTS = Counter persistent "celeriac_broker_reconnects_total" ["broker"], "Total number of times the subscription was re-established.";
+    BROKER_GAP = Counter persistent "celeriac_broker_gap_seconds_total" ["broker"], "Total time without a subscription, in seconds, counted from the last sign of life of the broker. With a data_dir, includes the time the daemon was not running.";
+    POLLS = Counter persistent "celeriac_polls_total" ["broker", "kind"], "Total number of polls of queues or workers.";
+    POLL_FAILURES = Counter persistent "celeriac_poll_failures_total" ["broker", "kind"], "Total number of failed polls.";
     POLL_DURATION = Gauge "celeriac_poll_duration_seconds" ["broker", "kind"], "Duration of the last poll.";
-    MESSAGES = Counter lasting "celeriac_messages_total" ["broker"], "Total number of messages received from the broker.";
-    UNDECODABLE = Counter lasting "celeriac_messages_undecodable_total" ["broker", "reason"], "Total number of messages, and of events within messages, that could not be decoded, by reason.";
-    DROPPED = Counter lasting "celeriac_messages_dropped_total" ["broker", "reason"], "Total number of messages dropped before they were read, by reason.";
-    DUPLICATE = Counter lasting "celeriac_messages_duplicate_total" ["broker", "reason"], "Total number of duplicates: messages that the broker redelivered, which are dropped (redelivered), and events that a worker sent twice, which count in celery_events_total only (repeated).";
-    MISSING = Counter lasting "celeriac_events_missing_total" ["broker"], "Total number of tasks that workers reported as started but whose events did not arrive.";
-    CLAMPED = Counter lasting "celeriac_intervals_clamped_total" ["broker"], "Total number of negative intervals between the clocks of two hosts; they count as 0.";
-    REFUSED = Counter lasting "celeriac_values_refused_total" ["broker", "reason"], "Total number of implausible numbers in events that were ignored: a timestamp more than ten minutes ahead, replaced by the time of receipt (timestamp), a runtime longer than the time since the start or a wait longer than a year (duration), and a worker's processed count that grew too fast (processed).";
-    HINT = Gauge "celeriac_hint" ["broker", "reason"], "Whether the cluster's setup keeps events from arriving (1) or not (0), by reason; the log and /-/ready give details.";
+    MESSAGES = Counter persistent "celeriac_messages_total" ["broker"], "Total number of messages received from the broker.";
+    UNDECODABLE = Counter persistent "celeriac_messages_undecodable_total" ["broker", "reason"], "Total number of messages, and of events within messages, that could not be decoded, by reason.";
+    DROPPED = Counter persistent "celeriac_messages_dropped_total" ["broker", "reason"], "Total number of messages dropped before they were read, by reason.";
+    REDELIVERED = Counter persistent "celeriac_messages_redelivered_total" ["broker"], "Total number of messages that the broker delivered again; they are dropped.";
+    REPEATED = Counter persistent "celeriac_events_repeated_total" ["broker"], "Total number of events that a worker sent twice; they count in celery_events_total only.";
+    MISSING = Counter persistent "celeriac_events_missing_total" ["broker"], "Total number of tasks that workers reported as started but whose events did not arrive.";
+    CLAMPED = Counter persistent "celeriac_intervals_clamped_total" ["broker"], "Total number of negative intervals between the clocks of two hosts; they count as 0.";
+    REFUSED = Counter persistent "celeriac_values_refused_total" ["broker", "reason"], "Total number of implausible numbers in events that were ignored: a timestamp more than ten minutes ahead, replaced by the time of receipt (timestamp), a runtime longer than the time since the start or a wait longer than a year (duration), and a worker's processed count that grew too fast (processed).";
+    HINT = Gauge "celeriac_setup_problem" ["broker", "reason"], "Whether the cluster's setup keeps events from arriving (1) or not (0), by reason; the log and /-/ready give details.";
     LAG = Gauge "celeriac_event_lag_seconds" ["broker"], "Age of the newest event when it was processed, by its sender's clock.";
     EVENTS_HELD = Gauge "celeriac_events_held" ["broker"], "Number of task events held back for at most one snapshot interval because the queue of their task is not known yet.";
     TASKS_TRACKED = Gauge "celeriac_tasks_tracked" ["broker"], "Number of tasks in flight that are tracked.";
-    TASKS_EVICTED = Counter lasting "celeriac_tasks_evicted_total" ["broker"], "Total number of tasks in flight evicted because max_tasks was reached.";
-    SERIES = Gauge "celeriac_series" ["profile"], "Number of samples per snapshot, by profile.";
-    SERIES_LIMITED = Counter lasting "celeriac_series_limited_total" ["limit"], "Total number of updates counted in an overflow series, by the limit that was reached.";
-    SERIES_RELABELLED = Counter lasting "celeriac_series_relabelled_total" ["outcome"], "Total number of series rejected by metrics.relabel_configs: dropped by a rule, or invalid after relabeling.";
+    TASKS_EVICTED = Counter persistent "celeriac_tasks_evicted_total" ["broker"], "Total number of tasks in flight evicted because max_tasks was reached.";
+    SERIES = Gauge "celeriac_samples" ["profile"], "Number of samples per snapshot, by profile.";
+    SERIES_LIMITED = Counter persistent "celeriac_series_limited_total" ["limit"], "Total number of updates counted in an overflow series, by the limit that was reached.";
+    SERIES_RELABELLED = Counter persistent "celeriac_series_relabelled_total" ["outcome"], "Total number of series rejected by metrics.relabel_configs: dropped by a rule, or invalid after relabeling.";
     SNAPSHOT_DURATION = Gauge "celeriac_snapshot_duration_seconds" [], "Time it took to create the last snapshot.";
     SAMPLES_IN = Counter "celeriac_remote_storage_samples_in_total" ["remote_name", "url"], "Total number of samples queued for the receiver, including those found in the queue at startup: sent, failed, dropped or pending.";
     HISTOGRAMS_IN = Counter "celeriac_remote_storage_histograms_in_total" ["remote_name", "url"], "Total number of native histograms queued for the receiver, including those found in the queue at startup: sent, failed, dropped or pending.";
@@ -84,10 +85,10 @@ definitions! {
     BATCH_DURATION = Histogram "celeriac_remote_storage_sent_batch_duration_seconds" ["remote_name", "url"], "Duration of requests, with or without a response.";
     HIGHEST = Gauge "celeriac_remote_storage_highest_timestamp_in_seconds" ["remote_name", "url"], "Time of the newest sample queued for the receiver; absent before the first one.";
     HIGHEST_SENT = Gauge "celeriac_remote_storage_queue_highest_sent_timestamp_seconds" ["remote_name", "url"], "Time of the newest sample that the receiver accepted; absent before the first one.";
-    SHARDS = Gauge "celeriac_remote_storage_shards" ["remote_name", "url"], "Number of requests currently in flight.";
-    SHARDS_DESIRED = Gauge "celeriac_remote_storage_shards_desired" ["remote_name", "url"], "Number of concurrent requests that would be sent if enough were queued.";
-    SHARDS_MIN = Gauge "celeriac_remote_storage_shards_min" ["remote_name", "url"], "Configured min_shards.";
-    SHARDS_MAX = Gauge "celeriac_remote_storage_shards_max" ["remote_name", "url"], "Configured max_shards.";
+    SHARDS = Gauge "celeriac_remote_storage_concurrency" ["remote_name", "url"], "Number of requests currently in flight.";
+    SHARDS_DESIRED = Gauge "celeriac_remote_storage_concurrency_desired" ["remote_name", "url"], "Number of concurrent requests that would be sent if enough were queued.";
+    SHARDS_MIN = Gauge "celeriac_remote_storage_concurrency_min" ["remote_name", "url"], "Configured min_shards.";
+    SHARDS_MAX = Gauge "celeriac_remote_storage_concurrency_max" ["remote_name", "url"], "Configured max_shards.";
     SAMPLES_MAX = Gauge "celeriac_remote_storage_max_samples_per_send" ["remote_name", "url"], "Maximum number of samples per request: as configured, or lower if the receiver refused larger requests.";
     QUEUE_BYTES = Gauge "celeriac_remote_storage_queue_bytes" ["remote_name", "url"], "Number of compressed bytes waiting to be sent.";
     QUEUE_DAMAGED = Counter "celeriac_remote_storage_queue_damaged_bytes_total" ["remote_name", "url"], "Total number of bytes of the queue on disk that were damaged.";
@@ -108,7 +109,7 @@ definitions! {
     HTTP_LIMITED = Counter "celeriac_http_limited_total" ["limit"], "Total number of connections closed and requests refused because a limit of the HTTP listener was reached, by limit.";
     MEMORY_LIMIT = Gauge "celeriac_memory_limit_bytes" [], "Memory budget of the daemon: limits.memory, or a share of the control group's limit; absent without a limit.";
     MEMORY_USED = Gauge "celeriac_memory_bytes" ["part"], "Estimated memory used by data from events, brokers and workers, including copies for outputs, by part.";
-    LIMIT_REACHED = Counter lasting "celeriac_limit_reached_total" ["limit"], "Total number of times a limit on external input was reached, by limit.";
+    LIMIT_REACHED = Counter persistent "celeriac_limit_reached_total" ["limit"], "Total number of times a limit on external input was reached, by limit.";
     CPU = Counter "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = Gauge "process_resident_memory_bytes" [], "Resident memory size.";
     VIRTUAL = Gauge "process_virtual_memory_bytes" [], "Virtual memory size.";
@@ -119,5 +120,5 @@ definitions! {
 /// Whether a family is one of the daemon's own that begin anew with each process: nothing that a crash takes back.
 pub fn begins_anew(family: &str) -> bool {
     let mut own = DEFINITIONS.iter();
-    own.any(|own| own.name == family && !own.lasting)
+    own.any(|own| own.name == family && !own.persistent)
 }

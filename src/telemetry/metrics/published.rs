@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::series::{Buckets, FamilyId, Histogram, LabelSet, Room, Series, SeriesId};
+use crate::series::{Buckets, FamilyId, Histogram, LabelSet, Room, SeriesId, SeriesTable};
 
 /// The series for the daemon's own metrics.
 #[derive(Debug)]
@@ -20,17 +20,17 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) fn open(family: FamilyId, labels: LabelSet, series: &mut Series) -> Self {
+    pub(super) fn open(family: FamilyId, labels: LabelSet, series: &mut SeriesTable) -> Self {
         Self::Open(Self::opened(family, labels, series))
     }
 
-    fn opened(family: FamilyId, labels: LabelSet, series: &mut Series) -> SeriesId {
+    fn opened(family: FamilyId, labels: LabelSet, series: &mut SeriesTable) -> SeriesId {
         let id = series.open(family, labels, Room::Reserved);
         id.expect("the reserve has no limit")
     }
 
     /// Returns the series, opening it if necessary.
-    fn id(&mut self, series: &mut Series) -> SeriesId {
+    fn id(&mut self, series: &mut SeriesTable) -> SeriesId {
         match self {
             Self::Open(id) => *id,
             Self::Awaited(family, labels) => {
@@ -57,7 +57,7 @@ pub(super) enum Reading {
 
 impl Published {
     /// Copies every value into its series.
-    pub fn publish(&mut self, readings: &Readings, series: &mut Series) {
+    pub fn publish(&mut self, readings: &Readings, series: &mut SeriesTable) {
         for (place, reading) in self.rows.iter_mut().zip(&readings.0) {
             match reading {
                 Reading::Unset => {}

@@ -20,7 +20,7 @@ fn every_definition_is_published_and_nothing_else() {
     for time in times {
         time.set(1.0);
     }
-    let mut series = Series::new(0, Timestamp::default());
+    let mut series = SeriesTable::new(0, Timestamp::default());
     let mut published = telemetry.open(&mut series);
     published.publish(&telemetry.read(), &mut series);
 
@@ -75,7 +75,7 @@ fn a_time_has_no_series_before_it_is_known() {
             checkpoint.timestamp,
         ),
     ];
-    let mut series = Series::new(0, Timestamp::default());
+    let mut series = SeriesTable::new(0, Timestamp::default());
     let mut published = telemetry.open(&mut series);
     let mut at = 1_000;
     let mut show = |family: &str, labels: Labelled<'_>| {
@@ -107,8 +107,8 @@ fn only_counters_last_and_none_of_a_sink_or_of_the_process() {
             "process_",
         ];
         let of_process = own.iter().any(|own| definition.name.starts_with(own));
-        let lasting = definition.kind == Kind::Counter && !of_process;
-        assert_eq!(definition.lasting, lasting, "{}", definition.name);
+        let persistent = definition.kind == MetricType::Counter && !of_process;
+        assert_eq!(definition.persistent, persistent, "{}", definition.name);
     }
 }
 
@@ -121,7 +121,7 @@ struct Daemon {
     broker: BrokerMetrics,
     about_series: SeriesMetrics,
     taken: Counter,
-    series: Series,
+    series: SeriesTable,
     published: Published,
 }
 
@@ -134,7 +134,7 @@ impl Daemon {
             .collect();
         let about_series = telemetry.series(&[ProfileName::Native]);
         let taken = telemetry.sink(&"r".into(), &"u".into()).metadata;
-        let mut series = Series::new(0, start);
+        let mut series = SeriesTable::new(0, start);
         Self {
             published: telemetry.open(&mut series),
             telemetry,

@@ -114,10 +114,7 @@ async fn a_stream_that_was_made_anew_is_read_from_its_first_message() {
 
 /// Messages that came again.
 fn again(page: &Page) -> f64 {
-    page.sum(
-        "celeriac_messages_duplicate_total",
-        &["reason=\"redelivered\""],
-    )
+    page.sum("celeriac_messages_redelivered_total", &[])
 }
 
 /// A stream behind a connection that can be slowed, and a daemon that has read 500 tasks of it.

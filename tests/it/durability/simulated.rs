@@ -8,7 +8,9 @@ use std::time::Duration;
 use celeriac::clock;
 use celeriac::config::Config;
 use celeriac::queue::Queue;
-use celeriac::series::{Family, LabelName, LabelSet, MetricKind, Room, Series, SeriesId, Snapshot};
+use celeriac::series::{
+    Family, LabelName, LabelSet, MetricKind, Room, SeriesId, SeriesTable, Snapshot,
+};
 use celeriac::sink::RemoteWrite;
 use celeriac::telemetry::metrics::{Published, Telemetry};
 use celeriac::telemetry::readiness::Readiness;
@@ -24,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Counters, and the sink that their snapshots go to.
 pub(super) struct Simulated {
-    series: Series,
+    series: SeriesTable,
     counters: Vec<(SeriesId, f64)>,
     /// The time of each snapshot, and the value that each counter had in it.
     pub(super) history: Vec<(i64, Vec<f64>)>,
@@ -40,7 +42,7 @@ pub(super) struct Simulated {
 /// What the sink reports, read as a page shows it.
 struct Metrics {
     telemetry: Telemetry,
-    series: Series,
+    series: SeriesTable,
     published: Published,
 }
 
@@ -55,7 +57,7 @@ impl Simulated {
         let config = Config::parse(&text, Path::new("simulated.yaml"), nothing);
         let mut config = config.expect("a valid configuration");
         let at = clock::now().before(Duration::from_secs(600));
-        let mut series = Series::new(usize::MAX, at);
+        let mut series = SeriesTable::new(usize::MAX, at);
         let family = series.family(Family {
             name: "simulated_total".into(),
             kind: MetricKind::Counter,
@@ -90,7 +92,7 @@ impl Simulated {
             reports,
         );
         let sink = tokio::spawn(sink.expect("a client").run());
-        let mut own = Series::new(usize::MAX, at);
+        let mut own = SeriesTable::new(usize::MAX, at);
         let published = telemetry.open(&mut own);
         Self {
             series,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use celeriac::queue::{Entry, Kind, Limits, Queue};
+use celeriac::queue::{Entry, Limits, Queue, RecordKind};
 use tempfile::TempDir;
 
 use crate::support::wire::v1::WriteRequest;
@@ -46,11 +46,11 @@ pub(super) fn entries(data_dir: &Path, sink: &str) -> Vec<Entry> {
 fn series(entry: &Entry) -> Vec<Series> {
     let raw = snappy::decode(&entry.record.bytes).expect("snappy");
     match entry.record.kind {
-        Kind::V1 => {
+        RecordKind::V1 => {
             let request = WriteRequest::read(&raw).expect("a request");
             request.series
         }
-        Kind::V2 => {
+        RecordKind::V2 => {
             let request = v2::Request::read(&raw).expect("a request");
             let entries = request.series.iter();
             entries.map(|entry| request.resolve(entry)).collect()

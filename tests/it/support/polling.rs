@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use celeriac::broker::Poller;
 use celeriac::config::Config;
-use celeriac::state::{Answers, Known, QueueLevel, Report, WorkerAnswer};
+use celeriac::state::{Answers, PollTargets, QueueLevel, Report, WorkerAnswer};
 use celeriac::telemetry::metrics::{PollMetrics, Telemetry};
 use celeriac::timestamp::Timestamp;
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub struct Polling {
     pub metrics: PollMetrics,
-    pub known: watch::Sender<Arc<Known>>,
+    pub known: watch::Sender<Arc<PollTargets>>,
     reports: mpsc::Receiver<Report>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -40,10 +40,10 @@ pub fn names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Vec<Arc<str>>
 impl Polling {
     /// Starts a poller with the keys of a broker.
     pub fn start(keys: &str) -> Self {
-        Self::start_knowing(keys, Known::default())
+        Self::start_knowing(keys, PollTargets::default())
     }
 
-    pub fn start_knowing(keys: &str, known: Known) -> Self {
+    pub fn start_knowing(keys: &str, known: PollTargets) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let file = folder.path().join("celeriac.yaml");
         let text = format!("http: {{listen: ':1'}}\nbrokers: [{{{keys}}}]\n");

@@ -102,7 +102,7 @@ pub(in super::super) fn properties_of(header: &AMQPContentHeader) -> Properties 
 
 fn ours(frame: &[u8]) -> Option<(u64, Properties)> {
     let (frame, _) = first(frame, MAX).ok()??;
-    (frame.kind == Kind::Header).then(|| content(frame.payload).ok())?
+    (frame.kind == FrameKind::Header).then(|| content(frame.payload).ok())?
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn frames_are_bounded_and_end_where_they_say() {
     let (read, length) = first(&frame, MAX).expect("a frame").expect("all of it");
     assert_eq!(
         (read.kind, read.channel, read.payload),
-        (Kind::Body, 3, &b"hello"[..])
+        (FrameKind::Body, 3, &b"hello"[..])
     );
     assert_eq!(length, frame.len());
     assert!(first(&frame, 4).is_err(), "larger than agreed");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::group::{CounterFamily, HistogramFamily};
 use super::super::native::{NativeConfig, TaskLabels};
-use crate::series::{Buckets, Family, FamilyId, MetricKind, Series};
+use crate::series::{Buckets, Family, FamilyId, MetricKind, SeriesTable};
 
 /// A name without its prefix, the label that only this family has, and the help text.
 type Definition = (&'static str, Option<&'static str>, &'static str);
@@ -110,7 +110,7 @@ pub(super) struct Families {
 const ATTEMPTS: [f64; 6] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0];
 
 impl Families {
-    pub(super) fn new(config: &NativeConfig, series: &mut Series) -> Self {
+    pub(super) fn new(config: &NativeConfig, series: &mut SeriesTable) -> Self {
         let TaskLabels {
             name,
             queue,

@@ -7,7 +7,7 @@ use super::super::native::TaskLabels;
 use super::super::{Context, OTHER, UNKNOWN, label_set};
 use super::Groups;
 use crate::series::LabelSet;
-use crate::state::Name;
+use crate::state::Symbol;
 
 impl Groups {
     pub(super) fn group_labels(
@@ -53,7 +53,7 @@ impl Groups {
         } = self.config.labels;
         let shown = [("name", name), ("queue", queue), ("worker", worker)];
         let shown = shown.into_iter().filter(|(_, shown)| *shown);
-        let text = |name: Option<Name>| name.map(|name| context.names.text(name));
+        let text = |name: Option<Symbol>| name.map(|name| context.names.text(name));
         let labels = shown.filter_map(|(label, _)| {
             let text = match label {
                 "name" => Some(text(key.name).unwrap_or_else(|| UNKNOWN.into())),

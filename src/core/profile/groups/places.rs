@@ -4,12 +4,12 @@
 use hashbrown::HashMap;
 
 use super::super::group::Key;
-use crate::state::Name;
+use crate::state::Symbol;
 
 /// The queues that have groups, by task name.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    names: HashMap<Option<Name>, HashMap<Name, usize>>,
+    names: HashMap<Option<Symbol>, HashMap<Symbol, usize>>,
 }
 
 impl Places {

@@ -4,13 +4,13 @@
 //! event or by a task in flight. It then adopts all of its series, since they end together.
 
 use super::super::Context;
-use super::super::group::{Class, Counter, CounterFamily, Distribution, Flight, Key};
+use super::super::group::{Class, Counter, CounterFamily, Distribution, InFlightStage, Key};
 use super::Groups;
-use crate::series::Series;
+use crate::series::SeriesTable;
 
 impl Groups {
     /// Tasks in flight come in again; what none are in any more is empty.
-    pub(in crate::profile) fn resume(&self, series: &mut Series) {
+    pub(in crate::profile) fn resume(&self, series: &mut SeriesTable) {
         series.empty_restored(self.families.in_flight, |_| true);
     }
 
@@ -33,7 +33,7 @@ impl Groups {
             let id = context.series.reopen(family, labels, buckets.as_ref());
             self.group_at(at, context.now).0.histograms[distribution as usize] = id;
         }
-        for flight in Flight::ALL {
+        for flight in InFlightStage::ALL {
             if self.group_at(at, context.now).0.in_flight[flight as usize].is_none() {
                 let labels = self.group_labels(at, Some(("state", flight.name())), context);
                 let family = self.families.in_flight;

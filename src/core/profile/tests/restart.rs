@@ -13,7 +13,7 @@ use crate::state::Place;
 /// A profile and its series.
 struct View {
     profile: Profile,
-    series: Series,
+    series: SeriesTable,
 }
 
 /// How the views of a run are made.
@@ -26,7 +26,7 @@ struct Setup {
 
 impl Setup {
     fn view(&self, start: Timestamp) -> View {
-        let mut series = Series::new(self.series_max, start);
+        let mut series = SeriesTable::new(self.series_max, start);
         let profile = Profile::new(self.name, &self.config, None, &mut series);
         View { profile, series }
     }

@@ -9,9 +9,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Series, SeriesId, Size, Slot};
+use super::{SeriesId, SeriesTable, Size, Slot};
 use crate::saved;
-use crate::series::captured::{Captured, CapturedFamily, CapturedRow};
+use crate::series::captured::{CapturedFamily, CapturedRow, CapturedTable};
 use crate::series::label::is_metric_name;
 use crate::series::{
     Buckets, Exponential, Family, FamilyId, Histogram, Info, LabelSet, MetricKind, Room, Value,
@@ -29,7 +29,7 @@ const TIME: &str = "_timestamp_seconds";
 
 /// How the series of a family continue across a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Across {
+pub enum RestartPolicy {
     /// Restored as orphans until they are opened.
     #[default]
     Kept,
@@ -42,7 +42,7 @@ pub enum Across {
 /// Properties of a family that are not exposed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lasting {
-    pub(super) across: Across,
+    pub(super) restart_policy: RestartPolicy,
     /// The family from which a rule made it.
     pub(super) like: Option<FamilyId>,
 }
@@ -57,19 +57,19 @@ pub struct Restored {
     pub full: usize,
 }
 
-impl Series {
+impl SeriesTable {
     /// Sets how a family's series continue across a restart.
-    pub fn across(&mut self, family: FamilyId, across: Across) {
-        self.lasting[family.index()].across = across;
+    pub fn restart_policy(&mut self, family: FamilyId, restart_policy: RestartPolicy) {
+        self.persistent[family.index()].restart_policy = restart_policy;
     }
 
     /// Copies everything that outlives the process. Takes about as long as a snapshot.
-    pub fn capture(&self) -> Captured {
-        let families = self.families.iter().zip(&self.lasting);
-        let families = families.map(|(family, lasting)| CapturedFamily {
+    pub fn capture(&self) -> CapturedTable {
+        let families = self.families.iter().zip(&self.persistent);
+        let families = families.map(|(family, persistent)| CapturedFamily {
             name: Arc::clone(&family.name),
             kind: (&family.kind).into(),
-            like: lasting
+            like: persistent
                 .like
                 .map(|like| Arc::clone(&self.families[like.index()].name)),
         });
@@ -80,7 +80,7 @@ impl Series {
             let Some(slot) = &self.slots[*slot as usize] else {
                 continue;
             };
-            if self.lasting[slot.info.family.index()].across != Across::Anew {
+            if self.persistent[slot.info.family.index()].restart_policy != RestartPolicy::Anew {
                 rows.push(CapturedRow {
                     info: Arc::clone(&slot.info),
                     value: without_exemplars(&slot.value),
@@ -89,7 +89,7 @@ impl Series {
                 });
             }
         }
-        Captured {
+        CapturedTable {
             families: families.collect(),
             rows,
         }
@@ -129,7 +129,7 @@ impl Series {
                     restored.series += 1;
                     continue;
                 }
-                if self.lasting[id.index()].across != Across::Kept {
+                if self.persistent[id.index()].restart_policy != RestartPolicy::Kept {
                     continue;
                 }
                 let room = if series.limited {
@@ -224,7 +224,7 @@ impl Series {
                 continue;
             };
             let info = Arc::clone(&orphan.info);
-            let like = self.lasting[info.family.index()].like;
+            let like = self.persistent[info.family.index()].like;
             if (info.family == family || like == Some(family)) && is_set(&info.labels) {
                 // Does not count as a change: the orphan ends when it would have ended anyway.
                 self.slot(SeriesId(slot)).value = Value::Number(0.0);

@@ -9,7 +9,7 @@
 
 use std::iter::Sum;
 
-use super::{Lasting, Series, SeriesId, Slot};
+use super::{Lasting, SeriesId, SeriesTable, Slot};
 use crate::bounds::Limit;
 use crate::series::relabel::{NAME, Relabel, Relabelled};
 use crate::series::{
@@ -41,7 +41,7 @@ pub(super) enum Place {
     Nowhere(SeriesId),
 }
 
-impl Series {
+impl SeriesTable {
     /// Applies rules to every series. The table must be empty.
     pub fn with_relabel(mut self, relabel: Relabel) -> Self {
         debug_assert!(self.slots.is_empty(), "rules come before series");
@@ -148,9 +148,9 @@ impl Series {
         }
         self.made += 1;
         let made = self.family(family);
-        self.lasting[made.index()] = Lasting {
+        self.persistent[made.index()] = Lasting {
             like: Some(original),
-            ..self.lasting[original.index()]
+            ..self.persistent[original.index()]
         };
         Some(made)
     }

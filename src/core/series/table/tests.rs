@@ -5,8 +5,8 @@ use crate::series::LabelName;
 
 const START: Timestamp = Timestamp::from_millis(1_000);
 
-fn table() -> (Series, FamilyId) {
-    let mut series = Series::new(3, START);
+fn table() -> (SeriesTable, FamilyId) {
+    let mut series = SeriesTable::new(3, START);
     let family = series.family(Family {
         name: "x_total".into(),
         kind: MetricKind::Counter,
@@ -44,7 +44,7 @@ fn a_series_ends_when_all_who_opened_it_have_closed_it() {
     assert_eq!(ids[0], ids[1]);
     series.close(ids[0].expect("room"));
     series.add(ids[1].expect("room"), 2.0);
-    let shown = |series: &mut Series| {
+    let shown = |series: &mut SeriesTable| {
         let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
         snapshot.number_of("x_total", &[("name", "a")])
     };
@@ -74,7 +74,7 @@ fn a_native_form_takes_room_for_one_sample_and_gives_it_back() {
     let buckets = Arc::new(Buckets::new(&[1.0]).expect("in order"));
     // A bound, +Inf, sum and count.
     for (native, room, fits) in [(false, 4, true), (true, 4, false), (true, 5, true)] {
-        let mut series = Series::new(room, START).with_native_histograms(native);
+        let mut series = SeriesTable::new(room, START).with_native_histograms(native);
         let family = series.family(Family {
             name: "x_seconds".into(),
             kind: MetricKind::Histogram(Arc::clone(&buckets)),
@@ -138,7 +138,7 @@ fn time_goes_forward_when_the_clock_goes_back_a_little() {
 fn time_follows_a_clock_that_is_set_back_and_no_series_begins_in_the_future() {
     let (mut series, family) = table();
     let at = Timestamp::from_millis;
-    let open = |series: &mut Series, name| {
+    let open = |series: &mut SeriesTable, name| {
         let id = series.open(family, labels(name), Room::Limited);
         id.expect("room")
     };

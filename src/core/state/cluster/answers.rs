@@ -5,7 +5,7 @@ use hashbrown::HashSet;
 use super::reconcile::Round;
 use super::{State, place};
 use crate::state::generated::folded;
-use crate::state::{Change, Name, TaskAnswer, WorkerAnswer};
+use crate::state::{Change, Symbol, TaskAnswer, WorkerAnswer};
 use crate::timestamp::Timestamp;
 
 impl State {
@@ -88,7 +88,7 @@ impl State {
     fn task_answer(
         &mut self,
         answer: &TaskAnswer,
-        worker: Name,
+        worker: Symbol,
         speaks: bool,
         now: Timestamp,
         changes: &mut Vec<Change>,

@@ -20,7 +20,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{QUIET, State, of, place};
 use crate::state::task::Task;
-use crate::state::{Change, Name, Stage, Unreported, WorkerAnswer};
+use crate::state::{Change, Symbol, TaskStage, Unreported, WorkerAnswer};
 use crate::timestamp::Timestamp;
 
 /// Two rounds closer together count as one: events take up to a second and a half, and clocks
@@ -53,9 +53,9 @@ struct Evidence<'a> {
     named: &'a HashSet<u32>,
     /// Workers with complete lists, and the names of their tasks without a rate limit, if
     /// requested.
-    complete: HashMap<Name, Option<HashSet<Name>>>,
+    complete: HashMap<Symbol, Option<HashSet<Symbol>>>,
     /// Empty queues all of whose workers have complete lists.
-    empty: HashSet<Name>,
+    empty: HashSet<Symbol>,
     /// When the broker was asked for queue lengths.
     levels_asked: Timestamp,
     /// Whether the broker drops expired messages. Their tasks are counted as lost instead.
@@ -128,7 +128,7 @@ impl State {
     }
 
     /// The workers with complete lists, and the names of their tasks without a rate limit.
-    fn complete(&mut self, answers: &[WorkerAnswer]) -> HashMap<Name, Option<HashSet<Name>>> {
+    fn complete(&mut self, answers: &[WorkerAnswer]) -> HashMap<Symbol, Option<HashSet<Symbol>>> {
         let complete = answers.iter().filter_map(|answer| {
             let name = self.names.find(&answer.worker)?;
             let worker = self.workers.find(name)?;
@@ -143,8 +143,8 @@ impl State {
     }
 
     /// The empty queues all of whose workers have complete lists.
-    fn empty_queues(&self, complete: &HashMap<Name, Option<HashSet<Name>>>) -> HashSet<Name> {
-        let mut consumers: HashMap<Name, u64> = HashMap::new();
+    fn empty_queues(&self, complete: &HashMap<Symbol, Option<HashSet<Symbol>>>) -> HashSet<Symbol> {
+        let mut consumers: HashMap<Symbol, u64> = HashMap::new();
         let mut doubtful = HashSet::new();
         for worker in self.workers.iter().filter(|it| !it.said_goodbye()) {
             match &worker.queues {
@@ -187,14 +187,14 @@ impl Evidence<'_> {
         }
         let worker = task.worker.and_then(|worker| self.complete.get(&worker));
         match (task.stage, worker) {
-            (Some(Stage::Started), Some(_)) => Verdict::Missing(Unreported::Ended),
-            (Some(Stage::Received), Some(None)) => Verdict::RatesWanted,
-            (Some(Stage::Received), Some(Some(unlimited)))
+            (Some(TaskStage::Started), Some(_)) => Verdict::Missing(Unreported::Ended),
+            (Some(TaskStage::Received), Some(None)) => Verdict::RatesWanted,
+            (Some(TaskStage::Received), Some(Some(unlimited)))
                 if task.name.is_some_and(|name| unlimited.contains(&name)) =>
             {
                 Verdict::Missing(Unreported::Ended)
             }
-            (Some(Stage::Sent | Stage::Retry), _) if self.is_gone(heard, task) => {
+            (Some(TaskStage::Sent | TaskStage::Retry), _) if self.is_gone(heard, task) => {
                 Verdict::Missing(Unreported::Gone)
             }
             (None | Some(_), _) => Verdict::Present,
@@ -205,7 +205,7 @@ impl Evidence<'_> {
     fn is_gone(&self, heard: Timestamp, task: &Task) -> bool {
         let due = task.waits_for();
         let due_is_known = due != Timestamp::default();
-        let must_be_known = task.eta || task.stage == Some(Stage::Retry);
+        let must_be_known = task.eta || task.stage == Some(TaskStage::Retry);
         let since = heard.max(due.after(DUE_GRACE));
         let queue = task.queue.filter(|_| task.queue_told);
         let expired = self.drops_expired && task.has_expired(self.asked);

@@ -1,10 +1,10 @@
 //! Captures the state of a cluster at one instant, and converts it to and from the stored form.
 
-use super::{Change, Name, State, Timestamp, place};
+use super::{Change, State, Symbol, Timestamp, place};
 use crate::saved;
-use crate::state::held::Captured as Held;
+use crate::state::held::CapturedHeld as Held;
 use crate::state::route::Home;
-use crate::state::tasks::Captured as Tasks;
+use crate::state::tasks::CapturedTasks as Tasks;
 use crate::state::texts::{Restored, Texts};
 use crate::state::{Names, Worker};
 
@@ -13,21 +13,21 @@ const PART: usize = 4_096;
 
 /// A copy of everything that survives a restart. Cheap to make: tasks are shared until they change.
 #[derive(Debug)]
-pub struct Captured {
+pub struct CapturedCluster {
     names: Names,
     tasks: Tasks,
     workers: Vec<Worker>,
-    homes: Vec<(Name, Home)>,
+    homes: Vec<(Symbol, Home)>,
     held: Held,
     sent: bool,
     /// How long ago each queue was last seen.
-    watched: Vec<(Name, i64)>,
+    watched: Vec<(Symbol, i64)>,
 }
 
 impl State {
     /// Copies everything that survives a restart.
-    pub fn capture(&self) -> Captured {
-        Captured {
+    pub fn capture(&self) -> CapturedCluster {
+        CapturedCluster {
             names: self.names.texts_only(),
             tasks: self.tasks.capture(),
             workers: self.workers.iter().cloned().collect(),
@@ -93,7 +93,7 @@ impl State {
     }
 }
 
-impl Captured {
+impl CapturedCluster {
     /// The stored form, part by part. The first part contains everything except tasks.
     pub fn into_saved(
         self,

@@ -5,7 +5,7 @@ use crate::event::{Kind, Refusal, TaskEvent, TaskKind};
 use crate::state::held::{HeldStep, Label};
 use crate::state::task::Taken;
 use crate::state::tasks::At;
-use crate::state::{Change, Name, Revocation, Seen, Stage, Step};
+use crate::state::{Change, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
 /// An event about a task and its context.
@@ -14,11 +14,11 @@ pub(in crate::state) struct Arrived<'a> {
     pub(in crate::state) event: &'a TaskEvent<'a>,
     pub(in crate::state) stamped: Timestamp,
     pub(in crate::state) now: Timestamp,
-    sender: Option<Name>,
+    sender: Option<Symbol>,
     /// `None` for a task-sent, which comes from the caller of the task.
-    worker: Option<Name>,
+    worker: Option<Symbol>,
     /// The queue of its worker, if the worker consumes only one.
-    only_queue: Option<Name>,
+    only_queue: Option<Symbol>,
 }
 
 impl State {
@@ -62,7 +62,7 @@ impl State {
 
     /// Records that a worker is alive and sends task events. Returns its queue if it consumes only
     /// one.
-    fn task_event_of(&mut self, worker: Name, kind: TaskKind, now: Timestamp) -> Option<Name> {
+    fn task_event_of(&mut self, worker: Symbol, kind: TaskKind, now: Timestamp) -> Option<Symbol> {
         if kind == TaskKind::Received {
             self.signs.received();
         }
@@ -86,7 +86,7 @@ impl State {
         if !task.is_of_earlier(event, stamped, worker) {
             // With shards, it may have ended on another one.
             let may_be_over =
-                self.limits.shard.is_some() && task.stage.is_some_and(Stage::is_on_the_way);
+                self.limits.shard.is_some() && task.stage.is_some_and(TaskStage::is_on_the_way);
             if !may_be_over && task.is_replaced_by(event, stamped) {
                 self.settle(at, changes);
                 self.tasks.get_mut(at).replace();
@@ -161,7 +161,7 @@ impl State {
         let shard = self.limits.shard;
         let counts = event.kind != TaskKind::Sent || shard.is_none_or(|it| it.owns(&event.uuid));
         if counts {
-            changes.push(Change::Event(Seen {
+            changes.push(Change::Event(ReceivedEvent {
                 kind: Kind::Task(event.kind),
                 other: None,
                 sender: arrived.sender,
@@ -221,7 +221,7 @@ impl State {
         }
     }
 
-    fn class(&mut self, event: &TaskEvent<'_>) -> Option<Name> {
+    fn class(&mut self, event: &TaskEvent<'_>) -> Option<Symbol> {
         let class = event.exception.as_deref();
         class.map(|class| self.names.intern(class))
     }

@@ -75,7 +75,7 @@ fn steps(state: &mut State, events: &[Event<'_>]) -> Vec<String> {
 }
 
 fn shown(state: &State, changes: &[Change]) -> Vec<String> {
-    let text = |of: Of| {
+    let text = |of: TaskKey| {
         format!(
             "{}/{}",
             of.name
@@ -417,8 +417,8 @@ fn the_oldest_of_each_queue_and_stage_is_known() {
     let queue = state.names().find("q");
     let oldest = state.oldest();
 
-    assert_eq!(oldest.get(&(queue, Stage::Sent)), Some(&at(3)));
-    assert_eq!(oldest.get(&(queue, Stage::Received)), Some(&at(4)));
+    assert_eq!(oldest.get(&(queue, TaskStage::Sent)), Some(&at(3)));
+    assert_eq!(oldest.get(&(queue, TaskStage::Received)), Some(&at(4)));
     assert_eq!(oldest.len(), 2);
 }
 
@@ -440,7 +440,7 @@ fn a_task_for_later_waits_from_then_on() {
     ];
     steps(&mut state, &events);
     let queue = state.names().find("q");
-    let expected = HashMap::from_iter([((queue, Stage::Received), at(3_600))]);
+    let expected = HashMap::from_iter([((queue, TaskStage::Received), at(3_600))]);
     assert_eq!(state.oldest(), expected);
 }
 

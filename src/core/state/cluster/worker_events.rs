@@ -4,20 +4,20 @@ use hashbrown::HashSet;
 
 use super::{State, lost, place};
 use crate::event::{Event, WorkerEvent, WorkerKind};
-use crate::state::{Change, Loss, Name, Software, workers};
+use crate::state::{Change, Loss, Software, Symbol, workers};
 use crate::timestamp::Timestamp;
 
 /// Who sent an event, as far as that is kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sender {
-    pub(super) worker: Option<Name>,
-    pub(super) client: Option<Name>,
+    pub(super) worker: Option<Symbol>,
+    pub(super) client: Option<Symbol>,
 }
 
 impl State {
     pub(super) fn apply_worker(
         &mut self,
-        name: Name,
+        name: Symbol,
         worker_event: &WorkerEvent<'_>,
         event: &Event<'_>,
         (stamped, now): (Timestamp, Timestamp),
@@ -66,7 +66,7 @@ impl State {
     /// Processes of workers ended at `until`, by their clocks: what they ran then is lost, what waited there goes back.
     pub(super) fn lose_tasks_of(
         &mut self,
-        workers: &HashSet<Name>,
+        workers: &HashSet<Symbol>,
         until: Timestamp,
         now: Timestamp,
         changes: &mut Vec<Change>,

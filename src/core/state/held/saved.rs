@@ -2,22 +2,22 @@
 
 use super::{At, Held, HeldStep, Intervals, Label, Published, State, Step};
 use crate::saved;
-use crate::state::tasks::Captured as Tasks;
+use crate::state::tasks::CapturedTasks as Tasks;
 use crate::state::texts::{Restored, Texts};
-use crate::state::{Name, Outcome, Revocation};
+use crate::state::{Outcome, Revocation, Symbol};
 use crate::timestamp::Timestamp;
 
 /// All held steps at one instant.
 #[derive(Debug)]
-pub(in crate::state) struct Captured(Held);
+pub(in crate::state) struct CapturedHeld(Held);
 
 impl Held {
-    pub(in crate::state) fn capture(&self) -> Captured {
-        Captured(self.clone())
+    pub(in crate::state) fn capture(&self) -> CapturedHeld {
+        CapturedHeld(self.clone())
     }
 }
 
-impl Captured {
+impl CapturedHeld {
     /// The held steps of a task.
     pub(in crate::state) fn stored(
         &self,
@@ -165,7 +165,7 @@ impl HeldStep {
     }
 }
 
-const fn stored_step(step: Option<Step>) -> (saved::Step, Option<Name>) {
+const fn stored_step(step: Option<Step>) -> (saved::Step, Option<Symbol>) {
     let Some(step) = step else {
         return (saved::Step::None, None);
     };
@@ -185,7 +185,7 @@ const fn stored_step(step: Option<Step>) -> (saved::Step, Option<Name>) {
     }
 }
 
-const fn restored_step(step: saved::Step, class: Option<Name>) -> Option<Step> {
+const fn restored_step(step: saved::Step, class: Option<Symbol>) -> Option<Step> {
     Some(match step {
         saved::Step::None => return None,
         saved::Step::Sent => Step::Sent,

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::{Detail, Event, TaskEvent, WorkerEvent, WorkerKind};
-use crate::state::{Answers, Binding, ExchangeKind, Limits, Stage, WorkerAnswer, WorkerTimeout};
+use crate::state::{
+    Answers, Binding, ExchangeKind, Limits, TaskStage, WorkerAnswer, WorkerTimeout,
+};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + second * 1_000)
@@ -47,7 +49,7 @@ fn take(state: &mut State, event: &Event<'_>) -> Vec<String> {
 }
 
 fn counted(state: &State, changes: &[Change]) -> Vec<String> {
-    let queue = |of: &Of| {
+    let queue = |of: &TaskKey| {
         of.queue
             .map_or("-".into(), |queue| state.names().text(queue))
     };
@@ -253,7 +255,7 @@ fn steps_of_tasks_that_were_forgotten_are_counted_all_the_same() {
         state
             .oldest()
             .keys()
-            .all(|(_, stage)| *stage == Stage::Received)
+            .all(|(_, stage)| *stage == TaskStage::Received)
     );
 }
 

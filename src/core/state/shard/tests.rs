@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::{
-    Answers, Change, Limits, Loss, Name, Of, State, TaskAnswer, WorkerAnswer, WorkerTimeout,
+    Answers, Change, Limits, Loss, State, Symbol, TaskAnswer, TaskKey, WorkerAnswer, WorkerTimeout,
 };
 use super::*;
 use crate::event::{Detail, Event, OtherEvent, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
@@ -101,8 +101,8 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, state: &State, changes: &mut Vec<Change>) {
-        let text = |name: Option<Name>| name.map_or("-".into(), |name| state.names().text(name));
-        let of = |of: Of| format!("{} {} {}", text(of.name), text(of.queue), text(of.worker));
+        let text = |name: Option<Symbol>| name.map_or("-".into(), |name| state.names().text(name));
+        let of = |of: TaskKey| format!("{} {} {}", text(of.name), text(of.queue), text(of.worker));
         for change in changes.drain(..) {
             let told = match change {
                 Change::Event(seen) => format!(

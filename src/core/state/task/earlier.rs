@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{Flags, Intervals, Taken, Task, UNKNOWN, saturated};
 use crate::event::{TaskEvent, TaskKind};
-use crate::state::{Name, Outcome, Stage};
+use crate::state::{Outcome, Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
 /// How much the clocks of two workers may differ.
@@ -20,9 +20,9 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
 /// The state of the previous execution.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::state) struct Earlier {
-    pub(in crate::state) name: Option<Name>,
-    pub(in crate::state) queue: Option<Name>,
-    pub(super) worker: Option<Name>,
+    pub(in crate::state) name: Option<Symbol>,
+    pub(in crate::state) queue: Option<Symbol>,
+    pub(super) worker: Option<Symbol>,
     pub(super) attempt: u16,
     pub(super) due: Timestamp,
     pub(super) received: Timestamp,
@@ -40,7 +40,7 @@ impl Task {
         &self,
         event: &TaskEvent<'_>,
         at: Timestamp,
-        worker: Option<Name>,
+        worker: Option<Symbol>,
     ) -> bool {
         let Some(earlier) = &self.earlier else {
             return false;
@@ -62,7 +62,7 @@ impl Task {
             | TaskKind::Rejected
             | TaskKind::Revoked
             | TaskKind::Cancelled => {
-                let is = |of: Option<Name>| of.is_some() && of == worker;
+                let is = |of: Option<Symbol>| of.is_some() && of == worker;
                 match (is(earlier.worker), is(self.worker)) {
                     (true, false) => true,
                     (false, true) => false,
@@ -76,7 +76,7 @@ impl Task {
     /// Whether an event that both executions may have sent belongs to the earlier one.
     fn precedes(&self, earlier: &Earlier, kind: TaskKind, at: Timestamp) -> bool {
         let runs = earlier.started != UNKNOWN && earlier.ended == UNKNOWN;
-        let has_started = self.stage.is_none() || self.stage == Some(Stage::Started);
+        let has_started = self.stage.is_none() || self.stage == Some(TaskStage::Started);
         match kind {
             TaskKind::Sent | TaskKind::Received => false,
             TaskKind::Started if self.received == UNKNOWN => at < self.sent,
@@ -104,7 +104,7 @@ impl Task {
 
     /// Whether a task-sent belongs to another task that takes over this one's id (`self.replace`).
     pub(in crate::state) fn is_replaced_by(&self, event: &TaskEvent<'_>, at: Timestamp) -> bool {
-        let received = matches!(self.stage, Some(Stage::Received | Stage::Started));
+        let received = matches!(self.stage, Some(TaskStage::Received | TaskStage::Started));
         let begun = if received { self.received } else { UNKNOWN };
         event.kind == TaskKind::Sent
             && event.retries == Some(0)
@@ -131,8 +131,11 @@ impl Task {
 
     /// Keeps the state of this execution, because another one follows.
     pub(super) fn overtake(&mut self) {
-        let has = matches!(self.stage, Some(Stage::Received | Stage::Started) | None);
-        let started = matches!(self.stage, Some(Stage::Started) | None);
+        let has = matches!(
+            self.stage,
+            Some(TaskStage::Received | TaskStage::Started) | None
+        );
+        let started = matches!(self.stage, Some(TaskStage::Started) | None);
         let known = |is: bool, at: Timestamp| if is { at } else { UNKNOWN };
         self.earlier = Some(Box::new(Earlier {
             name: self.name,
@@ -170,7 +173,7 @@ impl Task {
     }
 
     /// Records that earlier receipt.
-    pub(super) fn received_before(&mut self, at: Timestamp, worker: Option<Name>) {
+    pub(super) fn received_before(&mut self, at: Timestamp, worker: Option<Symbol>) {
         self.earlier = Some(Box::new(Earlier {
             name: self.name,
             queue: self.queue,
@@ -194,7 +197,7 @@ impl Task {
         &mut self,
         event: &TaskEvent<'_>,
         at: Timestamp,
-        worker: Option<Name>,
+        worker: Option<Symbol>,
     ) -> Taken {
         let Some(mut earlier) = self.earlier.take() else {
             return Taken::Again;
@@ -211,7 +214,7 @@ impl Earlier {
         task: &mut Task,
         event: &TaskEvent<'_>,
         at: Timestamp,
-        worker: Option<Name>,
+        worker: Option<Symbol>,
     ) -> Taken {
         let mut intervals = Intervals::default();
         match event.kind {

@@ -2,7 +2,7 @@
 
 use super::{Flags, Task, UNKNOWN, outcome_of};
 use crate::event::{TaskEvent, judge};
-use crate::state::{Outcome, Stage};
+use crate::state::{Outcome, TaskStage};
 use crate::timestamp::Timestamp;
 
 /// Intervals in seconds that an event completed.
@@ -56,8 +56,8 @@ impl Intervals {
 
 impl Task {
     pub(super) fn tell_queue_wait(&mut self, intervals: &mut Intervals) {
-        let begun =
-            self.started != UNKNOWN && (self.stage == Some(Stage::Started) || self.stage.is_none());
+        let begun = self.started != UNKNOWN
+            && (self.stage == Some(TaskStage::Started) || self.stage.is_none());
         if begun
             && self.due != UNKNOWN
             && !self.is_due_by_eta_only()

@@ -2,7 +2,7 @@
 
 use super::{Flags, Intervals, Taken, Task, UNKNOWN, saturated};
 use crate::event::TaskEvent;
-use crate::state::{Name, Stage};
+use crate::state::{Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
 impl Task {
@@ -10,7 +10,7 @@ impl Task {
         &mut self,
         event: &TaskEvent<'_>,
         at: Timestamp,
-        worker: Option<Name>,
+        worker: Option<Symbol>,
     ) -> Taken {
         if at == self.received {
             return Taken::Again;
@@ -27,15 +27,15 @@ impl Task {
         match self.stage {
             // The previous attempt has not ended as far as is known: its task-retried is still to
             // come.
-            Some(Stage::Started) if retries > self.attempt => {
-                self.ahead = Some(Stage::Received);
+            Some(TaskStage::Started) if retries > self.attempt => {
+                self.ahead = Some(TaskStage::Received);
                 if let Some(eta) = event.eta.filter(|_| self.next_due == UNKNOWN) {
                     self.next_due = eta;
                     self.flags.set(Flags::ETA_ONLY, true);
                 }
             }
             // It arrived after its own task-started.
-            Some(Stage::Started) if at <= self.started && !elsewhere => {
+            Some(TaskStage::Started) if at <= self.started && !elsewhere => {
                 self.tell_prefetch_wait(&mut intervals);
             }
             // The same after the end, unless it is a second delivery to another worker.
@@ -55,7 +55,7 @@ impl Task {
     }
 
     /// Applies a receipt that is new.
-    fn received_anew(&mut self, retries: u16, at: Timestamp, worker: Option<Name>) {
+    fn received_anew(&mut self, retries: u16, at: Timestamp, worker: Option<Symbol>) {
         let is_over = self.stage.is_none() && self.end.is_some();
         let elsewhere = self.worker.is_some() && self.worker != worker;
         if is_over {
@@ -75,11 +75,12 @@ impl Task {
             self.due = std::mem::take(&mut self.next_due);
             self.flags.set(Flags::ETA_ONLY, false);
             self.attempt = retries;
-        } else if elsewhere && matches!(self.stage, Some(Stage::Received | Stage::Started)) {
+        } else if elsewhere && matches!(self.stage, Some(TaskStage::Received | TaskStage::Started))
+        {
             self.overtake();
         }
         self.received = at;
-        self.stage = Some(Stage::Received);
+        self.stage = Some(TaskStage::Received);
         self.worker = worker;
         self.flags.set(Flags::QUEUE_WAITED, false);
         self.flags.set(Flags::PREFETCH_WAITED, false);

@@ -1,6 +1,6 @@
 //! Stores and restores a task.
 
-use super::{Earlier, Flags, Stage, Task, TaskKind};
+use super::{Earlier, Flags, Task, TaskKind, TaskStage};
 use crate::saved;
 use crate::state::texts::{Restored, Texts};
 use crate::timestamp::Timestamp;
@@ -126,23 +126,23 @@ impl Earlier {
     }
 }
 
-const fn stored_stage(stage: Option<Stage>) -> saved::Stage {
+const fn stored_stage(stage: Option<TaskStage>) -> saved::Stage {
     match stage {
         None => saved::Stage::None,
-        Some(Stage::Sent) => saved::Stage::Sent,
-        Some(Stage::Retry) => saved::Stage::Retry,
-        Some(Stage::Received) => saved::Stage::Received,
-        Some(Stage::Started) => saved::Stage::Started,
+        Some(TaskStage::Sent) => saved::Stage::Sent,
+        Some(TaskStage::Retry) => saved::Stage::Retry,
+        Some(TaskStage::Received) => saved::Stage::Received,
+        Some(TaskStage::Started) => saved::Stage::Started,
     }
 }
 
-const fn stage(saved: saved::Stage) -> Option<Stage> {
+const fn stage(saved: saved::Stage) -> Option<TaskStage> {
     match saved {
         saved::Stage::None => None,
-        saved::Stage::Sent => Some(Stage::Sent),
-        saved::Stage::Retry => Some(Stage::Retry),
-        saved::Stage::Received => Some(Stage::Received),
-        saved::Stage::Started => Some(Stage::Started),
+        saved::Stage::Sent => Some(TaskStage::Sent),
+        saved::Stage::Retry => Some(TaskStage::Retry),
+        saved::Stage::Received => Some(TaskStage::Received),
+        saved::Stage::Started => Some(TaskStage::Started),
     }
 }
 

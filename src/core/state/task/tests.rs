@@ -39,7 +39,7 @@ fn parse(word: &str) -> (TaskEvent<'static>, i64) {
 }
 
 /// The stage that a task is in after some events, and what each was taken for: `.` a step, `=` a repetition.
-fn live(events: &str) -> (Option<Stage>, String) {
+fn live(events: &str) -> (Option<TaskStage>, String) {
     let mut task = Task::default();
     let taken = events.split(' ').map(|word| {
         let (event, second) = parse(word);
@@ -55,9 +55,9 @@ fn live(events: &str) -> (Option<Stage>, String) {
 #[test]
 fn lives_as_they_are_seen_on_the_wire_end_where_they_should() {
     let (sent, received, started) = (
-        Some(Stage::Sent),
-        Some(Stage::Received),
-        Some(Stage::Started),
+        Some(TaskStage::Sent),
+        Some(TaskStage::Received),
+        Some(TaskStage::Started),
     );
     let cases = [
         ("success", "s@0 r@1 st@2 ok@3", None),
@@ -69,7 +69,7 @@ fn lives_as_they_are_seen_on_the_wire_end_where_they_should() {
         (
             "retry, between",
             "s@0 r@1 st@2 s1@3 rt@4",
-            Some(Stage::Retry),
+            Some(TaskStage::Retry),
         ),
         (
             "retry, received overtakes retried",
@@ -84,7 +84,7 @@ fn lives_as_they_are_seen_on_the_wire_end_where_they_should() {
         (
             "retry without task-sent",
             "r@1 st@2 rt@3",
-            Some(Stage::Retry),
+            Some(TaskStage::Retry),
         ),
         (
             "retries exhausted",
@@ -331,29 +331,35 @@ fn what_ran_in_a_lost_worker_is_lost_and_what_waited_there_goes_back() {
             "s@0 r@1 st@2",
             worker,
             5,
-            (true, Some(Stage::Started)),
+            (true, Some(TaskStage::Started)),
         ),
-        ("waiting", "s@0 r@1", worker, 5, (false, Some(Stage::Sent))),
+        (
+            "waiting",
+            "s@0 r@1",
+            worker,
+            5,
+            (false, Some(TaskStage::Sent)),
+        ),
         (
             "started by the next process",
             "s@0 r@1 st@6",
             worker,
             5,
-            (false, Some(Stage::Started)),
+            (false, Some(TaskStage::Started)),
         ),
         (
             "in another worker",
             "s@0 r@1 st@2",
             other,
             5,
-            (false, Some(Stage::Started)),
+            (false, Some(TaskStage::Started)),
         ),
         (
             "waits for its retry",
             "s@0 r@1 st@2 rt@3",
             worker,
             5,
-            (false, Some(Stage::Retry)),
+            (false, Some(TaskStage::Retry)),
         ),
     ];
     for (case, events, lost, until, expected) in cases {
@@ -368,7 +374,7 @@ fn what_ran_in_a_lost_worker_is_lost_and_what_waited_there_goes_back() {
 }
 
 /// What a sequence of events adds up to, for each of two workers: the waits and runtimes, and the attempts in the end.
-fn added_up(events: &[(usize, &str)]) -> (Vec<String>, Option<Stage>) {
+fn added_up(events: &[(usize, &str)]) -> (Vec<String>, Option<TaskStage>) {
     let mut names = crate::state::Names::default();
     let workers = [names.intern("w@h"), names.intern("x@h")];
     let mut task = Task::default();

@@ -9,12 +9,12 @@ use crate::timestamp::Timestamp;
 
 /// The table at one instant. It shares tasks with the table until they change.
 #[derive(Debug)]
-pub(in crate::state) struct Captured(Tasks);
+pub(in crate::state) struct CapturedTasks(Tasks);
 
 impl Tasks {
     /// Copies the table without its index.
-    pub(in crate::state) fn capture(&self) -> Captured {
-        Captured(Self {
+    pub(in crate::state) fn capture(&self) -> CapturedTasks {
+        CapturedTasks(Self {
             slots: self.slots.clone(),
             texts: self.texts.clone(),
             alive: self.alive,
@@ -47,7 +47,7 @@ impl Tasks {
     }
 }
 
-impl Captured {
+impl CapturedTasks {
     /// All tasks.
     pub(in crate::state) fn places(&self) -> impl Iterator<Item = At> {
         let list = |oldest: At| {

@@ -1,11 +1,11 @@
 use super::*;
-use crate::state::Stage;
+use crate::state::TaskStage;
 
 fn uuid(n: u32) -> String {
     format!("{n:08x}-0000-4000-8000-000000000000")
 }
 
-fn put(tasks: &mut Tasks, uuid: &str, stage: Option<Stage>, millis: i64) {
+fn put(tasks: &mut Tasks, uuid: &str, stage: Option<TaskStage>, millis: i64) {
     let at = tasks.find_or_insert(uuid);
     tasks.get_mut(at).stage = stage;
     tasks.file(at, Timestamp::from_millis(millis));
@@ -23,8 +23,8 @@ fn ids_that_look_alike_are_different_tasks() {
         "A".into(),
         " a".into(),
     ] {
-        put(&mut tasks, &id, Some(Stage::Sent), 1);
-        put(&mut tasks, &id, Some(Stage::Sent), 2);
+        put(&mut tasks, &id, Some(TaskStage::Sent), 1);
+        put(&mut tasks, &id, Some(TaskStage::Sent), 2);
     }
 
     assert_eq!(tasks.alive(), 6);
@@ -37,15 +37,15 @@ fn the_one_heard_of_longest_ago_goes_first() {
         put(
             &mut tasks,
             &uuid(n),
-            Some(Stage::Sent),
+            Some(TaskStage::Sent),
             i64::from(n) * 1_000,
         );
     }
-    put(&mut tasks, &uuid(0), Some(Stage::Started), 3_000);
+    put(&mut tasks, &uuid(0), Some(TaskStage::Started), 3_000);
 
     assert_eq!(
         tasks.evict(2).and_then(|task| task.stage),
-        Some(Stage::Sent)
+        Some(TaskStage::Sent)
     );
     assert!(tasks.evict(2).is_none());
     let second = Duration::from_secs(1);
@@ -103,7 +103,7 @@ fn a_timeout_counts_from_the_due_time() {
     due_at(&mut tasks, 0, 1, 86_400);
     due_at(&mut tasks, 1, 2, 10 * year);
     due_at(&mut tasks, 2, 3, 1_800);
-    put(&mut tasks, &uuid(3), Some(Stage::Started), 4_000);
+    put(&mut tasks, &uuid(3), Some(TaskStage::Started), 4_000);
     let mut expired = Vec::new();
     for second in [
         3_604,
@@ -143,13 +143,13 @@ fn a_task_that_is_due_later_is_in_flight_until_it_is_heard_of_or_evicted() {
             .is_none()
     );
     assert_eq!((tasks.alive(), tasks.places().count()), (1, 1));
-    put(&mut tasks, &uuid(1), Some(Stage::Sent), 9_000);
+    put(&mut tasks, &uuid(1), Some(TaskStage::Sent), 9_000);
     assert_eq!(tasks.evict(2), None);
     // It starts early, and counts from then on.
-    put(&mut tasks, &uuid(0), Some(Stage::Started), 9_500);
+    put(&mut tasks, &uuid(0), Some(TaskStage::Started), 9_500);
     assert_eq!(
         tasks.evict(1).and_then(|task| task.stage),
-        Some(Stage::Sent)
+        Some(TaskStage::Sent)
     );
     let now = Timestamp::from_millis(12_000);
     assert!(tasks.expire(second, now).is_some());
@@ -172,7 +172,12 @@ fn a_task_without_room_takes_the_place_of_the_oldest_that_ended_or_else_is_alive
     for n in 1..100_000 {
         // Some are UUIDs, and some are cut.
         let id = if n % 2 == 0 { uuid(n) } else { long(n) };
-        put(&mut tasks, &id, Some(Stage::Received), 1_000 + i64::from(n));
+        put(
+            &mut tasks,
+            &id,
+            Some(TaskStage::Received),
+            1_000 + i64::from(n),
+        );
         while tasks.evict(usize::MAX).is_some() {
             evicted += 1;
         }

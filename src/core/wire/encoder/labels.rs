@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Encoder, Known, Unsent};
+use super::{Encoder, SentSeries, Unsent};
 use crate::escape::safe_value;
 use crate::series::{Family, Relabelled, Row, Snapshot, Value};
 use crate::wire::v2::Meta;
@@ -109,7 +109,7 @@ impl Encoder {
         *owner == serial
     }
 
-    pub(super) fn forget(&mut self, known: &Known) {
+    pub(super) fn forget(&mut self, known: &SentSeries) {
         for part in 0..known.labels.ends.len() {
             let labels = known.labels.of(part);
             if self.owners.get(labels) == Some(&known.serial) {

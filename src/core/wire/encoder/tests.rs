@@ -13,13 +13,14 @@ use super::super::series::read;
 use super::super::v1::metadata;
 use super::*;
 use crate::series::{
-    Buckets, Family, FamilyId, LabelName, LabelSet, Pattern, Room, Rule, Series, SeriesId, Source,
+    Buckets, Family, FamilyId, LabelName, LabelSet, Pattern, Room, Rule, SeriesId, SeriesTable,
+    Source,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_000);
 
 struct Table {
-    series: Series,
+    series: SeriesTable,
     sent: FamilyId,
     active: FamilyId,
     runtime: FamilyId,
@@ -31,7 +32,7 @@ fn table() -> Table {
 
 /// Returns a table that starts at this time.
 fn table_from(start: Timestamp) -> Table {
-    let mut series = Series::new(10_000, start);
+    let mut series = SeriesTable::new(10_000, start);
     let buckets = Arc::new(Buckets::new(&[0.5, 1.0]).expect("in order"));
     let mut family = |name: &str, kind| {
         series.family(Family {

@@ -17,7 +17,7 @@ fn at(seconds: u32) -> Timestamp {
 
 /// A table with a family of each kind.
 struct Table {
-    series: Series,
+    series: SeriesTable,
     counter: FamilyId,
     gauge: FamilyId,
     histogram: FamilyId,
@@ -50,7 +50,7 @@ fn buckets(bounds: &[f64]) -> Arc<Buckets> {
 }
 
 fn table(setup: Setup, relabel: Relabel) -> Table {
-    let mut series = Series::new(setup.samples_max, setup.start)
+    let mut series = SeriesTable::new(setup.samples_max, setup.start)
         .with_native_histograms(setup.native)
         .with_relabel(relabel);
     let bounds = buckets(&[1.0, 2.0]);
@@ -198,7 +198,7 @@ fn a_histogram_goes_on_only_as_what_it_was() {
             ..SETUP
         });
         let wanted = buckets(&bounds);
-        let open = |series: &mut Series, of| {
+        let open = |series: &mut SeriesTable, of| {
             series.open_with(of, labels("a"), Room::Limited, Some(&wanted))
         };
         let reopened = next
@@ -305,17 +305,17 @@ fn a_lower_limit_leaves_out_what_has_no_room() {
 
 #[test]
 fn a_family_says_whether_its_series_last() {
-    for (across, opened, value, after) in [
-        (Across::Kept, false, Some(2.0), START),
-        (Across::Kept, true, Some(2.0), START),
-        (Across::Opened, false, None, START),
-        (Across::Opened, true, Some(2.0), START),
-        (Across::Anew, false, None, START),
-        (Across::Anew, true, Some(0.0), at(20)),
+    for (restart_policy, opened, value, after) in [
+        (RestartPolicy::Kept, false, Some(2.0), START),
+        (RestartPolicy::Kept, true, Some(2.0), START),
+        (RestartPolicy::Opened, false, None, START),
+        (RestartPolicy::Opened, true, Some(2.0), START),
+        (RestartPolicy::Anew, false, None, START),
+        (RestartPolicy::Anew, true, Some(0.0), at(20)),
     ] {
-        let context = format!("{across:?} {opened}");
+        let context = format!("{restart_policy:?} {opened}");
         let mut before = table(SETUP, Relabel::default());
-        before.series.across(before.counter, across);
+        before.series.restart_policy(before.counter, restart_policy);
         let id = before.open(before.counter, "a");
         before.series.add(id, 2.0);
         before.snapshot(at(10));
@@ -327,7 +327,7 @@ fn a_family_says_whether_its_series_last() {
             },
             Relabel::default(),
         );
-        next.series.across(next.counter, across);
+        next.series.restart_policy(next.counter, restart_policy);
         if opened {
             next.open(next.counter, "a");
         }
@@ -447,7 +447,7 @@ proptest! {
             rows(&next.series.snapshot(at(200), false)),
             rows(&before.series.snapshot(at(200), false))
         );
-        let free = |series: &Series| (0..=100).rev().find(|samples| series.has_room(*samples));
+        let free = |series: &SeriesTable| (0..=100).rev().find(|samples| series.has_room(*samples));
         prop_assert_eq!(free(&next.series), free(&before.series));
         next.series.expire_restored(TTL, at(1_000_000));
         prop_assert_eq!(next.series.snapshot(at(300), false).rows.len(), at_once.len());

@@ -30,7 +30,7 @@ fn source_of(label: &str) -> Source {
 }
 
 struct Table {
-    series: Series,
+    series: SeriesTable,
     /// `x_total`, `now` and `seconds`.
     counter: FamilyId,
     gauge: FamilyId,
@@ -40,7 +40,7 @@ struct Table {
 impl Table {
     /// Has room for nine samples: three histograms, or nine other series.
     fn new(rules: Vec<Rule>) -> Self {
-        let mut series = Series::new(9, Timestamp::from_millis(1_000));
+        let mut series = SeriesTable::new(9, Timestamp::from_millis(1_000));
         series = series.with_relabel(Relabel::new(rules));
         let bounds = Buckets::new(&[1.0]).expect("in order");
         let mut family = |name: &str, kind| {

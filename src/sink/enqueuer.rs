@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::counts::Counts;
-use crate::queue::{Kind, Queue, Record};
+use crate::queue::{Queue, Record, RecordKind};
 use crate::series::Snapshot;
 use crate::telemetry::sink::{DropReason, SinkMetrics};
 use crate::timestamp::Timestamp;
@@ -18,7 +18,7 @@ const TAKEN_MAX: u32 = 1_000;
 
 /// Turns snapshots into queue records.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(super) struct SnapshotEnqueuer {
     encoder: Encoder,
     metrics: SinkMetrics,
     samples_max: usize,
@@ -34,7 +34,7 @@ pub(super) struct Feed {
     goes_on: bool,
 }
 
-impl Feed {
+impl SnapshotEnqueuer {
     pub(super) fn new(
         how: Outgoing,
         protocol: Protocol,
@@ -74,12 +74,12 @@ impl Feed {
         let protocol = self.encoder.protocol();
         let ends = self.encoder.end(newest);
         self.queue(ends, queue, now);
-        self.encoder = Encoder::new(how, protocol).behind(newest);
+        self.encoder = Encoder::new(how, protocol).continuing_from(newest);
         self.encoder.limit(self.samples_max);
     }
 
     /// Sets the maximum samples per request and the metadata interval.
-    pub(super) fn want(&mut self, samples_max: usize, metadata_interval: Option<Duration>) {
+    pub(super) fn set_targets(&mut self, samples_max: usize, metadata_interval: Option<Duration>) {
         self.metadata_interval = metadata_interval;
         if samples_max != self.samples_wanted {
             self.samples_wanted = samples_max;
@@ -93,8 +93,8 @@ impl Feed {
     }
 
     /// Switches to another protocol version.
-    pub(super) const fn speak(&mut self, protocol: Protocol) {
-        self.encoder.speak(protocol);
+    pub(super) const fn set_protocol(&mut self, protocol: Protocol) {
+        self.encoder.set_protocol(protocol);
     }
 
     /// Halves the maximum after a request with `samples` samples was too large. Returns the new
@@ -188,8 +188,8 @@ impl Feed {
 fn record(body: Body) -> Record {
     Record {
         kind: match body.protocol {
-            Protocol::V1 => Kind::V1,
-            Protocol::V2 => Kind::V2,
+            Protocol::V1 => RecordKind::V1,
+            Protocol::V2 => RecordKind::V2,
         },
         bytes: body.bytes,
         counts: body.counts,
@@ -210,7 +210,7 @@ const fn float(count: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::queue::Limits;
-    use crate::series::{Family, LabelSet, MetricKind, Relabel, Room, Series};
+    use crate::series::{Family, LabelSet, MetricKind, Relabel, Room, SeriesTable};
     use crate::telemetry::metrics::Telemetry;
 
     fn outgoing() -> Outgoing {
@@ -232,11 +232,11 @@ mod tests {
         for (goes_on, samples) in [(false, 3), (true, 2)] {
             let mut telemetry = Telemetry::new(at(1_000));
             let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
-            let mut feed = Feed::new(outgoing(), Protocol::V2, None, metrics);
+            let mut feed = SnapshotEnqueuer::new(outgoing(), Protocol::V2, None, metrics);
             if goes_on {
                 feed = feed.going_on(None);
             }
-            let mut series = Series::new(10, at(1_000));
+            let mut series = SeriesTable::new(10, at(1_000));
             let family = series.family(Family {
                 name: "x_total".into(),
                 kind: MetricKind::Counter,
@@ -258,7 +258,7 @@ mod tests {
         let how = outgoing();
         let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
         let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
-        let mut feed = Feed::new(how, Protocol::V1, None, metrics.clone());
+        let mut feed = SnapshotEnqueuer::new(how, Protocol::V1, None, metrics.clone());
         // The size that is refused, and the new maximum if it is lower.
         for (refused, less) in [
             (1_000, Some(500)),

@@ -10,9 +10,9 @@ const TOLD_MAX: usize = 8;
 
 /// The reasons that were logged recently.
 #[derive(Debug, Default)]
-pub(super) struct Told(Vec<(String, Instant)>);
+pub(super) struct ErrorLog(Vec<(String, Instant)>);
 
-impl Told {
+impl ErrorLog {
     /// Returns whether to log a reason now, and records it as logged.
     pub(super) fn is_new(&mut self, reason: &str, now: Instant) -> bool {
         self.0
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_told_once_in_a_while_whatever_its_figures_are() {
-        let (mut told, now) = (Told::default(), clock::monotonic());
+        let (mut told, now) = (ErrorLog::default(), clock::monotonic());
         assert!(told.is_new("sample 1 is too old", now));
         assert!(!told.is_new("sample 2 is too old", now + Duration::from_secs(599)));
         assert!(told.is_new("sample 3 is too old", now + Duration::from_secs(600)));

@@ -24,7 +24,7 @@ impl Poll {
     /// Channels that contain the name of the event exchange, are not subscribed to, and on which
     /// something is being published. Uses a connection of its own, and only briefly: Redis would
     /// disconnect it if it read too slowly, and it costs as much traffic as all these events.
-    pub(in crate::broker) async fn elsewhere(&self, exchange: &str) -> Vec<String> {
+    pub(in crate::broker) async fn unsubscribed_channels(&self, exchange: &str) -> Vec<String> {
         let mut channels = BTreeSet::new();
         // The usual error is a missing permission, and a hint is not worth a log message.
         let _ = timeout(LISTEN, self.listen(exchange, &mut channels)).await;

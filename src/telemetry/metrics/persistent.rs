@@ -11,11 +11,11 @@ use crate::saved;
 impl Telemetry {
     /// Returns the counters that continue in the next process.
     pub fn capture(&self) -> Vec<saved::Count> {
-        let lasting = self
+        let persistent = self
             .rows
             .iter()
-            .filter(|(definition, ..)| definition.lasting);
-        let counts = lasting.filter_map(|(definition, labels, handle)| {
+            .filter(|(definition, ..)| definition.persistent);
+        let counts = persistent.filter_map(|(definition, labels, handle)| {
             let value = match handle {
                 Handle::Counter(counter) => counter.get(),
                 Handle::Elapsed(elapsed) => elapsed.micros(),
@@ -44,7 +44,7 @@ impl Telemetry {
         for (definition, labels, handle) in &self.rows {
             let labels = labels.iter().flat_map(|(name, value)| [*name, &**value]);
             let before = known.get(&(definition.name, labels.collect()));
-            let Some(&before) = before.filter(|_| definition.lasting) else {
+            let Some(&before) = before.filter(|_| definition.persistent) else {
                 continue;
             };
             match handle {
