@@ -68,14 +68,14 @@ const CONFIGURED: &[&str] = &[
 
 /// A message or a report names no more; what it is about is kept.
 const SHOWN: &[&str] = &[
-    "broker/redis/elsewhere.rs: CHANNELS_MAX",
+    "broker/redis/unsubscribed_channels.rs: CHANNELS_MAX",
     "broker/redis/subscription.rs: ERROR_BYTES_MAX",
     "doctor/heard.rs: NAMES_MAX PROCESSES_MAX",
     "doctor/workers.rs: NAMES_MAX SKEW_MAX",
     "core/escape.rs: ESCAPED_BYTES_MAX",
     "sink/auth/oauth2.rs: ERROR_BYTES_MAX",
     "sink/refusal.rs: TEXT_MAX TOLD_MAX",
-    "sink/told.rs: TOLD_MAX",
+    "sink/error_log.rs: TOLD_MAX",
     "core/state/hint.rs: NAMED_MAX",
 ];
 
@@ -93,13 +93,13 @@ const PACED: &[&str] = &[
     "broker/redis/bindings.rs: MEMBER_MAX",
     "broker/redis/subscription/tests.rs: BODY_BYTES_MAX",
     "broker/redis/unacked.rs: AGE_MAX ENTRIES_MAX SEEN_MAX SLICE_MAX TIME_MAX",
-    "broker/source.rs: PAUSE_MAX",
+    "broker/context.rs: PAUSE_MAX",
     "cli.rs: THREADS_MAX",
     "core/event/decode.rs: KEPT_BYTES_MAX",
     "queue/index.rs: CACHED_MAX",
     "core/series/exponential.rs: BUCKETS_MAX GAP_MAX SCHEMA_MAX",
     "core/series/table/continued.rs: INTERVAL_SECONDS_MAX",
-    "sink/feed.rs: TAKEN_MAX",
+    "sink/enqueuer.rs: TAKEN_MAX",
     "sink/pushgateway.rs: PAUSE_MAX",
     "sink/quarantine.rs: BACKOFF_MAX GROUPS_MAX RELEASED_MAX",
     "sink/remote_write/apart.rs: SAMPLES_MAX",

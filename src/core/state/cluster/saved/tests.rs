@@ -89,7 +89,7 @@ fn told(changes: &[Change], names: &Names) -> Vec<String> {
         let debug = format!("{change:?}");
         let mut text = String::new();
         let mut rest = debug.as_str();
-        while let Some((before, after)) = rest.split_once("Name(") {
+        while let Some((before, after)) = rest.split_once("Symbol(") {
             let (number, after) = after.split_once(')').expect("as derived");
             let name = names.numbered(number.parse().expect("a number"));
             write!(text, "{before}{name}").expect("a string");
