@@ -120,9 +120,9 @@ impl SourceContext {
             self.metrics.reconnects.add(1);
             let gap = subscribed.gap;
             if config.waits_for_checkpoints() {
-                warn!(%address, ?gap, "subscribed again; the broker kept the events of the gap");
+                warn!(%address, ?gap, "subscribed again; the broker kept the events published meanwhile");
             } else {
-                warn!(%address, ?gap, "subscribed again; events of the gap are lost");
+                warn!(%address, ?gap, "subscribed again; events published meanwhile are lost");
             }
         } else {
             info!(%address, "subscribed to events");

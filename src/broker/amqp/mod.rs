@@ -215,7 +215,7 @@ impl Consumer {
         self.cancel(context).await?;
         if let Some(stream) = &self.stream {
             let next = self.cursor.next;
-            debug!(next, "no message from the stream; subscribing again");
+            debug!(next, "no messages from the stream; subscribing again");
             consume_stream(&mut self.session, self.channel, stream, next).await?;
         }
         Ok(())
