@@ -221,7 +221,7 @@ fn migrated(exporter: Exporter, arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Runs a future to completion. One thread maintains the state, the others serve sockets and sinks,
+/// Runs a future to completion. One thread maintains the state; the others serve sockets and sinks,
 /// which need only a few.
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     const THREADS_MAX: usize = 4;

@@ -179,8 +179,7 @@ impl Backlog {
         Some(taken)
     }
 
-    /// Removes everything from a record, which must be the oldest here, and returns how much it
-    /// was.
+    /// Removes the contents of a record, which must be the oldest here, and returns their counts.
     pub(super) fn take_record(&mut self, sequence: u64) -> Counts {
         let mut counts = Counts::default();
         self.series.retain(|_, waiting| {

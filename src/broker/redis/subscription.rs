@@ -43,7 +43,7 @@ pub(super) struct Subscription {
     read: BytesMut,
     /// The longest body that is accepted.
     body_bytes_max: usize,
-    /// How many of the next bytes to skip, because they belong to a body that is too long.
+    /// Number of bytes still to skip, because they belong to a body that is too long.
     passed_over: usize,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum Frame<'a> {
     },
     /// A message whose body exceeds the limit.
     TooLong,
-    /// The answer to a command, possibly an error.
+    /// The reply to a command, which may be an error.
     Answer(Value),
 }
 

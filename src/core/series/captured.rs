@@ -43,7 +43,8 @@ struct Shared {
     bound_places: HashMap<*const Buckets, u32>,
 }
 
-/// Series in one part of the stored form: about a megabyte, where all of them could take a hundred.
+/// Number of series in one part of the stored form. A part is about a megabyte; all series together
+/// could take a hundred.
 const PART: usize = 4_096;
 
 impl CapturedTable {

@@ -232,9 +232,9 @@ impl SeriesTable {
         }
     }
 
-    /// Hands an orphan to the caller that opens it. If its histogram has other bounds than
-    /// `wanted`, it ends and the new series starts over: a receiver sees other bounds as other
-    /// series and cannot merge them.
+    /// Hands an orphan to the caller that opens it. If its histogram has bounds other than
+    /// `wanted`, it ends and the new series starts over: to a receiver, different bounds are
+    /// different series, which it cannot merge.
     pub(super) fn adopt(
         &mut self,
         id: SeriesId,
