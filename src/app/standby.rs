@@ -17,7 +17,7 @@ use crate::telemetry::readiness::Readiness;
 /// How often to check whether the directory is free. A file lock offers no notification.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Takes the directory as soon as it is free; `None` if stopped before. Meanwhile, the listener
+/// Locks the directory as soon as it is free; `None` if stopped before. Meanwhile, the listener
 /// answers probes as healthy but not ready.
 pub(super) async fn take(
     path: &Path,

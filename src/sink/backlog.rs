@@ -32,7 +32,7 @@ impl Tried {
     }
 }
 
-/// The share of one record in what is held back.
+/// The part of one record that is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// Sequence of the record.

@@ -18,10 +18,10 @@ use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
 use crate::config::masked;
 
-/// The most bytes to read at a time.
+/// Maximum number of bytes to read at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// How many bytes of an error are reported.
+/// Maximum length of a reported error, in bytes.
 const ERROR_BYTES_MAX: usize = 512;
 
 /// A larger buffer is freed once it is empty.

@@ -22,7 +22,7 @@ pub struct CapturedTable {
 pub(super) struct CapturedFamily {
     pub(super) name: Arc<str>,
     pub(super) kind: saved::Kind,
-    /// The name of the family from which a relabelling rule made this one.
+    /// The name of the family from which a relabeling rule made this one.
     pub(super) like: Option<Arc<str>>,
 }
 

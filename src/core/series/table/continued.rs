@@ -216,7 +216,7 @@ impl SeriesTable {
     }
 
     /// Sets the orphans of a family that are sizes of sets to 0: members are added again one by
-    /// one, and some may never return. `is_set` decides by the labels after relabelling.
+    /// one, and some may never return. `is_set` decides by the labels after relabeling.
     pub fn empty_restored(&mut self, family: FamilyId, is_set: impl Fn(&LabelSet) -> bool) {
         for at in 0..self.orphans.len() {
             let slot = self.orphans[at];

@@ -1,4 +1,4 @@
-//! Applies relabelling rules to a series before it is opened: the result is another series, an
+//! Applies relabeling rules to a series before it is opened: the result is another series, an
 //! existing one, or none.
 //!
 //! Rules see the family's name as `__name__`, and no `le` on histograms, because a histogram is one
