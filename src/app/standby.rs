@@ -76,11 +76,11 @@ async fn probes(http: Option<&HttpConfig>) {
                     let _stop = stop.clone().drop_guard();
                     server.run(stop).await;
                 }
-                Err(error) => warn!(%error, "listening failed while standing by"),
+                Err(error) => warn!(%error, "cannot serve pages while standing by"),
             },
             // The other daemon may run on this machine and hold the port.
             Err(error) => {
-                warn!(address = %http.listen, %error, "listening failed while standing by")
+                warn!(address = %http.listen, %error, "cannot serve pages while standing by")
             }
         }
     }

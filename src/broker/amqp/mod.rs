@@ -132,7 +132,7 @@ struct Consumer {
     newest: u64,
     acknowledged: u64,
     acknowledged_at: Instant,
-    /// How many messages may be unacknowledged where acknowledging only makes room.
+    /// Maximum number of unacknowledged messages if acknowledging serves only to make room.
     ahead: u64,
     /// The name of the stream, if it is one.
     stream: Option<String>,
