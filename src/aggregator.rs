@@ -352,7 +352,7 @@ impl Aggregator {
                     .clone()
                     .any(|(b, reason)| b == broker && *reason == hint.reason)
                 {
-                    warn!(%broker, reason = hint.reason.name(), %hint, "the setup keeps events from arriving");
+                    warn!(%broker, reason = hint.reason.name(), %hint, "a setup problem keeps events from arriving");
                 }
             }
         }

@@ -51,7 +51,7 @@ enum Command {
     Run(Run),
     /// Validate a configuration file.
     CheckConfig {
-        /// Configuration file; its extension decides between YAML and TOML.
+        /// Configuration file in YAML or TOML, depending on its extension.
         file: PathBuf,
         /// Print the effective configuration with all defaults; secrets are hidden.
         #[arg(long)]
@@ -59,18 +59,18 @@ enum Command {
     },
     /// Test all brokers, workers and receivers, and explain what to fix; exits with 1 if anything is wrong.
     Doctor {
-        /// Configuration file; its extension decides between YAML and TOML.
+        /// Configuration file in YAML or TOML, depending on its extension.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Time to listen to events.
+        /// How long to listen for events.
         #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=3600))]
         listen: u64,
     },
-    /// Run celeriac with a simulated cluster and receiver; needs nothing installed.
+    /// Run celeriac with a simulated cluster and receiver; nothing else is needed.
     Demo(demo::Args),
     /// Convert another exporter's options and environment into a configuration file.
     Migrate {
-        /// The exporter that the options belong to.
+        /// Exporter to convert from.
         exporter: Exporter,
         /// The exporter's command-line options.
         #[arg(last = true)]
@@ -83,7 +83,7 @@ enum Command {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("source").args(["config", "broker"]).required(true)))]
 struct Run {
-    /// Configuration file; its extension decides between YAML and TOML.
+    /// Configuration file in YAML or TOML, depending on its extension.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["broker", "remote_write", "pushgateway", "listen"])]
     config: Option<PathBuf>,
     /// Without --config: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0.
@@ -221,7 +221,7 @@ fn migrated(exporter: Exporter, arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Runs a future to completion. One thread maintains the state, the others serve sockets and sinks,
+/// Runs a future to completion. One thread maintains the state; the others serve sockets and sinks,
 /// which need only a few.
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     const THREADS_MAX: usize = 4;

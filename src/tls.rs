@@ -23,7 +23,7 @@ use rustls_platform_verifier::Verifier;
 use crate::config::{Secret, TlsConfig, TlsVersion};
 use crate::regular_file;
 
-/// Maximum size of a certificate or key file. System bundles have a few hundred kilobytes.
+/// Maximum size of a certificate or key file. System bundles are a few hundred kilobytes.
 const PEM_BYTES_MAX: usize = 4 << 20;
 
 /// Why TLS cannot be set up.

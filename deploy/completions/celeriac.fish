@@ -32,10 +32,10 @@ complete -c celeriac -n "__fish_celeriac_needs_command" -s V -l version -d 'Prin
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "run" -d 'Run the daemon'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "check-config" -d 'Validate a configuration file'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "doctor" -d 'Test all brokers, workers and receivers, and explain what to fix; exits with 1 if anything is wrong'
-complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "demo" -d 'Run celeriac with a simulated cluster and receiver; needs nothing installed'
+complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "demo" -d 'Run celeriac with a simulated cluster and receiver; nothing else is needed'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "migrate" -d 'Convert another exporter\'s options and environment into a configuration file'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "version" -d 'Print the version'
-complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l config -d 'Configuration file; its extension decides between YAML and TOML' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
 complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l broker -d 'Without --config: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l remote-write -d 'Without --config: URL to push to, such as http://prometheus:9090/api/v1/write' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l pushgateway -d 'Without --config: URL of a Pushgateway, such as http://pushgateway:9091' -r
@@ -49,8 +49,8 @@ json\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l print -d 'Print the effective configuration with all defaults; secrets are hidden'
 complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -s h -l help -d 'Print help'
-complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l config -d 'Configuration file; its extension decides between YAML and TOML' -r -F
-complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l listen -d 'Time to listen to events' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l listen -d 'How long to listen for events' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r

@@ -116,7 +116,7 @@ def by_task():
             graph("Retries by exception", "Attempts per second that ended in a retry. Top ten.", "ops",
                   top(f"{ended('retried', 'name, exception')} > 0", "{{name}}: {{exception}}")),
             graph("Revoked and rejected",
-                  "Tasks revoked or rejected in five minutes, by reason. `requeue` is whether the message returns to "
+                  "Tasks revoked or rejected in five minutes, by reason. `requeue` says whether the message returns to "
                   "the queue.", "short",
                   (f"sum by (reason) (increase(celery_task_revoked_total{{{OF_TASK}}}[5m]))", "revoked: {{reason}}"),
                   (f"sum by (requeue) (increase(celery_task_rejected_total{{{OF_TASK}}}[5m]))",
@@ -130,7 +130,7 @@ def by_task():
                   "Runtime of one attempt, by task name. Top ten.", "s", p95("celery_task_runtime_seconds"),
                   exemplars=True),
             graph("Runtime of the selected tasks",
-                  "Runtime of one attempt, over all selected tasks together.",
+                  "Runtime of one attempt, across all selected tasks.",
                   "s", *quantiles("celery_task_runtime_seconds"),
                   exemplars=True),
             graph("Queue wait, p95",
@@ -200,7 +200,7 @@ def by_queue():
                   "Number of tasks that the workers of each queue can run at once.",
                   "short", (level("celery_queue_slots"), ON_BROKER)),
             graph("Workers and consumers",
-                  "Workers by their answers to remote control; consumers as counted by RabbitMQ.", "short",
+                  "Workers as reported by remote control; consumers as counted by RabbitMQ.", "short",
                   (level("celery_queue_workers"), f"{ON_BROKER} workers"),
                   (level("celery_queue_consumers"), f"{ON_BROKER} consumers")),
             graph("Running", "Tasks running, by queue.", "short",
@@ -236,7 +236,7 @@ def by_worker():
                   (f"{of('celery_worker_tasks_active')} / ({of('celery_worker_pool_size')} > 0)", "{{worker}}"),
                   thresholds=BUSY),
             graph("Pool size and prefetch count",
-                  "Number of tasks that a worker can run at once, and number that it fetches ahead of running them.",
+                  "Number of tasks that a worker can run at once, and number that it prefetches.",
                   "short",
                   (of("celery_worker_pool_size"), "{{worker}} pool"), (of("celery_worker_prefetch_count"), "{{worker}} prefetch")),
             graph("Running",
@@ -247,8 +247,8 @@ def by_worker():
             graph("Load", "Load average of the worker's machine over one minute.", "short",
                   (f'max by (worker) (celery_worker_load_average{{{OF_WORKER}, window="1m"}})', "{{worker}}")),
             graph("Clock skew",
-                  "How far the worker's clock is behind celeriac's (negative: ahead). Durations between two clocks "
-                  "are off by as much.", "s",
+                  "How far the worker's clock is behind celeriac's (negative: ahead). Durations measured across both clocks "
+                  "are off by this much.", "s",
                   (of("celery_worker_clock_skew_seconds"), "{{worker}}"), bottom=None),
             graph("Task events", "0: the worker runs tasks but sends only heartbeats.", "none",
                   (of("celery_worker_events_enabled"), "{{worker}}"), top=1),

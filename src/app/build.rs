@@ -60,7 +60,7 @@ pub enum StartError {
         folder: PathBuf,
         source: std::io::Error,
     },
-    #[error("cannot catch signals: {0}")]
+    #[error("cannot install signal handlers: {0}")]
     Signals(#[source] std::io::Error),
 }
 

@@ -17,7 +17,7 @@ use crate::telemetry::readiness::Readiness;
 /// How often to check whether the directory is free. A file lock offers no notification.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Takes the directory as soon as it is free; `None` if stopped before. Meanwhile, the listener
+/// Locks the directory as soon as it is free; `None` if stopped before. Meanwhile, the listener
 /// answers probes as healthy but not ready.
 pub(super) async fn take(
     path: &Path,
@@ -76,11 +76,11 @@ async fn probes(http: Option<&HttpConfig>) {
                     let _stop = stop.clone().drop_guard();
                     server.run(stop).await;
                 }
-                Err(error) => warn!(%error, "listening failed while standing by"),
+                Err(error) => warn!(%error, "cannot serve pages while standing by"),
             },
             // The other daemon may run on this machine and hold the port.
             Err(error) => {
-                warn!(address = %http.listen, %error, "listening failed while standing by")
+                warn!(address = %http.listen, %error, "cannot serve pages while standing by")
             }
         }
     }

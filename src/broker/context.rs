@@ -23,7 +23,7 @@ use crate::telemetry::readiness::Reporter;
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// The most message bytes that may wait for the aggregator. A larger message waits alone.
+/// Maximum size of the messages waiting for the aggregator, in bytes. A larger message waits alone.
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
 /// How long connecting and subscribing may take together.
@@ -120,9 +120,9 @@ impl SourceContext {
             self.metrics.reconnects.add(1);
             let gap = subscribed.gap;
             if config.waits_for_checkpoints() {
-                warn!(%address, ?gap, "subscribed again; the broker kept the events of the gap");
+                warn!(%address, ?gap, "subscribed again; the broker kept the events published meanwhile");
             } else {
-                warn!(%address, ?gap, "subscribed again; events of the gap are lost");
+                warn!(%address, ?gap, "subscribed again; events published meanwhile are lost");
             }
         } else {
             info!(%address, "subscribed to events");

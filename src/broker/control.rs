@@ -23,7 +23,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 /// The longest reply that is read. `reserved` contains the arguments of every prefetched task.
 pub(super) const REPLY_BYTES_MAX: usize = 8 << 20;
 
-/// The most replies accepted in a round. The round ends when they are reached.
+/// Maximum number of replies per round. The round ends when it is reached.
 const REPLIES_MAX: usize = 40_000;
 
 /// A worker that missed this many rounds is no longer waited for, and is left out of most requests.

@@ -44,7 +44,7 @@ pub(super) enum LinkError {
     #[error("the server at {0} is not the master")]
     NotMaster(String),
     /// The receiver of the batches is gone: the daemon is stopping.
-    #[error("the events are no longer read")]
+    #[error("celeriac is shutting down")]
     Abandoned,
 }
 

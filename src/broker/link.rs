@@ -86,7 +86,7 @@ enum LinkPhase {
 /// The end of a gap.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Subscribed {
-    /// How long the whole gap was.
+    /// Total length of the gap.
     pub(super) gap: Duration,
     /// Whether there was an earlier subscription.
     pub(super) again: bool,

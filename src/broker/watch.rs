@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::bounds::{Bounds, Limit};
 use crate::state::is_uuid;
 
-/// The most queues that are watched. Beyond that, those last in alphabetical order are ignored.
+/// Maximum number of queues to watch. Beyond that, those last in alphabetical order are ignored.
 const QUEUES_MAX: usize = 10_000;
 
 /// AMQP's limit on the length of a name, in bytes. Redis has no practical limit.

@@ -145,8 +145,8 @@ impl AmqpConfig {
         }
     }
 
-    /// Name of the durable queue or the stream. Each shard has its own, and another shard count
-    /// uses other names.
+    /// Name of the durable queue or the stream. Each shard has its own, and the names change with
+    /// the shard count.
     pub fn queue_name(&self) -> String {
         match self.shard {
             None => self.queue.clone(),

@@ -93,7 +93,7 @@ pub enum Limit {
     ReplyItems,
     /// The length of a task id in an exemplar.
     ExemplarBytes,
-    /// Metric names created by relabelling.
+    /// Metric names created by relabeling.
     RelabelledFamilies,
 }
 

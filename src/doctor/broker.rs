@@ -45,7 +45,7 @@ fn connection(
                 .to_owned()
         }
         (ProbeFindingKind::Trust, _) => {
-            "set `tls.ca_file` to the authority that signed the broker's certificate, or \
+            "set `tls.ca_file` to the CA that signed the broker's certificate, or \
              `tls.server_name` to the name in the certificate"
                 .to_owned()
         }

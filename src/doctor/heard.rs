@@ -11,7 +11,7 @@ const NAMES_MAX: usize = 10_000;
 /// Maximum number of processes to distinguish under one node name.
 const PROCESSES_MAX: usize = 16;
 
-/// What was received from one broker.
+/// Data received from one broker.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     decoder: Decoder,
@@ -25,7 +25,7 @@ pub(super) struct Heard {
     pub(super) unreadable: BTreeMap<String, u64>,
 }
 
-/// What was received from one worker.
+/// Data received from one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct HeardWorker {
     /// The version of Celery, if reported.

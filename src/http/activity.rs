@@ -58,7 +58,7 @@ pub(super) enum Phase {
     Idle,
 }
 
-/// Who a connection is waiting for, and since when.
+/// The party that a connection waits for, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
     Client(Instant),

@@ -27,8 +27,7 @@ impl Filter {
         self.known.clear();
     }
 
-    /// Returns the change without what is about hidden tasks. Received events are counted by type
-    /// in any case.
+    /// Returns the change without hidden tasks. Received events are counted by type in any case.
     pub(super) fn pass(&mut self, change: Change, names: &Names) -> Option<Change> {
         if self.filter.is_none() {
             return Some(change);

@@ -171,7 +171,7 @@ impl Disk {
         Ok(file)
     }
 
-    /// Reads the body at a place.
+    /// Reads the body stored at `place`.
     pub(super) fn read(&mut self, place: Place, length: usize) -> Result<Bytes, ReadError> {
         let active = self.segments.back().map(|last| last.first) == Some(place.segment);
         let file = match (&self.active, &self.reader) {

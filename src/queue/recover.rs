@@ -27,7 +27,7 @@ pub enum OpenError {
     )]
     Locked { folder: PathBuf },
     #[error(
-        "{} has version {version} of the format, which this release does not support",
+        "{} has format version {version}, which this release does not support",
         path.display()
     )]
     Version { path: PathBuf, version: u16 },

@@ -32,7 +32,7 @@ impl Tried {
     }
 }
 
-/// The share of one record in what is held back.
+/// The part of one record that is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// Sequence of the record.
@@ -179,8 +179,7 @@ impl Backlog {
         Some(taken)
     }
 
-    /// Removes everything from a record, which must be the oldest here, and returns how much it
-    /// was.
+    /// Removes the contents of a record, which must be the oldest here, and returns their counts.
     pub(super) fn take_record(&mut self, sequence: u64) -> Counts {
         let mut counts = Counts::default();
         self.series.retain(|_, waiting| {

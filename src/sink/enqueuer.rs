@@ -67,7 +67,7 @@ impl SnapshotEnqueuer {
         }
     }
 
-    /// Applies a different selection or relabelling of series. Series sent before are ended, and
+    /// Applies a different selection or relabeling of series. Series sent before are ended, and
     /// those that continue start without a zero.
     pub(super) fn begin_anew(&mut self, how: Outgoing, queue: &mut Queue, now: Timestamp) {
         let newest = Timestamp::from_millis(queue.newest_ms().unwrap_or_default());
@@ -128,7 +128,7 @@ impl SnapshotEnqueuer {
 
     /// Appends a snapshot. After the last one, all series are ended unless they continue in the
     /// next process: without a checkpoint they start over after a restart. Returns how many samples
-    /// have no valid or no unique labels after relabelling.
+    /// have no valid or no unique labels after relabeling.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
             self.metrics

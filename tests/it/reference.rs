@@ -16,20 +16,19 @@ use celeriac::timestamp::Timestamp;
 
 const HEAD: &str = "# Metrics
 
-<!-- Made from the code by `make docs`; a test holds that it is up to date. -->
+<!-- Generated from the code by `make docs`; a test checks that it is up to date. -->
 
-Every family that celeriac shows, by profile: what its type and its labels are, and when it moves. A `broker` label comes
-with each where brokers have names. The labels `name` and `queue` of task families are those of `metrics.task_labels`,
-which may have `worker` too; the prefix `celery_` is `metrics.prefix`. A histogram has the series `_bucket`, `_sum` and
-`_count`. Where a label has few values, and each is there from the start, they stand behind it.
+Every metric that celeriac exposes, by profile, with its type, labels and meaning. If brokers have names, metrics about
+Celery also have the label `broker`. `metrics.task_labels` sets the labels of task metrics: `name` and `queue` by default, and optionally
+`worker`. `metrics.prefix` sets the prefix `celery_`. A histogram has the series `_bucket`, `_sum` and `_count`. If a label has
+a few fixed values, which all exist from the start, they are listed after it.
 
 The age of a timestamp metric `m` is `timestamp(m) - m`. `time() - m` adds the time since the sample was taken, up to one
 interval. Pushed samples carry the time of their snapshot; a scraped page has no timestamps and is up to one
-`global.interval` old, which counts in either form. Use `time() - m` only where the age has to go on growing after samples
-stop.
+`global.interval` old, which affects both forms. Use `time() - m` only where the age must keep growing after samples stop.
 ";
 
-/// Labels whose values are not of this daemon's making.
+/// Labels whose values this daemon does not choose.
 const GIVEN: [&str; 6] = [
     "profile",
     "broker",

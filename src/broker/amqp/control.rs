@@ -23,7 +23,7 @@ use crate::event::{ContentType, DecodeError};
 /// Replies that the broker may send ahead of our acknowledgements. They can be large.
 const PREFETCH: u16 = 32;
 
-/// The most bytes that may be queued for us in the broker. Beyond that, the oldest replies are
+/// Maximum size of the replies queued for us in the broker, in bytes. Beyond that, the oldest are
 /// dropped.
 const QUEUE_BYTES_MAX: u64 = 64 << 20;
 

@@ -37,7 +37,7 @@ pub(super) fn body_max(queue_bytes_max: u64) -> usize {
     usize::try_from(queue_bytes_max.min(MESSAGE_BYTES_MAX)).unwrap_or(usize::MAX)
 }
 
-/// What is recorded with each message.
+/// The data recorded with each message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeliveryCursor {
     pub(super) delivery: config::Delivery,

@@ -132,7 +132,7 @@ struct Consumer {
     newest: u64,
     acknowledged: u64,
     acknowledged_at: Instant,
-    /// How many messages may be unacknowledged where acknowledging only makes room.
+    /// Maximum number of unacknowledged messages if acknowledging serves only to make room.
     ahead: u64,
     /// The name of the stream, if it is one.
     stream: Option<String>,
@@ -215,7 +215,7 @@ impl Consumer {
         self.cancel(context).await?;
         if let Some(stream) = &self.stream {
             let next = self.cursor.next;
-            debug!(next, "no message from the stream; subscribing again");
+            debug!(next, "no messages from the stream; subscribing again");
             consume_stream(&mut self.session, self.channel, stream, next).await?;
         }
         Ok(())

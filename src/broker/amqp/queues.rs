@@ -13,7 +13,7 @@ use super::poll::Poll;
 use crate::broker::error::LinkError;
 use crate::state::QueueLevel;
 
-/// The most requests that may be outstanding at a time. Sent one by one, 500 queues would take 500
+/// Maximum number of outstanding requests. Sent one by one, 500 queues would take 500
 /// round trips. After an absent queue the limit drops to one, and doubles each time that all queues
 /// existed: otherwise many absent queues in a row would have the remaining ones requested again and
 /// again.

@@ -30,11 +30,11 @@ use crate::broker::link::Alive;
 use crate::broker::stream::Stream;
 use crate::clock;
 
-/// The most bytes to read at a time.
+/// Maximum number of bytes to read at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// While this many bytes wait to be written, nothing is read: otherwise a peer that only sends
-/// would make the write buffer grow.
+/// Reading pauses while this many bytes are waiting to be written. Otherwise, a peer that sends
+/// without reading would make the write buffer grow without limit.
 const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 
 /// Heartbeats sent per negotiated interval, and intervals of silence after which the peer is

@@ -15,7 +15,7 @@ const FRAME_MIN: u32 = 4096;
 /// Bytes of a frame around its payload.
 const FRAME_OVERHEAD: u32 = 8;
 
-/// The most channels that are opened. RabbitMQ proposes the same number.
+/// Maximum number of channels to open. RabbitMQ proposes the same number.
 pub(super) const CHANNEL_MAX: u16 = 2047;
 
 /// The limits of one connection.
@@ -59,7 +59,7 @@ impl Tuning {
         })
     }
 
-    /// The most bytes in the payload of a frame.
+    /// Maximum number of bytes in the payload of a frame.
     pub(super) const fn payload_max(&self) -> usize {
         (self.frame_max - FRAME_OVERHEAD) as usize
     }

@@ -24,7 +24,7 @@ const KEY: &str = "_kombu.binding.";
 /// Celery's default exchange, which is read without a search.
 const DEFAULT: &str = "celery";
 
-/// The most sets, and members across all sets, that are read. The rest is ignored.
+/// Maximum number of sets to read, and of members across all sets. The rest is ignored.
 const EXCHANGES_MAX: usize = 1_000;
 const BINDINGS_MAX: usize = 20_000;
 

@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::broker::stream::Stream;
 
-/// The most memory that the answers to one request may use. Pipelines count as a whole; the largest
-/// contain workers' replies, several megabytes if thousands of tasks are reserved.
+/// Maximum memory for the answers to one request. A pipeline counts as one request; the largest
+/// answers are workers' replies, several megabytes if thousands of tasks are reserved.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// The memory of a value in addition to its text.

@@ -44,11 +44,11 @@ use crate::event::Payload;
 /// heartbeats.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The most bytes to read before anything else is handled.
+/// Maximum number of bytes to read before anything else is handled.
 const ROUND_BYTES: usize = 1 << 20;
 
-/// The longest message that is accepted: a body as long as RabbitMQ may deliver, in base64 and with
-/// its envelope.
+/// Maximum size of a message: the largest body that RabbitMQ delivers, in base64 and with its
+/// envelope.
 const MESSAGE_BYTES_MAX: u64 = 24 << 20;
 
 /// After reading less than this the source may rest, because the kernel buffers more meanwhile.

@@ -18,10 +18,10 @@ use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
 use crate::config::masked;
 
-/// The most bytes to read at a time.
+/// Maximum number of bytes to read at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// How many bytes of an error are reported.
+/// Maximum length of a reported error, in bytes.
 const ERROR_BYTES_MAX: usize = 512;
 
 /// A larger buffer is freed once it is empty.
@@ -43,7 +43,7 @@ pub(super) struct Subscription {
     read: BytesMut,
     /// The longest body that is accepted.
     body_bytes_max: usize,
-    /// How many of the next bytes to skip, because they belong to a body that is too long.
+    /// Number of bytes still to skip, because they belong to a body that is too long.
     passed_over: usize,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum Frame<'a> {
     },
     /// A message whose body exceeds the limit.
     TooLong,
-    /// The answer to a command, possibly an error.
+    /// The reply to a command, which may be an error.
     Answer(Value),
 }
 

@@ -17,7 +17,7 @@ use crate::broker::error::LinkError;
 /// How long to listen. Workers send heartbeats every two seconds.
 const LISTEN: Duration = Duration::from_secs(3);
 
-/// The most channels that are reported.
+/// Maximum number of channels to report.
 const CHANNELS_MAX: usize = 10;
 
 impl Poll {

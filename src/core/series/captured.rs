@@ -22,7 +22,7 @@ pub struct CapturedTable {
 pub(super) struct CapturedFamily {
     pub(super) name: Arc<str>,
     pub(super) kind: saved::Kind,
-    /// The name of the family from which a relabelling rule made this one.
+    /// The name of the family from which a relabeling rule made this one.
     pub(super) like: Option<Arc<str>>,
 }
 
@@ -43,7 +43,8 @@ struct Shared {
     bound_places: HashMap<*const Buckets, u32>,
 }
 
-/// Series in one part of the stored form: about a megabyte, where all of them could take a hundred.
+/// Number of series in one part of the stored form. A part is about a megabyte; all series together
+/// could take a hundred.
 const PART: usize = 4_096;
 
 impl CapturedTable {

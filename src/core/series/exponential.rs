@@ -17,8 +17,8 @@ const SCHEMA_MAX: i32 = 3;
 /// The coarsest schema. Its growth factor is 65,536.
 const SCHEMA_MIN: i32 = -4;
 
-/// The most buckets, positive and negative together, without the zero bucket. This is
-/// OpenTelemetry's default, and what receivers recommend.
+/// Maximum number of buckets, positive and negative together, without the zero bucket.
+/// This is OpenTelemetry's default, and receivers recommend it.
 const BUCKETS_MAX: usize = 160;
 
 /// Up to this many consecutive empty buckets are listed explicitly: they take less room than a new

@@ -42,7 +42,7 @@ const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The longest label value that is restored. Relabelling rules can join several texts of 1 KiB.
+/// The longest label value that is restored. Relabeling rules can join several texts of 1 KiB.
 const STORED_BYTES_MAX: usize = 64 << 10;
 
 /// The labels of one series without its name: sorted by name, without duplicates or empty values,

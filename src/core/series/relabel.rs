@@ -1,6 +1,6 @@
 //! Rules that rename, drop and merge series: label sets in, label sets out.
 //!
-//! These are Prometheus' relabelling rules, with all of its actions and its handling of empty
+//! These are Prometheus' relabeling rules, with all of its actions and its handling of empty
 //! values, references and invalid names. Source: "relabel_config" in Prometheus' documentation.
 //! Where it is silent, the behaviour of Prometheus 3.5 applies, as recorded in
 //! `tests/golden/relabel.yaml` and checked by `tests/it/relabel.rs`. Label names follow the rules

@@ -152,7 +152,7 @@ impl SeriesTable {
     }
 
     /// Finds or creates a series. Each call must be matched by one to [`close`](Self::close). A new
-    /// series has the value 0. Relabelling rules determine the resulting series. `None` if the
+    /// series has the value 0. Relabeling rules determine the resulting series. `None` if the
     /// limit leaves no room.
     pub fn open(&mut self, family: FamilyId, labels: LabelSet, room: Room) -> Option<SeriesId> {
         self.open_with(family, labels, room, None)

@@ -15,7 +15,7 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000 + millis)
 }
 
-/// A pipeline that takes the events of one worker.
+/// A pipeline that receives the events of one worker.
 struct Feed(Pipeline);
 
 impl Feed {

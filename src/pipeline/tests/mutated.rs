@@ -246,7 +246,7 @@ fn heartbeats(parts: &[saved::Checkpoint], now: Timestamp) -> Vec<Payload> {
     workers.map(heartbeat).collect()
 }
 
-/// Holds what is true of every snapshot.
+/// Checks what holds for every snapshot.
 fn check(snapshot: &Snapshot, now: Timestamp, seed: u64) {
     for row in &snapshot.rows {
         let family = snapshot.family(row);
@@ -274,7 +274,7 @@ fn check(snapshot: &Snapshot, now: Timestamp, seed: u64) {
     }
 }
 
-/// Goes on from parts, for some time.
+/// Continues from parts for a while.
 fn go_on(name: ProfileName, parts: &[saved::Checkpoint], at: Timestamp, seed: u64) {
     let mut pipeline = pipeline_with("{}", view(name));
     let now = at.after(Duration::from_secs(60));

@@ -127,8 +127,8 @@ fn tasks(names: usize, queues: usize) -> Vec<Labels> {
     all
 }
 
-/// Returns the first snapshot, counted from 1, from which on this share of the good series is on
-/// time.
+/// Returns the number, starting at 1, of the snapshot from which at least this share of the good
+/// series stays on time.
 fn since(shares: &[f64], share: f64) -> usize {
     let late = shares.iter().rposition(|on_time| *on_time < share);
     late.map_or(1, |late| late + 2)

@@ -8,7 +8,7 @@
 
 use regex::{Captures, Regex, RegexBuilder};
 
-/// The most memory that a compiled expression may use. An alternation of a thousand names uses a
+/// Maximum memory of a compiled expression. An alternation of a thousand names uses a
 /// few hundred KiB.
 pub const COMPILED_BYTES_MAX: usize = 1 << 20;
 

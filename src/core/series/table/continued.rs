@@ -216,7 +216,7 @@ impl SeriesTable {
     }
 
     /// Sets the orphans of a family that are sizes of sets to 0: members are added again one by
-    /// one, and some may never return. `is_set` decides by the labels after relabelling.
+    /// one, and some may never return. `is_set` decides by the labels after relabeling.
     pub fn empty_restored(&mut self, family: FamilyId, is_set: impl Fn(&LabelSet) -> bool) {
         for at in 0..self.orphans.len() {
             let slot = self.orphans[at];
@@ -232,9 +232,9 @@ impl SeriesTable {
         }
     }
 
-    /// Hands an orphan to the caller that opens it. If its histogram has other bounds than
-    /// `wanted`, it ends and the new series starts over: a receiver sees other bounds as other
-    /// series and cannot merge them.
+    /// Hands an orphan to the caller that opens it. If its histogram has bounds other than
+    /// `wanted`, it ends and the new series starts over: to a receiver, different bounds are
+    /// different series, which it cannot merge.
     pub(super) fn adopt(
         &mut self,
         id: SeriesId,

@@ -1,4 +1,4 @@
-//! Applies relabelling rules to a series before it is opened: the result is another series, an
+//! Applies relabeling rules to a series before it is opened: the result is another series, an
 //! existing one, or none.
 //!
 //! Rules see the family's name as `__name__`, and no `le` on histograms, because a histogram is one
@@ -17,8 +17,8 @@ use crate::series::{
 };
 use std::sync::Arc;
 
-/// The most families that rules may create. Families are never removed, so a rule that turns task
-/// names into metric names needs a bound. Beyond it, series are invalid.
+/// Maximum number of families that rules may create. Families are never removed, so a rule that
+/// turns task names into metric names needs a bound. Beyond it, series are invalid.
 const FAMILIES_MAX: usize = 1_000;
 
 /// The slots of dropped numbers and of dropped histograms, which exist if there are rules.
@@ -126,7 +126,8 @@ impl SeriesTable {
         }
     }
 
-    /// The family of that name with the type and help of another one. `None` if the name is taken.
+    /// Finds or creates a family with this name and the type and help of `original`. Returns `None`
+    /// if the name belongs to a different family.
     pub(super) fn family_like(&mut self, original: FamilyId, name: &str) -> Option<FamilyId> {
         let like = &self.families[original.index()];
         let known = self.families.iter().position(|known| *known.name == *name);
