@@ -248,7 +248,7 @@ impl Poller {
         let known = self.known.borrow().clone();
         let names = self.watch.next(known.queues.iter().map(AsRef::as_ref));
         let asked = clock::now();
-        let (levels, absent) = carrier.levels(&names).await?;
+        let (queue_levels, absent) = carrier.queue_levels(&names).await?;
         self.watch.asked(&names, absent);
         if carrier.has_more_bindings() {
             self.metrics.bounds.reached(Limit::Bindings);
@@ -256,7 +256,7 @@ impl Poller {
         if let Some(bindings) = carrier.bindings() {
             self.report(asked, Answers::Bindings(bindings)).await?;
         }
-        self.report(asked, Answers::Queues(levels)).await
+        self.report(asked, Answers::Queues(queue_levels)).await
     }
 
     async fn ask_workers(
@@ -395,14 +395,14 @@ impl Carrier {
         }
     }
 
-    async fn levels(
+    async fn queue_levels(
         &mut self,
         names: &[String],
     ) -> Result<(Vec<QueueLevel>, Vec<String>), LinkError> {
         match self {
-            Self::Amqp(poll) => poll.levels(names).await,
+            Self::Amqp(poll) => poll.queue_levels(names).await,
             // On Redis an empty list does not exist, so no queue counts as absent.
-            Self::Redis(poll) => Ok((poll.levels(names).await?, Vec::new())),
+            Self::Redis(poll) => Ok((poll.queue_levels(names).await?, Vec::new())),
         }
     }
 

@@ -77,15 +77,15 @@ pub enum ProbeFindingKind {
     Other,
 }
 
-/// Probes a broker, and listens for the given time. `hear` receives what is published.
+/// Probes a broker, and listens for the given time. `on_payload` receives what is published.
 pub async fn look(
     config: &BrokerConfig,
     listen: Duration,
-    hear: &mut (dyn FnMut(Payload) + Send),
+    on_payload: &mut (dyn FnMut(Payload) + Send),
 ) -> Look {
     match &config.transport {
-        Transport::Amqp(amqp) => amqp::look(config, amqp, listen, hear).await,
-        Transport::Redis(redis) => redis::look(config, redis, listen, hear).await,
+        Transport::Amqp(amqp) => amqp::look(config, amqp, listen, on_payload).await,
+        Transport::Redis(redis) => redis::look(config, redis, listen, on_payload).await,
     }
 }
 

@@ -83,7 +83,7 @@ impl Schedule {
 
     /// Updates the schedule with the current state of the cluster.
     pub(super) fn known(&mut self, known: &Arc<PollTargets>, now: Instant) {
-        if known.heard {
+        if known.events_arrive {
             self.unsubscribed_channels = None;
         }
         let is_new =
@@ -203,14 +203,19 @@ mod tests {
         (Schedule::new(config, true, now), now)
     }
 
-    fn known(workers: &[&str], silent: &[&str], queues: &[&str], heard: bool) -> Arc<PollTargets> {
+    fn known(
+        workers: &[&str],
+        silent: &[&str],
+        queues: &[&str],
+        events_arrive: bool,
+    ) -> Arc<PollTargets> {
         let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
         Arc::new(PollTargets {
             queues: names(queues),
             workers: names(workers),
             silent: names(silent),
             begun: 0,
-            heard,
+            events_arrive,
             ..PollTargets::default()
         })
     }

@@ -88,25 +88,25 @@ impl BrokerConfig {
             }
         }
         let kind = kind(section, &urls)?;
-        if sentinel.is_some() && kind != Kind::Sentinel {
+        if sentinel.is_some() && kind != Scheme::Sentinel {
             section.problem(
                 "sentinel",
                 "has no effect without sentinels; use sentinel://host:26379 in `url`",
             );
         }
-        if kind != Kind::Amqp {
+        if kind != Scheme::Amqp {
             keys.refuse(section);
         }
         let transport = match kind {
-            Kind::Amqp => {
+            Scheme::Amqp => {
                 let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
                 Transport::Amqp(AmqpConfig::of(section, urls, tls, bindings, prefetch, keys))
             }
-            Kind::Redis => {
+            Scheme::Redis => {
                 redis.parse_address(section, urls, tls)?;
                 Transport::Redis(redis)
             }
-            Kind::Sentinel => {
+            Scheme::Sentinel => {
                 redis.reach_by_sentinel(section, urls, sentinel, tls)?;
                 Transport::Redis(redis)
             }
@@ -157,20 +157,20 @@ impl BrokerConfig {
 
 /// What the scheme of a URL selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Scheme {
     Amqp,
     Redis,
     Sentinel,
 }
 
 /// Returns the kind of all URLs, which must be the same.
-fn kind(section: &mut Section<'_>, urls: &[BrokerUrl]) -> Option<Kind> {
+fn kind(section: &mut Section<'_>, urls: &[BrokerUrl]) -> Option<Scheme> {
     let mut kinds = Vec::new();
     for url in urls {
         kinds.push(match url.scheme.as_str() {
-            "amqp" | "pyamqp" | "librabbitmq" | "amqps" => Kind::Amqp,
-            "redis" | "rediss" | "redis+socket" => Kind::Redis,
-            "sentinel" | "sentinel+tls" => Kind::Sentinel,
+            "amqp" | "pyamqp" | "librabbitmq" | "amqps" => Scheme::Amqp,
+            "redis" | "rediss" | "redis+socket" => Scheme::Redis,
+            "sentinel" | "sentinel+tls" => Scheme::Sentinel,
             other => {
                 let what = no_events(other).map_or_else(
                     || format!("expected amqp, amqps, redis, rediss, redis+socket or sentinel, found the scheme `{other}`"),

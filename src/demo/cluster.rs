@@ -285,12 +285,12 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Accept, Decoder, Kind};
+    use crate::event::{Accept, Decoder, EventKind};
 
     #[test]
     fn what_the_cluster_publishes_is_read_by_the_real_decoder() {
         let mut cluster = Cluster::new();
-        let mut seen = [0; Kind::ALL.len()];
+        let mut seen = [0; EventKind::ALL.len()];
         let mut decoder = Decoder::default();
         for step in 0..2_000 {
             let now = Timestamp::from_millis(1_800_000_000_000 + 50 * step);
@@ -310,7 +310,7 @@ mod tests {
             }
         }
 
-        for (kind, count) in Kind::ALL.iter().zip(seen) {
+        for (kind, count) in EventKind::ALL.iter().zip(seen) {
             let usual = [
                 "task-sent",
                 "task-received",

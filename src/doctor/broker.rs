@@ -1,12 +1,12 @@
 //! Checks a broker: whether celeriac can use it, and whether events are published where it looks.
 
 use super::finding::Finding;
-use super::heard::Heard;
+use super::observed::ObservedEvents;
 use crate::broker::probe::{Look, ProbeFinding, ProbeFindingKind};
 use crate::config::{BrokerConfig, Transport};
 
 /// Turns a probe of a broker into findings, except for those about its workers.
-pub(super) fn judge(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
+pub(super) fn judge(config: &BrokerConfig, look: &Look, observed: &ObservedEvents) -> Vec<Finding> {
     let mut findings: Vec<Finding> = look
         .servers
         .iter()
@@ -18,8 +18,8 @@ pub(super) fn judge(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Fi
     findings.extend(permissions(config, look));
     findings.extend(bindings(look));
     findings.extend(event_exchange(config, look));
-    findings.extend(channels(config, look, heard));
-    findings.extend(serializers(heard));
+    findings.extend(channels(config, look, observed));
+    findings.extend(serializers(observed));
     findings
 }
 
@@ -160,7 +160,7 @@ fn event_exchange(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
 }
 
 /// Redis: compares the channels that events are published on with the configured ones.
-fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
+fn channels(config: &BrokerConfig, look: &Look, observed: &ObservedEvents) -> Vec<Finding> {
     const CHECK: &str = "channels";
     if look.unsubscribed_channels.is_empty() {
         return Vec::new();
@@ -169,7 +169,7 @@ fn channels(config: &BrokerConfig, look: &Look, heard: &Heard) -> Vec<Finding> {
         "events are published on {}",
         look.unsubscribed_channels.join(", ")
     );
-    if !heard.workers.is_empty() {
+    if !observed.workers.is_empty() {
         let advice = "other workers also use this Redis: to watch them, add another entry to \
                       `brokers`";
         return vec![Finding::open(CHECK, found, advice)];
@@ -226,8 +226,8 @@ fn place<'a>(channel: &'a str, exchange: &str) -> Option<(&'a str, Option<i64>)>
     })
 }
 
-fn serializers(heard: &Heard) -> Vec<Finding> {
-    let findings = heard.unreadable.iter().map(|(why, count)| {
+fn serializers(observed: &ObservedEvents) -> Vec<Finding> {
+    let findings = observed.unreadable.iter().map(|(why, count)| {
         Finding::wrong(
             "serializer",
             format!("{count} messages cannot be decoded: {why}"),

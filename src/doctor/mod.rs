@@ -8,7 +8,7 @@
 mod finding;
 
 mod broker;
-mod heard;
+mod observed;
 mod transport;
 mod workers;
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 pub use self::finding::{Finding, Report, Section, Verdict};
-use self::heard::Heard;
+use self::observed::ObservedEvents;
 use crate::broker::probe;
 use crate::clock;
 use crate::config::{BrokerConfig, Config, PushgatewayConfig, RemoteWriteConfig};
@@ -44,12 +44,12 @@ pub async fn doctor(config: &Config, listen: Duration) -> Report {
 }
 
 async fn broker(config: &BrokerConfig, listen: Duration) -> Section {
-    let mut heard = Heard::new(config.accept);
-    let mut hear = |payload| heard.hear(&payload, clock::now());
-    let look = probe::look(config, listen, &mut hear).await;
-    let mut findings = broker::judge(config, &look, &heard);
+    let mut observed = ObservedEvents::new(config.accept);
+    let mut observe = |payload| observed.observe(&payload, clock::now());
+    let look = probe::look(config, listen, &mut observe).await;
+    let mut findings = broker::judge(config, &look, &observed);
     findings.extend(transport::judge(config, &look));
-    findings.extend(workers::judge(config, &look, &heard, listen));
+    findings.extend(workers::judge(config, &look, &observed, listen));
     let subject = match &config.name {
         Some(name) => format!("broker {name}"),
         None => "broker".to_owned(),

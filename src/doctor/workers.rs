@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::finding::Finding;
-use super::heard::{Heard, HeardWorker};
+use super::observed::{ObservedEvents, ObservedWorker};
 use crate::broker::probe::{Look, Settings};
 use crate::config::BrokerConfig;
 
@@ -24,20 +24,20 @@ const OLDEST: (u32, u32) = (4, 4);
 pub(super) fn judge(
     config: &BrokerConfig,
     look: &Look,
-    heard: &Heard,
+    observed: &ObservedEvents,
     listened: Duration,
 ) -> Vec<Finding> {
     if !look.listened && look.workers.is_none() {
         return Vec::new();
     }
     let answered = look.workers.iter().flatten().map(|(name, _)| name.as_str());
-    let names: BTreeSet<&str> = heard
+    let names: BTreeSet<&str> = observed
         .workers
         .keys()
         .map(String::as_str)
         .chain(answered)
         .collect();
-    let mut findings = vec![workers(look, heard, &names, listened)];
+    let mut findings = vec![workers(look, observed, &names, listened)];
     if let Some((count, why)) = &look.unreadable {
         findings.push(Finding::wrong(
             "replies",
@@ -49,20 +49,25 @@ pub(super) fn judge(
     if names.is_empty() || !look.listened {
         return findings;
     }
-    findings.extend(twins(heard));
+    findings.extend(twins(observed));
     findings.push(task_events(
         look,
-        heard,
+        observed,
         &names,
         (listened, config.poll.enable_events),
     ));
-    findings.push(task_sent(look, heard, listened));
-    findings.extend(versions(heard));
-    findings.extend(clocks(heard));
+    findings.push(task_sent(look, observed, listened));
+    findings.extend(versions(observed));
+    findings.extend(clocks(observed));
     findings
 }
 
-fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duration) -> Finding {
+fn workers(
+    look: &Look,
+    observed: &ObservedEvents,
+    names: &BTreeSet<&str>,
+    listened: Duration,
+) -> Finding {
     const CHECK: &str = "workers";
     let seconds = listened.as_secs();
     let asked = look.workers.as_ref();
@@ -81,11 +86,11 @@ fn workers(look: &Look, heard: &Heard, names: &BTreeSet<&str>, listened: Duratio
     }
     let found = format!("{}: {}", names.len(), some(names.iter().copied()));
     let beats = |name: &&&str| {
-        let worker = heard.workers.get(**name);
+        let worker = observed.workers.get(**name);
         worker.is_some_and(|worker| !worker.processed.is_empty())
     };
     let silent: Vec<&str> = names.iter().filter(|name| !beats(name)).copied().collect();
-    if look.listened && heard.workers.is_empty() {
+    if look.listened && observed.workers.is_empty() {
         return Finding::wrong(
             CHECK,
             format!("{found}; they reply, but no event arrived within {seconds} s"),
@@ -121,8 +126,8 @@ fn settings(look: &Look) -> impl Iterator<Item = &Settings> {
 }
 
 /// Reports names that several processes share.
-fn twins(heard: &Heard) -> Option<Finding> {
-    let workers = heard.workers.iter();
+fn twins(observed: &ObservedEvents) -> Option<Finding> {
+    let workers = observed.workers.iter();
     let names: Vec<&str> = workers
         .filter(|(_, worker)| worker.processed.len() > 1)
         .map(|(name, _)| name.as_str())
@@ -140,7 +145,7 @@ fn twins(heard: &Heard) -> Option<Finding> {
 /// undetermined for an idle worker without the setting.
 fn task_events(
     look: &Look,
-    heard: &Heard,
+    observed: &ObservedEvents,
     names: &BTreeSet<&str>,
     (listened, enable_events): (Duration, bool),
 ) -> Finding {
@@ -148,7 +153,7 @@ fn task_events(
     const ADVICE: &str = "start workers with -E, or set worker_send_task_events = True in Celery's \
                           settings; or let celeriac turn them on whenever a worker starts: \
                           `enable_events: true` in this broker";
-    let of = |name: &str| heard.workers.get(name);
+    let of = |name: &str| observed.workers.get(name);
     let set = |name: &str| look.workers.as_ref()?.get(name)?.as_ref()?.task_events;
     let mut silent = Vec::new();
     let mut unknown = Vec::new();
@@ -156,7 +161,7 @@ fn task_events(
         if of(name).is_some_and(|worker| worker.task_events > 0) {
             continue;
         }
-        if of(name).map_or(0, HeardWorker::ran) > 0 {
+        if of(name).map_or(0, ObservedWorker::ran) > 0 {
             silent.push(*name);
         } else if set(name) != Some(true) {
             unknown.push(*name);
@@ -175,7 +180,7 @@ fn task_events(
         let ran: u64 = silent
             .iter()
             .filter_map(|name| of(name))
-            .map(HeardWorker::ran)
+            .map(ObservedWorker::ran)
             .sum();
         let found = format!(
             "off: {} ran {ran} tasks in {seconds} s and sent no events",
@@ -204,16 +209,16 @@ fn task_events(
     Finding::fine(CHECK, "on")
 }
 
-fn task_sent(look: &Look, heard: &Heard, listened: Duration) -> Finding {
+fn task_sent(look: &Look, observed: &ObservedEvents, listened: Duration) -> Finding {
     const CHECK: &str = "task-sent";
     const ADVICE: &str = "set task_send_sent_event = True in the settings of every process that \
                           publishes tasks: without it, queue wait times are unknown and a task's \
                           queue is a guess";
-    if heard.sent > 0 {
-        return Finding::fine(CHECK, format!("on: {} received", heard.sent));
+    if observed.sent > 0 {
+        return Finding::fine(CHECK, format!("on: {} received", observed.sent));
     }
     let seconds = listened.as_secs();
-    let received = heard.received;
+    let received = observed.received;
     let set: Vec<bool> = settings(look)
         .filter_map(|settings| settings.sent_event)
         .collect();
@@ -257,9 +262,9 @@ fn task_sent(look: &Look, heard: &Heard, listened: Duration) -> Finding {
     }
 }
 
-fn versions(heard: &Heard) -> Option<Finding> {
+fn versions(observed: &ObservedEvents) -> Option<Finding> {
     const CHECK: &str = "Celery";
-    let versions = heard.workers.values();
+    let versions = observed.workers.values();
     let versions: BTreeSet<&str> = versions
         .filter_map(|worker| worker.version.as_deref())
         .collect();
@@ -285,9 +290,9 @@ fn versions(heard: &Heard) -> Option<Finding> {
     }
 }
 
-fn clocks(heard: &Heard) -> Option<Finding> {
+fn clocks(observed: &ObservedEvents) -> Option<Finding> {
     const CHECK: &str = "clocks";
-    let lates = heard.workers.iter();
+    let lates = observed.workers.iter();
     let lates: Vec<(&str, f64)> = lates
         .filter_map(|(name, worker)| Some((name.as_str(), worker.late?)))
         .collect();

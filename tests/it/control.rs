@@ -219,7 +219,7 @@ async fn workers_without_events_are_told_to_send_them() {
         let known = PollTargets {
             workers: names([worker]),
             silent: names([worker]),
-            heard: true,
+            events_arrive: true,
             ..PollTargets::default()
         };
         let keys =
@@ -351,7 +351,7 @@ async fn poll_many(broker: &str, url: &str) {
     let known = PollTargets {
         queues: names((0..QUEUES).map(|n| format!("queue-{n:03}"))),
         workers: names((0..WORKERS).map(simulated)),
-        heard: true,
+        events_arrive: true,
         ..PollTargets::default()
     };
     let before = resident(std::process::id());
@@ -482,7 +482,7 @@ async fn a_worker_that_hangs_costs_a_deadline_three_times_and_then_nothing() {
     polling.known.send_replace(
         PollTargets {
             workers: names(workers.iter().map(|answer| &answer.worker)),
-            heard: true,
+            events_arrive: true,
             ..PollTargets::default()
         }
         .into(),

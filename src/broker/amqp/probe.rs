@@ -40,7 +40,7 @@ pub(in crate::broker) async fn look(
     config: &BrokerConfig,
     amqp: &AmqpConfig,
     listen: Duration,
-    hear: &mut (dyn FnMut(Payload) + Send),
+    on_payload: &mut (dyn FnMut(Payload) + Send),
 ) -> Look {
     let mut look = Look::default();
     let Some((server, mut session)) = greet(config, amqp, &mut look).await else {
@@ -58,7 +58,7 @@ pub(in crate::broker) async fn look(
         // Skipped if the exchange is absent, because this would create it.
         match look.has_exchange {
             Some(true) => {
-                let listened = listen_on(&mut session, config, amqp, listen, hear);
+                let listened = listen_on(&mut session, config, amqp, listen, on_payload);
                 listened.await.map(|()| true)
             }
             Some(false) | None => Ok(false),
@@ -67,14 +67,16 @@ pub(in crate::broker) async fn look(
     let round = Look::round(config);
     let asking = async {
         let mut poll = in_time(Poll::connect(server)).await?;
-        let levels = answered(poll.levels(&Look::queues(config))).await.map(drop);
+        let queue_levels = answered(poll.queue_levels(&Look::queues(config)))
+            .await
+            .map(drop);
         let mut asked = None;
         if let Some(mut round) = round {
             let ended = answered(poll.ask(&config.poll.control_exchange, &mut round)).await;
             asked = Some((round, ended));
         }
         left(poll.leave()).await;
-        Ok((levels, asked))
+        Ok((queue_levels, asked))
     };
     let (listened, asked) = tokio::join!(listening, asking);
     match listened {
@@ -83,8 +85,8 @@ pub(in crate::broker) async fn look(
         Err(error) => look.refused(error),
     }
     match asked {
-        Ok((levels, asked)) => {
-            if let Err(error) = levels {
+        Ok((queue_levels, asked)) => {
+            if let Err(error) = queue_levels {
                 look.refused(error);
             }
             if let Some((round, ended)) = asked {
@@ -214,7 +216,7 @@ async fn listen_on(
     config: &BrokerConfig,
     amqp: &AmqpConfig,
     listen: Duration,
-    hear: &mut (dyn FnMut(Payload) + Send),
+    on_payload: &mut (dyn FnMut(Payload) + Send),
 ) -> Result<(), LinkError> {
     let transient = AmqpConfig {
         delivery: Delivery::Transient,
@@ -232,7 +234,7 @@ async fn listen_on(
         loop {
             let first = session.delivery().await.map_err(receiving)?;
             let taken = take(session, first, cursor).map_err(receiving)?;
-            taken.payloads.into_iter().for_each(&mut *hear);
+            taken.payloads.into_iter().for_each(&mut *on_payload);
             session.acknowledge(subscription.channel, taken.tag);
         }
     };

@@ -29,11 +29,11 @@ const PASSIVE: QueueFlags = QueueFlags {
 impl Poll {
     /// The levels of the queues that exist, and the names of those that are absent or not
     /// accessible.
-    pub(in crate::broker) async fn levels(
+    pub(in crate::broker) async fn queue_levels(
         &mut self,
         names: &[String],
     ) -> Result<(Vec<QueueLevel>, Vec<String>), LinkError> {
-        let mut levels = Vec::with_capacity(names.len());
+        let mut queue_levels = Vec::with_capacity(names.len());
         let mut absent = Vec::new();
         let mut rest = names;
         let mut at_once = AT_ONCE_MAX;
@@ -49,7 +49,7 @@ impl Poll {
             for name in asked {
                 let reply = self.session.reply(channel, QUEUE_DECLARED).await;
                 match reply.and_then(|reply| Declared::from_reply(&reply)) {
-                    Ok(queue) => levels.push(QueueLevel {
+                    Ok(queue) => queue_levels.push(QueueLevel {
                         queue: name.clone(),
                         length: queue.messages.into(),
                         unacked: None,
@@ -71,6 +71,6 @@ impl Poll {
                 }
             }
         }
-        Ok((levels, absent))
+        Ok((queue_levels, absent))
     }
 }

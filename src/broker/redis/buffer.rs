@@ -32,7 +32,7 @@ impl Buffer {
 
     /// Adds a frame if it is a message. Returns how many messages were dropped.
     #[must_use = "what was dropped has to be counted"]
-    pub(super) fn hear(&mut self, frame: Frame<'_>) -> u64 {
+    pub(super) fn push_frame(&mut self, frame: Frame<'_>) -> u64 {
         match frame {
             Frame::Message { body, .. } => self.push(body.to_vec()),
             Frame::TooLong => 1,

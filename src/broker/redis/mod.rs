@@ -64,8 +64,8 @@ pub(super) async fn run(
     let mut dropped = 0;
     let connecting = Box::pin(async {
         let server = connect::server(redis).await?;
-        let heard = |frame: Frame<'_>| dropped += buffer.hear(frame);
-        let subscription = subscribe(config, redis, &server, heard).await?;
+        let on_frame = |frame: Frame<'_>| dropped += buffer.push_frame(frame);
+        let subscription = subscribe(config, redis, &server, on_frame).await?;
         Ok((subscription, server))
     });
     let Some((subscription, server)) = context.connecting(CONNECT_TIMEOUT, connecting).await?
@@ -228,7 +228,7 @@ impl Receiver {
         let ended = loop {
             let taken = self
                 .subscription
-                .take(|frame| dropped += self.buffer.hear(frame));
+                .take(|frame| dropped += self.buffer.push_frame(frame));
             if let Err(error) = taken {
                 break Err(error);
             }
@@ -260,18 +260,18 @@ fn ask((sentinel, server): (SentinelConfig, Server)) -> Asking {
     })
 }
 
-/// Connects and subscribes. Messages that arrive meanwhile go to `heard`.
+/// Connects and subscribes. Messages that arrive meanwhile go to `on_frame`.
 async fn subscribe(
     config: &BrokerConfig,
     redis: &RedisConfig,
     server: &Server,
-    mut heard: impl FnMut(Frame<'_>),
+    mut on_frame: impl FnMut(Frame<'_>),
 ) -> Result<Subscription, LinkError> {
     let message_bytes_max = config.queue_bytes_max.min(MESSAGE_BYTES_MAX);
     let mut subscription = connect::subscriber(redis, server, message_bytes_max).await?;
     let patterns = channel::patterns(redis, &config.event_exchange);
     for (at, pattern) in patterns.iter().enumerate() {
-        match subscription.subscribe(pattern, &mut heard).await {
+        match subscription.subscribe(pattern, &mut on_frame).await {
             // All but the first pattern are for differently configured workers, so a missing
             // permission for them is tolerated.
             Err(LinkError::Redis { error, .. }) if at > 0 && is_forbidden(&error) => {}

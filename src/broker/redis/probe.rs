@@ -19,7 +19,7 @@ pub(in crate::broker) async fn look(
     config: &BrokerConfig,
     redis: &RedisConfig,
     listen: Duration,
-    hear: &mut (dyn FnMut(Payload) + Send),
+    on_payload: &mut (dyn FnMut(Payload) + Send),
 ) -> Look {
     let mut look = Look::default();
     let address = config.address(0);
@@ -30,7 +30,7 @@ pub(in crate::broker) async fn look(
     match in_time(Poll::connect_to(redis, database)).await {
         Ok((mut poll, driver)) => {
             let looking = async {
-                let ended = looked(config, redis, (&mut poll, listen), &mut look, hear).await;
+                let ended = looked(config, redis, (&mut poll, listen), &mut look, on_payload).await;
                 // Also removes the replies of workers that answer late.
                 left(poll.leave()).await;
                 ended
@@ -67,24 +67,24 @@ async fn looked(
     redis: &RedisConfig,
     (poll, listen): (&mut Poll, Duration),
     look: &mut Look,
-    hear: &mut (dyn FnMut(Payload) + Send),
+    on_payload: &mut (dyn FnMut(Payload) + Send),
 ) -> Result<String, LinkError> {
     let version = answered(version(poll)).await?;
     let server = poll.server.clone();
     let listening = async {
-        let mut heard = |frame: Frame<'_>| {
+        let mut on_frame = |frame: Frame<'_>| {
             if let Frame::Message { body, .. } = frame {
-                hear(Payload {
+                on_payload(Payload {
                     bytes: body.to_vec(),
                     form: Form::Envelope,
                 });
             }
         };
-        let subscribing = subscribe(config, redis, &server, &mut heard);
+        let subscribing = subscribe(config, redis, &server, &mut on_frame);
         let mut subscription = in_time(subscribing).await?;
         let listening = async {
             loop {
-                subscription.take(&mut heard)?;
+                subscription.take(&mut on_frame)?;
                 subscription.read().await?;
             }
         };
@@ -92,8 +92,10 @@ async fn looked(
         timeout(listen, listening).await.unwrap_or(Ok(()))
     };
     let asking = async {
-        let levels = match config.poll.queue_interval {
-            Some(_) => answered(poll.levels(&Look::queues(config))).await.map(drop),
+        let queue_levels = match config.poll.queue_interval {
+            Some(_) => answered(poll.queue_levels(&Look::queues(config)))
+                .await
+                .map(drop),
             None => Ok(()),
         };
         let mut asked = None;
@@ -102,9 +104,9 @@ async fn looked(
             asked = Some((round, ended));
         }
         let unsubscribed_channels = poll.unsubscribed_channels(&config.event_exchange).await;
-        (unsubscribed_channels, levels, asked)
+        (unsubscribed_channels, queue_levels, asked)
     };
-    let (listened, (unsubscribed_channels, levels, asked)) = tokio::join!(listening, asking);
+    let (listened, (unsubscribed_channels, queue_levels, asked)) = tokio::join!(listening, asking);
     match listened {
         Ok(()) => look.listened = true,
         Err(error) => look.refused(error),
@@ -112,7 +114,7 @@ async fn looked(
     look.unsubscribed_channels = unsubscribed_channels;
     look.separators = poll.bindings.foreign.iter().cloned().collect();
     look.has_bindings = !poll.bindings.all.is_empty();
-    if let Err(error) = levels {
+    if let Err(error) = queue_levels {
         look.refused(error);
     }
     if let Some((round, ended)) = asked {

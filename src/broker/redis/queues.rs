@@ -15,7 +15,7 @@ const AT_ONCE: usize = 2_000;
 
 impl Poll {
     /// The levels of the given queues, and of those found in bindings and unacknowledged messages.
-    pub(in crate::broker) async fn levels(
+    pub(in crate::broker) async fn queue_levels(
         &mut self,
         names: &[String],
     ) -> Result<Vec<QueueLevel>, LinkError> {

@@ -109,15 +109,15 @@ impl Subscription {
     }
 
     /// Subscribes to a pattern. Messages of earlier subscriptions that arrive meanwhile go to
-    /// `heard`.
+    /// `on_frame`.
     pub(super) async fn subscribe(
         &mut self,
         pattern: &str,
-        heard: impl FnMut(Frame<'_>),
+        on_frame: impl FnMut(Frame<'_>),
     ) -> Result<(), LinkError> {
         let mut command = redis::cmd("PSUBSCRIBE");
         command.arg(pattern);
-        let answer = self.ask(&command, heard).await?.extract_error();
+        let answer = self.ask(&command, on_frame).await?.extract_error();
         answer.map(drop).map_err(|error| {
             let permission = format!("the command psubscribe and the channel pattern &{pattern}");
             refused("subscribe", error, &permission)
@@ -137,18 +137,18 @@ impl Subscription {
         sending.await.map_err(|error| failed("write", error.into()))
     }
 
-    /// Sends a command and waits for its answer. Everything else goes to `heard`.
+    /// Sends a command and waits for its answer. Everything else goes to `on_frame`.
     async fn ask(
         &mut self,
         command: &Cmd,
-        mut heard: impl FnMut(Frame<'_>),
+        mut on_frame: impl FnMut(Frame<'_>),
     ) -> Result<Value, LinkError> {
         self.send(command).await?;
         let mut answer = None;
         loop {
             self.take(|frame| match frame {
                 Frame::Answer(value) => answer = Some(value),
-                Frame::Message { .. } | Frame::TooLong => heard(frame),
+                Frame::Message { .. } | Frame::TooLong => on_frame(frame),
             })?;
             if let Some(answer) = answer {
                 return Ok(answer);
@@ -171,7 +171,7 @@ impl Subscription {
     }
 
     /// Hands over all complete frames in the buffer.
-    pub(super) fn take(&mut self, mut heard: impl FnMut(Frame<'_>)) -> Result<(), LinkError> {
+    pub(super) fn take(&mut self, mut on_frame: impl FnMut(Frame<'_>)) -> Result<(), LinkError> {
         let mut at = self.passed_over;
         let ended = loop {
             let mut cursor = RespCursor {
@@ -179,7 +179,7 @@ impl Subscription {
                 at,
             };
             match cursor.frame(self.body_bytes_max) {
-                Ok(frame) => heard(frame),
+                Ok(frame) => on_frame(frame),
                 Err(Stopped::Incomplete) => break Ok(()),
                 Err(Stopped::Malformed(error)) => break Err(failed("read", error)),
             }

@@ -39,7 +39,7 @@ impl Poll {
     ) -> Result<Infallible, LinkError> {
         let mut subscription =
             connect::subscriber(&self.config, &self.server, BATCH_BYTES as u64).await?;
-        let mut heard = |frame: Frame<'_>| {
+        let mut on_frame = |frame: Frame<'_>| {
             if let Frame::Message { channel, .. } = frame
                 && let Ok(channel) = str::from_utf8(channel)
                 && channels.len() < CHANNELS_MAX
@@ -49,9 +49,9 @@ impl Poll {
             }
         };
         let pattern = format!("*{}*", escape(exchange));
-        subscription.subscribe(&pattern, &mut heard).await?;
+        subscription.subscribe(&pattern, &mut on_frame).await?;
         loop {
-            subscription.take(&mut heard)?;
+            subscription.take(&mut on_frame)?;
             subscription.read().await?;
         }
     }

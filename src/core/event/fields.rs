@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::kind::{Kind, TaskKind, WorkerKind};
+use super::kind::{EventKind, TaskKind, WorkerKind};
 use super::{DecodeError, Detail, Event, OtherEvent, TaskEvent, WorkerEvent, exception};
 use crate::timestamp::Timestamp;
 
@@ -221,7 +221,7 @@ impl Value<'_> {
 /// What has been read of one event so far.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
-    kind: Option<Kind>,
+    kind: Option<EventKind>,
     /// The type as it was written, where it is none of Celery's.
     other: Option<Cow<'a, str>>,
     timestamp: Option<f64>,
@@ -258,9 +258,9 @@ impl<'a> Fields<'a> {
         match field {
             Field::Type => match value {
                 Value::Text(text) => {
-                    let kind = Kind::of(&text);
+                    let kind = EventKind::of(&text);
                     self.kind = Some(kind);
-                    self.other = Some(text).filter(|_| kind == Kind::Other);
+                    self.other = Some(text).filter(|_| kind == EventKind::Other);
                 }
                 Value::Null
                 | Value::Bool(_)
@@ -315,7 +315,7 @@ impl<'a> Fields<'a> {
         let kind = self.kind.ok_or(DecodeError::Field("type"));
         if let Some(problem) = self
             .problem
-            .filter(|problem| kind != Ok(Kind::Other) || is_grave(*problem))
+            .filter(|problem| kind != Ok(EventKind::Other) || is_grave(*problem))
         {
             return Err(problem);
         }
@@ -331,9 +331,9 @@ impl<'a> Fields<'a> {
         let hostname = self.hostname.clone().unwrap_or_default();
         let pid = self.pid.and_then(whole);
         let detail = match kind {
-            Kind::Task(kind) => Detail::Task(self.task(kind)?),
-            Kind::Worker(kind) => Detail::Worker(self.worker(kind)),
-            Kind::Other => Detail::Other(OtherEvent {
+            EventKind::Task(kind) => Detail::Task(self.task(kind)?),
+            EventKind::Worker(kind) => Detail::Worker(self.worker(kind)),
+            EventKind::Other => Detail::Other(OtherEvent {
                 kind: self.other.unwrap_or_default(),
                 uuid: self.uuid,
             }),

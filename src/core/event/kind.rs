@@ -2,7 +2,7 @@
 
 /// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EventKind {
     Task(TaskKind),
     Worker(WorkerKind),
     /// A type that Celery does not define.
@@ -34,8 +34,8 @@ pub enum WorkerKind {
     ElectAck,
 }
 
-impl Kind {
-    /// Every kind, in the order of [`Kind::index`].
+impl EventKind {
+    /// Every kind, in the order of [`EventKind::index`].
     pub const ALL: [Self; 15] = [
         Self::Task(TaskKind::Sent),
         Self::Task(TaskKind::Received),
@@ -54,7 +54,7 @@ impl Kind {
         Self::Other,
     ];
 
-    /// The place of this kind in [`Kind::ALL`].
+    /// The place of this kind in [`EventKind::ALL`].
     pub const fn index(self) -> usize {
         match self {
             Self::Task(task) => task as usize,
@@ -112,9 +112,9 @@ mod tests {
 
     #[test]
     fn every_kind_stands_at_its_index_and_reads_back_from_its_name() {
-        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+        for (index, kind) in EventKind::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), index, "{kind:?}");
-            assert_eq!(Kind::of(kind.name()), kind);
+            assert_eq!(EventKind::of(kind.name()), kind);
         }
     }
 }

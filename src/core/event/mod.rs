@@ -40,7 +40,7 @@ pub use error::{DecodeError, Reason};
 pub use fields::TEXT_MAX;
 pub use fields::Value;
 pub use judge::Refusal;
-pub use kind::{Kind, TaskKind, WorkerKind};
+pub use kind::{EventKind, TaskKind, WorkerKind};
 pub use payload::{Accept, Batch, ContentType, Form, Mark, Payload, Position};
 
 use crate::timestamp::Timestamp;
@@ -62,11 +62,11 @@ pub struct Event<'a> {
 
 impl Event<'_> {
     /// The type of the event.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EventKind {
         match &self.detail {
-            Detail::Task(task) => Kind::Task(task.kind),
-            Detail::Worker(worker) => Kind::Worker(worker.kind),
-            Detail::Other(_) => Kind::Other,
+            Detail::Task(task) => EventKind::Task(task.kind),
+            Detail::Worker(worker) => EventKind::Worker(worker.kind),
+            Detail::Other(_) => EventKind::Other,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::vector::{Part, Vector, part, python_buckets};
 use super::{Context, Keep, Limited, float};
-use crate::event::Kind;
+use crate::event::EventKind;
 use crate::series::{MetricKind, SeriesTable};
 use crate::state::{
     Change, Outcome, Place, ReceivedEvent, State, Step, Symbol, TaskKey, TaskStage,
@@ -191,11 +191,13 @@ impl Flower {
 
     fn count(&mut self, seen: ReceivedEvent, context: &mut Context<'_>) {
         let kind = match (seen.kind, seen.other) {
-            (Kind::Task(_), _) => Part::Word(seen.kind.name()),
-            (Kind::Other, Some(other)) if context.names.text(other).starts_with(TASK_GROUP) => {
+            (EventKind::Task(_), _) => Part::Word(seen.kind.name()),
+            (EventKind::Other, Some(other))
+                if context.names.text(other).starts_with(TASK_GROUP) =>
+            {
                 Part::Name(other)
             }
-            (Kind::Worker(_) | Kind::Other, _) => return,
+            (EventKind::Worker(_) | EventKind::Other, _) => return,
         };
         let key = [part(seen.sender, ""), kind, part(seen.task, "")];
         self.events.add(key, 1.0, context);

@@ -10,7 +10,7 @@ mod group;
 mod groups;
 mod vector;
 
-mod levels;
+mod gauges;
 mod native;
 
 mod celery_exporter;

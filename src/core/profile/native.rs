@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::gauges::Gauges;
 use super::group::{CounterFamily, Distribution, InFlightStage, Target};
 use super::groups::Groups;
-use super::levels::Levels;
 use super::vector::{Part, Vector, part};
 use super::{Context, Keep, Limited, UNKNOWN, label_set, reserved};
-use crate::event::Kind;
+use crate::event::EventKind;
 use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, SeriesId, SeriesTable};
 use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 use crate::timestamp::Timestamp;
@@ -57,7 +57,7 @@ pub struct Native {
     groups: Groups,
     /// By name and outcome.
     last: Vector<2>,
-    levels: Levels,
+    gauges: Gauges,
 }
 
 /// The series of `celery_events_total`, one for each kind that came.
@@ -65,7 +65,7 @@ pub struct Native {
 struct Events {
     family: FamilyId,
     broker: Option<Arc<str>>,
-    series: [Option<SeriesId>; Kind::ALL.len()],
+    series: [Option<SeriesId>; EventKind::ALL.len()],
 }
 
 impl Native {
@@ -83,7 +83,7 @@ impl Native {
                 labels: vec!["type"],
             }),
             broker: broker.clone(),
-            series: [None; Kind::ALL.len()],
+            series: [None; EventKind::ALL.len()],
         };
         let groups = Groups::new(config.clone(), broker.clone(), series);
         let last = (
@@ -92,12 +92,12 @@ impl Native {
         );
         let last = (last.0.as_str(), MetricKind::Gauge, last.1);
         let last = Vector::new(series, broker.as_ref(), last, ["name", "outcome"]);
-        let levels = Levels::new(&config, broker.as_ref(), series);
+        let gauges = Gauges::new(&config, broker.as_ref(), series);
         Self {
             events,
             groups,
             last,
-            levels,
+            gauges,
         }
     }
 
@@ -164,16 +164,16 @@ impl Native {
     pub(super) fn resume(&mut self, state: &State, context: &mut Context<'_>) {
         self.events.resume(context);
         self.groups.resume(context.series);
-        self.levels.resume(state, context);
+        self.gauges.resume(state, context);
     }
 
     /// Adds the tasks that workers processed since the latest snapshot.
     pub(super) fn settle(&mut self, state: &State, context: &mut Context<'_>) {
-        self.levels.level_processed(state, context);
+        self.gauges.level_processed(state, context);
     }
 
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
-        self.levels.level(state, context);
+        self.gauges.level(state, context);
     }
 
     pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
@@ -182,13 +182,13 @@ impl Native {
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
-        let others = self.last.names().chain(self.levels.names());
+        let others = self.last.names().chain(self.gauges.names());
         self.groups.names().chain(others)
     }
 
     pub(super) fn limited(&self) -> Limited {
         let mut limited = self.groups.limited();
-        limited.series += self.last.limited() + self.levels.limited();
+        limited.series += self.last.limited() + self.gauges.limited();
         limited
     }
 
@@ -211,7 +211,7 @@ impl Native {
 }
 
 impl Events {
-    fn count(&mut self, kind: Kind, context: &mut Context<'_>) {
+    fn count(&mut self, kind: EventKind, context: &mut Context<'_>) {
         let id = match self.series[kind.index()] {
             Some(id) => id,
             None => {
@@ -225,14 +225,14 @@ impl Events {
 
     /// They never end, however rare they are.
     fn resume(&mut self, context: &mut Context<'_>) {
-        for kind in Kind::ALL {
+        for kind in EventKind::ALL {
             let labels = self.labels(kind);
             let series = &mut self.series[kind.index()];
             *series = series.or_else(|| context.series.reopen(self.family, labels, None));
         }
     }
 
-    fn labels(&self, kind: Kind) -> LabelSet {
+    fn labels(&self, kind: EventKind) -> LabelSet {
         label_set(self.broker.as_ref(), [("type", kind.name().into())])
     }
 }

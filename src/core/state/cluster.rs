@@ -98,7 +98,7 @@ pub struct State {
     substitute: Timestamp,
     /// When it went on from what was stored.
     pub(super) resumed: Timestamp,
-    pub(super) signs: SetupEvidence,
+    pub(super) evidence: SetupEvidence,
 }
 
 impl State {
@@ -125,7 +125,7 @@ impl State {
             newest: Timestamp::default(),
             substitute: Timestamp::default(),
             resumed: Timestamp::default(),
-            signs: SetupEvidence::default(),
+            evidence: SetupEvidence::default(),
             limits,
         }
     }
@@ -153,7 +153,7 @@ impl State {
 
     /// Takes an event that was received at `now`; adds to `changes` what it changed.
     pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
-        self.signs.event(now);
+        self.evidence.event(now);
         if self.first_event == Timestamp::default() {
             self.first_event = now;
         }
@@ -210,13 +210,13 @@ impl State {
                 self.routes.bind(bindings, now);
                 self.look_at_held(now, changes);
             }
-            Answers::Elsewhere(channels) => self.signs.elsewhere(channels, now),
+            Answers::Elsewhere(channels) => self.evidence.elsewhere(channels, now),
         }
     }
 
     /// Does what time alone does; to be called now and then, at each snapshot at least.
     pub fn expire(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
-        self.signs.look(now);
+        self.evidence.look(now);
         self.expire_held(changes);
         self.routes.expire(now);
         let shard = self.limits.shard;
@@ -253,7 +253,7 @@ impl State {
     /// Up to when everything was told that events tell. Where they wait in the broker, that is when the newest was stamped,
     /// unless it was quiet for long.
     fn told_until(&self, now: Timestamp) -> Timestamp {
-        let heard = self.signs.last_heard().max(self.resumed);
+        let heard = self.evidence.last_event_or_epoch().max(self.resumed);
         if self.limits.broker_holds_events && now.since(heard) < QUIET {
             self.newest.min(now)
         } else {
@@ -330,7 +330,7 @@ impl State {
             workers: texts(online().map(|worker| worker.name).collect()),
             silent: texts(silent.map(|worker| worker.name).collect()),
             begun: self.workers.begun,
-            heard: self.signs.heard(),
+            events_arrive: self.evidence.has_events(),
             rates_wanted: self.suspects.rates_wanted,
         }
     }

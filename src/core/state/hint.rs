@@ -94,7 +94,7 @@ impl fmt::Display for Hint {
 #[derive(Debug, Default)]
 pub(super) struct SetupEvidence {
     since: Timestamp,
-    heard: Option<Timestamp>,
+    last_event_at: Option<Timestamp>,
     /// Tasks received since the latest task-sent.
     without_sent: u64,
     /// Channels with events that are not subscribed to, and when they were found.
@@ -107,7 +107,7 @@ impl SetupEvidence {
         if !self.elsewhere.0.is_empty() {
             self.elsewhere.0.clear();
         }
-        self.heard = Some(now);
+        self.last_event_at = Some(now);
     }
 
     pub(super) const fn sent(&mut self) {
@@ -121,7 +121,10 @@ impl SetupEvidence {
     /// Records the channels on which events were found, none if the check was not possible. Ignored
     /// while events are arriving here.
     pub(super) fn elsewhere(&mut self, channels: &[String], now: Timestamp) {
-        if self.heard.is_none_or(|heard| now.since(heard) > QUIET) {
+        if self
+            .last_event_at
+            .is_none_or(|last_event_at| now.since(last_event_at) > QUIET)
+        {
             self.elsewhere = (channels.to_vec(), now);
         }
     }
@@ -130,17 +133,17 @@ impl SetupEvidence {
         let times = [&mut self.since, &mut self.elsewhere.1];
         times
             .into_iter()
-            .chain(&mut self.heard)
+            .chain(&mut self.last_event_at)
             .for_each(|at| step.adjust(at));
     }
 
     /// When the last event arrived; the epoch if there was none.
-    pub(super) fn last_heard(&self) -> Timestamp {
-        self.heard.unwrap_or_default()
+    pub(super) fn last_event_or_epoch(&self) -> Timestamp {
+        self.last_event_at.unwrap_or_default()
     }
 
-    pub(super) const fn heard(&self) -> bool {
-        self.heard.is_some()
+    pub(super) const fn has_events(&self) -> bool {
+        self.last_event_at.is_some()
     }
 
     /// Starts the waiting time on the first call.
@@ -154,14 +157,14 @@ impl SetupEvidence {
 impl State {
     /// The problems with the cluster's setup that are visible so far.
     pub fn hints(&self, now: Timestamp) -> Vec<Hint> {
-        let signs = &self.signs;
+        let evidence = &self.evidence;
         let hint = |reason, about| Hint { reason, about };
-        let quiet = now.since(signs.heard.unwrap_or(signs.since)) > QUIET;
+        let quiet = now.since(evidence.last_event_at.unwrap_or(evidence.since)) > QUIET;
         let mut hints = Vec::new();
         if quiet {
             hints.push(hint(HintReason::NoEvents, String::new()));
         }
-        let (channels, found) = &signs.elsewhere;
+        let (channels, found) = &evidence.elsewhere;
         if !channels.is_empty() && now.since(*found) < SIGN_AGE_MAX {
             hints.push(hint(HintReason::WrongChannel, some_of(channels)));
         }
@@ -176,7 +179,7 @@ impl State {
             worker.events() == Some(false)
         });
         about(HintReason::DuplicateNodename, &|worker| worker.twofold);
-        if signs.without_sent >= TASKS_WITHOUT_SENT {
+        if evidence.without_sent >= TASKS_WITHOUT_SENT {
             hints.push(hint(HintReason::TaskSentDisabled, String::new()));
         }
         hints

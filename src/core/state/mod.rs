@@ -44,7 +44,7 @@ pub use report::{Answers, PollTargets, QueueLevel, Report, TaskAnswer, WorkerAns
 pub use shard::Shard;
 pub use worker::{Software, Worker};
 
-use crate::event::{Kind, Refusal};
+use crate::event::{EventKind, Refusal};
 use crate::timestamp::Timestamp;
 
 /// One change caused by an event or by the passage of time.
@@ -110,7 +110,7 @@ pub enum Change {
 /// The properties that all events have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedEvent {
-    pub kind: Kind,
+    pub kind: EventKind,
     /// The type of an event that Celery does not define, if such types are kept.
     pub other: Option<Symbol>,
     /// The worker, or the client if clients are kept.

@@ -84,8 +84,8 @@ struct Run {
     processed: u64,
     stamped: Timestamp,
     /// Started events, stamped up to that heartbeat, and later.
-    heard: u64,
-    heard_later: u64,
+    received: u64,
+    received_later: u64,
     /// Tasks that ran at that heartbeat, where it says so.
     active: Option<u64>,
     /// Of the newest heartbeats that were judged, the oldest first.
@@ -102,12 +102,12 @@ impl Processed {
         self.events = Some(true);
         let Some(run) = &mut self.run else { return };
         if stamped > run.stamped {
-            run.heard_later += 1;
+            run.received_later += 1;
         } else if stamped > run.since {
-            run.heard += 1;
+            run.received += 1;
             run.deficits.heard_late(stamped);
-            if let Some((_, heard)) = &mut run.before {
-                *heard += 1;
+            if let Some((_, received)) = &mut run.before {
+                *received += 1;
             }
         }
     }
@@ -144,14 +144,14 @@ impl Processed {
         let missing = run.confirmed(self.switches);
         if let Some((moved, 0)) = run.before
             && moved > 0
-            && run.heard_later == 0
+            && run.received_later == 0
         {
             self.events = Some(false);
         }
         let moved = processed.saturating_sub(run.processed);
         let near = stamped.seconds_since(run.stamped) <= freq * APART_MAX;
-        run.before = near.then_some((moved, run.heard_later));
-        run.heard += std::mem::take(&mut run.heard_later);
+        run.before = near.then_some((moved, run.received_later));
+        run.received += std::mem::take(&mut run.received_later);
         run.processed = processed;
         run.active = active;
         run.stamped = stamped;
@@ -183,7 +183,7 @@ impl Processed {
     /// One that came `online` has counted every start that was heard of.
     pub(super) fn is_behind(&self, processed: u64, stamped: Timestamp, online: bool) -> bool {
         self.run.as_ref().is_some_and(|run| {
-            let later = if online { run.heard_later } else { 0 };
+            let later = if online { run.received_later } else { 0 };
             let is_newer = stamped > run.stamped || run.is_set_back(stamped);
             processed < run.processed + later && is_newer
         })
@@ -206,7 +206,7 @@ impl Processed {
         let Some(mut run) = self.run.take() else {
             return 0;
         };
-        self.before = Some((run.stamped, run.heard_later));
+        self.before = Some((run.stamped, run.received_later));
         run.settle()
     }
 
@@ -226,8 +226,8 @@ impl Processed {
         if std::mem::take(&mut self.restarted) {
             self.total = self.total.saturating_add(processed);
         }
-        let (base, since, heard) = match before {
-            Some((since, heard)) => (0, since, heard),
+        let (base, since, received) = match before {
+            Some((since, received)) => (0, since, received),
             None => (processed, stamped, 0),
         };
         self.run = Some(Run {
@@ -235,8 +235,8 @@ impl Processed {
             since,
             processed,
             stamped,
-            heard,
-            heard_later: 0,
+            received,
+            received_later: 0,
             active: None,
             deficits: Deficits::default(),
             before: None,
@@ -255,7 +255,7 @@ impl Run {
     fn judge(&mut self) -> bool {
         // More were heard than it started: the first heartbeat had counted some that were not stamped yet.
         let started = self.processed.saturating_sub(self.base);
-        let early = self.heard.saturating_sub(started).min(self.base);
+        let early = self.received.saturating_sub(started).min(self.base);
         self.base -= early;
         self.deficits.grow(early);
         let deficit = self.deficit();
@@ -273,9 +273,9 @@ impl Run {
         let started = self.processed.saturating_sub(self.base);
         Deficit {
             stamped: self.stamped,
-            missing: started.saturating_sub(self.heard),
+            missing: started.saturating_sub(self.received),
             active: self.active,
-            next: self.heard_later,
+            next: self.received_later,
         }
     }
 

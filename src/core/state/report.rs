@@ -100,7 +100,7 @@ pub struct PollTargets {
     /// How many starts of worker processes were seen. New processes are asked soon.
     pub begun: u64,
     /// Whether any event has arrived.
-    pub heard: bool,
+    pub events_arrive: bool,
     /// Whether a worker received a task that it does not list. It may be holding the task back
     /// because of a rate limit, so its rate limits are needed.
     pub rates_wanted: bool,

@@ -85,7 +85,7 @@ struct Slot {
     /// The bytes of a UUID. `None` if the id is a text.
     uuid: Option<[u8; 16]>,
     /// When it was last updated, in seconds since the epoch, rounded up.
-    heard: u32,
+    last_event: u32,
     previous: At,
     next: At,
     /// The list that it is in, which may no longer be the one it belongs to.
@@ -159,7 +159,7 @@ impl Tasks {
         }
         let slot = Slot {
             uuid: parsed,
-            heard: 0,
+            last_event: 0,
             previous: NONE,
             next: NONE,
             list: Kept::Ended,
@@ -223,19 +223,19 @@ impl Tasks {
 
     /// Moves a task to the recent end of the list that it belongs to.
     pub(super) fn file(&mut self, at: At, now: Timestamp) {
-        self.file_heard(at, now.whole_seconds());
+        self.file_by_last_event(at, now.whole_seconds());
     }
 
     /// Like [`file`](Self::file), with the second in which the task was updated.
-    fn file_heard(&mut self, at: At, heard: u32) {
-        self.file_in(at, heard, self.belongs(at));
+    fn file_by_last_event(&mut self, at: At, last_event: u32) {
+        self.file_in(at, last_event, self.belongs(at));
     }
 
-    fn file_in(&mut self, at: At, heard: u32, kept: Kept) {
+    fn file_in(&mut self, at: At, last_event: u32, kept: Kept) {
         let newest = self.list(kept).newest;
         let slot = &mut self.slots[at as usize];
         slot.list = kept;
-        slot.heard = heard;
+        slot.last_event = last_event;
         slot.previous = newest;
         slot.next = NONE;
         if newest != NONE {
@@ -256,9 +256,9 @@ impl Tasks {
     pub(super) fn clock_set(&mut self, step: ClockStep) {
         for &at in &self.index {
             let slot = &mut self.slots[at as usize];
-            let mut heard = Timestamp::from_whole_seconds(slot.heard);
-            step.adjust(&mut heard);
-            slot.heard = heard.whole_seconds();
+            let mut last_event = Timestamp::from_whole_seconds(slot.last_event);
+            step.adjust(&mut last_event);
+            slot.last_event = last_event.whole_seconds();
         }
     }
 
@@ -363,7 +363,11 @@ impl Tasks {
         let all = list(self.later.oldest).chain(list(self.alive.oldest));
         all.map(|at| {
             let slot = &self.slots[at as usize];
-            (at, Timestamp::from_whole_seconds(slot.heard), &slot.task)
+            (
+                at,
+                Timestamp::from_whole_seconds(slot.last_event),
+                &slot.task,
+            )
         })
     }
 
@@ -450,7 +454,7 @@ const fn id_bytes(text: &str) -> u64 {
 }
 
 fn silence(slot: &Slot, now: Timestamp) -> Duration {
-    now.since(Timestamp::from_whole_seconds(slot.heard))
+    now.since(Timestamp::from_whole_seconds(slot.last_event))
 }
 
 /// Parses a UUID in canonical form, lower case with dashes. Other ids stay texts, so that no two of

@@ -70,7 +70,7 @@ const CONFIGURED: &[&str] = &[
 const SHOWN: &[&str] = &[
     "broker/redis/unsubscribed_channels.rs: CHANNELS_MAX",
     "broker/redis/subscription.rs: ERROR_BYTES_MAX",
-    "doctor/heard.rs: NAMES_MAX PROCESSES_MAX",
+    "doctor/observed.rs: NAMES_MAX PROCESSES_MAX",
     "doctor/workers.rs: NAMES_MAX SKEW_MAX",
     "core/escape.rs: ESCAPED_BYTES_MAX",
     "sink/auth/oauth2.rs: ERROR_BYTES_MAX",

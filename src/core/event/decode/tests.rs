@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Detail, Kind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::event::{Detail, EventKind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 
 const RECEIVED: Timestamp = Timestamp::from_millis(1_795_344_000_000);
 
 /// What came out of a JSON body: for each event its type, or the reason why there is none.
-fn outcomes(body: &str) -> Vec<Result<Kind, &'static str>> {
+fn outcomes(body: &str) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
     decode(body.as_bytes(), |event| {
         outcomes.push(
@@ -182,7 +182,7 @@ fn a_body_may_nest_128_levels_deep_and_no_more() {
         let member = format!("{}{}", "[".repeat(more), "]".repeat(more));
         let body = format!(r#"{{"type": "worker-online", "x": {member}}}"#);
         let expected = if is_read {
-            Ok(Kind::Worker(WorkerKind::Online))
+            Ok(EventKind::Worker(WorkerKind::Online))
         } else {
             Err("depth")
         };
@@ -192,7 +192,7 @@ fn a_body_may_nest_128_levels_deep_and_no_more() {
 
 #[test]
 fn each_kind_of_bad_input_has_its_reason_and_costs_nothing_else() {
-    let started = Ok(Kind::Task(TaskKind::Started));
+    let started = Ok(EventKind::Task(TaskKind::Started));
     let long = "n".repeat(2_000);
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let cases = [
@@ -248,7 +248,7 @@ fn values_that_only_python_writes_cost_no_event() {
 
     assert_eq!(
         outcomes(&body),
-        [Ok(Kind::Other), Ok(Kind::Task(TaskKind::Started))]
+        [Ok(EventKind::Other), Ok(EventKind::Task(TaskKind::Started))]
     );
 }
 

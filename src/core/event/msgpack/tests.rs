@@ -1,10 +1,10 @@
 use super::*;
 use crate::event::{Event, TaskKind};
-use crate::event::{Kind, WorkerKind};
+use crate::event::{EventKind, WorkerKind};
 use crate::timestamp::Timestamp;
 
 /// What came out of a body: for each event its type, or the reason why there is none.
-fn outcomes(body: &[u8]) -> Vec<Result<Kind, &'static str>> {
+fn outcomes(body: &[u8]) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
     events(body, |fields| {
         let event = fields.and_then(|fields| fields.event(Timestamp::default()));
@@ -30,7 +30,7 @@ const STARTED: &[u8] = b"\x82\xa4type\xactask-started\xa4uuid\xa1u";
 
 #[test]
 fn each_kind_of_bad_input_has_its_reason_and_costs_nothing_else() {
-    let started = Ok(Kind::Task(TaskKind::Started));
+    let started = Ok(EventKind::Task(TaskKind::Started));
     let list = |elements: &[&[u8]]| {
         let length = u8::try_from(elements.len()).expect("a short list");
         [&[0x90 + length][..], &elements.concat()].concat()
@@ -117,7 +117,7 @@ fn every_type_of_value_is_stepped_over_and_every_number_read() {
             ]
             .concat();
             one(&body, |event| {
-                assert_eq!(event.kind(), Kind::Worker(WorkerKind::Online));
+                assert_eq!(event.kind(), EventKind::Worker(WorkerKind::Online));
                 #[expect(clippy::cast_possible_truncation, reason = "a small number")]
                 let expected = number as i64;
                 assert_eq!(event.pid, Some(expected), "{value:02x?} {skipped:02x?}");

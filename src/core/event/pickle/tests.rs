@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Detail, Event, Kind, TaskKind};
+use crate::event::{Detail, Event, EventKind, TaskKind};
 use crate::timestamp::Timestamp;
 
 fn each(body: &[u8], mut take: impl FnMut(Result<Event<'_>, DecodeError>)) {
@@ -9,7 +9,7 @@ fn each(body: &[u8], mut take: impl FnMut(Result<Event<'_>, DecodeError>)) {
 }
 
 /// What came out of a body: for each event its type, or the reason why there is none.
-fn outcomes(body: &[u8]) -> Vec<Result<Kind, &'static str>> {
+fn outcomes(body: &[u8]) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
     each(body, |event| {
         outcomes.push(
@@ -25,7 +25,7 @@ const STARTED: &[u8] = b"}(\x8c\x04type\x8c\x0ctask-started\x8c\x04uuid\x8c\x01u
 
 #[test]
 fn each_kind_of_bad_input_has_its_reason() {
-    let started = Ok(Kind::Task(TaskKind::Started));
+    let started = Ok(EventKind::Task(TaskKind::Started));
     let list = |items: &[&[u8]]| [b"\x80\x04](", &items.concat()[..], b"e."].concat();
     let long = [
         b"}(\x8c\x04type\x8c\x0ctask-started\x8c\x04uuidX\x00\x00\x01\x00",
@@ -100,7 +100,7 @@ fn an_object_costs_the_member_it_stands_in() {
         b"cx\ny\n)R(K\x01K\x02e",
         b"cx\ny\n)R(K\x01K\x02u",
     ];
-    let started = Ok(Kind::Task(TaskKind::Started));
+    let started = Ok(EventKind::Task(TaskKind::Started));
     for object in objects {
         let body = [
             &b"]("[..],
@@ -171,7 +171,7 @@ fn what_the_memo_brings_back_is_not_copied() {
     body.extend_from_slice(b"]q\x0ah\x0aa0](");
     body.extend_from_slice(STARTED);
     body.extend_from_slice(b"q\x0bh\x0bh\x09h\x0ae.");
-    let started = Ok(Kind::Task(TaskKind::Started));
+    let started = Ok(EventKind::Task(TaskKind::Started));
     let nested = Err("not_a_map");
 
     assert_eq!(outcomes(&body), [started, started, nested, nested]);

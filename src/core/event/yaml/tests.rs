@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Detail, Event, Kind, TaskKind, WorkerKind};
+use crate::event::{Detail, Event, EventKind, TaskKind, WorkerKind};
 use crate::timestamp::Timestamp;
 
 fn each(body: &str, mut take: impl FnMut(Result<Event<'_>, DecodeError>)) {
@@ -9,7 +9,7 @@ fn each(body: &str, mut take: impl FnMut(Result<Event<'_>, DecodeError>)) {
 }
 
 /// What came out of a body: for each event its type, or the reason why there is none.
-fn outcomes(body: &str) -> Vec<Result<Kind, &'static str>> {
+fn outcomes(body: &str) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
     each(body, |event| {
         outcomes.push(
@@ -25,7 +25,7 @@ const STARTED: &str = "- type: task-started\n  uuid: u\n";
 
 #[test]
 fn each_kind_of_bad_input_has_its_reason_and_costs_nothing_else() {
-    let started = Ok(Kind::Task(TaskKind::Started));
+    let started = Ok(EventKind::Task(TaskKind::Started));
     let cases = [
         (String::new(), vec![Err("empty")]),
         ("# nothing\n".to_owned(), vec![Err("empty")]),
@@ -37,7 +37,7 @@ fn each_kind_of_bad_input_has_its_reason_and_costs_nothing_else() {
         ("}".to_owned(), vec![Err("yaml")]),
         (
             "type: worker-online\n---\ntype: worker-online\n".to_owned(),
-            vec![Ok(Kind::Worker(WorkerKind::Online)), Err("yaml")],
+            vec![Ok(EventKind::Worker(WorkerKind::Online)), Err("yaml")],
         ),
         (
             format!("{STARTED}- 17\n{STARTED}"),
@@ -77,7 +77,7 @@ fn each_kind_of_bad_input_has_its_reason_and_costs_nothing_else() {
         ),
         (
             "? [a, b]\n: {c: d}\n? type\n: worker-online\n".to_owned(),
-            vec![Ok(Kind::Worker(WorkerKind::Online))],
+            vec![Ok(EventKind::Worker(WorkerKind::Online))],
         ),
     ];
     for (body, expected) in cases {
@@ -95,7 +95,7 @@ fn an_alias_is_not_followed() {
         body.extend([format!("  a{level}: &a{level} [{items}]\n")]);
     }
     body += "- *a9\n- type: task-started\n  uuid: *a9\n";
-    let started = Ok(Kind::Task(TaskKind::Started));
+    let started = Ok(EventKind::Task(TaskKind::Started));
 
     assert_eq!(outcomes(&body), [started, Err("not_a_map"), Err("field")]);
 }

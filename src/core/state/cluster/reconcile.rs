@@ -170,7 +170,7 @@ impl State {
     /// The time up to which all events have been read, according to their timestamps, or because
     /// none are arriving.
     fn read_until(&self, now: Timestamp) -> Timestamp {
-        let heard = self.signs.last_heard().max(self.resumed);
+        let heard = self.evidence.last_event_or_epoch().max(self.resumed);
         if now.since(heard) < QUIET {
             self.newest.min(now)
         } else {

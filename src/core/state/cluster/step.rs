@@ -1,7 +1,7 @@
 //! Applies an event about a task: its state, what it counts, and where the task is in flight.
 
 use super::{Sender, State};
-use crate::event::{Kind, Refusal, TaskEvent, TaskKind};
+use crate::event::{EventKind, Refusal, TaskEvent, TaskKind};
 use crate::state::held::{HeldStep, Label};
 use crate::state::task::Taken;
 use crate::state::tasks::At;
@@ -64,7 +64,7 @@ impl State {
     /// one.
     fn task_event_of(&mut self, worker: Symbol, kind: TaskKind, now: Timestamp) -> Option<Symbol> {
         if kind == TaskKind::Received {
-            self.signs.received();
+            self.evidence.received();
         }
         let asked_since = self.asked_since();
         let worker = self.workers.find_or_insert(worker, now)?;
@@ -112,7 +112,7 @@ impl State {
         let is_sent = event.kind == TaskKind::Sent;
         let name = event.name.as_deref().map(|name| self.names.intern(name));
         if is_sent {
-            self.signs.sent();
+            self.evidence.sent();
             self.some_expire |= event.expires.is_some();
         }
         let published = self.published(event);
@@ -162,7 +162,7 @@ impl State {
         let counts = event.kind != TaskKind::Sent || shard.is_none_or(|it| it.owns(&event.uuid));
         if counts {
             changes.push(Change::Event(ReceivedEvent {
-                kind: Kind::Task(event.kind),
+                kind: EventKind::Task(event.kind),
                 other: None,
                 sender: arrived.sender,
                 task: name,

@@ -17,8 +17,8 @@ impl Processed {
             since: run.since.micros(),
             processed: run.processed,
             stamped: run.stamped.micros(),
-            heard: run.heard,
-            heard_later: run.heard_later,
+            heard: run.received,
+            heard_later: run.received_later,
             before: run
                 .before
                 .map(|(started, heard)| saved::Moved { started, heard }),
@@ -26,16 +26,18 @@ impl Processed {
             active: run.active,
             deficits: run.deficits.all().iter().map(Deficit::stored).collect(),
         });
-        worker.ended_run = self.before.map(|(stamped, heard_later)| saved::EndedRun {
-            stamped: stamped.micros(),
-            heard_later,
-        });
+        worker.ended_run = self
+            .before
+            .map(|(stamped, received_later)| saved::EndedRun {
+                stamped: stamped.micros(),
+                heard_later: received_later,
+            });
     }
 
     pub(in crate::state) fn restored(saved: &saved::Worker, now: Timestamp) -> Self {
         let before = saved.ended_run.and_then(|run| {
-            let heard_later = saved::count(run.heard_later)?;
-            Some((saved::past(run.stamped, now), heard_later))
+            let received_later = saved::count(run.heard_later)?;
+            Some((saved::past(run.stamped, now), received_later))
         });
         Self {
             total: saved::count(saved.processed_total).unwrap_or_default(),
@@ -66,8 +68,8 @@ impl Run {
             since: saved::past(saved.since, now),
             processed: saved::count(saved.processed)?,
             stamped,
-            heard: saved::count(saved.heard)?,
-            heard_later: saved::count(saved.heard_later)?,
+            received: saved::count(saved.heard)?,
+            received_later: saved::count(saved.heard_later)?,
             before,
             missing: saved::count(saved.missing)?,
             active: saved.active.and_then(saved::count),

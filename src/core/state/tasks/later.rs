@@ -23,13 +23,13 @@ impl Tasks {
         while let Some(oldest) = self.slots.get(self.alive.oldest as usize)
             && silence(oldest, now) > timeout
         {
-            let (at, heard) = (self.alive.oldest, oldest.heard);
+            let (at, last_event) = (self.alive.oldest, oldest.last_event);
             let due = oldest.waits_until();
             if now.since(due) > timeout {
                 return Some(self.remove(at));
             }
             self.unlink(at);
-            self.file_in(at, heard, Kept::Later);
+            self.file_in(at, last_event, Kept::Later);
             self.due.push(Reverse((due.whole_seconds(), at)));
         }
         while let Some(&Reverse((due, at))) = self.due.peek() {
@@ -61,7 +61,10 @@ impl Tasks {
 impl Slot {
     /// The time until which silence means nothing.
     pub(super) fn waits_until(&self) -> Timestamp {
-        let heard = Timestamp::from_whole_seconds(self.heard);
-        self.task.waits_for().min(heard.after(AHEAD_MAX)).max(heard)
+        let last_event = Timestamp::from_whole_seconds(self.last_event);
+        self.task
+            .waits_for()
+            .min(last_event.after(AHEAD_MAX))
+            .max(last_event)
     }
 }

@@ -42,7 +42,7 @@ impl Tasks {
         }
         let at = self.find_or_insert(&text);
         *self.get_mut(at) = Task::restored(saved, texts, now);
-        self.file_heard(at, saved.heard.min(now.whole_seconds()));
+        self.file_by_last_event(at, saved.heard.min(now.whole_seconds()));
         Some(at)
     }
 }
@@ -75,7 +75,7 @@ impl CapturedTasks {
         let uuid = slot.uuid.map(|uuid| Id::Uuid(uuid.to_vec()));
         saved::Task {
             id: uuid.or_else(text),
-            heard: slot.heard,
+            heard: slot.last_event,
             ..slot.task.stored(texts)
         }
     }

@@ -13,11 +13,11 @@ const PROCESSES_MAX: usize = 16;
 
 /// Data received from one broker.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct ObservedEvents {
     decoder: Decoder,
     accept: Accept,
     /// By node name.
-    pub(super) workers: BTreeMap<String, HeardWorker>,
+    pub(super) workers: BTreeMap<String, ObservedWorker>,
     /// Number of task-sent events, and of task-received events.
     pub(super) sent: u64,
     pub(super) received: u64,
@@ -27,7 +27,7 @@ pub(super) struct Heard {
 
 /// Data received from one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct HeardWorker {
+pub(super) struct ObservedWorker {
     /// The version of Celery, if reported.
     pub(super) version: Option<String>,
     /// Number of task events.
@@ -40,7 +40,7 @@ pub(super) struct HeardWorker {
     pub(super) late: Option<f64>,
 }
 
-impl Heard {
+impl ObservedEvents {
     /// An empty record.
     pub(super) fn new(accept: Accept) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Heard {
     }
 
     /// Records a message.
-    pub(super) fn hear(&mut self, payload: &Payload, now: Timestamp) {
+    pub(super) fn observe(&mut self, payload: &Payload, now: Timestamp) {
         let Self {
             decoder,
             accept,
@@ -101,7 +101,7 @@ impl Heard {
     }
 }
 
-impl HeardWorker {
+impl ObservedWorker {
     /// Number of tasks that it started while we listened.
     pub(super) fn ran(&self) -> u64 {
         let processes = self.processed.values();
@@ -116,8 +116,8 @@ mod tests {
     use super::*;
     use crate::event::{ContentType, Form};
 
-    fn heard(bodies: &[&str]) -> Heard {
-        let mut heard = Heard::new(Accept::default());
+    fn observed(bodies: &[&str]) -> ObservedEvents {
+        let mut observed = ObservedEvents::new(Accept::default());
         for body in bodies {
             let payload = Payload {
                 bytes: body.as_bytes().to_vec(),
@@ -126,9 +126,9 @@ mod tests {
                     compression: None,
                 },
             };
-            heard.hear(&payload, Timestamp::from_whole_seconds(100));
+            observed.observe(&payload, Timestamp::from_whole_seconds(100));
         }
-        heard
+        observed
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
                 r#"{{"type": "task-{kind}", "uuid": "u", "hostname": "{hostname}", "timestamp": 99.0}}"#
             )
         };
-        let heard = heard(&[
+        let observed = observed(&[
             &heartbeat(3, 7, 103.0),
             &heartbeat(4, 1_000, 103.0),
             &heartbeat(3, 9, 102.5),
@@ -153,7 +153,7 @@ mod tests {
             "{",
             "[{}, {}]",
         ]);
-        let worker = HeardWorker {
+        let worker = ObservedWorker {
             version: Some("5.6.0".to_owned()),
             task_events: 2,
             processed: BTreeMap::from([(Some(3), (7, 9)), (Some(4), (1_000, 1_000))]),
@@ -161,8 +161,8 @@ mod tests {
         };
         assert_eq!(worker.ran(), 2);
         let expected = BTreeMap::from([("celery@a".to_owned(), worker)]);
-        assert_eq!(heard.workers, expected);
-        assert_eq!((heard.sent, heard.received), (1, 1));
-        assert_eq!(heard.unreadable.values().sum::<u64>(), 3);
+        assert_eq!(observed.workers, expected);
+        assert_eq!((observed.sent, observed.received), (1, 1));
+        assert_eq!(observed.unreadable.values().sum::<u64>(), 3);
     }
 }

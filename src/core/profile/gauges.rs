@@ -15,7 +15,7 @@ use crate::state::{State, Symbol, Worker};
 
 /// The gauges of one cluster, and the one counter that is a level to us: how many tasks a worker processed.
 #[derive(Debug)]
-pub(super) struct Levels {
+pub(super) struct Gauges {
     hostnames: bool,
     default_queue: Arc<str>,
     workers: [Vector<1>; WorkerGauge::ALL.len()],
@@ -132,7 +132,7 @@ struct Shown {
     load: Option<[f64; 3]>,
 }
 
-impl Levels {
+impl Gauges {
     pub(super) fn new(
         config: &NativeConfig,
         broker: Option<&Arc<str>>,
