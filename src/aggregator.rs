@@ -235,7 +235,7 @@ impl Aggregator {
             match action {
                 Wake::Batches => {
                     for batch in self.waiting.drain(..) {
-                        self.pipeline.take(&batch);
+                        self.pipeline.apply_batch(&batch);
                     }
                     self.due.checkpoint |= self.pipeline.wants_checkpoint();
                     self.tell_of_workers();

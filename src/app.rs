@@ -75,7 +75,8 @@ impl App {
         };
         if let Some(path) = &config.data_dir {
             let taken =
-                standby::take(path, config.http.as_ref(), &app.stop, app.supervisor).await?;
+                standby::lock_when_free(path, config.http.as_ref(), &app.stop, app.supervisor)
+                    .await?;
             // Stopped while standing by.
             let Some(folder) = taken else { return Ok(app) };
             app.folder = Some(Arc::new(folder));

@@ -20,7 +20,7 @@ pub struct FolderLock {
 impl FolderLock {
     /// Creates the directory if it is missing, and locks it. Returns `None` if another process
     /// holds it.
-    pub fn take(folder: &Path) -> io::Result<Option<Self>> {
+    pub fn acquire(folder: &Path) -> io::Result<Option<Self>> {
         create(folder)?;
         let mut options = File::options();
         options.write(true).create(true).truncate(false);
@@ -67,11 +67,11 @@ mod tests {
     fn a_folder_is_made_on_the_way_and_has_one_owner() {
         let above = tempfile::tempdir().unwrap();
         let folder = above.path().join("made/on/the/way");
-        let first = FolderLock::take(&folder).unwrap();
+        let first = FolderLock::acquire(&folder).unwrap();
         assert!(first.is_some());
-        assert!(FolderLock::take(&folder).unwrap().is_none());
+        assert!(FolderLock::acquire(&folder).unwrap().is_none());
 
         drop(first);
-        assert!(FolderLock::take(&folder).unwrap().is_some());
+        assert!(FolderLock::acquire(&folder).unwrap().is_some());
     }
 }

@@ -59,12 +59,12 @@ pub fn migrate(
     let mut given = Given::read(options, arguments, environment)?;
     let mut draft = Draft::new(exporter.name());
     match exporter {
-        Exporter::CeleryExporter => celery_exporter::take(&mut given, &mut draft),
+        Exporter::CeleryExporter => celery_exporter::convert(&mut given, &mut draft),
         Exporter::CeleryPrometheusExporter => {
-            celery_prometheus_exporter::take(&mut given, &mut draft);
+            celery_prometheus_exporter::convert(&mut given, &mut draft);
         }
-        Exporter::Ovalmoney => ovalmoney::take(&mut given, &mut draft),
-        Exporter::Flower => flower::take(&mut given, &mut draft),
+        Exporter::Ovalmoney => ovalmoney::convert(&mut given, &mut draft),
+        Exporter::Flower => flower::convert(&mut given, &mut draft),
     }
     let text = draft.finish()?;
     match Config::parse(&text, Path::new("made.yaml"), []) {

@@ -204,7 +204,7 @@ impl Pipeline {
     }
 
     /// Applies every event of a batch.
-    pub fn take(&mut self, batch: &Batch) {
+    pub fn apply_batch(&mut self, batch: &Batch) {
         let Self {
             decoder,
             clusters,
@@ -223,7 +223,7 @@ impl Pipeline {
         }
         let mut newest = None;
         cluster.metrics.messages.add(batch.payloads.len() as u64);
-        cluster.delivered.take(&batch.position);
+        cluster.delivered.record(&batch.position);
         for (at, payload) in batch.payloads.iter().enumerate() {
             if let Position::Delivered {
                 mark, fingerprints, ..

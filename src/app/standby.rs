@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Locks the directory as soon as it is free; `None` if stopped before. Meanwhile, the listener
 /// answers probes as healthy but not ready.
-pub(super) async fn take(
+pub(super) async fn lock_when_free(
     path: &Path,
     http: Option<&HttpConfig>,
     stop: &CancellationToken,

@@ -143,7 +143,7 @@ impl Round {
     }
 
     /// Adds a reply. One with another ticket is a late reply to an earlier round and is dropped.
-    pub(super) fn take(
+    pub(super) fn accept(
         &mut self,
         ticket: &str,
         content_type: ContentType,

@@ -38,7 +38,7 @@ impl CheckpointFolder {
     /// Creates the directory if it is missing, and locks it. Returns `None` if another daemon holds
     /// it.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
-        let lock = FolderLock::take(path)?;
+        let lock = FolderLock::acquire(path)?;
         Ok(lock.map(|lock| Self {
             path: path.to_owned(),
             _lock: lock,

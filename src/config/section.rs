@@ -92,7 +92,7 @@ impl<'r> Section<'r> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
-        let value = self.take(key);
+        let value = self.remove_key(key);
         let (result, shown) = self.open(key, value, read);
         self.show(key, shown);
         result
@@ -104,7 +104,7 @@ impl<'r> Section<'r> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Option<T> {
-        let value = self.take(key);
+        let value = self.remove_key(key);
         if value.is_none() && !self.is_reference() {
             return None;
         }
@@ -263,7 +263,7 @@ impl<'r> Section<'r> {
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         // Not by way of `optional_text`, which shows what it found.
         self.expect(key, "a text, which is never shown");
-        let inline = self.take(key).and_then(|value| {
+        let inline = self.remove_key(key).and_then(|value| {
             let text = text_of(&value);
             if text.is_none() {
                 self.problem(key, "expected a text; put it in quotes");
@@ -305,7 +305,7 @@ impl<'r> Section<'r> {
     /// A key that may stand here, and has no meaning.
     pub(super) fn ignored(&mut self, key: &'static str) {
         self.expect(key, "anything: it has no meaning here");
-        self.take(key);
+        self.remove_key(key);
     }
 
     /// Counts a regular expression that is to be compiled; false, with a problem, where there are too many.
@@ -335,7 +335,7 @@ impl<'r> Section<'r> {
         read: impl FnOnce(&Value) -> Option<T>,
     ) -> Option<T> {
         self.expect(key, expected);
-        let value = self.take(key)?;
+        let value = self.remove_key(key)?;
         let read = read(&value);
         if read.is_none() {
             self.problem(key, format!("expected {expected}, found {}", found(&value)));
@@ -357,7 +357,7 @@ impl<'r> Section<'r> {
     }
 
     /// Takes a key's value; one without a value counts as absent.
-    fn take(&mut self, key: &'static str) -> Option<Value> {
+    fn remove_key(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.table
             .remove(key)

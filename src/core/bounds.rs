@@ -235,12 +235,12 @@ impl Bounds {
     }
 
     /// Adds bytes to the usage of a part.
-    pub fn take(&self, part: Part, bytes: u64) {
+    pub fn claim(&self, part: Part, bytes: u64) {
         self.0.used[part as usize].fetch_add(bytes, Relaxed);
     }
 
     /// Subtracts bytes from the usage of a part.
-    pub fn give(&self, part: Part, bytes: u64) {
+    pub fn release(&self, part: Part, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.0.used[part as usize].fetch_update(Relaxed, Relaxed, less);
     }
@@ -293,12 +293,12 @@ mod tests {
         assert!(bounds.has_room(Part::Texts, own + free));
         assert!(!bounds.has_room(Part::Texts, own + free + 1));
 
-        bounds.take(Part::Texts, own + free);
+        bounds.claim(Part::Texts, own + free);
         for (part, share) in [(Part::Tasks, 28), (Part::Workers, 14), (Part::Series, 56)] {
             assert!(bounds.has_room(part, share * MIB), "{part:?}");
             assert!(!bounds.has_room(part, share * MIB + 1), "{part:?}");
         }
-        bounds.give(Part::Texts, free);
+        bounds.release(Part::Texts, free);
         assert!(bounds.has_room(Part::Workers, 84 * MIB));
     }
 

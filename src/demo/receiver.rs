@@ -40,7 +40,7 @@ impl Receiver {
         let address = listener.local_addr()?;
         let received = Arc::new(Received::default());
         let router = Router::new()
-            .route("/api/v1/write", post(take))
+            .route("/api/v1/write", post(accept))
             .with_state(Arc::clone(&received));
         tasks.spawn(async move {
             let _ = axum::serve(listener, router).await;
@@ -57,7 +57,7 @@ impl Receiver {
     }
 }
 
-async fn take(
+async fn accept(
     State(received): State<Arc<Received>>,
     headers: HeaderMap,
     body: Bytes,

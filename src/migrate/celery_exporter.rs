@@ -67,7 +67,7 @@ pub(super) const OPTIONS: &[Opt] = &[
 /// Series that come from workers' task events.
 const OF_WORKERS: &str = "celery_task_((received|started|succeeded|failed|rejected|revoked|retried)_total|runtime|queue_wait_time)";
 
-pub(super) fn take(given: &mut Given, draft: &mut Draft) {
+pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
     match given.one("--broker-url") {
         Some(url) => transport::url(draft, &url, &given.all("--broker-ssl-option")),
         None => draft.problem("--broker-url: missing; set it or CE_BROKER_URL".to_owned()),

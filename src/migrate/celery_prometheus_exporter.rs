@@ -38,7 +38,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     ),
 ];
 
-pub(super) fn take(given: &mut Given, draft: &mut Draft) {
+pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
     let url = given.one("--broker");
     transport::url(draft, url.as_deref().unwrap_or("redis://redis:6379/0"), &[]);
     if let Some(options) = given.one("--transport-options") {

@@ -171,7 +171,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     without(&["--read-only"], &["FLOWER_READ_ONLY"], Takes::Maybe, PAGES),
 ];
 
-pub(super) fn take(given: &mut Given, draft: &mut Draft) {
+pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
     given.notes.retain(|(_, why)| *why != "it is the command");
     match given.one("--broker") {
         Some(url) => transport::url(draft, &url, &[]),

@@ -44,18 +44,18 @@ pub(super) fn pairs(draft: &mut Draft, option: &str, given: &[String]) {
         (key.to_owned(), read)
     });
     let options = pairs.collect();
-    take(draft, option, &options);
+    convert_options(draft, option, &options);
 }
 
 /// Converts options given as a JSON object.
 pub(super) fn json(draft: &mut Draft, option: &str, given: &str) {
     match serde_json::from_str(given) {
-        Ok(options) => take(draft, option, &options),
+        Ok(options) => convert_options(draft, option, &options),
         Err(error) => draft.problem(format!("{option}: expected a JSON object: {error}")),
     }
 }
 
-fn take(draft: &mut Draft, option: &str, options: &Map<String, Value>) {
+fn convert_options(draft: &mut Draft, option: &str, options: &Map<String, Value>) {
     for (key, value) in options {
         match (key.as_str(), value) {
             ("global_keyprefix" | "sep" | "unacked_key", Value::String(value)) => {

@@ -59,7 +59,7 @@ impl Delivered {
     }
 
     /// Records the position of a batch that is being processed.
-    pub(super) fn take(&mut self, position: &Position) {
+    pub(super) fn record(&mut self, position: &Position) {
         match position {
             Position::Transient => {}
             Position::Delivered {
@@ -165,7 +165,7 @@ mod tests {
         taken(&mut delivered, 1, &[1, 2]);
         taken(&mut delivered, 2, &[2, 3]);
         let mark = Mark { link: 2, tag: 2 };
-        delivered.take(&Position::Delivered {
+        delivered.record(&Position::Delivered {
             mark,
             fingerprints: vec![2, 3],
             next: None,
@@ -225,9 +225,9 @@ mod tests {
             fingerprints: vec![tag, tag + 1],
             next: None,
         };
-        delivered.take(&position(1));
+        delivered.record(&position(1));
         assert!(!delivered.is_due());
-        delivered.take(&position(3));
+        delivered.record(&position(3));
         assert!(delivered.is_due());
         let _ = delivered.capture();
         assert!(!delivered.is_due());
@@ -237,7 +237,7 @@ mod tests {
     fn a_stream_goes_on_where_it_was_if_it_is_the_same() {
         let mut delivered = Delivered::stream("celeriac.main", 4);
         let mark = Mark { link: 1, tag: 1 };
-        delivered.take(&Position::Delivered {
+        delivered.record(&Position::Delivered {
             mark,
             fingerprints: vec![7],
             next: Some(17),

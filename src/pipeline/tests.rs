@@ -146,7 +146,7 @@ fn every_recording_is_counted_as_by_other_means() {
         let mut now = Timestamp::default();
         for (payload, received) in text.lines().filter_map(recorded) {
             now = now.max(received);
-            pipeline.take(&Batch {
+            pipeline.apply_batch(&Batch {
                 broker: 0,
                 received: now,
                 payloads: vec![payload],
@@ -203,7 +203,7 @@ fn recorded_failures_show_the_classes_that_the_tasks_raised() {
     let mut now = Timestamp::default();
     for (payload, received) in text.lines().filter_map(recorded) {
         now = received;
-        pipeline.take(&Batch {
+        pipeline.apply_batch(&Batch {
             broker: 0,
             received,
             payloads: vec![payload],
@@ -261,7 +261,7 @@ fn a_good_event_is_counted_whatever_stands_around_it() {
         form,
     });
     let now = Timestamp::from_millis(5_000);
-    pipeline.take(&Batch {
+    pipeline.apply_batch(&Batch {
         broker: 0,
         received: now,
         payloads: payloads.collect(),
@@ -290,7 +290,7 @@ fn each_serializer_that_is_not_accepted_is_told_of() {
         },
     };
     use ContentType::{Json, Msgpack, Unknown, Yaml};
-    pipeline.take(&Batch {
+    pipeline.apply_batch(&Batch {
         broker: 0,
         received: Timestamp::default(),
         payloads: [Msgpack, Yaml, Json, Msgpack, Unknown]

@@ -24,7 +24,7 @@ impl Directory {
             folder: folder.to_owned(),
             source,
         };
-        let lock = FolderLock::take(folder).map_err(failed)?;
+        let lock = FolderLock::acquire(folder).map_err(failed)?;
         let lock = lock.ok_or_else(|| OpenError::Locked {
             folder: folder.to_owned(),
         })?;

@@ -173,7 +173,7 @@ impl Backlog {
     }
 
     /// Removes all values of a series.
-    pub(super) fn take(&mut self, key: Key) -> Option<Waiting> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<Waiting> {
         let taken = self.series.remove(&key)?;
         self.counts -= taken.counts();
         Some(taken)
@@ -230,7 +230,7 @@ mod tests {
         backlog.put_back(taken);
         let taken = backlog.take_oldest(key, 0).expect("it waits");
         assert_eq!(sequences(&taken), [1], "one at least");
-        let rest = backlog.take(key).expect("it waits");
+        let rest = backlog.remove(key).expect("it waits");
         assert_eq!(sequences(&rest), [2, 3, 4]);
         assert!(backlog.counts().is_zero() && backlog.series.is_empty());
     }

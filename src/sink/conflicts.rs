@@ -45,7 +45,7 @@ impl Conflicts {
     }
 
     /// Removes and returns all series that have something to send.
-    pub(super) fn take(&mut self) -> Vec<Labels> {
+    pub(super) fn drain_due(&mut self) -> Vec<Labels> {
         std::mem::take(&mut self.due)
     }
 

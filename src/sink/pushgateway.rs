@@ -145,7 +145,7 @@ impl Pushgateway {
         self.warn_of_collisions();
         while self.stage != PushPhase::Left {
             match self.next().await {
-                PusherEvent::Snapshot(snapshot) => self.take(snapshot),
+                PusherEvent::Snapshot(snapshot) => self.accept(snapshot),
                 PusherEvent::Drained => self.leave(),
                 PusherEvent::Answer(answer) => self.answered(answer),
                 PusherEvent::Again => self.wait = None,
@@ -181,7 +181,7 @@ impl Pushgateway {
         }
     }
 
-    fn take(&mut self, snapshot: Arc<Snapshot>) {
+    fn accept(&mut self, snapshot: Arc<Snapshot>) {
         self.newest = snapshot;
         if self.newest.last {
             self.leave();

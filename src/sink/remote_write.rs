@@ -208,7 +208,7 @@ impl RemoteWrite {
         loop {
             let action = self.next().await;
             match action {
-                SenderEvent::Snapshot(snapshot) => self.take(&snapshot),
+                SenderEvent::Snapshot(snapshot) => self.enqueue(&snapshot),
                 SenderEvent::Drained => self.end(),
                 SenderEvent::Answered(answered) => self.answered(answered),
                 SenderEvent::Reconfigured(with) => self.reconfigure(*with),
@@ -285,7 +285,7 @@ impl RemoteWrite {
         info!("configuration changed");
     }
 
-    fn take(&mut self, snapshot: &Snapshot) {
+    fn enqueue(&mut self, snapshot: &Snapshot) {
         // The time of what is queued says which series were sent, and of this one some are missing.
         if snapshot.held {
             return;

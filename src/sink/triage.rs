@@ -356,7 +356,7 @@ impl Triage {
         // Series refused for the time of their values are retried value by value.
         let is_final = !cause.is_of_time();
         for labels in group.iter().filter(|_| is_final) {
-            let waiting = self.backlog.take(labels.key);
+            let waiting = self.backlog.remove(labels.key);
             for part in waiting.into_iter().flat_map(|waiting| waiting.parts) {
                 self.give_back(part, cause);
             }

@@ -144,13 +144,13 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
         NOW,
     );
     // Until the table of tasks that have ended is full, it grows.
-    pipeline.take(&batch(0..40_000, false));
-    pipeline.take(&batch(40_000..40_001, true));
+    pipeline.apply_batch(&batch(0..40_000, false));
+    pipeline.apply_batch(&batch(40_000..40_001, true));
     for enveloped in [false, true] {
         let from = 50_000 + 10_000 * u64::from(enveloped);
         let steady = batch(from..from + 10_000, enveloped);
         let region = Region::new(ALLOCATOR);
-        pipeline.take(&steady);
+        pipeline.apply_batch(&steady);
         let change = region.change();
 
         assert_eq!(
@@ -169,7 +169,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
     assert!(buckets > 0, "no bucket has an exemplar");
     let steady = batch(70_000..80_000, false);
     let region = Region::new(ALLOCATOR);
-    pipeline.take(&steady);
+    pipeline.apply_batch(&steady);
     let change = region.change();
 
     assert_eq!(

@@ -60,7 +60,7 @@ fn warm(pipeline: &mut Pipeline) {
     for from in (1..9).map(|n| n * TASKS) {
         batches(from, 20)
             .iter()
-            .for_each(|batch| pipeline.take(batch));
+            .for_each(|batch| pipeline.apply_batch(batch));
     }
 }
 
@@ -117,7 +117,7 @@ fn decode_and_apply(criterion: &mut Criterion) {
             bencher.iter_batched(
                 tasks,
                 |batches| {
-                    batches.iter().for_each(|batch| pipeline.take(batch));
+                    batches.iter().for_each(|batch| pipeline.apply_batch(batch));
                     batches
                 },
                 BatchSize::PerIteration,
@@ -148,7 +148,7 @@ fn with_series(samples: u64) -> Pipeline {
                 form,
             })
             .to_vec();
-        pipeline.take(&Batch {
+        pipeline.apply_batch(&Batch {
             broker: 0,
             received: NOW,
             payloads,
@@ -173,7 +173,7 @@ fn checkpoint(criterion: &mut Criterion) {
             bytes: event.into_bytes(),
             form,
         });
-        pipeline.take(&Batch {
+        pipeline.apply_batch(&Batch {
             broker: 0,
             received: NOW,
             payloads: payloads.collect(),

@@ -148,7 +148,7 @@ fn take(pipeline: &mut Pipeline, events: impl Iterator<Item = String>) {
             compression: None,
         },
     });
-    pipeline.take(&Batch {
+    pipeline.apply_batch(&Batch {
         broker: 0,
         received: NOW,
         payloads: payloads.collect(),

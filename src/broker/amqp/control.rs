@@ -134,13 +134,13 @@ fn publish(
 async fn collect(session: &mut Session, channel: u16, round: &mut Round) -> Result<(), AmqpError> {
     while !round.is_over() {
         let delivery = session.delivery().await?;
-        take(round, &delivery);
+        accept_reply(round, &delivery);
         session.acknowledge(channel, delivery.tag);
     }
     Ok(())
 }
 
-fn take(round: &mut Round, delivery: &Delivery) {
+fn accept_reply(round: &mut Round, delivery: &Delivery) {
     let properties = &delivery.properties;
     // Workers' replies are JSON, but some carry no content type.
     let content_type = properties.content_type.unwrap_or(ContentType::Json);
@@ -152,7 +152,7 @@ fn take(round: &mut Round, delivery: &Delivery) {
         }
         (Some(ticket), Ok(body)) => {
             // The round counts replies that cannot be read.
-            let _ = round.take(ticket, content_type, body);
+            let _ = round.accept(ticket, content_type, body);
         }
     }
 }

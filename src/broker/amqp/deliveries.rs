@@ -48,7 +48,7 @@ pub(super) struct DeliveryCursor {
 }
 
 /// Takes a delivery and those that are already available behind it.
-pub(super) fn take(
+pub(super) fn collect(
     session: &mut Session,
     first: Delivery,
     cursor: DeliveryCursor,

@@ -36,7 +36,7 @@ use tracing::{debug, warn};
 
 use self::assembly::Delivery as Message;
 use self::connect::connect;
-use self::deliveries::{DeliveryCursor, Taken, body_max, take};
+use self::deliveries::{DeliveryCursor, Taken, body_max, collect};
 use self::error::AmqpError;
 pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
@@ -167,7 +167,7 @@ impl Consumer {
                 }
                 () = stop.cancelled() => break,
             };
-            let (messages, bytes) = self.take(context, message).await?;
+            let (messages, bytes) = self.hand_over_available(context, message).await?;
             if messages < BATCH_MESSAGES && bytes < GULP_BYTES {
                 let rested = self.session.beside(tokio::time::sleep(REST)).await;
                 rested.map_err(receiving)?;
@@ -203,7 +203,7 @@ impl Consumer {
     async fn cancel(&mut self, context: &mut SourceContext) -> Result<(), LinkError> {
         self.session.send_cancel(self.channel, CONSUMER);
         while let Some(message) = self.session.last_deliveries().await.map_err(receiving)? {
-            self.take(context, message).await?;
+            self.hand_over_available(context, message).await?;
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Consumer {
 
     /// Hands over a message and those behind it that are available without waiting. Returns their
     /// number and their bytes.
-    async fn take(
+    async fn hand_over_available(
         &mut self,
         context: &mut SourceContext,
         first: Message,
@@ -234,7 +234,7 @@ impl Consumer {
             tag,
             cut,
             bytes,
-        } = take(&mut self.session, first, self.cursor).map_err(receiving)?;
+        } = collect(&mut self.session, first, self.cursor).map_err(receiving)?;
         self.unpacker.unpack(&mut payloads);
         let messages = payloads.len();
         if cut > 0 {

@@ -11,7 +11,7 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
 use super::connect::{self, connect, server_properties};
-use super::deliveries::{DeliveryCursor, body_max, take};
+use super::deliveries::{DeliveryCursor, body_max, collect};
 use super::error::{ACCESS_REFUSED, AmqpError, NOT_ALLOWED};
 use super::poll::Poll;
 use super::receiving;
@@ -233,7 +233,7 @@ async fn listen_on(
     let listening = async {
         loop {
             let first = session.delivery().await.map_err(receiving)?;
-            let taken = take(session, first, cursor).map_err(receiving)?;
+            let taken = collect(session, first, cursor).map_err(receiving)?;
             taken.payloads.into_iter().for_each(&mut *on_payload);
             session.acknowledge(subscription.channel, taken.tag);
         }

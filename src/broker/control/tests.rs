@@ -54,7 +54,7 @@ fn answers(recording: &str) -> Vec<WorkerAnswer> {
         let at = Method::POLLED.iter().position(|own| own.name() == method);
         let ticket = at.map_or("another", |at| &round.tickets[at]).to_owned();
         round
-            .take(&ticket, ContentType::Json, body.as_bytes())
+            .accept(&ticket, ContentType::Json, body.as_bytes())
             .expect("a reply");
     }
     assert_eq!(round.unreadable_replies(), None);
@@ -161,7 +161,7 @@ fn round_of(content_type: ContentType, accept: Accept) -> Round {
         let at = Method::POLLED.iter().position(|own| own.name() == method);
         let ticket = at.map_or("another", |at| &round.tickets[at]).to_owned();
         // The round counts unreadable replies.
-        let _ = round.take(&ticket, content_type, &body);
+        let _ = round.accept(&ticket, content_type, &body);
     }
     round
 }
@@ -218,12 +218,12 @@ fn a_serializer_that_is_not_accepted_is_named_and_json_always_is() {
     let mut round = begin(Asked::default());
     round.accept = Accept::from_iter([ContentType::Msgpack]);
     let ticket = round.tickets[0].clone();
-    let read = round.take(&ticket, ContentType::Json, br#"{"w": {"pid": 7}}"#);
+    let read = round.accept(&ticket, ContentType::Json, br#"{"w": {"pid": 7}}"#);
     assert_eq!(read, Ok(()));
-    let read = round.take(&ticket, ContentType::Unknown, b"{}");
+    let read = round.accept(&ticket, ContentType::Unknown, b"{}");
     assert_eq!(read, Err(DecodeError::ContentType));
     // A late reply is dropped whatever its serializer.
-    let read = round.take("of the round before", ContentType::Pickle, b"?");
+    let read = round.accept("of the round before", ContentType::Pickle, b"?");
     assert_eq!(read, Ok(()));
     assert_eq!(
         round.unreadable_replies(),
@@ -244,7 +244,7 @@ fn old_versions_reply_alike_and_errors_say_nothing() {
     for ticket in &tickets {
         let error = br#"{"w": {"error": "KeyError('nosuch')"}}"#;
         round
-            .take(ticket, ContentType::Json, error)
+            .accept(ticket, ContentType::Json, error)
             .expect("a reply");
     }
     assert!(round.is_over());
@@ -266,12 +266,12 @@ fn arguments_are_stepped_over_whatever_python_wrote() {
         {"id": "c", "time_start": null, "delivery_info": {"exchange": "celery", "routing_key": "low"}},
         {"id": "d", "delivery_info": null}, {"name": "without an id"}, 7]}"#;
     round
-        .take(&active, ContentType::Json, body.as_bytes())
+        .accept(&active, ContentType::Json, body.as_bytes())
         .expect("a reply");
     let body = r#"{"w\udce9": [{"name": "high", "routing_key": "high", "exchange": {"name": "celery", "type": "direct"}},
         {"name": "celery", "routing_key": "celery", "exchange": {"name": "celery", "type": "direct"}}]}"#;
     round
-        .take(&queues, ContentType::Json, body.as_bytes())
+        .accept(&queues, ContentType::Json, body.as_bytes())
         .expect("a reply");
     let [worker] = round.finish().try_into().expect("one");
     let task = |uuid: &str, name: Option<&str>, queue: Option<&str>, started: bool| TaskAnswer {
@@ -297,16 +297,16 @@ fn a_round_is_over_when_everybody_answered_everything() {
     for ticket in &tickets {
         assert!(!round.is_over());
         round
-            .take(ticket, ContentType::Json, br#"{"a": []}"#)
+            .accept(ticket, ContentType::Json, br#"{"a": []}"#)
             .expect("a reply");
         round
-            .take("of the round before", ContentType::Json, br#"{"b": []}"#)
+            .accept("of the round before", ContentType::Json, br#"{"b": []}"#)
             .expect("late");
     }
     assert!(!round.is_over(), "b answered in time to nothing");
     for ticket in &tickets {
         round
-            .take(ticket, ContentType::Json, br#"{"b": []}"#)
+            .accept(ticket, ContentType::Json, br#"{"b": []}"#)
             .expect("a reply");
     }
     assert!(round.is_over());
@@ -317,7 +317,7 @@ fn a_round_is_over_when_everybody_answered_everything() {
     for body in [&b""[..], b"[]", b"{", b"{\"a\": }"] {
         let mut round = begin(everybody(&["a"]));
         let ticket = round.tickets[0].clone();
-        assert!(round.take(&ticket, ContentType::Json, body).is_err());
+        assert!(round.accept(&ticket, ContentType::Json, body).is_err());
         assert!(matches!(round.unreadable_replies(), Some((1, _))));
     }
 }
@@ -377,7 +377,7 @@ fn tasks_that_are_scheduled_and_rate_limits_are_read() {
     .into();
     let mut take = |ticket: &str, list: &str| {
         let body = format!("{{\"w\": {list}}}");
-        let taken = round.take(ticket, ContentType::Json, body.as_bytes());
+        let taken = round.accept(ticket, ContentType::Json, body.as_bytes());
         taken.expect("a reply");
     };
     take("registered", r#"["free", "slow [rate_limit=1/m]"]"#);
@@ -392,7 +392,7 @@ fn tasks_that_are_scheduled_and_rate_limits_are_read() {
     let answered = |round: &Round| round.workers.get("w").is_some_and(Replies::is_complete);
     assert!(answered(&round));
     // Two workers have this name.
-    let twice = round.take("active", ContentType::Json, br#"{"w": []}"#);
+    let twice = round.accept("active", ContentType::Json, br#"{"w": []}"#);
     assert_eq!(twice, Ok(()));
     assert!(!answered(&round));
     let [worker] = round.finish().try_into().expect("one");
@@ -420,7 +420,7 @@ fn a_list_that_is_missing_cut_or_an_error_makes_an_answer_incomplete() {
         let tickets = round.tickets.clone();
         for (ticket, list) in tickets[2..].iter().zip(lists) {
             let body = format!("{{\"w\": {list}}}");
-            let taken = round.take(ticket, ContentType::Json, body.as_bytes());
+            let taken = round.accept(ticket, ContentType::Json, body.as_bytes());
             taken.expect("a reply");
         }
         let (bounds, cut) = (Bounds::default(), lists.contains(&long.as_str()));
@@ -430,7 +430,7 @@ fn a_list_that_is_missing_cut_or_an_error_makes_an_answer_incomplete() {
     }
     let mut round = begin(everybody(&["w"]));
     let ticket = round.tickets[3].clone();
-    let taken = round.take(&ticket, ContentType::Json, br#"{"w": []}"#);
+    let taken = round.accept(&ticket, ContentType::Json, br#"{"w": []}"#);
     taken.expect("a reply");
     assert!(!round.finish()[0].complete, "two lists are missing");
 }
@@ -446,7 +446,7 @@ fn replies_that_are_too_many_or_too_long_are_counted() {
     for n in 1..=REPLIES_MAX {
         assert!(!round.is_over());
         assert_eq!(reached(&round), 0);
-        let taken = round.take("late", ContentType::Json, b"{}");
+        let taken = round.accept("late", ContentType::Json, b"{}");
         taken.expect("not read");
         assert_eq!(round.is_over(), n == REPLIES_MAX);
     }

@@ -137,13 +137,13 @@ impl Meter {
 
     /// Counts the value that the current line starts.
     fn value(&mut self) -> Result<(), Unfit> {
-        self.take(VALUE_BYTES + self.line.len() as u64)?;
+        self.add(VALUE_BYTES + self.line.len() as u64)?;
         match self.line[0] {
             b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => Ok(()),
             b'$' | b'=' | b'!' => {
                 // A null has no text.
                 if let Some(length) = self.number()? {
-                    self.take(length)?;
+                    self.add(length)?;
                     self.text_left = length + 2;
                 }
                 Ok(())
@@ -176,7 +176,7 @@ impl Meter {
         }
     }
 
-    fn take(&mut self, bytes: u64) -> Result<(), Unfit> {
+    fn add(&mut self, bytes: u64) -> Result<(), Unfit> {
         self.taken = self.taken.saturating_add(bytes);
         if self.taken > ANSWER_BYTES_MAX {
             return Err(Unfit::Large);

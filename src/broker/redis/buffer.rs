@@ -54,7 +54,7 @@ impl Buffer {
             self.bytes.min(self.bytes_max)
         };
         self.bytes += bytes;
-        self.bounds.take(Part::Buffers, bytes);
+        self.bounds.claim(Part::Buffers, bytes);
         self.messages.push_back(message);
         let mut dropped = 0;
         while self.bytes > bytes_max && self.pop().is_some() {
@@ -67,7 +67,7 @@ impl Buffer {
         let oldest = self.messages.pop_front()?;
         let bytes = cost(&oldest);
         self.bytes -= bytes;
-        self.bounds.give(Part::Buffers, bytes);
+        self.bounds.release(Part::Buffers, bytes);
         Some(oldest)
     }
 
@@ -81,7 +81,7 @@ impl Buffer {
     }
 
     /// Removes the oldest messages, as many as fit in a batch.
-    pub(super) fn take(&mut self) -> Vec<Payload> {
+    pub(super) fn next_batch(&mut self) -> Vec<Payload> {
         let mut payloads = Vec::with_capacity(self.messages.len().min(BATCH_MESSAGES));
         let mut bytes = 0;
         while payloads.len() < BATCH_MESSAGES
@@ -113,7 +113,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.bounds.give(Part::Buffers, self.bytes);
+        self.bounds.release(Part::Buffers, self.bytes);
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(dropped, [0, 0, 0, 1, 1]);
 
         let left: Vec<_> = buffer
-            .take()
+            .next_batch()
             .into_iter()
             .map(|payload| payload.bytes[0])
             .collect();
@@ -170,13 +170,13 @@ mod tests {
             assert_eq!(buffer.push(vec![0; 10]), 0);
         }
         assert_eq!(
-            (buffer.take().len(), buffer.take().len()),
+            (buffer.next_batch().len(), buffer.next_batch().len()),
             (BATCH_MESSAGES, 1)
         );
 
         for _ in 0..4 {
             assert_eq!(buffer.push(vec![0; BATCH_BYTES]), 0);
         }
-        assert_eq!(buffer.take().len(), 1);
+        assert_eq!(buffer.next_batch().len(), 1);
     }
 }

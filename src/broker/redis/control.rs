@@ -114,7 +114,7 @@ impl Poll {
             pop.arg(key).arg(POP_SECONDS);
             let popped: Option<(Vec<u8>, Vec<u8>)> = pop.query_async(&mut self.connection).await?;
             let Some((_, reply)) = popped else { continue };
-            take(round, &reply);
+            accept_reply(round, &reply);
             // Available replies are fetched together. Nobody else pops from the list, so none of
             // these pops blocks.
             let mut length = redis::cmd("LLEN");
@@ -127,7 +127,7 @@ impl Poll {
                 if let Value::Array(popped) = answer?
                     && let [_, Value::BulkString(reply)] = popped.as_slice()
                 {
-                    take(round, reply);
+                    accept_reply(round, reply);
                 }
             }
         }
@@ -149,13 +149,13 @@ fn envelope(exchange: &str, body: &str, delivery_tag: &str) -> String {
     json
 }
 
-fn take(round: &mut Round, envelope: &[u8]) {
+fn accept_reply(round: &mut Round, envelope: &[u8]) {
     if envelope.len() > REPLY_BYTES_MAX {
         return round.unreadable(DecodeError::Large(REPLY_BYTES_MAX));
     }
     match open(envelope) {
         // The round counts errors in the body.
-        Ok((ticket, content_type, body)) => drop(round.take(&ticket, content_type, &body)),
+        Ok((ticket, content_type, body)) => drop(round.accept(&ticket, content_type, &body)),
         Err(error) => round.unreadable(error),
     }
 }

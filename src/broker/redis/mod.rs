@@ -133,7 +133,7 @@ impl Receiver {
             match self.next(context).await? {
                 ReceiverEvent::Read(bytes) => {
                     self.answer_due = None;
-                    let read = self.take(bytes, context);
+                    let read = self.read_available(bytes, context);
                     // If data arrives as fast as it can be read, reading goes first: Redis
                     // disconnects subscribers that fall behind, and the buffer absorbs the burst.
                     let is_flood = read.as_ref().is_ok_and(|&read| read >= ROUND_BYTES);
@@ -201,7 +201,7 @@ impl Receiver {
 
     /// Removes messages for a batch.
     fn taken(&mut self) -> Vec<Payload> {
-        let mut payloads = self.buffer.take();
+        let mut payloads = self.buffer.next_batch();
         self.unpacker.unpack(&mut payloads);
         payloads
     }
@@ -223,12 +223,16 @@ impl Receiver {
     /// Parses the bytes read, and reads and parses further bytes that are available. Returns their
     /// number. The runtime's cooperative budget does not apply here: our own limit ends the loop
     /// soon enough.
-    fn take(&mut self, mut bytes: usize, context: &SourceContext) -> Result<usize, LinkError> {
+    fn read_available(
+        &mut self,
+        mut bytes: usize,
+        context: &SourceContext,
+    ) -> Result<usize, LinkError> {
         let mut dropped = 0;
         let ended = loop {
             let taken = self
                 .subscription
-                .take(|frame| dropped += self.buffer.push_frame(frame));
+                .drain_frames(|frame| dropped += self.buffer.push_frame(frame));
             if let Err(error) = taken {
                 break Err(error);
             }

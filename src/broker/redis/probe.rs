@@ -84,7 +84,7 @@ async fn looked(
         let mut subscription = in_time(subscribing).await?;
         let listening = async {
             loop {
-                subscription.take(&mut on_frame)?;
+                subscription.drain_frames(&mut on_frame)?;
                 subscription.read().await?;
             }
         };

@@ -146,7 +146,7 @@ impl Subscription {
         self.send(command).await?;
         let mut answer = None;
         loop {
-            self.take(|frame| match frame {
+            self.drain_frames(|frame| match frame {
                 Frame::Answer(value) => answer = Some(value),
                 Frame::Message { .. } | Frame::TooLong => on_frame(frame),
             })?;
@@ -171,7 +171,10 @@ impl Subscription {
     }
 
     /// Hands over all complete frames in the buffer.
-    pub(super) fn take(&mut self, mut on_frame: impl FnMut(Frame<'_>)) -> Result<(), LinkError> {
+    pub(super) fn drain_frames(
+        &mut self,
+        mut on_frame: impl FnMut(Frame<'_>),
+    ) -> Result<(), LinkError> {
         let mut at = self.passed_over;
         let ended = loop {
             let mut cursor = RespCursor {
@@ -220,7 +223,7 @@ impl<'a> RespCursor<'a> {
                 self.at = self.at.saturating_add(length).saturating_add(2);
                 return Ok(Frame::TooLong);
             }
-            let body = self.take(length)?;
+            let body = self.payload(length)?;
             return Ok(Frame::Message { channel, body });
         }
         if MESSAGE.starts_with(rest) {
@@ -267,11 +270,11 @@ impl<'a> RespCursor<'a> {
         if length > bytes_max {
             return Err(too_long());
         }
-        self.take(length)
+        self.payload(length)
     }
 
     /// The given number of bytes, followed by a line ending.
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Stopped> {
+    fn payload(&mut self, length: usize) -> Result<&'a [u8], Stopped> {
         let end = self.at.saturating_add(length);
         let taken = self.bytes.get(self.at..end).ok_or(Stopped::Incomplete)?;
         match self.bytes.get(end..end.saturating_add(2)) {
@@ -297,7 +300,7 @@ impl<'a> RespCursor<'a> {
                     if length > ANSWER_BYTES_MAX {
                         return Err(too_long());
                     }
-                    self.take(length)?;
+                    self.payload(length)?;
                 }
             }
             b'*' if depth > 0 => {

@@ -51,7 +51,7 @@ impl Poll {
         let pattern = format!("*{}*", escape(exchange));
         subscription.subscribe(&pattern, &mut on_frame).await?;
         loop {
-            subscription.take(&mut on_frame)?;
+            subscription.drain_frames(&mut on_frame)?;
             subscription.read().await?;
         }
     }

@@ -51,7 +51,7 @@ impl Section<'_> {
     /// A map of the user's own keys to texts.
     pub(in crate::config) fn text_map(&mut self, key: &'static str) -> Vec<(String, String)> {
         self.expect(key, "a map of texts");
-        let Some(value) = self.take(key) else {
+        let Some(value) = self.remove_key(key) else {
             self.show(key, Shown::Map(Vec::new()));
             return Vec::new();
         };
@@ -92,7 +92,7 @@ impl Section<'_> {
         mut read: impl FnMut(&mut Section<'_>) -> T,
     ) -> Vec<(String, T)> {
         self.expect(key, "a map of maps");
-        let table = match self.take(key).map(|value| value.kind) {
+        let table = match self.remove_key(key).map(|value| value.kind) {
             None if self.is_reference() => {
                 BTreeMap::from([("NAME".to_owned(), Value::new(None, ValueKind::Nil))])
             }
@@ -123,7 +123,7 @@ impl Section<'_> {
     ) -> Vec<T> {
         let one = || Value::new(None, vec![config::Map::<String, Value>::new()]);
         let asked = self.is_reference().then(one);
-        let Some(value) = self.take(key).or(asked) else {
+        let Some(value) = self.remove_key(key).or(asked) else {
             return Vec::new();
         };
         let from_environment = value.origin() == Some(ENVIRONMENT);

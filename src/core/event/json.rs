@@ -75,7 +75,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn take(&mut self, byte: u8) -> Result<(), DecodeError> {
+    fn expect_byte(&mut self, byte: u8) -> Result<(), DecodeError> {
         if self.peek() == Some(byte) {
             self.at += 1;
             Ok(())
@@ -95,14 +95,14 @@ impl<'a> Cursor<'a> {
         &mut self,
         mut entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
-        self.take(b'{')?;
+        self.expect_byte(b'{')?;
         if self.peek() == Some(b'}') {
             self.at += 1;
             return Ok(());
         }
         loop {
             let key = self.raw()?;
-            self.take(b':')?;
+            self.expect_byte(b':')?;
             self.peek();
             // Known keys contain no escapes, so a key with an escape matches none of them.
             entry(self, key.bytes)?;
@@ -122,7 +122,7 @@ impl<'a> Cursor<'a> {
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
-        self.take(b'[')?;
+        self.expect_byte(b'[')?;
         if self.peek() == Some(b']') {
             self.at += 1;
             return Ok(());
@@ -258,7 +258,7 @@ impl<'a> Cursor<'a> {
     /// The text here, between its quotes.
     #[inline]
     pub fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
-        self.take(b'"')?;
+        self.expect_byte(b'"')?;
         let start = self.at;
         let mut escaped = false;
         // Most texts are keys and short words, which are over before a vectorized search pays.

@@ -87,23 +87,23 @@ impl Limit {
     }
 
     /// Reserves room for a series, if available.
-    pub(super) fn take(&mut self, size: Size, room: Room) -> bool {
+    pub(super) fn reserve(&mut self, size: Size, room: Room) -> bool {
         if room == Room::Limited {
             if !self.fits(size) {
                 return false;
             }
             self.samples += size.samples;
         }
-        self.bounds.take(Part::Series, self.bytes(size));
+        self.bounds.claim(Part::Series, self.bytes(size));
         true
     }
 
     /// Releases room.
-    pub(super) fn give(&mut self, size: Size, room: Room) {
+    pub(super) fn release(&mut self, size: Size, room: Room) {
         if room == Room::Limited {
             self.samples -= size.samples;
         }
-        self.bounds.give(Part::Series, self.bytes(size));
+        self.bounds.release(Part::Series, self.bytes(size));
     }
 
     fn fits(&self, size: Size) -> bool {

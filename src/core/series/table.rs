@@ -231,7 +231,7 @@ impl SeriesTable {
                 Err(wanted) => (labels, value) = wanted,
             }
         }
-        if !self.limit.take(Size::of(&labels, &value), room) {
+        if !self.limit.reserve(Size::of(&labels, &value), room) {
             return None;
         }
         self.serial += 1;
@@ -306,7 +306,7 @@ impl SeriesTable {
             entry.remove();
         }
         self.limit
-            .give(Size::of(&info.labels, &slot.value), slot.room);
+            .release(Size::of(&info.labels, &slot.value), slot.room);
         self.closed.push(id.0);
     }
 

@@ -203,7 +203,7 @@ impl State {
         match answers {
             Answers::Queues(levels) => {
                 let ttl = self.limits.queue_ttl;
-                self.queues.take(levels, &mut self.names, ttl, asked, now);
+                self.queues.apply(levels, &mut self.names, ttl, asked, now);
             }
             Answers::Workers(answers) => self.workers_answered(answers, asked, now, changes),
             Answers::Bindings(bindings) => {

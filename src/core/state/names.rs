@@ -95,7 +95,7 @@ impl Names {
 
     /// Adds a new text.
     fn add(&mut self, text: &str) -> Symbol {
-        self.bounds.take(Part::Texts, cost(text));
+        self.bounds.claim(Part::Texts, cost(text));
         let hash = self.hasher.hash_one(text);
         let at = self.free.pop().unwrap_or_else(|| {
             self.texts.push(None);
@@ -178,7 +178,7 @@ impl Names {
             if !in_use[at]
                 && let Some(text) = text.take()
             {
-                self.bounds.give(Part::Texts, cost(&text));
+                self.bounds.release(Part::Texts, cost(&text));
                 self.free.push(u32::try_from(at).expect("came from one"));
             }
         }

@@ -60,7 +60,7 @@ impl Queues {
 
     /// Applies the levels of all queues. A queue that was not seen within `ttl` is no longer
     /// watched.
-    pub(super) fn take(
+    pub(super) fn apply(
         &mut self,
         levels: &[QueueLevel],
         names: &mut Names,

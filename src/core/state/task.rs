@@ -122,7 +122,7 @@ impl Task {
     }
 
     /// Takes one event that was stamped at `at` and sent by `worker`.
-    pub(super) fn take(
+    pub(super) fn apply(
         &mut self,
         event: &TaskEvent<'_>,
         at: Timestamp,
@@ -144,7 +144,7 @@ impl Task {
         }
     }
 
-    /// With shards: before [`take`](Self::take), catches up with what happened to a task on its way where nobody here
+    /// With shards: before [`apply`](Self::apply), catches up with what happened to a task on its way where nobody here
     /// heard of it. Attempts may have run elsewhere, of which only the task-sent came; so `due` and `next_due` are
     /// kept to the attempts that they are of, `attempt` and the one behind it. And it may be over.
     pub(super) fn catch_up(&mut self, event: &TaskEvent<'_>, at: Timestamp) {

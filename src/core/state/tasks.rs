@@ -264,7 +264,7 @@ impl Tasks {
 
     fn grow(&mut self, bytes: u64) {
         self.grown = EVICTED_FOR_ONE;
-        self.bounds.take(Part::Tasks, bytes);
+        self.bounds.claim(Part::Tasks, bytes);
     }
 
     /// Removes the least recently updated task if more than `max` are in flight, or if there is no
@@ -416,7 +416,7 @@ impl Tasks {
         if slot.uuid.is_none()
             && let Some(text) = self.texts.remove(&at)
         {
-            self.bounds.give(Part::Tasks, id_bytes(&text));
+            self.bounds.release(Part::Tasks, id_bytes(&text));
         }
         self.free.push(at);
         std::mem::take(&mut slot.task)

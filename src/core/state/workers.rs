@@ -60,7 +60,7 @@ impl Workers {
             .collect();
         if !gone.is_empty() {
             let bytes = WORKER_BYTES * gone.len() as u64;
-            self.bounds.give(Part::Workers, bytes);
+            self.bounds.release(Part::Workers, bytes);
             self.reindex();
         }
         gone
@@ -111,7 +111,7 @@ impl Workers {
             self.bounds.reached(Limit::WorkerMemory);
             return None;
         }
-        self.bounds.take(Part::Workers, WORKER_BYTES);
+        self.bounds.claim(Part::Workers, WORKER_BYTES);
         self.begin(now);
         self.list.push(Worker::new(name, now));
         self.add_to_index(self.list.len() - 1);

@@ -412,8 +412,8 @@ impl Encoder {
         self.request.bodies.push(Body {
             protocol: self.protocol,
             bytes: match self.protocol {
-                Protocol::V1 => self.v1.take(),
-                Protocol::V2 => self.v2.take(),
+                Protocol::V1 => self.v1.finish(),
+                Protocol::V2 => self.v2.finish(),
             },
             counts,
             oldest: self.request.oldest,

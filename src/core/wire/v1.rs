@@ -58,7 +58,7 @@ impl Writer {
     }
 
     /// Returns the compressed request, and starts the next one.
-    pub(super) fn take(&mut self) -> bytes::Bytes {
+    pub(super) fn finish(&mut self) -> bytes::Bytes {
         let bytes = compress(&self.request);
         self.request.clear();
         bytes

@@ -130,7 +130,7 @@ impl Writer {
     }
 
     /// Returns the compressed request, and starts the next one.
-    pub(super) fn take(&mut self) -> Bytes {
+    pub(super) fn finish(&mut self) -> Bytes {
         self.symbols.append(&mut self.timeseries);
         let bytes = compress(&self.symbols);
         self.begin();

@@ -24,12 +24,12 @@ impl Feed {
     }
 
     /// Events that come in one message.
-    fn take(&mut self, millis: i64, events: &[String]) {
+    fn apply(&mut self, millis: i64, events: &[String]) {
         let form = Form::Body {
             content_type: ContentType::Json,
             compression: None,
         };
-        self.0.take(&Batch {
+        self.0.apply_batch(&Batch {
             broker: 0,
             received: at(millis),
             payloads: vec![Payload {
@@ -93,7 +93,7 @@ fn named<'a>(snapshot: &'a Snapshot, family: &str) -> Vec<(usize, &'a str, f64, 
 #[test]
 fn a_failure_names_its_task() {
     let mut feed = Feed::new("{}");
-    feed.take(7, &[failed(UUID)]);
+    feed.apply(7, &[failed(UUID)]);
     let snapshot = feed.snapshot(1_000);
 
     let expected = Exemplar {
@@ -119,7 +119,7 @@ fn of_counters_only_failures_name_a_task() {
         "revoked",
     ] {
         let mut feed = Feed::new("{}");
-        feed.take(0, &[event("received", UUID, more), event(kind, UUID, more)]);
+        feed.apply(0, &[event("received", UUID, more), event(kind, UUID, more)]);
         let snapshot = feed.snapshot(1_000);
 
         let rows = snapshot.rows.iter().filter(|row| row.exemplar.is_some());
@@ -132,10 +132,10 @@ fn of_counters_only_failures_name_a_task() {
 #[test]
 fn each_bucket_names_the_first_task_since_the_last_snapshot() {
     let mut feed = Feed::new("{buckets: {runtime: [1, 10]}}");
-    feed.take(0, &[succeeded("a", 0.5), succeeded("b", 0.6)]);
-    feed.take(20, &[succeeded("c", 5.0), succeeded("d", 50.0)]);
+    feed.apply(0, &[succeeded("a", 0.5), succeeded("b", 0.6)]);
+    feed.apply(20, &[succeeded("c", 5.0), succeeded("d", 50.0)]);
     let first = feed.snapshot(1_000);
-    feed.take(1_020, &[succeeded("e", 7.0), succeeded("f", 8.0)]);
+    feed.apply(1_020, &[succeeded("e", 7.0), succeeded("f", 8.0)]);
     let second = feed.snapshot(2_000);
     let third = feed.snapshot(3_000);
 
@@ -160,7 +160,7 @@ fn a_counter_names_the_first_task_since_the_last_snapshot() {
         (1_500, ["c", "d"], ("c", 1_500, 2)),
         (900, ["e", "f"], ("e", 1_501, 3)),
     ] {
-        feed.take(received, &uuids.map(failed));
+        feed.apply(received, &uuids.map(failed));
         let shown = feed.snapshot(received);
         let exemplar = row(&shown, FAILED).exemplar.as_deref().expect("one");
 
@@ -178,7 +178,7 @@ fn a_histogram_never_goes_back_in_time_whatever_the_clock_and_the_bucket() {
             let uuid = format!("{snapshot}-{runtime}");
             succeeded(&uuid, runtime)
         });
-        feed.take(received, &events);
+        feed.apply(received, &events);
         let shown = feed.snapshot(received);
         let mut times: Vec<_> = named(&shown, RUNTIME)
             .into_iter()
@@ -192,7 +192,7 @@ fn a_histogram_never_goes_back_in_time_whatever_the_clock_and_the_bucket() {
         newest = times.last().copied();
     }
     // Once the clock is set back, there are no new ones before it has caught up.
-    feed.take(0, &[succeeded("later", 0.5)]);
+    feed.apply(0, &[succeeded("later", 0.5)]);
     let shown = feed.snapshot(0);
     let new = named(&shown, RUNTIME).into_iter().filter(|of| of.4 == 5);
     assert_eq!(new.count(), 0);
@@ -208,7 +208,7 @@ fn a_task_id_that_is_too_long_for_an_exemplar_is_not_named() {
         (&"x".repeat(122), false),
     ] {
         let mut feed = Feed::new("{}");
-        feed.take(0, &[succeeded(uuid, 0.5)]);
+        feed.apply(0, &[succeeded(uuid, 0.5)]);
         let snapshot = feed.snapshot(1_000);
 
         let tasks: Vec<_> = named(&snapshot, RUNTIME);
@@ -222,7 +222,7 @@ fn a_task_id_that_is_too_long_for_an_exemplar_is_not_named() {
 #[test]
 fn switched_off_no_task_is_named() {
     let mut feed = Feed::new("{exemplars: false}");
-    feed.take(0, &[failed("a"), succeeded("b", 0.5)]);
+    feed.apply(0, &[failed("a"), succeeded("b", 0.5)]);
     let snapshot = feed.snapshot(1_000);
 
     assert_eq!(row(&snapshot, FAILED).exemplar, None);
@@ -233,7 +233,7 @@ fn switched_off_no_task_is_named() {
 fn a_task_that_another_ones_event_pushes_out_does_not_get_its_name() {
     let mut feed = Feed::new("{max_tasks: 1}");
     let sent = |uuid| event("sent", uuid, r#", "name": "a", "queue": "q""#);
-    feed.take(0, &[sent("a"), sent("b")]);
+    feed.apply(0, &[sent("a"), sent("b")]);
     let snapshot = feed.snapshot(1_000);
 
     let labels = [("name", "a"), ("queue", "q"), ("reason", "evicted")];
@@ -249,7 +249,7 @@ fn the_histograms_of_other_profiles_name_tasks_too() {
         (ProfileName::Flower, "flower_task_runtime_seconds"),
     ] {
         let mut feed = Feed(pipeline_with("{}", ViewConfig::classic(profile)));
-        feed.take(0, &[succeeded(UUID, 0.5)]);
+        feed.apply(0, &[succeeded(UUID, 0.5)]);
         let snapshot = feed.snapshot(1_000);
 
         let tasks: Vec<_> = named(&snapshot, runtime);
@@ -268,7 +268,7 @@ fn a_native_form_counts_what_the_classic_one_counts_and_takes_one_sample_more() 
         let mut feed = Feed(pipeline_with("{}", view));
         let runtimes = [0.0, 0.5, 1.0, 2.0, 2.1, 1e6];
         let events = runtimes.map(|runtime| succeeded(&format!("u{runtime}"), runtime));
-        feed.take(0, &events);
+        feed.apply(0, &events);
         feed.snapshot(1_000)
     });
     let samples = |snapshot| row(snapshot, RUNTIME).value.samples();

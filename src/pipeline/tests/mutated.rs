@@ -146,7 +146,7 @@ fn stored(name: ProfileName) -> (Vec<saved::Checkpoint>, Timestamp) {
     let mut now = Timestamp::default();
     for (payload, received) in recording() {
         now = now.max(received);
-        take(&mut pipeline, vec![payload], now);
+        apply(&mut pipeline, vec![payload], now);
     }
     drop(pipeline.snapshots(now, false));
     let mut parts: Vec<_> = pipeline.capture(now).into_parts().collect();
@@ -216,8 +216,8 @@ fn recording() -> Vec<(Payload, Timestamp)> {
     text.lines().filter_map(recorded).collect()
 }
 
-fn take(pipeline: &mut Pipeline, payloads: Vec<Payload>, now: Timestamp) {
-    pipeline.take(&Batch {
+fn apply(pipeline: &mut Pipeline, payloads: Vec<Payload>, now: Timestamp) {
+    pipeline.apply_batch(&Batch {
         broker: 0,
         received: now,
         payloads,
@@ -282,9 +282,9 @@ fn go_on(name: ProfileName, parts: &[saved::Checkpoint], at: Timestamp, seed: u6
     let mut now = now;
     for seconds in [1, 2, 3_600, 400 * 86_400] {
         now = now.after(Duration::from_secs(seconds));
-        take(&mut pipeline, heartbeats(parts, now), now);
+        apply(&mut pipeline, heartbeats(parts, now), now);
         let messages = recording().into_iter().map(|(payload, _)| payload);
-        take(&mut pipeline, messages.take(60).collect(), now);
+        apply(&mut pipeline, messages.take(60).collect(), now);
         check(&snapshot(&mut pipeline, now, false), now, seed);
     }
     // What it stores of that can be restored.

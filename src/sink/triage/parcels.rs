@@ -126,7 +126,7 @@ impl Triage {
         samples_max: usize,
         is_sorted: bool,
     ) -> Option<(ParcelKind, Vec<Waiting>)> {
-        let members = self.conflicts.take();
+        let members = self.conflicts.drain_due();
         let (mut members, idle) = self.with_values(members);
         if is_sorted && !self.gave_up {
             // A newer snapshot no longer contains them.

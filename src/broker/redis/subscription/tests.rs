@@ -31,7 +31,7 @@ fn heard(pieces: &[&[u8]]) -> (Vec<String>, Result<(), String>) {
     let mut frames = Vec::new();
     for piece in pieces {
         subscription.read.extend_from_slice(piece);
-        let taken = subscription.take(|frame| {
+        let taken = subscription.drain_frames(|frame| {
             frames.push(match frame {
                 Frame::Message { channel, body } => format!(
                     "{} {}",

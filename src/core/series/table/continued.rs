@@ -137,7 +137,7 @@ impl SeriesTable {
                 } else {
                     Room::Reserved
                 };
-                if !self.limit.take(Size::of(&labels, &value), room) {
+                if !self.limit.reserve(Size::of(&labels, &value), room) {
                     restored.full += 1;
                     continue;
                 }

@@ -47,7 +47,7 @@ impl State {
         if shard.is_some() {
             task.catch_up(event, stamped);
         }
-        let taken = task.take(event, stamped, worker);
+        let taken = task.apply(event, stamped, worker);
         self.tasks.file(at, now);
         self.count(at, &arrived, taken, changes);
         let after = self.place_of(at);

@@ -43,7 +43,7 @@ fn live(events: &str) -> (Option<TaskStage>, String) {
     let mut task = Task::default();
     let taken = events.split(' ').map(|word| {
         let (event, second) = parse(word);
-        match task.take(&event, at(second), None) {
+        match task.apply(&event, at(second), None) {
             Taken::Step(_) | Taken::Earlier { .. } => '.',
             Taken::Again | Taken::ToldTwice => '=',
         }
@@ -162,12 +162,12 @@ fn what_comes_twice_counts_once() {
 fn runtime_is_the_workers_else_from_start_to_end() {
     let ran = |kind, runtime, second| {
         let mut task = Task::default();
-        task.take(&event(TaskKind::Started, None), at(2), None);
+        task.apply(&event(TaskKind::Started, None), at(2), None);
         let end = TaskEvent {
             runtime,
             ..event(kind, None)
         };
-        match task.take(&end, at(second), None) {
+        match task.apply(&end, at(second), None) {
             Taken::Step(intervals) | Taken::Earlier { intervals, .. } => intervals.ran,
             Taken::Again | Taken::ToldTwice => panic!("a step"),
         }
@@ -188,7 +188,7 @@ fn runtime_is_the_workers_else_from_start_to_end() {
     assert_eq!(ran(TaskKind::Revoked, None, 4), None);
     // Nobody knows when it started.
     let mut task = Task::default();
-    let taken = task.take(&event(TaskKind::Failed, None), at(5), None);
+    let taken = task.apply(&event(TaskKind::Failed, None), at(5), None);
     assert!(matches!(taken, Taken::Step(Intervals { ran: None, .. })));
 }
 
@@ -205,7 +205,7 @@ fn told(events: &str) -> String {
         let (event, second) = parse(word);
         let event = TaskEvent { eta, ..event };
         if let Taken::Step(intervals) | Taken::Earlier { intervals, .. } =
-            task.take(&event, at(second), None)
+            task.apply(&event, at(second), None)
         {
             let waits = [("q", intervals.queue_wait), ("p", intervals.prefetch_wait)];
             let waits = waits
@@ -366,7 +366,7 @@ fn what_ran_in_a_lost_worker_is_lost_and_what_waited_there_goes_back() {
         let mut task = Task::default();
         for word in events.split(' ') {
             let (event, second) = parse(word);
-            task.take(&event, at(second), Some(worker));
+            task.apply(&event, at(second), Some(worker));
         }
         let is_lost = task.worker_lost(lost, at(until));
         assert_eq!((is_lost, task.stage), expected, "{case}");
@@ -385,7 +385,7 @@ fn added_up(events: &[(usize, &str)]) -> (Vec<String>, Option<TaskStage>) {
         if task.is_replaced_by(&event, at(second)) {
             task.replace();
         }
-        let taken = task.take(&event, at(second), worker);
+        let taken = task.apply(&event, at(second), worker);
         let (Taken::Step(it) | Taken::Earlier { intervals: it, .. }) = taken else {
             continue;
         };

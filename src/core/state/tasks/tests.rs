@@ -95,7 +95,7 @@ fn a_timeout_counts_from_the_due_time() {
             ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
         };
         let sent = Timestamp::from_millis(heard * 1_000);
-        tasks.get_mut(at).take(&event, sent, None);
+        tasks.get_mut(at).apply(&event, sent, None);
         tasks.file(at, sent);
     };
     let mut tasks = Tasks::default();
@@ -134,7 +134,7 @@ fn a_task_that_is_due_later_is_in_flight_until_it_is_heard_of_or_evicted() {
     };
     tasks
         .get_mut(at)
-        .take(&event, Timestamp::from_millis(1_000), None);
+        .apply(&event, Timestamp::from_millis(1_000), None);
     tasks.file(at, Timestamp::from_millis(1_000));
     let second = Duration::from_secs(1);
     assert!(
