@@ -1,4 +1,4 @@
-//! One map of the file, read key by key.
+//! A map in the configuration file, read key by key.
 
 mod lists;
 mod variables;
@@ -18,30 +18,31 @@ use super::shown::Shown;
 use super::url::UrlLogin;
 use super::value::{ENVIRONMENT, found, from_environment, text_of, whole_of};
 
-/// The most problems that are noted: nobody reads more before the first ones are fixed.
+/// Maximum number of problems reported: nobody reads more before fixing the first ones.
 const PROBLEMS_MAX: usize = 100;
 
-/// The longest part of a problem. The user's own keys and expressions are in it.
+/// Maximum length of a problem's key and of its message. They may contain the user's own keys and
+/// expressions.
 const PROBLEM_BYTES_MAX: usize = 2_000;
 
-/// The most regular expressions in a file: each may take `Pattern`'s limit in memory.
+/// Maximum number of regular expressions in a file: each may use memory up to `Pattern`'s limit.
 const EXPRESSIONS_MAX: usize = 1_000;
 
-/// What a reading shares among its sections.
+/// What all sections share while a file is read.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub(super) problems: Vec<Problem>,
-    /// The environment that `${NAME}` is taken from.
+    /// The environment used to replace `${NAME}`.
     pub(super) environment: BTreeMap<String, String>,
-    /// How many bytes were taken from it.
+    /// Number of bytes inserted from the environment.
     pub(super) replaced_bytes: usize,
-    /// How many regular expressions were compiled.
+    /// Number of regular expressions compiled.
     pub(super) expressions: usize,
-    /// Where a reference is made: what was asked for. Sections that are absent are read too then.
+    /// The keys that were read, if a reference is generated. Absent sections are read too then.
     pub(super) asked: Option<Reference>,
 }
 
-/// A map of the file. Each method reads one key, and makes it known.
+/// A map in the file. Each method reads one key and marks it as known.
 #[derive(Debug)]
 pub(super) struct Section<'r> {
     reading: &'r mut Reading,
@@ -53,7 +54,7 @@ pub(super) struct Section<'r> {
 }
 
 impl<'r> Section<'r> {
-    /// Reads the top of a file, and what of it no key was read of is a problem.
+    /// Reads the root of a file. A key that `read` does not read is reported as unknown.
     pub(super) fn read_root<T>(
         reading: &'r mut Reading,
         value: Value,
@@ -70,7 +71,7 @@ impl<'r> Section<'r> {
         root.open("", Some(value), read)
     }
 
-    /// Notes a problem with a key of this section.
+    /// Reports a problem with a key of this section.
     pub(super) fn problem(&mut self, key: &str, what: impl Display) {
         let mut key = self.path_of(key);
         let mut what = what.to_string();
@@ -86,7 +87,7 @@ impl<'r> Section<'r> {
         problems.push(Problem { key, what });
     }
 
-    /// A section below this one; read as an empty one where it is absent.
+    /// Reads a section below this one. An absent section is read as an empty one.
     pub(super) fn section<T>(
         &mut self,
         key: &'static str,
@@ -98,7 +99,7 @@ impl<'r> Section<'r> {
         result
     }
 
-    /// A section that may be absent.
+    /// Reads a section that may be absent.
     pub(super) fn optional_section<T>(
         &mut self,
         key: &'static str,
@@ -113,7 +114,7 @@ impl<'r> Section<'r> {
         Some(result)
     }
 
-    /// Whether a key is there, and has a value.
+    /// Whether a key is present and has a value.
     pub(super) fn has(&self, key: &str) -> bool {
         let value = self.table.get(key);
         value.is_some_and(|value| !matches!(value.kind, ValueKind::Nil))
@@ -147,7 +148,7 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn bytes(&mut self, key: &'static str, default: u64) -> u64 {
-        // No message that anybody sends would fit into less.
+        // No real message would fit into less.
         let value = self.optional_bytes(key, 1 << 20).unwrap_or(default);
         self.show(key, Shown::Plain(show_bytes(value)));
         value
@@ -180,7 +181,7 @@ impl<'r> Section<'r> {
         value
     }
 
-    /// A duration that has no default.
+    /// Reads a duration that has no default.
     pub(super) fn optional_duration(
         &mut self,
         key: &'static str,
@@ -196,7 +197,7 @@ impl<'r> Section<'r> {
         read
     }
 
-    /// The time between two rounds of something; 0 turns it off: `None`.
+    /// Reads an interval. Returns `None` if it is 0, which disables it.
     pub(super) fn interval_or_off(
         &mut self,
         key: &'static str,
@@ -214,7 +215,7 @@ impl<'r> Section<'r> {
         (!value.is_zero()).then_some(value)
     }
 
-    /// A text with its variables replaced.
+    /// Reads a string and replaces its variables.
     pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
         let text = self
             .scalar(key, "a text", text_of)
@@ -231,7 +232,7 @@ impl<'r> Section<'r> {
         text
     }
 
-    /// A text that has to be there.
+    /// Reads a required string.
     pub(super) fn needed_text(&mut self, key: &'static str, such_as: &str) -> Option<String> {
         let absent = !self.table.contains_key(key);
         let text = self.optional_text(key);
@@ -245,7 +246,7 @@ impl<'r> Section<'r> {
         text
     }
 
-    /// One of some words.
+    /// Reads a string that must be one of `words`.
     pub(super) fn word(&mut self, key: &'static str, default: &str, words: &[&str]) -> String {
         let text = self.text(key, default);
         self.expect(key, &words.join(" or "));
@@ -259,9 +260,9 @@ impl<'r> Section<'r> {
         default.to_owned()
     }
 
-    /// A secret, inline under `key` or in the file that `file_key` names.
+    /// Reads a secret, either inline under `key` or from the file that `file_key` names.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
-        // Not by way of `optional_text`, which shows what it found.
+        // Does not use `optional_text`, which shows the value.
         self.expect(key, "a text, which is never shown");
         let inline = self.take(key).and_then(|value| {
             let text = text_of(&value);
@@ -287,13 +288,14 @@ impl<'r> Section<'r> {
             .or_else(|| file.map(|path| Secret::File(path.into())))
     }
 
-    /// A variable of the environment; one that is empty counts as absent.
+    /// Returns an environment variable. An empty one counts as absent.
     pub(super) fn environment(&self, name: &str) -> Option<&str> {
         let value = self.reading.environment.get(name);
         value.map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Keeps the login of this section's URL for who reads how to log in, because the URL itself is shown.
+    /// Keeps the login from this section's URL until the authentication settings are read. The URL
+    /// itself is shown without it.
     pub(super) fn set_url_login(&mut self, login: UrlLogin) {
         self.url_login = Some(login);
     }
@@ -302,13 +304,14 @@ impl<'r> Section<'r> {
         self.url_login.take()
     }
 
-    /// A key that may stand here, and has no meaning.
+    /// Accepts a key that has no effect.
     pub(super) fn ignored(&mut self, key: &'static str) {
         self.expect(key, "anything: it has no meaning here");
         self.take(key);
     }
 
-    /// Counts a regular expression that is to be compiled; false, with a problem, where there are too many.
+    /// Counts a regular expression before it is compiled. Reports a problem and returns false if
+    /// there are too many.
     pub(super) fn may_compile(&mut self, key: &str) -> bool {
         self.reading.expressions += 1;
         let may = self.reading.expressions <= EXPRESSIONS_MAX;
@@ -319,7 +322,7 @@ impl<'r> Section<'r> {
         may
     }
 
-    /// Says how a key is shown, where that is not how it was read.
+    /// Sets how a key is shown, if that differs from how it was read.
     pub(super) fn show(&mut self, key: &str, shown: Shown) {
         match self.shown.iter_mut().find(|(name, _)| name == key) {
             Some((_, known)) => *known = shown,
@@ -327,7 +330,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Reads a key that may be of several types; `None` where it is absent or of none of them.
+    /// Reads a key that may have one of several types. `None` if it is absent or has another type.
     pub(super) fn scalar<T>(
         &mut self,
         key: &'static str,
@@ -343,7 +346,7 @@ impl<'r> Section<'r> {
         read
     }
 
-    /// Notes for the reference, where one is made, what a key takes.
+    /// Records which values a key accepts, if a reference is generated.
     pub(super) fn expect(&mut self, key: &str, expected: &str) {
         let path = self.path_of(key);
         if let Some(asked) = &mut self.reading.asked {
@@ -351,12 +354,12 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Whether a reference is made, and so every key is asked for.
+    /// Whether a reference is generated, so that every key is read.
     pub(super) const fn is_reference(&self) -> bool {
         self.reading.asked.is_some()
     }
 
-    /// Takes a key's value; one without a value counts as absent.
+    /// Removes and returns a key's value. A key without a value counts as absent.
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.table

@@ -48,7 +48,7 @@ impl Section<'_> {
         numbers
     }
 
-    /// A map of the user's own keys to texts.
+    /// Reads a map of user-defined keys to strings.
     pub(in crate::config) fn text_map(&mut self, key: &'static str) -> Vec<(String, String)> {
         self.expect(key, "a map of texts");
         let Some(value) = self.take(key) else {
@@ -63,7 +63,8 @@ impl Section<'_> {
             return Vec::new();
         };
         let mut entries = Vec::new();
-        // The loader keeps no order: by name, so that messages come in one.
+        // The loader does not keep the order. Sort by name, so that the order of messages is
+        // stable.
         let mut table: Vec<(String, Value)> = table.into_iter().collect();
         table.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in table {
@@ -85,7 +86,7 @@ impl Section<'_> {
         entries
     }
 
-    /// A map of the user's own keys to sections.
+    /// Reads a map of user-defined keys to sections.
     pub(in crate::config) fn named_sections<T>(
         &mut self,
         key: &'static str,
@@ -115,7 +116,7 @@ impl Section<'_> {
         results
     }
 
-    /// A list of sections; empty where it is absent.
+    /// Reads a list of sections. It is empty if the key is absent.
     pub(in crate::config) fn sections<T>(
         &mut self,
         key: &'static str,
