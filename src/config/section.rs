@@ -80,7 +80,7 @@ impl<'r> Section<'r> {
             return;
         }
         if problems.len() == PROBLEMS_MAX {
-            what = "and more problems from here on; fix those above first".to_owned();
+            what = "further problems are omitted; fix those above first".to_owned();
         }
         key.truncate(key.floor_char_boundary(PROBLEM_BYTES_MAX));
         what.truncate(what.floor_char_boundary(PROBLEM_BYTES_MAX));
@@ -172,7 +172,7 @@ impl<'r> Section<'r> {
         range: RangeInclusive<Duration>,
     ) -> Duration {
         let (from, to) = (show_duration(*range.start()), show_duration(*range.end()));
-        let expected = format!("a duration with its unit, such as 15s, from {from} to {to}");
+        let expected = format!("a duration with a unit, such as 15s, from {from} to {to}");
         let read = self.scalar(key, &expected, |value| {
             parse_duration(&text_of(value)?).filter(|span| range.contains(span))
         });
@@ -188,7 +188,7 @@ impl<'r> Section<'r> {
         range: RangeInclusive<Duration>,
     ) -> Option<Duration> {
         let (from, to) = (show_duration(*range.start()), show_duration(*range.end()));
-        let expected = format!("a duration with its unit, such as 15s, from {from} to {to}");
+        let expected = format!("a duration with a unit, such as 15s, from {from} to {to}");
         let read = self.scalar(key, &expected, |value| {
             parse_duration(&text_of(value)?).filter(|span| range.contains(span))
         });
@@ -203,7 +203,7 @@ impl<'r> Section<'r> {
         key: &'static str,
         default: Duration,
     ) -> Option<Duration> {
-        let expected = "a duration with its unit, such as 15s, from 1s to 1h, or 0 for never";
+        let expected = "a duration with a unit, such as 15s, from 1s to 1h, or 0 to disable it";
         let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
         let read = self.scalar(key, expected, |value| {
             let zero = (whole_of(value) == Some(0)).then_some(Duration::ZERO);
@@ -218,7 +218,7 @@ impl<'r> Section<'r> {
     /// Reads a string and replaces its variables.
     pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
         let text = self
-            .scalar(key, "a text", text_of)
+            .scalar(key, "a string", text_of)
             .and_then(|text| self.interpolate(key, &text));
         self.show(key, text.clone().map_or(Shown::Null, Shown::Text));
         text
@@ -237,7 +237,7 @@ impl<'r> Section<'r> {
         let absent = !self.table.contains_key(key);
         let text = self.optional_text(key);
         if absent {
-            self.problem(key, format!("is missing; for example {such_as}"));
+            self.problem(key, format!("is required (example: {such_as})"));
         }
         let path = self.path_of(key);
         if let Some(asked) = &mut self.reading.asked {
@@ -263,11 +263,11 @@ impl<'r> Section<'r> {
     /// Reads a secret, either inline under `key` or from the file that `file_key` names.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
         // Does not use `optional_text`, which shows the value.
-        self.expect(key, "a text, which is never shown");
+        self.expect(key, "a string, never shown");
         let inline = self.take(key).and_then(|value| {
             let text = text_of(&value);
             if text.is_none() {
-                self.problem(key, "expected a text; put it in quotes");
+                self.problem(key, "expected a string; put the value in quotes");
             }
             self.interpolate(key, &text?)
         });
@@ -306,7 +306,7 @@ impl<'r> Section<'r> {
 
     /// Accepts a key that has no effect.
     pub(super) fn ignored(&mut self, key: &'static str) {
-        self.expect(key, "anything: it has no meaning here");
+        self.expect(key, "any value, ignored");
         self.take(key);
     }
 
@@ -378,7 +378,7 @@ impl<'r> Section<'r> {
             Some(ValueKind::Table(table)) => table.into_iter().collect(),
             Some(kind) => {
                 let found = found(&Value::new(None, kind));
-                self.problem(key, format!("expected a map of keys, found {found}"));
+                self.problem(key, format!("expected a map, found {found}"));
                 BTreeMap::new()
             }
         };
@@ -401,12 +401,15 @@ impl<'r> Section<'r> {
 
     fn refuse_unknown(&mut self) {
         if self.url_login.take().is_some() {
-            self.problem("url", "nothing here logs in: take the credentials out");
+            self.problem(
+                "url",
+                "credentials are not used here; remove them from the URL",
+            );
         }
         for (key, value) in std::mem::take(&mut self.table) {
             let hint = match nearest(&key, self.known.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
+                None => format!("valid keys: {}", self.known.join(", ")),
             };
             let from = if value.origin() == Some(ENVIRONMENT) {
                 " (from the environment)"

@@ -10,7 +10,7 @@ use crate::config::value::{ENVIRONMENT, found, list_of, number_of, text_of};
 
 impl Section<'_> {
     pub(in crate::config) fn texts(&mut self, key: &'static str, default: &[&str]) -> Vec<String> {
-        let items = self.scalar(key, "a list of texts", |value| {
+        let items = self.scalar(key, "a list of strings", |value| {
             list_of(value)?
                 .iter()
                 .map(text_of)
@@ -50,7 +50,7 @@ impl Section<'_> {
 
     /// Reads a map of user-defined keys to strings.
     pub(in crate::config) fn text_map(&mut self, key: &'static str) -> Vec<(String, String)> {
-        self.expect(key, "a map of texts");
+        self.expect(key, "a map of strings");
         let Some(value) = self.take(key) else {
             self.show(key, Shown::Map(Vec::new()));
             return Vec::new();
@@ -58,7 +58,7 @@ impl Section<'_> {
         let ValueKind::Table(table) = value.kind else {
             self.problem(
                 key,
-                format!("expected a map of texts, found {}", found(&value)),
+                format!("expected a map of strings, found {}", found(&value)),
             );
             return Vec::new();
         };
@@ -75,7 +75,10 @@ impl Section<'_> {
                 }
                 None => self.problem(
                     &format!("{key}.{name}"),
-                    format!("expected a text, found {}; put it in quotes", found(&value)),
+                    format!(
+                        "expected a string, found {}; put the value in quotes",
+                        found(&value)
+                    ),
                 ),
             }
         }
