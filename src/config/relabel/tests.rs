@@ -16,7 +16,7 @@ fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Ve
     (result, shown, reading.problems)
 }
 
-/// A map of texts, sorted by name in byte order.
+/// A map of strings, sorted by name in byte order.
 fn pairs(section: &mut Section<'_>, key: &'static str) -> Vec<(String, String)> {
     let pairs = section.scalar(key, "a map of strings", |value| {
         let ValueKind::Table(table) = &value.kind else {

@@ -10,7 +10,7 @@ pub(super) struct Key {
     pub(super) name: Option<Symbol>,
     pub(super) queue: Option<Symbol>,
     pub(super) worker: Option<Symbol>,
-    /// Stands for all queues beyond `max_queues`; `queue` is `None`.
+    /// Represents all queues beyond `max_queues`; `queue` is `None`.
     pub(super) other_queues: bool,
 }
 
