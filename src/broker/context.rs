@@ -1,4 +1,4 @@
-//! What a connection to a broker reports to: metrics, readiness, and the queue of the aggregator.
+//! Where a broker connection reports to: metrics, readiness, and the queue of the aggregator.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ use crate::saved::Offset;
 use crate::telemetry::metrics::BrokerMetrics;
 use crate::telemetry::readiness::Reporter;
 
-/// The first pause is short because most broker restarts are. The longest makes a broker that is
-/// back wait two seconds at most.
+/// The first pause is short because most broker restarts are. The longest pause limits how long a
+/// recovered broker goes unnoticed to two seconds.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -29,7 +29,7 @@ const IN_FLIGHT_BYTES: u64 = 16 << 20;
 /// How long connecting and subscribing may take together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A batch is handed over when it holds this many messages or bytes, or when no more are available.
+/// A batch is handed over once it has this many messages or bytes, or if no more are available.
 pub(super) const BATCH_MESSAGES: usize = 512;
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 
@@ -45,7 +45,7 @@ pub(super) struct SourceContext {
     pub(super) alive: Alive,
     /// Index of the broker's server in use: the last one that worked, otherwise the next in turn.
     pub(super) server: usize,
-    /// `None`: the source will hand over no more.
+    /// `None` once the source hands over no more.
     batches: Option<mpsc::Sender<Batch>>,
     in_flight: InFlight,
     pub(super) metrics: BrokerMetrics,
@@ -64,7 +64,8 @@ pub struct Checkpointed {
 }
 
 impl SourceContext {
-    /// The context of the broker at index `broker`, whose waiting messages may take so many bytes.
+    /// Creates the context of the broker at index `broker`, with a limit on the bytes of its
+    /// waiting messages.
     pub(super) fn new(
         (broker, queue_bytes_max): (usize, u64),
         batches: mpsc::Sender<Batch>,
@@ -173,7 +174,7 @@ impl SourceContext {
         self.batches = None;
     }
 
-    /// Hands over messages, and waits while there is no room.
+    /// Hands over messages. Waits while there is no room.
     pub(super) async fn hand_over(&mut self, payloads: Vec<Payload>) -> Result<(), LinkError> {
         self.hand_over_at(payloads, Position::Transient).await
     }
@@ -203,7 +204,7 @@ impl SourceContext {
         places.next().ok_or(LinkError::Abandoned)
     }
 
-    /// The same without waiting. `None` if there is no room now.
+    /// Like [`SourceContext::room`], but without waiting. `None` if there is no room now.
     pub(super) fn room_now(
         &self,
         bytes: u64,

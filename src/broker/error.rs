@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::amqp::error::AmqpError;
 
-/// How long a reply to a ping may take.
+/// How long to wait for the reply to a ping.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection ended.
@@ -30,7 +30,7 @@ pub(super) enum LinkError {
         error: ::redis::RedisError,
         hint: String,
     },
-    /// The server's answer to the login, without the password.
+    /// The server's response to the login, without the password.
     #[error("cannot log in: {0}")]
     Login(String),
     #[error("the broker closed the connection")]

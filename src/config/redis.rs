@@ -163,7 +163,7 @@ impl RedisConfig {
         tls: Option<TlsConfig>,
     ) -> Option<()> {
         let Some(keys) = keys else {
-            section.problem("sentinel.master_name", "is missing; for example mymaster");
+            section.problem("sentinel.master_name", "is required (example: mymaster)");
             return None;
         };
         let servers = urls.iter();

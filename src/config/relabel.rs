@@ -205,7 +205,7 @@ impl Written {
 
 /// Reads a text without expanding variables. A number is accepted as text, as in Prometheus.
 fn verbatim(section: &mut Section<'_>, key: &'static str, default: &str) -> String {
-    let read = section.scalar(key, "a text", |value| match &value.kind {
+    let read = section.scalar(key, "a string", |value| match &value.kind {
         ValueKind::String(text) => Some(text.clone()),
         ValueKind::I64(number) => Some(number.to_string()),
         ValueKind::U64(number) => Some(number.to_string()),

@@ -1,4 +1,4 @@
-//! One map of the file, read key by key.
+//! A map in the configuration file, read key by key.
 
 mod lists;
 mod variables;
@@ -18,30 +18,31 @@ use super::shown::Shown;
 use super::url::UrlLogin;
 use super::value::{ENVIRONMENT, found, from_environment, text_of, whole_of};
 
-/// The most problems that are noted: nobody reads more before the first ones are fixed.
+/// Maximum number of problems reported: nobody reads more before fixing the first ones.
 const PROBLEMS_MAX: usize = 100;
 
-/// The longest part of a problem. The user's own keys and expressions are in it.
+/// Maximum length of a problem's key and of its message. They may contain the user's own keys and
+/// expressions.
 const PROBLEM_BYTES_MAX: usize = 2_000;
 
-/// The most regular expressions in a file: each may take `Pattern`'s limit in memory.
+/// Maximum number of regular expressions in a file: each may use memory up to `Pattern`'s limit.
 const EXPRESSIONS_MAX: usize = 1_000;
 
-/// What a reading shares among its sections.
+/// What all sections share while a file is read.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub(super) problems: Vec<Problem>,
-    /// The environment that `${NAME}` is taken from.
+    /// The environment used to replace `${NAME}`.
     pub(super) environment: BTreeMap<String, String>,
-    /// How many bytes were taken from it.
+    /// Number of bytes inserted from the environment.
     pub(super) replaced_bytes: usize,
-    /// How many regular expressions were compiled.
+    /// Number of regular expressions compiled.
     pub(super) expressions: usize,
-    /// Where a reference is made: what was asked for. Sections that are absent are read too then.
+    /// The keys that were read, if a reference is generated. Absent sections are read too then.
     pub(super) asked: Option<Reference>,
 }
 
-/// A map of the file. Each method reads one key, and makes it known.
+/// A map in the file. Each method reads one key and marks it as known.
 #[derive(Debug)]
 pub(super) struct Section<'r> {
     reading: &'r mut Reading,
@@ -53,7 +54,7 @@ pub(super) struct Section<'r> {
 }
 
 impl<'r> Section<'r> {
-    /// Reads the top of a file, and what of it no key was read of is a problem.
+    /// Reads the root of a file. A key that `read` does not read is reported as unknown.
     pub(super) fn read_root<T>(
         reading: &'r mut Reading,
         value: Value,
@@ -70,7 +71,7 @@ impl<'r> Section<'r> {
         root.open("", Some(value), read)
     }
 
-    /// Notes a problem with a key of this section.
+    /// Reports a problem with a key of this section.
     pub(super) fn problem(&mut self, key: &str, what: impl Display) {
         let mut key = self.path_of(key);
         let mut what = what.to_string();
@@ -79,14 +80,14 @@ impl<'r> Section<'r> {
             return;
         }
         if problems.len() == PROBLEMS_MAX {
-            what = "and more problems from here on; fix those above first".to_owned();
+            what = "further problems are omitted; fix those above first".to_owned();
         }
         key.truncate(key.floor_char_boundary(PROBLEM_BYTES_MAX));
         what.truncate(what.floor_char_boundary(PROBLEM_BYTES_MAX));
         problems.push(Problem { key, what });
     }
 
-    /// A section below this one; read as an empty one where it is absent.
+    /// Reads a section below this one. An absent section is read as an empty one.
     pub(super) fn section<T>(
         &mut self,
         key: &'static str,
@@ -98,7 +99,7 @@ impl<'r> Section<'r> {
         result
     }
 
-    /// A section that may be absent.
+    /// Reads a section that may be absent.
     pub(super) fn optional_section<T>(
         &mut self,
         key: &'static str,
@@ -113,7 +114,7 @@ impl<'r> Section<'r> {
         Some(result)
     }
 
-    /// Whether a key is there, and has a value.
+    /// Whether a key is present and has a value.
     pub(super) fn has(&self, key: &str) -> bool {
         let value = self.table.get(key);
         value.is_some_and(|value| !matches!(value.kind, ValueKind::Nil))
@@ -147,7 +148,7 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn bytes(&mut self, key: &'static str, default: u64) -> u64 {
-        // No message that anybody sends would fit into less.
+        // No real message would fit into less.
         let value = self.optional_bytes(key, 1 << 20).unwrap_or(default);
         self.show(key, Shown::Plain(show_bytes(value)));
         value
@@ -171,7 +172,7 @@ impl<'r> Section<'r> {
         range: RangeInclusive<Duration>,
     ) -> Duration {
         let (from, to) = (show_duration(*range.start()), show_duration(*range.end()));
-        let expected = format!("a duration with its unit, such as 15s, from {from} to {to}");
+        let expected = format!("a duration with a unit, such as 15s, from {from} to {to}");
         let read = self.scalar(key, &expected, |value| {
             parse_duration(&text_of(value)?).filter(|span| range.contains(span))
         });
@@ -180,14 +181,14 @@ impl<'r> Section<'r> {
         value
     }
 
-    /// A duration that has no default.
+    /// Reads a duration that has no default.
     pub(super) fn optional_duration(
         &mut self,
         key: &'static str,
         range: RangeInclusive<Duration>,
     ) -> Option<Duration> {
         let (from, to) = (show_duration(*range.start()), show_duration(*range.end()));
-        let expected = format!("a duration with its unit, such as 15s, from {from} to {to}");
+        let expected = format!("a duration with a unit, such as 15s, from {from} to {to}");
         let read = self.scalar(key, &expected, |value| {
             parse_duration(&text_of(value)?).filter(|span| range.contains(span))
         });
@@ -196,13 +197,13 @@ impl<'r> Section<'r> {
         read
     }
 
-    /// The time between two rounds of something; 0 turns it off: `None`.
+    /// Reads an interval. Returns `None` if it is 0, which disables it.
     pub(super) fn interval_or_off(
         &mut self,
         key: &'static str,
         default: Duration,
     ) -> Option<Duration> {
-        let expected = "a duration with its unit, such as 15s, from 1s to 1h, or 0 for never";
+        let expected = "a duration with a unit, such as 15s, from 1s to 1h, or 0 to disable it";
         let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
         let read = self.scalar(key, expected, |value| {
             let zero = (whole_of(value) == Some(0)).then_some(Duration::ZERO);
@@ -214,10 +215,10 @@ impl<'r> Section<'r> {
         (!value.is_zero()).then_some(value)
     }
 
-    /// A text with its variables replaced.
+    /// Reads a string and replaces its variables.
     pub(super) fn optional_text(&mut self, key: &'static str) -> Option<String> {
         let text = self
-            .scalar(key, "a text", text_of)
+            .scalar(key, "a string", text_of)
             .and_then(|text| self.interpolate(key, &text));
         self.show(key, text.clone().map_or(Shown::Null, Shown::Text));
         text
@@ -231,12 +232,12 @@ impl<'r> Section<'r> {
         text
     }
 
-    /// A text that has to be there.
+    /// Reads a required string.
     pub(super) fn needed_text(&mut self, key: &'static str, such_as: &str) -> Option<String> {
         let absent = !self.table.contains_key(key);
         let text = self.optional_text(key);
         if absent {
-            self.problem(key, format!("is missing; for example {such_as}"));
+            self.problem(key, format!("is required (example: {such_as})"));
         }
         let path = self.path_of(key);
         if let Some(asked) = &mut self.reading.asked {
@@ -245,7 +246,7 @@ impl<'r> Section<'r> {
         text
     }
 
-    /// One of some words.
+    /// Reads a string that must be one of `words`.
     pub(super) fn word(&mut self, key: &'static str, default: &str, words: &[&str]) -> String {
         let text = self.text(key, default);
         self.expect(key, &words.join(" or "));
@@ -259,14 +260,14 @@ impl<'r> Section<'r> {
         default.to_owned()
     }
 
-    /// A secret, inline under `key` or in the file that `file_key` names.
+    /// Reads a secret, either inline under `key` or from the file that `file_key` names.
     pub(super) fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<Secret> {
-        // Not by way of `optional_text`, which shows what it found.
-        self.expect(key, "a text, which is never shown");
+        // Does not use `optional_text`, which shows the value.
+        self.expect(key, "a string, never shown");
         let inline = self.remove_key(key).and_then(|value| {
             let text = text_of(&value);
             if text.is_none() {
-                self.problem(key, "expected a text; put it in quotes");
+                self.problem(key, "expected a string; put the value in quotes");
             }
             self.interpolate(key, &text?)
         });
@@ -287,13 +288,14 @@ impl<'r> Section<'r> {
             .or_else(|| file.map(|path| Secret::File(path.into())))
     }
 
-    /// A variable of the environment; one that is empty counts as absent.
+    /// Returns an environment variable. An empty one counts as absent.
     pub(super) fn environment(&self, name: &str) -> Option<&str> {
         let value = self.reading.environment.get(name);
         value.map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Keeps the login of this section's URL for who reads how to log in, because the URL itself is shown.
+    /// Keeps the login from this section's URL until the authentication settings are read. The URL
+    /// itself is shown without it.
     pub(super) fn set_url_login(&mut self, login: UrlLogin) {
         self.url_login = Some(login);
     }
@@ -302,13 +304,14 @@ impl<'r> Section<'r> {
         self.url_login.take()
     }
 
-    /// A key that may stand here, and has no meaning.
+    /// Accepts a key that has no effect.
     pub(super) fn ignored(&mut self, key: &'static str) {
-        self.expect(key, "anything: it has no meaning here");
+        self.expect(key, "any value, ignored");
         self.remove_key(key);
     }
 
-    /// Counts a regular expression that is to be compiled; false, with a problem, where there are too many.
+    /// Counts a regular expression before it is compiled. Reports a problem and returns false if
+    /// there are too many.
     pub(super) fn may_compile(&mut self, key: &str) -> bool {
         self.reading.expressions += 1;
         let may = self.reading.expressions <= EXPRESSIONS_MAX;
@@ -319,7 +322,7 @@ impl<'r> Section<'r> {
         may
     }
 
-    /// Says how a key is shown, where that is not how it was read.
+    /// Sets how a key is shown, if that differs from how it was read.
     pub(super) fn show(&mut self, key: &str, shown: Shown) {
         match self.shown.iter_mut().find(|(name, _)| name == key) {
             Some((_, known)) => *known = shown,
@@ -327,7 +330,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Reads a key that may be of several types; `None` where it is absent or of none of them.
+    /// Reads a key that may have one of several types. `None` if it is absent or has another type.
     pub(super) fn scalar<T>(
         &mut self,
         key: &'static str,
@@ -343,7 +346,7 @@ impl<'r> Section<'r> {
         read
     }
 
-    /// Notes for the reference, where one is made, what a key takes.
+    /// Records which values a key accepts, if a reference is generated.
     pub(super) fn expect(&mut self, key: &str, expected: &str) {
         let path = self.path_of(key);
         if let Some(asked) = &mut self.reading.asked {
@@ -351,12 +354,12 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Whether a reference is made, and so every key is asked for.
+    /// Whether a reference is generated, so that every key is read.
     pub(super) const fn is_reference(&self) -> bool {
         self.reading.asked.is_some()
     }
 
-    /// Takes a key's value; one without a value counts as absent.
+    /// Removes and returns a key's value. A key without a value counts as absent.
     fn remove_key(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.table
@@ -375,7 +378,7 @@ impl<'r> Section<'r> {
             Some(ValueKind::Table(table)) => table.into_iter().collect(),
             Some(kind) => {
                 let found = found(&Value::new(None, kind));
-                self.problem(key, format!("expected a map of keys, found {found}"));
+                self.problem(key, format!("expected a map, found {found}"));
                 BTreeMap::new()
             }
         };
@@ -398,12 +401,15 @@ impl<'r> Section<'r> {
 
     fn refuse_unknown(&mut self) {
         if self.url_login.take().is_some() {
-            self.problem("url", "nothing here logs in: take the credentials out");
+            self.problem(
+                "url",
+                "credentials are not used here; remove them from the URL",
+            );
         }
         for (key, value) in std::mem::take(&mut self.table) {
             let hint = match nearest(&key, self.known.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
+                None => format!("valid keys: {}", self.known.join(", ")),
             };
             let from = if value.origin() == Some(ENVIRONMENT) {
                 " (from the environment)"

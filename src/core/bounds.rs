@@ -1,7 +1,7 @@
 //! Process-wide bounds: the memory budget, and how often each limit was reached.
 //!
-//! Everything that outside input can make grow is counted here in bytes when it is added, and
-//! released when it is removed. The size of an entry is estimated from its texts and includes its
+//! Everything that external input can make grow is counted here in bytes when it is added, and
+//! released when it is removed. The size of an entry is estimated from its strings and includes its
 //! copies: in snapshots, on pages, in what was sent to each receiver, and in a checkpoint that is
 //! being written. [`Bounds`] is a few atomics, so the cost per event is negligible.
 //!
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// The parts that share the memory budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Names of tasks, queues and workers, and other texts from events.
+    /// Names of tasks, queues and workers, and other strings from events.
     Texts,
     Tasks,
     Workers,
@@ -53,12 +53,12 @@ impl Part {
     }
 }
 
-/// The limits whose violations are counted.
+/// The limits on external input. Each counts how often it was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The length of a text.
+    /// The length of a string.
     TextBytes,
-    /// The memory for texts.
+    /// The memory for strings.
     TextMemory,
     /// The memory for tasks.
     TaskMemory,
@@ -178,7 +178,7 @@ impl Limit {
 pub const MEMORY_MIN: u64 = 64 << 20;
 
 /// Memory used outside the parts: the program, its threads, and everything with its own limit, such
-/// as batches on their way (16 MiB) and held events (13 MiB).
+/// as batches in flight (16 MiB) and held events (13 MiB).
 const FIXED_BYTES: u64 = 48 << 20;
 
 /// Bytes per sample in the table, in snapshots and on a page, measured with counters. A histogram

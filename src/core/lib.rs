@@ -1,7 +1,9 @@
-//! The pure part of celeriac: payloads become events, events state, state series, and series bytes.
+//! The pure part of celeriac: turns payloads into events, events into state, state into series, and
+//! series into bytes.
 //!
-//! Nothing here does I/O, reads a clock or knows the configuration: time and limits come in as values. What restarts must
-//! not lose goes out as messages of [`saved`] and comes back in the same form.
+//! Nothing here does I/O, reads a clock or knows the configuration: time and limits are passed in
+//! as values. Everything that must survive a restart is exported as messages of [`saved`] and
+//! restored from them.
 
 #![cfg_attr(
     test,

@@ -14,7 +14,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Without a `task_filter`, all tasks are shown.
+    /// Creates a filter. Without a `task_filter`, all tasks are shown.
     pub(super) fn new(filter: Option<TaskFilter>) -> Self {
         Self {
             filter,
@@ -22,7 +22,7 @@ impl Filter {
         }
     }
 
-    /// Forgets which names are shown: they may have been given to other texts.
+    /// Clears the cache, because symbols may have been reassigned to other names.
     pub(super) fn forget(&mut self) {
         self.known.clear();
     }

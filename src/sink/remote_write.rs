@@ -1,9 +1,10 @@
-//! One remote-write receiver: takes each snapshot into the queue, and sends what waits, in order.
+//! One remote-write receiver: queues each snapshot, and sends what is pending, in order.
 //!
-//! One request is on its way at a time while that is enough; where snapshots pile up, several of one snapshot go side
-//! by side, whose series are disjoint. So the order within each series is kept (PRW 1.0 and 2.0, "Ordering"). A
-//! request that must be sent again is sent byte for byte, before anything newer of its series. Series that a receiver
-//! refuses are kept out of the records, and sent apart: see [`super::triage`].
+//! One request at a time is in flight while that is enough. If snapshots pile up, several requests
+//! of one snapshot are sent concurrently; their series are disjoint. This preserves the order
+//! within each series (PRW 1.0 and 2.0, "Ordering"). A request is retried byte for byte, before
+//! anything newer of its series. Series that a receiver refuses are removed from the records and
+//! sent separately: see [`super::triage`].
 
 mod answers;
 mod apart;
@@ -45,51 +46,51 @@ pub struct RemoteWrite {
     changes: mpsc::Receiver<Reconfigured>,
     client: Arc<Client>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// Cancelled when there is no time left to send what waits.
+    /// Cancelled when there is no time left to send what is pending.
     drain_deadline: CancellationToken,
     feed: SnapshotEnqueuer,
     queue: Queue,
     window: Window,
     metadata: VecDeque<Metadata>,
     answers: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
-    /// When to send again what could not be delivered.
+    /// When to retry what could not be delivered.
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
     triage: Triage,
-    /// When to send again what is sent apart from the records.
+    /// When to retry what is sent separately from the records.
     wait_apart: Option<Pin<Box<tokio::time::Sleep>>>,
     /// The time of the newest snapshot.
     snapshot_at: Option<Timestamp>,
-    /// How often in a row that was tried in vain.
+    /// Consecutive failures to send separately from the records.
     failures_apart: u32,
     /// The newest reason why series were quarantined.
     quarantine_reason: String,
-    /// At how many quarantined series the readiness hints.
+    /// Number of quarantined series at which readiness last showed a hint.
     hinted: usize,
-    /// How often in a row the receiver could not be reached, or asked to come again.
+    /// How often in a row the receiver was unreachable or asked to retry later.
     failures: u32,
     protocol: Protocol,
     /// Whether the receiver has shown that it speaks 2.0.
     is_proven: bool,
     failing_since: Option<Instant>,
-    /// Why samples were refused for good, as the log has it.
+    /// The reasons logged for samples refused for good.
     told: ErrorLog,
-    /// What the log has told of the disk.
+    /// Whether the log last reported the disk as failing.
     is_disk_failing: bool,
     drained: bool,
     metrics: SinkMetrics,
     readiness: Reporter,
 }
 
-/// Another configuration for a sink that runs, with the client that it asks for.
+/// A new configuration for a running sink, with its client.
 #[derive(Debug)]
 pub struct Reconfigured {
     pub config: RemoteWriteConfig,
     pub client: Arc<Client>,
-    /// Other series are to be sent, or others of their values.
+    /// Whether other series, or other values of them, are to be sent.
     pub sends_other: bool,
 }
 
-/// What was sent, and what came back.
+/// A request and its response.
 struct Answered {
     sent: Sent,
     since: Instant,
@@ -99,7 +100,7 @@ struct Answered {
 /// What was sent.
 #[derive(Clone, Copy)]
 enum Sent {
-    /// A piece of the record with that sequence number.
+    /// A part of the record with this sequence number.
     Record {
         sequence: u64,
         protocol: Protocol,
@@ -109,13 +110,13 @@ enum Sent {
     Metadata {
         entries: u64,
     },
-    /// Values of single series, apart from their records.
+    /// Values of single series, sent separately from their records.
     Apart {
         protocol: Protocol,
         counts: Counts,
         newest: Timestamp,
     },
-    /// Nothing, in the place of a record that is answered with 5xx again and again.
+    /// An empty request in place of a record that is repeatedly answered with 5xx.
     Check {
         sequence: u64,
     },
@@ -128,18 +129,18 @@ enum SenderEvent {
     Drained,
     Answered(Answered),
     Reconfigured(Box<Reconfigured>),
-    /// The time to wait is over.
+    /// It is time to retry.
     Again,
-    /// The time to wait with what is sent apart is over.
+    /// It is time to retry what is sent separately.
     ApartAgain,
     /// There is no time left.
     GiveUp,
 }
 
 impl RemoteWrite {
-    /// A sink as configured, with its queue; its series carry `external` labels.
+    /// Creates a sink as configured, with its queue. Its series carry `external` labels.
     ///
-    /// It begins with the snapshot that is there, behind what the queue holds.
+    /// It starts with the current snapshot, after the contents of the queue.
     pub fn new(
         config: RemoteWriteConfig,
         external: Vec<(String, String)>,
@@ -153,13 +154,13 @@ impl RemoteWrite {
         let mut feed =
             SnapshotEnqueuer::new(how, protocol, config.metadata_interval, metrics.clone());
         if queue.is_durable() {
-            // Both are in the data_dir: what lasts of the series, and what waits of them.
+            // Both are in data_dir: the series that persist, and their pending samples.
             feed = feed.going_on(queue.newest_ms().map(Timestamp::from_millis));
         }
         snapshots.mark_changed();
         metrics.shards_min.set(float(config.queue.shards_min));
         metrics.shards_max.set(float(config.queue.shards_max));
-        // Found in the queue, and lost of it when it was opened.
+        // The samples found in the queue, and those lost when it was opened.
         let lost = queue.take_lost();
         metrics
             .taken
@@ -203,7 +204,8 @@ impl RemoteWrite {
         })
     }
 
-    /// Runs until no more snapshots come and everything is sent, or until there is no time left.
+    /// Runs until there are no more snapshots and everything is sent, or until there is no time
+    /// left.
     pub async fn run(mut self) {
         loop {
             let action = self.next().await;
@@ -223,7 +225,8 @@ impl RemoteWrite {
                 if self.queue.is_empty() {
                     break;
                 }
-                // Which of the series that wait are refused is not found out without another snapshot.
+                // Without another snapshot, it cannot be determined which of the pending series are
+                // refused.
                 let is_waiting = self.wait.is_some() || self.wait_apart.is_some();
                 if !is_waiting && self.is_read() {
                     break self.give_up();
@@ -237,8 +240,8 @@ impl RemoteWrite {
         self.triage.end();
     }
 
-    /// Cancel-safe: the requests and the timer live in `self`, and `changed` marks nothing as seen before it
-    /// returns.
+    /// Cancel-safe: the requests and the timers live in `self`, and `changed` marks nothing as seen
+    /// before it returns.
     async fn next(&mut self) -> SenderEvent {
         let again = over(&mut self.wait);
         let apart_again = over(&mut self.wait_apart);
@@ -255,7 +258,7 @@ impl RemoteWrite {
         }
     }
 
-    /// Goes on under another configuration. What is on its way is answered under the one before.
+    /// Applies another configuration. Responses to requests in flight are handled as before.
     fn reconfigure(&mut self, with: Reconfigured) {
         let Reconfigured {
             config,
@@ -278,7 +281,7 @@ impl RemoteWrite {
         self.metrics.shards_max.set(float(config.queue.shards_max));
         self.client = client;
         self.config = config;
-        // What kept it from sending may be what was mended.
+        // The new configuration may have fixed whatever prevented sending.
         (self.wait, self.wait_apart) = (None, None);
         self.triage.begin_anew(clock::monotonic());
         (self.failures, self.failures_apart) = (0, 0);
@@ -286,7 +289,7 @@ impl RemoteWrite {
     }
 
     fn enqueue(&mut self, snapshot: &Snapshot) {
-        // The time of what is queued says which series were sent, and of this one some are missing.
+        // The time of queued samples implies which series were sent, and this snapshot lacks some.
         if snapshot.held {
             return;
         }
@@ -299,13 +302,14 @@ impl RemoteWrite {
                 "write_relabel_configs produce series without a valid name, or with duplicate labels"
             );
         }
-        // Only for a receiver that answers: what it missed comes again in a minute. 2.0 has it in each request.
+        // Only for a receiver that responds: metadata that it misses is sent again within a minute.
+        // 2.0 includes metadata in each request.
         if self.failures == 0 && self.protocol == Protocol::V1 {
             self.metadata.extend(self.feed.metadata(snapshot));
         }
     }
 
-    /// Drops what became too old, and counts what the queue gave up.
+    /// Drops samples that are too old, and counts those that the queue dropped.
     fn drop_expired(&mut self) {
         let now = clock::now();
         let Self { queue, window, .. } = self;
@@ -337,7 +341,7 @@ impl RemoteWrite {
         self.tell_disk();
     }
 
-    /// Says when the disk does not take what is to be queued, and when it does again.
+    /// Logs when queueing on disk starts to fail, and when it succeeds again.
     fn tell_disk(&mut self) {
         let trouble = self.queue.trouble();
         let is_failing = trouble.is_some();
@@ -400,7 +404,7 @@ impl RemoteWrite {
     }
 }
 
-/// The end of a time to wait, if there is one.
+/// Waits for the timer. Never returns if there is none.
 async fn over(wait: &mut Option<Pin<Box<tokio::time::Sleep>>>) {
     match wait {
         Some(wait) => wait.as_mut().await,
@@ -419,7 +423,7 @@ fn count_lost(metrics: &SinkMetrics, lost: &Lost) {
     metrics.queue_damaged_bytes.add(lost.damaged_bytes);
 }
 
-/// What a sink sends of a snapshot.
+/// What a sink sends from a snapshot.
 fn outgoing(config: &RemoteWriteConfig, external: &[(String, String)]) -> Outgoing {
     Outgoing {
         external: config.external(external.to_vec()),
@@ -432,7 +436,7 @@ fn outgoing(config: &RemoteWriteConfig, external: &[(String, String)]) -> Outgoi
     }
 }
 
-/// The version to begin with.
+/// The version to start with.
 const fn protocol(message: Message) -> Protocol {
     match message {
         Message::Auto | Message::V2 => Protocol::V2,

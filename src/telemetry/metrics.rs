@@ -1,8 +1,8 @@
-//! Every metric of the daemon about itself: name, type, help, handle.
+//! The daemon's metrics about itself: name, type, help and handle.
 //!
-//! Handles are atomics that are made once, when the stages are; a stage gets its part by value, and the hot
-//! path only adds. With each snapshot the values are copied into the table of series ([`Telemetry::publish`]),
-//! so that they are pushed and exposed with everything else, by the same encoders.
+//! Handles are atomics that are created once, at startup. Each stage gets its own handles, and the
+//! hot path only adds to them. Each snapshot copies the values into the table of series
+//! ([`Telemetry::publish`]), so the same encoders push and expose them along with everything else.
 
 mod cells;
 mod definitions;
@@ -28,7 +28,7 @@ use crate::series::{Buckets, Family, LabelName, LabelSet, MetricKind, RestartPol
 use crate::state::HintReason;
 use crate::timestamp::Timestamp;
 
-/// What is reported about one broker connection. The hot path only adds.
+/// Metrics of one broker connection. The hot path only adds.
 #[derive(Clone, Debug)]
 pub struct BrokerMetrics {
     pub connected: Gauge,
@@ -42,14 +42,14 @@ pub struct BrokerMetrics {
 }
 
 impl BrokerMetrics {
-    /// Counts messages that are given up for a reason. Those that are handed over are counted when they are read.
+    /// Counts messages dropped for a reason. Delivered messages are counted when they are read.
     pub fn dropped(&self, reason: &Counter, messages: u64) {
         self.messages.add(messages);
         reason.add(messages);
     }
 }
 
-/// What is reported about asking one broker and its workers.
+/// Metrics about polling one broker and its workers.
 #[derive(Clone, Debug)]
 pub struct PollMetrics {
     pub bounds: Bounds,
@@ -57,7 +57,7 @@ pub struct PollMetrics {
     pub control: RoundMetrics,
 }
 
-/// What is reported about one kind of rounds.
+/// Metrics about one kind of poll.
 #[derive(Clone, Debug, Default)]
 pub struct RoundMetrics {
     pub rounds: Counter,
@@ -65,7 +65,7 @@ pub struct RoundMetrics {
     pub duration: Gauge,
 }
 
-/// What is reported about the events of one broker.
+/// Metrics about the events of one broker.
 #[derive(Clone, Debug)]
 pub struct EventMetrics {
     pub messages: Counter,
@@ -84,26 +84,26 @@ pub struct EventMetrics {
 }
 
 impl EventMetrics {
-    /// The counter for what could not be read for that reason.
+    /// Returns the counter of events that could not be decoded for this reason.
     pub fn undecodable(&self, reason: Reason) -> &Counter {
         &self.undecodable[reason as usize]
     }
 
-    /// The counter for numbers that cannot be right.
+    /// Returns the counter of implausible values refused for this reason.
     pub fn refused(&self, refusal: Refusal) -> &Counter {
         &self.refused[refusal as usize]
     }
 
-    /// The gauge of a hint.
+    /// Returns the gauge of a hint.
     pub fn hint(&self, reason: HintReason) -> &Gauge {
         &self.hints[reason as usize]
     }
 }
 
-/// What is reported about the table of series.
+/// Metrics about the table of series.
 #[derive(Clone, Debug)]
 pub struct SeriesMetrics {
-    /// One for each profile that runs.
+    /// One gauge per enabled profile.
     pub series: Vec<Gauge>,
     pub limited_series: Counter,
     pub limited_exceptions: Counter,
@@ -113,14 +113,14 @@ pub struct SeriesMetrics {
     pub snapshot_duration: Gauge,
 }
 
-/// What is reported about reading the configuration.
+/// Metrics about configuration reloads.
 #[derive(Clone, Debug)]
 pub struct ReloadMetrics {
     pub successful: Gauge,
     pub timestamp: Gauge,
 }
 
-/// What is reported about the checkpoint.
+/// Metrics about the checkpoint.
 #[derive(Clone, Debug)]
 pub struct CheckpointMetrics {
     pub duration: Gauge,
@@ -129,7 +129,7 @@ pub struct CheckpointMetrics {
     pub size: Gauge,
 }
 
-/// What is reported about the memory budget and the limits.
+/// Metrics about the memory budget and the limits.
 #[derive(Debug)]
 struct BoundsMetrics {
     used: [Gauge; Part::ALL.len()],
@@ -152,7 +152,7 @@ enum Handle {
     Counter(Counter),
     Elapsed(Elapsed),
     Gauge(Gauge),
-    /// A time that has no series until it is set: 0 would read as an age of half a century.
+    /// A timestamp that has no series until it is set: 0 would read as an age of half a century.
     Time(Gauge),
     Durations(Durations),
 }
@@ -166,7 +166,7 @@ struct ProcessMetrics {
 }
 
 impl Telemetry {
-    /// The metrics of a daemon that started at `start`, about no broker and no sink yet.
+    /// Creates the metrics of a daemon that started at `start`, without any broker or sink.
     pub fn new(start: Timestamp) -> Self {
         let mut telemetry = Self::default();
         let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
@@ -191,7 +191,7 @@ impl Telemetry {
         telemetry
     }
 
-    /// The same for a process within a memory budget.
+    /// Adds the memory budget and the limits of the process.
     #[must_use]
     pub fn within(mut self, bounds: Bounds) -> Self {
         #[expect(
@@ -204,12 +204,12 @@ impl Telemetry {
         self
     }
 
-    /// What bounds the process.
+    /// Returns the memory budget and the limits of the process.
     pub const fn bounds(&self) -> &Bounds {
         &self.bounds
     }
 
-    /// Adds a broker.
+    /// Adds the metrics of a broker.
     pub fn broker(&mut self, name: &Arc<str>) -> (BrokerMetrics, EventMetrics) {
         let labels = || vec![("broker", Arc::clone(name))];
         let with = |label, value: &str| [labels(), vec![(label, value.into())]].concat();
@@ -255,7 +255,7 @@ impl Telemetry {
         (broker, events)
     }
 
-    /// Adds the poller of a broker.
+    /// Adds the metrics of a broker's poller.
     pub fn poll(&mut self, name: &Arc<str>) -> PollMetrics {
         let bounds = self.bounds.clone();
         let mut rounds = |kind: &str| {
@@ -273,7 +273,7 @@ impl Telemetry {
         }
     }
 
-    /// Adds the tables of series, one for each profile.
+    /// Adds the metrics of the tables of series, one table per profile.
     pub fn series(&mut self, profiles: &[ProfileName]) -> SeriesMetrics {
         let limit = |limit: &str| vec![("limit", limit.into())];
         let outcome = |outcome: &str| vec![("outcome", outcome.into())];
@@ -291,7 +291,7 @@ impl Telemetry {
         }
     }
 
-    /// Adds what is read of the configuration.
+    /// Adds the metrics of configuration reloads.
     pub fn reload(&mut self, start: Timestamp) -> ReloadMetrics {
         let metrics = ReloadMetrics {
             successful: self.gauge(RELOAD_SUCCESSFUL, Vec::new()),
@@ -302,7 +302,7 @@ impl Telemetry {
         metrics
     }
 
-    /// Adds the checkpoint.
+    /// Adds the metrics of the checkpoint.
     pub fn checkpoint(&mut self) -> CheckpointMetrics {
         CheckpointMetrics {
             duration: self.gauge(CHECKPOINT_DURATION, Vec::new()),
@@ -312,7 +312,8 @@ impl Telemetry {
         }
     }
 
-    /// Opens a series for each metric in a table, except for times, which may not be known yet. What follows is [`Published::publish`], with each snapshot.
+    /// Opens a series in a table for each metric, except for timestamps, which may not be known
+    /// yet. After that, call [`Published::publish`] with each snapshot.
     pub fn open(&self, series: &mut SeriesTable) -> Published {
         let bounds = Arc::new(Buckets::new(&BATCH_BOUNDS).expect("the bounds increase"));
         let family = |definition: &Definition| Family {
@@ -354,8 +355,8 @@ impl Telemetry {
         }
     }
 
-    /// The values of all metrics now, to be published in every table: two receivers, or two profiles that go to one,
-    /// see the same.
+    /// Reads all metrics once, to be published in every table. This way, two receivers, or two
+    /// profiles sent to the same receiver, get the same values.
     pub fn read(&self) -> Readings {
         if let Some(metrics) = &self.bounded {
             for (part, gauge) in Part::ALL.into_iter().zip(&metrics.used) {
@@ -378,7 +379,7 @@ impl Telemetry {
         Readings(rows.collect())
     }
 
-    /// Notes what the kernel says of this process.
+    /// Records the process statistics reported by the kernel.
     pub fn process(&self, process: Process) {
         let Some(metrics) = &self.process else { return };
         let cpu = Duration::try_from_secs_f64(process.cpu_seconds).unwrap_or_default();

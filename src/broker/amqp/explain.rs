@@ -1,4 +1,4 @@
-//! What failed with an error, and what the user can do about it.
+//! Adds to an error what failed and what the user can do about it.
 
 use super::error::{ACCESS_REFUSED, AmqpError};
 use crate::broker::error::LinkError;

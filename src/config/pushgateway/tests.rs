@@ -66,7 +66,7 @@ fn what_no_gateway_takes_is_a_problem() {
     let cases = [
         (
             "{}",
-            "pushgateway[0].url: is missing; for example http://pushgateway:9091",
+            "pushgateway[0].url: is required (example: http://pushgateway:9091)",
         ),
         (
             "{url: 'http://h/metrics/job/x'}",
@@ -91,11 +91,11 @@ fn what_no_gateway_takes_is_a_problem() {
         ),
         (
             "{url: 'http://h', grouping_key: {shard: 7}}",
-            "pushgateway[0].grouping_key.shard: expected a text, found `7`; put it in quotes",
+            "pushgateway[0].grouping_key.shard: expected a string, found `7`; put the value in quotes",
         ),
         (
             "{url: 'http://h', interval: 0}",
-            "pushgateway[0].interval: expected a duration with its unit, such as 15s, from 1s to 1h, found `0`",
+            "pushgateway[0].interval: expected a duration with a unit, such as 15s, from 1s to 1h, found `0`",
         ),
         (
             "{url: 'http://h', on_shutdown: wipe}",

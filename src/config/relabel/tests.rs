@@ -16,9 +16,9 @@ fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Ve
     (result, shown, reading.problems)
 }
 
-/// A map of texts, sorted by name in byte order.
+/// A map of strings, sorted by name in byte order.
 fn pairs(section: &mut Section<'_>, key: &'static str) -> Vec<(String, String)> {
-    let pairs = section.scalar(key, "a map of texts", |value| {
+    let pairs = section.scalar(key, "a map of strings", |value| {
         let ValueKind::Table(table) = &value.kind else {
             return None;
         };
@@ -114,7 +114,7 @@ fn what_prometheus_refuses_is_told_with_its_key() {
         ),
         (
             "{source_labels: a, target_label: a}",
-            &["rules[0].source_labels: expected a list of texts, found `a`"],
+            &["rules[0].source_labels: expected a list of strings, found `a`"],
         ),
         (
             "{action: keep, regex: '('}",
@@ -158,7 +158,7 @@ fn what_prometheus_refuses_is_told_with_its_key() {
         ),
         (
             "{target_label: a, replacement: [b]}",
-            &["rules[0].replacement: expected a text, found a list"],
+            &["rules[0].replacement: expected a string, found a list"],
         ),
         (
             "{target_label: a, replace: b}",

@@ -10,7 +10,7 @@ use crate::config::value::{ENVIRONMENT, found, list_of, number_of, text_of};
 
 impl Section<'_> {
     pub(in crate::config) fn texts(&mut self, key: &'static str, default: &[&str]) -> Vec<String> {
-        let items = self.scalar(key, "a list of texts", |value| {
+        let items = self.scalar(key, "a list of strings", |value| {
             list_of(value)?
                 .iter()
                 .map(text_of)
@@ -48,9 +48,9 @@ impl Section<'_> {
         numbers
     }
 
-    /// A map of the user's own keys to texts.
+    /// Reads a map of user-defined keys to strings.
     pub(in crate::config) fn text_map(&mut self, key: &'static str) -> Vec<(String, String)> {
-        self.expect(key, "a map of texts");
+        self.expect(key, "a map of strings");
         let Some(value) = self.remove_key(key) else {
             self.show(key, Shown::Map(Vec::new()));
             return Vec::new();
@@ -58,12 +58,13 @@ impl Section<'_> {
         let ValueKind::Table(table) = value.kind else {
             self.problem(
                 key,
-                format!("expected a map of texts, found {}", found(&value)),
+                format!("expected a map of strings, found {}", found(&value)),
             );
             return Vec::new();
         };
         let mut entries = Vec::new();
-        // The loader keeps no order: by name, so that messages come in one.
+        // The loader does not keep the order. Sort by name, so that the order of messages is
+        // stable.
         let mut table: Vec<(String, Value)> = table.into_iter().collect();
         table.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in table {
@@ -74,7 +75,10 @@ impl Section<'_> {
                 }
                 None => self.problem(
                     &format!("{key}.{name}"),
-                    format!("expected a text, found {}; put it in quotes", found(&value)),
+                    format!(
+                        "expected a string, found {}; put the value in quotes",
+                        found(&value)
+                    ),
                 ),
             }
         }
@@ -85,7 +89,7 @@ impl Section<'_> {
         entries
     }
 
-    /// A map of the user's own keys to sections.
+    /// Reads a map of user-defined keys to sections.
     pub(in crate::config) fn named_sections<T>(
         &mut self,
         key: &'static str,
@@ -115,7 +119,7 @@ impl Section<'_> {
         results
     }
 
-    /// A list of sections; empty where it is absent.
+    /// Reads a list of sections. It is empty if the key is absent.
     pub(in crate::config) fn sections<T>(
         &mut self,
         key: &'static str,

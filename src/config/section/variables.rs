@@ -1,8 +1,9 @@
-//! Expands environment variables in texts.
+//! Replaces environment variables in strings.
 
 use super::Section;
 
-/// Maximum number of bytes that variables may add to all texts: a short name can have a long value.
+/// Maximum number of bytes that variables may add to all strings: a short name can have a long
+/// value.
 const REPLACED_BYTES_MAX: usize = 4 << 20;
 
 impl Section<'_> {

@@ -1,8 +1,8 @@
-//! zerok/celery-prometheus-exporter: its families, as its page shows them.
+//! The metric families of zerok/celery-prometheus-exporter, as exposed on its page.
 //!
-//! Source: its release 1.7.0 and its page as it ran, side by side with ours in `tests/it/compat.rs`. Different
-//! here: a rejected task is no longer in the state STARTED, workers are those that are online, and the length of
-//! every queue that is known is shown.
+//! Source: its release 1.7.0 and the page of a running instance, compared with ours in
+//! `tests/it/compat.rs`. Differences: a rejected task leaves the state STARTED, only online workers
+//! count, and the length of every known queue is shown.
 
 use std::sync::Arc;
 
@@ -144,7 +144,7 @@ impl CeleryPrometheusExporter {
         }
     }
 
-    /// Tasks in flight come in again; what they are in no more is empty.
+    /// Empties the restored sets of tasks in flight, which are added again afterwards.
     pub(super) fn resume(&self, context: &mut Context<'_>) {
         let is_set = |labels: &LabelSet| {
             let mut states = labels.iter().filter(|(name, _)| *name == "state");

@@ -1,8 +1,8 @@
-//! Flower's `/metrics`: its families, as its page shows them.
+//! The metric families of Flower, as exposed at its `/metrics`.
 //!
-//! Source: its release 2.2.0 and its page as it ran, side by side with ours in `tests/it/compat.rs`. Different
-//! here: prefetched tasks are the size of a set, and a task that has ended shows no prefetch time even if its
-//! second attempt had an ETA.
+//! Source: its release 2.2.0 and the page of a running instance, compared with ours in
+//! `tests/it/compat.rs`. Differences: prefetched tasks are counted as a set, and a task that has
+//! ended shows no prefetch time, even if its second attempt had an ETA.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The native profile's levels, which are read from the state at each snapshot rather than summed
+//! The native profile's gauges, which are read from the state at each snapshot rather than summed
 //! from changes.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ use super::{Context, float};
 use crate::series::{MetricKind, SeriesTable};
 use crate::state::{State, Symbol, Worker};
 
-/// The gauges of one cluster, and the one counter that is a level to us: how many tasks a worker processed.
+/// The gauges of one cluster, and one counter that is read from the state as well: the number of
+/// tasks that a worker has processed.
 #[derive(Debug)]
 pub(super) struct Gauges {
     hostnames: bool,
@@ -196,7 +197,7 @@ impl Gauges {
         }
     }
 
-    /// Sets every level from the state, and ends the series of anything that is gone.
+    /// Sets every gauge from the state, and ends the series of anything that is gone.
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
         self.level_workers(state, context);
         self.level_processed(state, context);
@@ -286,7 +287,8 @@ impl Gauges {
         }
     }
 
-    /// What the workers of a state had processed is in the series that were restored with it, which end with them.
+    /// Continues the counters of processed tasks. What the workers had processed is already
+    /// included in the series restored with the state.
     pub(super) fn resume(&mut self, state: &State, context: &mut Context<'_>) {
         for worker in state.workers() {
             let Some(processed) = worker.processed() else {
@@ -298,7 +300,7 @@ impl Gauges {
         }
     }
 
-    /// A counter goes on through a worker's restarts, and does not begin with what was before we came.
+    /// Updates the counters of processed tasks, which continue when a worker restarts.
     pub(super) fn level_processed(&mut self, state: &State, context: &mut Context<'_>) {
         self.processed.begin();
         let mut before = HashMap::with_capacity(self.processed_before.len());
@@ -369,7 +371,7 @@ impl Shown {
             let together = match (gauge, self.gauges[at]) {
                 (_, None) => value,
                 (WorkerGauge::Up | WorkerGauge::LastSeen, Some(other)) => other.max(value),
-                // One that sends none is what matters.
+                // Show whether any of them sends no events.
                 (WorkerGauge::Events, Some(other)) => other.min(value),
                 (WorkerGauge::ClockSkew, Some(other)) if other.abs() >= value.abs() => other,
                 (WorkerGauge::ClockSkew, Some(_)) => value,

@@ -4,13 +4,13 @@ use crate::series::SeriesId;
 use crate::state::{Loss, Outcome, Revocation, Step, Symbol, TaskStage, Unreported};
 use crate::timestamp::Timestamp;
 
-/// The key of a group: each of the three if it is a label and known.
+/// The key of a group. Each part is set if it is used as a label and known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) name: Option<Symbol>,
     pub(super) queue: Option<Symbol>,
     pub(super) worker: Option<Symbol>,
-    /// Stands for all queues beyond `max_queues`; `queue` is `None`.
+    /// Represents all queues beyond `max_queues`; `queue` is `None`.
     pub(super) other_queues: bool,
 }
 
@@ -25,7 +25,7 @@ impl Key {
     }
 }
 
-/// A counter of a group, without those that have a label of their own making.
+/// A counter of a group, except for those by exception class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counter {
     Sent,
@@ -81,7 +81,7 @@ impl CounterFamily {
 impl Counter {
     pub(super) const COUNT: usize = 15;
 
-    /// The family, and the label that tells this counter from its siblings.
+    /// The family, and the label that distinguishes this counter from others in the family.
     pub(super) const fn shown(self) -> (CounterFamily, Option<(&'static str, &'static str)>) {
         match self {
             Self::Sent => (CounterFamily::Sent, None),
@@ -120,7 +120,7 @@ impl Counter {
         Self::UnreportedGone,
     ];
 
-    /// The counters of events that workers send, which exist with 0 from the first event of the group on.
+    /// The counters of worker events. They start at 0 with the group's first event.
     pub(super) const OF_WORKERS: [Self; 8] = [
         Self::Received,
         Self::Started,
@@ -152,7 +152,7 @@ impl From<Unreported> for Counter {
     }
 }
 
-/// What a step adds to: a counter of the group, or one of an exception class.
+/// Where a step is counted: in a counter of the group or in one of an exception class.
 pub(super) enum Target {
     Plain(Counter),
     Failed(Option<Symbol>),
@@ -236,7 +236,7 @@ impl Distribution {
         }
     }
 
-    /// Of a task that has finished: one that is retried has not.
+    /// The histogram for a task that has finished. A task to be retried has not.
     pub(super) const fn turnaround(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Succeeded => Self::TurnaroundSucceeded,
@@ -251,7 +251,7 @@ impl Distribution {
         }
     }
 
-    /// The family, and the label that tells this histogram from its siblings.
+    /// The family, and the label that distinguishes this histogram from others in the family.
     pub(super) const fn shown(self) -> (HistogramFamily, Option<(&'static str, &'static str)>) {
         const SUCCEEDED: Option<(&str, &str)> = Some(("outcome", "succeeded"));
         const FAILED: Option<(&str, &str)> = Some(("outcome", "failed"));
@@ -269,7 +269,7 @@ impl Distribution {
     }
 }
 
-/// Where a task in flight is, as it is shown: one that waits for its next attempt is on its way.
+/// The exposed state of a task in flight. A task waiting for its next attempt counts as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum InFlightStage {
     Sent,
@@ -300,13 +300,13 @@ impl From<TaskStage> for InFlightStage {
     }
 }
 
-/// An exception class, as it is shown.
+/// An exception class as exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Named(Symbol),
-    /// None could be read.
+    /// The class could not be parsed.
     Unknown,
-    /// All beyond `max_exceptions`.
+    /// Any class beyond `max_exceptions`.
     Other,
 }
 

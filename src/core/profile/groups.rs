@@ -1,4 +1,4 @@
-//! The series of tasks by (name, queue, worker), as far as these are labels: the native profile's table.
+//! The native profile's task series, by those of (name, queue, worker) that are labels.
 
 mod families;
 mod labels;
@@ -26,29 +26,29 @@ use places::Places;
 #[derive(Debug)]
 pub(super) struct Groups {
     config: NativeConfig,
-    /// The value of the label `broker`; absent where only one broker is configured and has no name.
+    /// The value of the label `broker`. `None` if only one broker is configured and it has no name.
     broker: Option<Arc<str>>,
     families: Families,
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
     index: HashMap<Key, u32>,
-    /// The newest look-up: what an event changes is mostly all in one group.
+    /// The last lookup: the changes of an event are mostly in one group.
     newest: Option<(Key, u32)>,
     /// The queues of each name that have groups of their own.
     places: Places,
-    /// Takes what the limit on series leaves no room for.
+    /// The overflow group, used when the limit on series is reached.
     overflow: Option<u32>,
-    /// Tasks in flight that were not counted under the key that they have, by that key: they leave from where they were
-    /// counted, even if there is room for their key by then.
+    /// Tasks in flight that were not counted under their own key, by that key. They are subtracted
+    /// where they were counted, even if their key has room by then.
     folded: HashMap<Key, Folded>,
     limited: Limited,
     expired_at: Option<Timestamp>,
 }
 
-/// Tasks in flight of one key.
+/// Number of tasks in flight of one key, by where they were counted.
 #[derive(Clone, Copy, Debug, Default)]
 struct Folded {
-    /// In the overflow.
+    /// In the overflow group.
     overflow: usize,
     /// In the group of all queues without a place.
     other_queues: usize,
@@ -77,7 +77,7 @@ impl Groups {
         }
     }
 
-    /// Ends the series that are not to stay.
+    /// Ends the series that `keep` does not retain.
     pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         self.newest = None;
         let before = self.expired_at.replace(keep.now);
@@ -86,7 +86,8 @@ impl Groups {
                 continue;
             };
             let alive = group.key.worker.is_some_and(|worker| keep.is_alive(worker));
-            // A group stays as a whole. Restored, each series would be as old as itself.
+            // A group is kept as a whole. After a restart, each series would have its own age
+            // otherwise.
             let changed = before.is_none_or(|before| group.changed >= before);
             if changed || (keep.is_aging(group.changed) && (alive || group.flying > 0)) {
                 group.shared_series().for_each(|id| series.touch(id));
@@ -129,7 +130,7 @@ impl Groups {
         groups.chain(folded.flatten())
     }
 
-    /// What limits did so far.
+    /// How often limits have applied so far.
     pub(super) const fn limited(&self) -> Limited {
         self.limited
     }
@@ -233,7 +234,8 @@ impl Groups {
         context.series.add(id, n);
     }
 
-    /// The series of an exception class in a group: its own, else that of all others in the group.
+    /// The series of an exception class in a group, or of the group's other classes if there is no
+    /// room for its own.
     fn class_series(
         &mut self,
         at: u32,
@@ -303,14 +305,14 @@ impl Groups {
         Some(id)
     }
 
-    /// The buckets that a task's name has for itself.
+    /// The buckets configured for a task name.
     fn buckets(
         &self,
         family: HistogramFamily,
         at: u32,
         context: &Context<'_>,
     ) -> Option<Arc<Buckets>> {
-        // That of the overflow has none.
+        // The overflow group has none.
         let group = self.groups[at as usize].as_ref()?;
         let name = context.names.text(group.key.name?);
         let own = self.config.overrides.iter();
@@ -326,7 +328,7 @@ impl Groups {
         buckets.find_map(|buckets| buckets.cloned())
     }
 
-    /// The group that a task in flight was counted in when it came.
+    /// The group in which a task in flight was counted when it entered.
     fn group_left(&mut self, of: TaskKey, context: &mut Context<'_>) -> u32 {
         let key = self.key(of, context);
         let Some(folded) = self.folded.get_mut(&key) else {
@@ -350,7 +352,7 @@ impl Groups {
         at
     }
 
-    /// The group that a task is counted in; the overflow where there is no room for a new one.
+    /// The group in which a task is counted: the overflow group if there is no room for a new one.
     fn group(&mut self, of: TaskKey, context: &mut Context<'_>) -> u32 {
         let key = self.key(of, context);
         if let Some((newest, at)) = self.newest
@@ -424,11 +426,12 @@ impl Groups {
         at
     }
 
-    /// Opens the series that exist with 0 from the first event of their group on.
+    /// Opens the series that start at 0 with the first event of their group.
     fn open_first(&mut self, at: u32, room: Room, context: &mut Context<'_>) {
         let key = self.group_at(at, context.now).0.key;
         let by_worker = self.config.labels.worker && self.overflow != Some(at);
-        // With a label `worker` a group is either of tasks that no worker has yet, or of one worker's.
+        // With the label `worker`, a group has either tasks without a worker yet, or those of one
+        // worker.
         let of_workers = !by_worker || key.worker.is_some();
         let of_clients = !by_worker || key.worker.is_none();
         let counters = of_workers
@@ -461,7 +464,7 @@ impl Groups {
         }
     }
 
-    /// Opens a series of a group, if there is room for it.
+    /// Opens a series of a group if there is room for it.
     fn open(
         &mut self,
         at: u32,
@@ -475,7 +478,7 @@ impl Groups {
         context.series.open_with(family, labels, room, buckets)
     }
 
-    /// A group, which counts as changed by this, and where its new series find room.
+    /// A group, which is marked as changed, and the room for its new series.
     fn group_at(&mut self, at: u32, now: Timestamp) -> (&mut Group, Room) {
         let overflow = self.overflow == Some(at);
         let group = self.groups[at as usize]

@@ -35,7 +35,7 @@ use crate::series::{FamilyId, LabelName, LabelSet, Origin, Room, SeriesId, Serie
 use crate::state::{Change, Names, OTHER, State, Symbol};
 use crate::timestamp::Timestamp;
 
-/// The name of a task that no event named.
+/// The label value for a task whose name no event reported.
 const UNKNOWN: &str = "unknown";
 
 /// The available profiles.
@@ -72,7 +72,7 @@ impl ProfileName {
         }
     }
 
-    /// Whether it shows clients, and event types that Celery does not define.
+    /// Whether it exposes clients, and event types that Celery does not define.
     pub const fn shows_foreign(self) -> bool {
         match self {
             Self::CeleryExporter | Self::Flower => true,
@@ -119,7 +119,7 @@ impl Keep {
         self.now.since(changed) > self.ttl
     }
 
-    /// Whether it is half way to being old.
+    /// Whether it has reached half of its time to live.
     fn is_aging(&self, changed: Timestamp) -> bool {
         self.now.since(changed) > self.ttl / 2
     }
@@ -140,7 +140,7 @@ pub enum Profile {
     Zeit(Box<Zeit>),
 }
 
-/// Calls the same on whichever profile it is.
+/// Calls the same method on whichever profile this is.
 macro_rules! each {
     ($profile:expr, $one:ident => $call:expr) => {
         match $profile {
@@ -182,7 +182,7 @@ impl Profile {
         each!(self, profile => profile.apply(change, context));
     }
 
-    /// Sets levels, which are not sums of changes, from the state.
+    /// Sets gauges from the state, for values that are not sums of changes.
     pub fn level(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
@@ -206,13 +206,13 @@ impl Profile {
             Self::Native(profile) => profile.resume(state, &mut context),
             Self::CeleryPrometheusExporter(profile) => profile.resume(&mut context),
             Self::Flower(profile) => profile.resume(&mut context),
-            // These have only sums, and levels that are set again anyway.
+            // These have only counters, and gauges that are set again anyway.
             Self::CeleryExporter(_) | Self::Ovalmoney(_) | Self::Zeit(_) => {}
         }
     }
 
-    /// Adds what is only added periodically, so that series and state match. Called before they are
-    /// captured.
+    /// Adds what is only added periodically, so that series and state match. Call it before they
+    /// are captured.
     pub fn settle(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
@@ -230,7 +230,7 @@ impl Profile {
         }
     }
 
-    /// Ends the series that have not changed for a while and belong to no live worker.
+    /// Ends the series that have not changed for a while and do not belong to an online worker.
     pub fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         each!(self, profile => profile.expire(keep, series));
     }
@@ -240,7 +240,7 @@ impl Profile {
         each!(self, profile => profile.names().collect())
     }
 
-    /// How often limits applied so far.
+    /// How often limits have applied so far.
     pub fn limited(&self) -> Limited {
         each!(self, profile => profile.limited())
     }
@@ -254,7 +254,7 @@ pub struct Limited {
     pub queues: u64,
 }
 
-/// Labels, and the one of the broker where there is one.
+/// A label set, with the broker label if configured.
 fn label_set(
     broker: Option<&Arc<str>>,
     labels: impl IntoIterator<Item = (&'static str, Arc<str>)>,

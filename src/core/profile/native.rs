@@ -28,13 +28,13 @@ pub struct NativeConfig {
     pub wait_buckets: Arc<Buckets>,
     /// Buckets for specific tasks; the first match applies.
     pub overrides: Vec<BucketOverride>,
-    /// The most exception classes per group; further ones count as `(other)`.
+    /// Maximum number of exception classes per group. Further ones count as `(other)`.
     pub exceptions_max: usize,
-    /// The most queues per task name; further ones count as `(other)`.
+    /// Maximum number of queues per task name. Further ones count as `(other)`.
     pub queues_max: usize,
 }
 
-/// Buckets of the tasks whose names match.
+/// Buckets for tasks with matching names.
 #[derive(Clone, Debug)]
 pub struct BucketOverride {
     pub matches: Regex,
@@ -55,12 +55,12 @@ pub struct TaskLabels {
 pub struct Native {
     events: Events,
     groups: Groups,
-    /// By name and outcome.
+    /// The last update, by task name and outcome.
     last: Vector<2>,
     gauges: Gauges,
 }
 
-/// The series of `celery_events_total`, one for each kind that came.
+/// The series of `celery_events_total`, one for each kind that was received.
 #[derive(Debug)]
 struct Events {
     family: FamilyId,
@@ -160,14 +160,14 @@ impl Native {
         }
     }
 
-    /// Goes on with what was restored.
+    /// Continues with restored series.
     pub(super) fn resume(&mut self, state: &State, context: &mut Context<'_>) {
         self.events.resume(context);
         self.groups.resume(context.series);
         self.gauges.resume(state, context);
     }
 
-    /// Adds the tasks that workers processed since the latest snapshot.
+    /// Adds the tasks that workers have processed since the last snapshot.
     pub(super) fn settle(&mut self, state: &State, context: &mut Context<'_>) {
         self.gauges.level_processed(state, context);
     }
@@ -223,7 +223,7 @@ impl Events {
         context.series.add(id, 1.0);
     }
 
-    /// They never end, however rare they are.
+    /// Reopens the restored series, because they never end, however rare their events are.
     fn resume(&mut self, context: &mut Context<'_>) {
         for kind in EventKind::ALL {
             let labels = self.labels(kind);

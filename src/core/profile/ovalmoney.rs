@@ -1,8 +1,9 @@
-//! OvalMoney/celery-exporter: its families, as its page shows them.
+//! The metric families of OvalMoney/celery-exporter, as exposed on its page.
 //!
-//! Source: its release 1.5.1 and its page as it ran, side by side with ours in `tests/it/compat.rs`. Different
-//! here: the queue is the task's own, not the one that its name was last sent to; latency is the time from
-//! received to started, which its help says, and not that since the first event.
+//! Source: its release 1.5.1 and the page of a running instance, compared with ours in
+//! `tests/it/compat.rs`. Differences: the queue is the task's own instead of the last one used for
+//! its name, and latency is measured from received to started, as its help text says, instead of
+//! from the first event.
 
 use std::sync::Arc;
 

@@ -128,7 +128,7 @@ const NAME_AND_QUEUE: TaskLabels = TaskLabels {
     worker: false,
 };
 
-/// The sum of a family, whatever its labels.
+/// The sum of a family over all label values.
 fn total(snapshot: &Snapshot, family: &str) -> f64 {
     let rows = snapshot
         .rows
@@ -243,7 +243,7 @@ fn queues_beyond_their_limit_count_as_others_and_leave_from_there() {
     for (n, queue) in ["a", "b", "c", "d", "a", "e"].into_iter().enumerate() {
         bench.sent(&n.to_string(), "t", queue);
     }
-    // A name of its own has places of its own.
+    // Another name has its own places.
     bench.sent("other", "u", "d");
     let snapshot = bench.snapshot();
 
@@ -258,11 +258,12 @@ fn queues_beyond_their_limit_count_as_others_and_leave_from_there() {
         (None, Some(1.0))
     );
     assert_eq!(total(&snapshot, "celery_tasks_in_flight"), 7.0);
-    // Two sent, and in flight.
+    // Two tasks, each sent and in flight.
     let limited = bench.profile.limited();
     assert_eq!((limited.series, limited.queues), (0, 4));
 
-    // When the others have ended there is a place for one of them, while its task is still counted where it was.
+    // Once the others have ended, one of the queues can get a place, but its task is still counted
+    // where it was.
     for n in [0, 1, 2, 4] {
         bench.task(TaskKind::Succeeded, &n.to_string(), "", "");
     }
@@ -324,7 +325,7 @@ fn a_task_that_was_folded_leaves_the_overflow_when_there_is_room_again() {
     bench.task(TaskKind::Succeeded, "a", "fits", "");
     bench.now = bench.now.after(TTL + TTL);
     bench.snapshot();
-    // There is room for the name by now.
+    // By now there is room for the name.
     bench.task(TaskKind::Received, "b", "folded", "");
     bench.task(TaskKind::Succeeded, "b", "folded", "");
     let snapshot = bench.snapshot();

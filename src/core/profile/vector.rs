@@ -19,7 +19,7 @@ pub(super) enum Part {
     Text(Arc<str>),
 }
 
-/// The label value of a name, or a substitute if there is none.
+/// The label value for a name, or a substitute if there is none.
 pub(super) fn part(name: Option<Symbol>, otherwise: &'static str) -> Part {
     name.map_or(Part::Word(otherwise), Part::Name)
 }
@@ -43,7 +43,7 @@ struct Entry {
     changed: Timestamp,
     /// The current number of members, for sets. The series does not end while it is not zero.
     inside: i64,
-    /// It was set since [`Vector::begin`].
+    /// Whether it was set since [`Vector::begin`].
     current: bool,
 }
 
@@ -101,13 +101,13 @@ impl<const N: usize> Vector<N> {
         context.series.set(id, value);
     }
 
-    /// Sets a gauge that only goes up.
+    /// Raises a gauge that never decreases.
     pub(super) fn raise(&mut self, key: [Part; N], value: f64, context: &mut Context<'_>) {
         let (id, _) = self.id(key, context);
         context.series.raise(id, value);
     }
 
-    /// Sets a gauge that exists.
+    /// Sets an existing gauge.
     pub(super) fn set_again(&mut self, key: &[Part; N], value: f64, context: &mut Context<'_>) {
         let id = match self.entries.get(key) {
             Some(entry) => Some(entry.id),
@@ -144,8 +144,8 @@ impl<const N: usize> Vector<N> {
         context.series.add(id, n as f64);
     }
 
-    /// Declares the gauges as levels. They are not restored, because the values would be outdated
-    /// and nobody would set them.
+    /// Marks the gauges as levels. They are not restored, because the values would be outdated and
+    /// nothing would update them.
     #[must_use]
     pub(super) fn of_levels(self, series: &mut SeriesTable) -> Self {
         series.restart_policy(self.family, RestartPolicy::Anew);
@@ -245,7 +245,7 @@ impl<const N: usize> Vector<N> {
             .expect("the reserve has no limit")
     }
 
-    /// `emptied`: discard its restored value.
+    /// Opens a series. `emptied` discards its restored value.
     fn open(
         &mut self,
         key: [Part; N],

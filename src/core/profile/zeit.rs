@@ -1,8 +1,8 @@
-//! ZeitOnline/celery_redis_prometheus: its families, as its page shows them.
+//! The metric families of ZeitOnline/celery_redis_prometheus, as exposed on its page.
 //!
-//! Source: its release 2.0.0 and its page as it ran, side by side with ours in `tests/it/compat.rs`. Different
-//! here: `queue` is the task's queue and not its routing key, the time in the queue is without a countdown, and
-//! queues have their length on RabbitMQ too.
+//! Source: its release 2.0.0 and the page of a running instance, compared with ours in
+//! `tests/it/compat.rs`. Differences: `queue` is the task's queue instead of its routing key, the
+//! time in the queue excludes a countdown, and queue lengths are available on RabbitMQ too.
 
 use std::sync::Arc;
 

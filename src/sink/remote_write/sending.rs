@@ -1,4 +1,4 @@
-//! Which requests go out next, and how many at a time.
+//! Decides which requests to send next, and how many at a time.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::telemetry::sink::DropReason;
 use crate::wire::Protocol;
 
 impl RemoteWrite {
-    /// Sends what may be sent now, as much as may be on its way side by side.
+    /// Sends everything that may be sent now, up to the maximum number of concurrent requests.
     pub(super) fn send_more(&mut self) {
         if self.wait.is_some() {
             return;
@@ -36,8 +36,8 @@ impl RemoteWrite {
         }
     }
 
-    /// How many requests may be on their way: one is enough, unless there is more than one snapshot to send. While
-    /// the receiver fails, one tells when it does no longer.
+    /// How many requests may be in flight. One is enough unless there is more than one snapshot to
+    /// send. While the receiver fails, one request is enough to detect when it recovers.
     pub(super) fn shards(&self) -> usize {
         let queue = &self.config.queue;
         if self.failures > 0 {
@@ -70,7 +70,7 @@ impl RemoteWrite {
         if flight.is_suspect(clock::monotonic()) {
             return self.check(sequence);
         }
-        // What was queued before the receiver turned out to speak 1.0.
+        // It was queued before the receiver turned out to speak 1.0.
         let speaks_1 = self.protocol == Protocol::V1;
         loop {
             let unreadable = if speaks_1 {

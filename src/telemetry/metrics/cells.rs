@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Bounds for the time that a request takes, in seconds: those of Prometheus' own metric, without its outliers.
+/// Histogram bounds for the duration of a request, in seconds: those of Prometheus' own metric,
+/// without its outliers.
 pub(super) const BATCH_BOUNDS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-/// A count that only grows.
+/// A counter.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<CounterCells>);
 
 #[derive(Debug, Default)]
 struct CounterCells {
     count: AtomicU64,
-    /// What was counted before this process.
+    /// The count of earlier processes.
     before: AtomicU64,
 }
 
@@ -25,7 +26,7 @@ impl Counter {
         self.0.count.fetch_add(n, Relaxed);
     }
 
-    /// For a count that is kept elsewhere, since the process began.
+    /// Raises the count to a total kept elsewhere, which starts at 0 with the process.
     pub fn raise_to(&self, n: u64) {
         let before = self.0.before.load(Relaxed);
         self.0.count.fetch_max(before.saturating_add(n), Relaxed);
@@ -35,14 +36,14 @@ impl Counter {
         self.0.count.load(Relaxed)
     }
 
-    /// Goes on from what was counted before this process.
+    /// Continues from the count of earlier processes.
     pub(super) fn restore(&self, before: u64) {
         self.0.before.fetch_add(before, Relaxed);
         self.0.count.fetch_add(before, Relaxed);
     }
 }
 
-/// A duration that only grows, kept in microseconds and shown in seconds.
+/// A cumulative duration, stored in microseconds and exposed in seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Elapsed(Arc<AtomicU64>);
 
@@ -51,7 +52,7 @@ impl Elapsed {
         self.0.fetch_add(micros(duration), Relaxed);
     }
 
-    /// For a duration that is measured elsewhere.
+    /// Sets a duration that is measured elsewhere.
     pub(super) fn set(&self, duration: Duration) {
         self.0.store(micros(duration), Relaxed);
     }
@@ -64,7 +65,7 @@ impl Elapsed {
         self.0.load(Relaxed)
     }
 
-    /// Goes on from what was counted before this process.
+    /// Continues from the duration counted by earlier processes.
     pub(super) fn restore(&self, micros: u64) {
         self.0.fetch_add(micros, Relaxed);
     }
@@ -79,7 +80,7 @@ impl Gauge {
         self.0.store(value.to_bits(), Relaxed);
     }
 
-    /// Sets it, unless it is higher.
+    /// Sets the value unless it is already higher.
     pub fn raise_to(&self, value: f64) {
         if value > self.get() {
             self.set(value);
@@ -91,7 +92,7 @@ impl Gauge {
     }
 }
 
-/// How long something takes, in the buckets of [`BATCH_BOUNDS`].
+/// A histogram of durations, with the buckets of [`BATCH_BOUNDS`].
 #[derive(Clone, Debug, Default)]
 pub struct Durations(Arc<DurationCells>);
 

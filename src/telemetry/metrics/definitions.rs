@@ -1,23 +1,24 @@
 //! The names, types, labels and help texts of the daemon's own metrics.
 
-/// The type of a metric of the daemon.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricType {
     Counter,
     Gauge,
-    /// Of durations in seconds, with the buckets of [`BATCH_BOUNDS`](super::cells::BATCH_BOUNDS).
+    /// A histogram of durations in seconds, with the buckets of
+    /// [`BATCH_BOUNDS`](super::cells::BATCH_BOUNDS).
     Histogram,
 }
 
-/// A metric of the daemon: what the documentation says of it, and the table that holds it.
+/// The definition of a metric: the source for the documentation and the table of series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Definition {
     pub name: &'static str,
     pub kind: MetricType,
     pub labels: &'static [&'static str],
     pub help: &'static str,
-    /// A counter that goes on where the process before ended. The books of sinks are of one process: what was taken is
-    /// sent, failed, dropped or pending in that one.
+    /// Whether the counter continues after a restart. Counters of sinks do not: within one process,
+    /// everything queued is sent, failed, dropped or pending.
     pub persistent: bool,
 }
 
@@ -30,7 +31,7 @@ macro_rules! definitions {
             help: $help,
             persistent: !stringify!($($persistent)?).is_empty(),
         };)*
-        /// Every metric of the daemon, in the order in which they go out.
+        /// Every metric of the daemon, in the order of output.
         pub const DEFINITIONS: &[Definition] = &[$($constant),*];
     };
 }
@@ -117,7 +118,8 @@ definitions! {
     START_TIME = Gauge "process_start_time_seconds" [], "Start time of the process since the Unix epoch.";
 }
 
-/// Whether a family is one of the daemon's own that begin anew with each process: nothing that a crash takes back.
+/// Returns whether this is one of the daemon's own families that start over with each process. A
+/// crash cannot roll these back, so they are published without waiting for a checkpoint.
 pub fn begins_anew(family: &str) -> bool {
     let mut own = DEFINITIONS.iter();
     own.any(|own| own.name == family && !own.persistent)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Elapsed;
 use crate::timestamp::Timestamp;
 
-/// How long a broker had no subscription, and the time up to which this is counted.
+/// How long there was no subscription to a broker, and the time up to which this is counted.
 #[derive(Clone, Debug)]
 pub struct Gap {
     pub(super) elapsed: Elapsed,

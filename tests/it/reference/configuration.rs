@@ -17,7 +17,7 @@ default is off unless its description says otherwise; a key marked *required* mu
 `celeriac check-config FILE` reports all problems of a file at once, each with its key; `--print` shows the effective
 configuration.
 
-`${NAME}` and `${NAME:-default}` inside a text are replaced with the value of the environment variable.
+`${NAME}` and `${NAME:-default}` inside a string are replaced with the value of the environment variable.
 `CELERIAC__GLOBAL__INTERVAL=30s` overrides `global.interval`; every key outside a list can be overridden this way.
 ";
 

@@ -12,17 +12,14 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{}]",
-            "brokers[0].url: is missing; for example amqp://user:password@host:5672/vhost",
+            "brokers[0].url: is required (example: amqp://user:password@host:5672/vhost)",
         ),
         ("brokers: 7", "brokers: expected a list of maps, found `7`"),
         (
             "brokers: []",
             "brokers: is missing; at least one broker with a `url` is required",
         ),
-        (
-            "brokers: [7]",
-            "brokers[0]: expected a map of keys, found `7`",
-        ),
+        ("brokers: [7]", "brokers[0]: expected a map, found `7`"),
         (
             "brokers: [{url: 'redis://h'}, {url: 'redis://i'}]",
             "brokers: there is more than one, so each requires a `name`",
@@ -57,11 +54,11 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'sentinel://a'}]",
-            "brokers[0].sentinel.master_name: is missing; for example mymaster",
+            "brokers[0].sentinel.master_name: is required (example: mymaster)",
         ),
         (
             "brokers: [{url: 'sentinel://a', sentinel: {password: x}}]",
-            "brokers[0].sentinel.master_name: is missing; for example mymaster",
+            "brokers[0].sentinel.master_name: is required (example: mymaster)",
         ),
         (
             "brokers: [{url: 'redis://a', sentinel: {master_name: x}}]",
@@ -77,7 +74,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "brokers: [{url: 'redis://a', queue_interval: 15}]",
-            "brokers[0].queue_interval: expected a duration with its unit, such as 15s, from 1s to 1h, or 0 for never, found `15`",
+            "brokers[0].queue_interval: expected a duration with a unit, such as 15s, from 1s to 1h, or 0 to disable it, found `15`",
         ),
         (
             "brokers: [{url: 'redis://h', accept_content: [json, msgpak]}]",
@@ -129,7 +126,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "global: {interval: 15}",
-            "global.interval: expected a duration with its unit, such as 15s, from 1s to 1h, found `15`",
+            "global.interval: expected a duration with a unit, such as 15s, from 1s to 1h, found `15`",
         ),
         (
             "global: {external_labels: {my-label: x}}",
@@ -137,7 +134,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "global: {external_labels: {shard: 7}}",
-            "global.external_labels.shard: expected a text, found `7`; put it in quotes",
+            "global.external_labels.shard: expected a string, found `7`; put the value in quotes",
         ),
         (
             "metrics: {task_labels: [name, queues]}",
@@ -153,11 +150,11 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "zzz: /x",
-            "zzz: unknown key; known here: data_dir, global, limits, brokers, metrics, remote_write, pushgateway, http",
+            "zzz: unknown key; valid keys: data_dir, global, limits, brokers, metrics, remote_write, pushgateway, http",
         ),
         (
             "http: {listen: ':1', tls: {cert_file: /x}}",
-            "http.tls.key_file: is missing; for example /etc/ssl/celeriac.key",
+            "http.tls.key_file: is required (example: /etc/ssl/celeriac.key)",
         ),
         (
             "http: {listen: ':1', basic_auth_users: {prometheus: hunter2}}",
@@ -213,7 +210,7 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
         ),
         (
             "remote_write: [{url: 'http://h', oauth2: {client_id: a}}]",
-            "remote_write[0].oauth2.token_url: is missing; for example https://login.example.com/oauth2/token",
+            "remote_write[0].oauth2.token_url: is required (example: https://login.example.com/oauth2/token)",
         ),
         (
             "remote_write: [{url: 'http://h', oauth2: {client_id: a, token_url: 'http://a:b@c'}}]",

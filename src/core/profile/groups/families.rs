@@ -6,7 +6,7 @@ use super::super::group::{CounterFamily, HistogramFamily};
 use super::super::native::{NativeConfig, TaskLabels};
 use crate::series::{Buckets, Family, FamilyId, MetricKind, SeriesTable};
 
-/// A name without its prefix, the label that only this family has, and the help text.
+/// A name without prefix, the label specific to this family, and the help text.
 type Definition = (&'static str, Option<&'static str>, &'static str);
 
 const fn definition(family: CounterFamily) -> Definition {
@@ -106,7 +106,7 @@ pub(super) struct Families {
     pub(super) in_flight: FamilyId,
 }
 
-/// How many attempts a task takes: the bounds of that histogram.
+/// Histogram bounds for the number of attempts of a task.
 const ATTEMPTS: [f64; 6] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0];
 
 impl Families {

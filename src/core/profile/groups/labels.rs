@@ -21,7 +21,7 @@ impl Groups {
         self.labels(labels.into_iter().chain(own))
     }
 
-    /// The labels that a group's key stands for.
+    /// The labels for a group's key.
     pub(super) fn task_labels(
         &self,
         at: u32,

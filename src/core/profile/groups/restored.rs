@@ -9,12 +9,13 @@ use super::Groups;
 use crate::series::SeriesTable;
 
 impl Groups {
-    /// Tasks in flight come in again; what none are in any more is empty.
+    /// Empties the restored gauges of tasks in flight, which are added again afterwards.
     pub(in crate::profile) fn resume(&self, series: &mut SeriesTable) {
         series.empty_restored(self.families.in_flight, |_| true);
     }
 
-    /// Opens what was restored of a group. It would end on its own otherwise, while its group goes on.
+    /// Opens the group's remaining restored series. Otherwise they would end while the group
+    /// continues.
     pub(super) fn reopen_rest(&mut self, at: u32, context: &mut Context<'_>) {
         for counter in Counter::ALL {
             if self.group_at(at, context.now).0.counters[counter as usize].is_none() {
@@ -39,7 +40,7 @@ impl Groups {
                 let family = self.families.in_flight;
                 let id = context.series.reopen(family, labels, None);
                 if let Some(id) = id {
-                    // Only if nothing has emptied it before.
+                    // Only needed if nothing has emptied it before.
                     context.series.set(id, 0.0);
                 }
                 self.group_at(at, context.now).0.in_flight[flight as usize] = id;
@@ -63,7 +64,7 @@ impl Groups {
             })
     }
 
-    /// Whether the series of an exception class was restored, and so has its place.
+    /// Whether the series of an exception class was restored, and so has a place already.
     pub(super) fn has_class(
         &self,
         at: u32,

@@ -1,6 +1,7 @@
-//! Every profile, restarted: its page is the one that it would have had.
+//! Tests that each profile shows the same page after a restart as it would have without one.
 //!
-//! The state goes on as it is. What is stored and restored are the series, and tasks in flight come in again.
+//! The state is kept as it is. Only the series are stored and restored, and tasks in flight are
+//! added again.
 
 use proptest::prelude::*;
 use prost::Message;
@@ -16,7 +17,7 @@ struct View {
     series: SeriesTable,
 }
 
-/// How the views of a run are made.
+/// How to create the views of a run.
 #[derive(Clone, Debug)]
 struct Setup {
     name: ProfileName,
@@ -32,7 +33,7 @@ impl Setup {
     }
 }
 
-/// One cluster, shown twice: by a view that is never restarted, and by one that is.
+/// One cluster in two views: one is never restarted, the other one is.
 struct Run {
     setup: Setup,
     state: State,
@@ -44,7 +45,8 @@ struct Run {
     newest: Timestamp,
 }
 
-/// Family, labels, and value; of a counter, when it began. Levels begin anew, which nobody sees.
+/// Family, labels and value; for counters, also the start time. Gauges get a new start time, which
+/// is not exposed.
 type Page = Vec<(String, LabelSet, Value, Option<Timestamp>)>;
 
 fn page(snapshot: &Snapshot) -> Page {
@@ -124,7 +126,7 @@ impl Run {
         pages.map(|snapshot| page(&snapshot))
     }
 
-    /// The process ends, and another one begins.
+    /// Ends the process and starts another one.
     fn restart(&mut self) {
         let view = &mut self.restarted;
         view.profile.settle(&self.state, &mut view.series, self.now);
@@ -164,9 +166,9 @@ fn apply(view: &mut View, change: Change, state: &State, now: Timestamp) {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Which task, what it is called by, and what happened to it where.
+    /// The index of a task, the kind of event, and the index of the worker.
     Task(u8, TaskKind, u8),
-    /// How many tasks a worker started since the heartbeat before.
+    /// A worker's index, and how many tasks it started since its last heartbeat.
     Heartbeat(u8, u64),
     Offline(u8),
     Snapshot,
@@ -240,7 +242,7 @@ fn run(setup: Setup, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(restarted, steady);
             }
             Step::Restart => run.restart(),
-            // No further: what ends when is compared elsewhere.
+            // Keep it short: the end of series is compared in other tests.
             Step::Wait(seconds) => run.now = run.now.after(Duration::from_secs(seconds)),
         }
     }
@@ -301,7 +303,7 @@ impl Run {
         self.event("w@h", detail);
     }
 
-    /// Both pages, which are the same.
+    /// Returns the page, after asserting that both views show the same.
     fn page(&mut self) -> Page {
         let [steady, restarted] = self.pages();
         assert_eq!(restarted, steady);
@@ -313,7 +315,7 @@ impl Run {
     }
 }
 
-/// The number of a family whose labels have these values among them.
+/// Returns the value of a family's series whose labels include these values.
 fn number(page: &Page, family: &str, values: &[&str]) -> Option<f64> {
     let found = page.iter().find(|(name, labels, ..)| {
         let mut texts = labels.iter().map(|(_, value)| value);
@@ -348,7 +350,7 @@ fn a_rare_counter_stays_with_its_group_over_restarts() {
     let mut run = native(NAME_AND_QUEUE, 10_000, 100);
     run.task(TaskKind::Received, "a", "t", "");
     run.task(TaskKind::Cancelled, "a", "t", "");
-    // For much longer than series stay that do not change.
+    // Run for much longer than unchanged series are kept.
     for at in 0..10 {
         run.wait(TTL.as_secs() / 2);
         run.task(TaskKind::Received, &format!("a{at}"), "t", "");
@@ -361,7 +363,7 @@ fn a_rare_counter_stays_with_its_group_over_restarts() {
         number(&page, "celery_task_cancelled_total", &["t"]),
         Some(1.0)
     );
-    // And ends with it.
+    // The counter ends with its group.
     run.restart();
     run.wait(TTL.as_secs() + 2);
     let page = run.page();
@@ -393,7 +395,7 @@ fn the_group_of_a_worker_that_lives_stays_over_restarts() {
 
 #[test]
 fn a_full_table_is_as_full_as_it_was() {
-    // Room for one group with what it counts, and not for another.
+    // There is room for one group and its counters, but not for another one.
     let mut run = native(NAME_AND_QUEUE, 20, 100);
     for (uuid, name) in [("a", "t"), ("b", "u"), ("c", "t")] {
         run.task(TaskKind::Received, uuid, name, "");
@@ -449,7 +451,7 @@ fn what_nothing_is_in_after_the_restart_is_empty() {
         });
         run.task(TaskKind::Received, "a", "t", "");
         assert!(run.page().iter().any(|row| row.0 == family), "{name:?}");
-        // The state of another process may know nothing of them, as with max_tasks lowered.
+        // The new process may not know the tasks, for example after max_tasks was lowered.
         run.places.clear();
         run.restart();
         let [_, page] = run.pages();
