@@ -589,7 +589,7 @@ async fn certificates_are_told_from_firewalls_and_keys_in_urls_are_not_shown() {
     let said = doctor(&config, 3).await;
     said.wrong(
         "connection",
-        &["certificate", "→ set `tls.ca_file` to the authority"],
+        &["certificate", "→ set `tls.ca_file` to the CA"],
     );
     said.wrong(
         "answer",
