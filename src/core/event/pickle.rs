@@ -155,7 +155,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         }
     }
 
-    /// Runs up to the STOP opcode and returns its value. As in Python, anything after it is ignored.
+    /// Runs up to the STOP opcode and returns its value. As in Python, the rest is ignored.
     fn run(&mut self) -> Result<Item<'a>, DecodeError> {
         loop {
             let [code] = self.array()?;
@@ -235,7 +235,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         Ok(())
     }
 
-    /// Pickle writers number memoized values in order, from 0 or 1. A number higher than the count of
+    /// Pickle writers number memoized values in order, from 0 or 1. A number above the count of
     /// values comes from no such writer and would only cost memory.
     fn memorize(&mut self, at: usize, item: Item<'a>) -> Result<(), DecodeError> {
         if at > self.made {
