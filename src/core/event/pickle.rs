@@ -453,7 +453,6 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
     }
 }
 
-/// A number as Python writes it, clamped to the range of a float.
 /// Consumes keys and values alternately.
 fn put_all<'a, K: Key<'a>>(
     members: &mut Members<'a, K>,
