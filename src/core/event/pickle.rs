@@ -87,7 +87,7 @@ enum Item<'a> {
     Opaque,
     /// A tuple of this one value.
     Single(Scalar<'a>),
-    /// An object that was not made from one number or text; also a class.
+    /// An object, with the scalar it was made from if there is exactly one; also a class.
     Object(Option<Scalar<'a>>),
     /// The index of a list in [`Machine::lists`].
     List(usize),
