@@ -1,12 +1,12 @@
-//! The class name out of what Celery says about an exception.
+//! Extracts the class name from what Celery reports about an exception.
 //!
 //! An event carries `repr(exception)`, which is whatever the class makes of it, and the message instead where `__repr__`
 //! fails. Seen: `ValueError('boom')`, `app.errors.Broken(1)`, `<Broken: x>`, `Broken: x`, `None`, pydantic's
 //! `1 validation error for Model …`, and since Celery 5.3, for a lost child and a hard time limit, the constant
 //! `ExceptionWithTraceback()`.
 //!
-//! No word of a message may become a label. So a class is taken from the `repr` alone only where that has the form of a
-//! constructor call; otherwise the traceback has to name it, if there is one.
+//! No word of a message may become a label. So the `repr` alone determines the class only if it has
+//! the form of a constructor call; otherwise the traceback, if there is one, has to name it.
 //!
 //! ```text
 //!   Traceback (most recent call last):
@@ -80,7 +80,7 @@ fn class(repr: &str) -> Option<(&str, Form)> {
     if !is_name || class == "None" {
         return None;
     }
-    // In a script without cases every name is as good as any.
+    // In a script without letter case, any name is as good as another.
     let is_capitalized = first.is_some_and(|first| !first.is_lowercase());
     let is_cap_words = is_capitalized && !class.chars().skip(1).all(char::is_uppercase);
     // `<X>`, `<X: y>` and `<X object at …>`; `X(…)`, `X: y` and a bare `X`.

@@ -1,14 +1,14 @@
-//! JSON that is written value by value, within a limit.
+//! JSON written value by value, within a size limit.
 
 use std::fmt::Write;
 
 use super::DecodeError;
 use super::json::quote;
 
-/// How long the text may become. A body of a few MiB grows by its quotes, commas and escapes.
+/// Maximum length of the text. Quotes, commas and escapes enlarge a body of a few MiB.
 pub(super) const JSON_BYTES_MAX: usize = 16 << 20;
 
-/// A JSON text that is being written. The commas are put where they belong.
+/// A JSON text under construction. Commas are inserted automatically.
 #[derive(Debug, Default)]
 pub(super) struct Json {
     text: String,
@@ -101,7 +101,7 @@ impl Json {
         }
     }
 
-    /// Holds that there is room for so many bytes more.
+    /// Checks that there is room for this many more bytes.
     const fn bounded(&self, more: usize) -> Result<(), DecodeError> {
         if self.text.len().saturating_add(more) > JSON_BYTES_MAX {
             return Err(DecodeError::Large(JSON_BYTES_MAX));

@@ -44,27 +44,27 @@ pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError>
     cursor.end()
 }
 
-/// What stands at the beginning of a value. Of lists and maps only the number of their elements was read.
+/// The head of a value. For lists and maps, only the number of elements has been read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Head<'a> {
     Null,
     Bool(bool),
     Number(f64),
     Text(&'a [u8]),
-    /// Bytes, times, and what others make up.
+    /// Bytes, timestamps and other extension types.
     Opaque,
     List(u32),
     Map(u32),
 }
 
-/// A place in a body.
+/// A position in a body.
 #[derive(Debug)]
 struct MsgpackCursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> MsgpackCursor<'a> {
-    /// Reads a scalar, or how long a list or a map is.
+    /// Reads a scalar, or the length of a list or a map.
     fn head(&mut self) -> Result<Head<'a>, DecodeError> {
         let [code] = self.array()?;
         Ok(match code {
@@ -117,7 +117,7 @@ impl<'a> MsgpackCursor<'a> {
         }
     }
 
-    /// Hands out the rest of a value that stands where an event should, `depth` levels deep.
+    /// Yields the rest of a value found where an event should be, `depth` levels deep.
     fn element(
         &mut self,
         head: Head<'a>,
@@ -176,7 +176,7 @@ impl<'a> MsgpackCursor<'a> {
         Ok(fields)
     }
 
-    /// Steps over the elements of a list or a map that stands `depth` levels deep.
+    /// Skips the elements of a list or a map, `depth` levels deep.
     fn skip(&mut self, head: Head<'a>, depth: usize) -> Result<(), DecodeError> {
         let elements = match head {
             Head::Null | Head::Bool(_) | Head::Number(_) | Head::Text(_) | Head::Opaque => {
@@ -195,7 +195,7 @@ impl<'a> MsgpackCursor<'a> {
         Ok(())
     }
 
-    /// Writes a value that stands `depth` levels deep.
+    /// Writes a value, `depth` levels deep.
     fn write(&mut self, head: Head<'a>, depth: usize, json: &mut Json) -> Result<(), DecodeError> {
         match head {
             Head::Null | Head::Opaque => json.null(),

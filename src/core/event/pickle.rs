@@ -1,9 +1,11 @@
-//! Python's pickle, read as data.
+//! Reads Python pickles as data.
 //!
-//! A pickle is a program for a stack machine that can import and call anything. Of its opcodes this machine has
-//! those that make None, bools, numbers, texts, bytes, tuples, sets, lists and maps, in protocols 0 to 5. Nothing is
-//! ever imported or run: an object is opaque, or the one value that it was made of (`object.rs`), and costs the event no
-//! more than the member it stands in. What only the program that wrote the pickle could look up ends the message.
+//! A pickle is a program for a stack machine that can import and call anything. This machine
+//! implements only the opcodes that build None, bools, numbers, texts, bytes, tuples, sets, lists
+//! and maps, in protocols 0 to 5. Nothing is ever imported or run: an object is opaque, or the
+//! single value it was made from (`object.rs`), and costs the event no more than the member it
+//! appears in. A reference that only the program that wrote the pickle could resolve discards the
+//! message.
 //!
 //! ```text
 //!   body ──▶ stack ──▶ lists, maps (by number) ──▶ Fields
@@ -12,14 +14,16 @@
 //!             memo
 //! ```
 //!
-//! A value is a small copy: texts are slices of the body, lists and maps are numbers. So what the memo brings back a
-//! million times costs a million small copies, and a list that holds itself is only a number. Of a map the members
-//! that are read are kept, of a tuple with one value that value, of other tuples and sets nothing. What values there are at once is bounded, and nothing here
-//! calls itself, so a pickle may nest as it likes; but for what writes JSON, which goes as deep as a body may nest, and
-//! writes as many values as there may be.
+//! A value is small and copied: texts are slices of the body, lists and maps are numbers. So a
+//! value that the memo recalls a million times costs a million small copies, and a list that
+//! contains itself is only a number. Only the members that are read are kept from a map, only the
+//! value from a tuple with one value, and nothing from other tuples and sets. The number of
+//! values that exist at once is bounded. Nothing here recurses, so a pickle may nest to any depth.
+//! The JSON writer is the exception: it recurses as deep as a body may nest, and writes at most
+//! the permitted number of values.
 //!
-//! Where anything is wrong, no event comes out at all: what is in a pickle is known at its end. A member of the wrong
-//! type ends its event alone.
+//! Any error discards all events, because the contents of a pickle are known only at its end. A
+//! member of the wrong type discards only its event.
 //!
 //! Source: CPython 3.14, `Lib/pickletools.py`, checked against a recording of Celery's workers in
 //! `tests/golden/events`.
@@ -37,7 +41,7 @@ use number::{long, number};
 use object::Scalar;
 use text::Text;
 
-/// Hands out what is read of each event in a body: one map, or a list of maps.
+/// Yields the fields that are read from each event in a body, which is one map or a list of maps.
 pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
     if body.is_empty() {
         return each(Err(DecodeError::Empty));
@@ -83,15 +87,15 @@ enum Item<'a> {
     Opaque,
     /// A tuple of this one value.
     Single(Scalar<'a>),
-    /// An object that was made of one value, or of anything else; and a class.
+    /// An object, with the scalar it was made from if there is exactly one; also a class.
     Object(Option<Scalar<'a>>),
-    /// The place of a list in [`Machine::lists`].
+    /// The index of a list in [`Machine::lists`].
     List(usize),
-    /// The place of a map in [`Machine::maps`].
+    /// The index of a map in [`Machine::maps`].
     Map(usize),
 }
 
-/// What the members of a map are kept by: the [`Field`]s of an event, or every text.
+/// The keys under which the members of a map are kept: the [`Field`]s of an event, or any text.
 trait Key<'a>: Sized {
     fn of(text: Text<'a>) -> Option<Self>;
     fn put(self, members: &mut Members<'a, Self>, value: Item<'a>);
@@ -102,7 +106,7 @@ impl<'a> Key<'a> for Field {
         Self::of(text.bytes())
     }
 
-    /// Of a key that comes again the newest value counts.
+    /// If a key is repeated, the last value counts.
     fn put(self, members: &mut Members<'a, Self>, value: Item<'a>) {
         match members.iter_mut().find(|(known, _)| *known == self) {
             Some((_, known)) => *known = value,
@@ -116,7 +120,7 @@ impl<'a> Key<'a> for Text<'a> {
         Some(text)
     }
 
-    /// One that comes again comes again in JSON, where the newest value counts as well.
+    /// A repeated key is repeated in JSON too, where the last value counts as well.
     fn put(self, members: &mut Members<'a, Self>, value: Item<'a>) {
         members.push((self, value));
     }
@@ -129,12 +133,12 @@ type Members<'a, K> = Vec<(K, Item<'a>)>;
 struct Machine<'a, K> {
     rest: &'a [u8],
     stack: Vec<Item<'a>>,
-    /// Where on the stack the marks are, the outermost first.
+    /// The positions of the marks on the stack, outermost first.
     marks: Vec<usize>,
     memo: Vec<Item<'a>>,
     lists: Vec<Vec<Item<'a>>>,
     maps: Vec<Members<'a, K>>,
-    /// The values that were made so far.
+    /// The number of values made so far.
     made: usize,
 }
 
@@ -151,8 +155,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         }
     }
 
-    /// Runs to the opcode that stops, and returns what it leaves. What stands behind that is not looked at, as in
-    /// Python.
+    /// Runs up to the STOP opcode and returns its value. As in Python, the rest is ignored.
     fn run(&mut self) -> Result<Item<'a>, DecodeError> {
         loop {
             let [code] = self.array()?;
@@ -162,7 +165,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
                 b'p' | b'q' | b'r' | 0x94 | b'g' | b'h' | b'j' | b'0' | b'1' | b'2' | b'(' => {
                     self.arrange(code)?;
                 }
-                // Protocol and frames say nothing that is needed.
+                // The protocol and the frames carry no information we need.
                 0x80 => {
                     let [_protocol] = self.array()?;
                 }
@@ -186,7 +189,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         }
     }
 
-    /// What moves values between the stack and the memo, or takes them off.
+    /// Moves values between the stack and the memo, or discards them.
     fn arrange(&mut self, code: u8) -> Result<(), DecodeError> {
         match code {
             b'(' => {
@@ -194,7 +197,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
                 self.marks.push(self.stack.len());
             }
             b'0' => {
-                // As in Python: a mark on top is what goes.
+                // As in Python, a mark on top is removed.
                 if self.marks.last() == Some(&self.stack.len()) {
                     self.marks.pop();
                 } else {
@@ -232,8 +235,8 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         Ok(())
     }
 
-    /// Whoever writes pickles numbers what is memorized in order, from 0 or 1: a number beyond the values that there
-    /// are is none of theirs, and would only cost memory.
+    /// Pickle writers number memoized values in order, from 0 or 1. A number above the count of
+    /// values comes from no such writer and would only cost memory.
     fn memorize(&mut self, at: usize, item: Item<'a>) -> Result<(), DecodeError> {
         if at > self.made {
             return Err(DecodeError::Pickle);
@@ -245,7 +248,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         self.count()
     }
 
-    /// Makes a list, a map, a tuple or a set, empty or of what stands above the mark.
+    /// Makes a list, a map, a tuple or a set, either empty or from the values above the mark.
     fn container(&mut self, code: u8) -> Result<Item<'a>, DecodeError> {
         Ok(match code {
             b']' => self.list(Vec::new()),
@@ -283,7 +286,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         })
     }
 
-    /// Puts into a list, a map or a set what stands above it.
+    /// Adds the values above a list, a map or a set to it.
     fn fill(&mut self, code: u8) -> Result<(), DecodeError> {
         let from = match code {
             b'a' => self.above(1)?,
@@ -313,7 +316,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         Ok(())
     }
 
-    /// A value that stands in the pickle itself.
+    /// Reads a value that is encoded in the pickle itself.
     fn scalar(&mut self, code: u8) -> Result<Item<'a>, DecodeError> {
         Ok(match code {
             b'N' => Item::Null,
@@ -393,20 +396,20 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         Ok(item)
     }
 
-    /// The value on top, which does not lie below a mark.
+    /// The value on top, which must not lie below a mark.
     fn top(&self) -> Result<Item<'a>, DecodeError> {
         let at = self.above(1)?;
         Ok(self.stack[at])
     }
 
-    /// The place of the lowest of the `count` values on top, none of which lies below a mark.
+    /// The index of the lowest of the `count` values on top, none of which may lie below a mark.
     fn above(&self, count: usize) -> Result<usize, DecodeError> {
         let lowest = self.marks.last().copied().unwrap_or_default();
         let at = self.stack.len().checked_sub(count);
         at.filter(|at| *at >= lowest).ok_or(DecodeError::Pickle)
     }
 
-    /// Takes the mark on top away, and says where it was.
+    /// Removes the topmost mark and returns its position.
     fn mark(&mut self) -> Result<usize, DecodeError> {
         self.marks.pop().ok_or(DecodeError::Pickle)
     }
@@ -424,7 +427,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         Ok(bytes)
     }
 
-    /// A length in `N` bytes, the lowest first.
+    /// A length in `N` bytes, lowest first.
     fn length<const N: usize>(&mut self) -> Result<usize, DecodeError> {
         let bytes: [u8; N] = self.array()?;
         let length = bytes
@@ -434,7 +437,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         usize::try_from(length).map_err(|_| DecodeError::Pickle)
     }
 
-    /// What stands up to the end of the line.
+    /// The text up to the end of the line.
     fn line(&mut self) -> Result<&'a [u8], DecodeError> {
         let end = memchr::memchr(b'\n', self.rest).ok_or(DecodeError::Pickle)?;
         let line = self.bytes(end)?;
@@ -442,7 +445,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         Ok(line)
     }
 
-    /// The number of a place in the memo, as a line of digits.
+    /// An index into the memo, as a line of digits.
     fn index(&mut self) -> Result<usize, DecodeError> {
         let line = std::str::from_utf8(self.line()?).ok();
         line.and_then(|line| line.parse().ok())
@@ -450,8 +453,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
     }
 }
 
-/// A number as Python writes it; beyond the range of a float the largest one.
-/// Takes keys and values in turn.
+/// Consumes keys and values alternately.
 fn put_all<'a, K: Key<'a>>(
     members: &mut Members<'a, K>,
     items: &[Item<'a>],
@@ -468,7 +470,7 @@ fn put_all<'a, K: Key<'a>>(
     Ok(())
 }
 
-/// Why an opcode ends the message.
+/// Why an opcode discards the message.
 const fn refused(code: u8) -> DecodeError {
     DecodeError::PickledReference(match code {
         b'P' => "PERSID",

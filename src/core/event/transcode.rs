@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use super::json_text::Json;
 use super::{ContentType, DecodeError, msgpack, pickle, yaml};
 
-/// A body in JSON: what is in JSON already is handed back as it stands, unread.
+/// A body in JSON. A body that is already JSON is returned unchanged and unread.
 pub fn json(content_type: ContentType, body: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
     let write = match content_type {
         ContentType::Json => return Ok(Cow::Borrowed(body)),

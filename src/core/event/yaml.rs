@@ -1,16 +1,18 @@
 //! YAML as Kombu writes it, by PyYAML's `safe_dump`.
 //!
-//! The grammar is `yaml-rust2`'s, whose parser hands out one step at a time; no tree is built, and nothing here calls
-//! itself but what writes JSON, which goes as deep as a body may nest. An alias is not followed: PyYAML makes them for
-//! lists and maps alone, which are stepped over wherever they stand, so none can grow into anything. In JSON it is
-//! `null`.
+//! The grammar is that of `yaml-rust2`, whose parser yields one step at a time. No tree is built,
+//! and nothing here recurses except the JSON writer, which recurses as deep as a body may nest.
+//! Aliases are not followed: PyYAML writes them only for lists and maps, which are skipped
+//! everywhere, so no alias can expand. In JSON, an alias becomes `null`.
 //!
-//! What a word without quotes is, a number or a text, is what PyYAML 6 says (YAML 1.1), as far as its own output
-//! goes: numbers in tens, `.nan`, `.inf`, words for true, false and null. Anything else is a text. What is no UTF-8
-//! becomes U+FFFD, and so do lone surrogates, which PyYAML writes as escapes and the parser would refuse.
+//! Whether an unquoted word is a number or a text follows PyYAML 6 (YAML 1.1), as far as its own
+//! output goes: decimal numbers, `.nan`, `.inf`, and words for true, false and null. Anything else
+//! is a text. Invalid UTF-8 becomes U+FFFD, and so do lone surrogates, which PyYAML writes as
+//! escapes and the parser would reject.
 //!
-//! An error of syntax ends the message; the events before it have been handed out. A member of the wrong type ends
-//! its event alone. YAML takes some fifteen times as long to read as JSON does, which msgpack and pickle do not.
+//! A syntax error discards the rest of the message; the events before it have been yielded. A
+//! member of the wrong type discards only its event. YAML takes about fifteen times as long to
+//! read as JSON; msgpack and pickle do not.
 
 use std::borrow::Cow;
 
@@ -41,7 +43,7 @@ pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError>
 #[derive(Debug)]
 struct Reader<'t> {
     parser: Parser<Characters<'t>>,
-    /// How many were taken so far; a value is at least one.
+    /// The number of steps taken so far; each value takes at least one.
     steps: usize,
 }
 
@@ -65,7 +67,7 @@ impl<'t> Reader<'t> {
         self.next()
     }
 
-    /// One document, and no more.
+    /// Reads exactly one document.
     fn end(&mut self) -> Result<(), DecodeError> {
         match (self.next()?, self.next()?) {
             (Step::DocumentEnd, Step::StreamEnd) => Ok(()),
@@ -92,7 +94,7 @@ impl<'t> Reader<'t> {
         self.end()
     }
 
-    /// Hands out the rest of a value that stands where an event should, `depth` levels deep.
+    /// Yields the rest of a value found where an event should be, `depth` levels deep.
     fn element<'a>(
         &mut self,
         step: &Step,
@@ -164,7 +166,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Steps over the rest of a value that began with `step` and stands `depth` levels deep.
+    /// Skips the rest of a value that began with `step`, `depth` levels deep.
     fn skip(&mut self, step: &Step, depth: usize) -> Result<(), DecodeError> {
         let mut open = usize::from(is_open(step)?);
         while open > 0 {
@@ -181,7 +183,7 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
-    /// Writes a value that began with `step` and stands `depth` levels deep.
+    /// Writes a value that began with `step`, `depth` levels deep.
     fn write(&mut self, step: &Step, depth: usize, json: &mut Json) -> Result<(), DecodeError> {
         match step {
             Step::SequenceStart(..) | Step::MappingStart(..) if depth >= DEPTH_MAX => {
@@ -246,7 +248,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether what is to be a value goes on behind this step.
+/// Whether the value continues after this step.
 fn is_open(step: &Step) -> Result<bool, DecodeError> {
     match step {
         Step::SequenceStart(..) | Step::MappingStart(..) => Ok(true),
@@ -266,7 +268,7 @@ fn owned<'a>(field: Field, text: &str) -> Cow<'a, str> {
     Cow::Owned(field.text(text.as_bytes()).into_owned())
 }
 
-/// What a word without quotes is.
+/// The meaning of an unquoted word.
 fn plain<'a>(field: Field, text: &str) -> Value<'a> {
     match word(text) {
         Some(Word::Null) => Value::Null,
@@ -276,7 +278,7 @@ fn plain<'a>(field: Field, text: &str) -> Value<'a> {
     }
 }
 
-/// A word without quotes that is no text.
+/// An unquoted word that is not a text.
 #[derive(Clone, Copy, Debug)]
 enum Word {
     Null,
@@ -330,10 +332,10 @@ fn number(text: &str) -> Option<f64> {
     Some(sign * number.clamp(f64::MIN, f64::MAX))
 }
 
-/// The characters of a body, in which the escape of a surrogate is that of U+FFFD.
+/// The characters of a body, with each escaped surrogate replaced by an escaped U+FFFD.
 #[derive(Debug)]
 struct Characters<'t> {
-    /// What comes before the rest.
+    /// The text before the rest.
     held: &'static str,
     rest: &'t str,
 }
@@ -360,7 +362,7 @@ impl Iterator for Characters<'_> {
     }
 }
 
-/// What follows the escape of a surrogate, behind its backslash.
+/// The text after the backslash of an escaped surrogate.
 fn surrogate(text: &str) -> Option<&str> {
     let (digits, rest) = text.strip_prefix('u')?.split_at_checked(4)?;
     let code = u32::from_str_radix(digits, 16).ok()?;

@@ -32,34 +32,34 @@ pub use saved::CapturedCluster;
 pub(super) use step::Arrived;
 use worker_events::Sender;
 
-/// What bounds the state of a cluster.
+/// The limits on the state of a cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Tasks in flight; beyond, the one heard of longest ago is given up.
+    /// Maximum number of tasks in flight; beyond it, the one silent for longest is given up.
     pub tasks_max: usize,
     /// How long a task in flight may be silent before it is given up.
     pub task_timeout: Duration,
     pub worker_timeout: WorkerTimeout,
-    /// How long a worker stays known that is offline.
+    /// How long an offline worker is remembered.
     pub worker_retention: Duration,
-    /// How long a queue is polled after something named it last; one that is not empty always is.
+    /// How long a queue is polled after it was last named; a non-empty queue is always polled.
     pub queue_ttl: Duration,
-    /// Whether events wait in the broker while nobody reads them, and come late then.
+    /// Whether the broker retains events while nobody reads them, so that they arrive late.
     pub broker_holds_events: bool,
-    /// Whether the broker drops messages that expired, and nobody hears of their tasks again.
+    /// Whether the broker silently drops expired messages, so that their tasks produce no events.
     pub broker_drops_expired: bool,
     /// Whether the names of clients and of types that Celery does not define are kept: a profile shows them.
     pub keep_foreign: bool,
     /// Whether workers are asked for their queues.
     pub asks_workers: bool,
-    /// Which part of the workers' events comes here; `None`: all of them.
+    /// The part of the workers' events that is received here; `None` means all of them.
     pub shard: Option<Shard>,
 }
 
 /// How long a worker may be silent before it counts as offline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum WorkerTimeout {
-    /// So many heartbeats, at the pace that the worker announced.
+    /// Number of heartbeats, at the interval that the worker announced.
     Missed(u32),
     After(Duration),
 }
@@ -68,10 +68,10 @@ pub enum WorkerTimeout {
 /// by its way, and by the difference of two clocks.
 const EXPIRED_GRACE: Duration = Duration::from_secs(15);
 
-/// After so long without an event none waits in the broker: heartbeats come every 2 seconds.
+/// After this long without an event, none waits in the broker: heartbeats come every 2 seconds.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What is known of one Celery cluster.
+/// The known state of one Celery cluster.
 #[derive(Debug)]
 pub struct State {
     pub(super) limits: Limits,
@@ -80,34 +80,34 @@ pub struct State {
     pub(super) tasks: Tasks,
     pub(super) workers: Workers,
     queues: Queues,
-    /// The newest sender, which is mostly the next one too: events come in runs of one worker's.
+    /// The latest sender, which is usually the next one too: a worker's events come in runs.
     sender: (String, Sender),
     pub(super) routes: Routes,
     pub(super) held: Held,
-    /// When the newest two rounds of remote control were over, the older one first.
+    /// When the latest two rounds of remote control ended, older one first.
     pub(super) rounds: [Timestamp; 2],
     /// When the first event came.
     pub(super) first_event: Timestamp,
-    /// A task was sent that expires.
+    /// Whether a task with an expiry was sent.
     some_expire: bool,
-    /// Tasks in flight that broker and workers did not have.
+    /// Tasks in flight that neither the broker nor the workers had.
     suspects: Suspects,
-    /// When the newest event was stamped.
+    /// Timestamp of the newest event.
     newest: Timestamp,
-    /// The newest time that stood in for one that was refused.
+    /// The newest time used in place of a rejected timestamp.
     substitute: Timestamp,
-    /// When it went on from what was stored.
+    /// When the state was restored from storage.
     pub(super) resumed: Timestamp,
     pub(super) evidence: SetupEvidence,
 }
 
 impl State {
-    /// A cluster of which nothing is known yet, without a memory budget.
+    /// An empty cluster without a memory budget.
     pub fn new(limits: Limits) -> Self {
         Self::within(limits, Bounds::default())
     }
 
-    /// A cluster of which nothing is known yet, within a memory budget.
+    /// An empty cluster within a memory budget.
     pub fn within(limits: Limits, bounds: Bounds) -> Self {
         Self {
             names: Names::default().within(bounds.clone()),
@@ -130,7 +130,7 @@ impl State {
         }
     }
 
-    /// Takes other limits: those of tasks, workers and queues.
+    /// Replaces the limits on tasks, workers and queues.
     pub fn limit(&mut self, limits: &Limits) {
         let Limits {
             tasks_max,
@@ -151,7 +151,7 @@ impl State {
         self.limits.queue_ttl = queue_ttl;
     }
 
-    /// Takes an event that was received at `now`; adds to `changes` what it changed.
+    /// Applies an event that was received at `now` and adds its effects to `changes`.
     pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
         self.evidence.event(now);
         if self.first_event == Timestamp::default() {
@@ -214,7 +214,7 @@ impl State {
         }
     }
 
-    /// Does what time alone does; to be called now and then, at each snapshot at least.
+    /// Applies the effects of elapsed time. Call it regularly, at least before each snapshot.
     pub fn expire(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
         self.evidence.look(now);
         self.expire_held(changes);
@@ -223,7 +223,7 @@ impl State {
         while let Some(task) = self.tasks.expire(self.limits.task_timeout, now) {
             lost(&task, &self.routes, shard, Loss::Timeout, changes);
         }
-        // With shards it is not known whether a worker had received it.
+        // With shards, we do not know whether a worker had received it.
         if self.limits.broker_drops_expired && self.some_expire && shard.is_none() {
             let until = self.told_until(now).before(EXPIRED_GRACE);
             let routes = &self.routes;
@@ -266,12 +266,12 @@ impl State {
         &self.names
     }
 
-    /// Every worker that is known.
+    /// Every known worker.
     pub fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.workers.iter()
     }
 
-    /// Every queue that somebody told of.
+    /// Every queue that was reported.
     pub fn queues(&self) -> HashMap<Symbol, Queue> {
         self.queues.with_workers(self.workers.iter())
     }
@@ -279,7 +279,7 @@ impl State {
     /// Since when the task waits that waits longest, by queue and stage: when it came there, or when it is due.
     pub fn oldest(&self) -> HashMap<(Option<Symbol>, TaskStage), Timestamp> {
         let mut oldest: HashMap<_, Timestamp> = HashMap::new();
-        // Most tasks are where the one before is: a look-up for each run of them is enough.
+        // Most tasks are in the same place as the one before, so one look-up per run suffices.
         let mut run = None;
         let mut add = |run: Option<(_, Timestamp)>| {
             if let Some((key, since)) = run {
@@ -306,7 +306,7 @@ impl State {
         oldest
     }
 
-    /// What whoever asks broker and workers needs to know.
+    /// The information needed to poll the broker and the workers.
     pub fn known(&self) -> PollTargets {
         let texts = |mut names: Vec<Symbol>| -> Vec<_> {
             names.sort_unstable();
@@ -322,7 +322,7 @@ impl State {
             .workers()
             .flat_map(|worker| worker.queues.iter().flatten());
         let mut queues = texts(queues.chain(consumed.copied()).collect());
-        // There is no queue of a folded name.
+        // A folded name does not correspond to a queue.
         queues.retain(|queue| !is_generated(queue) && **queue != *OTHER);
         let silent = online().filter(|worker| worker.events() == Some(false));
         PollTargets {
@@ -335,12 +335,12 @@ impl State {
         }
     }
 
-    /// How many processes of workers were seen to begin.
+    /// How many worker processes were seen to start.
     pub const fn begun(&self) -> u64 {
         self.workers.begun
     }
 
-    /// How many tasks are in flight; with shards those that a worker has.
+    /// How many tasks are in flight; with shards, those that a worker has.
     pub const fn tasks_alive(&self) -> usize {
         self.tasks.alive()
     }

@@ -50,41 +50,41 @@ pub(super) struct Task {
     pub(super) name: Option<Symbol>,
     pub(super) queue: Option<Symbol>,
     pub(super) worker: Option<Symbol>,
-    /// When the newest task-sent was stamped.
+    /// Timestamp of the newest task-sent.
     sent: Timestamp,
     /// When this attempt was sent, or when it was to run, whichever is later.
     due: Timestamp,
-    /// The same of the next attempt, where its task-sent came before the end of this one.
+    /// The same for the next attempt, if its task-sent arrived before the end of this one.
     next_due: Timestamp,
-    /// The same of the first attempt.
+    /// The same for the first attempt.
     first_due: Timestamp,
     received: Timestamp,
     started: Timestamp,
     ended: Timestamp,
-    /// When it expires, in seconds since the epoch, rounded up; 0 where it does not.
+    /// When it expires, in seconds since the epoch, rounded up; 0 if it does not expire.
     expires: u32,
     /// Retries before the attempt that `stage` is about.
     attempt: u16,
     /// `None`: not in flight.
     pub(super) stage: Option<TaskStage>,
-    /// How far the next attempt has come while this one has not ended.
+    /// How far the next attempt has progressed while this one has not ended.
     ahead: Option<TaskStage>,
-    /// How the last attempt that ended did.
+    /// How the last finished attempt ended.
     end: Option<TaskKind>,
-    /// The queue was told, and not concluded from other tasks of this name.
+    /// The queue was reported, not inferred from other tasks of this name.
     pub(super) queue_told: bool,
     pub(super) eta: bool,
     flags: Flags,
-    /// The execution before this one, while events of it may arrive: rare.
+    /// The previous execution, while its events may still arrive: rare.
     earlier: Option<Box<Earlier>>,
 }
 
-/// What an event is for the task that it is about.
+/// What an event means for its task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Taken {
-    /// It came before, in every detail.
+    /// An exact duplicate.
     Again,
-    /// It tells again, in other words, what was told.
+    /// It repeats, in other words, what was already reported.
     ToldTwice,
     /// A step.
     Step(Intervals),
@@ -104,7 +104,7 @@ impl Task {
     /// It is new, and known because its worker named it.
     pub(super) fn answered(&mut self, worker: Symbol, answer: &TaskAnswer, now: Timestamp) {
         self.worker = Some(worker);
-        // How long it had waited is not known.
+        // How long it had waited is unknown.
         self.flags.set(Flags::PREFETCH_WAITED, true);
         if let Some(started) = answer.started {
             let has_happened = judge::has_happened(started, now);
@@ -177,7 +177,7 @@ impl Task {
         }
     }
 
-    /// Whether the queue is decided that its steps count under.
+    /// Whether the queue that its steps are counted under is settled.
     pub(super) const fn label(&self) -> Label {
         if self.flags.has(Flags::SETTLED) {
             Label::Settled
@@ -193,7 +193,7 @@ impl Task {
         self.flags.set(Flags::SETTLED, label == Label::Settled);
     }
 
-    /// Whether its task-sent came.
+    /// Whether its task-sent has arrived.
     pub(super) fn was_sent(&self) -> bool {
         self.sent != UNKNOWN
     }
@@ -237,7 +237,7 @@ impl Task {
         self.flags.has(Flags::ETA_ONLY) && self.stage != Some(TaskStage::Started)
     }
 
-    /// When it came to where it is; the epoch where that is not known.
+    /// When it entered its current stage; the epoch if unknown.
     pub(super) fn entered(&self) -> Timestamp {
         match self.stage {
             None => self.ended,
@@ -283,7 +283,7 @@ impl Task {
         self.sent = at;
         let due = event.eta.map_or(at, |eta| eta.max(at));
         let retries = event.retries.map_or(self.attempt, saturated);
-        // That of an earlier attempt, which arrives late, says nothing about this one.
+        // One that arrives late from an earlier attempt says nothing about this one.
         if retries >= self.attempt {
             self.eta = event.eta.is_some();
             self.expires = event.expires.map_or(0, Timestamp::whole_seconds);
@@ -423,7 +423,7 @@ impl Task {
         self.flags.set(Flags::PREFETCH_WAITED, false);
     }
 
-    /// Whether its last end was for good.
+    /// Whether its last end was final.
     const fn is_over(&self) -> bool {
         matches!(
             self.end,

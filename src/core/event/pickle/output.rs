@@ -1,4 +1,4 @@
-//! What is made of the objects that the machine has built: the fields of an event, or JSON.
+//! Converts the objects that the machine has built into the fields of an event, or into JSON.
 
 use super::object::Scalar;
 use super::text::Text;
@@ -8,7 +8,7 @@ use crate::event::fields::{DEPTH_MAX, Field, Fields, Value};
 use crate::event::json_text::Json;
 
 impl<'a> Machine<'a, Field> {
-    /// What is read of an event.
+    /// The fields that are read from an event.
     pub(super) fn event(&self, item: Item<'a>) -> Result<Fields<'a>, DecodeError> {
         let members = match item {
             Item::Map(map) => self.maps.get(map),
@@ -32,7 +32,7 @@ impl<'a> Machine<'a, Field> {
                     let items = self.lists.get(list).into_iter().flatten();
                     Value::loads(items.map(|item| item.number()))
                 }
-                // An object that cannot be read is as good as absent.
+                // An object that cannot be read is treated as absent.
                 Item::Object(scalar) => match (scalar, field.is_number()) {
                     (Some(Scalar::Number(number)), true) => Value::Number(number),
                     (Some(Scalar::Text(text)), false) => Value::Text(text.of(*field)),

@@ -1,10 +1,10 @@
-//! The texts of a pickle, which are written in one of three ways.
+//! The texts of a pickle, which have one of three encodings.
 
 use std::borrow::Cow;
 
 use crate::event::fields::{Field, TEXT_MAX};
 
-/// A text as it stands in the body.
+/// A text as encoded in the body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text<'a> {
     bytes: &'a [u8],
@@ -15,9 +15,9 @@ pub(super) struct Text<'a> {
 enum Coding {
     /// UTF-8, in which Python leaves lone surrogates.
     Plain,
-    /// Latin-1 with `\u` and `\U` for what is not in it: protocol 0.
+    /// Latin-1, with `\u` and `\U` for other characters: protocol 0.
     Escaped,
-    /// What Python 2 shows of its bytes: protocol 0.
+    /// The `repr` of a Python 2 byte string: protocol 0.
     Quoted,
 }
 
@@ -47,12 +47,12 @@ impl<'a> Text<'a> {
         Some(Self { bytes, coding })
     }
 
-    /// The bytes as they stand in the body. A name that we know has no escapes.
+    /// The bytes as encoded in the body. The names we know contain no escapes.
     pub(super) fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The entire text without its escapes.
+    /// The entire text, unescaped.
     pub(super) fn whole(self) -> Cow<'a, [u8]> {
         match self.escape() {
             None => Cow::Borrowed(self.bytes),
@@ -60,7 +60,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// What takes its escapes away, where it has any.
+    /// The function that removes its escapes, if it has any.
     fn escape(self) -> Option<Unescape> {
         match self.coding {
             Coding::Plain => None,

@@ -7,7 +7,7 @@ use crate::event::{Event, WorkerEvent, WorkerKind};
 use crate::state::{Change, Loss, Software, Symbol, workers};
 use crate::timestamp::Timestamp;
 
-/// Who sent an event, as far as that is kept.
+/// The sender of an event, as far as it is kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sender {
     pub(super) worker: Option<Symbol>,
@@ -24,7 +24,7 @@ impl State {
         changes: &mut Vec<Change>,
     ) {
         match worker_event.kind {
-            // A goodbye of one that was never seen makes nobody known.
+            // An offline event from an unknown worker does not register it.
             WorkerKind::Offline => {
                 if let Some(worker) = self.workers.find(name) {
                     let found = worker.say_goodbye(worker_event, event.pid, stamped, now);
@@ -92,7 +92,7 @@ impl State {
         });
     }
 
-    /// The name of whoever sent an event.
+    /// The name of an event's sender.
     pub(super) fn sender(&mut self, hostname: &str) -> Sender {
         if self.sender.0 != hostname {
             self.sender.0.clear();

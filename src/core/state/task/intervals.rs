@@ -1,4 +1,4 @@
-//! How long a task waited and ran, as its events give it.
+//! How long a task waited and ran, according to its events.
 
 use super::{Flags, Task, UNKNOWN, outcome_of};
 use crate::event::{TaskEvent, judge};
@@ -8,16 +8,16 @@ use crate::timestamp::Timestamp;
 /// Intervals in seconds that an event completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::state) struct Intervals {
-    /// How long the attempt ran that it ends.
+    /// How long the attempt that it ends ran.
     pub(in crate::state) ran: Option<(Outcome, f64)>,
     pub(in crate::state) queue_wait: Option<f64>,
     pub(in crate::state) prefetch_wait: Option<f64>,
     pub(in crate::state) turnaround: Option<(Outcome, f64)>,
-    /// How many attempts the task took that it finishes.
+    /// How many attempts the task that it finishes needed.
     pub(in crate::state) attempts: Option<(Outcome, u16)>,
     /// How many of these were negative, since two clocks are never the same.
     pub(in crate::state) clamped: u8,
-    /// How many cannot be right, and are left out.
+    /// How many are implausible and were left out.
     pub(in crate::state) refused: u8,
 }
 
