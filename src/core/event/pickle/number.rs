@@ -2,6 +2,7 @@
 
 use crate::event::DecodeError;
 
+/// A number as Python writes it. Beyond the range of a float, the largest float.
 pub(super) fn number(digits: &[u8]) -> Result<f64, DecodeError> {
     let text = std::str::from_utf8(digits).ok();
     let number: Option<f64> = text.and_then(|text| text.trim().parse().ok());
@@ -14,7 +15,8 @@ pub(super) fn number(digits: &[u8]) -> Result<f64, DecodeError> {
     })
 }
 
-/// An integer in two's complement, the lowest byte first; beyond the range of a float the largest one.
+/// An integer in two's complement, least significant byte first. Beyond the range of a float, the
+/// largest float.
 pub(super) fn long(bytes: &[u8]) -> f64 {
     let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
     let size = bytes.iter().rev().fold(0.0, |size: f64, byte| {
