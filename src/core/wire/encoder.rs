@@ -1,12 +1,13 @@
-//! Snapshots to the requests of one sink.
+//! Encodes snapshots as the remote-write requests of one sink.
 //!
-//! What a sink has sent before is known here, by series: one that is new is preceded by a zero, one that is gone is
-//! ended by a stale marker. So a sink that missed a snapshot says everything all the same. Of series that were restored,
-//! their beginning says whether the process before sent them. The labels of a series
-//! never change: they are put together, relabelled and interned once, and are some small numbers from then on.
+//! The encoder remembers by series what the sink has sent: a new series is preceded by a zero, and
+//! one that has ended is followed by a stale marker. A sink that skips a snapshot therefore still
+//! sends every zero and marker. For restored series, their start time shows whether the previous
+//! process sent them. The labels of a series never change: they are assembled, relabeled and
+//! interned once, and are a few small numbers from then on.
 //!
-//! A snapshot has each series once, and a request holds all values that a series has in it. So the requests of one
-//! snapshot may be sent side by side, and only those of the next have to wait.
+//! Each series occurs once per snapshot, and all its values are in one request. So the requests of
+//! a snapshot can be sent in parallel, and only those of the next one have to wait.
 
 mod labels;
 
@@ -24,56 +25,58 @@ use crate::series::{Exemplar, Histogram, MetricKind, Relabel, Row, Snapshot, Val
 use crate::timestamp::Timestamp;
 use labels::Labels;
 
-/// What a sink sends of a snapshot.
+/// Which parts of a snapshot a sink sends, and how.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// On every series. A label that a series has itself is not overridden, as in Prometheus.
+    /// Labels added to every series. As in Prometheus, they do not override its own labels.
     pub external: Vec<(String, String)>,
     /// Applied to each time series with its external labels.
     pub relabel: Relabel,
-    /// The most samples and native histograms in a request. One histogram that has more goes alone.
+    /// Maximum number of samples and native histograms per request. A histogram with more is sent
+    /// alone.
     pub samples_max: usize,
     pub exemplars: bool,
-    /// Whether native histograms are sent, where a series has one.
+    /// Whether to send the native histogram of a series that has one.
     pub native: bool,
-    /// Whether classic histograms are sent too, where a native one is.
+    /// Whether to send the classic histogram beside the native one.
     pub classic: bool,
-    /// 2.0: whether series carry the start timestamp in the field of the specification's drafts too.
+    /// Remote write 2.0: whether to repeat the start timestamp in the field that the drafts of the
+    /// specification used.
     pub draft: bool,
 }
 
-/// Writes the requests of one sink.
+/// Encodes the requests of one sink.
 #[derive(Debug)]
 pub struct Encoder {
     how: Outgoing,
     protocol: Protocol,
-    /// What was sent before, by the slot of the series.
+    /// The series sent before, by slot.
     known: Vec<Option<SentSeries>>,
     symbols: Symbols,
-    /// By family.
+    /// The interned name of each family.
     metas: Vec<Option<Meta>>,
-    /// With relabelling: the labels of every time series that is sent, and whose they are.
+    /// With relabeling: the labels of every time series that is sent, and their owner.
     owners: HashMap<Box<[u32]>, u64>,
-    /// With relabelling: the series of the snapshot at hand.
+    /// With relabeling: the series of the current snapshot.
     alive: HashSet<u64>,
-    /// With relabelling: labels became free, which another series may have wanted.
+    /// With relabeling: labels became free that another series may need.
     is_freed: bool,
     v1: v1::Writer,
     v2: v2::Writer,
     request: Request,
-    /// The newest snapshot that was encoded.
+    /// The newest encoded snapshot.
     number: u64,
-    /// Up to when samples were sent before this process, as far as it is known.
+    /// Time of the newest sample that the previous process sent, if known.
     sent_until: Option<Timestamp>,
-    /// What began before that time is no new beginning: it was sent under other labels.
+    /// A series that started before this time gets no zero: it was sent under other labels.
     behind: Option<Timestamp>,
 }
 
-/// A series that this sink has seen.
+/// A series that this sink has sent.
 #[derive(Debug)]
 struct SentSeries {
     serial: u64,
-    /// The newest snapshot that it was in.
+    /// The newest snapshot that contained it.
     seen: u64,
     meta: Meta,
     labels: Labels,
@@ -85,9 +88,9 @@ struct SentSeries {
 pub enum Unsent {
     /// A rule dropped it.
     Dropped,
-    /// Behind the rules it has no name, or one that no metric or label may have.
+    /// After relabeling it has no name, or an invalid one.
     Invalid,
-    /// Behind the rules it has the labels of another one, which is sent.
+    /// After relabeling it has the labels of another series that is sent.
     Collided,
 }
 
@@ -95,7 +98,7 @@ impl Unsent {
     pub const ALL: [Self; 3] = [Self::Dropped, Self::Invalid, Self::Collided];
 }
 
-/// What is in the request that is being written.
+/// Contents of the request being written.
 #[derive(Debug, Default)]
 struct Request {
     counts: Counts,
@@ -109,12 +112,12 @@ struct Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     pub bodies: Vec<Body>,
-    /// Samples that are not sent, in the order of [`Unsent::ALL`].
+    /// Number of samples not sent, in the order of [`Unsent::ALL`].
     pub unsent: [u64; 3],
 }
 
 impl Encoder {
-    /// An encoder that speaks a version of the protocol.
+    /// Creates an encoder for a version of the protocol.
     pub fn new(how: Outgoing, protocol: Protocol) -> Self {
         Self {
             v2: v2::Writer::new(how.draft),
@@ -134,15 +137,15 @@ impl Encoder {
         }
     }
 
-    /// The same, for a sink whose newest sample before this process was of that time; `None`: nobody knows, as its queue
-    /// is a new one or was lost. It matters for series that were restored.
+    /// Sets the time of the newest sample that the sink sent before this process. `None` if unknown,
+    /// because its queue is new or was lost. It matters for restored series.
     #[must_use]
     pub const fn after(mut self, sent_until: Option<Timestamp>) -> Self {
         self.sent_until = sent_until;
         self
     }
 
-    /// The same, which takes the place of one that has sent everything up to a time.
+    /// Makes this encoder replace one that has sent everything up to the given time.
     #[must_use]
     pub fn continuing_from(self, newest: Timestamp) -> Self {
         Self {
@@ -151,22 +154,22 @@ impl Encoder {
         }
     }
 
-    /// The version that is spoken.
+    /// The current version of the protocol.
     pub const fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// Speaks that version from now on.
+    /// Switches to another version of the protocol.
     pub const fn set_protocol(&mut self, protocol: Protocol) {
         self.protocol = protocol;
     }
 
-    /// Puts fewer samples into a request from now on.
+    /// Changes the maximum number of samples per request.
     pub const fn limit(&mut self, samples_max: usize) {
         self.how.samples_max = samples_max;
     }
 
-    /// The requests for a snapshot: every series, then the end of each that is no longer there.
+    /// Encodes a snapshot: every series, then a stale marker for each one that has ended.
     pub fn snapshot(&mut self, snapshot: &Snapshot) -> Encoded {
         let mut ended = Vec::new();
         let mut begun = Vec::new();
@@ -238,7 +241,7 @@ impl Encoder {
         encoded
     }
 
-    /// Ends every series that was sent, one millisecond after the newest sample.
+    /// Marks every series stale, one millisecond after the newest sample.
     pub fn end(&mut self, newest: Timestamp) -> Vec<Body> {
         let ended: Vec<_> = mem::take(&mut self.known).into_iter().flatten().collect();
         let after = Timestamp::from_millis(newest.millis() + 1);
@@ -334,7 +337,7 @@ impl Encoder {
         }
     }
 
-    /// Writes one time series, unless it is not sent.
+    /// Writes one time series if it is sent.
     fn part(&mut self, known: &SentSeries, part: usize, points: Points<'_>) {
         let labels = known.labels.of(part);
         if labels.is_empty() {
@@ -359,7 +362,7 @@ impl Encoder {
         request.newest = request.newest.max(points.at);
     }
 
-    /// Ends series, but for the time series of them whose labels others have by now.
+    /// Marks series stale, except time series whose labels now belong to another series.
     fn stale(&mut self, ended: &[SentSeries], begun: &HashSet<Box<[u32]>>, at: Timestamp) {
         for known in ended {
             self.reserve(known.labels.ends.len());
@@ -382,11 +385,11 @@ impl Encoder {
         }
     }
 
-    /// Whether a series that is new here was sent by the process before. Who has sent the first snapshot that a series
-    /// was in has sent its zero too.
+    /// Whether the previous process sent a series that is new to this encoder. A process that sent
+    /// the first snapshot containing a series also sent its zero.
     ///
-    /// Where a sink sent a series that is not restored, as the checkpoint was lost with it, the series just ends there:
-    /// nobody knows of it any more.
+    /// A series that was sent but not restored, because the checkpoint was lost, simply ends:
+    /// nothing knows about it any more.
     fn was_sent(&self, row: &Row, snapshot: &Snapshot) -> bool {
         let after = row.info.after;
         let before = self.behind.is_some_and(|behind| after < behind);
@@ -396,7 +399,7 @@ impl Encoder {
             })
     }
 
-    /// Begins another request where this one has no room for so many more values.
+    /// Starts another request if this one has no room for this many values.
     fn reserve(&mut self, values: usize) {
         let points = usize::try_from(self.request.counts.points()).unwrap_or(usize::MAX);
         if points > 0 && points + values > self.how.samples_max {

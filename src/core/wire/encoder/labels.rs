@@ -1,4 +1,4 @@
-//! The labels of series as they go out: relabelled, interned, and held by one series at a time.
+//! The labels of series as sent: relabeled, interned, and owned by one series at a time.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use crate::series::{Family, Relabelled, Row, Snapshot, Value};
 use crate::wire::v2::Meta;
 use crate::wire::value::le;
 
-/// The labels of each time series that one of ours is on the wire (a histogram is several): numbers of texts, name,
-/// value, name, value …, end to end.
+/// The labels of every time series that a row becomes on the wire (several for a histogram), as
+/// symbol references: name, value, name, value …, concatenated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Labels {
     pub(super) ids: Box<[u32]>,
-    /// Where the labels of each time series end. One that is not sent has none.
+    /// Where the labels of each time series end. A time series that is not sent has none.
     pub(super) ends: Box<[u32]>,
-    /// How many are not sent, by why.
+    /// Number of time series not sent, by reason.
     pub(super) unsent: [u16; 3],
 }
 
@@ -36,7 +36,7 @@ impl Encoder {
         *self.metas[at].get_or_insert_with(|| Meta::of(snapshot.family(row), &mut self.symbols))
     }
 
-    /// The labels of each time series that a row is on the wire, in the order of its values.
+    /// Returns the labels of each time series of a row, in the order of its values.
     pub(super) fn labels(&mut self, family: &Family, row: &Row) -> Labels {
         let mut labels = Labels {
             ids: Box::default(),
@@ -97,7 +97,7 @@ impl Encoder {
         labels
     }
 
-    /// Whether a series may have these labels. Without relabelling no two have the same.
+    /// Whether a series may have these labels. Without relabeling, no two series share labels.
     pub(super) fn own(&mut self, labels: &[u32], serial: u64) -> bool {
         if self.how.relabel.is_empty() {
             return true;
@@ -126,7 +126,7 @@ impl Encoder {
 }
 
 impl Labels {
-    /// The labels of each time series that is sent.
+    /// Returns the labels of each time series that is sent.
     pub(super) fn all(&self) -> impl Iterator<Item = Box<[u32]>> {
         let parts = (0..self.ends.len()).map(|part| self.of(part));
         parts.filter(|labels| !labels.is_empty()).map(Into::into)
@@ -138,7 +138,7 @@ impl Labels {
     }
 }
 
-/// What each time series of a row has behind its family's name, and as `le`.
+/// The suffix of the family's name and the `le` label of each time series of a row.
 pub(super) fn parts(row: &Row, native: bool, classic: bool) -> Vec<(&'static str, Option<String>)> {
     let Value::Histogram(histogram) = &row.value else {
         return vec![("", None)];
