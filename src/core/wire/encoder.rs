@@ -53,7 +53,7 @@ pub struct Encoder {
     /// The series sent before, by slot.
     known: Vec<Option<SentSeries>>,
     symbols: Symbols,
-    /// The interned name of each family.
+    /// The metadata of each family, interned.
     metas: Vec<Option<Meta>>,
     /// With relabeling: the labels of every time series that is sent, and their owner.
     owners: HashMap<Box<[u32]>, u64>,
