@@ -7,12 +7,15 @@
 //! Source: Celery 4.4 to 5.7, `celery/worker/control.py`, checked against the recordings in
 //! `tests/golden/pidbox`.
 
+mod settings;
+
 use std::collections::BTreeMap;
 
 use crate::event::json::{Cursor, key_text};
 use crate::event::{DecodeError, Value};
 use crate::state::{Binding, ExchangeKind, TaskAnswer, queue_delivered};
 use crate::timestamp::Timestamp;
+use settings::read_settings;
 
 /// The longest name that is kept, in bytes. Longer ones are left out of the answer.
 const TEXT_MAX: usize = 1024;
@@ -324,47 +327,6 @@ fn items<T>(
         cursor.skip(2)
     })?;
     Ok(items)
-}
-
-/// Reads the few settings that are needed. The others include passwords.
-fn read_settings(cursor: &mut Cursor<'_>) -> Result<Settings, DecodeError> {
-    let mut settings = Settings::default();
-    cursor.map(|cursor, key| {
-        match key {
-            b"worker_send_task_events" => settings.task_events = flag(cursor)?,
-            b"task_send_sent_event" => settings.sent_event = flag(cursor)?,
-            b"event_exchange" => settings.event_exchange = text(cursor)?,
-            b"broker_transport_options" if cursor.peek() == Some(b'{') => {
-                settings.transport = Some(read_transport(cursor)?);
-            }
-            _ => return cursor.skip(2),
-        }
-        Ok(())
-    })?;
-    Ok(settings)
-}
-
-fn read_transport(cursor: &mut Cursor<'_>) -> Result<TransportOptions, DecodeError> {
-    let mut options = TransportOptions::default();
-    cursor.map(|cursor, key| {
-        match key {
-            b"sep" => options.sep = text(cursor)?,
-            b"priority_steps" if cursor.peek() == Some(b'[') => {
-                let mut steps = Vec::new();
-                cursor.list(|cursor| {
-                    let step = whole(cursor)?;
-                    steps.extend(step.filter(|_| steps.len() < ITEMS_MAX));
-                    Ok(())
-                })?;
-                options.priority_steps = Some(steps);
-            }
-            b"ack_emulation" => options.ack_emulation = flag(cursor)?,
-            b"sentinel_fanout_compat" => options.sentinel_fanout_compat = flag(cursor)?,
-            _ => return cursor.skip(3),
-        }
-        Ok(())
-    })?;
-    Ok(options)
 }
 
 fn read_queue(cursor: &mut Cursor<'_>) -> Result<Option<Binding>, DecodeError> {

@@ -272,7 +272,7 @@ async fn exchanges_on_redis_beyond_the_limit_are_counted() {
         }
         let bound: Result<(), _> = pipe.query_async(&mut connection).await;
         bound.expect("bindings");
-        // A search begins anew after twenty rounds, or at the start.
+        // A search starts over after twenty rounds, or at startup.
         let celeriac = Celeriac::start(&format!(
             "brokers: [{{url: {:?}, queue_interval: 1s}}]\n",
             redis.url(0)

@@ -14,9 +14,9 @@ use super::group::{
     InFlightStage, Key,
 };
 use super::native::{NativeConfig, TaskLabels};
-use super::{Context, Keep, Limited, OTHER, UNKNOWN};
+use super::{Context, Keep, Limited};
 use crate::bounds::Limit;
-use crate::series::{Buckets, FamilyId, LabelSet, Room, SeriesId, SeriesTable};
+use crate::series::{Buckets, FamilyId, Room, SeriesId, SeriesTable};
 use crate::state::{Symbol, TaskKey};
 use crate::timestamp::Timestamp;
 use families::Families;
@@ -272,16 +272,6 @@ impl Groups {
         }
         self.open_class(at, family, Class::Other, Room::Reserved, context)
             .expect("the reserve has no limit")
-    }
-
-    fn class_labels(&self, at: u32, class: Class, context: &Context<'_>) -> LabelSet {
-        let text = match class {
-            Class::Named(class) => context.names.text(class),
-            Class::Unknown => UNKNOWN.into(),
-            Class::Other => OTHER.into(),
-        };
-        let labels = self.task_labels(at, context);
-        self.labels(labels.into_iter().chain([("exception", text)]))
     }
 
     fn open_class(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::group::Key;
+use super::super::group::{Class, Key};
 use super::super::native::TaskLabels;
 use super::super::{Context, OTHER, UNKNOWN, label_set};
 use super::Groups;
@@ -73,5 +73,15 @@ impl Groups {
         labels: impl IntoIterator<Item = (&'static str, Arc<str>)>,
     ) -> LabelSet {
         label_set(self.broker.as_ref(), labels)
+    }
+
+    pub(super) fn class_labels(&self, at: u32, class: Class, context: &Context<'_>) -> LabelSet {
+        let text = match class {
+            Class::Named(class) => context.names.text(class),
+            Class::Unknown => UNKNOWN.into(),
+            Class::Other => OTHER.into(),
+        };
+        let labels = self.task_labels(at, context);
+        self.labels(labels.into_iter().chain([("exception", text)]))
     }
 }
