@@ -95,7 +95,7 @@ impl fmt::Display for Hint {
 pub(super) struct SetupEvidence {
     since: Timestamp,
     last_event_at: Option<Timestamp>,
-    /// Tasks received since the latest task-sent.
+    /// Tasks received without a task-sent of their own, since the latest task-sent of any.
     without_sent: u64,
     /// Channels with events that are not subscribed to, and when they were found.
     elsewhere: (Vec<String>, Timestamp),

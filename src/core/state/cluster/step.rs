@@ -37,7 +37,7 @@ impl State {
             now,
             sender: sender.worker.or(sender.client),
             worker,
-            only_queue: worker.and_then(|worker| self.task_event_of(worker, event.kind, now)),
+            only_queue: worker.and_then(|worker| self.task_event_of(worker, now)),
         };
         let at = self.tasks.find_or_insert(&event.uuid);
         let before = self.place_of(at);
@@ -62,10 +62,7 @@ impl State {
 
     /// Records that a worker is alive and sends task events. Returns its queue if it consumes only
     /// one.
-    fn task_event_of(&mut self, worker: Symbol, kind: TaskKind, now: Timestamp) -> Option<Symbol> {
-        if kind == TaskKind::Received {
-            self.evidence.received();
-        }
+    fn task_event_of(&mut self, worker: Symbol, now: Timestamp) -> Option<Symbol> {
         let asked_since = self.asked_since();
         let worker = self.workers.find_or_insert(worker, now)?;
         worker.sign_of_life(now);
@@ -117,6 +114,10 @@ impl State {
         }
         let published = self.published(event);
         let task = self.tasks.get_mut(at);
+        // Of a burst, all task-sent events may come before the first task-received.
+        if event.kind == TaskKind::Received && !task.was_sent() {
+            self.evidence.received();
+        }
         // task-received carries the name that the worker displays; task-sent the real one behind
         // it.
         if event.kind == TaskKind::Received || task.name.is_none() {

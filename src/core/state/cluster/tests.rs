@@ -477,3 +477,17 @@ fn silence_is_hinted_at_until_something_comes() {
     }
     assert_eq!(reasons(&state, 40), ["task_sent_disabled"]);
 }
+
+#[test]
+fn a_burst_that_is_sent_before_it_is_received_needs_no_hint() {
+    let mut state = state();
+    let uuids = ["a", "b", "c"];
+    let burst = |kind, second: i64| {
+        let events = (0..4).flat_map(move |_| uuids);
+        events.map(move |uuid| task(kind, uuid, Some("t"), Some("q"), second))
+    };
+    let events = burst(TaskKind::Sent, 1).chain(burst(TaskKind::Received, 2));
+    let events: Vec<_> = events.collect();
+    steps(&mut state, &events);
+    assert_eq!(state.hints(at(3)), []);
+}
