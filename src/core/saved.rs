@@ -10,7 +10,7 @@
 use crate::event::judge;
 use crate::timestamp::Timestamp;
 
-include!(concat!(env!("OUT_DIR"), "/celeriac.checkpoint.v1.rs"));
+include!("generated/checkpoint.rs");
 
 /// Maximum length of a text stored from an event, in bytes.
 pub use crate::event::TEXT_MAX;

@@ -5,6 +5,7 @@ mod container;
 mod debian;
 mod generated;
 mod notify;
+mod schemas;
 mod systemd;
 
 use std::path::{Path, PathBuf};

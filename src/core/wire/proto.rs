@@ -7,15 +7,15 @@
 /// Remote write 1.0.
 #[expect(clippy::all, reason = "generated")]
 pub mod v1 {
-    include!(concat!(env!("OUT_DIR"), "/prometheus.rs"));
+    include!("../generated/remote_write_v1.rs");
 }
 
 /// Remote write 2.0.
 pub mod v2 {
-    include!(concat!(env!("OUT_DIR"), "/io.prometheus.write.v2.rs"));
+    include!("../generated/remote_write_v2.rs");
 }
 
 /// The protobuf exposition format.
 pub mod client {
-    include!(concat!(env!("OUT_DIR"), "/io.prometheus.client.rs"));
+    include!("../generated/client_model.rs");
 }
