@@ -1,19 +1,24 @@
 //! The command line.
 
-use std::path::PathBuf;
+mod source;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+
+use self::source::ConfigSource;
 
 use crate::app::App;
-use crate::config::{Config, Flags, LoadError};
+use crate::config::{Config, LoadError, PushgatewayConfig, RemoteWriteConfig};
 use crate::demo;
 use crate::doctor::doctor;
 use crate::escape::printable;
 use crate::migrate::{Exporter, migrate};
 use crate::open_files;
 use crate::telemetry::log;
+use crate::version::VERSION;
 
 /// Exit status for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
 const EX_CONFIG: u8 = 78;
@@ -24,7 +29,7 @@ const EX_USAGE: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(
     name = "celeriac",
-    version,
+    version = VERSION,
     max_term_width = 100,
     disable_help_subcommand = true
 )]
@@ -35,36 +40,42 @@ pub struct Cli {
         global = true,
         value_enum,
         default_value_t,
-        value_name = "FORMAT"
+        value_name = "FORMAT",
+        help_heading = GLOBAL
     )]
     log_format: log::Format,
-    /// Log level: error, warn, info, debug or trace [default: RUST_LOG, or info].
-    #[arg(long, global = true, value_name = "LEVEL")]
-    log_level: Option<String>,
+    /// Log level [default: RUST_LOG, or info].
+    #[arg(long, global = true, value_enum, value_name = "LEVEL", help_heading = GLOBAL)]
+    log_level: Option<log::Level>,
     #[command(subcommand)]
     command: Command,
 }
 
+/// Heading of the options of all commands. Options under a heading come last.
+const GLOBAL: &str = "Global options";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon.
-    Run(Run),
-    /// Validate a configuration file.
+    Run(ConfigSource),
+    /// Validate the configuration.
     CheckConfig {
-        /// Configuration file in YAML or TOML, depending on its extension.
-        file: PathBuf,
+        /// The same as --config.
+        #[arg(group = "source")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        source: ConfigSource,
         /// Print the effective configuration with all defaults; secrets are hidden.
         #[arg(long)]
         print: bool,
     },
     /// Test all brokers, workers and receivers, and explain what to fix; exits with 1 if anything is wrong.
     Doctor {
-        /// Configuration file in YAML or TOML, depending on its extension.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-        /// How long to listen for events.
+        #[command(flatten)]
+        source: ConfigSource,
+        /// How long to wait for events.
         #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=3600))]
-        listen: u64,
+        wait: u64,
     },
     /// Run celeriac with a simulated cluster and receiver; nothing else is needed.
     Demo(demo::Args),
@@ -80,42 +91,29 @@ enum Command {
     Version,
 }
 
-#[derive(Debug, Args)]
-#[command(group(ArgGroup::new("source").args(["config", "broker"]).required(true)))]
-struct Run {
-    /// Configuration file in YAML or TOML, depending on its extension.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["broker", "remote_write", "pushgateway", "listen"])]
-    config: Option<PathBuf>,
-    /// Without --config: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0.
-    #[arg(long, value_name = "URL")]
-    broker: Option<String>,
-    /// Without --config: URL to push to, such as http://prometheus:9090/api/v1/write.
-    #[arg(long, value_name = "URL", requires = "broker")]
-    remote_write: Option<String>,
-    /// Without --config: URL of a Pushgateway, such as http://pushgateway:9091.
-    #[arg(long, value_name = "URL", requires = "broker")]
-    pushgateway: Option<String>,
-    /// Without --config: address to serve /metrics on, such as 127.0.0.1:9808.
-    #[arg(long, value_name = "ADDR", requires = "broker")]
-    listen: Option<String>,
-}
-
 impl Cli {
     /// Runs the command and returns the exit status.
     pub fn run(self) -> ExitCode {
-        let level = self.log_level.as_deref().or_else(|| self.command.quiet());
+        let level = self.log_level.or_else(|| self.command.quiet());
         log::install(self.log_format, level);
         match self.command {
-            Command::Run(run) => match (run.config.clone(), run.config()) {
-                (file, Ok(config)) => daemon(config, file),
-                (_, Err(error)) => bad_config(&error),
-            },
-            Command::CheckConfig { file, print } => match Config::load(&file) {
-                Ok(config) => checked(&file, &config, print),
+            Command::Run(source) => match source.load() {
+                Ok(config) => daemon(config, source.config),
                 Err(error) => bad_config(&error),
             },
-            Command::Doctor { config, listen } => match Config::load(&config) {
-                Ok(config) => examined(&config, Duration::from_secs(listen)),
+            Command::CheckConfig {
+                file,
+                mut source,
+                print,
+            } => {
+                source.config = file.or(source.config);
+                match source.load() {
+                    Ok(config) => checked(&source, &config, print),
+                    Err(error) => bad_config(&error),
+                }
+            }
+            Command::Doctor { source, wait } => match source.load() {
+                Ok(config) => examined(&config, Duration::from_secs(wait)),
                 Err(error) => bad_config(&error),
             },
             Command::Demo(args) => block_on(demo::run(args)).unwrap_or(ExitCode::FAILURE),
@@ -124,7 +122,7 @@ impl Cli {
                 arguments,
             } => migrated(exporter, &arguments),
             Command::Version => {
-                say(concat!("celeriac ", env!("CARGO_PKG_VERSION")));
+                say(&format!("celeriac {VERSION}"));
                 ExitCode::SUCCESS
             }
         }
@@ -134,32 +132,14 @@ impl Cli {
 impl Command {
     /// The log level by default, if lower than usual: the doctor's report contains everything
     /// already.
-    fn quiet(&self) -> Option<&'static str> {
+    fn quiet(&self) -> Option<log::Level> {
         let is_set = std::env::var_os("RUST_LOG").is_some();
-        (matches!(self, Self::Doctor { .. }) && !is_set).then_some("off")
-    }
-}
-
-impl Run {
-    fn config(self) -> Result<Config, LoadError> {
-        match self.config {
-            Some(path) => Config::load(&path),
-            None => Config::from_flags(&Flags {
-                broker: self.broker,
-                remote_write: self.remote_write,
-                pushgateway: self.pushgateway,
-                listen: self.listen,
-            }),
-        }
+        (matches!(self, Self::Doctor { .. }) && !is_set).then_some(log::Level::Off)
     }
 }
 
 fn daemon(config: Config, file: Option<PathBuf>) -> ExitCode {
-    if config.data_dir.is_none() {
-        tracing::warn!(
-            "data_dir is not set: counters restart at zero and a crash loses unsent samples"
-        );
-    }
+    announce(&config, file.as_deref());
     open_files::raise_limit();
     let ended = block_on(async {
         let app = App::build(config, file)
@@ -177,7 +157,35 @@ fn daemon(config: Config, file: Option<PathBuf>) -> ExitCode {
     }
 }
 
-fn checked(file: &std::path::Path, config: &Config, print: bool) -> ExitCode {
+/// Logs what is about to start, before anything can block or fail.
+fn announce(config: &Config, file: Option<&Path>) {
+    let addresses = config.brokers.iter().map(|broker| broker.address(0));
+    let brokers = addresses.collect::<Vec<_>>().join(" ");
+    let sinks = config.remote_write.iter().map(RemoteWriteConfig::shown_url);
+    let gateways = config.pushgateway.iter().map(PushgatewayConfig::shown_url);
+    let pushing_to = sinks.chain(gateways).collect::<Vec<_>>().join(" ");
+    let config_file = file.map(|file| tracing::field::display(file.display()));
+    tracing::info!(
+        version = VERSION,
+        config_file,
+        brokers,
+        pushing_to,
+        "starting"
+    );
+    if config.data_dir.is_none() {
+        match file {
+            Some(_) => tracing::warn!(
+                "data_dir is not set: counters restart at zero and a crash loses unsent samples"
+            ),
+            None => tracing::warn!(
+                "running without a configuration file: counters restart at zero and a crash loses \
+                 unsent samples; set data_dir in a file to keep them"
+            ),
+        }
+    }
+}
+
+fn checked(source: &ConfigSource, config: &Config, print: bool) -> ExitCode {
     if print {
         say(config.shown.to_string().trim_end());
     } else {
@@ -189,9 +197,10 @@ fn checked(file: &std::path::Path, config: &Config, print: bool) -> ExitCode {
         let listen = config.http.as_ref().map_or_else(String::new, |http| {
             format!(", listening on {}", http.listen)
         });
+        let file = source.config.as_ref();
+        let source = file.map_or("command line".into(), |file| file.to_string_lossy());
         say(&format!(
-            "{}: valid. brokers: {brokers}, remote_write: {sinks}{gateways}{listen}",
-            file.display()
+            "{source}: valid. brokers: {brokers}, remote_write: {sinks}{gateways}{listen}"
         ));
     }
     ExitCode::SUCCESS

@@ -21,6 +21,7 @@ pub mod app;
 pub mod cli;
 pub mod shutdown;
 pub mod supervisor;
+pub mod version;
 
 // Shared basics.
 pub mod backoff;

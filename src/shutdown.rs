@@ -1,11 +1,17 @@
 //! Turns signals into a cancellation token (stop) and into reload requests.
 
+use std::time::{Duration, Instant};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::ReloadRequest;
+
+/// Signals this soon after the first one are the same request: GNU `timeout` signals the process
+/// and then its group, and a Ctrl-C reaches both a wrapper that forwards it and its child.
+const REPEATED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Exit status after a second Ctrl-C, as shells report it.
 const INTERRUPTED: i32 = 130;
@@ -29,14 +35,19 @@ impl Signals {
         })
     }
 
-    /// Cancels `stop` on the first signal and exits immediately on the second. SIGHUP requests a
+    /// Cancels `stop` on the first signal and exits immediately on the second, unless that is only
+    /// a repetition. SIGHUP requests a
     /// reload.
     pub async fn watch(mut self, stop: CancellationToken, reloads: mpsc::Sender<ReloadRequest>) {
         self.reloads = Some(reloads);
         self.next().await;
         info!("stopping; send a second signal to exit immediately");
         stop.cancel();
+        let first = Instant::now();
         self.next().await;
+        while first.elapsed() < REPEATED_WITHIN {
+            self.next().await;
+        }
         warn!("second signal received; exiting immediately");
         #[expect(
             clippy::disallowed_methods,

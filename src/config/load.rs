@@ -53,6 +53,8 @@ pub struct Config {
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     pub broker: Option<String>,
+    /// Whether to turn on task events on workers that send none.
+    pub enable_events: bool,
     pub remote_write: Option<String>,
     pub pushgateway: Option<String>,
     pub listen: Option<String>,
@@ -110,42 +112,32 @@ impl Config {
     /// Builds a configuration from the command line.
     pub fn from_flags(flags: &Flags) -> Result<Self, LoadError> {
         let text = |text: &str| Value::new(None, ValueKind::String(text.to_owned()));
-        let map = |key: &str, value: &str| {
-            let entries = [(key.to_owned(), text(value))];
-            Value::new(None, ValueKind::Table(entries.into_iter().collect()))
+        let table = |entries: Vec<(&str, Value)>| {
+            let entries = entries.into_iter();
+            let entries = entries.map(|(key, value)| (key.to_owned(), value));
+            Value::new(None, ValueKind::Table(entries.collect()))
         };
         let list = |item: Value| Value::new(None, ValueKind::Array(vec![item]));
-        let mut root = config::Map::new();
-        let mut add = |key: &str, value: Option<Value>| {
-            root.extend(value.map(|value| (key.to_owned(), value)));
+        let url = |url: &String| list(table(vec![("url", text(url))]));
+        let broker = |url: &String| {
+            let enable_events = Value::new(None, ValueKind::Boolean(flags.enable_events));
+            list(table(vec![
+                ("url", text(url)),
+                ("enable_events", enable_events),
+            ]))
         };
-        add(
-            "brokers",
-            flags.broker.as_deref().map(|url| list(map("url", url))),
-        );
-        add(
-            "remote_write",
-            flags
-                .remote_write
-                .as_deref()
-                .map(|url| list(map("url", url))),
-        );
-        add(
-            "pushgateway",
-            flags
-                .pushgateway
-                .as_deref()
-                .map(|url| list(map("url", url))),
-        );
-        add(
-            "http",
-            flags
-                .listen
-                .as_deref()
-                .map(|address| map("listen", address)),
-        );
-        let root = Value::new(None, ValueKind::Table(root));
-        Self::check(root, "command line", std::env::vars_os())
+        let listen = |address: &String| table(vec![("listen", text(address))]);
+        let entries = [
+            ("brokers", flags.broker.as_ref().map(broker)),
+            ("remote_write", flags.remote_write.as_ref().map(url)),
+            ("pushgateway", flags.pushgateway.as_ref().map(url)),
+            ("http", flags.listen.as_ref().map(listen)),
+        ];
+        let given = entries
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        let root = table(given.collect());
+        Self::check(root, "command line", std::env::vars_os()).map_err(name_flags)
     }
 
     /// Parses the text of a file, with overrides from an environment.
@@ -267,6 +259,25 @@ impl Config {
             shown: Shown::Null,
         }
     }
+}
+
+/// Replaces the keys in the problems of flags by the names of the flags.
+fn name_flags(error: LoadError) -> LoadError {
+    const FLAGS: [(&str, &str); 4] = [
+        ("brokers[0].url", "--broker"),
+        ("remote_write[0].url", "--remote-write"),
+        ("pushgateway[0].url", "--pushgateway"),
+        ("http.listen", "--listen"),
+    ];
+    let LoadError::Problems(source, mut problems) = error else {
+        return error;
+    };
+    for problem in &mut problems {
+        if let Some((_, flag)) = FLAGS.iter().find(|(key, _)| problem.key == *key) {
+            (*flag).clone_into(&mut problem.key);
+        }
+    }
+    LoadError::Problems(source, problems)
 }
 
 /// Sets the key that an environment variable names, replacing any existing value.

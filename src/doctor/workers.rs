@@ -105,7 +105,7 @@ fn workers(
                 "{found}; no heartbeat from {} within {seconds} s",
                 some(silent.into_iter())
             ),
-            "listen for longer than their --heartbeat-interval (--listen 60); workers that run \
+            "listen for longer than their --heartbeat-interval (--wait 60); workers that run \
              with --without-heartbeat never count as offline: start them without that option",
         );
     }
@@ -202,7 +202,7 @@ fn task_events(
             CHECK,
             found,
             format!(
-                "run the doctor again while tasks run (--listen 60). To turn events on: {ADVICE}"
+                "run the doctor again while tasks run (--wait 60). To turn events on: {ADVICE}"
             ),
         );
     }
@@ -255,7 +255,7 @@ fn task_sent(look: &Look, observed: &ObservedEvents, listened: Duration) -> Find
             CHECK,
             found,
             format!(
-                "run the doctor again while tasks are published (--listen 60). To turn it on: \
+                "run the doctor again while tasks are published (--wait 60). To turn it on: \
                      {ADVICE}"
             ),
         )

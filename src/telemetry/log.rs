@@ -23,13 +23,38 @@ pub enum Format {
     Json,
 }
 
-/// Initializes logging. `level` is a filter in the syntax of `RUST_LOG`, which takes precedence.
+/// The least severe records that are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    /// The level's name in a filter.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Initializes logging. `level` takes precedence over `RUST_LOG`.
 ///
 /// Libraries only log from `warn` up, because their retries are reported by our own code.
-pub fn install(format: Format, level: Option<&str>) {
+pub fn install(format: Format, level: Option<Level>) {
     let fallback = || EnvFilter::new("warn,celeriac=info");
     let filter = match level {
-        Some(level) => EnvFilter::new(format!("warn,celeriac={level}")),
+        Some(level) => EnvFilter::new(format!("warn,celeriac={}", level.name())),
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| fallback()),
     };
     let builder = tracing_subscriber::fmt()
@@ -45,6 +70,7 @@ pub fn install(format: Format, level: Option<&str>) {
         Format::Json => builder
             .json()
             .flatten_event(true)
+            .with_span_list(false)
             .with_target(false)
             .map_event_format(EscapedJson)
             .try_init(),

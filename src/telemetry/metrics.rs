@@ -27,6 +27,7 @@ use crate::profile::ProfileName;
 use crate::series::{Buckets, Family, LabelName, LabelSet, MetricKind, RestartPolicy, SeriesTable};
 use crate::state::HintReason;
 use crate::timestamp::Timestamp;
+use crate::version::{DATE, REVISION};
 
 /// Metrics of one broker connection. The hot path only adds.
 #[derive(Clone, Debug)]
@@ -169,8 +170,11 @@ impl Telemetry {
     /// Creates the metrics of a daemon that started at `start`, without any broker or sink.
     pub fn new(start: Timestamp) -> Self {
         let mut telemetry = Self::default();
-        let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
-        telemetry.gauge(BUILD_INFO, version).set(1.0);
+        let mut build = vec![("version", env!("CARGO_PKG_VERSION").into())];
+        let origin = [("revision", REVISION), ("build_date", DATE)];
+        let known = origin.into_iter().filter(|(_, value)| !value.is_empty());
+        build.extend(known.map(|(name, value)| (name, value.into())));
+        telemetry.gauge(BUILD_INFO, build).set(1.0);
         telemetry.gauge(START_TIME, Vec::new()).set(start.seconds());
         let cpu = Elapsed::default();
         telemetry

@@ -73,7 +73,7 @@ fn doctor_through(config: &str, seconds: u32, through: &[&str]) -> JoinHandle<Sa
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg(&file);
         let output = command
-            .args(["--listen", &seconds])
+            .args(["--wait", &seconds])
             .output()
             .expect("it starts");
         drop(folder);

@@ -59,7 +59,7 @@ remote_write:
 
 #[test]
 fn exit_statuses_tell_usage_from_configuration() {
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 12] = [
         (&["version"], 0, "celeriac 0."),
         (&["--version"], 0, "celeriac 0."),
         (&["run"], 2, "--config <FILE>|--broker <URL>"),
@@ -69,10 +69,43 @@ fn exit_statuses_tell_usage_from_configuration() {
             2,
             "cannot be used with",
         ),
+        (&["run", "--broker", "kafka://h"], 78, "--broker: expected"),
         (
-            &["run", "--broker", "redis://h"],
+            &[
+                "run",
+                "--broker",
+                "redis://h",
+                "--remote-write",
+                "prometheus:9090",
+            ],
             78,
-            "at least one of them is required",
+            "--remote-write: expected",
+        ),
+        (
+            &["doctor", "--broker", "redis://h", "--listen", "9808"],
+            78,
+            "--listen: expected",
+        ),
+        (
+            &["check-config", "--broker", "redis://h"],
+            0,
+            "listening on 127.0.0.1:9808",
+        ),
+        (
+            &[
+                "check-config",
+                "--broker",
+                "redis://h",
+                "--pushgateway",
+                "http://g:9091",
+            ],
+            0,
+            "command line: valid. brokers: 1, remote_write: 0, pushgateway: 1\n",
+        ),
+        (
+            &["run", "--broker", "redis://h", "--log-level", "loud"],
+            2,
+            "possible values: off",
         ),
         (
             &["check-config", "/nowhere.yaml"],

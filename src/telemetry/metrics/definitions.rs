@@ -37,7 +37,7 @@ macro_rules! definitions {
 }
 
 definitions! {
-    BUILD_INFO = Gauge "celeriac_build_info" ["version"], "Information about the build; always 1.";
+    BUILD_INFO = Gauge "celeriac_build_info" ["version", "revision", "build_date"], "Version, and if built from a commit also that and its date; always 1.";
     BROKER_CONNECTED = Gauge "celeriac_broker_connected" ["broker"], "Whether celeriac is subscribed to the broker's events (1) or not (0).";
     BROKER_RECONNECTS = Counter persistent "celeriac_broker_reconnects_total" ["broker"], "Total number of times the subscription was re-established.";
     BROKER_GAP = Counter persistent "celeriac_broker_gap_seconds_total" ["broker"], "Total time without a subscription, in seconds, counted from the last sign of life of the broker. With a data_dir, includes the time the daemon was not running.";

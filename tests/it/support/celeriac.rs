@@ -81,7 +81,7 @@ impl Celeriac {
         std::fs::write(&file, config).expect("a writable folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
         command
-            .args(["doctor", "--listen", "3", "--config"])
+            .args(["doctor", "--wait", "3", "--config"])
             .arg(&file);
         let output = tokio::task::spawn_blocking(move || command.output());
         let output = output.await.expect("no panic").expect("it starts");
