@@ -50,4 +50,4 @@ bench: setup
 	cargo bench --locked --bench sizing
 
 demo:
-	cargo run --locked --release -- demo
+	cargo run --locked --profile quick -- demo

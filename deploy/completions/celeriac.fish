@@ -26,46 +26,93 @@ end
 
 complete -c celeriac -n "__fish_celeriac_needs_command" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
-complete -c celeriac -n "__fish_celeriac_needs_command" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r
+complete -c celeriac -n "__fish_celeriac_needs_command" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c celeriac -n "__fish_celeriac_needs_command" -s h -l help -d 'Print help'
 complete -c celeriac -n "__fish_celeriac_needs_command" -s V -l version -d 'Print version'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "run" -d 'Run the daemon'
-complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "check-config" -d 'Validate a configuration file'
+complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "check-config" -d 'Validate the configuration'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "doctor" -d 'Test all brokers, workers and receivers, and explain what to fix; exits with 1 if anything is wrong'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "demo" -d 'Run celeriac with a simulated cluster and receiver; nothing else is needed'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "migrate" -d 'Convert another exporter\'s options and environment into a configuration file'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "version" -d 'Print the version'
-complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
-complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l broker -d 'Without --config: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0' -r
-complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l remote-write -d 'Without --config: URL to push to, such as http://prometheus:9090/api/v1/write' -r
-complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l pushgateway -d 'Without --config: URL of a Pushgateway, such as http://pushgateway:9091' -r
-complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l listen -d 'Without --config: address to serve /metrics on, such as 127.0.0.1:9808' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand run" -s c -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l broker -d 'Without a file: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l remote-write -d 'Without a file: URL to push to, such as http://prometheus:9090/api/v1/write' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l pushgateway -d 'Without a file: URL of a Pushgateway, such as http://pushgateway:9091' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l listen -d 'Without a file: address to serve /metrics on [default: 127.0.0.1:9808, unless pushing]' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
-complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l enable-events -d 'Without a file: turn on task events on workers that send none'
 complete -c celeriac -n "__fish_celeriac_using_subcommand run" -s h -l help -d 'Print help'
+complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -s c -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l broker -d 'Without a file: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l remote-write -d 'Without a file: URL to push to, such as http://prometheus:9090/api/v1/write' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l pushgateway -d 'Without a file: URL of a Pushgateway, such as http://pushgateway:9091' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l listen -d 'Without a file: address to serve /metrics on [default: 127.0.0.1:9808, unless pushing]' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
-complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l enable-events -d 'Without a file: turn on task events on workers that send none'
 complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -l print -d 'Print the effective configuration with all defaults; secrets are hidden'
 complete -c celeriac -n "__fish_celeriac_using_subcommand check-config" -s h -l help -d 'Print help'
-complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
-complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l listen -d 'How long to listen for events' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -s c -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l broker -d 'Without a file: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l remote-write -d 'Without a file: URL to push to, such as http://prometheus:9090/api/v1/write' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l pushgateway -d 'Without a file: URL of a Pushgateway, such as http://pushgateway:9091' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l listen -d 'Without a file: address to serve /metrics on [default: 127.0.0.1:9808, unless pushing]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l wait -d 'How long to wait for events' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
-complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l enable-events -d 'Without a file: turn on task events on workers that send none'
 complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l listen -d 'Address to serve the pages on' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l for -d 'Time to run, such as 10s [default: until stopped]' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
-complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
-complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -s h -l help -d 'Print help'
 complete -c celeriac -n "__fish_celeriac_using_subcommand version" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
-complete -c celeriac -n "__fish_celeriac_using_subcommand version" -l log-level -d 'Log level: error, warn, info, debug or trace [default: RUST_LOG, or info]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand version" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand version" -s h -l help -d 'Print help'

@@ -203,7 +203,9 @@ fn everything() -> Value {
             "basicAuth": {"username": {"name": "page", "key": "username"}},
             "authorization": {"credentials": {"name": "page", "key": "token"}},
         },
-        "prometheusRule": {"enabled": true, "labels": {"release": "x"}},
+        "prometheusRule": {
+            "enabled": true, "labels": {"release": "x"}, "runbooks": "https://wiki/celeriac/runbooks",
+        },
         "dashboards": {"enabled": true, "annotations": {"grafana_folder": "Celery"}},
         "networkPolicy": {
             "brokers": {"to": [{"podSelector": {"matchLabels": {"app": "rabbitmq"}}}]},
@@ -235,6 +237,7 @@ fn every_value_shows_in_what_is_rendered() {
         r#""basicAuth":{"username":{"key":"username","name":"page"}}"#,
         r#""authorization":{"credentials":{"key":"token","name":"page"}}"#,
         r#""release":"x""#,
+        r#""base":"https://wiki/celeriac/runbooks""#,
         r#""grafana_folder":"Celery""#,
         r#""app":"rabbitmq""#,
         "10.0.0.0/8",

@@ -103,6 +103,25 @@ fn dashboards_and_rules_come_whole() {
 }
 
 #[test]
+fn a_patch_sets_the_url_of_the_runbooks() {
+    let manifests = overlay(
+        "components: [../../components/rules]
+patches:
+  - target: {kind: PrometheusRule, name: celeriac-settings}
+    patch: |
+      - {op: replace, path: /spec/groups/0/rules/0/labels/base, value: \"https://wiki/celeriac/runbooks\"}
+",
+    );
+    let runbooks = manifests
+        .of_kind("PrometheusRule")
+        .flat_map(|rule| items(&rule["spec"]["groups"]))
+        .flat_map(|group| items(&group["rules"]))
+        .find(|rule| rule["record"] == "celery:runbooks:info");
+    let base = &runbooks.expect("a rule")["labels"]["base"];
+    assert_eq!(text(base), "https://wiki/celeriac/runbooks");
+}
+
+#[test]
 fn the_sidecar_is_one_more_container_and_leaves_the_pod_as_it_is() {
     let manifests = built("overlays/sidecar");
     let pod = &manifests.one("StatefulSet")["spec"]["template"];
