@@ -30,7 +30,7 @@ pub(super) struct SnapshotEnqueuer {
     metadata_interval: Option<Duration>,
     metadata_at: Option<Timestamp>,
     number: u64,
-    /// Whether series continue in the next process.
+    /// Whether series continue in the next process, so that they are not ended at shutdown.
     goes_on: bool,
 }
 
@@ -108,7 +108,7 @@ impl SnapshotEnqueuer {
         })
     }
 
-    /// Notes that a request was accepted. After many of them, a larger maximum is tried.
+    /// Records that a request was accepted. After many of them, a larger maximum is tried.
     pub(super) fn taken(&mut self) {
         if self.samples_max == self.samples_wanted {
             return;
@@ -128,7 +128,7 @@ impl SnapshotEnqueuer {
 
     /// Appends a snapshot. After the last one, all series are ended unless they continue in the
     /// next process: without a checkpoint they start over after a restart. Returns how many samples
-    /// have no valid or no unique labels after relabeling.
+    /// have invalid or duplicate labels after relabeling.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
             self.metrics
@@ -259,7 +259,7 @@ mod tests {
         let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
         let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
         let mut feed = SnapshotEnqueuer::new(how, Protocol::V1, None, metrics.clone());
-        // The size that is refused, and the new maximum if it is lower.
+        // The refused size, and the new maximum if it is lower.
         for (refused, less) in [
             (1_000, Some(500)),
             (900, Some(450)),

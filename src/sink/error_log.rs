@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Time during which the same reason is not logged again.
 const REPEATED: Duration = Duration::from_secs(600);
 
-/// Maximum number of reasons to log within that time. More would not help.
+/// Maximum number of reasons to log within that time. Beyond that, more of them would not help.
 const TOLD_MAX: usize = 8;
 
 /// The reasons that were logged recently.
@@ -26,7 +26,8 @@ impl ErrorLog {
     }
 }
 
-/// Removes the digits from a text, since they may differ between answers with the same reason.
+/// Removes the digits from a reason, because they may differ between responses with the same
+/// reason.
 pub(super) fn without_figures(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }

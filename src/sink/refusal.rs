@@ -1,14 +1,15 @@
 //! Explains why a Pushgateway refused a push and what to do about it, and remembers what was
 //! logged.
 //!
-//! The texts are those of Pushgateway 1.5.1 and 1.11.2. They contain the pushed values, so the same
-//! reason reads differently with each push.
+//! The error texts are those of Pushgateway 1.5.1 and 1.11.2. They contain the pushed values, so
+//! the same reason reads differently with each push.
 
 use http::StatusCode;
 
 use super::error_log::without_figures;
 
-/// Maximum number of reasons to log until a push is accepted. More would not help.
+/// Maximum number of reasons to log until a push is accepted. Beyond that, more of them would not
+/// help.
 const TOLD_MAX: usize = 8;
 
 /// Maximum length of the gateway's text in the log.
@@ -49,7 +50,7 @@ impl Refusals {
     }
 }
 
-/// Returns the beginning of a text, on one line.
+/// Returns the beginning of an error text, on one line.
 pub(super) fn bounded(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     let text = words.join(" ");
@@ -59,7 +60,7 @@ pub(super) fn bounded(text: &str) -> String {
     }
 }
 
-/// Returns advice for a refusal; `None` if the gateway's own text has to do.
+/// Returns advice for a refusal; `None` if the gateway's own text is all there is.
 pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if says(&[
@@ -102,7 +103,7 @@ pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns the first family named in a text.
+/// Returns the first family named in an error text.
 fn family(text: &str) -> Option<String> {
     let (_, behind) = text.split_once("collected metric \"").or_else(|| {
         let named = text.split_once(" named \"");

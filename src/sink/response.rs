@@ -1,4 +1,4 @@
-//! Bounds the texts of responses and errors for messages, and masks secrets in them.
+//! Shortens response bodies and errors for messages, and masks secrets in them.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -10,7 +10,8 @@ use crate::config::masked;
 /// help to understand a message.
 pub(super) const KEY_BYTES_MIN: usize = 16;
 
-/// How much is read beyond the shown length, so that a secret that crosses the cut is recognized.
+/// Number of bytes read beyond the displayed length, so that a secret that crosses the cut is still
+/// recognized.
 const BEYOND_BYTES: usize = 256;
 
 /// Reads the beginning of a body.

@@ -78,7 +78,7 @@ impl Setting {
         let elapsed = start.elapsed();
         assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
         let log = celeriac.process.output();
-        assert_eq!(log.matches("samples wait on disk").count(), 1, "{log}");
+        assert_eq!(log.matches("samples stay on disk").count(), 1, "{log}");
         self.receiver.with(|received| received.sender_restarted());
         let waiting = waiting::samples(self.data.path(), "r");
         let succeeded = |(series, _, value): &waiting::Sample| {

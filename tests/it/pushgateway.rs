@@ -230,7 +230,7 @@ async fn a_gateway_that_was_away_has_the_newest_state_again_and_nobody_else_suff
     assert_eq!(page.events(), 80.0);
     let (status, reasons) = celeriac.get("/-/ready").await;
     assert_eq!(status, 503);
-    assert!(reasons.contains("pushgateway g: no answer"), "{reasons}");
+    assert!(reasons.contains("pushgateway g: no response"), "{reasons}");
 
     gateway.start_again().await;
     gateway.has(name, &[("name", "t")], Some(20.0)).await;
@@ -487,7 +487,7 @@ async fn a_gateway_that_is_away_or_silent_does_not_hold_up_the_end_and_it_is_sai
     let (silent, away) = (of("silent").expect("a line"), of("away").expect("a line"));
     assert!(silent.contains("shutdown grace period expired"), "{silent}");
     assert!(
-        away.contains("no answer") && away.contains("instance=\"one\""),
+        away.contains("no response") && away.contains("instance=\"one\""),
         "{away}"
     );
 }

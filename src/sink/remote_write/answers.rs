@@ -1,4 +1,4 @@
-//! Handles the answers to remote-write requests.
+//! Handles the responses to remote-write requests.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl RemoteWrite {
 
     fn answers_again(&mut self, outcome: &Outcome) {
         if !matches!(outcome.verdict, Verdict::Retry { .. }) {
-            // The receiver is reachable, whatever the answer is.
+            // The receiver is reachable, whatever the response is.
             self.failures = 0;
         }
         self.is_proven |= outcome.written != Written::default();
@@ -118,7 +118,7 @@ impl RemoteWrite {
         }
     }
 
-    /// Handles the acceptance of a request with values.
+    /// Handles an accepted request with values.
     pub(super) fn accepted(&mut self, counts: Counts, newest: Timestamp, outcome: &Outcome) {
         self.triage.accepted(clock::monotonic());
         self.failures_apart = 0;
@@ -140,8 +140,8 @@ impl RemoteWrite {
         }
     }
 
-    /// Logs if a 2.0 receiver reports more or less stored than was sent. This is no error: with
-    /// deduplication, a sender that is not the elected replica gets zeros.
+    /// Logs if a 2.0 receiver reports that it stored more or fewer values than were sent. This is
+    /// not an error: with deduplication, a sender that is not the elected replica gets zeros.
     fn check_written(&mut self, counts: Counts, written: Written) {
         let differs = |said: Option<u64>, sent: u64| said.is_some_and(|said| said != sent);
         if differs(written.samples, counts.samples)
@@ -163,7 +163,7 @@ impl RemoteWrite {
         };
         let (cause, named) = blamed(outcome);
         let tried = flight.tried();
-        // If the request was sent before, the rest may be stored since then.
+        // If the request was sent before, the rest may already have been stored then.
         let is_there = cause == Cause::AlreadyThere && tried == Tried::Unanswered;
         if let Some(stored) = outcome.written.part_of(counts).filter(|_| !is_there) {
             let failed = flight.give_up_piece() - stored;
@@ -267,8 +267,8 @@ impl RemoteWrite {
                     reason,
                 }
             }
-            // Unknown whether it was stored. Sending it again repeats the same sample at the same
-            // time, which receivers accept.
+            // It is unknown whether it was stored. Sending it again repeats the same sample at the
+            // same time, which receivers accept.
             Err(error) => Outcome {
                 verdict: Verdict::Retry { after: None },
                 status: None,
@@ -281,12 +281,12 @@ impl RemoteWrite {
     }
 }
 
-/// Returns as much of an answer as the log shows: the same length as in Prometheus.
+/// Returns as much of a response as the log shows: the same length as in Prometheus.
 fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(1024)]
 }
 
-/// Describes an unsuccessful answer for the log.
+/// Describes an unsuccessful response for the log.
 fn explain(answer: &Answer, protocol: Protocol) -> String {
     let status = answer.status;
     if status.is_success() && protocol == Protocol::V2 {
