@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::ReloadRequest;
 
-/// Answers when the reload has finished, with the reason if it failed.
+/// Responds when the reload has finished, with the reason if it failed.
 pub(super) async fn reload(
     State(reloads): State<Option<mpsc::Sender<ReloadRequest>>>,
 ) -> (StatusCode, String) {
