@@ -8,7 +8,7 @@ use crate::sink::client::SendError;
 use crate::sink::probe::{ProbeError, Probed};
 use crate::sink::verdict::Verdict;
 
-const CHECK: &str = "answer";
+const CHECK: &str = "response";
 
 /// Interprets the response to a request without series.
 pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {

@@ -1,4 +1,5 @@
-//! Checks the workers: whether there are any, whether they send events, and their clocks.
+//! Checks the workers: whether any are running, whether they send events, and whether their clocks
+//! agree.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,13 +15,13 @@ const SKEW_MAX: f64 = 2.0;
 /// Maximum number of names to list.
 const NAMES_MAX: usize = 5;
 
-/// This many received tasks without a task-sent event are no coincidence.
+/// Number of received tasks without a task-sent event that cannot be a coincidence.
 const WITHOUT_SENT: u64 = 10;
 
 /// The oldest Celery version that celeriac is tested with.
 const OLDEST: (u32, u32) = (4, 4);
 
-/// Turns events from workers and their replies into findings.
+/// Turns the workers' events and replies into findings.
 pub(super) fn judge(
     config: &BrokerConfig,
     look: &Look,

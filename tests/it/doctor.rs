@@ -160,7 +160,7 @@ async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
         "task-sent ok on: 1 received",
         "Celery ok 5.6",
         "clocks ok within ",
-        "answer ok 204 No Content, accepts io.prometheus.write.v2.Request",
+        "response ok 204 No Content, accepts io.prometheus.write.v2.Request",
         "a Pushgateway",
         "the daemon will create it",
     ]);
@@ -398,11 +398,11 @@ async fn receivers_that_take_nothing_are_found() {
         }
     };
     of("unauthorized").wrong(
-        "answer",
+        "response",
         &["401 Unauthorized", "→ credentials are missing or wrong"],
     );
     of("nowhere").wrong(
-        "answer",
+        "response",
         &[
             "404 Not Found",
             "→ remote write is not served at this path",
@@ -410,16 +410,16 @@ async fn receivers_that_take_nothing_are_found() {
         ],
     );
     of("without").wrong(
-        "answer",
+        "response",
         &[
             "404 Not Found",
             "→ this Prometheus does not accept remote write yet",
             "start it with --web.enable-remote-write-receiver",
         ],
     );
-    of("fine").has("answer ok 204", &["accepts prometheus.WriteRequest"]);
-    of("away").wrong("answer", &["no answer", "→ check host and port"]);
-    of("none").wrong("answer", &["404", "→ this is not a Pushgateway"]);
+    of("fine").has("response ok 204", &["accepts prometheus.WriteRequest"]);
+    of("away").wrong("response", &["no response", "→ check host and port"]);
+    of("none").wrong("response", &["404", "→ this is not a Pushgateway"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -550,7 +550,7 @@ async fn what_is_allowed_and_what_is_meant_so_is_no_fault() {
     let said = rabbit.await.expect("no panic");
     said.has(
         "permissions ? cannot listen for events: ",
-        &["→ the daemon does not need such a queue"],
+        &["→ the daemon itself does not need this queue"],
     );
     said.fine(&["connection ok"]);
     less.await.expect("no panic").fine(&[
@@ -592,10 +592,10 @@ async fn certificates_are_told_from_firewalls_and_keys_in_urls_are_not_shown() {
         &["certificate", "→ set `tls.ca_file` to the CA"],
     );
     said.wrong(
-        "answer",
+        "response",
         &["certificate", "→ set `tls_config.ca_file` to the authority"],
     );
-    said.has("key (http", &["?key=<secret>", "answer ok 204"]);
+    said.has("key (http", &["?key=<secret>", "response ok 204"]);
     assert!(!said.text.contains("hunter2"), "{}", said.text);
 }
 
