@@ -8,8 +8,8 @@
 //!
 //! With a `data_dir`, each snapshot is published only after the checkpoint captured with it is on
 //! disk: see [`checkpoint`](crate::checkpoint). Additional checkpoints are written between two
-//! snapshots, so that a crash loses little of what no broker holds, and so that a durable queue
-//! gets its acknowledgements.
+//! snapshots, so that a crash loses few of the events that no broker retains, and so that a durable
+//! queue gets its acknowledgements.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ const BATCHES_AT_ONCE: usize = 4;
 /// Maximum number of reports waiting for the aggregator, across all brokers.
 pub const REPORTS_WAITING: usize = 16;
 
-/// A snapshot that is delayed by more than this carries the time at which it was actually made.
+/// A snapshot delayed by more than this is stamped with the time at which it was actually made.
 const LATE: Duration = Duration::from_secs(1);
 
 /// Maximum time between two checkpoints.
@@ -49,7 +49,7 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum time between two notifications to pollers about new workers.
 const NEWS: Duration = Duration::from_millis(200);
 
-/// Minimum time between two log lines about messages that cannot be read.
+/// Minimum time between two log lines about messages that cannot be decoded.
 const REPEATED: Duration = Duration::from_secs(60);
 
 /// Minimum time between two log lines about the same limit.
@@ -68,9 +68,9 @@ pub struct Aggregator {
     clocks: (Timestamp, Instant),
     /// Number of worker processes that pollers know about, and when they were last notified.
     begun: (u64, Instant),
-    /// The hints that currently apply, as last logged.
+    /// The hints that were logged and still apply.
     hinted: Vec<(Arc<str>, HintReason)>,
-    /// Messages that could not be read, as last logged: count and time for each kind.
+    /// Decoding errors as last logged: count and time for each kind.
     told: Vec<DecodeErrorLog>,
     /// For each limit, the count and time of its last log line.
     limits: [(u64, Option<Instant>); Limit::ALL.len()],
@@ -96,8 +96,8 @@ struct Outputs {
     hints: watch::Sender<Vec<String>>,
 }
 
-/// What is due. It waits until the writer has room, that is, until the checkpoint before the newest
-/// one is written.
+/// The snapshot or checkpoint that is due. It waits until the writer has room, which is once the
+/// checkpoint before the newest one is written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Due {
     snapshot: bool,
@@ -168,7 +168,7 @@ impl Aggregator {
         hints: watch::Sender<Vec<String>>,
         outlet: impl FnOnce(Publisher) -> Outlet,
     ) -> (Self, Views) {
-        // Changes caused by elapsed time are left to the next snapshot: they must not be published
+        // Leaves changes caused by elapsed time to the next snapshot: they must not be published
         // before they are stored.
         let now = clock::now();
         let first = snapshots(&mut pipeline, |pipeline| {
@@ -242,7 +242,7 @@ impl Aggregator {
                 }
                 Wake::Report(report) => self.pipeline.report(&report),
                 Wake::Settings(settings) => self.pipeline.reconfigure(&settings),
-                // Getting here is the answer: the aggregator is alive.
+                // Reaching this point proves that the aggregator is alive.
                 Wake::LivenessPing(question) => drop(question.send(())),
                 Wake::Tick => self.due.snapshot = true,
                 Wake::Checkpoint => self.due.checkpoint = true,
@@ -284,14 +284,14 @@ impl Aggregator {
         let (before, since) = std::mem::replace(&mut self.clocks, (now, monotonic));
         if let Some(step) = ClockStep::between(before, now, monotonic.duration_since(since)) {
             let seconds = step.seconds();
-            warn!(seconds, "system clock was set; samples follow it");
+            warn!(seconds, "system clock was set; sample timestamps follow it");
             self.pipeline.clock_set(step);
         }
         now
     }
 
-    /// Makes snapshots as of `at` and publishes them; with checkpoints, as a job in the reserved
-    /// room.
+    /// Makes snapshots as of `at` and publishes them; with checkpoints, hands them to the writer
+    /// using the reserved permit.
     fn publish(
         &mut self,
         room: Option<mpsc::OwnedPermit<Job>>,
@@ -318,7 +318,8 @@ impl Aggregator {
         self.hint();
     }
 
-    /// Makes pollers query new workers, because events may be held until their queues are known.
+    /// Notifies pollers of new workers, because events may be held until the queues of those
+    /// workers are known.
     fn tell_of_workers(&mut self) {
         let (told, at) = self.begun;
         if self.pipeline.begun() != told && at.elapsed() >= NEWS {
@@ -379,7 +380,8 @@ impl Aggregator {
         }
     }
 
-    /// Logs what could not be read: the first occurrence, then a count each minute.
+    /// Logs messages and events that could not be decoded: the first occurrence, then a count each
+    /// minute.
     fn tell(&mut self, now: Instant) {
         for (broker, error, count) in self.pipeline.refused() {
             let reason = error.reason().name();
@@ -409,7 +411,7 @@ impl Aggregator {
     }
 }
 
-/// Reserves room for a job. Returns `None` if there is no writer, or if it is gone.
+/// Reserves a slot in the writer's channel. Returns `None` if there is no writer, or if it is gone.
 async fn room(jobs: Option<mpsc::Sender<Job>>) -> Option<mpsc::OwnedPermit<Job>> {
     jobs?.reserve_owned().await.ok()
 }

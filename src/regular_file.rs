@@ -37,7 +37,7 @@ pub fn read_to_end(file: File, bytes_max: usize) -> io::Result<Vec<u8>> {
 /// Opens one of the daemon's own files.
 pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     open(options.mode(OWN_MODE), OFlags::NOFOLLOW, path).map_err(|error| {
-        // The error code depends on the kind of file, so look at the kind instead.
+        // The error code depends on the kind of file, so check the kind instead.
         let found = fs::symlink_metadata(path);
         let is_other = found.is_ok_and(|found| !found.is_file());
         if is_other { not_regular() } else { error }

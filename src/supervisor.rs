@@ -1,8 +1,8 @@
 //! Notifies the service manager: ready, status, reloading, stopping, and the watchdog.
 //!
 //! The notifications are the datagrams of `sd_notify(3)`, sent to the socket named by
-//! `NOTIFY_SOCKET`. Without that variable nothing is sent. The main task feeds the watchdog, each
-//! time only after the aggregator has answered, so both a blocked runtime and a hung aggregator
+//! `NOTIFY_SOCKET`. Without that variable nothing is sent. The main task feeds the watchdog, but
+//! only after the aggregator has answered a ping, so both a blocked runtime and a hung aggregator
 //! lead to a restart.
 
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ pub type LivenessPing = oneshot::Sender<()>;
 /// How often to check whether the status has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The service manager, if it accepts notifications.
+/// A connection to the service manager, if there is one that accepts notifications.
 #[derive(Clone, Copy, Debug)]
 pub struct Supervisor {
     listens: bool,
@@ -37,13 +37,13 @@ impl Supervisor {
     }
 
     /// Reports that all stages run. Does not wait for brokers and receivers, because services that
-    /// depend on celeriac must not wait for them.
+    /// depend on celeriac should not have to.
     pub fn ready(&self) {
         self.tell(&[NotifyState::Ready]);
     }
 
-    /// Reports that the daemon is up but waits until another daemon is gone, which may take
-    /// forever.
+    /// Reports that the daemon is up but standing by until another daemon stops, which may never
+    /// happen.
     pub fn standing_by(&self) {
         let status = NotifyState::Status("standing by: another daemon has the data_dir");
         self.tell(&[NotifyState::Ready, status]);
@@ -132,7 +132,8 @@ async fn beat(
     }
 }
 
-/// Returns a one-line status. A line feed would start another message, but reasons contain none.
+/// Returns a one-line status. A line feed would start another notification field, but reasons
+/// contain none.
 fn status(readiness: &Readiness) -> String {
     let (reasons, all) = (readiness.reasons(), readiness.stages());
     let Some(reason) = reasons.first() else {

@@ -118,7 +118,7 @@ fn read(pem: &Secret) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Returns where a certificate or key comes from, for errors.
+/// Describes where a certificate or key comes from, for error messages.
 fn place(pem: &Secret) -> String {
     match pem {
         Secret::Inline(_) => "the configuration".to_owned(),

@@ -28,7 +28,7 @@ enum ReloadError {
     Load(#[from] LoadError),
     #[error("nothing was changed; these keys need a restart: {}", .0.join(", "))]
     Fixed(Vec<String>),
-    #[error("nothing was changed: cannot create the client of remote_write {name}: {source}")]
+    #[error("nothing was changed: cannot create an HTTP client for remote_write {name}: {source}")]
     Client { name: String, source: BuildError },
 }
 

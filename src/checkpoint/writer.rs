@@ -1,11 +1,11 @@
-//! Writes checkpoints, and releases what depends on them: the stage between the aggregator and all
-//! outputs.
+//! The stage between the aggregator and all outputs: writes checkpoints, then publishes the
+//! snapshots and acknowledgements that depend on them.
 //!
 //! Once a checkpoint is on disk, its snapshots go to sinks and pages, and messages of durable
 //! queues may be acknowledged. While it cannot be written (full disk), nothing is acknowledged, and
-//! the published values stay those on disk: if a receiver had seen later values, it would take a
-//! crash for a counter reset and add the whole counter again. Only the metrics of this process
-//! continue, so that the cause is visible; nothing is queued for remote write.
+//! the published values stay those on disk: if a receiver had seen later values, it would mistake
+//! the values after a crash for a counter reset, and add the whole counter again. Only the metrics
+//! of this process keep updating, so that the cause is visible; nothing is queued for remote write.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Publisher {
     /// Publishes snapshots.
     pub fn publish(&self, snapshots: impl IntoIterator<Item = Snapshot>) {
         for (output, snapshot) in self.0.iter().zip(snapshots) {
-            // There may be no reader: no listener, or a sink that gave up.
+            // Works without readers: there may be no listener, or a sink may have given up.
             output.send_replace(Arc::new(snapshot));
         }
     }
@@ -58,7 +58,7 @@ impl Publisher {
     }
 }
 
-/// Writes checkpoints, and releases what waits for them.
+/// Writes checkpoints, and publishes what waits for them.
 #[derive(Debug)]
 pub struct Writer {
     folder: Arc<CheckpointFolder>,

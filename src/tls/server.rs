@@ -1,4 +1,4 @@
-//! TLS for the server: certificates from files that may change while the daemon runs.
+//! TLS for the HTTP listener. The certificate files may change while the daemon runs.
 
 use std::fmt;
 use std::path::Path;
