@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
-/// A connection that lasted less than this counts as failed: the pauses keep growing.
+/// A connection that lasted less than this counts as a failed attempt, so the pauses keep growing.
 const LASTED_MIN: Duration = Duration::from_secs(10);
 
 /// A healthy connection is never silent for longer: RabbitMQ sends a heartbeat every 5 seconds, and
-/// Redis is pinged as often.
+/// Redis is pinged at the same interval.
 const SILENT_MAX: Duration = Duration::from_secs(6);
 
-/// The time of the last sign of life on a connection. Shared with the socket, which another thread may read.
+/// The time of the last sign of life on a connection. Shared with the socket, which another thread
+/// may read.
 #[derive(Clone, Debug)]
 pub(super) struct Alive {
     start: Instant,
@@ -32,7 +33,7 @@ impl Alive {
     }
 
     /// Records that the peer closed the connection. This counts as a sign of life unless the
-    /// connection was already dead, in which case something in between gave up.
+    /// connection was already dead, in which case something on the path closed it.
     pub(super) fn closed(&self, now: Instant) {
         self.note(self.good_until(now));
     }
@@ -106,7 +107,7 @@ impl ConnectionState {
         }
     }
 
-    /// Records that events are subscribed to.
+    /// Records a new subscription.
     pub(super) fn subscribed(&mut self, now: Instant) -> Subscribed {
         let gap = match self.state {
             LinkPhase::Gap { since, .. } => now.duration_since(since),

@@ -29,7 +29,7 @@ use crate::state::{Answers, Binding, PollTargets, QueueLevel, Report};
 use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
 use crate::timestamp::Timestamp;
 
-/// A round that takes longer is abandoned, and its connection closed.
+/// Time limit for a round. When it expires, the connection is closed.
 pub(super) const ROUND_TIMEOUT: Duration = Duration::from_secs(10).saturating_add(DEADLINE);
 
 /// How long closing the connection may take. A blocking pop on Redis returns within a second.
@@ -282,7 +282,7 @@ impl Poller {
             warn!(
                 replies,
                 %error,
-                "replies of workers are unreadable; check their task_serializer"
+                "workers' replies cannot be decoded; check their task_serializer"
             );
         }
         round.report_limits(&self.metrics.bounds);
@@ -320,7 +320,7 @@ impl Poller {
         let Carrier::Redis(redis) = carrier else {
             return Ok(());
         };
-        // An empty result is reported too: it withdraws an earlier finding.
+        // An empty result is reported too, because it clears an earlier one.
         let asked = clock::now();
         let channels = redis
             .unsubscribed_channels(&self.config.event_exchange)

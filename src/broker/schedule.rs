@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use crate::config::PollConfig;
 use crate::state::PollTargets;
 
-/// Leaves time for events and a first answer, so that the first rounds know what to ask for.
+/// Leaves time for events and a first answer, so that the first rounds know which queues and
+/// workers to ask about.
 const FIRST_CONTROL: Duration = Duration::from_secs(2);
 const FIRST_QUEUES: Duration = Duration::from_secs(1);
 
 /// New queues are polled after this delay, together with any others found meanwhile.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The same for new workers. It is shorter because events of their tasks wait for the answer.
+/// New workers are asked after this delay. It is shorter because events of their tasks wait for the
+/// answer.
 const ASK_SOON: Duration = Duration::from_millis(250);
 
 /// A worker that was asked to enable events is asked again after this time.
@@ -47,7 +49,7 @@ pub(super) struct Schedule {
     brought_forward: u32,
     /// Whether the next round was brought forward.
     forward: bool,
-    /// A worker that was asked for the first time has not answered.
+    /// Whether a worker that was asked for the first time has not answered.
     again: bool,
     /// Workers that are silent, or were until recently.
     silent: BTreeMap<Arc<str>, Silent>,
@@ -265,7 +267,7 @@ mod tests {
         schedule.known(&known(&["a", "c"], &[], &["q"], true), start);
         assert_eq!(control(&schedule), SECOND / 4);
         schedule.done(Task::Control, start);
-        // A new process under a known name is asked as well, and once more if it did not answer.
+        // A new process under a known name is asked as well, and asked again if it did not answer.
         let restarted = PollTargets {
             begun: 1,
             ..PollTargets::clone(&known(&["a", "c"], &[], &["q"], true))

@@ -7,8 +7,8 @@ use super::frame::{self, Frame, FrameKind, Properties};
 /// Bytes allocated for a body before any of it has arrived.
 const FIRST_BYTES: usize = 64 << 10;
 
-/// The longest body that is accepted on the wire, even if only to skip it. No RabbitMQ version
-/// allows larger messages; a server that announces more would block everything behind it.
+/// Maximum announced size of a body, even of one that is skipped. No RabbitMQ version allows larger
+/// messages, and skipping one would block all later messages.
 const ANNOUNCED_MAX: u64 = 2 << 30;
 
 /// A message delivered by the server.

@@ -20,7 +20,7 @@ use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request};
 use crate::broker::error::LinkError;
 use crate::event::{ContentType, DecodeError};
 
-/// Replies that the broker may send ahead of our acknowledgements. They can be large.
+/// Number of replies that the broker may send ahead of our acknowledgements. Replies can be large.
 const PREFETCH: u16 = 32;
 
 /// Maximum size of the replies queued for us in the broker, in bytes. Beyond that, the oldest are
@@ -41,7 +41,7 @@ impl Poll {
         let session = &mut self.session;
         replies(session, channel, &queue).await?;
         for body in round.requests(&queue) {
-            // Requests that a worker has not received by the deadline are of no use any more.
+            // Requests that a worker has not received by the deadline have become useless.
             let expiration = DEADLINE.as_millis().to_string();
             publish(session, channel, &mailboxes, &body, Some(expiration));
         }
@@ -91,7 +91,7 @@ impl Poll {
     }
 }
 
-/// Closes the channel and waits for the broker's reply, which also reports errors of earlier
+/// Closes the channel and waits for the broker's reply, which also reveals errors caused by earlier
 /// messages.
 async fn close(session: &mut Session, channel: u16) -> Result<(), LinkError> {
     let closed = session.close_channel(channel).await;

@@ -313,7 +313,7 @@ async fn heartbeats_are_sent_while_nothing_is_read_and_a_silent_peer_is_given_up
     let mut said = vec![0; 32];
     server.read_exact(&mut said).await.expect("four heartbeats");
     assert_eq!(said, b"\x08\0\0\0\0\0\0\xce".repeat(4));
-    // The peer was not silent: nobody was reading.
+    // The peer was not silent; no one was reading.
     let delivery = written(&deliver(1, 1, b"x", 1));
     server.write_all(&delivery).await.expect("room");
     session.delivery().await.expect("a message");
