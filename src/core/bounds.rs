@@ -1,7 +1,7 @@
-//! Process-wide bounds: the memory budget, and how often each limit was reached.
+//! Process-wide bounds: the memory budget, and counts of how often each limit was reached.
 //!
-//! Everything that external input can make grow is counted here in bytes when it is added, and
-//! released when it is removed. The size of an entry is estimated from its strings and includes its
+//! All data that external input can make grow is counted here in bytes: added on insertion,
+//! subtracted on removal. The size of an entry is estimated from its strings and includes its
 //! copies: in snapshots, on pages, in what was sent to each receiver, and in a checkpoint that is
 //! being written. [`Bounds`] is a few atomics, so the cost per event is negligible.
 //!
@@ -18,7 +18,7 @@ pub enum Part {
     Tasks,
     Workers,
     Series,
-    /// Messages that were read but not processed yet.
+    /// Messages that were received but not processed yet.
     Buffers,
 }
 
@@ -79,7 +79,7 @@ pub enum Limit {
     /// Remembered tasks that have ended.
     EndedTasks,
     Workers,
-    /// Events that are held until the queue of their task is known.
+    /// Events that are held until their task's queue is known.
     HeldEvents,
     /// Bindings reported by brokers and workers.
     Bindings,
