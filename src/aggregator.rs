@@ -71,7 +71,7 @@ pub struct Aggregator {
     /// The hints that were logged and still apply.
     hinted: Vec<(Arc<str>, HintReason)>,
     /// Decoding errors as last logged: count and time for each kind.
-    told: Vec<DecodeErrorLog>,
+    logged: Vec<DecodeErrorLog>,
     /// For each limit, the count and time of its last log line.
     limits: [(u64, Option<Instant>); Limit::ALL.len()],
 }
@@ -200,7 +200,7 @@ impl Aggregator {
             clocks: (now, clock::monotonic()),
             begun: (0, clock::monotonic()),
             hinted: Vec::new(),
-            told: Vec::new(),
+            logged: Vec::new(),
             limits: Default::default(),
         };
         (aggregator, views)
@@ -238,7 +238,7 @@ impl Aggregator {
                         self.pipeline.apply_batch(&batch);
                     }
                     self.due.checkpoint |= self.pipeline.wants_checkpoint();
-                    self.tell_of_workers();
+                    self.notify_pollers();
                 }
                 Wake::Report(report) => self.pipeline.report(&report),
                 Wake::Settings(settings) => self.pipeline.reconfigure(&settings),
@@ -313,16 +313,16 @@ impl Aggregator {
             (Outlet::Checkpointed(_), None) => {}
         }
         self.publish_known();
-        self.tell(clock::monotonic());
-        self.tell_of_limits(clock::monotonic());
+        self.log_undecodable(clock::monotonic());
+        self.log_limits(clock::monotonic());
         self.hint();
     }
 
     /// Notifies pollers of new workers, because events may be held until the queues of those
     /// workers are known.
-    fn tell_of_workers(&mut self) {
-        let (told, at) = self.begun;
-        if self.pipeline.begun() != told && at.elapsed() >= NEWS {
+    fn notify_pollers(&mut self) {
+        let (notified, at) = self.begun;
+        if self.pipeline.begun() != notified && at.elapsed() >= NEWS {
             self.publish_known();
         }
     }
@@ -348,8 +348,8 @@ impl Aggregator {
             for hint in hints {
                 lines.push(format!("broker {broker}: {hint}"));
                 holds.push((Arc::clone(broker), hint.reason));
-                let told = self.hinted.iter();
-                if !told
+                let logged = self.hinted.iter();
+                if !logged
                     .clone()
                     .any(|(b, reason)| b == broker && *reason == hint.reason)
                 {
@@ -362,7 +362,7 @@ impl Aggregator {
     }
 
     /// Logs each limit that was reached: at its first occurrence, then at most once an hour.
-    fn tell_of_limits(&mut self, now: Instant) {
+    fn log_limits(&mut self, now: Instant) {
         for (limit, (times, at)) in Limit::ALL.into_iter().zip(&mut self.limits) {
             let total = self.pipeline.bounds().times(limit);
             if total > *times
@@ -382,30 +382,30 @@ impl Aggregator {
 
     /// Logs messages and events that could not be decoded: the first occurrence, then a count each
     /// minute.
-    fn tell(&mut self, now: Instant) {
+    fn log_undecodable(&mut self, now: Instant) {
         for (broker, error, count) in self.pipeline.refused() {
             let reason = error.reason().name();
             let known = self
-                .told
+                .logged
                 .iter()
-                .position(|told| told.broker == *broker && told.error.is_told_with(error));
+                .position(|logged| logged.broker == *broker && logged.error.is_logged_with(error));
             let at = known.unwrap_or_else(|| {
                 let broker = Arc::clone(broker);
-                self.told.push(DecodeErrorLog {
+                self.logged.push(DecodeErrorLog {
                     broker,
                     error,
                     count: 0,
                     at: None,
                 });
-                self.told.len() - 1
+                self.logged.len() - 1
             });
-            let told = &mut self.told[at];
+            let logged = &mut self.logged[at];
             let is_due = |at| now.duration_since(at) >= REPEATED;
-            if count > told.count && told.at.is_none_or(is_due) {
-                let more = count - told.count;
-                warn!(%broker, reason, count = more, %error, "events could not be read");
-                told.count = count;
-                told.at = Some(now);
+            if count > logged.count && logged.at.is_none_or(is_due) {
+                let more = count - logged.count;
+                warn!(%broker, reason, count = more, %error, "events could not be decoded");
+                logged.count = count;
+                logged.at = Some(now);
             }
         }
     }

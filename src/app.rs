@@ -94,10 +94,10 @@ impl App {
     pub async fn run(mut self) -> Result<(), RunError> {
         self.supervisor.ready();
         let (readiness, questions) = (self.readiness.clone(), self.questions.take());
-        let told = self.supervisor.keep_told(Some(readiness), questions);
+        let notifying = self.supervisor.keep_notified(Some(readiness), questions);
         tokio::select! {
             ended = self.run_to_end() => ended,
-            never = told => match never {},
+            never = notifying => match never {},
         }
     }
 

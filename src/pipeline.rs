@@ -443,7 +443,7 @@ impl Cluster {
     fn refuse(&mut self, error: DecodeError) {
         self.metrics.undecodable(error.reason()).add(1);
         let mut errors = self.errors.iter_mut();
-        match errors.find(|(known, _)| known.is_told_with(error)) {
+        match errors.find(|(known, _)| known.is_logged_with(error)) {
             Some((newest, count)) => (*newest, *count) = (error, *count + 1),
             None => self.errors.push((error, 1)),
         }

@@ -65,8 +65,8 @@ impl Signals {
                 Some(()) = self.hangup.recv() => {
                     // The result is only logged. If a request is already waiting, it will read the
                     // newest file anyway.
-                    let (told, _) = oneshot::channel();
-                    let _ = self.reloads.as_ref().map(|reloads| reloads.try_send(told));
+                    let (result, _) = oneshot::channel();
+                    let _ = self.reloads.as_ref().map(|reloads| reloads.try_send(result));
                 }
             }
         }

@@ -39,47 +39,47 @@ impl Supervisor {
     /// Reports that all stages run. Does not wait for brokers and receivers, because services that
     /// depend on celeriac should not have to.
     pub fn ready(&self) {
-        self.tell(&[NotifyState::Ready]);
+        self.notify(&[NotifyState::Ready]);
     }
 
     /// Reports that the daemon is up but standing by until another daemon stops, which may never
     /// happen.
     pub fn standing_by(&self) {
         let status = NotifyState::Status("standing by: another daemon has the data_dir");
-        self.tell(&[NotifyState::Ready, status]);
+        self.notify(&[NotifyState::Ready, status]);
     }
 
     /// Reports that the configuration is being reloaded; [`ready`](Self::ready) reports the end.
     pub fn reloading(&self) {
         // `Type=notify-reload` requires the time, to distinguish this reload from an earlier one.
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
-            Err(_) => self.tell(&[NotifyState::Reloading]),
+            Ok(now) => self.notify(&[NotifyState::Reloading, now]),
+            Err(_) => self.notify(&[NotifyState::Reloading]),
         }
     }
 
     /// Reports that shutdown has started.
     pub fn stopping(&self) {
-        self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+        self.notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
     /// Keeps the status up to date and feeds the watchdog for as long as this future is polled.
     /// Without `questions`, there is no aggregator to ask yet.
-    pub async fn keep_told(
+    pub async fn keep_notified(
         self,
         readiness: Option<Readiness>,
         questions: Option<mpsc::Sender<LivenessPing>>,
     ) -> Infallible {
         let statuses = async {
             match readiness.filter(|_| self.listens) {
-                Some(readiness) => self.tell_status(&readiness).await,
+                Some(readiness) => self.report_status(&readiness).await,
                 None => std::future::pending().await,
             }
         };
         let beats = async {
             match self.watchdog {
                 Some(period) => {
-                    beat(period, questions, || self.tell(&[NotifyState::Watchdog])).await
+                    beat(period, questions, || self.notify(&[NotifyState::Watchdog])).await
                 }
                 None => std::future::pending().await,
             }
@@ -90,19 +90,19 @@ impl Supervisor {
         }
     }
 
-    async fn tell_status(&self, readiness: &Readiness) -> Infallible {
-        let mut told = String::new();
+    async fn report_status(&self, readiness: &Readiness) -> Infallible {
+        let mut last = String::new();
         loop {
             let status = status(readiness);
-            if status != told {
-                self.tell(&[NotifyState::Status(&status)]);
-                told = status;
+            if status != last {
+                self.notify(&[NotifyState::Status(&status)]);
+                last = status;
             }
             tokio::time::sleep(STATUS_INTERVAL).await;
         }
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    fn notify(&self, states: &[NotifyState<'_>]) {
         if !self.listens {
             return;
         }

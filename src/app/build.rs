@@ -288,15 +288,15 @@ impl Outputs {
         stages: &mut Stages,
         drain_deadline: &CancellationToken,
     ) -> Result<BTreeMap<String, mpsc::Sender<Reconfigured>>, StartError> {
-        let mut told = BTreeMap::new();
+        let mut channels = BTreeMap::new();
         for sink in self.sinks {
             let name = sink.config.name.clone();
-            told.insert(name, sink.spawn(external, views, stages, drain_deadline)?);
+            channels.insert(name, sink.spawn(external, views, stages, drain_deadline)?);
         }
         for gateway in self.gateways {
             gateway.spawn(views, stages, drain_deadline)?;
         }
-        Ok(told)
+        Ok(channels)
     }
 }
 

@@ -85,11 +85,15 @@ impl Reloader {
                 client: Arc::new(client),
                 sends_other: changes.send_other(at),
             };
-            ready.extend(self.sinks.get(&sink.name).map(|told| (told, reconfigured)));
+            ready.extend(
+                self.sinks
+                    .get(&sink.name)
+                    .map(|channel| (channel, reconfigured)),
+            );
         }
         // From here on nothing fails: the receivers of these messages live as long as the daemon.
-        for (told, reconfigured) in ready {
-            let _ = told.send(reconfigured).await;
+        for (channel, reconfigured) in ready {
+            let _ = channel.send(reconfigured).await;
         }
         let _ = self.settings.send(config.metrics.clone()).await;
         info!(changed = !changes.is_empty(), "configuration reloaded");

@@ -57,7 +57,7 @@ pub(super) async fn lock_when_free(
         }
         () = stop.cancelled() => Ok(None),
         () = probes(http) => Ok(None),
-        never = supervisor.keep_told(None, None) => match never {},
+        never = supervisor.keep_notified(None, None) => match never {},
     }
 }
 

@@ -162,7 +162,9 @@ impl SourceContext {
     }
 
     fn count_gap(&mut self, now: Instant) {
-        self.metrics.gap.grow(self.link.untold(now), clock::now());
+        self.metrics
+            .gap
+            .grow(self.link.unreported(now), clock::now());
     }
 
     /// The number of this subscription, counted from 1.

@@ -146,13 +146,13 @@ impl ConnectionState {
     }
 
     /// The part of the current gap that has not been reported yet.
-    pub(super) fn untold(&mut self, now: Instant) -> Duration {
+    pub(super) fn unreported(&mut self, now: Instant) -> Duration {
         match &mut self.state {
             LinkPhase::Subscribed { .. } => Duration::ZERO,
             LinkPhase::Gap { counted, .. } => {
-                let untold = now.duration_since(*counted);
+                let unreported = now.duration_since(*counted);
                 *counted = now;
-                untold
+                unreported
             }
         }
     }
@@ -190,8 +190,8 @@ mod tests {
     #[test]
     fn a_gap_is_told_once_while_it_lasts_and_whole_at_its_end() {
         let (mut link, start) = link();
-        assert_eq!(link.untold(start + 2 * SECOND), 2 * SECOND);
-        assert_eq!(link.untold(start + 5 * SECOND), 3 * SECOND);
+        assert_eq!(link.unreported(start + 2 * SECOND), 2 * SECOND);
+        assert_eq!(link.unreported(start + 5 * SECOND), 3 * SECOND);
         assert_eq!(
             link.subscribed(start + 6 * SECOND),
             Subscribed {
@@ -199,11 +199,11 @@ mod tests {
                 again: false
             }
         );
-        assert_eq!(link.untold(start + 60 * SECOND), Duration::ZERO);
+        assert_eq!(link.unreported(start + 60 * SECOND), Duration::ZERO);
 
         let broke = start + 70 * SECOND;
         link.failed(broke, broke, 0.0);
-        assert_eq!(link.untold(start + 73 * SECOND), 3 * SECOND);
+        assert_eq!(link.unreported(start + 73 * SECOND), 3 * SECOND);
         assert_eq!(
             link.subscribed(start + 74 * SECOND),
             Subscribed {
@@ -220,15 +220,15 @@ mod tests {
         let alive = Alive::new(start);
         alive.note(start + 40 * SECOND);
         link.failed(start + 60 * SECOND, alive.last(), 0.0);
-        assert_eq!(link.untold(start + 60 * SECOND), 20 * SECOND);
-        assert_eq!(link.untold(start + 61 * SECOND), SECOND);
+        assert_eq!(link.unreported(start + 60 * SECOND), 20 * SECOND);
+        assert_eq!(link.unreported(start + 61 * SECOND), SECOND);
         // A failed attempt to connect does not move the start of the gap.
         link.failed(start + 62 * SECOND, alive.last(), 0.0);
-        assert_eq!(link.untold(start + 62 * SECOND), SECOND);
+        assert_eq!(link.unreported(start + 62 * SECOND), SECOND);
         assert_eq!(link.subscribed(start + 63 * SECOND).gap, 23 * SECOND);
         // A sign of life from before the subscription is ignored.
         link.failed(start + 65 * SECOND, alive.last(), 0.0);
-        assert_eq!(link.untold(start + 65 * SECOND), 2 * SECOND);
+        assert_eq!(link.unreported(start + 65 * SECOND), 2 * SECOND);
     }
 
     #[test]

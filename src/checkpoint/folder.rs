@@ -134,13 +134,13 @@ impl Restored {
     /// Returns all parts, including the first.
     pub fn parts(&self) -> impl Iterator<Item = Checkpoint> {
         let opened = open(&self.file)
-            .map_err(|error| self.tell(&error))
+            .map_err(|error| self.log_error(&error))
             .into_iter();
         let parts = opened.flatten();
-        parts.map_while(|part| part.map_err(|error| self.tell(&error)).ok())
+        parts.map_while(|part| part.map_err(|error| self.log_error(&error)).ok())
     }
 
-    fn tell(&self, error: &Unsound) {
+    fn log_error(&self, error: &Unsound) {
         // The checkpoint was valid a moment ago.
         error!(file = %self.file.display(), %error, "reading the rest of the checkpoint failed");
     }

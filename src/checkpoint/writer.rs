@@ -18,7 +18,7 @@ use crate::clock;
 use crate::event::Mark;
 use crate::pipeline::Captured;
 use crate::series::Snapshot;
-use crate::telemetry::metrics::{CheckpointMetrics, begins_anew};
+use crate::telemetry::metrics::{CheckpointMetrics, starts_over};
 use crate::timestamp::Timestamp;
 
 /// State to be written, and snapshots to publish afterwards.
@@ -51,7 +51,7 @@ impl Publisher {
     fn hold(&self, snapshots: Vec<Snapshot>) {
         let held = self.0.iter().zip(snapshots).map(|(output, snapshot)| {
             let newest = Arc::clone(&output.borrow());
-            snapshot.holding(&newest, begins_anew)
+            snapshot.holding(&newest, starts_over)
         });
         let held: Vec<_> = held.collect();
         self.publish(held);

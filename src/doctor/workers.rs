@@ -299,7 +299,7 @@ fn clocks(observed: &ObservedEvents) -> Option<Finding> {
         .collect();
     let most = lates.iter().map(|(_, late)| late.abs()).reduce(f64::max)?;
     let wrong = lates.iter().filter(|(_, late)| late.abs() > SKEW_MAX);
-    let told: Vec<String> = wrong
+    let skewed: Vec<String> = wrong
         .map(|(name, late)| {
             let how = if *late > 0.0 {
                 "behind ours"
@@ -309,12 +309,12 @@ fn clocks(observed: &ObservedEvents) -> Option<Finding> {
             format!("{name} is {:.1} s {how}", late.abs())
         })
         .collect();
-    Some(if told.is_empty() {
+    Some(if skewed.is_empty() {
         Finding::fine(CHECK, format!("within {most:.1} s of ours"))
     } else {
         Finding::wrong(
             CHECK,
-            some(told.iter().map(String::as_str)),
+            some(skewed.iter().map(String::as_str)),
             "synchronize the clocks of all hosts with NTP: durations measured across two hosts, \
              such as queue waits, are as wrong as their clocks. A broker or network that always \
              delays heartbeats looks the same",

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::auth::{self, Login, ToSign};
-use super::response::{chain, secrets, secrets_in_query, told};
+use super::response::{chain, read_masked, secrets, secrets_in_query};
 use super::transport::{Settings, Transport};
 use crate::config::{HttpClientConfig, Secret};
 
@@ -126,7 +126,7 @@ impl Client {
                 more.extend(self.transport.proxy_secrets());
                 more.extend(password);
                 let more = more.iter().map(String::as_str);
-                told(answer, ANSWER_BYTES_MAX, secrets(&headers).chain(more)).await
+                read_masked(answer, ANSWER_BYTES_MAX, secrets(&headers).chain(more)).await
             };
             let answer = Answer {
                 status,

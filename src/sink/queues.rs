@@ -42,7 +42,7 @@ pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
     let queues = queues.collect();
     if let Some(folder) = &folder {
         let names = config.remote_write.iter();
-        tell_others(folder, &names.map(|sink| file_name(&sink.name)).collect());
+        log_unused(folder, &names.map(|sink| file_name(&sink.name)).collect());
     }
     queues
 }
@@ -66,7 +66,7 @@ pub fn start_behind(queues: &[Queue], stored: Option<Timestamp>, now: Timestamp)
 }
 
 /// Logs the queues that belong to no sink, because their sink was renamed or removed.
-fn tell_others(folder: &Path, names: &BTreeSet<String>) {
+fn log_unused(folder: &Path, names: &BTreeSet<String>) {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return;
     };

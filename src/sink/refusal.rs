@@ -10,7 +10,7 @@ use super::error_log::without_figures;
 
 /// Maximum number of reasons to log until a push is accepted. Beyond that, more of them would not
 /// help.
-const TOLD_MAX: usize = 8;
+const LOGGED_MAX: usize = 8;
 
 /// Maximum length of the gateway's text in the log.
 const TEXT_MAX: usize = 300;
@@ -18,7 +18,7 @@ const TEXT_MAX: usize = 300;
 /// Refusals that were already logged.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    told: Vec<Reason>,
+    logged: Vec<Reason>,
 }
 
 /// Identifies equal refusals whose texts differ.
@@ -37,16 +37,16 @@ impl Refusals {
             Some(advice) => Reason::Known(advice, family(text)),
             None => Reason::Unknown(status, without_figures(text)),
         };
-        if self.told.contains(&reason) || self.told.len() >= TOLD_MAX {
+        if self.logged.contains(&reason) || self.logged.len() >= LOGGED_MAX {
             return false;
         }
-        self.told.push(reason);
+        self.logged.push(reason);
         true
     }
 
     /// Forgets all reasons after a push was accepted, so that later ones are logged again.
     pub(super) fn clear(&mut self) {
-        self.told.clear();
+        self.logged.clear();
     }
 }
 
@@ -194,8 +194,8 @@ mod tests {
         );
         refusals.clear();
         assert!(refusals.is_new(bad, &said("x", 4)));
-        let told = ('a'..='z').filter(|name| refusals.is_new(bad, &said(&name.to_string(), 1)));
-        assert_eq!(told.count(), TOLD_MAX - 1);
+        let logged = ('a'..='z').filter(|name| refusals.is_new(bad, &said(&name.to_string(), 1)));
+        assert_eq!(logged.count(), LOGGED_MAX - 1);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub struct RemoteWrite {
     is_proven: bool,
     failing_since: Option<Instant>,
     /// The reasons already logged for samples that were refused permanently.
-    told: ErrorLog,
+    logged: ErrorLog,
     /// Whether the disk was failing when this was last logged.
     is_disk_failing: bool,
     drained: bool,
@@ -155,7 +155,7 @@ impl RemoteWrite {
             SnapshotEnqueuer::new(how, protocol, config.metadata_interval, metrics.clone());
         if queue.is_durable() {
             // Both are in data_dir: the series that persist, and their pending samples.
-            feed = feed.going_on(queue.newest_ms().map(Timestamp::from_millis));
+            feed = feed.continuing(queue.newest_ms().map(Timestamp::from_millis));
         }
         snapshots.mark_changed();
         metrics.shards_min.set(float(config.queue.shards_min));
@@ -196,7 +196,7 @@ impl RemoteWrite {
             protocol,
             is_proven: false,
             failing_since: None,
-            told: ErrorLog::default(),
+            logged: ErrorLog::default(),
             is_disk_failing: false,
             drained: false,
             metrics,
@@ -268,7 +268,7 @@ impl RemoteWrite {
         if sends_other {
             let how = outgoing(&config, &self.external);
             let (feed, queue) = (&mut self.feed, &mut self.queue);
-            blocking(|| feed.begin_anew(how, queue, clock::now()));
+            blocking(|| feed.reconfigure(how, queue, clock::now()));
         }
         if config.message != self.config.message {
             self.protocol = protocol(config.message);
@@ -283,7 +283,7 @@ impl RemoteWrite {
         self.config = config;
         // The new configuration may have fixed whatever prevented sending.
         (self.wait, self.wait_apart) = (None, None);
-        self.triage.begin_anew(clock::monotonic());
+        self.triage.restart(clock::monotonic());
         (self.failures, self.failures_apart) = (0, 0);
         info!("configuration changed");
     }
@@ -339,11 +339,11 @@ impl RemoteWrite {
             let samples = lost.age.points();
             warn!(samples, "dropped samples older than sample_age_limit");
         }
-        self.tell_disk();
+        self.log_disk();
     }
 
     /// Logs when queueing on disk starts to fail, and when it succeeds again.
-    fn tell_disk(&mut self) {
+    fn log_disk(&mut self) {
         let trouble = self.queue.trouble();
         let is_failing = trouble.is_some();
         if is_failing != self.is_disk_failing {

@@ -112,7 +112,7 @@ impl Search {
     }
 
     /// Discards what is known about the suspects, because the receiver has changed.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn reset(&mut self) {
         let mut pool = self.testing.take().map_or_else(Vec::new, Test::all);
         pool.append(&mut self.pool);
         pool.append(&mut self.loose);

@@ -182,9 +182,9 @@ impl Triage {
 
     /// Retries all refused series, a few at a time, and repeats the search, because the receiver
     /// may have changed.
-    pub(super) fn begin_anew(&mut self, now: Instant) {
+    pub(super) fn restart(&mut self, now: Instant) {
         self.quarantine.retry_all(now);
-        self.search.begin_anew();
+        self.search.reset();
         self.points_max = None;
         self.accepted_at = None;
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use self::cells::{BATCH_BOUNDS, number};
 pub use self::cells::{Counter, Durations, Elapsed, Gauge};
 pub(super) use self::definitions::*;
-pub use self::definitions::{DEFINITIONS, Definition, MetricType, begins_anew};
+pub use self::definitions::{DEFINITIONS, Definition, MetricType, starts_over};
 pub use self::gap::Gap;
 use self::published::{Place, Reading};
 pub use self::published::{Published, Readings};

@@ -93,7 +93,7 @@ impl RemoteWrite {
             Verdict::Delivered => {
                 let delivered = flight.give_up_piece();
                 self.metrics.sent.add(delivered);
-                self.feed.taken();
+                self.feed.accepted();
                 self.accepted(counts, newest, outcome);
             }
             Verdict::Refused => self.refuse(sequence, counts, outcome),
@@ -176,7 +176,7 @@ impl RemoteWrite {
             Ok(triage.refused(series, (sequence, tried), cause, &named, now))
         });
         if let Ok(sorted) = &sorted {
-            self.tell_failed(sorted.failed, &outcome.reason, None);
+            self.log_failed(sorted.failed, &outcome.reason, None);
         }
         self.quarantine_reason.clone_from(&outcome.reason);
         self.replace(sequence, Tried::Refused, sorted);
@@ -185,15 +185,15 @@ impl RemoteWrite {
     /// Counts samples that will never be stored. Logs each reason once, and counts repetitions.
     fn fail(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
         self.metrics.failed.add(failed);
-        self.tell_failed(failed, reason, series);
+        self.log_failed(failed, reason, series);
     }
 
-    pub(super) fn tell_failed(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
+    pub(super) fn log_failed(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
         if failed.is_zero() {
             return;
         }
         let (samples, series) = (failed.points(), series.unwrap_or("some of a request"));
-        if self.told.is_new(reason, clock::monotonic()) {
+        if self.logged.is_new(reason, clock::monotonic()) {
             warn!(samples, series, error = %reason, "receiver refused samples");
         } else {
             debug!(samples, series, error = %reason, "receiver refused samples");

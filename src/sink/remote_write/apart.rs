@@ -145,7 +145,7 @@ impl RemoteWrite {
             Verdict::TooLarge => self.triage.too_large(now),
             Verdict::Rejected => {
                 self.triage.rejected();
-                self.tell_failed(counts, &outcome.reason, None);
+                self.log_failed(counts, &outcome.reason, None);
                 self.readiness.waiting(outcome.reason.as_str());
             }
             Verdict::Downgrade => self.downgrade(&outcome.reason),

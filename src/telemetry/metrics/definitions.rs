@@ -120,7 +120,7 @@ definitions! {
 
 /// Returns whether this is one of the daemon's own families that start over with each process. A
 /// crash cannot roll these back, so they are published without waiting for a checkpoint.
-pub fn begins_anew(family: &str) -> bool {
+pub fn starts_over(family: &str) -> bool {
     let mut own = DEFINITIONS.iter();
     own.any(|own| own.name == family && !own.persistent)
 }
