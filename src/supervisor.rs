@@ -45,7 +45,7 @@ impl Supervisor {
     /// Reports that the daemon is up but standing by until another daemon stops, which may never
     /// happen.
     pub fn standing_by(&self) {
-        let status = NotifyState::Status("standing by: another daemon has the data_dir");
+        let status = NotifyState::Status("standing by: data_dir is in use by another daemon");
         self.notify(&[NotifyState::Ready, status]);
     }
 

@@ -91,7 +91,7 @@ fn private_verifier(
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates(ca)?);
     if added == 0 {
-        let what = "no certificate of an authority in it".to_owned();
+        let what = "it contains no CA certificate".to_owned();
         return Err(TlsError::Certificates(place(ca), what));
     }
     let builder =

@@ -66,7 +66,7 @@ async fn probes(http: Option<&HttpConfig>) {
     let mut readiness = Readiness::default();
     let _standing_by = readiness.stage(
         "data_dir",
-        "another daemon has it; standing by until it is gone",
+        "in use by another daemon; standing by until it stops",
     );
     if let Some(http) = http {
         match Server::bind(http.listen, Vec::new(), readiness) {

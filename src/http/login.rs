@@ -222,7 +222,7 @@ pub(super) async fn require(
         }
     }
     debug!(path = request.uri().path(), "credentials missing or wrong");
-    let mut answer = (StatusCode::UNAUTHORIZED, "a login is needed\n").into_response();
+    let mut answer = (StatusCode::UNAUTHORIZED, "login required\n").into_response();
     for (name, challenge) in login.challenges() {
         let challenge = http::HeaderValue::from_static(challenge);
         answer.headers_mut().append(name, challenge);

@@ -285,7 +285,7 @@ impl Pushgateway {
             Fate::Rejected => {
                 self.metrics.refused.add(1);
                 if self.refusals.is_new(judged.status, &judged.text) {
-                    let advice = judged.advice.unwrap_or("see what it says");
+                    let advice = judged.advice.unwrap_or("see the error");
                     warn!(group = %self.config.group, error = %reason, advice, "push refused");
                 }
                 self.readiness.waiting(reason.clone());

@@ -332,7 +332,7 @@ async fn a_server_that_breaks_the_protocol_costs_its_own_connection() {
             flood.clone(),
         ),
         (
-            "more of a message than there is",
+            "a body longer than announced",
             announced(1 << 20),
             flood.clone(),
         ),
@@ -346,7 +346,7 @@ async fn a_server_that_breaks_the_protocol_costs_its_own_connection() {
             method(1, AMQPClass::Basic(cancel)),
             Vec::new(),
         ),
-        ("a message within another", Vec::new(), deliver(1)),
+        ("a message inside another message", Vec::new(), deliver(1)),
         ("a frame of an unknown type", frame(7, 1, b""), flood),
     ];
     for (reason, once, repeated) in attacks {

@@ -151,7 +151,7 @@ async fn what_is_no_regular_file_ends_the_start_with_its_name() {
         fs::rename(&path, &aside).expect("it is there");
         put(&path);
         let output = setting.refused();
-        let reason = "it is not a regular file";
+        let reason = "not a regular file";
         assert!(
             output.contains(reason) && output.contains(name),
             "{name}: {output}"

@@ -53,7 +53,7 @@ async fn a_second_daemon_stands_by_and_takes_over() {
     let (status, reasons) = second.get("/-/ready").await;
     assert_eq!(status, 503);
     assert!(
-        reasons.contains("data_dir: another daemon has it"),
+        reasons.contains("data_dir: in use by another daemon"),
         "{reasons}"
     );
     assert_eq!(second.get("/-/healthy").await.0, 200);

@@ -48,7 +48,7 @@ impl Poll {
         // Reaching the deadline is not an error: some workers may not answer.
         if let Ok(ended) = timeout(DEADLINE, collect(session, channel, round)).await {
             let permission = format!("write on {mailboxes}");
-            ended.map_err(|error| error.refused("ask the workers", &permission))?;
+            ended.map_err(|error| error.refused("send requests to workers", &permission))?;
         }
         // The queue is deleted when its only consumer is cancelled.
         let canceled = session.cancel(channel, CONSUMER).await;

@@ -75,7 +75,7 @@ pub(super) fn first(
         return Ok(None);
     };
     if *end != END {
-        return Err(AmqpError::Malformed("a frame without an end"));
+        return Err(AmqpError::Malformed("a frame without an end marker"));
     }
     let channel = u16::from_be_bytes(channel);
     let frame = Frame {

@@ -59,7 +59,7 @@ impl Poll {
                         self.queues = None;
                         let code = error.code();
                         if !matches!(code, Some(NOT_FOUND | ACCESS_REFUSED | RESOURCE_LOCKED)) {
-                            return Err(error.while_doing("ask for a queue"));
+                            return Err(error.while_doing("query a queue"));
                         }
                         absent.push(name.clone());
                         at_once = 1;

@@ -435,7 +435,9 @@ impl Session {
             AMQPClass::Connection(Co::Blocked(_) | Co::Unblocked(_)) => Ok(None),
             AMQPClass::Channel(Ch::Close(close)) => {
                 if !self.channels.close(channel) {
-                    return Err(AmqpError::Malformed("the end of a closed channel"));
+                    return Err(AmqpError::Malformed(
+                        "a close of a channel that is not open",
+                    ));
                 }
                 let ok = Ch::CloseOk(channel::CloseOk {});
                 self.send(channel, AMQPClass::Channel(ok));

@@ -142,7 +142,7 @@ async fn exchange_there(session: &mut Session, exchange: &str) -> Result<(), Lin
     if has_exchange(session, exchange).await? {
         return Ok(());
     }
-    let permission = format!("configure on {exchange} (or start a worker, which makes it)");
+    let permission = format!("configure on {exchange} (or start a worker, which declares it)");
     let declared = declare_exchange(session, exchange, false).await?;
     declared.map_err(|error| error.refused("declare the event exchange", &permission))
 }
@@ -260,16 +260,16 @@ async fn shards_there(
             || error.to_string().contains("unknown exchange type");
         if is_unknown {
             let hint =
-                "; is the plugin there? rabbitmq-plugins enable rabbitmq_consistent_hash_exchange";
-            return error.explained("declare the exchange of shards", hint.to_owned());
+                "; enable the plugin: rabbitmq-plugins enable rabbitmq_consistent_hash_exchange";
+            return error.explained("declare the shards' exchange", hint.to_owned());
         }
         let permission = format!("configure on {name}");
-        error.refused("declare the exchange of shards", &permission)
+        error.refused("declare the shards' exchange", &permission)
     })?;
     for key in &amqp.bindings {
         let bound = session.exchange_bind(channel, (source, &name), key).await;
         let permission = format!("write on {name} and read on {source}");
-        bound.map_err(|error| error.refused("bind the exchange of shards", &permission))?;
+        bound.map_err(|error| error.refused("bind the shards' exchange", &permission))?;
     }
     Ok(name)
 }
@@ -307,7 +307,7 @@ async fn begin_at(
 
 /// The offset of a stream's newest message, if it has any, or any offset of at least `enough`.
 async fn newest(session: &mut Session, queue: &str, enough: u64) -> Result<Option<u64>, LinkError> {
-    let looking = |error: AmqpError| error.while_doing("look at the newest message");
+    let looking = |error: AmqpError| error.while_doing("read the newest message");
     let channel = channel(session).await?;
     session.prefetch(channel, u16::MAX).await.map_err(looking)?;
     let arguments = topology::offset_arguments(topology::text("last"));

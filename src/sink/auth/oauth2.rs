@@ -221,7 +221,7 @@ fn encoded(text: &str) -> String {
 fn parse(body: &[u8]) -> Result<(HeaderValue, Option<Duration>), AuthError> {
     // The body is not quoted in the error, because it may still be a token.
     let answer: Value =
-        serde_json::from_slice(body).map_err(|_| AuthError::TokenAnswer("is no JSON"))?;
+        serde_json::from_slice(body).map_err(|_| AuthError::TokenAnswer("is not JSON"))?;
     let token = answer.get("access_token").and_then(Value::as_str);
     let token = token
         .filter(|token| !token.is_empty())
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn what_is_no_token_is_refused_without_telling_what_it_is() {
         for (body, why) in [
-            ("hunter2", "is no JSON"),
+            ("hunter2", "is not JSON"),
             (r#"{"token": "hunter2"}"#, "has no access_token"),
             (r#"{"access_token": ""}"#, "has no access_token"),
             (r#"{"access_token": ["hunter2"]}"#, "has no access_token"),

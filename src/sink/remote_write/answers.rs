@@ -107,7 +107,7 @@ impl RemoteWrite {
             }
             Verdict::Rejected => {
                 let failed = flight.give_up_piece();
-                self.fail(failed, &outcome.reason, Some("all of a request"));
+                self.fail(failed, &outcome.reason, Some("all series of the request"));
                 self.readiness.waiting(outcome.reason.as_str());
             }
             Verdict::Downgrade => self.downgrade(&outcome.reason),
@@ -192,7 +192,10 @@ impl RemoteWrite {
         if failed.is_zero() {
             return;
         }
-        let (samples, series) = (failed.points(), series.unwrap_or("some of a request"));
+        let (samples, series) = (
+            failed.points(),
+            series.unwrap_or("some series of the request"),
+        );
         if self.logged.is_new(reason, clock::monotonic()) {
             warn!(samples, series, error = %reason, "receiver refused samples");
         } else {
@@ -254,9 +257,7 @@ impl RemoteWrite {
                 let mut reason = explain(&answer, protocol);
                 let advice = advice::rejected(answer.status, &answer.text);
                 if let Some(advice) = advice.filter(|_| verdict == Verdict::Rejected) {
-                    reason = format!(
-                        "{reason} ({advice}; samples refused like this are not sent again)"
-                    );
+                    reason = format!("{reason} ({advice}; these samples are not sent again)");
                 }
                 Outcome {
                     verdict,
@@ -290,11 +291,11 @@ fn beginning(text: &str) -> &str {
 fn explain(answer: &Answer, protocol: Protocol) -> String {
     let status = answer.status;
     if status.is_success() && protocol == Protocol::V2 {
-        return format!("HTTP {status} that does not say what was written: no receiver of 2.0");
+        return format!("HTTP {status} without the headers that a 2.0 receiver sends");
     }
     let mut text = format!("HTTP {status}: {}", beginning(&answer.text));
     if answer.text.contains("native histograms are disabled") {
-        text += " (the receiver has native histograms switched off: switch them on there, or send_native_histograms off here)";
+        text += " (enable native histograms at the receiver, or set send_native_histograms: false here)";
     }
     text
 }
