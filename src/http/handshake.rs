@@ -15,7 +15,7 @@ use crate::clock;
 use crate::tls::TlsError;
 use crate::tls::server::ServerTls;
 
-/// Time during which the files are not checked again.
+/// Minimum time between two checks of the files.
 const FRESH: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]

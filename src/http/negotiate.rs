@@ -48,7 +48,7 @@ pub(super) enum Coding {
 /// An option that the client accepts, and its weight.
 #[derive(Debug)]
 struct Wish<'h> {
-    /// A media range or a coding.
+    /// A media range or a content coding.
     name: &'h str,
     parameters: Vec<(&'h str, &'h str)>,
     /// In thousandths; 1 by default.

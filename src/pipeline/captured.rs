@@ -72,7 +72,7 @@ impl Captured {
 }
 
 impl Pipeline {
-    /// Whether so many messages wait for a checkpoint that one is due.
+    /// Whether a checkpoint is due because many messages wait for it.
     pub fn wants_checkpoint(&self) -> bool {
         self.clusters
             .iter()

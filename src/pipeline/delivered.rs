@@ -88,7 +88,7 @@ impl Delivered {
         before.is_some_and(|before| before != link)
     }
 
-    /// Whether so many messages wait for a checkpoint that one is due.
+    /// Whether a checkpoint is due because many messages wait for it.
     pub(super) fn is_due(&self) -> bool {
         // Streams need no timely acknowledgements.
         let queue = self.window.filter(|_| self.stream.is_none());

@@ -23,7 +23,7 @@ pub enum Format {
     Json,
 }
 
-/// The least severe records that are logged.
+/// The minimum severity of logged records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Level {
     Off,

@@ -66,7 +66,7 @@ pub enum AuthError {
     TokenAnswer(&'static str),
     #[error("no response from the token endpoint: {0}")]
     TokenHttp(String),
-    /// The error of a concurrent request for the same token.
+    /// A concurrent request for the same token failed with this error.
     #[error("{0}")]
     TokenToo(String),
     #[error("cannot sign the request: {0}")]
