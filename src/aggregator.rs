@@ -8,8 +8,8 @@
 //!
 //! With a `data_dir`, each snapshot is published only after the checkpoint captured with it is on
 //! disk: see [`checkpoint`](crate::checkpoint). Additional checkpoints are written between two
-//! snapshots, so that a crash loses little of what no broker holds, and so that a durable queue
-//! gets its acknowledgements.
+//! snapshots, so that a crash loses few of the events that no broker retains, and so that a durable
+//! queue gets its acknowledgements.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ const BATCHES_AT_ONCE: usize = 4;
 /// Maximum number of reports waiting for the aggregator, across all brokers.
 pub const REPORTS_WAITING: usize = 16;
 
-/// A snapshot that is delayed by more than this carries the time at which it was actually made.
+/// A snapshot delayed by more than this is stamped with the time at which it was actually made.
 const LATE: Duration = Duration::from_secs(1);
 
 /// Maximum time between two checkpoints.
@@ -49,7 +49,7 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum time between two notifications to pollers about new workers.
 const NEWS: Duration = Duration::from_millis(200);
 
-/// Minimum time between two log lines about messages that cannot be read.
+/// Minimum time between two log lines about messages that cannot be decoded.
 const REPEATED: Duration = Duration::from_secs(60);
 
 /// Minimum time between two log lines about the same limit.
@@ -68,10 +68,10 @@ pub struct Aggregator {
     clocks: (Timestamp, Instant),
     /// Number of worker processes that pollers know about, and when they were last notified.
     begun: (u64, Instant),
-    /// The hints that currently apply, as last logged.
+    /// The hints that were logged and still apply.
     hinted: Vec<(Arc<str>, HintReason)>,
-    /// Messages that could not be read, as last logged: count and time for each kind.
-    told: Vec<DecodeErrorLog>,
+    /// Decoding errors as last logged: count and time for each kind.
+    logged: Vec<DecodeErrorLog>,
     /// For each limit, the count and time of its last log line.
     limits: [(u64, Option<Instant>); Limit::ALL.len()],
 }
@@ -96,8 +96,8 @@ struct Outputs {
     hints: watch::Sender<Vec<String>>,
 }
 
-/// What is due. It waits until the writer has room, that is, until the checkpoint before the newest
-/// one is written.
+/// The snapshot or checkpoint that is due. It waits until the writer has room, which is once the
+/// checkpoint before the newest one is written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Due {
     snapshot: bool,
@@ -168,7 +168,7 @@ impl Aggregator {
         hints: watch::Sender<Vec<String>>,
         outlet: impl FnOnce(Publisher) -> Outlet,
     ) -> (Self, Views) {
-        // Changes caused by elapsed time are left to the next snapshot: they must not be published
+        // Leaves changes caused by elapsed time to the next snapshot: they must not be published
         // before they are stored.
         let now = clock::now();
         let first = snapshots(&mut pipeline, |pipeline| {
@@ -200,7 +200,7 @@ impl Aggregator {
             clocks: (now, clock::monotonic()),
             begun: (0, clock::monotonic()),
             hinted: Vec::new(),
-            told: Vec::new(),
+            logged: Vec::new(),
             limits: Default::default(),
         };
         (aggregator, views)
@@ -238,11 +238,11 @@ impl Aggregator {
                         self.pipeline.apply_batch(&batch);
                     }
                     self.due.checkpoint |= self.pipeline.wants_checkpoint();
-                    self.tell_of_workers();
+                    self.notify_pollers();
                 }
                 Wake::Report(report) => self.pipeline.report(&report),
                 Wake::Settings(settings) => self.pipeline.reconfigure(&settings),
-                // Getting here is the answer: the aggregator is alive.
+                // Reaching this point proves that the aggregator is alive.
                 Wake::LivenessPing(question) => drop(question.send(())),
                 Wake::Tick => self.due.snapshot = true,
                 Wake::Checkpoint => self.due.checkpoint = true,
@@ -284,14 +284,14 @@ impl Aggregator {
         let (before, since) = std::mem::replace(&mut self.clocks, (now, monotonic));
         if let Some(step) = ClockStep::between(before, now, monotonic.duration_since(since)) {
             let seconds = step.seconds();
-            warn!(seconds, "system clock was set; samples follow it");
+            warn!(seconds, "system clock was set; sample timestamps follow it");
             self.pipeline.clock_set(step);
         }
         now
     }
 
-    /// Makes snapshots as of `at` and publishes them; with checkpoints, as a job in the reserved
-    /// room.
+    /// Makes snapshots as of `at` and publishes them; with checkpoints, hands them to the writer
+    /// using the reserved permit.
     fn publish(
         &mut self,
         room: Option<mpsc::OwnedPermit<Job>>,
@@ -313,15 +313,16 @@ impl Aggregator {
             (Outlet::Checkpointed(_), None) => {}
         }
         self.publish_known();
-        self.tell(clock::monotonic());
-        self.tell_of_limits(clock::monotonic());
+        self.log_undecodable(clock::monotonic());
+        self.log_limits(clock::monotonic());
         self.hint();
     }
 
-    /// Makes pollers query new workers, because events may be held until their queues are known.
-    fn tell_of_workers(&mut self) {
-        let (told, at) = self.begun;
-        if self.pipeline.begun() != told && at.elapsed() >= NEWS {
+    /// Notifies pollers of new workers, because events may be held until the queues of those
+    /// workers are known.
+    fn notify_pollers(&mut self) {
+        let (notified, at) = self.begun;
+        if self.pipeline.begun() != notified && at.elapsed() >= NEWS {
             self.publish_known();
         }
     }
@@ -347,8 +348,8 @@ impl Aggregator {
             for hint in hints {
                 lines.push(format!("broker {broker}: {hint}"));
                 holds.push((Arc::clone(broker), hint.reason));
-                let told = self.hinted.iter();
-                if !told
+                let logged = self.hinted.iter();
+                if !logged
                     .clone()
                     .any(|(b, reason)| b == broker && *reason == hint.reason)
                 {
@@ -361,7 +362,7 @@ impl Aggregator {
     }
 
     /// Logs each limit that was reached: at its first occurrence, then at most once an hour.
-    fn tell_of_limits(&mut self, now: Instant) {
+    fn log_limits(&mut self, now: Instant) {
         for (limit, (times, at)) in Limit::ALL.into_iter().zip(&mut self.limits) {
             let total = self.pipeline.bounds().times(limit);
             if total > *times
@@ -379,37 +380,38 @@ impl Aggregator {
         }
     }
 
-    /// Logs what could not be read: the first occurrence, then a count each minute.
-    fn tell(&mut self, now: Instant) {
+    /// Logs messages and events that could not be decoded: the first occurrence, then a count each
+    /// minute.
+    fn log_undecodable(&mut self, now: Instant) {
         for (broker, error, count) in self.pipeline.refused() {
             let reason = error.reason().name();
             let known = self
-                .told
+                .logged
                 .iter()
-                .position(|told| told.broker == *broker && told.error.is_told_with(error));
+                .position(|logged| logged.broker == *broker && logged.error.is_logged_with(error));
             let at = known.unwrap_or_else(|| {
                 let broker = Arc::clone(broker);
-                self.told.push(DecodeErrorLog {
+                self.logged.push(DecodeErrorLog {
                     broker,
                     error,
                     count: 0,
                     at: None,
                 });
-                self.told.len() - 1
+                self.logged.len() - 1
             });
-            let told = &mut self.told[at];
+            let logged = &mut self.logged[at];
             let is_due = |at| now.duration_since(at) >= REPEATED;
-            if count > told.count && told.at.is_none_or(is_due) {
-                let more = count - told.count;
-                warn!(%broker, reason, count = more, %error, "events could not be read");
-                told.count = count;
-                told.at = Some(now);
+            if count > logged.count && logged.at.is_none_or(is_due) {
+                let more = count - logged.count;
+                warn!(%broker, reason, count = more, %error, "events could not be decoded");
+                logged.count = count;
+                logged.at = Some(now);
             }
         }
     }
 }
 
-/// Reserves room for a job. Returns `None` if there is no writer, or if it is gone.
+/// Reserves a slot in the writer's channel. Returns `None` if there is no writer, or if it is gone.
 async fn room(jobs: Option<mpsc::Sender<Job>>) -> Option<mpsc::OwnedPermit<Job>> {
     jobs?.reserve_owned().await.ok()
 }

@@ -1,9 +1,9 @@
 //! Builds the stages from a configuration, spawns and joins them, and drains them in data-flow
 //! order.
 //!
-//! A shutdown closes the data flow from the start: the sources and the listener are stopped; the
-//! aggregator ends when its channel closes, and makes the last snapshot; the sinks end when that
-//! snapshot is sent, or when the grace period expires.
+//! A shutdown follows the data flow: first the sources and the listener are stopped; the aggregator
+//! ends when its channel closes, after a last snapshot; the sinks end when that snapshot is sent,
+//! or when the grace period expires.
 
 mod build;
 mod reload;
@@ -45,7 +45,7 @@ pub struct App {
     folder: Option<Arc<CheckpointFolder>>,
     reloader: Option<Reloader>,
     supervisor: Supervisor,
-    /// The health of the stages, and the channel for liveness checks of the aggregator.
+    /// The readiness of the stages, and the channel for liveness checks of the aggregator.
     readiness: Readiness,
     questions: Option<mpsc::Sender<LivenessPing>>,
     grace_period: Duration,
@@ -77,7 +77,7 @@ impl App {
             let taken =
                 standby::lock_when_free(path, config.http.as_ref(), &app.stop, app.supervisor)
                     .await?;
-            // Stopped while standing by.
+            // The daemon was stopped while standing by.
             let Some(folder) = taken else { return Ok(app) };
             app.folder = Some(Arc::new(folder));
         }
@@ -94,10 +94,10 @@ impl App {
     pub async fn run(mut self) -> Result<(), RunError> {
         self.supervisor.ready();
         let (readiness, questions) = (self.readiness.clone(), self.questions.take());
-        let told = self.supervisor.keep_told(Some(readiness), questions);
+        let notifying = self.supervisor.keep_notified(Some(readiness), questions);
         tokio::select! {
             ended = self.run_to_end() => ended,
-            never = told => match never {},
+            never = notifying => match never {},
         }
     }
 
@@ -113,7 +113,7 @@ impl App {
             }
         };
         self.supervisor.stopping();
-        // No caller waits for a reload any more.
+        // No more reloads are accepted.
         self.reloads.close();
         if let Some(error) = ended {
             self.stop.cancel();

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const DEFAULT_BYTES: u64 = 1 << 30;
 
 /// Returns the default memory budget: four fifths of the limit. Runtimes with a memory target of
-/// their own use nine tenths, but our accounting is an estimate, and the allocator retains some
-/// freed memory.
+/// their own use nine tenths, but our accounting is only an estimate, and the allocator retains
+/// some freed memory.
 pub fn memory_budget() -> u64 {
     memory_limit().map_or(DEFAULT_BYTES, |limit| limit / 5 * 4)
 }

@@ -130,8 +130,8 @@ impl Cli {
 }
 
 impl Command {
-    /// The log level by default, if lower than usual: the doctor's report contains everything
-    /// already.
+    /// The default log level of commands that log less than usual: the doctor's report already
+    /// contains everything.
     fn quiet(&self) -> Option<log::Level> {
         let is_set = std::env::var_os("RUST_LOG").is_some();
         (matches!(self, Self::Doctor { .. }) && !is_set).then_some(log::Level::Off)
@@ -230,8 +230,8 @@ fn migrated(exporter: Exporter, arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Runs a future to completion. One thread maintains the state; the others serve sockets and sinks,
-/// which need only a few.
+/// Runs a future to completion. One thread is busy with the state; the others serve sockets and
+/// sinks, which need only a few.
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     const THREADS_MAX: usize = 4;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);

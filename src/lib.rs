@@ -38,14 +38,14 @@ pub mod tls;
 // Sockets to payloads.
 pub mod broker;
 
-// The core: a crate of its own, and what joins its parts.
+// The core, which is a separate crate, and the pipeline that combines its parts.
 pub use celeriac_core::{
     bounds, counts, escape, event, profile, saved, series, state, timestamp, wire,
 };
 
 pub mod pipeline;
 
-// The owner of the core, and its state on disk.
+// The task that owns the core, and its state on disk.
 pub mod aggregator;
 pub mod checkpoint;
 
@@ -54,7 +54,7 @@ pub mod http;
 pub mod queue;
 pub mod sink;
 
-// Everything in one process.
+// A simulated cluster and receiver.
 pub mod demo;
 
 // Tools for setting celeriac up.

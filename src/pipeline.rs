@@ -1,8 +1,8 @@
 //! Turns payloads into snapshots: everything between the sources and the sinks, without IO and
 //! without a clock.
 //!
-//! One [`Pipeline`] holds all state: that of each cluster, and the series of all of them. In the
-//! daemon it belongs to the aggregator; tests, benchmarks and the demo call it directly.
+//! One [`Pipeline`] holds the state of each cluster and the series of all clusters. In the daemon
+//! it belongs to the aggregator; tests, benchmarks and the demo call it directly.
 
 mod captured;
 mod delivered;
@@ -34,7 +34,7 @@ pub struct Pipeline {
     clusters: Vec<Cluster>,
     views: Vec<View>,
     series_ttl: Duration,
-    /// Whether observations and failures carry the id of their task.
+    /// Whether exemplars with task ids are recorded.
     exemplars: bool,
     telemetry: Telemetry,
     metrics: SeriesMetrics,
@@ -51,7 +51,7 @@ struct Cluster {
     /// Changes made by the current event; kept to reuse its memory.
     changes: Vec<Change>,
     metrics: EventMetrics,
-    /// Decoding errors: the newest of each kind that the log reports together, with a count.
+    /// Decoding errors: the newest of each kind that is logged separately, with a count.
     errors: Vec<(DecodeError, u64)>,
     hints: Vec<Hint>,
     delivered: Delivered,
@@ -81,7 +81,7 @@ pub struct ClusterConfig {
     /// Whether workers are asked for their queues.
     pub asks_workers: bool,
     pub holds: BrokerRetention,
-    /// Which part of the workers' events arrives here; `None` for all of them.
+    /// Which share of the workers' events arrives here; `None` if all do.
     pub shard: Option<Shard>,
     pub metrics: EventMetrics,
 }
@@ -92,11 +92,11 @@ pub enum BrokerRetention {
     Nothing,
     /// Unacknowledged messages, of which up to this many are in flight.
     Unacknowledged(usize),
-    /// A stream: its name, and how many messages may have to be read again.
+    /// A stream: its name, and how many messages may be read again after a restart.
     Stream(String, usize),
 }
 
-/// A profile in which all clusters are shown.
+/// The settings of a profile, which shows all clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewConfig {
     pub profile: ProfileName,
@@ -267,8 +267,8 @@ impl Pipeline {
         cluster.show(report.broker, &mut self.views, now, None);
     }
 
-    /// Returns all series as of `now`, once for each profile. `last` means that no other snapshots
-    /// follow.
+    /// Returns all series as of `now`, in one snapshot per profile. `last` means that no more
+    /// snapshots follow.
     pub fn snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
             cluster.state.expire(now, &mut cluster.changes);
@@ -278,7 +278,7 @@ impl Pipeline {
     }
 
     /// Like [`snapshots`](Self::snapshots), but without changes caused by elapsed time. Used for
-    /// the first snapshot after a restore, which must not be ahead of what is stored.
+    /// the first snapshot after a restore, which must not be ahead of the checkpoint.
     pub fn unchanged_snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
         let mut limited = [0, 0, 0];
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
@@ -320,8 +320,8 @@ impl Pipeline {
         self.views.iter().map(|view| view.name)
     }
 
-    /// Counts the events that are still held until the queue of their task is known, because
-    /// nothing will resolve them any more.
+    /// Counts the events that are still held because their task's queue is unknown. Called at the
+    /// end, when no more answers will arrive.
     pub fn release_held(&mut self, now: Timestamp) {
         for (at, cluster) in self.clusters.iter_mut().enumerate() {
             cluster.state.release_held(&mut cluster.changes);
@@ -334,7 +334,7 @@ impl Pipeline {
         self.telemetry.bounds()
     }
 
-    /// Returns how many worker processes have started. Pollers need to know about new ones soon.
+    /// Returns how many worker processes have started, so that pollers learn of new ones quickly.
     pub fn begun(&self) -> u64 {
         self.clusters
             .iter()
@@ -354,7 +354,7 @@ impl Pipeline {
             .map(|cluster| (&cluster.broker, &*cluster.hints))
     }
 
-    /// Records the kernel's figures for this process.
+    /// Records the process statistics reported by the kernel.
     pub fn process(&self, process: Process) {
         self.telemetry.process(process);
     }
@@ -364,7 +364,7 @@ impl Pipeline {
         self.metrics.snapshot_duration.set(duration.as_secs_f64());
     }
 
-    /// Returns, for each broker and reason, how many messages and events could not be read, with
+    /// Returns, for each broker and reason, how many messages and events could not be decoded, with
     /// the newest error. Each serializer that is not accepted is reported separately.
     pub fn refused(&self) -> impl Iterator<Item = (&Arc<str>, DecodeError, u64)> {
         self.clusters.iter().flat_map(|cluster| {
@@ -417,7 +417,7 @@ impl Cluster {
         self.changes.clear();
     }
 
-    /// Drops texts that are no longer referenced, if there are many.
+    /// Drops strings that are no longer referenced, if there are many.
     fn sweep(&mut self, at: usize, views: &[View]) {
         if self.state.names().wants_sweep() {
             let profiles = views.iter().map(|view| &view.profiles[at]);
@@ -427,7 +427,7 @@ impl Cluster {
         }
     }
 
-    /// Checks the cluster's setup and how many tasks are in flight.
+    /// Updates the hints about the cluster's setup and the number of tasks in flight.
     fn look(&mut self, now: Timestamp) {
         self.hints = self.state.hints(now);
         for reason in HintReason::ALL {
@@ -443,7 +443,7 @@ impl Cluster {
     fn refuse(&mut self, error: DecodeError) {
         self.metrics.undecodable(error.reason()).add(1);
         let mut errors = self.errors.iter_mut();
-        match errors.find(|(known, _)| known.is_told_with(error)) {
+        match errors.find(|(known, _)| known.is_logged_with(error)) {
             Some((newest, count)) => (*newest, *count) = (error, *count + 1),
             None => self.errors.push((error, 1)),
         }

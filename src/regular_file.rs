@@ -28,7 +28,7 @@ pub fn read_to_end(file: File, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > bytes_max {
-        let what = format!("it is larger than {} KiB", bytes_max >> 10);
+        let what = format!("larger than {} KiB", bytes_max >> 10);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
     }
     Ok(bytes)
@@ -37,7 +37,7 @@ pub fn read_to_end(file: File, bytes_max: usize) -> io::Result<Vec<u8>> {
 /// Opens one of the daemon's own files.
 pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     open(options.mode(OWN_MODE), OFlags::NOFOLLOW, path).map_err(|error| {
-        // The error code depends on the kind of file, so look at the kind instead.
+        // The error code depends on the kind of file, so check the kind instead.
         let found = fs::symlink_metadata(path);
         let is_other = found.is_ok_and(|found| !found.is_file());
         if is_other { not_regular() } else { error }
@@ -72,7 +72,7 @@ fn open(options: &mut OpenOptions, flags: OFlags, path: &Path) -> io::Result<Fil
 }
 
 fn not_regular() -> io::Error {
-    io::Error::other("it is not a regular file")
+    io::Error::other("not a regular file")
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
 
         for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
             let error = read(path, 1 << 10).unwrap_err().to_string();
-            assert_eq!(error, "it is not a regular file", "{}", path.display());
+            assert_eq!(error, "not a regular file", "{}", path.display());
         }
     }
     #[test]
@@ -143,7 +143,7 @@ mod tests {
                 &mut OpenOptions::new().write(true).clone(),
             ] {
                 let error = open_own(options, &path(name)).unwrap_err().to_string();
-                assert_eq!(error, "it is not a regular file", "{name}");
+                assert_eq!(error, "not a regular file", "{name}");
             }
         }
         assert!(open_own(OpenOptions::new().read(true), &path("file")).is_ok());

@@ -63,10 +63,10 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 Some(()) = self.hangup.recv() => {
-                    // The result is logged. If a request is already waiting, it will read the
+                    // The result is only logged. If a request is already waiting, it will read the
                     // newest file anyway.
-                    let (told, _) = oneshot::channel();
-                    let _ = self.reloads.as_ref().map(|reloads| reloads.try_send(told));
+                    let (result, _) = oneshot::channel();
+                    let _ = self.reloads.as_ref().map(|reloads| reloads.try_send(result));
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Notifies the service manager: ready, status, reloading, stopping, and the watchdog.
 //!
 //! The notifications are the datagrams of `sd_notify(3)`, sent to the socket named by
-//! `NOTIFY_SOCKET`. Without that variable nothing is sent. The main task feeds the watchdog, each
-//! time only after the aggregator has answered, so both a blocked runtime and a hung aggregator
+//! `NOTIFY_SOCKET`. Without that variable nothing is sent. The main task feeds the watchdog, but
+//! only after the aggregator has answered a ping, so both a blocked runtime and a hung aggregator
 //! lead to a restart.
 
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ pub type LivenessPing = oneshot::Sender<()>;
 /// How often to check whether the status has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The service manager, if it accepts notifications.
+/// A connection to the service manager, if there is one that accepts notifications.
 #[derive(Clone, Copy, Debug)]
 pub struct Supervisor {
     listens: bool,
@@ -37,49 +37,49 @@ impl Supervisor {
     }
 
     /// Reports that all stages run. Does not wait for brokers and receivers, because services that
-    /// depend on celeriac must not wait for them.
+    /// depend on celeriac should not have to.
     pub fn ready(&self) {
-        self.tell(&[NotifyState::Ready]);
+        self.notify(&[NotifyState::Ready]);
     }
 
-    /// Reports that the daemon is up but waits until another daemon is gone, which may take
-    /// forever.
+    /// Reports that the daemon is up but standing by until another daemon stops, which may never
+    /// happen.
     pub fn standing_by(&self) {
-        let status = NotifyState::Status("standing by: another daemon has the data_dir");
-        self.tell(&[NotifyState::Ready, status]);
+        let status = NotifyState::Status("standing by: data_dir is in use by another daemon");
+        self.notify(&[NotifyState::Ready, status]);
     }
 
     /// Reports that the configuration is being reloaded; [`ready`](Self::ready) reports the end.
     pub fn reloading(&self) {
         // `Type=notify-reload` requires the time, to distinguish this reload from an earlier one.
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
-            Err(_) => self.tell(&[NotifyState::Reloading]),
+            Ok(now) => self.notify(&[NotifyState::Reloading, now]),
+            Err(_) => self.notify(&[NotifyState::Reloading]),
         }
     }
 
     /// Reports that shutdown has started.
     pub fn stopping(&self) {
-        self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+        self.notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
     /// Keeps the status up to date and feeds the watchdog for as long as this future is polled.
     /// Without `questions`, there is no aggregator to ask yet.
-    pub async fn keep_told(
+    pub async fn keep_notified(
         self,
         readiness: Option<Readiness>,
         questions: Option<mpsc::Sender<LivenessPing>>,
     ) -> Infallible {
         let statuses = async {
             match readiness.filter(|_| self.listens) {
-                Some(readiness) => self.tell_status(&readiness).await,
+                Some(readiness) => self.report_status(&readiness).await,
                 None => std::future::pending().await,
             }
         };
         let beats = async {
             match self.watchdog {
                 Some(period) => {
-                    beat(period, questions, || self.tell(&[NotifyState::Watchdog])).await
+                    beat(period, questions, || self.notify(&[NotifyState::Watchdog])).await
                 }
                 None => std::future::pending().await,
             }
@@ -90,19 +90,19 @@ impl Supervisor {
         }
     }
 
-    async fn tell_status(&self, readiness: &Readiness) -> Infallible {
-        let mut told = String::new();
+    async fn report_status(&self, readiness: &Readiness) -> Infallible {
+        let mut last = String::new();
         loop {
             let status = status(readiness);
-            if status != told {
-                self.tell(&[NotifyState::Status(&status)]);
-                told = status;
+            if status != last {
+                self.notify(&[NotifyState::Status(&status)]);
+                last = status;
             }
             tokio::time::sleep(STATUS_INTERVAL).await;
         }
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    fn notify(&self, states: &[NotifyState<'_>]) {
         if !self.listens {
             return;
         }
@@ -132,7 +132,8 @@ async fn beat(
     }
 }
 
-/// Returns a one-line status. A line feed would start another message, but reasons contain none.
+/// Returns a one-line status. A line feed would start another notification field, but reasons
+/// contain none.
 fn status(readiness: &Readiness) -> String {
     let (reasons, all) = (readiness.reasons(), readiness.stages());
     let Some(reason) = reasons.first() else {

@@ -91,7 +91,7 @@ fn private_verifier(
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates(ca)?);
     if added == 0 {
-        let what = "no certificate of an authority in it".to_owned();
+        let what = "it contains no CA certificate".to_owned();
         return Err(TlsError::Certificates(place(ca), what));
     }
     let builder =
@@ -118,7 +118,7 @@ fn read(pem: &Secret) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Returns where a certificate or key comes from, for errors.
+/// Describes where a certificate or key comes from, for error messages.
 fn place(pem: &Secret) -> String {
     match pem {
         Secret::Inline(_) => "the configuration".to_owned(),

@@ -66,7 +66,7 @@ def celeriac():
         ("Remote write", [
             graph("Samples sent", "Samples per second that the receiver accepted.", "cps",
                   (f"sum by (remote_name) ({rate(remote('samples_total'))})", "{{remote_name}}")),
-            graph("Lag", "Time between the newest sample and the newest sample sent.", "s",
+            graph("Lag", "Time between the newest queued sample and the newest sample sent.", "s",
                   (f"max by (remote_name) ({behind})", "{{remote_name}}"), thresholds=steps((60, AMBER), (120, RED))),
             graph("Samples pending", "Samples waiting to be sent.", "short",
                   (f"sum by (remote_name) ({remote('samples_pending')})", "{{remote_name}}")),

@@ -51,7 +51,7 @@ pub enum StartError {
     },
     #[error("cannot listen with TLS: {0}")]
     Tls(#[source] TlsError),
-    #[error("cannot create the client of {name}: {source}")]
+    #[error("cannot create an HTTP client for {name}: {source}")]
     Client { name: String, source: BuildError },
     #[error(transparent)]
     Queue(#[from] queues::QueuesError),
@@ -77,7 +77,7 @@ impl App {
         let stored = restored.as_ref().map(Restored::at);
         let start = queues::start_behind(&queues, stored, clock::now());
         let memory = config.limits.memory.unwrap_or_else(cgroup::memory_budget);
-        info!(mebibytes = memory >> 20, "memory budget");
+        info!(mebibytes = memory >> 20, "memory budget set");
         let bounds = Bounds::new(memory, config.data_dir.is_some(), config.remote_write.len());
         let mut instruments = Instruments {
             telemetry: Telemetry::new(start).within(bounds),
@@ -147,13 +147,13 @@ impl App {
     }
 }
 
-/// Where stages report metrics and health.
+/// Where stages report metrics and readiness.
 struct Instruments {
     telemetry: Telemetry,
     readiness: Readiness,
 }
 
-/// The sending ends of the aggregator's channels, for brokers and the supervisor.
+/// The sending ends of the aggregator's input channels, for brokers and the supervisor.
 struct Ends {
     batches: mpsc::Sender<Batch>,
     reports: mpsc::Sender<Report>,
@@ -266,7 +266,7 @@ struct Outputs {
 }
 
 impl Outputs {
-    /// `queues` are those of the receivers, in the same order.
+    /// Builds the parts of all outputs. `queues` are the receivers' queues, in configuration order.
     fn new(config: &Config, queues: Vec<Queue>, to: &mut Instruments) -> Self {
         let sinks = config.remote_write.iter().cloned().zip(queues);
         let sinks = sinks.map(|(sink, queue)| SinkParts::new(sink, queue, to));
@@ -288,15 +288,15 @@ impl Outputs {
         stages: &mut Stages,
         drain_deadline: &CancellationToken,
     ) -> Result<BTreeMap<String, mpsc::Sender<Reconfigured>>, StartError> {
-        let mut told = BTreeMap::new();
+        let mut channels = BTreeMap::new();
         for sink in self.sinks {
             let name = sink.config.name.clone();
-            told.insert(name, sink.spawn(external, views, stages, drain_deadline)?);
+            channels.insert(name, sink.spawn(external, views, stages, drain_deadline)?);
         }
         for gateway in self.gateways {
             gateway.spawn(views, stages, drain_deadline)?;
         }
-        Ok(told)
+        Ok(channels)
     }
 }
 

@@ -28,7 +28,7 @@ enum ReloadError {
     Load(#[from] LoadError),
     #[error("nothing was changed; these keys need a restart: {}", .0.join(", "))]
     Fixed(Vec<String>),
-    #[error("nothing was changed: cannot create the client of remote_write {name}: {source}")]
+    #[error("nothing was changed: cannot create an HTTP client for remote_write {name}: {source}")]
     Client { name: String, source: BuildError },
 }
 
@@ -85,11 +85,15 @@ impl Reloader {
                 client: Arc::new(client),
                 sends_other: changes.send_other(at),
             };
-            ready.extend(self.sinks.get(&sink.name).map(|told| (told, reconfigured)));
+            ready.extend(
+                self.sinks
+                    .get(&sink.name)
+                    .map(|channel| (channel, reconfigured)),
+            );
         }
         // From here on nothing fails: the receivers of these messages live as long as the daemon.
-        for (told, reconfigured) in ready {
-            let _ = told.send(reconfigured).await;
+        for (channel, reconfigured) in ready {
+            let _ = channel.send(reconfigured).await;
         }
         let _ = self.settings.send(config.metrics.clone()).await;
         info!(changed = !changes.is_empty(), "configuration reloaded");

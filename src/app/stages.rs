@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::task::{Id, JoinSet};
 
-/// Why the daemon stopped without being asked to.
+/// Why the daemon stopped without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{0} panicked; this is a bug in celeriac, please report it")]
@@ -32,7 +32,7 @@ impl Stages {
         self.names.insert(id, name);
     }
 
-    /// Returns how the next stage ends.
+    /// Waits until a stage ends, and returns how it ended; `None` if none is left.
     pub(super) async fn next(&mut self) -> Option<RunError> {
         let ended = self.tasks.join_next_with_id().await?;
         let id = match &ended {

@@ -14,7 +14,8 @@ use crate::http::Server;
 use crate::supervisor::Supervisor;
 use crate::telemetry::readiness::Readiness;
 
-/// How often to check whether the directory is free. A file lock offers no notification.
+/// How often to check whether the directory is free. There is no notification when a file lock is
+/// released.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Locks the directory as soon as it is free; `None` if stopped before. Meanwhile, the listener
@@ -56,16 +57,16 @@ pub(super) async fn lock_when_free(
         }
         () = stop.cancelled() => Ok(None),
         () = probes(http) => Ok(None),
-        never = supervisor.keep_told(None, None) => match never {},
+        never = supervisor.keep_notified(None, None) => match never {},
     }
 }
 
-/// Answers probes for as long as this future is polled.
+/// Answers health probes for as long as this future is polled.
 async fn probes(http: Option<&HttpConfig>) {
     let mut readiness = Readiness::default();
     let _standing_by = readiness.stage(
         "data_dir",
-        "another daemon has it; standing by until it is gone",
+        "in use by another daemon; standing by until it stops",
     );
     if let Some(http) = http {
         match Server::bind(http.listen, Vec::new(), readiness) {

@@ -1,4 +1,4 @@
-//! Where a broker connection reports to: metrics, readiness, and the queue of the aggregator.
+//! The context of a broker connection: its metrics, readiness, and channel to the aggregator.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,13 @@ use crate::saved::Offset;
 use crate::telemetry::metrics::BrokerMetrics;
 use crate::telemetry::readiness::Reporter;
 
-/// The first pause is short because most broker restarts are. The longest pause limits how long a
-/// recovered broker goes unnoticed to two seconds.
+/// The first pause is short because most broker restarts are. The longest pause is two seconds, so
+/// a recovered broker is noticed within that time.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Maximum size of the messages waiting for the aggregator, in bytes. A larger message waits alone.
+/// Maximum size of the messages waiting for the aggregator, in bytes. A larger message is the only
+/// one waiting.
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
 /// How long connecting and subscribing may take together.
@@ -33,8 +34,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const BATCH_MESSAGES: usize = 512;
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 
-/// How long a source rests after reading everything available. This batches events that trickle in:
-/// each hand-over costs a wake-up and, on RabbitMQ, an acknowledgement.
+/// How long a source rests after reading everything available. This batches events that trickle in,
+/// because each batch costs a wake-up and, on RabbitMQ, an acknowledgement.
 pub(super) const REST: Duration = Duration::from_millis(5);
 
 /// Where a connection reports its state and hands over batches.
@@ -45,7 +46,7 @@ pub(super) struct SourceContext {
     pub(super) alive: Alive,
     /// Index of the broker's server in use: the last one that worked, otherwise the next in turn.
     pub(super) server: usize,
-    /// `None` once the source hands over no more.
+    /// `None` once the source hands over no more batches.
     batches: Option<mpsc::Sender<Batch>>,
     in_flight: InFlight,
     pub(super) metrics: BrokerMetrics,
@@ -107,7 +108,7 @@ impl SourceContext {
         }
     }
 
-    /// Records that events are subscribed to from now on.
+    /// Records a new subscription, and logs it.
     pub(super) fn subscribed(&mut self, config: &BrokerConfig) {
         let now = clock::monotonic();
         self.count_gap(now);
@@ -152,7 +153,7 @@ impl SourceContext {
         delay
     }
 
-    /// Records that the daemon is stopping. There is no subscription until it starts again.
+    /// Records that the subscription ends because the daemon is stopping.
     pub(super) fn ended(&mut self) {
         let now = clock::monotonic();
         self.link.ended(now, self.alive.good_until(now));
@@ -161,7 +162,9 @@ impl SourceContext {
     }
 
     fn count_gap(&mut self, now: Instant) {
-        self.metrics.gap.grow(self.link.untold(now), clock::now());
+        self.metrics
+            .gap
+            .grow(self.link.unreported(now), clock::now());
     }
 
     /// The number of this subscription, counted from 1.
@@ -169,12 +172,12 @@ impl SourceContext {
         self.link.subscriptions()
     }
 
-    /// Marks that no more batches will be handed over.
+    /// Drops the channel to the aggregator: no more batches will be handed over.
     pub(super) fn let_go(&mut self) {
         self.batches = None;
     }
 
-    /// Hands over messages. Waits while there is no room.
+    /// Hands over messages. Waits until there is room.
     pub(super) async fn hand_over(&mut self, payloads: Vec<Payload>) -> Result<(), LinkError> {
         self.hand_over_at(payloads, Position::Transient).await
     }

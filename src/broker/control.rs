@@ -1,5 +1,5 @@
-//! Remote control (pidbox): which requests go to which workers, and what the replies mean. This
-//! module uses no sockets.
+//! Remote control (pidbox): decides which requests go to which workers, and interprets the replies.
+//! This module uses no sockets.
 //!
 //! A request is one message to all workers. Each worker replies with one message to a queue (on
 //! Redis, a list) that the request names. Nothing marks the last reply: a round ends when every
@@ -20,13 +20,14 @@ use crate::state::WorkerAnswer;
 /// How long a round waits for workers that do not answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The longest reply that is read. `reserved` contains the arguments of every prefetched task.
+/// Maximum size of a reply. `reserved` contains the arguments of every prefetched task.
 pub(super) const REPLY_BYTES_MAX: usize = 8 << 20;
 
 /// Maximum number of replies per round. The round ends when it is reached.
 const REPLIES_MAX: usize = 40_000;
 
-/// A worker that missed this many rounds is no longer waited for, and is left out of most requests.
+/// Number of missed rounds after which a round no longer waits for a worker, and most requests no
+/// longer include it.
 const MISSED_MAX: u32 = 3;
 
 /// A new worker is asked this many times in quick succession, because it sends events before it
@@ -90,7 +91,7 @@ pub(super) struct Round {
     methods: &'static [Method],
     /// One ticket per method.
     tickets: Vec<String>,
-    /// The workers to ask. `None`: all.
+    /// The workers to ask; `None` for all.
     destination: Option<Vec<Arc<str>>>,
     workers: BTreeMap<String, Replies>,
     /// The workers being waited for that have not answered every request yet.
@@ -109,7 +110,7 @@ pub(super) struct Round {
 
 impl Round {
     /// Starts a round of commands. `chance` seeds the tickets. JSON replies are always accepted,
-    /// whatever `accept` says.
+    /// regardless of `accept`.
     pub(super) fn new(
         methods: &'static [Method],
         asked: Asked,
@@ -203,7 +204,7 @@ impl Round {
         (self.expecting && self.missing.is_empty()) || self.replies >= REPLIES_MAX
     }
 
-    /// Counts the limits that the replies have reached.
+    /// Reports the limits that the replies have reached.
     pub(super) fn report_limits(&self, bounds: &Bounds) {
         if self.replies >= REPLIES_MAX || self.too_long {
             bounds.reached(Limit::Replies);
@@ -266,19 +267,18 @@ impl Round {
 /// The workers that a round asks, and those that it waits for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// `None`: all workers.
+    /// `None` for all workers.
     pub(super) destination: Option<Vec<Arc<str>>>,
     pub(super) expected: BTreeSet<Arc<str>>,
 }
 
 /// Tracks which workers answer.
 ///
-/// The request exchange is a fanout: a worker that hangs receives every request, whatever its
-/// destination, and finds them all when it resumes. Only asking rarely keeps that small, and once a
-/// minute is rare. What can be saved is its replies, which cost most and come too late: a worker
-/// that missed three rounds is left out of `destination` and drops the requests it finds. Every
-/// tenth round addresses all workers, so a worker that has recovered, or one that is still unknown,
-/// is found then.
+/// The request exchange is a fanout: requests for any destination pile up at a worker that hangs,
+/// and it processes them all when it resumes. At one round a minute, that backlog stays small. Its
+/// late replies are the costly part, so a worker that missed three rounds is left out of
+/// `destination` and then ignores the requests. Every tenth round addresses all workers, which
+/// finds those that have recovered or are still unknown.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     /// Consecutive rounds that each worker missed.

@@ -30,7 +30,7 @@ pub(super) enum LinkError {
         error: ::redis::RedisError,
         hint: String,
     },
-    /// The server's response to the login, without the password.
+    /// The server's response to the login, with the password masked.
     #[error("cannot log in: {0}")]
     Login(String),
     #[error("the broker closed the connection")]
@@ -44,7 +44,7 @@ pub(super) enum LinkError {
     #[error("the server at {0} is not the master")]
     NotMaster(String),
     /// The receiver of the batches is gone: the daemon is stopping.
-    #[error("celeriac is shutting down")]
+    #[error("celeriac closed the connection")]
     Abandoned,
 }
 

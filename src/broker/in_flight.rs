@@ -1,9 +1,9 @@
-//! Bounds in bytes the batches of one source that wait for the aggregator.
+//! Limits the total size of one source's batches that wait for the aggregator.
 //!
-//! The channel to the aggregator bounds only the number of batches, and a batch of large messages
-//! is large. So a source that has handed over many bytes waits until enough places in the channel
-//! are free. Batches leave the channel in order, so the source's own batches that still wait are
-//! among its newest.
+//! The channel to the aggregator limits only the number of batches, which may contain large
+//! messages. A source that has handed over many bytes therefore waits until enough slots in the
+//! channel are free. Batches leave the channel in order, so those of the source that are still
+//! waiting are the ones it handed over last.
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,7 @@ impl InFlight {
         }
     }
 
-    /// How many places must be free before another batch of this many bytes is handed over.
+    /// How many slots must be free before another batch of this many bytes is handed over.
     pub(super) fn places_for(&self, bytes: u64) -> usize {
         let mut room = self.bytes_max.saturating_sub(bytes);
         let fits = |size: &&u64| {
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(in_flight.places_for(1), 4);
     }
 
-    /// Runs against a channel that is drained at random.
+    /// Simulates a channel that is drained at random.
     #[test]
     fn no_more_bytes_wait_than_may() {
         let mut random = fastrand::Rng::with_seed(1);
@@ -79,7 +79,7 @@ mod tests {
             let mut in_flight = InFlight::new(places, bytes_max);
             let mut channel: VecDeque<u64> = VecDeque::new();
             for _ in 0..200 {
-                // Other sources use some of the places.
+                // Other sources use some of the slots.
                 let bytes = random.u64(0..400);
                 let mut read = 0;
                 while places - channel.len() < in_flight.places_for(bytes) {

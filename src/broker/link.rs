@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
-/// A connection that lasted less than this counts as failed: the pauses keep growing.
+/// A connection that lasted less than this counts as a failed attempt, so the pauses keep growing.
 const LASTED_MIN: Duration = Duration::from_secs(10);
 
 /// A healthy connection is never silent for longer: RabbitMQ sends a heartbeat every 5 seconds, and
-/// Redis is pinged as often.
+/// Redis is pinged at the same interval.
 const SILENT_MAX: Duration = Duration::from_secs(6);
 
-/// The time of the last sign of life on a connection. Shared with the socket, which another thread may read.
+/// The time of the last sign of life on a connection. Shared with the socket, which another thread
+/// may read.
 #[derive(Clone, Debug)]
 pub(super) struct Alive {
     start: Instant,
@@ -32,7 +33,7 @@ impl Alive {
     }
 
     /// Records that the peer closed the connection. This counts as a sign of life unless the
-    /// connection was already dead, in which case something in between gave up.
+    /// connection was already dead, in which case something on the path closed it.
     pub(super) fn closed(&self, now: Instant) {
         self.note(self.good_until(now));
     }
@@ -106,7 +107,7 @@ impl ConnectionState {
         }
     }
 
-    /// Records that events are subscribed to.
+    /// Records a new subscription.
     pub(super) fn subscribed(&mut self, now: Instant) -> Subscribed {
         let gap = match self.state {
             LinkPhase::Gap { since, .. } => now.duration_since(since),
@@ -145,13 +146,13 @@ impl ConnectionState {
     }
 
     /// The part of the current gap that has not been reported yet.
-    pub(super) fn untold(&mut self, now: Instant) -> Duration {
+    pub(super) fn unreported(&mut self, now: Instant) -> Duration {
         match &mut self.state {
             LinkPhase::Subscribed { .. } => Duration::ZERO,
             LinkPhase::Gap { counted, .. } => {
-                let untold = now.duration_since(*counted);
+                let unreported = now.duration_since(*counted);
                 *counted = now;
-                untold
+                unreported
             }
         }
     }
@@ -189,8 +190,8 @@ mod tests {
     #[test]
     fn a_gap_is_told_once_while_it_lasts_and_whole_at_its_end() {
         let (mut link, start) = link();
-        assert_eq!(link.untold(start + 2 * SECOND), 2 * SECOND);
-        assert_eq!(link.untold(start + 5 * SECOND), 3 * SECOND);
+        assert_eq!(link.unreported(start + 2 * SECOND), 2 * SECOND);
+        assert_eq!(link.unreported(start + 5 * SECOND), 3 * SECOND);
         assert_eq!(
             link.subscribed(start + 6 * SECOND),
             Subscribed {
@@ -198,11 +199,11 @@ mod tests {
                 again: false
             }
         );
-        assert_eq!(link.untold(start + 60 * SECOND), Duration::ZERO);
+        assert_eq!(link.unreported(start + 60 * SECOND), Duration::ZERO);
 
         let broke = start + 70 * SECOND;
         link.failed(broke, broke, 0.0);
-        assert_eq!(link.untold(start + 73 * SECOND), 3 * SECOND);
+        assert_eq!(link.unreported(start + 73 * SECOND), 3 * SECOND);
         assert_eq!(
             link.subscribed(start + 74 * SECOND),
             Subscribed {
@@ -219,15 +220,15 @@ mod tests {
         let alive = Alive::new(start);
         alive.note(start + 40 * SECOND);
         link.failed(start + 60 * SECOND, alive.last(), 0.0);
-        assert_eq!(link.untold(start + 60 * SECOND), 20 * SECOND);
-        assert_eq!(link.untold(start + 61 * SECOND), SECOND);
+        assert_eq!(link.unreported(start + 60 * SECOND), 20 * SECOND);
+        assert_eq!(link.unreported(start + 61 * SECOND), SECOND);
         // A failed attempt to connect does not move the start of the gap.
         link.failed(start + 62 * SECOND, alive.last(), 0.0);
-        assert_eq!(link.untold(start + 62 * SECOND), SECOND);
+        assert_eq!(link.unreported(start + 62 * SECOND), SECOND);
         assert_eq!(link.subscribed(start + 63 * SECOND).gap, 23 * SECOND);
         // A sign of life from before the subscription is ignored.
         link.failed(start + 65 * SECOND, alive.last(), 0.0);
-        assert_eq!(link.untold(start + 65 * SECOND), 2 * SECOND);
+        assert_eq!(link.unreported(start + 65 * SECOND), 2 * SECOND);
     }
 
     #[test]

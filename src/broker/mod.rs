@@ -1,12 +1,12 @@
 //! Connects to the brokers: one source per broker turns sockets into batches of payloads.
 //!
 //! A source connects, subscribes, and hands over batches of messages. On any error it starts over,
-//! indefinitely, with growing pauses. No client library may reconnect by itself: a gap in the
-//! events has to be detected, counted and shown, and anything the broker has lost has to be
+//! indefinitely, with growing pauses. Client libraries must not reconnect on their own: a gap in
+//! the events has to be detected, counted and shown, and anything the broker has lost has to be
 //! declared again.
 //!
-//! Beside each source, a poller asks the broker for queue lengths, and the workers for their state
-//! over remote control. It runs in the background on its own connection.
+//! For each broker, a poller also asks the broker for queue lengths, and the workers for their
+//! state over remote control. It runs in the background on its own connection.
 //!
 //! Nothing in this module decodes an event.
 
@@ -16,7 +16,7 @@ mod in_flight;
 mod link;
 mod stream;
 
-// Which requests are sent and when, and what the answers mean.
+// Which requests are sent and when, and how the replies are interpreted.
 mod control;
 mod reply;
 mod schedule;

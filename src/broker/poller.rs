@@ -29,7 +29,7 @@ use crate::state::{Answers, Binding, PollTargets, QueueLevel, Report};
 use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
 use crate::timestamp::Timestamp;
 
-/// A round that takes longer is abandoned, and its connection closed.
+/// Time limit for a round. When it expires, the connection is closed.
 pub(super) const ROUND_TIMEOUT: Duration = Duration::from_secs(10).saturating_add(DEADLINE);
 
 /// How long closing the connection may take. A blocking pop on Redis returns within a second.
@@ -50,7 +50,7 @@ pub struct Poller {
     watch: Watch,
     roster: Roster,
     /// Failures already logged, until the operation succeeds again.
-    told: FailureLog,
+    logged: FailureLog,
 }
 
 /// Failures that have been logged.
@@ -93,7 +93,7 @@ impl Poller {
             stop,
             server: 0,
             roster: Roster::default(),
-            told: FailureLog::default(),
+            logged: FailureLog::default(),
         }
     }
 
@@ -224,7 +224,7 @@ impl Poller {
         }
         match ended {
             Ok(()) => {
-                self.told.connection = false;
+                self.logged.connection = false;
                 self.refused(task, None);
                 Ok(())
             }
@@ -277,12 +277,12 @@ impl Poller {
         let exchange = &self.config.poll.control_exchange;
         carrier.ask(exchange, &mut round).await?;
         if let Some((replies, error)) = round.unreadable_replies()
-            && !std::mem::replace(&mut self.told.unreadable, true)
+            && !std::mem::replace(&mut self.logged.unreadable, true)
         {
             warn!(
                 replies,
                 %error,
-                "replies of workers are unreadable; check their task_serializer"
+                "workers' replies cannot be decoded; check their task_serializer"
             );
         }
         round.report_limits(&self.metrics.bounds);
@@ -306,11 +306,11 @@ impl Poller {
         carrier: &mut Carrier,
         schedule: &Schedule,
     ) -> Result<(), LinkError> {
-        let tell = schedule.to_tell(clock::monotonic());
-        let workers: Vec<_> = tell.iter().map(|(worker, _)| Arc::clone(worker)).collect();
+        let due = schedule.to_enable(clock::monotonic());
+        let workers: Vec<_> = due.iter().map(|(worker, _)| Arc::clone(worker)).collect();
         let exchange = &self.config.poll.control_exchange;
         carrier.enable_events(exchange, &workers).await?;
-        for (worker, _) in tell.iter().filter(|(_, first)| *first) {
+        for (worker, _) in due.iter().filter(|(_, first)| *first) {
             info!(%worker, "enabled task events on a worker");
         }
         Ok(())
@@ -320,7 +320,7 @@ impl Poller {
         let Carrier::Redis(redis) = carrier else {
             return Ok(());
         };
-        // An empty result is reported too: it withdraws an earlier finding.
+        // An empty result is reported too, because it clears an earlier one.
         let asked = clock::now();
         let channels = redis
             .unsubscribed_channels(&self.config.event_exchange)
@@ -344,15 +344,15 @@ impl Poller {
     /// Records whether the broker refused a request. A refusal is logged once until the request
     /// succeeds again.
     fn refused(&mut self, task: Task, error: Option<&LinkError>) {
-        let told = match task {
-            Task::Queues => &mut self.told.queues,
-            Task::Control | Task::EnableEvents => &mut self.told.control,
+        let logged = match task {
+            Task::Queues => &mut self.logged.queues,
+            Task::Control | Task::EnableEvents => &mut self.logged.control,
             Task::Elsewhere => return,
         };
-        let told = std::mem::replace(told, error.is_some());
+        let logged = std::mem::replace(logged, error.is_some());
         match (error, task) {
             (None, _) => {}
-            (Some(error), _) if told => debug!(%error, "poll failed"),
+            (Some(error), _) if logged => debug!(%error, "poll failed"),
             (Some(error), Task::Queues) => warn!(%error, "polling queue lengths failed"),
             (Some(error), Task::Control | Task::EnableEvents | Task::Elsewhere) => {
                 warn!(%error, "polling workers failed");
@@ -366,7 +366,7 @@ impl Poller {
         let address = self.config.address(self.server);
         let now = clock::monotonic();
         let delay = self.link.failed(now, now, fastrand::f64());
-        if std::mem::replace(&mut self.told.connection, true) {
+        if std::mem::replace(&mut self.logged.connection, true) {
             debug!(%address, %error, ?delay, "polling queues and workers failed");
         } else {
             warn!(%address, %error, "polling queues and workers failed; retrying");

@@ -2,8 +2,8 @@
 //! workers are configured. [`crate::doctor`] interprets the result.
 //!
 //! Nothing is changed permanently: whatever is declared is deleted with the connection. Every
-//! request has a deadline, and the remaining checks are still reported if one expires, since people
-//! run this when something is wrong.
+//! request has a deadline, and the remaining checks are still reported if one expires, since this
+//! is run when something is already wrong.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,24 +34,24 @@ pub struct Look {
     pub has_exchange: Option<bool>,
     /// Whether events were consumed.
     pub listened: bool,
-    /// Why events were not consumed, if the daemon does not need what was refused.
+    /// Why events were not consumed, if the refused operation is one that the daemon does not need.
     pub not_listened: Option<ProbeFinding>,
     /// Events that no binding matches.
     pub unbound: Vec<&'static str>,
-    /// Channels whose names resemble the event exchange, to which events are published and celeriac
-    /// does not listen.
+    /// Channels with names similar to the event exchange on which events are published, and that
+    /// celeriac does not subscribe to.
     pub unsubscribed_channels: Vec<String>,
-    /// Redis: separators of bindings that cannot be read with the configured one, and whether any
-    /// can.
+    /// Redis: separators found in bindings that do not match the configured one, and whether any
+    /// binding matches it.
     pub separators: Vec<String>,
     pub has_bindings: bool,
-    /// The settings of the workers that answered. `None`: they were not asked.
+    /// The settings of the workers that replied; `None` if workers were not asked.
     pub workers: Option<BTreeMap<String, Option<Settings>>>,
     /// How many replies could not be read, and why.
     pub unreadable: Option<(usize, String)>,
 }
 
-/// A problem, in the words of the log.
+/// A problem, worded as in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeFinding {
     pub kind: ProbeFindingKind,
@@ -63,7 +63,7 @@ pub struct ProbeFinding {
 pub enum ProbeFindingKind {
     /// A file with a secret or certificates cannot be read.
     Files,
-    /// Nothing answers at the address, or not as this kind of server.
+    /// No server responds at the address, or it is not a server of this kind.
     Unreachable,
     /// The server's certificate is not trusted.
     Trust,

@@ -1,8 +1,7 @@
 //! Parses workers' remote-control replies, one message per worker: `{"<node name>": <value>}`.
 //!
-//! Takes the body of a reply to one of the commands, and returns the parts that are used. Task
-//! arguments are skipped, whatever they contain: Python's `NaN` and lone surrogates in them cause
-//! no error.
+//! Parses only the fields that are used. Task arguments are skipped, so Python's `NaN` and lone
+//! surrogates in them cause no error.
 //!
 //! Source: Celery 4.4 to 5.7, `celery/worker/control.py`, checked against the recordings in
 //! `tests/golden/pidbox`.
@@ -17,14 +16,14 @@ use crate::state::{Binding, ExchangeKind, TaskAnswer, queue_delivered};
 use crate::timestamp::Timestamp;
 use settings::read_settings;
 
-/// The longest name that is kept, in bytes. Longer ones are left out of the answer.
+/// Maximum length of a name in bytes. Longer ones are ignored.
 const TEXT_MAX: usize = 1024;
 
 /// How many tasks or queues are read from one reply. The rest is ignored.
 const ITEMS_MAX: usize = 10_000;
 
-/// An earlier start is not a time of day: some versions of Celery report the seconds since the host
-/// booted.
+/// A smaller start time is not since the epoch: some versions of Celery report seconds since the
+/// host booted.
 const STARTED_MIN_SECONDS: f64 = 1e9;
 
 /// A command that workers are asked to answer.
@@ -157,7 +156,7 @@ impl Replies {
         !self.twice && lists.into_iter().all(whole)
     }
 
-    /// Whether a list may have been longer than what was read.
+    /// Whether a list may have been truncated.
     pub(super) fn is_cut(&self) -> bool {
         let tasks = [&self.active, &self.reserved, &self.scheduled];
         let tasks = tasks.into_iter().flatten().map(Vec::len);
@@ -182,7 +181,7 @@ impl Replies {
     /// How many tasks it can run at once when its pool is fully grown.
     pub(super) fn slots(&self) -> Option<u64> {
         let max = self.autoscaler.and_then(|autoscaler| autoscaler.max);
-        // A pool that is told to shrink keeps its busy processes.
+        // A pool that shrinks keeps its busy processes.
         max.max(self.pool_size())
     }
 
@@ -411,7 +410,7 @@ fn read_scheduled(cursor: &mut Cursor<'_>) -> Result<Option<Task>, DecodeError> 
     Ok(task.map(|task| Task { eta, ..task }))
 }
 
-/// The names without a rate limit behind them. One with a limit looks like `name [rate_limit=5/s]`.
+/// The names that have no rate limit appended. One with a limit looks like `name [rate_limit=5/s]`.
 fn read_unlimited(cursor: &mut Cursor<'_>) -> Result<Vec<String>, DecodeError> {
     let mut names = Vec::new();
     cursor.list(|cursor| {
@@ -434,7 +433,7 @@ fn text(cursor: &mut Cursor<'_>) -> Result<Option<String>, DecodeError> {
     })
 }
 
-/// A setting that Python would treat as true or false, in any of its forms.
+/// A setting as a Boolean, by Python's rules for truth.
 fn flag(cursor: &mut Cursor<'_>) -> Result<Option<bool>, DecodeError> {
     Ok(match cursor.value()? {
         Value::Bool(on) => Some(on),

@@ -7,22 +7,24 @@ use std::time::{Duration, Instant};
 use crate::config::PollConfig;
 use crate::state::PollTargets;
 
-/// Leaves time for events and a first answer, so that the first rounds know what to ask for.
+/// Leaves time for events and a first answer, so that the first rounds know which queues and
+/// workers to ask about.
 const FIRST_CONTROL: Duration = Duration::from_secs(2);
 const FIRST_QUEUES: Duration = Duration::from_secs(1);
 
 /// New queues are polled after this delay, together with any others found meanwhile.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The same for new workers. It is shorter because events of their tasks wait for the answer.
+/// New workers are asked after this delay. It is shorter because events of their tasks wait for the
+/// answer.
 const ASK_SOON: Duration = Duration::from_millis(250);
 
 /// A worker that was asked to enable events is asked again after this time.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+const ENABLE_AGAIN: Duration = Duration::from_secs(60);
 
 /// When no event has arrived for this long, other channels are checked for events.
-const UNHEARD: Duration = Duration::from_secs(10);
-const UNHEARD_AGAIN: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE_AGAIN: Duration = Duration::from_secs(60);
 
 /// A task of the poller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(super) struct Schedule {
     brought_forward: u32,
     /// Whether the next round was brought forward.
     forward: bool,
-    /// A worker that was asked for the first time has not answered.
+    /// Whether a worker that was asked for the first time has not answered.
     again: bool,
     /// Workers that are silent, or were until recently.
     silent: BTreeMap<Arc<str>, Silent>,
@@ -60,7 +62,7 @@ struct Silent {
     /// When to ask it to enable events.
     at: Instant,
     /// Whether it was asked before.
-    told: bool,
+    asked: bool,
 }
 
 impl Schedule {
@@ -72,7 +74,7 @@ impl Schedule {
             enables_events: config.enable_events,
             queues: config.queue_interval.map(|_| now + FIRST_QUEUES),
             control: config.control_interval.map(|_| now + FIRST_CONTROL),
-            unsubscribed_channels: looks_elsewhere.then(|| now + UNHEARD),
+            unsubscribed_channels: looks_elsewhere.then(|| now + SILENCE),
             brought_forward: 0,
             forward: false,
             again: false,
@@ -96,11 +98,11 @@ impl Schedule {
         }
         if self.enables_events {
             for worker in &known.silent {
-                let untold = Silent {
+                let new = Silent {
                     at: now,
-                    told: false,
+                    asked: false,
                 };
-                self.silent.entry(Arc::clone(worker)).or_insert(untold);
+                self.silent.entry(Arc::clone(worker)).or_insert(new);
             }
             self.silent
                 .retain(|worker, silent| silent.at > now || known.silent.contains(worker));
@@ -112,7 +114,7 @@ impl Schedule {
     fn bring_forward(&mut self, now: Instant) {
         let Some(at) = &mut self.control else { return };
         let wait = ASK_SOON.saturating_mul(2_u32.saturating_pow(self.brought_forward));
-        let forward = now + wait.min(UNHEARD_AGAIN);
+        let forward = now + wait.min(SILENCE_AGAIN);
         if forward < *at {
             *at = forward;
             self.forward = true;
@@ -140,11 +142,11 @@ impl Schedule {
     /// The next task, and when it is due.
     pub(super) fn next(&self) -> Option<(Instant, Task)> {
         let silent = self.seen.silent.iter();
-        let tell = silent
+        let enable = silent
             .filter_map(|worker| Some(self.silent.get(worker)?.at))
             .min();
         let tasks = [
-            (tell, Task::EnableEvents),
+            (enable, Task::EnableEvents),
             (self.queues, Task::Queues),
             (self.control, Task::Control),
             (self.unsubscribed_channels, Task::Elsewhere),
@@ -154,11 +156,11 @@ impl Schedule {
     }
 
     /// The silent workers to ask for events now, and whether each is asked for the first time.
-    pub(super) fn to_tell(&self, now: Instant) -> Vec<(Arc<str>, bool)> {
+    pub(super) fn to_enable(&self, now: Instant) -> Vec<(Arc<str>, bool)> {
         let silent = self.seen.silent.iter();
         let due = silent.filter_map(|worker| {
             let silent = self.silent.get(worker).filter(|silent| silent.at <= now)?;
-            Some((Arc::clone(worker), !silent.told))
+            Some((Arc::clone(worker), !silent.asked))
         });
         due.collect()
     }
@@ -179,13 +181,13 @@ impl Schedule {
             Task::EnableEvents => {
                 for silent in self.silent.values_mut().filter(|silent| silent.at <= now) {
                     *silent = Silent {
-                        at: now + TELL_AGAIN,
-                        told: true,
+                        at: now + ENABLE_AGAIN,
+                        asked: true,
                     };
                 }
             }
             Task::Elsewhere => {
-                self.unsubscribed_channels = self.unsubscribed_channels.map(|_| now + UNHEARD_AGAIN)
+                self.unsubscribed_channels = self.unsubscribed_channels.map(|_| now + SILENCE_AGAIN)
             }
         }
     }
@@ -265,7 +267,7 @@ mod tests {
         schedule.known(&known(&["a", "c"], &[], &["q"], true), start);
         assert_eq!(control(&schedule), SECOND / 4);
         schedule.done(Task::Control, start);
-        // A new process under a known name is asked as well, and once more if it did not answer.
+        // A new process under a known name is asked as well, and asked again if it did not answer.
         let restarted = PollTargets {
             begun: 1,
             ..PollTargets::clone(&known(&["a", "c"], &[], &["q"], true))
@@ -285,16 +287,16 @@ mod tests {
             ..PollConfig::default()
         };
         let (mut schedule, start) = schedule(&config);
-        let told = |schedule: &Schedule, now| {
-            let told = schedule.to_tell(now).into_iter();
-            told.map(|(worker, first)| (worker.to_string(), first))
+        let to_enable = |schedule: &Schedule, now| {
+            let due = schedule.to_enable(now).into_iter();
+            due.map(|(worker, first)| (worker.to_string(), first))
                 .collect::<Vec<_>>()
         };
         schedule.known(&known(&["a"], &["a"], &[], true), start);
         assert_eq!(schedule.next(), Some((start, Task::EnableEvents)));
-        assert_eq!(told(&schedule, start), [("a".to_owned(), true)]);
+        assert_eq!(to_enable(&schedule, start), [("a".to_owned(), true)]);
         schedule.done(Task::EnableEvents, start);
-        assert_eq!(told(&schedule, start + 59 * SECOND), []);
+        assert_eq!(to_enable(&schedule, start + 59 * SECOND), []);
         // A worker that sends events and then stops is not asked sooner.
         schedule.known(&known(&["a"], &[], &[], true), start + SECOND);
         schedule.known(
@@ -302,10 +304,10 @@ mod tests {
             start + 2 * SECOND,
         );
         let now = start + 2 * SECOND;
-        assert_eq!(told(&schedule, now), [("b".to_owned(), true)]);
+        assert_eq!(to_enable(&schedule, now), [("b".to_owned(), true)]);
         schedule.done(Task::EnableEvents, now);
         let now = start + 60 * SECOND;
-        assert_eq!(told(&schedule, now), [("a".to_owned(), false)]);
+        assert_eq!(to_enable(&schedule, now), [("a".to_owned(), false)]);
     }
 
     #[test]

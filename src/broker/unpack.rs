@@ -1,12 +1,12 @@
 //! Decompresses events as they arrive, within a budget.
 //!
 //! A few bytes can decompress to millions. A publisher of such messages would stall the aggregator,
-//! which all brokers share. So messages are decompressed in the task of their broker, and any that
-//! expand more than events do draw on a budget of bytes and time. Once it is exhausted they are
-//! refused until it has recovered.
+//! which all brokers share. Messages are therefore decompressed in their broker's task, and any
+//! that expand more than events normally do draw on a budget of bytes and time. When the budget is
+//! exhausted, such messages are refused until it has recovered.
 //!
-//! The normal expansion of events is not charged: a publisher that compresses everything may send
-//! as fast as any other.
+//! Normal expansion is not charged, so a publisher that compresses every event can send as fast as
+//! any other.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::event::{Accept, Payload, decompress};
 
 /// How large a body may become without using the budget: Celery sends up to 24 events in one
-/// message, of a few hundred bytes each, with no text longer than 1 KiB.
+/// message, of a few hundred bytes each, with no string longer than 1 KiB.
 const FREE_BYTES: usize = 64 << 10;
 
 /// How many times its compressed size a body may reach without using the budget. Two dozen
@@ -88,7 +88,7 @@ impl Unpacker {
     }
 }
 
-/// The budget that a body of this length has used.
+/// The part of the budget used by a body of this length.
 fn owed_after(spent: Duration, length: usize) -> Duration {
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     spent.saturating_sub(FREE_TIME + FREE_TIME_A_BYTE * length)

@@ -1,4 +1,4 @@
-//! Tracks which queues are watched, and which of them to poll next.
+//! Tracks which queues are watched, and decides which of them to poll next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ pub(super) fn is_task_queue(name: &str) -> bool {
 /// The queues of one broker.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// The configured queues, whatever their names.
+    /// The configured queues, even if their names suggest that they hold no tasks.
     configured: BTreeSet<String>,
     /// The queues that each worker reported consuming in its last answer.
     consumed: BTreeMap<String, Vec<String>>,

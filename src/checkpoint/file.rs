@@ -12,25 +12,25 @@ const VERSION: u16 = 1;
 /// Magic, version and gap.
 const HEADER: usize = 12;
 
-/// Maximum size of a part. All series of a profile are one part, at some 300 bytes each.
+/// Maximum size of a part. Parts are usually about a megabyte.
 const PART_BYTES_MAX: u32 = 1 << 30;
 
 /// Why a file is not a usable checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsound {
-    #[error("cannot read it: {0}")]
+    #[error("cannot read the file: {0}")]
     Read(#[from] io::Error),
-    #[error("it is not a celeriac checkpoint")]
+    #[error("the file is not a celeriac checkpoint")]
     Foreign,
-    #[error("it has version {0}, but this celeriac reads version {VERSION}")]
+    #[error("the file has format version {0}; this release reads version {VERSION}")]
     Version(u16),
-    #[error("it is truncated")]
+    #[error("the file is truncated")]
     Torn,
-    #[error("a part of it is larger than 1 GiB")]
+    #[error("a part of the file is larger than 1 GiB")]
     Large,
-    #[error("its checksum does not match")]
+    #[error("the checksum does not match")]
     Checksum,
-    #[error("a part of it cannot be read: {0}")]
+    #[error("a part of the file cannot be decoded: {0}")]
     Part(#[from] prost::DecodeError),
 }
 
@@ -138,7 +138,7 @@ impl<R: Read> Parts<R> {
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    /// Reads the next bytes. Does not allocate memory for a damaged length.
+    /// Reads the next `length` bytes. A damaged length does not lead to a large allocation.
     fn bytes(&mut self, length: usize) -> Result<Vec<u8>, Unsound> {
         if length as u64 > self.left {
             return Err(Unsound::Torn);

@@ -45,8 +45,8 @@ impl CheckpointFolder {
         }))
     }
 
-    /// Returns the newest valid checkpoint. An invalid one is set aside. One that currently cannot
-    /// be read is an error, because it may be the best one available.
+    /// Returns the newest valid checkpoint. An invalid one is set aside. Failing to read one is an
+    /// error, because it may be valid once the disk recovers.
     pub fn newest(&self) -> io::Result<Option<Restored>> {
         for name in [NEWEST, BEFORE] {
             let path = self.path.join(name);
@@ -54,7 +54,7 @@ impl CheckpointFolder {
                 Ok(first) => {
                     let file = path.display();
                     if name == BEFORE {
-                        warn!(%file, "restored the previous checkpoint; totals go back to it, and only events that the broker still holds are counted again");
+                        warn!(%file, "restored the previous checkpoint; totals revert to it, and only events that the broker still holds are counted again");
                     } else {
                         info!(%file, version = first.version, "checkpoint restored");
                     }
@@ -80,11 +80,11 @@ impl CheckpointFolder {
         let bytes = match written {
             Ok(bytes) => bytes,
             Err(error) => {
-                // On a full disk, a partial file only takes space.
+                // On a full disk, a partial file only wastes space.
                 let _ = fs::remove_file(&next);
                 if error.kind() == io::ErrorKind::StorageFull {
-                    // The newest checkpoint is valid, and the next one needs the space of the one
-                    // before.
+                    // The newest checkpoint is valid, and the next one needs the space that the
+                    // previous one takes up.
                     let _ = fs::remove_file(self.path.join(BEFORE));
                 }
                 return Err(error);
@@ -94,8 +94,8 @@ impl CheckpointFolder {
         Ok(bytes)
     }
 
-    /// Makes the next checkpoint the newest, and the newest the one before. A newest one exists at
-    /// any time.
+    /// Renames the newest checkpoint to the previous one, and the next to the newest. A newest one
+    /// exists at all times.
     fn advance(&self) -> io::Result<()> {
         let newest = self.path.join(NEWEST);
         let before = self.path.join(BEFORE);
@@ -103,7 +103,7 @@ impl CheckpointFolder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        // A file system without hard links allows only one name, so there is no checkpoint before.
+        // Without hard links a file has only one name, so there is no previous checkpoint.
         match fs::hard_link(&newest, &before) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(error),
             Ok(()) | Err(_) => {}
@@ -134,14 +134,14 @@ impl Restored {
     /// Returns all parts, including the first.
     pub fn parts(&self) -> impl Iterator<Item = Checkpoint> {
         let opened = open(&self.file)
-            .map_err(|error| self.tell(&error))
+            .map_err(|error| self.log_error(&error))
             .into_iter();
         let parts = opened.flatten();
-        parts.map_while(|part| part.map_err(|error| self.tell(&error)).ok())
+        parts.map_while(|part| part.map_err(|error| self.log_error(&error)).ok())
     }
 
-    fn tell(&self, error: &Unsound) {
-        // It was valid a moment ago.
+    fn log_error(&self, error: &Unsound) {
+        // The checkpoint was valid a moment ago.
         error!(file = %self.file.display(), %error, "reading the rest of the checkpoint failed");
     }
 }
@@ -240,7 +240,7 @@ mod tests {
         let steps: [&dyn Fn(); 3] = [
             &|| fs::remove_file(path(BEFORE)).unwrap(),
             &|| fs::hard_link(path(NEWEST), path(BEFORE)).unwrap(),
-            // The next checkpoint is torn, because a crash interrupted it.
+            // A crash interrupted writing the next checkpoint.
             &|| fs::write(path(NEXT), "CELCHKPT").unwrap(),
         ];
         for step in steps {

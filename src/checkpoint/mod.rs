@@ -1,4 +1,4 @@
-//! Stores the daemon's state on disk, so that a restart or a crash changes no total.
+//! Stores the daemon's state on disk, so that counters survive a restart or a crash.
 //!
 //! In: all state at one instant, as a [`Captured`](crate::pipeline::Captured). Out: the file
 //! `checkpoint` in `data_dir`, and the same state at the next start. Publishing and acknowledging
@@ -20,7 +20,7 @@
 //!
 //! A checkpoint is written to `checkpoint.new` and synced; then `checkpoint.before` becomes another
 //! name of `checkpoint`, `checkpoint.new` is renamed to `checkpoint`, and the directory is synced.
-//! A complete `checkpoint` therefore exists at any time. All numbers are little-endian:
+//! A complete `checkpoint` therefore exists at all times. All numbers are little-endian:
 //!
 //! ```text
 //!    0  magic     8 bytes  "CELCHKPT"
@@ -35,12 +35,12 @@
 //!
 //! All parts together are the checkpoint: a first one with the daemon's own counters, one for the
 //! series of each profile, one for the workers of each cluster, and one for every few thousand of
-//! its tasks, with the texts they need. Neither writing nor reading thus holds a second copy of all
-//! tasks in memory. Each part has the times and the version.
+//! its tasks, with the strings they use. This way, neither writing nor reading holds a second copy
+//! of all tasks in memory. Each part has the times and the version.
 //!
-//! A file that is damaged, foreign or of another version is set aside with a log message, and never
-//! prevents startup. A file that cannot be read because of the disk or its permissions does,
-//! because it may be the best one available.
+//! A file that is damaged, not a checkpoint or of another version is set aside with a log message,
+//! and never prevents startup. A file that cannot be read because of the disk or its permissions
+//! does prevent startup, because it may be a valid checkpoint.
 
 mod file;
 mod folder;

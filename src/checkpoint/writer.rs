@@ -1,11 +1,11 @@
-//! Writes checkpoints, and releases what depends on them: the stage between the aggregator and all
-//! outputs.
+//! The stage between the aggregator and all outputs: writes checkpoints, then publishes the
+//! snapshots and acknowledgements that depend on them.
 //!
 //! Once a checkpoint is on disk, its snapshots go to sinks and pages, and messages of durable
 //! queues may be acknowledged. While it cannot be written (full disk), nothing is acknowledged, and
-//! the published values stay those on disk: if a receiver had seen later values, it would take a
-//! crash for a counter reset and add the whole counter again. Only the metrics of this process
-//! continue, so that the cause is visible; nothing is queued for remote write.
+//! the published values stay those on disk: if a receiver had seen later values, it would mistake
+//! the values after a crash for a counter reset, and add the whole counter again. Only the metrics
+//! of this process keep updating, so that the cause is visible; nothing is queued for remote write.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::event::Mark;
 use crate::pipeline::Captured;
 use crate::series::Snapshot;
-use crate::telemetry::metrics::{CheckpointMetrics, begins_anew};
+use crate::telemetry::metrics::{CheckpointMetrics, starts_over};
 use crate::timestamp::Timestamp;
 
 /// State to be written, and snapshots to publish afterwards.
@@ -42,7 +42,7 @@ impl Publisher {
     /// Publishes snapshots.
     pub fn publish(&self, snapshots: impl IntoIterator<Item = Snapshot>) {
         for (output, snapshot) in self.0.iter().zip(snapshots) {
-            // There may be no reader: no listener, or a sink that gave up.
+            // Works without readers: there may be no listener, or a sink may have given up.
             output.send_replace(Arc::new(snapshot));
         }
     }
@@ -51,14 +51,14 @@ impl Publisher {
     fn hold(&self, snapshots: Vec<Snapshot>) {
         let held = self.0.iter().zip(snapshots).map(|(output, snapshot)| {
             let newest = Arc::clone(&output.borrow());
-            snapshot.holding(&newest, begins_anew)
+            snapshot.holding(&newest, starts_over)
         });
         let held: Vec<_> = held.collect();
         self.publish(held);
     }
 }
 
-/// Writes checkpoints, and releases what waits for them.
+/// Writes checkpoints, and publishes what waits for them.
 #[derive(Debug)]
 pub struct Writer {
     folder: Arc<CheckpointFolder>,

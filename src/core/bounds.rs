@@ -1,7 +1,7 @@
-//! Process-wide bounds: the memory budget, and how often each limit was reached.
+//! Process-wide bounds: the memory budget, and counts of how often each limit was reached.
 //!
-//! Everything that external input can make grow is counted here in bytes when it is added, and
-//! released when it is removed. The size of an entry is estimated from its strings and includes its
+//! All data that external input can make grow is counted here in bytes: added on insertion,
+//! subtracted on removal. The size of an entry is estimated from its strings and includes its
 //! copies: in snapshots, on pages, in what was sent to each receiver, and in a checkpoint that is
 //! being written. [`Bounds`] is a few atomics, so the cost per event is negligible.
 //!
@@ -18,7 +18,7 @@ pub enum Part {
     Tasks,
     Workers,
     Series,
-    /// Messages that were read but not processed yet.
+    /// Messages that were received but not processed yet.
     Buffers,
 }
 
@@ -79,7 +79,7 @@ pub enum Limit {
     /// Remembered tasks that have ended.
     EndedTasks,
     Workers,
-    /// Events that are held until the queue of their task is known.
+    /// Events that are held until their task's queue is known.
     HeldEvents,
     /// Bindings reported by brokers and workers.
     Bindings,
@@ -150,23 +150,23 @@ impl Limit {
     /// Returns what happens when the limit is exceeded, for the log.
     pub const fn effect(self) -> &'static str {
         match self {
-            Self::TextBytes => "long names and ids are cut and end in a hash",
-            Self::TextMemory => "new names count as (other)",
+            Self::TextBytes => "long names and ids are truncated and end in a hash",
+            Self::TextMemory => "new names are counted as (other)",
             Self::TaskMemory => "the least recently updated tasks are evicted",
             Self::WorkerMemory => "new workers are not tracked",
             Self::SeriesMemory => "new series are counted in (other)",
             Self::BufferMemory => "the oldest messages are dropped",
             Self::Series => "new series are counted in (other)",
-            Self::Exceptions => "further exceptions of a task count as (other)",
-            Self::Queues => "further queues of a task count as (other)",
+            Self::Exceptions => "further exceptions of a task are counted as (other)",
+            Self::Queues => "further queues of a task are counted as (other)",
             Self::Tasks => "the least recently updated tasks are evicted and count as lost",
             Self::EndedTasks => "late or repeated events of older tasks may be counted again",
             Self::Workers => "new workers are not tracked",
-            Self::HeldEvents => "events are counted before the queue of their task is known",
+            Self::HeldEvents => "events are counted before their task's queue is known",
             Self::Bindings => "queues of further exchanges are not recognized",
-            Self::WatchedQueues => "the queues named longest ago are not polled",
-            Self::PolledQueues => "the last queues in the alphabet are not polled",
-            Self::Replies => "replies of workers that are too long or too many are not read",
+            Self::WatchedQueues => "the queues referenced longest ago are not polled",
+            Self::PolledQueues => "the last queues in alphabetical order are not polled",
+            Self::Replies => "worker replies that are too long or too many are not read",
             Self::ReplyItems => "further tasks, queues and names in a worker's reply are not read",
             Self::ExemplarBytes => "tasks with long ids have no exemplars",
             Self::RelabelledFamilies => "series with further metric names are dropped",

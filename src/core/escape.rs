@@ -1,4 +1,4 @@
-//! Decides which characters of external text may be written as they are, and escapes the others.
+//! Escapes unsafe characters in external strings.
 //!
 //! Names, ids and error texts come from anyone who can publish an event or answer a request, and
 //! can contain any character. The same set is escaped in label values, exemplars, logs, pages and
@@ -15,9 +15,9 @@
 //!
 //! Remote write only requires UTF-8, which a `str` always is.
 //!
-//! For humans, these characters are shown as in Rust, `\u{…}`. In a value they are percent-encoded,
-//! as in a URL: Prometheus does not unescape a doubled backslash in an exemplar, so a backslash
-//! escape would yield different values from a page and from a request.
+//! In logs, pages and terminal output, these characters are shown as in Rust, `\u{…}`. In a value
+//! they are percent-encoded, as in a URL: Prometheus does not unescape a doubled backslash in an
+//! exemplar, so a backslash escape would yield different values from a page and from a request.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -44,7 +44,7 @@ pub fn is_unsafe(c: char) -> bool {
         )
 }
 
-/// Returns a text on one line for a log, a page or a terminal, with `\n` for a line feed.
+/// Returns a string on one line for a log, a page or a terminal, with `\n` for a line feed.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -60,10 +60,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Returns external text as the value of a label or an exemplar.
+/// Converts an external string to the value of a label or an exemplar.
 ///
-/// Different texts never yield the same value: if anything is escaped, or if the text looks as if
-/// it were, percent signs are escaped too. A value that is too long is cut and ends in its hash.
+/// Different strings never yield the same value: if anything is escaped, or if the string already
+/// looks escaped, percent signs are escaped too. A value that is too long is truncated and ends in
+/// a hash.
 pub fn label_value(text: &str) -> Cow<'_, str> {
     let looks_escaped = ESCAPES.iter().any(|escape| text.contains(escape));
     if !looks_escaped && !text.contains(is_unsafe) {
@@ -73,8 +74,8 @@ pub fn label_value(text: &str) -> Cow<'_, str> {
     Cow::Owned(cut(&value, ESCAPED_BYTES_MAX).into_owned())
 }
 
-/// Limits a text to `bytes_max` bytes. A longer text is cut and ends in a hash of all of it, so
-/// that texts with the same prefix remain different.
+/// Limits a string to `bytes_max` bytes. A longer one is truncated and ends in a hash of the whole,
+/// so that strings with the same prefix remain different.
 #[inline]
 pub fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
     if text.len() <= bytes_max {
@@ -91,8 +92,8 @@ fn hashed(text: &str, bytes_max: usize) -> String {
     format!("{}{hash}", &text[..kept])
 }
 
-/// Escapes our own text as the value of a label: text from the configuration, or composed of values
-/// that are already escaped. Idempotent.
+/// Escapes a trusted string for the value of a label: one from the configuration, or one composed
+/// of values that are already escaped. Idempotent.
 pub fn safe_value(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -189,7 +190,7 @@ mod tests {
         prop::collection::vec(any::<char>(), 0..20).prop_map(String::from_iter)
     }
 
-    /// Texts built from the relevant characters, so that some are nearly equal.
+    /// Strings built from the relevant characters, so that some are nearly equal.
     fn texts() -> impl Strategy<Value = String> {
         let pieces = prop_oneof![
             Just("\0"),

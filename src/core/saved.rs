@@ -1,7 +1,7 @@
 //! The stored form of everything that survives a restart, generated from `proto/checkpoint.proto`.
 //!
 //! State, series and telemetry each write and read their own part;
-//! [`checkpoint`](crate::checkpoint) moves the whole to disk and back. The checksum of a file is
+//! [`checkpoint`](crate::checkpoint) moves all of it to disk and back. The checksum of a file is
 //! verified before its content gets here, but the file may come from another version of the daemon,
 //! so each reader accepts what is valid and ignores the rest. A checksum does not make a value
 //! plausible: times, counts and intervals pass through the functions here, which apply the same
@@ -12,18 +12,17 @@ use crate::timestamp::Timestamp;
 
 include!("generated/checkpoint.rs");
 
-/// Maximum length of a text stored from an event, in bytes.
+/// Maximum length in bytes of a string stored from an event.
 pub use crate::event::TEXT_MAX;
 
-/// Returns the time of something that happened by `now`, or the epoch ("none") if that is
-/// impossible.
+/// Validates a time that must not be in the future. Returns the epoch ("none") if it is invalid.
 pub fn past(micros: i64, now: Timestamp) -> Timestamp {
     Some(time(micros))
         .filter(|at| judge::has_happened(*at, now))
         .unwrap_or_default()
 }
 
-/// Returns a time, or the epoch ("none") if no event could have it.
+/// Returns a time, or the epoch ("none") if no event could carry it.
 pub fn time(micros: i64) -> Timestamp {
     let at = Timestamp::from_micros(micros);
     if at.is_of_events() {
@@ -43,7 +42,7 @@ pub fn count(count: u64) -> Option<u64> {
     judge::is_count(count).then_some(count)
 }
 
-/// Returns an interval in seconds if an event could have it.
+/// Returns an interval in seconds if an event could carry it.
 pub fn seconds(seconds: f64) -> Option<f64> {
     judge::is_duration(seconds).then_some(seconds)
 }
@@ -58,7 +57,7 @@ pub fn counter(number: f64) -> Option<f64> {
     judge::is_counter(number).then_some(number)
 }
 
-/// Returns the value of a gauge that holds the time of something that happened by `now`.
+/// Returns the value of a gauge that holds a time, which must not be in the future.
 pub fn past_seconds(seconds: f64, now: Timestamp) -> Option<f64> {
     let at = Timestamp::from_seconds(seconds)?;
     judge::has_happened(at, now).then_some(seconds)

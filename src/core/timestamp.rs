@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Minimum difference between the wall clock and the monotonic clock that counts as a clock change.
+/// Minimum difference between the progress of the wall clock and of the monotonic clock that counts
+/// as a step.
 const STEP_MIN: Duration = Duration::from_secs(1);
 
 /// Microseconds since the Unix epoch, UTC.
@@ -42,8 +43,8 @@ impl Timestamp {
         (0.0..Self::SECONDS_MAX).contains(&self.seconds())
     }
 
-    /// Parses ISO 8601 as Python writes it: `2026-11-22T16:17:33.631994+05:30`. The fraction is
-    /// optional, and a missing offset means UTC.
+    /// Parses an ISO 8601 time as written by Python: `2026-11-22T16:17:33.631994+05:30`. The
+    /// fraction is optional, and a missing offset means UTC.
     pub fn from_iso8601(text: &str) -> Option<Self> {
         let number = |from: usize, to: usize| -> Option<i64> {
             let digits = text.get(from..to)?;
@@ -137,7 +138,7 @@ impl Timestamp {
     }
 
     /// Returns this time, or `earliest` if this time is less than a second before it. A larger
-    /// difference means that the clock was set back, and the new time counts.
+    /// difference means that the clock was set back, so this time is used.
     #[must_use]
     pub fn no_earlier_than(self, earliest: Self) -> Self {
         if self < earliest && earliest.since(self) < STEP_MIN {

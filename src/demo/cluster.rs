@@ -1,8 +1,8 @@
-//! A simulated Celery cluster: event messages of tasks that are sent, run and end in all common
-//! ways.
+//! A simulated Celery cluster: publishes the events of tasks that are sent, run, and end in all
+//! common ways.
 //!
-//! As in Celery, a worker's task events are batched in lists; heartbeats and the clients' task-sent
-//! events are single messages.
+//! As in Celery, a worker's task events are sent in batches; each heartbeat and each task-sent
+//! event from a client is a message of its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::clock;
 use crate::event::{Batch, ContentType, Form, Payload, Position};
 use crate::timestamp::Timestamp;
 
-/// How often the cluster does something.
+/// Time between two steps of the simulation.
 const STEP: Duration = Duration::from_millis(50);
 
 /// New tasks in each step: 80 a second.

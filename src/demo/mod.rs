@@ -1,9 +1,9 @@
-//! Runs a simulated cluster, the real pipeline and a receiver in one process. Needs nothing
-//! installed.
+//! Runs a simulated cluster, the real pipeline and a receiver in one process, without external
+//! services.
 //!
 //! Only the environment of the daemon is simulated: the cluster publishes event messages, byte for
-//! byte as Celery's workers would, and the receiver accepts the pushes. In between runs the regular
-//! daemon code.
+//! byte as Celery's workers would, and the receiver accepts the pushes. Everything in between is
+//! the regular daemon code.
 
 mod cluster;
 mod receiver;

@@ -17,7 +17,7 @@ use crate::telemetry::metrics::Counter;
 use crate::wire::Protocol;
 use crate::wire::proto::{v1, v2};
 
-/// What the receiver received.
+/// Counts of what the receiver accepted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Received {
     pub(super) requests: Counter,

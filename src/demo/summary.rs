@@ -1,4 +1,4 @@
-//! Output of the demo: what to open, and a summary every few seconds.
+//! The demo's output: the URLs of its pages, then a summary every few seconds.
 #![expect(clippy::print_stdout, reason = "the output of the demo")]
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use url::Url;
 use super::receiver::Received;
 use crate::series::{Snapshot, Value};
 
-/// Prints what is running and which pages to open.
+/// Prints the parts that are running and the pages to open.
 pub(super) fn greet(address: SocketAddr, receiver: &Url) {
     println!(
         "\

@@ -1,4 +1,5 @@
-//! Checks a broker: whether celeriac can use it, and whether events are published where it looks.
+//! Checks a broker: whether celeriac can use it, and whether events are published where celeriac
+//! reads them.
 
 use super::finding::Finding;
 use super::observed::ObservedEvents;
@@ -82,7 +83,7 @@ fn connection(
 fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     const CHECK: &str = "permissions";
     if let Some(trouble) = &look.not_listened {
-        let advice = "the daemon does not need such a queue. To check workers and their events, \
+        let advice = "the daemon itself does not need this queue. To check workers and their events, \
                       temporarily give the user the permissions that `delivery: transient` needs";
         return vec![Finding::open(
             CHECK,
@@ -116,7 +117,7 @@ fn permissions(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     findings.collect()
 }
 
-/// Reports events that are needed but not bound.
+/// Reports events that task metrics need but that no binding matches.
 fn bindings(look: &Look) -> Option<Finding> {
     let unbound = look.unbound.join(", ");
     let advice = "add them to `bindings`, or remove that key: events that are not bound are never \

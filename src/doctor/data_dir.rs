@@ -86,7 +86,7 @@ fn try_out(folder: &Path) -> Result<Option<u64>, (PathBuf, io::Error)> {
     let _ = fs::remove_file(&path);
     written.map_err(failed)?;
     if there == folder {
-        // Files left by a daemon that ran as another user.
+        // A daemon that ran as another user may have left files that this user cannot open.
         for path in files(folder).map_err(failed)? {
             let opened = fs::File::options().write(true).open(&path);
             // A running daemon may have removed the file meanwhile.

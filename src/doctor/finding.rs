@@ -110,7 +110,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Wraps a text to lines of `width` characters; a longer word gets its own line.
+/// Wraps text to lines of `width` characters; a longer word gets its own line.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace().map(printable) {

@@ -1,9 +1,10 @@
-//! Finds out what keeps a configuration from working, and what to do about it.
+//! Tests a configuration against the real brokers and receivers, and advises on how to fix what
+//! fails.
 //!
-//! Every broker and receiver in the configuration is contacted just as the daemon would, and
-//! nothing is changed: queues declared on a broker are deleted with the connection, and requests to
-//! a receiver contain no series. Probing is separate from judging: each file here interprets the
-//! answers for one thing, without IO (except `data_dir`).
+//! Every broker and receiver in the configuration is contacted just as the daemon would contact it,
+//! and nothing is changed: queues declared on a broker are deleted with the connection, and
+//! requests to a receiver contain no series. Probing is separate from judging: each file here
+//! interprets the results for one subject, without IO (except `data_dir`).
 
 mod finding;
 
@@ -26,7 +27,8 @@ use crate::clock;
 use crate::config::{BrokerConfig, Config, PushgatewayConfig, RemoteWriteConfig};
 use crate::sink;
 
-/// Checks everything that a configuration names, listening to worker events for `listen`.
+/// Checks every broker, receiver and folder in the configuration, and listens for events for the
+/// duration `listen`.
 pub async fn doctor(config: &Config, listen: Duration) -> Report {
     let brokers = join_all(config.brokers.iter().map(|one| broker(one, listen)));
     let receivers = join_all(config.remote_write.iter().map(remote_write));

@@ -1,4 +1,4 @@
-//! What was received about workers and tasks while listening.
+//! Collects the events that arrive while the doctor listens.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ const NAMES_MAX: usize = 10_000;
 /// Maximum number of processes to distinguish under one node name.
 const PROCESSES_MAX: usize = 16;
 
-/// Data received from one broker.
+/// Events received from one broker.
 #[derive(Debug, Default)]
 pub(super) struct ObservedEvents {
     decoder: Decoder,
@@ -25,7 +25,7 @@ pub(super) struct ObservedEvents {
     pub(super) unreadable: BTreeMap<String, u64>,
 }
 
-/// Data received from one worker.
+/// Events received from one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ObservedWorker {
     /// The version of Celery, if reported.
@@ -35,8 +35,8 @@ pub(super) struct ObservedWorker {
     /// Number of tasks started, according to the first and the last heartbeat. Keyed by process id,
     /// because the count restarts with the process and a second worker may have the same name.
     pub(super) processed: BTreeMap<Option<i64>, (u64, u64)>,
-    /// Smallest delay of its heartbeats in seconds: our receive time minus its send time. A
-    /// negative value means that its clock is ahead by at least that much.
+    /// Smallest delay of its heartbeats in seconds: the time of receipt by our clock minus the time
+    /// of sending by its own. A negative value means that its clock is ahead by at least that much.
     pub(super) late: Option<f64>,
 }
 
@@ -102,7 +102,7 @@ impl ObservedEvents {
 }
 
 impl ObservedWorker {
-    /// Number of tasks that it started while we listened.
+    /// Number of tasks that it started while the doctor listened.
     pub(super) fn ran(&self) -> u64 {
         let processes = self.processed.values();
         processes

@@ -8,7 +8,7 @@ use crate::sink::client::SendError;
 use crate::sink::probe::{ProbeError, Probed};
 use crate::sink::verdict::Verdict;
 
-const CHECK: &str = "answer";
+const CHECK: &str = "response";
 
 /// Interprets the response to a request without series.
 pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
@@ -22,7 +22,7 @@ pub(super) fn remote_write(probed: &Result<Probed, ProbeError>) -> Finding {
         return Finding::fine(CHECK, format!("{status}, accepts {message}"));
     }
     let text = &probed.answer.text;
-    let found = told(status, text);
+    let found = described(status, text);
     if let Some(advice) = advice::rejected(status, text) {
         return Finding::wrong(CHECK, found, advice);
     }
@@ -67,7 +67,7 @@ pub(super) fn pushgateway(answer: &Result<crate::sink::client::Answer, ProbeErro
         }
         _ => "check the log of the gateway or of the proxy in front of it".to_owned(),
     };
-    Finding::wrong(CHECK, told(answer.status, &answer.text), advice)
+    Finding::wrong(CHECK, described(answer.status, &answer.text), advice)
 }
 
 fn unanswered(error: &ProbeError) -> Finding {
@@ -91,7 +91,7 @@ fn unanswered(error: &ProbeError) -> Finding {
     Finding::wrong(CHECK, error.to_string(), advice)
 }
 
-fn told(status: StatusCode, text: &str) -> String {
+fn described(status: StatusCode, text: &str) -> String {
     match text.trim() {
         "" => status.to_string(),
         text => format!("{status}: {text}"),

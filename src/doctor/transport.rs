@@ -7,8 +7,8 @@ use crate::event::json::quote;
 
 const CHECK: &str = "transport";
 
-/// Compares the workers' `broker_transport_options`, or else the bindings on the server, with the
-/// configuration of this broker.
+/// Compares the configuration of this broker with the workers' `broker_transport_options`, or with
+/// the bindings on the server if no worker reports any.
 pub(super) fn judge(config: &BrokerConfig, look: &Look) -> Vec<Finding> {
     let Transport::Redis(redis) = &config.transport else {
         return Vec::new();
@@ -78,11 +78,11 @@ fn of_workers(redis: &RedisConfig, options: &TransportOptions) -> Vec<Finding> {
     findings
 }
 
-/// Inspects the bindings on the server, for when no worker reports its options.
+/// Inspects the bindings on the server; used if no worker reports its options.
 fn of_bindings(redis: &RedisConfig, look: &Look) -> Option<Finding> {
     let sep = look.separators.first()?;
     if look.has_bindings {
-        // Bindings remain after the option changes.
+        // Bindings made before the option was changed remain on the server.
         return Some(Finding::open(
             CHECK,
             format!(
@@ -109,7 +109,7 @@ fn separator(redis: &RedisConfig, theirs: &str) -> Finding {
     )
 }
 
-/// Quotes a text for YAML.
+/// Quotes a string for YAML.
 fn yaml(text: &str) -> String {
     let mut quoted = String::new();
     quote(&mut quoted, text);

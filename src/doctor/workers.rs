@@ -1,4 +1,5 @@
-//! Checks the workers: whether there are any, whether they send events, and their clocks.
+//! Checks the workers: whether any are running, whether they send events, and whether their clocks
+//! agree.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,13 +15,13 @@ const SKEW_MAX: f64 = 2.0;
 /// Maximum number of names to list.
 const NAMES_MAX: usize = 5;
 
-/// This many received tasks without a task-sent event are no coincidence.
+/// Number of received tasks without a task-sent event that cannot be a coincidence.
 const WITHOUT_SENT: u64 = 10;
 
 /// The oldest Celery version that celeriac is tested with.
 const OLDEST: (u32, u32) = (4, 4);
 
-/// Turns events from workers and their replies into findings.
+/// Turns the workers' events and replies into findings.
 pub(super) fn judge(
     config: &BrokerConfig,
     look: &Look,
@@ -298,7 +299,7 @@ fn clocks(observed: &ObservedEvents) -> Option<Finding> {
         .collect();
     let most = lates.iter().map(|(_, late)| late.abs()).reduce(f64::max)?;
     let wrong = lates.iter().filter(|(_, late)| late.abs() > SKEW_MAX);
-    let told: Vec<String> = wrong
+    let skewed: Vec<String> = wrong
         .map(|(name, late)| {
             let how = if *late > 0.0 {
                 "behind ours"
@@ -308,12 +309,12 @@ fn clocks(observed: &ObservedEvents) -> Option<Finding> {
             format!("{name} is {:.1} s {how}", late.abs())
         })
         .collect();
-    Some(if told.is_empty() {
+    Some(if skewed.is_empty() {
         Finding::fine(CHECK, format!("within {most:.1} s of ours"))
     } else {
         Finding::wrong(
             CHECK,
-            some(told.iter().map(String::as_str)),
+            some(skewed.iter().map(String::as_str)),
             "synchronize the clocks of all hosts with NTP: durations measured across two hosts, \
              such as queue waits, are as wrong as their clocks. A broker or network that always \
              delays heartbeats looks the same",

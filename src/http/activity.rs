@@ -6,9 +6,9 @@
 //!                └────────────── the next request ────────────┘
 //! ```
 //!
-//! Only in `Working` does a connection wait for us alone. In all other phases it waits for its
-//! client, which may never respond; the connection is then closed after a timeout, or earlier if
-//! its place is needed. With logins, `LoggingIn` interrupts `Working`.
+//! Only in `Working` is the daemon alone responsible for progress. In all other phases the
+//! connection waits for its client, which may never respond; it is then closed after a timeout, or
+//! earlier if its slot is needed. With logins, `LoggingIn` interrupts `Working`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub(super) enum Phase {
     Handshake,
     /// The client has not completed the head of a request.
     Header,
-    /// The request waits for its password to be checked, possibly behind an attack by other
+    /// The request waits for its password to be checked, possibly behind password guesses by other
     /// clients.
     LoggingIn,
     /// The daemon handles the request.
@@ -97,17 +97,17 @@ impl Activity {
         self.progress().enter(phase, clock::monotonic());
     }
 
-    /// Notes that bytes were read.
+    /// Records that bytes were read.
     pub(super) fn read(&self) {
         self.progress().read(clock::monotonic());
     }
 
-    /// Notes that bytes were written.
+    /// Records that bytes were written.
     pub(super) fn written(&self) {
         self.progress().moved = clock::monotonic();
     }
 
-    /// Notes that everything was written.
+    /// Records that everything was written.
     pub(super) fn flushed(&self) {
         self.progress().flushed(clock::monotonic());
     }
@@ -145,7 +145,7 @@ impl Progress {
         if phase != Phase::Flushing {
             self.since = now;
         }
-        // The stall timeout starts here, because the time before was ours and not the client's.
+        // The stall timeout starts here, because until now the client was waiting for us.
         if phase == Phase::Answering {
             self.moved = now;
         }

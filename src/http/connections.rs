@@ -1,7 +1,7 @@
-//! Accepts connections of the listener, limits their number, and closes them when a client stalls.
+//! Accepts connections, limits their number, and closes them when a client stalls.
 //!
-//! When all places are taken, a new connection replaces another one (`places.rs`), usually that of
-//! the client that has been silent the longest. A scraper that sends its request immediately is
+//! When the limit is reached, a new connection replaces an existing one (`places.rs`), usually that
+//! of the client that has been silent the longest. A scraper that sends its request immediately is
 //! therefore served, however many others connect and stay silent.
 
 use std::collections::HashMap;
@@ -36,8 +36,8 @@ use crate::open_files;
 use crate::telemetry::http::HttpLimit;
 use crate::tls::server::ServerTls;
 
-/// Maximum number of connections, if the open-file limit allows: far more than there are scrapers
-/// and probes.
+/// Maximum number of connections, if the open-file limit allows: far more than scrapers and probes
+/// need.
 const CONNECTIONS_MAX: usize = 256;
 
 /// Maximum number of connections waiting in the kernel to be accepted.
@@ -47,7 +47,7 @@ const BACKLOG: u32 = 1024;
 /// counts towards the container's memory.
 const SEND_BUFFER_BYTES: u32 = 64 << 10;
 
-/// Size of the kernel's receive buffer, for data that we do not read, such as a request body.
+/// Size of the kernel's receive buffer, for data that is never read, such as request bodies.
 const RECEIVE_BUFFER_BYTES: u32 = 32 << 10;
 
 /// Maximum size of a request head. A larger one is answered with 431.
@@ -116,7 +116,7 @@ impl Connections {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                // Retries after errors, with a pause.
+                // `accept` pauses and retries after errors.
                 (stream, peer) = Listener::accept(&mut tcp) => {
                     if self.make_room().await {
                         self.open(stream, peer, handshakes.as_mut(), &router, &stop);
@@ -135,8 +135,8 @@ impl Connections {
         }
     }
 
-    /// Returns whether there is a place for another connection, after closing an older one if
-    /// necessary.
+    /// Makes room for another connection, closing an older one if necessary. Returns whether there
+    /// is room.
     async fn make_room(&mut self) -> bool {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.ended(ended);
@@ -285,7 +285,7 @@ async fn talk<S>(
     }
 }
 
-/// A response body that notes when all of it was passed to the connection.
+/// A response body that records when all of it was passed to the connection.
 struct Answer {
     body: Body,
     activity: Arc<Activity>,

@@ -1,4 +1,4 @@
-//! TLS handshakes, using the certificates that are currently in the files.
+//! TLS handshakes, using the certificates that the files currently contain.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::tls::TlsError;
 use crate::tls::server::ServerTls;
 
-/// Time during which the files are not checked again.
+/// Minimum time between two checks of the files.
 const FRESH: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -44,8 +44,8 @@ impl Handshakes {
         }
     }
 
-    /// Starts the handshake of a new connection. Some handshakes check the files first, so that no
-    /// timer is needed while nobody connects.
+    /// Starts the handshake of a new connection. From time to time a handshake checks the files
+    /// first, so no timer is needed while there are no connections.
     pub(super) fn begin(
         &mut self,
         stream: Watched,
@@ -81,7 +81,7 @@ impl Certificates {
                 }
             }
             Ok(Err(error)) => {
-                // The files may be in the middle of an update.
+                // The files may be halfway through an update.
                 if !self.complained.swap(true, Relaxed) {
                     warn!(%error, "reloading the listener's certificates failed; keeping the old ones");
                 }

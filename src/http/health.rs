@@ -6,14 +6,15 @@ use http::StatusCode;
 
 use crate::telemetry::readiness::Readiness;
 
-/// Liveness: answering is enough. Never depends on a broker or receiver, so that the daemon is not
-/// restarted because something else is down.
+/// Liveness: any response means that the daemon is alive. Never depends on a broker or receiver, so
+/// that the daemon is not restarted because something else is down.
 pub(super) async fn healthy() -> &'static str {
     "celeriac is healthy\n"
 }
 
-/// Readiness: whether every broker is subscribed and every receiver accepts samples; if not, which
-/// is not, and why. Hints about missing events are appended and do not affect the status.
+/// Readiness: 200 if every broker is subscribed and every receiver accepts samples; otherwise 503,
+/// listing those that are not and why. Hints about missing events are appended and do not affect
+/// the status.
 pub(super) async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
     let mut lines = readiness.reasons();
     let status = if lines.is_empty() {

@@ -1,4 +1,5 @@
-//! Counts when a limit of the listener is reached, and logs each at most once a minute.
+//! Counts how often each limit of the listener is reached, and logs each limit at most once a
+//! minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,9 +1,10 @@
 //! Authenticates requests: users with passwords, as in Prometheus' web configuration, or a bearer
 //! token.
 //!
-//! bcrypt is deliberately slow and scrapers come every few seconds, so the correct password of each
-//! user is remembered under a key that exists only in this process, and accepted immediately. Any
-//! other password is hashed each time, outside the serving threads and in turn (`turns.rs`).
+//! bcrypt is deliberately slow, and scrapers log in every few seconds. Once verified, a user's
+//! password is therefore remembered as an HMAC under a key that exists only in this process, and
+//! accepted immediately. Any other password is hashed each time, on a separate thread, and
+//! addresses take turns (`turns.rs`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -37,7 +38,7 @@ pub(super) struct Login {
     token: Option<Secret>,
     /// Whether a missing token was already logged, so that clients cannot fill the log.
     complained: AtomicBool,
-    /// Used to compare texts in constant time.
+    /// Used to compare secrets in constant time.
     key: hmac::Key,
     turns: Turns,
     limits: Arc<Limits>,
@@ -123,7 +124,7 @@ impl Login {
         let right = tokio::task::spawn_blocking(hashing).await.unwrap_or(false);
         match user {
             Some(user) if right => {
-                // Two requests may be the first; both store the same value.
+                // Two requests may get here at once; both store the same value.
                 let _ = user.known.set(tag);
                 Outcome::Allowed
             }
@@ -220,8 +221,8 @@ pub(super) async fn require(
             return (StatusCode::TOO_MANY_REQUESTS, later, why).into_response();
         }
     }
-    debug!(path = request.uri().path(), "login missing or wrong");
-    let mut answer = (StatusCode::UNAUTHORIZED, "a login is needed\n").into_response();
+    debug!(path = request.uri().path(), "credentials missing or wrong");
+    let mut answer = (StatusCode::UNAUTHORIZED, "login required\n").into_response();
     for (name, challenge) in login.challenges() {
         let challenge = http::HeaderValue::from_static(challenge);
         answer.headers_mut().append(name, challenge);

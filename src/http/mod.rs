@@ -1,5 +1,5 @@
 //! The HTTP listener, for Prometheus and for probes. All pages are rendered from the newest
-//! snapshot; no request reaches a broker.
+//! snapshot; no request causes a query to a broker.
 
 mod activity;
 mod connections;

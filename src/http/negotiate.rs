@@ -45,10 +45,10 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// A requested option and its weight.
+/// An option that the client accepts, and its weight.
 #[derive(Debug)]
 struct Wish<'h> {
-    /// A media range or a coding.
+    /// A media range or a content coding.
     name: &'h str,
     parameters: Vec<(&'h str, &'h str)>,
     /// In thousandths; 1 by default.
@@ -113,8 +113,8 @@ impl Format {
 }
 
 impl Syntax {
-    /// Returns the representative of all syntaxes with identical output, under which a rendering is
-    /// cached.
+    /// Returns the format under which a rendering is cached: one for all syntaxes with identical
+    /// output.
     pub(super) const fn alike(self) -> Self {
         match self {
             Self::Text004 | Self::Text100 => Self::Text004,
@@ -128,8 +128,8 @@ impl Escaping {
     fn of(name: &str) -> Option<Self> {
         match name {
             "allow-utf-8" => Some(Self::AllowUtf8),
-            // `dots` would double every underscore. The response may name a different scheme, and
-            // this is the default without the parameter.
+            // `dots` would double every underscore. The response may name a different scheme; this
+            // one is the default if the parameter is missing.
             "underscores" | "dots" => Some(Self::Underscores),
             "values" => Some(Self::Values),
             _ => None,

@@ -1,8 +1,7 @@
-//! Chooses the connection that a new one replaces when all places are taken.
+//! Chooses the connection that a new one replaces when the limit is reached.
 //!
-//! Silent clients come first. Connections whose login waits for its turn are taken from the address
-//! with the most of them, so that an address with a single one keeps it, however many others guess
-//! passwords.
+//! Silent clients come first. Next are connections with a waiting login, from the address that has
+//! the most of them: an address with a single one keeps it, however many passwords others guess.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,11 +10,11 @@ use std::time::{Duration, Instant};
 use super::activity::Waiting;
 use super::turns::origin;
 
-/// How long a client may be silent before its place is taken ahead of waiting logins. A new
-/// connection needs a moment until its request is read.
+/// How long a client may be silent before its connection is closed ahead of those with waiting
+/// logins. The request on a new connection takes a moment to arrive.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Returns the key of the connection to close; `None` if all are waiting for us.
+/// Returns the key of the connection to close; `None` if all are waiting for the daemon.
 pub(super) fn to_close<K: Copy>(
     connections: impl Iterator<Item = (K, IpAddr, Waiting)>,
     now: Instant,

@@ -6,18 +6,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::ReloadRequest;
 
-/// Answers when the reload has finished, with the reason if it failed.
+/// Responds when the reload has finished, with the reason if it failed.
 pub(super) async fn reload(
     State(reloads): State<Option<mpsc::Sender<ReloadRequest>>>,
 ) -> (StatusCode, String) {
     let Some(reloads) = reloads else {
-        let why = "Reloading is not enabled: http.reload would do it.\n";
+        let why = "reloading over HTTP is disabled; set http.reload to true to enable it\n";
         return (StatusCode::FORBIDDEN, why.to_owned());
     };
-    let (told, done) = oneshot::channel();
+    let (result, done) = oneshot::channel();
     // The receiving end exists until the daemon stops.
     let stopping = || (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
-    if reloads.send(told).await.is_err() {
+    if reloads.send(result).await.is_err() {
         return stopping();
     }
     match done.await {

@@ -3,8 +3,8 @@
 //!
 //! Renderings are owned by this cache. Responses hold only weak references and copy one chunk at a
 //! time, so memory is freed as soon as the cache drops a rendering, however slowly clients read;
-//! their responses end early. A rendering is dropped when nobody reads it and a newer snapshot
-//! exists, or when all of them together use too much memory.
+//! their responses end early. A rendering is dropped when no response is reading it and a newer
+//! snapshot exists, or when all of them together use too much memory.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -53,7 +53,7 @@ struct Rendering {
     snapshot: u64,
     syntax: Syntax,
     coding: Coding,
-    /// Completes even if the first requester has gone.
+    /// Completes even if the client that requested it first has disconnected.
     made: Shared<BoxFuture<'static, Option<Bytes>>>,
 }
 
@@ -97,7 +97,7 @@ impl Renderings {
         Some(body)
     }
 
-    /// Periodically drops renderings that nobody reads.
+    /// Periodically drops outdated renderings that no response is reading.
     pub(super) async fn keep_tidy(&self) -> Infallible {
         let mut ticks = tokio::time::interval(TIDY_INTERVAL);
         loop {
@@ -119,7 +119,7 @@ impl Renderings {
         }
         let number = snapshot.number;
         let (turn, rendered) = (Arc::clone(&self.turn), Arc::clone(page));
-        // Rendering a hundred thousand series takes long enough to delay events.
+        // Rendering a hundred thousand series on a worker thread would delay events.
         let making = tokio::task::spawn_blocking(move || {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             let mut bytes = compress(render(&rendered, &snapshot, syntax), coding);

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Maximum concurrent hashings, so that guesses leave CPUs for event processing.
+/// Maximum number of passwords hashed concurrently, so that guesses leave CPU time for event
+/// processing.
 const HASHINGS_MAX: usize = 2;
 
 /// Maximum number of logins per address that are hashed or waiting. Further ones get 429.
@@ -17,7 +18,7 @@ pub(super) struct Turns {
     /// Limits each address with waiting logins to one at a time. Bounded by the number of
     /// connections.
     addresses: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
-    /// Grants permits in the order of requests; each address has at most one request waiting.
+    /// Grants permits in order of arrival; each address has at most one request waiting.
     hashings: Arc<Semaphore>,
 }
 
@@ -60,8 +61,8 @@ impl Turns {
     }
 }
 
-/// Returns what counts as one address: for IPv6 the network, because a host can use any address in
-/// it.
+/// Returns the address to count a client under: for IPv6 its network, because a host can use any
+/// address in it.
 pub(super) fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -32,7 +32,8 @@ impl Captured {
         Timestamp::from_millis(self.common.captured_ms)
     }
 
-    /// The stored form, part by part. The first part contains the daemon's own counters.
+    /// Converts the state to its stored form, part by part. The first part contains the daemon's
+    /// own counters.
     pub fn into_parts(self) -> impl Iterator<Item = saved::Checkpoint> {
         let Self {
             common,
@@ -71,7 +72,7 @@ impl Captured {
 }
 
 impl Pipeline {
-    /// Whether enough messages wait for a checkpoint that one is due.
+    /// Whether a checkpoint is due because many messages wait for it.
     pub fn wants_checkpoint(&self) -> bool {
         self.clusters
             .iter()
@@ -117,7 +118,7 @@ impl Pipeline {
 
     /// Restores the stored state, part by part, before anything else is applied. State for brokers
     /// that are no longer configured is ignored. No sample was sent with a time after `start`,
-    /// unless the clock was wrong then.
+    /// unless the clock was wrong at the time.
     pub fn restore(
         &mut self,
         parts: impl Iterator<Item = saved::Checkpoint>,

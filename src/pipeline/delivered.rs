@@ -1,5 +1,4 @@
-//! Remembers the messages of one broker that it may deliver again, in order to recognize
-//! duplicates.
+//! Recognizes messages that a broker delivers again.
 //!
 //! A durable queue deletes a message when it is acknowledged, which happens after the checkpoint
 //! that contains it. After a crash in between, the message is delivered again by another
@@ -7,8 +6,8 @@
 //! delivered twice, so two identical messages there are two messages.
 //!
 //! A stream is read again from a little before the saved position. A broker that is killed may lose
-//! the end of a stream although it had confirmed it, and assigns the offsets to other messages. By
-//! offset alone, those would look as if they had been read.
+//! the end of a stream, even if it had confirmed those messages, and assign their offsets to new
+//! ones. Judged by offset alone, the new messages would seem to have been read already.
 
 use std::collections::VecDeque;
 
@@ -23,8 +22,8 @@ const BEFORE: u64 = 0;
 /// The messages received from one broker.
 #[derive(Debug, Default)]
 pub(super) struct Delivered {
-    /// How many messages may be delivered and unacknowledged. `None` if nothing is acknowledged
-    /// late.
+    /// How many messages may be unacknowledged at a time. `None` if acknowledgements do not wait
+    /// for checkpoints.
     window: Option<usize>,
     /// For a stream: its name, and the next offset once a message was read.
     stream: Option<String>,
@@ -33,7 +32,8 @@ pub(super) struct Delivered {
     order: VecDeque<u64>,
     /// By fingerprint: the subscription that last delivered it.
     known: HashMap<u64, u64>,
-    /// At least as many as the earlier process remembered, because its window may have been larger.
+    /// Minimum number of fingerprints to keep: as many as the earlier process remembered, because
+    /// its window may have been larger.
     least: usize,
     mark: Mark,
     /// Messages since the last capture.
@@ -41,7 +41,8 @@ pub(super) struct Delivered {
 }
 
 impl Delivered {
-    /// For a durable queue whose broker sends up to `window` messages ahead of acknowledgements.
+    /// Creates the record for a durable queue whose broker sends up to `window` messages ahead of
+    /// acknowledgements.
     pub(super) fn durable(window: usize) -> Self {
         Self {
             window: Some(window),
@@ -49,7 +50,8 @@ impl Delivered {
         }
     }
 
-    /// For a stream of which up to `window` messages are read again.
+    /// Creates the record for a stream; up to `window` of its messages are read again after a
+    /// restart.
     pub(super) fn stream(name: &str, window: usize) -> Self {
         Self {
             window: Some(window),
@@ -86,7 +88,7 @@ impl Delivered {
         before.is_some_and(|before| before != link)
     }
 
-    /// Whether enough messages wait for a checkpoint that one is due.
+    /// Whether a checkpoint is due because many messages wait for it.
     pub(super) fn is_due(&self) -> bool {
         // Streams need no timely acknowledgements.
         let queue = self.window.filter(|_| self.stream.is_none());
@@ -126,7 +128,7 @@ impl Delivered {
     }
 
     fn forget_oldest(&mut self) {
-        // The broker has one window of unacknowledged messages, and may have lost the
+        // The broker may hold one window of unacknowledged messages, and may have lost the
         // acknowledgements of another.
         let twice = self.window.unwrap_or_default().saturating_mul(2);
         let most = twice.max(self.least);

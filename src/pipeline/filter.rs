@@ -1,11 +1,11 @@
-//! Which tasks a view shows.
+//! Decides which tasks a profile shows.
 
 use hashbrown::HashMap;
 
 use crate::config::TaskFilter;
 use crate::state::{Change, Names, Place, ReceivedEvent, Symbol};
 
-/// Decides which tasks are shown.
+/// The filter of one profile.
 #[derive(Debug)]
 pub(super) struct Filter {
     filter: Option<TaskFilter>,
@@ -27,7 +27,8 @@ impl Filter {
         self.known.clear();
     }
 
-    /// Returns the change without hidden tasks. Received events are counted by type in any case.
+    /// Returns the change without hidden tasks. The count of received events by type includes
+    /// hidden tasks.
     pub(super) fn pass(&mut self, change: Change, names: &Names) -> Option<Change> {
         if self.filter.is_none() {
             return Some(change);

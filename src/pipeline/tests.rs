@@ -14,12 +14,12 @@ use crate::escape::label_value;
 use crate::event::{ContentType, Form, Payload, Position};
 use crate::profile::ProfileName;
 
-/// A pipeline as the defaults make it.
+/// A pipeline with the default settings.
 fn pipeline() -> Pipeline {
     pipeline_with("{}", ViewConfig::classic(ProfileName::Native))
 }
 
-/// A pipeline for one cluster without a label, of which every serializer is accepted.
+/// A pipeline for one cluster without a broker label that accepts every serializer.
 fn pipeline_with(metrics: &str, view: ViewConfig) -> Pipeline {
     let config =
         format!("brokers: [{{url: 'redis://h'}}]\nhttp: {{listen: ':0'}}\nmetrics: {metrics}");
@@ -96,7 +96,7 @@ fn counts(table: &Json) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// The values of the counters of a snapshot that are not 0: by event type, by type and task name, by reason.
+/// The non-zero counters of a snapshot: by event type, by type and task name, and by reason.
 fn counted(snapshot: &Snapshot) -> [BTreeMap<String, f64>; 3] {
     let mut tables = [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()];
     for row in &snapshot.rows {
@@ -177,7 +177,7 @@ fn every_recorded_message_may_be_cut_anywhere() {
                 payload.bytes.truncate(cut);
                 let mut last = Ok(());
                 decoder.decode(&payload, accept, received, |event| last = event.map(drop));
-                // What ends in the middle never ends well, but for YAML, whose texts have no end of their own.
+                // A truncated message is always an error, except in YAML, which has no end marker.
                 let yaml = matches!(
                     payload.form,
                     Form::Body {

@@ -1,16 +1,16 @@
-//! Advice for answers that no retry can fix, shared by the log and `celeriac doctor`.
+//! Advice for failures that a retry cannot fix, shared by the log and `celeriac doctor`.
 
 use http::StatusCode;
 
-/// Text of a Prometheus that does not run as a receiver. The text goes on to name an option, which
-/// differs between versions and no longer exists in 2.42.
+/// Start of the error text from a Prometheus whose remote-write receiver is disabled. The rest
+/// names an option, which differs between versions and no longer exists in 2.42.
 const NOT_ENABLED: &str = "remote write receiver needs to be enabled";
 
 /// Paths at which receivers accept remote write.
 pub const PATHS: &str = "/api/v1/write (Prometheus, VictoriaMetrics), /api/v1/push (Mimir, Cortex), /api/v1/receive (Thanos)";
 
-/// Returns advice for a status that rejects the whole request, whatever its series; `None` for any
-/// other status.
+/// Returns advice for a status that rejects the whole request regardless of its series; `None` for
+/// any other status.
 pub fn rejected(status: StatusCode, text: &str) -> Option<String> {
     Some(match status.as_u16() {
         404 if text.contains(NOT_ENABLED) => {

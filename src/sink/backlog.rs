@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::counts::Counts;
 use crate::wire::{Key, Series};
 
-/// Whether a receiver may already have some values.
+/// Whether the receiver may already have stored some values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tried {
     #[default]
@@ -13,16 +13,16 @@ pub(super) enum Tried {
     /// They were in a request that was refused. Some receivers store the rest of such a request
     /// (Mimir, Cortex and Thanos do so with 1.0).
     Refused,
-    /// They were in a request that got no answer or a 5xx, or they were queued by an earlier
+    /// They were in a request that got no response or a 5xx, or they were queued by an earlier
     /// process.
     Unanswered,
 }
 
 impl Tried {
-    /// Returns whether refusing these values of one series as too late is no loss.
+    /// Returns whether these values of one series may already be stored, so that a refusal as out
+    /// of order loses nothing.
     ///
-    /// The value that was stored last is accepted again if it is identical; only earlier ones are
-    /// refused.
+    /// A receiver accepts its newest value again if it is identical, and refuses only older ones.
     pub(super) const fn may_be_there(self, counts: Counts) -> bool {
         match self {
             Self::Never => false,
@@ -35,10 +35,11 @@ impl Tried {
 /// The part of one record that is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Sequence of the record.
+    /// Sequence number of the record.
     pub(super) sequence: u64,
     pub(super) counts: Counts,
-    /// Whether the receiver may already have it, so that a refusal for that reason is no loss.
+    /// Whether the receiver may already have stored it, so that a refusal for that reason loses
+    /// nothing.
     pub(super) may_be_there: bool,
 }
 
@@ -153,7 +154,7 @@ impl Backlog {
         self.series.insert(key, earlier);
     }
 
-    /// Removes the oldest values of a series, those of at least one record.
+    /// Removes the oldest values of a series, from at least one record.
     pub(super) fn take_oldest(&mut self, key: Key, points: u64) -> Option<Waiting> {
         let waiting = self.series.get_mut(&key)?;
         let taken = waiting.take_oldest(points);
@@ -179,7 +180,7 @@ impl Backlog {
         Some(taken)
     }
 
-    /// Removes the contents of a record, which must be the oldest here, and returns their counts.
+    /// Removes the values of a record, which must be the oldest one here, and returns their counts.
     pub(super) fn take_record(&mut self, sequence: u64) -> Counts {
         let mut counts = Counts::default();
         self.series.retain(|_, waiting| {

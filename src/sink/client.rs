@@ -1,4 +1,4 @@
-//! The HTTP client of a sink: sends one request and returns one answer.
+//! The HTTP client of a sink: sends one request and returns one response.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::auth::{self, Login, ToSign};
-use super::response::{chain, secrets, secrets_in_query, told};
+use super::response::{chain, read_masked, secrets, secrets_in_query};
 use super::transport::{Settings, Transport};
 use crate::config::{HttpClientConfig, Secret};
 
 pub use super::transport::BuildError;
 
-/// Maximum size of an answer that is read. A refusal may name many series.
+/// Maximum number of bytes to read from a response. A refusal may name many series.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 
 /// Maximum number of redirects (307 or 308) to follow.
@@ -39,7 +39,7 @@ pub struct Request {
     pub body: Bytes,
 }
 
-/// The receiver's answer.
+/// The receiver's response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -48,15 +48,15 @@ pub struct Answer {
     pub text: String,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error(transparent)]
     Auth(#[from] auth::AuthError),
-    #[error("no answer: {0}")]
+    #[error("no response: {0}")]
     Http(String),
     /// The connection failed, so nothing was sent.
-    #[error("no answer: {0}")]
+    #[error("no response: {0}")]
     Unreachable(String),
 }
 
@@ -126,7 +126,7 @@ impl Client {
                 more.extend(self.transport.proxy_secrets());
                 more.extend(password);
                 let more = more.iter().map(String::as_str);
-                told(answer, ANSWER_BYTES_MAX, secrets(&headers).chain(more)).await
+                read_masked(answer, ANSWER_BYTES_MAX, secrets(&headers).chain(more)).await
             };
             let answer = Answer {
                 status,

@@ -3,8 +3,8 @@
 //!
 //! Nothing is wrong with such series, and the next value may be accepted. They are sent with every
 //! snapshot, separately from the others, so that a refusal does not affect those. A series that is
-//! accepted again may be mixed with series that never are, so every few snapshots the search for
-//! the refused ones is repeated.
+//! accepted again may share requests with series that never are, so the search for the refused ones
+//! is repeated every few snapshots.
 
 use crate::wire::Labels;
 
@@ -22,8 +22,8 @@ pub(super) struct Conflicts {
 }
 
 impl Conflicts {
-    /// Starts a snapshot with new values, so that all series may be sent. Returns those to be
-    /// searched instead.
+    /// Starts a snapshot: every series has a new value to send. Returns the series to search
+    /// instead, if a new search is due.
     pub(super) fn begin_snapshot(&mut self) -> Vec<Labels> {
         self.due.append(&mut self.sent);
         self.snapshots += u32::from(std::mem::take(&mut self.refused));
@@ -49,7 +49,7 @@ impl Conflicts {
         std::mem::take(&mut self.due)
     }
 
-    /// Notes that a request with some of these series was refused.
+    /// Records that a request with some of these series was refused.
     pub(super) const fn refused(&mut self) {
         self.refused = true;
     }

@@ -14,7 +14,7 @@ use crate::wire::{Body, Encoder, Metadata, Outgoing, Protocol, Unsent, v1};
 const SAMPLES_MIN: usize = 100;
 
 /// Number of accepted requests after which larger ones are tried again.
-const TAKEN_MAX: u32 = 1_000;
+const ACCEPTED_MAX: u32 = 1_000;
 
 /// Turns snapshots into queue records.
 #[derive(Debug)]
@@ -25,13 +25,13 @@ pub(super) struct SnapshotEnqueuer {
     /// The configured maximum.
     samples_wanted: usize,
     /// Requests accepted since the maximum was last lowered or raised.
-    taken: u32,
+    accepted: u32,
     /// Interval for sending metadata; `None`: never.
     metadata_interval: Option<Duration>,
     metadata_at: Option<Timestamp>,
     number: u64,
-    /// Whether series continue in the next process.
-    goes_on: bool,
+    /// Whether series continue in the next process, so that they are not ended at shutdown.
+    continues: bool,
 }
 
 impl SnapshotEnqueuer {
@@ -48,28 +48,28 @@ impl SnapshotEnqueuer {
             metrics,
             samples_max,
             samples_wanted: samples_max,
-            taken: 0,
+            accepted: 0,
             metadata_interval,
             metadata_at: None,
             number: 0,
-            goes_on: false,
+            continues: false,
         }
     }
 
     /// Sets whether series continue across processes, given the time of the newest sample queued
     /// earlier.
     #[must_use]
-    pub(super) fn going_on(self, sent_until: Option<Timestamp>) -> Self {
+    pub(super) fn continuing(self, sent_until: Option<Timestamp>) -> Self {
         Self {
             encoder: self.encoder.after(sent_until),
-            goes_on: true,
+            continues: true,
             ..self
         }
     }
 
     /// Applies a different selection or relabeling of series. Series sent before are ended, and
     /// those that continue start without a zero.
-    pub(super) fn begin_anew(&mut self, how: Outgoing, queue: &mut Queue, now: Timestamp) {
+    pub(super) fn reconfigure(&mut self, how: Outgoing, queue: &mut Queue, now: Timestamp) {
         let newest = Timestamp::from_millis(queue.newest_ms().unwrap_or_default());
         let protocol = self.encoder.protocol();
         let ends = self.encoder.end(newest);
@@ -108,19 +108,19 @@ impl SnapshotEnqueuer {
         })
     }
 
-    /// Notes that a request was accepted. After many of them, a larger maximum is tried.
-    pub(super) fn taken(&mut self) {
+    /// Records that a request was accepted. After many of them, a larger maximum is tried.
+    pub(super) fn accepted(&mut self) {
         if self.samples_max == self.samples_wanted {
             return;
         }
-        self.taken += 1;
-        if self.taken >= TAKEN_MAX {
+        self.accepted += 1;
+        if self.accepted >= ACCEPTED_MAX {
             self.limit((self.samples_max * 2).min(self.samples_wanted));
         }
     }
 
     fn limit(&mut self, samples_max: usize) {
-        self.taken = 0;
+        self.accepted = 0;
         self.samples_max = samples_max;
         self.encoder.limit(samples_max);
         self.metrics.samples_max.set(float(samples_max));
@@ -128,7 +128,7 @@ impl SnapshotEnqueuer {
 
     /// Appends a snapshot. After the last one, all series are ended unless they continue in the
     /// next process: without a checkpoint they start over after a restart. Returns how many samples
-    /// have no valid or no unique labels after relabeling.
+    /// have invalid or duplicate labels after relabeling.
     pub(super) fn append(&mut self, snapshot: &Snapshot, queue: &mut Queue, now: Timestamp) -> u64 {
         if self.number > 0 {
             self.metrics
@@ -151,7 +151,7 @@ impl SnapshotEnqueuer {
             self.metrics.dropped(reason, counts);
         }
         self.queue(encoded.bodies, queue, now);
-        if snapshot.last && !self.goes_on {
+        if snapshot.last && !self.continues {
             let ends = self.encoder.end(snapshot.at);
             self.queue(ends, queue, now);
         }
@@ -229,12 +229,12 @@ mod tests {
     fn the_last_snapshot_ends_series_unless_they_go_on_in_the_next_process() {
         let at = Timestamp::from_millis;
         // The zero and value of a counter, and its stale marker.
-        for (goes_on, samples) in [(false, 3), (true, 2)] {
+        for (continues, samples) in [(false, 3), (true, 2)] {
             let mut telemetry = Telemetry::new(at(1_000));
             let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
             let mut feed = SnapshotEnqueuer::new(outgoing(), Protocol::V2, None, metrics);
-            if goes_on {
-                feed = feed.going_on(None);
+            if continues {
+                feed = feed.continuing(None);
             }
             let mut series = SeriesTable::new(10, at(1_000));
             let family = series.family(Family {
@@ -249,7 +249,7 @@ mod tests {
                 age_max: None,
             });
             feed.append(&series.snapshot(at(2_000), true), &mut queue, at(2_000));
-            assert_eq!(queue.pending().samples, samples, "{goes_on}");
+            assert_eq!(queue.pending().samples, samples, "{continues}");
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
         let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000));
         let metrics = telemetry.sink(&"r".into(), &"http://r/".into());
         let mut feed = SnapshotEnqueuer::new(how, Protocol::V1, None, metrics.clone());
-        // The size that is refused, and the new maximum if it is lower.
+        // The refused size, and the new maximum if it is lower.
         for (refused, less) in [
             (1_000, Some(500)),
             (900, Some(450)),
@@ -271,7 +271,7 @@ mod tests {
         }
         let mut sizes = Vec::new();
         for _ in 0..6 {
-            (0..TAKEN_MAX).for_each(|_| feed.taken());
+            (0..ACCEPTED_MAX).for_each(|_| feed.accepted());
             sizes.push(metrics.samples_max.get());
         }
         assert_eq!(sizes, [200.0, 400.0, 800.0, 1_000.0, 1_000.0, 1_000.0]);

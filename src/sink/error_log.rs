@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// Time during which the same reason is not logged again.
 const REPEATED: Duration = Duration::from_secs(600);
 
-/// Maximum number of reasons to log within that time. More would not help.
-const TOLD_MAX: usize = 8;
+/// Maximum number of reasons to log within that time. Beyond that, more of them would not help.
+const LOGGED_MAX: usize = 8;
 
 /// The reasons that were logged recently.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl ErrorLog {
         self.0
             .retain(|(_, at)| now.saturating_duration_since(*at) < REPEATED);
         let reason = without_figures(reason);
-        if self.0.len() >= TOLD_MAX || self.0.iter().any(|(told, _)| *told == reason) {
+        if self.0.len() >= LOGGED_MAX || self.0.iter().any(|(logged, _)| *logged == reason) {
             return false;
         }
         self.0.push((reason, now));
@@ -26,7 +26,8 @@ impl ErrorLog {
     }
 }
 
-/// Removes the digits from a text, since they may differ between answers with the same reason.
+/// Removes the digits from a reason, because they may differ between responses with the same
+/// reason.
 pub(super) fn without_figures(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
@@ -38,13 +39,13 @@ mod tests {
 
     #[test]
     fn a_reason_is_told_once_in_a_while_whatever_its_figures_are() {
-        let (mut told, now) = (ErrorLog::default(), clock::monotonic());
-        assert!(told.is_new("sample 1 is too old", now));
-        assert!(!told.is_new("sample 2 is too old", now + Duration::from_secs(599)));
-        assert!(told.is_new("sample 3 is too old", now + Duration::from_secs(600)));
+        let (mut log, now) = (ErrorLog::default(), clock::monotonic());
+        assert!(log.is_new("sample 1 is too old", now));
+        assert!(!log.is_new("sample 2 is too old", now + Duration::from_secs(599)));
+        assert!(log.is_new("sample 3 is too old", now + Duration::from_secs(600)));
         for name in ["a", "b", "c", "d", "e", "f", "g"] {
-            assert!(told.is_new(name, now + Duration::from_secs(601)));
+            assert!(log.is_new(name, now + Duration::from_secs(601)));
         }
-        assert!(!told.is_new("h", now + Duration::from_secs(602)));
+        assert!(!log.is_new("h", now + Duration::from_secs(602)));
     }
 }

@@ -1,9 +1,9 @@
 //! A record in flight: what remains to be sent of it, and the outcome of the rest.
 //!
 //! A record starts as the queued body, which is sent byte for byte until it is answered. If it is
-//! too large, it is replaced by its halves; if some of its series are refused, by the others. What
-//! [`super::triage`] keeps back is held. The record stays in the queue throughout, so after a crash
-//! all of it is sent again.
+//! too large, it is replaced by its halves; if some of its series are refused, by the others.
+//! Values that [`super::triage`] holds back are counted as held. The record stays in the queue
+//! throughout, so after a crash all of it is sent again.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::queue::{Entry, RecordKind};
 use crate::timestamp::Timestamp;
 use crate::wire::{self, Body, Protocol, Series};
 
-/// How long a request must be answered only with 5xx before its series are suspected.
+/// How long a request must receive only 5xx responses before its series are suspected.
 pub(super) const ERRORS_MIN: Duration = Duration::from_secs(120);
 
 /// Minimum time between two such checks.
@@ -25,17 +25,17 @@ const CHECKED: Duration = Duration::from_secs(30);
 pub(super) struct InFlightRecord {
     pub(super) sequence: u64,
     pub(super) group: u64,
-    /// Contents of the whole record.
+    /// Counts of the whole record.
     pub(super) whole: Counts,
     /// Size of its body in bytes.
     pub(super) bytes: u64,
     /// Time of its newest value.
     pub(super) made_at: Timestamp,
-    /// Whether a request is waiting for an answer.
+    /// Whether a request is waiting for a response.
     pub(super) sending: bool,
     /// Whether the values that must not be sent were removed.
     pub(super) is_sorted: bool,
-    /// What is held back elsewhere.
+    /// Counts of the values held back elsewhere.
     held: Counts,
     /// The parts still to be sent, as a stack: the last one is next.
     pieces: Vec<Piece>,
@@ -48,7 +48,7 @@ struct Piece {
     tried: Tried,
     /// Number of failed attempts.
     attempt: u32,
-    /// Since when every answer was a 5xx.
+    /// Time of the first response in the current run of 5xx responses.
     errors: Option<Instant>,
     /// When the receiver was last checked with another request.
     checked: Option<Instant>,
@@ -59,7 +59,7 @@ struct Piece {
 pub(super) enum Failure {
     /// The request was not sent.
     Unsent,
-    /// The answer was a 5xx.
+    /// The response was a 5xx.
     Error,
     Other,
 }
@@ -147,7 +147,7 @@ impl InFlightRecord {
         self.pieces.iter().map(|piece| piece.body.newest).max()
     }
 
-    /// Re-encodes the next piece as 1.0. Gives it up if it cannot be read, and returns how much was
+    /// Re-encodes the next piece as 1.0. If it cannot be read, gives it up and returns how much was
     /// lost.
     pub(super) fn downgrade(&mut self) -> Counts {
         let Some(piece) = self.pieces.last_mut() else {
@@ -176,7 +176,7 @@ impl InFlightRecord {
         pieces.map(|piece| piece.body.counts).sum()
     }
 
-    /// Notes that the current piece was not accepted and will be sent again.
+    /// Records that the current piece was not accepted and will be sent again.
     pub(super) fn failed(&mut self, failure: Failure, now: Instant) {
         if let Some(piece) = self.pieces.last_mut() {
             if failure != Failure::Unsent {
@@ -191,7 +191,7 @@ impl InFlightRecord {
         }
     }
 
-    /// Returns whether it is time to check if the current piece causes the 5xx answers.
+    /// Returns whether it is time to check if the current piece causes the 5xx responses.
     pub(super) fn is_suspect(&self, now: Instant) -> bool {
         let is_before = |at: Instant, time: Duration| now.saturating_duration_since(at) >= time;
         self.pieces.last().is_some_and(|piece| {
@@ -200,15 +200,15 @@ impl InFlightRecord {
         })
     }
 
-    /// Notes a check without a result.
+    /// Records a check without a result.
     pub(super) fn checked(&mut self, now: Instant) {
         if let Some(piece) = self.pieces.last_mut() {
             piece.checked = Some(now);
         }
     }
 
-    /// Replaces the current piece by its halves. `None`: it is a single value or cannot be read,
-    /// and stays.
+    /// Replaces the current piece with its halves. Returns `None` and leaves it unchanged if it is
+    /// a single value or cannot be read.
     pub(super) fn divide(&mut self) -> Option<()> {
         let piece = self.pieces.last()?;
         let tried = piece.tried;
@@ -225,8 +225,8 @@ impl InFlightRecord {
         self.body().map_or_else(|| Ok(Vec::new()), wire::apart)
     }
 
-    /// Replaces the current piece by some of its series; `held` of the others is held back
-    /// elsewhere.
+    /// Replaces the current piece with some of its series; `held` counts the values of the others,
+    /// which are held back elsewhere.
     pub(super) fn replace(
         &mut self,
         series: &[Series],

@@ -1,9 +1,9 @@
-//! Sinks deliver snapshots to receivers: each sink takes every snapshot and sends it to one
+//! Sinks deliver snapshots to receivers: each sink receives every snapshot and sends it to one
 //! receiver at its own pace.
 //!
-//! Sinks are independent and never wait for each other. The meaning of an answer ([`verdict`]), the
-//! time of the next attempt ([`crate::backoff`]) and the pending data ([`crate::queue`]) are kept
-//! separate. Only remote write has a queue: a Pushgateway has no history, so only the newest
+//! Sinks are independent and never wait for each other. The meaning of a response ([`verdict`]),
+//! the time of the next attempt ([`crate::backoff`]) and the pending data ([`crate::queue`]) are
+//! kept separate. Only remote write has a queue: a Pushgateway has no history, so only the newest
 //! snapshot is worth sending.
 
 pub mod advice;
@@ -50,12 +50,12 @@ use self::verdict::{Verdict, Written};
 #[derive(Debug)]
 struct Outcome {
     verdict: Verdict,
-    /// `None`: there was no answer.
+    /// `None`: there was no response.
     status: Option<StatusCode>,
     /// Whether nothing was sent at all.
     unsent: bool,
     written: Written,
-    /// The body of the answer.
+    /// The body of the response.
     text: String,
     /// Reason for the log.
     reason: String,

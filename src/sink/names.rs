@@ -5,8 +5,8 @@ use std::str::Chars;
 
 use crate::wire::Labels;
 
-/// Returns the series named in a text, in order: `metric{label="value", …}`, `{__name__="metric",
-/// …}` or `{"metric", …}`.
+/// Returns the series named in an error text, in order: `metric{label="value", …}`,
+/// `{__name__="metric", …}` or `{"metric", …}`.
 ///
 /// Prometheus, Mimir and VictoriaMetrics print labels with Go's `%q`, or in a form that needs no
 /// quoting. A series that is cut off at the end of the text is ignored.
@@ -21,7 +21,7 @@ pub(super) fn series(text: &str) -> impl Iterator<Item = Labels> {
     })
 }
 
-/// Returns the metric name at the end of a text.
+/// Returns the metric name at the end of a string.
 fn metric(text: &str) -> &str {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
     &text[text.trim_end_matches(is_name).len()..]

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::config::{Message, PushgatewayConfig, RemoteWriteConfig};
 use crate::wire::{Protocol, empty};
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     #[error(transparent)]
@@ -19,7 +19,7 @@ pub enum ProbeError {
     Send(#[from] SendError),
 }
 
-/// The answer of a remote-write receiver.
+/// The response of a remote-write receiver.
 #[derive(Debug)]
 pub struct Probed {
     pub protocol: Protocol,

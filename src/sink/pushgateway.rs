@@ -6,7 +6,7 @@
 //! ended disappears with the next push. After a crash the group stays as it was, which the
 //! gateway's `push_time_seconds` shows.
 //!
-//! Source: the Pushgateway's README; its answers were tested with 1.5.1 and 1.11.2.
+//! Source: the Pushgateway's README; responses were tested with 1.5.1 and 1.11.2.
 
 use std::collections::BTreeSet;
 use std::future::{Future, pending};
@@ -35,7 +35,8 @@ use crate::telemetry::sink::PushMetrics;
 use crate::timestamp::Timestamp;
 use crate::wire::{protobuf, text};
 
-/// Delays between attempts. A push is a whole page, and a delay of seconds loses nothing.
+/// Delays between attempts. Each push contains all series, so a delay of a few seconds loses
+/// nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
@@ -79,7 +80,7 @@ enum Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PushPhase {
     Pushing,
-    /// The daemon is stopping, and one task is left.
+    /// The daemon is stopping, and one last request remains.
     Leaving,
     Left,
 }
@@ -101,7 +102,7 @@ enum PusherEvent {
     Answer(Result<Answer, SendError>),
     /// The delay is over.
     Again,
-    /// The time is up.
+    /// The grace period has expired.
     GiveUp,
 }
 
@@ -284,7 +285,7 @@ impl Pushgateway {
             Fate::Rejected => {
                 self.metrics.refused.add(1);
                 if self.refusals.is_new(judged.status, &judged.text) {
-                    let advice = judged.advice.unwrap_or("see what it says");
+                    let advice = judged.advice.unwrap_or("see the error");
                     warn!(group = %self.config.group, error = %reason, advice, "push refused");
                 }
                 self.readiness.waiting(reason.clone());
@@ -342,7 +343,7 @@ impl Pushgateway {
     }
 }
 
-/// An interpreted answer.
+/// An interpreted response.
 struct Judged {
     fate: Fate,
     status: StatusCode,

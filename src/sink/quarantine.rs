@@ -1,4 +1,4 @@
-//! Series that a receiver refuses, which are not sent until it is time to try them again.
+//! Series that a receiver refuses, which are not sent until it is time to retry them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -105,12 +105,13 @@ impl Quarantine {
         groups.map(|group| (group.members, group.cause)).collect()
     }
 
-    /// Forgets a series that no longer exists or is no longer refused for what it is.
+    /// Forgets the refusals of a series. Returns whether there were any.
     pub(super) fn forget(&mut self, key: Key) -> bool {
         self.refusals.remove(&key).is_some()
     }
 
-    /// Notes that a series was accepted. Others may be too, so more groups are retried at once.
+    /// Records that a series was accepted. Others may be accepted too, so more groups are retried
+    /// at once.
     pub(super) fn accepted(&mut self, key: Key) {
         if self.forget(key) {
             let more = (self.released + 1).max(self.released * 9 / 8);

@@ -42,13 +42,13 @@ pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
     let queues = queues.collect();
     if let Some(folder) = &folder {
         let names = config.remote_write.iter();
-        tell_others(folder, &names.map(|sink| file_name(&sink.name)).collect());
+        log_unused(folder, &names.map(|sink| file_name(&sink.name)).collect());
     }
     queues
 }
 
-/// Returns the start time: now, or slightly later if samples queued or stored before would not be
-/// earlier otherwise.
+/// Returns the start time: now, or the time of the newest queued or stored sample if that is
+/// slightly later.
 pub fn start_behind(queues: &[Queue], stored: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let queued = queues.iter().filter_map(Queue::newest_ms);
     let newest = queued.map(Timestamp::from_millis).chain(stored).max();
@@ -59,14 +59,14 @@ pub fn start_behind(queues: &[Queue], stored: Option<Timestamp>, now: Timestamp)
     {
         warn!(
             ?ahead,
-            "newest queued or stored sample is in the future: the system clock was ahead, samples follow it back"
+            "newest queued or stored sample is in the future; the system clock was probably set back"
         );
     }
     start
 }
 
-/// Logs the queues that no sink sends, because the sink was renamed or removed.
-fn tell_others(folder: &Path, names: &BTreeSet<String>) {
+/// Logs the queues that belong to no sink, because their sink was renamed or removed.
+fn log_unused(folder: &Path, names: &BTreeSet<String>) {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return;
     };

@@ -1,15 +1,16 @@
 //! Explains why a Pushgateway refused a push and what to do about it, and remembers what was
 //! logged.
 //!
-//! The texts are those of Pushgateway 1.5.1 and 1.11.2. They contain the pushed values, so the same
-//! reason reads differently with each push.
+//! The error texts are those of Pushgateway 1.5.1 and 1.11.2. They contain the pushed values, so
+//! the same reason reads differently with each push.
 
 use http::StatusCode;
 
 use super::error_log::without_figures;
 
-/// Maximum number of reasons to log until a push is accepted. More would not help.
-const TOLD_MAX: usize = 8;
+/// Maximum number of reasons to log until a push is accepted. Beyond that, more of them would not
+/// help.
+const LOGGED_MAX: usize = 8;
 
 /// Maximum length of the gateway's text in the log.
 const TEXT_MAX: usize = 300;
@@ -17,7 +18,7 @@ const TEXT_MAX: usize = 300;
 /// Refusals that were already logged.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    told: Vec<Reason>,
+    logged: Vec<Reason>,
 }
 
 /// Identifies equal refusals whose texts differ.
@@ -36,20 +37,20 @@ impl Refusals {
             Some(advice) => Reason::Known(advice, family(text)),
             None => Reason::Unknown(status, without_figures(text)),
         };
-        if self.told.contains(&reason) || self.told.len() >= TOLD_MAX {
+        if self.logged.contains(&reason) || self.logged.len() >= LOGGED_MAX {
             return false;
         }
-        self.told.push(reason);
+        self.logged.push(reason);
         true
     }
 
     /// Forgets all reasons after a push was accepted, so that later ones are logged again.
     pub(super) fn clear(&mut self) {
-        self.told.clear();
+        self.logged.clear();
     }
 }
 
-/// Returns the beginning of a text, on one line.
+/// Returns the beginning of an error text, on one line.
 pub(super) fn bounded(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     let text = words.join(" ");
@@ -59,7 +60,7 @@ pub(super) fn bounded(text: &str) -> String {
     }
 }
 
-/// Returns advice for a refusal; `None` if the gateway's own text has to do.
+/// Returns advice for a refusal; `None` if the gateway's own text is all there is.
 pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if says(&[
@@ -102,7 +103,7 @@ pub(super) fn advice(status: StatusCode, text: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns the first family named in a text.
+/// Returns the first family named in an error text.
 fn family(text: &str) -> Option<String> {
     let (_, behind) = text.split_once("collected metric \"").or_else(|| {
         let named = text.split_once(" named \"");
@@ -193,8 +194,8 @@ mod tests {
         );
         refusals.clear();
         assert!(refusals.is_new(bad, &said("x", 4)));
-        let told = ('a'..='z').filter(|name| refusals.is_new(bad, &said(&name.to_string(), 1)));
-        assert_eq!(told.count(), TOLD_MAX - 1);
+        let logged = ('a'..='z').filter(|name| refusals.is_new(bad, &said(&name.to_string(), 1)));
+        assert_eq!(logged.count(), LOGGED_MAX - 1);
     }
 
     #[test]

@@ -66,15 +66,15 @@ pub struct RemoteWrite {
     quarantine_reason: String,
     /// Number of quarantined series at which readiness last showed a hint.
     hinted: usize,
-    /// How often in a row the receiver was unreachable or asked to retry later.
+    /// Number of consecutive times the receiver was unreachable or asked to retry later.
     failures: u32,
     protocol: Protocol,
     /// Whether the receiver has shown that it speaks 2.0.
     is_proven: bool,
     failing_since: Option<Instant>,
-    /// The reasons logged for samples refused for good.
-    told: ErrorLog,
-    /// Whether the log last reported the disk as failing.
+    /// The reasons already logged for samples that were refused permanently.
+    logged: ErrorLog,
+    /// Whether the disk was failing when this was last logged.
     is_disk_failing: bool,
     drained: bool,
     metrics: SinkMetrics,
@@ -86,7 +86,7 @@ pub struct RemoteWrite {
 pub struct Reconfigured {
     pub config: RemoteWriteConfig,
     pub client: Arc<Client>,
-    /// Whether other series, or other values of them, are to be sent.
+    /// Whether the change affects which series or values are sent.
     pub sends_other: bool,
 }
 
@@ -155,7 +155,7 @@ impl RemoteWrite {
             SnapshotEnqueuer::new(how, protocol, config.metadata_interval, metrics.clone());
         if queue.is_durable() {
             // Both are in data_dir: the series that persist, and their pending samples.
-            feed = feed.going_on(queue.newest_ms().map(Timestamp::from_millis));
+            feed = feed.continuing(queue.newest_ms().map(Timestamp::from_millis));
         }
         snapshots.mark_changed();
         metrics.shards_min.set(float(config.queue.shards_min));
@@ -196,7 +196,7 @@ impl RemoteWrite {
             protocol,
             is_proven: false,
             failing_since: None,
-            told: ErrorLog::default(),
+            logged: ErrorLog::default(),
             is_disk_failing: false,
             drained: false,
             metrics,
@@ -268,7 +268,7 @@ impl RemoteWrite {
         if sends_other {
             let how = outgoing(&config, &self.external);
             let (feed, queue) = (&mut self.feed, &mut self.queue);
-            blocking(|| feed.begin_anew(how, queue, clock::now()));
+            blocking(|| feed.reconfigure(how, queue, clock::now()));
         }
         if config.message != self.config.message {
             self.protocol = protocol(config.message);
@@ -283,13 +283,14 @@ impl RemoteWrite {
         self.config = config;
         // The new configuration may have fixed whatever prevented sending.
         (self.wait, self.wait_apart) = (None, None);
-        self.triage.begin_anew(clock::monotonic());
+        self.triage.restart(clock::monotonic());
         (self.failures, self.failures_apart) = (0, 0);
         info!("configuration changed");
     }
 
     fn enqueue(&mut self, snapshot: &Snapshot) {
-        // The time of queued samples implies which series were sent, and this snapshot lacks some.
+        // The next process concludes from the time of queued samples which series were sent, and
+        // this snapshot lacks some.
         if snapshot.held {
             return;
         }
@@ -302,8 +303,8 @@ impl RemoteWrite {
                 "write_relabel_configs produce series without a valid name, or with duplicate labels"
             );
         }
-        // Only for a receiver that responds: metadata that it misses is sent again within a minute.
-        // 2.0 includes metadata in each request.
+        // Not while the receiver fails: missed metadata is sent again within a minute. 2.0 includes
+        // metadata in each request.
         if self.failures == 0 && self.protocol == Protocol::V1 {
             self.metadata.extend(self.feed.metadata(snapshot));
         }
@@ -338,11 +339,11 @@ impl RemoteWrite {
             let samples = lost.age.points();
             warn!(samples, "dropped samples older than sample_age_limit");
         }
-        self.tell_disk();
+        self.log_disk();
     }
 
     /// Logs when queueing on disk starts to fail, and when it succeeds again.
-    fn tell_disk(&mut self) {
+    fn log_disk(&mut self) {
         let trouble = self.queue.trouble();
         let is_failing = trouble.is_some();
         if is_failing != self.is_disk_failing {
@@ -398,7 +399,7 @@ impl RemoteWrite {
             let samples = (left - unwritten).points();
             info!(
                 samples,
-                "shutdown grace period expired; samples wait on disk for the next start"
+                "shutdown grace period expired; unsent samples stay on disk until the next start"
             );
         }
     }
@@ -423,7 +424,7 @@ fn count_lost(metrics: &SinkMetrics, lost: &Lost) {
     metrics.queue_damaged_bytes.add(lost.damaged_bytes);
 }
 
-/// What a sink sends from a snapshot.
+/// Returns which parts of a snapshot a sink sends.
 fn outgoing(config: &RemoteWriteConfig, external: &[(String, String)]) -> Outgoing {
     Outgoing {
         external: config.external(external.to_vec()),
@@ -436,7 +437,7 @@ fn outgoing(config: &RemoteWriteConfig, external: &[(String, String)]) -> Outgoi
     }
 }
 
-/// The version to start with.
+/// Returns the protocol version to start with.
 const fn protocol(message: Message) -> Protocol {
     match message {
         Message::Auto | Message::V2 => Protocol::V2,

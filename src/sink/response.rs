@@ -1,4 +1,4 @@
-//! Bounds the texts of responses and errors for messages, and masks secrets in them.
+//! Shortens response bodies and errors for messages, and masks secrets in them.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -10,7 +10,8 @@ use crate::config::masked;
 /// help to understand a message.
 pub(super) const KEY_BYTES_MIN: usize = 16;
 
-/// How much is read beyond the shown length, so that a secret that crosses the cut is recognized.
+/// Number of bytes read beyond the displayed length, so that a secret that crosses the cut is still
+/// recognized.
 const BEYOND_BYTES: usize = 256;
 
 /// Reads the beginning of a body.
@@ -27,7 +28,7 @@ pub(super) async fn beginning(mut answer: reqwest::Response, bytes_max: usize) -
 
 /// Reads the beginning of a body as text. Secrets, which some endpoints repeat in their errors, are
 /// masked before the text is cut.
-pub(super) async fn told<'s>(
+pub(super) async fn read_masked<'s>(
     answer: reqwest::Response,
     bytes_max: usize,
     secrets: impl IntoIterator<Item = &'s str>,
@@ -92,7 +93,7 @@ mod tests {
             headers.insert(name, value);
         }
         let body = &b"\xffteam-a sent Basic YTpi, YTpi, pw and hunter2-hunter2-hunter2 "[..];
-        let text = told(answer(body), 1_024, secrets(&headers).chain(["pw", ""])).await;
+        let text = read_masked(answer(body), 1_024, secrets(&headers).chain(["pw", ""])).await;
         assert_eq!(
             text,
             "\u{fffd}team-a sent Basic <secret>, <secret>, <secret> and <secret>"
@@ -104,7 +105,7 @@ mod tests {
         const SECRET: &str = "hunter2-hunter2-hunter2";
         for before in 490..530 {
             let body = format!("{}{SECRET}{}", "_".repeat(before), "x".repeat(1_000));
-            let text = told(answer(body), 512, [SECRET]).await;
+            let text = read_masked(answer(body), 512, [SECRET]).await;
             let expected = if before < 512 {
                 let cut = 512_usize.saturating_sub(before + SECRET.len());
                 format!("{}<secret>{}", "_".repeat(before), "x".repeat(cut))

@@ -8,8 +8,8 @@
 //! Series that share a label value (a task name, a queue) are likely to be refused together. A few
 //! single series show whether many are refused. Labels are then tried in turn until one is found
 //! whose values seem to decide; from then on, a group consists of all series with one value. Such a
-//! group is not divided down to single series: if every small sample of it is refused, all of it
-//! is.
+//! group is not divided down to single series: if every series sampled from it is refused, all of
+//! it is presumed refused.
 //!
 //! Errors (5xx) are weaker evidence than refusals, because an outage looks the same. Series
 //! answered with errors are therefore set aside, and only blamed if they fail again after others
@@ -28,24 +28,25 @@ use self::groups::{Group, GroupKind, Suspect, Test, Trial};
 use super::verdict::Cause;
 use crate::wire::{Key, Labels};
 
-/// Number of single series to test first, and number until all are presumed refused. If three of
-/// four are refused, that presumption is wrong once in 5,000 times.
+/// Minimum and maximum number of single series to test first. If the maximum is reached without an
+/// accepted one, all series are presumed refused. With one good series in four, that is wrong once
+/// in 5,000 times.
 const SINGLES_MIN: u32 = 4;
 const SINGLES_MAX: u32 = 30;
 
 /// Upper bound of the group size; no request has that many series.
 const TARGET_MAX: usize = 1 << 24;
 
-/// How long series that were answered with errors rest if there is nothing else to test.
+/// How long series that were answered with errors are left alone if there is nothing else to test.
 const ERRING: Duration = Duration::from_secs(5);
 
-/// Number of answers that name series after which single series are tested.
+/// Number of responses that name series after which single series are tested.
 const NAMED_MAX: u32 = 12;
 
 /// The suspects and what is known about them.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// Suspects of unknown state, with those that share a label value adjacent.
+    /// Suspects of unknown state, sorted so that those sharing a label value are adjacent.
     pool: Vec<Suspect>,
     /// Suspects of unknown state, regardless of labels.
     loose: Vec<Suspect>,
@@ -55,13 +56,13 @@ pub(super) struct Search {
     probes: VecDeque<Group>,
     /// Whether the next test is a probe, provided there are other suspects too.
     is_probes_turn: bool,
-    /// Tests that were answered with errors, and when.
+    /// Tests that were answered with errors, and the times of the errors.
     erring: VecDeque<(Test, Instant)>,
     labels: Trial,
     /// Whether the pool must be sorted, because suspects were added or the label changed.
     is_unsorted: bool,
     singles: u32,
-    /// Why single series were refused. If one was refused for the time of its values, that cause.
+    /// Why single series were refused; a cause related to time takes precedence.
     singles_cause: Cause,
     /// Single series that were accepted.
     seeds: Vec<Labels>,
@@ -69,7 +70,7 @@ pub(super) struct Search {
     target: usize,
     /// Whether more than one series was accepted at once.
     accepted: bool,
-    /// Number of answers that named series since a test was last accepted.
+    /// Number of responses that named series since a test was last accepted.
     named: u32,
     testing: Option<Test>,
 }
@@ -111,7 +112,7 @@ impl Search {
     }
 
     /// Discards what is known about the suspects, because the receiver has changed.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn reset(&mut self) {
         let mut pool = self.testing.take().map_or_else(Vec::new, Test::all);
         pool.append(&mut self.pool);
         pool.append(&mut self.loose);
@@ -190,7 +191,7 @@ impl Search {
         Some(keys)
     }
 
-    /// Handles the answer to the test: accepted, or the cause of the refusal.
+    /// Handles the response to the test: accepted, or the cause of the refusal.
     pub(super) fn answered(&mut self, answer: Result<(), Cause>) -> Found {
         let mut found = Found::default();
         let Some(test) = self.testing.take() else {
@@ -223,7 +224,7 @@ impl Search {
         found
     }
 
-    /// Handles an answer that names refused series. The others may be good.
+    /// Handles a response that names refused series. The others may be good.
     pub(super) fn named(&mut self, named: &HashSet<Key>, cause: Cause) -> Found {
         if self
             .testing
@@ -253,7 +254,7 @@ impl Search {
         found
     }
 
-    /// Handles an answer without information about the series: others are tested first.
+    /// Handles a response without information about the series: others are tested first.
     pub(super) fn inconclusive(&mut self) {
         let Some(Test {
             mut members, kind, ..

@@ -14,8 +14,8 @@ use crate::clock;
 use crate::config::{ProxyConfig, ProxyServer, SecretError, TlsConfig};
 use crate::tls;
 
-/// Minimum time between two checks of the files. After a rotation, the old ones stay valid for
-/// longer.
+/// Minimum time between two checks of the files. After a rotation, the old certificates stay valid
+/// for longer than this.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// Maximum time to wait for a connection.
@@ -49,7 +49,7 @@ struct Current {
     complaint: Option<String>,
 }
 
-/// Identifies the state of a file; `None` if it cannot be read.
+/// Modification time and size of a file; `None` if it cannot be read.
 type Stamp = Option<(SystemTime, u64)>;
 
 /// Why a client cannot be created.

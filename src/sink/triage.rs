@@ -23,17 +23,17 @@ use super::verdict::Cause;
 use crate::counts::Counts;
 use crate::wire::{Key, Labels, Series};
 
-/// Extra requests per snapshot whose answers name no series. Each answer yields one bit, so a
-/// hundred scattered series take hundreds of requests, however these are spread. If the interval is
-/// long enough, more are sent at once.
+/// Extra requests per snapshot whose responses name no series. Each response yields one bit, so a
+/// hundred scattered series take hundreds of requests, however they are spread. More are sent if
+/// the interval is long enough.
 const UNNAMED_MIN: u32 = 6;
 const UNNAMED_A_SECOND: u32 = 3;
 const UNNAMED_A_SECOND_LONG: u32 = 20;
 const UNNAMED_MAX: u32 = 300;
 const LONG: Duration = Duration::from_secs(15);
 
-/// Extra requests per snapshot whose answers name series, or that concern values refused for their
-/// time.
+/// Extra requests per snapshot whose responses name series, or that concern values refused for
+/// their time.
 const OTHERS_MAX: u32 = 30;
 
 /// Number of example series in a message.
@@ -119,7 +119,7 @@ impl Triage {
         self.quarantine.len()
     }
 
-    /// Returns some of them as text.
+    /// Returns some of them as examples for the log.
     pub(super) fn examples(&self) -> Vec<String> {
         let some = self.quarantine.examples().take(EXAMPLES);
         some.map(Labels::to_string).collect()
@@ -130,7 +130,7 @@ impl Triage {
         self.backlog.counts()
     }
 
-    /// Notes that the receiver accepted a request.
+    /// Records that the receiver accepted a request.
     pub(super) const fn accepted(&mut self, now: Instant) {
         self.accepted_at = Some(now);
     }
@@ -169,7 +169,7 @@ impl Triage {
         }
     }
 
-    /// Removes the limit on requests for catching up, because no more samples will come.
+    /// Removes the limit on requests for catching up, because no more samples will arrive.
     pub(super) const fn end(&mut self) {
         self.catch_ups = u32::MAX;
     }
@@ -182,9 +182,9 @@ impl Triage {
 
     /// Retries all refused series, a few at a time, and repeats the search, because the receiver
     /// may have changed.
-    pub(super) fn begin_anew(&mut self, now: Instant) {
+    pub(super) fn restart(&mut self, now: Instant) {
         self.quarantine.retry_all(now);
-        self.search.begin_anew();
+        self.search.reset();
         self.points_max = None;
         self.accepted_at = None;
     }
@@ -212,7 +212,7 @@ impl Triage {
         sorted
     }
 
-    /// Handles a refused request, some of whose series may be named in the answer. Returns what
+    /// Handles a refused request, some of whose series may be named in the response. Returns what
     /// remains ordinary.
     pub(super) fn refused(
         &mut self,
@@ -254,15 +254,14 @@ impl Triage {
         sorted
     }
 
-    /// Handles a request that is answered with 5xx while others are accepted.
+    /// Handles a request that gets a 5xx response while others are accepted.
     pub(super) fn failing(&mut self, all: Vec<Series>, origin: (u64, Tried)) -> Sorted {
         let mut sorted = Sorted::default();
         self.suspect(all, origin, Cause::Errors, &mut sorted);
         sorted
     }
 
-    /// Makes series suspects, except those that were accepted shortly before, unless that is all of
-    /// them.
+    /// Marks series as suspects, except those accepted shortly before, unless no others are left.
     fn suspect(
         &mut self,
         all: Vec<Series>,

@@ -1,4 +1,4 @@
-//! Interprets a receiver's answer to a request.
+//! Interprets a receiver's response to a request.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,16 +8,16 @@ use crate::counts::Counts;
 use crate::timestamp::Timestamp;
 use crate::wire::Protocol;
 
-/// The meaning of an answer.
+/// The meaning of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Stored; the request leaves the queue.
     Delivered,
     /// Not stored; a retry may help, no sooner than `after`.
     Retry { after: Option<Duration> },
-    /// Something in the request is at fault; its halves may fare better.
+    /// Something in the request is at fault; the receiver may accept one of its halves.
     Refused,
-    /// The request is too large; its halves may not be.
+    /// The request is too large; its halves may be small enough.
     TooLarge,
     /// Nothing in the request is at fault, but none of it will ever be stored: wrong address or
     /// credentials.
@@ -26,7 +26,7 @@ pub enum Verdict {
     Downgrade,
 }
 
-/// The properties of a request that the meaning of its answer depends on.
+/// The properties of a request that the meaning of its response depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     pub protocol: Protocol,
@@ -37,7 +37,7 @@ pub struct Asked {
     pub retry_on_429: bool,
 }
 
-/// Returns the verdict for an answer.
+/// Returns the verdict for a response.
 ///
 /// PRW 1.0 and 2.0, "Retries & Backoff": 5xx must be retried; 4xx must not, except for 429, which
 /// is up to the sender. 408 and 425 by definition ask for a retry. A redirect that was not followed
@@ -70,7 +70,7 @@ pub fn verdict(status: StatusCode, headers: &HeaderMap, asked: Asked, now: Times
     }
 }
 
-/// The meaning of an answer to a request that has only one format and cannot be divided.
+/// The meaning of a response to a request that has only one format and cannot be divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Delivered,
@@ -81,7 +81,7 @@ pub enum Fate {
     Rejected,
 }
 
-/// Returns the fate of a request from its answer.
+/// Returns what to do after the response to such a request.
 pub fn fate(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Fate {
     match status.as_u16() {
         200..=299 => Fate::Delivered,
@@ -145,8 +145,9 @@ pub enum Cause {
 impl Cause {
     /// Derives the cause of a refusal from its text, the only indication there is.
     ///
-    /// Recognizes the texts of Prometheus and Thanos ("out of order sample", "duplicate sample for
-    /// timestamp", "out of bounds", "too old sample") and the identifiers in Mimir's messages.
+    /// Recognizes the error texts of Prometheus and Thanos ("out of order sample", "duplicate
+    /// sample for timestamp", "out of bounds", "too old sample") and the identifiers in Mimir's
+    /// messages.
     pub fn of(text: &str) -> Self {
         const THERE: [&str; 5] = [
             "out of order",

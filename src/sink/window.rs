@@ -1,4 +1,4 @@
-//! The records in flight: which may be sent now, and which are done.
+//! The records in flight, and which of them may be sent now.
 //!
 //! The series of one group are disjoint, so its records may be sent concurrently. Those of the next
 //! group wait until all of it is sent (PRW 1.0 and 2.0, "Ordering"), except for series that are
@@ -28,12 +28,12 @@ impl Window {
         self.0.iter_mut()
     }
 
-    /// Returns how many records are waiting for an answer.
+    /// Returns how many records are waiting for a response.
     pub(super) fn sending(&self) -> usize {
         self.0.iter().filter(|flight| flight.sending).count()
     }
 
-    /// Returns how much of the records still in the queue is already delivered or given up.
+    /// Counts the values in queued records that were already delivered or given up.
     pub(super) fn settled(&self) -> Counts {
         self.0
             .iter()
@@ -65,13 +65,13 @@ impl Window {
         self.0.back().map(|flight| flight.sequence)
     }
 
-    /// Returns the records of which something is held back elsewhere.
+    /// Returns the records with values that are held back elsewhere.
     pub(super) fn held(&self) -> impl Iterator<Item = &InFlightRecord> {
         self.0.iter().filter(|flight| !flight.held().is_zero())
     }
 
-    /// Returns the bytes of records that only stay in the queue because something of one of them is
-    /// held back.
+    /// Returns the size of the records that stay in the queue only because some of their values, or
+    /// some values of an earlier record, are held back.
     pub(super) fn held_bytes(&self) -> u64 {
         let behind = self.0.iter().skip_while(|flight| flight.held().is_zero());
         let sent = behind.filter(|flight| flight.is_sent());

@@ -1,7 +1,7 @@
 //! Logging to stderr, as text or JSON.
 //!
-//! Fields contain texts from workers, brokers and receivers. They are escaped here, whatever a call
-//! logs, so that a record stays on one line and cannot control a terminal.
+//! Fields contain strings from workers, brokers and receivers. All fields are escaped here, so that
+//! a record stays on one line and cannot control a terminal.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -23,7 +23,7 @@ pub enum Format {
     Json,
 }
 
-/// The least severe records that are logged.
+/// The minimum severity of logged records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Level {
     Off,
@@ -50,7 +50,7 @@ impl Level {
 
 /// Initializes logging. `level` takes precedence over `RUST_LOG`.
 ///
-/// Libraries only log from `warn` up, because their retries are reported by our own code.
+/// Libraries log only warnings and errors, because our own code reports their retries.
 pub fn install(format: Format, level: Option<Level>) {
     let fallback = || EnvFilter::new("warn,celeriac=info");
     let filter = match level {

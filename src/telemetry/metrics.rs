@@ -1,7 +1,7 @@
-//! The daemon's metrics about itself: name, type, help and handle.
+//! The handles of the daemon's metrics about itself.
 //!
-//! Handles are atomics that are created once, at startup. Each stage gets its own handles, and the
-//! hot path only adds to them. Each snapshot copies the values into the table of series
+//! Handles are atomics, created once at startup. Each stage gets its own handles, and the hot path
+//! only adds to them. Each snapshot copies the values into the table of series
 //! ([`Telemetry::publish`]), so the same encoders push and expose them along with everything else.
 
 mod cells;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use self::cells::{BATCH_BOUNDS, number};
 pub use self::cells::{Counter, Durations, Elapsed, Gauge};
 pub(super) use self::definitions::*;
-pub use self::definitions::{DEFINITIONS, Definition, MetricType, begins_anew};
+pub use self::definitions::{DEFINITIONS, Definition, MetricType, starts_over};
 pub use self::gap::Gap;
 use self::published::{Place, Reading};
 pub use self::published::{Published, Readings};

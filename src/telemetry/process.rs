@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// The kernel's figures for this process.
+/// Statistics of this process, as reported by the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
     pub cpu_seconds: f64,
@@ -17,7 +17,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// Memory page size of x86-64 and of most arm64 systems.
 const PAGE_BYTES: f64 = 4096.0;
 
-/// Reads the figures; `None` without `/proc`.
+/// Reads the statistics; `None` without `/proc`.
 pub fn read() -> Option<Process> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The command name in parentheses may contain anything. The first field after it is the third.

@@ -1,4 +1,4 @@
-//! Collects whether each stage of the daemon works, and if not, why.
+//! Collects the readiness of each stage of the daemon, with the reason if it is not ready.
 
 use std::sync::Arc;
 
@@ -53,7 +53,8 @@ struct Component {
     hint: watch::Receiver<Option<String>>,
 }
 
-/// The reports of all stages, one line each, even if they quote brokers, workers and receivers.
+/// The reports of all stages. Each is a single line, even if it quotes a broker, worker or
+/// receiver.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     stages: Vec<Component>,

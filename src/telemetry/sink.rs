@@ -54,7 +54,7 @@ pub struct PushMetrics {
     pub last: Gauge,
 }
 
-/// Why a sink drops something.
+/// Why a sink drops samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// The queue was full, and this was the oldest.
@@ -99,7 +99,7 @@ impl DropReason {
 }
 
 impl SinkMetrics {
-    /// Counts what is dropped.
+    /// Counts dropped samples, native histograms and exemplars.
     pub fn dropped(&self, reason: DropReason, counts: Counts) {
         self.dropped[reason as usize].add(counts);
     }

@@ -1,4 +1,4 @@
-//! TLS for the server: certificates from files that may change while the daemon runs.
+//! TLS for the HTTP listener. The certificate files may change while the daemon runs.
 
 use std::fmt;
 use std::path::Path;
@@ -88,7 +88,7 @@ impl Held {
                 let mut roots = RootCertStore::empty();
                 let (added, _) = roots.add_parsable_certificates(certificates(authorities, path)?);
                 if added == 0 {
-                    return Err(wrong("no certificate of an authority in it".to_owned()));
+                    return Err(wrong("it contains no CA certificate".to_owned()));
                 }
                 let clients =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -118,7 +118,7 @@ fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>,
     let wrong = |what: String| TlsError::Certificates(path.display().to_string(), what);
     let read = read.map_err(|error| wrong(error.to_string()))?;
     if read.is_empty() {
-        return Err(wrong("no certificate in it".to_owned()));
+        return Err(wrong("it contains no certificate".to_owned()));
     }
     Ok(read)
 }

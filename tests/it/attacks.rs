@@ -1,4 +1,4 @@
-//! Clients that attack the listener, beside scrapes, events and pushes that must not notice.
+//! Clients that attack the HTTP listener while scrapes, events and pushes must continue undisturbed.
 
 mod connections;
 mod logins;
@@ -16,34 +16,34 @@ use tokio::task::JoinSet;
 use super::support::celeriac::Celeriac;
 use super::support::wait_for;
 
-/// A request whose connection is kept.
+/// A request on a connection that is kept alive.
 const REQUEST: &[u8] = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// What a client does with its connection.
 #[derive(Clone, Copy, Debug)]
 enum Behaviour {
-    /// It says nothing.
+    /// Sends nothing.
     Silent,
-    /// It sends one header of a request after the other.
+    /// Sends request headers without end.
     NeverEnding,
-    /// It sends a request, reads the response, and stays.
+    /// Sends a request, reads the response, and keeps the connection open.
     Idle,
 }
 
-/// Clients with a connection each. When one is closed, its client connects again.
+/// Clients with one connection each. A client whose connection is closed reconnects.
 struct Crowd {
     _clients: JoinSet<()>,
 }
 
 impl Crowd {
-    /// Gathers clients, and waits until each has been connected.
+    /// Starts the clients, and waits until each has connected.
     async fn gather(size: usize, port: u16, behaviour: Behaviour) -> Self {
         let connected = Arc::new(AtomicUsize::new(0));
         let mut clients = JoinSet::new();
         for n in 0..size {
             let connected = Arc::clone(&connected);
             clients.spawn(async move {
-                // The kernel drops some of a burst unnoticed by their clients.
+                // In a burst, the kernel silently drops some connections.
                 tokio::time::sleep(Duration::from_millis(n as u64 * 2)).await;
                 loop {
                     if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)).await {
@@ -63,7 +63,7 @@ impl Crowd {
     }
 }
 
-/// Does so until the connection is closed.
+/// Behaves this way until the connection is closed.
 async fn behave(mut stream: TcpStream, behaviour: Behaviour) -> std::io::Result<()> {
     match behaviour {
         Behaviour::Silent => {}
@@ -90,7 +90,7 @@ fn good_client(from: [u8; 4]) -> reqwest::Client {
     client.build().expect("a client")
 }
 
-/// Scrapes as Prometheus does; how long it took.
+/// Scrapes as Prometheus does, and returns how long it took.
 async fn scrape(client: &reqwest::Client, celeriac: &Celeriac) -> Duration {
     let started = Instant::now();
     let url = format!("http://127.0.0.1:{}/metrics", celeriac.port);
@@ -102,7 +102,7 @@ async fn scrape(client: &reqwest::Client, celeriac: &Celeriac) -> Duration {
     started.elapsed()
 }
 
-/// How often the log has a limit.
+/// Counts the log lines about a limit.
 fn lines_about(celeriac: &Celeriac, limit: &str) -> usize {
     let log = celeriac.process.output();
     let field = format!("limit=\"{limit}\"");

@@ -1,4 +1,4 @@
-//! Queues that hold messages and have no worker: they stay visible, whatever else is sent and whoever restarts.
+//! Queues that hold messages and have no worker: they stay visible, whatever else is sent and whatever restarts.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -52,7 +52,7 @@ async fn is_watched(broker: &str, monitor: &str) {
             && backlog(page, "default") == (Some(1.0), Some(0.0))
     };
     celeriac.page_when("both queues", 20, both).await;
-    // The worker is forgotten, and nothing has named either queue for longer than a series lives.
+    // The worker is forgotten, and neither queue was mentioned for longer than the time to live of a series.
     celeriac
         .page_when("the worker to be forgotten", 20, |page| {
             let sent = page.sum("celery_task_last_timestamp_seconds", &["sent"]);
@@ -67,7 +67,7 @@ async fn is_watched(broker: &str, monitor: &str) {
     celeriac.terminate();
     let celeriac = Celeriac::start(&config).await;
     celeriac.page_when("both queues again", 20, both).await;
-    // Empty, and named by nothing.
+    // Empty, and not mentioned anywhere.
     celery
         .script_with("purge.py", 30, &[("QUEUES", "reports")])
         .await;
@@ -84,7 +84,7 @@ async fn a_queue_with_a_backlog_and_no_worker_is_watched_on_rabbitmq() {
     is_watched(&rabbitmq.url(""), &rabbitmq.url("")).await;
 }
 
-/// A user who may not search for bindings knows a queue by what named it, as on RabbitMQ.
+/// Without permission to search for bindings, a queue is known only from events and workers, as on RabbitMQ.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_with_a_backlog_and_no_worker_is_watched_on_redis() {
     let redis = Redis::start().await;

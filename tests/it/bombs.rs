@@ -1,5 +1,5 @@
-//! Bodies of some hundred bytes that become megabytes: they cost themselves, and no good event beside them. What events
-//! are compressed to costs nothing, however fast it comes.
+//! Bodies of a few hundred bytes that decompress to megabytes are refused without affecting good events. Normally
+//! compressed events are not limited, however fast they arrive.
 
 use std::io::Write;
 
@@ -15,7 +15,7 @@ use super::support::redis::Redis;
 
 const AT: f64 = 1_795_344_000.0;
 
-/// How many there are of each kind.
+/// Number of bodies of each kind.
 const BOMBS: usize = 150;
 
 const UNDECODABLE: &str = "celeriac_messages_undecodable_total";
@@ -45,12 +45,12 @@ fn xz(body: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
-/// Kombu's names for what was compressed, and bodies that take long in different ways.
+/// Returns bodies that are slow to decompress in different ways, with Kombu's name for the compression.
 fn bombs() -> Vec<(&'static str, Vec<u8>)> {
     let zeros = vec![0; 15 << 20];
-    // Bzip2 makes no runs of these: it has to sort all of them back.
+    // Bzip2 finds no runs here, so it has to sort everything back.
     let turns: Vec<u8> = (0..4_500_000_u32).map(|n| b'a' + (n % 23) as u8).collect();
-    // A body of JSON that is all right but for its length.
+    // A JSON body that is valid except for its length.
     let long = format!("[{}1]", "1,".repeat(2 << 20));
     vec![
         ("application/x-bz2", bzip2(&zeros)),
@@ -81,7 +81,7 @@ async fn started(broker: &str) -> (Celeriac, u64) {
     (celeriac, before)
 }
 
-/// That all good events are counted, and all bombs.
+/// Asserts that all good events and all bombs are counted.
 async fn all_is_counted((celeriac, before): (Celeriac, u64), good: f64, bad: f64) {
     let begun = std::time::Instant::now();
     let page = celeriac

@@ -1,7 +1,7 @@
-//! Faults at random, under load, and afterwards all is counted exactly: `make chaos`.
+//! Random faults under load, after which all totals must be exact: `make chaos`.
 //!
-//! `CHAOS_SECONDS` is for how long, 25 by default. The seed is printed first: the same one in `CHAOS_SEED` brings the
-//! same faults in the same order, as far apart. What they meet is up to the machine.
+//! `CHAOS_SECONDS` sets the duration, 25 by default. The seed is printed first: setting `CHAOS_SEED` to it repeats
+//! the same faults in the same order and at the same intervals, although timing still depends on the machine.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use super::survival::{Agent, each_message_once, exact};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
-    /// The daemon is killed, and started again.
+    /// The daemon is killed and restarted.
     Agent,
-    /// A server is asked to end, or killed, and comes back.
+    /// A server is stopped or killed, and restarted.
     Broker {
         kill: bool,
     },
     Receiver {
         kill: bool,
     },
-    /// The network on the way to it.
+    /// A fault in the network to the broker.
     ToBroker(Fault),
     ToReceiver(Fault),
     Disk,
@@ -55,7 +55,7 @@ fn fault(random: &mut fastrand::Rng) -> Fault {
     }
 }
 
-/// What it happens to.
+/// The processes that the faults affect.
 struct Scene {
     agent: Agent,
     celeriac: Celeriac,
@@ -67,7 +67,7 @@ struct Scene {
     load: Load,
 }
 
-/// Starts a daemon, on the small disk where there is one.
+/// Starts a daemon, on the small disk if there is one.
 async fn daemon(agent: &Agent, disk: Option<&SmallDisk>) -> Celeriac {
     let Some(disk) = disk else {
         return agent.start().await;
@@ -118,7 +118,8 @@ impl Scene {
                 self.celeriac = daemon(&self.agent, self.disk.as_ref()).await;
             }
             Trouble::Broker { kill } => {
-                // A publisher without an answer cannot know what the broker has, so it waits for that first.
+                // A publisher without a confirmation cannot know what the broker has received, so wait for that
+                // first.
                 self.load.hold().await;
                 if kill {
                     self.rabbitmq.stop();

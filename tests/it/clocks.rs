@@ -1,4 +1,4 @@
-//! Clocks that are wrong and are set right: the daemon's own, and that of a worker.
+//! Clocks that are wrong and then corrected: the daemon's own, and that of a worker.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::support::wait_for;
 
 const HOUR: i64 = 3_600;
 
-/// What the log says of a step.
+/// The log message about a clock step.
 const STEPPED: &str = "system clock was set";
 
 /// A counter of the tasks that each test publishes.
@@ -28,7 +28,7 @@ struct WallClock {
 }
 
 impl WallClock {
-    /// One that is so many seconds ahead.
+    /// Creates a clock that is `ahead` seconds ahead.
     fn new(ahead: i64) -> Self {
         let libraries = fs::read_dir("/usr/lib").expect("a folder").flatten();
         let mut libraries =
@@ -47,7 +47,7 @@ impl WallClock {
     }
 
     fn set(&self, ahead: i64) {
-        // In one step, since the process may read the file at any time.
+        // Replaced atomically, because the process may read the file at any time.
         let next = self.folder.path().join("next");
         fs::write(&next, format!("{ahead:+}\n")).expect("writable");
         fs::rename(next, self.file()).expect("writable");
@@ -73,7 +73,7 @@ fn now() -> f64 {
     now.expect("a clock after 1970").as_secs_f64()
 }
 
-/// An event of a worker, stamped so many seconds from now.
+/// An event of a worker, stamped `ahead` seconds from now.
 fn worker_event(kind: &str, ahead: f64, more: &str) -> String {
     let timestamp = now() + ahead;
     envelope(&format!(
@@ -119,7 +119,7 @@ fn steps(celeriac: &Celeriac) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_that_are_refused_for_the_future_are_sent_again_once_the_clock_is_right() {
     let (redis, server) = (Redis::start().await, Prometheus::start_3().await);
-    // It accepts what is up to ten minutes ahead.
+    // It accepts samples up to ten minutes ahead.
     let clock = WallClock::new(HOUR);
     let broker = format!("brokers: [{{url: {:?}}}]\n", redis.url(0));
     let celeriac = clock
@@ -136,7 +136,7 @@ async fn samples_that_are_refused_for_the_future_are_sent_again_once_the_clock_i
     clock.set(0);
     redis.publish_lives(10..20, "t").await;
     is_up_to_date(&server, 20.0).await;
-    // Samples of the future that still waited are refused as well; none of the present is.
+    // Pending samples from the future are refused too, but none from the present.
     let failed = async || of_sink(&celeriac.page().await, "samples_failed_total", "main");
     let mut last = failed().await;
     for n in 2_u64.. {
@@ -158,7 +158,7 @@ async fn samples_of_the_future_in_a_receiver_cost_only_those_that_it_refuses() {
     let redis = Redis::start().await;
     let strict = Prometheus::start().await;
     let tolerant = Prometheus::start_with(Options::default().out_of_order("1h")).await;
-    // Both accept what is up to ten minutes ahead.
+    // Both accept samples up to ten minutes ahead.
     let clock = WallClock::new(300);
     let broker = format!("brokers: [{{url: {:?}}}]\n", redis.url(0));
     let sinks = remote_write(&[("strict", &strict), ("tolerant", &tolerant)]);
@@ -175,7 +175,7 @@ async fn samples_of_the_future_in_a_receiver_cost_only_those_that_it_refuses() {
 
     clock.set(0);
     redis.publish_lives(10..20, "t").await;
-    // The receiver has it five minutes back, where its clock is.
+    // The receiver has it five minutes earlier, where its own clock is.
     is_up_to_date(&tolerant, 20.0).await;
     let page = celeriac
         .page_when("what is refused to be counted", 20, |page| {
@@ -186,7 +186,7 @@ async fn samples_of_the_future_in_a_receiver_cost_only_those_that_it_refuses() {
         assert_eq!(of_sink(&page, "series_quarantined", sink), 0.0, "{sink}");
     }
     assert_eq!(of_sink(&page, "samples_failed_total", "tolerant"), 0.0);
-    // A series that the receiver has no sample of goes there at once.
+    // A series that is new to the receiver is accepted at once.
     redis.publish_lives(20..30, "u").await;
     strict.has(&format!("{RECEIVED}{{name=\"u\"}}"), 10.0).await;
     assert_eq!(steps(&celeriac), 1, "{}", celeriac.process.output());
@@ -214,7 +214,7 @@ async fn nothing_is_forgotten_when_the_clock_goes_ahead_and_nothing_lingers_when
         .await;
     clock.set(24 * HOUR);
     wait_for("the step", 5, async || {
-        // No heartbeat comes: it is as long ago as it was.
+        // No heartbeat arrives, but its age is unchanged.
         assert_eq!(up(&celeriac.page().await), 1.0);
         if steps(&celeriac) == 1 {
             Ok(())
@@ -250,7 +250,7 @@ async fn a_worker_whose_clock_was_ahead_is_up_as_soon_as_it_is_back() {
         ("heartbeat", 500.0, 10, 1.0),
         ("heartbeat", 502.0, 12, 1.0),
         ("offline", 503.0, 12, 0.0),
-        // Back, with its clock set right.
+        // Back online, with its clock corrected.
         ("online", 0.0, 0, 1.0),
         ("heartbeat", 1.0, 3, 1.0),
     ] {
@@ -265,7 +265,7 @@ async fn a_worker_whose_clock_was_ahead_is_up_as_soon_as_it_is_back() {
         .await;
     assert_eq!(page.sum("celeriac_events_missing_total", &[]), 2.0);
 
-    // A clock that is set right while the worker runs: what it counts from then on is seen.
+    // The clock is corrected while the worker runs: everything it counts from then on is included.
     for (ahead, count) in [(402.0, 4), (2.0, 6), (4.0, 9)] {
         let event = worker_event("heartbeat", ahead, &format!(", \"processed\": {count}"));
         redis.publish([event.as_bytes()]).await;

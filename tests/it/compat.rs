@@ -1,8 +1,9 @@
-//! Side by side: the exporters that our profiles replace, and ours, watch the same workers; their pages agree by name,
-//! type, labels and value, except where a table says why not.
+//! Runs the exporters that the profiles replace side by side with celeriac on the same workers. Their pages agree in
+//! names, types, labels and values, except where a table states the reason.
 //!
-//! An exporter that is not installed is stood in for by its recorded pages, in `tests/golden/exporters`: of the same
-//! workload, so that all but durations agree. `RECORD_EXPORTERS=1` writes them anew from a run in which all agreed.
+//! An exporter that is not installed is represented by its recorded pages in `tests/golden/exporters`, made with the
+//! same workload, so everything except durations agrees. `RECORD_EXPORTERS=1` records them again from a run in which
+//! all pages agreed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,11 +33,11 @@ async fn on_rabbitmq_celery_exporters_consumers_agree_too() {
 /// When pages are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// All is sent, and no worker is there.
+    /// All tasks were sent, and no worker is running.
     Waiting,
-    /// All has ended, and the worker is idle.
+    /// All tasks have ended, and the worker is idle.
     Done,
-    /// The worker has said goodbye.
+    /// The worker has announced its shutdown.
     Stopped,
 }
 
@@ -50,7 +51,7 @@ impl Phase {
     }
 }
 
-/// Where theirs is wrong, or depends on more than what happened.
+/// Returns where an exporter's page is wrong, or depends on timing.
 fn differences(kind: Kind) -> &'static [Difference] {
     match kind {
         Kind::Danihodovic => DANIHODOVIC,
@@ -114,7 +115,7 @@ const ZEROK: &[Difference] = &[
 
 const NAMES_QUEUE: &str = "theirs takes the queue that the name was last sent to for each task's";
 
-/// A name that is sent to both queues.
+/// A task name that is sent to both queues.
 const fn in_two_queues(
     family: &'static str,
     labels: &'static [(&'static str, &'static str)],
@@ -153,7 +154,7 @@ const FLOWER: &[Difference] = &[Difference {
 
 enum Broker {
     Redis(Redis),
-    /// And a Redis for the results.
+    /// With a Redis for the results.
     RabbitMq(Box<RabbitMq>, Redis),
 }
 
@@ -171,7 +172,7 @@ impl Broker {
         }
     }
 
-    /// How many there are that receive events.
+    /// Returns the number of subscribers to events.
     async fn receivers(&self) -> usize {
         match self {
             Self::Redis(redis) => redis.subscribers().await,
@@ -180,7 +181,7 @@ impl Broker {
     }
 }
 
-/// An exporter, or what was recorded of it.
+/// An exporter, or its recorded pages.
 enum Theirs {
     Running(Exporter),
     Recorded(Kind),
@@ -292,7 +293,7 @@ async fn side_by_side(broker: Broker, kinds: &[Kind]) {
     agree(&mut theirs, &celeriac, Phase::Stopped).await;
 }
 
-/// Waits until all pages agree: some exporters ask every ten seconds only.
+/// Waits until all pages agree: some exporters poll only every ten seconds.
 async fn agree(theirs: &mut [Theirs], celeriac: &Celeriac, phase: Phase) {
     let mut pairs = Vec::new();
     wait_for(&format!("pages that agree ({phase:?})"), 40, async || {
@@ -337,7 +338,7 @@ fn recorded(kind: Kind, phase: Phase) -> Exposition {
     Exposition::parse(&text)
 }
 
-/// The same without what is another in each run: the machine's name, and the pids in clients' names.
+/// Removes the parts that differ in each run: the machine's name, and the pids in clients' names.
 fn anonymous(page: &Exposition) -> Exposition {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a machine's name");
     let machine = machine.trim();
@@ -367,7 +368,7 @@ fn without_pid(node: &str) -> &str {
     }
 }
 
-/// What the alerts of the celery-exporter mixin ask for, without thresholds and the time that they wait.
+/// The expressions of the alerts in the celery-exporter mixin, without thresholds and waiting times.
 const FAILED: &str = "sum by (job, namespace, queue_name, name) (increase(\
     celery_task_failed_total{job=~\".*celery.*\", queue_name!~\"None\", name!~\"None\"}[10m]))";
 const SUCCEEDED: &str = "sum by (job, namespace, queue_name, name) (increase(\
@@ -393,7 +394,7 @@ async fn every_alert_of_the_celery_exporter_mixin_has_an_answer() {
     celeriac.ready().await;
     let celery = Celery::new("5.6", &redis.url(0), &redis.url(1));
     celery.script("gentle.py", 30).await;
-    // No pool: nothing of it outlives its end.
+    // Without a pool, no child process outlives the worker.
     let mut worker = celery
         .worker("w1", &["-P", "solo", "-Q", "celery,high"])
         .await;
@@ -476,7 +477,7 @@ fn what_differs_is_found_where_no_row_allows_it() {
         rule,
         why: "",
     };
-    // What is replaced on their page to make ours, the rows, and what is told.
+    // A replacement made on their page to get ours, the allowed differences, and the reported ones.
     let cases: [(&str, &str, Vec<Difference>, &[&str]); 13] = [
         ("", "", vec![], &[]),
         ("le=\"1.0\"", "le=\"1\"", vec![], &[]),

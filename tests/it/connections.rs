@@ -15,7 +15,7 @@ use super::support::wait_for;
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_found_whatever_the_options_of_kombus_redis_transport() {
     let redis = Redis::start().await;
-    // The transport options of a worker, and the keys that say the same to us.
+    // The transport options of a worker, and the equivalent keys in our configuration.
     let cases = [
         (0, "{}", ""),
         (3, "{}", ""),
@@ -41,7 +41,7 @@ async fn events_are_found_whatever_the_options_of_kombus_redis_transport() {
             r#"{"global_keyprefix": "pfx:", "fanout_prefix": false, "fanout_patterns": false}"#,
             "global_keyprefix: 'pfx:', fanout_prefix: false, fanout_patterns: false",
         ),
-        // A worker that is configured the other way is heard all the same.
+        // Events of a worker with the opposite setting are received all the same.
         (6, r#"{"fanout_patterns": false}"#, ""),
     ];
     for version in ["5.6", "5.7"] {
@@ -155,7 +155,8 @@ async fn redis_is_reached_by_socket_by_tls_and_with_a_login() {
     }
 }
 
-/// Starts with a configuration that cannot work; the reason is on the page and in the log, the secret in neither.
+/// Starts with a configuration that cannot work, and asserts that the page and the log contain the reason but not the
+/// secret.
 async fn not_ready(config: &str, why: &str, secret: &str) {
     let celeriac = Celeriac::start(config).await;
     wait_for("the reason", 15, async || {
@@ -190,7 +191,7 @@ async fn rabbitmq_is_reached_by_tls_and_with_few_permissions() {
     ];
     rabbitmq.ctl(&[&["set_permissions", "-p", "/", "monitor"], &permissions[..]].concat());
 
-    // No worker was there yet, and the user may not make the exchange.
+    // No worker has run yet, and the user may not declare the exchange.
     let monitor = format!(
         "brokers: [{{url: {:?}}}]\n",
         rabbitmq.url_of("monitor", "s3cret")

@@ -28,7 +28,7 @@ use super::support::wait_for;
 
 const SEND: &str = r#"[[5, 60, {"queue": "celery"}], [1, 60, {"queue": "high"}], [1, 60, {"queue": "topicq", "routing_key": "t.x"}]]"#;
 
-/// What a worker with three tasks at once has of the eight above, whatever broker it is on.
+/// Asserts which of the eight tasks above a worker with three slots has, on any broker.
 fn assert_busy(worker: &WorkerAnswer) {
     assert_eq!(worker.pool_size, Some(3), "{worker:#?}");
     assert_eq!(worker.processes, Some(3));
@@ -57,7 +57,7 @@ fn assert_busy(worker: &WorkerAnswer) {
     assert!(reserved.iter().all(|task| task.started.is_none()));
 }
 
-/// Starts a worker that does some of what was sent, and asks it.
+/// Starts a worker that runs some of the tasks, and polls it.
 async fn ask_a_busy_worker(version: &str, url: &str, queues: &[&str]) {
     let celery = Celery::new(version, url, "").with("SEND", SEND);
     let arguments = ["-c", "3", "--prefetch-multiplier", "10"];
@@ -78,7 +78,7 @@ async fn ask_a_busy_worker(version: &str, url: &str, queues: &[&str]) {
     };
     let workers = polling.workers("a busy worker", 30, everything).await;
     assert_busy(&workers[0]);
-    // What it consumes is watched from then on.
+    // The queues that it consumes are watched from then on.
     let levels = polling
         .queues("its queues", 10, |levels| {
             queues
@@ -93,7 +93,7 @@ async fn ask_a_busy_worker(version: &str, url: &str, queues: &[&str]) {
     end(&mut worker);
 }
 
-/// A cold shutdown: its tasks go back.
+/// Shuts a worker down cold, so that its tasks return to their queues.
 fn end(worker: &mut Process) {
     worker.signal(Signal::QUIT);
     worker.ended(30);
@@ -107,7 +107,7 @@ async fn workers_on_rabbitmq_answer_and_nothing_is_left() {
         rabbitmq.ctl(&["set_permissions", "-p", vhost, "guest", ".*", ".*", ".*"]);
         let url = rabbitmq.url(vhost);
         ask_a_busy_worker(version, &url, &["celery", "high", "quorumq", "topicq"]).await;
-        // Of ours, and of the worker but for its durable queues.
+        // Nothing of ours remains, and of the worker only its durable queues.
         wait_for("nothing to be left", 20, async || {
             let list = rabbitmq.ctl(&["list_queues", "-q", "-p", vhost, "name"]);
             let queues: Vec<_> = list.lines().map(str::trim).collect();
@@ -225,7 +225,7 @@ async fn workers_without_events_are_told_to_send_them() {
         let keys =
             format!("url: {url:?}, enable_events: true, control_interval: 0, queue_interval: 0");
         let polling = Polling::start_knowing(&keys, known);
-        // Sent until one is heard of: the worker takes the command when it comes to it.
+        // Send tasks until an event arrives: the worker executes the command only when it gets to it.
         wait_for("task events", 30, async || {
             celery.script("send.py", 30).await;
             let page = celeriac.page().await;
@@ -242,7 +242,7 @@ async fn workers_without_events_are_told_to_send_them() {
 const QUEUES: usize = 500;
 const WORKERS: usize = 200;
 
-/// The recorded replies of the busy worker to a command, under another name and as many.
+/// The recorded replies of the busy worker to a command, repeated under other names.
 fn simulated_replies(method: &str) -> Vec<String> {
     let recorded = include_str!("../golden/pidbox/amqp-pidbox.jsonl");
     let mut asked = String::new();
@@ -257,7 +257,7 @@ fn simulated_replies(method: &str) -> Vec<String> {
             reply = Some(body.to_owned());
         }
     }
-    // The busy worker has no task for later, and none with a rate limit.
+    // The busy worker has no scheduled task, and none with a rate limit.
     let reply = reply.unwrap_or_else(|| r#"{"w1@vm": []}"#.to_owned());
     (0..WORKERS)
         .map(|n| reply.replacen("w1@vm", &simulated(n), 1))
@@ -346,7 +346,7 @@ async fn simulate_on_redis(url: String) {
     }
 }
 
-/// Figures of one broker: how long rounds took, and what the process grew by.
+/// Measures one broker: how long rounds took, and by how much the process grew.
 async fn poll_many(broker: &str, url: &str) {
     let known = PollTargets {
         queues: names((0..QUEUES).map(|n| format!("queue-{n:03}"))),
@@ -385,7 +385,7 @@ async fn poll_many(broker: &str, url: &str) {
         grown as f64 / f64::from(1 << 20)
     );
     assert!(queues < 1.0 && control < 1.0, "{queues} {control}");
-    // The promise is 20 MiB; what the simulated workers take in this process comes on top.
+    // The promise is 20 MiB; the simulated workers in this process add to it.
     assert!(grown < 30 << 20, "{grown}");
     polling.stop().await;
 }
@@ -503,7 +503,7 @@ async fn a_worker_that_hangs_costs_a_deadline_three_times_and_then_nothing() {
         began.elapsed()
     );
     assert!(polling.metrics.control.duration.get() < 1.0);
-    // It goes on, and is heard of again in the next round for all.
+    // It resumes, and replies again in the next round that addresses all workers.
     hangs.signal(Signal::CONT);
     polling
         .workers("both again", 40, |workers| workers.len() == 2)

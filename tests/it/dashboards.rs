@@ -1,5 +1,6 @@
-//! Dashboards and rules on the series of a real workload: real workers on RabbitMQ and Redis, a real Prometheus that the
-//! daemon fills, the rules in it. Every query of every panel has data and a picture, and so has every rule.
+//! Runs dashboards and rules on the series of a real workload: real workers on RabbitMQ and Redis, and a real
+//! Prometheus with the rules that the daemon pushes to. Every panel query and every rule has data, and every panel is
+//! drawn.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,13 +33,13 @@ fn text<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or_else(|| panic!("{key}: {of}"))
 }
 
-/// Panels that show something.
+/// Returns the panels that show data.
 fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     let panels = list(dashboard, "panels").iter();
     panels.filter(|panel| panel["type"] != "row")
 }
 
-/// Every query of a dashboard's panels and variables, each with where it stands.
+/// Returns every query of a dashboard's panels and variables with its location.
 pub(crate) fn queries(file: &Path) -> Vec<(String, String)> {
     let dashboard = dashboard(file);
     let mut queries = Vec::new();
@@ -82,7 +83,7 @@ fn panels_have_units_descriptions_and_a_data_source_of_choice() {
             "{names:?}"
         );
         for one in variables.iter().filter(|one| one["type"] == "query") {
-            // With anything else, series without the label would not be shown.
+            // Any other value would hide series without the label.
             assert_eq!(text(one, "allValue"), ".*", "{one}");
         }
         let mut titles = BTreeSet::new();
@@ -108,8 +109,8 @@ fn panels_have_units_descriptions_and_a_data_source_of_choice() {
     assert_eq!(uids.len(), 5, "{uids:?}");
 }
 
-/// The rules as they are, but for time, which goes thirty times as fast: what looks back a minute, once a minute, does so
-/// every two seconds. A rhythm is one after ten seconds. With the example of a task's own interval.
+/// Returns the rules with all times divided by thirty: a one-minute window evaluated every minute becomes two
+/// seconds. A task counts as periodic after ten seconds. Includes the example of a task's own interval.
 fn rules_in(folder: &TempDir) -> String {
     for file in files("deploy/prometheus", ".rules.yaml") {
         let rules = std::fs::read_to_string(&file).expect("a file");
@@ -140,7 +141,7 @@ struct Filled {
 }
 
 impl Filled {
-    /// What an expression gives over the whole time, without what is no number.
+    /// Returns how many series an expression yielded at any time, ignoring NaN.
     async fn ever(&self, expression: &str) -> usize {
         let (start, end) = (self.start.to_string(), now().to_string());
         let parameters = [
@@ -160,7 +161,8 @@ impl Filled {
         values.filter(finite).count()
     }
 
-    /// The queries of panels, with all that variables can stand for; what was written for "nothing" does not count.
+    /// Asserts that every panel query has data with every value of the variables. The fallback for "no data" does not
+    /// count.
     async fn panels_have_data(&self) {
         let mut empty = Vec::new();
         for file in files("deploy/grafana", ".json") {
@@ -173,7 +175,7 @@ impl Filled {
         assert_eq!(empty, Vec::<String>::new());
     }
 
-    /// The values that variables offer.
+    /// Asserts that every variable has values.
     async fn variables_have_values(&self) {
         let lookup = Regex::new(r"^label_values\((.*), (\w+)\)$").expect("a regex");
         for file in files("deploy/grafana", ".json") {
@@ -192,7 +194,7 @@ impl Filled {
         }
     }
 
-    /// Panels with exemplars have some, and each names a task.
+    /// Asserts that panels with exemplars have some, and that each names a task.
     async fn exemplars_name_tasks(&self) {
         let mut with_exemplars = 0;
         for file in files("deploy/grafana", ".json") {
@@ -218,8 +220,8 @@ impl Filled {
         assert!(with_exemplars > 5, "{with_exemplars}");
     }
 
-    /// Recorded series are there. Of an alert, its comparisons are asked with `bool`, which gives 0 or 1 for whatever
-    /// there is to compare: something comes out where every operand has data, and their labels fit together.
+    /// Asserts that recorded series exist. The comparisons of alerts are evaluated with `bool`, which yields 0 or 1
+    /// whenever there is something to compare: they have a result if every operand has data and the labels match.
     async fn rules_have_data(&self) {
         let answer = self.prometheus.api("rules", &[]).await;
         let comparison = Regex::new(r"(\s)(==|>=|<=|>|<)(\s)").expect("a regex");
@@ -231,7 +233,7 @@ impl Filled {
             let asked = if rule["type"] == "recording" {
                 name.to_owned()
             } else {
-                // Who was there and who is are compared by `unless`: those who are both must be somebody.
+                // `unless` compares past and present series, so there must be some that are in both.
                 let query = query.replace(" unless ", " and ");
                 comparison.replace_all(&query, "$1$2 bool$3").into_owned()
             };
@@ -244,7 +246,7 @@ impl Filled {
         assert_eq!(empty, Vec::<String>::new());
     }
 
-    /// Each panel has a picture of what it shows.
+    /// Asserts that every panel was drawn.
     async fn panels_have_pictures(&self) {
         let out = target().join("dashboards");
         let _ = std::fs::remove_dir_all(&out);
@@ -287,7 +289,7 @@ fn now() -> f64 {
     since.expect("after 1970").as_secs_f64()
 }
 
-/// A query as Grafana sends it when "All" is chosen. A series that stands in for nothing is left out.
+/// Returns a query as Grafana sends it with "All" selected, without the fallback for "no data".
 fn chosen(query: &str) -> String {
     let variable = Regex::new(r"\$[a-z]+\b").expect("a regex");
     let query = query.replace("$__rate_interval", "15s");
@@ -307,7 +309,7 @@ async fn every_panel_and_every_rule_has_data_of_a_real_workload() {
     let start = now();
     let prometheus = Prometheus::start_with(options).await;
 
-    // What was published before anybody listened only goes, and so there is a time in which it will have gone.
+    // Tasks published before celeriac listened only leave the queue, so there is a time to drain.
     let on_rabbitmq = Celery::new("5.6", &rabbitmq.url(""), &redis.url(1));
     let on_redis = Celery::new("5.7", &redis.url(0), &redis.url(2));
     on_rabbitmq
@@ -346,7 +348,7 @@ async fn every_panel_and_every_rule_has_data_of_a_real_workload() {
         on_rabbitmq.script_with("steady.py", 150, &seconds),
         on_redis.script_with("steady.py", 150, &seconds)
     );
-    // One of a name that went without a word: what it ran is lost.
+    // A killed worker announces nothing, so the task it was running is lost.
     second.kill();
     let _second = on_rabbitmq
         .worker("w2", &["-c", "2", "-Q", "prefork"])

@@ -1,4 +1,4 @@
-//! What RabbitMQ is told, and what it is not: the promises of `docs/rabbitmq.md`, one by one.
+//! What is declared on RabbitMQ, and what is not: each promise of `docs/rabbitmq.md`.
 
 mod cut;
 mod declared;
@@ -9,7 +9,7 @@ mod shards;
 use super::support::celeriac::{Celeriac, Page};
 use super::support::wait_for;
 
-/// Waits until `/-/ready` gives a reason that has all of some texts, and finds them in the log too.
+/// Waits until `/-/ready` shows a reason that contains all the given strings, and checks that the log has them too.
 async fn not_ready_because(celeriac: &Celeriac, texts: &[&str]) {
     wait_for(&format!("{texts:?}"), 15, async || {
         let (status, reasons) = celeriac.get("/-/ready").await;

@@ -1,5 +1,5 @@
-//! What `deploy/` holds for OpenShift and Kubernetes: every variant fits the schemas, is consistent in itself, is as
-//! locked up as it says, and has a configuration that the daemon takes.
+//! The manifests in `deploy/` for OpenShift and Kubernetes: every variant matches the schemas, is consistent, is as
+//! restricted as documented, and has a configuration that the daemon accepts.
 
 mod copies;
 mod helm;

@@ -1,4 +1,4 @@
-//! The pages that users read: what stands in their blocks can be used, and their links lead somewhere.
+//! The documentation: code blocks can be used as they are, and links lead somewhere.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,13 +8,13 @@ use celeriac::config::Config;
 use clap::Parser;
 use tempfile::TempDir;
 
-/// A page, and its text.
+/// A page of the documentation.
 struct Page {
     file: PathBuf,
     text: String,
 }
 
-/// Commands that are no matter of this test, and where they are run.
+/// Commands that this test does not check, and the tests that run them.
 const ELSEWHERE: [(&str, &str); 19] = [
     (
         "rabbitmqctl",
@@ -76,7 +76,7 @@ fn pages() -> Vec<Page> {
 }
 
 impl Page {
-    /// The blocks of a language.
+    /// Returns the code blocks in a language.
     fn blocks(&self, language: &str) -> Vec<String> {
         let fence = format!("```{language}");
         let mut blocks = Vec::new();
@@ -88,7 +88,7 @@ impl Page {
         blocks
     }
 
-    /// What a heading is linked by.
+    /// Returns the anchors of all headings.
     fn anchors(&self) -> Vec<String> {
         let headings = self.text.lines().filter(|line| line.starts_with('#'));
         let anchor = |line: &str| {
@@ -101,7 +101,7 @@ impl Page {
         headings.map(anchor).collect()
     }
 
-    /// Where its links lead, within the repository.
+    /// Returns the targets of links within the repository.
     fn links(&self) -> Vec<&str> {
         let targets = self.text.split("](").skip(1);
         let targets = targets.filter_map(|rest| rest.split_once(')').map(|(target, _)| target));
@@ -134,7 +134,7 @@ fn every_block_of_configuration_can_be_used() {
             let hostname = [("HOSTNAME".into(), "h".into())];
             let parsed = Config::parse(&text, &page.file.with_extension("yaml"), hostname);
             if let Err(error) = parsed {
-                // The only thing that a build without it may say.
+                // The only error allowed in a build without the feature.
                 let is_build = block.contains("sigv4") && error.to_string().contains("feature");
                 assert!(is_build && !cfg!(feature = "sigv4"), "{error}\n{block}");
             }
@@ -144,14 +144,14 @@ fn every_block_of_configuration_can_be_used() {
     assert!(used > 10, "{used}");
 }
 
-/// Commands, one for each line; those that go on behind a backslash are one.
+/// Returns the commands in a block, joining lines that end in a backslash.
 fn commands(block: &str) -> Vec<Vec<String>> {
     let joined = block.replace("\\\n", " ");
     let lines = joined.lines().map(|line| match line.split_once(" #") {
         Some((command, _)) => command.trim(),
         None => line.trim(),
     });
-    // What a shell does with the output is its own.
+    // Ignore redirections of the output.
     let lines = lines.map(|line| line.split(" > ").next().unwrap_or(line));
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
@@ -191,7 +191,7 @@ fn every_command_runs_or_is_run_elsewhere() {
                         assert!(output.status.success(), "{line}: {output:?}");
                     }
                 }
-                // It reads all of its options before it says its version.
+                // It parses all options before it prints its version.
                 "prometheus" => {
                     ran += 1;
                     let mut prometheus = Command::new("prometheus");

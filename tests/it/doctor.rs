@@ -1,5 +1,5 @@
-//! `celeriac doctor`: twelve faults, each planted on real servers, are found and come with what to do; where nothing is
-//! wrong it says so, and it leaves nothing behind.
+//! `celeriac doctor` finds twelve faults planted on real servers and advises on each. It reports a correct setup as
+//! fine, and leaves nothing behind.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,17 +17,17 @@ use super::support::rabbitmq::{self, RabbitMq, Release};
 use super::support::redis::Redis;
 use super::support::tls;
 
-/// Somebody's password.
+/// The hash of a password.
 const HASH: &str = "$2b$04$LROJY9Q1eZ.kW8Vx2gHDxeMrz6OClKXIs9U/doDUUhn1ew3wVT9TW";
 
-/// What it printed, with one blank for all that stands between two words, and how it ended.
+/// Its output, with white space collapsed, and its exit status.
 struct Said {
     text: String,
     status: Option<i32>,
 }
 
 impl Said {
-    /// That a check went wrong, with all these words in it or in its advice.
+    /// Asserts that a check failed, with all these words in the finding or its advice.
     fn wrong(&self, check: &str, words: &[&str]) {
         self.has(&format!("{check} WRONG "), words);
         assert_eq!(self.status, Some(1), "{}", self.text);
@@ -53,7 +53,7 @@ impl Said {
     }
 }
 
-/// Runs it with a configuration, listening for so long, through another program or none.
+/// Runs it with a configuration, listening for `seconds`, optionally through another program.
 fn doctor_through(config: &str, seconds: u32, through: &[&str]) -> JoinHandle<Said> {
     let folder = TempDir::new().expect("a temporary folder");
     let file = folder.path().join("celeriac.yaml");
@@ -97,7 +97,7 @@ fn broker(url: &str, more: &str) -> String {
     format!("brokers: [{{url: {url:?}{more}}}]\n")
 }
 
-/// Tasks that a worker runs while it is listened.
+/// Publishes tasks that a worker runs while the doctor listens.
 async fn tasks(celery: &Celery) {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let tasks = r#"[["proj.add", [1, 1], {}], ["proj.add", [2, 2], {}]]"#;
@@ -160,7 +160,7 @@ async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
         "task-sent ok on: 1 received",
         "Celery ok 5.6",
         "clocks ok within ",
-        "answer ok 204 No Content, accepts io.prometheus.write.v2.Request",
+        "response ok 204 No Content, accepts io.prometheus.write.v2.Request",
         "a Pushgateway",
         "the daemon will create it",
     ]);
@@ -315,7 +315,7 @@ async fn events_and_task_sent_that_are_off_are_found() {
     let _unsent = unsent.worker("unsent", &["-c", "1"]).await;
     let (off, without) = (broker(&redis.url(0), ""), broker(&rabbitmq.url(""), ""));
 
-    // While nothing runs, of a worker that may have been started with -E nothing can be said.
+    // While no task runs, it is undetermined whether a worker was started with -E.
     let (idle, quiet) = tokio::join!(doctor(&off, 3), doctor(&without, 3));
     idle.has(
         "task events ? silent@",
@@ -398,11 +398,11 @@ async fn receivers_that_take_nothing_are_found() {
         }
     };
     of("unauthorized").wrong(
-        "answer",
+        "response",
         &["401 Unauthorized", "→ credentials are missing or wrong"],
     );
     of("nowhere").wrong(
-        "answer",
+        "response",
         &[
             "404 Not Found",
             "→ remote write is not served at this path",
@@ -410,16 +410,16 @@ async fn receivers_that_take_nothing_are_found() {
         ],
     );
     of("without").wrong(
-        "answer",
+        "response",
         &[
             "404 Not Found",
             "→ this Prometheus does not accept remote write yet",
             "start it with --web.enable-remote-write-receiver",
         ],
     );
-    of("fine").has("answer ok 204", &["accepts prometheus.WriteRequest"]);
-    of("away").wrong("answer", &["no answer", "→ check host and port"]);
-    of("none").wrong("answer", &["404", "→ this is not a Pushgateway"]);
+    of("fine").has("response ok 204", &["accepts prometheus.WriteRequest"]);
+    of("away").wrong("response", &["no response", "→ check host and port"]);
+    of("none").wrong("response", &["404", "→ this is not a Pushgateway"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -439,7 +439,7 @@ async fn a_data_dir_that_cannot_be_written_is_found() {
         "writable",
         &["Not a directory", "→ `data_dir` must be a folder"],
     );
-    // Root may write everywhere; in a name space where it is somebody else, it may not.
+    // Root may write everywhere, so run in a namespace where it is mapped to another user.
     let said = doctor_through(
         &config(&closed),
         3,
@@ -453,7 +453,7 @@ async fn a_data_dir_that_cannot_be_written_is_found() {
             "→ celeriac runs as user 10001 and group 10001 here: `chown -R 10001:10001",
         ],
     );
-    // As a daemon of another user leaves it.
+    // As left by a daemon that ran as another user.
     let left = above.path().join("left");
     fs::create_dir(&left).expect("writable");
     fs::write(left.join("lock"), "").expect("writable");
@@ -497,7 +497,7 @@ async fn a_queue_of_other_arguments_bindings_and_a_broker_that_blocks_are_found(
     );
     few.has("workers ok", &[]);
 
-    // From now on it takes nothing from who publishes, and answers nothing behind that.
+    // From now on it blocks publishers, and does not reply to later requests on their connections.
     rabbitmq.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]);
     let said = doctor(&broker(&rabbitmq.url(""), ""), 3).await;
     said.wrong("permissions", &["no reply to a poll"]);
@@ -524,7 +524,7 @@ async fn what_is_allowed_and_what_is_meant_so_is_no_fault() {
         &format!("^celeryev$|{own}"),
     ]);
     let events = "queue_interval: 0s, control_interval: 0s";
-    // As docs/redis.md has it for events alone.
+    // The ACL in docs/redis.md for events alone.
     let mut connection = redis.connection().await;
     redis::cmd("ACL")
         .arg(&["SETUSER", "less", "on", ">s3cret", "resetchannels"])
@@ -550,7 +550,7 @@ async fn what_is_allowed_and_what_is_meant_so_is_no_fault() {
     let said = rabbit.await.expect("no panic");
     said.has(
         "permissions ? cannot listen for events: ",
-        &["→ the daemon does not need such a queue"],
+        &["→ the daemon itself does not need this queue"],
     );
     said.fine(&["connection ok"]);
     less.await.expect("no panic").fine(&[
@@ -592,10 +592,10 @@ async fn certificates_are_told_from_firewalls_and_keys_in_urls_are_not_shown() {
         &["certificate", "→ set `tls.ca_file` to the CA"],
     );
     said.wrong(
-        "answer",
+        "response",
         &["certificate", "→ set `tls_config.ca_file` to the authority"],
     );
-    said.has("key (http", &["?key=<secret>", "answer ok 204"]);
+    said.has("key (http", &["?key=<secret>", "response ok 204"]);
     assert!(!said.text.contains("hunter2"), "{}", said.text);
 }
 

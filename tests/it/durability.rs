@@ -1,4 +1,4 @@
-//! What outlives an outage, a crash, a restart and a full disk, counted to the sample.
+//! What survives an outage, a crash, a restart and a full disk, counted to the sample.
 
 mod kills;
 mod simulated;
@@ -20,12 +20,12 @@ use super::support::wait_for;
 /// Short waits, so that an outage ends soon after the receiver is back.
 const SOON: &str = "min_backoff: 30ms, max_backoff: 200ms";
 
-/// A daemon's sink `r`, and the folder that outlives it.
+/// A daemon with a sink `r`, and the folder that outlives it.
 struct Setting {
     redis: Redis,
     receiver: Receiver,
     data: TempDir,
-    /// More keys of `global` and of the queue.
+    /// Additional keys of `global` and of the queue.
     global: &'static str,
     queue: &'static str,
 }
@@ -65,7 +65,7 @@ impl Setting {
         self.receiver.answer_always(None);
     }
 
-    /// Starts a daemon while the receiver is away, and stops it when samples wait. Gives what waits then.
+    /// Starts a daemon while the receiver is down, stops it once samples are pending, and returns them.
     async fn left_behind(&self) -> Vec<waiting::Sample> {
         self.away();
         let mut celeriac = self.start().await;
@@ -78,7 +78,7 @@ impl Setting {
         let elapsed = start.elapsed();
         assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
         let log = celeriac.process.output();
-        assert_eq!(log.matches("samples wait on disk").count(), 1, "{log}");
+        assert_eq!(log.matches("samples stay on disk").count(), 1, "{log}");
         self.receiver.with(|received| received.sender_restarted());
         let waiting = waiting::samples(self.data.path(), "r");
         let succeeded = |(series, _, value): &waiting::Sample| {
@@ -88,7 +88,7 @@ impl Setting {
         waiting
     }
 
-    /// The samples that the receiver does not have.
+    /// Returns the samples that the receiver does not have.
     fn missing(&self, samples: &[waiting::Sample]) -> Vec<waiting::Sample> {
         missing(&self.receiver, samples)
     }
@@ -107,7 +107,7 @@ fn missing(receiver: &Receiver, samples: &[waiting::Sample]) -> Vec<waiting::Sam
     })
 }
 
-/// A number of the sink's samples.
+/// Returns one of the sink's sample counts.
 fn of(page: &Page, word: &str) -> f64 {
     page.sum(&format!("celeriac_remote_storage_samples_{word}"), &[])
 }
@@ -184,8 +184,8 @@ async fn what_has_no_room_is_the_oldest_and_is_counted() {
     assert_eq!(sink.samples("in_total", ""), full + stored as f64);
     let places = sink.stored(&receiver);
     println!("of 40 snapshots these are left: {places:?}");
-    // A request that was on its way is never dropped, nor is what lies in one segment with it. It comes first, and
-    // behind it the newest, without a hole.
+    // A request in flight is never dropped, nor are the records in the same segment. It is sent first, followed by
+    // the newest ones without a gap.
     let held = places
         .iter()
         .zip(0..)
@@ -216,7 +216,7 @@ async fn catching_up_does_not_keep_the_newest_waiting() {
     sink.tick().await;
     sink.settled(60).await;
     let elapsed = back.elapsed();
-    // One after the other these take 22 s at least: 21 snapshots and the zeros, of 20 requests each.
+    // Sent one by one, these take at least 22 s: 21 snapshots and the zeros, of 20 requests each.
     let in_turn = delay * 22 * 20;
     println!("21 snapshots to a slow receiver took {elapsed:?}, in turn at least {in_turn:?}");
     assert!(elapsed < in_turn * 2 / 3, "{elapsed:?}");
@@ -254,7 +254,7 @@ async fn without_a_disk_the_end_of_the_grace_period_drops_what_waits() {
 async fn what_waits_at_a_shutdown_comes_first_after_the_next_start() {
     let setting = Setting::new("grace_period: 2s", "").await;
     let waiting = setting.left_behind().await;
-    // Still away: what waited is counted as taken, by the process that will send it.
+    // The receiver is still down: pending samples count as queued in the process that will send them.
     let mut celeriac = setting.start().await;
     let counted = |page: &Page| of(page, "in_total") > 0.0 && balanced(page);
     let page = celeriac
@@ -277,7 +277,7 @@ async fn what_waits_at_a_shutdown_comes_first_after_the_next_start() {
         .await;
     assert_eq!(of(&page, "dropped_total") + of(&page, "failed_total"), 0.0);
     assert!(celeriac.terminate().success());
-    // The strict receiver has seen each series in the order of time, so the old came before the new.
+    // The strict receiver has seen each series in chronological order, so old samples came first.
     setting.receiver.assert_no_violation();
     let starts = setting.receiver.series("process_start_time_seconds", &[]);
     assert!(starts.iter().all(|(at, _)| *at >= first));
@@ -354,7 +354,7 @@ async fn what_is_too_old_is_dropped_and_the_rest_is_fresh() {
     assert_eq!(of(&page, "failed_total"), 0.0);
     let stored = setting.receiver.series("celeriac_build_info", &[]);
     let oldest = stored.first().expect("a sample").0;
-    // What was old enough when it was looked at last, and a request that was on its way then.
+    // Samples that were old enough at the last check, except a request that was in flight.
     assert!(
         back.millis() - oldest <= 3_000,
         "{oldest} at {}",
@@ -365,7 +365,7 @@ async fn what_is_too_old_is_dropped_and_the_rest_is_fresh() {
     setting.receiver.assert_no_violation();
 }
 
-/// Runs the rest in a name space of its own, with a disk for a few checkpoints at the folder that stands in the variable.
+/// Runs the rest in its own namespace, with a disk for a few checkpoints mounted at the folder named in the variable.
 const SMALL_DISK: [&str; 6] = [
     "unshare",
     "--map-root-user",
@@ -375,7 +375,7 @@ const SMALL_DISK: [&str; 6] = [
     "mount -t tmpfs -o size=4m tmpfs \"$SMALL_DISK\" && exec \"$0\" \"$@\"",
 ];
 
-/// Whether this machine lets an ordinary user have a name space.
+/// Whether this machine lets an ordinary user create a namespace.
 fn has_small_disks() -> bool {
     let allowed = Command::new("unshare")
         .args([
@@ -403,13 +403,13 @@ async fn a_full_disk_delays_and_loses_nothing() {
     let disk = [("SMALL_DISK", folder)];
     let celeriac = Celeriac::start_through(&setting.config(), &disk, &SMALL_DISK).await;
     celeriac.subscribed("default").await;
-    // Names that do not compress: each snapshot takes a good part of the disk.
+    // Names that do not compress, so that each snapshot takes a large part of the disk.
     for n in 0..600_u64 {
         let odd = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let name = format!("task.{odd:x}");
         setting.redis.publish_lives(n..n + 1, &name).await;
     }
-    // The queue and the checkpoint are on it, and it is full for whichever asks for more first.
+    // The queue and the checkpoint share the disk, and either may be the first to find it full.
     let is_full = |page: &Page| {
         let failures = page.sum("celeriac_checkpoint_failures_total", &[]);
         failing_disks(page) == 1.0 || failures > 0.0
@@ -422,7 +422,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
     assert!(log.contains("No space left"), "{log}");
 
     setting.back();
-    // What is sent leaves room for the checkpoint, and with that all goes on.
+    // Sending frees space for the checkpoint, and then everything continues.
     let works = |page: &Page| failing_disks(page) == 0.0 && balanced(page);
     celeriac.page_when("the disk to work", 60, works).await;
     wait_for("the newest values", 60, async || {

@@ -1,5 +1,5 @@
-//! What goes wrong between the sender and its receiver, one test a case, with either message: nothing is lost that could
-//! be kept, the books balance, and another receiver beside it is not delayed.
+//! Faults between the sender and its receiver, one test each, with both protocol versions: nothing is lost that could
+//! be kept, the books balance, and a second receiver is not delayed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use super::support::{tls, wait_for};
 const FIRST: &str = "prometheus.WriteRequest";
 const SECOND: &str = "io.prometheus.write.v2.Request";
 
-/// A daemon with a receiver that has a fault, and one beside it that has none.
+/// A daemon with a faulty receiver and a healthy one.
 struct Setting {
     redis: Redis,
     ill: Receiver,
@@ -34,12 +34,12 @@ impl Setting {
         Self::start_at(message, keys, ill, &url).await
     }
 
-    /// With another way to the receiver.
+    /// Starts it with a different URL for the receiver.
     async fn start_at(message: &str, keys: &str, ill: Receiver, url: &str) -> Self {
         Self::start_full(message, keys, "", ill, url).await
     }
 
-    /// With requests of so many samples.
+    /// Starts it with `samples` samples per request.
     async fn start_small(message: &str, samples: usize) -> Self {
         let ill = Receiver::start().await;
         let (url, queue) = (ill.url(), format!("max_samples_per_send: {samples}"));
@@ -67,7 +67,7 @@ impl Setting {
         }
     }
 
-    /// Ten tasks of each of some names.
+    /// Publishes ten tasks of each of several names.
     async fn publish(&mut self, names: u64) {
         let from = self.published;
         self.published += 10;
@@ -78,7 +78,7 @@ impl Setting {
         }
     }
 
-    /// Waits until a receiver has all of one name.
+    /// Waits until a receiver has all tasks of a name.
     async fn arrived(&self, receiver: &Receiver, name: u64, seconds: u64) {
         let label = format!("name=\"task.{name}\"");
         wait_for("the newest value", seconds, async || {
@@ -91,12 +91,13 @@ impl Setting {
         .await;
     }
 
-    /// That the receiver beside has what was published, soon after it was.
+    /// Asserts that the healthy receiver gets everything soon after it was published.
     async fn beside_is_not_delayed(&self) {
         self.arrived(&self.beside, 0, 5).await;
     }
 
-    /// Waits until each sample taken for the faulty receiver is accounted for and none waits, and gives the page.
+    /// Waits until every sample queued for the faulty receiver is accounted for and none is pending, and returns the
+    /// page.
     async fn settled(&self) -> Page {
         self.celeriac
             .page_when("the books to balance", 30, |page| {
@@ -105,7 +106,7 @@ impl Setting {
             .await
     }
 
-    /// That nothing was lost on the way to the faulty receiver.
+    /// Asserts that nothing was lost on the way to the faulty receiver.
     async fn nothing_is_lost(&self) -> Page {
         self.arrived(&self.ill, 0, 30).await;
         let page = self.settled().await;
@@ -121,7 +122,7 @@ impl Setting {
         self.beside.assert_no_violation();
     }
 
-    /// After the end of the daemon: how many samples of each series only the receiver beside has.
+    /// Stops the daemon, and returns how many samples of each series only the healthy receiver has.
     fn missing(&mut self) -> BTreeMap<String, usize> {
         assert!(self.celeriac.terminate().success());
         let theirs = self.ill.with(|received| received.series.clone());
@@ -138,7 +139,7 @@ impl Setting {
     }
 }
 
-/// A number of a sink's samples.
+/// Returns one of a sink's sample counts.
 fn of(page: &Page, sink: &str, word: &str) -> f64 {
     let sink = format!("remote_name={sink:?}");
     page.sum(&format!("celeriac_remote_storage_samples_{word}"), &[&sink])
@@ -267,7 +268,7 @@ async fn one_is_refused(message: &str, quarantined: f64, stores_in_part: bool) {
         of(page, "ill", "failed_total") > 0.0 && series == quarantined
     };
     setting.celeriac.page_when("the refusal", 20, found).await;
-    // What is quarantined is tried again after a minute.
+    // Quarantined series are retried after a minute.
     setting.ill.behave(|behaviour| behaviour.refuses = None);
     setting.arrived(&setting.ill, 7, 80).await;
     let none =
@@ -358,7 +359,7 @@ async fn a_receiver_of_1_only_gets_1() {
         assert_eq!(again, tried, "{knows:?}: it has learnt");
         let log = setting.celeriac.process.output();
         assert!(log.contains("2.0"), "{log}");
-        // The receiver beside speaks 2.0.
+        // The healthy receiver speaks 2.0.
         setting
             .beside
             .with(|received| assert_eq!(received.requests, received.requests_v2));
@@ -407,7 +408,7 @@ async fn a_receiver_that_nobody_can_trust_gets_nothing_and_loses_nothing() {
         certificates::write(folder.path());
         let ill = Receiver::start().await;
         let port = tls::front(folder.path(), ill.address).await;
-        // Of an authority that is not known here.
+        // Signed by an unknown CA.
         let url = format!("https://localhost:{port}/api/v1/write");
         let mut setting = Setting::start_at(message, "", ill, &url).await;
         setting.publish(1).await;
@@ -442,7 +443,7 @@ async fn counts_that_are_wrong_lose_and_double_nothing() {
         setting.beside_is_not_delayed().await;
         let page = setting.nothing_is_lost().await;
         assert_eq!(of(&page, "ill", "retried_total"), 0.0, "{written:?}");
-        // What is no number may be taken for a header that is not there, and its sender for one that knows 1.0 only.
+        // A value that is not a number may be treated as a missing header, and its sender as one that only knows 1.0.
         let (all, second) = setting
             .ill
             .with(|received| (received.requests, received.requests_v2));
@@ -456,7 +457,7 @@ fn breaks(series: &str) -> bool {
     series.starts_with("celery_task_succeeded_total{") && series.contains("\"task.7\"")
 }
 
-/// Side by side, since each of them waits for minutes.
+/// Run concurrently, because each of them waits for minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_are_an_outage_unless_others_are_accepted() {
     tokio::join!(
@@ -478,7 +479,7 @@ async fn a_series_that_breaks_the_receiver_does_not_block_the_others(message: &s
     let broken = Instant::now();
     setting.publish(40).await;
     setting.beside_is_not_delayed().await;
-    // For two minutes it is an outage: nothing is lost, and nothing overtakes.
+    // For two minutes it counts as an outage: nothing is lost or reordered.
     let samples = setting.ill.samples();
     while broken.elapsed() < Duration::from_secs(110) {
         tokio::time::sleep(Duration::from_secs(1)).await;

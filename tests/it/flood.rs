@@ -1,4 +1,4 @@
-//! 400,000 events as fast as the broker takes them: every one is counted.
+//! 400,000 events, as fast as the broker accepts them: every one is counted.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -83,8 +83,8 @@ async fn all_counted(celeriac: &Celeriac) {
     assert_eq!(page.sum("celeriac_messages_total", &[]), EVENTS);
 }
 
-/// A subscriber that falls behind is not cut off: what does not fit into memory is dropped here, and counted. No round is
-/// more than Redis keeps for a subscriber (32 MB) that has no processor for the moment.
+/// A subscriber that falls behind is not disconnected: messages that do not fit into memory are dropped and counted
+/// here. No round exceeds what Redis buffers for a subscriber (32 MB) that gets no CPU time.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_redis_sends_beyond_the_buffer_is_dropped_and_counted() {
     let redis = Redis::start().await;
@@ -162,7 +162,7 @@ async fn a_million_tasks_in_flight_take_less_than_150_mib() {
     );
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
-    // Some at a time: what is measured is the table, and not what waits in front of it.
+    // In portions, so that the table is measured and not the messages waiting for it.
     for first in (0..MILLION).step_by(25_000) {
         receive(&redis, &celeriac, first..first + 25_000).await;
     }

@@ -11,13 +11,13 @@ use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
 use super::survival::Agent;
 
-/// How long a connection passes nothing on before it breaks.
+/// How long a connection forwards nothing before it breaks.
 const BLACK_HOLE: Duration = Duration::from_secs(8);
 
 /// How long a daemon is not running.
 const AWAY: Duration = Duration::from_secs(4);
 
-/// What a gap may seem to be longer: reconnecting, and a snapshot.
+/// By how much a gap may appear longer: reconnecting, and a snapshot.
 const SLACK: f64 = 2.5;
 
 fn gap(page: &Page) -> f64 {
@@ -67,7 +67,7 @@ async fn a_black_hole_counts_from_the_last_byte_on_redis() {
     let (counted, lasted) = broken_after_a_black_hole(&celeriac, &proxy).await;
     assert_near(counted, lasted);
 
-    // Nothing breaks this one: the silence is noticed.
+    // Nothing breaks this connection: the silence itself is detected.
     redis.publish_lives(1..2, "t").await;
     let page = celeriac
         .page_when("more events", 10, |page| page.events() == 8.0)
@@ -102,7 +102,7 @@ async fn a_black_hole_counts_from_the_last_byte_on_rabbitmq() {
     let (counted, lasted) = broken_after_a_black_hole(&celeriac, &proxy).await;
     assert_near(counted, lasted);
 
-    // A connection on which only heartbeats come is a good one until it is closed.
+    // A connection with nothing but heartbeats is good until it is closed.
     tokio::time::sleep(Duration::from_secs(7)).await;
     let before = gap(&celeriac.page().await);
     let closed = Instant::now();

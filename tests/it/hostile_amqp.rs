@@ -1,4 +1,4 @@
-//! Messages that publishers nest, and servers that send what no broker sends: they cost themselves, and nothing beside them.
+//! Deeply nested messages from publishers, and servers that send what no broker sends: neither affects anything else.
 
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, Deliver};
 use amq_protocol::protocol::channel::{AMQPMethod as Ch, Close};
@@ -34,7 +34,7 @@ fn undecodable(page: &Page) -> f64 {
     page.sum("celeriac_messages_undecodable_total", &[])
 }
 
-/// One daemon that has the events of a broker three times, by each kind of delivery.
+/// Starts a daemon that subscribes to one broker three times, once with each `delivery`.
 async fn subscribed_three_times(rabbitmq: &RabbitMq, data: &TempDir) -> Celeriac {
     let brokers: String = ["transient", "durable", "stream"]
         .map(|delivery| {
@@ -112,10 +112,10 @@ async fn a_durable_queue_that_is_deleted_is_declared_again() {
     assert!(log.contains("subscribed again"), "{log}");
 }
 
-/// One for each reply with nested headers, and one whose reply has none.
+/// One worker for each reply with nested headers, and one whose reply has none.
 const WORKERS: usize = 3;
 
-/// Replies to every request of remote control as these workers do.
+/// Replies to every remote-control request as these workers do.
 async fn reply_deeply(rabbitmq_url: String, port: u16) {
     let connection = Connection::connect(&rabbitmq_url, ConnectionProperties::default()).await;
     let connection = connection.expect("a broker");
@@ -243,7 +243,7 @@ impl Attacked {
         }
     }
 
-    /// That the events of the good broker are counted, whatever the other does.
+    /// Asserts that the events of the good broker are counted, whatever the other one does.
     async fn good_events_are_counted(&self) {
         self.good.publish_lives(0..25, "good").await;
         self.celeriac
@@ -332,7 +332,7 @@ async fn a_server_that_breaks_the_protocol_costs_its_own_connection() {
             flood.clone(),
         ),
         (
-            "more of a message than there is",
+            "a body longer than announced",
             announced(1 << 20),
             flood.clone(),
         ),
@@ -346,7 +346,7 @@ async fn a_server_that_breaks_the_protocol_costs_its_own_connection() {
             method(1, AMQPClass::Basic(cancel)),
             Vec::new(),
         ),
-        ("a message within another", Vec::new(), deliver(1)),
+        ("a message inside another message", Vec::new(), deliver(1)),
         ("a frame of an unknown type", frame(7, 1, b""), flood),
     ];
     for (reason, once, repeated) in attacks {
@@ -423,7 +423,8 @@ async fn a_body_that_is_too_long_counts_and_what_is_behind_it_is_read() {
     attacked.took_little_memory("a body that is too long");
 }
 
-/// Large messages, faster than they can be decoded: `queue_max_bytes` bounds what waits, whatever the prefetch is.
+/// Large messages, faster than they can be decoded: `queue_max_bytes` limits the waiting ones, whatever the prefetch
+/// is.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_messages_take_no_more_memory_than_may_wait() {
     let list = format!("[{}]", vec![event(1); 20_000].join(","));
@@ -446,6 +447,6 @@ async fn large_messages_take_no_more_memory_than_may_wait() {
         .await;
     let grown = (resident_max(celeriac.process.pid()) - before) >> 20;
     println!("{grown} MiB more at most");
-    // What waits, four that are being decoded, one that is handed over, and one that is read.
+    // The waiting messages, four being decoded, one being handed over, and one being read.
     assert!(grown < 20 + 6 * 7 + 8, "{grown} MiB");
 }

@@ -1,4 +1,4 @@
-//! A Redis that answers without end: it costs its own connection, and nothing else.
+//! A Redis whose responses never end costs only its own connection.
 
 use super::support::celeriac::Celeriac;
 use super::support::hostile_redis::{Answer, HostileRedis, To};
@@ -6,7 +6,7 @@ use super::support::process::resident_max;
 use super::support::redis::Redis;
 use super::support::wait_for;
 
-/// How often the hostile server has to be tried. The pauses before are of 1, 2 and 4 s at most.
+/// Number of connections to the hostile server to wait for. The pauses before them are at most 1, 2 and 4 s.
 const TRIES: u64 = 4;
 
 /// Runs a daemon with a good and a hostile broker.

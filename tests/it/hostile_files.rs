@@ -1,5 +1,5 @@
-//! A `data_dir` that somebody else has written to: nothing is followed out of it, nothing in it blocks the start, and no
-//! value of a checkpoint stops the daemon.
+//! A `data_dir` that someone else has written to: no link is followed out of it, nothing in it blocks startup, and no
+//! value in a checkpoint stops the daemon.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -45,7 +45,7 @@ impl Setting {
         )
     }
 
-    /// A daemon that has counted the events of some tasks and put them out.
+    /// Starts a daemon that has counted and sent the events of some tasks.
     async fn start(&self, tasks: std::ops::Range<u64>) -> Celeriac {
         let celeriac = Celeriac::start(&self.config()).await;
         celeriac.subscribed("default").await;
@@ -64,7 +64,7 @@ impl Setting {
         celeriac
     }
 
-    /// What a daemon says that does not start.
+    /// Returns the error of a daemon that does not start.
     fn refused(&self) -> String {
         let file = self.folder.path().join("celeriac.yaml");
         let listen = "http: {listen: '127.0.0.1:0'}\n";
@@ -83,7 +83,7 @@ fn mode(path: &Path) -> u32 {
     found.permissions().mode() & 0o7777
 }
 
-/// Everything in a folder and below.
+/// Returns all files below a folder.
 fn all(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -151,7 +151,7 @@ async fn what_is_no_regular_file_ends_the_start_with_its_name() {
         fs::rename(&path, &aside).expect("it is there");
         put(&path);
         let output = setting.refused();
-        let reason = "it is not a regular file";
+        let reason = "not a regular file";
         assert!(
             output.contains(reason) && output.contains(name),
             "{name}: {output}"
@@ -162,7 +162,7 @@ async fn what_is_no_regular_file_ends_the_start_with_its_name() {
     drop(setting.start(10..20).await);
 }
 
-/// Changes the checkpoint in a folder; its checksum is right.
+/// Changes the checkpoint in a folder, with a valid checksum.
 fn change(data: &Path, change: impl Fn(&mut Worker)) {
     let folder = CheckpointFolder::open(data)
         .expect("a folder")

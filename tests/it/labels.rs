@@ -1,4 +1,4 @@
-//! The label `queue` of tasks, with real workers: never that of another queue, and never a generated name.
+//! The `queue` label of tasks with real workers: never a wrong queue, and never a generated name.
 
 use std::collections::BTreeSet;
 
@@ -29,8 +29,8 @@ async fn send(celery: &Celery, tasks: &[&str], environment: &[(&str, &str)]) {
     celery.script_with("routes.py", 60, &environment).await;
 }
 
-/// Starts a worker, and waits until it has answered which queues it consumes. Until then events are held, for two
-/// intervals at most.
+/// Starts a worker, and waits until it has reported the queues it consumes. Until then events are held, for at most
+/// two intervals.
 async fn known_worker(celery: &Celery, celeriac: &Celeriac, queues: &str) -> Process {
     let worker = worker(celery, "w", queues).await;
     let count = queues.split(',').count() as f64;
@@ -39,7 +39,7 @@ async fn known_worker(celery: &Celery, celeriac: &Celeriac, queues: &str) -> Pro
     worker
 }
 
-/// What a step counted, in all queues or in one.
+/// Returns how often a step was counted, in all queues or in one.
 fn counted(page: &Page, step: &str, queue: &str) -> f64 {
     let family = format!("celery_task_{step}_total");
     let queue = format!("queue=\"{queue}\"");
@@ -47,7 +47,7 @@ fn counted(page: &Page, step: &str, queue: &str) -> f64 {
     page.sum(&family, queue.as_slice())
 }
 
-/// Waits until so many tasks have succeeded and none is in flight or held.
+/// Waits until this many tasks have succeeded and none is in flight or held.
 async fn over(celeriac: &Celeriac, tasks: f64) -> Page {
     let is_over = |page: &Page| {
         counted(page, "succeeded", "") >= tasks
@@ -65,7 +65,7 @@ const ALTERNATING: [&str; 2] = [
     r#"["routes.add", [1, 2], {"queue": "two"}]"#,
 ];
 
-/// Some programs call them at once, each so many times.
+/// Several programs call them concurrently.
 async fn alternating(version: &str, environment: &[(&str, &str)], programs: usize, tasks: f64) {
     let rabbitmq = RabbitMq::start().await;
     let url = rabbitmq.url("");
@@ -96,7 +96,7 @@ async fn without_task_sent_a_queue_is_its_workers_only_one_or_unknown() {
     let environment = [("REPEAT", "500"), ("SENT_EVENT", "off")];
     for (vhost, more, queues, expected) in [
         ("", "", &["one", "two"][..], [500.0, 500.0, 0.0]),
-        // What one worker takes from two queues is in neither of them, as far as is known.
+        // For a worker that consumes two queues, the queue of its tasks is unknown.
         (
             "both",
             ", control_interval: 0",
@@ -130,13 +130,13 @@ async fn without_task_sent_a_queue_is_its_workers_only_one_or_unknown() {
     }
 }
 
-/// Tasks that name an exchange, or a queue behind one, and are sent there once more for their retry.
+/// Tasks sent to a named exchange, or to a queue bound to one, and sent there again by their retry.
 const EXCHANGES: [&str; 5] = [
     r#"["routes.retry", [], {"exchange": "topix", "routing_key": "t.x"}]"#,
     r#"["routes.retry", [], {"exchange": "direx", "routing_key": "d"}]"#,
     r#"["routes.retry", [], {"queue": "others"}]"#,
     r#"["routes.retry", [], {}]"#,
-    // On Redis a process that has not declared the exchange takes it for a direct one, and this would go nowhere.
+    // On Redis, a process that has not declared the exchange treats it as a direct one, and this task would be lost.
     r#"["routes.retry", [], {"exchange": "topix", "routing_key": "o.a.b"}]"#,
 ];
 

@@ -1,4 +1,4 @@
-//! Every limit on what comes from outside: when it is reached, its counter moves, and the log has a line.
+//! Every limit on external input: when it is reached, its counter increases and the log has a line.
 
 mod constants;
 
@@ -20,7 +20,7 @@ use super::support::redis::Redis;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_344_000_000);
 
-/// How a limit is reached: the keys of `metrics`, the events and how many of them, and the last one that is within it.
+/// How to reach a limit: keys of `metrics`, events and their number, and the last one within the limit.
 struct Case {
     limit: Limit,
     metrics: &'static str,
@@ -85,7 +85,7 @@ fn heartbeat(n: u64) -> String {
 const FAMILIES: &str =
     "{relabel_configs: [{source_labels: [name], regex: '(.+)', target_label: __name__}]}";
 
-/// Those that events reach. The counts are what is within a limit, and one more.
+/// The limits that events can reach. The counts are the limit and one more.
 const CASES: [Case; 15] = [
     case(Limit::TextBytes, "{}", of_a_long_name, 2),
     case(Limit::Series, "{max_series: 100}", of_a_name_each, 8),
@@ -202,7 +202,7 @@ fn bindings_beyond_the_limit_are_counted() {
     }
 }
 
-/// The log is written by one loop over all limits, so some of them stand for the rest.
+/// One loop logs all limits, so a few of them represent the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_is_reached_again_and_again_has_one_line_in_the_log() {
     let redis = Redis::start().await;
@@ -246,7 +246,7 @@ fn every_limit_is_documented() {
     assert!(missing.is_empty(), "not in docs/security.md: {missing:?}");
     let names: BTreeSet<_> = Limit::ALL.map(Limit::name).into();
     assert_eq!(names.len(), Limit::ALL.len());
-    // Those of events are in the table above. The others have tests of their own: in this file, and beside what they limit.
+    // The table above has those that events can reach. The others have their own tests, in this file and elsewhere.
     let own = [
         Limit::Bindings,
         Limit::BufferMemory,
@@ -263,7 +263,7 @@ fn every_limit_is_documented() {
 async fn exchanges_on_redis_beyond_the_limit_are_counted() {
     let redis = Redis::start().await;
     let mut connection = redis.connection().await;
-    // One set of bindings for each exchange. Celery's own, of the default exchange, is looked at in any case.
+    // One set of bindings per exchange. The set of Celery's default exchange is always read.
     for (exchanges, expected) in [(0..999, 0.0), (999..1_200, 1.0)] {
         let mut pipe = redis::pipe();
         for n in exchanges {

@@ -1,4 +1,4 @@
-//! Who may see the pages: TLS, certificates of clients, users and tokens, against Prometheus and against who has none.
+//! Access to the pages: TLS, client certificates, users and tokens, with Prometheus and with clients that lack them.
 
 use std::io::Read;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::support::wait_for;
 /// "hunter2", as the system's crypt(3) hashes it, in the form that `htpasswd -B` prints.
 const HASH: &str = "$2y$10$abcdefghijklmnopqrstuu7gIUFBKrYXdzQy8HrouzMJyZ4cijAb2";
 
-/// A daemon with TLS and logins, and the files that it has them of.
+/// A daemon with TLS and logins, and the files that they come from.
 struct Guarded {
     celeriac: Celeriac,
     folder: TempDir,
@@ -24,7 +24,7 @@ struct Guarded {
     redis: Redis,
 }
 
-/// What a client shows.
+/// The credentials of a client.
 #[derive(Clone, Copy, Debug)]
 enum Login {
     None,
@@ -56,7 +56,7 @@ impl Guarded {
         }
     }
 
-    /// A client that trusts the authority as it is now, with a certificate of it or without.
+    /// Returns a client that trusts the current CA, with or without a certificate.
     fn client(&self, certificate: bool) -> reqwest::Client {
         let file = |name: &str| self.folder.path().join(name);
         let tls = TlsConfig {
@@ -74,7 +74,7 @@ impl Guarded {
         client.build().expect("a client")
     }
 
-    /// The status of an answer, with what it asks for; an error where there is no connection.
+    /// Returns the status of the response and its challenge, or an error if there is no connection.
     async fn ask(
         &self,
         client: &reqwest::Client,
@@ -204,7 +204,7 @@ async fn new_certificates_are_served_without_a_restart() {
         200
     );
 
-    // Another authority, which neither side knows yet.
+    // A new CA, which neither side knows yet.
     certificates::write(guarded.folder.path());
     wait_for("the new certificates", 20, async || {
         let answer = guarded.ask(&guarded.client(true), "/metrics", login).await;
@@ -215,7 +215,7 @@ async fn new_certificates_are_served_without_a_restart() {
     })
     .await;
 
-    // A key that is no key changes nothing, and is told.
+    // An invalid key changes nothing and is reported.
     std::fs::write(guarded.folder.path().join("server.key"), "half a").expect("writable");
     let told = "reloading the listener's certificates failed; keeping the old ones";
     wait_for("a warning", 20, async || {
@@ -246,7 +246,7 @@ async fn who_connects_and_says_nothing_holds_up_nobody_and_is_hung_up_on() {
         silent.into_iter().all(|mut silent| {
             let timeout = Some(std::time::Duration::from_secs(30));
             silent.set_read_timeout(timeout).expect("a socket");
-            // Nothing comes, and then the end.
+            // No data arrives before the connection is closed.
             matches!(silent.read(&mut [0]), Ok(0))
         })
     });
@@ -270,7 +270,7 @@ async fn six_hundred_silent_connections_hold_up_no_scrape_over_tls() {
         let took = started.elapsed();
         assert!(took < std::time::Duration::from_secs(3), "{took:?}");
     }
-    // Whoever keeps a place without a handshake is given up, and both count.
+    // Connections without a handshake are closed, and both limits are counted.
     wait_for("limits to be counted", 20, async || {
         let client = guarded.client(false);
         let url = format!("https://localhost:{port}/metrics");

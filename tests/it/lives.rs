@@ -1,4 +1,4 @@
-//! How long tasks wait, and that each ends, however it ends: real workers on both brokers.
+//! How long tasks wait, and that every task ends, in whatever way: real workers on both brokers.
 
 use rustix::process::Signal;
 
@@ -9,7 +9,7 @@ use super::support::process::Process;
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
 
-/// A broker, a result backend, and a daemon that asks often.
+/// A broker, a result backend, and a daemon that polls often.
 struct Setting {
     celeriac: Celeriac,
     celery: Celery,
@@ -28,7 +28,7 @@ impl Setting {
         );
         let celeriac = Celeriac::start(&config).await;
         celeriac.ready().await;
-        // What a killed worker had is delivered again soon.
+        // Tasks of a killed worker are redelivered soon.
         let celery = Celery::new(version, &url, &redis.url(1)).with("VISIBILITY_TIMEOUT", "5");
         Self {
             celeriac,
@@ -37,7 +37,7 @@ impl Setting {
         }
     }
 
-    /// Publishes tasks, as `[name, arguments, options]` each; their ids.
+    /// Publishes tasks, given as `[name, arguments, options]`, and returns their ids.
     async fn publish(&self, tasks: &str) -> Vec<String> {
         let environment = [("TASKS", tasks)];
         let printed = self
@@ -107,7 +107,7 @@ async fn waits(setting: Setting) {
         count == 2.0 && seconds < 2.0,
         "a wait for each attempt: {count} {seconds}"
     );
-    // From when it was due first to its end: the second attempt was 0.2 s later.
+    // From when it was first due to its end: the second attempt was 0.2 s later.
     let (count, seconds) = histogram("turnaround_seconds", "proj.retry_once", "idle");
     assert!(count == 1.0 && (0.2..3.0).contains(&seconds), "{seconds}");
     let (count, attempts) = histogram("attempts", "proj.retry_once", "idle");
@@ -136,7 +136,7 @@ async fn nothing_stays_in_flight_on_rabbitmq() {
     ends(Setting::new("5.7", Some(rabbitmq), "worker_timeout: 5s").await).await;
 }
 
-/// Tasks that end in every way, and then a worker that is killed, restarted, and gone.
+/// Tasks that end in every way, then a worker that is killed, restarted, and removed.
 async fn ends(setting: Setting) {
     let arguments = ["-c", "2", "-Q", "ends"];
     let mut worker = setting.celery.worker("w", &arguments).await;
@@ -170,7 +170,7 @@ async fn ends(setting: Setting) {
         1.0
     );
 
-    // A child that is killed: it may take along what others run, so it is alone.
+    // A killed child process may affect the tasks of others, so it runs alone.
     setting
         .publish(r#"[["proj.kill_child", [], {"queue": "ends"}]]"#)
         .await;
@@ -212,7 +212,7 @@ async fn revoke_and_expire(setting: &Setting) {
         let revoked = page.sum("celery_task_revoked_total", &[&labels]);
         assert_eq!(revoked, count, "{reason}: {:#?}", page.0);
     }
-    // In a queue that nobody consumes: on RabbitMQ it is dropped there, on Redis a worker finds it.
+    // In a queue without consumers: RabbitMQ drops it there, on Redis a worker finds it later.
     setting
         .publish(r#"[["proj.add", [4, 4], {"queue": "late", "expires": 1}]]"#)
         .await;
@@ -268,7 +268,7 @@ async fn kill_and_restart(setting: &Setting, worker: &mut Process, arguments: &[
             page.sum("celery_worker_up", &["worker=\"w@"]) == 0.0
         })
         .await;
-    // A new process under the same name: what ran is lost, what waited is delivered again and runs.
+    // A new process under the same name: the running task is lost, waiting ones are redelivered and run.
     *worker = setting.celery.worker("w", arguments).await;
     let page = setting
         .page_when("what was delivered again", 60, |page| {

@@ -13,7 +13,7 @@ use super::support::receiver::Receiver;
 use super::support::redis::Redis;
 use super::support::wait_for;
 
-/// What a sink sends with: a client as configured, and the URL.
+/// A sink's HTTP client as configured, and its URL.
 pub(super) struct Sender {
     client: Client,
     url: Url,
@@ -45,7 +45,7 @@ impl Sender {
         self.client.send(request).await
     }
 
-    /// The status that comes back.
+    /// Returns the status of the response.
     pub(super) async fn send(&self, body: &'static str) -> StatusCode {
         let answer = self.try_send(body).await;
         answer.unwrap_or_else(|error| panic!("{error}")).status
@@ -106,7 +106,7 @@ async fn it_logs_in_and_says_what_it_was_told_to_say() {
     let mut last = None;
     for (keys, expected) in cases {
         let keys = format!("{keys}, headers: {{X-Scope-OrgID: team-a}}");
-        // One after the other: they would push the same series.
+        // One at a time, because they would push the same series.
         drop(last.take());
         receiver.with(|received| received.series.clear());
         let celeriac = start(&redis, &receiver, &keys).await;
@@ -158,7 +158,7 @@ async fn names_passwords_and_headers_come_from_the_url_the_keys_or_files() {
     assert!(error.to_string().contains(&secret), "{error}");
 }
 
-/// The keys that the server of tokens wants, with the client's secret in a file.
+/// The configuration for the token endpoint, with the client secret in a file.
 fn oauth2(server: &TokenServer, secret_file: &str) -> String {
     format!(
         "oauth2: {{client_id: 'celeriac:1', client_secret_file: {secret_file}, token_url: '{}', \
@@ -175,12 +175,12 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_stale_revoked_or_its_sec
     let secret = write(&folder, "secret", "canary/secret");
     let sender = Sender::new(&guard.url("/w"), &oauth2(&server, &secret));
 
-    // All at once wait for one token.
+    // Concurrent requests wait for one token.
     let (a, b, c) = tokio::join!(sender.send("a"), sender.send("b"), sender.send("c"));
     assert_eq!([a, b, c], [204, 204, 204]);
     assert_eq!(server.issued(), 1);
 
-    // The same body comes again with another token.
+    // The same body is sent again with another token.
     server.revoke();
     assert_eq!(sender.send("again").await, 204);
     assert_eq!(server.issued(), 2);
@@ -192,7 +192,7 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_stale_revoked_or_its_sec
         .collect();
     assert_eq!(tokens, ["Bearer canary-token-1", "Bearer canary-token-2"]);
 
-    // A token is stale ten seconds before its end.
+    // A token is stale ten seconds before it expires.
     server.change(|rules| rules.expires_in = Some(11));
     server.revoke();
     assert_eq!(sender.send("").await, 204);
@@ -214,7 +214,7 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_stale_revoked_or_its_sec
         .count();
     assert!(no_401 > 2);
 
-    // Without an end it is good until somebody says otherwise, and a new secret wants a new one.
+    // Without an expiry it is used until it is rejected, and a new secret needs a new token.
     server.change(|rules| rules.expires_in = None);
     server.revoke();
     assert_eq!(sender.send("").await, 204);
@@ -253,7 +253,7 @@ async fn an_endpoint_that_wants_the_secret_in_the_form_gets_it_there() {
         assert_eq!(sender.send("").await, 204);
         server.revoke();
     }
-    // By basic auth once, and from then on as it was taken.
+    // Basic auth is tried once, and then the style that was accepted.
     let by_basic = server.endpoint.asked();
     let by_basic = by_basic
         .iter()
@@ -283,7 +283,7 @@ async fn what_a_token_endpoint_refuses_is_told_without_the_secret() {
     assert!(!error.contains("canary"), "{error}");
     assert_eq!(guard.asked().len(), 0);
 
-    // In both ways, and once for all who wait.
+    // Both styles are tried, once for all waiting requests.
     let before = server.endpoint.asked().len();
     let (a, b, c) = tokio::join!(
         sender.try_send(""),

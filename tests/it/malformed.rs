@@ -1,4 +1,4 @@
-//! Malformed input between good events: the good ones are counted, each bad one is named.
+//! Malformed input between good events: the good ones are counted, and each bad one is reported.
 
 use super::support::amqp::Publisher;
 use super::support::celeriac::Celeriac;
@@ -6,7 +6,7 @@ use super::support::events::{envelope, life};
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
 
-/// Bodies that hold no good event, with the reason that each counts under.
+/// Bodies without any good event, each with the reason that it counts under.
 fn bad_bodies() -> Vec<(String, &'static str)> {
     let long = "n".repeat(10 << 20);
     let deep = "[".repeat(100_000);
@@ -85,11 +85,11 @@ async fn check(celeriac: &Celeriac, good: f64, bad: Vec<(&'static str, f64)>, be
         );
     }
     assert_eq!(page.sum(undecodable, &[]), all);
-    // What a body of 10 MiB needs while it is read is given back.
+    // The memory used to read a body of 10 MiB is returned.
     let grown = celeriac.resident().saturating_sub(before) >> 20;
     assert!(grown < 40, "grew by {grown} MiB");
     let log = celeriac.process.output();
-    assert!(log.contains("events could not be read"), "{log}");
+    assert!(log.contains("events could not be decoded"), "{log}");
     assert!(
         log.len() < 20_000,
         "the log does not grow with each message: {} bytes",
@@ -114,7 +114,7 @@ async fn thirty_bad_messages_on_rabbitmq_cost_only_themselves() {
         }
         publisher.publish(body.as_bytes()).await;
     }
-    // Other content types, and bytes that are no text at all.
+    // Other content types, and bytes that are not text at all.
     publisher
         .publish_as(b"\x80\x04}", Some("application/x-python-serialize"))
         .await;
@@ -153,7 +153,7 @@ async fn thirty_bad_messages_on_redis_cost_only_themselves() {
         }
         publish(envelope(body).as_bytes()).await;
     }
-    // Envelopes that are none, or hold what they do not say.
+    // Invalid envelopes, and envelopes with contents other than declared.
     let properties = r#""properties": {"body_encoding": "base64"}"#;
     let envelopes: [(&[u8], &str); 8] = [
         (b"", "empty"),

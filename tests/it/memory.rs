@@ -1,4 +1,4 @@
-//! Floods of long texts that are all different: they take no more memory than the budget, and no good event is lost.
+//! Floods of long, unique strings use no more memory than the budget, and no good event is lost.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use tempfile::TempDir;
 /// The budget of the daemon, as configured.
 const BUDGET: u64 = 256 << 20;
 
-/// Messages that are published together, each round with the events of some good tasks behind it.
+/// Messages published together; each round is followed by the events of some good tasks.
 const AT_ONCE: u64 = 2_000;
 const GOOD: u64 = 10;
 
-/// How long a text is. Longer than a kilobyte would be refused.
+/// Length of a string. Longer than a kilobyte would be refused.
 const TEXT_BYTES: usize = 1_000;
 
-/// A text of that length that differs from others at its end.
+/// Returns a string of that length that differs from others at its end.
 fn long(n: u64) -> String {
     format!("{}{n:08}", "x".repeat(TEXT_BYTES - 8))
 }
@@ -33,7 +33,7 @@ fn received(id: &str, name: &str, hostname: &str) -> String {
     )
 }
 
-/// Publishes events beside those of good tasks, which must all be counted, and returns what the page says of it.
+/// Publishes events along with those of good tasks, which must all be counted, and returns the page.
 async fn flood(what: &str, count: u64, event: impl Fn(u64) -> String) -> (Page, String) {
     let (redis, data) = (Redis::start().await, TempDir::new().expect("a folder"));
     let celeriac = Celeriac::start(&format!(
@@ -52,7 +52,7 @@ async fn flood(what: &str, count: u64, event: impl Fn(u64) -> String) -> (Page, 
         redis.publish(events.iter().map(String::as_bytes)).await;
         redis.publish_lives(good..good + GOOD, "good").await;
         good += GOOD;
-        // Redis cuts off who lags behind by 32 MB, and it is not speed that is measured.
+        // Redis disconnects a subscriber that is 32 MB behind, and this test is not about speed.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let all = (count + 4 * good) as f64;
@@ -64,7 +64,7 @@ async fn flood(what: &str, count: u64, event: impl Fn(u64) -> String) -> (Page, 
         let name = format!("celery_task_{step}_total");
         assert_eq!(page.sum(&name, &["name=\"good\""]), good as f64, "{step}");
     }
-    // Some snapshots and checkpoints more.
+    // Wait for some more snapshots and checkpoints.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let page = celeriac.page().await;
     let of = |name: &str| page.sum(name, &[]).abs();
@@ -158,7 +158,7 @@ async fn workers_without_end_take_their_share() {
     assert!(refused > 0.0, "{log}");
 }
 
-/// An event whose arguments, which nobody needs, are so long.
+/// An event with unused arguments of this length.
 fn large(n: u64, bytes: usize) -> String {
     let event = received(&uuid(n), "t", "w@h");
     let kwargs = format!("{{\"kwargs\": \"{}\", ", "x".repeat(bytes));

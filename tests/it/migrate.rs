@@ -1,4 +1,4 @@
-//! `celeriac migrate`: the options are those that the exporters have, and what it makes of them shows what they show.
+//! `celeriac migrate` knows all options of the exporters, and its configuration exposes what they expose.
 
 use std::process::{Command, Output};
 
@@ -18,7 +18,7 @@ fn migrate(kind: Kind, options: &[&str]) -> Output {
     command.args(options).output().expect("it starts")
 }
 
-/// The file that it makes.
+/// Returns the generated file.
 fn migrated(kind: Kind, options: &[&str]) -> String {
     let output = migrate(kind, options);
     assert!(output.status.success(), "{output:?}");
@@ -54,7 +54,7 @@ fn every_option_that_an_exporter_has_is_known() {
         let options = options(&kind.help(&installed));
         assert!(options.len() > 5, "{options:?}");
         for option in options {
-            // These say something, and run nothing.
+            // These print something and exit.
             if ["--help", "--version"].contains(&option.as_str()) {
                 continue;
             }
@@ -140,7 +140,7 @@ async fn a_migrated_daemon_shows_what_the_exporter_shows() {
         let theirs = Exposition::parse(&exporter.page().await);
         let (_, ours) = celeriac.get("/metrics").await;
         let mut wrong = compare(&theirs, &Exposition::parse(&ours), &[], Durations::Same);
-        // The one is new in 0.12. The others are 0 for ever, for the hosts of workers, where the label is generic.
+        // The first is new in 0.12. The others stay 0 for the hosts of workers if the label is generic.
         wrong.retain(|line| {
             let zero =
                 line.starts_with("missing on ours: app_task_sent_total{") && line.ends_with(" 0");

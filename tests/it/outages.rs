@@ -1,4 +1,4 @@
-//! What goes away and comes back: receivers and brokers.
+//! Outages of receivers and brokers.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
 use super::support::wait_for;
 
-/// How long the receiver stays away in `a_receiver_that_was_away_misses_nothing`.
+/// How long the receiver is down in `a_receiver_that_was_away_misses_nothing`.
 const AWAY: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,13 +27,13 @@ async fn a_receiver_that_was_away_misses_nothing() {
     redis.publish_lives(0..100, "steady.task").await;
     prometheus.has("celery_task_succeeded_total", 100.0).await;
 
-    // A restart in the middle.
+    // A restart during the outage.
     prometheus.stop();
     redis.publish_lives(100..200, "steady.task").await;
     prometheus.start_again().await;
     prometheus.has("celery_task_succeeded_total", 200.0).await;
 
-    // Away for two minutes, while events go on.
+    // Down for two minutes, while events continue.
     prometheus.stop();
     let away = Instant::now();
     let mut n = 200;
@@ -60,7 +60,7 @@ async fn a_receiver_that_was_away_misses_nothing() {
     ] {
         prometheus.has(name, n as f64).await;
     }
-    // Not only the end: the points of the time away are there, a second apart.
+    // Not only the end: the samples from the outage are there, one per second.
     let points = "count_over_time(celery_task_succeeded_total[3m])";
     let points = prometheus.query(points, None).await;
     assert!(points[0].1 > 115.0, "{points:?}");
@@ -209,7 +209,7 @@ async fn the_first_event_after_the_start_is_an_increase_of_one() {
         redis.publish_lives(7..8, "steady.task").await;
         prometheus.has("celery_task_succeeded_total", 1.0).await;
 
-        // At the time of the first sample with the event, so that nothing is extrapolated.
+        // Evaluated at the time of the first sample with the event, so that nothing is extrapolated.
         let first = "min_over_time(timestamp(celery_task_succeeded_total == 1)[5m:100ms])";
         let first = wait_for("the first sample", 10, async || {
             let series = prometheus.query(first, None).await;

@@ -1,4 +1,5 @@
-//! What installs it: a container, a compose file, a systemd unit, a Debian package, man pages, completions.
+//! Everything for installation: a container, a compose file, a systemd unit, a Debian package, man pages,
+//! completions.
 
 mod compose;
 mod container;
@@ -40,12 +41,12 @@ fn read(path: &str) -> String {
 fn build_package(folder: &Path) -> PathBuf {
     let mut build = Command::new(file("deploy/debian/build.sh"));
     build.arg(env!("CARGO_BIN_EXE_celeriac")).arg(folder);
-    // What takes longest is to compress it well.
+    // Good compression would take the most time.
     let said = run(build.env("DPKG_DEB_COMPRESSOR_TYPE", "none"));
     PathBuf::from(said.trim())
 }
 
-/// Runs a command to its end, which has to be a good one; what it prints.
+/// Runs a command, which must succeed, and returns its output.
 fn run(command: &mut Command) -> String {
     let output = command
         .output()

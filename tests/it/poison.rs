@@ -1,5 +1,4 @@
-//! Events with numbers that cannot be right: they cost themselves, not the values that come after, and a checkpoint that
-//! has such values heals.
+//! Events with impossible numbers: they do not affect later values, and a checkpoint with such values recovers.
 
 use std::time::{Duration, SystemTime};
 
@@ -41,25 +40,25 @@ fn heartbeat(timestamp: f64, processed: u64) -> String {
     event("worker-heartbeat", timestamp, &more)
 }
 
-/// One of each number that cannot be right, between good ones.
+/// One event with each kind of impossible number, between good ones.
 fn poisoned() -> Vec<String> {
     let now = now();
     let name = r#", "name": "t", "queue": "q", "retries": 0"#;
     let huge = r#", "runtime": 1.7e308"#;
     vec![
         heartbeat(now - 9.0, 10),
-        // A heartbeat, an end and a step of the future.
+        // A heartbeat, an end and a step in the future.
         heartbeat(YEAR_2100, 10),
         event("worker-offline", YEAR_2100, ""),
         task("sent", "a", YEAR_2100, name),
         task("succeeded", "a", YEAR_2100, ""),
-        // Twice, so that a sum is infinite; without a start and with one.
+        // Twice, so that a sum becomes infinite; without a start and with one.
         task("succeeded", "b", now - 8.0, huge),
         task("succeeded", "c", now - 8.0, huge),
         task("received", "d", now - 8.0, name),
         task("started", "d", now - 8.0, ""),
         task("succeeded", "d", now - 7.0, r#", "runtime": 5000.0"#),
-        // A start that no end is later than.
+        // A start later than any possible end.
         task("received", "e", now - 7.0, name),
         task("started", "e", YEAR_9999, ""),
         task("succeeded", "e", now + 1.0, r#", "runtime": 0.5"#),
@@ -68,7 +67,7 @@ fn poisoned() -> Vec<String> {
         task("received", "f", now - 7.0, name),
         task("started", "f", now - 6.0, ""),
         task("succeeded", "f", now - 5.0, r#", "runtime": 0.5"#),
-        // A counter that jumps, and goes on where it was.
+        // A counter that jumps, and then continues where it was.
         heartbeat(now + 1.0, 12),
         heartbeat(now + 2.0, 1 << 53),
         heartbeat(now + 3.0, 14),
@@ -76,7 +75,7 @@ fn poisoned() -> Vec<String> {
     ]
 }
 
-/// How many of each kind. Of one task both the wait and the turnaround are refused.
+/// Number of refusals of each kind. For one task, both the wait and the turnaround are refused.
 const REASONS: [(&str, f64); 3] = [("timestamp", 5.0), ("duration", 5.0), ("processed", 1.0)];
 
 fn is_sound(page: &Page) {
@@ -113,7 +112,7 @@ fn has_what_was_right(page: &Page) {
     assert!(in_flight.is_empty(), "{in_flight:?}");
     let skew = page.sum("celery_worker_clock_skew_seconds", &["w1@"]);
     assert!(skew.abs() < 20.0, "{skew}");
-    // d from its events, e and f as they were measured.
+    // `d` computed from its events, `e` and `f` as measured by the worker.
     let runtimes = page.sum("celery_task_runtime_seconds_sum", &[]);
     assert!((runtimes - 2.0).abs() < 0.01, "{runtimes}");
 }
@@ -148,7 +147,7 @@ async fn one_event_spoils_no_value_in_any_profile() {
     for profile in profiles {
         is_sound(&celeriac.page_of(&format!("/{profile}")).await);
     }
-    // And after a crash, once a checkpoint has all of it.
+    // The same after a crash, once a checkpoint contains all of it.
     tokio::time::sleep(Duration::from_secs(2)).await;
     celeriac.process.kill();
     let celeriac = Celeriac::start(&config).await;
@@ -176,7 +175,7 @@ async fn a_stream_with_such_events_is_read_again_to_the_same_values() {
         for body in (round * 50..round * 50 + 50).flat_map(|n| life(n, "t", now() - 60.0)) {
             publisher.publish(body.as_bytes()).await;
         }
-        // Before a checkpoint has it, or after.
+        // Before or after a checkpoint contains it.
         tokio::time::sleep(Duration::from_millis(300 * round)).await;
         celeriac.process.kill();
         celeriac = agent.start().await;
@@ -196,7 +195,7 @@ async fn a_stream_with_such_events_is_read_again_to_the_same_values() {
     }
 }
 
-/// Changes every series of a checkpoint, and everything that it has of workers and tasks.
+/// Changes every series in a checkpoint, and all data about workers and tasks.
 fn poison(data: &TempDir) {
     let folder = CheckpointFolder::open(data.path());
     let folder = folder.expect("a folder").expect("nobody has it");

@@ -1,4 +1,4 @@
-//! The pages to pull: what each Prometheus makes of each format, and what independent readers say to them.
+//! The pages to scrape: how each Prometheus release reads each format, and what independent parsers report.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -23,7 +23,7 @@ use super::support::promtool::lint;
 use super::support::redis::Redis;
 use super::support::{made_by_setup, wait_for};
 
-/// A page with each profile, at the path of its name, once some tasks have run.
+/// A daemon with a page for each profile, at a path with its name, after some tasks have run.
 struct Pages {
     celeriac: Celeriac,
     #[expect(dead_code, reason = "stopped when dropped")]
@@ -110,7 +110,7 @@ async fn each_page_passes_promtool_and_a_strict_parser_of_openmetrics() {
     );
 }
 
-/// What Prometheus' client for Python reads of a page, a family a line.
+/// Parses a page with Prometheus' Python client, and returns one family per line.
 pub(super) async fn parsed(page: String) -> String {
     use std::io::Write;
 
@@ -158,8 +158,8 @@ async fn each_prometheus_reads_the_same_samples_in_each_format() {
     let plain = ProfileName::ALL.map(|profile| job(profile, "", "") + "}\n");
     let each = ProfileName::ALL.iter().flat_map(|profile| {
         protocols.map(|protocol| {
-            // A server that asks for protobuf, and has native histograms switched off, takes neither form of a
-            // histogram that has both.
+            // A server that requests protobuf but has native histograms disabled ignores both forms of a histogram
+            // that has both.
             let job = job(*profile, "/classic", &format!(" {protocol}"));
             format!("{job}, scrape_protocols: [{protocol}]}}\n")
         })
@@ -175,7 +175,7 @@ async fn each_prometheus_reads_the_same_samples_in_each_format() {
         let prometheus =
             Prometheus::start_with(Options::scraping(release, &config, features)).await;
         prometheus.has("sum(up)", f64::from(targets)).await;
-        // The daemon's own series in each profile included.
+        // Includes the daemon's own series in each profile.
         let differing = "count(count by (metrics) (label_replace(scrape_samples_scraped, \"metrics\", \"$1\", \"job\", \"([^ ]+).*\"))) or vector(0)";
         prometheus.has(differing, 6.0).await;
         for profile in ProfileName::ALL {
@@ -186,7 +186,7 @@ async fn each_prometheus_reads_the_same_samples_in_each_format() {
         let sent = "count(celery_task_sent_total{job=~\"native.*\",name=\"a.task\"} == 20)";
         prometheus.has(sent, f64::from(targets / 6)).await;
         let of = "{job=~\"native.*\",name=\"a.task\"}";
-        // Where it asks for protobuf, it takes the native form and leaves the classic one.
+        // If it requests protobuf, it uses the native form and ignores the classic one.
         let ran = if features.is_empty() {
             format!("celery_task_runtime_seconds_count{of}")
         } else {
@@ -225,7 +225,7 @@ async fn a_task_that_ran_is_found_by_its_exemplar_and_in_a_native_histogram() {
     }
 }
 
-/// Serves a snapshot that the test made, until the token is dropped; its address.
+/// Serves a snapshot made by the test until the token is dropped, and returns the address.
 fn serve(snapshot: Snapshot) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let (_, snapshots) = watch::channel(Arc::new(snapshot));
     let page = Page {
@@ -243,7 +243,7 @@ fn serve(snapshot: Snapshot) -> (SocketAddr, tokio_util::sync::DropGuard) {
     (address, stop.drop_guard())
 }
 
-/// A counter and a histogram with exemplars, which began a minute ago, and a native histogram without observations.
+/// A counter and a histogram with exemplars, both started a minute ago, and a native histogram without observations.
 fn made_by_hand(now: Timestamp) -> Snapshot {
     let began = Timestamp::from_millis(now.millis() - 60_000);
     let mut series = SeriesTable::new(100, began);
@@ -257,7 +257,7 @@ fn made_by_hand(now: Timestamp) -> Snapshot {
         })
     };
     let ran = family("ran_seconds", MetricKind::Histogram(Arc::clone(&buckets)));
-    // Of its own: Prometheus 2.42 takes a whole family for what its first histogram is.
+    // A separate family: Prometheus 2.42 treats a whole family like its first histogram.
     let waited = family("waited_seconds", MetricKind::Histogram(buckets));
     let sent = family("sent_total", MetricKind::Counter);
     let labels = |name: &str| LabelSet::new([(LabelName::from_static("name"), name.into())]);
@@ -304,7 +304,7 @@ async fn prometheus_finds_the_task_behind_a_sample_by_its_exemplar() {
     for (release, features) in [
         (Release::Two, "exemplar-storage"),
         (Release::Three, "exemplar-storage"),
-        // By protobuf.
+        // Over protobuf.
         (Release::Two, "exemplar-storage,native-histograms"),
         (Release::Three, "exemplar-storage,native-histograms"),
     ] {
@@ -382,7 +382,7 @@ async fn a_page_is_compressed_for_who_asks() {
         let body = answer.bytes().await.expect("a body");
         assert!(body.starts_with(magic), "{accept}");
     }
-    // The one that everybody has.
+    // The decoder that everyone has.
     let curl = Command::new("curl")
         .args(["--silent", "--compressed", &url])
         .output();

@@ -1,4 +1,4 @@
-//! Pushes to real Pushgateways, and to a double for what those never answer.
+//! Pushes to real Pushgateways, and to a fake one for responses that real ones never send.
 
 use std::process::Command;
 use std::time::Duration;
@@ -34,12 +34,12 @@ fn pushes(page: &Page, outcome: &str) -> f64 {
     page.sum("celeriac_pushes_total", &["pushgateway=\"g\"", &outcome])
 }
 
-/// The beginning of the lines of a log in which a message stands.
+/// Returns the beginning of each log line that contains a message.
 fn told<'a>(log: &'a str, message: &str) -> Vec<&'a str> {
     log.lines().filter(|line| line.contains(message)).collect()
 }
 
-/// What one group shows, without the labels of the group and what the gateway says of it.
+/// Returns the series of one group, without the group's labels and the gateway's own series about it.
 fn without(page: &Exposition, group: &Labels) -> Exposition {
     let ours = |series: &Series| {
         let has = |(name, value): (&String, &String)| {
@@ -74,7 +74,7 @@ async fn a_group_shows_what_the_page_shows_under_the_labels_of_the_group() {
     let grouping = "job: shop/celery, grouping_key: {instance: 'web-1:80', empty: '', blanks: 'a b  c', dots: .., \
                     letters: 'Προμηθεύς ☂', quotes: '\"\\%2F+?#'}";
     for gateway in [Pushgateway::start().await, Pushgateway::start_1_11().await] {
-        // What belongs to others stays.
+        // Groups of others remain.
         let other = "# TYPE other gauge\nother 7\n";
         assert_eq!(
             gateway.ask(Method::PUT, "/metrics/job/other", other).await,
@@ -92,7 +92,7 @@ async fn a_group_shows_what_the_page_shows_under_the_labels_of_the_group() {
                 name: "celery_events_total".to_owned(),
                 labels: labels(&[("type", "task-succeeded")]),
             };
-            // The tasks count when their queue is known, or after another snapshot.
+            // The tasks are counted once their queue is known, or after another snapshot.
             let tasks = ours
                 .samples
                 .keys()
@@ -159,7 +159,7 @@ async fn a_group_in_protobuf_shows_the_same_and_may_have_native_histograms() {
                     return Err("the tasks are not there yet".to_owned());
                 }
                 if native {
-                    // Of a native histogram the page in text has count and sum.
+                    // The text page shows only count and sum of a native histogram.
                     for page in [&mut ours, &mut theirs] {
                         page.samples
                             .retain(|series, _| !series.name.ends_with("_bucket"));
@@ -174,7 +174,7 @@ async fn a_group_in_protobuf_shows_the_same_and_may_have_native_histograms() {
             .await;
             let page = celeriac.page().await;
             assert_eq!(pushes(&page, "refused") + pushes(&page, "failed"), 0.0);
-            // It takes the group with it.
+            // It deletes the group when it stops.
             assert!(celeriac.terminate().success());
         }
     }
@@ -230,7 +230,7 @@ async fn a_gateway_that_was_away_has_the_newest_state_again_and_nobody_else_suff
     assert_eq!(page.events(), 80.0);
     let (status, reasons) = celeriac.get("/-/ready").await;
     assert_eq!(status, 503);
-    assert!(reasons.contains("pushgateway g: no answer"), "{reasons}");
+    assert!(reasons.contains("pushgateway g: no response"), "{reasons}");
 
     gateway.start_again().await;
     gateway.has(name, &[("name", "t")], Some(20.0)).await;
@@ -246,7 +246,7 @@ async fn a_gateway_that_was_away_has_the_newest_state_again_and_nobody_else_suff
 async fn the_end_of_the_daemon_deletes_its_group_and_no_other() {
     let redis = Redis::start().await;
     for gateway in [Pushgateway::start().await, Pushgateway::start_1_11().await] {
-        // One that ours is the beginning of.
+        // A group whose path starts with ours.
         let path = "/metrics/job/celery/shard/a";
         assert_eq!(gateway.ask(Method::PUT, path, "other 7\n").await, 200);
         let keys = "grouping_key: {}";
@@ -277,7 +277,7 @@ async fn the_end_of_the_daemon_deletes_its_group_and_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_is_to_stay_has_the_last_of_what_was_counted() {
     let (redis, gateway) = (Redis::start().await, Pushgateway::start().await);
-    // Nothing but the first snapshot and the last one is due, unless it strikes the hour.
+    // Only the first and the last snapshot are due, unless a full hour begins.
     let mut celeriac = start(&redis, &gateway.url(), "on_shutdown: keep, interval: 1h").await;
     celeriac.ready().await;
     redis.publish_lives(0..10, "t").await;
@@ -392,7 +392,7 @@ async fn what_may_be_tried_again_is_tried_with_the_newest_snapshot_and_not_too_s
     redis.publish_lives(0..10, "t").await;
     let got = double.got_at_least(before + 5).await;
     assert!(got[before + 1].at - asked >= Duration::from_secs(3));
-    // The one that was put off was of before the events, and never comes again.
+    // The postponed push was from before the events, and is never repeated.
     let series = "celery_task_succeeded_total{name=\"t\"";
     assert_eq!(got[before].value(series), None);
     assert_eq!(got[before + 1].value(series), Some(10.0));
@@ -406,7 +406,7 @@ async fn what_may_be_tried_again_is_tried_with_the_newest_snapshot_and_not_too_s
         );
         assert_eq!(header("authorization"), "Basic YW5uOnNlY3JldA==");
         assert!(header("user-agent").starts_with("celeriac/"));
-        // A value and nothing behind it: no timestamp.
+        // A value without a timestamp.
         let lines = request.body.lines().filter(|line| !line.starts_with('#'));
         for line in lines {
             let behind = line.rsplit_once(['}', ' ']).map(|(_, value)| value);
@@ -439,7 +439,7 @@ async fn an_interval_of_its_own_passes_over_the_snapshots_between() {
     let (redis, double) = (Redis::start().await, Double::start().await);
     let _celeriac = start(&redis, &double.url(), "interval: 3s").await;
     let got = double.got_at_least(4).await;
-    // The first one is of the start, whenever that was.
+    // The first one was made at startup, whenever that was.
     for pair in got[1..].windows(2) {
         let between = pair[1].at - pair[0].at;
         assert!(between > Duration::from_millis(2_500), "{between:?}");
@@ -473,7 +473,7 @@ async fn a_gateway_that_is_away_or_silent_does_not_hold_up_the_end_and_it_is_sai
         "{:?}",
         start.elapsed()
     );
-    // Remote write has sent everything, and its markers.
+    // Remote write has sent everything, including stale markers.
     let series = receiver.series("celery_task_succeeded_total", &["name=\"t\""]);
     assert_eq!(series[series.len() - 2].1, 10.0);
     let log = celeriac.process.output();
@@ -487,7 +487,7 @@ async fn a_gateway_that_is_away_or_silent_does_not_hold_up_the_end_and_it_is_sai
     let (silent, away) = (of("silent").expect("a line"), of("away").expect("a line"));
     assert!(silent.contains("shutdown grace period expired"), "{silent}");
     assert!(
-        away.contains("no answer") && away.contains("instance=\"one\""),
+        away.contains("no response") && away.contains("instance=\"one\""),
         "{away}"
     );
 }
@@ -539,7 +539,7 @@ async fn prometheus_sees_the_labels_of_the_group_and_not_those_of_the_gateway() 
     let metric = &series[0].0;
     assert_eq!(metric["job"], "shop");
     assert!(metric.get("instance").is_none(), "{metric}");
-    // What docs/receivers.md says to alert on.
+    // The alert expression from docs/receivers.md.
     let age = "timestamp(push_time_seconds{job=\"shop\"}) - push_time_seconds < 30";
     assert_eq!(prometheus.query(age, None).await.len(), 1);
 }

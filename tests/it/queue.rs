@@ -1,7 +1,7 @@
-//! The queue on disk under a process that is killed, and under a limit that the kernel keeps.
+//! The queue on disk when its process is killed, and when the kernel limits the file size.
 //!
-//! The process is this test binary again: told by a variable where to, it appends, and prints the sequences of
-//! what it appended after each `append` has returned.
+//! The process is this test binary, started again: it appends to the queue named in a variable, and prints the
+//! sequences after each `append` has returned.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
@@ -17,9 +17,9 @@ const LIMITS: Limits = Limits {
     age_max: None,
 };
 
-/// The record that has this sequence: the same in every process.
+/// Returns the record with this sequence, which is the same in every process.
 fn record(sequence: u64) -> Record {
-    // From a few bytes to some that take several pages.
+    // From a few bytes to several pages.
     let size = sequence.wrapping_mul(0x9e37_79b9) % (1 << (sequence % 16 + 1));
     let byte = |at: u64| (sequence * 31 + at * 7).to_le_bytes()[0];
     let time_ms = i64::try_from(sequence).expect("a small number");
@@ -44,7 +44,7 @@ fn entries(queue: &mut Queue) -> Vec<Entry> {
     entries
 }
 
-/// What the process does that the others start; nothing among the tests.
+/// The body of the process that the other tests start. Does nothing in a normal test run.
 #[test]
 fn writer() {
     let Some(folder) = std::env::var_os(FOLDER) else {
@@ -58,7 +58,7 @@ fn writer() {
     loop {
         let size = next % 5 + 1;
         queue.append((next..next + size).map(record).collect(), 0);
-        // One write: a line is not torn.
+        // A single write, so that no line is torn.
         let mut lines = String::new();
         let word = if queue.trouble().is_some() {
             "waits"
@@ -68,7 +68,7 @@ fn writer() {
         for sequence in next..next + size {
             writeln!(lines, "{word} {sequence}").expect("a string takes it");
         }
-        // Whoever reads this is gone at the end.
+        // The reader is gone at the end.
         if out
             .write_all(lines.as_bytes())
             .and_then(|()| out.flush())
@@ -94,7 +94,7 @@ fn start(folder: &Path, setup: &str) -> Child {
         .expect("a shell")
 }
 
-/// Reads so many sequences that it prints, kills it, and reads the rest. Returns each with its word.
+/// Reads `count` printed sequences, kills the process, and reads the rest. Returns each sequence with its keyword.
 fn kill_after(mut child: Child, count: usize) -> Vec<(String, u64)> {
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut printed = Vec::new();
@@ -125,7 +125,7 @@ fn what_append_returned_for_survives_a_kill_at_any_moment() {
 
         let mut queue = Queue::open(folder.path(), LIMITS).expect("nobody has it open");
         let found = entries(&mut queue);
-        // All from the first that was not committed, each with its bytes, and none twice.
+        // All records from the first uncommitted one on, with the right bytes and without duplicates.
         for (entry, sequence) in found.iter().zip(committed + 1..) {
             assert_eq!(entry.sequence, sequence, "round {round}");
             assert_eq!(entry.record, record(sequence), "round {round}");
@@ -138,7 +138,7 @@ fn what_append_returned_for_survives_a_kill_at_any_moment() {
             "round {round}: {promised:?} is missing, {last} is the last"
         );
         assert!(queue.take_lost().is_zero(), "round {round}");
-        // Some are taken off, but the last shows the next process where to go on.
+        // Commit some, but not the last one, which shows the next process where to continue.
         committed = fastrand::u64(committed..last);
         queue.commit(committed);
     }
@@ -148,7 +148,8 @@ fn what_append_returned_for_survives_a_kill_at_any_moment() {
 #[test]
 fn a_limit_on_the_size_of_files_delays_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    // 64 blocks of 512 bytes; a segment could have 4 MiB. The signal would end the process, the error does not.
+    // 64 blocks of 512 bytes, while a segment could grow to 4 MiB. The signal would end the process; the error does
+    // not.
     let child = start(folder.path(), "trap '' XFSZ; ulimit -f 64;");
     let printed = kill_after(child, 300);
     let waited = printed.iter().filter(|(word, _)| word == "waits").count();

@@ -21,7 +21,7 @@ async fn channel(rabbitmq: &RabbitMq) -> (Connection, Channel) {
     (connection, channel)
 }
 
-/// Makes a durable queue with some messages.
+/// Declares a durable queue and publishes some messages to it.
 async fn queue(channel: &Channel, name: &str, kind: &str, messages: usize) {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
@@ -50,7 +50,7 @@ async fn rabbitmq_tells_classic_and_quorum_queues_and_a_missing_one_costs_nothin
     queue(&channel, "classic", "classic", 3).await;
     queue(&channel, "quorum", "quorum", 2).await;
     queue(&channel, "zempty", "classic", 0).await;
-    // Ours alone: asking for it closes the channel too.
+    // An exclusive queue: querying it closes the channel too.
     let mine = QueueDeclareOptions {
         exclusive: true,
         ..QueueDeclareOptions::default()
@@ -78,7 +78,7 @@ async fn rabbitmq_tells_classic_and_quorum_queues_and_a_missing_one_costs_nothin
         .await;
     let found: Vec<_> = levels.iter().map(|level| level.queue.as_str()).collect();
     assert_eq!(found, ["classic", "quorum", "zempty"]);
-    // Noted when the round is over, which is after its report.
+    // Recorded when the round has ended, which is after its report.
     let took = wait_for("its duration", 5, async || {
         let took = polling.metrics.queues.duration.get();
         (took > 0.0).then_some(took).ok_or("not yet".to_owned())
@@ -94,7 +94,7 @@ async fn rabbitmq_tells_classic_and_quorum_queues_and_a_missing_one_costs_nothin
         );
     }
 
-    // Consumers, and messages that they have and have not acknowledged, which are not ready any more.
+    // Consumers, and messages that they have not acknowledged, which are no longer ready.
     let mut consumers = Vec::new();
     for name in ["classic", "quorum"] {
         let consumer = channel.basic_consume(
@@ -133,7 +133,7 @@ async fn on_redis_length_and_unacked_are_what_was_sent_and_not_acknowledged() {
         let celery = Celery::new(version, &redis.url(2), "")
             .with("OPTIONS", options)
             .with("SEND", send);
-        // One at a time, and three each of a queue ahead.
+        // One task at a time, and three prefetched per queue.
         let mut worker = celery
             .worker_of(
                 "polled",
@@ -146,7 +146,7 @@ async fn on_redis_length_and_unacked_are_what_was_sent_and_not_acknowledged() {
             redis.url(2)
         );
         let mut polling = Polling::start(&keys);
-        // These are acknowledged before the worker has anything else: behind a long one they would wait.
+        // These are acknowledged before the worker gets anything else: after a long task they would have to wait.
         celery.script_with("send.py", 30, &[("SEND", quick)]).await;
         wait_for("the quick ones to succeed", 30, async || {
             let output = worker.output();
@@ -170,7 +170,7 @@ async fn on_redis_length_and_unacked_are_what_was_sent_and_not_acknowledged() {
         let all: Vec<_> = levels.iter().map(|level| level.queue.as_str()).collect();
         assert_eq!(all, ["celery", "high", "nobody", "topicq"]);
 
-        // A user who may not run scripts: the same, by slices.
+        // The same for a user who may not run scripts, read in slices.
         let mut user = redis::cmd("ACL");
         user.arg("SETUSER")
             .arg("mon")
@@ -260,7 +260,7 @@ async fn a_user_without_the_permission_is_told_which_one_and_nothing_else_suffer
         .arg(&["+llen", "+smembers", "+scan", "+hscan"]);
     allow.exec_async(&mut connection).await.expect("a user");
     let mut polling = polling;
-    // On the connection that there is.
+    // On the existing connection.
     let levels = polling
         .queues("a length", 10, |levels| !levels.is_empty())
         .await;
@@ -278,7 +278,7 @@ async fn configured_queues_are_polled_whatever_else_is_forbidden() {
         format!("url: {url:?}, queues: [named], queue_interval: 1s, control_interval: 0")
     };
     let all = ["scan", "smembers", "eval", "hscan"];
-    // Each alone, and all of them, by an ACL. Then by a server that knows none of them.
+    // Forbidden by an ACL, one by one and all together; then unsupported by the server.
     for forbidden in all.chunks(1).chain([&all[..]]) {
         let rules = forbidden.iter().map(|command| format!("-{command}"));
         let rules: Vec<String> = ["reset", "on", ">pw", "~*", "&*", "+@all"]
@@ -294,7 +294,7 @@ async fn configured_queues_are_polled_whatever_else_is_forbidden() {
         assert_eq!(polling.metrics.queues.failures.get(), 0, "{forbidden:?}");
         polling.stop().await;
     }
-    // Nothing but what lengths need, of these keys alone.
+    // Only the permissions needed for lengths, and only for these keys.
     redis
         .user(&["reset", "on", ">pw", "~named*", "+llen"])
         .await;

@@ -1,5 +1,5 @@
-//! What real receivers make of requests that are right: that the strict receiver asks for nothing that they do not take,
-//! and that the tests can ask them for all that they store.
+//! Real receivers accept valid requests: the strict receiver demands nothing that they refuse, and the tests can
+//! query everything that they store.
 
 use std::time::SystemTime;
 
@@ -84,7 +84,7 @@ fn second(at: i64) -> Message {
         .message(2, &sample(3.0, at).signed(3, at - MINUTE))
         .message(4, &exemplar)
         .message(5, &Message::new().varint(1, 1).varint(3, 5))
-        // Where Prometheus 3.5 looks for it.
+        // The field in which Prometheus 3.5 looks for it.
         .signed(6, at - MINUTE);
     let histogram = Message::new()
         .varint(1, 10)
@@ -141,7 +141,7 @@ async fn prometheus_3_gives_back_all_that_2_carries() {
     let answer = post(&prometheus, &prometheus.write_url(), true, &second(at)).await;
     assert_eq!(answer, (204, String::new()));
     prometheus.has("x_total", 3.0).await;
-    // The zero that the start stands for.
+    // The zero derived from the start time.
     let stored = prometheus.stored("x_total", "5m").await;
     let values: Vec<_> = stored.iter().map(|(_, value)| *value).collect();
     assert_eq!(values, [0.0, 3.0]);
@@ -160,9 +160,9 @@ async fn prometheus_3_gives_back_all_that_2_carries() {
     })
     .await;
     assert_eq!(exemplars[0]["exemplars"][0]["labels"]["task_id"], "some-id");
-    // Of what was written from afar, 3.5 keeps no metadata that its API would show.
+    // For remote-written series, 3.5 keeps no metadata that its API would show.
     assert_eq!(prometheus.metadata("x_total").await, Vec::<Value>::new());
-    // Late, and inside the window.
+    // Late, but within the window.
     let late = first(at - 2 * MINUTE);
     let answer = post(&prometheus, &prometheus.write_url(), false, &late).await;
     assert_eq!(answer, (204, String::new()));

@@ -1,4 +1,4 @@
-//! The references in docs/, made from what the code defines.
+//! The references in docs/, generated from the code.
 
 mod configuration;
 
@@ -68,7 +68,7 @@ fn is_ours(family: &Family) -> bool {
     family.name.starts_with("celeriac_") || family.name.starts_with("process_")
 }
 
-/// A label, with its values if the daemon shows them all from the start.
+/// Describes a label, with its values if the daemon exposes all of them from the start.
 fn label(snapshot: &Snapshot, family: &Family, label: &str) -> String {
     let rows = snapshot.rows.iter();
     let rows = rows.filter(|row| snapshot.family(row).name == family.name && is_ours(family));
@@ -133,7 +133,7 @@ fn the_reference_of_metrics_is_what_the_code_defines() {
     holds("docs/metrics.md", &text);
 }
 
-/// That a page is this text; with `UPDATE_DOCS` in the environment it becomes so.
+/// Asserts that a page has this text; with `UPDATE_DOCS` in the environment, writes it.
 fn holds(page: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -1,5 +1,5 @@
-//! Receivers that refuse some series for good: the others are on time, at the cost of a few requests a snapshot, and the
-//! refused ones are quarantined until they are accepted.
+//! Receivers that refuse some series permanently: the others stay on time at the cost of a few requests per snapshot,
+//! and the refused ones are quarantined until they are accepted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use super::support::receiver::Receiver;
 use super::support::receiver::answer::{Answer, Series};
 use super::support::redis::Redis;
 
-/// What a receiver takes to answer.
+/// Response time of the receiver.
 const DELAY: Duration = Duration::from_millis(30);
 
-/// A daemon with a receiver that refuses series, and one beside it that accepts all.
+/// A daemon with a receiver that refuses series, and another one that accepts all.
 struct Setting {
     redis: Redis,
     refusing: Receiver,
@@ -24,7 +24,7 @@ struct Setting {
     interval: Duration,
 }
 
-/// The time of the newest sample of each series.
+/// Returns the time of the newest sample of each series.
 fn newest(receiver: &Receiver) -> BTreeMap<String, i64> {
     receiver.with(|received| {
         let all = received.series.iter();
@@ -34,7 +34,7 @@ fn newest(receiver: &Receiver) -> BTreeMap<String, i64> {
 }
 
 impl Setting {
-    /// Speaks 1.0, of which a receiver stores all of a request or nothing. There are two brokers, `a` and `b`.
+    /// Starts it with 1.0, where a receiver stores all of a request or nothing, and with two brokers, `a` and `b`.
     async fn start(interval: Duration) -> Self {
         Self::start_with(interval, "").await
     }
@@ -68,7 +68,7 @@ impl Setting {
         }
     }
 
-    /// A task of each of so many names.
+    /// Publishes a task of each of `names` names.
     async fn publish(&self, names: u64) {
         for name in 0..names {
             self.redis
@@ -77,7 +77,7 @@ impl Setting {
         }
     }
 
-    /// Waits until there are at least so many series, of tasks with one name after the other.
+    /// Publishes tasks with new names until there are at least this many series.
     async fn grow(&self, series: usize) {
         let mut names = 0;
         loop {
@@ -85,7 +85,7 @@ impl Setting {
             if known >= series {
                 return println!("{known} series of {names} task names");
             }
-            // Both brokers pass on what is published in any database.
+            // Both brokers deliver events published in any database.
             for _ in 0..60 {
                 self.redis
                     .publish_lives(names * 10..names * 10 + 1, &format!("task.{names}"))
@@ -104,7 +104,7 @@ impl Setting {
         });
     }
 
-    /// How far a series is behind that the receiver accepts, of all of them.
+    /// Returns how far behind each accepted series is.
     fn lateness(&self, refuses: &dyn Fn(&str) -> bool) -> Vec<Duration> {
         let theirs = newest(&self.refusing);
         let all = newest(&self.beside).into_iter();
@@ -118,7 +118,7 @@ impl Setting {
         late
     }
 
-    /// The requests of each snapshot: those that came without a longer pause.
+    /// Counts the requests of each snapshot, which are separated by longer pauses.
     fn requests(&self) -> Vec<usize> {
         let arrivals = self.refusing.with(|received| received.arrivals.clone());
         let mut bursts: Vec<usize> = Vec::new();
@@ -135,7 +135,7 @@ impl Setting {
         bursts
     }
 
-    /// That there were at most fifty requests more than ever, in a number of snapshots.
+    /// Asserts that there were at most fifty extra requests per snapshot, over a number of snapshots.
     fn asks_little(&self, snapshots: f64) {
         let usual = newest(&self.beside).len() / 2_000 + 1;
         let requests = self.requests();
@@ -144,7 +144,7 @@ impl Setting {
         assert!(all as f64 <= allowed, "{requests:?} in {snapshots:.1}");
     }
 
-    /// Waits until no accepted series is more than two intervals behind, and says how many snapshots that took.
+    /// Waits until no accepted series is more than two intervals behind, and returns how many snapshots that took.
     async fn caught_up(&self, refuses: &dyn Fn(&str) -> bool, snapshots: u32) -> f64 {
         let start = Instant::now();
         loop {
@@ -152,7 +152,7 @@ impl Setting {
             let taken = start.elapsed().as_secs_f64() / self.interval.as_secs_f64();
             let late = self.lateness(refuses);
             let worst = late.last().copied().unwrap_or_default();
-            // At first nothing is late yet.
+            // At the beginning, nothing is late yet.
             if taken > 4.0 && worst <= self.interval * 2 {
                 return taken;
             }
@@ -169,7 +169,7 @@ impl Setting {
         page.sum(&name, &["remote_name=\"refusing\""])
     }
 
-    /// That of a series that is accepted, every sample is there up to the newest.
+    /// Asserts that every accepted series has all samples up to the newest.
     fn nothing_is_missing(&self, refused: &dyn Fn(&str) -> bool) {
         let stored = |receiver: &Receiver| receiver.with(|received| received.series.clone());
         let theirs = stored(&self.refusing);
@@ -201,7 +201,7 @@ fn is_task(key: &str, which: impl Fn(u64) -> bool) -> bool {
     number.is_some_and(which)
 }
 
-/// A few of all series, whatever their labels are: one in a hundred.
+/// Selects one series in a hundred, regardless of labels.
 fn is_scattered(key: &str) -> bool {
     let hash = key.bytes().fold(0_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -250,7 +250,7 @@ async fn two_hundred_scattered_series_of_twenty_thousand_are_found_by_their_name
     are_found(true, is_scattered).await;
 }
 
-/// That the others are on time within ten snapshots, at the cost of few requests.
+/// Asserts that the other series are on time within ten snapshots, with few extra requests.
 async fn are_found(names: bool, refused: fn(&str) -> bool) {
     let setting = Setting::start(Duration::from_secs(5)).await;
     setting.grow(20_000).await;
@@ -326,7 +326,7 @@ async fn what_waits_while_refused_series_are_looked_for_survives_a_kill() {
     setting.refusing.assert_no_violation();
 }
 
-/// Takes a quarter of an hour, at the interval that most receivers are sent to.
+/// Takes a quarter of an hour, at the interval that most setups use.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a quarter of an hour"]
 async fn two_hundred_scattered_series_of_twenty_thousand_are_found_without_names() {

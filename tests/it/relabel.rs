@@ -1,4 +1,4 @@
-//! Relabelling: the golden cases against Prometheus itself, and `metrics.relabel_configs` in the daemon.
+//! Relabeling: the golden cases run by Prometheus itself, and `metrics.relabel_configs` in the daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use super::support::wait_for;
 
 const GOLDEN: &str = include_str!("../golden/relabel.yaml");
 
-/// The label by which a case is found again; the rules of none of them know it.
+/// The label that identifies a case. No rule uses it.
 const CASE: &str = "golden_case";
 
-/// What becomes of the series of a case.
+/// The result of a case.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Kept(BTreeMap<String, String>),
@@ -33,7 +33,7 @@ struct Case {
     labels: BTreeMap<String, String>,
     rules: Vec<Value>,
     outcome: Outcome,
-    /// The major version of Prometheus that does otherwise.
+    /// The major version of Prometheus that behaves differently.
     not_on: String,
 }
 
@@ -68,7 +68,7 @@ fn texts(map: &Yaml) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The same value; Prometheus reads its configuration as YAML, of which JSON is a part.
+/// Converts YAML to JSON, which Prometheus accepts as YAML.
 fn json_of(yaml: &Yaml) -> Value {
     match yaml {
         Yaml::String(text) => json!(text),
@@ -84,7 +84,7 @@ fn json_of(yaml: &Yaml) -> Value {
     }
 }
 
-/// A page for each case with its series; the port.
+/// Serves a page with the series of each case, and returns the port.
 async fn serve(pages: Vec<String>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();
@@ -97,7 +97,7 @@ async fn serve(pages: Vec<String>) -> u16 {
     port
 }
 
-/// A series in the text format.
+/// Formats a series in the text format.
 fn page(labels: &BTreeMap<String, String>) -> String {
     let own = labels.iter().filter(|(name, _)| *name != "__name__");
     let own = own.map(|(name, value)| {
@@ -108,10 +108,10 @@ fn page(labels: &BTreeMap<String, String>) -> String {
     format!("{}{{{}}} 1\n", labels["__name__"], own.join(","))
 }
 
-/// A Prometheus that scrapes each case with its rules.
+/// Returns the configuration of a Prometheus that scrapes each case with its rules.
 fn config(cases: &[Case], port: u16, global: Value) -> String {
     let jobs = cases.iter().enumerate().map(|(at, case)| {
-        // A scrape adds these two; the cases are about what is on the page. And what has no label left stays so.
+        // A scrape adds these two labels, which are not on the page. A series without labels must remain without.
         let before = json!({"action": "labeldrop", "regex": "job|instance"});
         let after = json!({
             "source_labels": ["__name__"], "regex": "(?s:.+)", "target_label": CASE, "replacement": at.to_string(),
@@ -128,7 +128,7 @@ fn config(cases: &[Case], port: u16, global: Value) -> String {
     json!({"global": global, "scrape_configs": jobs}).to_string()
 }
 
-/// What became of each case that was scraped, by its number.
+/// Returns the result of each scraped case, by number.
 async fn outcomes(prometheus: &Prometheus) -> BTreeMap<usize, Outcome> {
     let number = |labels: &Value, name: &str| -> usize {
         labels[name]
@@ -162,7 +162,7 @@ async fn outcomes(prometheus: &Prometheus) -> BTreeMap<usize, Outcome> {
     outcomes
 }
 
-/// Waits until Prometheus has scraped all cases, and finds what the file says.
+/// Waits until Prometheus has scraped all cases, and asserts that the results match the file.
 async fn agrees(prometheus: &Prometheus, cases: &[Case], major: &str) {
     wait_for("Prometheus to do as the file says", 60, async || {
         let outcomes = outcomes(prometheus).await;
@@ -237,7 +237,7 @@ async fn rules_rename_drop_and_merge_what_is_shown() {
         })
         .await;
     let (shop, bank) = ([r#"app="shop""#], [r#"app="bank""#]);
-    // Of two names one series.
+    // One series from two names.
     let labels = r#"{app="shop",queue="celery"}"#;
     assert_eq!(
         page.0.get(&format!("jobs:succeeded_total{labels}")),

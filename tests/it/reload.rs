@@ -1,4 +1,4 @@
-//! The configuration is read again: what can change does, what cannot is refused by its key, and no counter moves.
+//! Reloading the configuration: changeable keys change, others are refused by name, and no counter is affected.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::support::receiver::{Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
 
-/// A broker, a receiver, and a daemon whose file is ours to change.
+/// A broker, a receiver, and a daemon whose configuration file the test changes.
 struct Setting {
     redis: Redis,
     receiver: Receiver,
@@ -23,7 +23,7 @@ struct Setting {
 }
 
 impl Setting {
-    /// With more keys of `remote_write`.
+    /// Starts it with additional keys of `remote_write`.
     async fn new(sink: &str) -> Self {
         let (redis, receiver) = (Redis::start().await, Receiver::start().await);
         let data = TempDir::new().expect("a temporary folder");
@@ -54,7 +54,7 @@ impl Setting {
         self.celeriac.file()
     }
 
-    /// Changes the file. Nothing else does.
+    /// Changes the file. Does not trigger a reload.
     fn change(&self, from: &str, to: &str) {
         let text = fs::read_to_string(self.file()).expect("it was written");
         assert!(text.contains(from), "{text}");
@@ -102,7 +102,7 @@ async fn what_can_change_changes_and_no_counter_moves() {
     for (line, value) in &before.0 {
         let family = line.split('{').next().unwrap_or_default();
         let counts = family.ends_with("_total") || family.ends_with("_bucket");
-        // Its own counters of time and of what it sends go on.
+        // Its own counters of time and of sent data keep increasing.
         if counts && family.starts_with("celery_") {
             assert_eq!(after.0.get(line), Some(value), "{line}");
         }
@@ -166,7 +166,7 @@ async fn what_cannot_change_is_refused_by_its_key_and_nothing_changes() {
         .await;
 }
 
-/// Files that ask too much of their reader, and what is said of each.
+/// Files that would exhaust their reader, and the error for each.
 fn hostile() -> Vec<(String, &'static str)> {
     let nested = |levels: usize, open: &str, close: &str| {
         format!(

@@ -1,6 +1,6 @@
-//! The sender against a strict receiver.
+//! Tests the sender against a strict receiver.
 //!
-//! What a sender has to do, and which rule or test holds it to that, is in `tests/senders.md`.
+//! `tests/senders.md` lists a sender's obligations, and the rule or test that checks each of them.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ fn balanced(page: &Page) -> bool {
     sum("in_total") == sum("total") + sum("failed_total") + sum("dropped_total") + sum("pending")
 }
 
-/// Waits until a series has that value in the receiver.
+/// Waits until a series has this value at the receiver.
 async fn value(receiver: &Receiver, name: &str, labels: &[&str], expected: f64) {
     wait_for("a value in the receiver", 30, async || {
         let newest = receiver
@@ -85,7 +85,7 @@ async fn a_workload_breaks_no_rule_and_arrives_with_zeros_and_metadata() {
     // In a later request of the same snapshot.
     let runtime = "celery_task_runtime_seconds_count";
     value(&receiver, runtime, &["name=\"task.3\""], 5.0).await;
-    // One timestamp a snapshot, on the second.
+    // One timestamp per snapshot, on a full second.
     assert!(
         samples[1..].iter().all(|(at, _)| at % 1000 == 0),
         "{samples:?}"
@@ -205,7 +205,7 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
         );
     }
     assert!(log.contains("as told by the test"), "{log}");
-    // As `doctor` says it.
+    // The same wording as in `doctor`.
     for advice in [
         "credentials are missing or wrong",
         "/api/v1/write (Prometheus",
@@ -220,7 +220,7 @@ async fn a_receiver_that_is_away_for_too_long_costs_the_oldest_and_holds_up_no_o
     let redis = Redis::start().await;
     let (away, there) = (Receiver::start().await, Receiver::start().await);
     away.answer_always(Some(Answer::Status(503)));
-    // A queue of a megabyte, and samples that do not compress: each snapshot takes a good part of it.
+    // A queue of a megabyte, and samples that do not compress, so that each snapshot takes a large part of it.
     let config = format!(
         "global: {{interval: 1s}}\nbrokers: [{{url: {:?}}}]\nremote_write:\n\
          - {{name: away, url: {:?}, queue_config: {{max_bytes: 1MiB}}}}\n- {{name: there, url: {:?}}}\n",
@@ -268,7 +268,7 @@ async fn the_end_of_the_daemon_ends_its_series() {
     celeriac
         .page_when("the events", 10, |page| page.events() == 40.0)
         .await;
-    // What came after the newest snapshot goes out too.
+    // Events after the newest snapshot are sent too.
     redis.publish_lives(10..20, "t").await;
     wait_for("the daemon to have read it", 10, async || {
         let lag = celeriac.page().await.sum("celeriac_messages_total", &[]);

@@ -1,5 +1,5 @@
-//! Recording rules, alerts and runbooks: each rule is valid, each alert fires and stays quiet where it should, and has a
-//! page that says what to do. Whether real series have what they ask for is `dashboards.rs`.
+//! Recording rules, alerts and runbooks: each rule is valid, and each alert fires or stays quiet as it should and has
+//! a runbook. `dashboards.rs` tests them on real series.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
-/// The files below a folder whose names end like that, in order.
+/// Returns the files below a folder whose names have this ending, sorted.
 pub(crate) fn files(folder: &str, end: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path(folder)).expect("a folder");
     let mut files: Vec<_> = entries
@@ -31,7 +31,7 @@ fn yaml(file: &Path) -> Yaml {
     documents.remove(0)
 }
 
-/// Every rule of every file.
+/// Returns the rules of all files.
 fn rules() -> Vec<Yaml> {
     let documents: Vec<_> = files("deploy/prometheus", ".rules.yaml")
         .iter()
@@ -133,7 +133,7 @@ fn every_alert_says_how_bad_it_is_and_has_a_runbook() {
     assert_eq!(pages, alerts(), "a runbook for each alert, and no other");
 }
 
-/// The names of series that a text of PromQL asks for, ours and those of rules.
+/// Returns the series names in a PromQL expression, both ours and recorded ones.
 fn asked_for(text: &str) -> BTreeSet<String> {
     let name = Regex::new(r"\b(?:[a-z_]+:)?(?:celery|celeriac|process)_[a-z_]+(?::[a-z0-9_]+)?\b");
     let name = name.expect("a regex");
@@ -145,7 +145,7 @@ fn asked_for(text: &str) -> BTreeSet<String> {
 #[test]
 fn rules_dashboards_and_runbooks_ask_for_what_there_is() {
     let reference = std::fs::read_to_string(path("docs/metrics.md")).expect("a file");
-    // The pages of other exporters are not what these are made for.
+    // The rules are not written for the profiles of other exporters.
     let (native, _) = reference
         .split_once("## Profile `celery-exporter`")
         .expect("the first profiles");

@@ -1,4 +1,4 @@
-//! That no secret is told, in whatever way a login fails.
+//! No secret is exposed, in whatever way a login fails.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ async fn no_secret_is_told_whatever_fails() {
     let folder = TempDir::new().expect("a temporary folder");
     certificates::write(folder.path());
     let file = write(&folder, "secret", "canary-in-a-file-of-secrets\n");
-    // It repeats all that it was told.
+    // It repeats everything it receives.
     let echo = |asked: &_| Reply(401, None, format!("{asked:?}"));
     let echo = Endpoint::start(echo).await;
     let nonsense =
@@ -77,7 +77,7 @@ async fn no_secret_is_told_whatever_fails() {
             "url: 'https://localhost:{front}/w', proxy_url: 'http://bob:canary-of-the-proxy@{}'",
             proxy.address
         ),
-        // The one that repeats everything is the proxy.
+        // Here the proxy repeats everything.
         format!(
             "url: 'http://127.0.0.1:{closed}/w', proxy_url: 'http://bob:canary-of-the-proxy@{}'",
             echo.address
@@ -153,16 +153,17 @@ async fn no_secret_is_told_whatever_fails() {
     told("the log", &log);
 }
 
-/// Longer than what Redis repeats of an unknown command.
+/// Longer than the part of an unknown command that Redis repeats.
 const LONG: &str = "canary-0123456789abcdef-0123456789abcdef-0123456789abcdef-0123456789abcdef-0123456789abcdef-\
                     0123456789abcdef-0123456789abcdef-0123456789abcdef";
 
-/// What begins a secret, and is no part of any word.
+/// The beginning of a secret, which is not part of any other word.
 const PART: &str = "canary";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_secret_is_not_told_wherever_an_answer_is_cut() {
-    // Where a token endpoint's error, and a receiver's for `doctor`, is cut; and an answer that the receiver cut itself.
+    // The lengths at which a token endpoint's error, and a receiver's in `doctor`, are cut; and a response cut by the
+    // receiver itself.
     let filled = |to: usize, text: &str| format!("{}{text}{}", "_".repeat(to), "x".repeat(2_000));
     let answers = [
         filled(500, LONG),
@@ -183,7 +184,7 @@ async fn half_a_secret_is_not_told_wherever_an_answer_is_cut() {
              - {{name: token{n}, url: '{url}', oauth2: {{client_id: a, client_secret: {LONG}, token_url: '{token_url}'}}}}\n"
         )
     });
-    // What some receivers take their key in, repeated.
+    // Some receivers expect their key in the URL, and repeat it.
     let echo = |asked: &_| Reply(401, None, format!("no such path: {asked:?}"));
     let echo = Endpoint::start(echo).await;
     let by_query = format!("- {{name: query, url: '{}?key={LONG}'}}\n", echo.url("/w"));

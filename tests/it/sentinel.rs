@@ -16,7 +16,7 @@ fn config(sentinel: &Sentinel) -> String {
     )
 }
 
-/// Publishes on a channel of the master until somebody is there to take it; one publish counts.
+/// Publishes on a channel of the master until there is a subscriber. Only the successful publish is delivered.
 async fn publish(sentinel: &Sentinel, channel: &str, n: u64) {
     let message = envelope(&life(n, "t", 1_795_344_000.0)[0]);
     wait_for("a subscriber on the master", 40, async || {
@@ -42,7 +42,7 @@ async fn events_go_on_after_a_failover_and_after_the_master_has_died() {
     let mut sentinel = Sentinel::start().await;
     let celeriac = Celeriac::start(&config(&sentinel)).await;
     celeriac.ready().await;
-    // Both forms of the channel's name.
+    // Both forms of the channel name.
     publish(&sentinel, "/0.celeryev/task.multi", 1).await;
     publish(&sentinel, "/{db}.celeryev/task.multi", 2).await;
     celeriac
@@ -57,7 +57,7 @@ async fn events_go_on_after_a_failover_and_after_the_master_has_died() {
         .page_when("events of the second", 20, |page| page.events() == 3.0)
         .await;
 
-    // The old master has to be back as a replica before it can be promoted.
+    // The old master must be back as a replica before it can be promoted again.
     sentinel.replica_in_step().await;
     let now = sentinel.master().await;
     let master = sentinel
@@ -114,7 +114,7 @@ async fn celery_is_heard_and_asked_through_a_sentinel() {
     };
     polling.queues("the queues", 20, sums).await;
 
-    // Asked on the new master, not on the old one, which would answer too.
+    // The new master is polled, not the old one, which would respond too.
     sentinel.fail_over().await;
     polling.queues("the queues again", 40, sums).await;
     polling.workers("the worker again", 60, asked).await;

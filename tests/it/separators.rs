@@ -21,7 +21,7 @@ async fn lengths(redis: &Redis, sep: &str) -> (u64, u64) {
     (length("high"), length("topicq"))
 }
 
-/// With a worker, whose options tell, and without, when only the bindings are there.
+/// Runs the doctor with a worker that reports its options, and without one, when only the bindings are available.
 async fn doctor_says(redis: &Redis, quoted: &str, worker: &mut Process) {
     let config = format!(
         "brokers: [{{url: {:?}, queues: [high]}}]\nhttp: {{listen: '127.0.0.1:0'}}\n",
@@ -46,7 +46,7 @@ async fn priorities_and_bindings_with_another_separator_are_read_and_doctor_noti
         let celery = Celery::new("5.7", &redis.url(0), "")
             .with("OPTIONS", &options)
             .with("SEND", SEND);
-        // It declares the queues, and leaves what comes later.
+        // It declares the queues, and leaves later messages in them.
         let mut worker = celery
             .worker_of(
                 "polled",
@@ -55,7 +55,7 @@ async fn priorities_and_bindings_with_another_separator_are_read_and_doctor_noti
             )
             .await;
         celery.script("send.py", 30).await;
-        // `topicq` is known by its binding alone.
+        // `topicq` is known only from its binding.
         assert_eq!(lengths(&redis, quoted).await, (7, 4), "{sep}");
         assert_eq!(lengths(&redis, "\"\\x06\\x16\"").await, (2, 0), "{sep}");
 

@@ -1,5 +1,5 @@
-//! Real workers with each of Celery's serializers: what was run is what is counted, where the serializer is
-//! accepted, and what is not accepted is named. And real publishers with Kombu's compressions.
+//! Real workers with each of Celery's serializers: tasks are counted if the serializer is accepted, and otherwise the
+//! log names it. Also real publishers with Kombu's compressions.
 
 use super::support::celeriac::Celeriac;
 use super::support::celery::Celery;
@@ -10,13 +10,13 @@ use super::support::wait_for;
 const SERIALIZERS: [&str; 3] = ["msgpack", "yaml", "pickle"];
 const UNDECODABLE: &str = "celeriac_messages_undecodable_total";
 
-/// The tasks that were published, by type and name.
+/// Runs the workload, and returns the published tasks by type and name.
 async fn run(version: &str, serializer: &str, broker: &str, backend: &str) -> Vec<(String, f64)> {
     let celery = Celery::new(version, broker, backend).with("EVENT_SERIALIZER", serializer);
     let mut worker = celery.worker("w1", &["-c", "2"]).await;
     let output = celery.script("serializers.py", 90).await;
     worker.terminate(60);
-    // What libraries warn about at their end may stand around it.
+    // There may be warnings of libraries around it.
     let line = output.lines().find(|line| line.starts_with('{'));
     let counts = line.unwrap_or_else(|| panic!("{output}"));
     let counts: serde_json::Value = serde_json::from_str(counts).expect("JSON");
@@ -71,7 +71,7 @@ async fn named(version: &str, broker: &str, backend: &str) {
         .await;
         let page = celeriac.page().await;
         let reason = page.sum(UNDECODABLE, &["reason=\"content_type\""]);
-        // Up to 24 events come in one message.
+        // Up to 24 events are in one message.
         assert!(reason > 10.0, "{serializer}: {reason}");
         assert_eq!(page.sum(UNDECODABLE, &[]), reason, "{serializer}");
         assert_eq!(page.events(), 0.0, "{serializer}");

@@ -1,4 +1,4 @@
-//! What relabelling, the labels of replicas and native histograms make of a whole workload, before a strict receiver.
+//! A whole workload with relabeling, replica labels and native histograms, sent to a strict receiver.
 
 use super::support::celeriac::{Celeriac, Page};
 use super::support::prometheus::Prometheus;
@@ -15,7 +15,7 @@ fn balanced(page: &Page) -> bool {
     sum("in_total") == sum("total") + sum("failed_total") + sum("dropped_total") + sum("pending")
 }
 
-/// The names and labels of all series that arrived, native histograms too.
+/// Returns the names and labels of all series that arrived, including native histograms.
 fn arrived(receiver: &Receiver) -> Vec<String> {
     receiver.with(|received| {
         let all = received.series.keys().chain(received.histograms.keys());
@@ -23,7 +23,7 @@ fn arrived(receiver: &Receiver) -> Vec<String> {
     })
 }
 
-/// Waits until the number of tasks of a kind has arrived.
+/// Waits until a counter of tasks has arrived with this value.
 async fn has_arrived(receiver: &Receiver, name: &str, labels: &[&str], expected: f64) {
     wait_for("the workload to arrive", 30, async || {
         let newest = receiver.series(name, labels);
@@ -35,7 +35,7 @@ async fn has_arrived(receiver: &Receiver, name: &str, labels: &[&str], expected:
     .await;
 }
 
-/// A family dropped; two bounds of another; a label with another name; and the outcomes of a task made one series.
+/// Drops a family and two bounds of another, renames a label, and merges the outcomes of a task into one series.
 const RULES: &str = r#"write_relabel_configs: [
   {source_labels: [__name__], regex: celery_task_prefetch_wait_seconds.*, action: drop},
   {source_labels: [__name__, le], regex: celery_task_runtime_seconds_bucket;0.0(05|1), action: drop},
@@ -82,13 +82,13 @@ async fn what_rules_drop_rename_and_join_arrives_so_and_is_counted() {
         .iter()
         .find(|series| series.contains(",queue=") || series.contains("{queue="));
     assert_eq!(old, None);
-    // One for each of the four names; the other outcomes have the same labels.
+    // One for each of the four names, because the other outcomes have the same labels.
     let last = "celery_task_last_timestamp_seconds";
     assert_eq!(of(last), 4, "{all:#?}");
     let joined = on_page(last) - 4;
     assert!(joined > 0);
 
-    // Each snapshot adds as much as the rules leave out of it.
+    // Each snapshot adds the samples that the rules drop from it.
     let dropped = |page: &Page, reason: &str| {
         let reason = format!("reason=\"{reason}\"");
         page.sum(&format!("{SINK}_dropped_total"), &[&reason])
@@ -98,7 +98,7 @@ async fn what_rules_drop_rename_and_join_arrives_so_and_is_counted() {
         on_page("celery_task_prefetch_wait_seconds") + bounds_dropped,
         joined,
     ];
-    // The first one, in which what counts has its zero too, is over when its figures are on the page.
+    // The first snapshot, in which counters also have their zero, is complete once its counts are on the page.
     let before = told
         .celeriac
         .page_when("the first snapshot", 20, |page| {
@@ -132,7 +132,7 @@ async fn every_series_says_of_which_replica_it_is() {
             assert!(series.contains(label), "{series}");
         }
     }
-    // The note is that `__replica__` begins with two underscores, as those who ask for it will have it.
+    // The only note is that `__replica__` begins with two underscores, as receivers with deduplication require.
     receiver.assert_no_violation();
     let page = told.exposition().await;
     let celery = "__name__=~\"celery_.+\"";
@@ -173,7 +173,7 @@ async fn both_forms_of_histograms_begin_and_end_by_the_rules() {
         }
     })
     .await;
-    // It begins anew, with another zero behind its end, and lives when the daemon stops.
+    // It starts over, with another zero after its end, and still exists when the daemon stops.
     publish(&redis, &tasks, 1_795_345_000.0).await;
     has_arrived(&receiver, "celery_task_succeeded_total", &labels[..1], 5.0).await;
     assert!(celeriac.terminate().success());

@@ -1,4 +1,4 @@
-//! What pools may grow to, and what they are, of real workers with every kind of pool.
+//! Current and maximum pool sizes of real workers with every kind of pool.
 
 use futures_util::future::join_all;
 
@@ -6,7 +6,7 @@ use super::support::celeriac::{Celeriac, Page};
 use super::support::celery::Celery;
 use super::support::redis::Redis;
 
-/// The pool of the worker of a queue, and the slots and the saturation of that queue.
+/// Returns the pool size of a queue's worker, and the queue's slots and saturation.
 fn pool(page: &Page, queue: &str) -> (f64, f64, f64) {
     let (worker, queue) = (format!("worker=\"{queue}@"), format!("queue=\"{queue}\""));
     (

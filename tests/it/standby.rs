@@ -1,4 +1,4 @@
-//! One `data_dir`: who has it, who waits for it, and what happens when it cannot be written.
+//! Two daemons with one `data_dir`: which one uses it, which one waits, and what happens if it is not writable.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::support::celeriac::{Celeriac, Page};
 use super::support::redis::Redis;
 use super::support::{free_port, wait_for};
 
-/// A broker, and a folder that outlives daemons.
+/// A broker, and a folder that outlives the daemons.
 struct Setting {
     redis: Redis,
     data: TempDir,
@@ -53,13 +53,13 @@ async fn a_second_daemon_stands_by_and_takes_over() {
     let (status, reasons) = second.get("/-/ready").await;
     assert_eq!(status, 503);
     assert!(
-        reasons.contains("data_dir: another daemon has it"),
+        reasons.contains("data_dir: in use by another daemon"),
         "{reasons}"
     );
     assert_eq!(second.get("/-/healthy").await.0, 200);
     assert_eq!(second.get("/metrics").await.0, 404);
 
-    // One that waits is stopped at once.
+    // A waiting daemon stops at once.
     let mut third = setting.start().await;
     assert!(third.terminate().success());
 
@@ -83,7 +83,7 @@ async fn a_second_daemon_stands_by_and_takes_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_stops_keeps_the_folder_until_it_has_let_go_of_all_that_is_in_it() {
     let setting = Setting::new().await;
-    // Nobody listens there, so the first has something to send until its grace period is over.
+    // Nothing listens there, so the first daemon has samples to send until its grace period expires.
     let away = format!(
         "global: {{interval: 1s, grace_period: 4s}}\nremote_write: [{{name: r, url: \"http://127.0.0.1:{}/\"}}]\n",
         free_port()
@@ -111,7 +111,7 @@ async fn series_stand_still_while_the_checkpoint_cannot_be_written() {
         .page_when("the events", 20, |page| started(page) == 10.0)
         .await;
 
-    // No file can be made where a folder is.
+    // A folder at this path prevents creating the file.
     let obstacle = setting.data.path().join("checkpoint.new");
     wait_for("the obstacle", 5, async || {
         fs::create_dir(&obstacle).map_err(|error| error.to_string())

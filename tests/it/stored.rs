@@ -1,7 +1,7 @@
-//! What is sent, and what a receiver has of it in the end: the same as the page to scrape.
+//! The series that a receiver has stored in the end are the same as on the page to scrape.
 //!
-//! One workload for every receiver. The whole page is compared, series by series, and what PromQL makes of histograms
-//! with what follows from the tasks themselves.
+//! One workload for every receiver. The whole page is compared series by series, and PromQL's quantiles with those
+//! computed from the tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::support::tasks::{FIRST, Told, runtimes};
 use super::support::victoria::Victoria;
 use super::support::wait_for;
 
-/// The labels of a series as the page has them: without those that are on every series that is sent.
+/// Returns the labels of a series as on the page, without those added to every pushed series.
 fn series(metric: &Value) -> Series {
     let labels = metric.as_object().expect("labels").iter();
     let mut labels: BTreeMap<String, String> = labels
@@ -30,7 +30,7 @@ fn series(metric: &Value) -> Series {
     Series { name, labels }
 }
 
-/// What an expression gives, by series.
+/// Returns the result of an expression, by series.
 async fn by_series(server: &Querier, expression: &str) -> BTreeMap<Series, f64> {
     let found = server.query(expression, None).await;
     found
@@ -39,12 +39,12 @@ async fn by_series(server: &Querier, expression: &str) -> BTreeMap<Series, f64> 
         .collect()
 }
 
-/// Whether two numbers are the same, but for what is lost when a receiver stores numbers in decimal.
+/// Whether two numbers are equal, allowing for receivers that store decimal numbers.
 fn is_same(one: f64, other: f64) -> bool {
     (one - other).abs() <= 1e-12 * one.abs().max(other.abs())
 }
 
-/// What differs between two sets of series, a line each.
+/// Returns the differences between two sets of series, one per line.
 fn differences(expected: &BTreeMap<Series, f64>, found: &BTreeMap<Series, f64>) -> Vec<String> {
     let all: BTreeSet<&Series> = expected.keys().chain(found.keys()).collect();
     let differs = |series: &&Series| match (expected.get(series), found.get(series)) {
@@ -58,11 +58,11 @@ fn differences(expected: &BTreeMap<Series, f64>, found: &BTreeMap<Series, f64>) 
     all.into_iter().filter(differs).map(line).collect()
 }
 
-/// Waits until a receiver has the series of the page and no others, with the same values.
+/// Waits until a receiver has exactly the series of the page, with the same values.
 async fn has_the_page(server: &Querier, told: &Told) -> Exposition {
     let page = wait_for("the receiver to have what the page has", 60, async || {
         let page = told.exposition().await;
-        // Native histograms, which have no value, stand under the plain name of their family.
+        // Native histograms, which have no single value, are stored under the plain family name.
         let histograms = page.types.iter().filter(|(_, kind)| *kind == "histogram");
         let native: Vec<_> = histograms.map(|(family, _)| family.as_str()).collect();
         let all = format!(
@@ -78,7 +78,7 @@ async fn has_the_page(server: &Querier, told: &Told) -> Exposition {
         }
     })
     .await;
-    // The workload reaches what it is to reach.
+    // The workload produces the series that it should.
     for family in [
         "sent",
         "received",
@@ -99,8 +99,9 @@ async fn has_the_page(server: &Querier, told: &Told) -> Exposition {
     page
 }
 
-/// The quantile of a classic histogram from its bounds and cumulative counts, as Prometheus' documentation of
-/// `histogram_quantile` has it: values lie evenly in a bucket, and the highest one has no width.
+/// Computes a quantile of a classic histogram from its bounds and cumulative counts, as described in Prometheus'
+/// documentation of `histogram_quantile`: values are spread evenly within a bucket, and the highest bucket has no
+/// width.
 fn quantile(q: f64, buckets: &[(f64, f64)]) -> f64 {
     let rank = q * buckets[buckets.len() - 1].1;
     let at = buckets.partition_point(|(_, below)| *below < rank);
@@ -113,7 +114,7 @@ fn quantile(q: f64, buckets: &[(f64, f64)]) -> f64 {
     }
 }
 
-/// PromQL's quantiles of all classic histograms are those of the page's buckets.
+/// Asserts that PromQL's quantiles of all classic histograms match the buckets on the page.
 async fn has_classic_quantiles(server: &Querier, page: &Exposition) {
     let mut buckets = BTreeMap::<Series, Vec<(f64, f64)>>::new();
     for (series, value) in &page.samples {
@@ -137,7 +138,7 @@ async fn has_classic_quantiles(server: &Querier, page: &Exposition) {
                 series.name.clear();
                 (series, quantile(q, &buckets))
             });
-            // Of one without observations there is no quantile.
+            // A histogram without observations has no quantile.
             let expected: BTreeMap<_, _> = expected.filter(|(_, value)| !value.is_nan()).collect();
             assert!(!expected.is_empty(), "{family}");
             let asked = format!("histogram_quantile({q}, {family}_bucket{{vmrange=\"\"}})");
@@ -149,13 +150,13 @@ async fn has_classic_quantiles(server: &Querier, page: &Exposition) {
     }
 }
 
-/// The bounds of the bucket of a native histogram of schema 3 that a value lies in.
+/// Returns the bounds of the bucket of schema 3 that contains a value.
 fn bounds(value: f64) -> (f64, f64) {
     let index = (value.log2() * 8.0).ceil();
     (((index - 1.0) / 8.0).exp2(), (index / 8.0).exp2())
 }
 
-/// Native histograms hold what the classic ones hold, and their quantiles are as exact as their buckets.
+/// Asserts that native histograms match the classic ones, and that their quantiles are as exact as their buckets.
 async fn has_native_histograms(server: &Querier, told: &Told, page: &Exposition) {
     let families = page.types.iter().filter(|(_, kind)| *kind == "histogram");
     for (family, _) in families {
@@ -186,7 +187,7 @@ async fn has_native_histograms(server: &Querier, told: &Told, page: &Exposition)
             ];
             let mut of_these = found.iter().filter(|(series, _)| series.has(&labels));
             let (_, found) = of_these.next().expect("a native histogram");
-            // Where a quantile falls between two values, both of their buckets will do.
+            // If a quantile falls between two values, the bucket of either is acceptable.
             let rank = q * runtimes.len() as f64;
             let reached = (1..).zip(&runtimes).find(|(n, _)| f64::from(*n) >= rank);
             let passed = (1..).zip(&runtimes).find(|(n, _)| f64::from(*n) > rank);
@@ -201,21 +202,21 @@ async fn has_native_histograms(server: &Querier, told: &Told, page: &Exposition)
     }
 }
 
-/// The first five count, because a zero stands before them.
+/// Asserts that the first five tasks are counted, because a zero precedes them.
 async fn has_first_increments(server: &Querier) {
     let selector = format!("celery_task_succeeded_total{{name=\"{FIRST}\"}}");
     let stored = server.stored(&selector, "5m").await;
     let values: Vec<f64> = stored.iter().map(|(_, value)| *value).collect();
     assert_eq!(values[0], 0.0, "{values:?}");
     assert_eq!(values.last(), Some(&5.0), "{values:?}");
-    // At the time of the newest sample nothing is extrapolated.
+    // Evaluated at the time of the newest sample, so that nothing is extrapolated.
     let newest = stored.last().map(|(at, _)| *at);
     let increase = format!("increase({selector}[5m])");
     let found = server.query(&increase, newest).await;
     assert!((4.9..=5.1).contains(&found[0].1), "{found:?}");
 }
 
-/// Exemplars of some series name tasks that there are.
+/// Asserts that exemplars of the selected series name existing tasks.
 async fn has_exemplars(server: &Querier, told: &Told, selectors: &[&str]) {
     let ids = told.ids();
     let now = std::time::SystemTime::UNIX_EPOCH
@@ -244,7 +245,7 @@ async fn has_exemplars(server: &Querier, told: &Told, selectors: &[&str]) {
 
 const RUNTIME: &str = "celery_task_runtime_seconds";
 
-/// What has exemplars beside native histograms.
+/// Series with exemplars, other than native histograms.
 const OF_CLASSIC: [&str; 2] = [
     "celery_task_runtime_seconds_bucket{outcome=\"failed\"}",
     "celery_task_failed_total",
@@ -281,8 +282,8 @@ async fn prometheus_2_has_all_of_it_by_version_1() {
         has_exemplars(server, &told, &OF_CLASSIC).await;
         assert_eq!(told.version(n).await, 1.0);
     }
-    // The handler of 1.0 takes up a native histogram behind its exemplars, which it drops while it does not know the
-    // series yet.
+    // The handler of 1.0 stores a native histogram after its exemplars, which it drops if it does not know the series
+    // yet.
     told.again().await;
     for (server, _) in &servers {
         has_exemplars(server, &told, &[RUNTIME]).await;
@@ -302,7 +303,7 @@ async fn prometheus_3_has_all_of_it_by_version_2_and_knows_since_when() {
     has_exemplars(&server, &told, &[RUNTIME]).await;
     assert_eq!(told.version(0).await, 2.0);
 
-    // The receiver's own zero at the start, and ours a millisecond behind it.
+    // The receiver's own zero at the start time, and ours a millisecond later.
     let selector = format!("celery_task_succeeded_total{{name=\"{FIRST}\"}}");
     let stored = server.stored(&selector, "5m").await;
     let [(start, zero), (next, another), ..] = stored[..] else {
@@ -344,12 +345,12 @@ async fn victoria_metrics_has_all_of_it_and_the_newer_one_native_histograms_and_
     .await;
 }
 
-/// What VictoriaMetrics makes of native histograms: a count for each range of values, with a sum and a count.
+/// Asserts how VictoriaMetrics stores native histograms: a count for each range of values, with a sum and a count.
 async fn has_ranges(server: &Querier, told: &Told) {
     let page = told.exposition().await;
     let families = page.types.iter().filter(|(_, kind)| *kind == "histogram");
     for (family, _) in families {
-        // Of one without observations there are no ranges.
+        // A histogram without observations has no ranges.
         let counts = page.samples.iter().filter(|(series, value)| {
             series.name.strip_suffix("_count") == Some(family) && **value > 0.0
         });

@@ -1,4 +1,4 @@
-//! The strict receiver sees each rule broken, and says nothing against what is sound.
+//! The strict receiver detects each broken rule, and does not object to valid requests.
 
 mod histograms;
 mod messages;
@@ -133,7 +133,7 @@ async fn what_is_sound_breaks_no_rule() {
             (native.sum, native.count, native.spans, native.deltas) =
                 (f64::from_bits(STALE), 0, vec![], vec![]);
         }),
-        // Of half the resolution: 2 in the bucket 0, 3 in 1, and 4 in 3.
+        // At half the resolution: 2 in bucket 0, 3 in bucket 1, and 4 in bucket 3.
         natives(|native| {
             (native.schema, native.hint) = (2, 2);
             native.spans = vec![(0, 2), (1, 1)];
@@ -196,7 +196,7 @@ async fn it_answers_as_prometheus_does() {
     let ok = post(&receiver, Version::V1, &samples(&[(2.0, 1)])).await;
     assert_eq!(ok, (204, nothing.clone(), String::new()));
 
-    // Two series, of which one is refused: 1.0 loses both.
+    // One of two series is refused: with 1.0, both are lost.
     receiver.behave(|behaviour| {
         behaviour.refuses = Some(Box::new(|series| series.starts_with("bad")));
     });
@@ -215,7 +215,7 @@ async fn it_answers_as_prometheus_does() {
     assert_eq!(answer, (400, counted("1"), text));
     assert_eq!(receiver.series("good", &[]), [(T, 1.0)]);
 
-    // Another sender was there.
+    // Another sender has written before.
     receiver.behave(|behaviour| behaviour.strict_order = true);
     receiver.plant("x_total{job=\"celery\"}", T + 9, 1.0);
     let answer = post(&receiver, Version::V1, &samples(&[(3.0, 8)])).await;
@@ -257,7 +257,7 @@ async fn it_answers_as_prometheus_does() {
     }
 }
 
-/// What a table of rules says is held, and by what.
+/// Compares the table of rules with those that the receiver checks.
 #[test]
 fn the_table_of_rules_is_that_of_the_receiver() {
     let table = include_str!("../senders.md");

@@ -1,4 +1,4 @@
-//! What a user touches: the command line, the configuration, the pages, the demo.
+//! The user interface: the command line, the configuration, the pages, the demo.
 
 use std::process::{Command, Output};
 
@@ -227,7 +227,7 @@ async fn it_runs_without_a_file() {
         &listen,
     ]);
     let mut process = super::support::process::Process::start("run", &mut command, folder.path());
-    // The first push comes at once, not after an interval of 15 s.
+    // The first push is immediate, not after an interval of 15 s.
     super::support::wait_for("the first push", 5, async || {
         if receiver.samples() > 0 {
             Ok(())

@@ -1,7 +1,7 @@
-//! The promise: whatever is killed, restarted or cut off, the totals in Prometheus are those of what was told.
+//! The main promise: whatever is killed, restarted or cut off, the totals in Prometheus match the published events.
 //!
-//! Each of these takes a minute at most. With `SURVIVAL_LONG` in the environment they take as long as it takes to be
-//! sure: 20 kills where there are 5, a million events where there are 100,000.
+//! Each test takes at most a minute. With `SURVIVAL_LONG` in the environment they run longer to be sure: 20 kills
+//! instead of 5, and a million events instead of 100,000.
 
 mod away;
 mod calm;
@@ -21,12 +21,12 @@ use super::support::cluster::Told;
 use super::support::querier::Querier;
 use super::support::wait_for;
 
-/// Whether there is time for the long form.
+/// Whether to run the long form.
 pub(crate) fn is_long() -> bool {
     std::env::var_os("SURVIVAL_LONG").is_some()
 }
 
-/// The counters that follow one type of events each, by the task's name.
+/// The counters that each correspond to one event type, by task name.
 const FAMILIES: [(&str, &str); 9] = [
     ("task-sent", "celery_task_sent_total"),
     ("task-received", "celery_task_received_total"),
@@ -68,7 +68,7 @@ impl Agent {
         self
     }
 
-    /// Levels are not asked for: the page stays as it is once all is counted.
+    /// Returns the configuration. Polling is disabled, so that the page stays the same once everything is counted.
     pub(crate) fn config(&self) -> String {
         let receiver = self.receiver.iter().map(|url| {
             format!("remote_write: [{{name: r, url: {url:?}, queue_config: {{min_backoff: 30ms, max_backoff: 500ms}}}}]\n")
@@ -89,7 +89,7 @@ impl Agent {
     }
 }
 
-/// Where the stored counters are not what was told, in words; nothing when all is right.
+/// Returns where the stored counters differ from the published events, in words; empty if they agree.
 async fn differences(querier: &Querier, told: &Told) -> Vec<String> {
     let by_type = ("celery_events_total", "type", told.by_type());
     let by_name = FAMILIES.map(|(kind, family)| (family, "name", told.by_name(kind)));
@@ -116,7 +116,7 @@ async fn differences(querier: &Querier, told: &Told) -> Vec<String> {
     differences
 }
 
-/// Waits until a receiver has exactly what was told.
+/// Waits until a receiver has exactly the published totals.
 pub(crate) async fn exact(querier: &Querier, told: &Told, seconds: u64) {
     wait_for("the receiver to have what was told", seconds, async || {
         let differences = differences(querier, told).await;
@@ -133,7 +133,7 @@ pub(crate) fn duplicates(page: &Page) -> f64 {
     page.sum("celeriac_messages_redelivered_total", &[])
 }
 
-/// That each message was applied once, by what the daemon says of itself.
+/// Asserts that each message was applied once, according to the daemon's own metrics.
 pub(crate) fn each_message_once(page: &Page, told: &Told) {
     let (messages, again) = (page.sum("celeriac_messages_total", &[]), duplicates(page));
     let count = |what: &str| page.sum(&format!("celeriac_{what}_total"), &[]);
@@ -157,8 +157,8 @@ pub(crate) fn each_message_once(page: &Page, told: &Told) {
     assert_eq!(page.sum("celery_tasks_in_flight", &[]), 0.0);
 }
 
-/// What a page says of Celery and does not depend on when it was asked: counters and buckets, without gauges that
-/// are times.
+/// Returns the values about Celery on a page that do not depend on the time of the scrape: counters and buckets, but
+/// no timestamps.
 fn counted(page: &Page) -> BTreeMap<String, f64> {
     let lines = page.0.iter().filter(|(line, _)| {
         let family = line.split('{').next().unwrap_or_default();

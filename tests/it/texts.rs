@@ -1,4 +1,4 @@
-//! Texts that a receiver, a log or a terminal could stumble over, from whoever can send an event or answer a request.
+//! Strings that could break a receiver, a log or a terminal, from anyone who can send an event or answer a request.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ use super::support::redis::Redis;
 use super::support::wait_for;
 use super::support::wire::{Labels, snappy, v1::WriteRequest, v2};
 
-/// What a page or request says: the labels `name`, and the exemplars.
+/// The contents of a page or request: the labels `name`, and the exemplars.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Said {
     names: BTreeSet<String>,
     task_ids: BTreeSet<String>,
 }
 
-/// Texts of any characters, and of those that matter.
+/// Strings of arbitrary characters, and of the relevant ones.
 fn texts() -> impl Strategy<Value = Vec<String>> {
     const PIECES: [&str; 18] = [
         "\0",
@@ -62,7 +62,7 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(prop_oneof![crafted, any], 1..12)
 }
 
-/// A counter and a histogram for each text, with a task of that id.
+/// Returns a snapshot with a counter and a histogram for each string, and a task with that id.
 fn snapshot(texts: &[String]) -> Snapshot {
     let began = Timestamp::from_millis(1_000);
     let mut series = SeriesTable::new(1_000, began);
@@ -107,13 +107,14 @@ impl Said {
         said
     }
 
-    /// Exemplars are read as the series that they look like.
+    /// Parses an OpenMetrics page. Exemplars are parsed like the series that they resemble.
     fn of_openmetrics(page: &str) -> Self {
         let page = page.strip_suffix("# EOF\n").expect("an end");
         let mut said = Self::default();
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let (sample, exemplar) = match line.split_once(" # {") {
-                // A text may look like the beginning of an exemplar: then the quotes before it are uneven.
+                // A string may look like the beginning of an exemplar, but then the number of quotes before it is
+                // odd.
                 Some(_) => divided(line),
                 None => (line, None),
             };
@@ -175,7 +176,7 @@ impl Said {
     }
 }
 
-/// A line with an exemplar: what is before it, and it.
+/// Splits a line into the part before the exemplar, and the exemplar.
 fn divided(line: &str) -> (&str, Option<&str>) {
     let is_outside = |at: usize| {
         let (mut quoted, mut escaped) = (false, false);
@@ -226,16 +227,16 @@ async fn any_text_goes_out_in_every_format_and_no_two_become_one() {
         Ok(())
     });
     checked.expect("every text");
-    // The strict parser of Prometheus' client for Python fails over quotes and equals signs beside each other.
+    // The strict parser of Prometheus' Python client fails on adjacent quotes and equals signs.
     let texts = [TASK_ID, WORKER, ANSWER, "%00", "a b\\c"].map(str::to_owned);
     let families = parsed(openmetrics::render(&snapshot(&texts), true)).await;
     assert!(families.contains("failed counter 10 5\n"), "{families}");
 }
 
-/// A task's id that Celery takes, with what Prometheus does not.
+/// A task id that Celery accepts, with characters that Prometheus does not.
 const TASK_ID: &str = "order-\0-\u{85}7";
 
-/// A node name that a worker takes, with what forges a line and clears a screen.
+/// A node name that a worker accepts, which forges a line and clears the screen.
 const WORKER: &str = "w\nERROR forged\x1b[2J\u{2028}";
 
 const ESCAPED: &str = "w%0AERROR forged%1B[2J%E2%80%A8";
@@ -248,7 +249,7 @@ fn scraping(targets: &[(&str, u16)]) -> String {
     format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}")
 }
 
-/// Waits until a server has scraped everything, and knows the task by its exemplar.
+/// Waits until a server has scraped everything, including the exemplar with the task id.
 async fn has_it_all(prometheus: &Prometheus, job: &str) {
     let ran = format!(
         "celery_task_runtime_seconds_count{{job={job:?},worker=~\"w.*\",name=\"routes.add\"}}"
@@ -346,15 +347,16 @@ async fn whatever_a_task_and_a_worker_are_called_every_receiver_takes_it() {
     assert!(!page.contains(|c| c != '\n' && is_unsafe(c)), "{page:?}");
 }
 
-/// What a receiver answers that forges a line and moves a cursor.
+/// A response that forges a line and moves the cursor.
 const ANSWER: &str = "no\r\nERROR forged\x1b[2J\u{9b}1A\u{2028}\u{202e}end";
 
 const ANSWER_PRINTED: &str = r"no\r\nERROR forged\u{1b}[2J\u{9b}1A\u{2028}\u{202e}end";
 
-/// On RabbitMQ no queue has a line feed in its name, so no worker has one.
+/// On RabbitMQ, queue names cannot contain a line feed, so node names cannot either.
 const WORKER_ON_AMQP: &str = "w ERROR forged\x1b[2J\u{2028}";
 
-/// What a worker and a receiver said is in a text, and each of its lines is one of ours.
+/// Asserts that a text contains the strings of the worker and the receiver, and that each of its lines is one of
+/// ours.
 fn check(what: &str, text: &str, worker: &str, is_ours: impl Fn(&str) -> bool) {
     for printed in [&*printable(worker), ANSWER_PRINTED] {
         assert!(text.contains(printed), "{what}: {text:?}");

@@ -1,4 +1,4 @@
-//! How connections get to a receiver: TLS, certificates that are rotated, proxies; and a real Prometheus behind it all.
+//! Connections to a receiver: TLS, certificate rotation and proxies, with a real Prometheus at the end.
 
 use std::path::Path;
 use std::process::Command;
@@ -53,7 +53,7 @@ async fn it_pushes_over_tls_to_whom_it_trusts() {
             "certificate not valid for name",
         ),
         ("localhost", String::new(), "certificate"),
-        // The front wants a certificate of ours.
+        // The TLS front end requires our certificate.
         (
             "localhost",
             format!("ca_file: {path}/ca.pem"),
@@ -149,7 +149,7 @@ async fn versions_of_tls_and_http_are_those_that_both_sides_have() {
         let text = std::fs::read_to_string(folder.path().join(file)).expect("a file");
         text.replace('\n', "\\n")
     };
-    // In the configuration itself.
+    // Inline in the configuration.
     let inline = format!(
         "ca: \"{}\", cert: \"{}\", key: \"{}\"",
         pem("ca.pem"),
@@ -188,7 +188,7 @@ async fn versions_of_tls_and_http_are_those_that_both_sides_have() {
         let front = TlsFront::start(folder.path(), endpoint.address, new, both).await;
         let keys = format!("{keys}remote_timeout: 2s, tls_config: {{{files}}}");
         let sender = Sender::new(&format!("https://localhost:{}/w", front.port), &keys);
-        // The endpoint behind speaks the old version only, which does not matter here.
+        // The endpoint behind it only speaks the old version, which does not matter here.
         let _ = sender.try_send("").await;
         assert_eq!(front.handshakes()[0].alpn.as_deref(), Some(alpn));
     }
@@ -214,7 +214,7 @@ async fn certificates_that_change_on_disk_are_used_without_a_restart() {
     assert_eq!(sender.send("").await, 204);
     let first = tls::certificate(&folder.path().join("client.pem"));
 
-    // Another authority, too: nothing of the old is good any more.
+    // A new CA, too, so that nothing old is valid any more.
     certificates::write(folder.path());
     let second = tls::certificate(&folder.path().join("client.pem"));
     wait_for("the new certificate", 15, async || {
@@ -230,7 +230,7 @@ async fn certificates_that_change_on_disk_are_used_without_a_restart() {
     assert_eq!(front.handshakes()[0].certificate, first);
 }
 
-/// Prometheus 3 that lets in who has a certificate and a password.
+/// A Prometheus 3 that requires a client certificate and a password.
 struct Guarded {
     port: u16,
     folder: TempDir,
@@ -265,7 +265,7 @@ impl Guarded {
         }
     }
 
-    /// Certificates, and the password of a user; it reads both at each connection or request.
+    /// Writes certificates, and the password of a user. Both are read at each connection or request.
     fn write(folder: &Path, password: usize) {
         certificates::write(folder);
         let web = format!(
@@ -276,7 +276,7 @@ impl Guarded {
         std::fs::write(folder.join("web.yml"), web).expect("writable");
     }
 
-    /// Waits until it has stored so much of an expression.
+    /// Waits until an expression has the expected result.
     async fn has(&mut self, expression: &str, password: &str, expected: &str) {
         let pem = |file: &str| std::fs::read(self.folder.path().join(file)).expect("a file");
         let identity = [pem("client.pem"), pem("client.key")].concat();
@@ -328,7 +328,7 @@ async fn a_guarded_prometheus_takes_samples_before_and_after_everything_was_rota
 
     Guarded::write(prometheus.folder.path(), 1);
     write(&prometheus.folder, "password", "second-password\n");
-    // Until then the old connection goes on, which Prometheus does not end.
+    // Until then the old connection is used, which Prometheus does not close.
     wait_for("the certificates to be read again", 20, async || {
         let log = celeriac.process.output();
         if log.contains("reloaded certificates; new connections use them") {

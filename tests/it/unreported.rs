@@ -1,4 +1,4 @@
-//! Tasks in flight of which no event says that they ended, that are not due, or that ran before celeriac did: with real
+//! Tasks in flight whose end no event reports, that are not due yet, or that ran before celeriac started, with real
 //! workers.
 
 use super::support::celeriac::{Celeriac, Page};
@@ -6,7 +6,7 @@ use super::support::celery::Celery;
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
 
-/// A number of tasks to send.
+/// Returns the definitions of `count` tasks to send.
 fn tasks(count: usize, name: &str, arguments: &str, options: &str) -> String {
     vec![format!(r#"["ghosts.{name}", {arguments}, {options}]"#); count].join(", ")
 }
@@ -43,7 +43,7 @@ async fn ghosts(version: &str, url: &str) {
     let all = [
         tasks(3, "ignore", "[]", "{}"),
         tasks(2, "quiet", "[]", "{}"),
-        // These are not over: two wait for their rate limit, and one for its time.
+        // These have not ended: two wait for their rate limit, and one for its ETA.
         tasks(3, "limited", "[]", r#"{"queue": "held"}"#),
         tasks(1, "add", "[1, 2]", r#"{"queue": "held", "countdown": 900}"#),
         tasks(4, "add", "[1, 2]", r#"{"queue": "purged"}"#),
@@ -68,7 +68,7 @@ async fn ghosts(version: &str, url: &str) {
     }
     assert_eq!(page.sum("celery_task_lost_total", &[]), 0.0);
     assert_eq!(page.sum("celery_task_runtime_seconds_count", &[]), 1.0);
-    // Some rounds later the others are still there.
+    // Some rounds later, the others are still in flight.
     let polls = |page: &Page| page.sum("celeriac_polls_total", &[]);
     let before = polls(&page);
     let later = |page: &Page| polls(page) >= before + 16.0;

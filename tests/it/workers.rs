@@ -1,4 +1,4 @@
-//! Workers that die, share a host, or send no task events: real ones.
+//! Real workers that die, share a host, or send no task events.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::support::receiver::{Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
 
-/// How long a worker stays visible that is offline.
+/// How long an offline worker stays visible.
 const RETENTION: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,7 @@ async fn a_killed_worker_is_down_for_its_retention_and_then_ends() {
         .await;
     assert_eq!(up(&celeriac.page().await, "stays"), 1.0);
 
-    // What went out: ones, then zeros for as long as it is kept, then the marker, and nothing behind it.
+    // The pushed series: ones, then zeros for the retention time, then the stale marker, and nothing after it.
     let series = wait_for("the stale marker", 10, async || {
         let line = receiver.with(|received| {
             let all = received.series.keys();
@@ -178,7 +178,7 @@ async fn silent(version: &str, url: &str) {
     let warned = log.matches("events_disabled").count();
     assert_eq!(warned, 1, "once: {log}");
 
-    // The same with the key that switches it on: counted from then on.
+    // The same with `enable_events`: counted from then on.
     let config = format!("brokers: [{{url: {url:?}, enable_events: true}}]\n");
     let switching = Celeriac::start(&config).await;
     switching.ready().await;
@@ -202,7 +202,8 @@ async fn silent(version: &str, url: &str) {
         }
     })
     .await;
-    // The worker does as it was told when it comes to it: of what is sent one by one, the first that is heard of counts.
+    // The worker executes the command when it gets to it: of tasks sent one by one, the first with an event is
+    // counted.
     let succeeded = |page: &Page| page.sum("celery_task_succeeded_total", &["polled.sleep"]);
     wait_for("a first task to be heard of", 20, async || {
         send(1).await;
@@ -243,7 +244,7 @@ async fn a_gevent_worker_misses_nothing_and_its_goodbye_counts_what_it_started_l
             page.sum("celery_workers", &["online"]) == 1.0
         })
         .await;
-    // Celery counts a task, switches greenlets, and then stamps task-started: heartbeats fall in between.
+    // Celery counts a task, switches greenlets, and then stamps task-started, so heartbeats can fall in between.
     send(2_000).await;
     let succeeded = |page: &Page| page.sum("celery_task_succeeded_total", &[]);
     let page = celeriac
@@ -260,7 +261,7 @@ async fn a_gevent_worker_misses_nothing_and_its_goodbye_counts_what_it_started_l
         .await;
     assert_eq!(page.sum("celeriac_events_missing_total", &[]), 0.0);
 
-    // Started after the last heartbeat, and counted by `worker-offline` alone.
+    // Started after the last heartbeat, and included only in the count of `worker-offline`.
     send(3).await;
     celeriac
         .page_when("three more", 20, |page| succeeded(page) == 2_003.0)

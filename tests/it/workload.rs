@@ -1,4 +1,4 @@
-//! A real workload of real workers: the totals in Prometheus are what Celery's own receiver counted.
+//! A real workload with real workers: the totals in Prometheus match those of Celery's own event receiver.
 
 use super::support::celeriac::{Celeriac, Page};
 use super::support::celery::{Celery, Counts};
@@ -63,7 +63,7 @@ async fn counted_exactly(version: &str, broker: &str, backend: &str, prometheus:
     celeriac.ready().await;
     let celery = Celery::new(version, broker, backend);
     let counter = celery.count().await;
-    // The second one's children are killed, which may take others' tasks along: they have none.
+    // The second worker's child processes are killed, which may affect other tasks, but it has none.
     let mut workers = [
         celery.worker("w1", &["-c", "2", "-Q", "celery"]).await,
         celery.worker("w2", &["-c", "2", "-Q", "prefork"]).await,
@@ -75,7 +75,7 @@ async fn counted_exactly(version: &str, broker: &str, backend: &str, prometheus:
     for worker in &mut workers {
         worker.terminate(60);
     }
-    // Each worker says goodbye, and that is the last that is heard.
+    // Each worker announces its shutdown, and that is its last event.
     celeriac
         .page_when("the workers to go", 30, |page| {
             page.sum("celery_worker_up", &[]) == 0.0
@@ -94,7 +94,7 @@ async fn counted_exactly(version: &str, broker: &str, backend: &str, prometheus:
         0.0
     };
     assert_eq!(page.sum("celery_task_revoked_total", &["expired"]), expired);
-    // Tasks that were revoked before a worker took them, and killed workers, leave nothing behind either.
+    // Tasks revoked before a worker received them, and killed workers, leave nothing behind either.
     assert_eq!(
         page.sum("celery_tasks_in_flight", &[]),
         0.0,
@@ -115,7 +115,7 @@ async fn counted_exactly(version: &str, broker: &str, backend: &str, prometheus:
     assert!(celeriac.terminate().success());
 }
 
-/// The counter that an event of a type adds to.
+/// Returns the counter that an event type increments.
 fn family(kind: &str) -> String {
     format!("celery_task_{}_total", kind.trim_start_matches("task-"))
 }
@@ -124,7 +124,7 @@ fn check(page: &Page, counts: &Counts) {
     println!("{:?}", counts.types);
     for (kind, count) in &counts.types {
         let defined = page.sum("celery_events_total", &[&format!("type={kind:?}")]);
-        // Types that tasks made up count as one.
+        // Custom event types are counted as one.
         if kind == "task-progress" || kind == "billing-card-charged" {
             assert_eq!(page.sum("celery_events_total", &["type=\"other\""]), 20.0);
         } else {

@@ -7,8 +7,8 @@ use super::frame::{self, Frame, FrameKind, Properties};
 /// Bytes allocated for a body before any of it has arrived.
 const FIRST_BYTES: usize = 64 << 10;
 
-/// The longest body that is accepted on the wire, even if only to skip it. No RabbitMQ version
-/// allows larger messages; a server that announces more would block everything behind it.
+/// Maximum announced size of a body, even of one that is skipped. No RabbitMQ version allows larger
+/// messages, and skipping one would block all later messages.
 const ANNOUNCED_MAX: u64 = 2 << 30;
 
 /// A message delivered by the server.
@@ -55,7 +55,7 @@ impl Assembly {
     /// Starts a message.
     pub(super) fn begin(&mut self, channel: u16, tag: u64) -> Result<(), AmqpError> {
         if self.position(channel).is_some() {
-            return Err(AmqpError::Malformed("a message within another"));
+            return Err(AmqpError::Malformed("a message inside another message"));
         }
         self.partial.push(Partial {
             channel,
@@ -72,19 +72,19 @@ impl Assembly {
     /// Adds a header or part of a body, and returns the message once it is complete.
     pub(super) fn add(&mut self, frame: Frame<'_>) -> Result<Option<Delivery>, AmqpError> {
         let at = self.position(frame.channel);
-        let at = at.ok_or(AmqpError::Malformed("a part of no message"))?;
+        let at = at.ok_or(AmqpError::Malformed("a content frame without a message"))?;
         let partial = &mut self.partial[at];
         let missing = match (frame.kind, partial.missing) {
             (FrameKind::Header, None) => partial.delivery.header(frame.payload, self.body_max)?,
             (FrameKind::Body, Some(missing)) => {
                 let rest = missing.checked_sub(frame.payload.len() as u64);
-                let rest = rest.ok_or(AmqpError::Malformed("more of a message than there is"))?;
+                let rest = rest.ok_or(AmqpError::Malformed("a body longer than announced"))?;
                 if let Ok(body) = &mut partial.delivery.body {
                     body.extend_from_slice(frame.payload);
                 }
                 rest
             }
-            _ => return Err(AmqpError::Malformed("the parts of a message in disorder")),
+            _ => return Err(AmqpError::Malformed("the frames of a message out of order")),
         };
         partial.missing = Some(missing);
         Ok((missing == 0).then(|| self.partial.swap_remove(at).delivery))

@@ -20,7 +20,7 @@ use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request};
 use crate::broker::error::LinkError;
 use crate::event::{ContentType, DecodeError};
 
-/// Replies that the broker may send ahead of our acknowledgements. They can be large.
+/// Number of replies that the broker may send ahead of our acknowledgements. Replies can be large.
 const PREFETCH: u16 = 32;
 
 /// Maximum size of the replies queued for us in the broker, in bytes. Beyond that, the oldest are
@@ -41,14 +41,14 @@ impl Poll {
         let session = &mut self.session;
         replies(session, channel, &queue).await?;
         for body in round.requests(&queue) {
-            // Requests that a worker has not received by the deadline are of no use any more.
+            // Requests that a worker has not received by the deadline have become useless.
             let expiration = DEADLINE.as_millis().to_string();
             publish(session, channel, &mailboxes, &body, Some(expiration));
         }
         // Reaching the deadline is not an error: some workers may not answer.
         if let Ok(ended) = timeout(DEADLINE, collect(session, channel, round)).await {
             let permission = format!("write on {mailboxes}");
-            ended.map_err(|error| error.refused("ask the workers", &permission))?;
+            ended.map_err(|error| error.refused("send requests to workers", &permission))?;
         }
         // The queue is deleted when its only consumer is cancelled.
         let canceled = session.cancel(channel, CONSUMER).await;
@@ -91,7 +91,7 @@ impl Poll {
     }
 }
 
-/// Closes the channel and waits for the broker's reply, which also reports errors of earlier
+/// Closes the channel and waits for the broker's reply, which also reveals errors caused by earlier
 /// messages.
 async fn close(session: &mut Session, channel: u16) -> Result<(), LinkError> {
     let closed = session.close_channel(channel).await;

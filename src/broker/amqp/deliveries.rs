@@ -9,12 +9,12 @@ use crate::broker::context::{BATCH_BYTES, BATCH_MESSAGES};
 use crate::config;
 use crate::event::{ContentType, DecodeError, Form, Mark, Payload, Position};
 
-/// Offsets in a row that may hold no messages: RabbitMQ writes its publisher state to a stream
-/// where a segment begins, which uses an offset or two. A larger gap means that whole segments were
-/// deleted by retention.
+/// Number of consecutive offsets that may hold no messages: RabbitMQ writes publisher state at the
+/// start of each segment, which uses an offset or two. A larger gap means that retention has
+/// deleted whole segments.
 const NO_MESSAGES: u64 = 8;
 
-/// Messages that are handed over together.
+/// A batch of messages to hand over.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) payloads: Vec<Payload>,
@@ -28,8 +28,8 @@ pub(super) struct Taken {
     pub(super) bytes: usize,
 }
 
-/// The longest body that is received. RabbitMQ 4 accepts no longer one by default, and compressed
-/// payloads may not expand beyond it either.
+/// Maximum size of a body. It is RabbitMQ 4's default limit, and the limit for decompressed
+/// payloads too.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
 /// The longest body to receive if the queue holds at most `queue_bytes_max` bytes.
@@ -47,7 +47,7 @@ pub(super) struct DeliveryCursor {
     pub(super) next: Option<u64>,
 }
 
-/// Takes a delivery and those that are already available behind it.
+/// Collects a delivery and those after it that are already available.
 pub(super) fn collect(
     session: &mut Session,
     first: Delivery,
@@ -64,8 +64,8 @@ pub(super) fn collect(
             // Offsets before the expected one are read again and recognized by their fingerprint.
             let gap = expected.map_or(0, |expected| offset.saturating_sub(expected));
             cut += if gap > NO_MESSAGES { gap } else { 0 };
-            // The position never goes backwards meanwhile. Otherwise a connection that keeps
-            // breaking would end up at the first message.
+            // The position never moves backwards while they are read. Otherwise, a connection that
+            // keeps breaking would end up at the first message.
             expected = expected.max(Some(offset + 1));
         }
         let content_type = delivery.properties.content_type;

@@ -2,15 +2,15 @@
 
 use std::io;
 
-/// Reply codes: something does not exist, access is refused, or a resource is locked by another
+/// Reply codes: an object does not exist, access is refused, or a resource is locked by another
 /// connection.
 pub(super) const NOT_FOUND: u16 = 404;
 pub(super) const ACCESS_REFUSED: u16 = 403;
 pub(super) const NOT_ALLOWED: u16 = 530;
 pub(super) const RESOURCE_LOCKED: u16 = 405;
 
-/// Reply codes: something exists with other arguments, is unknown to the broker, or is not
-/// supported.
+/// Reply codes: an object exists with different arguments, a command is invalid, or a feature is
+/// not implemented.
 pub(super) const PRECONDITION_FAILED: u16 = 406;
 pub(super) const COMMAND_INVALID: u16 = 503;
 pub(super) const NOT_IMPLEMENTED: u16 = 540;

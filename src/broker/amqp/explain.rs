@@ -1,4 +1,4 @@
-//! Adds to an error what failed and what the user can do about it.
+//! Adds context to an error: the operation that failed and how to fix it.
 
 use super::error::{ACCESS_REFUSED, AmqpError};
 use crate::broker::error::LinkError;

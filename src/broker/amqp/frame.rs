@@ -1,8 +1,8 @@
-//! Parses frames, methods and message properties, as far as they are used.
+//! Parses frames, and those methods and message properties that are used.
 //!
 //! Publishers choose properties and headers, and the server passes them on unchanged. Only the top
-//! level of the headers is read. Nested tables and arrays are skipped by their length and never
-//! walked, so deep nesting cannot overflow the stack.
+//! level of the headers is parsed. Nested tables and arrays are skipped by their length, so deep
+//! nesting cannot overflow the stack.
 //!
 //! Source: AMQP 0-9-1, "General Frame Format" and "Content Framing"; RabbitMQ's "AMQP 0-9-1 Errata"
 //! for types of fields.
@@ -17,7 +17,8 @@ use crate::event::{Compression, ContentType};
 const HEADER_BYTES: usize = 7;
 const END: u8 = 0xce;
 
-/// Flags of the properties that are used. They come first, so the others need not be parsed.
+/// Flags of the properties that are used. These properties come first, so the others need not be
+/// parsed.
 const CONTENT_TYPE: u16 = 1 << 15;
 const CONTENT_ENCODING: u16 = 1 << 14;
 const HEADERS: u16 = 1 << 13;
@@ -74,7 +75,7 @@ pub(super) fn first(
         return Ok(None);
     };
     if *end != END {
-        return Err(AmqpError::Malformed("a frame without an end"));
+        return Err(AmqpError::Malformed("a frame without an end marker"));
     }
     let channel = u16::from_be_bytes(channel);
     let frame = Frame {

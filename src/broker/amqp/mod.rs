@@ -2,12 +2,12 @@
 //! RabbitMQ into batches for the aggregator.
 //!
 //! A message is read only when it can be handed over, so events wait in the broker while the
-//! aggregator is busy. The data in flight is bounded in bytes whatever the prefetch: one batch
-//! being filled, plus the batches that wait for the aggregator.
+//! aggregator is busy. The number of bytes in flight is limited regardless of the prefetch: one
+//! batch being filled, plus the batches that wait for the aggregator.
 //!
-//! Acknowledgements on a transient queue or a stream only make room, and are sent in batches after
-//! the hand-over. Those on a durable queue are sent once a checkpoint contains the messages, so a
-//! daemon that is killed before that receives them again.
+//! On a transient queue or a stream, acknowledgements only let the broker send more; they are sent
+//! in batches after the hand-over. On a durable queue they are sent once a checkpoint contains the
+//! messages, so a daemon that is killed before that receives them again.
 
 mod assembly;
 mod channels;
@@ -50,17 +50,17 @@ use crate::config::{AmqpConfig, BrokerConfig, Delivery};
 use crate::event::{Mark, Position};
 use crate::saved::Offset;
 
-/// A batch of at least this many bytes is not followed by a rest. This is half of what Linux
-/// buffers for a new connection.
+/// A batch of at least this many bytes is not followed by a rest. It is half the size of Linux's
+/// receive buffer for a new connection.
 const GULP_BYTES: usize = 64 << 10;
 
-/// Acknowledgements that only make room are delayed until this share of the prefetch is used up, or
-/// for this long.
+/// Acknowledgements that only let the broker send more are delayed until this fraction of the
+/// prefetch is used up, or for this long.
 const UNACKNOWLEDGED: u64 = 4;
 const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(1);
 
-/// How long connecting to a stream may take. To find an offset, RabbitMQ scans a segment message by
-/// message, and does it again on each attempt.
+/// Time limit for connecting to a stream. To find an offset, RabbitMQ scans a segment message by
+/// message, on every attempt.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a stream may be silent before we subscribe to it again. Workers send heartbeats every
@@ -132,7 +132,7 @@ struct Consumer {
     newest: u64,
     acknowledged: u64,
     acknowledged_at: Instant,
-    /// Maximum number of unacknowledged messages if acknowledging serves only to make room.
+    /// Maximum number of unacknowledged messages if acknowledgements only let the broker send more.
     ahead: u64,
     /// The name of the stream, if it is one.
     stream: Option<String>,
@@ -177,7 +177,7 @@ impl Consumer {
         // deleted with it.
         self.cancel(context).await?;
         if self.is_durable() {
-            // The last checkpoint is made once every source has let go of its sender.
+            // The last checkpoint is made once every source has dropped its sender.
             context.let_go();
             let last = async {
                 while self.acknowledged < self.newest {
@@ -209,8 +209,8 @@ impl Consumer {
     }
 
     /// Subscribes to the stream again at the same position. RabbitMQ can lose track of a consumer
-    /// that reaches the end of a segment while the next segments are being deleted. It then
-    /// delivers nothing more, whatever is published.
+    /// that reaches the end of a segment while the next segments are being deleted, and then
+    /// delivers nothing more.
     async fn consume_again(&mut self, context: &mut SourceContext) -> Result<(), LinkError> {
         self.cancel(context).await?;
         if let Some(stream) = &self.stream {
@@ -221,8 +221,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// Hands over a message and those behind it that are available without waiting. Returns their
-    /// number and their bytes.
+    /// Hands over a message and those after it that are available without waiting. Returns their
+    /// number and total size in bytes.
     async fn hand_over_available(
         &mut self,
         context: &mut SourceContext,

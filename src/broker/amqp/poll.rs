@@ -44,7 +44,7 @@ impl Poll {
 
     /// Closes the connection.
     pub(in crate::broker) async fn leave(mut self) {
-        // An error cannot be handled here, and nothing of ours remains on the broker either way.
+        // An error here can be ignored: nothing of ours remains on the broker either way.
         let _ = self.session.close("stopping").await;
     }
 }

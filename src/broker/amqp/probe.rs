@@ -1,9 +1,9 @@
 //! Probes RabbitMQ once: which servers can be used, and what the user is permitted to do.
 //!
-//! Permissions are tested without changing anything. RabbitMQ checks permissions before anything
-//! else, so an impossible declaration, or a binding of something that does not exist, fails with a
-//! different code if the permissions are sufficient. Permissions apply to names, whether or not
-//! anything has that name.
+//! Permissions are tested without changing anything. RabbitMQ checks permissions first, so an
+//! impossible declaration, or a binding of an object that does not exist, fails with a different
+//! code if the permissions are sufficient. Permissions apply to names, even of objects that do not
+//! exist.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ const NEEDED: [&str; 5] = [
     "task.succeeded",
 ];
 
-/// Checks the servers one after the other, and probes the broker through the first usable one.
+/// Checks every server in turn, and probes the broker through the first usable one.
 pub(in crate::broker) async fn look(
     config: &BrokerConfig,
     amqp: &AmqpConfig,
@@ -95,7 +95,7 @@ pub(in crate::broker) async fn look(
         }
         Err(error) => look.refused(error),
     }
-    // Nothing of ours remains on the broker either way.
+    // The result does not matter: nothing of ours remains on the broker either way.
     left(session.close("looked")).await;
     look
 }
@@ -157,7 +157,7 @@ fn is_needless(error: &LinkError, amqp: &AmqpConfig) -> bool {
     is_ours && amqp.delivery != Delivery::Transient
 }
 
-/// Whether the user may use the durable queue and the exchange of the shards.
+/// Checks whether the user may use the durable queue and the shards' exchange.
 async fn may_keep(
     session: &mut Session,
     config: &BrokerConfig,

@@ -1,9 +1,9 @@
-//! Reads queue lengths from RabbitMQ with a passive declaration of each queue. That needs no
-//! permission, works for classic and quorum queues alike, and returns the number of ready messages
+//! Reads queue lengths from RabbitMQ with a passive declaration of each queue. This needs no
+//! permission, works for classic and quorum queues alike, and returns the numbers of ready messages
 //! and of consumers.
 //!
-//! If a queue does not exist, the broker closes the channel, and later requests on it get no
-//! answer; they are repeated on a new channel. The channel is used for nothing else.
+//! If a queue does not exist, the broker closes the channel, and later requests on it get no reply;
+//! they are repeated on a new channel. The channel is used for nothing else.
 
 use amq_protocol::types::FieldTable;
 
@@ -13,10 +13,10 @@ use super::poll::Poll;
 use crate::broker::error::LinkError;
 use crate::state::QueueLevel;
 
-/// Maximum number of outstanding requests. Sent one by one, 500 queues would take 500
-/// round trips. After an absent queue the limit drops to one, and doubles each time that all queues
-/// existed: otherwise many absent queues in a row would have the remaining ones requested again and
-/// again.
+/// Maximum number of outstanding requests. Sent one by one, 500 queues would take 500 round trips.
+/// After an absent queue the limit drops to one, and then doubles each time that all queues exist:
+/// otherwise, with many absent queues in a row, the remaining ones would be requested over and
+/// over.
 const AT_ONCE_MAX: usize = 64;
 
 const PASSIVE: QueueFlags = QueueFlags {
@@ -59,7 +59,7 @@ impl Poll {
                         self.queues = None;
                         let code = error.code();
                         if !matches!(code, Some(NOT_FOUND | ACCESS_REFUSED | RESOURCE_LOCKED)) {
-                            return Err(error.while_doing("ask for a queue"));
+                            return Err(error.while_doing("query a queue"));
                         }
                         absent.push(name.clone());
                         at_once = 1;

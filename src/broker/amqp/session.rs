@@ -1,8 +1,8 @@
 //! One connection to RabbitMQ: sends methods, and receives replies, deliveries and heartbeats.
 //!
 //! Nothing is read ahead. A message that no caller is waiting for stays in the socket, so TCP slows
-//! the broker down and nothing piles up here. A caller that waits for something else keeps the
-//! connection alive with [`Session::beside`].
+//! the broker down and nothing piles up here. While a caller waits for something else,
+//! [`Session::beside`] keeps the connection alive.
 //!
 //! Every wait is cancel-safe: bytes already read stay in the buffer, and a half-written frame is
 //! completed later.
@@ -37,8 +37,8 @@ const READ_BYTES: usize = 64 << 10;
 /// without reading would make the write buffer grow without limit.
 const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 
-/// Heartbeats sent per negotiated interval, and intervals of silence after which the peer is
-/// considered dead.
+/// Number of heartbeats sent per negotiated interval, and number of silent intervals after which
+/// the peer is considered dead.
 const BEATS: u32 = 2;
 const SILENT_INTERVALS: u32 = 2;
 
@@ -103,7 +103,7 @@ impl Session {
         self.assembly.body_max()
     }
 
-    /// Sends bytes that are not a frame, which is only the protocol header.
+    /// Sends bytes that are not a frame. Only the protocol header is sent this way.
     pub(super) fn send_raw(&mut self, bytes: &[u8]) {
         self.unwritten.extend_from_slice(bytes);
     }
@@ -155,7 +155,7 @@ impl Session {
         self.reply(0, CLOSE_OK).await.map(drop)
     }
 
-    /// Sends a close as far as the socket has room for it, without waiting.
+    /// Sends a close without waiting, if the socket has room for it.
     pub(super) fn leave(&mut self, text: &str) {
         self.send_goodbye(text);
         let _ = self.write().now_or_never();
@@ -301,7 +301,7 @@ impl Session {
         }
     }
 
-    /// Writes pending bytes as far as there is room, and waits until something is read.
+    /// Writes pending bytes while there is room, and waits until something is read.
     async fn fill(&mut self) -> Result<(), AmqpError> {
         loop {
             let wake = self.beat();
@@ -310,7 +310,7 @@ impl Session {
             let wake = wake.into_iter().chain(given_up).min();
             tokio::select! {
                 biased;
-                // Read first, so that data which arrived while nobody was reading counts as a sign
+                // Read first, so that data that arrived while no one was reading counts as a sign
                 // of life.
                 read = self.exchange() => return read,
                 () = sleep_until(wake) => {}
@@ -422,7 +422,7 @@ impl Session {
             AMQPClass::Connection(Co::Close(close)) => {
                 let ok = Co::CloseOk(connection::CloseOk {});
                 self.send(0, AMQPClass::Connection(ok));
-                // The server waits for this reply, and nobody uses the connection again.
+                // The server waits for this reply, and the connection is not used again.
                 let _ = self.write().now_or_never();
                 Err(AmqpError::Closed {
                     code: close.reply_code,
@@ -430,12 +430,14 @@ impl Session {
                     is_channel: false,
                 })
             }
-            // A blocked connection still delivers, and what we send has deadlines, so there is
-            // nothing to do.
+            // A blocked connection still delivers messages, and our requests have deadlines, so
+            // there is nothing to do.
             AMQPClass::Connection(Co::Blocked(_) | Co::Unblocked(_)) => Ok(None),
             AMQPClass::Channel(Ch::Close(close)) => {
                 if !self.channels.close(channel) {
-                    return Err(AmqpError::Malformed("the end of a closed channel"));
+                    return Err(AmqpError::Malformed(
+                        "a close of a channel that is not open",
+                    ));
                 }
                 let ok = Ch::CloseOk(channel::CloseOk {});
                 self.send(channel, AMQPClass::Channel(ok));

@@ -15,8 +15,8 @@ use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
 /// The name of our consumer, the only one on its channel.
 pub(super) const CONSUMER: &str = "celeriac";
 
-/// How long to wait for the newest messages of a stream, and then for each further one in their
-/// chunk, which arrives whole. A connection may be slow.
+/// How long to wait for the newest message of a stream, and then for each other message of its
+/// chunk. Chunks are sent whole, but a connection may be slow.
 const NEWEST: Duration = Duration::from_secs(3);
 
 /// The operation named in the error when our queue cannot be declared.
@@ -26,7 +26,7 @@ pub(super) const DECLARE: &str = "declare a queue";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
     pub(super) channel: u16,
-    /// For a stream: it is read from its first message, regardless of any earlier position.
+    /// Whether a stream is read from its first message, regardless of any earlier position.
     pub(super) is_new: bool,
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn subscribe(
     set.map_err(|error| error.while_doing("set the prefetch"))?;
     let mut is_new = false;
     if amqp.delivery == Delivery::Stream {
-        // On a channel of its own, so that it does not count against the prefetch.
+        // On a separate channel, so that it does not count against the prefetch.
         let asked = begin_at(session, &queue, next, amqp.prefetch).await?;
         is_new = asked.is_none();
         consume_stream(session, channel, &queue, asked).await?;
@@ -109,8 +109,8 @@ pub(super) async fn is_there(session: &mut Session, queue: &str) -> Result<bool,
     let declared = session.queue_declare(channel, queue, passive, FieldTable::default());
     match declared.await {
         Ok(_) => close(session, channel).await.map(|()| true),
-        // RabbitMQ uses the same code for a queue that exists but whose process is not running, as
-        // in the first seconds of a broker.
+        // RabbitMQ uses the same code for a queue that exists but whose process is not running yet,
+        // as in the first seconds after a broker starts.
         Err(error) if error.code() == Some(NOT_FOUND) && says_no_queue(&error) => Ok(false),
         Err(error) => {
             let permission = format!("configure on {queue}");
@@ -128,7 +128,7 @@ pub(super) async fn has_exchange(session: &mut Session, exchange: &str) -> Resul
     match declare_exchange(session, exchange, true).await? {
         Ok(()) => Ok(true),
         Err(error) if error.code() == Some(NOT_FOUND) => Ok(false),
-        // RabbitMQ 4 only answers users that have some permission on the exchange.
+        // RabbitMQ 4 refuses this to users without any permission on the exchange.
         Err(error) => {
             let permission = format!("read on {exchange}");
             Err(error.refused("find the event exchange", &permission))
@@ -142,7 +142,7 @@ async fn exchange_there(session: &mut Session, exchange: &str) -> Result<(), Lin
     if has_exchange(session, exchange).await? {
         return Ok(());
     }
-    let permission = format!("configure on {exchange} (or start a worker, which makes it)");
+    let permission = format!("configure on {exchange} (or start a worker, which declares it)");
     let declared = declare_exchange(session, exchange, false).await?;
     declared.map_err(|error| error.refused("declare the event exchange", &permission))
 }
@@ -240,7 +240,7 @@ async fn bind(
     Ok(())
 }
 
-/// Ensures that the exchange which distributes events among shards exists. Returns its name.
+/// Ensures that the exchange that distributes events among shards exists. Returns its name.
 async fn shards_there(
     session: &mut Session,
     channel: u16,
@@ -260,24 +260,24 @@ async fn shards_there(
             || error.to_string().contains("unknown exchange type");
         if is_unknown {
             let hint =
-                "; is the plugin there? rabbitmq-plugins enable rabbitmq_consistent_hash_exchange";
-            return error.explained("declare the exchange of shards", hint.to_owned());
+                "; enable the plugin: rabbitmq-plugins enable rabbitmq_consistent_hash_exchange";
+            return error.explained("declare the shards' exchange", hint.to_owned());
         }
         let permission = format!("configure on {name}");
-        error.refused("declare the exchange of shards", &permission)
+        error.refused("declare the shards' exchange", &permission)
     })?;
     for key in &amqp.bindings {
         let bound = session.exchange_bind(channel, (source, &name), key).await;
         let permission = format!("write on {name} and read on {source}");
-        bound.map_err(|error| error.refused("bind the exchange of shards", &permission))?;
+        bound.map_err(|error| error.refused("bind the shards' exchange", &permission))?;
     }
     Ok(name)
 }
 
 /// Where to start reading a stream: some messages before the saved position, or at its first
 /// message. A broker that is killed may lose the end of a stream and assign the same offsets to
-/// other messages. If the stream was recreated since, it would stay silent until it had as many
-/// messages as before; so the offset of its newest message is checked.
+/// other messages. If the stream was recreated since then, it would stay silent until it had as
+/// many messages as before, so the offset of its newest message is checked.
 async fn begin_at(
     session: &mut Session,
     queue: &str,
@@ -291,8 +291,8 @@ async fn begin_at(
     if asked == 0 {
         return Ok(Some(asked));
     }
-    // The stream may only be slow, or may have been empty until now. Reading it from its first
-    // message could count everything twice, so ask again.
+    // The stream may just be slow, or may have been empty until now. Reading it from its first
+    // message could count everything twice, so check again.
     let newest = newest(session, queue, asked).await?;
     let newest = newest.ok_or(LinkError::Timeout(NEWEST))?;
     if newest + 1 < asked {
@@ -307,13 +307,13 @@ async fn begin_at(
 
 /// The offset of a stream's newest message, if it has any, or any offset of at least `enough`.
 async fn newest(session: &mut Session, queue: &str, enough: u64) -> Result<Option<u64>, LinkError> {
-    let looking = |error: AmqpError| error.while_doing("look at the newest message");
+    let looking = |error: AmqpError| error.while_doing("read the newest message");
     let channel = channel(session).await?;
     session.prefetch(channel, u16::MAX).await.map_err(looking)?;
     let arguments = topology::offset_arguments(topology::text("last"));
     consume(session, channel, queue, false, arguments).await?;
     let mut newest = None;
-    // Under load, more messages keep arriving behind the last chunk, without end.
+    // Under load, more messages keep arriving after the last chunk, so stop early.
     while newest.is_none_or(|newest| newest < enough) {
         match tokio::time::timeout(NEWEST, session.delivery()).await {
             Ok(delivery) => newest = newest.max(delivery.map_err(looking)?.properties.offset),

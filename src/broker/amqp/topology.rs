@@ -10,7 +10,7 @@
 //!         └────────────────── task.sent ────────────────▶ daemon
 //! ```
 //!
-//! A message routed to a queue in two ways is delivered to it once.
+//! A message that reaches a queue by two routes is delivered to it once.
 //!
 //! Source: Celery 4.4 to 5.7, `celery/events/event.py` and `receiver.py`; RabbitMQ refuses to
 //! redeclare an exchange with other flags (406).
@@ -31,8 +31,9 @@ pub(super) const SENT: &str = "task.sent";
 pub(super) const WEIGHT: &str = "1";
 
 /// The delivery limit of a quorum queue: effectively unlimited. RabbitMQ 4 drops a message after 20
-/// deliveries by default, and while no checkpoint can be written, every broken connection costs
-/// one. Its value of -1 for no limit makes RabbitMQ 3.10 drop every redelivered message.
+/// deliveries by default, and while no checkpoint can be written, every broken connection uses up
+/// one. The value -1, which means no limit there, makes RabbitMQ 3.10 drop every redelivered
+/// message.
 const DELIVERIES_MAX: i64 = 1_000_000;
 
 /// The kind of our queue.
@@ -59,8 +60,8 @@ impl QueueKind {
         }
     }
 
-    /// Limited in bytes: beyond that, the oldest messages are dropped. Without the `x-message-ttl`
-    /// of 5 s that Celery's own receivers set, so messages that wait for us longer are kept.
+    /// Limited in bytes: beyond that, the oldest messages are dropped. Unlike Celery's own
+    /// receivers, sets no `x-message-ttl` of 5 s, so messages that wait longer are kept.
     pub(super) fn arguments(self, bytes_max: u64) -> FieldTable {
         let mut arguments = FieldTable::default();
         let number = |n: u64| AMQPValue::LongLongInt(i64::try_from(n).unwrap_or(i64::MAX));
@@ -74,7 +75,7 @@ impl QueueKind {
                     arguments.insert("x-delivery-limit".into(), limit);
                 }
                 arguments.insert("x-overflow".into(), text("drop-head"));
-                // Two daemons consuming one queue would each see half of every task.
+                // Two daemons consuming one queue would each see about half of a task's events.
                 arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
             }
             Self::Stream => {
@@ -90,9 +91,9 @@ impl QueueKind {
     }
 }
 
-/// A stream deletes whole segments, so it needs several of them. RabbitMQ scans a segment message
-/// by message to find an offset, so they should be small, as long as they do not become too many
-/// files.
+/// Minimum number of segments of a stream, which deletes whole segments only. RabbitMQ scans a
+/// segment message by message to find an offset, so segments should be small, but not so small that
+/// there are too many files.
 const SEGMENTS_MIN: u64 = 8;
 const SEGMENTS_MAX: u64 = 1_000;
 const SEGMENT_BYTES: u64 = 8 << 20;
@@ -100,20 +101,20 @@ const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// RabbitMQ's default.
 const SEGMENT_BYTES_MAX: u64 = 500_000_000;
 
-/// A name that no other agent uses, nor any earlier connection of ours that the broker may still
-/// consider open.
+/// A name used by no other daemon, and by no earlier connection of this one that the broker may
+/// still consider open.
 pub(super) fn transient_name(chance: u64) -> String {
     format!("celeriac.{chance:016x}")
 }
 
-/// The name of the exchange that distributes events among this number of shards. Each count has its
-/// own exchange, so a queue never receives the share that it had with another count.
+/// The name of the exchange that distributes events among this number of shards. Each number has
+/// its own exchange, so a queue never receives the share that it had with a different number.
 pub(super) fn shards_name(amqp: &AmqpConfig, shard: Shard) -> String {
     format!("{}.of-{}", amqp.queue, shard.count)
 }
 
-/// The header by which that exchange distributes events. All events of a worker reach the same
-/// shard.
+/// The arguments of that exchange: it distributes events by a header, so that all events of a
+/// worker reach the same shard.
 pub(super) fn shards_arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("hash-header".into(), text("hostname"));

@@ -12,7 +12,7 @@ pub(super) const FRAME_MAX: u32 = 128 << 10;
 /// The smallest limit that AMQP allows.
 const FRAME_MIN: u32 = 4096;
 
-/// Bytes of a frame around its payload.
+/// Number of bytes in a frame besides its payload.
 const FRAME_OVERHEAD: u32 = 8;
 
 /// Maximum number of channels to open. RabbitMQ proposes the same number.
@@ -35,7 +35,7 @@ impl Tuning {
         heartbeat: None,
     };
 
-    /// The lower of each pair of limits, where 0 means no limit.
+    /// Combines the limits of both sides: the lower of each pair, where 0 means no limit.
     pub(super) fn negotiate(proposed: &Tune, heartbeat_seconds: u16) -> Result<Self, AmqpError> {
         let channel_max = match proposed.channel_max {
             0 => CHANNEL_MAX,

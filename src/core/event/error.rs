@@ -111,7 +111,7 @@ impl Reason {
 impl DecodeError {
     /// Whether both errors are covered by one log line: they have the same reason and, if a
     /// serializer is not accepted, the same serializer.
-    pub fn is_told_with(self, other: Self) -> bool {
+    pub fn is_logged_with(self, other: Self) -> bool {
         if let (Self::NotAccepted(_), _) | (_, Self::NotAccepted(_)) = (self, other) {
             return self == other;
         }

@@ -1,8 +1,8 @@
 //! Converts the table of series to its stored form in the checkpoint.
 //!
-//! The table copies values and shares the rest ([`SeriesTable::capture`](super::Series::capture)), which
-//! takes as long as a snapshot. The more expensive part, replacing texts with numbers, can run on
-//! another thread.
+//! The table copies values and shares the rest ([`SeriesTable::capture`](super::Series::capture)),
+//! which takes as long as a snapshot. The more expensive part, replacing strings with numbers, can
+//! run on another thread.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct CapturedTable {
 pub(super) struct CapturedFamily {
     pub(super) name: Arc<str>,
     pub(super) kind: saved::Kind,
-    /// The name of the family from which a relabeling rule made this one.
+    /// The original family's name, if a relabeling rule made this one.
     pub(super) like: Option<Arc<str>>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct CapturedRow {
     pub(super) limited: bool,
 }
 
-/// Deduplicated texts and bounds.
+/// Deduplicated strings and bounds.
 #[derive(Debug, Default)]
 struct Shared {
     texts: Vec<String>,

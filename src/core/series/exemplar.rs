@@ -4,7 +4,8 @@
 //! a counter has one. Each is replaced by the first observation after a snapshot, so an event costs
 //! one comparison, and at most one exemplar per bucket and snapshot is sent.
 //!
-//! Source: "Exemplars" in OpenMetrics 1.0, and what Prometheus accepts by remote write.
+//! Source: "Exemplars" in OpenMetrics 1.0, and Prometheus' checks on exemplars received by remote
+//! write.
 
 use std::sync::Arc;
 
@@ -23,11 +24,11 @@ pub struct Exemplar {
     /// series; in a histogram, later than those of all its buckets.
     pub at: Timestamp,
     /// The number of the first snapshot that contains it. A consumer that has already seen that
-    /// snapshot has sent it.
+    /// snapshot has already sent the exemplar.
     pub snapshot: u64,
 }
 
-/// The task whose event is being counted, as far as exemplars need it.
+/// The task whose event is being counted: the data needed for an exemplar.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     task_id: &'a str,
@@ -39,8 +40,8 @@ impl<'a> Origin<'a> {
     /// including the name `task_id`.
     const TASK_ID_MAX: usize = 128 - "task_id".len();
 
-    /// A task whose event was received at that time. `None` if its id is empty or too long for an
-    /// exemplar.
+    /// Creates the origin for a task whose event was received at that time. `None` if its id is
+    /// empty or too long for an exemplar.
     pub fn new(task_id: &'a str, received: Timestamp) -> Option<Self> {
         (Self::fits(task_id) && !task_id.is_empty()).then_some(Self { task_id, received })
     }

@@ -17,12 +17,12 @@ const SCHEMA_MAX: i32 = 3;
 /// The coarsest schema. Its growth factor is 65,536.
 const SCHEMA_MIN: i32 = -4;
 
-/// Maximum number of buckets, positive and negative together, without the zero bucket.
-/// This is OpenTelemetry's default, and receivers recommend it.
+/// Maximum number of buckets, positive and negative together, without the zero bucket. This is
+/// OpenTelemetry's default, which receivers recommend.
 const BUCKETS_MAX: usize = 160;
 
-/// Up to this many consecutive empty buckets are listed explicitly: they take less room than a new
-/// span.
+/// Up to this many consecutive empty buckets are listed explicitly, which takes less space than a
+/// new span.
 const GAP_MAX: i32 = 2;
 
 /// The lower bounds of the buckets of schema 3 in [0.5, 1): 2^(k/8) / 2.
@@ -226,7 +226,7 @@ impl Side {
 /// The bucket of schema 3 for a magnitude above the zero threshold.
 ///
 /// Computed from the float's bits: a rounded logarithm would put powers of two into the next
-/// bucket. Infinity has the bucket after that of the largest float.
+/// bucket. Infinity belongs to the bucket after that of the largest float.
 fn finest_index(magnitude: f64) -> i32 {
     const FRACTION: u64 = (1 << 52) - 1;
     const HALF: u64 = 1022 << 52;

@@ -11,7 +11,7 @@ pub struct Family {
     /// The full name with prefix and suffix, as Prometheus shows it: `celery_task_sent_total`.
     pub name: Arc<str>,
     pub kind: MetricKind,
-    /// One sentence that says when the value changes.
+    /// The help text: one sentence.
     pub help: &'static str,
     /// The names of the labels that its series may have, for the reference documentation. The
     /// broker label is implied.

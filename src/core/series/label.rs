@@ -15,7 +15,7 @@ impl LabelName {
         Self(Cow::Borrowed(name))
     }
 
-    /// Creates a name from outside. `None` if it is invalid.
+    /// Creates a name from external input. `None` if it is invalid.
     pub fn parse(name: &str) -> Option<Self> {
         let valid = is_label_name(name) && !name.starts_with("__");
         valid.then(|| Self(Cow::Owned(name.to_owned())))
@@ -42,7 +42,7 @@ const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The longest label value that is restored. Relabeling rules can join several texts of 1 KiB.
+/// The longest label value that is restored. Relabeling rules can join several strings of 1 KiB.
 const STORED_BYTES_MAX: usize = 64 << 10;
 
 /// The labels of one series without its name: sorted by name, without duplicates or empty values,
@@ -53,8 +53,8 @@ const STORED_BYTES_MAX: usize = 64 << 10;
 pub struct LabelSet(Box<[(LabelName, Arc<str>)]>);
 
 impl LabelSet {
-    /// Sorts labels with texts from outside into a set. The first of several labels with the same
-    /// name wins. Labels with an empty value are left out, because Prometheus treats them as
+    /// Creates a set from labels with external values. Of several labels with the same name, the
+    /// first wins. Labels with an empty value are left out, because Prometheus treats them as
     /// absent.
     pub fn new(labels: impl IntoIterator<Item = (LabelName, Arc<str>)>) -> Self {
         let labels = labels.into_iter();
@@ -115,7 +115,7 @@ impl LabelSet {
     }
 }
 
-/// A value after escaping, which is shared with the original if it did not change.
+/// The escaped value; the original is shared if nothing had to be escaped.
 fn as_is_or(escaped: Cow<'_, str>, value: &Arc<str>) -> Arc<str> {
     match escaped {
         Cow::Borrowed(_) => Arc::clone(value),

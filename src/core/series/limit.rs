@@ -23,8 +23,8 @@ pub enum Room {
 pub(super) struct Limit {
     samples_max: usize,
     samples: usize,
-    /// Handles without a series of their own: rules dropped the series or merged it into another.
-    /// They use no samples, but their callers hold them, so they are limited as well.
+    /// Handles without a series of their own, because rules dropped the series or merged it into
+    /// another. They add no samples, but use memory in their callers, so they are limited as well.
     shared: usize,
     bounds: Bounds,
 }
@@ -37,7 +37,7 @@ pub(super) struct Size {
     label_bytes: usize,
 }
 
-/// The assumed label size of a sample that is not open yet: three texts of usual length.
+/// The assumed label size of a sample that is not open yet: three strings of typical length.
 const LABEL_BYTES: usize = 100;
 
 impl Size {
@@ -118,7 +118,8 @@ impl Limit {
         has_room
     }
 
-    /// Reserves a handle without a series of its own. There may be as many as samples.
+    /// Reserves a handle without a series of its own. The limit on samples applies to their number
+    /// too.
     pub(super) fn share(&mut self, room: Room) -> bool {
         if matches!(room, Room::Limited) && self.shared >= self.samples_max {
             self.bounds.reached(bounds::Limit::Series);

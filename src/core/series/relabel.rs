@@ -2,7 +2,7 @@
 //!
 //! These are Prometheus' relabeling rules, with all of its actions and its handling of empty
 //! values, references and invalid names. Source: "relabel_config" in Prometheus' documentation.
-//! Where it is silent, the behaviour of Prometheus 3.5 applies, as recorded in
+//! Where the documentation is silent, the behaviour of Prometheus 3.5 applies, as recorded in
 //! `tests/golden/relabel.yaml` and checked by `tests/it/relabel.rs`. Label names follow the rules
 //! from before UTF-8 names (`metric_name_validation_scheme: legacy`), so that older receivers
 //! accept them.

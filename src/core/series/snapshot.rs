@@ -59,9 +59,10 @@ pub struct Snapshot {
     /// Sorted by family, then by labels.
     pub rows: Vec<Row>,
     /// The time of the previous process' last snapshot, if its series were restored. Restored
-    /// series that started before it were part of it.
+    /// series that started before that time were part of that snapshot.
     pub restored_at: Option<Timestamp>,
-    /// Some values are older than the timestamp: they are held until their families may continue.
+    /// Whether some values are older than the timestamp, because their checkpoint could not be
+    /// written.
     pub held: bool,
     /// The last snapshot: the daemon is stopping.
     pub last: bool,
@@ -73,19 +74,19 @@ impl Snapshot {
         &self.families[row.info.family.index()]
     }
 
-    /// Takes only the families for which `goes_on` is true from this snapshot, and all others from
-    /// `before`.
-    pub fn holding(self, before: &Self, goes_on: impl Fn(&str) -> bool) -> Self {
+    /// Combines two snapshots: families for which `is_current` is true are taken from this one, all
+    /// others from `before`.
+    pub fn holding(self, before: &Self, is_current: impl Fn(&str) -> bool) -> Self {
         // Families are never removed, so the indexes are the same.
-        let goes_on: Vec<bool> = self
+        let is_current: Vec<bool> = self
             .families
             .iter()
-            .map(|family| goes_on(&family.name))
+            .map(|family| is_current(&family.name))
             .collect();
-        let goes_on = |row: &Row| goes_on[row.info.family.index()];
-        let held = before.rows.iter().filter(|row| !goes_on(row)).cloned();
+        let is_current = |row: &Row| is_current[row.info.family.index()];
+        let held = before.rows.iter().filter(|row| !is_current(row)).cloned();
         let mut rows: Vec<Row> = held.collect();
-        rows.extend(self.rows.into_iter().filter(goes_on));
+        rows.extend(self.rows.into_iter().filter(is_current));
         // Two sorted runs, which the sort merges efficiently.
         rows.sort_by(|a, b| {
             let order = |row: &Row| row.info.family;

@@ -1,4 +1,4 @@
-//! The table of series: opens, updates and closes series, and makes snapshots of them.
+//! The table of series, with methods to open, update and close series and to make snapshots.
 
 mod continued;
 mod relabelled;
@@ -67,12 +67,12 @@ pub struct SeriesTable {
 struct Slot {
     info: Arc<Info>,
     /// How often the series was opened without being closed. Two keys may lead to the same labels,
-    /// such as a task called `unknown` and one whose name is not known. An orphan, restored and not
-    /// opened yet, has no users.
+    /// such as a task named `unknown` and one whose name is not known. An orphan (a series that was
+    /// restored but not opened yet) has no users.
     users: u32,
     room: Room,
-    /// When the value changed, in seconds since the epoch, at the resolution at which the time is
-    /// set.
+    /// When the value last changed, in seconds since the epoch. As exact as the calls that set the
+    /// time.
     changed: u32,
     value: Value,
     /// The exemplar of a counter.
@@ -129,7 +129,7 @@ impl SeriesTable {
         self
     }
 
-    /// Counts that an exposition limit was reached.
+    /// Counts that a limit on exposition was reached.
     pub fn reached(&self, limit: bounds::Limit) {
         self.limit.reached(limit);
     }
@@ -349,7 +349,7 @@ impl SeriesTable {
         }
     }
 
-    /// Sets a gauge, or a counter that is counted elsewhere.
+    /// Sets a gauge, or a counter whose count is kept elsewhere.
     #[inline]
     pub fn set(&mut self, id: SeriesId, n: f64) {
         match &mut self.changing(id).value {
@@ -387,12 +387,12 @@ impl SeriesTable {
         }
     }
 
-    /// Replaces a histogram with one that is counted elsewhere, including its forms.
+    /// Replaces a histogram, in both forms, with one that is maintained elsewhere.
     pub fn replace(&mut self, id: SeriesId, histogram: Histogram) {
         self.changing(id).value = Value::Histogram(histogram);
     }
 
-    /// Marks a series as changed now, so that it is kept as long after a restart.
+    /// Marks a series as changed now, which extends its life as an orphan after a restart.
     pub fn touch(&mut self, id: SeriesId) {
         self.changing(id);
     }
@@ -407,8 +407,8 @@ impl SeriesTable {
     /// less than a second.
     ///
     /// Two, because the zero of a new counter needs a timestamp between two snapshots. If the clock
-    /// was set back further, samples follow it: if their time stood still until the clock caught
-    /// up, receivers would refuse them for being in the future.
+    /// was set back further, sample timestamps follow it: if they stood still until the clock
+    /// caught up, receivers would refuse the samples for being in the future.
     pub fn snapshot(&mut self, at: Timestamp, last: bool) -> Snapshot {
         if self.shared.len() != self.families.len() {
             self.shared = self.families.as_slice().into();

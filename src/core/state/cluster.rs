@@ -253,8 +253,8 @@ impl State {
     /// Up to when everything was told that events tell. Where they wait in the broker, that is when the newest was stamped,
     /// unless it was quiet for long.
     fn told_until(&self, now: Timestamp) -> Timestamp {
-        let heard = self.evidence.last_event_or_epoch().max(self.resumed);
-        if self.limits.broker_holds_events && now.since(heard) < QUIET {
+        let last_event = self.evidence.last_event_or_epoch().max(self.resumed);
+        if self.limits.broker_holds_events && now.since(last_event) < QUIET {
             self.newest.min(now)
         } else {
             now

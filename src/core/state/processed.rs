@@ -105,7 +105,7 @@ impl Processed {
             run.received_later += 1;
         } else if stamped > run.since {
             run.received += 1;
-            run.deficits.heard_late(stamped);
+            run.deficits.received_late(stamped);
             if let Some((_, received)) = &mut run.before {
                 *received += 1;
             }
@@ -329,7 +329,7 @@ impl Deficits {
     }
 
     /// A started event comes that was stamped before heartbeats that are judged.
-    fn heard_late(&mut self, stamped: Timestamp) {
+    fn received_late(&mut self, stamped: Timestamp) {
         let list = &mut self.list[..self.count];
         for deficit in list.iter_mut().filter(|deficit| stamped <= deficit.stamped) {
             deficit.missing = deficit.missing.saturating_sub(1);

@@ -37,7 +37,7 @@ pub(super) use intervals::Intervals;
 
 /// Within this time a second failure, or revocation, of one attempt by one worker is the same one told twice:
 /// Celery 5.7 reports a hard time limit so, and 4.4 a terminated task.
-const TOLD_TWICE: Duration = Duration::from_secs(10);
+const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 
 /// One worker's events come in order, up to a few seconds. An end that is stamped so long before the start shows that the
 /// worker's clock was set back.
@@ -367,7 +367,7 @@ impl Task {
             }
             let may_be_twice = matches!(event.kind, TaskKind::Failed | TaskKind::Revoked);
             let same = may_be_twice && self.stage.is_none() && self.worker == worker;
-            if same && at.since(self.ended) < TOLD_TWICE {
+            if same && at.since(self.ended) < REPEATED_WITHIN {
                 return Taken::ToldTwice;
             }
         }

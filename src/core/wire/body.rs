@@ -23,8 +23,8 @@ impl Protocol {
 
     /// Returns the value of `Content-Type`.
     ///
-    /// PRW 2.0, "Protocol": without a blank or quotes. Receivers compare it byte by byte, and treat
-    /// unknown values as 1.0. For 1.0, the bare type is the one that all receivers know.
+    /// PRW 2.0, "Protocol": without spaces or quotes. Receivers compare it byte by byte, and treat
+    /// unknown values as 1.0. For 1.0, only the bare media type is known to all receivers.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::V1 => "application/x-protobuf",
@@ -52,7 +52,7 @@ pub struct Body {
     pub newest: Timestamp,
 }
 
-/// Types and help texts, which 1.0 sends in separate requests, compressed.
+/// Types and help texts, compressed. 1.0 sends them in separate requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     pub bytes: Bytes,

@@ -1,13 +1,13 @@
 //! Encodes snapshots as the remote-write requests of one sink.
 //!
-//! The encoder remembers by series what the sink has sent: a new series is preceded by a zero, and
-//! one that has ended is followed by a stale marker. A sink that skips a snapshot therefore still
-//! sends every zero and marker. For restored series, their start time shows whether the previous
+//! The encoder remembers which series the sink has sent: a new series is preceded by a zero, and
+//! one that has ended is followed by a stale marker. Every zero and marker is therefore sent even
+//! if the sink skips a snapshot. For restored series, their start time shows whether the previous
 //! process sent them. The labels of a series never change: they are assembled, relabeled and
-//! interned once, and are a few small numbers from then on.
+//! interned once, and from then on represented by a few small numbers.
 //!
-//! Each series occurs once per snapshot, and all its values are in one request. So the requests of
-//! a snapshot can be sent in parallel, and only those of the next one have to wait.
+//! Each series occurs once per snapshot, with all its values in one request. The requests of a
+//! snapshot can therefore be sent in parallel; only those of the next one have to wait.
 
 mod labels;
 
@@ -59,12 +59,12 @@ pub struct Encoder {
     owners: HashMap<Box<[u32]>, u64>,
     /// With relabeling: the series of the current snapshot.
     alive: HashSet<u64>,
-    /// With relabeling: labels became free that another series may need.
+    /// With relabeling: whether labels were released that another series may need.
     is_freed: bool,
     v1: v1::Writer,
     v2: v2::Writer,
     request: Request,
-    /// The newest encoded snapshot.
+    /// Number of the newest encoded snapshot.
     number: u64,
     /// Time of the newest sample that the previous process sent, if known.
     sent_until: Option<Timestamp>,
@@ -90,7 +90,7 @@ pub enum Unsent {
     Dropped,
     /// After relabeling it has no name, or an invalid one.
     Invalid,
-    /// After relabeling it has the labels of another series that is sent.
+    /// After relabeling it has the same labels as another series that is sent.
     Collided,
 }
 
@@ -137,15 +137,15 @@ impl Encoder {
         }
     }
 
-    /// Sets the time of the newest sample that the sink sent before this process. `None` if unknown,
-    /// because its queue is new or was lost. It matters for restored series.
+    /// Sets the time of the newest sample that the sink sent in an earlier process, which decides
+    /// whether restored series get a zero. `None` if unknown, because the queue is new or was lost.
     #[must_use]
     pub const fn after(mut self, sent_until: Option<Timestamp>) -> Self {
         self.sent_until = sent_until;
         self
     }
 
-    /// Makes this encoder replace one that has sent everything up to the given time.
+    /// Makes this encoder the successor of one that sent everything up to the given time.
     #[must_use]
     pub fn continuing_from(self, newest: Timestamp) -> Self {
         Self {
@@ -174,7 +174,7 @@ impl Encoder {
         let mut ended = Vec::new();
         let mut begun = Vec::new();
         let mut encoded = Encoded::default();
-        // Not before the end: the request at hand may refer to them.
+        // Released only at the end, because the current request may still refer to them.
         let mut released = Vec::new();
         if !self.how.relabel.is_empty() {
             self.alive.clear();
@@ -204,13 +204,13 @@ impl Encoder {
                 };
                 ended.extend(self.known[slot].replace(known));
             }
-            // Out of its place while the rest of the encoder works with it.
+            // Taken out, because the methods below borrow the whole encoder.
             let Some(mut known) = self.known[slot].take() else {
                 continue;
             };
             known.seen = snapshot.number;
             if is_freed && known.labels.unsent[Unsent::Collided as usize] > 0 {
-                // Not a new series to the receiver: it goes on where the other one ended.
+                // Not a new series to the receiver: it continues where the other one ended.
                 let before =
                     mem::replace(&mut known.labels, self.labels(snapshot.family(row), row));
                 before.ids.iter().for_each(|&id| released.push(id));
@@ -227,8 +227,9 @@ impl Encoder {
                 ended.extend(known.take());
             }
         }
-        // What came back under the same labels goes on: a marker would take the time of its new value. Of a histogram
-        // with other bounds that is a part of it.
+        // A series that came back under the same labels continues: a stale marker would have the
+        // same timestamp as its new value. Of a histogram with different bounds, only some time
+        // series come back.
         let begun = begun.iter().filter(|_| !ended.is_empty());
         let begun = begun.filter_map(|&slot| self.known[slot].as_ref());
         let begun: HashSet<Box<[u32]>> = begun.flat_map(|known| known.labels.all()).collect();
@@ -260,8 +261,8 @@ impl Encoder {
         encoded: &mut Encoded,
     ) {
         let counts = snapshot.family(row).kind != MetricKind::Gauge;
-        // The first increment counts: a zero before the first value. Behind the snapshot before the one that the
-        // series came with, because it was not there then.
+        // A zero before the first value, so that receivers count the first increment. It is stamped
+        // just after the previous snapshot, which did not contain the series.
         let zero = (counts && is_new).then(|| Timestamp::from_millis(row.info.after.millis() + 1));
         let first = zero.unwrap_or(snapshot.at);
         let points = Points {
@@ -326,7 +327,8 @@ impl Encoder {
                 .map(|(_, exemplar)| exemplar)
                 .filter(|exemplar| self.is_new(exemplar))
                 .collect();
-            // PRW 2.0, "Exemplars"; receivers refuse what is older than what they have.
+            // PRW 2.0, "Exemplars": in order. Receivers refuse exemplars older than their newest
+            // one.
             exemplars.sort_by_key(|exemplar| exemplar.at);
             let points = Points {
                 value: Point::Native(native, histogram.sum),
@@ -388,8 +390,8 @@ impl Encoder {
     /// Whether the previous process sent a series that is new to this encoder. A process that sent
     /// the first snapshot containing a series also sent its zero.
     ///
-    /// A series that was sent but not restored, because the checkpoint was lost, simply ends:
-    /// nothing knows about it any more.
+    /// A series that was sent but not restored, because the checkpoint was lost, ends without a
+    /// stale marker: no one knows about it any more.
     fn was_sent(&self, row: &Row, snapshot: &Snapshot) -> bool {
         let after = row.info.after;
         let before = self.behind.is_some_and(|behind| after < behind);
@@ -399,7 +401,7 @@ impl Encoder {
             })
     }
 
-    /// Starts another request if this one has no room for this many values.
+    /// Starts another request if the current one has no room for this many values.
     fn reserve(&mut self, values: usize) {
         let points = usize::try_from(self.request.counts.points()).unwrap_or(usize::MAX);
         if points > 0 && points + values > self.how.samples_max {

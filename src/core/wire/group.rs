@@ -4,7 +4,7 @@
 //! `/metrics/job/celery/instance/web-1`. A value that is not safe in a path is encoded as base64,
 //! which the label name indicates: `/metrics/job/celery/instance@base64/YS9i`. Percent-encoding is
 //! not an option: the gateway decodes `%2F` before it splits the path, so a value with an even
-//! number of extra parts would silently become a different group.
+//! number of extra path segments would silently select a different group.
 //!
 //! Source: "API" in the Pushgateway's README; tested with 1.5.1 and 1.11.2.
 
@@ -27,7 +27,8 @@ pub struct Group {
 const JOB: &str = "job";
 
 impl Group {
-    /// Creates a group; `None` if the job is empty, or if a label is repeated or is the job's.
+    /// Creates a group; `None` if the job is empty, if a label is repeated, or if one is named
+    /// `job`.
     ///
     /// The gateway shows labels unchanged on a page, so characters that a receiver may reject are
     /// escaped.
@@ -60,7 +61,7 @@ impl Group {
                 path.push('/');
                 path.push_str(value);
             } else if value.is_empty() {
-                // The base64 of an empty value is empty, and an empty part of a path would be
+                // The base64 of an empty value is empty, and an empty path segment would be
                 // dropped: use padding.
                 path.push_str("@base64/=");
             } else {

@@ -19,7 +19,7 @@ pub(super) struct Lines {
     pub(super) out: String,
     /// The labels of the current row, as written between the braces.
     labels: String,
-    /// The bounds for which `le` was written: most histograms of a family share them.
+    /// The bounds whose `le` labels are cached: most histograms of a family share them.
     buckets: Option<Arc<Buckets>>,
     le: Vec<String>,
 }
@@ -154,7 +154,7 @@ pub(super) enum Quotes {
     Kept,
 }
 
-/// Appends an escaped text.
+/// Appends a string, escaped.
 pub(super) fn escape(out: &mut String, text: &str, quotes: Quotes) {
     let mut rest = text;
     while let Some(at) = memchr::memchr3(b'\\', b'\n', b'"', rest.as_bytes()) {

@@ -27,10 +27,10 @@ pub use encoder::{Encoded, Encoder, Outgoing, Unsent};
 pub use group::Group;
 pub use series::{Key, Labels, Series, apart, downgrade, halves, together};
 
-/// Label of an exemplar: the id of its task.
+/// Exemplar label that holds the task id.
 const TASK_ID: &str = "task_id";
 
-/// Why a body cannot be split: we wrote it, so it was damaged since, or there is a bug.
+/// Error: a body cannot be split. Since we wrote it, it was damaged, or there is a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not a compressed request")]
 pub struct Unreadable;

@@ -50,7 +50,7 @@ fn header(out: &mut String, family: &Family, name: &str, kind: &str) {
         out.push_str(part);
     }
     let unit = family.unit();
-    // A gauge may be named `_seconds_total`, and then has no unit here.
+    // The unit must be a suffix of the name, which it is not for a gauge named `…_seconds_total`.
     if !unit.is_empty() && name.ends_with(unit) {
         for part in ["# UNIT ", name, " ", unit, "\n"] {
             out.push_str(part);

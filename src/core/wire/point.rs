@@ -17,7 +17,7 @@ pub(super) struct Points<'a> {
     pub(super) zero: Option<Timestamp>,
     pub(super) value: Point<'a>,
     pub(super) at: Timestamp,
-    /// When a counter or a histogram started to count.
+    /// When a counter or histogram started counting.
     pub(super) start: Option<Timestamp>,
     pub(super) exemplars: &'a [&'a Arc<Exemplar>],
 }
@@ -84,7 +84,7 @@ fn varint_field(field: u8, value: u64, out: &mut Vec<u8>) {
     encode_varint(value, out);
 }
 
-/// Writes a length-delimited message or text, produced by `write`.
+/// Writes a length-delimited message or string, produced by `write`.
 ///
 /// `write` first writes to `scratch`, which is empty before and after.
 pub(super) fn nested(field: u8, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
@@ -93,7 +93,7 @@ pub(super) fn nested(field: u8, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
     out.append(scratch);
 }
 
-/// Writes a text.
+/// Writes a string.
 pub(super) fn text(field: u8, value: &str, out: &mut Vec<u8>) {
     out.push(tag(field, LENGTH));
     encode_varint(value.len() as u64, out);

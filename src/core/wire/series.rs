@@ -73,7 +73,7 @@ impl Labels {
         Self::new(pairs.collect())
     }
 
-    /// The same of borrowed texts.
+    /// Like [`from_pairs`](Self::from_pairs), from borrowed strings.
     pub fn of(pairs: &[(&str, &str)]) -> Self {
         let pairs = pairs.iter();
         Self::from_pairs(pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
@@ -121,7 +121,7 @@ impl Series {
         }
     }
 
-    /// The same with an exemplar of some task.
+    /// Adds an exemplar of some task.
     #[must_use]
     pub fn with_exemplar(mut self, timestamp: i64) -> Self {
         self.exemplars.push(Exemplar {
@@ -286,12 +286,13 @@ pub(super) fn read<M: Message + Default>(bytes: &[u8]) -> Result<M, Unreadable> 
     M::decode(raw.map_err(|_| Unreadable)?.as_slice()).map_err(|_| Unreadable)
 }
 
-/// Both versions use the same field numbers for histograms; 1.0 has no start timestamp.
+/// Converts a histogram between versions, which use the same field numbers; 1.0 has no start
+/// timestamp.
 fn convert<M: Message + Default>(histogram: &impl Message) -> Result<M, Unreadable> {
     M::decode(histogram.encode_to_vec().as_slice()).map_err(|_| Unreadable)
 }
 
-/// Texts shared by the series of a request, each stored once.
+/// Strings shared by the series of a request, each stored once.
 #[derive(Default)]
 struct Texts(HashMap<String, Text>);
 
@@ -398,8 +399,8 @@ fn to_v1(series: &Series) -> Result<v1::TimeSeries, Unreadable> {
     })
 }
 
-/// The symbol table of a request being written. PRW 2.0, "Symbols": no duplicates, the empty one
-/// first.
+/// The symbol table of a request being written. PRW 2.0, "Symbols": no duplicates, and the empty
+/// string first.
 struct Symbols {
     texts: Vec<String>,
     places: HashMap<Text, u32>,
@@ -434,7 +435,7 @@ impl Symbols {
             .collect()
     }
 
-    /// Returns the entries of a series: samples and histograms are in separate ones.
+    /// Returns the entries of a series: one, or two if it has both samples and histograms.
     fn entries(&mut self, series: &Series) -> Vec<v2::TimeSeries> {
         let labels_refs = self.refs(&series.labels.pairs);
         let metadata = series.metadata.as_ref().map(|metadata| v2::Metadata {

@@ -1,4 +1,4 @@
-//! Interns texts that many series share.
+//! Interns strings that many series share.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// The label names, label values and help texts of all series that one sink has sent.
 ///
-/// A text keeps its number for as long as it is in use. The labels of a series are thus a few small
-/// numbers, and a number means the same text in every request.
+/// A string keeps its number for as long as it is in use. Labels are stored as a few small numbers,
+/// and a number stands for the same string in every request.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     texts: Vec<Text>,
@@ -24,7 +24,7 @@ struct Text {
 }
 
 impl Symbols {
-    /// Returns the number of a text, and counts another user.
+    /// Returns the number of a string, and counts another user.
     pub(super) fn intern(&mut self, text: &str) -> u32 {
         let hash = self.hasher.hash_one(text);
         if let Some(id) = self.find(text) {
@@ -51,7 +51,7 @@ impl Symbols {
         id
     }
 
-    /// Releases a number, which may be reused for another text.
+    /// Releases a number, which may be reused for another string.
     pub(super) fn release(&mut self, id: u32) {
         let entry = &mut self.texts[id as usize];
         entry.users -= 1;

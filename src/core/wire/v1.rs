@@ -1,7 +1,7 @@
 //! Writes requests and metadata in remote write 1.0.
 //!
-//! Source: "Prometheus Remote-Write 1.0 specification" (PRW 1.0). Exemplars, histograms and
-//! metadata are not part of it, and are written like Prometheus does.
+//! Source: "Prometheus Remote-Write 1.0 specification" (PRW 1.0). It does not cover exemplars,
+//! histograms and metadata, which are written as Prometheus does.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl Writer {
     }
 }
 
-/// Returns type, help and unit of every family in separate requests, like Prometheus.
+/// Returns the type, help and unit of every family, in separate requests as Prometheus sends them.
 pub fn metadata(snapshot: &Snapshot, entries_max: usize) -> Vec<Metadata> {
     let entries: Vec<_> = snapshot.families.iter().map(entry).collect();
     let requests = entries.chunks(entries_max.max(1));

@@ -1,7 +1,7 @@
 //! Writes requests in remote write 2.0.
 //!
-//! Each text occurs once per request, in the symbol table, however many series use it. Each series
-//! carries the type, help and unit of its family, and its start time.
+//! Each string occurs once per request, in the symbol table, however many series use it. Each
+//! series carries the type, help and unit of its family, and its start time.
 //!
 //! Source: "Prometheus Remote-Write 2.0 specification", 2.0-rc.4 (PRW 2.0).
 
@@ -20,7 +20,7 @@ use super::symbols::Symbols;
 use crate::series::{Exemplar, Family, MetricKind};
 use crate::timestamp::Timestamp;
 
-/// Type, help and unit of a family; texts are given by number.
+/// Type, help and unit of a family; strings are given by number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meta {
     pub(super) kind: u8,
@@ -50,11 +50,11 @@ pub(super) struct Writer {
     draft: bool,
     symbols: Vec<u8>,
     symbols_used: u32,
-    /// For each text number, the request in which the text was last used and its index there.
+    /// For each string number, the request in which the string was last used and its index there.
     places: Vec<(u64, u32)>,
     /// Identifies this request in `places`.
     number: u64,
-    /// Texts without a number: task ids.
+    /// Strings without a number: task ids.
     others: HashMap<Box<str>, u32>,
     timeseries: Vec<u8>,
     series: Vec<u8>,
@@ -158,7 +158,7 @@ impl Writer {
         nested(4, &mut self.part, &mut self.series);
     }
 
-    /// Returns the index of a text in this request's symbol table.
+    /// Returns the index of a string in this request's symbol table.
     fn place(&mut self, id: u32, symbols: &Symbols) -> u32 {
         let at = id as usize;
         if at >= self.places.len() {
@@ -180,7 +180,7 @@ impl Writer {
         place
     }
 
-    /// Returns the index of a text that may have no number.
+    /// Returns the index of a string that may have no number.
     fn place_of(&mut self, text: &str, symbols: &Symbols) -> u32 {
         if let Some(id) = symbols.find(text) {
             return self.place(id, symbols);
@@ -200,7 +200,7 @@ impl Writer {
     }
 }
 
-/// Returns the start time of a series, or `None` if it is not before the sample.
+/// Returns the start time of a series, or `None` if it is unknown or not before the sample.
 ///
 /// PRW 2.0, "Start timestamps": not later than the sample.
 pub(super) fn start_before(start: Timestamp, at: Timestamp) -> Option<Timestamp> {

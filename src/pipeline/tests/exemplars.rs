@@ -1,4 +1,4 @@
-//! Which task an exemplar names, when there is another one, and what the native form counts.
+//! Tests of exemplars (the task they name, when they are replaced) and of native histograms.
 
 use super::*;
 use crate::series::{Exemplar, Histogram, Origin, Value};
@@ -23,7 +23,7 @@ impl Feed {
         Self(pipeline_with(metrics, native()))
     }
 
-    /// Events that come in one message.
+    /// Applies events that arrive in one message.
     fn apply(&mut self, millis: i64, events: &[String]) {
         let form = Form::Body {
             content_type: ContentType::Json,
@@ -142,7 +142,7 @@ fn each_bucket_names_the_first_task_since_the_last_snapshot() {
     let before = [
         (0, "a", 0.5, 0, 1),
         (1, "c", 5.0, 20, 1),
-        // In the message with c, and later all the same.
+        // In the same message as `c`, but with a later timestamp.
         (2, "d", 50.0, 21, 1),
     ];
     assert_eq!(named(&first, RUNTIME), before);
@@ -191,7 +191,7 @@ fn a_histogram_never_goes_back_in_time_whatever_the_clock_and_the_bucket() {
         assert!(newest < times.first().copied(), "{newest:?} {times:?}");
         newest = times.last().copied();
     }
-    // Once the clock is set back, there are no new ones before it has caught up.
+    // After the clock is set back, there are no new exemplars until it has caught up.
     feed.apply(0, &[succeeded("later", 0.5)]);
     let shown = feed.snapshot(0);
     let new = named(&shown, RUNTIME).into_iter().filter(|of| of.4 == 5);

@@ -1,5 +1,5 @@
-//! Checkpoints whose checksum holds and whose values are anything: the daemon goes on from them without a panic, and
-//! shows nothing that cannot be.
+//! Checkpoints with a valid checksum and arbitrary values: the daemon resumes from them without a
+//! panic, and exposes no impossible value.
 
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ fn strange_text(text: &mut Vec<u8>, random: &mut Rng) {
     match random.u8(..4) {
         0 => text.clear(),
         1 => *text = vec![b'x'; 100_000],
-        // Numbers that are packed.
+        // Packed numbers.
         2 => text.fill(random.u8(..)),
         _ => {
             if let Some(byte) = random.choice(text) {
@@ -140,7 +140,7 @@ fn strange_text(text: &mut Vec<u8>, random: &mut Rng) {
     }
 }
 
-/// A checkpoint of a recording, with every field there is in some place.
+/// A checkpoint of a recording in which every field is set somewhere.
 fn stored(name: ProfileName) -> (Vec<saved::Checkpoint>, Timestamp) {
     let mut pipeline = pipeline_with("{}", view(name));
     let mut now = Timestamp::default();
@@ -157,7 +157,7 @@ fn stored(name: ProfileName) -> (Vec<saved::Checkpoint>, Timestamp) {
     (parts, now)
 }
 
-/// Gives a value to what the recording leaves open.
+/// Sets the fields that the recording leaves unset.
 fn fill(cluster: &mut saved::Cluster, now: Timestamp) {
     let at = now.micros();
     let step = saved::HeldStep {
@@ -225,7 +225,7 @@ fn apply(pipeline: &mut Pipeline, payloads: Vec<Payload>, now: Timestamp) {
     });
 }
 
-/// What workers send after the restart.
+/// Heartbeats that workers send after the restart.
 fn heartbeats(parts: &[saved::Checkpoint], now: Timestamp) -> Vec<Payload> {
     let clusters = parts.iter().flat_map(|part| &part.clusters);
     let texts = clusters.flat_map(|cluster| &cluster.texts);
@@ -287,7 +287,7 @@ fn go_on(name: ProfileName, parts: &[saved::Checkpoint], at: Timestamp, seed: u6
         apply(&mut pipeline, messages.take(60).collect(), now);
         check(&snapshot(&mut pipeline, now, false), now, seed);
     }
-    // What it stores of that can be restored.
+    // The resulting checkpoint can be restored.
     let again = pipeline.capture(now).into_parts();
     let mut next = pipeline_with("{}", view(name));
     let _ = next.restore(again, now, now);

@@ -62,11 +62,11 @@ pub enum AuthError {
         status: http::StatusCode,
         text: String,
     },
-    #[error("the token endpoint's answer {0}")]
+    #[error("the token endpoint's response {0}")]
     TokenAnswer(&'static str),
-    #[error("no answer from the token endpoint: {0}")]
+    #[error("no response from the token endpoint: {0}")]
     TokenHttp(String),
-    /// The error of a concurrent request for the same token.
+    /// A concurrent request for the same token failed with this error.
     #[error("{0}")]
     TokenToo(String),
     #[error("cannot sign the request: {0}")]

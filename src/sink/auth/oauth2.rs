@@ -19,7 +19,7 @@ use url::form_urlencoded;
 use super::{AuthError, read, sensitive};
 use crate::clock;
 use crate::config::{HttpClientConfig, OAuth2Config};
-use crate::sink::response::{KEY_BYTES_MIN, beginning, chain, secrets_in_query, told};
+use crate::sink::response::{KEY_BYTES_MIN, beginning, chain, read_masked, secrets_in_query};
 use crate::sink::transport::{BuildError, Settings, Transport};
 
 /// Maximum size of a response. Tokens with many claims take some 10 KiB.
@@ -160,9 +160,9 @@ impl TokenSource {
         let answer = answer.map_err(|error| AuthError::TokenHttp(chain(error)))?;
         let status = answer.status();
         if !status.is_success() {
-            let secrets = self.never_told(&secret)?;
+            let secrets = self.secrets_to_mask(&secret)?;
             let secrets = secrets.iter().map(String::as_str);
-            let text = told(answer, ERROR_BYTES_MAX, secrets).await;
+            let text = read_masked(answer, ERROR_BYTES_MAX, secrets).await;
             return Err(AuthError::TokenRefused { status, text });
         }
         let body = beginning(answer, ANSWER_BYTES_MAX).await;
@@ -182,7 +182,7 @@ impl TokenSource {
     }
 
     /// Returns the secrets in a request that some endpoints repeat in their errors.
-    fn never_told(&self, secret: &str) -> Result<Vec<String>, AuthError> {
+    fn secrets_to_mask(&self, secret: &str) -> Result<Vec<String>, AuthError> {
         let mut secrets = vec![self.basic(secret), secret.to_owned()];
         for (_, value) in &self.config.endpoint_params {
             let value = value.read()?;
@@ -221,7 +221,7 @@ fn encoded(text: &str) -> String {
 fn parse(body: &[u8]) -> Result<(HeaderValue, Option<Duration>), AuthError> {
     // The body is not quoted in the error, because it may still be a token.
     let answer: Value =
-        serde_json::from_slice(body).map_err(|_| AuthError::TokenAnswer("is no JSON"))?;
+        serde_json::from_slice(body).map_err(|_| AuthError::TokenAnswer("is not JSON"))?;
     let token = answer.get("access_token").and_then(Value::as_str);
     let token = token
         .filter(|token| !token.is_empty())
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn what_is_no_token_is_refused_without_telling_what_it_is() {
         for (body, why) in [
-            ("hunter2", "is no JSON"),
+            ("hunter2", "is not JSON"),
             (r#"{"token": "hunter2"}"#, "has no access_token"),
             (r#"{"access_token": ""}"#, "has no access_token"),
             (r#"{"access_token": ["hunter2"]}"#, "has no access_token"),

@@ -1,4 +1,4 @@
-//! Handles the answers to remote-write requests.
+//! Handles the responses to remote-write requests.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl RemoteWrite {
 
     fn answers_again(&mut self, outcome: &Outcome) {
         if !matches!(outcome.verdict, Verdict::Retry { .. }) {
-            // The receiver is reachable, whatever the answer is.
+            // The receiver is reachable, whatever the response is.
             self.failures = 0;
         }
         self.is_proven |= outcome.written != Written::default();
@@ -93,7 +93,7 @@ impl RemoteWrite {
             Verdict::Delivered => {
                 let delivered = flight.give_up_piece();
                 self.metrics.sent.add(delivered);
-                self.feed.taken();
+                self.feed.accepted();
                 self.accepted(counts, newest, outcome);
             }
             Verdict::Refused => self.refuse(sequence, counts, outcome),
@@ -107,7 +107,7 @@ impl RemoteWrite {
             }
             Verdict::Rejected => {
                 let failed = flight.give_up_piece();
-                self.fail(failed, &outcome.reason, Some("all of a request"));
+                self.fail(failed, &outcome.reason, Some("all series of the request"));
                 self.readiness.waiting(outcome.reason.as_str());
             }
             Verdict::Downgrade => self.downgrade(&outcome.reason),
@@ -118,7 +118,7 @@ impl RemoteWrite {
         }
     }
 
-    /// Handles the acceptance of a request with values.
+    /// Handles an accepted request with values.
     pub(super) fn accepted(&mut self, counts: Counts, newest: Timestamp, outcome: &Outcome) {
         self.triage.accepted(clock::monotonic());
         self.failures_apart = 0;
@@ -140,8 +140,8 @@ impl RemoteWrite {
         }
     }
 
-    /// Logs if a 2.0 receiver reports more or less stored than was sent. This is no error: with
-    /// deduplication, a sender that is not the elected replica gets zeros.
+    /// Logs if a 2.0 receiver reports that it stored more or fewer values than were sent. This is
+    /// not an error: with deduplication, a sender that is not the elected replica gets zeros.
     fn check_written(&mut self, counts: Counts, written: Written) {
         let differs = |said: Option<u64>, sent: u64| said.is_some_and(|said| said != sent);
         if differs(written.samples, counts.samples)
@@ -163,7 +163,7 @@ impl RemoteWrite {
         };
         let (cause, named) = blamed(outcome);
         let tried = flight.tried();
-        // If the request was sent before, the rest may be stored since then.
+        // If the request was sent before, the rest may already have been stored then.
         let is_there = cause == Cause::AlreadyThere && tried == Tried::Unanswered;
         if let Some(stored) = outcome.written.part_of(counts).filter(|_| !is_there) {
             let failed = flight.give_up_piece() - stored;
@@ -176,7 +176,7 @@ impl RemoteWrite {
             Ok(triage.refused(series, (sequence, tried), cause, &named, now))
         });
         if let Ok(sorted) = &sorted {
-            self.tell_failed(sorted.failed, &outcome.reason, None);
+            self.log_failed(sorted.failed, &outcome.reason, None);
         }
         self.quarantine_reason.clone_from(&outcome.reason);
         self.replace(sequence, Tried::Refused, sorted);
@@ -185,15 +185,18 @@ impl RemoteWrite {
     /// Counts samples that will never be stored. Logs each reason once, and counts repetitions.
     fn fail(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
         self.metrics.failed.add(failed);
-        self.tell_failed(failed, reason, series);
+        self.log_failed(failed, reason, series);
     }
 
-    pub(super) fn tell_failed(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
+    pub(super) fn log_failed(&mut self, failed: Counts, reason: &str, series: Option<&str>) {
         if failed.is_zero() {
             return;
         }
-        let (samples, series) = (failed.points(), series.unwrap_or("some of a request"));
-        if self.told.is_new(reason, clock::monotonic()) {
+        let (samples, series) = (
+            failed.points(),
+            series.unwrap_or("some series of the request"),
+        );
+        if self.logged.is_new(reason, clock::monotonic()) {
             warn!(samples, series, error = %reason, "receiver refused samples");
         } else {
             debug!(samples, series, error = %reason, "receiver refused samples");
@@ -254,9 +257,7 @@ impl RemoteWrite {
                 let mut reason = explain(&answer, protocol);
                 let advice = advice::rejected(answer.status, &answer.text);
                 if let Some(advice) = advice.filter(|_| verdict == Verdict::Rejected) {
-                    reason = format!(
-                        "{reason} ({advice}; samples refused like this are not sent again)"
-                    );
+                    reason = format!("{reason} ({advice}; these samples are not sent again)");
                 }
                 Outcome {
                     verdict,
@@ -267,8 +268,8 @@ impl RemoteWrite {
                     reason,
                 }
             }
-            // Unknown whether it was stored. Sending it again repeats the same sample at the same
-            // time, which receivers accept.
+            // It is unknown whether it was stored. Sending it again repeats the same sample at the
+            // same time, which receivers accept.
             Err(error) => Outcome {
                 verdict: Verdict::Retry { after: None },
                 status: None,
@@ -281,20 +282,20 @@ impl RemoteWrite {
     }
 }
 
-/// Returns as much of an answer as the log shows: the same length as in Prometheus.
+/// Returns as much of a response as the log shows: the same length as in Prometheus.
 fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(1024)]
 }
 
-/// Describes an unsuccessful answer for the log.
+/// Describes an unsuccessful response for the log.
 fn explain(answer: &Answer, protocol: Protocol) -> String {
     let status = answer.status;
     if status.is_success() && protocol == Protocol::V2 {
-        return format!("HTTP {status} that does not say what was written: no receiver of 2.0");
+        return format!("HTTP {status} without the headers that a 2.0 receiver sends");
     }
     let mut text = format!("HTTP {status}: {}", beginning(&answer.text));
     if answer.text.contains("native histograms are disabled") {
-        text += " (the receiver has native histograms switched off: switch them on there, or send_native_histograms off here)";
+        text += " (enable native histograms at the receiver, or set send_native_histograms: false here)";
     }
     text
 }

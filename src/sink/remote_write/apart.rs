@@ -38,7 +38,7 @@ impl RemoteWrite {
         self.triage.begin_snapshot(interval, clock::monotonic());
     }
 
-    /// Returns whether every record was sent, apart from series that are kept separate.
+    /// Returns whether every record was sent, except for series that are sent separately.
     pub(super) fn is_read(&self) -> bool {
         let read = self.window.read_through();
         self.queue.is_read(read) && self.window.sent_through() == read
@@ -145,7 +145,7 @@ impl RemoteWrite {
             Verdict::TooLarge => self.triage.too_large(now),
             Verdict::Rejected => {
                 self.triage.rejected();
-                self.tell_failed(counts, &outcome.reason, None);
+                self.log_failed(counts, &outcome.reason, None);
                 self.readiness.waiting(outcome.reason.as_str());
             }
             Verdict::Downgrade => self.downgrade(&outcome.reason),
@@ -154,7 +154,7 @@ impl RemoteWrite {
         self.settle_apart();
     }
 
-    /// Sends it again, unless it is answered with 5xx while other requests are accepted.
+    /// Retries the request, unless it gets 5xx responses while other requests are accepted.
     fn retry_apart(&mut self, after: Option<Duration>, outcome: &Outcome) {
         let now = clock::monotonic();
         match self.triage.failed(Failure::of(outcome), now) {
@@ -220,7 +220,7 @@ impl RemoteWrite {
         self.window.settle(&mut self.queue);
     }
 
-    /// Limits what is held back by giving up the oldest.
+    /// Limits the values that are held back, by giving up the oldest.
     pub(super) fn limit_held(&mut self) {
         let is_too_much = |sink: &Self| {
             let waiting = sink.triage.waiting();
@@ -235,13 +235,13 @@ impl RemoteWrite {
         if dropped > 0 {
             warn!(
                 requests = dropped,
-                "too many samples wait for the search for refused series; dropped the oldest"
+                "too many samples held back while searching for refused series; dropped the oldest"
             );
         }
     }
 
-    /// Gives up what is held back of the oldest record, and returns whether there was any. Values
-    /// in flight are kept.
+    /// Gives up the values held back from the oldest record, except those in flight. Returns
+    /// whether there were any.
     pub(super) fn give_up_held(
         &mut self,
         reason: DropReason,
@@ -261,7 +261,7 @@ impl RemoteWrite {
         false
     }
 
-    /// Reports which series are not sent.
+    /// Logs and reports which series are quarantined.
     pub(super) fn report_quarantine(&mut self) {
         let series = self.triage.quarantined();
         #[expect(
@@ -292,7 +292,7 @@ impl RemoteWrite {
     }
 }
 
-/// Returns why a request was refused, and the series named in the answer.
+/// Returns why a request was refused, and the series named in the response.
 pub(super) fn blamed(outcome: &Outcome) -> (Cause, HashSet<wire::Key>) {
     let named = names::series(&outcome.text).map(|labels| labels.key);
     (Cause::of(&outcome.text), named.collect())

@@ -36,8 +36,9 @@ impl RemoteWrite {
         }
     }
 
-    /// How many requests may be in flight. One is enough unless there is more than one snapshot to
-    /// send. While the receiver fails, one request is enough to detect when it recovers.
+    /// Returns how many requests may be in flight. One is enough unless there is more than one
+    /// snapshot to send. While the receiver fails, one request is enough to detect when it
+    /// recovers.
     pub(super) fn shards(&self) -> usize {
         let queue = &self.config.queue;
         if self.failures > 0 {

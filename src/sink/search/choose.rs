@@ -105,7 +105,7 @@ impl Search {
         (part > 0).then(|| self.divide(group, part, max))
     }
 
-    /// Returns the suspects of the pool to test: all of one value, and further values up to the
+    /// Returns the suspects of the pool to test: all of one value, and more values up to the
     /// target.
     fn pool_run(&self, max: usize) -> std::ops::Range<usize> {
         let Some(last) = self.pool.len().checked_sub(1) else {

@@ -7,7 +7,7 @@ use crate::wire::Labels;
 /// whole.
 const MIXED_MAX: u32 = 2;
 
-/// The labels that may decide which series a receiver refuses.
+/// The search for a label that decides which series a receiver refuses.
 #[derive(Debug, Default)]
 pub(super) struct Trial {
     /// Names of the candidate labels. The first is the current one.
@@ -106,7 +106,7 @@ impl Test {
         Self::new(members, kind(group))
     }
 
-    /// Returns its series, and those whose state depends on its answer.
+    /// Returns its series, and those whose state depends on its response.
     pub(super) fn all(self) -> Vec<Suspect> {
         let mut all = self.members;
         all.extend(match self.kind {

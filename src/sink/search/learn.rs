@@ -1,4 +1,4 @@
-//! Draws conclusions from the answer to a test.
+//! Draws conclusions from the response to a test.
 
 use super::groups::{Found, Group, Suspect, Trial};
 use super::{SINGLES_MAX, Search, TARGET_MAX};

@@ -11,10 +11,10 @@ use crate::sink::flight::{ERRORS_MIN, Failure};
 use crate::sink::verdict::Cause;
 use crate::wire::{self, Body, Key, Labels, Protocol};
 
-/// Number of 5xx answers, while others are accepted, after which a request is blamed for them.
+/// Number of 5xx responses, while others are accepted, after which a request is blamed for them.
 const ERRORS: u32 = 3;
 
-/// Number of failed attempts, while others are accepted, after which others go first.
+/// Number of failed attempts, while others are accepted, after which other requests go first.
 const ATTEMPTS: u32 = 8;
 
 /// Maximum values of one series in a snapshot: the first value is preceded by a zero.
@@ -32,7 +32,8 @@ pub(in crate::sink) struct Parcel {
     pub(in crate::sink) is_sending: bool,
     /// When it was first sent.
     since: Instant,
-    /// Number of consecutive 5xx answers, and of those after others had been accepted.
+    /// Number of consecutive 5xx responses, and how many of them came after others had been
+    /// accepted.
     errors: u32,
     errors_among_accepted: u32,
     /// When the last attempt failed.
@@ -48,7 +49,7 @@ enum ParcelKind {
     CatchUp,
 }
 
-/// What seems to be the reason that a parcel got no answer or a 5xx.
+/// The likely reason that a parcel got no response or a 5xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sink) enum Fault {
     /// The receiver is not working.
@@ -94,7 +95,7 @@ impl Triage {
                         });
                         break;
                     }
-                    // Not a single value was left.
+                    // There were no values to send.
                     Err(wire::Unreadable) => self.accept(&kind, taken, false, now),
                 }
             }
@@ -237,7 +238,7 @@ impl Triage {
         may
     }
 
-    /// Handles a request that got no answer, or an answer that asks for a retry.
+    /// Handles a request that got no response, or a response that asks for a retry.
     pub(in crate::sink) fn failed(&mut self, failure: Failure, now: Instant) -> Fault {
         let is_by_errors = self.search.is_by_errors();
         let accepted_at = self.accepted_at;
@@ -305,7 +306,7 @@ impl Triage {
         }
     }
 
-    /// Handles a 2.0 answer that says how much of the request was stored.
+    /// Handles a 2.0 response that says how much of the request was stored.
     pub(in crate::sink) fn stored_in_part(&mut self, stored: Counts, now: Instant) {
         if let Some(Parcel {
             body, kind, taken, ..
@@ -403,7 +404,7 @@ impl Triage {
         self.inconclusive();
     }
 
-    /// Handles an answer that says nothing about the series in the request.
+    /// Handles a response that says nothing about the series in the request.
     fn inconclusive(&mut self) {
         if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
             let labels = labels_of(&taken);
@@ -414,7 +415,7 @@ impl Triage {
         }
     }
 
-    /// Handles an answer that rejects the request regardless of its series.
+    /// Handles a response that rejects the request regardless of its series.
     pub(in crate::sink) fn rejected(&mut self) {
         if let Some(Parcel { kind, taken, .. }) = self.parcel.take() {
             let labels = labels_of(&taken);

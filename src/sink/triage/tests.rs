@@ -364,7 +364,7 @@ fn another_receiver_is_searched_anew() {
         cluster.triage.begin_snapshot(INTERVAL, cluster.now);
         cluster.records();
         cluster.refuses = Rc::new(is_task("task.9"));
-        cluster.triage.begin_anew(cluster.now);
+        cluster.triage.restart(cluster.now);
         cluster.run(12);
         assert_eq!(cluster.triage.quarantined(), 10);
         assert_eq!(cluster.waiting(), 0);

@@ -17,7 +17,7 @@ pub struct Counter(Arc<CounterCells>);
 #[derive(Debug, Default)]
 struct CounterCells {
     count: AtomicU64,
-    /// The count of earlier processes.
+    /// The count restored from earlier processes.
     before: AtomicU64,
 }
 
@@ -71,7 +71,7 @@ impl Elapsed {
     }
 }
 
-/// A value that goes up and down.
+/// A value that can go up and down.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 

@@ -10,7 +10,7 @@ pub enum MetricType {
     Histogram,
 }
 
-/// The definition of a metric: the source for the documentation and the table of series.
+/// The definition of a metric, from which the documentation and the series are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Definition {
     pub name: &'static str,
@@ -40,7 +40,7 @@ definitions! {
     BUILD_INFO = Gauge "celeriac_build_info" ["version", "revision", "build_date"], "Version, and if built from a commit also that and its date; always 1.";
     BROKER_CONNECTED = Gauge "celeriac_broker_connected" ["broker"], "Whether celeriac is subscribed to the broker's events (1) or not (0).";
     BROKER_RECONNECTS = Counter persistent "celeriac_broker_reconnects_total" ["broker"], "Total number of times the subscription was re-established.";
-    BROKER_GAP = Counter persistent "celeriac_broker_gap_seconds_total" ["broker"], "Total time without a subscription, in seconds, counted from the last sign of life of the broker. With a data_dir, includes the time the daemon was not running.";
+    BROKER_GAP = Counter persistent "celeriac_broker_gap_seconds_total" ["broker"], "Total time without a subscription, in seconds, counted from the broker's last sign of life. With a data_dir, this includes the time when the daemon was not running.";
     POLLS = Counter persistent "celeriac_polls_total" ["broker", "kind"], "Total number of polls of queues or workers.";
     POLL_FAILURES = Counter persistent "celeriac_poll_failures_total" ["broker", "kind"], "Total number of failed polls.";
     POLL_DURATION = Gauge "celeriac_poll_duration_seconds" ["broker", "kind"], "Duration of the last poll.";
@@ -48,13 +48,13 @@ definitions! {
     UNDECODABLE = Counter persistent "celeriac_messages_undecodable_total" ["broker", "reason"], "Total number of messages, and of events within messages, that could not be decoded, by reason.";
     DROPPED = Counter persistent "celeriac_messages_dropped_total" ["broker", "reason"], "Total number of messages dropped before they were read, by reason.";
     REDELIVERED = Counter persistent "celeriac_messages_redelivered_total" ["broker"], "Total number of messages that the broker delivered again; they are dropped.";
-    REPEATED = Counter persistent "celeriac_events_repeated_total" ["broker"], "Total number of events that a worker sent twice; they count in celery_events_total only.";
+    REPEATED = Counter persistent "celeriac_events_repeated_total" ["broker"], "Total number of events that a worker sent twice; they are counted only in celery_events_total.";
     MISSING = Counter persistent "celeriac_events_missing_total" ["broker"], "Total number of tasks that workers reported as started but whose events did not arrive.";
     CLAMPED = Counter persistent "celeriac_intervals_clamped_total" ["broker"], "Total number of negative intervals between the clocks of two hosts; they count as 0.";
     REFUSED = Counter persistent "celeriac_values_refused_total" ["broker", "reason"], "Total number of implausible numbers in events that were ignored: a timestamp more than ten minutes ahead, replaced by the time of receipt (timestamp), a runtime longer than the time since the start or a wait longer than a year (duration), and a worker's processed count that grew too fast (processed).";
     HINT = Gauge "celeriac_setup_problem" ["broker", "reason"], "Whether the cluster's setup keeps events from arriving (1) or not (0), by reason; the log and /-/ready give details.";
     LAG = Gauge "celeriac_event_lag_seconds" ["broker"], "Age of the newest event when it was processed, by its sender's clock.";
-    EVENTS_HELD = Gauge "celeriac_events_held" ["broker"], "Number of task events held back for at most one snapshot interval because the queue of their task is not known yet.";
+    EVENTS_HELD = Gauge "celeriac_events_held" ["broker"], "Number of task events held back for at most one snapshot interval because their task's queue is not known yet.";
     TASKS_TRACKED = Gauge "celeriac_tasks_tracked" ["broker"], "Number of tasks in flight that are tracked.";
     TASKS_EVICTED = Counter persistent "celeriac_tasks_evicted_total" ["broker"], "Total number of tasks in flight evicted because max_tasks was reached.";
     SERIES = Gauge "celeriac_samples" ["profile"], "Number of samples per snapshot, by profile.";
@@ -80,7 +80,7 @@ definitions! {
     HISTOGRAMS_PENDING = Gauge "celeriac_remote_storage_histograms_pending" ["remote_name", "url"], "Number of native histograms waiting to be sent.";
     EXEMPLARS_PENDING = Gauge "celeriac_remote_storage_exemplars_pending" ["remote_name", "url"], "Number of exemplars waiting to be sent.";
     METADATA = Counter "celeriac_remote_storage_metadata_total" ["remote_name", "url"], "Total number of metadata entries accepted by the receiver, in separate requests (1.0).";
-    METADATA_FAILED = Counter "celeriac_remote_storage_metadata_failed_total" ["remote_name", "url"], "Total number of metadata entries that the receiver refused or that were not retried.";
+    METADATA_FAILED = Counter "celeriac_remote_storage_metadata_failed_total" ["remote_name", "url"], "Total number of metadata entries that the receiver refused, or that were lost because metadata is not retried.";
     METADATA_BYTES = Counter "celeriac_remote_storage_metadata_bytes_total" ["remote_name", "url"], "Total number of compressed metadata bytes sent.";
     BYTES = Counter "celeriac_remote_storage_bytes_total" ["remote_name", "url"], "Total number of compressed sample bytes sent, including retries.";
     BATCH_DURATION = Histogram "celeriac_remote_storage_sent_batch_duration_seconds" ["remote_name", "url"], "Duration of requests, with or without a response.";
@@ -92,7 +92,7 @@ definitions! {
     SHARDS_MAX = Gauge "celeriac_remote_storage_concurrency_max" ["remote_name", "url"], "Configured max_shards.";
     SAMPLES_MAX = Gauge "celeriac_remote_storage_max_samples_per_send" ["remote_name", "url"], "Maximum number of samples per request: as configured, or lower if the receiver refused larger requests.";
     QUEUE_BYTES = Gauge "celeriac_remote_storage_queue_bytes" ["remote_name", "url"], "Number of compressed bytes waiting to be sent.";
-    QUEUE_DAMAGED = Counter "celeriac_remote_storage_queue_damaged_bytes_total" ["remote_name", "url"], "Total number of bytes of the queue on disk that were damaged.";
+    QUEUE_DAMAGED = Counter "celeriac_remote_storage_queue_damaged_bytes_total" ["remote_name", "url"], "Total number of damaged bytes in the queue on disk.";
     QUEUE_TROUBLE = Gauge "celeriac_remote_storage_queue_disk_failing" ["remote_name", "url"], "Whether queueing on disk is failing (1), so that samples are kept in memory, or not (0).";
     PROTOCOL = Gauge "celeriac_remote_storage_protocol_version" ["remote_name", "url"], "Remote-write version in use: 1 or 2.";
     WRITTEN_OTHER = Counter "celeriac_remote_storage_written_mismatch_total" ["remote_name", "url"], "Total number of accepted 2.0 requests for which the receiver reported an unexpected number of stored values.";
@@ -102,14 +102,14 @@ definitions! {
     PUSH_DURATION = Histogram "celeriac_push_duration_seconds" ["pushgateway"], "Duration of pushes, with or without a response.";
     LAST_PUSH = Gauge "celeriac_last_push_timestamp_seconds" ["pushgateway"], "Time of the last successful push to a Pushgateway; absent before the first one.";
     CHECKPOINT_DURATION = Gauge "celeriac_checkpoint_duration_seconds" [], "Time it took to write the last checkpoint.";
-    CHECKPOINT_FAILURES = Counter "celeriac_checkpoint_failures_total" [], "Total number of checkpoints that could not be written. Until one can, pages do not update, and no samples are sent and no events acknowledged.";
+    CHECKPOINT_FAILURES = Counter "celeriac_checkpoint_failures_total" [], "Total number of failed checkpoint writes. Until one succeeds, pages do not update, no samples are sent, and no events are acknowledged.";
     CHECKPOINT_TIMESTAMP = Gauge "celeriac_checkpoint_timestamp_seconds" [], "Time of the newest checkpoint on disk; absent before this process has written one.";
     CHECKPOINT_SIZE = Gauge "celeriac_checkpoint_size_bytes" [], "Size of the last checkpoint.";
     RELOAD_SUCCESSFUL = Gauge "celeriac_config_last_reload_successful" [], "Whether the last configuration reload succeeded (1) or not (0).";
     RELOAD_TIMESTAMP = Gauge "celeriac_config_last_reload_success_timestamp_seconds" [], "Time of the last successful configuration reload.";
     HTTP_LIMITED = Counter "celeriac_http_limited_total" ["limit"], "Total number of connections closed and requests refused because a limit of the HTTP listener was reached, by limit.";
     MEMORY_LIMIT = Gauge "celeriac_memory_limit_bytes" [], "Memory budget of the daemon: limits.memory, or a share of the control group's limit; absent without a limit.";
-    MEMORY_USED = Gauge "celeriac_memory_bytes" ["part"], "Estimated memory used by data from events, brokers and workers, including copies for outputs, by part.";
+    MEMORY_USED = Gauge "celeriac_memory_bytes" ["part"], "Estimated memory used by data from events, brokers and workers, including copies made for outputs, by part.";
     LIMIT_REACHED = Counter persistent "celeriac_limit_reached_total" ["limit"], "Total number of times a limit on external input was reached, by limit.";
     CPU = Counter "process_cpu_seconds_total" [], "User and system CPU time.";
     RESIDENT = Gauge "process_resident_memory_bytes" [], "Resident memory size.";
@@ -120,7 +120,7 @@ definitions! {
 
 /// Returns whether this is one of the daemon's own families that start over with each process. A
 /// crash cannot roll these back, so they are published without waiting for a checkpoint.
-pub fn begins_anew(family: &str) -> bool {
+pub fn starts_over(family: &str) -> bool {
     let mut own = DEFINITIONS.iter();
     own.any(|own| own.name == family && !own.persistent)
 }

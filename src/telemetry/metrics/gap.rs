@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Elapsed;
 use crate::timestamp::Timestamp;
 
-/// How long there was no subscription to a broker, and the time up to which this is counted.
+/// The total time without a subscription to a broker, and the time up to which it has been counted.
 #[derive(Clone, Debug)]
 pub struct Gap {
     pub(super) elapsed: Elapsed,
@@ -36,7 +36,7 @@ impl Gap {
         self.until.store(now.micros(), Relaxed);
     }
 
-    /// Notes that a subscription exists.
+    /// Records that there is a subscription.
     pub fn end(&self) {
         self.until.store(i64::MAX, Relaxed);
     }

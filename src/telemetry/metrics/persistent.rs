@@ -1,7 +1,7 @@
 //! Stores and restores the daemon's own counters across restarts.
 //!
-//! A counter is identified by its published name and labels. The definitions say which counters
-//! persist.
+//! A counter is identified by its published name and labels. The metric definitions determine which
+//! counters persist.
 
 use hashbrown::HashMap;
 

@@ -1,4 +1,4 @@
-//! Many connections, and clients that do not do their part on them.
+//! Many connections, and clients that stall.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::receiver::Receiver;
 use crate::support::redis::Redis;
 use crate::support::wait_for;
 
-/// Runs what its last arguments say with so many files at most.
+/// Runs the command in its last arguments with a limit on open files.
 const FEW_FILES: [&str; 4] = ["sh", "-c", "ulimit -n 1024; exec \"$@\"", "sh"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn eleven_hundred_idle_connections_stop_neither_scrapes_nor_checkpoints_no
             slowest < Duration::from_secs(3),
             "{behaviour:?}: {slowest:?}"
         );
-        // A page shows what a checkpoint has, and a receiver gets it after that.
+        // A page shows the state of a checkpoint, and a receiver gets it after that.
         let page = celeriac
             .page_when("all events", 10, |page| page.events() == tasks as f64 * 4.0)
             .await;
@@ -63,7 +63,7 @@ async fn eleven_hundred_idle_connections_stop_neither_scrapes_nor_checkpoints_no
     let page = celeriac.page().await;
     let limited = page.sum("celeriac_http_limited_total", &["limit=\"connections\""]);
     assert!(limited > 1000.0, "{limited}");
-    // A line a minute, and this takes less than two.
+    // One line per minute, and this takes less than two.
     assert!((1..=2).contains(&lines_about(&celeriac, "connections")));
     receiver.assert_no_violation();
 }
@@ -109,7 +109,7 @@ async fn with_few_files_half_of_them_are_left_to_the_daemon() {
     assert!(open > 50.0 && open < 90.0, "{open}");
 }
 
-/// Reads to the end; how long that took.
+/// Reads until the connection is closed, and returns how long that took.
 async fn closed(mut stream: TcpStream, started: Instant) -> Duration {
     let mut buffer = [0; 1024];
     while matches!(stream.read(&mut buffer).await, Ok(bytes) if bytes > 0) {}
@@ -128,7 +128,7 @@ async fn a_request_that_never_comes_is_given_up_and_a_scraper_between_scrapes_is
     let silent = tokio::spawn(closed(connect().await, started));
     let (mut reading, mut writing) = connect().await.into_split();
     let trickling = tokio::spawn(async move {
-        // A byte of a request every second.
+        // One byte of a request per second.
         while writing.write_all(b"G").await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

@@ -1,4 +1,4 @@
-//! Guesses of passwords, by many clients at once.
+//! Password guessing by many clients at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,14 +16,14 @@ const HASH: &str = "$2y$10$abcdefghijklmnopqrstuu7gIUFBKrYXdzQy8HrouzMJyZ4cijAb2
 
 type Statuses = Arc<Mutex<BTreeMap<u16, usize>>>;
 
-/// Clients that try one password after the other, of a user that there is or is not.
+/// Clients that try one password after another, for a user that may not exist.
 struct Guessers {
     statuses: Statuses,
     _clients: JoinSet<()>,
 }
 
 impl Guessers {
-    /// From some addresses of the loopback network, each with as many clients.
+    /// Starts clients on several addresses of the loopback network, evenly spread.
     async fn gather(size: usize, port: u16, addresses: u8) -> Self {
         let statuses = Statuses::default();
         let mut clients = JoinSet::new();
@@ -77,7 +77,7 @@ async fn guess(client: reqwest::Client, port: u16, n: usize, statuses: Statuses)
     }
 }
 
-/// Logs in with the right password; how long the answer took.
+/// Logs in with the right password, and returns how long the response took.
 async fn log_in(client: &reqwest::Client, port: u16, user: &str) -> Duration {
     let started = Instant::now();
     let url = format!("http://127.0.0.1:{port}/metrics");
@@ -112,7 +112,7 @@ async fn a_right_login_is_not_held_up_by_wrong_ones() {
     let mut slowest = Duration::ZERO;
     for n in 0..20_u64 {
         redis.publish_lives(n..n + 1, "a.task").await;
-        // Even from the address of the attack.
+        // Even from the attacker's address.
         slowest = slowest.max(log_in(&same, port, "second").await);
         slowest = slowest.max(log_in(&other, port, "prometheus").await);
     }
@@ -154,7 +154,7 @@ async fn guesses_from_many_addresses_hold_up_no_login_that_was_right_before() {
         let took = log_in(&client, celeriac.port, "prometheus").await;
         assert!(took < Duration::from_secs(2), "{took:?}");
     }
-    // One that is new takes its turn among forty addresses.
+    // A new user takes turns with forty addresses.
     let first = log_in(&client, celeriac.port, "third").await;
     println!("the first right login took {first:?}");
     assert!(first < Duration::from_secs(10), "{first:?}");

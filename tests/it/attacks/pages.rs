@@ -1,4 +1,4 @@
-//! Large pages that clients ask for and do not read.
+//! Large pages that clients request but do not read.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const MIB: u64 = 1 << 20;
 /// The limit in our manifests.
 const MEMORY_MAX: u64 = 512 * MIB;
 
-/// A daemon with a page of some 11 MB.
+/// A daemon with a page of about 11 MB.
 struct Large {
     celeriac: Celeriac,
     /// Its resident memory after a first scrape.
@@ -52,7 +52,7 @@ impl Large {
         }
     }
 
-    /// Asks for a page and reads no more than the first bytes of it.
+    /// Requests a page and reads only its first bytes.
     async fn ask(&self, headers: &str) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.celeriac.port)).await;
         let mut stream = stream.expect("a connection");
@@ -65,7 +65,7 @@ impl Large {
         stream
     }
 
-    /// Events are counted and pages are whole.
+    /// Asserts that events are counted and pages are complete.
     async fn works(&self, tasks: u64) {
         self.redis.publish_lives(1000..1000 + tasks, "a.task").await;
         let client = good_client([127, 0, 0, 1]);
@@ -80,7 +80,7 @@ impl Large {
             .await;
     }
 
-    /// How much more memory was resident at most than before, in bytes.
+    /// Returns the peak increase of resident memory in bytes.
     fn peak(&self) -> u64 {
         resident_max(self.celeriac.process.pid()).saturating_sub(self.before)
     }
@@ -133,14 +133,14 @@ async fn unread_pages_of_every_format_and_snapshot_fit_into_bounded_memory() {
                 unread.push(large.ask(&headers).await);
             }
         }
-        // Many clients that hang up while theirs is rendered.
+        // Many clients that disconnect while their page is rendered.
         for _ in 0..20 {
             let stream = TcpStream::connect(("127.0.0.1", large.celeriac.port)).await;
             let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
             let mut stream = stream.expect("a connection");
             stream.write_all(request).await.expect("a connection");
         }
-        // Slow enough to keep all of them for some snapshots, before they are too many connections.
+        // Slow enough to keep them all for some snapshots, before there are too many connections.
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     large.works(10).await;
@@ -169,7 +169,7 @@ async fn a_response_that_is_not_read_ends_and_one_that_is_read_slowly_does_not()
     let started = Instant::now();
     let slowly = tokio::spawn(async move {
         let (mut buffer, mut total) = (vec![0; 128 << 10], 0);
-        // For longer than the other is waited for.
+        // For longer than the timeout of the other client.
         while total < 10_000_000 {
             tokio::time::sleep(Duration::from_millis(200)).await;
             let read = slow.read(&mut buffer).await;

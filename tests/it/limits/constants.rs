@@ -74,8 +74,8 @@ const SHOWN: &[&str] = &[
     "doctor/workers.rs: NAMES_MAX SKEW_MAX",
     "core/escape.rs: ESCAPED_BYTES_MAX",
     "sink/auth/oauth2.rs: ERROR_BYTES_MAX",
-    "sink/refusal.rs: TEXT_MAX TOLD_MAX",
-    "sink/error_log.rs: TOLD_MAX",
+    "sink/refusal.rs: LOGGED_MAX TEXT_MAX",
+    "sink/error_log.rs: LOGGED_MAX",
     "core/state/hint.rs: NAMED_MAX",
 ];
 
@@ -99,7 +99,7 @@ const PACED: &[&str] = &[
     "queue/index.rs: CACHED_MAX",
     "core/series/exponential.rs: BUCKETS_MAX GAP_MAX SCHEMA_MAX",
     "core/series/table/continued.rs: INTERVAL_SECONDS_MAX",
-    "sink/enqueuer.rs: TAKEN_MAX",
+    "sink/enqueuer.rs: ACCEPTED_MAX",
     "sink/pushgateway.rs: PAUSE_MAX",
     "sink/quarantine.rs: BACKOFF_MAX GROUPS_MAX RELEASED_MAX",
     "sink/remote_write/apart.rs: SAMPLES_MAX",

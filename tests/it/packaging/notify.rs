@@ -142,7 +142,7 @@ async fn one_that_stands_by_is_up_and_beats() {
     let mut first = Celeriac::start(&config).await;
     let mut manager = Manager::new();
     let mut second = manager.start(&config).await;
-    let stands_by = "READY=1\nSTATUS=standing by: another daemon has the data_dir";
+    let stands_by = "READY=1\nSTATUS=standing by: data_dir is in use by another daemon";
     let at = manager.hear(0, |text| text == stands_by, "the start").await;
     let at = manager
         .hear(at, |text| text == "WATCHDOG=1", "a beat")

@@ -32,7 +32,7 @@ fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-/// One field of each type, with the fields that are read placed behind the nested ones.
+/// One field of each type. The fields that are parsed come after the nested ones.
 fn all_types() -> FieldTable {
     let mut inner = FieldTable::default();
     inner.insert("compression".into(), text("of something else"));
@@ -159,7 +159,7 @@ fn whatever_bytes_come_nothing_panics_and_what_the_codec_reads_is_read_alike() {
     for _ in 0..100_000 {
         let mut frame = whole.clone();
         for _ in 0..random.usize(1..4) {
-            // Not the size of the frame, which would only cut it off.
+            // Not in the size of the frame, which would only truncate it.
             let at = random.usize(HEADER_BYTES..frame.len() - 1);
             frame[at] = random.u8(..);
         }
@@ -192,7 +192,7 @@ fn frames_are_bounded_and_end_where_they_say() {
     let mut unknown = frame;
     unknown[0] = 7;
     assert!(first(&unknown, MAX).is_err());
-    // Refused by its announced size alone, before any payload has arrived.
+    // Refused because of its announced size alone, before any payload has arrived.
     assert!(first(b"\x01\0\0\xff\xff\xff\xff", FRAME).is_err());
 }
 

@@ -2,7 +2,7 @@
 //! same messages.
 //!
 //! The oracle parses whole frames with the codec's own parser, which reads every value of a table,
-//! and assembles messages in the simplest way. As a fuzz target it runs for as long as you like:
+//! and assembles messages in the simplest way. It can also be run as a fuzz test:
 //! `FUZZ_SECONDS=600 cargo nextest run --lib --run-ignored all -E 'test(session::differential)'`.
 
 use std::collections::BTreeMap;

@@ -223,25 +223,28 @@ async fn what_no_server_sends_ends_the_connection() {
     let cases = [
         (vec![begin(4)], "a message on a closed channel"),
         (vec![begin(0)], "a message on a closed channel"),
-        (vec![begin(1), begin(1)], "a message within another"),
-        (vec![channel_closed(4)], "the end of a closed channel"),
+        (vec![begin(1), begin(1)], "a message inside another message"),
+        (
+            vec![channel_closed(4)],
+            "a close of a channel that is not open",
+        ),
         (
             vec![channel_closed(2), channel_closed(2)],
-            "the end of a closed channel",
+            "a close of a channel that is not open",
         ),
-        (vec![header(1)], "a part of no message"),
-        (vec![body(1)], "a part of no message"),
+        (vec![header(1)], "a content frame without a message"),
+        (vec![body(1)], "a content frame without a message"),
         (
             vec![begin(1), body(1)],
-            "the parts of a message in disorder",
+            "the frames of a message out of order",
         ),
         (
             vec![begin(1), header(2), header(2)],
-            "the parts of a message in disorder",
+            "the frames of a message out of order",
         ),
         (
             vec![begin(1), header(2), body(3)],
-            "more of a message than there is",
+            "a body longer than announced",
         ),
         (
             vec![begin(1), header(u64::MAX)],
@@ -313,7 +316,7 @@ async fn heartbeats_are_sent_while_nothing_is_read_and_a_silent_peer_is_given_up
     let mut said = vec![0; 32];
     server.read_exact(&mut said).await.expect("four heartbeats");
     assert_eq!(said, b"\x08\0\0\0\0\0\0\xce".repeat(4));
-    // The peer was not silent: nobody was reading.
+    // The peer was not silent; no one was reading.
     let delivery = written(&deliver(1, 1, b"x", 1));
     server.write_all(&delivery).await.expect("room");
     session.delivery().await.expect("a message");

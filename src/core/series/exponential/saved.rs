@@ -43,7 +43,8 @@ impl Side {
     }
 
     fn from_saved(saved: &[saved::Bucket]) -> Option<Self> {
-        // Far beyond the largest float, and far from where sums of indexes would overflow.
+        // The limit is far above the index of the largest float, and far below the point at which
+        // sums of indexes overflow.
         let near = saved
             .iter()
             .all(|bucket| bucket.index.unsigned_abs() < 1 << 20);

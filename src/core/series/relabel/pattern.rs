@@ -1,4 +1,4 @@
-//! Regular expressions that match whole texts, in Prometheus' syntax, which is Go's.
+//! Regular expressions that match whole strings, in Prometheus' syntax, which is Go's.
 //!
 //! The crate `regex` belongs to the same family (RE2) and matches in the same way, but parses some
 //! things differently: its `\d`, `\s`, `\w` and `\b` are Unicode, and Go's are ASCII; its classes

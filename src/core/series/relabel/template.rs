@@ -1,4 +1,4 @@
-//! Replacement texts that refer to captured groups: `$1`, `${1}` and `${name}`; `$$` is a dollar
+//! Replacement strings that refer to captured groups: `$1`, `${1}` and `${name}`; `$$` is a dollar
 //! sign.
 //!
 //! Source: `Regexp.Expand` of Go's package `regexp`. A reference to a missing group is empty, and a
@@ -8,7 +8,7 @@ use regex::Captures;
 
 use super::Pattern;
 
-/// A parsed text with references to the groups of one pattern.
+/// A parsed replacement string with references to the groups of one pattern.
 #[derive(Clone, Debug)]
 pub struct Template(Vec<Part>);
 
@@ -19,7 +19,7 @@ enum Part {
 }
 
 impl Template {
-    /// Parses a text whose references are to the groups of `pattern`.
+    /// Parses a replacement string that refers to the groups of `pattern`.
     pub fn new(text: &str, pattern: &Pattern) -> Self {
         let mut parts = Vec::new();
         let mut rest = text;
@@ -51,8 +51,8 @@ impl Template {
     }
 }
 
-/// Whether a text could expand to a label name: letters, digits, `_` and references, and no digit
-/// first.
+/// Whether a string could expand to a label name: letters, digits, `_` and references, not starting
+/// with a digit.
 pub fn may_be_label_name(text: &str) -> bool {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {

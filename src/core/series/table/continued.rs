@@ -1,9 +1,10 @@
 //! Continues series across a restart.
 //!
-//! Restored series are *orphans*: they have their place, labels, value, start and room, and are
-//! part of each snapshot, but nobody has opened them. A caller that opens the same family and
-//! labels adopts the orphan with its count. So restarting with another configuration costs only the
-//! series it changed: orphans that nobody opens end when they would have ended without the restart.
+//! Restored series are *orphans*: they have a slot, labels, a value, a start time and reserved
+//! room, and are part of each snapshot, but no caller has opened them. A caller that opens the same
+//! family and labels adopts the orphan with its count. So restarting with another configuration
+//! interrupts only the series that it changes: orphans that no caller opens end when they would
+//! have ended without the restart.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::timestamp::Timestamp;
 /// A label that any series may have.
 const BROKER: &str = "broker";
 
-/// The longest time between two snapshots. No series changed later than that after one.
+/// The longest time between two snapshots. No series changed later than that after the last one.
 const INTERVAL_SECONDS_MAX: u32 = 3_600;
 
 /// The suffix of gauges that are timestamps.
@@ -33,9 +34,10 @@ pub enum RestartPolicy {
     /// Restored as orphans until they are opened.
     #[default]
     Kept,
-    /// Restored only if they are already open. The others end, because what they counted is gone.
+    /// Restored only if they are already open. The others end, because the objects that they
+    /// counted are gone.
     Opened,
-    /// Start over: each process keeps its own values, or sets them with each snapshot.
+    /// Not restored: each process keeps its own values, or sets them with each snapshot.
     Anew,
 }
 
@@ -162,7 +164,7 @@ impl SeriesTable {
         restored
     }
 
-    /// A series that no profile has opened yet.
+    /// Adds a series that no profile has opened yet.
     fn insert_orphan(&mut self, slot: Slot) {
         let SeriesId(slot) = self.insert(slot);
         self.orphans.push(slot);
@@ -233,8 +235,8 @@ impl SeriesTable {
     }
 
     /// Hands an orphan to the caller that opens it. If its histogram has bounds other than
-    /// `wanted`, it ends and the new series starts over: to a receiver, different bounds are
-    /// different series, which it cannot merge.
+    /// `wanted`, it ends and a new series starts over: to a receiver, buckets with different bounds
+    /// are different series.
     pub(super) fn adopt(
         &mut self,
         id: SeriesId,
@@ -260,8 +262,8 @@ impl SeriesTable {
         }
         slot.users = 1;
         slot.changed = now;
-        // Use the texts of the caller, which it shares with its other series, so that those from
-        // the checkpoint can be freed.
+        // Use the caller's strings, which it shares with its other series, so that those from the
+        // checkpoint can be freed.
         slot.info = Arc::new(Info {
             labels,
             ..*slot.info
@@ -354,7 +356,7 @@ impl SeriesTable {
             }
             (MetricKind::Gauge, None) => {
                 let number = if self.families[family.index()].name.ends_with(TIME) {
-                    // It may have changed after the newest snapshot.
+                    // The series may have changed after the newest snapshot.
                     let until = at.after(Duration::from_secs(INTERVAL_SECONDS_MAX.into()));
                     saved::past_seconds(saved.number, until)
                 } else {
@@ -368,7 +370,7 @@ impl SeriesTable {
         };
         let buckets = bounds.get(usize::try_from(histogram.bounds).ok()?)?;
         let buckets = Arc::clone(buckets.as_ref()?);
-        // They are summed when exposed, and keep growing.
+        // The counts are summed when exposed, and keep growing.
         let mut counts = histogram.counts.iter();
         let count = counts.try_fold(0_u64, |sum, count| sum.checked_add(*count));
         let count = saved::count(count?)?;

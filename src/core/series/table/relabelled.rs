@@ -25,7 +25,7 @@ const FAMILIES_MAX: usize = 1_000;
 const NUMBER: SeriesId = SeriesId(0);
 const HISTOGRAM: SeriesId = SeriesId(1);
 
-/// How many series the rules prevented since the start.
+/// How many series the rules have prevented since startup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     pub dropped: u64,
@@ -77,7 +77,7 @@ impl SeriesTable {
         self.refused
     }
 
-    /// How many slots at the front are not series.
+    /// Number of hidden slots at the front, which are not series.
     pub(super) fn hidden(&self) -> usize {
         if self.relabel.is_empty() { 0 } else { 2 }
     }

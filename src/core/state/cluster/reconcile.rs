@@ -91,8 +91,8 @@ impl State {
         let before = std::mem::take(&mut self.suspects.missing);
         self.suspects.rates_wanted = false;
         let mut concluded = Vec::new();
-        for (at, heard, task) in self.tasks.places() {
-            let reason = match evidence.judge(at, heard, task) {
+        for (at, last_event, task) in self.tasks.places() {
+            let reason = match evidence.judge(at, last_event, task) {
                 Verdict::Present => continue,
                 Verdict::RatesWanted => {
                     self.suspects.rates_wanted = true;
@@ -101,7 +101,7 @@ impl State {
                 Verdict::Missing(reason) => reason,
             };
             // The index may now belong to another task, which was updated later.
-            let since = before.get(&at).filter(|since| heard < since.asked);
+            let since = before.get(&at).filter(|since| last_event < since.asked);
             let since = since.copied().unwrap_or(round);
             if asked.since(since.asked) >= APART && read_until >= since.now {
                 concluded.push((at, reason));
@@ -170,8 +170,8 @@ impl State {
     /// The time up to which all events have been read, according to their timestamps, or because
     /// none are arriving.
     fn read_until(&self, now: Timestamp) -> Timestamp {
-        let heard = self.evidence.last_event_or_epoch().max(self.resumed);
-        if now.since(heard) < QUIET {
+        let last_event = self.evidence.last_event_or_epoch().max(self.resumed);
+        if now.since(last_event) < QUIET {
             self.newest.min(now)
         } else {
             now
@@ -180,9 +180,9 @@ impl State {
 }
 
 impl Evidence<'_> {
-    fn judge(&self, at: u32, heard: Timestamp, task: &Task) -> Verdict {
+    fn judge(&self, at: u32, last_event: Timestamp, task: &Task) -> Verdict {
         // Anything since the start of the round is not reflected in its answers.
-        if self.named.contains(&at) || heard >= self.asked || task.waits_for() >= self.asked {
+        if self.named.contains(&at) || last_event >= self.asked || task.waits_for() >= self.asked {
             return Verdict::Present;
         }
         let worker = task.worker.and_then(|worker| self.complete.get(&worker));
@@ -194,7 +194,7 @@ impl Evidence<'_> {
             {
                 Verdict::Missing(Unreported::Ended)
             }
-            (Some(TaskStage::Sent | TaskStage::Retry), _) if self.is_gone(heard, task) => {
+            (Some(TaskStage::Sent | TaskStage::Retry), _) if self.is_gone(last_event, task) => {
                 Verdict::Missing(Unreported::Gone)
             }
             (None | Some(_), _) => Verdict::Present,
@@ -202,11 +202,11 @@ impl Evidence<'_> {
     }
 
     /// Whether a task that no worker listed is missing from its queue as well.
-    fn is_gone(&self, heard: Timestamp, task: &Task) -> bool {
+    fn is_gone(&self, last_event: Timestamp, task: &Task) -> bool {
         let due = task.waits_for();
         let due_is_known = due != Timestamp::default();
         let must_be_known = task.eta || task.stage == Some(TaskStage::Retry);
-        let since = heard.max(due.after(DUE_GRACE));
+        let since = last_event.max(due.after(DUE_GRACE));
         let queue = task.queue.filter(|_| task.queue_told);
         let expired = self.drops_expired && task.has_expired(self.asked);
         (due_is_known || !must_be_known)

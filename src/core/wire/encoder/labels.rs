@@ -67,7 +67,8 @@ impl Encoder {
         labels
     }
 
-    /// PRW 1.0 and 2.0, "Labels": sorted by name, in byte order; no name twice; none empty.
+    /// Returns the labels of one time series. PRW 1.0 and 2.0, "Labels": sorted by name in byte
+    /// order, no duplicate names, no empty values.
     pub(super) fn label_set(&self, row: &Row, name: &str, le: Option<&str>) -> Relabelled {
         let own = row.info.labels.iter();
         let own = own.chain(le.map(|le| ("le", le)));
@@ -87,7 +88,8 @@ impl Encoder {
             self.how.relabel.apply(labels)
         };
         if let Relabelled::Kept(labels) = &mut labels {
-            // External labels and rules come from the file, which may have any character too.
+            // External labels and rules come from the configuration, which can contain any
+            // character too.
             for (_, value) in labels {
                 if let Cow::Owned(escaped) = safe_value(value) {
                     *value = escaped;
@@ -97,7 +99,8 @@ impl Encoder {
         labels
     }
 
-    /// Whether a series may have these labels. Without relabeling, no two series share labels.
+    /// Claims labels for a series. Returns whether it may use them. Without relabeling, no two
+    /// series have the same labels.
     pub(super) fn own(&mut self, labels: &[u32], serial: u64) -> bool {
         if self.how.relabel.is_empty() {
             return true;
@@ -138,7 +141,7 @@ impl Labels {
     }
 }
 
-/// The suffix of the family's name and the `le` label of each time series of a row.
+/// For each time series of a row: its suffix to the family's name, and its `le` label.
 pub(super) fn parts(row: &Row, native: bool, classic: bool) -> Vec<(&'static str, Option<String>)> {
     let Value::Histogram(histogram) = &row.value else {
         return vec![("", None)];

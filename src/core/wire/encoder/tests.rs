@@ -260,7 +260,7 @@ fn a_sink_that_missed_snapshots_still_sends_zeros_and_markers() {
         bodies(encoder.snapshot(&table.snapshot(5_000)));
         table.series.close(old);
         table.snapshot(6_000);
-        // Reuses the closed series' place in the table.
+        // Reuses the slot of the closed series.
         let new = table.open(table.sent, "new");
         table.series.add(new, 2.0);
         table.snapshot(7_000);

@@ -6,7 +6,7 @@ use super::*;
 pub(super) struct Cluster {
     pub(super) all: Vec<Labels>,
     pub(super) refuses: Refuses,
-    /// Whether answers name the refused series.
+    /// Whether responses name the refused series.
     pub(super) names: bool,
     pub(super) triage: Triage,
     pub(super) now: Instant,
@@ -57,7 +57,7 @@ impl Cluster {
         }
     }
 
-    /// Returns the receiver's answer: success, or the cause of the refusal and the series that it
+    /// Returns the receiver's response: success, or the cause of the refusal and the series that it
     /// names.
     pub(super) fn post(&mut self, series: &[Series]) -> Result<(), (Cause, HashSet<Key>)> {
         if self.is_out

@@ -1,4 +1,4 @@
-//! Series that rules have changed.
+//! Tests of relabeled series.
 
 use super::*;
 

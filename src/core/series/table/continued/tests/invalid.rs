@@ -1,4 +1,4 @@
-//! What is stored and cannot be.
+//! Stored tables with impossible values.
 
 use super::*;
 
