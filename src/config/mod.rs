@@ -5,18 +5,18 @@
 //! defines its name, its type, its default, its place in `check-config --print`, and that the key
 //! is known. The rest of the program can rely on valid values and checks nothing again.
 
-mod load;
+// How keys are read, whatever section they are in.
 mod problem;
 mod reference;
-mod reload;
-
 mod scalar;
 mod secret;
 mod section;
 mod shown;
+mod url;
 mod value;
 mod yaml;
 
+// The sections of a file.
 mod amqp;
 mod broker;
 mod client;
@@ -33,7 +33,10 @@ mod redis;
 mod relabel;
 mod sink;
 mod tls;
-mod url;
+
+// A file as a whole.
+mod load;
+mod reload;
 
 pub use amqp::{AmqpConfig, AmqpServer, Delivery, Shard};
 pub use broker::{BrokerConfig, Transport};
@@ -50,7 +53,7 @@ pub(crate) use problem::nearest;
 pub use proxy::{ProxyConfig, ProxyServer};
 pub use pushgateway::{OnShutdown, PushFormat, PushgatewayConfig};
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
-pub use reference::{KeyReference, reference};
+pub use reference::KeyReference;
 pub use reload::{Changes, ReloadRequest};
 pub use secret::{Secret, SecretError, masked};
 pub use shown::Shown;

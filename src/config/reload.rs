@@ -2,7 +2,9 @@
 
 use tokio::sync::oneshot;
 
-use super::{Config, RemoteWriteConfig, Shown};
+use super::load::Config;
+use super::shown::Shown;
+use super::sink::RemoteWriteConfig;
 
 /// A request to reload the configuration, with a channel for the result.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
