@@ -54,7 +54,7 @@ pub use proxy::{ProxyConfig, ProxyServer};
 pub use pushgateway::{OnShutdown, PushFormat, PushgatewayConfig};
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
 pub use reference::KeyReference;
-pub use reload::{Changes, ReloadRequest};
+pub use reload::Changes;
 pub use secret::{Secret, SecretError, masked};
 pub use shown::Shown;
 pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig};
