@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::amqp::{AmqpConfig, AmqpKeys, Delivery, Shard};
+use super::amqp::{AmqpConfig, AmqpKeys, Delivery};
 use super::poll::PollConfig;
 use super::problem::nearest;
 use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
@@ -13,6 +13,7 @@ use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{BrokerUrl, hide_password, host_and_port, no_events, parse_brokers};
 use crate::event::{Accept, ContentType};
+use crate::state::Shard;
 
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ mod tls;
 mod load;
 mod reload;
 
-pub use amqp::{AmqpConfig, AmqpServer, Delivery, Shard};
+pub use amqp::{AmqpConfig, AmqpServer, Delivery};
 pub use broker::{BrokerConfig, Transport};
 pub use client::HttpClientConfig;
 pub use global::GlobalConfig;
