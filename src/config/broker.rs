@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::amqp::{AmqpConfig, AmqpKeys, Delivery};
 use super::poll::PollConfig;
-use super::problem::nearest;
+use super::problem::did_you_mean;
 use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
 use super::scalar::show_bytes;
 use super::secret::Secret;
@@ -221,8 +221,7 @@ fn accept_content(section: &mut Section<'_>) -> Accept {
     for text in texts {
         let content_type = named(&text);
         if content_type == ContentType::Unknown {
-            let hint = nearest(&text, names)
-                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let hint = did_you_mean(&text, names);
             let what = format!("expected json, msgpack, yaml or pickle, found `{text}`{hint}");
             section.problem(KEY, what);
         } else if !accepted.contains(&content_type) {
