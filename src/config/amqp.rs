@@ -1,9 +1,9 @@
 //! Configuration of a RabbitMQ broker.
 
-use super::secret::Secret;
 use super::section::Section;
 use super::tls::TlsConfig;
 use super::url::{BrokerUrl, host_and_port};
+use crate::secret::Secret;
 use crate::state::Shard;
 
 /// A RabbitMQ broker.

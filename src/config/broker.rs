@@ -7,12 +7,12 @@ use super::poll::PollConfig;
 use super::problem::did_you_mean;
 use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
 use super::scalar::show_bytes;
-use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{BrokerUrl, hide_password, host_and_port, no_events, parse_brokers};
 use crate::event::{Accept, ContentType};
+use crate::secret::Secret;
 use crate::state::Shard;
 
 /// One broker.

@@ -3,11 +3,11 @@
 use url::Url;
 
 use super::proxy::ProxyConfig;
-use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{UrlLogin, parse_http_with_login, without_credentials};
+use crate::secret::Secret;
 
 /// How a sink authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,6 @@
 mod problem;
 mod reference;
 mod scalar;
-mod secret;
 mod section;
 mod shown;
 mod url;
@@ -55,7 +54,6 @@ pub use pushgateway::{OnShutdown, PushFormat, PushgatewayConfig};
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
 pub use reference::KeyReference;
 pub use reload::Changes;
-pub use secret::{Secret, SecretError, masked};
 pub use shown::Shown;
 pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig};
 pub use tls::{TlsConfig, TlsVersion};

@@ -13,9 +13,9 @@ use config::{Value, ValueKind};
 use super::problem::{Problem, nearest};
 use super::reference::Reference;
 use super::scalar::{parse_bytes, parse_duration, show_bytes, show_duration};
-use super::secret::Secret;
 use super::shown::Shown;
 use super::value::{ENVIRONMENT, found, from_environment, text_of, whole_of};
+use crate::secret::Secret;
 
 /// Maximum number of problems reported: nobody reads more before fixing the first ones.
 const PROBLEMS_MAX: usize = 100;
