@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -23,7 +23,8 @@ use self::reload::Reloader;
 pub use self::stages::RunError;
 use self::stages::Stages;
 use crate::checkpoint::CheckpointFolder;
-use crate::config::{Config, ReloadRequest};
+use crate::config::Config;
+use crate::http::ReloadRequest;
 use crate::shutdown::Signals;
 use crate::supervisor::{LivenessPing, Supervisor};
 use crate::telemetry::readiness::Readiness;
@@ -59,7 +60,12 @@ impl App {
         let mut stages = Stages::default();
         let signals = Signals::new().map_err(StartError::Signals)?;
         let (asking, reloads) = mpsc::channel(1);
-        let watch_signals = signals.watch(stop.clone(), asking.clone());
+        let signalled = asking.clone();
+        let watch_signals = signals.watch(stop.clone(), move || {
+            // The result is logged. If a request is already waiting, it will read the newest file
+            // anyway.
+            let _ = signalled.try_send(oneshot::channel().0);
+        });
         stages.spawn("signals".to_owned(), watch_signals);
         let mut app = Self {
             stages,

@@ -32,6 +32,7 @@ pub mod config;
 pub mod folder;
 pub mod open_files;
 pub mod regular_file;
+pub mod secret;
 pub mod telemetry;
 pub mod tls;
 

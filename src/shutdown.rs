@@ -1,13 +1,10 @@
-//! Turns signals into a cancellation token (stop) and into reload requests.
+//! Handles signals: SIGTERM and SIGINT cancel a token, SIGHUP calls a function.
 
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-
-use crate::config::ReloadRequest;
 
 /// Signals this soon after the first one are the same request: GNU `timeout` signals the process
 /// and then its group, and a Ctrl-C reaches both a wrapper that forwards it and its child.
@@ -22,7 +19,6 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 impl Signals {
@@ -31,22 +27,19 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            reloads: None,
         })
     }
 
     /// Cancels `stop` on the first signal and exits immediately on the second, unless that is only
-    /// a repetition. SIGHUP requests a
-    /// reload.
-    pub async fn watch(mut self, stop: CancellationToken, reloads: mpsc::Sender<ReloadRequest>) {
-        self.reloads = Some(reloads);
-        self.next().await;
+    /// a repetition. SIGHUP calls `reload`.
+    pub async fn watch(mut self, stop: CancellationToken, mut reload: impl FnMut()) {
+        self.next(&mut reload).await;
         info!("stopping; send a second signal to exit immediately");
         stop.cancel();
         let first = Instant::now();
-        self.next().await;
+        self.next(&mut reload).await;
         while first.elapsed() < REPEATED_WITHIN {
-            self.next().await;
+            self.next(&mut reload).await;
         }
         warn!("second signal received; exiting immediately");
         #[expect(
@@ -57,17 +50,12 @@ impl Signals {
     }
 
     /// Returns when the next signal to stop arrives.
-    async fn next(&mut self) {
+    async fn next(&mut self, reload: &mut impl FnMut()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                Some(()) = self.hangup.recv() => {
-                    // The result is only logged. If a request is already waiting, it will read the
-                    // newest file anyway.
-                    let (result, _) = oneshot::channel();
-                    let _ = self.reloads.as_ref().map(|reloads| reloads.try_send(result));
-                }
+                Some(()) = self.hangup.recv() => reload(),
             }
         }
     }

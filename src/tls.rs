@@ -20,8 +20,9 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use crate::config::{Secret, TlsConfig, TlsVersion};
+use crate::config::{TlsConfig, TlsVersion};
 use crate::regular_file;
+use crate::secret::Secret;
 
 /// Maximum size of a certificate or key file. System bundles are a few hundred kilobytes.
 const PEM_BYTES_MAX: usize = 4 << 20;

@@ -20,11 +20,11 @@ use crate::cgroup;
 use crate::checkpoint::{Restored, Writer};
 use crate::clock;
 use crate::config::{
-    BrokerConfig, Config, Delivery, HttpConfig, MetricsConfig, PushgatewayConfig, ReloadRequest,
+    BrokerConfig, Config, Delivery, HttpConfig, MetricsConfig, PushgatewayConfig,
     RemoteWriteConfig, Transport,
 };
 use crate::event::{Batch, Mark};
-use crate::http::{Page, Server};
+use crate::http::{Page, ReloadRequest, Server};
 use crate::pipeline::{BrokerRetention, ClusterConfig, NotRestored, Pipeline, ViewConfig};
 use crate::queue::Queue;
 use crate::saved::Offset;

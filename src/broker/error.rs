@@ -15,7 +15,7 @@ pub(super) enum LinkError {
     #[error("cannot connect: {0}")]
     Connect(#[from] std::io::Error),
     #[error(transparent)]
-    Secret(#[from] crate::config::SecretError),
+    Secret(#[from] crate::secret::SecretError),
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
     #[error("cannot {doing}: {error}{hint}")]

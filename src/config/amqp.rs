@@ -1,10 +1,10 @@
 //! Configuration of a RabbitMQ broker.
 
-use super::secret::Secret;
 use super::section::Section;
 use super::tls::TlsConfig;
 use super::url::{BrokerUrl, host_and_port};
-pub use crate::state::Shard;
+use crate::secret::Secret;
+use crate::state::Shard;
 
 /// A RabbitMQ broker.
 #[derive(Clone, Debug, PartialEq, Eq)]

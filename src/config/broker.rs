@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::amqp::{AmqpConfig, AmqpKeys, Delivery, Shard};
+use super::amqp::{AmqpConfig, AmqpKeys, Delivery};
 use super::poll::PollConfig;
-use super::problem::nearest;
+use super::problem::did_you_mean;
 use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
 use super::scalar::show_bytes;
-use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{BrokerUrl, hide_password, host_and_port, no_events, parse_brokers};
 use crate::event::{Accept, ContentType};
+use crate::secret::Secret;
+use crate::state::Shard;
 
 /// One broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,8 +221,7 @@ fn accept_content(section: &mut Section<'_>) -> Accept {
     for text in texts {
         let content_type = named(&text);
         if content_type == ContentType::Unknown {
-            let hint = nearest(&text, names)
-                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let hint = did_you_mean(&text, names);
             let what = format!("expected json, msgpack, yaml or pickle, found `{text}`{hint}");
             section.problem(KEY, what);
         } else if !accepted.contains(&content_type) {

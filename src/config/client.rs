@@ -11,7 +11,7 @@ use super::proxy::ProxyConfig;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
-use super::url::{parse_http_with_login, without_credentials};
+use super::url::{UrlLogin, parse_http_with_login, without_credentials};
 
 /// HTTP client settings of a receiver.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,9 +54,8 @@ const RESERVED_HEADERS: [&str; 17] = [
 impl HttpClientConfig {
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Reads the keys that all HTTP sinks share. Call it after reading `url`, which may contain a
-    /// login.
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    /// Reads the keys that all HTTP sinks share, given the login from the sink's URL.
+    pub(super) fn read(section: &mut Section<'_>, login: Option<UrlLogin>) -> Self {
         let timeout = section.duration(
             "remote_timeout",
             Self::TIMEOUT,
@@ -68,7 +67,7 @@ impl HttpClientConfig {
             timeout,
             headers,
             header_files,
-            authorization: Authorization::read(section),
+            authorization: Authorization::read(section, login),
             tls: section.section("tls_config", TlsConfig::read),
             proxy: ProxyConfig::read(section),
             follow_redirects: section.bool("follow_redirects", true),
@@ -77,21 +76,20 @@ impl HttpClientConfig {
     }
 }
 
-/// Reads the `url` of a sink. Its login is removed and kept for [`HttpClientConfig::read`].
-pub(super) fn url(section: &mut Section<'_>, such_as: &str) -> Option<Url> {
-    let text = section.needed_text("url", such_as)?;
+/// Reads the `url` of a sink, and separates the login from it.
+pub(super) fn url(section: &mut Section<'_>, such_as: &str) -> (Option<Url>, Option<UrlLogin>) {
+    let Some(text) = section.needed_text("url", such_as) else {
+        return (None, None);
+    };
     match parse_http_with_login(&text, such_as) {
         Ok((url, login)) => {
             section.show("url", Shown::Text(without_credentials(&url)));
-            if let Some(login) = login {
-                section.set_url_login(login);
-            }
-            Some(url)
+            (Some(url), login)
         }
         Err(what) => {
             section.show("url", Shown::Null);
             section.problem("url", what);
-            None
+            (None, None)
         }
     }
 }

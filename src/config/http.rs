@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use bcrypt::HashParts;
 
 use super::profile::profile;
-use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use crate::profile::ProfileName;
+use crate::secret::Secret;
 
 /// The listener.
 #[derive(Clone, Debug, PartialEq, Eq)]

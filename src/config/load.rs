@@ -14,6 +14,7 @@ use super::limits::LimitsConfig;
 use super::metrics::MetricsConfig;
 use super::problem::Problem;
 use super::pushgateway::PushgatewayConfig;
+use super::reference::{KeyReference, Reference};
 use super::section::{Reading, Section};
 use super::shown::Shown;
 use super::sink::RemoteWriteConfig;
@@ -196,7 +197,18 @@ impl Config {
         }
     }
 
-    pub(super) fn read(root: &mut Section<'_>, hostname: &str) -> Self {
+    /// Returns all keys in the order in which they are read.
+    pub fn reference() -> Vec<KeyReference> {
+        let mut reading = Reading {
+            asked: Some(Reference::default()),
+            ..Reading::default()
+        };
+        let root = Value::new(None, ValueKind::Table(config::Map::new()));
+        Section::read_root(&mut reading, root, |root| Self::read(root, "${HOSTNAME}"));
+        reading.asked.map_or_else(Vec::new, Reference::into_keys)
+    }
+
+    fn read(root: &mut Section<'_>, hostname: &str) -> Self {
         let data_dir = root.optional_text("data_dir").map(PathBuf::from);
         let global = root.section("global", |section| GlobalConfig::read(section, hostname));
         let limits = root.section("limits", LimitsConfig::read);

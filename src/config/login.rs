@@ -3,11 +3,11 @@
 use url::Url;
 
 use super::proxy::ProxyConfig;
-use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
-use super::url::{parse_http_with_login, without_credentials};
+use super::url::{UrlLogin, parse_http_with_login, without_credentials};
+use crate::secret::Secret;
 
 /// How a sink authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,9 +50,9 @@ pub struct SigV4Config {
 
 impl Authorization {
     /// Reads the configured method; more than one is a problem.
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    pub(super) fn read(section: &mut Section<'_>, in_url: Option<UrlLogin>) -> Self {
         // Credentials in a URL mean basic auth, as in Go's client and therefore Prometheus.
-        let in_url = section.take_url_login().map(|login| Self::Basic {
+        let in_url = in_url.map(|login| Self::Basic {
             username: login.username,
             password: login.password,
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use config::ValueKind;
 use regex::{Regex, RegexBuilder};
 
-use super::problem::nearest;
+use super::problem::did_you_mean;
 use super::relabel::relabel;
 use super::scalar::{parse_duration, show_duration};
 use super::section::Section;
@@ -219,8 +219,7 @@ fn task_labels(section: &mut Section<'_>) -> TaskLabels {
     let labels = section.texts("task_labels", &["name", "queue"]);
     for label in &labels {
         if !LABELS.contains(&label.as_str()) {
-            let hint = nearest(label, LABELS)
-                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let hint = did_you_mean(label, LABELS);
             section.problem(
                 "task_labels",
                 format!("expected name, queue or worker, found `{label}`{hint}"),

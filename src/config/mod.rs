@@ -5,18 +5,17 @@
 //! defines its name, its type, its default, its place in `check-config --print`, and that the key
 //! is known. The rest of the program can rely on valid values and checks nothing again.
 
-mod load;
+// How keys are read, whatever section they are in.
 mod problem;
 mod reference;
-mod reload;
-
 mod scalar;
-mod secret;
 mod section;
 mod shown;
+mod url;
 mod value;
 mod yaml;
 
+// The sections of a file.
 mod amqp;
 mod broker;
 mod client;
@@ -33,9 +32,12 @@ mod redis;
 mod relabel;
 mod sink;
 mod tls;
-mod url;
 
-pub use amqp::{AmqpConfig, AmqpServer, Delivery, Shard};
+// A file as a whole.
+mod load;
+mod reload;
+
+pub use amqp::{AmqpConfig, AmqpServer, Delivery};
 pub use broker::{BrokerConfig, Transport};
 pub use client::HttpClientConfig;
 pub use global::GlobalConfig;
@@ -50,9 +52,8 @@ pub(crate) use problem::nearest;
 pub use proxy::{ProxyConfig, ProxyServer};
 pub use pushgateway::{OnShutdown, PushFormat, PushgatewayConfig};
 pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
-pub use reference::{KeyReference, reference};
-pub use reload::{Changes, ReloadRequest};
-pub use secret::{Secret, SecretError, masked};
+pub use reference::KeyReference;
+pub use reload::Changes;
 pub use shown::Shown;
 pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig};
 pub use tls::{TlsConfig, TlsVersion};

@@ -19,6 +19,14 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Returns a question for the end of a message about a misspelled word, if a candidate is similar.
+pub(super) fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> String {
+    nearest(word, candidates).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
 /// Returns the candidate that is most similar to a misspelled word, if it is similar enough.
 pub(crate) fn nearest<'a>(
     word: &str,

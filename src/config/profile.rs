@@ -1,6 +1,6 @@
 //! `profile`: the names and labels that an output uses.
 
-use super::problem::nearest;
+use super::problem::did_you_mean;
 use super::section::Section;
 use crate::profile::ProfileName;
 
@@ -13,8 +13,7 @@ pub(super) fn profile(section: &mut Section<'_>) -> ProfileName {
         .into_iter()
         .find(|profile| profile.name() == text);
     known.unwrap_or_else(|| {
-        let hint = nearest(&text, names)
-            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let hint = did_you_mean(&text, names);
         let expected = names.join(", ");
         section.problem(
             KEY,

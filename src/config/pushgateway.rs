@@ -62,7 +62,7 @@ impl PushgatewayConfig {
     }
 
     pub(super) fn read(section: &mut Section<'_>, external: &[(String, String)]) -> Option<Self> {
-        let url = url(section, "http://pushgateway:9091");
+        let (url, login) = url(section, "http://pushgateway:9091");
         if let Some(url) = &url
             && url.path().contains("/metrics/job")
         {
@@ -88,7 +88,7 @@ impl PushgatewayConfig {
         if native && format == PushFormat::Text {
             section.problem("send_native_histograms", "requires `format: protobuf`");
         }
-        let client = HttpClientConfig::read(section);
+        let client = HttpClientConfig::read(section, login);
         let url = url?;
         let host = url.host_str().unwrap_or_default();
         let name = name.unwrap_or_else(|| host.to_owned());

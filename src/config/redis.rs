@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use config::ValueKind;
 
-use super::secret::Secret;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{BrokerUrl, host_and_port};
+use crate::secret::Secret;
 
 /// A Redis server.
 #[derive(Clone, Debug, PartialEq, Eq)]

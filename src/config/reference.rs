@@ -1,12 +1,8 @@
 //! Lists every key with its accepted values and default, for the documentation.
 //!
-//! The list is collected while an empty file is read with all its sections, so it always matches
-//! the code.
+//! [`Config::reference`](super::Config::reference) collects the list by reading an empty file with
+//! all its sections, so it always matches the code.
 
-use config::{Map, Value, ValueKind};
-
-use super::load::Config;
-use super::section::{Reading, Section};
 use super::shown::Shown;
 
 /// One key.
@@ -26,18 +22,12 @@ pub struct KeyReference {
 #[derive(Debug, Default)]
 pub(super) struct Reference(Vec<KeyReference>);
 
-/// Returns all keys in the order in which they are read.
-pub fn reference() -> Vec<KeyReference> {
-    let mut reading = Reading {
-        asked: Some(Reference::default()),
-        ..Reading::default()
-    };
-    let root = Value::new(None, ValueKind::Table(Map::new()));
-    Section::read_root(&mut reading, root, |root| Config::read(root, "${HOSTNAME}"));
-    reading.asked.map_or_else(Vec::new, |asked| asked.0)
-}
-
 impl Reference {
+    /// Returns all keys in the order in which they were read.
+    pub(super) fn into_keys(self) -> Vec<KeyReference> {
+        self.0
+    }
+
     /// Records the accepted values of a key. The last call wins, because it is the most specific.
     pub(super) fn expect(&mut self, path: String, expected: &str) {
         let path = general(&path);

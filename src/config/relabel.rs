@@ -7,7 +7,7 @@ use std::num::NonZeroU64;
 
 use config::ValueKind;
 
-use super::problem::nearest;
+use super::problem::did_you_mean;
 use super::section::Section;
 use super::shown::Shown;
 use crate::series::{Pattern, Relabel, Rule, Source, Template, is_label_name, may_be_label_name};
@@ -124,8 +124,7 @@ impl Written {
                 target: self.target(section, is_label_name)?,
             },
             unknown => {
-                let hint = nearest(unknown, ACTIONS)
-                    .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                let hint = did_you_mean(unknown, ACTIONS);
                 let expected = ACTIONS.join(", ");
                 let what = format!("expected one of {expected}, found `{unknown}`{hint}");
                 section.problem("action", what);

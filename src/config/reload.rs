@@ -1,11 +1,8 @@
 //! Compares two configurations, and decides which changes can be applied without a restart.
 
-use tokio::sync::oneshot;
-
-use super::{Config, RemoteWriteConfig, Shown};
-
-/// A request to reload the configuration, with a channel for the result.
-pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+use super::load::Config;
+use super::shown::Shown;
+use super::sink::RemoteWriteConfig;
 
 /// Keys that can change without a restart, including all keys below them; `[]` is any entry of a
 /// list.

@@ -13,10 +13,9 @@ use config::{Value, ValueKind};
 use super::problem::{Problem, nearest};
 use super::reference::Reference;
 use super::scalar::{parse_bytes, parse_duration, show_bytes, show_duration};
-use super::secret::Secret;
 use super::shown::Shown;
-use super::url::UrlLogin;
 use super::value::{ENVIRONMENT, found, from_environment, text_of, whole_of};
+use crate::secret::Secret;
 
 /// Maximum number of problems reported: nobody reads more before fixing the first ones.
 const PROBLEMS_MAX: usize = 100;
@@ -50,7 +49,6 @@ pub(super) struct Section<'r> {
     table: BTreeMap<String, Value>,
     known: Vec<&'static str>,
     shown: Vec<(String, Shown)>,
-    url_login: Option<UrlLogin>,
 }
 
 impl<'r> Section<'r> {
@@ -66,7 +64,6 @@ impl<'r> Section<'r> {
             table: BTreeMap::new(),
             known: Vec::new(),
             shown: Vec::new(),
-            url_login: None,
         };
         root.open("", Some(value), read)
     }
@@ -294,16 +291,6 @@ impl<'r> Section<'r> {
         value.map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Keeps the login from this section's URL until the authentication settings are read. The URL
-    /// itself is shown without it.
-    pub(super) fn set_url_login(&mut self, login: UrlLogin) {
-        self.url_login = Some(login);
-    }
-
-    pub(super) fn take_url_login(&mut self) -> Option<UrlLogin> {
-        self.url_login.take()
-    }
-
     /// Accepts a key that has no effect.
     pub(super) fn ignored(&mut self, key: &'static str) {
         self.expect(key, "any value, ignored");
@@ -388,7 +375,6 @@ impl<'r> Section<'r> {
             table,
             known: Vec::new(),
             shown: Vec::new(),
-            url_login: None,
         };
         let result = read(&mut section);
         section.refuse_unknown();
@@ -400,12 +386,6 @@ impl<'r> Section<'r> {
     }
 
     fn refuse_unknown(&mut self) {
-        if self.url_login.take().is_some() {
-            self.problem(
-                "url",
-                "credentials are not used here; remove them from the URL",
-            );
-        }
         for (key, value) in std::mem::take(&mut self.table) {
             let hint = match nearest(&key, self.known.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),

@@ -78,10 +78,10 @@ impl RemoteWriteConfig {
     const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let url = url(section, "http://prometheus:9090/api/v1/write");
+        let (url, login) = url(section, "http://prometheus:9090/api/v1/write");
         let name = section.optional_text("name");
         let profile = profile(section);
-        let client = HttpClientConfig::read(section);
+        let client = HttpClientConfig::read(section, login);
         let metadata_interval = section.section("metadata_config", |metadata| {
             let send = metadata.bool("send", true);
             let second = Duration::from_secs(1);

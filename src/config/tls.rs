@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::secret::Secret;
 use super::section::Section;
+use crate::secret::Secret;
 
 /// TLS settings of a client. Files are read when the client is created; sinks reload them when they
 /// change.

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::secret::Secret;
+use crate::secret::Secret;
 
 /// User and password from a URL, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]

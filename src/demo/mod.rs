@@ -83,7 +83,7 @@ impl Demo {
             Signals::new()
                 .map_err(|error| text(&error))?
                 // There is no file to reload.
-                .watch(stop.clone(), mpsc::channel(1).0),
+                .watch(stop.clone(), || {}),
         );
         let receiver = Receiver::start(&mut tasks)
             .await

@@ -25,7 +25,8 @@ use super::activity::Phase;
 use super::connections::Client;
 use super::limits::Limits;
 use super::turns::Turns;
-use crate::config::{LoginConfig, PasswordHash, Secret};
+use crate::config::{LoginConfig, PasswordHash};
+use crate::secret::Secret;
 use crate::telemetry::http::HttpLimit;
 
 /// The accepted credentials.

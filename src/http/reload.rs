@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::ReloadRequest;
+/// A request to reload the configuration, with a channel for the result.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
 /// Responds when the reload has finished, with the reason if it failed.
 pub(super) async fn reload(

@@ -10,7 +10,8 @@ use url::Url;
 use super::auth::{self, Login, ToSign};
 use super::response::{chain, read_masked, secrets, secrets_in_query};
 use super::transport::{Settings, Transport};
-use crate::config::{HttpClientConfig, Secret};
+use crate::config::HttpClientConfig;
+use crate::secret::Secret;
 
 pub use super::transport::BuildError;
 

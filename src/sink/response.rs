@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use url::Url;
 
-use crate::config::masked;
+use crate::secret::masked;
 
 /// Minimum length of a user-defined header value that may be a key. Shorter ones, such as tenants,
 /// help to understand a message.

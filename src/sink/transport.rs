@@ -11,7 +11,8 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::config::{ProxyConfig, ProxyServer, SecretError, TlsConfig};
+use crate::config::{ProxyConfig, ProxyServer, TlsConfig};
+use crate::secret::SecretError;
 use crate::tls;
 
 /// Minimum time between two checks of the files. After a rotation, the old certificates stay valid

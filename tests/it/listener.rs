@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use celeriac::config::{Secret, TlsConfig};
+use celeriac::config::TlsConfig;
+use celeriac::secret::Secret;
 use celeriac::tls::client_config;
 use tempfile::TempDir;
 

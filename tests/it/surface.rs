@@ -69,7 +69,11 @@ fn exit_statuses_tell_usage_from_configuration() {
             2,
             "cannot be used with",
         ),
-        (&["run", "--broker", "kafka://h"], 78, "--broker: Celery sends no events over Kafka"),
+        (
+            &["run", "--broker", "kafka://h"],
+            78,
+            "--broker: Celery sends no events over Kafka",
+        ),
         (
             &[
                 "run",

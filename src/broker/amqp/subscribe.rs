@@ -10,7 +10,8 @@ use super::methods::QueueFlags;
 use super::session::Session;
 use super::topology::{self, QueueKind};
 use crate::broker::error::LinkError;
-use crate::config::{AmqpConfig, BrokerConfig, Delivery, Shard};
+use crate::config::{AmqpConfig, BrokerConfig, Delivery};
+use crate::state::Shard;
 
 /// The name of our consumer, the only one on its channel.
 pub(super) const CONSUMER: &str = "celeriac";

@@ -18,8 +18,8 @@
 use amq_protocol::types::{AMQPValue, FieldTable};
 
 use super::methods::QueueFlags;
-use crate::config::{AmqpConfig, Shard};
-use crate::state::topic_matches;
+use crate::config::AmqpConfig;
+use crate::state::{Shard, topic_matches};
 
 /// The type of the exchange that distributes workers among shards. It requires a plugin.
 pub(super) const SHARDS: &str = "x-consistent-hash";

@@ -14,7 +14,8 @@ use super::sentinel;
 use super::subscription::Subscription;
 use crate::broker::error::LinkError;
 use crate::broker::stream::{self, Stream};
-use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig, host_and_port};
+use crate::config::{RedisAddress, RedisConfig, TlsConfig, host_and_port};
+use crate::secret::Secret;
 
 /// The location of a server, once known.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::bounded::LINE_BYTES_MAX;
 use super::connect::{failed, refused};
 use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
-use crate::config::masked;
+use crate::secret::masked;
 
 /// Maximum number of bytes to read at a time.
 const READ_BYTES: usize = 64 << 10;

@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Authorization, RedisAddress, Secret, Transport};
+use crate::config::{Authorization, RedisAddress, Transport};
 use crate::event::ContentType;
+use crate::secret::Secret;
 
 fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, LoadError> {
     let environment = environment

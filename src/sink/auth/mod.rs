@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
 use super::transport::BuildError;
-use crate::config::{Authorization, HttpClientConfig, Secret, SecretError};
+use crate::config::{Authorization, HttpClientConfig};
+use crate::secret::{Secret, SecretError};
 
 mod oauth2;
 #[cfg(feature = "sigv4")]

@@ -4,7 +4,7 @@ use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// Writes a self-signed certificate and its key.
 fn write(folder: &Path) -> (String, String) {

@@ -58,11 +58,11 @@ const CONFIGURED: &[&str] = &[
     "config/broker.rs: QUEUE_BYTES_MAX",
     "config/http.rs: COST_MAX",
     "config/load.rs: BYTES_MAX OVERRIDE_DEPTH_MAX",
-    "config/secret.rs: BYTES_MAX PART_BYTES_MAX",
     "config/section.rs: EXPRESSIONS_MAX PROBLEMS_MAX PROBLEM_BYTES_MAX",
     "config/section/variables.rs: REPLACED_BYTES_MAX",
     "config/yaml.rs: DEPTH_MAX TEXT_BYTES_MAX VALUES_MAX",
     "core/series/relabel/pattern.rs: COMPILED_BYTES_MAX",
+    "secret.rs: BYTES_MAX PART_BYTES_MAX",
     "tls.rs: PEM_BYTES_MAX",
 ];
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use celeriac::config::{KeyReference, reference};
+use celeriac::config::{Config, KeyReference};
 
 use super::holds;
 
@@ -111,7 +111,7 @@ fn title(section: &str) -> String {
 
 #[test]
 fn the_reference_of_keys_is_what_the_code_reads() {
-    let keys = reference();
+    let keys = Config::reference();
     let meanings = meanings(include_str!("../../../config/example.yaml"), &keys);
     let sections = sections(&keys);
     let mut text = HEAD.to_owned();
