@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::bounds::Limit;
 use crate::checkpoint::{Job, Publisher};
@@ -357,7 +357,15 @@ impl Aggregator {
                 }
             }
         }
-        self.hinted = holds;
+        let hinted = std::mem::replace(&mut self.hinted, holds);
+        for (broker, reason) in hinted {
+            let holds = self.hinted.contains(&(Arc::clone(&broker), reason));
+            // Without a subscription, nothing is known about events.
+            if !holds && self.pipeline.is_subscribed(&broker) {
+                let reason = reason.name();
+                info!(%broker, reason, "events are arriving; the setup problem is gone");
+            }
+        }
         self.outputs.hints.send_replace(lines);
     }
 

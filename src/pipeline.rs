@@ -354,6 +354,12 @@ impl Pipeline {
             .map(|cluster| (&cluster.broker, &*cluster.hints))
     }
 
+    /// Returns whether a broker's events are subscribed to.
+    pub fn is_subscribed(&self, broker: &str) -> bool {
+        let mut clusters = self.clusters.iter();
+        clusters.any(|cluster| *cluster.broker == *broker && cluster.is_subscribed())
+    }
+
     /// Records the process statistics reported by the kernel.
     pub fn process(&self, process: Process) {
         self.telemetry.process(process);
@@ -427,8 +433,15 @@ impl Cluster {
         }
     }
 
+    fn is_subscribed(&self) -> bool {
+        self.metrics.connected.get() > 0.0
+    }
+
     /// Updates the hints about the cluster's setup and the number of tasks in flight.
     fn look(&mut self, now: Timestamp) {
+        if !self.is_subscribed() {
+            self.state.not_subscribed(now);
+        }
         self.hints = self.state.hints(now);
         for reason in HintReason::ALL {
             let holds = self.hints.iter().any(|hint| hint.reason == reason);

@@ -6,14 +6,14 @@ pub const VERSION: &str = match option_env!("CELERIAC_VERSION") {
     None => env!("CARGO_PKG_VERSION"),
 };
 
-/// The commit, abbreviated; empty if unknown.
+/// The commit, abbreviated; `unknown` in debug builds and outside a repository.
 pub const REVISION: &str = match option_env!("CELERIAC_REVISION") {
     Some(revision) => revision,
-    None => "",
+    None => "unknown",
 };
 
-/// The date of the commit, `YYYY-MM-DD`; empty if unknown.
+/// The date of the commit, `YYYY-MM-DD`; `unknown` like the commit.
 pub const DATE: &str = match option_env!("CELERIAC_DATE") {
     Some(date) => date,
-    None => "",
+    None => "unknown",
 };

@@ -225,7 +225,7 @@ impl BrokerParts {
         let polls = config.poll.is_on();
         let parts = Self {
             at,
-            poller: polls.then(|| to.telemetry.poll(&name)),
+            poller: polls.then(|| to.telemetry.poll(&name, broker_metrics.connected.clone())),
             name,
             config,
             source: (broker_metrics, latch),

@@ -366,7 +366,9 @@ impl Poller {
         let address = self.config.address(self.server);
         let now = clock::monotonic();
         let delay = self.link.failed(now, now, fastrand::f64());
-        if std::mem::replace(&mut self.logged.connection, true) {
+        // The source reports a broker that is down. It may notice a moment later.
+        let is_reported = self.metrics.connected.get() == 0.0 || self.link.attempt() < 2;
+        if is_reported || std::mem::replace(&mut self.logged.connection, true) {
             debug!(%address, %error, ?delay, "polling queues and workers failed");
         } else {
             warn!(%address, %error, "polling queues and workers failed; retrying");

@@ -65,6 +65,8 @@ pub struct Pushgateway {
     /// Number of failed attempts.
     attempt: u32,
     failing_since: Option<Instant>,
+    /// Whether any push has succeeded.
+    has_delivered: bool,
     refusals: Refusals,
     stage: PushPhase,
     metrics: PushMetrics,
@@ -134,6 +136,7 @@ impl Pushgateway {
             wait: None,
             attempt: 0,
             failing_since: None,
+            has_delivered: false,
             refusals: Refusals::default(),
             stage: PushPhase::Pushing,
             metrics,
@@ -276,7 +279,10 @@ impl Pushgateway {
                 self.metrics.last.set(clock::now().seconds());
                 self.attempt = 0;
                 self.refusals.clear();
-                if let Some(since) = self.failing_since.take() {
+                let failing_since = self.failing_since.take();
+                if !std::mem::replace(&mut self.has_delivered, true) {
+                    info!(url = self.config.shown_url(), "first push accepted");
+                } else if let Some(since) = failing_since {
                     let elapsed = clock::monotonic().duration_since(since);
                     info!(?elapsed, "pushes succeed again");
                 }

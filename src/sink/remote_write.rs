@@ -72,6 +72,8 @@ pub struct RemoteWrite {
     /// Whether the receiver has shown that it speaks 2.0.
     is_proven: bool,
     failing_since: Option<Instant>,
+    /// Whether the receiver has accepted any samples.
+    has_delivered: bool,
     /// The reasons already logged for samples that were refused permanently.
     logged: ErrorLog,
     /// Whether the disk was failing when this was last logged.
@@ -196,6 +198,7 @@ impl RemoteWrite {
             protocol,
             is_proven: false,
             failing_since: None,
+            has_delivered: false,
             logged: ErrorLog::default(),
             is_disk_failing: false,
             drained: false,

@@ -54,6 +54,8 @@ impl BrokerMetrics {
 #[derive(Clone, Debug)]
 pub struct PollMetrics {
     pub bounds: Bounds,
+    /// Whether the broker's events are subscribed to, over a connection of its own.
+    pub connected: Gauge,
     pub queues: RoundMetrics,
     pub control: RoundMetrics,
 }
@@ -69,6 +71,8 @@ pub struct RoundMetrics {
 /// Metrics about the events of one broker.
 #[derive(Clone, Debug)]
 pub struct EventMetrics {
+    /// Set by the source.
+    pub connected: Gauge,
     pub messages: Counter,
     pub redelivered: Counter,
     pub repeated: Counter,
@@ -170,10 +174,11 @@ impl Telemetry {
     /// Creates the metrics of a daemon that started at `start`, without any broker or sink.
     pub fn new(start: Timestamp) -> Self {
         let mut telemetry = Self::default();
-        let mut build = vec![("version", env!("CARGO_PKG_VERSION").into())];
-        let origin = [("revision", REVISION), ("build_date", DATE)];
-        let known = origin.into_iter().filter(|(_, value)| !value.is_empty());
-        build.extend(known.map(|(name, value)| (name, value.into())));
+        let build = vec![
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("revision", REVISION.into()),
+            ("build_date", DATE.into()),
+        ];
         telemetry.gauge(BUILD_INFO, build).set(1.0);
         telemetry.gauge(START_TIME, Vec::new()).set(start.seconds());
         let cpu = Elapsed::default();
@@ -221,8 +226,9 @@ impl Telemetry {
         self.rows
             .push((BROKER_GAP, labels(), Handle::Elapsed(gap.elapsed.clone())));
         let messages = self.counter(MESSAGES, labels());
+        let connected = self.gauge(BROKER_CONNECTED, labels());
         let broker = BrokerMetrics {
-            connected: self.gauge(BROKER_CONNECTED, labels()),
+            connected: connected.clone(),
             reconnects: self.counter(BROKER_RECONNECTS, labels()),
             gap: gap.clone(),
             messages: messages.clone(),
@@ -236,6 +242,7 @@ impl Telemetry {
             .map(|reason| self.counter(UNDECODABLE, with("reason", reason.name())))
             .collect();
         let events = EventMetrics {
+            connected,
             messages,
             redelivered: self.counter(REDELIVERED, labels()),
             repeated: self.counter(REPEATED, labels()),
@@ -260,7 +267,7 @@ impl Telemetry {
     }
 
     /// Adds the metrics of a broker's poller.
-    pub fn poll(&mut self, name: &Arc<str>) -> PollMetrics {
+    pub fn poll(&mut self, name: &Arc<str>, connected: Gauge) -> PollMetrics {
         let bounds = self.bounds.clone();
         let mut rounds = |kind: &str| {
             let labels = || vec![("broker", Arc::clone(name)), ("kind", kind.into())];
@@ -272,6 +279,7 @@ impl Telemetry {
         };
         PollMetrics {
             bounds,
+            connected,
             queues: rounds("queues"),
             control: rounds("control"),
         }

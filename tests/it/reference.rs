@@ -11,7 +11,7 @@ use celeriac::event::Accept;
 use celeriac::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::{Family, MetricKind, Snapshot};
-use celeriac::telemetry::metrics::Telemetry;
+use celeriac::telemetry::metrics::{Gauge, Telemetry};
 use celeriac::timestamp::Timestamp;
 
 const HEAD: &str = "# Metrics
@@ -45,7 +45,7 @@ fn snapshot(profile: ProfileName) -> Snapshot {
     let mut telemetry = Telemetry::new(now);
     let name = "main".into();
     let (_, metrics) = telemetry.broker(&name);
-    telemetry.poll(&name);
+    telemetry.poll(&name, Gauge::default());
     telemetry.sink(&name, &name);
     telemetry.http();
     let cluster = ClusterConfig {

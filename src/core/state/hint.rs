@@ -146,6 +146,11 @@ impl SetupEvidence {
         self.last_event_at.is_some()
     }
 
+    /// Restarts the waiting time: no event could arrive until now.
+    pub(super) const fn not_subscribed(&mut self, now: Timestamp) {
+        self.since = now;
+    }
+
     /// Starts the waiting time on the first call.
     pub(super) fn look(&mut self, now: Timestamp) {
         if self.since == Timestamp::default() {
@@ -155,11 +160,16 @@ impl SetupEvidence {
 }
 
 impl State {
+    /// Notes that no events can arrive because there is no subscription.
+    pub const fn not_subscribed(&mut self, now: Timestamp) {
+        self.evidence.not_subscribed(now);
+    }
+
     /// The problems with the cluster's setup that are visible so far.
     pub fn hints(&self, now: Timestamp) -> Vec<Hint> {
         let evidence = &self.evidence;
         let hint = |reason, about| Hint { reason, about };
-        let quiet = now.since(evidence.last_event_at.unwrap_or(evidence.since)) > QUIET;
+        let quiet = now.since(evidence.last_event_or_epoch().max(evidence.since)) > QUIET;
         let mut hints = Vec::new();
         if quiet {
             hints.push(hint(HintReason::NoEvents, String::new()));

@@ -13,6 +13,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Returns the version of the specification.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "1.0",
+            Self::V2 => "2.0",
+        }
+    }
+
     /// Returns the name of the message, as in Prometheus' `protobuf_message` setting.
     pub const fn message(self) -> &'static str {
         match self {

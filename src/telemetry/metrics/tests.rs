@@ -4,7 +4,7 @@ use super::*;
 fn every_definition_is_published_and_nothing_else() {
     let mut telemetry = Telemetry::new(Timestamp::from_millis(1_000)).within(Bounds::default());
     telemetry.broker(&"main".into());
-    telemetry.poll(&"main".into());
+    telemetry.poll(&"main".into(), Gauge::default());
     telemetry.series(&ProfileName::ALL);
     let sink = telemetry.sink(&"main".into(), &"http://localhost/".into());
     let push = telemetry.pushgateway(&"main".into());

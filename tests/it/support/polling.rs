@@ -6,7 +6,7 @@ use std::time::Duration;
 use celeriac::broker::Poller;
 use celeriac::config::Config;
 use celeriac::state::{Answers, PollTargets, QueueLevel, Report, WorkerAnswer};
-use celeriac::telemetry::metrics::{PollMetrics, Telemetry};
+use celeriac::telemetry::metrics::{Gauge, PollMetrics, Telemetry};
 use celeriac::timestamp::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -50,7 +50,8 @@ impl Polling {
         std::fs::write(&file, text).expect("a writable folder");
         let config = Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let broker = config.brokers.into_iter().next().expect("a broker");
-        let metrics = Telemetry::new(Timestamp::default()).poll(&"default".into());
+        let metrics =
+            Telemetry::new(Timestamp::default()).poll(&"default".into(), Gauge::default());
         let (to_us, reports) = mpsc::channel(16);
         let (known, knowing) = watch::channel(Arc::new(known));
         let stop = CancellationToken::new();
