@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""List the texts that users of celeriac see, one per line, as `file:line: kind: text`.
+"""List every user-visible string of celeriac, one per line, as `file:line: kind: text`.
 
     python3 tests/strings.py [--check] [KIND...]
 
-With `--check`, print only the texts that break a mechanical rule of style, and exit with 1 if there are any.
+With `--check`, print only those that break a mechanical style rule, and exit with 1 if there are any.
 """
 
 import argparse
@@ -25,7 +25,7 @@ RIDDLES = re.compile(
 BRITISH = re.compile(r"\b(re)?(behaviour|colour|favour|honour|labell(ed|ing)|learnt|licence)", re.IGNORECASE)
 # The profiles of other exporters repeat the help texts of those exporters, with their style.
 NATIVE_HELP = re.compile(r"src/(telemetry|core/profile/(native|levels|groups))\b")
-# Files whose strings are all for users, where they are prose.
+# Files in which every string that is prose is user-visible.
 PROSE = {
     "error": re.compile(r"src/(config|migrate)\b"),
     "hint": re.compile(r"src/(doctor/|core/state/hint|sink/advice|sink/refusal)"),
@@ -44,13 +44,13 @@ ERROR_CALL = re.compile(r"#\[error\(")
 CLAP_ITEM = re.compile(r"#\[derive\([^)]*\b(?:Parser|Args|Subcommand|ValueEnum)\b[^)]*\)\]")
 DOC_COMMENT = re.compile(r"(?: *///[^\n]*\n)+")
 CLAP_TEXT = re.compile(r"\b(?:help|long_help|about|long_about) = $")
-# Texts for developers: the reason of a lint's exception, and of a panic.
+# Strings for developers: reasons of lint exceptions and of panics.
 ASIDE = re.compile(r"(?:reason =|expect\(|unreachable!\()\s*$")
 TEST_MODULE = re.compile(r"^#\[cfg\(test\)\]\nmod \w+ \{", re.MULTILINE)
 
 
 class Source:
-    """A Rust file: its code without comments and contents of strings, and those strings by position."""
+    """A Rust file: its code without comments and string contents, and the strings by position."""
 
     def __init__(self, path):
         self.path = path
@@ -74,7 +74,7 @@ class Source:
         return bisect(self.newlines, at - 1) + 1
 
     def calls(self, pattern):
-        """The strings between the parentheses of each call that `pattern` matches, as lists of (line, text)."""
+        """The strings in the arguments of each call that `pattern` matches, as lists of (line, text)."""
         for match in pattern.finditer(self.code, 0, self.end):
             depth, at = 1, match.end()
             while depth and at < self.end:
@@ -90,7 +90,7 @@ def is_prose(text):
 def rust_texts(source, name):
     yield from help_texts(source)
     for strings in source.calls(LOG_CALL):
-        # Fields may have strings, too: the message is the last one.
+        # Fields may contain strings too; the message is the last one.
         yield from (("log", line, text) for line, text in strings[-1:])
     for strings in source.calls(ERROR_CALL):
         yield from (("error", line, text) for line, text in strings[:1] if is_prose(text))
@@ -100,7 +100,7 @@ def rust_texts(source, name):
 
 
 def help_texts(source):
-    """Doc comments of clap's items, joined over lines, and the strings that stand in for them."""
+    """Doc comments of clap's items, with lines joined, and the strings that replace them."""
     for match in CLAP_ITEM.finditer(source.code, 0, source.end):
         depth, at = 0, source.code.index("{", match.end())
         while at < source.end:
@@ -138,7 +138,7 @@ def texts():
     for path in sorted((ROOT / "src").rglob("*.rs")):
         if "tests" not in path.relative_to(ROOT).with_suffix("").parts:
             found = rust_texts(Source(path), path.relative_to(ROOT).as_posix())
-            # A string that is found in two ways has the kind of the first one.
+            # A string that is found twice keeps the kind of the first match.
             first = {(line, text): kind for kind, line, text in reversed([*found])}
             yield from ((path, kind, line, text) for (line, text), kind in sorted(first.items()))
     for path in sorted((ROOT / "deploy/prometheus").glob("*.yaml")):

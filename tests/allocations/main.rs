@@ -1,5 +1,5 @@
-//! Nothing is allocated for an event of a known kind, task name and worker, and a hostile body takes no more than its
-//! bound. An executable of its own, because the allocator that counts is one for the whole process.
+//! Asserts that events of a known kind, task name and worker allocate nothing, and that a hostile body stays within
+//! its memory bound. A separate executable, because the counting allocator is global to the process.
 
 #[path = "../it/support/events.rs"]
 #[expect(unreachable_pub, reason = "shared with the integration tests")]
@@ -21,7 +21,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Held while it counts: the tests run at once.
+/// Held while counting, because tests run concurrently.
 static COUNTING: Mutex<()> = Mutex::new(());
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_344_000_000);
@@ -110,7 +110,7 @@ fn a_hostile_body_takes_no_more_than_its_bound() {
 
         println!("{form:?} {last:?} {taken} MiB");
         assert!(last.is_err(), "{form:?}");
-        // Of all that was ever allocated, not at one time; what a growing buffer leaves behind is in it.
+        // The total of all allocations, not the peak; includes buffers that were replaced while growing.
         assert!(taken <= 96, "{form:?} takes {taken} MiB: {last:?}");
     }
 }
@@ -143,7 +143,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
         telemetry,
         NOW,
     );
-    // Until the table of tasks that have ended is full, it grows.
+    // The table of ended tasks grows until it is full.
     pipeline.apply_batch(&batch(0..40_000, false));
     pipeline.apply_batch(&batch(40_000..40_001, true));
     for enveloped in [false, true] {
@@ -159,7 +159,7 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
             "enveloped: {enveloped}"
         );
     }
-    // After a snapshot each bucket takes one exemplar: its task's uuid, and what it is.
+    // After a snapshot, each bucket allocates one exemplar: the task's uuid and the exemplar itself.
     let snapshots = pipeline.snapshots(NOW, false);
     let buckets = snapshots[0].rows.iter().map(|row| match &row.value {
         Value::Histogram(histogram) => histogram.exemplars.len(),

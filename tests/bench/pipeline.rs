@@ -1,4 +1,4 @@
-//! What happens in process: decode and apply, snapshot to request, snapshot to page.
+//! In-process benchmarks: decode and apply, snapshot to request, snapshot to page.
 //!
 //! Budgets: 1,000,000 single events a second and 1,500,000 in lists of 20 on one core; 100,000 series to requests
 //! in 100 ms; a page of 10,000 series in 5 ms; a checkpoint of 100,000 series and 100,000 tasks in 300 ms, of which the event
@@ -55,7 +55,7 @@ fn pipeline() -> Pipeline {
     )
 }
 
-/// One that has run for a while: nothing in it grows any more.
+/// Runs a pipeline until nothing in it grows any more.
 fn warm(pipeline: &mut Pipeline) {
     for from in (1..9).map(|n| n * TASKS) {
         batches(from, 20)
@@ -64,11 +64,11 @@ fn warm(pipeline: &mut Pipeline) {
     }
 }
 
-/// The lives of some tasks, `size` events a message; alone an event is a map, as gevent workers send it.
+/// Returns the events of some tasks, `size` per message. A single event is a map, as sent by gevent workers.
 fn batches(from: u64, size: usize) -> Vec<Batch> {
     let name = |n| format!("app.tasks.task_{}", n % NAMES);
     let lives = (from..from + TASKS).map(|n| events::life(n, &name(n), NOW.seconds()));
-    // As they come: what is sent first, then what workers do.
+    // In a realistic order: all tasks are sent first, then workers run them.
     let lives: Vec<_> = lives.collect();
     let events: Vec<&String> = (0..4)
         .flat_map(|step| lives.iter().map(move |life| &life[step]))
@@ -109,7 +109,7 @@ fn decode_and_apply(criterion: &mut Criterion) {
         warm(&mut pipeline);
         let mut round = 10;
         group.bench_function(name, |bencher| {
-            // Tasks that were not there before, in each round.
+            // New tasks in each round.
             let tasks = || {
                 round += 1;
                 batches(round * TASKS, size)
@@ -127,19 +127,19 @@ fn decode_and_apply(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A snapshot with about that many samples.
+/// Returns a snapshot with about this many samples.
 fn snapshot(samples: u64) -> Snapshot {
     with_series(samples).snapshots(NOW, false).remove(0)
 }
 
-/// A pipeline whose snapshots have about that many samples.
+/// Returns a pipeline whose snapshots have about this many samples.
 fn with_series(samples: u64) -> Pipeline {
     let mut pipeline = pipeline();
     let form = Form::Body {
         content_type: ContentType::Json,
         compression: None,
     };
-    // One name makes 96: nine counters, five gauges, and histograms of 19, three times 18, and 9.
+    // Each name has 96 samples: nine counters, five gauges, and histograms of 19, three times 18, and 9.
     for n in 0..samples / 96 {
         let life = events::life(n, &format!("app.tasks.task_{n}"), NOW.seconds());
         let payloads = life
@@ -158,7 +158,8 @@ fn with_series(samples: u64) -> Pipeline {
     pipeline
 }
 
-/// 100,000 time series and 100,000 tasks in flight: what the event loop stands still for, and what the writer takes.
+/// Measures a checkpoint of 100,000 time series and 100,000 tasks in flight: how long it blocks the event loop, and
+/// how long the writer takes.
 fn checkpoint(criterion: &mut Criterion) {
     let mut pipeline = with_series(100_000);
     let form = Form::Body {
@@ -167,7 +168,7 @@ fn checkpoint(criterion: &mut Criterion) {
     };
     for n in 0..100_000 {
         let name = format!("app.tasks.task_{}", n % 1_000);
-        // Sent and received, and not started.
+        // Sent and received, but not started.
         let begun = events::life(1_000_000 + n, &name, NOW.seconds());
         let payloads = begun.into_iter().take(2).map(|event| Payload {
             bytes: event.into_bytes(),

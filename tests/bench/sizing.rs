@@ -1,7 +1,7 @@
-//! What the daemon takes of memory, CPU and disk, by what there is to keep: the figures of docs/sizing.md.
+//! Measures the daemon's use of memory, CPU and disk by amount of state: the numbers in docs/sizing.md.
 //!
 //! Budgets: 10 MiB idle, 25 MiB with 10,000 samples a snapshot and 10,000 tasks in flight, 150 MiB with 1,000,000 in
-//! flight; each is measured with a page to scrape, and with a `data_dir` and a receiver that is away.
+//! flight; each is measured with a page to scrape, and with a `data_dir` and a receiver that is down.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 #![expect(clippy::disallowed_methods, reason = "measures time")]
@@ -33,7 +33,7 @@ const CASES: [(u64, u64); 5] = [
     (105, 1_000_000),
 ];
 
-/// Messages that are published together, and the pause behind them: it is not speed that is measured.
+/// Number of messages published together, and the pause after them, because this does not measure speed.
 const AT_ONCE: usize = 5_000;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -51,7 +51,7 @@ async fn main() {
     }
 }
 
-/// With a `data_dir` and a receiver, which is away; or with a page to scrape and nothing else.
+/// Measures either with a `data_dir` and a receiver that is down, or with only a page to scrape.
 async fn measure(names: u64, tasks: u64, keeps: bool) {
     let (redis, data) = (Redis::start().await, TempDir::new().expect("a folder"));
     let more = format!(
@@ -66,7 +66,7 @@ async fn measure(names: u64, tasks: u64, keeps: bool) {
     .await;
     celeriac.subscribed("default").await;
     let at = now();
-    // Each name has tasks that ended; and all of what is in flight is received.
+    // Each name has tasks that have ended, and all tasks in flight are received.
     let ended = (0..names).flat_map(|n| life(n, &format!("sizing.task_{n}"), at));
     let flying = (names..names + tasks).map(|n| {
         let [_, received, ..] = life(n, &format!("sizing.task_{}", n % names.max(1)), at);
@@ -83,7 +83,7 @@ async fn measure(names: u64, tasks: u64, keeps: bool) {
     celeriac
         .page_when("every event", 120, |page| page.events() >= count)
         .await;
-    // Some snapshots and checkpoints more, which is when most is taken.
+    // Wait for more snapshots and checkpoints, which is when usage peaks.
     tokio::time::sleep(Duration::from_secs(15)).await;
     let page = celeriac.page().await;
     let of = |name: &str| page.sum(name, &[]);

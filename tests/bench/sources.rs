@@ -1,7 +1,7 @@
-//! Both sources end to end: events from a real broker to series, by the CPU time that the daemon takes.
+//! Measures both sources end to end: the daemon's CPU time for events from a real broker to series.
 //!
-//! Budgets, events a CPU second: RabbitMQ 150,000 single and 500,000 in lists of 20; Redis 300,000 and 700,000.
-//! Publishing takes the same two cores, so it is the daemon's CPU time that tells, and not the clock.
+//! Budgets in events per CPU second: RabbitMQ 150,000 single and 500,000 in lists of 20; Redis 300,000 and 700,000.
+//! Publishing uses the same two cores, so the daemon's CPU time is measured, not elapsed time.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 #![expect(clippy::disallowed_methods, reason = "measures time")]
@@ -31,7 +31,7 @@ async fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    // One of them alone: `cargo bench --bench sources -- redis`.
+    // To run only one: `cargo bench --bench sources -- redis`.
     let wanted = |name: &str| {
         let mut names =
             std::env::args().filter(|argument| ["rabbitmq", "redis"].contains(&argument.as_str()));

@@ -1,4 +1,4 @@
-//! What a snapshot costs on its way into requests: in time, and in bytes.
+//! Measures the time and size of encoding a snapshot as requests.
 //!
 //! `cargo bench --bench wire`. The budget: 100,000 samples to requests in 100 ms. Every request is compressed; the
 //! encoder has seen the series before, as in all snapshots but the first.
@@ -20,7 +20,7 @@ const BOUNDS: [f64; 16] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
 ];
 
-/// So many counters, and so many histograms, each with some hundred values around its own middle.
+/// Returns a snapshot of counters and histograms, each histogram with a few hundred values around its own mean.
 fn snapshot(counters: u32, histograms: u32) -> Snapshot {
     let mut series = SeriesTable::new(usize::MAX, START).with_native_histograms(true);
     let buckets = Arc::new(Buckets::new(&BOUNDS).expect("the bounds increase"));

@@ -1,5 +1,5 @@
-"""Makes bodies as Kombu does, into bodies/: one batch by every serializer, a batch with objects by pickle and the values
-that are read of it by json, and an event and 17 MiB of zeros by every compression; zstd by its command.
+"""Creates bodies as Kombu does, in bodies/: one batch with every serializer, a batch of objects with pickle and the values
+read from it as JSON, and an event and 17 MiB of zeros with every compression (zstd with its command).
 
     target/venvs/celery-5.7/bin/python tests/golden/bodies.py
 """
@@ -49,7 +49,7 @@ class Text(str):
     pass
 
 
-# What pickle writes of an event, and what is read of it.
+# An event as written by pickle, and the values read from it.
 OBJECTS = [
     ({"signum": signal.SIGKILL, "status": http.HTTPStatus.OK, "x": decimal.Decimal("1.5")}, {}),
     ({"queue": Route.URGENT, "retries": Priority.HIGH, Text("name"): Text("proj.add")}, {"queue": "urgent", "retries": 2, "name": "proj.add"}),

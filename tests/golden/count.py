@@ -1,10 +1,10 @@
-"""Counts the recorded events of tests/golden/events by other means than celeriac, into counts.json.
+"""Counts the recorded events of tests/golden/events independently of celeriac, and writes counts.json.
 
     target/venvs/celery-5.7/bin/python tests/golden/count.py
 
-For each file: events by type; by type and task name; and messages that are not read, by reason. The rules are those
-of the documentation: a task-sent has its own name, other events that of the newest task-received, else task-sent, else `unknown`; an event that
-comes twice in every detail counts once by name, and so does a failure or revocation that one worker tells twice.
+For each file: events by type; by type and task name; and unreadable messages, by reason. The rules are those
+of the documentation: a task-sent has its own name, other events that of the newest task-received, else task-sent, else
+`unknown`; an exact duplicate counts once by name, and so does a failure or revocation that a worker reports twice.
 """
 
 import base64
@@ -23,7 +23,7 @@ DEFINED = {
 }
 
 
-# The recordings are ours: their pickles may be run.
+# The recordings are ours, so their pickles are safe to load.
 READ = {
     "application/json": json.loads,
     "application/x-msgpack": msgpack.unpackb,
@@ -33,7 +33,7 @@ READ = {
 
 
 def bodies(line):
-    """The content type and the body of a message."""
+    """Return the content type and the body of a message."""
     if "payload" in line:
         envelope = json.loads(line["payload"])
         body = envelope["body"]
@@ -75,7 +75,7 @@ def count(path):
                 told = last and last[:2] == (kind, event["hostname"]) and event["timestamp"] - last[2] < 10
                 if told and kind in ("task-failed", "task-revoked"):
                     continue
-            # A task that replaces another one is sent under its id.
+            # A task that replaces another one is sent under the same id.
             name = event["name"] if kind == "task-sent" else name_of.get(uuid, "unknown")
             names[f"{kind} {name}"] += 1
     return {"types": dict(sorted(types.items())), "names": dict(sorted(names.items())), "unread": dict(unread)}

@@ -1,4 +1,4 @@
-"""A shop that sells a little of everything: tasks that succeed, fail, are retried, wait, or run for long."""
+"""An example shop with tasks that succeed, fail, are retried, wait, or run for a long time."""
 
 import os
 import random
@@ -25,7 +25,7 @@ class OutOfStock(Exception):
 
 @app.task(name="shop.customers")
 def customers():
-    """Somebody comes in, or many do."""
+    """One or more customers arrive."""
     for _ in range(random.choice([1, 2, 3, 20])):
         place_order.delay()
 

@@ -108,7 +108,7 @@ struct Request {
 }
 
 /// The requests of a snapshot.
-#[must_use = "what is not sent has to be counted"]
+#[must_use = "samples that are not sent must be counted"]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     pub bodies: Vec<Body>,

@@ -1,4 +1,4 @@
-//! Streams that are not what they were.
+//! Streams that were truncated or recreated.
 
 use super::messages;
 use crate::support::amqp::Publisher;
@@ -34,11 +34,12 @@ async fn what_a_full_stream_has_forgotten_is_counted_to_the_message() {
             .page_when("the first", 20, |page| messages(page) == 40.0)
             .await;
         assert!(celeriac.terminate().success());
-        // Some 8 MB, where one or two are kept.
+        // About 8 MB, of which one or two are kept.
         publish(&publisher, 10..8_000).await;
         // Now RabbitMQ deletes segments, and may lose track of a consumer that reads them.
         let mut celeriac = agent.start().await;
-        // RabbitMQ's own entries, one or two at the beginning of each segment, cannot be told from messages there.
+        // RabbitMQ's own entries, one or two at the beginning of each segment, cannot be distinguished from messages
+        // here.
         let page = celeriac
             .page_when("all to be read or counted", 60, |page| {
                 let all = page.events() + cut(page);
@@ -48,7 +49,7 @@ async fn what_a_full_stream_has_forgotten_is_counted_to_the_message() {
         let (cut_before, read) = (cut(&page), page.events());
         assert!(cut_before > 1_000.0, "{release:?}: {cut_before}");
         assert!(read > 1_000.0, "{release:?}: {read}");
-        // Over some segments.
+        // Across several segments.
         publish(&publisher, 8_000..8_700).await;
         let page = celeriac
             .page_when("what came afterwards", 20, |page| {
@@ -77,7 +78,7 @@ async fn a_stream_that_was_made_anew_is_read_from_its_first_message() {
             .page_when("the first", 20, |page| messages(page) == 40.0)
             .await;
 
-        // While it reads.
+        // While it is reading.
         rabbitmq.ctl(&["delete_queue", "celeriac.main"]);
         let reconnects = |page: &Page| page.sum("celeriac_broker_reconnects_total", &[]);
         celeriac
@@ -89,7 +90,7 @@ async fn a_stream_that_was_made_anew_is_read_from_its_first_message() {
             .page_when("the second", 20, |page| messages(page) == 60.0)
             .await;
 
-        // While it is away, and with messages in it already.
+        // While the daemon is down, with messages in the new stream already.
         assert!(celeriac.terminate().success());
         rabbitmq.ctl(&["delete_queue", "celeriac.main"]);
         let mut other = Agent::new(&rabbitmq.url(""), "delivery: stream")
@@ -112,12 +113,12 @@ async fn a_stream_that_was_made_anew_is_read_from_its_first_message() {
     }
 }
 
-/// Messages that came again.
+/// Returns the number of redelivered messages.
 fn again(page: &Page) -> f64 {
     page.sum("celeriac_messages_redelivered_total", &[])
 }
 
-/// A stream behind a connection that can be slowed, and a daemon that has read 500 tasks of it.
+/// A stream behind a connection that can be slowed down, and a daemon that has read 500 tasks from it.
 struct Slowed {
     _rabbitmq: RabbitMq,
     publisher: Publisher,
@@ -135,7 +136,7 @@ impl Slowed {
         let agent = Agent::new(&url, &format!("delivery: stream, prefetch: {prefetch}"));
         let celeriac = agent.start().await;
         celeriac.ready().await;
-        // The last chunk, which each subscription reads whole, holds two hundred messages at most.
+        // The last chunk, which each subscription reads whole, contains at most two hundred messages.
         for (tasks, read) in [(0..450, 1_800.0), (450..500, 2_000.0)] {
             publish(&publisher, tasks).await;
             celeriac
@@ -154,7 +155,7 @@ impl Slowed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_over_a_slow_connection_is_the_same_stream() {
-    // It goes on a few messages before the end of the last chunk, which takes seconds.
+    // It continues a few messages before the end of the last chunk, which takes seconds to read.
     let mut slowed = Slowed::start(10).await;
     assert!(slowed.celeriac.terminate().success());
 
@@ -175,7 +176,7 @@ async fn a_stream_over_a_slow_connection_is_the_same_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_is_killed_over_and_over_does_not_go_back_in_its_stream() {
     let mut slowed = Slowed::start(100).await;
-    // Each one reads a few messages again, and is killed amid that.
+    // Each daemon reads a few messages again, and is killed in the middle.
     slowed.proxy.set(Fault::Throttle(20_000));
     let mut seen = 0.0;
     for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! The queues as they are on the broker, and what is not declared.
+//! The queues as declared on the broker, and what must not be declared.
 
 use serde_json::{Value, json};
 
@@ -6,21 +6,21 @@ use super::not_ready_because;
 use crate::support::rabbitmq::{Options, RabbitMq, Release};
 use crate::survival::Agent;
 
-/// What the broker says of our queues, but for their names where those are random.
+/// Returns the broker's description of our queues, without random names.
 fn queues(rabbitmq: &RabbitMq) -> Value {
     let columns = ["name", "durable", "exclusive", "auto_delete", "arguments"];
     let command = ["--quiet", "--formatter", "json", "list_queues"];
     let text = rabbitmq.ctl(&[&command[..], &columns[..]].concat());
     let mut queues: Value = serde_json::from_str(&text).expect("JSON");
     for queue in queues.as_array_mut().expect("a list") {
-        // Each is a name, a type and a value.
+        // Each argument is a name, a type and a value.
         let arguments = queue["arguments"].as_array().cloned();
         let by_name = arguments.into_iter().flatten().map(|argument| {
             let name = argument[0].as_str().expect("a name").to_owned();
             (name, argument[2].clone())
         });
         queue["arguments"] = by_name.collect();
-        // Empty for some types.
+        // The field is empty for some queue types.
         queue["exclusive"] = json!(queue["exclusive"] == true);
     }
     queues

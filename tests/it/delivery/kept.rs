@@ -1,4 +1,4 @@
-//! A durable queue lets go of what a checkpoint has, and of nothing else.
+//! A durable queue deletes the messages that a checkpoint contains, and no others.
 
 use std::fs;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::rabbitmq::{Options, RabbitMq, Release};
 use crate::support::wait_for;
 use crate::survival::Agent;
 
-/// Waits until the broker counts so many messages in the queue, delivered ones with them.
+/// Waits until the broker counts this many messages in the queue, including delivered ones.
 async fn queued(rabbitmq: &RabbitMq, count: usize) {
     wait_for(&format!("{count} messages in the queue"), 30, async || {
         let text = rabbitmq.ctl(&["--quiet", "list_queues", "messages", "--no-table-headers"]);
@@ -36,7 +36,7 @@ async fn a_message_is_acknowledged_when_a_checkpoint_has_it_and_not_before() {
     let agent = Agent::new(&rabbitmq.url(""), "delivery: durable");
     let mut celeriac = agent.start().await;
     celeriac.ready().await;
-    // No file can be made where a folder is.
+    // A folder at this path prevents creating the file.
     let obstacle = agent.data.path().join("checkpoint.new");
     wait_for("the obstacle", 5, async || {
         fs::create_dir(&obstacle).map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! With what the page says, everything works; with less, the error names what is missing.
+//! With the documented permissions everything works; with less, the error names what is missing.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::support::celeriac::Celeriac;
 use crate::support::rabbitmq::{Options, RabbitMq, Release};
 use crate::support::wait_for;
 
-/// What the page has users allow, by the comment behind it.
+/// Returns the documented permission, found by the comment after it.
 fn allowed(comment: &str) -> &'static str {
     let page = include_str!("../../../docs/rabbitmq.md");
     let lines = page.lines().filter_map(|line| line.strip_prefix("allow '"));
@@ -18,18 +18,18 @@ fn allowed(comment: &str) -> &'static str {
     found.expect("a line of that comment").0
 }
 
-/// One user, who lacks one thing, or nothing.
+/// A user who lacks one permission, or none.
 struct User {
     name: String,
     vhost: String,
     keys: String,
     permissions: [String; 3],
-    /// What the reason has to say.
+    /// The words that the reason must contain.
     missing: Option<Vec<String>>,
 }
 
-/// Those of one configuration: the one who may everything that the page says, and one for each thing that can be
-/// taken away from them.
+/// Returns the users for one configuration: one with all documented permissions, and one for each permission that can
+/// be removed.
 fn users_of(delivery: &str, is_sharded: bool, comment: &str) -> Vec<User> {
     let (vhost, keys, queue) = if is_sharded {
         let keys = format!("delivery: {delivery}, shard: {{index: 0, count: 4}}");
@@ -38,7 +38,7 @@ fn users_of(delivery: &str, is_sharded: bool, comment: &str) -> Vec<User> {
         let keys = format!("delivery: {delivery}");
         (delivery.to_owned(), keys, "celeriac.main")
     };
-    // The name of a transient queue is another each time.
+    // The name of a transient queue is different each time.
     let (queue, queue_pattern) = if delivery == "transient" {
         ("celeriac.", r"celeriac\.[0-9a-f]{16}")
     } else {
@@ -107,7 +107,7 @@ fn users() -> Vec<User> {
     users.into_iter().flatten().collect()
 }
 
-/// Virtual hosts where a worker has been, and the users.
+/// Returns the definitions of virtual hosts where a worker has run, and of the users.
 fn definitions(users: &[User]) -> Value {
     let mut vhosts: Vec<&str> = users.iter().map(|user| user.vhost.as_str()).collect();
     vhosts.dedup();
@@ -129,7 +129,7 @@ fn definitions(users: &[User]) -> Value {
     })
 }
 
-/// One broker for each user, in one daemon.
+/// Returns a configuration with one broker per user.
 fn config(users: &[User], rabbitmq: &RabbitMq, data: &TempDir) -> String {
     let mut config = format!("data_dir: {:?}\nbrokers:\n", data.path());
     for User {

@@ -1,4 +1,4 @@
-//! Who gets what, when the broker divides.
+//! How the broker divides events among shards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::support::load::{Confirmed, Way, burst};
 use crate::support::rabbitmq::{Options, RabbitMq, Release};
 use crate::survival::Agent;
 
-/// What is in a queue: the bodies of task-sent, and the workers whose events there are.
+/// The contents of a queue: the bodies of task-sent events, and the workers with events in it.
 #[derive(Default)]
 struct Share {
     sent: BTreeMap<Vec<u8>, usize>,

@@ -9,7 +9,7 @@ use super::copies::{dashboards, rules};
 use super::manifests::{Manifests, documented, helm, items, named, repository, said, text};
 use super::pods::{self, Except};
 
-/// What every release needs.
+/// Returns the values that every release needs.
 fn values() -> Value {
     json!({
         "config": {
@@ -27,7 +27,7 @@ fn values() -> Value {
     })
 }
 
-/// Lays one over the other, as Helm does with several files of values.
+/// Merges values, as Helm does with several values files.
 fn with(mut base: Value, more: &Value) -> Value {
     if let (Some(base), Some(more)) = (base.as_object_mut(), more.as_object()) {
         for (key, value) in more {
@@ -133,7 +133,7 @@ fn each_variant_is_valid_and_runs_celeriac_as_it_has_to_be() {
             }}}}),
             closed,
         ),
-        // Numbers from a million on, which a template that is not careful writes as 2e+06.
+        // Numbers from a million up, which a careless template writes as 2e+06.
         (
             json!({"config": {"metrics": {"max_tasks": 2_000_000}}}),
             plain,
@@ -160,7 +160,7 @@ fn each_variant_is_valid_and_runs_celeriac_as_it_has_to_be() {
     }
 }
 
-/// Two that read one stream.
+/// Returns the values for two daemons that read one stream.
 fn pair() -> Value {
     json!({"replicas": 2, "config": {
         "brokers": [{"url": "amqp://u@h//", "delivery": "stream"}],
@@ -171,7 +171,7 @@ fn pair() -> Value {
     }})
 }
 
-/// Each value that is off or empty by itself.
+/// Returns values that set everything that is off or empty by default.
 fn everything() -> Value {
     json!({
         "image": {"repository": "registry.example.com/celeriac", "digest": format!("sha256:{}", "0".repeat(64))},
@@ -266,7 +266,7 @@ fn what_is_off_is_not_rendered() {
     assert_eq!(config["configMap"]["name"], "theirs");
 }
 
-/// Without being told, where the cluster says what it is.
+/// Without any setting, if the cluster reports that it is OpenShift.
 #[test]
 fn on_openshift_the_cluster_chooses_the_uid() {
     let openshift = ["--api-versions", "security.openshift.io/v1"];
@@ -294,7 +294,7 @@ fn with_tls_probes_and_scrapes_use_it() {
     assert_eq!(endpoint["scheme"], "https");
 }
 
-/// However often its pod is made anew, what is pulled has one `instance`.
+/// Scraped series keep one `instance`, however often the pod is recreated.
 #[test]
 fn what_is_pulled_is_named_as_what_is_pushed() {
     let instance = |more: &Value| {
@@ -423,7 +423,7 @@ fn wrong_values_fail_and_say_where() {
     }
 }
 
-/// As docs/deploy.md has it.
+/// The example from docs/deploy.md.
 #[test]
 fn the_values_in_the_documentation_work() {
     let folder = TempDir::new().expect("a temporary folder");
@@ -442,7 +442,7 @@ fn the_values_in_the_documentation_work() {
     );
 }
 
-/// Every default fits the schema, and every value has a place in it.
+/// Every default matches the schema, and the schema covers every value.
 #[test]
 fn the_schema_knows_every_value() {
     let chart = repository("deploy/helm/celeriac");
@@ -455,14 +455,14 @@ fn the_schema_knows_every_value() {
         .filter_map(|line| line.split(':').next())
         .collect();
     let in_schema = schema["properties"].as_object().expect("properties");
-    // `global` is Helm's own.
+    // `global` belongs to Helm.
     let in_schema = in_schema.keys().map(String::as_str);
     let in_schema: BTreeSet<_> = in_schema.filter(|key| *key != "global").collect();
     assert_eq!(in_file, in_schema);
     assert_eq!(schema["additionalProperties"], false);
 }
 
-/// A chart of somebody's own, which has this one as a dependency, and puts the container into a pod of its own.
+/// Another chart that depends on this one, and adds the container to a pod of its own.
 #[test]
 fn another_chart_takes_it_as_a_sidecar() {
     let folder = TempDir::new().expect("a temporary folder");

@@ -16,7 +16,7 @@ fn built(folder: &str) -> Manifests {
         .unwrap_or_else(|problems| panic!("{folder}:\n{problems}"))
 }
 
-/// An overlay as a user writes one, beside the repository.
+/// Builds an overlay that a user might write, outside the repository.
 fn overlay(lines: &str) -> Manifests {
     let folder = tempfile::TempDir::new_in(repository("deploy/kubernetes/overlays"))
         .expect("a temporary folder");
@@ -134,7 +134,7 @@ fn the_sidecar_is_one_more_container_and_leaves_the_pod_as_it_is() {
     assert_eq!(theirs["image"], "rabbitmq:4");
     assert_eq!(items(&theirs["volumeMounts"]).len(), 1);
     assert!(theirs["securityContext"].is_null());
-    // What is pushed is not pulled as well.
+    // Series that are pushed are not scraped too.
     assert_eq!(manifests.of_kind("PodMonitor").count(), 0);
     let manifests = overlay(
         "resources: [../sidecar]
@@ -156,7 +156,7 @@ fn both_of_a_pair_push_the_same_series() {
     assert!(config.contains("replica: ${CELERIAC_INSTANCE}"));
 }
 
-/// As docs/deploy.md has it.
+/// The example from docs/deploy.md.
 #[test]
 fn the_overlay_in_the_documentation_works() {
     let folder = tempfile::TempDir::new_in(repository("deploy/kubernetes/overlays"))
@@ -174,7 +174,7 @@ fn the_overlay_in_the_documentation_works() {
     assert!(config.contains("ours:5672"));
 }
 
-/// The check of schemas can fail.
+/// The schema check can fail.
 #[test]
 fn what_does_not_fit_is_refused() {
     let base = said(

@@ -1,4 +1,4 @@
-//! Manifests as a cluster would take them, and the programs that make and check them.
+//! Manifests as a cluster would receive them, and the programs that create and check them.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::support::made_by_setup;
 
-/// A path of the repository.
+/// Returns a path in the repository.
 pub(super) fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The example in docs/deploy.md that begins with this line.
+/// Returns the example in docs/deploy.md that begins with this line.
 pub(super) fn documented(first: &str) -> String {
     let page = std::fs::read_to_string(repository("docs/deploy.md")).expect("the page");
     let start = page.find(&format!("```yaml\n{first}")).expect(first);
@@ -23,7 +23,7 @@ pub(super) fn documented(first: &str) -> String {
     block[..end].to_owned()
 }
 
-/// What a program says on its standard output; what it says on the other, where it fails.
+/// Runs a program, and returns its standard output, or its standard error if it fails.
 pub(super) fn said(command: &mut Command, input: &str) -> Result<String, String> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -33,7 +33,7 @@ pub(super) fn said(command: &mut Command, input: &str) -> Result<String, String>
         .map_err(|error| format!("{command:?}: {error}"))?;
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_owned();
-    // A program that fails early closes its end.
+    // A program that fails early closes its end of the pipe.
     let writer = thread::spawn(move || stdin.write_all(input.as_bytes()).is_ok());
     let output = child.wait_with_output().expect("it ends");
     writer.join().expect("the writer ends");
@@ -45,7 +45,7 @@ pub(super) fn said(command: &mut Command, input: &str) -> Result<String, String>
     }
 }
 
-/// One of the helpers in Python, of the environment for Kubernetes.
+/// Returns the command for a Python helper, in the environment for Kubernetes.
 pub(super) fn python(script: &str) -> Command {
     let mut command = Command::new(made_by_setup("venvs/kubernetes/bin/python"));
     command.arg(repository("tests/it/python").join(script));
@@ -64,7 +64,7 @@ pub(super) fn kubectl() -> Command {
 pub(super) struct Manifests(pub Vec<Value>);
 
 impl Manifests {
-    /// Each of them fits the schema of its kind.
+    /// Parses manifests, each of which must match the schema of its kind.
     pub(super) fn check(yaml: &str) -> Result<Self, String> {
         let openapi = made_by_setup("kubernetes-tools/openshift-openapi-spec.json.gz");
         let json = said(python("manifests.py").arg(openapi), yaml)?;
@@ -94,7 +94,7 @@ impl Manifests {
             .unwrap_or_else(|| panic!("no {kind} {name}"))
     }
 
-    /// What runs pods.
+    /// Returns the objects that run pods.
     pub(super) fn workloads(&self) -> impl Iterator<Item = &Value> {
         self.0
             .iter()
@@ -102,12 +102,12 @@ impl Manifests {
     }
 }
 
-/// The elements of a list, of which there is none where the key is missing.
+/// Returns the elements of a list; none if the key is missing.
 pub(super) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The element of this name.
+/// Returns the element with this name.
 pub(super) fn named<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
     items(list).iter().find(|item| item["name"] == name)
 }
@@ -118,7 +118,7 @@ pub(super) fn text(value: &Value) -> &str {
         .unwrap_or_else(|| panic!("no text: {value:?}"))
 }
 
-/// Whether labels have all that a selector asks for.
+/// Whether labels match a selector.
 pub(super) fn selects(selector: &Value, labels: &Value) -> bool {
     let asked = selector.as_object().expect("labels to select by");
     !asked.is_empty() && asked.iter().all(|(key, value)| labels[key] == *value)

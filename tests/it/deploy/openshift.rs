@@ -22,7 +22,7 @@ fn process(template: &str, file: &str, parameters: &[&str]) -> Result<String, St
     said(&mut oc, "")
 }
 
-/// The ConfigMap and what runs with it.
+/// Processes the ConfigMap template and another one that uses it.
 fn processed(template: &str, parameters: &[&str]) -> Manifests {
     let namespace = "NAMESPACE=monitoring";
     let parameters = [&[namespace], parameters].concat();
@@ -78,7 +78,7 @@ fn what_they_make_runs_under_the_clusters_rules() {
             "REMOTE_WRITE_URL",
         ];
         for variable in variables {
-            // Those of celeriac's own file, which no parameter may be called like.
+            // The variables in celeriac's own file, which must not share a name with a parameter.
             assert!(
                 known.iter().any(|name| variable.starts_with(name)),
                 "{variable}"
@@ -87,7 +87,7 @@ fn what_they_make_runs_under_the_clusters_rules() {
     }
 }
 
-/// From what is built to what runs.
+/// Follows an image from the build to the rollout.
 #[test]
 fn a_build_is_rolled_out() {
     let manifests = processed(NEW, &["NAME=watcher", "CONTEXT_DIR=vendor/celeriac"]);
@@ -183,14 +183,15 @@ fn wrong_and_missing_parameters_fail() {
         let errors = process(NEW, "celeriac.env", parameters).expect_err("it has to fail");
         assert!(errors.contains(words), "{parameters:?}: {errors}");
     }
-    // And what is processed is looked at.
+    // The processed template is checked, too.
     let yaml = process(NEW, "celeriac.env", &[namespace]).expect("it is processed");
     let broken = yaml.replace("readOnlyRootFilesystem", "readOnlyRootFileSystem");
     let problems = Manifests::check(&broken).expect_err("an unknown field");
     assert!(problems.contains("readOnlyRootFileSystem"), "{problems}");
 }
 
-/// For those who pull: the address in the scrape configuration is that of the Service, and the page is the old one.
+/// For scraping: the address in the scrape configuration is that of the Service, and the page is that of the old
+/// exporter.
 #[test]
 fn prometheus_finds_the_service_by_its_name() {
     let path = repository("deploy/openshift/prometheus.yaml");

@@ -1,4 +1,4 @@
-//! What holds for celeriac's container wherever it is put.
+//! Requirements for celeriac's container in every deployment.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -8,20 +8,20 @@ use tempfile::TempDir;
 
 use super::manifests::{Manifests, items, named, said, selects, text};
 
-/// How a pod may differ from the others.
+/// Allowed differences of a pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Except {
-    /// The pod is somebody else's.
+    /// The pod belongs to another application.
     pub sidecar: bool,
     /// The cluster chooses the uid.
     pub any_uid: bool,
     /// The cluster refuses a seccomp profile.
     pub old: bool,
-    /// A probe can only see that the port is open.
+    /// A probe can only check that the port is open.
     pub closed: bool,
 }
 
-/// Each workload of these manifests holds celeriac, as it has to be.
+/// Checks that each workload in these manifests runs celeriac as required.
 pub(super) fn check(manifests: &Manifests, except: Except) {
     let mut workloads = 0;
     for workload in manifests.workloads() {
@@ -100,7 +100,7 @@ fn never_dies_for_a_broker(pod: &Value, container: &Value, except: Except) {
         probes.push(("startupProbe", &healthy));
     }
     if except.sidecar {
-        // It would be that of the whole pod.
+        // It would apply to the whole pod.
         assert!(container["readinessProbe"].is_null());
     } else {
         probes.push(("readinessProbe", &ready));
@@ -109,12 +109,12 @@ fn never_dies_for_a_broker(pod: &Value, container: &Value, except: Except) {
         assert_eq!(&container[probe][kind], asked, "{probe}");
     }
     let grace = pod["terminationGracePeriodSeconds"].as_u64();
-    // What a pod has that says nothing.
+    // The default if a pod sets none.
     let grace = grace.unwrap_or(30);
     assert!(grace > 20, "more than global.grace_period: {grace}");
 }
 
-/// Two of one cluster count everything twice, and an instance that changes begins every series anew.
+/// Two daemons on one cluster would count everything twice, and a changing instance would restart every series.
 fn is_stable(workload: &Value, container: &Value) {
     let instance = named(&container["env"], "CELERIAC_INSTANCE").expect("an instance");
     let of_the_pod = instance["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name";
@@ -131,7 +131,7 @@ fn is_stable(workload: &Value, container: &Value) {
     assert!(matches!(replicas, Some(1 | 2)), "{replicas:?}");
 }
 
-/// Environment variables as the container has them; where a cluster fills one in, by what it would.
+/// Returns the container's environment variables, with plausible values for those that a cluster fills in.
 fn environment(manifests: &Manifests, container: &Value) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
     for variable in items(&container["env"]) {
@@ -154,7 +154,7 @@ fn environment(manifests: &Manifests, container: &Value) -> BTreeMap<String, Str
     environment
 }
 
-/// What the ConfigMap at /etc/celeriac holds: each of its files is fine, and the one that runs fits the container.
+/// Checks the ConfigMap at /etc/celeriac: each file is valid, and the one in use fits the container.
 fn takes_its_configuration(manifests: &Manifests, workload: &Value, container: &Value) {
     let pod = &workload["spec"]["template"]["spec"];
     let mounted_at = |path: &str| {
@@ -222,7 +222,7 @@ fn has_its_volume(workload: &Value, name: &str) {
     );
 }
 
-/// Selectors find the pods and the Service, and ports have the names that are asked for.
+/// Checks that selectors match the pods and the Service, and that ports have the referenced names.
 fn is_reached(manifests: &Manifests, template: &Value, container: &Value, except: Except) {
     let labels = &template["metadata"]["labels"];
     let port = &items(&container["ports"])[0]["name"];
@@ -230,7 +230,7 @@ fn is_reached(manifests: &Manifests, template: &Value, container: &Value, except
         let spec = &service["spec"];
         assert!(selects(&spec["selector"], labels), "{spec}");
         assert_eq!(&spec["ports"][0]["targetPort"], port);
-        // Or a page that says that the broker is away could not be scraped while it is.
+        // Otherwise, a page that reports a broker outage could not be scraped during the outage.
         assert_eq!(spec["publishNotReadyAddresses"], true);
     }
     for policy in manifests.of_kind("NetworkPolicy") {
@@ -240,7 +240,7 @@ fn is_reached(manifests: &Manifests, template: &Value, container: &Value, except
         assert_eq!(items(&spec["ingress"]).len(), 1, "Prometheus only");
         assert_eq!(&spec["ingress"][0]["ports"][0]["port"], port);
         assert!(!items(&spec["ingress"][0]["from"]).is_empty());
-        // DNS, brokers, receivers: nothing is open without a port.
+        // DNS, brokers and receivers: no rule is without a port.
         assert!(items(&spec["egress"]).len() >= 3);
         for rule in items(&spec["egress"]) {
             assert!(!items(&rule["ports"]).is_empty(), "{rule}");

@@ -1,4 +1,4 @@
-//! Daemons that are killed at random moments while they push: fifty times, five side by side.
+//! Daemons that are killed at random moments while they push: fifty times, five in parallel.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::support::wait_for;
 const LANES: u64 = 5;
 const KILLS: u64 = 10;
 
-/// What tells the processes apart whose samples one receiver has.
+/// Identifies the process that a sample at the receiver came from.
 const START: &str = "process_start_time_seconds";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,10 +32,10 @@ async fn what_was_queued_at_any_of_50_kills_arrives() {
     assert!(waited > 0, "no kill met a sample that waited");
 }
 
-/// Kills a daemon and starts it again, some times; how many samples waited at the kills.
+/// Kills and restarts a daemon several times. Returns how many samples were pending at the kills.
 async fn lane_of_kills(redis: &Redis, lane: u64) -> usize {
     let (receiver, data) = (Receiver::start().await, TempDir::new().expect("a folder"));
-    // Many small requests: many moments at which to be killed.
+    // Many small requests make for many moments at which to be killed.
     let config = format!(
         "data_dir: {:?}\nglobal: {{interval: 1s, external_labels: {{instance: lane-{lane}}}}}\n\
          brokers: [{{url: {:?}}}]\nremote_write:\n- name: r\n  url: {:?}\n  queue_config:\n    \
@@ -62,10 +62,10 @@ async fn lane_of_kills(redis: &Redis, lane: u64) -> usize {
             }
         })
         .await;
-        // The moment is what is tried, so there is nothing to wait for.
+        // The moment is random on purpose, so there is nothing to wait for.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(300..2_000))).await;
         celeriac.process.kill();
-        // What was on its way has arrived or has not.
+        // Requests in flight have arrived by now or never will.
         wait_for("the requests on their way", 10, async || {
             match receiver.with(|received| received.in_flight()) {
                 0 => Ok(()),
@@ -97,7 +97,7 @@ async fn lane_of_kills(redis: &Redis, lane: u64) -> usize {
     waited.len()
 }
 
-/// Has the receiver be slow for a while, and at times fail, refuse, or hang up on what it has stored.
+/// Makes the receiver slow for a while, and sometimes fail, refuse, or cut the connection after storing.
 fn trouble(receiver: &Receiver) {
     let delay = Duration::from_millis(fastrand::u64(0..40));
     receiver.behave(|behaviour| behaviour.delay = delay);
@@ -112,7 +112,8 @@ fn trouble(receiver: &Receiver) {
     receiver.answer(&answers);
 }
 
-/// That each process' samples are there from its first snapshot to its last, one a second, in all series alike.
+/// Asserts that the samples of each process are complete from its first snapshot to its last, one per second, in all
+/// series alike.
 fn no_holes(receiver: &Receiver) {
     let starts = receiver.series(START, &[]);
     let mut lives: BTreeMap<u64, Vec<i64>> = BTreeMap::new();
@@ -123,19 +124,19 @@ fn no_holes(receiver: &Receiver) {
     }
     assert_eq!(lives.len() as u64, KILLS + 1, "{starts:?}");
     for (life, times) in (0..).zip(lives.values()) {
-        // The first is made at the start and not on the second, and what would fall on it comes 2 ms later. So is the
-        // last one of the process that was not killed.
+        // The first snapshot is made at startup and not on a full second, and one that would coincide with it comes 2
+        // ms later. The same is true of the last one of the process that was not killed.
         let steps = times.windows(2).map(|pair| pair[1] - pair[0]);
         for (n, step) in steps.enumerate() {
             let is_last = life == KILLS && n + 2 == times.len();
             let least = if n == 0 || is_last { 2 } else { 998 };
-            // A process that begins just before a second may be at work only behind it.
+            // A process that starts just before a full second may miss it.
             let most = if n == 0 { 1_998 } else { 1_002 };
             assert!((least..=most).contains(&step), "{times:?}");
         }
     }
     let expected: Vec<i64> = lives.into_values().flatten().collect();
-    // A gauge that never changes, and a counter, which has zeros besides.
+    // A gauge that never changes, and a counter, which also has zeros.
     for name in ["celeriac_build_info", "celeriac_messages_total"] {
         let samples = receiver.series(name, &[]);
         let has = |at: &i64| {

@@ -1,4 +1,5 @@
-//! A sink of remote write, built by hand, whose snapshots come as fast as it takes them: ten minutes pass in seconds.
+//! A remote-write sink without a daemon that gets snapshots as fast as it accepts them, so that ten minutes pass in
+//! seconds.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,11 +25,11 @@ use crate::support::wait_for;
 
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// Counters, and the sink that their snapshots go to.
+/// Counters, and the sink that receives their snapshots.
 pub(super) struct Simulated {
     series: SeriesTable,
     counters: Vec<(SeriesId, f64)>,
-    /// The time of each snapshot, and the value that each counter had in it.
+    /// The time of each snapshot, and the value of each counter in it.
     pub(super) history: Vec<(i64, Vec<f64>)>,
     at: Timestamp,
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -39,7 +40,7 @@ pub(super) struct Simulated {
     readiness: Readiness,
 }
 
-/// What the sink reports, read as a page shows it.
+/// The metrics of the sink, read as on a page.
 struct Metrics {
     telemetry: Telemetry,
     series: SeriesTable,
@@ -47,7 +48,8 @@ struct Metrics {
 }
 
 impl Simulated {
-    /// So many counters, which begin ten minutes ago. `keys` are keys of the receiver's configuration.
+    /// Starts a sink with `counters` counters that started ten minutes ago. `keys` are keys of the receiver's
+    /// configuration.
     pub(super) fn start(counters: usize, receiver: &Receiver, keys: &str, queue: Queue) -> Self {
         let text = format!(
             "brokers: [{{url: \"redis://localhost\"}}]\nremote_write: [{{name: r, url: {:?}, {keys}}}]\n",
@@ -111,12 +113,12 @@ impl Simulated {
         }
     }
 
-    /// The next snapshot, once the sink has taken it.
+    /// Makes the next snapshot, and waits until the sink has queued it.
     pub(super) async fn tick(&mut self) {
         self.at = self.at.after(INTERVAL);
         let tick = self.history.len();
         for (n, (id, value)) in self.counters.iter_mut().enumerate() {
-            // Some stand still at times.
+            // Sometimes, some do not change.
             let more = if (n + tick).is_multiple_of(4) {
                 0
             } else {
@@ -149,7 +151,7 @@ impl Simulated {
         }
     }
 
-    /// A number of samples that the sink reports; those with a label.
+    /// Returns one of the sink's sample counts, summed over its labels.
     pub(super) fn samples(&mut self, word: &str, label: &str) -> f64 {
         let name = format!("celeriac_remote_storage_samples_{word}");
         self.metric(&name, label)
@@ -171,7 +173,7 @@ impl Simulated {
         numbers.map(|number| number.expect("a number")).sum()
     }
 
-    /// Waits until nothing waits, and what was taken is accounted for.
+    /// Waits until nothing is pending and all queued samples are accounted for.
     pub(super) async fn settled(&mut self, seconds: u64) {
         wait_for("the queue to be empty", seconds, async || {
             let [taken, sent, failed, dropped, pending] = [
@@ -193,15 +195,15 @@ impl Simulated {
         .await;
     }
 
-    /// Ends the sink as the end of the grace period does.
+    /// Stops the sink as at the end of the grace period.
     pub(super) async fn hurry(&mut self) {
         self.hurry.cancel();
         (&mut self.sink).await.expect("no panic");
     }
 
-    /// Which snapshots the receiver has of every series, by their place in the history.
+    /// Returns the indexes of the snapshots that the receiver has for every series.
     ///
-    /// Panics where series differ in that, where a value is not the one of its time, and where a zero is missing.
+    /// Panics if series differ in that, if a value does not match its time, or if a zero is missing.
     pub(super) fn stored(&self, receiver: &Receiver) -> Vec<usize> {
         let places: BTreeMap<i64, usize> =
             self.history.iter().map(|(at, _)| *at).zip(0..).collect();
@@ -220,7 +222,7 @@ impl Simulated {
             for ((at, value), place) in values.iter().zip(&of_series) {
                 assert_eq!(*value, self.history[*place].1[n], "{key} at {at}");
             }
-            // It comes with the first snapshot, and before it.
+            // The zero is sent with the first snapshot, with an earlier timestamp.
             let has_first = of_series.first() == Some(&0);
             assert_eq!(zeros.len(), usize::from(has_first), "{key}: {samples:?}");
             assert!(

@@ -1,4 +1,5 @@
-//! What waits in a queue on disk, read from a copy of its folder, so that the daemon finds what a crash left as it was.
+//! Reads the pending samples of a queue on disk from a copy of its folder, so that the daemon finds it as the crash
+//! left it.
 
 use std::path::Path;
 
@@ -8,10 +9,10 @@ use tempfile::TempDir;
 use crate::support::wire::v1::WriteRequest;
 use crate::support::wire::{Series, snappy, v2};
 
-/// A sample by its series as text, its time and the bits of its value.
+/// A sample: its series as text, its time and the bits of its value.
 pub(super) type Sample = (String, i64, u64);
 
-/// The samples that wait for a sink.
+/// Returns the pending samples of a sink.
 pub(super) fn samples(data_dir: &Path, sink: &str) -> Vec<Sample> {
     let entries = entries(data_dir, sink);
     let series = entries.iter().flat_map(series).flat_map(|series| {
@@ -22,7 +23,7 @@ pub(super) fn samples(data_dir: &Path, sink: &str) -> Vec<Sample> {
     series.collect()
 }
 
-/// The records that wait for a sink.
+/// Returns the pending records of a sink.
 pub(super) fn entries(data_dir: &Path, sink: &str) -> Vec<Entry> {
     let copy = TempDir::new().expect("a temporary folder");
     let files = std::fs::read_dir(data_dir.join("queue").join(sink)).expect("the queue's folder");

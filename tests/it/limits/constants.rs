@@ -1,7 +1,7 @@
-//! Every constant of the code whose name says that it bounds something, by what becomes of what is beyond it.
+//! Lists every constant whose name marks it as a maximum, by what happens beyond it.
 //!
-//! A limit that nobody notices is how a number becomes wrong, so a new constant must be put in one of these lists. What
-//! comes from outside and is kept belongs in the first, and into [`celeriac::bounds::Limit`].
+//! A limit that no one notices makes numbers wrong, so every new constant must be added to one of these lists. Limits
+//! on external data that is kept belong in the first, and in [`celeriac::bounds::Limit`].
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,8 @@ const COUNTED: &[&str] = &[
     "core/wire/lines.rs: EXEMPLAR_LENGTH_MAX",
 ];
 
-/// The message, value, answer or request is refused; a counter of its own has the reason, or the connection or request fails.
+/// The message, value, response or request is refused; another counter has the reason, or the connection or request
+/// fails.
 const REFUSED: &[&str] = &[
     "broker/amqp/assembly.rs: ANNOUNCED_MAX",
     "broker/amqp/deliveries.rs: MESSAGE_BYTES_MAX",
@@ -52,7 +53,7 @@ const REFUSED: &[&str] = &[
     "core/timestamp.rs: SECONDS_MAX",
 ];
 
-/// A configuration beyond it is an error that names it.
+/// Exceeding it in the configuration is an error that names the limit.
 const CONFIGURED: &[&str] = &[
     "config/amqp.rs: QUEUE_MAX SHARDS_MAX",
     "config/broker.rs: QUEUE_BYTES_MAX",
@@ -66,7 +67,7 @@ const CONFIGURED: &[&str] = &[
     "tls.rs: PEM_BYTES_MAX",
 ];
 
-/// A message or a report names no more; what it is about is kept.
+/// Only the text of a message or report is shortened; no data is lost.
 const SHOWN: &[&str] = &[
     "broker/redis/unsubscribed_channels.rs: CHANNELS_MAX",
     "broker/redis/subscription.rs: ERROR_BYTES_MAX",
@@ -79,7 +80,7 @@ const SHOWN: &[&str] = &[
     "core/state/hint.rs: NAMED_MAX",
 ];
 
-/// Nothing is left out: work is divided, put off, or remembered elsewhere.
+/// Nothing is lost: work is divided, delayed, or remembered elsewhere.
 const PACED: &[&str] = &[
     "backoff.rs: RETRY_AFTER_MAX",
     "broker/amqp/control.rs: QUEUE_BYTES_MAX",
@@ -135,7 +136,7 @@ fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The constants of a file whose names end in `_MAX`.
+/// Returns the constants of a file whose names end in `_MAX`.
 fn constants(source: &str) -> impl Iterator<Item = &str> {
     let names = source.split("const ").skip(1);
     let names = names

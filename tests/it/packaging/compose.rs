@@ -1,5 +1,5 @@
-//! The compose file: the specification takes it, its programs take the files that they are given, and the parts that are
-//! on this machine do together what the containers would.
+//! The compose file: it matches the specification, its programs accept the mounted files, and those installed on this
+//! machine work together as the containers would.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use crate::support::{free_port, made_by_setup, wait_for};
 
 const FOLDER: &str = "deploy/compose";
 
-/// The file, as the specification understands it.
+/// Returns the parsed compose file.
 fn compose() -> Value {
     let python = made_by_setup("venvs/compose-spec/bin/python");
     let said = run(Command::new(python)
@@ -23,13 +23,13 @@ fn compose() -> Value {
     serde_json::from_str(&said).expect("it prints JSON")
 }
 
-/// A list of texts, such as a command.
+/// Returns a list of strings, such as a command.
 fn texts(value: &Value) -> Vec<&str> {
     let items = value.as_array().into_iter().flatten();
     items.filter_map(Value::as_str).collect()
 }
 
-/// The sources of what a service mounts from this folder, with their places in it.
+/// Returns the files that a service mounts from this folder, with their mount points.
 fn mounts(service: &Value) -> Vec<(&str, &str)> {
     let volumes = texts(&service["volumes"]).into_iter();
     let parts = volumes.filter_map(|volume| volume.trim_end_matches(":ro").split_once(':'));
@@ -43,7 +43,7 @@ fn the_specification_takes_the_file_and_what_it_mounts_is_there() {
     let mut files = 0;
     for (name, service) in services {
         let image = service["image"].as_str().unwrap_or("x:built");
-        // A registry's newest today is another one tomorrow.
+        // The latest image in a registry changes from day to day.
         assert!(
             image
                 .rsplit('/')
@@ -52,7 +52,7 @@ fn the_specification_takes_the_file_and_what_it_mounts_is_there() {
             "{image}"
         );
         for (from, to) in mounts(service) {
-            // A runtime makes a folder of what is missing, which is as good for folders alone.
+            // A container runtime creates missing sources as folders, which is wrong for files.
             if to.rsplit('/').next().is_some_and(|last| last.contains('.')) {
                 assert!(file(FOLDER).join(from).is_file(), "{name}: {from}");
                 files += 1;
@@ -101,7 +101,7 @@ fn prometheus_takes_its_file_and_the_rules() {
     assert!(said.contains("SUCCESS"), "{said}");
 }
 
-/// A service of the app, as the compose file starts it.
+/// Starts a service of the app like the compose file does.
 fn start(compose: &Value, service: &str, broker: &str, folder: &TempDir) -> Process {
     let program = made_by_setup("venvs/celery-5.6/bin/celery");
     let words = texts(&compose["services"][service]["command"]);

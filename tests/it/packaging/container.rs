@@ -1,5 +1,5 @@
-//! The container file, step by step as a builder would take it, with this machine for its first stage; and what comes
-//! out, started as a runtime does: any user, a root that is read-only, a volume.
+//! Runs the container file step by step like a builder, using this machine as the first stage, and starts the result
+//! like a runtime: with any user, a read-only root and a volume.
 
 mod image;
 
@@ -18,10 +18,10 @@ use crate::support::receiver::Receiver;
 use crate::support::redis::Redis;
 use crate::support::{certificates, free_port, tls, wait_for};
 
-/// Neither root nor the user of the image: what a platform that chooses users may choose.
+/// Neither root nor the image's user: a uid that a platform might assign.
 const USER: u32 = 1_234_567;
 
-/// A container: the root of the image in a name space of its own, with its volume.
+/// A container: the image's root in its own namespace, with its volume.
 struct Container {
     port: u16,
     folder: TempDir,
@@ -29,7 +29,7 @@ struct Container {
 }
 
 impl Container {
-    /// Starts what the image says; `prepare` is what is mounted over the root before it is closed.
+    /// Starts the image's command; `prepare` mounts things over the root before it becomes read-only.
     async fn start(
         image: &Image,
         environment: &[(&str, &str)],
@@ -51,7 +51,7 @@ impl Container {
         command.arg(&root).arg(USER.to_string()).args(image.start());
         command.env_clear().envs(image.environment.clone());
         command.envs(environment.iter().copied());
-        // The file says every address; this machine has others that listen there.
+        // The image listens on every address, but on this machine other processes use the port.
         command.env("CELERIAC__HTTP__LISTEN", format!("127.0.0.1:{port}"));
         command.env("CELERIAC__GLOBAL__INTERVAL", "1s");
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
@@ -88,7 +88,7 @@ impl Container {
     }
 }
 
-/// Name spaces are root's; who is not asks for it as `tests/setup.sh` does.
+/// Creating namespaces requires root, which is obtained as in `tests/setup.sh`.
 fn as_root(program: &str) -> Command {
     if rustix::process::geteuid().is_root() {
         return Command::new(program);
@@ -98,8 +98,8 @@ fn as_root(program: &str) -> Command {
     command
 }
 
-/// A name server that knows one address, for every name; `None` where this user may not have the port that all resolvers
-/// ask. Loopback has many addresses.
+/// A DNS server that resolves every name to one address; `None` if this user may not bind port 53. Loopback has many
+/// addresses.
 async fn name_server() -> Option<SocketAddr> {
     let pid = std::process::id().to_be_bytes();
     let address = SocketAddr::from(([127, 53, pid[2], pid[3].clamp(1, 254)], 53));
@@ -113,7 +113,7 @@ async fn name_server() -> Option<SocketAddr> {
     Some(address)
 }
 
-/// 127.0.0.1 to who asks for an address of IPv4, and nothing to others (RFC 1035, section 4).
+/// Answers 127.0.0.1 to queries for an IPv4 address, and nothing to others (RFC 1035, section 4).
 fn answer(question: &[u8]) -> Vec<u8> {
     const HEADER: usize = 12;
     let name = question[HEADER..].iter().position(|byte| *byte == 0);
@@ -128,7 +128,7 @@ fn answer(question: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// All of it in one, since the image is built once.
+/// A single test, because the image is built once.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_container_file_builds_runs_as_any_user_with_a_read_only_root() {
     let image = Image::build("deploy/container/Containerfile", &[("PROFILE", "quick")]);
@@ -173,7 +173,7 @@ fn it_holds_one_program_and_no_shell(image: &Image) {
     assert_eq!(ended.expect("chroot starts").status.code(), Some(127));
 }
 
-/// The image is the one program here that is built without features.
+/// The image is the only build without features here.
 fn what_is_not_built_in_says_so(image: &Image) {
     let folder = TempDir::new().expect("a temporary folder");
     let file = folder.path().join("celeriac.yaml");
@@ -190,7 +190,7 @@ fn what_is_not_built_in_says_so(image: &Image) {
 
 async fn it_runs_as_any_user_and_looks_up_names(image: &Image) {
     let (redis, names) = (Redis::start().await, name_server().await);
-    // By a server of names, and by a file of them: both are part of the static library.
+    // Through DNS and through a hosts file: the static library supports both.
     let by_server = names.map(|_| "broker.celeriac.test");
     for host in by_server.into_iter().chain(["in-the-file.test"]) {
         let url = format!("redis://{host}:{}/0", redis.port);

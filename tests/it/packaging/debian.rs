@@ -1,4 +1,4 @@
-//! The Debian package: built from the binary under test, looked into, installed into a root of its own, and run there.
+//! The Debian package: built from the binary under test, inspected, installed into a separate root, and run there.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ impl Package {
         Self { deb, folder }
     }
 
-    /// What `dpkg-deb` says of it.
+    /// Returns the output of `dpkg-deb` for it.
     fn ask(&self, arguments: &[&str]) -> String {
         let (question, fields) = arguments.split_first().expect("a question");
         run(Command::new("dpkg-deb")
@@ -32,7 +32,7 @@ impl Package {
             .args(fields))
     }
 
-    /// Installs it into a folder in place of the system, or does something else with what is there.
+    /// Installs it into a folder instead of the system, or performs another action there.
     fn dpkg(&self, action: &[&str]) -> PathBuf {
         let root = self.folder.path().join("system");
         let admin = root.join("var/lib/dpkg");
@@ -43,7 +43,7 @@ impl Package {
             std::fs::write(admin.join("status"), "").expect("a writable folder");
         }
         let mut dpkg = Command::new("dpkg");
-        // Libraries are this machine's, and so is the shell of the package's scripts.
+        // Libraries and the shell for the package's scripts come from this machine.
         dpkg.args([
             "--force-depends",
             "--force-script-chrootless",
@@ -58,7 +58,7 @@ impl Package {
     }
 }
 
-/// The modes and owners of everything in it, by path.
+/// Returns the modes and owners of all files in it, by path.
 fn contents(package: &Package) -> BTreeMap<String, String> {
     let listing = package.ask(&["--contents"]);
     let entries = listing.lines().map(|line| {
@@ -170,7 +170,7 @@ async fn it_installs_into_a_root_and_runs_from_there() {
     .await;
     assert!(daemon.terminate(30).success());
 
-    // What the administrator wrote outlives the package, until it is purged.
+    // The administrator's files remain until the package is purged.
     std::fs::write(&config, read("config/minimal.yaml")).expect("a writable file");
     package.dpkg(&["--remove", "celeriac"]);
     assert!(!program.exists() && config.exists());

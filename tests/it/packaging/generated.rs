@@ -1,5 +1,5 @@
-//! deploy/man and deploy/completions, made from the command line as it is. They lie in the repository, so that the binary
-//! does not have to carry what writes them.
+//! deploy/man and deploy/completions, generated from the command line. They are checked in, so that the binary does
+//! not need the code that generates them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use clap_mangen::Man;
 
 use super::{file, run};
 
-/// What the command line does not know of itself; in front of the version.
+/// Sections that cannot be derived from the command line, placed before the version.
 const MORE: &str = r#".SH SIGNALS
 .TP
 \fBSIGTERM\fR, \fBSIGINT\fR
@@ -55,7 +55,7 @@ Configuration of the service.
 \fIdata_dir\fR of the service: counters and pending samples.
 "#;
 
-/// A page for the program and one for each of its commands, by file.
+/// Returns a man page for the program and one for each command, by file name.
 fn pages() -> BTreeMap<String, String> {
     let mut program = Cli::command();
     program.build();

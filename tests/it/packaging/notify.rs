@@ -1,4 +1,4 @@
-//! What systemd hears at its socket, from the start to the end.
+//! The notifications that systemd receives, from start to end.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -12,7 +12,7 @@ use crate::support::celeriac::Celeriac;
 use crate::support::redis::Redis;
 use crate::support::wait_for;
 
-/// systemd's end: a socket of datagrams.
+/// systemd's end: a datagram socket.
 struct Manager {
     socket: UnixDatagram,
     folder: TempDir,
@@ -36,7 +36,7 @@ impl Manager {
         self.folder.path().join("notify")
     }
 
-    /// What the daemon's environment has, with a watchdog of one second.
+    /// Starts a daemon with the environment variables of systemd, and a watchdog of one second.
     async fn start(&self, config: &str) -> Celeriac {
         let path = self.path().display().to_string();
         let environment = [
@@ -46,7 +46,7 @@ impl Manager {
         Celeriac::start_with(config, &environment).await
     }
 
-    /// All messages so far.
+    /// Returns all messages so far.
     fn listen(&mut self) -> &[String] {
         let mut buffer = [0; 4096];
         loop {
@@ -61,7 +61,7 @@ impl Manager {
         }
     }
 
-    /// Waits for a message behind a place, and returns where the next begins.
+    /// Waits for a message after index `from`, and returns the index after it.
     async fn hear(&mut self, from: usize, what: impl Fn(&str) -> bool, name: &str) -> usize {
         wait_for(name, 20, async || {
             let heard = self.listen();
@@ -89,7 +89,7 @@ async fn it_tells_of_its_start_its_state_its_reloads_and_its_end() {
     let config = format!("brokers: [{{url: {:?}, name: main}}]\n", redis.url(0));
     let mut celeriac = manager.start(&config).await;
 
-    // Before its broker is there.
+    // Before its broker is up.
     let at = manager.hear(0, |text| text == "READY=1", "the start").await;
     assert_eq!(at, 1, "{:#?}", manager.heard);
     let waits = |text: &str| {
@@ -101,7 +101,7 @@ async fn it_tells_of_its_start_its_state_its_reloads_and_its_end() {
     let works = |text: &str| text == "STATUS=1 of 1 brokers and receivers work";
     let at = manager.hear(at, works, "the broker").await;
 
-    // Two beats in a period. A machine under load may be late with some.
+    // Two keep-alives per period. On a busy machine, some may be late.
     let (beats, since) = (manager.count("WATCHDOG=1"), Instant::now());
     wait_for("beats", 20, async || {
         let more = manager.count("WATCHDOG=1") - beats;
@@ -166,7 +166,7 @@ async fn a_daemon_that_stands_still_stops_beating() {
     celeriac.process.signal(Signal::STOP);
     let before = manager.count("WATCHDOG=1");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    // One may have been on its way.
+    // One may have been in flight.
     assert!(manager.count("WATCHDOG=1") <= before + 1);
     celeriac.process.signal(Signal::CONT);
     let at = manager.heard.len();

@@ -1,11 +1,10 @@
-//! src/core/generated, made from proto/. It lies in the repository, so that a build needs no
-//! compiler of schemas.
+//! src/core/generated, generated from proto/. It is checked in, so that a build needs no schema compiler.
 
 use std::fs;
 
 use super::file;
 
-/// Schemas, by the package that the code of each is generated for.
+/// Each schema, with the package that its code is generated for.
 const SCHEMAS: [(&str, &str); 4] = [
     ("prometheus", "remote_write_v1"),
     ("io.prometheus.write.v2", "remote_write_v2"),

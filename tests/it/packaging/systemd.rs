@@ -1,4 +1,4 @@
-//! The unit, as systemd's own tools see it, and under systemd itself.
+//! The unit, checked with systemd's own tools and run under systemd itself.
 
 mod booted;
 
@@ -16,7 +16,7 @@ use crate::support::redis::Redis;
 
 const UNIT: &str = "deploy/systemd/celeriac.service";
 
-/// The exposure that `systemd-analyze` calls `OK`, and shows in green, ends below 5.0. Ours stays far below.
+/// The maximum exposure, times ten. `systemd-analyze` calls anything below 5.0 `OK`; ours stays far below.
 const EXPOSURE_MAX: &str = "15";
 
 #[test]
@@ -26,7 +26,7 @@ fn the_unit_is_hardened_and_scores_green() {
     analyze
         .arg(format!("--threshold={EXPOSURE_MAX}"))
         .arg(file(UNIT));
-    // It fails beyond the threshold.
+    // It fails above the threshold.
     let table = run(analyze.env("LC_ALL", "C.UTF-8"));
     let verdict = table.lines().last().unwrap_or_default();
     println!("{verdict}");
@@ -35,7 +35,7 @@ fn the_unit_is_hardened_and_scores_green() {
 
 #[test]
 fn systemd_reads_the_unit_without_a_word() {
-    // Where the program and its page are is not this machine's, so they are taken from here.
+    // The program and its man page are not installed on this machine, so the paths are replaced.
     let folder = TempDir::new().expect("a temporary folder");
     let unit = folder.path().join("celeriac.service");
     let text = read(UNIT);
@@ -54,8 +54,8 @@ fn systemd_reads_the_unit_without_a_word() {
     assert_eq!(said, "");
 }
 
-/// What the package installs, under all of the unit's restrictions: the start, a secret, a reload, a hang, the end, and a
-/// configuration that cannot be used.
+/// The installed package under all of the unit's restrictions: start, a secret, reload, a hang, stop, and an invalid
+/// configuration.
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_starts_it_watches_it_and_brings_it_secrets() {
     let redis = Redis::start_with(&["--requirepass", "hunter2"]).await;
@@ -82,7 +82,7 @@ async fn systemd_starts_it_watches_it_and_brings_it_secrets() {
     assert_eq!(reloaded, (true, String::new()));
     systemd.until("SubState", "running").await;
 
-    // The folder that outlives it is there, and the daemon was let write to it.
+    // The state directory exists, and the daemon could write to it.
     let page = reqwest::get(format!("http://{listen}/metrics")).await;
     let page = page.expect("an answer").text().await.expect("a page");
     assert!(

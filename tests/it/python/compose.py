@@ -1,4 +1,4 @@
-"""A compose file, read by a library that knows the Compose Specification: what it does not know is an error."""
+"""Parses a compose file with a library that implements the Compose Specification. Unknown keys are errors."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from compose_spec import PyCompose
 
 
 def unknown(written, understood, path=""):
-    """The keys that the library has read over."""
+    """The keys that the library has ignored."""
     if isinstance(written, dict) and isinstance(understood, dict):
         for key, value in written.items():
             if key in understood:

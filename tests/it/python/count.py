@@ -1,6 +1,6 @@
-"""Counts events independently: Celery's own EventReceiver, until it is told to stop; then a line of JSON.
+"""Counts events independently: runs Celery's own EventReceiver until stopped, then prints a line of JSON.
 
-The name of a task is that of its newest task-received, else of its task-sent; `unknown` before either came.
+The name of a task is that in its newest task-received, or else in its task-sent, or `unknown` before either arrived.
 """
 
 import json
@@ -46,7 +46,7 @@ with app.connection_for_read() as connection:
                 connection.drain_events(timeout=0.2)
             except (socket.timeout, TimeoutError):
                 pass
-        # What is there already belongs to the count.
+        # Include events that have already arrived.
         try:
             while True:
                 connection.drain_events(timeout=0.5)

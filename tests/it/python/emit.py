@@ -1,4 +1,4 @@
-"""Sends three events by Celery's own dispatcher, with the transport options and the compression of the environment."""
+"""Sends three events with Celery's own dispatcher, with the transport options and the compression of the environment."""
 
 import json
 import os

@@ -1,8 +1,8 @@
-"""Publishes a workload that is the same at each run: forty tasks that are slow and quick, succeed, fail in two ways,
-are retried, revoked, rejected, expired or put off, in two queues. `settle.py` waits for them.
+"""Publishes the same workload in each run: forty slow and quick tasks that succeed, fail in two ways, are retried,
+revoked, rejected, expired or scheduled for later, in two queues. `settle.py` waits for them.
 
-No worker runs yet. With one, its first event of a task could come before the task-sent of it, and exporters name the
-queue of such a task in ways of their own.
+No worker is running yet. Otherwise, a worker's first event could arrive before the task-sent, and exporters differ in
+the queue that they show for such a task.
 """
 
 from itertools import count
@@ -34,7 +34,7 @@ publish(retry_once, 0, queue="high")
 for n in range(6):
     publish(slow, 0.03 * n, queue="high")
 publish(reject)
-# On AMQP the broker itself drops a message that expires in its queue, and nobody hears of the task again.
+# On AMQP, the broker itself drops a message that expires in its queue, and no more events follow.
 if app.conf.broker_url.startswith("redis"):
     publish(add, 3, 3, expires=0.1, queue="high")
 print(next(numbers) - 1)

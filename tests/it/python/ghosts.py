@@ -49,7 +49,7 @@ def replace(self):
 
 
 if __name__ == "__main__":
-    # As a module, so that its tasks are those of the app that is sent from.
+    # Imported as a module, so that its tasks belong to the app that sends them.
     import ghosts
 
     for name, arguments, options in json.loads(os.environ["SEND"]):

@@ -1,7 +1,7 @@
 """Checks manifests and prints them as a JSON list.
 
-Manifests of Kubernetes against its own schemas; those of the Prometheus operator against the models made from its CRDs;
-those of OpenShift against its OpenAPI. Unknown fields are errors everywhere.
+Kubernetes manifests are checked against its own schemas, those of the Prometheus operator against models generated from
+its CRDs, and those of OpenShift against its OpenAPI specification. Unknown fields are always errors.
 
 Usage: manifests.py OPENSHIFT_OPENAPI.json.gz < manifests.yaml
 """
@@ -13,14 +13,14 @@ import sys
 
 import yaml
 
-# What checks each group is imported where it is needed: some of it takes seconds.
+# The validators are imported where they are needed, because some take seconds to import.
 
-# The oldest that the chart says it runs on, and the newest that there are schemas of.
+# The oldest Kubernetes version that the chart supports, and the newest with published schemas.
 VERSIONS = ["1.27.0", "1.37.0"]
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """A key that is there twice loses one of its values without a word."""
+    """A loader that rejects duplicate keys, of which YAML would silently drop one."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -31,7 +31,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 
 def strict(schema):
-    """A copy that refuses what it does not know."""
+    """A copy of a schema that rejects unknown fields."""
     if isinstance(schema, list):
         return [strict(value) for value in schema]
     if not isinstance(schema, dict):
@@ -48,9 +48,9 @@ def strict(schema):
 def openshift_schemas(path):
     with gzip.open(path) as file:
         definitions = strict(json.load(file)["definitions"])
-    # Objects of a template are anything.
+    # A template may contain any object.
     definitions["io.k8s.apimachinery.pkg.runtime.RawExtension"] = {"type": "object"}
-    # What the server writes always, and nobody has to.
+    # The server always writes these, but manifests need not.
     definitions["com.github.openshift.api.build.v1.BuildConfig"]["required"].remove("status")
     definitions["com.github.openshift.api.build.v1.BuildConfigSpec"]["required"].remove("nodeSelector")
     return definitions
@@ -63,7 +63,7 @@ def schema_of(manifest, openapi):
         from cloudcoil.models.prometheus_operator import v1 as prometheus_operator
 
         schema = strict(getattr(prometheus_operator, kind).model_json_schema(by_alias=True))
-        # The models have a default for each of them.
+        # The models have defaults for all of these.
         schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
         return schema
     if group.endswith(".openshift.io"):

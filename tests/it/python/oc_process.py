@@ -3,9 +3,9 @@
 Usage: oc_process.py TEMPLATE [--param-file FILE] [--param NAME=VALUE]…; prints the objects as YAML.
 
 Source: openshift/library-go, pkg/template/templateprocessing: values are replaced in every string; ${{NAME}} alone makes
-a value that is no string; a namespace that is not a parameter is dropped; labels of the template are laid over those of
-each object, and of the pods of a DeploymentConfig. And of the client: a parameter that the template does not have is an
-error, a later --param beats the file. What is left out is `generate`, which no template here has.
+a value that is not a string; a namespace that is not a parameter is dropped; the template's labels override those of each
+object, and of the pods of a DeploymentConfig. As in the client, an unknown parameter is an error, and --param overrides
+the file. `generate` is not supported, because no template here uses it.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--param", action="append", default=[])
     arguments = parser.parse_args()
     with open(arguments.template) as file:
-        # By way of JSON, as oc reads it: what an anchor repeats is not shared.
+        # Converted through JSON like in oc, so that values repeated by an anchor are not shared.
         template = json.loads(json.dumps(yaml.safe_load(file)))
     parameters = template["parameters"]
     assert not any("generate" in parameter for parameter in parameters)

@@ -1,4 +1,4 @@
-"""Reads a page of OpenMetrics on standard input with the strict parser of Prometheus' client for Python.
+"""Reads a page of OpenMetrics on standard input with the strict parser of Prometheus' Python client.
 
 Prints each family with its type and the number of its samples, and of those with an exemplar.
 """

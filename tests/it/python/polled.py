@@ -1,4 +1,4 @@
-"""The Celery app that is asked for its queues and workers: tasks that take their time, in queues of every kind."""
+"""The Celery app whose queues and workers are polled: slow tasks, in queues of every kind."""
 
 import json
 import os

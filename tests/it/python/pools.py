@@ -1,4 +1,4 @@
-"""Grows the pool of WORKER by GROW processes, or shrinks it where that is negative."""
+"""Grows the pool of WORKER by GROW processes, or shrinks it if that is negative."""
 
 import os
 

@@ -26,7 +26,7 @@ class Broken(Exception):
 
 
 class ValidationError(ValueError):
-    """As pydantic's: its repr is its message, which has several lines."""
+    """Like pydantic's exceptions: its repr is its message, which has several lines."""
 
     def __str__(self):
         return "1 validation error for Model\nid\n  Field required [type=missing]\nSecret: hunter2"

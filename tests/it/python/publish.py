@@ -1,4 +1,4 @@
-"""Publishes tasks of the app of proj.py: TASKS is a list of [name, arguments, options of apply_async]. Prints their ids."""
+"""Publishes tasks of the app in proj.py: TASKS is a list of [name, arguments, options of apply_async]. Prints their ids."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Purges QUEUES, names with commas between them, of the app of proj.py."""
+"""Purges QUEUES, a comma-separated list, of the app in proj.py."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Revokes tasks of the app of proj.py, those that run too: REVOKED holds their ids."""
+"""Revokes tasks of the app in proj.py, including running ones: REVOKED contains their ids."""
 
 import os
 

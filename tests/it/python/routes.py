@@ -51,7 +51,7 @@ def reload():
 
 
 if __name__ == "__main__":
-    # As a module, so that its tasks are those of the app that is sent from.
+    # Imported as a module, so that its tasks belong to the app that sends them.
     import routes
 
     if late := float(os.environ.get("LATE", 0)):

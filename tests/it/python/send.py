@@ -1,4 +1,4 @@
-"""Sends tasks of the app of polled.py: SEND is a list of [count, seconds, options of apply_async]."""
+"""Sends tasks of the app in polled.py: SEND is a list of [count, seconds, options of apply_async]."""
 
 import json
 import os

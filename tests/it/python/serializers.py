@@ -1,4 +1,4 @@
-"""Runs some tasks, and waits until they have ended; then says what the workers should have told of them."""
+"""Runs some tasks, waits until they have ended, and prints the events that workers should have sent."""
 
 import json
 import time

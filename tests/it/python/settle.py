@@ -1,4 +1,4 @@
-"""Revokes the first task of `gentle.py`, which waits in the worker, and waits until all have ended."""
+"""Revokes the first task of `gentle.py`, which waits in the worker, and waits until all tasks have ended."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""The app with its queues named, for an exporter that reads them from there."""
+"""The app with its queues configured, for an exporter that reads them from the app."""
 
 from kombu import Queue
 

@@ -1,4 +1,4 @@
-"""Publishes the workload, and waits until it has run: some 2,100 tasks that end in every way."""
+"""Publishes the workload, and waits until it has run: about 2,100 tasks that end in every way."""
 
 import sys
 import time
@@ -41,7 +41,7 @@ for n in range(3):
 
 revoked = [add.apply_async((1, 1), countdown=3) for n in range(5)]
 app.control.revoke([result.id for result in revoked])
-# On AMQP the broker itself drops a message that expires in its queue, and nobody hears of the task again.
+# On AMQP, the broker itself drops a message that expires in its queue, and no more events follow.
 expiring = 5 if app.conf.broker_url.startswith("redis") else 0
 expired = [add.apply_async((1, 1), countdown=3, expires=1) for n in range(expiring)]
 

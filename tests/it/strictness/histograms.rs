@@ -1,4 +1,4 @@
-//! Native histograms that are not as they have to be.
+//! Native histograms that break a rule.
 
 use super::requests::*;
 use crate::support::receiver::rules::Rule;
@@ -11,18 +11,18 @@ fn changed(at: i64, change: Change) -> Native {
     native
 }
 
-/// One histogram, changed.
+/// A case with one changed histogram.
 fn one(name: &'static str, rule: Rule, change: Change) -> Case {
     (name, vec![rule], vec![changed(0, change).send()])
 }
 
-/// One that is sound, then one that is changed.
+/// A case with a valid histogram followed by a changed one.
 fn then(name: &'static str, rule: Rule, change: Change) -> Case {
     let steps = vec![native(0).send(), changed(5, change).send()];
     (name, vec![rule], steps)
 }
 
-/// With custom buckets; changed.
+/// A changed histogram with custom buckets.
 fn custom(change: Change) -> Native {
     let mut native = native(0);
     (native.schema, native.zero, native.count) = (-53, 0, 9);

@@ -1,4 +1,4 @@
-//! Labels, symbols, metadata and exemplars that are not as they have to be.
+//! Labels, symbols, metadata and exemplars that break a rule.
 
 use super::requests::*;
 use crate::support::receiver::Version;

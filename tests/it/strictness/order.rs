@@ -1,4 +1,4 @@
-//! Times that are not in order, tries that are not as they have to be, and starts that move.
+//! Timestamps out of order, wrong retries, and start times that change.
 
 use std::time::Duration;
 

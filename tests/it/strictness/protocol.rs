@@ -1,4 +1,4 @@
-//! Headers, bodies and fields that are not as they have to be.
+//! Headers, bodies and fields that break a rule.
 
 use super::requests::*;
 use crate::support::receiver::Version;

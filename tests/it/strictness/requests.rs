@@ -1,4 +1,4 @@
-//! Requests of either version in the making, and what is done with them.
+//! Builders for requests of either version, and the steps of a test case.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::support::receiver::rules::Rule;
 use crate::support::receiver::{Receiver, Version};
 use crate::support::wire::encode::{Message, zigzag};
 
-/// Milliseconds; any will do.
+/// An arbitrary time in milliseconds.
 pub(super) const T: i64 = 1_795_000_000_000;
 
 pub(super) const FIRST: [(&str, &str); 4] = [
@@ -27,16 +27,16 @@ pub(super) const SECOND: [(&str, &str); 4] = [
     ("user-agent", "test/1.0"),
 ];
 
-/// What happens in a case, one after the other.
+/// The steps of a case, in order.
 #[derive(Clone)]
 pub(super) enum Step {
     Send(Sent),
     Tell(Answer),
-    /// Two requests of which the first is not answered before the second is.
+    /// Two requests, of which the first is not answered before the second.
     Together(Sent, Sent),
-    /// A request whose sender hangs up before it is answered.
+    /// A request whose sender disconnects before the response.
     HangUp(Sent),
-    /// The sender begins anew, with what it had kept or without.
+    /// The sender restarts, with or without its stored data.
     Restart,
     Forget,
 }
@@ -60,7 +60,7 @@ impl Sent {
         }
     }
 
-    /// With another header, or without it.
+    /// Sets a header, or removes it.
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.retain(|(known, _)| *known != name);
         if !value.is_empty() {
@@ -69,7 +69,7 @@ impl Sent {
         self
     }
 
-    /// The answer, if there is one within five seconds.
+    /// Returns the response, if there is one within five seconds.
     pub(super) async fn post(&self, receiver: &Receiver) -> Option<reqwest::Response> {
         self.post_within(receiver, Duration::from_secs(5)).await
     }
@@ -98,7 +98,7 @@ pub(super) fn sample(value: f64, at: i64) -> Message {
     Message::new().double(1, value).signed(2, at)
 }
 
-/// A series of 1.0 with a sample.
+/// A 1.0 series with a sample.
 pub(super) fn series(labels: &[(&str, &str)], parts: &[(u64, Message)]) -> Message {
     let mut series = Message::new();
     for (name, value) in labels {
@@ -126,7 +126,7 @@ pub(super) fn labelled(labels: &[(&str, &str)]) -> Step {
 
 pub(super) const LABELS: [(&str, &str); 2] = [("__name__", "x_total"), ("job", "celery")];
 
-/// Samples of one series of 1.0, each by value and milliseconds behind `T`.
+/// Samples of one 1.0 series, each given by value and milliseconds after `T`.
 pub(super) fn samples(samples: &[(f64, i64)]) -> Message {
     let samples = samples.iter();
     let parts = samples.map(|(value, at)| (2, sample(*value, T + at)));
@@ -175,7 +175,7 @@ pub(super) fn second(symbols: &[&str], entries: &[Message]) -> Message {
         .expect("nothing fails")
 }
 
-/// A counter of 2.0: value, milliseconds behind `T`, and since when behind `T`.
+/// A 2.0 counter: its value, and its time and start time in milliseconds after `T`.
 pub(super) fn counter(value: f64, at: i64, start: i64) -> Message {
     let sample = sample_since(value, T + at, T + start);
     second(
@@ -184,13 +184,13 @@ pub(super) fn counter(value: f64, at: i64, start: i64) -> Message {
     )
 }
 
-/// A gauge of 2.0 with these symbols and references.
+/// A 2.0 gauge with these symbols and references.
 pub(super) fn gauge(symbols: &[&str], refs: &[u64]) -> Step {
     let parts = [(2, sample(1.0, T)), (5, metadata(GAUGE))];
     send(Version::V2, &second(symbols, &[entry(refs, &parts)]))
 }
 
-/// A gauge of 2.0 with more parts.
+/// A 2.0 gauge with additional fields.
 pub(super) fn gauge_with(symbols: &[&str], parts: &[(u64, Message)]) -> Step {
     let own = [(2, sample(1.0, T)), (5, metadata(GAUGE))];
     let parts = [&own, parts].concat();
@@ -201,7 +201,7 @@ pub(super) fn exemplar(refs: &[u64], at: i64) -> Message {
     Message::new().packed(1, refs).double(2, 1.0).signed(3, at)
 }
 
-/// With the symbols 6 and 7 for an exemplar.
+/// Symbols, of which 6 and 7 are for an exemplar.
 pub(super) const WITH_TASK: [&str; 8] = [
     "", "__name__", "x_total", "job", "celery", "Help.", "task_id", "some-id",
 ];
@@ -221,7 +221,7 @@ pub(super) struct Native {
     pub(super) custom: Vec<f64>,
 }
 
-/// 1 in the zero bucket, 2 and 3 in the buckets 0 and 1, 4 in the bucket 5.
+/// Counts: 1 in the zero bucket, 2 and 3 in buckets 0 and 1, and 4 in bucket 5.
 pub(super) fn native(at: i64) -> Native {
     Native {
         count: 10,
@@ -267,5 +267,5 @@ impl Native {
     }
 }
 
-/// What it is, the rules that it breaks, and how.
+/// The description of a case, the rules that it breaks, and its steps.
 pub(super) type Case = (&'static str, Vec<Rule>, Vec<Step>);

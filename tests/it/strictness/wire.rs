@@ -1,4 +1,4 @@
-//! The readers against messages that `prost` wrote from the schemas: each field, at its place.
+//! Tests the readers on messages that `prost` encoded from the schemas: each field is in its place.
 
 use celeriac::wire::proto::{v1 as prost1, v2 as prost2};
 use prost::Message;
@@ -11,7 +11,7 @@ fn text(text: &str) -> String {
     text.to_owned()
 }
 
-/// With other values in each field.
+/// A side with different values in each field.
 fn side(n: u8) -> Side {
     let offset = i64::from(n) - 5;
     Side {
@@ -50,7 +50,7 @@ fn histogram(float: bool, start: i64) -> Histogram {
     }
 }
 
-/// The same as the two generated types have it.
+/// The same value as either of the two generated types.
 macro_rules! of_prost {
     ($module:ident, $histogram:expr, $($start:tt)*) => {{
         let own: &Histogram = $histogram;

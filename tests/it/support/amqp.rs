@@ -45,7 +45,7 @@ impl Publisher {
         self.publish_as(body, Some("application/json")).await;
     }
 
-    /// Returns when the broker has it.
+    /// Publishes a body, and returns when the broker has confirmed it.
     pub async fn publish_as(&self, body: &[u8], content_type: Option<&str>) {
         let mut properties = BasicProperties::default().with_delivery_mode(1);
         if let Some(content_type) = content_type {
@@ -54,7 +54,7 @@ impl Publisher {
         self.publish_with(body, properties).await;
     }
 
-    /// A body of JSON that was compressed, by Kombu's name for how.
+    /// Publishes a JSON body that is compressed, with Kombu's name for the compression.
     pub async fn publish_compressed(&self, body: &[u8], compression: &str) {
         let mut headers = FieldTable::default();
         let compression = AMQPValue::LongString(compression.into());
@@ -74,7 +74,7 @@ impl Publisher {
         ));
     }
 
-    /// Publishes many as fast as the broker takes them, without waiting for its word on each.
+    /// Publishes bodies as fast as the broker accepts them, without waiting for each confirmation.
     pub async fn flood<'a>(&self, bodies: impl Iterator<Item = &'a [u8]>) {
         let channel = self.connection.create_channel().await.expect("a channel");
         let properties = BasicProperties::default()

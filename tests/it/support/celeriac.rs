@@ -14,22 +14,22 @@ pub struct Celeriac {
     folder: TempDir,
 }
 
-/// A page of metrics: each line's name with its labels, and its value.
+/// A page of metrics: the value of each series, by name with labels.
 pub struct Page(pub BTreeMap<String, f64>);
 
 impl Celeriac {
-    /// Starts it with a configuration; an interval of one second is added, and `http`, unless the configuration has
-    /// it with `{listen}` for the address.
+    /// Starts it with a configuration, to which an interval of one second is added, and `http` unless the
+    /// configuration has it, with `{listen}` as the address.
     pub async fn start(config: &str) -> Self {
         Self::start_with(config, &[]).await
     }
 
-    /// With more environment.
+    /// Starts it with additional environment variables.
     pub async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
         Self::start_through(config, environment, &[]).await
     }
 
-    /// Through a program that sets things up and then runs what its last arguments say, as the same process.
+    /// Starts it through a program that sets things up and then executes its last arguments in the same process.
     pub async fn start_through(
         config: &str,
         environment: &[(&str, &str)],
@@ -66,7 +66,7 @@ impl Celeriac {
         };
         wait_for("celeriac to listen", 20, async || {
             daemon.process.must_run();
-            // No request: TLS or a login may be asked for.
+            // No request, because TLS or a login may be required.
             let connected = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
             connected.map(drop).map_err(|error| error.to_string())
         })
@@ -74,7 +74,7 @@ impl Celeriac {
         daemon
     }
 
-    /// What `doctor` says of a configuration, with one blank for all that stands between two words.
+    /// Returns the output of `doctor` for a configuration, with white space collapsed.
     pub async fn doctor(config: &str) -> String {
         let folder = TempDir::new().expect("a temporary folder");
         let file = folder.path().join("celeriac.yaml");
@@ -89,7 +89,7 @@ impl Celeriac {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Its configuration file.
+    /// Returns the path of its configuration file.
     pub fn file(&self) -> std::path::PathBuf {
         self.folder.path().join("celeriac.yaml")
     }
@@ -106,7 +106,8 @@ impl Celeriac {
         .await;
     }
 
-    /// Waits until a broker is subscribed, whatever others and sinks do. One without a name is `default`.
+    /// Waits until a broker is subscribed, regardless of other brokers and sinks. A broker without a name is
+    /// `default`.
     pub async fn subscribed(&self, broker: &str) {
         wait_for("the subscription", 30, async || {
             let (_, reasons) = get(self.port, "/-/ready").await?;
@@ -124,7 +125,7 @@ impl Celeriac {
         self.page_of("/metrics").await
     }
 
-    /// The page of a path.
+    /// Returns the page at a path.
     pub async fn page_of(&self, path: &str) -> Page {
         let (status, text) = self.get(path).await;
         assert_eq!(status, 200, "{text}");
@@ -156,7 +157,7 @@ impl Celeriac {
         self.process.terminate(40)
     }
 
-    /// Its resident memory now, in bytes.
+    /// Returns its current resident memory in bytes.
     pub fn resident(&self) -> u64 {
         super::process::resident(self.process.pid())
     }
@@ -173,7 +174,7 @@ async fn get(port: u16, path: &str) -> Result<(u16, String), String> {
 }
 
 impl Page {
-    /// The sum of all lines of a name whose labels hold all of some texts such as `name="x"`.
+    /// Sums all series of a name whose labels contain all the given strings, such as `name="x"`.
     pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let matches = |line: &str| {
             let (family, rest) = line.split_once('{').unwrap_or((line, ""));
@@ -186,7 +187,7 @@ impl Page {
             .sum()
     }
 
-    /// All events that were decoded, in every cluster.
+    /// Returns the number of decoded events across all clusters.
     pub fn events(&self) -> f64 {
         self.sum("celery_events_total", &[])
     }

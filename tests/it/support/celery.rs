@@ -1,4 +1,4 @@
-//! Celery: workers, clients, and an independent count, in a version of choice.
+//! Celery in a chosen version: workers, clients, and an independent count of events.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub struct Celery {
     folder: TempDir,
 }
 
-/// What Celery's own receiver counted: by type, and by type and task name with a blank between them.
+/// The counts of Celery's own receiver: by type, and by type and task name separated by a space.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub types: BTreeMap<String, u64>,
@@ -30,7 +30,7 @@ impl Celery {
         self
     }
 
-    /// A version that `tests/setup.sh` made: `5.6` or `5.7`.
+    /// Uses a version installed by `tests/setup.sh`: `5.6` or `5.7`.
     pub fn new(version: &str, broker: &str, backend: &str) -> Self {
         let environment = vec![
             ("BROKER", broker.to_owned()),
@@ -52,7 +52,7 @@ impl Celery {
             .await
     }
 
-    /// The same of another app, and without events unless they are asked for.
+    /// Starts a worker of another app, without events unless the arguments enable them.
     pub async fn worker_of(&self, app: &str, name: &str, arguments: &[&str]) -> Process {
         let mut command = self.command("celery");
         command.args(["-A", app, "worker", "--without-mingle", "--loglevel=INFO"]);
@@ -94,7 +94,7 @@ impl Celery {
         output
     }
 
-    /// Starts to count; returns when it is subscribed.
+    /// Starts counting, and returns when it is subscribed.
     pub async fn count(&self) -> Counter {
         let process = self.start_script("count.py", &[]);
         wait_for("the independent count", 30, async || {
@@ -126,7 +126,7 @@ impl Celery {
     }
 }
 
-/// A count that goes on.
+/// A running count.
 pub struct Counter(Process);
 
 impl Counter {

@@ -1,4 +1,4 @@
-//! An authority of the test's own, a server's certificate and a client's.
+//! A test CA with a server certificate and a client certificate.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub fn write(folder: &Path) {
     for (file, names) in names {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(names).expect("valid names");
-        // Not the name of the authority, or it would look like one that signed itself.
+        // Different from the CA's name, or it would look self-signed.
         params.distinguished_name.push(DnType::CommonName, file);
         let certificate = params.signed_by(&key, &issuer).expect("a certificate");
         fs::write(folder.join(format!("{file}.pem")), certificate.pem())

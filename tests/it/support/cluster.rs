@@ -1,7 +1,7 @@
-//! A cluster that is made up: workers run tasks, and tell of them as Celery's do, in lists and one by one.
+//! A simulated cluster: workers run tasks and send events like Celery's, in lists and one by one.
 //!
-//! What the events look like is from the recordings in `tests/golden/events`. What was told is counted here, event by
-//! event, so that it is known without anybody's telling.
+//! The events are modelled on the recordings in `tests/golden/events`. Every published event is counted here, so that
+//! the expected totals are known independently.
 
 use std::collections::BTreeMap;
 
@@ -26,12 +26,12 @@ pub struct Message {
     pub body: String,
 }
 
-/// What was told, each event once.
+/// Counts of the published events, each counted once.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// Events by their type and the task's name; those of workers have none.
+    /// Number of events by type and task name; worker events have no name.
     events: BTreeMap<(&'static str, &'static str), u64>,
-    /// How long those ran together that succeeded, by name.
+    /// Total runtime of the tasks that succeeded, by name.
     pub runtimes: BTreeMap<&'static str, f64>,
     pub messages: u64,
 }
@@ -45,12 +45,12 @@ impl Told {
         self.events.values().sum()
     }
 
-    /// How many of a type.
+    /// Returns the number of events of a type.
     pub fn of(&self, kind: &str) -> u64 {
         self.by_name(kind).values().sum()
     }
 
-    /// By the task's name, how many of a type.
+    /// Returns the number of events of a type by task name.
     pub fn by_name(&self, kind: &str) -> BTreeMap<String, u64> {
         let of_kind = self.events.iter().filter(|((one, _), _)| *one == kind);
         of_kind
@@ -85,20 +85,20 @@ struct Worker {
     active: u64,
     /// When the next heartbeat is due; 0 before it came online.
     beat: f64,
-    /// What it tells next.
+    /// Events to be sent next.
     events: Vec<(&'static str, String)>,
 }
 
 pub struct Cluster {
     workers: Vec<Worker>,
     random: fastrand::Rng,
-    /// How many there were, and those in each stage.
+    /// The number of tasks so far, and the tasks in each stage.
     tasks: u64,
     sent: Vec<Task>,
     received: Vec<Task>,
     started: Vec<Task>,
     pub told: Told,
-    /// Microseconds within a step, so that no two events have one time.
+    /// Microseconds within a step, so that no two events have the same time.
     tick: u32,
 }
 
@@ -130,7 +130,8 @@ impl Cluster {
         !(self.sent.is_empty() && self.received.is_empty() && self.started.is_empty())
     }
 
-    /// Each task goes a step on, and so many more are sent; what the cluster says about it at that time.
+    /// Advances each task by a step and sends `tasks` new ones. Returns the messages that the cluster publishes at
+    /// that time.
     pub fn step(&mut self, now: f64, tasks: u64) -> Vec<Message> {
         self.tick = 0;
         let mut messages = self.come_online(now);
@@ -164,7 +165,7 @@ impl Cluster {
         self.tasks += 1;
         let (name, queue) = TASKS[self.random.usize(..TASKS.len())];
         Task {
-            // Not those that other clusters have.
+            // Different from the ids of other clusters.
             uuid: uuid(self.random.u64(1 << 40..) << 20 | self.tasks & 0xf_ffff),
             name,
             queue,
@@ -200,7 +201,7 @@ impl Cluster {
         }
     }
 
-    /// Has a task's worker tell something of it.
+    /// Adds an event of a task to those that its worker sends next.
     fn event(&mut self, now: f64, kind: &'static str, task: &Task, more: &str) {
         self.told.event(kind, task.name);
         let at = self.at(now);
@@ -238,7 +239,7 @@ impl Cluster {
         self.started.push(task);
     }
 
-    /// The end of an attempt, and the next one's task-sent where there is one.
+    /// Ends an attempt, and returns the task-sent of the next one, if any.
     fn end(&mut self, now: f64, mut task: Task) -> Option<Message> {
         self.workers[task.worker].active -= 1;
         match self.random.u8(..10) {
@@ -274,7 +275,7 @@ impl Cluster {
         online.collect()
     }
 
-    /// What the workers have to tell, and heartbeats. One of four workers tells of each event on its own.
+    /// Sends the workers' pending events and heartbeats. One worker in four sends each event in its own message.
     fn tell(&mut self, now: f64, messages: &mut Vec<Message>) {
         let at = now + 0.005;
         for (n, worker) in self.workers.iter_mut().enumerate() {

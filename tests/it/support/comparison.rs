@@ -1,13 +1,13 @@
-//! Two pages of metrics side by side: an exporter's and ours.
+//! Compares two pages of metrics: an exporter's and ours.
 
 use super::exposition::{Exposition, Series};
 
-/// Where the two may differ, and why.
+/// An allowed difference, and the reason.
 #[derive(Debug)]
 pub struct Difference {
     /// The name of the family.
     pub family: &'static str,
-    /// What a series has to have for this.
+    /// Labels that a series must have for this to apply.
     pub labels: &'static [(&'static str, &'static str)],
     pub rule: Rule,
     pub why: &'static str,
@@ -17,36 +17,36 @@ pub struct Difference {
 pub enum Rule {
     /// Only ours has it.
     Ours,
-    /// Only ours may have it, with 0.
+    /// Only ours may have it, with value 0.
     OursAtZero,
-    /// Ours has it with that value, and theirs with another.
+    /// Ours has this value, and theirs has another.
     OursIs(f64),
-    /// The values differ by no more than that.
+    /// The values differ by no more than this.
     Within(f64),
-    /// They are shared out over the values of a label in another way, and add up to the same.
+    /// The values are distributed differently over a label, but their sum is the same.
     SumOver(&'static str),
 }
 
 /// How exact histograms are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Durations {
-    /// Both pages are of the same events: buckets and sums agree, except where each measured with its own clock.
+    /// Both pages cover the same events: buckets and sums agree, except where each exporter used its own clock.
     Same,
-    /// The pages are of two runs: only the counts agree.
+    /// The pages are from two runs: only the counts agree.
     OfAnotherRun,
 }
 
-/// Families whose observations are times of receiving, or of the clock of who observes: only the counts agree.
+/// Families observed at the time of receipt, or by the exporter's own clock: only the counts agree.
 const OF_OWN_CLOCK: [&str; 3] = [
     "celery_task_latency",
     "celery_tasks_latency_seconds",
     "celery_task_queuetime_seconds",
 ];
 
-/// A gauge that holds how long something took, by the events' own times.
+/// A gauge that holds a duration computed from the events' own times.
 const GAUGE_OF_DURATION: &str = "flower_task_prefetch_time_seconds";
 
-/// What differs and may not, a line each.
+/// Returns the differences that are not allowed, one per line.
 pub fn compare(
     theirs: &Exposition,
     ours: &Exposition,
@@ -84,7 +84,7 @@ pub fn compare(
         let agrees = match (row.map(|row| row.rule), part(theirs, series)) {
             (Some(Rule::OursIs(value)), _) => *our == value && *their != value,
             (_, Part::Duration) if !same_durations => true,
-            // Floating-point numbers, added up in other orders.
+            // Floating-point sums in different orders.
             (_, Part::Duration) => (our - their).abs() <= 1e-5,
             (Some(Rule::Within(tolerance)), Part::Count) => (our - their).abs() <= tolerance,
             (_, Part::Count) => our == their,
@@ -119,9 +119,9 @@ pub fn compare(
 }
 
 enum Part {
-    /// A counter, a gauge, how many a histogram observed.
+    /// A counter, a gauge, or the count of a histogram.
     Count,
-    /// What depends on how long something took.
+    /// A value that depends on durations.
     Duration,
 }
 

@@ -1,4 +1,4 @@
-//! A small disk that can be filled: a tmpfs in a name space of its own, which outlives the processes that use it.
+//! A small disk that can be filled: a tmpfs in its own namespace, which outlives the processes that use it.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,14 +11,14 @@ use super::process::Process;
 use super::wait_for;
 
 pub struct SmallDisk {
-    /// Where it is, for those who are in the name space.
+    /// The mount point, for processes in the namespace.
     pub folder: TempDir,
-    /// Who keeps the name space.
+    /// The process that keeps the namespace alive.
     holder: Process,
 }
 
 impl SmallDisk {
-    /// Of so many MiB; `None` where this machine lets nobody have a name space.
+    /// Creates a disk of `mebibytes` MiB; `None` if this machine does not allow namespaces.
     pub async fn new(mebibytes: u32) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder");
         let logs = folder.path().join("logs");
@@ -47,12 +47,12 @@ impl SmallDisk {
         disk.map(|()| Self { folder, holder })
     }
 
-    /// A folder on it.
+    /// Returns a folder on the disk.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// What runs a program where the disk is.
+    /// Returns the command that runs a program in the namespace.
     pub fn through(&self) -> Vec<String> {
         let pid = self.holder.pid().to_string();
         let words = ["nsenter", "-t", &pid, "-U", "-m", "--preserve-credentials"];
@@ -64,14 +64,14 @@ impl SmallDisk {
         PathBuf::from(format!("{root}{}/filler", self.folder.path().display()))
     }
 
-    /// Leaves no room.
+    /// Fills the disk.
     pub fn fill(&self) {
         let mut file = File::create(self.filler()).expect("a name space");
         let block = [0; 4096];
         while file.write_all(&block).is_ok() {}
     }
 
-    /// Leaves the room that was filled.
+    /// Frees the filled space.
     pub fn free(&self) {
         std::fs::remove_file(self.filler()).expect("what filled it");
     }

@@ -1,4 +1,4 @@
-//! HTTP endpoints that keep what they were asked and answer as a test judges it; among them one that gives tokens.
+//! HTTP endpoints that record requests and answer as a test decides, including one that issues tokens.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// What an endpoint was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub method: Method,
@@ -23,7 +23,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// The value of a header; empty where it is absent.
+    /// Returns the value of a header; empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value.map_or("", |value| value.to_str().expect("text"))
@@ -77,7 +77,7 @@ impl Endpoint {
         self.asked.lock().expect("no panic").clone()
     }
 
-    /// What it was asked at last.
+    /// Returns the latest request.
     pub fn last(&self) -> Asked {
         self.asked().pop().expect("a request")
     }
@@ -111,11 +111,11 @@ async fn answer(
     response.body(Body::from(text)).expect("a response")
 }
 
-/// What a server of tokens demands and gives (RFC 6749, 2.3.1 and 4.4).
+/// The requirements and responses of a token endpoint (RFC 6749, 2.3.1 and 4.4).
 #[derive(Clone)]
 pub struct TokenRules {
     pub secret: String,
-    /// Whether it takes the client's secret in the form, and by basic auth not.
+    /// Whether it accepts the client secret only in the form, not by basic auth.
     pub in_form: bool,
     pub expires_in: Option<u64>,
     valid: BTreeSet<String>,
@@ -128,7 +128,8 @@ pub struct TokenServer {
 }
 
 impl TokenServer {
-    /// For the client `celeriac:1`, whose name tells whether it is encoded, and the scopes `read write`.
+    /// Starts an endpoint for the client `celeriac:1`, whose name shows whether it is encoded, and the scopes `read
+    /// write`.
     pub async fn start(secret: &str) -> Self {
         let rules = Arc::new(Mutex::new(TokenRules {
             secret: secret.to_owned(),
@@ -147,7 +148,7 @@ impl TokenServer {
         change(&mut self.rules.lock().expect("no panic"));
     }
 
-    /// No token that it gave is good any more.
+    /// Revokes all tokens issued so far.
     pub fn revoke(&self) {
         self.change(|rules| rules.valid.clear());
     }
@@ -156,7 +157,7 @@ impl TokenServer {
         self.rules.lock().expect("no panic").issued
     }
 
-    /// A receiver that lets in who shows a good token.
+    /// Starts a receiver that accepts only valid tokens.
     pub async fn guard(&self) -> Endpoint {
         let rules = Arc::clone(&self.rules);
         Endpoint::start(move |asked| {
@@ -186,7 +187,7 @@ impl TokenRules {
             && field("client_secret") == Some(self.secret.as_str())
             && asked.header("authorization").is_empty();
         if (self.in_form && !by_form) || (!self.in_form && !by_header) {
-            // As some do, it repeats what it was told.
+            // Like some endpoints, it repeats what it received.
             let basic = asked
                 .header("authorization")
                 .strip_prefix("Basic ")

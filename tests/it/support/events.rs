@@ -1,4 +1,4 @@
-//! Events as Celery's workers would send them, made by the thousand.
+//! Generates events as Celery's workers would send them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ pub fn uuid(n: u64) -> String {
     )
 }
 
-/// The four events of one task that succeeds; about as long as real ones.
+/// Returns the four events of a task that succeeds, about as long as real ones.
 pub fn life(n: u64, name: &str, timestamp: f64) -> [String; 4] {
     let uuid = uuid(n);
     let common = |kind: &str, at: f64| {
@@ -39,7 +39,7 @@ pub fn life(n: u64, name: &str, timestamp: f64) -> [String; 4] {
     ]
 }
 
-/// Kombu's envelope around a body, as it is published on Redis.
+/// Wraps a body in Kombu's envelope, as published on Redis.
 pub fn envelope(body: &str) -> String {
     format!(
         r#"{{"body": "{}", "content-encoding": "utf-8", "content-type": "application/json", "headers": {{"hostname": "w1@host"}}, "properties": {{"delivery_mode": 1, "priority": 0, "body_encoding": "base64", "delivery_info": {{"exchange": "celeryev", "routing_key": "task.multi"}}, "delivery_tag": "3f2b8f2e-0d2f-4c6e-9d61-0c5a5c1f6b11"}}}}"#,

@@ -1,4 +1,4 @@
-//! The Python exporters that the profiles replace, as they come from PyPI.
+//! The Python exporters that the profiles replace, installed from PyPI.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,13 +47,13 @@ impl Kind {
         }
     }
 
-    /// Where `tests/setup.sh` installed it. One of them needs a Python that not every machine has.
+    /// Returns where `tests/setup.sh` installed it. One exporter needs a Python version that not every machine has.
     pub fn installed(self) -> Option<PathBuf> {
         let folder = target().join(format!("venvs/exporter-{}", self.name()));
         folder.join(".complete").exists().then_some(folder)
     }
 
-    /// What it says of its options.
+    /// Returns its help text.
     pub fn help(self, installed: &Path) -> String {
         let mut command = match self {
             Self::Danihodovic => {
@@ -65,7 +65,7 @@ impl Kind {
             Self::OvalMoney => Command::new(installed.join("bin/celery-exporter")),
             Self::Flower => {
                 let mut command = Command::new(installed.join("bin/python"));
-                // The `celery` command answers --help for it, and does not know its options.
+                // With --help, the `celery` command responds itself, without the exporter's options.
                 let code =
                     "from flower.options import options\nfor name in options: print(f'--{name}')";
                 command.args(["-I", "-c", code]);
@@ -90,7 +90,7 @@ impl Kind {
         match self {
             Self::Danihodovic => {
                 command = run("python");
-                // Its package has no script; -I, because the module's name is `src`.
+                // Its package has no script; `-I`, because the module is named `src`.
                 command.args(["-I", "-c", "from src.cli import cli; cli()"]);
                 command.args(["--broker-url", broker, "--host", "127.0.0.1"]);
                 command.args(["--port", &port, "--queues", "celery,high"]);
@@ -113,7 +113,7 @@ impl Kind {
                 command = run("celery");
                 command.args(["-A", "watched", "prometheus", "--host", "127.0.0.1"]);
                 command.args(["--port", &port, "--queue-length"]);
-                // The app's: nothing asks for results here.
+                // For the app; results are not used here.
                 command.env("BROKER", broker).env("BACKEND", broker);
             }
         }
@@ -129,12 +129,12 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Starts one that is installed there. It may subscribe later than this returns.
+    /// Starts an installed exporter. It may subscribe after this returns.
     pub fn start(kind: Kind, installed: &Path, broker: &str) -> Self {
         Self::start_with(kind, installed, broker, &[])
     }
 
-    /// With more options.
+    /// Starts it with additional options.
     pub fn start_with(kind: Kind, installed: &Path, broker: &str, options: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
@@ -153,7 +153,7 @@ impl Exporter {
         }
     }
 
-    /// Its page, once it answers.
+    /// Returns its page, once it responds.
     pub async fn page(&mut self) -> String {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         wait_for("an exporter's page", 30, async || {

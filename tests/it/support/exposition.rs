@@ -1,4 +1,4 @@
-//! A page of metrics in the text format 0.0.4, read strictly, so that two pages can be compared.
+//! A strict parser for pages in the text format 0.0.4, so that two pages can be compared.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,8 +17,8 @@ pub struct Series {
 }
 
 impl Exposition {
-    /// Reads a page. Without what is about the process that wrote it, and without the `_created` samples of
-    /// Python's client, which no profile has.
+    /// Parses a page, without series about the exporter's process and without the Python client's `_created` samples,
+    /// which no profile has.
     pub fn parse(text: &str) -> Self {
         let mut page = Self::default();
         for line in text.lines().filter(|line| !line.is_empty()) {
@@ -43,7 +43,7 @@ impl Exposition {
         page
     }
 
-    /// The name of the family of a sample: a histogram's parts have endings.
+    /// Returns the family name of a sample: the parts of a histogram have suffixes.
     pub fn family<'a>(&self, sample: &'a str) -> &'a str {
         let ends = ["_bucket", "_sum", "_count"];
         let base = ends.iter().find_map(|end| sample.strip_suffix(end));
@@ -55,7 +55,7 @@ impl Exposition {
         .unwrap_or(sample)
     }
 
-    /// The same with other labels. What becomes one series is added up.
+    /// Changes the labels of all series. Series that become equal are added up.
     pub fn relabelled(&self, relabel: impl Fn(&Series) -> Series) -> Self {
         let mut page = Self {
             types: self.types.clone(),
@@ -68,7 +68,7 @@ impl Exposition {
     }
 }
 
-/// Whether a name is about Celery, and not about the process or the client library.
+/// Whether a metric is about Celery, and not about the process or the client library.
 fn counts(name: &str) -> bool {
     let about = ["python_", "process_", "celeriac_"];
     !about.iter().any(|prefix| name.starts_with(prefix)) && !name.ends_with("_created")
@@ -87,7 +87,7 @@ impl fmt::Display for Exposition {
 }
 
 impl Series {
-    /// A line's series, and the rest of the line.
+    /// Parses the series at the start of a line, and returns the rest of the line.
     fn parse(line: &str) -> (Self, &str) {
         let end = line.find(['{', ' ']).expect("a value behind the name");
         let (name, mut rest) = line.split_at(end);
@@ -97,7 +97,7 @@ impl Series {
             while !rest.starts_with('}') {
                 let (label, behind) = rest.split_once("=\"").expect("a label's value");
                 let (value, behind) = quoted(behind);
-                // To Prometheus, a label without a value is one that is not there.
+                // Prometheus treats a label with an empty value as absent.
                 if !value.is_empty() {
                     labels.insert(label.to_owned(), plain(label, value));
                 }
@@ -116,7 +116,7 @@ impl Series {
     }
 }
 
-/// A label's value up to its closing quote, and what is behind it.
+/// Parses a label value up to its closing quote, and returns the rest.
 fn quoted(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut characters = text.char_indices();
@@ -133,7 +133,7 @@ fn quoted(text: &str) -> (String, &str) {
     panic!("no closing quote: {text}")
 }
 
-/// Bounds of buckets are numbers, however they are written.
+/// Normalizes bucket bounds, which are numbers, however they are written.
 fn plain(label: &str, value: String) -> String {
     let number = value.parse::<f64>().ok().filter(|_| label == "le");
     number.map_or(value, |number| number.to_string())

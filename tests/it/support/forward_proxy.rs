@@ -1,4 +1,4 @@
-//! A forward proxy that wants a login: it passes on requests with the whole URL, and tunnels for `CONNECT`.
+//! A forward proxy that requires a login: it forwards requests with a full URL, and tunnels for `CONNECT`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// For a user with a password.
+    /// Starts a proxy for a user with a password.
     pub async fn start(login: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
@@ -28,13 +28,13 @@ impl Proxy {
         Self { address, lines }
     }
 
-    /// The first lines of the requests whose login was right.
+    /// Returns the first lines of the requests with a correct login.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().expect("no panic").clone()
     }
 }
 
-/// One connection. What comes behind its first request goes to the same server.
+/// Serves one connection. Everything after its first request goes to the same server.
 async fn serve(mut client: TcpStream, seen: Arc<Mutex<Vec<String>>>, login: String) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

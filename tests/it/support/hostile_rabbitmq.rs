@@ -1,4 +1,4 @@
-//! A server that speaks AMQP until it has a consumer, and then sends what no broker sends.
+//! A server that speaks AMQP until it has a consumer, and then sends data that no broker would send.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::raw_amqp::{method, read_method};
 
-/// What it proposes, and what it sends to a consumer: something once, and something over and over.
+/// The proposed limits, the data sent to a consumer once, and the data sent over and over.
 #[derive(Clone, Debug)]
 pub struct Attack {
     pub tune: Tune,
@@ -19,7 +19,7 @@ pub struct Attack {
     pub repeated: Vec<u8>,
 }
 
-/// What RabbitMQ proposes.
+/// The limits that RabbitMQ proposes.
 pub const USUAL: Tune = Tune {
     channel_max: 2047,
     frame_max: 128 << 10,
@@ -46,7 +46,7 @@ impl HostileRabbitMq {
             while let Ok((client, _)) = listener.accept().await {
                 let (attack, attacks, agreed) =
                     (attack.clone(), Arc::clone(&attacks), Arc::clone(&agreed));
-                // That a client goes is what is waited for.
+                // Clients are expected to disconnect.
                 tokio::spawn(async move { drop(serve(client, attack, &attacks, &agreed).await) });
             }
         });
@@ -57,12 +57,12 @@ impl HostileRabbitMq {
         format!("amqp://guest:guest@127.0.0.1:{}//", self.port)
     }
 
-    /// How many clients it has attacked.
+    /// Returns how many clients it has attacked.
     pub fn attacks(&self) -> u64 {
         self.attacks.load(Relaxed)
     }
 
-    /// What its clients agreed to.
+    /// Returns the limits that its clients agreed to.
     pub fn agreed(&self) -> Vec<Tune> {
         self.agreed.lock().expect("no panic").clone()
     }
@@ -109,7 +109,7 @@ async fn serve(
     }
 }
 
-/// What a broker replies to a method.
+/// Returns a broker's reply to a method.
 fn reply(asked: AMQPClass, tune: &Tune) -> Option<AMQPClass> {
     use {basic::AMQPMethod as Basic, channel::AMQPMethod as Ch};
     use {exchange::AMQPMethod as Ex, queue::AMQPMethod as Queue};

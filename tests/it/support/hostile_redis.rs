@@ -1,4 +1,4 @@
-//! A server that speaks Redis' protocol until it has a client, and then answers without end.
+//! A server that speaks the Redis protocol until it has a client, and then sends an endless response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What it sends: a beginning, and something over and over.
+/// The response: a beginning, and a part that is repeated forever.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer(pub &'static str, pub &'static str);
 
-/// What is answered without end.
+/// Which clients get the endless response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
-    /// Whoever has subscribed.
+    /// Clients that have subscribed.
     Subscribers,
-    /// Whoever asks for anything.
+    /// Clients that send any other command.
     Commands,
 }
 
@@ -33,7 +33,7 @@ impl HostileRedis {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let count = Arc::clone(&count);
-                // That a client goes is what is waited for.
+                // Clients are expected to disconnect.
                 tokio::spawn(async move { drop(serve(client, to, answer, &count).await) });
             }
         });
@@ -44,7 +44,7 @@ impl HostileRedis {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    /// How many clients it has answered without end.
+    /// Returns how many clients got the endless response.
     pub fn answered(&self) -> u64 {
         self.answered.load(Relaxed)
     }
@@ -81,7 +81,7 @@ async fn serve(
     }
 }
 
-/// The name of the next command.
+/// Reads the name of the next command.
 async fn command(client: &mut BufReader<TcpStream>) -> std::io::Result<String> {
     let words = number(client).await?;
     let mut name = String::new();
@@ -95,7 +95,7 @@ async fn command(client: &mut BufReader<TcpStream>) -> std::io::Result<String> {
     Ok(name)
 }
 
-/// The number in a line, behind its kind.
+/// Reads the number in a line, after its type.
 async fn number(client: &mut BufReader<TcpStream>) -> std::io::Result<usize> {
     let mut line = String::new();
     client.read_line(&mut line).await?;

@@ -1,4 +1,4 @@
-//! Tells a broker of a made up cluster, at a rate, for as long as one wants.
+//! Publishes the events of a simulated cluster to a broker at a given rate.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,10 +16,10 @@ use super::cluster::{Cluster, FREQ, Message, Told};
 use super::events::envelope;
 use super::redis::Redis;
 
-/// Between two steps of the cluster.
+/// Time between two steps of the cluster.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Messages on their way whose confirm is still to come.
+/// Maximum number of unconfirmed messages in flight.
 const WINDOW: usize = 1_000;
 
 /// A connection to RabbitMQ that publishes each message until the broker has confirmed it.
@@ -28,7 +28,7 @@ pub struct Confirmed {
     connected: Option<(Connection, Channel)>,
     fresh: VecDeque<Message>,
     unconfirmed: VecDeque<(Message, PublisherConfirm)>,
-    /// Messages that were published once more, because a connection broke ahead of their confirm. The broker may have
+    /// Messages that were published again because a connection broke before they were confirmed. The broker may have
     /// some of them twice.
     pub again: u64,
 }
@@ -44,13 +44,13 @@ impl Confirmed {
         })
     }
 
-    /// Publishes, whatever it takes. The newest of them may be unconfirmed yet.
+    /// Publishes messages, retrying until it succeeds. The newest ones may not be confirmed yet.
     pub async fn publish(&mut self, messages: Vec<Message>) {
         self.fresh.extend(messages);
         self.within(WINDOW).await;
     }
 
-    /// Waits until the broker has it all.
+    /// Waits until the broker has everything.
     pub async fn confirmed(&mut self) {
         self.within(0).await;
     }
@@ -61,7 +61,7 @@ impl Confirmed {
             assert!(Instant::now() < deadline, "cannot publish: {error}");
             self.connected = None;
             self.again += self.unconfirmed.len() as u64;
-            // In their order, and ahead of what is new.
+            // In order, and before new messages.
             for (message, _) in self.unconfirmed.drain(..).rev() {
                 self.fresh.push_front(message);
             }
@@ -90,7 +90,7 @@ impl Confirmed {
     }
 }
 
-/// Waits for the confirm of the oldest.
+/// Waits until the oldest message is confirmed.
 async fn oldest(unconfirmed: &mut VecDeque<(Message, PublisherConfirm)>) -> Result<(), String> {
     let (_, confirm) = unconfirmed.front_mut().expect("one that waits");
     match tokio::time::timeout(Duration::from_secs(30), confirm).await {
@@ -141,10 +141,10 @@ async fn send(channel: &Channel, message: &Message) -> lapin::Result<PublisherCo
         .await
 }
 
-/// A connection to Redis, which says of each message how many clients it was given to.
+/// A connection to Redis, which reports how many clients each message was delivered to.
 pub struct Channels {
     connection: redis::aio::MultiplexedConnection,
-    /// Messages that nobody was there for.
+    /// Number of messages published without any subscriber.
     pub unheard: u64,
 }
 
@@ -187,7 +187,7 @@ impl Way {
         }
     }
 
-    /// Waits until the broker has it all.
+    /// Waits until the broker has everything.
     pub async fn confirmed(&mut self) {
         if let Self::RabbitMq(confirmed) = self {
             confirmed.confirmed().await;
@@ -198,12 +198,12 @@ impl Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Go,
-    /// Says nothing, once all is confirmed.
+    /// Paused, once everything is confirmed.
     Hold,
     End,
 }
 
-/// A cluster at work.
+/// A running cluster.
 pub struct Load {
     order: watch::Sender<Order>,
     holds: watch::Receiver<bool>,
@@ -211,7 +211,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// With so many events a second, on the average.
+    /// Starts publishing at an average rate of events per second.
     pub fn start(cluster: Cluster, way: Way, rate: f64) -> Self {
         let (order, orders) = watch::channel(Order::Go);
         let (hold, holds) = watch::channel(false);
@@ -219,7 +219,7 @@ impl Load {
         Self { order, holds, task }
     }
 
-    /// Pauses; what was said is with the broker then.
+    /// Pauses once the broker has everything published so far.
     pub async fn hold(&mut self) {
         self.order.send_replace(Order::Hold);
         let held = self.holds.wait_for(|holds| *holds).await;
@@ -230,7 +230,7 @@ impl Load {
         self.order.send_replace(Order::Go);
     }
 
-    /// Sends no more tasks, ends those that run, and sends heartbeats until those before are judged.
+    /// Sends no more tasks, ends the running ones, and sends heartbeats until the earlier ones are judged.
     pub async fn end(self) -> (Told, Way) {
         self.order.send_replace(Order::End);
         let (cluster, way) = self.task.await.expect("the cluster works");
@@ -266,7 +266,7 @@ async fn work(
             continue;
         }
         let now = now();
-        // A task that is not tried again has four events. What could not be said in time is said later, by and by.
+        // A task without a retry has four events. Events that are late are made up for gradually.
         due = (due + (now - last) * rate / 4.2).min(rate / 4.2 * 2.0);
         last = now;
         let most = rate / 4.2 * STEP.as_secs_f64() * 3.0;
@@ -288,7 +288,7 @@ async fn work(
     }
 }
 
-/// Has a cluster say so many events at least, as fast as the broker takes them.
+/// Publishes at least `events` events of a cluster, as fast as the broker accepts them.
 pub async fn burst(cluster: &mut Cluster, way: &mut Way, events: u64) {
     let enough = cluster.told.total() + events;
     while cluster.told.total() < enough || cluster.is_busy() {

@@ -1,4 +1,4 @@
-//! The harness: real servers on free ports in temporary folders, stopped by their pid.
+//! The test harness: real servers on free ports in temporary folders, stopped by pid.
 
 pub mod amqp;
 pub mod celeriac;
@@ -38,15 +38,15 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// A port that nobody listens on: of those that the kernel gives to nobody by itself, or a connection of another test
-/// could have it before a server that is slow to start.
+/// Returns a free port outside the kernel's ephemeral range, so that no connection of another test can take it before
+/// a slow server starts.
 pub fn free_port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000));
     ports.by_ref().take(100).find(free).expect("a free port")
 }
 
-/// Where `tests/setup.sh` puts what it makes.
+/// Returns the folder into which `tests/setup.sh` installs.
 pub fn target() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let target =
@@ -54,7 +54,7 @@ pub fn target() -> PathBuf {
     root.join(target)
 }
 
-/// Something that `tests/setup.sh` made.
+/// Returns the path of a file that `tests/setup.sh` installed.
 pub fn made_by_setup(path: &str) -> PathBuf {
     let path = target().join(path);
     assert!(
@@ -65,7 +65,7 @@ pub fn made_by_setup(path: &str) -> PathBuf {
     path
 }
 
-/// Waits until a condition holds, and says what it waited for if it never does.
+/// Waits until a condition holds. Panics with a description if it never does.
 pub async fn wait_for<T>(
     what: &str,
     seconds: u64,

@@ -1,4 +1,4 @@
-//! A poller in the tests' own process, and what it reports.
+//! A poller in the test process, and its reports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,23 +22,23 @@ pub struct Polling {
     task: JoinHandle<()>,
 }
 
-/// The level of one queue.
+/// Returns the level of one queue.
 pub fn level<'a>(levels: &'a [QueueLevel], queue: &str) -> Option<&'a QueueLevel> {
     levels.iter().find(|level| level.queue == queue)
 }
 
-/// A queue's length, and what is not acknowledged.
+/// Returns a queue's length, and its number of unacknowledged messages.
 pub fn length_unacked(levels: &[QueueLevel], queue: &str) -> (u64, u64) {
     level(levels, queue).map_or((0, 0), |level| (level.length, level.unacked.unwrap_or(0)))
 }
 
-/// Names as they are known.
+/// Converts names to the form used in `PollTargets`.
 pub fn names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Vec<Arc<str>> {
     names.into_iter().map(|name| name.as_ref().into()).collect()
 }
 
 impl Polling {
-    /// Starts a poller with the keys of a broker.
+    /// Starts a poller with the given keys of a broker.
     pub fn start(keys: &str) -> Self {
         Self::start_knowing(keys, PollTargets::default())
     }
@@ -66,7 +66,7 @@ impl Polling {
         }
     }
 
-    /// The next report that is wanted, and has what is looked for.
+    /// Waits for a report of a certain kind that satisfies a condition.
     async fn report<T>(
         &mut self,
         what: &str,
@@ -88,7 +88,7 @@ impl Polling {
         found.unwrap_or_else(|_| panic!("waited {seconds} s for {what}; in the end: {state}"))
     }
 
-    /// A round over the queues that has what is looked for.
+    /// Waits for a round of queue lengths that satisfies a condition.
     pub async fn queues(
         &mut self,
         what: &str,
@@ -105,7 +105,7 @@ impl Polling {
         .await
     }
 
-    /// A round of remote control that has what is looked for.
+    /// Waits for a round of remote control that satisfies a condition.
     pub async fn workers(
         &mut self,
         what: &str,
@@ -128,7 +128,7 @@ impl Polling {
         .await
     }
 
-    /// Stops it, which it does within two seconds.
+    /// Stops it, which takes at most two seconds.
     pub async fn stop(self) {
         self.stop.cancel();
         let stopped = timeout(Duration::from_secs(3), self.task).await;

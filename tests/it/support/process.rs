@@ -1,4 +1,4 @@
-//! A child process with its output in a file, which ends with its owner.
+//! A child process with its output in a file, stopped when dropped.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,11 +12,11 @@ pub struct Process {
     name: String,
     child: Child,
     pub log: PathBuf,
-    /// Where its part of the log begins: others of its name may have come before.
+    /// Offset of its part of the log, which earlier processes of the same name may have written to.
     from: u64,
 }
 
-/// The resident memory of a process now, in bytes.
+/// Returns the current resident memory of a process in bytes.
 pub fn resident(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm"));
     let text = text.expect("a running process");
@@ -27,7 +27,7 @@ pub fn resident(pid: u32) -> u64 {
     pages.expect("a number of pages") * 4096
 }
 
-/// The most memory that a process has had resident, in bytes.
+/// Returns the peak resident memory of a process in bytes.
 pub fn resident_max(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"));
     let text = text.expect("a running process");
@@ -67,7 +67,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has printed so far.
+    /// Returns its output so far.
     pub fn output(&self) -> String {
         let mut text = Vec::new();
         File::open(&self.log)
@@ -85,19 +85,19 @@ impl Process {
             .unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
     }
 
-    /// Asks it to end, and waits.
+    /// Sends SIGTERM, and waits until it exits.
     pub fn terminate(&mut self, seconds: u64) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended(seconds)
     }
 
-    /// Ends it as a crash does.
+    /// Kills it, as in a crash.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     pub fn ended(&mut self, seconds: u64) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         loop {

@@ -1,4 +1,4 @@
-//! A Prometheus server that takes remote write, or scrapes.
+//! A Prometheus server that receives remote write, or scrapes.
 
 use std::ops::{Deref, DerefMut};
 use std::process::Command;
@@ -17,34 +17,34 @@ pub struct Prometheus {
     querier: Querier,
 }
 
-/// Which of the two that are on this machine.
+/// Which of the two installed releases to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Release {
     /// Debian's 2.42.
     #[default]
     Two,
-    /// 3.5, from below `target/`.
+    /// 3.5, installed below `target/`.
     Three,
 }
 
-/// What a server is started with.
+/// Options for starting a server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub release: Release,
-    /// For `--enable-feature`, separated by commas.
+    /// Value of `--enable-feature`, separated by commas.
     pub features: String,
-    /// `prometheus.yml`.
+    /// Contents of `prometheus.yml`.
     pub config: String,
-    /// The file for `--web.config.file`.
+    /// Path for `--web.config.file`.
     pub web_config: Option<String>,
-    /// More arguments.
+    /// Additional arguments.
     pub arguments: Vec<String>,
-    /// Without remote write, as it is by itself.
+    /// Whether to leave the remote-write receiver disabled, as by default.
     pub is_no_receiver: bool,
 }
 
 impl Options {
-    /// 3.5 with all that a sender of 2.0 can make use of.
+    /// 3.5 with all features that a 2.0 sender can use.
     pub fn newer() -> Self {
         Self {
             release: Release::Three,
@@ -54,7 +54,7 @@ impl Options {
         }
     }
 
-    /// 2.42 with a configuration.
+    /// 2.42 with the given configuration.
     pub fn of(config: &str) -> Self {
         Self {
             config: config.to_owned(),
@@ -62,7 +62,7 @@ impl Options {
         }
     }
 
-    /// 3.5 with a configuration.
+    /// 3.5 with the given configuration.
     pub fn newest(config: &str) -> Self {
         Self {
             release: Release::Three,
@@ -70,7 +70,7 @@ impl Options {
         }
     }
 
-    /// To scrape as a configuration says, with features that are off by themselves, separated by commas.
+    /// A server that scrapes as configured, with additional features, separated by commas.
     pub fn scraping(release: Release, config: &str, features: &str) -> Self {
         Self {
             release,
@@ -79,7 +79,7 @@ impl Options {
         }
     }
 
-    /// Takes samples that are late by as much.
+    /// Accepts samples that are late by up to `window`.
     pub fn out_of_order(mut self, window: &str) -> Self {
         self.config = format!("storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n");
         self
@@ -92,7 +92,7 @@ impl Prometheus {
         Self::start_with(Options::default()).await
     }
 
-    /// 3.5, from below `target/`.
+    /// 3.5, installed below `target/`.
     pub async fn start_3() -> Self {
         let options = Options {
             release: Release::Three,
@@ -151,7 +151,7 @@ impl Prometheus {
         Process::start("prometheus", &mut command, folder.path())
     }
 
-    /// What the log says, because with a web configuration not everyone may ask.
+    /// Waits until the log reports that it is ready, because a web configuration may require a login.
     async fn up(&mut self) {
         wait_for("prometheus", 30, async || {
             self.process.must_run();
@@ -169,7 +169,7 @@ impl Prometheus {
         self.process.terminate(30);
     }
 
-    /// Ends it as a crash does.
+    /// Kills it, as in a crash.
     pub fn kill(&mut self) {
         self.process.kill();
     }

@@ -1,9 +1,9 @@
-//! Prometheus' own linter of pages.
+//! Prometheus' own linter for pages.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// What `promtool check metrics` says to a page.
+/// Returns the output of `promtool check metrics` for a page.
 pub fn lint(page: &str) -> String {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

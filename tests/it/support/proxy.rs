@@ -1,4 +1,4 @@
-//! A TCP proxy in front of a server that refuses, stalls, cuts and throttles, and can be told so at any time.
+//! A TCP proxy in front of a server that can be switched to refuse, stall, cut and throttle connections at any time.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What the proxy does to connections, those that are open included.
+/// What the proxy does to connections, including open ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
     #[default]
     None,
-    /// Nobody listens; what is open is reset.
+    /// Refuses connections, and resets open ones.
     Refuse,
-    /// Takes connections, and passes nothing on.
+    /// Accepts connections, but forwards nothing.
     Stall,
-    /// Resets each connection after so many bytes from the client.
+    /// Resets each connection after this many bytes from the client.
     CutAfter(usize),
-    /// Passes so many bytes a second on, in each direction.
+    /// Forwards this many bytes per second in each direction.
     Throttle(usize),
 }
 
@@ -30,7 +30,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// In front of a server.
+    /// Starts a proxy in front of a server.
     pub async fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("a bound listener").port();
@@ -39,7 +39,7 @@ impl Proxy {
         Self { port, fault, task }
     }
 
-    /// A URL with the proxy in the place of the server.
+    /// Returns a URL with the proxy's address instead of the server's.
     pub fn in_front_of(&self, url: &str) -> String {
         let mut url = url::Url::parse(url).expect("a URL");
         url.set_port(Some(self.port)).expect("a URL with a host");
@@ -60,7 +60,7 @@ impl Drop for Proxy {
 async fn accept(listener: TcpListener, to: SocketAddr, mut faults: watch::Receiver<Fault>) {
     let address = listener.local_addr().expect("a bound listener");
     let mut listener = Some(listener);
-    // Its end ends them all.
+    // Dropping it ends all connections.
     let mut connections = JoinSet::new();
     loop {
         let refuses = *faults.borrow_and_update() == Fault::Refuse;
@@ -91,7 +91,7 @@ async fn accept(listener: TcpListener, to: SocketAddr, mut faults: watch::Receiv
 }
 
 async fn pass(client: TcpStream, to: SocketAddr, faults: watch::Receiver<Fault>) {
-    // What is dropped is reset, which a client sees at once.
+    // A dropped connection is reset, which the client notices at once.
     client.set_zero_linger().expect("an open socket");
     let Ok(server) = TcpStream::connect(to).await else {
         return;
@@ -104,7 +104,7 @@ async fn pass(client: TcpStream, to: SocketAddr, faults: watch::Receiver<Fault>)
     }
 }
 
-/// Passes bytes on until an end is closed or the fault says so.
+/// Forwards bytes until either end is closed or the fault requires stopping.
 async fn pump(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,

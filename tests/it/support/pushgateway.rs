@@ -1,4 +1,4 @@
-//! A Pushgateway that keeps nothing on the disk; and a double for the answers that a real one does not give.
+//! A Pushgateway without persistence, and a fake one for responses that a real one never sends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -35,13 +35,13 @@ impl Pushgateway {
         Self::start_program("prometheus-pushgateway".to_owned(), &[]).await
     }
 
-    /// 1.11, from below `target/`.
+    /// 1.11, installed below `target/`.
     pub async fn start_1_11() -> Self {
         let program = made_by_setup("pushgateway-1.11/usr/bin/prometheus-pushgateway");
         Self::start_program(program.display().to_string(), &[]).await
     }
 
-    /// 1.5.1 below a path.
+    /// 1.5.1 with a path prefix.
     pub async fn start_below(prefix: &str) -> Self {
         let prefix = format!("--web.route-prefix={prefix}");
         Self::start_program("prometheus-pushgateway".to_owned(), &[&prefix]).await
@@ -66,7 +66,7 @@ impl Pushgateway {
     fn spawn(program: &str, more: &[String], port: u16, folder: &TempDir) -> Process {
         let mut command = Command::new(program);
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        // Debian's default is a file below /var/lib, in which all tests would meet.
+        // Debian's default is a file below /var/lib, which all tests would share.
         command.arg("--persistence.file=");
         command.args(more);
         Process::start("pushgateway", &mut command, folder.path())
@@ -95,12 +95,12 @@ impl Pushgateway {
         self.up().await;
     }
 
-    /// Its page of all groups.
+    /// Returns its page with all groups.
     pub async fn page(&self) -> Exposition {
         Exposition::parse(&self.text("/metrics").await)
     }
 
-    /// The value of the one series of that name with these labels among its own.
+    /// Returns the value of the only series with this name and these labels, among others.
     pub async fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let page = self.page().await;
         let mut found = page.samples.iter();
@@ -108,7 +108,7 @@ impl Pushgateway {
         found.map(|(_, value)| *value)
     }
 
-    /// Waits until a series has a value, or is not there.
+    /// Waits until a series has the expected value, or is absent.
     pub async fn has(&self, name: &str, labels: &[(&str, &str)], expected: Option<f64>) {
         wait_for("a value in the Pushgateway", 20, async || {
             let found = self.value(name, labels).await;
@@ -121,7 +121,7 @@ impl Pushgateway {
         .await;
     }
 
-    /// The labels of all groups that it has.
+    /// Returns the labels of all its groups.
     pub async fn groups(&self) -> Vec<Labels> {
         let groups = self.details().await;
         let labels = groups.iter().map(|group| {
@@ -130,15 +130,15 @@ impl Pushgateway {
         labels.collect()
     }
 
-    /// All groups, as its API has them.
+    /// Returns all groups as reported by its API.
     pub async fn details(&self) -> Vec<Value> {
         let text = self.text("/api/v1/metrics").await;
         let answer: Value = serde_json::from_str(&text).expect("JSON");
-        // It says null where it has none.
+        // It returns null if there are none.
         answer["data"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Asks it as somebody else does; the status.
+    /// Sends a request as another client, and returns the status.
     pub async fn ask(&self, method: Method, path: &str, body: &'static str) -> u16 {
         let url = format!("{}{path}", self.url());
         let request = reqwest::Client::new().request(method, url).body(body);
@@ -153,16 +153,16 @@ impl Pushgateway {
     }
 }
 
-/// What the double answers next.
+/// The fake gateway's next response.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     Status(u16),
     RetryAfter(u16, u64),
-    /// Says nothing for ever.
+    /// Never responds.
     Silence,
 }
 
-/// A request that the double got.
+/// A request that the fake gateway received.
 #[derive(Clone, Debug)]
 pub struct Got {
     pub at: Instant,
@@ -173,7 +173,7 @@ pub struct Got {
 }
 
 impl Got {
-    /// The number that a line of its body ends with.
+    /// Returns the value of a series in the body.
     pub fn value(&self, series: &str) -> Option<f64> {
         let line = self.body.lines().find(|line| line.starts_with(series))?;
         line.rsplit(' ').next()?.parse().ok()
@@ -215,7 +215,7 @@ impl Double {
         format!("http://{}", self.address)
     }
 
-    /// What to answer to the next requests; after these, 200.
+    /// Sets the responses to the next requests; after these, 200.
     pub fn answer(&self, answers: &[Answer]) {
         let mut state = self.state.lock().expect("no test panics while it looks");
         state.script.extend(answers);
@@ -231,7 +231,7 @@ impl Double {
         state.got.clone()
     }
 
-    /// Waits for so many requests in all.
+    /// Waits until there were at least `count` requests in total.
     pub async fn got_at_least(&self, count: usize) -> Vec<Got> {
         wait_for("requests", 30, async || {
             let got = self.got();

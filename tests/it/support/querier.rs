@@ -1,4 +1,4 @@
-//! Questions to whatever speaks Prometheus' HTTP API.
+//! A client for Prometheus' HTTP query API.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +6,29 @@ use serde_json::Value;
 
 use super::wait_for;
 
-/// A counter's series from its first stored sample on, by the value of one label.
+/// The history of counter series since their first stored samples, summed by the value of one label.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Course {
     /// The newest values.
     pub total: f64,
-    /// What `increase()` over all of the time gives, without what it makes up at both ends.
+    /// The total increase, like `increase()` over the whole time but without extrapolation.
     pub risen: f64,
-    /// How often a series fell.
+    /// How often a series decreased.
     pub resets: u32,
-    /// Series that it is the sum of.
+    /// Number of series in the sum.
     pub series: u32,
 }
 
 pub struct Querier {
-    /// With what stands ahead of `/api/v1`.
+    /// Base URL, up to `/api/v1`.
     pub base: String,
-    /// User and password.
+    /// User name and password.
     pub login: Option<(String, String)>,
     pub client: reqwest::Client,
 }
 
 impl Querier {
-    /// Of a server on loopback.
+    /// Creates a client for a server on loopback.
     pub fn new(port: u16) -> Self {
         Self {
             base: format!("http://127.0.0.1:{port}"),
@@ -41,7 +41,7 @@ impl Querier {
         format!("{}/api/v1/write", self.base)
     }
 
-    /// What the API says below `data`.
+    /// Returns the `data` of an API response.
     pub async fn api(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         let mut url = url::Url::parse(&format!("{}/api/v1/{path}", self.base)).expect("a URL");
         url.query_pairs_mut().extend_pairs(parameters);
@@ -56,7 +56,7 @@ impl Querier {
         answer["data"].take()
     }
 
-    /// The series that an expression gives, each with its labels and value, now or at a time.
+    /// Evaluates an expression now or at a given time, and returns the labels and value of each series.
     pub async fn query(&self, expression: &str, time: Option<f64>) -> Vec<(Value, f64)> {
         let time = time.map(|time| time.to_string());
         let mut parameters = vec![("query", expression)];
@@ -73,7 +73,7 @@ impl Querier {
             .collect()
     }
 
-    /// The stored samples of the one series that a selector gives: seconds and values.
+    /// Returns the stored samples of the only series that matches a selector, as seconds and values.
     pub async fn stored(&self, selector: &str, range: &str) -> Vec<(f64, f64)> {
         let expression = format!("{selector}[{range}]");
         let answer = self.api("query", &[("query", &expression)]).await;
@@ -92,7 +92,7 @@ impl Querier {
             .collect()
     }
 
-    /// How a counter went in the last hour, by the value of a label.
+    /// Returns the history of a counter in the last hour, by the value of a label.
     pub async fn courses(&self, selector: &str, label: &str) -> BTreeMap<String, Course> {
         let answer = self
             .api("query", &[("query", &format!("{selector}[1h]"))])
@@ -115,7 +115,7 @@ impl Querier {
         courses
     }
 
-    /// The exemplars of a selector: by series, as the API has them.
+    /// Returns the exemplars of a selector by series, as reported by the API.
     pub async fn exemplars(&self, selector: &str, start: f64, end: f64) -> Vec<Value> {
         let (start, end) = (start.to_string(), end.to_string());
         let parameters = [("query", selector), ("start", &start), ("end", &end)];
@@ -123,13 +123,13 @@ impl Querier {
         answer.as_array().cloned().unwrap_or_default()
     }
 
-    /// Type, help and unit of a family, as the API has them.
+    /// Returns the type, help and unit of a family, as reported by the API.
     pub async fn metadata(&self, family: &str) -> Vec<Value> {
         let answer = self.api("metadata", &[("metric", family)]).await;
         answer[family].as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until what an expression gives adds up to that.
+    /// Waits until the sum of an expression's result has the expected value.
     pub async fn has(&self, expression: &str, expected: f64) {
         wait_for("the server to have it all", 60, async || {
             let stored = self.sum(expression).await;
@@ -142,7 +142,7 @@ impl Querier {
         .await;
     }
 
-    /// The sum of what an expression gives; 0 where that is nothing.
+    /// Returns the sum of an expression's result; 0 if it is empty.
     pub async fn sum(&self, expression: &str) -> f64 {
         let series = self.query(expression, None).await;
         series.iter().map(|(_, value)| value).sum()

@@ -1,4 +1,4 @@
-//! A RabbitMQ server of its own: node name, ports, database and cookie in a temporary folder.
+//! A RabbitMQ server with its own node name, ports, database and cookie in a temporary folder.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,20 +9,20 @@ use tempfile::TempDir;
 use super::process::Process;
 use super::{free_port, made_by_setup, wait_for};
 
-/// Which of the two that are on this machine.
+/// Which of the two installed releases to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Release {
     /// Debian's 3.10.
     #[default]
     Debian,
-    /// 4.3, with an Erlang of its own, from below `target/`.
+    /// 4.3 with its own Erlang, installed below `target/`.
     Four,
 }
 
 impl Release {
     pub const BOTH: [Self; 2] = [Self::Debian, Self::Four];
 
-    /// A program of the server, without the wrapper that changes the user; or one of Erlang.
+    /// Returns the path of a program of the server, without the wrapper that changes the user, or of Erlang.
     fn program(self, name: &str) -> PathBuf {
         let folder = if name == "epmd" { "erlang" } else { "rabbitmq" };
         let path = format!("usr/lib/{folder}/bin/{name}");
@@ -32,7 +32,7 @@ impl Release {
         }
     }
 
-    /// Where its scripts find their Erlang first.
+    /// Returns the PATH with which its scripts find their Erlang first.
     fn path(self) -> String {
         let path = std::env::var("PATH").unwrap_or_default();
         let erlang = self.program("epmd");
@@ -40,19 +40,19 @@ impl Release {
     }
 }
 
-/// What a server is started with.
+/// Options for starting a server.
 #[derive(Debug, Default)]
 pub struct Options {
     pub release: Release,
     pub plugins: &'static [&'static str],
-    /// More lines of configuration; `{folder}` and `{tls_port}` in them are filled in.
+    /// Additional lines of configuration, in which `{folder}` and `{tls_port}` are replaced.
     pub config: String,
-    /// One that may hold certificates already.
+    /// The folder to use, which may already contain certificates.
     pub folder: Option<TempDir>,
 }
 
 impl Options {
-    /// A release with the plugin that shards need.
+    /// Options for a release with the plugin that shards need.
     pub fn of(release: Release) -> Self {
         Self {
             release,
@@ -69,7 +69,7 @@ pub struct RabbitMq {
     release: Release,
     environment: Vec<(&'static str, String)>,
     process: Process,
-    /// Erlang's port mapper. Started here, because the one that the server would start outlives it.
+    /// Erlang's port mapper. Started here, because one started by the server would outlive it.
     _epmd: Process,
 }
 
@@ -78,7 +78,7 @@ impl RabbitMq {
         Self::start_with("").await
     }
 
-    /// With more lines of configuration; `{folder}` and `{tls_port}` in them are filled in.
+    /// Starts it with additional lines of configuration, in which `{folder}` and `{tls_port}` are replaced.
     pub async fn start_with(more: &str) -> Self {
         Self::start_as(Options {
             config: more.to_owned(),
@@ -87,7 +87,7 @@ impl RabbitMq {
         .await
     }
 
-    /// In a folder that may hold certificates already.
+    /// Starts it in a folder that may already contain certificates.
     pub async fn start_in(folder: TempDir, more: &str) -> Self {
         Self::start_as(Options {
             config: more.to_owned(),
@@ -172,24 +172,24 @@ impl RabbitMq {
         .await;
     }
 
-    /// The URL of a virtual host, as written behind the host's slash; empty is "/".
+    /// Returns the URL of a virtual host, given as after the slash; empty means "/".
     pub fn url(&self, vhost: &str) -> String {
         let vhost = if vhost.is_empty() { "%2f" } else { vhost };
         format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.port)
     }
 
-    /// The same with another login.
+    /// Returns the URL for another login.
     pub fn url_of(&self, user: &str, password: &str) -> String {
         format!("amqp://{user}:{password}@127.0.0.1:{}//", self.port)
     }
 
-    /// How many queues are bound to the event exchange.
+    /// Returns the number of queues bound to the event exchange.
     pub fn receivers(&self) -> usize {
         let bindings = self.ctl(&["--quiet", "list_bindings", "source_name"]);
         bindings.lines().filter(|line| *line == "celeryev").count()
     }
 
-    /// Runs rabbitmqctl against it, and gives what it prints.
+    /// Runs rabbitmqctl against it, and returns its output.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(self.release.program("rabbitmqctl"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -202,9 +202,9 @@ impl RabbitMq {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Ends it as a crash does.
+    /// Kills it, as in a crash.
     pub fn stop(&mut self) {
-        // The script's child is the server: it goes with its parent's group only where there is one.
+        // The server is a child of the script, and is only killed along with it if they share a process group.
         let beam = children(self.process.pid());
         self.process.kill();
         for pid in beam {
@@ -212,7 +212,7 @@ impl RabbitMq {
         }
     }
 
-    /// Asks it to end, and waits.
+    /// Sends SIGTERM, and waits until it exits.
     pub fn terminate(&mut self) {
         self.process.terminate(60);
     }
@@ -220,8 +220,8 @@ impl RabbitMq {
     pub async fn start_again(&mut self) {
         self.process = Self::spawn(self.release, &self.environment, &self.folder);
         self.up().await;
-        // It listens before its queues are all there; what 3.10 takes for a stream until then may be lost, confirmed or
-        // not.
+        // It listens before all queues are available. Until then, 3.10 may lose messages published to a stream, even
+        // confirmed ones.
         self.ctl(&["--quiet", "await_startup"]);
         wait_for("the queues", 60, async || {
             let states = self.ctl(&["--quiet", "list_queues", "name", "state"]);
@@ -242,7 +242,7 @@ impl Drop for RabbitMq {
     }
 }
 
-/// The processes below one, from /proc.
+/// Returns the child processes of a process, from /proc.
 fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! AMQP by hand: frames that client libraries refuse to write.
+//! Handwritten AMQP, for frames that client libraries refuse to write.
 
 use amq_protocol::frame::{AMQPFrame, WriteContext, gen_frame, parse_frame};
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, Publish};
@@ -23,7 +23,7 @@ pub fn method(channel: u16, method: AMQPClass) -> Vec<u8> {
     context.into_inner().0
 }
 
-/// A content header with some fields of a table as headers.
+/// Returns a content header with the given fields in its headers table.
 pub fn header(channel: u16, size: u64, fields: &[u8]) -> Vec<u8> {
     let content_type = b"\x10application/json";
     let length = u32::try_from(fields.len()).expect("few fields");
@@ -41,10 +41,10 @@ pub fn header(channel: u16, size: u64, fields: &[u8]) -> Vec<u8> {
     frame(HEADER, channel, &parts.concat())
 }
 
-/// A field `deep` with tables (`F`) or arrays (`A`) within each other.
+/// Returns a field `deep` with nested tables (`F`) or arrays (`A`).
 pub fn nested(kind: u8, depth: usize) -> Vec<u8> {
     let key: &[u8] = if kind == b'F' { b"\x01a" } else { b"" };
-    // From the inside out, and so written from behind.
+    // Built from the inside out, so written backwards.
     let mut reversed = Vec::new();
     for level in 0..depth {
         let length = u32::try_from(reversed.len()).expect("few bytes");
@@ -59,7 +59,7 @@ pub fn nested(kind: u8, depth: usize) -> Vec<u8> {
     reversed
 }
 
-/// The next frame: its type, its channel and its payload.
+/// Reads the next frame: its type, channel and payload.
 pub async fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, u16, Vec<u8>)> {
     let mut head = [0; 7];
     stream.read_exact(&mut head).await?;
@@ -70,7 +70,7 @@ pub async fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, u16, Vec
     Ok((kind, u16::from_be_bytes([c, d]), payload))
 }
 
-/// The next method, with its channel.
+/// Reads the next method, with its channel.
 pub async fn read_method(stream: &mut TcpStream) -> std::io::Result<(u16, AMQPClass)> {
     loop {
         let (kind, channel, payload) = read_frame(stream).await?;

@@ -23,7 +23,7 @@ impl Redis {
         Self::start_with(&[]).await
     }
 
-    /// With more of redis-server's arguments; `{folder}` in them is the temporary folder.
+    /// Starts it with additional arguments, in which `{folder}` is the temporary folder.
     pub async fn start_with(more: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
@@ -32,7 +32,7 @@ impl Redis {
         );
         let path = folder.path().display().to_string();
         let fixed = fixed.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        // `--save` takes an empty text: nothing is written to the disk.
+        // An empty `--save`, so that nothing is written to disk.
         let fixed = fixed.into_iter().flat_map(|word| {
             if word == "--save" {
                 vec![word, String::new()]
@@ -79,7 +79,7 @@ impl Redis {
         format!("redis://127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Makes the user of [`Self::url_of_user`], or changes what they may do.
+    /// Creates the user of [`Self::url_of_user`], or changes its permissions.
     pub async fn user(&self, rules: &[&str]) {
         let mut user = redis::cmd("ACL");
         user.arg("SETUSER")
@@ -108,7 +108,7 @@ impl Redis {
         self.up().await;
     }
 
-    /// Publishes some messages on the channel of the event exchange, as they are.
+    /// Publishes messages unchanged on the channel of the event exchange.
     pub async fn publish<'a>(&self, messages: impl IntoIterator<Item = &'a [u8]>) {
         let mut pipe = redis::pipe();
         for message in messages {
@@ -122,14 +122,14 @@ impl Redis {
             .expect("redis answers");
     }
 
-    /// Publishes the four events of each of some tasks, one a message.
+    /// Publishes the four events of each task, one per message.
     pub async fn publish_lives(&self, tasks: Range<u64>, name: &str) {
         let lives = tasks.flat_map(|n| life(n, name, 1_795_344_000.0));
         let messages: Vec<String> = lives.map(|body| envelope(&body)).collect();
         self.publish(messages.iter().map(String::as_bytes)).await;
     }
 
-    /// How many clients have subscribed to something.
+    /// Returns the number of clients with a subscription.
     pub async fn subscribers(&self) -> usize {
         let mut connection = self.connection().await;
         let clients: String = redis::cmd("CLIENT")

@@ -10,7 +10,7 @@ use super::{free_port, wait_for};
 
 pub struct Sentinel {
     pub port: u16,
-    /// The first is the master in the beginning.
+    /// The first one is the master initially.
     pub servers: [Redis; 2],
     _folder: TempDir,
     _process: Process,
@@ -58,7 +58,7 @@ impl Sentinel {
             if replicas.is_empty() {
                 return Err("none".to_owned());
             }
-            // Only one that is in step can be promoted.
+            // Only a replica that is in sync can be promoted.
             let link = format!("{replicas:?}");
             if link.contains("\"ok\"") {
                 Ok(())
@@ -73,7 +73,7 @@ impl Sentinel {
         format!("sentinel://127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Asks for another master, and waits until there is one.
+    /// Triggers a failover, and waits until there is another master.
     pub async fn fail_over(&self) {
         let old = self.master().await;
         wait_for("the failover to begin", 20, async || {
@@ -83,7 +83,7 @@ impl Sentinel {
         self.other_than(old).await;
     }
 
-    /// Waits until another port is the master's.
+    /// Waits until the master has another port.
     pub async fn other_than(&self, old: u16) {
         wait_for("another master", 40, async || {
             let now = self.master().await;
@@ -100,7 +100,7 @@ impl Sentinel {
         .await;
     }
 
-    /// The port of the master, by the sentinel's word.
+    /// Returns the port of the master, according to the sentinel.
     pub async fn master(&self) -> u16 {
         let address: (String, u16) = self
             .ask(&["get-master-addr-by-name", "mymaster"])

@@ -1,4 +1,4 @@
-//! Checks a signature of AWS' version 4 by calculating it anew, after
+//! Checks an AWS Signature Version 4 by recalculating it. Source:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 use super::endpoint::Asked;
 
-/// Why a request is not signed as it should be, for `eu-west-1` and `aps`.
+/// Checks the signature of a request for `eu-west-1` and `aps`. The error says what is wrong.
 pub fn check(asked: &Asked, access_key: &str, secret_key: &str) -> Result<(), String> {
     let date = asked.header("x-amz-date");
     let day = date.get(..8).ok_or("no x-amz-date")?;

@@ -1,5 +1,4 @@
-//! Tasks that end in one way or another after a time that is known, as the events that tell of them; and a workload
-//! of such, told to a daemon.
+//! The events of tasks with a known outcome and runtime, and a daemon that has received a workload of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +11,14 @@ use super::redis::Redis;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Succeeded,
-    /// With an exception of that class.
+    /// With an exception of this class.
     Failed(&'static str),
-    /// First an exception of that class and another try, which succeeds at once.
+    /// With a retry after an exception of this class; the retry succeeds at once.
     Retried(&'static str),
 }
 
 impl End {
-    /// The label `outcome` of how long its first attempt ran.
+    /// Returns the label `outcome` of the runtime of its first attempt.
     pub const fn outcome(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -35,16 +34,16 @@ pub struct Task {
     pub n: u64,
     pub name: String,
     pub queue: String,
-    /// How long its first attempt ran, in seconds.
+    /// Runtime of its first attempt, in seconds.
     pub runtime: f64,
     pub end: End,
 }
 
-/// How long the attempt behind a retry runs.
+/// Runtime of the attempt after a retry.
 pub const SECOND_RUNTIME: f64 = 0.003;
 
 impl Task {
-    /// Its events, the first of which happens at that time.
+    /// Returns its events, starting at this time.
     pub fn events(&self, timestamp: f64) -> Vec<String> {
         let event = |kind: &str, at: f64, more: String| {
             format!(
@@ -83,7 +82,7 @@ impl Task {
     }
 }
 
-/// Publishes the events of some tasks, one a message; says how many these are.
+/// Publishes the events of tasks, one per message, and returns their number.
 pub async fn publish(redis: &Redis, tasks: &[Task], timestamp: f64) -> usize {
     let events = tasks.iter().flat_map(|task| task.events(timestamp));
     let messages: Vec<String> = events.map(|body| envelope(&body)).collect();
@@ -94,13 +93,13 @@ pub async fn publish(redis: &Redis, tasks: &[Task], timestamp: f64) -> usize {
 /// When the first task was sent.
 const BEGIN: f64 = 1_795_344_000.0;
 
-/// In several buckets of both kinds; none lies on a bound of either.
+/// In several classic and native buckets, and not on a bound of either.
 const RUNTIMES: [f64; 7] = [0.0037, 0.0123, 0.06, 0.3, 0.31, 1.7, 47.0];
 
-/// A task whose counters are 5 when they are first sent.
+/// A task name whose counters are 5 when they are first sent.
 pub const FIRST: &str = "first.task";
 
-/// 84 tasks of three names on two queues, of which some fail and some are tried again; and five of one more name.
+/// 84 tasks of three names in two queues, of which some fail and some are retried, and five of another name.
 pub fn workload() -> Vec<Task> {
     let ends = [
         End::Succeeded,
@@ -130,7 +129,7 @@ pub fn workload() -> Vec<Task> {
     mixed.chain(first).collect()
 }
 
-/// How long attempts ran, by name, queue and outcome, in order.
+/// Returns the sorted runtimes of attempts by name, queue and outcome.
 pub fn runtimes(tasks: &[Task]) -> BTreeMap<[String; 3], Vec<f64>> {
     let mut runtimes = BTreeMap::<_, Vec<f64>>::new();
     for task in tasks {
@@ -149,7 +148,7 @@ pub fn runtimes(tasks: &[Task]) -> BTreeMap<[String; 3], Vec<f64>> {
     runtimes
 }
 
-/// Brokers are not asked for levels, so that the page stays as it is once all is counted.
+/// Returns a broker's configuration without polling, so that the page stays the same once everything is counted.
 pub fn broker(redis: &Redis) -> String {
     format!(
         "brokers: [{{url: {:?}, queue_interval: 0s, control_interval: 0s}}]\n",
@@ -157,7 +156,7 @@ pub fn broker(redis: &Redis) -> String {
     )
 }
 
-/// A daemon that has told some receivers of the workload.
+/// A daemon that has sent the workload to some receivers.
 pub struct Told {
     pub celeriac: Celeriac,
     pub redis: Redis,
@@ -165,7 +164,7 @@ pub struct Told {
 }
 
 impl Told {
-    /// Receivers by their URL, each with keys of its own. Each is named `r` and its place among them.
+    /// Starts it with the given receivers: their URLs and keys. Each is named `r` plus its index.
     pub async fn start(receivers: &[(String, &str)]) -> Self {
         let redis = Redis::start().await;
         let sinks = receivers
@@ -192,7 +191,7 @@ impl Told {
         Exposition::parse(&self.celeriac.get("/metrics").await.1)
     }
 
-    /// Tells of as many tasks of the first kind again.
+    /// Publishes the same number of tasks of the first name again.
     pub async fn again(&mut self) {
         let more = (89..94).map(|n| Task {
             n,
@@ -203,7 +202,7 @@ impl Told {
         self.tasks.extend(more);
     }
 
-    /// The version of remote write that is spoken with the n-th receiver.
+    /// Returns the remote-write version in use with the n-th receiver.
     pub async fn version(&self, n: usize) -> f64 {
         let remote = format!("remote_name=\"r{n}\"");
         let page = self.celeriac.page().await;

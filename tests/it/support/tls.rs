@@ -1,4 +1,4 @@
-//! A TLS listener that asks for a client's certificate and passes on to a plain one.
+//! A TLS listener that requests a client certificate and forwards to a plain listener.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,11 +9,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-/// What a client and the listener agreed on.
+/// The parameters of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
     pub alpn: Option<String>,
-    /// The certificate that the client showed.
+    /// The client's certificate.
     pub certificate: Vec<u8>,
 }
 
@@ -22,7 +22,7 @@ pub struct TlsFront {
     handshakes: Arc<Mutex<Vec<Handshake>>>,
 }
 
-/// One that speaks all versions; its port.
+/// Starts a listener that supports all versions, and returns its port.
 pub async fn front(folder: &Path, to: SocketAddr) -> u16 {
     TlsFront::start(folder, to, rustls::ALL_VERSIONS, &["http/1.1"])
         .await
@@ -30,7 +30,7 @@ pub async fn front(folder: &Path, to: SocketAddr) -> u16 {
 }
 
 impl TlsFront {
-    /// It reads what is in the folder at each connection.
+    /// Starts a listener that reads the certificates in the folder at each connection.
     pub async fn start(
         folder: &Path,
         to: SocketAddr,
@@ -45,7 +45,7 @@ impl TlsFront {
         let (folder, seen) = (folder.to_owned(), Arc::clone(&handshakes));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // A pair that is being rotated may not fit for a moment.
+                // During a rotation, certificate and key may not match for a moment.
                 let Some(config) = config(&folder, versions, alpn) else {
                     continue;
                 };
@@ -78,7 +78,7 @@ impl TlsFront {
     }
 }
 
-/// The certificate in a file.
+/// Returns the certificate in a file.
 pub fn certificate(path: &Path) -> Vec<u8> {
     let certificate = CertificateDer::from_pem_file(path).expect("a certificate");
     certificate.to_vec()

@@ -1,6 +1,6 @@
-//! A VictoriaMetrics server, which takes remote write and answers as Prometheus does.
+//! A VictoriaMetrics server, which receives remote write and supports Prometheus' query API.
 //!
-//! A new series is found some ten seconds after its first sample was written: ask with [`Querier::has`].
+//! A new series is found about ten seconds after its first sample was written, so query it with [`Querier::has`].
 
 use std::ops::Deref;
 use std::process::Command;
@@ -24,7 +24,7 @@ impl Victoria {
         Self::start_program("victoria-metrics").await
     }
 
-    /// A newer one, from below `target/`.
+    /// A newer release, installed below `target/`.
     pub async fn start_newer() -> Self {
         let program = made_by_setup("victoria-metrics-newer/usr/bin/victoria-metrics");
         Self::start_program(&program.display().to_string()).await
@@ -41,7 +41,7 @@ impl Victoria {
                 folder.path().join("data").display()
             ))
             .arg("-retentionPeriod=100y")
-            // By default the newest half a minute is not shown.
+            // By default, the newest 30 seconds are not shown.
             .args(["-search.latencyOffset=0s", "-search.disableCache"])
             .args(["-memory.allowedBytes=256MB", "-loggerLevel=WARN"]);
         let process = Process::start("victoria", &mut command, folder.path());

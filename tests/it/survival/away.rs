@@ -1,4 +1,4 @@
-//! A daemon that was away while much was told.
+//! A daemon that was down while many events were published.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use crate::support::process::resident_max;
 use crate::support::prometheus::Prometheus;
 use crate::support::rabbitmq::RabbitMq;
 
-/// More than it may ever have resident. What RabbitMQ sends ahead of acknowledgements is the most of that: 10,000
-/// messages of up to 20 events.
+/// Limit on resident memory. Most of it is for messages that RabbitMQ sends ahead of acknowledgements: 10,000 with up
+/// to 20 events each.
 const MEMORY_MAX: u64 = 200 << 20;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! All ways of delivery, with nothing that goes wrong: what the other tests stand on.
+//! All kinds of delivery without faults, as the baseline for the other tests.
 
 use super::{Agent, each_message_once, exact};
 use crate::support::cluster::Cluster;

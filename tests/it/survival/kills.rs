@@ -1,4 +1,4 @@
-//! Daemons that are killed at random moments under load, with brokers and receivers restarted among that.
+//! Daemons that are killed at random moments under load, while brokers and receivers are restarted.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::support::load::{Confirmed, Load, Way};
 use crate::support::prometheus::Prometheus;
 use crate::support::rabbitmq::{Options, RabbitMq, Release};
 
-/// Events a second while nothing holds them up.
+/// Events per second when nothing holds them up.
 const RATE: f64 = 5_600.0;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,11 +41,12 @@ async fn kills(delivery: &str, release: Release) {
     let mut load = Load::start(Cluster::new(8, fastrand::u64(..)), way, RATE);
     let (start, mut held) = (Instant::now(), Duration::ZERO);
     for n in 0..if is_long() { 20 } else { 5 } {
-        // The moment is what is tried, so there is nothing to wait for.
+        // The moment is random on purpose, so there is nothing to wait for.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(1_000..4_500))).await;
         match n % 5 {
             1 => {
-                // A publisher without an answer cannot know what the broker has, so it waits for that first.
+                // A publisher without a confirmation cannot know what the broker has received, so wait for that
+                // first.
                 let begin = Instant::now();
                 load.hold().await;
                 if n % 2 == 1 {
@@ -108,7 +109,7 @@ async fn a_restart_goes_on_without_a_stale_marker_or_a_new_beginning() {
     let (told, _) = load.end().await;
     exact(&prometheus, &told, 60).await;
     each_message_once(&celeriac.page().await, &told);
-    // A series that had been marked stale would be absent at times.
+    // A series that was marked stale would be absent at some times.
     let expression =
         "count_over_time((celery_events_total{type=\"task-sent\"} or vector(-1))[5m:1s])";
     let series = prometheus.query(expression, None).await;

@@ -1,4 +1,4 @@
-//! Tasks whose lives go on across a restart, and workers that are known after it.
+//! Tasks that continue across a restart, and workers that are known after it.
 
 use super::Agent;
 use crate::support::celeriac::{Celeriac, Page};
@@ -23,7 +23,7 @@ fn heartbeat(timestamp: f64, kind: &str) -> String {
     )
 }
 
-/// The same event at another time.
+/// Moves an event to another time.
 fn at(body: &str, from: f64, to: f64) -> String {
     body.replace(
         &format!("\"timestamp\": {from}"),
@@ -33,7 +33,7 @@ fn at(body: &str, from: f64, to: f64) -> String {
 
 async fn restarted(agent: &Agent, mut celeriac: Celeriac, crash: bool) -> Celeriac {
     if crash {
-        // What is not in a checkpoint comes once more.
+        // Messages that are not in a checkpoint are redelivered.
         celeriac.process.kill();
     } else {
         assert!(celeriac.terminate().success());

@@ -34,7 +34,7 @@ async fn two_readers_of_one_stream_agree_on_every_counter_and_bucket() {
         wait_for("the two to agree", 30, async || {
             let pages = [counted(&steady.page().await), counted(&killed.page().await)];
             let differ = |(line, value): &(&String, &f64)| {
-                // Sums are of the same values in the same order, and so the same to the bit.
+                // Sums add the same values in the same order, so they are identical bit by bit.
                 pages[1].get(*line) != Some(*value)
             };
             let differences: Vec<_> = pages[0].iter().filter(differ).collect();

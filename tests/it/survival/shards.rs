@@ -1,4 +1,4 @@
-//! Four daemons that share one cluster's events, beside one that has them all.
+//! Four daemons that share one cluster's events, compared with one that receives all of them.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::support::wait_for;
 
 const COUNT: usize = 4;
 
-/// The counters and buckets of some pages, added up. Sums of seconds are told to the microsecond: they depend on the
-/// order in which they are added.
+/// Adds up the counters and buckets of several pages. Sums of seconds are rounded to microseconds, because they
+/// depend on the order of addition.
 async fn added_up(agents: &[Celeriac]) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for celeriac in agents {
@@ -24,7 +24,7 @@ async fn added_up(agents: &[Celeriac]) -> BTreeMap<String, f64> {
             }
         }
     }
-    // A counter of nothing says nothing: a shard whose workers never ran a task does not have it.
+    // Counters at 0 are ignored: a shard whose workers never ran a task does not have them.
     let told = sums.into_iter().filter(|(_, value)| *value != 0.0);
     told.map(|(line, value)| (line, (value * 1e6).round()))
         .collect()
@@ -69,7 +69,7 @@ async fn the_sums_over_four_shards_are_those_of_one_daemon_with_all_events() {
             let differ = |line: &&String| {
                 let (of_shards, of_one) = (sums.get(*line), expected.get(*line));
                 let apart = of_shards.unwrap_or(&0.0) - of_one.unwrap_or(&0.0);
-                // Seconds were rounded five times.
+                // Seconds were rounded up to five times.
                 apart.abs() > if line.contains("_sum{") { 5.0 } else { 0.0 }
             };
             let differences: Vec<_> = lines

@@ -1,4 +1,4 @@
-//! Two daemons with one folder: one works, the other waits for it to be gone.
+//! Two daemons with one folder: one works, the other stands by until it stops.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::prometheus::Prometheus;
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::wait_for;
 
-/// Waits until it says why it does nothing.
+/// Waits until it reports that it is standing by.
 async fn stands_by(celeriac: &Celeriac) {
     wait_for("the second to stand by", 20, async || {
         match celeriac.get("/-/ready").await {
@@ -50,6 +50,6 @@ async fn the_second_daemon_takes_over_with_the_first_ones_checkpoint() {
     let (told, _) = load.end().await;
     exact(&prometheus, &told, 60).await;
     each_message_once(&works.page().await, &told);
-    // One that waits ends when it is asked to.
+    // A standby daemon stops on request.
     assert!(waits.terminate().success());
 }

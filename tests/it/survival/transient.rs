@@ -1,4 +1,4 @@
-//! Where the transport loses events, a metric says how many.
+//! If the transport loses events, a metric reports how many.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::support::redis::Redis;
 
 const RATE: f64 = 2_000.0;
 
-/// What is missing counts once five heartbeats confirm it, which come every two seconds.
+/// Missing events are counted once five heartbeats, sent every two seconds, confirm them.
 const CONFIRMED: Duration = Duration::from_secs(13);
 
-/// That what is missing of task-started is what the daemon says.
+/// Asserts that the number of missing task-started events matches the daemon's metric.
 async fn told_apart(celeriac: &Celeriac, told: &Told) {
     let counted = |page: &Page| page.sum("celery_task_started_total", &[]);
     let estimated = |page: &Page| page.sum("celeriac_events_missing_total", &[]);

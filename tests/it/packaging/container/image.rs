@@ -1,7 +1,7 @@
-//! A builder for container files, as far as ours goes: what it does not know is an error.
+//! A builder that supports just the instructions in our container file; any other is an error.
 //!
-//! Stages are folders, and what a file takes from the root of the first one is taken from this machine; so commands write
-//! to relative paths. The folders stay from one build to the next, as a builder's cache does.
+//! Stages are folders, and files from the root of the first stage come from this machine, so commands write to
+//! relative paths. The folders are kept between builds, like a builder's cache.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::process::Command;
 use super::super::{file, read, run};
 use crate::support::target;
 
-/// What comes out, in the folder of its last stage.
+/// The result, in the folder of the last stage.
 #[derive(Debug, Default)]
 pub(super) struct Image {
     pub(super) root: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Builds it, with values for its arguments.
+    /// Builds it with the given build arguments.
     pub(super) fn build(path: &str, arguments: &[(&str, &str)]) -> Self {
         let cache = target().join("container");
         let mut stages: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -75,13 +75,13 @@ impl Image {
         image
     }
 
-    /// What a container runs that is told nothing else.
+    /// Returns the default command of a container.
     pub(super) fn start(&self) -> Vec<&str> {
         let words = self.entrypoint.iter().chain(&self.command);
         words.map(String::as_str).collect()
     }
 
-    /// All files, from the root.
+    /// Returns all files, relative to the root.
     pub(super) fn files(&self) -> Vec<String> {
         let mut find = Command::new("find");
         find.arg(&self.root)
@@ -89,7 +89,7 @@ impl Image {
         run(&mut find).lines().map(str::to_owned).collect()
     }
 
-    /// A path of the stage as one of this machine.
+    /// Returns the path on this machine of a path in the stage.
     fn inside(&self, path: &str) -> PathBuf {
         let path = self.workdir.join(path);
         self.root
@@ -109,7 +109,8 @@ impl Image {
                 Some(stage) => stage.join(source.trim_start_matches('/')),
                 None => file(source),
             };
-            // Of a folder, the contents are copied; times stay, so that cargo knows what it has built.
+            // For a folder, its contents are copied. Modification times are kept, so that cargo knows what it has
+            // built.
             let (source, to) = if source.is_dir() {
                 fs::create_dir_all(&to_folder).expect("a writable folder");
                 (source.join("."), to_folder.clone())
@@ -129,7 +130,7 @@ impl Image {
         assert!(flags.iter().all(|flag| known(flag)), "COPY {rest}");
     }
 
-    /// Gives what was copied to its owner, as far as this process may.
+    /// Changes the owner of copied files, if this process may.
     fn own(&self, owner: &str, source: &Path, to: &Path) {
         if !rustix::process::geteuid().is_root() {
             return;
@@ -145,7 +146,7 @@ impl Image {
         while let Some(mount) = script.strip_prefix("--mount=type=cache,target=") {
             let (target, rest) = mount.split_once(' ').expect("a command behind it");
             script = rest.trim_start();
-            // That of crates is this machine's own.
+            // The cache mount for crates is replaced by this machine's own.
             if let Ok(inside) = Path::new(target).strip_prefix(&self.workdir) {
                 let kept = cache.join("cache").join(inside);
                 fs::create_dir_all(&kept).expect("a writable folder");
@@ -156,7 +157,7 @@ impl Image {
         }
         let mut shell = Command::new("sh");
         shell.args(["-c", script]).current_dir(self.inside("."));
-        // What is needed from outside is here: nothing else built this test.
+        // All dependencies are already on this machine, because this test was built here.
         shell
             .env("CARGO_NET_OFFLINE", "true")
             .env_remove("CARGO_TARGET_DIR");
@@ -168,7 +169,7 @@ impl Image {
     }
 }
 
-/// The instructions, each with the rest of its line and of those that continue it.
+/// Parses the instructions, each with its arguments, including continuation lines.
 fn instructions(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
@@ -181,7 +182,7 @@ fn instructions(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Of the form `["a", "b"]`.
+/// Parses a list of the form `["a", "b"]`.
 fn list(text: &str) -> Vec<String> {
     serde_json::from_str(text).expect("a list of texts")
 }

@@ -1,5 +1,5 @@
-//! systemd itself, as the first process of name spaces of its own, with the files of the Debian package in front of this
-//! machine's and no units but ours. What it takes from the machine is the kernel and the network.
+//! Runs systemd itself as the first process in its own namespaces, with the files of the Debian package over those of
+//! this machine and no units except ours. It shares the machine's kernel and network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use super::super::{build_package, run};
 use crate::support::process::Process;
 use crate::support::wait_for;
 
-/// Units that others need by default, without what is behind them.
+/// Units that others need by default, replaced by empty ones.
 const EMPTY: [&str; 4] = ["nothing", "sysinit", "basic", "shutdown"];
 
-/// Mounts what systemd finds, and becomes it. What belongs to the machine's kernel is read-only.
+/// Mounts the file systems for systemd, and executes it. Those of the machine's kernel are read-only.
 const SCRIPT: &str = r#"set -e; folder=$1
 mount --make-rprivate /
 mount -t proc proc /proc
@@ -37,16 +37,16 @@ exec /lib/systemd/systemd --system --unit=nothing.target --log-target=console
 
 pub(super) struct Booted {
     manager: Process,
-    /// systemd, as this machine counts processes.
+    /// The pid of systemd as seen by this machine.
     pid: u32,
     cgroup: PathBuf,
-    /// `root/etc/celeriac` in it is what the service has.
+    /// Its `root/etc/celeriac` is the service's /etc/celeriac.
     pub(super) folder: TempDir,
 }
 
 impl Booted {
-    /// Boots it, with more lines for the unit, when `configure` has been in the service's folder; `None` where this
-    /// machine does not let us.
+    /// Boots it with additional lines in the unit, after calling `configure` with the service's folder; `None` if
+    /// this machine does not allow it.
     pub(super) async fn start(more: &str, configure: impl FnOnce(&Path)) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder");
         let cgroup = cgroup()?;
@@ -101,7 +101,7 @@ impl Booted {
         children.ok()?.split_whitespace().next()?.parse().ok()
     }
 
-    /// Runs systemctl against it: whether it is content, and what it says.
+    /// Runs systemctl against it, and returns whether it succeeded and its output.
     pub(super) fn systemctl(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.pid.to_string(), "-m", "-p", "-C", "systemctl"]);
@@ -111,13 +111,13 @@ impl Booted {
         (output.status.success(), text)
     }
 
-    /// A property of the service.
+    /// Returns a property of the service.
     pub(super) fn property(&self, name: &str) -> String {
         let (_, said) = self.systemctl(&["show", "celeriac.service", "--value", "-p", name]);
         said.trim().to_owned()
     }
 
-    /// The daemon, as this machine counts processes.
+    /// Returns the pid of the daemon as seen by this machine.
     pub(super) fn main_process(&self) -> Pid {
         let listed = fs::read_to_string(
             self.cgroup
@@ -144,7 +144,7 @@ impl Booted {
 
 impl Drop for Booted {
     fn drop(&mut self) {
-        // With it goes the first process, and with that all others of its name space.
+        // This ends the first process, and with it all others in its namespace.
         self.manager.kill();
         let folders = ["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"];
         for _ in 0..50 {
@@ -158,7 +158,7 @@ impl Drop for Booted {
     }
 }
 
-/// A control group of its own, where this process may make one.
+/// Creates a separate control group, if this process may.
 fn cgroup() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     let mut mounts = mounts
@@ -170,7 +170,7 @@ fn cgroup() -> Option<PathBuf> {
     Some(cgroup)
 }
 
-/// The files of the package, and the unit beside empty ones.
+/// Installs the package's files, and the unit along with empty ones.
 fn install(folder: &Path, more: &str) {
     let package = build_package(folder);
     let root = folder.join("root");

@@ -1,43 +1,43 @@
-//! How the receiver answers: as a script says, else as its behaviour says.
+//! The receiver's responses: scripted ones first, then those of its configured behaviour.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Version;
 use super::received::Parsed;
 
-/// What to answer to one request.
+/// A scripted response to one request.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// 2xx stores what the request holds, all others nothing.
+    /// 2xx stores the contents of the request, any other status nothing.
     Status(u16),
     /// With `Retry-After` in seconds.
     RetryAfter(u16, u64),
-    /// With `Retry-After` as the date in so many seconds.
+    /// With `Retry-After` as a date this many seconds ahead.
     RetryAfterDate(u16, u64),
-    /// With a `Retry-After` that is neither.
+    /// With an invalid `Retry-After`.
     RetryAfterText(u16, &'static str),
-    /// Stores it, and cuts the connection instead of answering.
+    /// Stores the request, and cuts the connection instead of responding.
     StoreAndCut,
-    /// Cuts the connection after so many bytes of the body.
+    /// Cuts the connection after this many bytes of the body.
     CutAfter(usize),
-    /// Says nothing for so long, then 503.
+    /// Does not respond for this long, then sends 503.
     Silence(Duration),
-    /// To another address.
+    /// A redirect to another address.
     Redirect(u16, String),
 }
 
-/// Which versions a receiver knows.
+/// The protocol versions that a receiver knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Knows {
     #[default]
     Both,
-    /// 1.0 only; answers so to 2.0: 415 says what it means, older ones say 400.
+    /// Only 1.0; responds to 2.0 with this status: 415, or 400 in older receivers.
     OnlyFirst(u16),
-    /// 1.0 only, and it reads 2.0 as an empty request: 204, nothing stored, none of the headers.
+    /// Only 1.0, and reads 2.0 as an empty request: 204, nothing stored, and none of the headers.
     OnlyFirstUnawares,
 }
 
-/// What the headers say that count what was written; 2.0 only.
+/// The contents of the written-count headers; 2.0 only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Written {
     #[default]
@@ -48,19 +48,19 @@ pub enum Written {
     TooMany,
 }
 
-/// Whether a series, as text, is meant.
+/// Selects series by their text form.
 pub type Series = Box<dyn Fn(&str) -> bool + Send>;
 
-/// How requests are treated that the script says nothing about.
+/// How unscripted requests are treated.
 #[derive(Default)]
 pub struct Behaviour {
     pub knows: Knows,
     pub written: Written,
-    /// Requests with these get 400: of 1.0 all is lost, of 2.0 the rest is stored, as Prometheus does.
+    /// Requests with these get 400. As in Prometheus, with 1.0 everything is lost, and with 2.0 the rest is stored.
     pub refuses: Option<Series>,
-    /// Whether an answer to 1.0 names the first series that is refused.
+    /// Whether a response to 1.0 names the first refused series.
     pub names: bool,
-    /// Stores the rest of a refused request of 1.0 too, as Mimir does.
+    /// Whether the rest of a refused 1.0 request is stored too, as in Mimir.
     pub stores_in_part: bool,
     /// Requests with these get 500, again and again.
     pub breaks_on: Option<Series>,
@@ -68,15 +68,15 @@ pub struct Behaviour {
     pub samples_taken: Option<usize>,
     /// Out of order and duplicate samples get 400, as in Prometheus.
     pub strict_order: bool,
-    /// Before each answer.
+    /// Delay before each response.
     pub delay: Duration,
-    /// That the sender may give up what was answered with 5xx, or not at all.
+    /// Whether the sender may give up requests that got 5xx or no response.
     pub may_give_up: bool,
-    /// That field 6 of the drafts was asked for.
+    /// Whether field 6 of the drafts is expected.
     pub draft_created: bool,
 }
 
-/// What goes back.
+/// A response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -98,34 +98,34 @@ impl Default for Reply {
     }
 }
 
-/// What is done with a request.
+/// What happens to a request.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub reply: Reply,
-    /// Which of its series are stored, by index.
+    /// Whether each of its series is stored, by index.
     pub stored: Vec<bool>,
-    /// That it says of 2.0 how much was written although nothing was.
+    /// Whether a 2.0 response reports written counts although nothing was written.
     pub counted: bool,
-    /// What the request means for the next ones.
+    /// What the sender must do next.
     pub then: Then,
 }
 
-/// What a sender has to do after an answer.
+/// What a sender must do after a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Then {
     /// Nothing.
     #[default]
     Done,
-    /// Send it again, no sooner than then, before anything newer of its series.
+    /// Send it again, no sooner than this time, before anything newer of its series.
     Again(Option<Instant>),
-    /// The same, if it likes.
+    /// The same, but optional.
     MayAgain(Option<Instant>),
     /// Never send it again.
     Never,
 }
 
 impl Answer {
-    /// What this does with a request of so many series.
+    /// Returns what happens to a request with `series` series.
     pub fn outcome(&self, series: usize) -> Outcome {
         let told = |status: u16| {
             let mut outcome = Outcome {
@@ -168,7 +168,7 @@ impl Answer {
                 outcome.reply.breaks_off = true;
                 outcome
             }
-            // The connection is cut before a request is judged.
+            // The connection is cut before the request is checked.
             Self::CutAfter(_) => told(500),
             Self::Silence(duration) => {
                 let mut outcome = told(503);
@@ -182,9 +182,9 @@ impl Answer {
 
 fn then(status: u16, after: Option<Instant>) -> Then {
     match status {
-        // To another address.
+        // A redirect to another address.
         200..=299 | 307 | 308 => Then::Done,
-        // What these say of themselves is that asking again helps; the choice is the sender's.
+        // By definition, a retry may help with these, but it is up to the sender.
         408 | 425 | 429 => Then::MayAgain(after),
         300..=499 => Then::Never,
         _ => Then::Again(after),
@@ -192,7 +192,7 @@ fn then(status: u16, after: Option<Instant>) -> Then {
 }
 
 impl Behaviour {
-    /// What is done with a request; `conflict` says for a series what speaks against storing it.
+    /// Returns what happens to a request; `conflict` returns why a series cannot be stored.
     pub fn outcome(&self, parsed: &Parsed, conflict: impl Fn(usize) -> Option<String>) -> Outcome {
         let all = parsed.series.len();
         let refuse = |status: u16, text: String| {
@@ -237,7 +237,7 @@ impl Behaviour {
             return refuse(204, String::new());
         };
         if parsed.version == Version::V1 {
-            // The words of Prometheus, which takes back all of a request of 1.0.
+            // The wording of Prometheus, which rolls back a whole 1.0 request.
             let mut outcome = if self.names {
                 refuse(400, format!("{first} for series {key}\n"))
             } else {
@@ -259,7 +259,7 @@ impl Behaviour {
         outcome
     }
 
-    /// The headers that count what was written.
+    /// Returns the headers with the written counts.
     pub fn written(
         &self,
         samples: usize,

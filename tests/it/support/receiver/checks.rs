@@ -1,4 +1,4 @@
-//! The rules that a request keeps or breaks by itself.
+//! Rules that can be checked on a single request.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ const CONTENT_TYPES: [&str; 2] = [
     "application/x-protobuf;proto=io.prometheus.write.v2.Request",
 ];
 
-/// What an exemplar's labels may have, after OpenMetrics.
+/// Maximum length of an exemplar's labels in OpenMetrics.
 const EXEMPLAR_CHARACTERS_MAX: usize = 128;
 
-/// Checks the headers, and gives the version that they are meant to name.
+/// Checks the headers, and returns the version that they indicate.
 pub fn headers(headers: &HeaderMap, broken: &mut Broken) -> Version {
     let mut exactly = |name: &str, rule: Rule, allowed: &[&str]| {
         let values: Vec<_> = headers.get_all(name).iter().collect();
@@ -52,7 +52,7 @@ pub fn headers(headers: &HeaderMap, broken: &mut Broken) -> Version {
     version
 }
 
-/// Checks the table of symbols of 2.0, and all references into it.
+/// Checks the 2.0 symbol table, and all references into it.
 pub fn symbols(request: &v2::Request, broken: &mut Broken) {
     let symbols = &request.symbols;
     let first = symbols.first().is_some_and(String::is_empty);
@@ -87,7 +87,7 @@ pub fn symbols(request: &v2::Request, broken: &mut Broken) {
     broken.rule(odd.is_none(), Rule::LabelRefsEven, || format!("{odd:?}"));
 }
 
-/// Checks what can be said of a series alone.
+/// Checks a single series on its own.
 pub fn series(key: &str, series: &Series, version: Version, broken: &mut Broken) {
     let case = || key.to_owned();
     labels(&series.labels, key, broken);
@@ -133,7 +133,7 @@ fn exemplars(key: &str, series: &Series, broken: &mut Broken) {
     for exemplar in &series.exemplars {
         let case = || format!("{exemplar:?} of {key}");
         broken.rule(exemplar.timestamp != 0, Rule::ExemplarTimestamp, case);
-        // Their rules are those of a series, but for the name.
+        // The same rules as for a series, except for the name.
         let mut own = Broken::default();
         labels(&exemplar.labels, key, &mut own);
         broken.rule(own.rules().next().is_none(), Rule::ExemplarLabels, case);

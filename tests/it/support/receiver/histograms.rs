@@ -1,6 +1,6 @@
 //! The rules of native histograms.
 //!
-//! Source: "Native Histograms" in Prometheus' specifications, and what its storage checks on arrival.
+//! Source: "Native Histograms" in Prometheus' specifications, and the checks in its storage.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{STALE, Version};
 /// The schema of custom buckets.
 const CUSTOM: i64 = -53;
 
-/// More is what receivers reduce or refuse.
+/// Receivers reduce or refuse histograms with more.
 const BUCKETS_MAX: usize = 160;
 
 /// A histogram as a receiver keeps it.
@@ -43,12 +43,12 @@ impl Native {
         }
     }
 
-    /// Whether this can follow another without a reset: no count is lower.
+    /// Whether this can follow another one without a reset, because no count decreases.
     pub fn continues(&self, before: &Self) -> bool {
         let all_there = |after: &BTreeMap<i64, f64>, before: &BTreeMap<i64, f64>, halvings: i64| {
             let mut reduced = BTreeMap::new();
             for (index, count) in before {
-                // Bucket i of a schema lies in bucket ceil(i / 2) of the one below.
+                // Bucket i of a schema is in bucket ceil(i / 2) of the next lower schema.
                 let index = (0..halvings).fold(*index, |index, _| (index + 1).div_euclid(2));
                 *reduced.entry(index).or_insert(0.0) += count;
             }
@@ -66,7 +66,7 @@ impl Native {
     }
 }
 
-/// Checks one histogram; `before` is the one that its series had last.
+/// Checks one histogram; `before` is the previous one of its series.
 pub fn check(
     histogram: &Histogram,
     version: Version,
@@ -74,7 +74,7 @@ pub fn check(
     is_gauge: bool,
     broken: &mut Broken,
 ) {
-    // A marker: nothing else is looked at.
+    // A stale marker: nothing else is checked.
     if histogram.sum.to_bits() == STALE {
         return;
     }
@@ -101,7 +101,7 @@ pub fn check(
     check_count(histogram, float, broken, case);
     let hint = match histogram.reset_hint {
         0 => true,
-        // The first of a series, or one that begins anew.
+        // The first of a series, or one after a reset.
         1 => before.is_none_or(|before| {
             let moved = histogram.start != 0 && histogram.start > before.start;
             moved || !Native::new(histogram).continues(before)
@@ -143,7 +143,7 @@ fn check_count(histogram: &Histogram, float: bool, broken: &mut Broken, case: im
     let listed: f64 = sides.iter().flat_map(|side| side.listed()).sum();
     let inside = listed + histogram.zero_count.map_or(0.0, Count::value);
     let count = histogram.count.map_or(0.0, Count::value);
-    // What is not a number counts, and is in no bucket.
+    // NaN observations are counted, but belong to no bucket.
     let agrees = if histogram.sum.is_nan() {
         inside <= count
     } else if float {

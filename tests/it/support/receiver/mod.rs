@@ -1,9 +1,8 @@
-//! A strict receiver of remote write 1.0 and 2.0: it fails on every MUST that a sender breaks, notes every SHOULD, and
-//! answers as it is told.
+//! A strict receiver of remote write 1.0 and 2.0: it fails on every MUST that a sender breaks, notes every SHOULD,
+//! and responds as configured.
 //!
-//! What it holds a sender to is in `rules.rs`; where that is from, in `tests/senders.md`; that it sees each rule
-//! broken, in `tests/it/strictness.rs`. It reads requests with the readers of `support/wire`, of which the sender
-//! knows nothing.
+//! `rules.rs` has the rules, `tests/senders.md` their sources, and `tests/it/strictness.rs` tests that each broken
+//! rule is detected. Requests are parsed by `support/wire`, which shares no code with the sender.
 
 pub mod answer;
 pub mod checks;
@@ -33,10 +32,10 @@ pub use rules::Level;
 use super::wire::Exemplar;
 use answer::Reply;
 
-/// The NaN that ends a series.
+/// The NaN of a stale marker.
 pub const STALE: u64 = 0x7ff0_0000_0000_0002;
 
-/// Of the message.
+/// The version of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     V1,
@@ -77,17 +76,17 @@ impl Receiver {
         format!("http://{}/api/v1/write", self.address)
     }
 
-    /// What to answer to the next requests that hold series; after these, what its behaviour says.
+    /// Sets the responses to the next requests with series; after these, its behaviour applies.
     pub fn answer(&self, answers: &[Answer]) {
         self.with(|received| received.script.extend(answers.iter().cloned()));
     }
 
-    /// What to answer to all requests that the script does not reach.
+    /// Sets the response to all unscripted requests.
     pub fn answer_always(&self, answer: Option<Answer>) {
         self.with(|received| received.always = answer);
     }
 
-    /// Changes how it treats requests that it was told no answer to.
+    /// Changes how it treats unscripted requests.
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         self.with(|received| change(&mut received.behaviour));
     }
@@ -96,7 +95,7 @@ impl Receiver {
         self.with(|received| received.samples_max = samples_max);
     }
 
-    /// Stores a sample as if another sender had brought it; rules do not look at it, strict order does.
+    /// Stores a sample as if from another sender. It is exempt from the rules, but not from strict order.
     pub fn plant(&self, series: &str, timestamp: i64, value: f64) {
         self.with(|received| {
             let planted = received.planted.entry(series.to_owned()).or_default();
@@ -104,7 +103,7 @@ impl Receiver {
         });
     }
 
-    /// Another sender, or one that kept nothing, goes on from here.
+    /// Forgets the sender, because another one, or one without stored data, continues from here.
     pub fn forget(&self) {
         self.with(Received::forget);
     }
@@ -113,12 +112,12 @@ impl Receiver {
         look(&mut self.state.lock().expect("no test panics while it looks"))
     }
 
-    /// How many samples were stored.
+    /// Returns the number of stored samples.
     pub fn samples(&self) -> usize {
         self.with(|received| received.series.values().map(Vec::len).sum())
     }
 
-    /// The samples of one series, by its name and some of its labels.
+    /// Returns the samples of one series, by its name and some of its labels.
     pub fn series(&self, name: &str, labels: &[&str]) -> Vec<(i64, f64)> {
         self.with(|received| received::find(&received.series, name, labels))
     }
@@ -154,7 +153,7 @@ impl Drop for Receiver {
     }
 }
 
-/// A request on its way: if the sender hangs up before it is answered, nobody knows whether it was stored.
+/// A request in flight: if the sender disconnects before the response, it cannot know whether the request was stored.
 struct Flight {
     state: Arc<Mutex<Received>>,
     id: u64,
@@ -175,12 +174,12 @@ async fn take(
 ) -> Response<Body> {
     let cut = state.lock().expect("no panic").cut();
     let Some(body) = read(body, cut.unwrap_or(usize::MAX)).await else {
-        // The sender was cut off; what came of the request is none.
+        // The sender was cut off, so there is no complete request.
         return respond(Reply::default());
     };
     if cut.is_some() {
         state.lock().expect("no panic").cut_off(&headers, &body);
-        // Ends the task of the connection, and with it the connection, without a word on stderr.
+        // Ends the connection's task, and with it the connection, without a message on stderr.
         resume_unwind(Box::new("cut"));
     }
     let (reply, flight) = {
@@ -198,7 +197,7 @@ async fn take(
     respond(reply)
 }
 
-/// The body, or a beginning of it that has so many bytes at least; nothing if it broke off before that.
+/// Reads the body, or at least its first `bytes` bytes; `None` if it ended before that.
 async fn read(body: Body, bytes: usize) -> Option<Bytes> {
     let mut frames = body.into_data_stream();
     let mut read = Vec::new();
@@ -212,7 +211,7 @@ async fn read(body: Body, bytes: usize) -> Option<Bytes> {
 
 fn respond(reply: Reply) -> Response<Body> {
     let body = if reply.breaks_off {
-        // A body that breaks off behind the head of the answer: the client sees no answer.
+        // The body ends abruptly after the response head, so the client gets no response.
         let broken = async { Err::<Bytes, _>(std::io::Error::other("cut")) };
         Body::from_stream(futures_util::stream::once(broken))
     } else {

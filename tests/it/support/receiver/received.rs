@@ -1,4 +1,4 @@
-//! What the receiver has, and the rules that hold from one request to the next.
+//! The stored data, and the rules that apply across requests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Instant;
@@ -14,25 +14,25 @@ use crate::support::wire::{
     Exemplar, KINDS, Metadata, Series, WireError, snappy, v1::WriteRequest, v2,
 };
 
-/// By name and labels as text.
+/// Values by name and labels as text.
 type BySeries<T> = BTreeMap<String, T>;
 
 #[derive(Default)]
 pub struct Received {
-    /// What was stored.
+    /// Stored samples.
     pub series: BySeries<Vec<(i64, f64)>>,
     pub histograms: BySeries<Vec<(i64, Native)>>,
     pub exemplars: BySeries<Vec<Exemplar>>,
-    /// Since when each counts.
+    /// The start time of each series.
     pub starts: BySeries<i64>,
-    /// The same by field 6 of the drafts.
+    /// The same from field 6 of the drafts.
     pub created: BySeries<i64>,
     /// By family: type, unit and help.
     pub metadata: BTreeMap<String, String>,
     pub requests: u64,
-    /// When each came.
+    /// Arrival time of each request.
     pub arrivals: Vec<Instant>,
-    /// Of 2.0.
+    /// Number of 2.0 requests.
     pub requests_v2: u64,
     /// The headers of the newest request.
     pub headers: HeaderMap,
@@ -43,30 +43,30 @@ pub struct Received {
     pub(super) planted: BySeries<Vec<(i64, f64)>>,
     pub(super) samples_max: usize,
     refused: HashSet<Bytes>,
-    /// Requests that have to come again.
+    /// Requests that must be retried.
     owed: HashMap<Bytes, Owed>,
     flights: HashMap<u64, (Bytes, HashSet<String>)>,
-    /// The most requests that were stored and not yet answered at one time.
+    /// Maximum number of requests that were stored but not answered at the same time.
     pub side_by_side: usize,
     next_flight: u64,
 }
 
-/// A request that has to come again, byte for byte.
+/// A request that must be retried, byte for byte.
 #[derive(Debug)]
 struct Owed {
     series: HashSet<String>,
-    /// No sooner than then.
+    /// No sooner than this time.
     then: Option<Instant>,
-    /// What it said of its tries.
+    /// Its `Retry-Attempt`.
     attempt: u64,
     optional: bool,
 }
 
-/// A request that could be read.
+/// A parsed request.
 #[derive(Debug)]
 pub struct Parsed {
     pub version: Version,
-    /// Each with its name and labels as text.
+    /// The series, each with its name and labels as text.
     pub series: Vec<(String, Series)>,
     pub metadata: Vec<(String, Metadata)>,
 }
@@ -85,7 +85,7 @@ impl Parsed {
     }
 }
 
-/// The one entry whose series has a name and some labels; empty where there is none.
+/// Returns the only entry for a name and some labels; empty if there is none.
 pub(super) fn find<T: Clone>(from: &BySeries<Vec<T>>, name: &str, labels: &[&str]) -> Vec<T> {
     let mut found = from.iter().filter(|(text, _)| {
         text.starts_with(&format!("{name}{{")) && labels.iter().all(|label| text.contains(label))
@@ -114,9 +114,10 @@ impl Received {
         self.flights.clear();
     }
 
-    /// The sender began anew with what it had kept: its requests come again, with their tries counted from none.
+    /// Handles a restart of the sender with its stored data: its requests are sent again, with attempts counted from
+    /// zero.
     pub fn sender_restarted(&mut self) {
-        // Which of its requests was refused, it cannot know.
+        // It cannot know which of its requests were refused.
         self.refused.clear();
         for owed in self.owed.values_mut() {
             owed.attempt = 0;
@@ -124,17 +125,17 @@ impl Received {
         }
     }
 
-    /// How many requests were stored and are not yet answered.
+    /// Returns how many requests are stored but not answered yet.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
     }
 
-    /// Every rule that was broken so far.
+    /// Returns every rule that was broken so far.
     pub fn broken_rules(&self) -> BTreeSet<Rule> {
         self.broken.rules().collect()
     }
 
-    /// After how many bytes the next request is to be cut, if it is.
+    /// Returns after how many bytes to cut the next request, if at all.
     pub(super) fn cut(&mut self) -> Option<usize> {
         let Some(Answer::CutAfter(bytes)) = self.script.front() else {
             return None;
@@ -144,7 +145,7 @@ impl Received {
         Some(bytes)
     }
 
-    /// Takes what came of a request before it was cut. If that is all of it, it has to come again.
+    /// Handles the part of a request received before the cut. If it is complete, it must be retried.
     pub(super) fn cut_off(&mut self, headers: &HeaderMap, body: &Bytes) {
         self.requests += 1;
         let mut unheard = Broken::default();
@@ -154,8 +155,8 @@ impl Received {
         }
     }
 
-    /// Checks a request, stores what is to be stored, and says what to answer. With a number for a request of whose
-    /// answer it will be said whether it arrived.
+    /// Checks a request, stores what should be stored, and returns the response, with a number if the delivery of the
+    /// response is tracked.
     pub(super) fn judge(&mut self, headers: &HeaderMap, body: &Bytes) -> (Reply, Option<u64>) {
         self.requests += 1;
         self.arrivals.push(Instant::now());
@@ -165,7 +166,7 @@ impl Received {
         let Some(parsed) = decode(version, body, &mut self.broken) else {
             return (Answer::Status(400).outcome(0).reply, None);
         };
-        // An empty one may ask whether the receiver works, while it answers others with 5xx.
+        // An empty request may probe whether the receiver works, while others get 5xx.
         let asks = self.owed.values().any(|owed| !owed.optional) || self.behaviour.may_give_up;
         let something = !parsed.series.is_empty() || !parsed.metadata.is_empty() || asks;
         self.broken.rule(something, Rule::NotEmpty, String::new);
@@ -217,7 +218,7 @@ impl Received {
         (outcome.reply, flight)
     }
 
-    /// Scripted, else as it behaves.
+    /// Returns the scripted outcome, or that of the behaviour.
     fn outcome(&mut self, parsed: &Parsed) -> Outcome {
         let unknown = parsed.version == Version::V2 && self.behaviour.knows != Knows::Both;
         let told = if unknown {
@@ -234,12 +235,12 @@ impl Received {
         }
     }
 
-    /// An answer is on its way.
+    /// Records that a response was sent.
     pub(super) fn landed(&mut self, flight: u64) {
         self.flights.remove(&flight);
     }
 
-    /// The sender hung up before it was answered.
+    /// Records that the sender disconnected before the response.
     pub(super) fn hung_up(&mut self, flight: u64) {
         if let Some((body, series)) = self.flights.remove(&flight) {
             self.owe(&body, series, None, false, &HeaderMap::new());
@@ -269,7 +270,7 @@ impl Received {
         let refused = self.refused.contains(body);
         self.broken.rule(!refused, Rule::RefusedNotResent, case);
         let attempt = attempt(headers);
-        // One that the sender has given up may not have been seen to end yet; its next try says that it is one.
+        // The end of a request that the sender gave up may not have been noticed yet; its retry shows it.
         let given_up = |flight: &&u64| self.flights[*flight].0 == *body && attempt.is_some();
         if let Some(flight) = self.flights.keys().find(given_up).copied() {
             self.hung_up(flight);
@@ -298,7 +299,7 @@ impl Received {
         });
     }
 
-    /// Checks a series against what is there of it.
+    /// Checks a series against its stored data.
     fn check_history(&mut self, key: &str, series: &Series, version: Version) {
         let known = self.series.get(key).map_or(&[][..], Vec::as_slice);
         let natives = self.histograms.get(key).map_or(&[][..], Vec::as_slice);
@@ -306,7 +307,7 @@ impl Received {
         let newest_stored = newest_stored.max(natives.last().map(|(at, _)| *at));
         let mut newest = newest_stored.unwrap_or(i64::MIN);
         let broken = &mut self.broken;
-        // Stored although the answer was lost: the same again breaks no rule.
+        // Stored although the response was lost: sending the same again breaks no rule.
         let mut again = false;
         let mut starts = Vec::new();
         for sample in &series.samples {
@@ -328,7 +329,7 @@ impl Received {
             let case = || format!("{native:?} at {at} after {newest} of {key}");
             let is_gauge = metadata.kind == 4;
             if let Ok(index) = natives.binary_search_by_key(&at, |(at, _)| *at) {
-                // As text: the sums of two markers are not equal as numbers.
+                // Compared as text, because the NaN sums of two markers are not equal as numbers.
                 let same = format!("{:?}", natives[index].1) == format!("{native:?}");
                 broken.rule(same, Rule::TimestampOnce, case);
                 again = true;
@@ -359,7 +360,7 @@ impl Received {
         }
     }
 
-    /// What a store of time series would say against a series.
+    /// Returns why a time series database would refuse a series.
     fn conflict(&self, key: &str, series: &Series) -> Option<String> {
         let known = self.series.get(key).into_iter();
         let known = known.chain(self.planted.get(key)).flatten();
@@ -433,7 +434,7 @@ impl Received {
     }
 }
 
-/// Checks that a start stays, or moves when the series begins anew.
+/// Checks that a start time stays the same, or changes when the series starts over.
 fn check_starts(
     key: &str,
     start: i64,
@@ -456,7 +457,7 @@ fn check_starts(
     }
 }
 
-/// What `Retry-Attempt` says.
+/// Returns the value of `Retry-Attempt`.
 fn attempt(headers: &HeaderMap) -> Option<u64> {
     headers.get("retry-attempt")?.to_str().ok()?.parse().ok()
 }
@@ -466,14 +467,14 @@ fn value_at(samples: &[(i64, f64)], at: i64) -> Option<f64> {
     Some(samples[index].1)
 }
 
-/// Keeps the order of time, and what is there already.
+/// Inserts a value in chronological order, unless there is already one.
 fn insert<T>(to: &mut Vec<(i64, T)>, at: i64, value: T) {
     if let Err(index) = to.binary_search_by_key(&at, |(at, _)| *at) {
         to.insert(index, (at, value));
     }
 }
 
-/// The family that a series of a type belongs to.
+/// Returns the family name of a series of this type.
 fn family(name: &str, kind: u64) -> &str {
     let suffixes: &[&str] = match kind {
         3 | 4 => &["_bucket", "_count", "_sum"],

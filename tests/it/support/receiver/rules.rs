@@ -1,13 +1,13 @@
-//! What the receiver holds a sender to; `tests/senders.md` says from which part of the specifications each is.
+//! The rules for a sender. `tests/senders.md` has the source of each in the specifications.
 
 use std::collections::BTreeSet;
 
-/// How much a rule binds.
+/// How binding a rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Broken: the test fails.
+    /// Breaking it fails the test.
     Must,
-    /// Broken: noted, and a test may fail on it.
+    /// Breaking it is noted, and may fail a test.
     Should,
 }
 
@@ -95,7 +95,7 @@ rules! {
     Must HistogramCustom: "custom buckets have ascending finite bounds, and nothing else",
 }
 
-/// Rules that were broken, each with the first case.
+/// Broken rules, each with the first occurrence.
 #[derive(Debug, Default)]
 pub struct Broken {
     rules: BTreeSet<Rule>,
@@ -103,7 +103,7 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// Notes a rule unless it holds.
+    /// Records a rule unless it holds.
     pub fn rule(&mut self, holds: bool, rule: Rule, case: impl FnOnce() -> String) {
         if !holds && self.rules.insert(rule) {
             self.cases.push((rule, case()));
@@ -114,7 +114,7 @@ impl Broken {
         self.rules.iter().copied()
     }
 
-    /// The broken rules of a level, in words.
+    /// Describes the broken rules of a level.
     pub fn texts(&self, level: Level) -> Vec<String> {
         let cases = self.cases.iter();
         cases

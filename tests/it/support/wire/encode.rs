@@ -1,6 +1,6 @@
-//! A writer of protobuf that writes whatever it is told: for requests that are wrong on purpose.
+//! A protobuf writer without any checks, for deliberately invalid requests.
 
-/// A message in the making.
+/// A message being written.
 #[derive(Clone, Debug, Default)]
 pub struct Message(pub Vec<u8>);
 
@@ -53,7 +53,7 @@ impl Message {
         self.bytes(number, &message.0)
     }
 
-    /// Numbers one behind the other in one field.
+    /// Writes a packed field of numbers.
     pub fn packed(self, number: u64, values: &[u64]) -> Self {
         let mut packed = Self::new();
         for value in values {

@@ -19,7 +19,7 @@ pub struct Field<'a> {
     pub value: Value<'a>,
 }
 
-/// The fields of a message, in the order of the bytes.
+/// Parses the fields of a message, in order of appearance.
 pub fn fields<'a>(message: &'static str, mut bytes: &'a [u8]) -> Result<Vec<Field<'a>>, WireError> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
@@ -76,7 +76,7 @@ fn varint(message: &str, bytes: &mut &[u8]) -> Result<u64, WireError> {
 }
 
 impl<'a> Field<'a> {
-    /// That the message has no such field.
+    /// Returns the error for a field that the message does not have.
     pub fn foreign(&self) -> WireError {
         WireError::Foreign(format!("{} has no field {}", self.message, self.number))
     }
@@ -124,7 +124,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Appends the numbers of a repeated field, which come packed or one by one.
+    /// Appends the numbers of a repeated field, which may be packed or not.
     pub fn varints(&self, to: &mut Vec<u64>) -> Result<(), WireError> {
         match self.value {
             Value::Varint(value) => to.push(value),
@@ -138,7 +138,7 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    /// The same of doubles.
+    /// The same for doubles.
     pub fn doubles(&self, to: &mut Vec<f64>) -> Result<(), WireError> {
         match self.value {
             Value::Fixed64(bits) => to.push(f64::from_bits(bits)),

@@ -1,11 +1,11 @@
-//! Native histograms, which both versions write alike but for the start timestamp.
+//! Native histograms, which are the same in both versions except for the start timestamp.
 
 use std::collections::BTreeMap;
 
 use super::WireError;
 use super::fields::{fields, unzigzag};
 
-/// A count that is whole or not.
+/// An integer or float count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Count {
     Int(u64),
@@ -19,7 +19,7 @@ pub struct Span {
     pub length: u64,
 }
 
-/// The buckets of one sign, as written.
+/// The buckets of one sign, as encoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Side {
     pub spans: Vec<Span>,
@@ -43,7 +43,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// `start_field` is 17 in 2.0 and nothing in 1.0.
+    /// Parses a histogram; `start_field` is 17 in 2.0 and `None` in 1.0.
     pub fn read(bytes: &[u8], start_field: Option<u64>) -> Result<Self, WireError> {
         let mut read = Self::default();
         let deltas = |field: &super::fields::Field<'_>, to: &mut Vec<i64>| {
@@ -103,7 +103,7 @@ impl Count {
 }
 
 impl Side {
-    /// The counts of the listed buckets.
+    /// Returns the counts of the listed buckets.
     #[expect(clippy::cast_precision_loss, reason = "counts of tests are small")]
     pub fn listed(&self) -> Vec<f64> {
         let mut count = 0_i64;
@@ -119,12 +119,12 @@ impl Side {
         }
     }
 
-    /// How many buckets the spans cover.
+    /// Returns the number of buckets covered by the spans.
     pub fn covered(&self) -> u64 {
         self.spans.iter().map(|span| span.length).sum()
     }
 
-    /// Index to count, without buckets that are empty.
+    /// Returns counts by bucket index, without empty buckets.
     pub fn buckets(&self) -> BTreeMap<i64, f64> {
         let mut index = 0;
         let mut indices = Vec::new();

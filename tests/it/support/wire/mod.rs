@@ -1,9 +1,9 @@
-//! What a remote-write request says, read by nothing that the sender has a part in.
+//! Parses remote-write requests without sharing any code with the sender.
 //!
-//! In: the body of a request. Out: plain structs, one set for both versions. Snappy's blocks, protobuf's wire format
-//! and the tables of fields are read by hand here, so that a mistake of the sender's libraries and of its own encoder
-//! shows. Field numbers are from the two specifications of remote write and, for what 1.0 leaves out, from Prometheus'
-//! `prompb`.
+//! In: the body of a request. Out: plain structs, one set for both versions. The parsers for snappy's block format,
+//! protobuf's wire format and the fields are handwritten, so that mistakes in the sender's libraries and in its
+//! encoder are detected. Field numbers come from the two remote-write specifications and, where 1.0 is silent, from
+//! Prometheus' `prompb`.
 
 pub mod encode;
 pub mod fields;
@@ -17,7 +17,7 @@ pub use histogram::Histogram;
 /// Why a message cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireError {
-    /// No protobuf: cut short, a bad wire type, text that is not UTF-8.
+    /// Invalid protobuf: truncated, a bad wire type, or text that is not UTF-8.
     Broken(String),
     /// A field that the message does not have, or that is reserved.
     Foreign(String),

@@ -1,8 +1,8 @@
-//! Snappy's block format: the decoded length, then literals and copies of what was decoded before.
+//! Snappy's block format: the decoded length, then literals and copies of data decoded before.
 //!
 //! Source: `format_description.txt` of google/snappy.
 
-/// The decoded bytes; an error says what is wrong.
+/// Decodes a block. The error says what is wrong.
 pub fn decode(mut block: &[u8]) -> Result<Vec<u8>, String> {
     let length = length(&mut block)?;
     let mut decoded = Vec::new();
@@ -32,7 +32,7 @@ pub fn decode(mut block: &[u8]) -> Result<Vec<u8>, String> {
             if offset == 0 || offset > decoded.len() {
                 return Err(format!("a copy from {offset} bytes back"));
             }
-            // Byte by byte: a copy may reach into what it writes.
+            // Byte by byte, because a copy may overlap its own output.
             for _ in 0..count {
                 decoded.push(decoded[decoded.len() - offset]);
             }
@@ -60,7 +60,7 @@ fn length(block: &mut &[u8]) -> Result<usize, String> {
     Err("no length".to_owned())
 }
 
-/// A little-endian number of so many bytes.
+/// Reads a little-endian number of `bytes` bytes.
 fn number(block: &mut &[u8], bytes: usize) -> Result<usize, String> {
     let (number, rest) = block.split_at_checked(bytes).ok_or("cut short")?;
     *block = rest;

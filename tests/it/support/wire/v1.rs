@@ -6,7 +6,7 @@ use super::{Exemplar, Histogram, Metadata, Sample, Series, WireError};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WriteRequest {
     pub series: Vec<Series>,
-    /// By name of the family.
+    /// By family name.
     pub metadata: Vec<(String, Metadata)>,
 }
 

@@ -1,4 +1,4 @@
-//! Remote write 2.0-rc.4: `io.prometheus.write.v2.Request`, as it stands and with its symbols put in.
+//! Remote write 2.0-rc.4: `io.prometheus.write.v2.Request`, as encoded, and with its symbols resolved.
 
 use super::fields::fields;
 use super::{Exemplar, Histogram, Labels, Metadata, Sample, Series, WireError};
@@ -9,7 +9,7 @@ pub struct Request {
     pub series: Vec<Entry>,
 }
 
-/// A `TimeSeries` as it stands.
+/// A `TimeSeries` as encoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
     pub labels: Vec<u64>,
@@ -41,14 +41,14 @@ impl Request {
             match field.number {
                 4 => request.symbols.push(field.text()?),
                 5 => request.series.push(entry(field.bytes()?)?),
-                // 1 to 3 are where a 1.0 receiver would look.
+                // 1 to 3 are the fields that a 1.0 receiver would read.
                 _ => return Err(field.foreign()),
             }
         }
         Ok(request)
     }
 
-    /// Every reference that is in the message.
+    /// Returns every symbol reference in the message.
     pub fn references(&self) -> Vec<u64> {
         let mut all = Vec::new();
         for entry in &self.series {
@@ -60,7 +60,7 @@ impl Request {
         all
     }
 
-    /// An entry with its symbols put in; references that lead nowhere become empty.
+    /// Resolves the symbols of an entry; invalid references become empty.
     pub fn resolve(&self, entry: &Entry) -> Series {
         let exemplars = entry.exemplars.iter().map(|exemplar| Exemplar {
             labels: self.labels(&exemplar.labels),
@@ -108,7 +108,7 @@ fn entry(bytes: &[u8]) -> Result<Entry, WireError> {
             }
             4 => entry.exemplars.push(exemplar(field.bytes()?)?),
             5 => entry.metadata = Some(metadata(field.bytes()?)?),
-            // Reserved since rc.4; what Prometheus 3.0 to 3.7 reads.
+            // Reserved since rc.4, but read by Prometheus 3.0 to 3.7.
             6 => entry.created = field.signed()?,
             _ => return Err(field.foreign()),
         }
