@@ -42,6 +42,19 @@ pub enum TlsError {
     Name(String, #[source] InvalidDnsNameError),
 }
 
+/// What an error of [`is_plain`] means.
+pub const PLAIN: &str =
+    "the server does not speak TLS on this port; use its TLS port, or a URL without TLS";
+
+/// Returns whether a handshake failed because the server's response was not TLS. rustls only
+/// reports a corrupt message.
+pub fn is_plain(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    let inner = error.and_then(std::io::Error::get_ref);
+    let inner = inner.and_then(|inner| inner.downcast_ref::<Error>());
+    matches!(inner, Some(Error::InvalidMessage(_)))
+}
+
 /// Builds the client configuration. Reads the files named in `config`.
 pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());

@@ -1,5 +1,6 @@
 //! The byte stream of a connection to a broker: TCP, with or without TLS.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,6 +27,12 @@ pub(super) async fn connect(
         return Ok(Box::new(plain));
     };
     let connector = TlsConnector::from(Arc::new(tls::client_config(tls)?));
-    let stream = connector.connect(tls::server_name(host)?, plain).await?;
-    Ok(Box::new(stream))
+    let stream = connector.connect(tls::server_name(host)?, plain).await;
+    Ok(Box::new(stream.map_err(|error| {
+        if tls::is_plain(&error) {
+            io::Error::new(error.kind(), tls::PLAIN)
+        } else {
+            error
+        }
+    })?))
 }

@@ -14,6 +14,7 @@ mod transport;
 mod workers;
 
 mod data_dir;
+mod listener;
 mod receiver;
 
 use std::time::Duration;
@@ -41,8 +42,12 @@ pub async fn doctor(config: &Config, listen: Duration) -> Report {
         },
         findings: data_dir::check(config),
     };
+    let listener = config.http.as_ref().map(|http| Section {
+        subject: format!("http {}", http.listen),
+        findings: listener::check(http),
+    });
     let sections = brokers.into_iter().chain(receivers).chain(gateways);
-    Report(sections.chain([data_dir]).collect())
+    Report(sections.chain(listener).chain([data_dir]).collect())
 }
 
 async fn broker(config: &BrokerConfig, listen: Duration) -> Section {

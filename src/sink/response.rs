@@ -5,6 +5,7 @@ use http::header::AUTHORIZATION;
 use url::Url;
 
 use crate::secret::masked;
+use crate::tls;
 
 /// Minimum length of a user-defined header value that may be a key. Shorter ones, such as tenants,
 /// help to understand a message.
@@ -63,6 +64,9 @@ pub(super) fn chain(error: reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
+        if tls::is_plain(cause) {
+            return tls::PLAIN.to_owned();
+        }
         text = format!("{text}: {cause}");
         source = cause.source();
     }

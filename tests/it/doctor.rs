@@ -599,6 +599,25 @@ async fn certificates_are_told_from_firewalls_and_keys_in_urls_are_not_shown() {
     assert!(!said.text.contains("hunter2"), "{}", said.text);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_spoken_to_a_plain_port_and_a_port_in_use_are_named() {
+    let (redis, prometheus) = (Redis::start().await, Prometheus::start().await);
+    let plain = prometheus.write_url();
+    let address = plain.trim_start_matches("http://");
+    let (listen, _) = address.split_once('/').expect("a path");
+    let config = format!(
+        "{}remote_write: [{{url: 'https://{address}'}}]\nhttp: {{listen: '{listen}'}}\n",
+        broker(&redis.url(0).replace("redis://", "rediss://"), ""),
+    );
+    let said = doctor(&config, 3).await;
+    said.wrong(
+        "connection",
+        &["the server does not speak TLS on this port"],
+    );
+    said.wrong("response", &["the server does not speak TLS on this port"]);
+    said.has("address ? in use", &["→ fine if the daemon is running"]);
+}
+
 #[test]
 fn a_bad_file_ends_it_as_it_ends_a_run() {
     let folder = TempDir::new().expect("a temporary folder");
