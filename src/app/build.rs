@@ -141,7 +141,7 @@ impl App {
         Ok(())
     }
 
-    /// Loads the checkpoint to resume from, if any.
+    /// Loads the checkpoint to restore, if any.
     fn restored(&self, config: &Config) -> Result<Option<Restored>, StartError> {
         let (Some(folder), Some(path)) = (&self.folder, &config.data_dir) else {
             return Ok(None);
@@ -393,7 +393,7 @@ fn client_error(name: &str) -> impl FnOnce(BuildError) -> StartError + use<> {
     |source| StartError::Client { name, source }
 }
 
-/// Resumes from a checkpoint.
+/// Restores a checkpoint.
 fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
     let left = pipeline.restore(restored.parts(), start, clock::now());
     if left != NotRestored::default() {

@@ -76,7 +76,7 @@ impl SourceContext {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
         let now = clock::monotonic();
         let link = ConnectionState::new(backoff, now);
-        metrics.gap.resume(clock::now());
+        metrics.gap.begin(clock::now());
         let in_flight_bytes = queue_bytes_max.min(IN_FLIGHT_BYTES);
         let in_flight = InFlight::new(batches.max_capacity(), in_flight_bytes);
         Self {

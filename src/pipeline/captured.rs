@@ -83,7 +83,11 @@ impl Pipeline {
     pub fn capture(&mut self, now: Timestamp) -> Captured {
         for cluster in &self.clusters {
             for view in &mut self.views {
-                view.profiles[cluster.id.index()].settle(&cluster.state, &mut view.series, now);
+                view.profiles[cluster.id.index()].before_capture(
+                    &cluster.state,
+                    &mut view.series,
+                    now,
+                );
             }
         }
         let at = self.views.iter().map(|view| view.series.at()).max();
@@ -126,7 +130,7 @@ impl Pipeline {
         now: Timestamp,
     ) -> NotRestored {
         let mut left = NotRestored::default();
-        let mut resumed = vec![false; self.clusters.len()];
+        let mut prepared = vec![false; self.clusters.len()];
         for part in parts {
             let at = saved::time_ms(part.at_ms).min(start);
             self.telemetry.restore(&part.counts);
@@ -150,16 +154,16 @@ impl Pipeline {
                 }
                 cluster.state.restore(saved, now, &mut cluster.changes);
                 // The first part of a cluster contains its workers, and no tasks.
-                if !std::mem::replace(&mut resumed[cluster.id.index()], true) {
-                    cluster.resume(&mut self.views, now);
+                if !std::mem::replace(&mut prepared[cluster.id.index()], true) {
+                    cluster.after_restore(&mut self.views, now);
                 }
                 // Sets are rebuilt from their members, so tasks in flight are counted again.
                 cluster.show(&mut self.views, now, None);
             }
         }
         for cluster in &self.clusters {
-            if !resumed[cluster.id.index()] {
-                cluster.resume(&mut self.views, now);
+            if !prepared[cluster.id.index()] {
+                cluster.after_restore(&mut self.views, now);
             }
         }
         left
@@ -176,9 +180,9 @@ impl Pipeline {
 }
 
 impl super::Cluster {
-    fn resume(&self, views: &mut [View], now: Timestamp) {
+    fn after_restore(&self, views: &mut [View], now: Timestamp) {
         for view in views {
-            view.profiles[self.id.index()].resume(&self.state, &mut view.series, now);
+            view.profiles[self.id.index()].after_restore(&self.state, &mut view.series, now);
         }
     }
 }
