@@ -21,7 +21,7 @@ use crate::bounds::Limit;
 use crate::checkpoint::{Job, Publisher};
 use crate::clock;
 use crate::config::MetricsConfig;
-use crate::event::{Batch, DecodeError};
+use crate::event::{Batch, BrokerId, DecodeError};
 use crate::pipeline::Pipeline;
 use crate::profile::ProfileName;
 use crate::series::Snapshot;
@@ -118,7 +118,7 @@ pub enum Outlet {
 pub struct Views {
     snapshots: Vec<(ProfileName, watch::Receiver<Arc<Snapshot>>)>,
     /// By broker.
-    pub known: Vec<watch::Receiver<Arc<PollTargets>>>,
+    known: Vec<watch::Receiver<Arc<PollTargets>>>,
 }
 
 impl Views {
@@ -132,6 +132,15 @@ impl Views {
         found
             .map(|(_, snapshots)| snapshots.clone())
             .expect("every profile of an output runs")
+    }
+
+    /// Returns what the poller of a broker needs to know.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the broker is not configured.
+    pub fn known(&self, broker: BrokerId) -> watch::Receiver<Arc<PollTargets>> {
+        self.known[broker.index()].clone()
     }
 }
 
@@ -180,7 +189,7 @@ impl Aggregator {
             .unzip();
         let (known, known_by): (Vec<_>, Vec<_>) = pipeline
             .known()
-            .map(|known| watch::channel(Arc::new(known)))
+            .map(|(_, known)| watch::channel(Arc::new(known)))
             .unzip();
         let views = Views {
             snapshots: pipeline.profiles().zip(newest).collect(),
@@ -329,8 +338,8 @@ impl Aggregator {
 
     fn publish_known(&mut self) {
         self.begun = (self.pipeline.begun(), clock::monotonic());
-        for (output, known) in self.outputs.known.iter().zip(self.pipeline.known()) {
-            output.send_if_modified(|before| {
+        for (broker, known) in self.pipeline.known() {
+            self.outputs.known[broker.index()].send_if_modified(|before| {
                 let changed = **before != known;
                 if changed {
                     *before = Arc::new(known);

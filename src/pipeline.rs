@@ -17,7 +17,7 @@ use self::filter::Filter;
 use crate::bounds::{Bounds, Limit};
 use crate::config::MetricsConfig;
 use crate::event::judge::has_happened;
-use crate::event::{Accept, Batch, DecodeError, Decoder, Mark, Position};
+use crate::event::{Accept, Batch, BrokerId, DecodeError, Decoder, Mark, Position};
 use crate::profile::{Context, Keep, Profile, ProfileName};
 use crate::series::{Origin, Refused, SeriesTable, Snapshot};
 use crate::state::{
@@ -43,6 +43,7 @@ pub struct Pipeline {
 /// State of the cluster behind one broker.
 #[derive(Debug)]
 struct Cluster {
+    id: BrokerId,
     /// Name of the broker in the log.
     broker: Arc<str>,
     accept: Accept,
@@ -149,7 +150,9 @@ impl Pipeline {
             keep_foreign: profiles.iter().any(|profile| profile.shows_foreign()),
             ..config.limits.clone()
         };
-        let clusters = clusters.into_iter().map(|cluster| Cluster {
+        let clusters = clusters.into_iter().enumerate();
+        let clusters = clusters.map(|(at, cluster)| Cluster {
+            id: BrokerId::new(at),
             broker: cluster.broker,
             accept: cluster.accept,
             state: State::within(
@@ -213,7 +216,7 @@ impl Pipeline {
             telemetry,
             ..
         } = self;
-        let Some(cluster) = clusters.get_mut(batch.broker) else {
+        let Some(cluster) = clusters.get_mut(batch.broker.index()) else {
             debug_assert!(false, "a batch names a configured broker");
             return;
         };
@@ -244,7 +247,7 @@ impl Pipeline {
                         telemetry.bounds().reached(Limit::ExemplarBytes);
                     }
                     cluster.state.apply(&event, now, &mut cluster.changes);
-                    cluster.show(batch.broker, views, now, origin);
+                    cluster.show(views, now, origin);
                 }
                 Err(error) => cluster.refuse(error),
             });
@@ -256,7 +259,7 @@ impl Pipeline {
 
     /// Applies a report from a broker or from the workers behind it.
     pub fn report(&mut self, report: &Report) {
-        let Some(cluster) = self.clusters.get_mut(report.broker) else {
+        let Some(cluster) = self.clusters.get_mut(report.broker.index()) else {
             debug_assert!(false, "a report names a configured broker");
             return;
         };
@@ -264,15 +267,15 @@ impl Pipeline {
         cluster
             .state
             .report(&report.answers, report.asked, now, &mut cluster.changes);
-        cluster.show(report.broker, &mut self.views, now, None);
+        cluster.show(&mut self.views, now, None);
     }
 
     /// Returns all series as of `now`, in one snapshot per profile. `last` means that no more
     /// snapshots follow.
     pub fn snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
-        for (at, cluster) in self.clusters.iter_mut().enumerate() {
+        for cluster in &mut self.clusters {
             cluster.state.expire(now, &mut cluster.changes);
-            cluster.show(at, &mut self.views, now, None);
+            cluster.show(&mut self.views, now, None);
         }
         self.unchanged_snapshots(now, last)
     }
@@ -281,17 +284,17 @@ impl Pipeline {
     /// the first snapshot after a restore, which must not be ahead of the checkpoint.
     pub fn unchanged_snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
         let mut limited = [0, 0, 0];
-        for (at, cluster) in self.clusters.iter_mut().enumerate() {
+        for cluster in &mut self.clusters {
             let keep = Keep::new(&cluster.state, self.series_ttl, now);
             for view in &mut self.views {
-                let profile = &mut view.profiles[at];
+                let profile = &mut view.profiles[cluster.id.index()];
                 profile.level(&cluster.state, &mut view.series, now);
                 profile.expire(&keep, &mut view.series);
                 limited[0] += profile.limited().series;
                 limited[1] += profile.limited().exceptions;
                 limited[2] += profile.limited().queues;
             }
-            cluster.sweep(at, &self.views);
+            cluster.sweep(&self.views);
             cluster.look(now);
         }
         for view in &mut self.views {
@@ -323,9 +326,9 @@ impl Pipeline {
     /// Counts the events that are still held because their task's queue is unknown. Called at the
     /// end, when no more answers will arrive.
     pub fn release_held(&mut self, now: Timestamp) {
-        for (at, cluster) in self.clusters.iter_mut().enumerate() {
+        for cluster in &mut self.clusters {
             cluster.state.release_held(&mut cluster.changes);
-            cluster.show(at, &mut self.views, now, None);
+            cluster.show(&mut self.views, now, None);
         }
     }
 
@@ -342,9 +345,10 @@ impl Pipeline {
             .sum()
     }
 
-    /// Returns, by broker, what pollers need to know.
-    pub fn known(&self) -> impl Iterator<Item = PollTargets> {
-        self.clusters.iter().map(|cluster| cluster.state.known())
+    /// Returns, for each broker, what its poller needs to know.
+    pub fn known(&self) -> impl Iterator<Item = (BrokerId, PollTargets)> {
+        let clusters = self.clusters.iter();
+        clusters.map(|cluster| (cluster.id, cluster.state.known()))
     }
 
     /// Returns, for each broker, the problems with its cluster's setup as of the newest snapshot.
@@ -382,7 +386,7 @@ impl Pipeline {
 
 impl Cluster {
     /// Applies changes to the series; `origin` is the task of the event that caused them.
-    fn show(&mut self, at: usize, views: &mut [View], now: Timestamp, origin: Option<Origin<'_>>) {
+    fn show(&mut self, views: &mut [View], now: Timestamp, origin: Option<Origin<'_>>) {
         for &change in &self.changes {
             match change {
                 Change::Duplicate => self.metrics.repeated.add(1),
@@ -417,16 +421,16 @@ impl Cluster {
                     now,
                     origin,
                 };
-                view.profiles[at].apply(change, &mut context);
+                view.profiles[self.id.index()].apply(change, &mut context);
             }
         }
         self.changes.clear();
     }
 
     /// Drops strings that are no longer referenced, if there are many.
-    fn sweep(&mut self, at: usize, views: &[View]) {
+    fn sweep(&mut self, views: &[View]) {
         if self.state.names().wants_sweep() {
-            let profiles = views.iter().map(|view| &view.profiles[at]);
+            let profiles = views.iter().map(|view| &view.profiles[self.id.index()]);
             let used: Vec<Symbol> = profiles.flat_map(Profile::names).collect();
             self.filter.forget();
             self.state.sweep(used);

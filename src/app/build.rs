@@ -21,18 +21,18 @@ use crate::checkpoint::{Restored, Writer};
 use crate::clock;
 use crate::config::{
     BrokerConfig, Config, Delivery, HttpConfig, MetricsConfig, PushgatewayConfig,
-    RemoteWriteConfig, Transport,
+    RemoteWriteConfig, SinkId, Transport,
 };
-use crate::event::{Batch, Mark};
+use crate::event::{Batch, BrokerId, Mark};
 use crate::http::{Page, ReloadRequest, Server};
 use crate::pipeline::{BrokerRetention, ClusterConfig, NotRestored, Pipeline, ViewConfig};
 use crate::queue::Queue;
 use crate::saved::Offset;
 use crate::sink::client::BuildError;
 use crate::sink::{Pushgateway, Reconfigured, RemoteWrite, queues};
-use crate::state::{PollTargets, Report};
+use crate::state::Report;
 use crate::supervisor::LivenessPing;
-use crate::telemetry::metrics::{BrokerMetrics, PollMetrics, Telemetry};
+use crate::telemetry::metrics::{BrokerMetrics, EventMetrics, PollMetrics, Telemetry};
 use crate::telemetry::readiness::{Readiness, Reporter};
 use crate::telemetry::sink::{PushMetrics, SinkMetrics};
 use crate::timestamp::Timestamp;
@@ -75,7 +75,8 @@ impl App {
         let queues = queues::open(&config)?;
         let restored = self.restored(&config)?;
         let stored = restored.as_ref().map(Restored::at);
-        let start = queues::start_behind(&queues, stored, clock::now());
+        let queued = queues.iter().map(|(_, queue)| queue);
+        let start = queues::start_behind(queued, stored, clock::now());
         let memory = config.limits.memory.unwrap_or_else(cgroup::memory_budget);
         info!(mebibytes = memory >> 20, "memory budget set");
         let bounds = Bounds::new(memory, config.data_dir.is_some(), config.remote_write.len());
@@ -83,7 +84,10 @@ impl App {
             telemetry: Telemetry::new(start).within(bounds),
             readiness: Readiness::default(),
         };
-        let (brokers, clusters) = broker_parts(&config, &mut instruments);
+        let brokers = config.brokers.iter().cloned().enumerate();
+        let brokers = brokers
+            .map(|(at, broker)| BrokerParts::new(BrokerId::new(at), broker, &mut instruments));
+        let mut brokers: Vec<BrokerParts> = brokers.collect();
         let outputs = Outputs::new(&config, queues, &mut instruments);
         let Instruments {
             mut telemetry,
@@ -92,11 +96,14 @@ impl App {
         let (checkpoints, reloads) = (telemetry.checkpoint(), telemetry.reload(start));
         let pages = telemetry.http();
         let shown = view_configs(&config);
+        let clusters = brokers.iter().map(BrokerParts::cluster).collect();
         let mut pipeline = Pipeline::new(&config.metrics, clusters, &shown, telemetry, start);
         if let Some(restored) = restored {
             restore(&mut pipeline, restored, start);
         }
-        let resume: Vec<_> = pipeline.resume().collect();
+        for broker in &mut brokers {
+            broker.offset = pipeline.offset(broker.id);
+        }
         let (ends, inputs, settings) = Ends::new(&self.stop);
         self.questions = Some(ends.questions.clone());
         let kept = brokers.iter().map(|broker| broker.kept.clone()).collect();
@@ -121,9 +128,8 @@ impl App {
         let external = &config.global.external_labels;
         let sinks = outputs.spawn(external, &views, &mut self.stages, &self.drain_deadline)?;
         self.stages.spawn("aggregator".to_owned(), aggregator.run());
-        for (broker, resume) in brokers.into_iter().zip(resume) {
-            let known = views.known[broker.at].clone();
-            broker.spawn(known, resume, &ends, &mut self.stages);
+        for broker in brokers {
+            broker.spawn(&views, &ends, &mut self.stages);
         }
         self.reloader = Some(Reloader {
             file,
@@ -135,7 +141,7 @@ impl App {
         Ok(())
     }
 
-    /// Loads the checkpoint to resume from, if any.
+    /// Loads the checkpoint to restore, if any.
     fn restored(&self, config: &Config) -> Result<Option<Restored>, StartError> {
         let (Some(folder), Some(path)) = (&self.folder, &config.data_dir) else {
             return Ok(None);
@@ -183,77 +189,71 @@ impl Ends {
     }
 }
 
-/// Builds the parts of all brokers, in configuration order.
-fn broker_parts(config: &Config, to: &mut Instruments) -> (Vec<BrokerParts>, Vec<ClusterConfig>) {
-    let brokers = config.brokers.iter().cloned().enumerate();
-    brokers
-        .map(|(at, broker)| BrokerParts::new(at, broker, to))
-        .unzip()
-}
-
 /// The parts built for one broker.
 struct BrokerParts {
-    /// Index in the configuration.
-    at: usize,
+    id: BrokerId,
     name: Arc<str>,
     config: BrokerConfig,
     source: (BrokerMetrics, Reporter),
+    events: EventMetrics,
     /// `None`: the broker is not polled.
     poller: Option<PollMetrics>,
     /// The newest message covered by a checkpoint.
     kept: watch::Sender<Mark>,
+    /// Where to continue in the stream that an earlier process read.
+    offset: Option<Offset>,
 }
 
 impl BrokerParts {
-    fn new(at: usize, config: BrokerConfig, to: &mut Instruments) -> (Self, ClusterConfig) {
-        let label: Option<Arc<str>> = config.name.as_deref().map(Into::into);
-        let name = label.clone().unwrap_or_else(|| ONLY_BROKER.into());
-        let (broker_metrics, metrics) = to.telemetry.broker(&name);
+    fn new(id: BrokerId, config: BrokerConfig, to: &mut Instruments) -> Self {
+        let name: Arc<str> = config.name.as_deref().unwrap_or(ONLY_BROKER).into();
+        let (metrics, events) = to.telemetry.broker(&name);
         let latch = to
             .readiness
             .stage(format!("broker {name}"), "not subscribed yet");
-        let cluster = ClusterConfig {
-            broker: Arc::clone(&name),
-            label,
+        let polls = config.poll.is_on();
+        Self {
+            id,
+            poller: polls.then(|| to.telemetry.poll(&name, metrics.connected.clone())),
+            name,
+            config,
+            source: (metrics, latch),
+            events,
+            kept: watch::Sender::new(Mark::default()),
+            offset: None,
+        }
+    }
+
+    /// Returns the pipeline's settings for the broker.
+    fn cluster(&self) -> ClusterConfig {
+        let config = &self.config;
+        ClusterConfig {
+            broker: Arc::clone(&self.name),
+            label: config.name.as_deref().map(Into::into),
             drops_expired: config.transport.drops_expired(),
             asks_workers: config.poll.control_interval.is_some(),
             holds: holds(&config.transport),
             shard: config.transport.shard(),
             accept: config.accept,
-            metrics,
-        };
-        let polls = config.poll.is_on();
-        let parts = Self {
-            at,
-            poller: polls.then(|| to.telemetry.poll(&name, broker_metrics.connected.clone())),
-            name,
-            config,
-            source: (broker_metrics, latch),
-            kept: watch::Sender::new(Mark::default()),
-        };
-        (parts, cluster)
+            metrics: self.events.clone(),
+        }
     }
 
-    fn spawn(
-        self,
-        known: watch::Receiver<Arc<PollTargets>>,
-        resume: Option<Offset>,
-        ends: &Ends,
-        stages: &mut Stages,
-    ) {
-        let (name, at) = (self.name, self.at);
+    fn spawn(self, views: &Views, ends: &Ends, stages: &mut Stages) {
+        let (id, name) = (self.id, self.name);
         if let Some(metrics) = self.poller {
             let (reports, stop) = (ends.reports.clone(), ends.stop.clone());
-            let poller = Poller::new(at, self.config.clone(), reports, known, metrics, stop);
+            let known = views.known(id);
+            let poller = Poller::new(id, self.config.clone(), reports, known, metrics, stop);
             let span = error_span!("poller", broker = %name);
             stages.spawn(format!("poller {name}"), poller.run().instrument(span));
         }
         let (batches, stop) = (ends.batches.clone(), ends.stop.clone());
         let checkpointed = Checkpointed {
             kept: self.kept.subscribe(),
-            resume,
+            offset: self.offset,
         };
-        let source = Source::new(at, self.config, batches, self.source, stop, checkpointed);
+        let source = Source::new(id, self.config, batches, self.source, stop, checkpointed);
         let span = error_span!("broker", broker = %name);
         stages.spawn(format!("broker {name}"), source.run().instrument(span));
     }
@@ -266,10 +266,12 @@ struct Outputs {
 }
 
 impl Outputs {
-    /// Builds the parts of all outputs. `queues` are the receivers' queues, in configuration order.
-    fn new(config: &Config, queues: Vec<Queue>, to: &mut Instruments) -> Self {
-        let sinks = config.remote_write.iter().cloned().zip(queues);
-        let sinks = sinks.map(|(sink, queue)| SinkParts::new(sink, queue, to));
+    /// Builds the parts of all outputs.
+    fn new(config: &Config, queues: Vec<(SinkId, Queue)>, to: &mut Instruments) -> Self {
+        let sinks = queues.into_iter().map(|(id, queue)| {
+            let config = config.remote_write[id.index()].clone();
+            SinkParts::new(config, queue, to)
+        });
         let sinks = sinks.collect();
         let gateways = config.pushgateway.iter().cloned();
         let gateways = gateways.map(|gateway| GatewayParts::new(gateway, to));
@@ -280,19 +282,17 @@ impl Outputs {
     }
 
     /// Returns the channels that deliver a changed configuration to remote-write receivers, by
-    /// name.
+    /// sink.
     fn spawn(
         self,
         external: &[(String, String)],
         views: &Views,
         stages: &mut Stages,
         drain_deadline: &CancellationToken,
-    ) -> Result<BTreeMap<String, mpsc::Sender<Reconfigured>>, StartError> {
-        let mut channels = BTreeMap::new();
-        for sink in self.sinks {
-            let name = sink.config.name.clone();
-            channels.insert(name, sink.spawn(external, views, stages, drain_deadline)?);
-        }
+    ) -> Result<Vec<mpsc::Sender<Reconfigured>>, StartError> {
+        let sinks = self.sinks.into_iter();
+        let channels = sinks.map(|sink| sink.spawn(external, views, stages, drain_deadline));
+        let channels = channels.collect::<Result<_, _>>()?;
         for gateway in self.gateways {
             gateway.spawn(views, stages, drain_deadline)?;
         }
@@ -393,7 +393,7 @@ fn client_error(name: &str) -> impl FnOnce(BuildError) -> StartError + use<> {
     |source| StartError::Client { name, source }
 }
 
-/// Resumes from a checkpoint.
+/// Restores a checkpoint.
 fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
     let left = pipeline.restore(restored.parts(), start, clock::now());
     if left != NotRestored::default() {

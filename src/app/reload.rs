@@ -3,7 +3,6 @@
 //! A reload is all or nothing: everything that can fail is tried before anything changes, and a
 //! single key that cannot change at runtime rejects the whole file. No counter is reset.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use tracing::{error, info};
 
 use crate::blocking::blocking;
 use crate::clock;
-use crate::config::{Changes, Config, LoadError, MetricsConfig};
+use crate::config::{Changes, Config, LoadError, MetricsConfig, SinkId};
 use crate::sink::Reconfigured;
 use crate::sink::client::{BuildError, Client};
 use crate::telemetry::metrics::ReloadMetrics;
@@ -38,8 +37,8 @@ pub(super) struct Reloader {
     pub(super) file: Option<PathBuf>,
     pub(super) current: Config,
     pub(super) settings: mpsc::Sender<MetricsConfig>,
-    /// By the name of the receiver.
-    pub(super) sinks: BTreeMap<String, mpsc::Sender<Reconfigured>>,
+    /// By sink: a reload neither adds nor moves one.
+    pub(super) sinks: Vec<mpsc::Sender<Reconfigured>>,
     pub(super) metrics: ReloadMetrics,
 }
 
@@ -72,10 +71,10 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(ReloadError::Fixed(fixed));
         }
-        let touched = config.remote_write.iter().enumerate();
-        let touched = touched.filter(|(at, _)| changes.touch_sink(*at));
+        let sinks = config.remote_write.iter().enumerate();
+        let sinks = sinks.map(|(at, sink)| (SinkId::new(at), sink));
         let mut ready = Vec::new();
-        for (at, sink) in touched {
+        for (id, sink) in sinks.filter(|(id, _)| changes.touch_sink(*id)) {
             let client = Client::new(&sink.client).map_err(|source| ReloadError::Client {
                 name: sink.name.clone(),
                 source,
@@ -83,13 +82,9 @@ impl Reloader {
             let reconfigured = Reconfigured {
                 config: sink.clone(),
                 client: Arc::new(client),
-                sends_other: changes.send_other(at),
+                sends_other: changes.send_other(id),
             };
-            ready.extend(
-                self.sinks
-                    .get(&sink.name)
-                    .map(|channel| (channel, reconfigured)),
-            );
+            ready.push((&self.sinks[id.index()], reconfigured));
         }
         // From here on nothing fails: the receivers of these messages live as long as the daemon.
         for (channel, reconfigured) in ready {

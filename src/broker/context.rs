@@ -13,7 +13,7 @@ use super::link::{Alive, ConnectionState};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::BrokerConfig;
-use crate::event::{Batch, Mark, Payload, Position};
+use crate::event::{Batch, BrokerId, Mark, Payload, Position};
 use crate::saved::Offset;
 use crate::telemetry::metrics::BrokerMetrics;
 use crate::telemetry::readiness::Reporter;
@@ -41,7 +41,7 @@ pub(super) const REST: Duration = Duration::from_millis(5);
 /// Where a connection reports its state and hands over batches.
 #[derive(Debug)]
 pub(super) struct SourceContext {
-    broker: usize,
+    broker: BrokerId,
     link: ConnectionState,
     pub(super) alive: Alive,
     /// Index of the broker's server in use: the last one that worked, otherwise the next in turn.
@@ -61,14 +61,13 @@ pub struct Checkpointed {
     /// The newest message that a checkpoint contains. Messages up to it may be acknowledged.
     pub kept: watch::Receiver<Mark>,
     /// The stream and offset at which to continue.
-    pub resume: Option<Offset>,
+    pub offset: Option<Offset>,
 }
 
 impl SourceContext {
-    /// Creates the context of the broker at index `broker`, with a limit on the bytes of its
-    /// waiting messages.
+    /// Creates the context of a broker, with a limit on the bytes of its waiting messages.
     pub(super) fn new(
-        (broker, queue_bytes_max): (usize, u64),
+        (broker, queue_bytes_max): (BrokerId, u64),
         batches: mpsc::Sender<Batch>,
         (metrics, readiness): (BrokerMetrics, Reporter),
         stop: CancellationToken,
@@ -77,7 +76,7 @@ impl SourceContext {
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX).expect("the constants are in order");
         let now = clock::monotonic();
         let link = ConnectionState::new(backoff, now);
-        metrics.gap.resume(clock::now());
+        metrics.gap.begin(clock::now());
         let in_flight_bytes = queue_bytes_max.min(IN_FLIGHT_BYTES);
         let in_flight = InFlight::new(batches.max_capacity(), in_flight_bytes);
         Self {

@@ -25,6 +25,7 @@ use crate::backoff::Backoff;
 use crate::bounds::Limit;
 use crate::clock;
 use crate::config::{BrokerConfig, Transport};
+use crate::event::BrokerId;
 use crate::state::{Answers, Binding, PollTargets, QueueLevel, Report};
 use crate::telemetry::metrics::{PollMetrics, RoundMetrics};
 use crate::timestamp::Timestamp;
@@ -38,7 +39,7 @@ pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Polls one broker and its workers, and recovers from any error.
 #[derive(Debug)]
 pub struct Poller {
-    broker: usize,
+    broker: BrokerId,
     config: BrokerConfig,
     reports: mpsc::Sender<Report>,
     known: watch::Receiver<Arc<PollTargets>>,
@@ -70,9 +71,9 @@ enum Carrier {
 }
 
 impl Poller {
-    /// The poller of the broker at index `broker` in the configuration.
+    /// Creates the poller of a broker.
     pub fn new(
-        broker: usize,
+        broker: BrokerId,
         mut config: BrokerConfig,
         reports: mpsc::Sender<Report>,
         known: watch::Receiver<Arc<PollTargets>>,

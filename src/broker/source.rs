@@ -8,7 +8,7 @@ use super::context::{Checkpointed, SourceContext};
 use super::error::LinkError;
 use super::{amqp, redis};
 use crate::config::{BrokerConfig, Transport};
-use crate::event::Batch;
+use crate::event::{Batch, BrokerId};
 use crate::telemetry::metrics::BrokerMetrics;
 use crate::telemetry::readiness::Reporter;
 
@@ -20,9 +20,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// The source of the broker at index `broker` in the configuration.
+    /// Creates the source of a broker.
     pub fn new(
-        broker: usize,
+        broker: BrokerId,
         config: BrokerConfig,
         batches: mpsc::Sender<Batch>,
         (metrics, readiness): (BrokerMetrics, Reporter),

@@ -26,7 +26,7 @@ pub struct CheckpointFolder {
     _lock: FolderLock,
 }
 
-/// A checkpoint to resume from.
+/// A checkpoint to restore.
 #[derive(Debug)]
 pub struct Restored {
     /// The first part, which has the times and the version.

@@ -118,8 +118,9 @@ impl Writer {
                 self.metrics.duration.set(elapsed.as_secs_f64());
                 self.note(at, bytes);
                 self.publisher.publish(snapshots);
-                for (kept, mark) in self.kept.iter().zip(marks) {
-                    kept.send_if_modified(|known| std::mem::replace(known, mark) != mark);
+                for (broker, mark) in marks {
+                    self.kept[broker.index()]
+                        .send_if_modified(|known| std::mem::replace(known, mark) != mark);
                 }
             }
             Err(error) => {

@@ -55,6 +55,6 @@ pub use redis::{FanoutPrefix, RedisAddress, RedisConfig, SentinelConfig};
 pub use reference::KeyReference;
 pub use reload::Changes;
 pub use shown::Shown;
-pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig};
+pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig, SinkId};
 pub use tls::{TlsConfig, TlsVersion};
 pub use url::{UrlLogin, host_and_port};

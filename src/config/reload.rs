@@ -2,7 +2,7 @@
 
 use super::load::Config;
 use super::shown::Shown;
-use super::sink::RemoteWriteConfig;
+use super::sink::{RemoteWriteConfig, SinkId};
 
 /// Keys that can change without a restart, including all keys below them; `[]` is any entry of a
 /// list.
@@ -87,15 +87,15 @@ impl Changes {
         keys.filter(|key| !is_below(key, &CHANGEABLE) || is_below(key, &FIXED))
     }
 
-    /// Whether anything changed in the sink at an index.
-    pub fn touch_sink(&self, at: usize) -> bool {
-        let section = format!("remote_write[{at}].");
+    /// Whether anything changed in a sink.
+    pub fn touch_sink(&self, sink: SinkId) -> bool {
+        let section = format!("remote_write[{}].", sink.index());
         self.keys.iter().any(|key| key.starts_with(&section))
     }
 
-    /// Whether the sink at an index now sends different series or values.
-    pub fn send_other(&self, at: usize) -> bool {
-        let section = format!("remote_write[{at}].");
+    /// Whether a sink now sends different series or values.
+    pub fn send_other(&self, sink: SinkId) -> bool {
+        let section = format!("remote_write[{}].", sink.index());
         let mut keys = self.keys.iter();
         keys.any(|key| key.starts_with(&section) && is_below(key, &SENDS_OTHER))
     }
@@ -216,7 +216,7 @@ remote_write: [{name: a, url: 'http://r/', authorization: {credentials: one}, wr
             let changes = Changes::between(&config(BEFORE), &config(&after));
             assert_eq!(changes.fixed().collect::<Vec<_>>(), fixed, "{after}");
             assert_eq!(changes.is_empty(), from == to, "{after}");
-            assert_eq!(changes.send_other(0), sends_other, "{after}");
+            assert_eq!(changes.send_other(SinkId::new(0)), sends_other, "{after}");
         }
     }
 
@@ -224,6 +224,7 @@ remote_write: [{name: a, url: 'http://r/', authorization: {credentials: one}, wr
     fn a_sink_is_touched_by_what_is_below_it() {
         let after = BEFORE.replace("credentials: one", "credentials: two");
         let changes = Changes::between(&config(BEFORE), &config(&after));
-        assert!(changes.touch_sink(0) && !changes.touch_sink(1));
+        let touched = [0, 1].map(|at| changes.touch_sink(SinkId::new(at)));
+        assert_eq!(touched, [true, false]);
     }
 }

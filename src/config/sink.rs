@@ -15,6 +15,22 @@ use crate::profile::ProfileName;
 use crate::series::Relabel;
 use crate::wire::Protocol;
 
+/// Identifies a remote-write receiver by its index in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkId(usize);
+
+impl SinkId {
+    /// Returns the id of the receiver at `index` in the configuration.
+    pub const fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// Returns the receiver's index in everything that is kept by sink.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// A remote-write receiver.
 #[derive(Clone, Debug)]
 pub struct RemoteWriteConfig {

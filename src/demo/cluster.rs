@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::event::{Batch, ContentType, Form, Payload, Position};
+use crate::event::{Batch, BrokerId, ContentType, Form, Payload, Position};
 use crate::timestamp::Timestamp;
 
 /// Time between two steps of the simulation.
@@ -102,7 +102,7 @@ impl Cluster {
                 .collect();
             if batches
                 .send(Batch {
-                    broker: 0,
+                    broker: BrokerId::new(0),
                     received: now,
                     payloads,
                     position: Position::Transient,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Mark, Pipeline, View};
+use super::{BrokerId, Mark, Pipeline, View};
 use crate::profile::ProfileName;
 use crate::timestamp::Timestamp;
 use crate::{saved, series, state};
@@ -15,8 +15,8 @@ pub struct Captured {
     clusters: Vec<Cluster>,
     views: Vec<(ProfileName, series::CapturedTable)>,
     counts: Vec<saved::Count>,
-    /// By broker, the messages that may be acknowledged once the checkpoint is on disk.
-    pub marks: Vec<Mark>,
+    /// For each broker, the messages that may be acknowledged once the checkpoint is on disk.
+    pub marks: Vec<(BrokerId, Mark)>,
 }
 
 #[derive(Debug)]
@@ -81,9 +81,13 @@ impl Pipeline {
 
     /// Copies all state, as of now.
     pub fn capture(&mut self, now: Timestamp) -> Captured {
-        for (at, cluster) in self.clusters.iter().enumerate() {
+        for cluster in &self.clusters {
             for view in &mut self.views {
-                view.profiles[at].settle(&cluster.state, &mut view.series, now);
+                view.profiles[cluster.id.index()].before_capture(
+                    &cluster.state,
+                    &mut view.series,
+                    now,
+                );
             }
         }
         let at = self.views.iter().map(|view| view.series.at()).max();
@@ -91,7 +95,7 @@ impl Pipeline {
         let clusters = self.clusters.iter_mut().map(|cluster| {
             let (mut position, mark) = cluster.delivered.capture();
             position.gap_until = cluster.metrics.gap.until(now).micros();
-            marks.push(mark);
+            marks.push((cluster.id, mark));
             Cluster {
                 broker: Arc::clone(&cluster.broker),
                 state: cluster.state.capture(),
@@ -126,7 +130,7 @@ impl Pipeline {
         now: Timestamp,
     ) -> NotRestored {
         let mut left = NotRestored::default();
-        let mut resumed = vec![false; self.clusters.len()];
+        let mut prepared = vec![false; self.clusters.len()];
         for part in parts {
             let at = saved::time_ms(part.at_ms).min(start);
             self.telemetry.restore(&part.counts);
@@ -138,10 +142,9 @@ impl Pipeline {
             }
             for saved in &part.clusters {
                 let same = |cluster: &super::Cluster| *cluster.broker == *saved.broker;
-                let Some(at) = self.clusters.iter().position(same) else {
+                let Some(cluster) = self.clusters.iter_mut().find(|one| same(one)) else {
                     continue;
                 };
-                let cluster = &mut self.clusters[at];
                 if let Some(position) = &saved.position {
                     cluster.delivered.restore(position);
                     if position.gap_until > 0 {
@@ -151,32 +154,35 @@ impl Pipeline {
                 }
                 cluster.state.restore(saved, now, &mut cluster.changes);
                 // The first part of a cluster contains its workers, and no tasks.
-                if !std::mem::replace(&mut resumed[at], true) {
-                    cluster.resume(at, &mut self.views, now);
+                if !std::mem::replace(&mut prepared[cluster.id.index()], true) {
+                    cluster.after_restore(&mut self.views, now);
                 }
                 // Sets are rebuilt from their members, so tasks in flight are counted again.
-                cluster.show(at, &mut self.views, now, None);
+                cluster.show(&mut self.views, now, None);
             }
         }
-        for (at, cluster) in self.clusters.iter().enumerate() {
-            if !resumed[at] {
-                cluster.resume(at, &mut self.views, now);
+        for cluster in &self.clusters {
+            if !prepared[cluster.id.index()] {
+                cluster.after_restore(&mut self.views, now);
             }
         }
         left
     }
 
-    /// For each broker, the stream position of the previous process.
-    pub fn resume(&self) -> impl Iterator<Item = Option<saved::Offset>> {
-        let clusters = self.clusters.iter();
-        clusters.map(|cluster| cluster.delivered.resume())
+    /// Returns the position in a broker's stream up to which everything was applied.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the broker is not configured.
+    pub fn offset(&self, broker: BrokerId) -> Option<saved::Offset> {
+        self.clusters[broker.index()].delivered.offset()
     }
 }
 
 impl super::Cluster {
-    fn resume(&self, at: usize, views: &mut [View], now: Timestamp) {
+    fn after_restore(&self, views: &mut [View], now: Timestamp) {
         for view in views {
-            view.profiles[at].resume(&self.state, &mut view.series, now);
+            view.profiles[self.id.index()].after_restore(&self.state, &mut view.series, now);
         }
     }
 }

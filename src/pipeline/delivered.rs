@@ -100,7 +100,7 @@ impl Delivered {
         self.waiting = 0;
         let position = saved::Position {
             fingerprints: self.order.iter().copied().collect(),
-            offset: self.resume(),
+            offset: self.offset(),
             ..saved::Position::default()
         };
         (position, self.mark)
@@ -119,8 +119,9 @@ impl Delivered {
         }
     }
 
-    /// The stream position of an earlier process.
-    pub(super) fn resume(&self) -> Option<saved::Offset> {
+    /// For a stream: the position after the newest message that was read, in this process or an
+    /// earlier one.
+    pub(super) fn offset(&self) -> Option<saved::Offset> {
         self.stream
             .clone()
             .zip(self.next)
@@ -250,7 +251,7 @@ mod tests {
             let mut restored = Delivered::stream(name, 4);
             restored.restore(&saved);
             assert_eq!(taken(&mut restored, 1, &[7, 8]), [next.is_some(), false]);
-            assert_eq!(restored.resume().map(|offset| offset.next), next);
+            assert_eq!(restored.offset().map(|offset| offset.next), next);
         }
     }
 }

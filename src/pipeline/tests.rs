@@ -147,7 +147,7 @@ fn every_recording_is_counted_as_by_other_means() {
         for (payload, received) in text.lines().filter_map(recorded) {
             now = now.max(received);
             pipeline.apply_batch(&Batch {
-                broker: 0,
+                broker: BrokerId::new(0),
                 received: now,
                 payloads: vec![payload],
                 position: Position::Transient,
@@ -204,7 +204,7 @@ fn recorded_failures_show_the_classes_that_the_tasks_raised() {
     for (payload, received) in text.lines().filter_map(recorded) {
         now = received;
         pipeline.apply_batch(&Batch {
-            broker: 0,
+            broker: BrokerId::new(0),
             received,
             payloads: vec![payload],
             position: Position::Transient,
@@ -262,7 +262,7 @@ fn a_good_event_is_counted_whatever_stands_around_it() {
     });
     let now = Timestamp::from_millis(5_000);
     pipeline.apply_batch(&Batch {
-        broker: 0,
+        broker: BrokerId::new(0),
         received: now,
         payloads: payloads.collect(),
         position: Position::Transient,
@@ -291,7 +291,7 @@ fn each_serializer_that_is_not_accepted_is_told_of() {
     };
     use ContentType::{Json, Msgpack, Unknown, Yaml};
     pipeline.apply_batch(&Batch {
-        broker: 0,
+        broker: BrokerId::new(0),
         received: Timestamp::default(),
         payloads: [Msgpack, Yaml, Json, Msgpack, Unknown]
             .map(message)

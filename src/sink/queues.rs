@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, SinkId};
 use crate::queue::{Limits, OpenError, Queue};
 use crate::timestamp::Timestamp;
 
@@ -21,23 +21,27 @@ pub struct QueuesError {
     source: OpenError,
 }
 
-/// Opens the queue of each sink, in order: on disk below `data_dir`, or in memory without one.
-pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
+/// Opens the queue of each sink: on disk below `data_dir`, or in memory without one.
+pub fn open(config: &Config) -> Result<Vec<(SinkId, Queue)>, QueuesError> {
     let folder = config.data_dir.as_ref().map(|folder| folder.join(FOLDER));
-    let sinks = config.remote_write.iter();
-    let queues = sinks.map(|sink| {
+    let sinks = config.remote_write.iter().enumerate();
+    let queues = sinks.map(|(at, sink)| {
+        let id = SinkId::new(at);
         let limits = Limits {
             bytes_max: sink.queue.bytes_max,
             age_max: sink.queue.sample_age_limit,
         };
         let Some(folder) = &folder else {
-            return Ok(Queue::in_memory(limits));
+            return Ok((id, Queue::in_memory(limits)));
         };
         let opened = Queue::open(&folder.join(file_name(&sink.name)), limits);
-        opened.map_err(|source| QueuesError {
-            name: sink.name.clone(),
-            source,
-        })
+        match opened {
+            Ok(queue) => Ok((id, queue)),
+            Err(source) => Err(QueuesError {
+                name: sink.name.clone(),
+                source,
+            }),
+        }
     });
     let queues = queues.collect();
     if let Some(folder) = &folder {
@@ -49,8 +53,12 @@ pub fn open(config: &Config) -> Result<Vec<Queue>, QueuesError> {
 
 /// Returns the start time: now, or the time of the newest queued or stored sample if that is
 /// slightly later.
-pub fn start_behind(queues: &[Queue], stored: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let queued = queues.iter().filter_map(Queue::newest_ms);
+pub fn start_behind<'a>(
+    queues: impl IntoIterator<Item = &'a Queue>,
+    stored: Option<Timestamp>,
+    now: Timestamp,
+) -> Timestamp {
+    let queued = queues.into_iter().filter_map(Queue::newest_ms);
     let newest = queued.map(Timestamp::from_millis).chain(stored).max();
     let start = newest.map_or(now, |newest| now.no_earlier_than(newest));
     if let Some(ahead) = newest

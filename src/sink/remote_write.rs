@@ -318,7 +318,7 @@ impl RemoteWrite {
         let now = clock::now();
         let Self { queue, window, .. } = self;
         blocking(|| {
-            window.settle(queue);
+            window.commit(queue);
             queue.expire(now.millis());
         });
         if let Some(age_max) = self.config.queue.sample_age_limit {
@@ -329,7 +329,7 @@ impl RemoteWrite {
                 }
             }
             while self.give_up_held(DropReason::TooOld, old) {}
-            self.window.settle(&mut self.queue);
+            self.window.commit(&mut self.queue);
         }
         self.limit_held();
         let lost = self.queue.take_lost();
@@ -365,8 +365,8 @@ impl RemoteWrite {
 
     fn report(&mut self) {
         self.report_quarantine();
-        let settled = self.window.settled();
-        self.metrics.pending.set(self.queue.pending() - settled);
+        let finished = self.window.finished();
+        self.metrics.pending.set(self.queue.pending() - finished);
         self.metrics.shards.set(float(self.window.sending()));
         let protocol = match self.protocol {
             Protocol::V1 => 1.0,
@@ -383,7 +383,7 @@ impl RemoteWrite {
     }
 
     fn give_up(&mut self) {
-        let left = self.queue.pending() - self.window.settled();
+        let left = self.queue.pending() - self.window.finished();
         let samples = left.points();
         let unwritten = if self.queue.is_durable() {
             self.queue.unwritten()

@@ -34,7 +34,7 @@ impl Window {
     }
 
     /// Counts the values in queued records that were already delivered or given up.
-    pub(super) fn settled(&self) -> Counts {
+    pub(super) fn finished(&self) -> Counts {
         self.0
             .iter()
             .map(|flight| flight.whole - flight.open())
@@ -93,7 +93,7 @@ impl Window {
     ///
     /// Removing them after delivery means that a crash in between sends them again rather than
     /// never.
-    pub(super) fn settle(&mut self, queue: &mut Queue) {
+    pub(super) fn commit(&mut self, queue: &mut Queue) {
         let mut through = None;
         while let Some(flight) = self.0.pop_front_if(|flight| flight.is_done()) {
             through = Some(flight.sequence);
@@ -145,7 +145,7 @@ mod tests {
         let flight = window.get(sequence).expect("on its way");
         flight.sending = false;
         flight.give_up_piece();
-        window.settle(queue);
+        window.commit(queue);
     }
 
     #[test]
@@ -157,10 +157,10 @@ mod tests {
         assert_eq!(send(&mut window, &mut queue), None);
         // The second record is done before the first: it stays in the queue but counts as sent.
         deliver(&mut window, &mut queue, first + 1);
-        assert_eq!((window.settled().samples, queue.pending().samples), (1, 3));
+        assert_eq!((window.finished().samples, queue.pending().samples), (1, 3));
         assert_eq!(send(&mut window, &mut queue), None);
         deliver(&mut window, &mut queue, first);
-        assert_eq!((window.settled().samples, queue.pending().samples), (0, 1));
+        assert_eq!((window.finished().samples, queue.pending().samples), (0, 1));
         assert_eq!(send(&mut window, &mut queue), Some(first + 2));
         assert!(!queue.has_several_groups(None));
     }
@@ -175,7 +175,7 @@ mod tests {
         flight
             .replace(&[], Tried::Never, held)
             .expect("nothing to write");
-        window.settle(&mut queue);
+        window.commit(&mut queue);
         assert_eq!(
             window.held().next().map(|flight| flight.sequence),
             Some(first)
@@ -183,10 +183,10 @@ mod tests {
         assert_eq!(window.sent_through(), Some(first));
         let second = send(&mut window, &mut queue).expect("the next group");
         deliver(&mut window, &mut queue, second);
-        assert_eq!((window.settled().samples, queue.pending().samples), (1, 3));
+        assert_eq!((window.finished().samples, queue.pending().samples), (1, 3));
         assert_eq!(window.read_through(), Some(second));
         window.get(first).expect("held").release(held);
-        window.settle(&mut queue);
-        assert_eq!((window.settled().samples, queue.pending().samples), (0, 1));
+        window.commit(&mut queue);
+        assert_eq!((window.finished().samples, queue.pending().samples), (0, 1));
     }
 }

@@ -341,9 +341,9 @@ impl Telemetry {
         for definition in DEFINITIONS {
             let family = series.family(family(definition));
             let restart_policy = if definition.persistent {
-                RestartPolicy::Opened
+                RestartPolicy::KeepIfOpen
             } else {
-                RestartPolicy::Anew
+                RestartPolicy::Reset
             };
             series.restart_policy(family, restart_policy);
         }

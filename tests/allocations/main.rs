@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use celeriac::config::Config;
-use celeriac::event::{Accept, Batch, Compression, ContentType, Decoder, Form, Payload, Position};
+use celeriac::event::{
+    Accept, Batch, BrokerId, Compression, ContentType, Decoder, Form, Payload, Position,
+};
 use celeriac::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Value;
@@ -49,7 +51,7 @@ fn batch(tasks: std::ops::Range<u64>, enveloped: bool) -> Batch {
         }
     };
     Batch {
-        broker: 0,
+        broker: BrokerId::new(0),
         received: NOW,
         payloads: tasks.map(body).map(payload).collect(),
         position: Position::Transient,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use celeriac::checkpoint::CheckpointFolder;
 use celeriac::config::Config;
-use celeriac::event::{Accept, Batch, ContentType, Form, Payload, Position};
+use celeriac::event::{Accept, Batch, BrokerId, ContentType, Form, Payload, Position};
 use celeriac::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::series::Snapshot;
@@ -93,7 +93,7 @@ fn batches(from: u64, size: usize) -> Vec<Batch> {
     messages
         .chunks(512)
         .map(|payloads| Batch {
-            broker: 0,
+            broker: BrokerId::new(0),
             received: NOW,
             payloads: payloads.to_vec(),
             position: Position::Transient,
@@ -149,7 +149,7 @@ fn with_series(samples: u64) -> Pipeline {
             })
             .to_vec();
         pipeline.apply_batch(&Batch {
-            broker: 0,
+            broker: BrokerId::new(0),
             received: NOW,
             payloads,
             position: Position::Transient,
@@ -175,7 +175,7 @@ fn checkpoint(criterion: &mut Criterion) {
             form,
         });
         pipeline.apply_batch(&Batch {
-            broker: 0,
+            broker: BrokerId::new(0),
             received: NOW,
             payloads: payloads.collect(),
             position: Position::Transient,

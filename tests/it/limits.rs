@@ -7,7 +7,7 @@ use std::path::Path;
 
 use celeriac::bounds::{Bounds, Limit};
 use celeriac::config::Config;
-use celeriac::event::{Accept, Batch, ContentType, Form, Payload, Position};
+use celeriac::event::{Accept, Batch, BrokerId, ContentType, Form, Payload, Position};
 use celeriac::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use celeriac::profile::ProfileName;
 use celeriac::state::{Answers, Binding, ExchangeKind, Report};
@@ -149,7 +149,7 @@ fn take(pipeline: &mut Pipeline, events: impl Iterator<Item = String>) {
         },
     });
     pipeline.apply_batch(&Batch {
-        broker: 0,
+        broker: BrokerId::new(0),
         received: NOW,
         payloads: payloads.collect(),
         position: Position::Transient,
@@ -192,7 +192,7 @@ fn bindings_beyond_the_limit_are_counted() {
             queue: "q".to_owned(),
         });
         pipeline.report(&Report {
-            broker: 0,
+            broker: BrokerId::new(0),
             answers: Answers::Bindings(bindings.collect()),
             asked: NOW,
             received: NOW,

@@ -80,7 +80,7 @@ pub(super) async fn run(
 ) -> Result<(), LinkError> {
     let server = amqp.server(context.server);
     let name = amqp.queue_name();
-    let next = context.checkpointed.resume.as_ref();
+    let next = context.checkpointed.offset.as_ref();
     let next = next
         .filter(|offset| offset.stream == name)
         .map(|offset| offset.next);
@@ -255,7 +255,7 @@ impl Consumer {
         self.newest = tag;
         if let (Some(stream), Some(next)) = (&self.stream, next) {
             self.cursor.next = Some(next);
-            context.checkpointed.resume = Some(Offset {
+            context.checkpointed.offset = Some(Offset {
                 stream: stream.clone(),
                 next,
             });

@@ -41,7 +41,7 @@ pub use fields::TEXT_MAX;
 pub use fields::Value;
 pub use judge::Refusal;
 pub use kind::{EventKind, TaskKind, WorkerKind};
-pub use payload::{Accept, Batch, ContentType, Form, Mark, Payload, Position};
+pub use payload::{Accept, Batch, BrokerId, ContentType, Form, Mark, Payload, Position};
 
 use crate::timestamp::Timestamp;
 

@@ -8,11 +8,26 @@ use super::DecodeError;
 use super::compression::Compression;
 use crate::timestamp::Timestamp;
 
+/// Identifies a broker by its index in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerId(usize);
+
+impl BrokerId {
+    /// Returns the id of the broker at `index` in the configuration.
+    pub const fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// Returns the broker's index in everything that is kept by broker.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// Messages of one broker in order of arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The broker's place in the configuration.
-    pub broker: usize,
+    pub broker: BrokerId,
     /// When the newest of them was received.
     pub received: Timestamp,
     pub payloads: Vec<Payload>,

@@ -126,7 +126,8 @@ impl CeleryExporter {
             ["name", "hostname", "queue_name", "exception"],
         );
         let mut gauge = |name, help, label| {
-            Vector::new(series, broker, (name, MetricKind::Gauge, help), [label]).of_levels(series)
+            Vector::new(series, broker, (name, MetricKind::Gauge, help), [label])
+                .reset_at_restart(series)
         };
         let worker_up = gauge(
             "celery_worker_up",

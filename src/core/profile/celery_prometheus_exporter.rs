@@ -79,7 +79,7 @@ impl CeleryPrometheusExporter {
                 ("celery_workers", gauge.clone(), "Number of alive workers"),
                 [],
             )
-            .of_levels(series),
+            .reset_at_restart(series),
             queue_length: Vector::new(
                 series,
                 broker,
@@ -90,7 +90,7 @@ impl CeleryPrometheusExporter {
                 ),
                 ["queue_name"],
             )
-            .of_levels(series),
+            .reset_at_restart(series),
         }
     }
 
@@ -144,14 +144,14 @@ impl CeleryPrometheusExporter {
         }
     }
 
-    /// Empties the restored sets of tasks in flight, which are added again afterwards.
-    pub(super) fn resume(&self, context: &mut Context<'_>) {
+    /// Sets the restored numbers of tasks in flight to 0; the tasks are added again afterwards.
+    pub(super) fn after_restore(&self, context: &mut Context<'_>) {
         let is_set = |labels: &LabelSet| {
             let mut states = labels.iter().filter(|(name, _)| *name == "state");
             states.any(|(_, state)| SETS.contains(&state))
         };
-        self.tasks.empty_restored(context.series, is_set);
-        self.by_name.empty_restored(context.series, is_set);
+        self.tasks.zero_restored(context.series, is_set);
+        self.by_name.zero_restored(context.series, is_set);
     }
 
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {

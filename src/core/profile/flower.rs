@@ -79,7 +79,7 @@ impl Flower {
                 ),
                 ["worker"],
             )
-            .of_levels(series),
+            .reset_at_restart(series),
             executing: Vector::new(
                 series,
                 broker,
@@ -90,7 +90,7 @@ impl Flower {
                 ),
                 ["worker"],
             )
-            .of_levels(series),
+            .reset_at_restart(series),
         }
     }
 
@@ -139,9 +139,9 @@ impl Flower {
         }
     }
 
-    /// Prefetched tasks are added again; series of tasks no longer prefetched are emptied.
-    pub(super) fn resume(&self, context: &mut Context<'_>) {
-        self.prefetched.empty_restored(context.series, |_| true);
+    /// Sets the restored numbers of prefetched tasks to 0; the tasks are added again afterwards.
+    pub(super) fn after_restore(&self, context: &mut Context<'_>) {
+        self.prefetched.zero_restored(context.series, |_| true);
     }
 
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {

@@ -147,7 +147,7 @@ impl Gauges {
                 (&gauge(name), MetricKind::Gauge, help),
                 ["worker"],
             )
-            .of_levels(series)
+            .reset_at_restart(series)
         });
         let processed = (
             &*gauge("worker_tasks_processed_total"),
@@ -181,9 +181,9 @@ impl Gauges {
             workers,
             processed: Vector::new(series, broker, processed, ["worker"]),
             processed_before: HashMap::new(),
-            info: Vector::new(series, broker, info, info_labels).of_levels(series),
-            load: Vector::new(series, broker, load, ["worker", "window"]).of_levels(series),
-            count: Vector::new(series, broker, count, ["state"]).of_levels(series),
+            info: Vector::new(series, broker, info, info_labels).reset_at_restart(series),
+            load: Vector::new(series, broker, load, ["worker", "window"]).reset_at_restart(series),
+            count: Vector::new(series, broker, count, ["state"]).reset_at_restart(series),
             queues: QueueGauge::ALL.map(|(_, name, help)| {
                 Vector::new(
                     series,
@@ -191,9 +191,10 @@ impl Gauges {
                     (&gauge(name), MetricKind::Gauge, help),
                     ["queue"],
                 )
-                .of_levels(series)
+                .reset_at_restart(series)
             }),
-            oldest: Vector::new(series, broker, oldest, ["queue", "state"]).of_levels(series),
+            oldest: Vector::new(series, broker, oldest, ["queue", "state"])
+                .reset_at_restart(series),
         }
     }
 
@@ -289,14 +290,14 @@ impl Gauges {
 
     /// Continues the counters of processed tasks. What the workers had processed is already
     /// included in the series restored with the state.
-    pub(super) fn resume(&mut self, state: &State, context: &mut Context<'_>) {
+    pub(super) fn open_restored(&mut self, state: &State, context: &mut Context<'_>) {
         for worker in state.workers() {
             let Some(processed) = worker.processed() else {
                 continue;
             };
             self.processed_before.insert(worker.name, processed);
             let label = self.label(worker, context);
-            self.processed.reopen(&[Part::Name(label)], context);
+            self.processed.open_restored(&[Part::Name(label)], context);
         }
     }
 

@@ -226,7 +226,7 @@ impl Groups {
             let labels = self.group_labels(at, label, context);
             let id = context
                 .series
-                .open_emptied(self.families.in_flight, labels, Room::Reserved)
+                .open_zeroed(self.families.in_flight, labels, Room::Reserved)
                 .expect("the reserve has no limit");
             self.group_at(at, context.now).0.in_flight[flight as usize] = Some(id);
             id
@@ -445,12 +445,12 @@ impl Groups {
             if shown {
                 let labels = self.group_labels(at, Some(("state", flight.name())), context);
                 let family = self.families.in_flight;
-                let id = context.series.open_emptied(family, labels, room);
+                let id = context.series.open_zeroed(family, labels, room);
                 self.group_at(at, context.now).0.in_flight[flight as usize] = id;
             }
         }
         if context.series.has_restored() {
-            self.reopen_rest(at, context);
+            self.open_restored(at, context);
         }
     }
 

@@ -193,9 +193,10 @@ impl Profile {
         each!(self, profile => profile.level(state, &mut context));
     }
 
-    /// Continues with restored series and the state captured with them. Tasks in flight are added
-    /// afterwards, as tasks that [moved](Change::Moved) from nowhere.
-    pub fn resume(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
+    /// Opens restored series that must not end, and sets the sizes of sets to 0. Call it once the
+    /// series and the workers are restored. Tasks in flight are added afterwards, as tasks that
+    /// [moved](Change::Moved) from nowhere.
+    pub fn after_restore(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
             series,
@@ -203,9 +204,9 @@ impl Profile {
             origin: None,
         };
         match self {
-            Self::Native(profile) => profile.resume(state, &mut context),
-            Self::CeleryPrometheusExporter(profile) => profile.resume(&mut context),
-            Self::Flower(profile) => profile.resume(&mut context),
+            Self::Native(profile) => profile.after_restore(state, &mut context),
+            Self::CeleryPrometheusExporter(profile) => profile.after_restore(&mut context),
+            Self::Flower(profile) => profile.after_restore(&mut context),
             // These have only counters, and gauges that are set again anyway.
             Self::CeleryExporter(_) | Self::Ovalmoney(_) | Self::Zeit(_) => {}
         }
@@ -213,7 +214,7 @@ impl Profile {
 
     /// Adds what is only added periodically, so that series and state match. Call it before they
     /// are captured.
-    pub fn settle(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
+    pub fn before_capture(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
         let mut context = Context {
             names: state.names(),
             series,
@@ -221,7 +222,7 @@ impl Profile {
             origin: None,
         };
         match self {
-            Self::Native(profile) => profile.settle(state, &mut context),
+            Self::Native(profile) => profile.before_capture(state, &mut context),
             Self::CeleryExporter(_)
             | Self::CeleryPrometheusExporter(_)
             | Self::Ovalmoney(_)

@@ -160,15 +160,15 @@ impl Native {
         }
     }
 
-    /// Continues with restored series.
-    pub(super) fn resume(&mut self, state: &State, context: &mut Context<'_>) {
-        self.events.resume(context);
-        self.groups.resume(context.series);
-        self.gauges.resume(state, context);
+    /// See [`Profile::after_restore`](super::Profile::after_restore).
+    pub(super) fn after_restore(&mut self, state: &State, context: &mut Context<'_>) {
+        self.events.open_restored(context);
+        self.groups.zero_restored(context.series);
+        self.gauges.open_restored(state, context);
     }
 
     /// Adds the tasks that workers have processed since the last snapshot.
-    pub(super) fn settle(&mut self, state: &State, context: &mut Context<'_>) {
+    pub(super) fn before_capture(&mut self, state: &State, context: &mut Context<'_>) {
         self.gauges.level_processed(state, context);
     }
 
@@ -223,12 +223,12 @@ impl Events {
         context.series.add(id, 1.0);
     }
 
-    /// Reopens the restored series, because they never end, however rare their events are.
-    fn resume(&mut self, context: &mut Context<'_>) {
+    /// Opens the restored series, because they never end, however rare their events are.
+    fn open_restored(&mut self, context: &mut Context<'_>) {
         for kind in EventKind::ALL {
             let labels = self.labels(kind);
             let series = &mut self.series[kind.index()];
-            *series = series.or_else(|| context.series.reopen(self.family, labels, None));
+            *series = series.or_else(|| context.series.open_restored(self.family, labels, None));
         }
     }
 

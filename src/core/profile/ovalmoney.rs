@@ -55,7 +55,7 @@ impl Ovalmoney {
             ),
             runtime: Vector::new(series, broker, runtime, labels),
             latency: Vector::new(series, broker, latency, labels),
-            workers: Vector::new(series, broker, workers, ["namespace"]).of_levels(series),
+            workers: Vector::new(series, broker, workers, ["namespace"]).reset_at_restart(series),
         }
     }
 

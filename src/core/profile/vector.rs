@@ -111,7 +111,7 @@ impl<const N: usize> Vector<N> {
     pub(super) fn set_again(&mut self, key: &[Part; N], value: f64, context: &mut Context<'_>) {
         let id = match self.entries.get(key) {
             Some(entry) => Some(entry.id),
-            None => self.reopen(key, context),
+            None => self.open_restored(key, context),
         };
         if let Some(id) = id {
             context.series.set(id, value);
@@ -144,21 +144,21 @@ impl<const N: usize> Vector<N> {
         context.series.add(id, n as f64);
     }
 
-    /// Marks the gauges as levels. They are not restored, because the values would be outdated and
-    /// nothing would update them.
+    /// Excludes gauges that are set with each snapshot from a restart: their values would be
+    /// outdated, and nothing would update them.
     #[must_use]
-    pub(super) fn of_levels(self, series: &mut SeriesTable) -> Self {
-        series.restart_policy(self.family, RestartPolicy::Anew);
+    pub(super) fn reset_at_restart(self, series: &mut SeriesTable) -> Self {
+        series.restart_policy(self.family, RestartPolicy::Reset);
         self
     }
 
-    /// Empties the restored sets that `is_set` selects, before their members are added again.
-    pub(super) fn empty_restored(
+    /// Sets the restored sizes that `is_set` selects to 0, before the members are added again.
+    pub(super) fn zero_restored(
         &self,
         series: &mut SeriesTable,
         is_set: impl Fn(&LabelSet) -> bool,
     ) {
-        series.empty_restored(self.family, is_set);
+        series.zero_restored(self.family, is_set);
     }
 
     /// Starts an update: until [`end_others`](Self::end_others), every gauge that should exist is
@@ -218,7 +218,7 @@ impl<const N: usize> Vector<N> {
     fn id_as(
         &mut self,
         key: [Part; N],
-        emptied: bool,
+        zeroed: bool,
         context: &mut Context<'_>,
     ) -> (SeriesId, bool) {
         let now = context.now;
@@ -227,13 +227,13 @@ impl<const N: usize> Vector<N> {
             entry.current = true;
             return (entry.id, true);
         }
-        match self.open(key.clone(), Room::Limited, emptied, context) {
+        match self.open(key.clone(), Room::Limited, zeroed, context) {
             Some(id) => (id, true),
-            None => (self.other(&key, emptied, context), false),
+            None => (self.other(&key, zeroed, context), false),
         }
     }
 
-    fn other(&mut self, key: &[Part; N], emptied: bool, context: &mut Context<'_>) -> SeriesId {
+    fn other(&mut self, key: &[Part; N], zeroed: bool, context: &mut Context<'_>) -> SeriesId {
         self.limited += 1;
         let key = fold(key);
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -241,21 +241,21 @@ impl<const N: usize> Vector<N> {
             entry.current = true;
             return entry.id;
         }
-        self.open(key, Room::Reserved, emptied, context)
+        self.open(key, Room::Reserved, zeroed, context)
             .expect("the reserve has no limit")
     }
 
-    /// Opens a series. `emptied` discards its restored value.
+    /// Opens a series. `zeroed` sets a restored value to 0.
     fn open(
         &mut self,
         key: [Part; N],
         room: Room,
-        emptied: bool,
+        zeroed: bool,
         context: &mut Context<'_>,
     ) -> Option<SeriesId> {
         let labels = self.label_set(&key, context);
-        let id = if emptied {
-            context.series.open_emptied(self.family, labels, room)?
+        let id = if zeroed {
+            context.series.open_zeroed(self.family, labels, room)?
         } else {
             context.series.open(self.family, labels, room)?
         };
@@ -264,7 +264,7 @@ impl<const N: usize> Vector<N> {
     }
 
     /// Opens a series if it was restored.
-    pub(super) fn reopen(
+    pub(super) fn open_restored(
         &mut self,
         key: &[Part; N],
         context: &mut Context<'_>,
@@ -273,7 +273,7 @@ impl<const N: usize> Vector<N> {
             return None;
         }
         let labels = self.label_set(key, context);
-        let id = context.series.reopen(self.family, labels, None)?;
+        let id = context.series.open_restored(self.family, labels, None)?;
         self.enter_new(key.clone(), id, context);
         Some(id)
     }

@@ -40,7 +40,7 @@ impl Zeit {
             tasks: Vector::new(series, broker, tasks, ["queue", "state"]),
             queue_time: Vector::new(series, broker, queue_time, ["queue"]),
             runtime: Vector::new(series, broker, runtime, ["queue"]),
-            queue_length: Vector::new(series, broker, length, ["queue"]).of_levels(series),
+            queue_length: Vector::new(series, broker, length, ["queue"]).reset_at_restart(series),
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::bounds::{self, Bounds};
 use crate::timestamp::Timestamp;
-use continued::Lasting;
+use continued::{Lasting, is_alike};
 pub use continued::{RestartPolicy, Restored};
 use relabelled::Place;
 pub use relabelled::Refused;
@@ -77,14 +77,6 @@ struct Slot {
     value: Value,
     /// The exemplar of a counter.
     exemplar: Option<Arc<Exemplar>>,
-}
-
-/// The options for opening a series.
-#[derive(Clone, Copy, Debug, Default)]
-struct Opening<'a> {
-    buckets: Option<&'a Arc<Buckets>>,
-    /// Whether its restored value is discarded.
-    emptied: bool,
 }
 
 impl SeriesTable {
@@ -167,34 +159,18 @@ impl SeriesTable {
         room: Room,
         buckets: Option<&Arc<Buckets>>,
     ) -> Option<SeriesId> {
-        self.open_as(
-            family,
-            labels,
-            room,
-            Opening {
-                buckets,
-                ..Opening::default()
-            },
-        )
+        self.open_as(family, labels, room, buckets, false)
     }
 
     /// Like [`open`](Self::open), for the size of a set whose members are added again after a
-    /// restart, so any restored value is discarded.
-    pub fn open_emptied(
+    /// restart: a restored value is set to 0.
+    pub fn open_zeroed(
         &mut self,
         family: FamilyId,
         labels: LabelSet,
         room: Room,
     ) -> Option<SeriesId> {
-        self.open_as(
-            family,
-            labels,
-            room,
-            Opening {
-                emptied: true,
-                ..Opening::default()
-            },
-        )
+        self.open_as(family, labels, room, None, true)
     }
 
     fn open_as(
@@ -202,21 +178,13 @@ impl SeriesTable {
         family: FamilyId,
         labels: LabelSet,
         room: Room,
-        opening: Opening<'_>,
+        buckets: Option<&Arc<Buckets>>,
+        zeroed: bool,
     ) -> Option<SeriesId> {
-        let kind = family;
-        let (family, mut labels) = match self.place(family, labels) {
+        let value = self.new_value(family, buckets);
+        let (family, labels) = match self.place(family, labels) {
             Place::Row(family, labels) => (family, labels),
             Place::Nowhere(hidden) => return self.limit.share(room).then_some(hidden),
-        };
-        let mut value = match &self.families[kind.index()].kind {
-            MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
-            MetricKind::Histogram(usual) => {
-                let buckets = opening.buckets.unwrap_or(usual);
-                let mut histogram = Histogram::new(Arc::clone(buckets));
-                histogram.native = self.native_histograms.then(Box::<Exponential>::default);
-                Value::Histogram(histogram)
-            }
         };
         if let Some(id) = self.find(family, &labels) {
             if self.slot(id).users > 0 {
@@ -226,10 +194,13 @@ impl SeriesTable {
                 self.slot(id).users += 1;
                 return Some(id);
             }
-            match self.adopt(id, labels, value, opening.emptied) {
-                Ok(()) => return Some(id),
-                Err(wanted) => (labels, value) = wanted,
+            if is_alike(&self.slot(id).value, &value) {
+                self.adopt(id, labels, value, zeroed);
+                return Some(id);
             }
+            // To a receiver, a histogram with other bounds is another series, which it cannot
+            // merge.
+            self.end(id);
         }
         if !self.limit.reserve(Size::of(&labels, &value), room) {
             return None;
@@ -249,6 +220,18 @@ impl SeriesTable {
             value,
             exemplar: None,
         }))
+    }
+
+    /// The initial value of a series; `buckets` replaces the family's default.
+    fn new_value(&self, family: FamilyId, buckets: Option<&Arc<Buckets>>) -> Value {
+        match &self.families[family.index()].kind {
+            MetricKind::Counter | MetricKind::Gauge => Value::Number(0.0),
+            MetricKind::Histogram(usual) => {
+                let mut histogram = Histogram::new(Arc::clone(buckets.unwrap_or(usual)));
+                histogram.native = self.native_histograms.then(Box::<Exponential>::default);
+                Value::Histogram(histogram)
+            }
+        }
     }
 
     /// The series with these labels, which have already been relabelled.

@@ -238,7 +238,7 @@ impl State {
         self.tasks.forget(self.limits.task_timeout, now);
         self.queues.expire(now);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
-        missing(self.workers.settle(now), changes);
+        missing(self.workers.count_missing(now), changes);
         let mut gone = HashSet::new();
         let gone_workers = self.workers.expire(timeout, retention, self.resumed, now);
         for mut worker in gone_workers {

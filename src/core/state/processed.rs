@@ -132,7 +132,7 @@ impl Processed {
         };
         if run.is_set_back(stamped) {
             let moved = processed.saturating_sub(run.processed);
-            let missing = run.settle();
+            let missing = run.count_missing();
             self.total = self.total.saturating_add(moved);
             self.begin(processed, stamped, online);
             return missing;
@@ -195,8 +195,8 @@ impl Processed {
     }
 
     /// Nothing more comes of the process. Returns how many more of its events are missing.
-    pub(super) fn settle(&mut self) -> u64 {
-        self.run.as_mut().map_or(0, Run::settle)
+    pub(super) fn count_missing(&mut self) -> u64 {
+        self.run.as_mut().map_or(0, Run::count_missing)
     }
 
     /// The process is no more. Returns how many more of its events are missing.
@@ -207,7 +207,7 @@ impl Processed {
             return 0;
         };
         self.before = Some((run.stamped, run.received_later));
-        run.settle()
+        run.count_missing()
     }
 
     /// Two processes send heartbeats under one name: what they say of one another is nonsense.
@@ -293,7 +293,7 @@ impl Run {
     }
 
     /// How many more are missing when nothing comes any more.
-    fn settle(&mut self) -> u64 {
+    fn count_missing(&mut self) -> u64 {
         let deficits = self.deficits.all().iter();
         let settled = deficits.map(Deficit::least).max().unwrap_or_default();
         let missing = settled.max(self.deficit().least());

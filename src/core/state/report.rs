@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use super::Binding;
+use crate::event::BrokerId;
 use crate::timestamp::Timestamp;
 
 /// The result of one polling round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Index of the broker in the configuration.
-    pub broker: usize,
+    pub broker: BrokerId,
     /// When the round started.
     pub asked: Timestamp,
     /// When the round ended.

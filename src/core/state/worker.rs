@@ -249,12 +249,12 @@ impl Worker {
     }
 
     /// For a worker that shut down: how many more of its events are missing once all have arrived.
-    pub(super) fn settle(&mut self, now: Timestamp) -> u64 {
+    pub(super) fn count_missing(&mut self, now: Timestamp) -> u64 {
         let is_settled = self.goodbye.is_some()
             && !self.online
             && now.since(self.offline_since.max(self.seen)) > SETTLED;
         if is_settled {
-            self.processed.settle()
+            self.processed.count_missing()
         } else {
             0
         }

@@ -74,8 +74,11 @@ impl Workers {
     }
 
     /// How many more events are missing from workers that shut down.
-    pub(super) fn settle(&mut self, now: Timestamp) -> u64 {
-        self.list.iter_mut().map(|worker| worker.settle(now)).sum()
+    pub(super) fn count_missing(&mut self, now: Timestamp) -> u64 {
+        self.list
+            .iter_mut()
+            .map(|worker| worker.count_missing(now))
+            .sum()
     }
 
     /// All known workers.

@@ -30,7 +30,7 @@ impl Feed {
             compression: None,
         };
         self.0.apply_batch(&Batch {
-            broker: 0,
+            broker: BrokerId::new(0),
             received: at(millis),
             payloads: vec![Payload {
                 bytes: format!("[{}]", events.join(", ")).into(),

@@ -218,7 +218,7 @@ fn recording() -> Vec<(Payload, Timestamp)> {
 
 fn apply(pipeline: &mut Pipeline, payloads: Vec<Payload>, now: Timestamp) {
     pipeline.apply_batch(&Batch {
-        broker: 0,
+        broker: BrokerId::new(0),
         received: now,
         payloads,
         position: Position::Transient,

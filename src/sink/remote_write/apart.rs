@@ -99,7 +99,7 @@ impl RemoteWrite {
         let triage = &mut self.triage;
         let parcel = blocking(|| triage.next(samples_max, protocol, is_sorted, now));
         let Some(parcel) = parcel.filter(|parcel| !parcel.is_sending) else {
-            return self.settle_apart();
+            return self.count_settled();
         };
         parcel.is_sending = true;
         let (body, attempt) = (parcel.body.clone(), parcel.attempt);
@@ -114,7 +114,7 @@ impl RemoteWrite {
         };
         let request = request(&self.config.url, body.protocol, body.bytes, attempt);
         self.send_request(sent, request);
-        self.settle_apart();
+        self.count_settled();
     }
 
     /// Returns whether all records were read and sorted.
@@ -151,7 +151,7 @@ impl RemoteWrite {
             Verdict::Downgrade => self.downgrade(&outcome.reason),
             Verdict::Retry { after } => self.retry_apart(after, outcome),
         }
-        self.settle_apart();
+        self.count_settled();
     }
 
     /// Retries the request, unless it gets 5xx responses while other requests are accepted.
@@ -208,7 +208,7 @@ impl RemoteWrite {
     }
 
     /// Counts the outcome of values that were held back.
-    fn settle_apart(&mut self) {
+    fn count_settled(&mut self) {
         let settled = self.triage.take_settled();
         self.metrics.sent.add(settled.delivered);
         self.metrics.failed.add(settled.failed);
@@ -217,7 +217,7 @@ impl RemoteWrite {
                 flight.release(part.counts);
             }
         }
-        self.window.settle(&mut self.queue);
+        self.window.commit(&mut self.queue);
     }
 
     /// Limits the values that are held back, by giving up the oldest.
@@ -230,7 +230,7 @@ impl RemoteWrite {
         let mut dropped = 0;
         while is_too_much(self) && self.give_up_held(DropReason::QueueFull, |_| true) {
             dropped += 1;
-            self.window.settle(&mut self.queue);
+            self.window.commit(&mut self.queue);
         }
         if dropped > 0 {
             warn!(

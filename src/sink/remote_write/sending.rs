@@ -32,7 +32,7 @@ impl RemoteWrite {
             let next = blocking(|| window.next(queue).map(|flight| flight.sequence));
             let Some(sequence) = next else { return };
             self.send(sequence);
-            self.window.settle(&mut self.queue);
+            self.window.commit(&mut self.queue);
         }
     }
 

@@ -92,7 +92,7 @@ impl Search {
             .enumerate()
             .max_by_key(|(_, size)| *size)
             .unwrap_or_default();
-        let is_trial = !self.labels.is_settled();
+        let is_trial = !self.labels.is_decided();
         if (is_trial || pool.len() >= loose.max(part)) && !pool.is_empty() {
             let is_one_value = self.pool[pool.start].value == self.pool[pool.end - 1].value;
             let members = self.pool.drain(pool).collect();
@@ -123,7 +123,7 @@ impl Search {
             self.pool[..end].partition_point(|suspect| suspect.value < value)
         };
         let mut start = begin(end);
-        while self.labels.is_settled() && start > 0 && end - begin(start) <= self.target {
+        while self.labels.is_decided() && start > 0 && end - begin(start) <= self.target {
             start = begin(start);
         }
         start.max(end.saturating_sub(max))..end

@@ -23,7 +23,7 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Returns whether the deciding label is known, or known not to exist.
-    pub(super) const fn is_settled(&self) -> bool {
+    pub(super) const fn is_decided(&self) -> bool {
         self.is_found || self.names.is_empty()
     }
 

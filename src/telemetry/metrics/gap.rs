@@ -25,8 +25,9 @@ impl Default for Gap {
 }
 
 impl Gap {
-    /// Continues from what an earlier process counted. The time since then is part of the gap.
-    pub fn resume(&self, now: Timestamp) {
+    /// Begins the gap of a process that has not subscribed yet. If an earlier process counted, the
+    /// time since then is part of it.
+    pub fn begin(&self, now: Timestamp) {
         self.grow(now.since(self.until(now)), now);
     }
 

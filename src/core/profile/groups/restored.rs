@@ -9,20 +9,20 @@ use super::Groups;
 use crate::series::SeriesTable;
 
 impl Groups {
-    /// Empties the restored gauges of tasks in flight, which are added again afterwards.
-    pub(in crate::profile) fn resume(&self, series: &mut SeriesTable) {
-        series.empty_restored(self.families.in_flight, |_| true);
+    /// Sets the restored gauges of tasks in flight to 0; the tasks are added again afterwards.
+    pub(in crate::profile) fn zero_restored(&self, series: &mut SeriesTable) {
+        series.zero_restored(self.families.in_flight, |_| true);
     }
 
     /// Opens the group's remaining restored series. Otherwise they would end while the group
     /// continues.
-    pub(super) fn reopen_rest(&mut self, at: u32, context: &mut Context<'_>) {
+    pub(super) fn open_restored(&mut self, at: u32, context: &mut Context<'_>) {
         for counter in Counter::ALL {
             if self.group_at(at, context.now).0.counters[counter as usize].is_none() {
                 let (family, label) = counter.shown();
                 let labels = self.group_labels(at, label, context);
                 let family = self.families.counter(family);
-                let id = context.series.reopen(family, labels, None);
+                let id = context.series.open_restored(family, labels, None);
                 self.group_at(at, context.now).0.counters[counter as usize] = id;
             }
         }
@@ -31,16 +31,18 @@ impl Groups {
             let buckets = self.buckets(family, at, context);
             let labels = self.group_labels(at, label, context);
             let family = self.families.histogram(family);
-            let id = context.series.reopen(family, labels, buckets.as_ref());
+            let id = context
+                .series
+                .open_restored(family, labels, buckets.as_ref());
             self.group_at(at, context.now).0.histograms[distribution as usize] = id;
         }
         for flight in InFlightStage::ALL {
             if self.group_at(at, context.now).0.in_flight[flight as usize].is_none() {
                 let labels = self.group_labels(at, Some(("state", flight.name())), context);
                 let family = self.families.in_flight;
-                let id = context.series.reopen(family, labels, None);
+                let id = context.series.open_restored(family, labels, None);
                 if let Some(id) = id {
-                    // Only needed if nothing has emptied it before.
+                    // Only needed if it has not been set to 0 before.
                     context.series.set(id, 0.0);
                 }
                 self.group_at(at, context.now).0.in_flight[flight as usize] = id;

@@ -129,7 +129,8 @@ impl Run {
     /// Ends the process and starts another one.
     fn restart(&mut self) {
         let view = &mut self.restarted;
-        view.profile.settle(&self.state, &mut view.series, self.now);
+        view.profile
+            .before_capture(&self.state, &mut view.series, self.now);
         let bytes = view
             .series
             .capture()
@@ -141,7 +142,8 @@ impl Run {
         let mut next = self.setup.view(self.newest);
         let restored = next.series.restore(&saved, self.newest);
         assert_eq!((restored.unknown, restored.full), (0, 0));
-        next.profile.resume(&self.state, &mut next.series, self.now);
+        next.profile
+            .after_restore(&self.state, &mut next.series, self.now);
         next.series.now(self.now);
         for place in &self.places {
             let came = Change::Moved {

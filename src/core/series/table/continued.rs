@@ -5,6 +5,11 @@
 //! family and labels adopts the orphan with its count. So restarting with another configuration
 //! interrupts only the series that it changes: orphans that no caller opens end when they would
 //! have ended without the restart.
+//!
+//! `capture` copies what outlives the process, and `restore` makes orphans of it. `open_restored`
+//! opens a series only if it is an orphan. Sets are rebuilt from their members, so `open_zeroed` and
+//! `zero_restored` set an orphan to 0. Families that are not restored at all
+//! [reset](RestartPolicy::Reset).
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -33,12 +38,12 @@ const TIME: &str = "_timestamp_seconds";
 pub enum RestartPolicy {
     /// Restored as orphans until they are opened.
     #[default]
-    Kept,
+    Keep,
     /// Restored only if they are already open. The others end, because the objects that they
     /// counted are gone.
-    Opened,
+    KeepIfOpen,
     /// Not restored: each process keeps its own values, or sets them with each snapshot.
-    Anew,
+    Reset,
 }
 
 /// Properties of a family that are not exposed.
@@ -82,7 +87,7 @@ impl SeriesTable {
             let Some(slot) = &self.slots[*slot as usize] else {
                 continue;
             };
-            if self.persistent[slot.info.family.index()].restart_policy != RestartPolicy::Anew {
+            if self.persistent[slot.info.family.index()].restart_policy != RestartPolicy::Reset {
                 rows.push(CapturedRow {
                     info: Arc::clone(&slot.info),
                     value: without_exemplars(&slot.value),
@@ -127,11 +132,11 @@ impl SeriesTable {
                 };
                 let after = saved::time_ms(series.after_ms).min(at);
                 if let Some(there) = self.find(id, &labels) {
-                    self.go_on(there, value, after);
+                    self.restore_open(there, value, after);
                     restored.series += 1;
                     continue;
                 }
-                if self.persistent[id.index()].restart_policy != RestartPolicy::Kept {
+                if self.persistent[id.index()].restart_policy != RestartPolicy::Keep {
                     continue;
                 }
                 let room = if series.limited {
@@ -191,35 +196,28 @@ impl SeriesTable {
 
     /// Whether there is an orphan with that family and labels, whose room is already reserved.
     pub fn is_restored(&mut self, family: FamilyId, labels: LabelSet) -> bool {
-        self.has_restored() && self.find_orphan(family, labels).is_some()
+        self.find_orphan(family, labels).is_some()
     }
 
-    /// Opens a series if it is a matching orphan. Otherwise does nothing.
-    pub fn reopen(
+    /// Opens a series if there is an orphan that can continue as it. Otherwise does nothing.
+    pub fn open_restored(
         &mut self,
         family: FamilyId,
         labels: LabelSet,
         buckets: Option<&Arc<Buckets>>,
     ) -> Option<SeriesId> {
-        if !self.has_restored() {
-            return None;
+        let (id, labels) = self.find_orphan(family, labels)?;
+        let value = self.new_value(family, buckets);
+        let continues = is_alike(&self.slot(id).value, &value);
+        if continues {
+            self.adopt(id, labels, value, false);
         }
-        let id = self.find_orphan(family, labels.clone())?;
-        if let Value::Histogram(histogram) = &self.slot(id).value {
-            let (bounds, native) = (Arc::clone(&histogram.buckets), histogram.native.is_some());
-            let MetricKind::Histogram(usual) = &self.families[family.index()].kind else {
-                return None;
-            };
-            if bounds != *buckets.unwrap_or(usual) || native != self.native_histograms {
-                return None;
-            }
-        }
-        self.open_with(family, labels, Room::Reserved, buckets)
+        continues.then_some(id)
     }
 
     /// Sets the orphans of a family that are sizes of sets to 0: members are added again one by
     /// one, and some may never return. `is_set` decides by the labels after relabeling.
-    pub fn empty_restored(&mut self, family: FamilyId, is_set: impl Fn(&LabelSet) -> bool) {
+    pub fn zero_restored(&mut self, family: FamilyId, is_set: impl Fn(&LabelSet) -> bool) {
         for at in 0..self.orphans.len() {
             let slot = self.orphans[at];
             let Some(orphan) = self.orphan(slot) else {
@@ -234,31 +232,14 @@ impl SeriesTable {
         }
     }
 
-    /// Hands an orphan to the caller that opens it. If its histogram has bounds other than
-    /// `wanted`, it ends and a new series starts over: to a receiver, buckets with different bounds
-    /// are different series.
-    pub(super) fn adopt(
-        &mut self,
-        id: SeriesId,
-        labels: LabelSet,
-        wanted: Value,
-        emptied: bool,
-    ) -> Result<(), (LabelSet, Value)> {
+    /// Hands an orphan to the caller that opens it with the initial value `value`.
+    pub(super) fn adopt(&mut self, id: SeriesId, labels: LabelSet, value: Value, zeroed: bool) {
         let now = self.now;
         let slot = self.slot(id);
-        match (&mut slot.value, wanted) {
-            (Value::Number(number), Value::Number(_)) => {
-                if emptied {
-                    *number = 0.0;
-                }
-            }
-            (Value::Histogram(known), Value::Histogram(wanted)) if is_alike(known, &wanted) => {
-                known.buckets = wanted.buckets;
-            }
-            (_, wanted) => {
-                self.end(id);
-                return Err((labels, wanted));
-            }
+        match (&mut slot.value, value) {
+            (Value::Histogram(known), Value::Histogram(new)) => known.buckets = new.buckets,
+            (known, new) if zeroed => *known = new,
+            _ => {}
         }
         slot.users = 1;
         slot.changed = now;
@@ -268,21 +249,13 @@ impl SeriesTable {
             labels,
             ..*slot.info
         });
-        Ok(())
     }
 
-    /// Adds the restored value to a series that is already open.
-    fn go_on(&mut self, id: SeriesId, value: Value, after: Timestamp) {
+    /// Restores a series that is already open.
+    fn restore_open(&mut self, id: SeriesId, value: Value, after: Timestamp) {
         let slot = self.slot(id);
-        let fits = match (&slot.value, &value) {
-            (Value::Number(_), Value::Number(_)) => true,
-            (Value::Histogram(known), Value::Histogram(restored)) => is_alike(known, restored),
-            (Value::Number(_), Value::Histogram(_)) | (Value::Histogram(_), Value::Number(_)) => {
-                false
-            }
-        };
         // An orphan already exists if the stored data contains the series twice.
-        if fits && slot.users > 0 {
+        if slot.users > 0 && is_alike(&slot.value, &value) {
             slot.value = value;
             slot.info = Arc::new(Info {
                 labels: slot.info.labels.clone(),
@@ -314,7 +287,11 @@ impl SeriesTable {
         slot.filter(|slot| slot.users == 0)
     }
 
-    fn find_orphan(&mut self, family: FamilyId, labels: LabelSet) -> Option<SeriesId> {
+    /// The orphan with that family and labels, and its labels after relabeling.
+    fn find_orphan(&mut self, family: FamilyId, labels: LabelSet) -> Option<(SeriesId, LabelSet)> {
+        if !self.has_restored() {
+            return None;
+        }
         // This is only a query, so series that rules refuse are not counted.
         let refused = self.refused;
         let place = self.place(family, labels);
@@ -323,7 +300,7 @@ impl SeriesTable {
             return None;
         };
         let found = self.find(family, &labels)?;
-        self.orphan(found.0).map(|_| found)
+        self.orphan(found.0).map(|_| (found, labels))
     }
 
     /// Finds the family with a name and type. A family made by a rule is created again.
@@ -391,9 +368,15 @@ impl SeriesTable {
     }
 }
 
-/// Whether one histogram can continue as the other.
-fn is_alike(known: &Histogram, other: &Histogram) -> bool {
-    known.buckets == other.buckets && known.native.is_some() == other.native.is_some()
+/// Whether a series with the value `known` can continue as one with the value `other`.
+pub(super) fn is_alike(known: &Value, other: &Value) -> bool {
+    match (known, other) {
+        (Value::Number(_), Value::Number(_)) => true,
+        (Value::Histogram(known), Value::Histogram(other)) => {
+            known.buckets == other.buckets && known.native.is_some() == other.native.is_some()
+        }
+        (Value::Number(_), Value::Histogram(_)) | (Value::Histogram(_), Value::Number(_)) => false,
+    }
 }
 
 /// Exemplars are not kept: they were already sent, and a task of another process explains little.

@@ -86,7 +86,7 @@ fn judged(script: &str) -> (u64, u64) {
             count.started(stamped);
         }
     }
-    (missing, missing + count.settle())
+    (missing, missing + count.count_missing())
 }
 
 #[test]

@@ -146,15 +146,15 @@ fn the_size_of_a_set_begins_with_nothing() {
     let mut next = before.restarted(SETUP);
     let id = next
         .series
-        .open_emptied(next.gauge, labels("a"), Room::Limited)
+        .open_zeroed(next.gauge, labels("a"), Room::Limited)
         .expect("room");
     next.series.add(id, 1.0);
     // A series that is already open keeps its members.
     let again = next
         .series
-        .open_emptied(next.gauge, labels("a"), Room::Limited);
+        .open_zeroed(next.gauge, labels("a"), Room::Limited);
     assert_eq!(again, Some(id));
-    next.series.empty_restored(next.gauge, |labels| {
+    next.series.zero_restored(next.gauge, |labels| {
         labels.iter().any(|(_, value)| value != "c")
     });
 
@@ -203,7 +203,7 @@ fn a_histogram_goes_on_only_as_what_it_was() {
         };
         let reopened = next
             .series
-            .reopen(next.histogram, labels("a"), Some(&wanted));
+            .open_restored(next.histogram, labels("a"), Some(&wanted));
         assert_eq!(reopened.is_some(), goes_on, "{context}");
         let id = match reopened {
             Some(id) => id,
@@ -306,12 +306,12 @@ fn a_lower_limit_leaves_out_what_has_no_room() {
 #[test]
 fn a_family_says_whether_its_series_last() {
     for (restart_policy, opened, value, after) in [
-        (RestartPolicy::Kept, false, Some(2.0), START),
-        (RestartPolicy::Kept, true, Some(2.0), START),
-        (RestartPolicy::Opened, false, None, START),
-        (RestartPolicy::Opened, true, Some(2.0), START),
-        (RestartPolicy::Anew, false, None, START),
-        (RestartPolicy::Anew, true, Some(0.0), at(20)),
+        (RestartPolicy::Keep, false, Some(2.0), START),
+        (RestartPolicy::Keep, true, Some(2.0), START),
+        (RestartPolicy::KeepIfOpen, false, None, START),
+        (RestartPolicy::KeepIfOpen, true, Some(2.0), START),
+        (RestartPolicy::Reset, false, None, START),
+        (RestartPolicy::Reset, true, Some(0.0), at(20)),
     ] {
         let context = format!("{restart_policy:?} {opened}");
         let mut before = table(SETUP, Relabel::default());
@@ -365,7 +365,7 @@ fn series_that_rules_renamed_are_found_behind_the_rules() {
     before.snapshot(at(10));
 
     let mut next = before.restarted(SETUP);
-    next.series.empty_restored(next.gauge, |_| true);
+    next.series.zero_restored(next.gauge, |_| true);
     assert!(next.series.is_restored(next.counter, labels("a")));
     let id = next.open(next.counter, "a");
     next.series.add(id, 1.0);
