@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use celeriac::broker::Poller;
 use celeriac::config::Config;
+use celeriac::event::BrokerId;
 use celeriac::state::{Answers, PollTargets, QueueLevel, Report, WorkerAnswer};
 use celeriac::telemetry::metrics::{Gauge, PollMetrics, Telemetry};
 use celeriac::timestamp::Timestamp;
@@ -55,7 +56,14 @@ impl Polling {
         let (to_us, reports) = mpsc::channel(16);
         let (known, knowing) = watch::channel(Arc::new(known));
         let stop = CancellationToken::new();
-        let poller = Poller::new(0, broker, to_us, knowing, metrics.clone(), stop.clone());
+        let poller = Poller::new(
+            BrokerId::new(0),
+            broker,
+            to_us,
+            knowing,
+            metrics.clone(),
+            stop.clone(),
+        );
         let task = tokio::spawn(poller.run());
         Self {
             metrics,
