@@ -7,24 +7,30 @@
 
 mod build;
 mod reload;
+mod simulation;
 mod stages;
 mod standby;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::build::StartError;
 use self::reload::Reloader;
+pub use self::simulation::{Inputs, Simulation};
 pub use self::stages::RunError;
 use self::stages::Stages;
+use crate::aggregator::Views;
 use crate::checkpoint::CheckpointFolder;
 use crate::config::Config;
 use crate::http::ReloadRequest;
+use crate::profile::ProfileName;
+use crate::series::Snapshot;
 use crate::shutdown::Signals;
 use crate::supervisor::{LivenessPing, Supervisor};
 use crate::telemetry::readiness::Readiness;
@@ -50,12 +56,30 @@ pub struct App {
     readiness: Readiness,
     questions: Option<mpsc::Sender<LivenessPing>>,
     grace_period: Duration,
+    /// Replaces the first broker, if it has not been started yet.
+    simulation: Option<Simulation>,
+    /// The outputs of the aggregator, and the address of the listener, once they exist.
+    views: Option<Views>,
+    address: Option<SocketAddr>,
 }
 
 impl App {
     /// Builds and spawns all stages; `file` is the configuration file to reload. Waits while
     /// another daemon holds `data_dir`.
     pub async fn build(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
+        Self::build_with(config, file, None).await
+    }
+
+    /// Like [`App::build`], with a simulated cluster in place of the first broker.
+    pub async fn simulate(config: Config, simulation: Simulation) -> Result<Self, StartError> {
+        Self::build_with(config, None, Some(simulation)).await
+    }
+
+    async fn build_with(
+        config: Config,
+        file: Option<PathBuf>,
+        simulation: Option<Simulation>,
+    ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let mut stages = Stages::default();
         let signals = Signals::new().map_err(StartError::Signals)?;
@@ -78,6 +102,9 @@ impl App {
             readiness: Readiness::default(),
             questions: None,
             grace_period: config.global.grace_period,
+            simulation,
+            views: None,
+            address: None,
         };
         if let Some(path) = &config.data_dir {
             let taken =
@@ -94,6 +121,17 @@ impl App {
     /// Returns a token that stops the daemon as a signal would.
     pub fn stopper(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// Returns the address that is listened on, if any.
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Returns the snapshots of a profile that an output uses, unless the daemon was stopped before
+    /// it took any.
+    pub fn snapshots(&self, profile: ProfileName) -> Option<watch::Receiver<Arc<Snapshot>>> {
+        self.views.as_ref().map(|views| views.of(profile))
     }
 
     /// Runs until stopped, then drains for at most the grace period.

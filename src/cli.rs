@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use self::source::ConfigSource;
 
 use crate::app::App;
-use crate::config::{Config, LoadError, PushgatewayConfig, RemoteWriteConfig};
+use crate::config::{Config, LoadError};
 use crate::demo;
 use crate::doctor::doctor;
 use crate::escape::printable;
@@ -130,11 +130,17 @@ impl Cli {
 }
 
 impl Command {
-    /// The default log level of commands that log less than usual: the doctor's report already
-    /// contains everything.
+    /// The default log level, if lower than usual: the doctor's report contains everything already,
+    /// and the demo has its own output.
     fn quiet(&self) -> Option<log::Level> {
-        let is_set = std::env::var_os("RUST_LOG").is_some();
-        (matches!(self, Self::Doctor { .. }) && !is_set).then_some(log::Level::Off)
+        let level = match self {
+            Self::Doctor { .. } => log::Level::Off,
+            Self::Demo(_) => log::Level::Warn,
+            Self::Run(_) | Self::CheckConfig { .. } | Self::Migrate { .. } | Self::Version => {
+                return None;
+            }
+        };
+        std::env::var_os("RUST_LOG").is_none().then_some(level)
     }
 }
 
@@ -161,9 +167,7 @@ fn daemon(config: Config, file: Option<PathBuf>) -> ExitCode {
 fn announce(config: &Config, file: Option<&Path>) {
     let addresses = config.brokers.iter().map(|broker| broker.address(0));
     let brokers = addresses.collect::<Vec<_>>().join(" ");
-    let sinks = config.remote_write.iter().map(RemoteWriteConfig::shown_url);
-    let gateways = config.pushgateway.iter().map(PushgatewayConfig::shown_url);
-    let pushing_to = sinks.chain(gateways).collect::<Vec<_>>().join(" ");
+    let pushing_to = config.push_targets().join(" ");
     let config_file = file.map(|file| tracing::field::display(file.display()));
     tracing::info!(
         version = VERSION,

@@ -1,10 +1,12 @@
 //! Handles signals: SIGTERM and SIGINT cancel a token, SIGHUP calls a function.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use crate::clock;
 
 /// Signals this soon after the first one are the same request: GNU `timeout` signals the process
 /// and then its group, and a Ctrl-C reaches both a wrapper that forwards it and its child.
@@ -36,9 +38,9 @@ impl Signals {
         self.next(&mut reload).await;
         info!("stopping; send a second signal to exit immediately");
         stop.cancel();
-        let first = Instant::now();
+        let first = clock::monotonic();
         self.next(&mut reload).await;
-        while first.elapsed() < REPEATED_WITHIN {
+        while clock::monotonic().duration_since(first) < REPEATED_WITHIN {
             self.next(&mut reload).await;
         }
         warn!("second signal received; exiting immediately");

@@ -12,6 +12,7 @@ use tracing::{Instrument, error_span, info};
 
 use super::App;
 use super::reload::Reloader;
+use super::simulation::{self, Simulation};
 use super::stages::Stages;
 use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAITING, Views};
 use crate::bounds::Bounds;
@@ -122,6 +123,7 @@ impl App {
         if let Some(http) = config.http.clone() {
             let requests = http.reload.then_some(reload_requests);
             let server = listen(http, &views, readiness, requests)?.counted(pages);
+            self.address = server.address().ok();
             self.stages
                 .spawn("http".to_owned(), server.run(self.stop.clone()));
         }
@@ -129,8 +131,9 @@ impl App {
         let sinks = outputs.spawn(external, &views, &mut self.stages, &self.drain_deadline)?;
         self.stages.spawn("aggregator".to_owned(), aggregator.run());
         for broker in brokers {
-            broker.spawn(&views, &ends, &mut self.stages);
+            broker.spawn(self.simulation.take(), &views, &ends, &mut self.stages);
         }
+        self.views = Some(views);
         self.reloader = Some(Reloader {
             file,
             current: config,
@@ -239,7 +242,33 @@ impl BrokerParts {
         }
     }
 
-    fn spawn(self, views: &Views, ends: &Ends, stages: &mut Stages) {
+    /// Spawns the source and the poller, or a simulation of both.
+    fn spawn(
+        self,
+        simulation: Option<Simulation>,
+        views: &Views,
+        ends: &Ends,
+        stages: &mut Stages,
+    ) {
+        match simulation {
+            Some(simulation) => self.simulate(simulation, ends, stages),
+            None => self.connect(views, ends, stages),
+        }
+    }
+
+    fn simulate(self, simulation: Simulation, ends: &Ends, stages: &mut Stages) {
+        let (metrics, latch) = self.source;
+        metrics.connected.set(1.0);
+        latch.ready();
+        let inputs = simulation::Inputs {
+            batches: ends.batches.clone(),
+            reports: ends.reports.clone(),
+            stop: ends.stop.clone(),
+        };
+        stages.spawn(format!("broker {}", self.name), simulation.run(inputs));
+    }
+
+    fn connect(self, views: &Views, ends: &Ends, stages: &mut Stages) {
         let (id, name) = (self.id, self.name);
         if let Some(metrics) = self.poller {
             let (reports, stop) = (ends.reports.clone(), ends.stop.clone());

@@ -100,6 +100,13 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 impl Config {
+    /// Returns the URLs of all receivers and gateways, without credentials.
+    pub fn push_targets(&self) -> Vec<String> {
+        let sinks = self.remote_write.iter().map(RemoteWriteConfig::shown_url);
+        let gateways = self.pushgateway.iter().map(PushgatewayConfig::shown_url);
+        sinks.chain(gateways).collect()
+    }
+
     /// Loads a file or pipe, with overrides from the process' environment.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let failed = |error| LoadError::Read(path.into(), error);

@@ -1,116 +1,120 @@
-//! A simulated Celery cluster: publishes the events of tasks that are sent, run, and end in all
-//! common ways.
+//! Simulates the shop's clients, queues and workers, step by step.
 //!
-//! As in Celery, a worker's task events are sent in batches; each heartbeat and each task-sent
-//! event from a client is a message of its own.
+//! As in Celery, a worker's task events are batched in lists; heartbeats and the clients' task-sent
+//! events are single messages. Queue lengths are reported as a poll of the broker would.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-
+use super::messages::{Attempt, Messages};
+use super::shop::{self, NIGHTLY, QUEUES, TASKS, Task, WORKERS};
+use crate::app::Inputs;
 use crate::clock;
 use crate::event::{Batch, BrokerId, ContentType, Form, Payload, Position};
+use crate::state::{Answers, QueueLevel, Report, WorkerAnswer};
 use crate::timestamp::Timestamp;
 
-/// Time between two steps of the simulation.
+/// How often the cluster does something.
 const STEP: Duration = Duration::from_millis(50);
-
-/// New tasks in each step: 80 a second.
-const TASKS_PER_STEP: usize = 4;
 
 /// Steps between two heartbeats: two seconds, as in Celery.
 const HEARTBEAT_STEPS: u64 = 40;
 
-const WORKERS: [&str; 3] = ["celery@web-1", "celery@web-2", "celery@reports-1"];
+/// Steps between two polls of the queues and workers.
+const POLL_STEPS: u64 = 20;
 
-/// Tasks: name, queue, typical runtime in seconds, and the percentages that fail and are retried.
-const KINDS: [(&str, &str, f64, u32, u32); 5] = [
-    ("shop.tasks.send_receipt", "default", 0.05, 1, 2),
-    ("shop.tasks.charge_card", "payments", 0.3, 4, 6),
-    ("shop.tasks.resize_image", "media", 0.8, 2, 0),
-    ("reports.tasks.daily", "reports", 2.5, 8, 0),
-    ("shop.tasks.sync_stock", "default", 0.15, 0, 10),
-];
+/// How many times its slots a worker reserves: Celery's `worker_prefetch_multiplier`.
+const PREFETCH_MULTIPLIER: usize = 4;
 
-/// Exceptions of failed tasks, in Celery's format.
-const EXCEPTIONS: [&str; 3] = [
-    "ConnectionError('refused')",
-    "ValueError('not a number')",
-    "shop.errors.CardDeclined('no')",
-];
+/// The most attempts of a task after the first, and the time before each.
+const RETRIES_MAX: u32 = 3;
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+
+/// Time in which the rate of orders goes through high and low.
+const TIDE: Duration = Duration::from_secs(120);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    /// Upcoming steps with the time when they are due.
-    agenda: VecDeque<(Timestamp, Step)>,
-    processed: [u64; WORKERS.len()],
-    clock: u64,
+    began: Timestamp,
     step: u64,
+    messages: Messages,
+    workers: [Worker; WORKERS.len()],
+    /// Waiting messages of each of [`QUEUES`].
+    queues: [VecDeque<Run>; QUEUES.len()],
+    /// Retries that are not due.
+    delayed: Vec<(Timestamp, Run)>,
+    next_night: Timestamp,
 }
 
-/// A task's next step.
+#[derive(Debug)]
+struct Worker {
+    is_up: bool,
+    processed: u64,
+    reserved: VecDeque<Run>,
+    running: Vec<(Timestamp, f64, Run)>,
+}
+
+/// A task on its way.
 #[derive(Clone, Debug)]
-struct Step {
-    uuid: String,
-    kind: usize,
-    worker: usize,
-    retries: u32,
-    next: Next,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Next {
-    Receive,
-    Start,
-    End { runtime: f64 },
+struct Run {
+    task: &'static Task,
+    attempt: Attempt,
 }
 
 impl Cluster {
-    pub(super) const fn new() -> Self {
-        let processed = [0; WORKERS.len()];
+    pub(super) fn new(now: Timestamp) -> Self {
+        let worker = || Worker {
+            is_up: true,
+            processed: 0,
+            reserved: VecDeque::new(),
+            running: Vec::new(),
+        };
         Self {
-            agenda: VecDeque::new(),
-            processed,
-            clock: 0,
+            began: now,
             step: 0,
+            messages: Messages::default(),
+            workers: std::array::from_fn(|_| worker()),
+            queues: std::array::from_fn(|_| VecDeque::new()),
+            delayed: Vec::new(),
+            next_night: last_night(now).after(DAY),
         }
     }
 
-    /// Publishes events until it is stopped.
-    pub(super) async fn run(mut self, batches: mpsc::Sender<Batch>, stop: CancellationToken) {
+    /// Publishes events and answers polls until it is stopped.
+    pub(super) async fn run(mut self, to: Inputs) {
         let mut steps = tokio::time::interval(STEP);
         loop {
             tokio::select! {
                 _ = steps.tick() => {}
-                () = stop.cancelled() => return,
+                () = to.stop.cancelled() => return,
             }
             let now = clock::now();
-            let bodies = self.take_step(now);
-            let form = Form::Body {
-                content_type: ContentType::Json,
-                compression: None,
+            let payloads = self.take_step(now).into_iter().map(payload).collect();
+            let batch = Batch {
+                broker: BrokerId::new(0),
+                received: now,
+                payloads,
+                position: Position::Transient,
             };
-            let payloads = bodies
-                .into_iter()
-                .map(|body| Payload {
-                    bytes: body.into_bytes(),
-                    form,
-                })
-                .collect();
-            if batches
-                .send(Batch {
-                    broker: BrokerId::new(0),
-                    received: now,
-                    payloads,
-                    position: Position::Transient,
-                })
-                .await
-                .is_err()
-            {
+            if to.batches.send(batch).await.is_err() {
                 return;
+            }
+            if !self.step.is_multiple_of(POLL_STEPS) {
+                continue;
+            }
+            for answers in [self.levels(), self.answers()] {
+                let report = Report {
+                    broker: BrokerId::new(0),
+                    asked: now,
+                    received: now,
+                    answers,
+                };
+                if to.reports.send(report).await.is_err() {
+                    return;
+                }
             }
         }
     }
@@ -118,38 +122,233 @@ impl Cluster {
     /// Returns the messages of one step.
     fn take_step(&mut self, now: Timestamp) -> Vec<String> {
         let mut messages = Vec::new();
+        if self.step == 0 {
+            messages.push(self.night_before(now));
+        }
+        self.kill_and_restart(now, &mut messages);
         if self.step.is_multiple_of(HEARTBEAT_STEPS) {
-            messages.extend((0..WORKERS.len()).map(|worker| self.heartbeat(worker, now)));
+            messages.extend(self.heartbeats(now));
         }
         self.step += 1;
-        for _ in 0..fastrand::usize(0..=2 * TASKS_PER_STEP) {
-            messages.push(self.send(now));
+        self.send_due(now, &mut messages);
+        for worker in 0..WORKERS.len() {
+            let events = self.work(worker, now, &mut messages);
+            if !events.is_empty() {
+                messages.push(format!("[{}]", events.join(", ")));
+            }
         }
-        let mut lists: [Vec<String>; WORKERS.len()] = Default::default();
-        let due: Vec<Step> = {
-            let (due, later) = self
-                .agenda
-                .drain(..)
-                .partition::<Vec<_>, _>(|(at, _)| *at <= now);
-            self.agenda.extend(later);
-            due.into_iter().map(|(_, step)| step).collect()
-        };
-        for step in due {
-            let (worker, event) = self.advance(step, now, &mut messages);
-            lists[worker].push(event);
-        }
-        let lists = lists.into_iter().filter(|events| !events.is_empty());
-        messages.extend(lists.map(|events| format!("[{}]", events.join(", "))));
         messages
     }
 
-    fn send(&mut self, now: Timestamp) -> String {
-        let kind = fastrand::usize(..KINDS.len());
-        let worker = if KINDS[kind].1 == "reports" {
-            2
-        } else {
-            fastrand::usize(..2)
+    /// The time since the start.
+    fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.began)
+    }
+
+    /// Last night's run of the nightly task, as if celeriac had been listening.
+    fn night_before(&mut self, now: Timestamp) -> String {
+        let sent = last_night(now);
+        let run = Run::new(&NIGHTLY);
+        let worker = WORKERS[1].name;
+        let ended = sent.after(Duration::from_secs_f64(NIGHTLY.runtime));
+        let events = [
+            self.messages.sent(&run.attempt, sent),
+            self.messages.received(worker, &run.attempt, sent),
+            self.messages.started(worker, &run.attempt, sent),
+            self.messages
+                .succeeded(worker, &run.attempt, NIGHTLY.runtime, ended),
+        ];
+        format!("[{}]", events.join(", "))
+    }
+
+    /// Kills the mortal worker when its time comes, with all that it is running, and restarts it
+    /// later. What it had only reserved returns to its queue.
+    fn kill_and_restart(&mut self, now: Timestamp, messages: &mut Vec<String>) {
+        let age = self.age(now);
+        let is_down = age.checked_sub(shop::KILLED_FIRST).is_some_and(|since| {
+            since.as_secs() % shop::KILLED_INTERVAL.as_secs() < shop::KILLED_FOR.as_secs()
+        });
+        let worker = &mut self.workers[shop::MORTAL];
+        if worker.is_up != is_down {
+            return;
+        }
+        worker.is_up = !is_down;
+        worker.processed = 0;
+        worker.running.clear();
+        let reserved = std::mem::take(&mut worker.reserved);
+        for run in reserved.into_iter().rev() {
+            self.queue(run.attempt.queue).push_front(run);
+        }
+        if !is_down {
+            let name = WORKERS[shop::MORTAL].name;
+            messages.push(self.messages.of_worker("worker-online", name, (0, 0), now));
+        }
+    }
+
+    fn heartbeats(&mut self, now: Timestamp) -> Vec<String> {
+        let workers = self.workers.iter().zip(&WORKERS);
+        let up = workers.filter(|(worker, _)| worker.is_up);
+        up.map(|(worker, info)| {
+            let load = (worker.running.len(), worker.processed);
+            self.messages
+                .of_worker("worker-heartbeat", info.name, load, now)
+        })
+        .collect()
+    }
+
+    /// Sends new tasks, uploads, retries that are due, and the nightly task.
+    fn send_due(&mut self, now: Timestamp, messages: &mut Vec<String>) {
+        let age = self.age(now);
+        let tide = (age.as_secs_f64() / TIDE.as_secs_f64() * std::f64::consts::TAU).sin();
+        for task in &TASKS {
+            let expected = task.per_second * STEP.as_secs_f64() * (1.0 + 0.4 * tide);
+            if fastrand::f64() < expected {
+                messages.push(self.send(Run::new(task), now));
+            }
+        }
+        let before = age.saturating_sub(STEP);
+        let uploads = |age: Duration| {
+            let since = age.checked_sub(shop::UPLOAD_FIRST)?;
+            Some(since.as_secs() / shop::UPLOAD_INTERVAL.as_secs())
         };
+        if uploads(age) > uploads(before) {
+            for _ in 0..shop::UPLOAD {
+                messages.push(self.send(Run::new(&TASKS[shop::UPLOADED]), now));
+            }
+        }
+        if now >= self.next_night {
+            self.next_night = self.next_night.after(DAY);
+            messages.push(self.send(Run::new(&NIGHTLY), now));
+        }
+        for (_, run) in self.delayed.extract_if(.., |(due, _)| *due <= now) {
+            if let Some(queue) = index(run.attempt.queue) {
+                self.queues[queue].push_back(run);
+            }
+        }
+    }
+
+    fn send(&mut self, run: Run, now: Timestamp) -> String {
+        let event = self.messages.sent(&run.attempt, now);
+        self.queue(run.attempt.queue).push_back(run);
+        event
+    }
+
+    /// Ends, starts and reserves tasks on a worker; returns its events.
+    fn work(&mut self, at: usize, now: Timestamp, messages: &mut Vec<String>) -> Vec<String> {
+        let (info, mut events) = (&WORKERS[at], Vec::new());
+        if !self.workers[at].is_up {
+            return events;
+        }
+        let ended: Vec<_> = self.workers[at]
+            .running
+            .extract_if(.., |(end, ..)| *end <= now)
+            .collect();
+        for (_, runtime, run) in ended {
+            events.push(self.end(info.name, run, runtime, now, messages));
+        }
+        for name in info.queues {
+            let room = info.slots * (PREFETCH_MULTIPLIER + 1);
+            while self.workers[at].held() < room {
+                let Some(run) = self.queue(name).pop_front() else {
+                    break;
+                };
+                events.push(self.messages.received(info.name, &run.attempt, now));
+                self.workers[at].reserved.push_back(run);
+            }
+        }
+        let worker = &mut self.workers[at];
+        while worker.running.len() < info.slots
+            && let Some(run) = worker.reserved.pop_front()
+        {
+            events.push(self.messages.started(info.name, &run.attempt, now));
+            worker.processed += 1;
+            let runtime = run.task.runtime * (0.3 - 0.7 * (1.0 - fastrand::f64()).ln());
+            let end = now.after(Duration::from_secs_f64(runtime));
+            worker.running.push((end, runtime, run));
+        }
+        events
+    }
+
+    /// Ends an attempt; returns its last event.
+    fn end(
+        &mut self,
+        worker: &str,
+        run: Run,
+        runtime: f64,
+        now: Timestamp,
+        messages: &mut Vec<String>,
+    ) -> String {
+        let percent = 100.0 * fastrand::f64();
+        let (failure, failing) = run.task.failure;
+        let (retry, retrying) = run.task.retry;
+        let attempt = &run.attempt;
+        if percent < failing {
+            return self
+                .messages
+                .raised("task-failed", worker, attempt, failure, now);
+        }
+        if percent > failing + retrying || attempt.retries == RETRIES_MAX {
+            return self.messages.succeeded(worker, attempt, runtime, now);
+        }
+        let event = self
+            .messages
+            .raised("task-retried", worker, attempt, retry, now);
+        let mut again = run;
+        again.attempt.retries += 1;
+        messages.push(self.messages.sent(&again.attempt, now));
+        self.delayed.push((now.after(RETRY_DELAY), again));
+        event
+    }
+
+    /// The messages waiting in a queue of the shop.
+    fn queue(&mut self, name: &str) -> &mut VecDeque<Run> {
+        &mut self.queues[index(name).unwrap_or_default()]
+    }
+
+    /// What a poll of the broker would answer.
+    fn levels(&self) -> Answers {
+        let levels = QUEUES.iter().zip(&self.queues).map(|(name, waiting)| {
+            let workers = self.workers.iter().zip(&WORKERS);
+            let consumers =
+                workers.filter(|(worker, info)| worker.is_up && info.queues.contains(name));
+            QueueLevel {
+                queue: (*name).to_owned(),
+                length: waiting.len() as u64,
+                unacked: None,
+                consumers: Some(consumers.count() as u64),
+            }
+        });
+        Answers::Queues(levels.collect())
+    }
+
+    /// What the workers would answer, but for the lists of their tasks.
+    fn answers(&self) -> Answers {
+        let workers = self.workers.iter().zip(&WORKERS);
+        let up = workers.filter(|(worker, _)| worker.is_up);
+        let answers = up.map(|(_, info)| {
+            let slots = info.slots as u64;
+            WorkerAnswer {
+                worker: info.name.to_owned(),
+                pool_size: Some(slots),
+                slots: Some(slots),
+                processes: Some(slots),
+                prefetch_count: Some(slots * PREFETCH_MULTIPLIER as u64),
+                queues: Some(info.queues.iter().map(|&name| name.to_owned()).collect()),
+                ..WorkerAnswer::default()
+            }
+        });
+        Answers::Workers(answers.collect())
+    }
+}
+
+impl Worker {
+    fn held(&self) -> usize {
+        self.running.len() + self.reserved.len()
+    }
+}
+
+impl Run {
+    fn new(task: &'static Task) -> Self {
         let random = fastrand::u128(..);
         let uuid = format!(
             "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
@@ -159,173 +358,40 @@ impl Cluster {
             (random >> 56) & 0xfff,
             random & 0xffff_ffff_ffff
         );
-        let step = Step {
-            uuid,
-            kind,
-            worker,
-            retries: 0,
-            next: Next::Receive,
-        };
-        let event = self.named("task-sent", &step, now);
-        self.later(step, fastrand::f64() * 0.2, now);
-        event
+        Self {
+            task,
+            attempt: Attempt {
+                uuid,
+                name: task.name,
+                queue: task.queue,
+                retries: 0,
+            },
+        }
     }
+}
 
-    /// Performs a step of a task; returns its worker and the event.
-    fn advance(&mut self, step: Step, now: Timestamp, sent: &mut Vec<String>) -> (usize, String) {
-        let worker = step.worker;
-        let (_, _, usual, failing, retrying) = KINDS[step.kind];
-        let event = match step.next {
-            Next::Receive => {
-                let event = self.named("task-received", &step, now);
-                self.later(
-                    Step {
-                        next: Next::Start,
-                        ..step
-                    },
-                    fastrand::f64() * 0.1,
-                    now,
-                );
-                event
-            }
-            Next::Start => {
-                self.processed[worker] += 1;
-                let event = self.event("task-started", &step, "", now);
-                // Most runs are short, a few take long.
-                let runtime = usual * (0.3 - 0.7 * (1.0 - fastrand::f64()).ln());
-                self.later(
-                    Step {
-                        next: Next::End { runtime },
-                        ..step
-                    },
-                    runtime,
-                    now,
-                );
-                event
-            }
-            Next::End { runtime } => {
-                let dice = fastrand::u32(..100);
-                let exception = EXCEPTIONS[step.kind % EXCEPTIONS.len()];
-                let exception = format!(r#""exception": "{exception}", "#);
-                if dice < failing {
-                    self.event("task-failed", &step, &exception, now)
-                } else if dice < failing + retrying && step.retries < 3 {
-                    let event = self.event("task-retried", &step, &exception, now);
-                    let retries = step.retries + 1;
-                    let again = Step {
-                        retries,
-                        next: Next::Receive,
-                        ..step
-                    };
-                    sent.push(self.named("task-sent", &again, now));
-                    self.later(again, 1.0, now);
-                    event
-                } else {
-                    let result = format!(r#""result": "None", "runtime": {runtime}, "#);
-                    self.event("task-succeeded", &step, &result, now)
-                }
-            }
-        };
-        (worker, event)
-    }
+/// Index of one of [`QUEUES`].
+fn index(name: &str) -> Option<usize> {
+    QUEUES.iter().position(|queue| *queue == name)
+}
 
-    fn later(&mut self, step: Step, seconds: f64, now: Timestamp) {
-        self.agenda
-            .push_back((now.after(Duration::from_secs_f64(seconds)), step));
-    }
+/// The last time at which the nightly task was due.
+fn last_night(now: Timestamp) -> Timestamp {
+    let night = shop::NIGHTLY_AT.as_secs() as i64;
+    let day = DAY.as_secs() as i64;
+    let now = now.millis() / 1_000;
+    Timestamp::from_millis(((now - night).div_euclid(day) * day + night) * 1_000)
+}
 
-    /// An event that carries the task's name.
-    fn named(&mut self, kind: &str, step: &Step, now: Timestamp) -> String {
-        let (name, queue, ..) = KINDS[step.kind];
-        let queue = if kind == "task-sent" {
-            format!(r#""queue": "{queue}", "exchange": "", "routing_key": "{queue}", "#)
-        } else {
-            String::new()
-        };
-        let members = format!(
-            r#""name": "{name}", "args": "()", "kwargs": "{{}}", "retries": {}, "eta": null, "expires": null, {queue}"#,
-            step.retries
-        );
-        self.event(kind, step, &members, now)
-    }
-
-    fn event(&mut self, kind: &str, step: &Step, members: &str, now: Timestamp) -> String {
-        let hostname = if kind == "task-sent" {
-            "gen1@web-1"
-        } else {
-            WORKERS[step.worker]
-        };
-        let members = format!(r#""uuid": "{}", {members}"#, step.uuid);
-        self.stamp(kind, hostname, &members, now)
-    }
-
-    fn heartbeat(&mut self, worker: usize, now: Timestamp) -> String {
-        let running = self
-            .agenda
-            .iter()
-            .filter(|(_, step)| step.worker == worker && matches!(step.next, Next::End { .. }));
-        let members = format!(
-            r#""freq": 2.0, "active": {}, "processed": {}, "loadavg": [0.4, 0.3, 0.2], "sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux", "#,
-            running.count(),
-            self.processed[worker]
-        );
-        self.stamp("worker-heartbeat", WORKERS[worker], &members, now)
-    }
-
-    fn stamp(&mut self, kind: &str, hostname: &str, members: &str, now: Timestamp) -> String {
-        self.clock += 1;
-        format!(
-            r#"{{"hostname": "{hostname}", "utcoffset": 0.0, "pid": 42, "clock": {}, {members}"timestamp": {:.6}, "type": "{kind}"}}"#,
-            self.clock,
-            now.seconds()
-        )
+fn payload(body: String) -> Payload {
+    Payload {
+        bytes: body.into_bytes(),
+        form: Form::Body {
+            content_type: ContentType::Json,
+            compression: None,
+        },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Accept, Decoder, EventKind};
-
-    #[test]
-    fn what_the_cluster_publishes_is_read_by_the_real_decoder() {
-        let mut cluster = Cluster::new();
-        let mut seen = [0; EventKind::ALL.len()];
-        let mut decoder = Decoder::default();
-        for step in 0..2_000 {
-            let now = Timestamp::from_millis(1_800_000_000_000 + 50 * step);
-            for body in cluster.take_step(now) {
-                let form = Form::Body {
-                    content_type: ContentType::Json,
-                    compression: None,
-                };
-                let payload = Payload {
-                    bytes: body.clone().into_bytes(),
-                    form,
-                };
-                decoder.decode(&payload, Accept::default(), now, |event| match event {
-                    Ok(event) => seen[event.kind().index()] += 1,
-                    Err(error) => panic!("{error}: {body}"),
-                });
-            }
-        }
-
-        for (kind, count) in EventKind::ALL.iter().zip(seen) {
-            let usual = [
-                "task-sent",
-                "task-received",
-                "task-started",
-                "task-succeeded",
-                "task-failed",
-                "task-retried",
-                "worker-heartbeat",
-            ];
-            assert_eq!(
-                count > 0,
-                usual.contains(&kind.name()),
-                "{} {count}",
-                kind.name()
-            );
-        }
-    }
-}
+mod tests;

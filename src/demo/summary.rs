@@ -6,58 +6,57 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use url::Url;
 
-use super::receiver::Received;
 use crate::series::{Snapshot, Value};
 
-/// Prints the parts that are running and the pages to open.
-pub(super) fn greet(address: SocketAddr, receiver: &Url) {
+/// How often the summary is printed.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Prints what is running, and what to look at.
+pub(super) fn greet(address: SocketAddr, targets: &str) {
     println!(
         "\
-celeriac demo: a simulated Celery cluster with 3 workers and an in-process receiver.
+celeriac demo: a simulated shop with 4 Celery workers, in this process.
 
-  http://{address}/metrics     all series as Prometheus scrapes them, such as celery_task_succeeded_total
-  http://{address}/-/ready     whether brokers and receivers are working, and if not, why
+  http://{address}/metrics    all series, as Prometheus scrapes them
+  http://{address}/-/ready    whether brokers and receivers are working, and if not, why
 
-All series are pushed by remote write to {receiver} every second.
-Press Ctrl-C to stop. For your own cluster: celeriac run --broker URL --remote-write URL
+Pushing to {targets} every second.
+
+What to look at:
+  after 20 s     150 photos are uploaded at once: celery_queue_length{{queue=\"media\"}} rises and drains
+  after 60 s     the worker media@images-2 is killed for 45 s: celery_worker_up drops to 0, the queue drains slowly
+  all the time   cards are declined: celery_task_failed_total{{name=\"shop.payments.charge_card\"}}
+  last night     a report ran at 02:00 UTC: celery_task_last_timestamp_seconds{{name=\"shop.reports.nightly_sales\"}}
+
+Press Ctrl-C to stop. For your own cluster: celeriac run --broker URL
 "
     );
 }
 
-/// Prints a summary at each interval.
-pub(super) async fn run(
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    received: Arc<Received>,
-    interval: Duration,
-    stop: CancellationToken,
-) {
-    let mut ticks = tokio::time::interval(interval);
+/// Prints a summary at each interval, until dropped.
+pub(super) async fn run(snapshots: watch::Receiver<Arc<Snapshot>>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
     // The first tick is immediate, when there is nothing to report yet.
     ticks.tick().await;
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
+        ticks.tick().await;
         let snapshot = Arc::clone(&snapshots.borrow());
-        println!("{}", lines(&snapshot, &received));
+        println!("{}", lines(&snapshot));
     }
 }
 
 /// Prints the final summary.
-pub(super) fn part(received: &Received) {
-    println!("stopped. {}", pushed(received));
+pub(super) fn part(snapshot: &Snapshot) {
+    println!("stopped. {}", pushed(snapshot));
 }
 
-fn lines(snapshot: &Snapshot, received: &Received) -> String {
+fn lines(snapshot: &Snapshot) -> String {
     let task = |step: &str| sum(snapshot, &format!("celery_task_{step}_total"), None);
-    let flying = |state: &str| sum(snapshot, "celery_tasks_in_flight", Some(("state", state)));
+    let in_flight = |state: &str| sum(snapshot, "celery_tasks_in_flight", Some(("state", state)));
     format!(
         "events {:>6}   workers {} online   series {}\n\
-         tasks  sent {}, succeeded {}, failed {}, retried {}   in flight: {} sent, {} received, {} started\n\
+         tasks  sent {}, succeeded {}, failed {}, retried {}   waiting in queues {}, running {}\n\
          {}\n",
         sum(snapshot, "celery_events_total", None),
         sum(snapshot, "celery_workers", Some(("state", "online"))),
@@ -66,20 +65,26 @@ fn lines(snapshot: &Snapshot, received: &Received) -> String {
         task("succeeded"),
         task("failed"),
         task("retried"),
-        flying("sent"),
-        flying("received"),
-        flying("started"),
-        pushed(received),
+        sum(snapshot, "celery_queue_length", None),
+        in_flight("started"),
+        pushed(snapshot),
     )
 }
 
-fn pushed(received: &Received) -> String {
+fn pushed(snapshot: &Snapshot) -> String {
+    let samples = |what: &str| {
+        let family = format!("celeriac_remote_storage_samples{what}_total");
+        sum(snapshot, &family, None)
+    };
+    let pushes = sum(
+        snapshot,
+        "celeriac_pushes_total",
+        Some(("outcome", "delivered")),
+    );
     format!(
-        "pushed   requests {}, samples {}, {} KiB, refused {}",
-        received.requests.get(),
-        received.samples.get(),
-        received.bytes.get() / 1024,
-        received.refused.get()
+        "pushed samples {}, refused {}; to a Pushgateway {pushes} times",
+        samples(""),
+        samples("_failed"),
     )
 }
 

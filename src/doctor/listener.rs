@@ -29,24 +29,17 @@ fn address(bound: io::Result<()>) -> Finding {
         Ok(()) => return Finding::fine(CHECK, "free"),
         Err(error) => error,
     };
-    match error.kind() {
-        ErrorKind::AddrInUse => Finding::open(
-            CHECK,
-            "in use",
-            "fine if the daemon is running; otherwise stop the other program (`ss -ltnp` shows \
-             it) or choose another port",
-        ),
-        ErrorKind::PermissionDenied => Finding::wrong(
-            CHECK,
-            error.to_string(),
-            "choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE",
-        ),
-        _ => Finding::wrong(
-            CHECK,
-            error.to_string(),
-            "listen on an address of this host, or on 0.0.0.0 for all of them",
-        ),
+    if error.kind() == ErrorKind::AddrInUse {
+        let advice = "fine if the daemon is running; otherwise stop the other program (`ss -ltnp` \
+                      shows it) or choose another port";
+        return Finding::open(CHECK, "in use", advice);
     }
+    let advice = if error.kind() == ErrorKind::PermissionDenied {
+        "choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
+    } else {
+        "listen on an address of this host, or on 0.0.0.0 for all of them"
+    };
+    Finding::wrong(CHECK, error.to_string(), advice)
 }
 
 #[cfg(test)]

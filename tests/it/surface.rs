@@ -264,8 +264,7 @@ fn the_demo_needs_nothing_and_shows_the_main_job() {
             .and_then(|n| n.parse().ok())
             .expect("a number")
     };
-    assert!(number("pushed   requests ") >= 6, "{shown}");
-    assert!(number("samples ") > 500, "{shown}");
+    assert!(number("pushed samples ") > 500, "{shown}");
     assert_eq!(number("refused "), 0, "{shown}");
-    assert!(shown.contains("workers 3 online"), "{shown}");
+    assert!(shown.contains("workers 4 online"), "{shown}");
 }

@@ -1,0 +1,63 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::event::{Accept, Decoder};
+
+/// Runs a cluster for a time, from a moment in the afternoon; returns the number of events of each
+/// kind and name, and the greatest length of each queue.
+fn run(seconds: i64) -> (BTreeMap<String, u32>, [usize; QUEUES.len()]) {
+    let start = Timestamp::from_millis(1_800_000_000_000);
+    let mut cluster = Cluster::new(start);
+    let (mut seen, mut longest) = (BTreeMap::new(), [0; QUEUES.len()]);
+    let mut decoder = Decoder::default();
+    for step in 0..seconds * 20 {
+        let now = start.after(STEP * u32::try_from(step).expect("a short run"));
+        for body in cluster.take_step(now) {
+            let message = payload(body.clone());
+            decoder.decode(&message, Accept::default(), now, |event| match event {
+                Ok(event) => {
+                    *seen.entry(event.kind().name().to_owned()).or_default() += 1;
+                }
+                Err(error) => panic!("{error}: {body}"),
+            });
+        }
+        for (longest, queue) in longest.iter_mut().zip(&cluster.queues) {
+            *longest = queue.len().max(*longest);
+        }
+    }
+    (seen, longest)
+}
+
+#[test]
+fn what_the_cluster_publishes_is_read_by_the_real_decoder() {
+    let (seen, longest) = run(300);
+
+    let expected = [
+        "task-failed",
+        "task-received",
+        "task-retried",
+        "task-sent",
+        "task-started",
+        "task-succeeded",
+        "worker-heartbeat",
+        "worker-online",
+    ];
+    assert_eq!(seen.keys().collect::<Vec<_>>(), expected.each_ref());
+    // Five minutes contain one upload twice, one restart, and no night.
+    assert_eq!(seen["worker-online"], 1);
+    assert!(seen["task-sent"] > 5_000, "{seen:?}");
+    let [default, media, payments, reports] = longest;
+    assert!(media > 80, "{longest:?}");
+    assert!(default < 40 && payments < 40, "{longest:?}");
+    assert_eq!(reports, 0);
+}
+
+#[test]
+fn the_nightly_task_was_last_sent_at_two_in_the_morning() {
+    let night = |text| last_night(Timestamp::from_iso8601(text).expect("a time"));
+    let expected = Timestamp::from_iso8601("2026-11-28T02:00:00+00:00").expect("a time");
+
+    assert_eq!(night("2026-11-28T14:30:00+00:00"), expected);
+    assert_eq!(night("2026-11-28T02:00:00+00:00"), expected);
+    assert_eq!(night("2026-11-29T01:59:59+00:00"), expected);
+}
