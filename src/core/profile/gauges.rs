@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::config::NativeConfig;
 use super::group::InFlightStage;
-use super::native::NativeConfig;
 use super::vector::{Part, Vector, limited};
 use super::{Context, float};
 use crate::series::{MetricKind, SeriesTable};

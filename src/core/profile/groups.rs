@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::config::{NativeConfig, TaskLabels};
 use super::group::{
     Class, ClassSeries, Counter, CounterFamily, Distribution, Group, HistogramFamily,
     InFlightStage, Key,
 };
-use super::native::{NativeConfig, TaskLabels};
 use super::{Context, Keep, Limited};
 use crate::bounds::Limit;
 use crate::series::{Buckets, FamilyId, Room, SeriesId, SeriesTable};

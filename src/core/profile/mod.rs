@@ -10,6 +10,7 @@ mod group;
 mod groups;
 mod vector;
 
+mod config;
 mod gauges;
 mod native;
 
@@ -26,9 +27,9 @@ use hashbrown::HashSet;
 
 use self::celery_exporter::CeleryExporter;
 use self::celery_prometheus_exporter::CeleryPrometheusExporter;
+pub use self::config::{BucketOverride, NativeConfig, TaskLabels};
 use self::flower::Flower;
 use self::native::Native;
-pub use self::native::{BucketOverride, NativeConfig, TaskLabels};
 use self::ovalmoney::Ovalmoney;
 use self::zeit::Zeit;
 use crate::series::{FamilyId, LabelName, LabelSet, Origin, Room, SeriesId, SeriesTable};

@@ -2,53 +2,16 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-
+use super::config::NativeConfig;
 use super::gauges::Gauges;
 use super::group::{CounterFamily, Distribution, InFlightStage, Target};
 use super::groups::Groups;
 use super::vector::{Part, Vector, part};
 use super::{Context, Keep, Limited, UNKNOWN, label_set, reserved};
 use crate::event::EventKind;
-use crate::series::{Buckets, Family, FamilyId, LabelSet, MetricKind, SeriesId, SeriesTable};
+use crate::series::{Family, FamilyId, LabelSet, MetricKind, SeriesId, SeriesTable};
 use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 use crate::timestamp::Timestamp;
-
-/// Configuration of the native profile.
-#[derive(Clone, Debug)]
-pub struct NativeConfig {
-    /// The prefix of metric names: `celery_`.
-    pub prefix: Arc<str>,
-    pub labels: TaskLabels,
-    /// Whether the label `worker` is the host instead of the full node name.
-    pub hostnames: bool,
-    /// The queue label of a task whose queue is unknown.
-    pub default_queue: Arc<str>,
-    pub runtime_buckets: Arc<Buckets>,
-    pub wait_buckets: Arc<Buckets>,
-    /// Buckets for specific tasks; the first match applies.
-    pub overrides: Vec<BucketOverride>,
-    /// Maximum number of exception classes per group. Further ones count as `(other)`.
-    pub exceptions_max: usize,
-    /// Maximum number of queues per task name. Further ones count as `(other)`.
-    pub queues_max: usize,
-}
-
-/// Buckets for tasks with matching names.
-#[derive(Clone, Debug)]
-pub struct BucketOverride {
-    pub matches: Regex,
-    pub runtime: Option<Arc<Buckets>>,
-    pub wait: Option<Arc<Buckets>>,
-}
-
-/// The labels of task series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskLabels {
-    pub name: bool,
-    pub queue: bool,
-    pub worker: bool,
-}
 
 /// The native series of one cluster.
 #[derive(Debug)]

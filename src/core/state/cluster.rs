@@ -4,6 +4,7 @@ mod answers;
 mod clock;
 mod reconcile;
 mod saved;
+mod settle;
 mod step;
 mod worker_events;
 
@@ -12,11 +13,12 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 
 use super::generated::is_generated;
-use super::held::{Held, Label};
-use super::hint::SetupEvidence;
+use super::held::Held;
+use super::hint::{Hint, SetupEvidence};
 use super::queues::Queues;
 use super::route::Routes;
-use super::task::Task;
+use super::shard::place;
+use super::task::{Label, Task};
 use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::Workers;
@@ -29,7 +31,6 @@ use crate::event::{Detail, Event, Refusal};
 use crate::timestamp::Timestamp;
 use reconcile::Suspects;
 pub use saved::CapturedCluster;
-pub(super) use step::Arrived;
 use worker_events::Sender;
 
 /// The limits on the state of a cluster.
@@ -64,30 +65,31 @@ pub enum WorkerTimeout {
     After(Duration),
 }
 
-/// How long after its expiry a task that no worker received is given up: what a worker received before comes later
-/// by its way, and by the difference of two clocks.
+/// How long after its expiry a task that no worker received is given up. Its task-received may
+/// still be on its way, and the clocks may differ.
 const EXPIRED_GRACE: Duration = Duration::from_secs(15);
 
-/// After this long without an event, none waits in the broker: heartbeats come every 2 seconds.
+/// After this long without an event, none is waiting in the broker: heartbeats are sent every 2
+/// seconds.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// The known state of one Celery cluster.
 #[derive(Debug)]
 pub struct State {
-    pub(super) limits: Limits,
-    pub(super) bounds: Bounds,
-    pub(super) names: Names,
-    pub(super) tasks: Tasks,
-    pub(super) workers: Workers,
+    limits: Limits,
+    bounds: Bounds,
+    names: Names,
+    tasks: Tasks,
+    workers: Workers,
     queues: Queues,
     /// The latest sender, which is usually the next one too: a worker's events come in runs.
     sender: (String, Sender),
-    pub(super) routes: Routes,
-    pub(super) held: Held,
+    routes: Routes,
+    held: Held,
     /// When the latest two rounds of remote control ended, older one first.
-    pub(super) rounds: [Timestamp; 2],
+    rounds: [Timestamp; 2],
     /// When the first event came.
-    pub(super) first_event: Timestamp,
+    first_event: Timestamp,
     /// Whether a task with an expiry was sent.
     some_expire: bool,
     /// Tasks in flight that neither the broker nor the workers had.
@@ -97,8 +99,8 @@ pub struct State {
     /// The newest time used in place of a rejected timestamp.
     substitute: Timestamp,
     /// When the state was restored from storage.
-    pub(super) resumed: Timestamp,
-    pub(super) evidence: SetupEvidence,
+    resumed: Timestamp,
+    evidence: SetupEvidence,
 }
 
 impl State {
@@ -225,7 +227,13 @@ impl State {
         }
         // With shards, we do not know whether a worker had received it.
         if self.limits.broker_drops_expired && self.some_expire && shard.is_none() {
-            let until = self.told_until(now).before(EXPIRED_GRACE);
+            // Events may be late by as long as they wait in the broker.
+            let read_until = if self.limits.broker_holds_events {
+                self.read_until(now)
+            } else {
+                now
+            };
+            let until = read_until.before(EXPIRED_GRACE);
             let routes = &self.routes;
             self.tasks.give_up(now, |_, task| {
                 let expired = task.has_expired(until);
@@ -250,15 +258,30 @@ impl State {
         }
     }
 
-    /// Up to when everything was told that events tell. Where they wait in the broker, that is when the newest was stamped,
-    /// unless it was quiet for long.
-    fn told_until(&self, now: Timestamp) -> Timestamp {
+    /// The time up to which all events have been read, according to their timestamps, or because
+    /// none are arriving.
+    fn read_until(&self, now: Timestamp) -> Timestamp {
         let last_event = self.evidence.last_event_or_epoch().max(self.resumed);
-        if self.limits.broker_holds_events && now.since(last_event) < QUIET {
+        if now.since(last_event) < QUIET {
             self.newest.min(now)
         } else {
             now
         }
+    }
+
+    /// Notes that no events can arrive because there is no subscription.
+    pub const fn not_subscribed(&mut self, now: Timestamp) {
+        self.evidence.not_subscribed(now);
+    }
+
+    /// The problems with the cluster's setup that are visible so far.
+    pub fn hints(&self, now: Timestamp) -> Vec<Hint> {
+        self.evidence.hints(&self.workers, &self.names, now)
+    }
+
+    /// The number of events waiting for the queue of their task.
+    pub fn events_held(&self) -> usize {
+        self.held.len()
     }
 
     /// The texts behind the names in changes, workers and queues.
@@ -375,38 +398,13 @@ impl State {
     }
 
     /// Where a task is in flight, and under which labels.
-    pub(super) fn place_of(&self, at: At) -> Option<Place> {
+    fn place_of(&self, at: At) -> Option<Place> {
         place(self.tasks.get(at), self.limits.shard)
     }
 
     /// Since when a worker is expected to answer its first question; `None` where workers are not asked.
-    pub(super) fn asked_since(&self) -> Option<Timestamp> {
+    fn asked_since(&self) -> Option<Timestamp> {
         self.limits.asks_workers.then_some(self.rounds[0])
-    }
-}
-
-/// Where a task is in flight, and under which labels: nowhere while its steps are held.
-fn place(task: &Task, shard: Option<Shard>) -> Option<Place> {
-    if task.label() != Label::Settled {
-        return None;
-    }
-    let stage = shard::stage(task, shard)?;
-    let of = of(task);
-    let on_worker = matches!(stage, TaskStage::Received | TaskStage::Started);
-    let worker = of.worker.filter(|_| on_worker);
-    let of = TaskKey { worker, ..of };
-    Some(Place {
-        stage,
-        of,
-        eta: task.eta,
-    })
-}
-
-const fn of(task: &Task) -> TaskKey {
-    TaskKey {
-        name: task.name,
-        queue: task.queue,
-        worker: task.worker,
     }
 }
 
@@ -417,7 +415,7 @@ fn lost(
     reason: Loss,
     changes: &mut Vec<Change>,
 ) {
-    let of = of(task);
+    let of = task.key();
     let queue = of.queue.or_else(|| routes.fallback(of.name));
     changes.push(Change::Lost {
         reason,

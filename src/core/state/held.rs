@@ -1,41 +1,20 @@
-//! Holds steps of tasks until their label `queue` is known.
-//!
-//! On RabbitMQ a task's other events can overtake its task-sent, and a new worker has not yet
-//! reported which queues it consumes. A step of a task whose queue is still unknown is held until
-//! it becomes known, and for at most one whole snapshot interval: steps held at one snapshot are
-//! counted in the next. Until then the task is not in flight anywhere. Steps are not held if the
-//! queue is unlikely to be reported.
+//! The bounded store of held steps: those of tasks whose label `queue` is not decided yet.
 
 mod saved;
 
 use hashbrown::HashMap;
 
-use super::cluster::{Arrived, State};
-use super::generated::folded;
 use super::task::Intervals;
 use super::tasks::At;
-use super::{Change, Step, Symbol, TaskKey, worker};
-use crate::bounds::Limit;
-use crate::event::{TaskEvent, TaskKind};
+use super::{Change, Step, Symbol, TaskKey};
 use crate::timestamp::Timestamp;
 pub(super) use saved::CapturedHeld;
 
 /// The most steps that are held, at about 200 bytes each. Further steps are counted at once.
-const HELD_MAX: usize = 65_536;
+pub(super) const HELD_MAX: usize = 65_536;
 
 /// If the capacity exceeds this, the memory is freed once no step is held.
 const KEPT: usize = 1_024;
-
-/// Whether the queue that a task is counted under is decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Label {
-    /// Nothing has been counted yet.
-    #[default]
-    Open,
-    /// Its steps are held.
-    Held,
-    Settled,
-}
 
 /// A step of a task with everything that it counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,9 +35,9 @@ pub(super) struct HeldStep {
 /// The exchange and key of a task-sent, kept until the bindings are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Published {
-    exchange: Symbol,
-    key: Symbol,
-    queue: Option<Symbol>,
+    pub(super) exchange: Symbol,
+    pub(super) key: Symbol,
+    pub(super) queue: Option<Symbol>,
 }
 
 /// All held steps, as one chain per task.
@@ -79,13 +58,14 @@ struct Slot {
     head: Option<Head>,
 }
 
+/// What is known of a whole chain.
 #[derive(Clone, Copy, Debug)]
-struct Head {
+pub(super) struct Head {
     last: u32,
-    task: At,
+    pub(super) task: At,
     /// Whether a snapshot was made since.
-    old: bool,
-    published: Option<Published>,
+    pub(super) old: bool,
+    pub(super) published: Option<Published>,
 }
 
 impl Held {
@@ -94,12 +74,12 @@ impl Held {
         self.slots.len() - self.free.len()
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.len() >= HELD_MAX
     }
 
     /// Appends a step to a task's chain, or starts a chain. Returns the first step.
-    fn push(&mut self, begins: bool, task: At, step: HeldStep) -> u32 {
+    pub(super) fn push(&mut self, begins: bool, task: At, step: HeldStep) -> u32 {
         let slot = Slot {
             step: Some(step),
             next: None,
@@ -143,17 +123,46 @@ impl Held {
         (step, next)
     }
 
-    /// Removes the chain of a task.
-    fn take_chain(&mut self, task: At) -> Option<u32> {
+    /// The first held step of a task.
+    pub(super) fn chain(&self, task: At) -> Option<u32> {
+        self.chains.get(&task).copied()
+    }
+
+    /// Removes the chain of a task from the index. [`release`](Self::release) it next.
+    pub(super) fn take_chain(&mut self, task: At) -> Option<u32> {
         self.chains.remove(&task)
     }
 
-    fn head_mut(&mut self, chain: u32) -> Option<&mut Head> {
+    pub(super) fn head_mut(&mut self, chain: u32) -> Option<&mut Head> {
         self.slots[chain as usize].head.as_mut()
     }
 
+    /// The name of a chain's task, if its first step came with one.
+    pub(super) fn name(&self, chain: u32) -> Option<Symbol> {
+        self.slots[chain as usize].step?.name
+    }
+
+    /// Removes the steps of a chain and counts them under this queue. `name` takes precedence over
+    /// the name that each step came with.
+    pub(super) fn release(
+        &mut self,
+        chain: u32,
+        name: Option<Symbol>,
+        queue: Option<Symbol>,
+        changes: &mut Vec<Change>,
+    ) {
+        let mut next = Some(chain);
+        while let Some(at) = next {
+            let (step, behind) = self.pop(at);
+            if let Some(step) = step {
+                step.count(name.or(step.name), queue, changes);
+            }
+            next = behind;
+        }
+    }
+
     /// All chains.
-    fn heads(&self) -> Vec<(u32, Head)> {
+    pub(super) fn heads(&self) -> Vec<(u32, Head)> {
         let slots = (0..).zip(&self.slots);
         slots
             .filter_map(|(at, slot)| Some((at, slot.head?)))
@@ -233,238 +242,8 @@ impl HeldStep {
     }
 
     /// Whether there is nothing to count.
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         let counted = self.step.is_some();
         !counted && self.intervals == Intervals::default()
     }
 }
-
-impl State {
-    /// The number of events waiting for the queue of their task.
-    pub fn events_held(&self) -> usize {
-        self.held.len()
-    }
-
-    /// Holds a step while its task's queue may still become known. Otherwise counts it.
-    pub(super) fn hold(
-        &mut self,
-        at: At,
-        step: HeldStep,
-        arrived: &Arrived<'_>,
-        changes: &mut Vec<Change>,
-    ) {
-        let (event, now) = (arrived.event, arrived.now);
-        let task = self.tasks.get(at);
-        let label = task.label();
-        let waits = !task.queue_told && self.may_be_told(at, now);
-        let is_full = self.held.is_full();
-        if waits && is_full {
-            self.bounds.reached(Limit::HeldEvents);
-        }
-        if is_full || !waits {
-            self.settle(at, changes);
-            let task = self.tasks.get(at);
-            step.count(task.name, task.queue, changes);
-            return;
-        }
-        if step.is_empty() {
-            return;
-        }
-        let chain = self.held.push(label == Label::Open, at, step);
-        self.tasks.get_mut(at).set_label(Label::Held);
-        if event.kind == TaskKind::Sent
-            && let (Some(exchange), Some(key)) = (&event.exchange, &event.routing_key)
-        {
-            let published = Published {
-                exchange: self.names.intern_queue(exchange),
-                key: self.names.intern_queue(key),
-                queue: event
-                    .queue
-                    .as_deref()
-                    .map(|queue| self.names.intern_queue(queue)),
-            };
-            if let Some(head) = self.held.head_mut(chain) {
-                head.published = Some(published);
-            }
-        }
-    }
-
-    /// Whether the queue of a task is likely to be reported soon: by its task-sent, by the first
-    /// answer of its worker, or, after a task-sent that names an exchange, by the bindings that the
-    /// first workers report.
-    fn may_be_told(&self, at: At, now: Timestamp) -> bool {
-        let task = self.tasks.get(at);
-        let asked_soon = |worker| {
-            let worker = self.workers.get(worker);
-            worker.is_some_and(|worker| worker.is_to_answer(self.asked_since(), now))
-        };
-        let no_bindings = || {
-            let since = self.first_event.max(self.resumed);
-            let since = since.max(self.workers.begun_at);
-            self.limits.asks_workers && self.rounds[1] <= since && now.since(since) < worker::NEW
-        };
-        (!task.was_sent()
-            && self
-                .routes
-                .expects_sent(task.name, self.limits.asks_workers))
-            || task.worker.is_some_and(asked_soon)
-            || (task.was_sent() && no_bindings())
-    }
-
-    /// The queue of a task-sent that names an exchange.
-    pub(super) fn published(&mut self, event: &TaskEvent<'_>) -> Option<Symbol> {
-        let hint = event.queue.as_deref();
-        let queue = match (event.exchange.as_deref(), event.routing_key.as_deref()) {
-            (None, _) => hint,
-            (Some(exchange), key) => {
-                let key = key.unwrap_or_default();
-                let only_hint = !self.limits.asks_workers;
-                self.routes.published(exchange, key, hint, only_hint)
-            }
-        }?;
-        Some(self.names.intern_queue(&folded(queue)))
-    }
-
-    /// Records the queue of a task, and counts its held steps.
-    pub(super) fn tell(&mut self, at: At, queue: Symbol, changes: &mut Vec<Change>) {
-        let task = self.tasks.get_mut(at);
-        task.queue = Some(queue);
-        task.queue_told = true;
-        if let Some(name) = task.name {
-            self.routes.seen(name, queue);
-        }
-        self.settle(at, changes);
-    }
-
-    /// Decides the queue that a task is counted under, and counts its held steps.
-    pub(super) fn settle(&mut self, at: At, changes: &mut Vec<Change>) {
-        let task = self.tasks.get(at);
-        let (label, name) = (task.label(), task.name);
-        if label == Label::Settled {
-            return;
-        }
-        let queue = task.queue.or_else(|| self.routes.fallback(name));
-        let task = self.tasks.get_mut(at);
-        task.set_label(Label::Settled);
-        task.queue = queue;
-        if label == Label::Held
-            && let Some(chain) = self.held.take_chain(at)
-        {
-            self.release(chain, name, queue, changes);
-        }
-    }
-
-    /// Like [`settle`](Self::settle), if something other than an event of this task decides the
-    /// queue.
-    pub(super) fn settle_moved(&mut self, at: At, told: Option<Symbol>, changes: &mut Vec<Change>) {
-        let from = self.place_of(at);
-        match told {
-            Some(queue) => self.tell(at, queue, changes),
-            None => self.settle(at, changes),
-        }
-        let to = self.place_of(at);
-        if from != to {
-            changes.push(Change::Moved { from, to });
-        }
-    }
-
-    fn release(
-        &mut self,
-        chain: u32,
-        name: Option<Symbol>,
-        queue: Option<Symbol>,
-        changes: &mut Vec<Change>,
-    ) {
-        let mut next = Some(chain);
-        while let Some(at) = next {
-            let (step, behind) = self.held.pop(at);
-            if let Some(step) = step {
-                step.count(name.or(step.name), queue, changes);
-            }
-            next = behind;
-        }
-    }
-
-    /// Whether a chain belongs to the task at this index: an earlier one may have been forgotten
-    /// meanwhile.
-    fn is_of(&self, chain: u32, at: At) -> bool {
-        self.tasks.label(at) == Label::Held && self.held.chains.get(&at) == Some(&chain)
-    }
-
-    /// Called before a snapshot: counts the steps that were already held at the previous one.
-    pub(super) fn expire_held(&mut self, changes: &mut Vec<Change>) {
-        if self.held.len() == 0 {
-            return;
-        }
-        for (chain, head) in self.held.heads() {
-            if head.old {
-                self.give_up_waiting(chain, head.task, changes);
-            } else if let Some(head) = self.held.head_mut(chain) {
-                head.old = true;
-            }
-        }
-    }
-
-    /// Counts all held steps.
-    pub fn release_held(&mut self, changes: &mut Vec<Change>) {
-        for (chain, head) in self.held.heads() {
-            self.give_up_waiting(chain, head.task, changes);
-        }
-    }
-
-    fn give_up_waiting(&mut self, chain: u32, at: At, changes: &mut Vec<Change>) {
-        if self.is_of(chain, at) {
-            let task = self.tasks.get(at);
-            if !task.was_sent() {
-                self.routes.unsent(task.name);
-            }
-            self.settle_moved(at, None, changes);
-        } else {
-            let step = self.held.slots[chain as usize].step;
-            let name = step.and_then(|step| step.name);
-            let queue = self.routes.fallback(name);
-            if self.held.chains.get(&at) == Some(&chain) {
-                self.held.take_chain(at);
-            }
-            self.release(chain, name, queue, changes);
-        }
-    }
-
-    /// Called after workers have answered: counts steps whose queue is now known, or will not
-    /// become known.
-    pub(super) fn look_at_held(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
-        if self.held.len() == 0 {
-            return;
-        }
-        for (chain, head) in self.held.heads() {
-            if !self.is_of(chain, head.task) {
-                continue;
-            }
-            let worker = self.tasks.get(head.task).worker;
-            let worker = worker.and_then(|worker| self.workers.get(worker));
-            let only = worker.and_then(|worker| worker.only_queue(self.asked_since(), now));
-            let told = only.or_else(|| self.bound(head.published?));
-            if told.is_some() || !self.may_be_told(head.task, now) {
-                self.settle_moved(head.task, told, changes);
-            }
-        }
-    }
-
-    /// Where a task-sent leads, now that bindings are known which were missing when it arrived.
-    fn bound(&mut self, published: Published) -> Option<Symbol> {
-        let Published {
-            exchange,
-            key,
-            queue,
-        } = published;
-        let (exchange, key) = (self.names.text(exchange), self.names.text(key));
-        let hint = queue.map(|queue| self.names.text(queue));
-        let queue = self
-            .routes
-            .published(&exchange, &key, hint.as_deref(), false)?;
-        Some(self.names.intern_queue(&folded(queue)))
-    }
-}
-
-#[cfg(test)]
-mod tests;

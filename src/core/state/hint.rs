@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::cluster::State;
+use super::workers::Workers;
 use super::{Names, Worker};
 use crate::timestamp::{ClockStep, Timestamp};
 
@@ -157,30 +157,22 @@ impl SetupEvidence {
             self.since = now;
         }
     }
-}
-
-impl State {
-    /// Notes that no events can arrive because there is no subscription.
-    pub const fn not_subscribed(&mut self, now: Timestamp) {
-        self.evidence.not_subscribed(now);
-    }
 
     /// The problems with the cluster's setup that are visible so far.
-    pub fn hints(&self, now: Timestamp) -> Vec<Hint> {
-        let evidence = &self.evidence;
+    pub(super) fn hints(&self, workers: &Workers, names: &Names, now: Timestamp) -> Vec<Hint> {
         let hint = |reason, about| Hint { reason, about };
-        let quiet = now.since(evidence.last_event_or_epoch().max(evidence.since)) > QUIET;
+        let quiet = now.since(self.last_event_or_epoch().max(self.since)) > QUIET;
         let mut hints = Vec::new();
         if quiet {
             hints.push(hint(HintReason::NoEvents, String::new()));
         }
-        let (channels, found) = &evidence.elsewhere;
+        let (channels, found) = &self.elsewhere;
         if !channels.is_empty() && now.since(*found) < SIGN_AGE_MAX {
             hints.push(hint(HintReason::WrongChannel, some_of(channels)));
         }
         let mut about = |reason, is: &dyn Fn(&Worker) -> bool| {
-            let workers = self.workers().filter(|worker| worker.online && is(worker));
-            let names = named(workers, self.names());
+            let workers = workers.iter().filter(|worker| worker.online && is(worker));
+            let names = named(workers, names);
             if !names.is_empty() {
                 hints.push(hint(reason, some_of(&names)));
             }
@@ -189,7 +181,7 @@ impl State {
             worker.events() == Some(false)
         });
         about(HintReason::DuplicateNodename, &|worker| worker.twofold);
-        if evidence.without_sent >= TASKS_WITHOUT_SENT {
+        if self.without_sent >= TASKS_WITHOUT_SENT {
             hints.push(hint(HintReason::TaskSentDisabled, String::new()));
         }
         hints

@@ -10,7 +10,8 @@
 //! it by now. So no shard reports tasks as sent or in retry, or gives them up as lost. Such tasks
 //! are remembered, and forgotten if there are too many or they get too old.
 
-use super::{TaskStage, task::Task};
+use super::task::{Label, Task};
+use super::{Place, TaskKey, TaskStage};
 
 /// The part of the workers' events that this daemon receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,22 @@ impl Shard {
 pub(super) fn stage(task: &Task, shard: Option<Shard>) -> Option<TaskStage> {
     task.stage
         .filter(|stage| shard.is_none() || !stage.is_on_the_way())
+}
+
+/// Where a task is in flight, and under which labels: nowhere while its steps are held.
+pub(super) fn place(task: &Task, shard: Option<Shard>) -> Option<Place> {
+    if task.label() != Label::Settled {
+        return None;
+    }
+    let stage = stage(task, shard)?;
+    let of = task.key();
+    let on_worker = matches!(stage, TaskStage::Received | TaskStage::Started);
+    let worker = of.worker.filter(|_| on_worker);
+    Some(Place {
+        stage,
+        of: TaskKey { worker, ..of },
+        eta: task.eta,
+    })
 }
 
 #[cfg(test)]

@@ -26,8 +26,7 @@ mod saved;
 
 use std::time::Duration;
 
-use super::held::Label;
-use super::{Outcome, Symbol, TaskAnswer, TaskStage};
+use super::{Outcome, Symbol, TaskAnswer, TaskKey, TaskStage};
 use crate::event::judge;
 use crate::event::{TaskEvent, TaskKind};
 use crate::timestamp::Timestamp;
@@ -77,6 +76,17 @@ pub(super) struct Task {
     flags: Flags,
     /// The previous execution, while its events may still arrive: rare.
     earlier: Option<Box<Earlier>>,
+}
+
+/// Whether the queue that a task is counted under is decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Label {
+    /// Nothing has been counted yet.
+    #[default]
+    Open,
+    /// Its steps are held.
+    Held,
+    Settled,
 }
 
 /// What an event means for its task.
@@ -196,6 +206,15 @@ impl Task {
     /// Whether its task-sent has arrived.
     pub(super) fn was_sent(&self) -> bool {
         self.sent != UNKNOWN
+    }
+
+    /// The labels that it is counted under.
+    pub(super) const fn key(&self) -> TaskKey {
+        TaskKey {
+            name: self.name,
+            queue: self.queue,
+            worker: self.worker,
+        }
     }
 
     /// The names that it refers to.

@@ -21,9 +21,8 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::chunks::Chunks;
-use super::held::Label;
 use super::names::TEXT_BYTES_MAX;
-use super::task::Task;
+use super::task::{Label, Task};
 use super::{Shard, shard};
 use crate::bounds::{Bounds, Limit, Part};
 use crate::escape::cut;

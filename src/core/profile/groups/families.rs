@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::super::config::{NativeConfig, TaskLabels};
 use super::super::group::{CounterFamily, HistogramFamily};
-use super::super::native::{NativeConfig, TaskLabels};
 use crate::series::{Buckets, Family, FamilyId, MetricKind, SeriesTable};
 
 /// A name without prefix, the label specific to this family, and the help text.

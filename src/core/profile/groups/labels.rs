@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::super::config::TaskLabels;
 use super::super::group::{Class, Key};
-use super::super::native::TaskLabels;
 use super::super::{Context, OTHER, UNKNOWN, label_set};
 use super::Groups;
 use crate::series::LabelSet;

@@ -2,9 +2,10 @@
 
 use hashbrown::HashSet;
 
+use super::State;
 use super::reconcile::Round;
-use super::{State, place};
 use crate::state::generated::folded;
+use crate::state::shard::place;
 use crate::state::{Change, Symbol, TaskAnswer, WorkerAnswer};
 use crate::timestamp::Timestamp;
 

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{QUIET, State, of, place};
+use super::State;
+use crate::state::shard::place;
 use crate::state::task::Task;
 use crate::state::{Change, Symbol, TaskStage, Unreported, WorkerAnswer};
 use crate::timestamp::Timestamp;
@@ -116,7 +117,7 @@ impl State {
             self.tasks.give_up_one(at, now, |_, task| {
                 changes.push(Change::Unreported {
                     reason,
-                    of: of(task),
+                    of: task.key(),
                 });
                 changes.push(Change::Moved {
                     from: place(task, shard),
@@ -165,17 +166,6 @@ impl State {
             !doubtful.contains(queue) && counted.is_none_or(|counted| counted <= known)
         });
         empty.map(|(queue, _)| queue).collect()
-    }
-
-    /// The time up to which all events have been read, according to their timestamps, or because
-    /// none are arriving.
-    fn read_until(&self, now: Timestamp) -> Timestamp {
-        let last_event = self.evidence.last_event_or_epoch().max(self.resumed);
-        if now.since(last_event) < QUIET {
-            self.newest.min(now)
-        } else {
-            now
-        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! Captures the state of a cluster at one instant, and converts it to and from the stored form.
 
-use super::{Change, State, Symbol, Timestamp, place};
+use super::State;
 use crate::saved;
 use crate::state::held::CapturedHeld as Held;
 use crate::state::route::Home;
+use crate::state::shard::place;
+use crate::state::task::Label;
 use crate::state::tasks::CapturedTasks as Tasks;
 use crate::state::texts::{Restored, Texts};
-use crate::state::{Names, Worker};
+use crate::state::{Change, Names, Symbol, Worker};
+use crate::timestamp::Timestamp;
 
 /// Tasks in one part of the stored form, which makes it some hundred kilobytes.
 const PART: usize = 4_096;
@@ -74,14 +77,18 @@ impl State {
             }
         }
         self.routes.sent |= saved.sent;
-        self.restore_orphans(saved, now);
+        let mut texts = Restored::new(&saved.texts, &mut self.names);
+        self.held.restore_orphans(&saved.held, &mut texts, now);
         for stored in &saved.tasks {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             let Some(at) = self.tasks.restore(stored, &mut texts, now) else {
                 continue;
             };
-            self.restore_held(at, stored, &saved.texts, now);
-            let task = self.tasks.get(at);
+            self.held.restore(at, &stored.held, &mut texts, now);
+            let task = self.tasks.get_mut(at);
+            if !stored.held.is_empty() {
+                task.set_label(Label::Held);
+            }
             self.some_expire |= task.may_expire();
             self.routes.sent |= task.was_sent();
             let to = place(task, self.limits.shard);

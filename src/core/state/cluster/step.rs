@@ -2,18 +2,18 @@
 
 use super::{Sender, State};
 use crate::event::{EventKind, Refusal, TaskEvent, TaskKind};
-use crate::state::held::{HeldStep, Label};
-use crate::state::task::Taken;
+use crate::state::held::HeldStep;
+use crate::state::task::{Label, Taken};
 use crate::state::tasks::At;
 use crate::state::{Change, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
 /// An event about a task and its context.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::state) struct Arrived<'a> {
-    pub(in crate::state) event: &'a TaskEvent<'a>,
-    pub(in crate::state) stamped: Timestamp,
-    pub(in crate::state) now: Timestamp,
+struct Arrived<'a> {
+    event: &'a TaskEvent<'a>,
+    stamped: Timestamp,
+    now: Timestamp,
     sender: Option<Symbol>,
     /// `None` for a task-sent, which comes from the caller of the task.
     worker: Option<Symbol>,
@@ -195,7 +195,7 @@ impl State {
         if is_decided {
             step.count(name, queue, changes);
         } else {
-            self.hold(at, step, arrived, changes);
+            self.hold(at, step, event, arrived.now, changes);
         }
         if event.kind == TaskKind::Started
             && let Some(worker) = worker.and_then(|name| self.workers.find(name))

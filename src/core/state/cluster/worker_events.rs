@@ -2,8 +2,9 @@
 
 use hashbrown::HashSet;
 
-use super::{State, lost, place};
+use super::{State, lost};
 use crate::event::{Event, WorkerEvent, WorkerKind};
+use crate::state::shard::place;
 use crate::state::{Change, Loss, Software, Symbol, workers};
 use crate::timestamp::Timestamp;
 

@@ -1,7 +1,8 @@
 //! Stores held steps: those of a known task with it, the others separately.
 
-use super::{At, Held, HeldStep, Intervals, Label, Published, State, Step};
+use super::{At, Held, HeldStep, Intervals, Published, Step};
 use crate::saved;
+use crate::state::task::Label;
 use crate::state::tasks::CapturedTasks as Tasks;
 use crate::state::texts::{Restored, Texts};
 use crate::state::{Outcome, Revocation, Symbol};
@@ -14,6 +15,40 @@ pub(in crate::state) struct CapturedHeld(Held);
 impl Held {
     pub(in crate::state) fn capture(&self) -> CapturedHeld {
         CapturedHeld(self.clone())
+    }
+
+    /// Restores the steps of a task.
+    pub(in crate::state) fn restore(
+        &mut self,
+        at: At,
+        steps: &[saved::HeldStep],
+        texts: &mut Restored<'_>,
+        now: Timestamp,
+    ) {
+        let mut begins = true;
+        for stored in steps {
+            let step = HeldStep::restored(stored, texts, now);
+            let first = self.push(begins, at, step);
+            let published = Published::restored(stored, texts);
+            if begins && let Some(head) = self.head_mut(first) {
+                head.published = published;
+                head.old = stored.old;
+            }
+            begins = false;
+        }
+    }
+
+    /// Restores the steps of tasks that are no longer known.
+    pub(in crate::state) fn restore_orphans(
+        &mut self,
+        steps: &[saved::HeldStep],
+        texts: &mut Restored<'_>,
+        now: Timestamp,
+    ) {
+        for stored in steps {
+            let step = HeldStep::restored(stored, texts, now);
+            self.push(true, At::MAX, step);
+        }
     }
 }
 
@@ -56,42 +91,6 @@ impl CapturedHeld {
             slot.next.map(|next| &self.0.slots[next as usize])
         });
         slots.filter_map(|slot| slot.step.as_ref())
-    }
-}
-
-impl State {
-    /// Restores the held steps of a task.
-    pub(in crate::state) fn restore_held(
-        &mut self,
-        at: At,
-        task: &saved::Task,
-        texts: &[String],
-        now: Timestamp,
-    ) {
-        let mut begins = true;
-        for stored in &task.held {
-            let mut texts = Restored::new(texts, &mut self.names);
-            let step = HeldStep::restored(stored, &mut texts, now);
-            let first = self.held.push(begins, at, step);
-            let published = Published::restored(stored, &mut texts);
-            if begins && let Some(head) = self.held.head_mut(first) {
-                head.published = published;
-                head.old = stored.old;
-            }
-            begins = false;
-        }
-        if !begins {
-            self.tasks.get_mut(at).set_label(Label::Held);
-        }
-    }
-
-    /// Restores the held steps of tasks that are no longer known.
-    pub(in crate::state) fn restore_orphans(&mut self, cluster: &saved::Cluster, now: Timestamp) {
-        for stored in &cluster.held {
-            let mut texts = Restored::new(&cluster.texts, &mut self.names);
-            let step = HeldStep::restored(stored, &mut texts, now);
-            self.held.push(true, At::MAX, step);
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{At, NONE, Task, Tasks, parse_uuid};
 use crate::saved::{self, task::Id};
-use crate::state::held::Label;
+use crate::state::task::Label;
 use crate::state::texts::{Restored, Texts};
 use crate::timestamp::Timestamp;
 

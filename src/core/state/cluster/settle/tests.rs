@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::{Detail, Event, TaskEvent, WorkerEvent, WorkerKind};
+use crate::state::held::HELD_MAX;
 use crate::state::{
-    Answers, Binding, ExchangeKind, Limits, TaskStage, WorkerAnswer, WorkerTimeout,
+    Answers, Binding, ExchangeKind, Limits, TaskKey, TaskStage, WorkerAnswer, WorkerTimeout,
 };
 
 fn at(second: i64) -> Timestamp {
