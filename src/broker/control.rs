@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::reply::{self, Method, Replies, Settings};
 use crate::bounds::{Bounds, Limit};
 use crate::event::json::quote;
-use crate::event::{Accept, ContentType, DecodeError, transcode};
+use crate::event::{Accept, ContentType, DecodeError};
 use crate::state::WorkerAnswer;
 
 /// How long a round waits for workers that do not answer.
@@ -178,17 +178,11 @@ impl Round {
         content_type: ContentType,
         body: &[u8],
     ) -> Result<String, DecodeError> {
-        match content_type {
-            ContentType::Json => {}
-            ContentType::Msgpack | ContentType::Yaml | ContentType::Pickle => {
-                if !self.accept.has(content_type) {
-                    return Err(DecodeError::NotAccepted(content_type));
-                }
-            }
-            ContentType::Unknown => return Err(DecodeError::ContentType),
+        let always = [ContentType::Json, ContentType::Unknown];
+        if !always.contains(&content_type) && !self.accept.has(content_type) {
+            return Err(DecodeError::NotAccepted(content_type));
         }
-        let body = transcode::json(content_type, body)?;
-        reply::read(&body, method, &mut self.workers)
+        reply::read(content_type, body, method, &mut self.workers)
     }
 
     /// Records a reply that cannot be read.

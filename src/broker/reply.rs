@@ -10,8 +10,10 @@ mod settings;
 
 use std::collections::BTreeMap;
 
-use crate::event::json::{Cursor, key_text};
-use crate::event::{DecodeError, Value};
+use crate::event::json::Cursor;
+use crate::event::{
+    ContentType, DecodeError, Kind, MsgpackReader, PickleReader, Reader, Value, YamlReader,
+};
 use crate::state::{Binding, ExchangeKind, TaskAnswer, queue_delivered};
 use crate::timestamp::Timestamp;
 use settings::read_settings;
@@ -187,34 +189,38 @@ impl Replies {
 
     /// Reads the value of a command's reply. An error that a worker sends instead (`{"error": …}`)
     /// counts as an answer without information.
-    fn read(&mut self, method: Method, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+    fn read<'a>(
+        &mut self,
+        method: Method,
+        reader: &mut impl Reader<'a>,
+    ) -> Result<(), DecodeError> {
         let bit = 1 << method as u8;
         self.twice |= self.answered & bit != 0;
         self.answered |= bit;
         match method {
-            Method::Stats if cursor.peek() == Some(b'{') => self.read_stats(cursor),
-            Method::ActiveQueues if cursor.peek() == Some(b'[') => {
-                self.queues = Some(items(cursor, read_queue)?);
+            Method::Stats if reader.kind() == Kind::Map => self.read_stats(reader),
+            Method::ActiveQueues if reader.kind() == Kind::List => {
+                self.queues = Some(items(reader, read_queue)?);
                 Ok(())
             }
-            Method::Active if cursor.peek() == Some(b'[') => {
-                self.active = Some(items(cursor, read_task)?);
+            Method::Active if reader.kind() == Kind::List => {
+                self.active = Some(items(reader, read_task)?);
                 Ok(())
             }
-            Method::Reserved if cursor.peek() == Some(b'[') => {
-                self.reserved = Some(items(cursor, read_task)?);
+            Method::Reserved if reader.kind() == Kind::List => {
+                self.reserved = Some(items(reader, read_task)?);
                 Ok(())
             }
-            Method::Scheduled if cursor.peek() == Some(b'[') => {
-                self.scheduled = Some(items(cursor, read_scheduled)?);
+            Method::Scheduled if reader.kind() == Kind::List => {
+                self.scheduled = Some(items(reader, read_scheduled)?);
                 Ok(())
             }
-            Method::Registered if cursor.peek() == Some(b'[') => {
-                self.unlimited = Some(read_unlimited(cursor)?);
+            Method::Registered if reader.kind() == Kind::List => {
+                self.unlimited = Some(read_unlimited(reader)?);
                 Ok(())
             }
-            Method::Conf if cursor.peek() == Some(b'{') => {
-                self.settings = Some(read_settings(cursor)?);
+            Method::Conf if reader.kind() == Kind::Map => {
+                self.settings = Some(read_settings(reader)?);
                 Ok(())
             }
             Method::Stats
@@ -223,50 +229,50 @@ impl Replies {
             | Method::Reserved
             | Method::Scheduled
             | Method::Registered
-            | Method::Conf => cursor.skip(1),
+            | Method::Conf => reader.skip(1),
         }
     }
 
-    fn read_stats(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
-        cursor.map(|cursor, key| match key {
+    fn read_stats<'a>(&mut self, reader: &mut impl Reader<'a>) -> Result<(), DecodeError> {
+        reader.map(|reader, key| match key {
             b"pid" => {
-                self.pid = whole(cursor)?.and_then(|pid| i64::try_from(pid).ok());
+                self.pid = whole(reader)?.and_then(|pid| i64::try_from(pid).ok());
                 Ok(())
             }
             b"prefetch_count" => {
-                self.prefetch_count = whole(cursor)?;
+                self.prefetch_count = whole(reader)?;
                 Ok(())
             }
-            b"pool" if cursor.peek() == Some(b'{') => cursor.map(|cursor, key| match key {
+            b"pool" if reader.kind() == Kind::Map => reader.map(|reader, key| match key {
                 b"max-concurrency" => {
-                    self.max_concurrency = whole(cursor)?;
+                    self.max_concurrency = whole(reader)?;
                     Ok(())
                 }
-                b"processes" if cursor.peek() == Some(b'[') => {
+                b"processes" if reader.kind() == Kind::List => {
                     let mut processes = 0;
-                    cursor.list(|cursor| {
+                    reader.list(|reader| {
                         processes += 1;
-                        cursor.skip(4)
+                        reader.skip(4)
                     })?;
                     self.processes = Some(processes);
                     Ok(())
                 }
-                _ => cursor.skip(3),
+                _ => reader.skip(3),
             }),
-            b"autoscaler" if cursor.peek() == Some(b'{') => {
+            b"autoscaler" if reader.kind() == Kind::Map => {
                 let mut autoscaler = Autoscaler::default();
-                cursor.map(|cursor, key| {
+                reader.map(|reader, key| {
                     match key {
-                        b"max" => autoscaler.max = whole(cursor)?,
-                        b"current" => autoscaler.current = whole(cursor)?,
-                        _ => return cursor.skip(3),
+                        b"max" => autoscaler.max = whole(reader)?,
+                        b"current" => autoscaler.current = whole(reader)?,
+                        _ => return reader.skip(3),
                     }
                     Ok(())
                 })?;
                 self.autoscaler = Some(autoscaler);
                 Ok(())
             }
-            _ => cursor.skip(2),
+            _ => reader.skip(2),
         })
     }
 }
@@ -274,24 +280,41 @@ impl Replies {
 /// Reads the body of a reply into the replies of its worker, and returns the worker. Celery sends
 /// one worker per reply.
 pub(super) fn read(
+    content_type: ContentType,
     body: &[u8],
     method: Method,
     workers: &mut BTreeMap<String, Replies>,
 ) -> Result<String, DecodeError> {
-    let mut cursor = Cursor::new(body);
-    if cursor.peek() != Some(b'{') {
+    match content_type {
+        ContentType::Json => read_worker(Cursor::new(body), method, workers),
+        ContentType::Msgpack => read_worker(MsgpackReader::new(body)?, method, workers),
+        ContentType::Yaml => {
+            let text = String::from_utf8_lossy(body);
+            read_worker(YamlReader::new(&text)?, method, workers)
+        }
+        ContentType::Pickle => read_worker(PickleReader::new(body)?, method, workers),
+        ContentType::Unknown => Err(DecodeError::ContentType),
+    }
+}
+
+fn read_worker<'a, R: Reader<'a>>(
+    mut reader: R,
+    method: Method,
+    workers: &mut BTreeMap<String, Replies>,
+) -> Result<String, DecodeError> {
+    if reader.kind() != Kind::Map {
         return Err(DecodeError::NotAMap);
     }
     let mut of = String::new();
-    cursor.map(|cursor, worker| {
+    reader.map(|reader, worker| {
         if worker.len() > TEXT_MAX {
-            return cursor.skip(1);
+            return reader.skip(1);
         }
-        key_text(worker).as_ref().clone_into(&mut of);
+        R::key_text(worker).as_ref().clone_into(&mut of);
         let replies = workers.entry(of.clone()).or_default();
-        replies.read(method, cursor)
+        replies.read(method, reader)
     })?;
-    cursor.end()?;
+    reader.end()?;
     Ok(of)
 }
 
@@ -313,116 +336,116 @@ impl Task {
 }
 
 /// The readable elements of a list, up to a limit.
-fn items<T>(
-    cursor: &mut Cursor<'_>,
-    read: impl Fn(&mut Cursor<'_>) -> Result<Option<T>, DecodeError>,
+fn items<'a, R: Reader<'a>, T>(
+    reader: &mut R,
+    read: impl Fn(&mut R) -> Result<Option<T>, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
     let mut items = Vec::new();
-    cursor.list(|cursor| {
-        if items.len() < ITEMS_MAX && cursor.peek() == Some(b'{') {
-            items.extend(read(cursor)?);
+    reader.list(|reader| {
+        if items.len() < ITEMS_MAX && reader.kind() == Kind::Map {
+            items.extend(read(reader)?);
             return Ok(());
         }
-        cursor.skip(2)
+        reader.skip(2)
     })?;
     Ok(items)
 }
 
-fn read_queue(cursor: &mut Cursor<'_>) -> Result<Option<Binding>, DecodeError> {
+fn read_queue<'a>(reader: &mut impl Reader<'a>) -> Result<Option<Binding>, DecodeError> {
     let mut name = None;
     let mut binding = Binding::default();
-    cursor.map(|cursor, key| match key {
+    reader.map(|reader, key| match key {
         b"name" => {
-            name = text(cursor)?;
+            name = text(reader)?;
             Ok(())
         }
         b"routing_key" => {
-            binding.routing_key = text(cursor)?.unwrap_or_default();
+            binding.routing_key = text(reader)?.unwrap_or_default();
             Ok(())
         }
-        b"exchange" if cursor.peek() == Some(b'{') => cursor.map(|cursor, key| match key {
+        b"exchange" if reader.kind() == Kind::Map => reader.map(|reader, key| match key {
             b"name" => {
-                binding.exchange = text(cursor)?.unwrap_or_default();
+                binding.exchange = text(reader)?.unwrap_or_default();
                 Ok(())
             }
             b"type" => {
-                let kind = text(cursor)?;
+                let kind = text(reader)?;
                 binding.kind = kind.map_or(ExchangeKind::Direct, |kind| ExchangeKind::of(&kind));
                 Ok(())
             }
-            _ => cursor.skip(4),
+            _ => reader.skip(4),
         }),
-        _ => cursor.skip(3),
+        _ => reader.skip(3),
     })?;
     Ok(name.map(|queue| Binding { queue, ..binding }))
 }
 
-fn read_task(cursor: &mut Cursor<'_>) -> Result<Option<Task>, DecodeError> {
+fn read_task<'a>(reader: &mut impl Reader<'a>) -> Result<Option<Task>, DecodeError> {
     let mut task = Task::default();
-    cursor.map(|cursor, key| match key {
+    reader.map(|reader, key| match key {
         b"id" => {
-            task.uuid = text(cursor)?.unwrap_or_default();
+            task.uuid = text(reader)?.unwrap_or_default();
             Ok(())
         }
         b"name" => {
-            task.name = text(cursor)?;
+            task.name = text(reader)?;
             Ok(())
         }
         b"time_start" => {
-            if let Value::Number(seconds) = cursor.value()? {
+            if let Value::Number(seconds) = reader.value()? {
                 let seconds = Some(seconds).filter(|seconds| *seconds >= STARTED_MIN_SECONDS);
                 task.started = seconds.and_then(Timestamp::from_seconds);
             }
             Ok(())
         }
-        b"delivery_info" if cursor.peek() == Some(b'{') => cursor.map(|cursor, key| match key {
+        b"delivery_info" if reader.kind() == Kind::Map => reader.map(|reader, key| match key {
             b"exchange" => {
-                task.exchange = text(cursor)?;
+                task.exchange = text(reader)?;
                 Ok(())
             }
             b"routing_key" => {
-                task.routing_key = text(cursor)?;
+                task.routing_key = text(reader)?;
                 Ok(())
             }
-            _ => cursor.skip(4),
+            _ => reader.skip(4),
         }),
         // The task's arguments are among these.
-        _ => cursor.skip(3),
+        _ => reader.skip(3),
     })?;
     Ok((!task.uuid.is_empty()).then_some(task))
 }
 
 /// A scheduled task, wrapped in its ETA and priority.
-fn read_scheduled(cursor: &mut Cursor<'_>) -> Result<Option<Task>, DecodeError> {
+fn read_scheduled<'a>(reader: &mut impl Reader<'a>) -> Result<Option<Task>, DecodeError> {
     let mut task = None;
     let mut eta = None;
-    cursor.map(|cursor, key| match key {
-        b"request" if cursor.peek() == Some(b'{') => {
-            task = read_task(cursor)?;
+    reader.map(|reader, key| match key {
+        b"request" if reader.kind() == Kind::Map => {
+            task = read_task(reader)?;
             Ok(())
         }
         b"eta" => {
-            eta = text(cursor)?.and_then(|eta| Timestamp::from_iso8601(&eta));
+            eta = text(reader)?.and_then(|eta| Timestamp::from_iso8601(&eta));
             Ok(())
         }
-        _ => cursor.skip(3),
+        _ => reader.skip(3),
     })?;
     Ok(task.map(|task| Task { eta, ..task }))
 }
 
 /// The names that have no rate limit appended. One with a limit looks like `name [rate_limit=5/s]`.
-fn read_unlimited(cursor: &mut Cursor<'_>) -> Result<Vec<String>, DecodeError> {
+fn read_unlimited<'a>(reader: &mut impl Reader<'a>) -> Result<Vec<String>, DecodeError> {
     let mut names = Vec::new();
-    cursor.list(|cursor| {
-        let name = text(cursor)?.filter(|name| !name.ends_with(']'));
+    reader.list(|reader| {
+        let name = text(reader)?.filter(|name| !name.ends_with(']'));
         names.extend(name.filter(|_| names.len() < ITEMS_MAX));
         Ok(())
     })?;
     Ok(names)
 }
 
-fn text(cursor: &mut Cursor<'_>) -> Result<Option<String>, DecodeError> {
-    Ok(match cursor.value()? {
+fn text<'a>(reader: &mut impl Reader<'a>) -> Result<Option<String>, DecodeError> {
+    Ok(match reader.value()? {
         Value::Text(text) if text.len() <= TEXT_MAX => Some(text.into_owned()),
         Value::Text(_)
         | Value::Number(_)
@@ -434,8 +457,8 @@ fn text(cursor: &mut Cursor<'_>) -> Result<Option<String>, DecodeError> {
 }
 
 /// A setting as a Boolean, by Python's rules for truth.
-fn flag(cursor: &mut Cursor<'_>) -> Result<Option<bool>, DecodeError> {
-    Ok(match cursor.value()? {
+fn flag<'a>(reader: &mut impl Reader<'a>) -> Result<Option<bool>, DecodeError> {
+    Ok(match reader.value()? {
         Value::Bool(on) => Some(on),
         Value::Number(number) => Some(number != 0.0),
         Value::Null => Some(false),
@@ -448,8 +471,8 @@ fn flag(cursor: &mut Cursor<'_>) -> Result<Option<bool>, DecodeError> {
     clippy::cast_sign_loss,
     reason = "in the range that is asked for, a float's whole numbers are exact"
 )]
-fn whole(cursor: &mut Cursor<'_>) -> Result<Option<u64>, DecodeError> {
-    Ok(match cursor.value()? {
+fn whole<'a>(reader: &mut impl Reader<'a>) -> Result<Option<u64>, DecodeError> {
+    Ok(match reader.value()? {
         Value::Number(number) if (0.0..9e15).contains(&number) => Some(number as u64),
         Value::Text(_)
         | Value::Number(_)

@@ -19,7 +19,7 @@ use super::error::refused;
 use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request, unique};
 use crate::broker::error::LinkError;
 use crate::event::json::{Cursor, Raw, quote};
-use crate::event::{ContentType, DecodeError, Value as Member};
+use crate::event::{ContentType, DecodeError, Kind, Reader, Value as Member};
 
 /// Replies that are fetched at a time if available. Together they are one answer, whose size is
 /// limited.
@@ -170,7 +170,7 @@ fn open(envelope: &[u8]) -> Result<(String, ContentType, Vec<u8>), DecodeError> 
     let (mut ticket, mut base64) = (String::new(), false);
     let mut content_type = ContentType::Json;
     let mut cursor = Cursor::new(envelope);
-    if cursor.peek() != Some(b'{') {
+    if cursor.kind() != Kind::Map {
         return Err(DecodeError::Envelope);
     }
     cursor.map(|cursor, key| match key {
@@ -184,7 +184,7 @@ fn open(envelope: &[u8]) -> Result<(String, ContentType, Vec<u8>), DecodeError> 
             }
             Ok(())
         }
-        b"headers" if cursor.peek() == Some(b'{') => cursor.map(|cursor, key| match key {
+        b"headers" if cursor.kind() == Kind::Map => cursor.map(|cursor, key| match key {
             b"ticket" => {
                 if let Member::Text(text) = cursor.value()? {
                     ticket = text.into_owned();
@@ -194,7 +194,7 @@ fn open(envelope: &[u8]) -> Result<(String, ContentType, Vec<u8>), DecodeError> 
             b"compression" => Err(DecodeError::Compressed),
             _ => cursor.skip(2),
         }),
-        b"properties" if cursor.peek() == Some(b'{') => cursor.map(|cursor, key| match key {
+        b"properties" if cursor.kind() == Kind::Map => cursor.map(|cursor, key| match key {
             b"body_encoding" => {
                 base64 = matches!(cursor.value()?, Member::Text(text) if text == "base64");
                 Ok(())

@@ -22,7 +22,8 @@ use super::error::{failed, is_unavailable};
 use crate::broker::error::LinkError;
 use crate::broker::watch::is_task_queue;
 use crate::clock;
-use crate::event::json::key_text;
+use crate::event::Reader;
+use crate::event::json::Cursor;
 use crate::state::{Binding, queue_delivered};
 
 /// The limits of a round, in entries and in time.
@@ -228,7 +229,7 @@ fn text_at_end(bytes: &[u8]) -> Option<(&[u8], String)> {
             .take_while(|byte| **byte == b'\\')
             .count();
         if backslashes.is_multiple_of(2) {
-            return Some((before, key_text(&inside[quote + 1..]).into_owned()));
+            return Some((before, Cursor::key_text(&inside[quote + 1..]).into_owned()));
         }
         end = quote;
     }

@@ -1,44 +1,43 @@
 //! Parses a worker's settings, the reply to `conf`.
 
 use super::{ITEMS_MAX, Settings, TransportOptions, flag, text, whole};
-use crate::event::DecodeError;
-use crate::event::json::Cursor;
+use crate::event::{DecodeError, Kind, Reader};
 
 /// Reads the few settings that are needed. The others include passwords.
-pub(super) fn read_settings(cursor: &mut Cursor<'_>) -> Result<Settings, DecodeError> {
+pub(super) fn read_settings<'a>(reader: &mut impl Reader<'a>) -> Result<Settings, DecodeError> {
     let mut settings = Settings::default();
-    cursor.map(|cursor, key| {
+    reader.map(|reader, key| {
         match key {
-            b"worker_send_task_events" => settings.task_events = flag(cursor)?,
-            b"task_send_sent_event" => settings.sent_event = flag(cursor)?,
-            b"event_exchange" => settings.event_exchange = text(cursor)?,
-            b"broker_transport_options" if cursor.peek() == Some(b'{') => {
-                settings.transport = Some(read_transport(cursor)?);
+            b"worker_send_task_events" => settings.task_events = flag(reader)?,
+            b"task_send_sent_event" => settings.sent_event = flag(reader)?,
+            b"event_exchange" => settings.event_exchange = text(reader)?,
+            b"broker_transport_options" if reader.kind() == Kind::Map => {
+                settings.transport = Some(read_transport(reader)?);
             }
-            _ => return cursor.skip(2),
+            _ => return reader.skip(2),
         }
         Ok(())
     })?;
     Ok(settings)
 }
 
-fn read_transport(cursor: &mut Cursor<'_>) -> Result<TransportOptions, DecodeError> {
+fn read_transport<'a>(reader: &mut impl Reader<'a>) -> Result<TransportOptions, DecodeError> {
     let mut options = TransportOptions::default();
-    cursor.map(|cursor, key| {
+    reader.map(|reader, key| {
         match key {
-            b"sep" => options.sep = text(cursor)?,
-            b"priority_steps" if cursor.peek() == Some(b'[') => {
+            b"sep" => options.sep = text(reader)?,
+            b"priority_steps" if reader.kind() == Kind::List => {
                 let mut steps = Vec::new();
-                cursor.list(|cursor| {
-                    let step = whole(cursor)?;
+                reader.list(|reader| {
+                    let step = whole(reader)?;
                     steps.extend(step.filter(|_| steps.len() < ITEMS_MAX));
                     Ok(())
                 })?;
                 options.priority_steps = Some(steps);
             }
-            b"ack_emulation" => options.ack_emulation = flag(cursor)?,
-            b"sentinel_fanout_compat" => options.sentinel_fanout_compat = flag(cursor)?,
-            _ => return cursor.skip(3),
+            b"ack_emulation" => options.ack_emulation = flag(reader)?,
+            b"sentinel_fanout_compat" => options.sentinel_fanout_compat = flag(reader)?,
+            _ => return reader.skip(3),
         }
         Ok(())
     })?;

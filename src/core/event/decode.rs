@@ -1,9 +1,10 @@
 //! Decodes a payload into events: opens the envelope if there is one, decompresses, and selects the
 //! serializer.
 
+use super::json::Cursor;
 use super::{
-    Accept, Compression, ContentType, DecodeError, Event, Form, Payload, envelope, json, msgpack,
-    pickle, yaml,
+    Accept, Compression, ContentType, DecodeError, Event, Form, MsgpackReader, Payload,
+    PickleReader, YamlReader, envelope, reader,
 };
 use crate::timestamp::Timestamp;
 
@@ -132,18 +133,13 @@ fn events(
     mut each: impl FnMut(Result<Event<'_>, DecodeError>),
 ) {
     match content_type {
-        ContentType::Json => json::events(body, |fields| {
-            each(fields.and_then(|fields| fields.event(received)));
-        }),
-        ContentType::Msgpack => msgpack::events(body, |fields| {
-            each(fields.and_then(|fields| fields.event(received)));
-        }),
-        ContentType::Yaml => yaml::events(body, |fields| {
-            each(fields.and_then(|fields| fields.event(received)));
-        }),
-        ContentType::Pickle => pickle::events(body, |fields| {
-            each(fields.and_then(|fields| fields.event(received)));
-        }),
+        ContentType::Json => reader::events(Ok(Cursor::new(body)), received, each),
+        ContentType::Msgpack => reader::events(MsgpackReader::new(body), received, each),
+        ContentType::Yaml => {
+            let text = String::from_utf8_lossy(body);
+            reader::events(YamlReader::new(&text), received, each);
+        }
+        ContentType::Pickle => reader::events(PickleReader::new(body), received, each),
         ContentType::Unknown => each(Err(DecodeError::ContentType)),
     }
 }

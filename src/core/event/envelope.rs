@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::fields::Value;
 use super::json::{Cursor, Raw};
-use super::{Compression, ContentType, DecodeError};
+use super::{Compression, ContentType, DecodeError, Reader};
 
 /// Reads the body of an envelope into `body`, replacing its content.
 pub(super) fn open(

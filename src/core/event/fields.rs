@@ -27,7 +27,7 @@ const SOFTWARE_MAX: usize = 128;
 
 /// A member of an event that is used. All others are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub enum Field {
     Type,
     Timestamp,
     Hostname,
@@ -87,37 +87,18 @@ impl Field {
         })
     }
 
-    /// The relevant part of a text without escapes in this field. Invalid UTF-8 becomes U+FFFD.
+    /// The part of a text without escapes that a field needs; without a field, that a name needs.
+    /// Invalid UTF-8 becomes U+FFFD.
     ///
     /// A text far longer than [`TEXT_MAX`] is cut a little beyond it: it is refused for its length
     /// and need not be read in full.
-    pub(super) fn text(self, bytes: &[u8]) -> Cow<'_, str> {
-        let part = match self {
-            Self::Exception => &bytes[..bytes.len().min(exception::EXCEPTION_HEAD)],
-            Self::Traceback => &bytes[bytes.len().saturating_sub(TRACEBACK_TAIL)..],
-            Self::Type
-            | Self::Timestamp
-            | Self::Hostname
-            | Self::Pid
-            | Self::Uuid
-            | Self::Name
-            | Self::Queue
-            | Self::Exchange
-            | Self::RoutingKey
-            | Self::Retries
-            | Self::Eta
-            | Self::Expires
-            | Self::Runtime
-            | Self::Requeue
-            | Self::Terminated
-            | Self::Expired
-            | Self::Freq
-            | Self::Active
-            | Self::Processed
-            | Self::Loadavg
-            | Self::SwIdent
-            | Self::SwVer
-            | Self::SwSys => &bytes[..bytes.len().min(TEXT_MAX + 4)],
+    pub(super) fn text(field: Option<Self>, bytes: &[u8]) -> Cow<'_, str> {
+        let part = if field == Some(Self::Traceback) {
+            &bytes[bytes.len().saturating_sub(TRACEBACK_TAIL)..]
+        } else if field == Some(Self::Exception) {
+            &bytes[..bytes.len().min(exception::EXCEPTION_HEAD)]
+        } else {
+            &bytes[..bytes.len().min(TEXT_MAX + 4)]
         };
         String::from_utf8_lossy(part)
     }

@@ -15,30 +15,9 @@ use std::fmt::Write;
 
 use super::DecodeError;
 use super::exception::EXCEPTION_HEAD;
-use super::fields::{DEPTH_MAX, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
+use super::fields::{DEPTH_MAX, Field, TEXT_MAX, TRACEBACK_TAIL, Value};
+use super::reader::{Kind, Reader};
 use crate::escape::is_unsafe;
-
-/// Yields the fields of each event in a body, which is one map or a list of maps.
-pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
-    let mut cursor = Cursor::new(body);
-    let end = match cursor.peek() {
-        None => Err(DecodeError::Empty),
-        Some(b'{') => cursor.event().map(|fields| each(Ok(fields))),
-        Some(b'[') => cursor.list(|cursor| {
-            if cursor.peek() == Some(b'{') {
-                each(Ok(cursor.event()?));
-            } else {
-                cursor.skip(1)?;
-                each(Err(DecodeError::NotAMap));
-            }
-            Ok(())
-        }),
-        Some(_) => cursor.skip(0).and(Err(DecodeError::NotAMap)),
-    };
-    if let Err(error) = end.and_then(|()| cursor.end()) {
-        each(Err(error));
-    }
-}
 
 /// How far to search for the end of a text byte by byte.
 const NEAR: usize = 16;
@@ -84,177 +63,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Checks that nothing follows.
-    pub fn end(&mut self) -> Result<(), DecodeError> {
-        self.peek().map_or(Ok(()), |_| Err(DecodeError::Json))
-    }
-
-    /// Calls `entry` at the value of each map member, with its key.
-    #[inline]
-    pub fn map(
-        &mut self,
-        mut entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
-        self.expect_byte(b'{')?;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            let key = self.raw()?;
-            self.expect_byte(b':')?;
-            self.peek();
-            // Known keys contain no escapes, so a key with an escape matches none of them.
-            entry(self, key.bytes)?;
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(DecodeError::Json),
-            }
-        }
-    }
-
-    /// Calls `element` at each element of a list.
-    pub fn list(
-        &mut self,
-        mut element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
-        self.expect_byte(b'[')?;
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            element(self)?;
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b']') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(DecodeError::Json),
-            }
-        }
-    }
-
-    fn event(&mut self) -> Result<Fields<'a>, DecodeError> {
-        let mut fields = Fields::default();
-        self.map(|cursor, key| {
-            let Some(field) = Field::of(key) else {
-                return cursor.skip(2);
-            };
-            let value = match field {
-                Field::Exception => cursor.text_head(EXCEPTION_HEAD)?,
-                Field::Traceback if fields.wants_traceback() => cursor.text_tail(TRACEBACK_TAIL)?,
-                Field::Traceback => return cursor.skip(2),
-                Field::Loadavg => cursor.loads()?,
-                Field::Type
-                | Field::Timestamp
-                | Field::Hostname
-                | Field::Pid
-                | Field::Uuid
-                | Field::Name
-                | Field::Queue
-                | Field::Exchange
-                | Field::RoutingKey
-                | Field::Retries
-                | Field::Eta
-                | Field::Expires
-                | Field::Runtime
-                | Field::Requeue
-                | Field::Terminated
-                | Field::Expired
-                | Field::Freq
-                | Field::Active
-                | Field::Processed
-                | Field::SwIdent
-                | Field::SwVer
-                | Field::SwSys => cursor.value()?,
-            };
-            fields.put(field, value);
-            Ok(())
-        })?;
-        Ok(fields)
-    }
-
-    /// Reads a value. Lists and maps are skipped, and a text far longer than [`TEXT_MAX`] is cut a
-    /// little beyond it: it is refused for its length and need not be copied in full.
-    pub fn value(&mut self) -> Result<Value<'a>, DecodeError> {
-        match self.peek() {
-            Some(b'"') => {
-                let raw = self.raw()?;
-                // An escape takes up to twelve bytes for one character.
-                let cut = raw.bytes.len().min(12 * TEXT_MAX + 12);
-                Ok(Value::Text(
-                    Raw {
-                        bytes: &raw.bytes[..cut],
-                        ..raw
-                    }
-                    .text(),
-                ))
-            }
-            Some(b'{' | b'[') => self.skip(2).map(|()| Value::Nested),
-            Some(_) => self.scalar(),
-            None => Err(DecodeError::Json),
-        }
-    }
-
-    /// A list of three numbers, or whatever else stands here.
-    fn loads(&mut self) -> Result<Value<'a>, DecodeError> {
-        if self.peek() != Some(b'[') {
-            return self.value();
-        }
-        // More than three are none; a fourth is enough to tell.
-        let mut elements = [None; 4];
-        let mut count = 0;
-        self.list(|cursor| {
-            let element = match cursor.value()? {
-                Value::Number(load) => Some(load),
-                Value::Null | Value::Bool(_) | Value::Text(_) | Value::Loads(_) | Value::Nested => {
-                    None
-                }
-            };
-            elements[count.min(3)] = element;
-            count += 1;
-            Ok(())
-        })?;
-        Ok(Value::loads(elements.into_iter().take(count)))
-    }
-
-    /// A text of which only the first `bytes` are needed.
-    fn text_head(&mut self, bytes: usize) -> Result<Value<'a>, DecodeError> {
-        if self.peek() != Some(b'"') {
-            return self.value();
-        }
-        let raw = self.raw()?;
-        let head = &raw.bytes[..raw.bytes.len().min(bytes)];
-        // A `repr` mostly has its escapes behind the class name: cut there, it can be borrowed.
-        let head = match memchr::memchr(b'\\', head) {
-            Some(escape) if head[..escape].contains(&b'(') => &head[..escape],
-            Some(_) | None => head,
-        };
-        Ok(Value::Text(
-            Raw {
-                bytes: head,
-                escaped: head.contains(&b'\\'),
-            }
-            .text(),
-        ))
-    }
-
-    /// A text of which only the last `bytes` are needed.
-    fn text_tail(&mut self, bytes: usize) -> Result<Value<'a>, DecodeError> {
-        if self.peek() != Some(b'"') {
-            return self.value();
-        }
-        let raw = self.raw()?;
-        let tail = &raw.bytes[raw.bytes.len().saturating_sub(bytes)..];
-        Ok(Value::Text(Raw { bytes: tail, ..raw }.text()))
-    }
-
     /// The text here, between its quotes.
     #[inline]
     pub fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
@@ -282,8 +90,97 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Skips a value at nesting level `depth`.
-    pub fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
+    /// A number or a word.
+    fn scalar(&mut self) -> Result<Value<'a>, DecodeError> {
+        let token = self.token();
+        let number = || number(token).map(Value::Number);
+        word(token).or_else(number).ok_or(DecodeError::Json)
+    }
+
+    /// What a number or a word is made of, up to what cannot belong to it.
+    #[inline]
+    fn token(&mut self) -> &'a [u8] {
+        let rest = &self.bytes[self.at..];
+        let length = rest
+            .iter()
+            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'))
+            .unwrap_or(rest.len());
+        self.at += length;
+        &rest[..length]
+    }
+}
+
+impl<'a> Reader<'a> for Cursor<'a> {
+    #[inline]
+    fn kind(&mut self) -> Kind {
+        match self.peek() {
+            Some(b'{') => Kind::Map,
+            Some(b'[') => Kind::List,
+            Some(_) => Kind::Scalar,
+            None => Kind::End,
+        }
+    }
+
+    #[inline]
+    fn map(
+        &mut self,
+        mut entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.expect_byte(b'{')?;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            let key = self.raw()?;
+            self.expect_byte(b':')?;
+            self.peek();
+            // Known keys contain no escapes, so a key with an escape matches none of them.
+            entry(self, key.bytes)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(DecodeError::Json),
+            }
+        }
+    }
+
+    fn list(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.expect_byte(b'[')?;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            element(self)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(DecodeError::Json),
+            }
+        }
+    }
+
+    #[inline]
+    fn member(&mut self, field: Option<Field>) -> Result<Value<'a>, DecodeError> {
+        match self.peek() {
+            Some(b'"') => Ok(Value::Text(self.raw()?.part(field).text())),
+            Some(b'{' | b'[') => self.skip(2).map(|()| Value::Nested),
+            Some(_) => self.scalar(),
+            None => Err(DecodeError::Json),
+        }
+    }
+
+    fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
         match self.peek() {
             Some(b'"') => self.raw().map(drop),
             Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(DecodeError::Depth),
@@ -302,23 +199,16 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A number or a word.
-    fn scalar(&mut self) -> Result<Value<'a>, DecodeError> {
-        let token = self.token();
-        let number = || number(token).map(Value::Number);
-        word(token).or_else(number).ok_or(DecodeError::Json)
+    fn end(&mut self) -> Result<(), DecodeError> {
+        self.peek().map_or(Ok(()), |_| Err(DecodeError::Json))
     }
 
-    /// What a number or a word is made of, up to what cannot belong to it.
-    #[inline]
-    fn token(&mut self) -> &'a [u8] {
-        let rest = &self.bytes[self.at..];
-        let length = rest
-            .iter()
-            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'))
-            .unwrap_or(rest.len());
-        self.at += length;
-        &rest[..length]
+    fn key_text(key: &[u8]) -> Cow<'_, str> {
+        Raw {
+            bytes: key,
+            escaped: key.contains(&b'\\'),
+        }
+        .text()
     }
 }
 
@@ -345,6 +235,30 @@ fn number(token: &[u8]) -> Option<f64> {
 }
 
 impl<'a> Raw<'a> {
+    /// The part that a field needs; without a field, that a name needs. A text far longer than
+    /// [`TEXT_MAX`] is refused for its length and need not be copied in full.
+    #[inline]
+    fn part(self, field: Option<Field>) -> Self {
+        let Self { bytes, escaped } = self;
+        if field == Some(Field::Exception) {
+            let head = &bytes[..bytes.len().min(EXCEPTION_HEAD)];
+            // A `repr` mostly has its escapes behind the class name: cut there, it can be borrowed.
+            let bytes = match memchr::memchr(b'\\', head) {
+                Some(escape) if head[..escape].contains(&b'(') => &head[..escape],
+                Some(_) | None => head,
+            };
+            let escaped = bytes.contains(&b'\\');
+            return Self { bytes, escaped };
+        }
+        let bytes = if field == Some(Field::Traceback) {
+            &bytes[bytes.len().saturating_sub(TRACEBACK_TAIL)..]
+        } else {
+            // An escape takes up to twelve bytes for one character.
+            &bytes[..bytes.len().min(12 * TEXT_MAX + 12)]
+        };
+        Self { bytes, escaped }
+    }
+
     /// The bytes as they stand in the body, where no escape is among them.
     pub fn plain(self) -> Option<&'a [u8]> {
         (!self.escaped).then_some(self.bytes)
@@ -363,15 +277,6 @@ impl<'a> Raw<'a> {
             }
         }
     }
-}
-
-/// The text of a key, which a map hands out as it stands.
-pub fn key_text(key: &[u8]) -> Cow<'_, str> {
-    Raw {
-        bytes: key,
-        escaped: key.contains(&b'\\'),
-    }
-    .text()
 }
 
 /// Appends a text in JSON, which YAML reads too, on one line whoever shows it.

@@ -16,12 +16,11 @@ mod compression;
 mod envelope;
 
 pub mod json;
-mod json_text;
 mod msgpack;
 mod pickle;
 mod yaml;
 
-pub mod transcode;
+mod reader;
 
 mod exception;
 mod fields;
@@ -41,7 +40,11 @@ pub use fields::TEXT_MAX;
 pub use fields::Value;
 pub use judge::Refusal;
 pub use kind::{EventKind, TaskKind, WorkerKind};
+pub use msgpack::MsgpackReader;
 pub use payload::{Accept, Batch, BrokerId, ContentType, Form, Mark, Payload, Position};
+pub use pickle::PickleReader;
+pub use reader::{Kind, Reader};
+pub use yaml::YamlReader;
 
 use crate::timestamp::Timestamp;
 

@@ -12,37 +12,8 @@
 //! Celery's workers in `tests/golden/events`.
 
 use super::DecodeError;
-use super::fields::{DEPTH_MAX, Field, Fields, Value};
-use super::json_text::Json;
-
-/// Yields the fields of each event in a body, which is one map or a list of maps.
-pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
-    if body.is_empty() {
-        return each(Err(DecodeError::Empty));
-    }
-    let mut cursor = MsgpackCursor { rest: body };
-    let end = cursor.head().and_then(|head| {
-        if let Head::List(length) = head {
-            return (0..length).try_for_each(|_| {
-                let head = cursor.head()?;
-                cursor.element(head, 1, &mut each)
-            });
-        }
-        cursor.element(head, 0, &mut each)
-    });
-    let whole = end.and_then(|()| cursor.end());
-    if let Err(error) = whole {
-        each(Err(error));
-    }
-}
-
-/// Writes a body, which is one value, as JSON.
-pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError> {
-    let mut cursor = MsgpackCursor { rest: body };
-    let head = cursor.head()?;
-    cursor.write(head, 0, json)?;
-    cursor.end()
-}
+use super::fields::{DEPTH_MAX, Field, Value};
+use super::reader::{Kind, Reader};
 
 /// The head of a value. For lists and maps, only the number of elements has been read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,11 +30,18 @@ enum Head<'a> {
 
 /// A position in a body.
 #[derive(Debug)]
-struct MsgpackCursor<'a> {
+pub struct MsgpackReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> MsgpackCursor<'a> {
+impl<'a> MsgpackReader<'a> {
+    pub fn new(body: &'a [u8]) -> Result<Self, DecodeError> {
+        if body.is_empty() {
+            return Err(DecodeError::Empty);
+        }
+        Ok(Self { rest: body })
+    }
+
     /// Reads a scalar, or the length of a list or a map.
     fn head(&mut self) -> Result<Head<'a>, DecodeError> {
         let [code] = self.array()?;
@@ -109,75 +87,8 @@ impl<'a> MsgpackCursor<'a> {
         })
     }
 
-    /// Checks that nothing follows.
-    fn end(&self) -> Result<(), DecodeError> {
-        match self.rest {
-            [] => Ok(()),
-            _ => Err(DecodeError::Msgpack),
-        }
-    }
-
-    /// Yields the rest of a value found where an event should be, `depth` levels deep.
-    fn element(
-        &mut self,
-        head: Head<'a>,
-        depth: usize,
-        each: &mut impl FnMut(Result<Fields<'a>, DecodeError>),
-    ) -> Result<(), DecodeError> {
-        if let Head::Map(length) = head {
-            each(Ok(self.event(length)?));
-        } else {
-            self.skip(head, depth)?;
-            each(Err(DecodeError::NotAMap));
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, length: u32) -> Result<Fields<'a>, DecodeError> {
-        let mut fields = Fields::default();
-        for _ in 0..length {
-            let key = self.head()?;
-            let field = if let Head::Text(key) = key {
-                Field::of(key)
-            } else {
-                self.skip(key, 2)?;
-                None
-            };
-            let head = self.head()?;
-            let value = match head {
-                Head::Null => Value::Null,
-                Head::Bool(bool) => Value::Bool(bool),
-                Head::Number(number) => Value::Number(number),
-                Head::Text(text) => match field {
-                    Some(field) => Value::Text(field.text(text)),
-                    None => continue,
-                },
-                Head::Opaque => Value::Nested,
-                Head::List(length @ 0..=3) if field == Some(Field::Loadavg) => {
-                    let mut elements = [None; 3];
-                    for element in elements.iter_mut().zip(0..length) {
-                        let head = self.head()?;
-                        if let Head::Number(load) = head {
-                            *element.0 = Some(load);
-                        }
-                        self.skip(head, 3)?;
-                    }
-                    Value::loads(elements.into_iter().zip(0..length).map(|(load, _)| load))
-                }
-                Head::List(_) | Head::Map(_) => {
-                    self.skip(head, 2)?;
-                    Value::Nested
-                }
-            };
-            if let Some(field) = field {
-                fields.put(field, value);
-            }
-        }
-        Ok(fields)
-    }
-
-    /// Skips the elements of a list or a map, `depth` levels deep.
-    fn skip(&mut self, head: Head<'a>, depth: usize) -> Result<(), DecodeError> {
+    /// Skips the elements of a list or a map at nesting level `depth`.
+    fn skip_elements(&mut self, head: Head<'a>, depth: usize) -> Result<(), DecodeError> {
         let elements = match head {
             Head::Null | Head::Bool(_) | Head::Number(_) | Head::Text(_) | Head::Opaque => {
                 return Ok(());
@@ -188,49 +99,7 @@ impl<'a> MsgpackCursor<'a> {
         if depth >= DEPTH_MAX {
             return Err(DecodeError::Depth);
         }
-        for _ in 0..elements {
-            let head = self.head()?;
-            self.skip(head, depth + 1)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a value, `depth` levels deep.
-    fn write(&mut self, head: Head<'a>, depth: usize, json: &mut Json) -> Result<(), DecodeError> {
-        match head {
-            Head::Null | Head::Opaque => json.null(),
-            Head::Bool(bool) => json.bool(bool),
-            Head::Number(number) => json.number(number),
-            Head::Text(text) => json.text(text),
-            Head::List(_) | Head::Map(_) if depth >= DEPTH_MAX => Err(DecodeError::Depth),
-            Head::List(length) => {
-                json.begin_list()?;
-                for _ in 0..length {
-                    let head = self.head()?;
-                    self.write(head, depth + 1, json)?;
-                }
-                json.end_list()
-            }
-            Head::Map(length) => {
-                json.begin_map()?;
-                for _ in 0..length {
-                    let key = self.head()?;
-                    let wanted = if let Head::Text(key) = key {
-                        json.key(key)?
-                    } else {
-                        self.skip(key, depth + 1)?;
-                        false
-                    };
-                    let head = self.head()?;
-                    if wanted {
-                        self.write(head, depth + 1, json)?;
-                    } else {
-                        self.skip(head, depth + 1)?;
-                    }
-                }
-                json.end_map()
-            }
-        }
+        (0..elements).try_for_each(|_| self.skip(depth + 1))
     }
 
     fn opaque(&mut self, length: u32) -> Result<Head<'a>, DecodeError> {
@@ -259,6 +128,72 @@ impl<'a> MsgpackCursor<'a> {
         let (bytes, rest) = split.ok_or(DecodeError::Msgpack)?;
         self.rest = rest;
         Ok(bytes)
+    }
+}
+
+impl<'a> Reader<'a> for MsgpackReader<'a> {
+    fn kind(&mut self) -> Kind {
+        match self.rest.first() {
+            Some(0x80..=0x8f | 0xde | 0xdf) => Kind::Map,
+            Some(0x90..=0x9f | 0xdc | 0xdd) => Kind::List,
+            Some(_) => Kind::Scalar,
+            None => Kind::End,
+        }
+    }
+
+    fn map(
+        &mut self,
+        mut entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let Head::Map(length) = self.head()? else {
+            return Err(DecodeError::Msgpack);
+        };
+        for _ in 0..length {
+            let key = self.head()?;
+            if let Head::Text(key) = key {
+                entry(self, key)?;
+            } else {
+                self.skip_elements(key, 2)?;
+                self.skip(2)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let Head::List(length) = self.head()? else {
+            return Err(DecodeError::Msgpack);
+        };
+        (0..length).try_for_each(|_| element(self))
+    }
+
+    fn member(&mut self, field: Option<Field>) -> Result<Value<'a>, DecodeError> {
+        let head = self.head()?;
+        Ok(match head {
+            Head::Null => Value::Null,
+            Head::Bool(bool) => Value::Bool(bool),
+            Head::Number(number) => Value::Number(number),
+            Head::Text(text) => Value::Text(Field::text(field, text)),
+            Head::Opaque | Head::List(_) | Head::Map(_) => {
+                self.skip_elements(head, 2)?;
+                Value::Nested
+            }
+        })
+    }
+
+    fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
+        let head = self.head()?;
+        self.skip_elements(head, depth)
+    }
+
+    fn end(&mut self) -> Result<(), DecodeError> {
+        match self.rest {
+            [] => Ok(()),
+            _ => Err(DecodeError::Msgpack),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! message.
 //!
 //! ```text
-//!   body ──▶ stack ──▶ lists, maps (by number) ──▶ Fields
+//!   body ──▶ stack ──▶ lists, maps (by number) ──▶ PickleReader
 //!              ▲ │
 //!              │ ▼
 //!             memo
@@ -16,11 +16,9 @@
 //!
 //! A value is small and copied: texts are slices of the body, lists and maps are numbers. So a
 //! value that the memo recalls a million times costs a million small copies, and a list that
-//! contains itself is only a number. Only the members that are read are kept from a map, only the
-//! value from a tuple with one value, and nothing from other tuples and sets. The number of
-//! values that exist at once is bounded. Nothing here recurses, so a pickle may nest to any depth.
-//! The JSON writer is the exception: it recurses as deep as a body may nest, and writes at most
-//! the permitted number of values.
+//! contains itself is only a number. Only the value from a tuple with one value is kept, and
+//! nothing from other tuples and sets. The number of values that exist at once is bounded, and so
+//! is the number that are read. Nothing here recurses, so a pickle may nest to any depth.
 //!
 //! Any error discards all events, because the contents of a pickle are known only at its end. A
 //! member of the wrong type discards only its event.
@@ -29,52 +27,17 @@
 //! `tests/golden/events`.
 
 use super::DecodeError;
-use super::fields::{Field, Fields, VALUES_MAX};
-use super::json_text::Json;
+use super::fields::VALUES_MAX;
 
 mod number;
 mod object;
-mod output;
+mod reader;
 mod text;
 
 use number::{long, number};
 use object::Scalar;
+pub use reader::PickleReader;
 use text::Text;
-
-/// Yields the fields that are read from each event in a body, which is one map or a list of maps.
-pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
-    if body.is_empty() {
-        return each(Err(DecodeError::Empty));
-    }
-    let mut machine = Machine::<Field>::new(body);
-    let top = match machine.run() {
-        Ok(top) => top,
-        Err(error) => return each(Err(error)),
-    };
-    match top {
-        Item::Map(_) => each(machine.event(top)),
-        Item::List(list) => {
-            for item in machine.lists.get(list).into_iter().flatten() {
-                each(machine.event(*item));
-            }
-        }
-        Item::Null
-        | Item::Bool(_)
-        | Item::Number(_)
-        | Item::Text(_)
-        | Item::Opaque
-        | Item::Single(_)
-        | Item::Object(_) => each(Err(DecodeError::NotAMap)),
-    }
-}
-
-/// Writes a body as JSON.
-pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError> {
-    let mut machine = Machine::<Text<'_>>::new(body);
-    let top = machine.run()?;
-    let mut left = VALUES_MAX;
-    machine.write(top, 0, &mut left, json)
-}
 
 /// A value, small enough to be copied wherever it is referred to.
 #[derive(Clone, Copy, Debug)]
@@ -95,54 +58,23 @@ enum Item<'a> {
     Map(usize),
 }
 
-/// The keys under which the members of a map are kept: the [`Field`]s of an event, or any text.
-trait Key<'a>: Sized {
-    fn of(text: Text<'a>) -> Option<Self>;
-    fn put(self, members: &mut Members<'a, Self>, value: Item<'a>);
-}
-
-impl<'a> Key<'a> for Field {
-    fn of(text: Text<'a>) -> Option<Self> {
-        Self::of(text.bytes())
-    }
-
-    /// If a key is repeated, the last value counts.
-    fn put(self, members: &mut Members<'a, Self>, value: Item<'a>) {
-        match members.iter_mut().find(|(known, _)| *known == self) {
-            Some((_, known)) => *known = value,
-            None => members.push((self, value)),
-        }
-    }
-}
-
-impl<'a> Key<'a> for Text<'a> {
-    fn of(text: Self) -> Option<Self> {
-        Some(text)
-    }
-
-    /// A repeated key is repeated in JSON too, where the last value counts as well.
-    fn put(self, members: &mut Members<'a, Self>, value: Item<'a>) {
-        members.push((self, value));
-    }
-}
-
-/// The members of a map that are kept.
-type Members<'a, K> = Vec<(K, Item<'a>)>;
+/// The members of a map whose key is a text.
+type Members<'a> = Vec<(Text<'a>, Item<'a>)>;
 
 #[derive(Debug)]
-struct Machine<'a, K> {
+struct Machine<'a> {
     rest: &'a [u8],
     stack: Vec<Item<'a>>,
     /// The positions of the marks on the stack, outermost first.
     marks: Vec<usize>,
     memo: Vec<Item<'a>>,
     lists: Vec<Vec<Item<'a>>>,
-    maps: Vec<Members<'a, K>>,
+    maps: Vec<Members<'a>>,
     /// The number of values made so far.
     made: usize,
 }
 
-impl<'a, K: Key<'a>> Machine<'a, K> {
+impl<'a> Machine<'a> {
     fn new(body: &'a [u8]) -> Self {
         Self {
             rest: body,
@@ -371,7 +303,7 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
         Item::List(self.lists.len() - 1)
     }
 
-    fn map(&mut self, members: Members<'a, K>) -> Item<'a> {
+    fn map(&mut self, members: Members<'a>) -> Item<'a> {
         self.maps.push(members);
         Item::Map(self.maps.len() - 1)
     }
@@ -453,18 +385,16 @@ impl<'a, K: Key<'a>> Machine<'a, K> {
     }
 }
 
-/// Consumes keys and values alternately.
-fn put_all<'a, K: Key<'a>>(
-    members: &mut Members<'a, K>,
-    items: &[Item<'a>],
-) -> Result<(), DecodeError> {
+/// Adds members from alternating keys and values. A repeated key is repeated.
+fn put_all<'a>(members: &mut Members<'a>, items: &[Item<'a>]) -> Result<(), DecodeError> {
     let (pairs, rest) = items.as_chunks::<2>();
     if !rest.is_empty() {
         return Err(DecodeError::Pickle);
     }
+    members.reserve(pairs.len());
     for [key, value] in pairs {
-        if let Some(key) = key.text().and_then(K::of) {
-            key.put(members, *value);
+        if let Some(key) = key.text() {
+            members.push((key, *value));
         }
     }
     Ok(())

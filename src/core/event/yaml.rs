@@ -1,9 +1,8 @@
 //! YAML as Kombu writes it, by PyYAML's `safe_dump`.
 //!
 //! The grammar is that of `yaml-rust2`, whose parser yields one step at a time. No tree is built,
-//! and nothing here recurses except the JSON writer, which recurses as deep as a body may nest.
-//! Aliases are not followed: PyYAML writes them only for lists and maps, which are skipped
-//! everywhere, so no alias can expand. In JSON, an alias becomes `null`.
+//! and nothing here recurses. Aliases are not followed, so none can expand: PyYAML writes them only
+//! for a list or a map that appears more than once, and none of those is read.
 //!
 //! Whether an unquoted word is a number or a text follows PyYAML 6 (YAML 1.1), as far as its own
 //! output goes: decimal numbers, `.nan`, `.inf`, and words for true, false and null. Anything else
@@ -15,227 +14,42 @@
 //! read as JSON; msgpack and pickle do not.
 
 use std::borrow::Cow;
+use std::mem;
 
 use yaml_rust2::parser::{Event as Step, Parser};
 use yaml_rust2::scanner::TScalarStyle;
 
 use super::DecodeError;
-use super::fields::{DEPTH_MAX, Field, Fields, VALUES_MAX, Value};
-use super::json_text::Json;
+use super::fields::{DEPTH_MAX, Field, VALUES_MAX, Value};
+use super::reader::{Kind, Reader};
 
-/// Yields the fields of each event in a body, which is one map or a list of maps.
-pub(super) fn events<'a>(body: &'a [u8], mut each: impl FnMut(Result<Fields<'a>, DecodeError>)) {
-    let text = String::from_utf8_lossy(body);
-    if let Err(error) = Reader::new(&text).document(&mut each) {
-        each(Err(error));
-    }
-}
-
-/// Writes a body, which is one value, as JSON.
-pub(super) fn transcode(body: &[u8], json: &mut Json) -> Result<(), DecodeError> {
-    let text = String::from_utf8_lossy(body);
-    let mut reader = Reader::new(&text);
-    let step = reader.begin()?;
-    reader.write(&step, 0, json)?;
-    reader.end()
-}
-
+/// A position in a body, which is one document.
 #[derive(Debug)]
-struct Reader<'t> {
+pub struct YamlReader<'t> {
     parser: Parser<Characters<'t>>,
+    /// The step that begins the value.
+    step: Step,
     /// The number of steps taken so far; each value takes at least one.
     steps: usize,
 }
 
-impl<'t> Reader<'t> {
-    fn new(text: &'t str) -> Self {
-        Self {
-            parser: Parser::new(Characters {
-                held: "",
-                rest: text,
-            }),
+impl<'t> YamlReader<'t> {
+    pub fn new(text: &'t str) -> Result<Self, DecodeError> {
+        let characters = Characters {
+            held: "",
+            rest: text,
+        };
+        let mut reader = Self {
+            parser: Parser::new(characters),
+            step: Step::Nothing,
             steps: 0,
-        }
-    }
-
-    /// The first step of the document.
-    fn begin(&mut self) -> Result<Step, DecodeError> {
-        self.next()?;
-        if self.next()? == Step::StreamEnd {
+        };
+        reader.next()?;
+        if reader.next()? == Step::StreamEnd {
             return Err(DecodeError::Empty);
         }
-        self.next()
-    }
-
-    /// Reads exactly one document.
-    fn end(&mut self) -> Result<(), DecodeError> {
-        match (self.next()?, self.next()?) {
-            (Step::DocumentEnd, Step::StreamEnd) => Ok(()),
-            _ => Err(DecodeError::Yaml),
-        }
-    }
-
-    fn document<'a>(
-        &mut self,
-        each: &mut impl FnMut(Result<Fields<'a>, DecodeError>),
-    ) -> Result<(), DecodeError> {
-        let step = self.begin()?;
-        if matches!(step, Step::SequenceStart(..)) {
-            loop {
-                let step = self.next()?;
-                if step == Step::SequenceEnd {
-                    break;
-                }
-                self.element(&step, 1, each)?;
-            }
-        } else {
-            self.element(&step, 0, each)?;
-        }
-        self.end()
-    }
-
-    /// Yields the rest of a value found where an event should be, `depth` levels deep.
-    fn element<'a>(
-        &mut self,
-        step: &Step,
-        depth: usize,
-        each: &mut impl FnMut(Result<Fields<'a>, DecodeError>),
-    ) -> Result<(), DecodeError> {
-        if matches!(step, Step::MappingStart(..)) {
-            each(Ok(self.event()?));
-        } else {
-            self.skip(step, depth)?;
-            each(Err(DecodeError::NotAMap));
-        }
-        Ok(())
-    }
-
-    /// The rest of a map.
-    fn event<'a>(&mut self) -> Result<Fields<'a>, DecodeError> {
-        let mut fields = Fields::default();
-        loop {
-            let key = self.next()?;
-            if key == Step::MappingEnd {
-                return Ok(fields);
-            }
-            let field = if let Step::Scalar(key, ..) = &key {
-                Field::of(key.as_bytes())
-            } else {
-                self.skip(&key, 2)?;
-                None
-            };
-            let step = self.next()?;
-            let value = match (&step, field) {
-                // Bytes are tagged; texts never are.
-                (Step::Scalar(text, style, _, None), Some(field)) => {
-                    if *style == TScalarStyle::Plain {
-                        plain(field, text)
-                    } else {
-                        Value::Text(owned(field, text))
-                    }
-                }
-                (Step::SequenceStart(..), Some(Field::Loadavg)) => self.loads()?,
-                _ => {
-                    self.skip(&step, 2)?;
-                    Value::Nested
-                }
-            };
-            if let Some(field) = field {
-                fields.put(field, value);
-            }
-        }
-    }
-
-    /// The rest of a list of numbers.
-    fn loads<'a>(&mut self) -> Result<Value<'a>, DecodeError> {
-        let mut elements = [None; 4];
-        let mut count: usize = 0;
-        loop {
-            let step = self.next()?;
-            if step == Step::SequenceEnd {
-                return Ok(Value::loads(elements.into_iter().take(count)));
-            }
-            self.skip(&step, 3)?;
-            let plain = if let Step::Scalar(text, TScalarStyle::Plain, _, None) = &step {
-                number(text)
-            } else {
-                None
-            };
-            elements[count.min(3)] = plain;
-            count += 1;
-        }
-    }
-
-    /// Skips the rest of a value that began with `step`, `depth` levels deep.
-    fn skip(&mut self, step: &Step, depth: usize) -> Result<(), DecodeError> {
-        let mut open = usize::from(is_open(step)?);
-        while open > 0 {
-            if depth + open > DEPTH_MAX {
-                return Err(DecodeError::Depth);
-            }
-            let step = self.next()?;
-            if matches!(step, Step::SequenceEnd | Step::MappingEnd) {
-                open -= 1;
-            } else {
-                open += usize::from(is_open(&step)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a value that began with `step`, `depth` levels deep.
-    fn write(&mut self, step: &Step, depth: usize, json: &mut Json) -> Result<(), DecodeError> {
-        match step {
-            Step::SequenceStart(..) | Step::MappingStart(..) if depth >= DEPTH_MAX => {
-                Err(DecodeError::Depth)
-            }
-            Step::SequenceStart(..) => {
-                json.begin_list()?;
-                loop {
-                    let step = self.next()?;
-                    if step == Step::SequenceEnd {
-                        return json.end_list();
-                    }
-                    self.write(&step, depth + 1, json)?;
-                }
-            }
-            Step::MappingStart(..) => {
-                json.begin_map()?;
-                loop {
-                    let key = self.next()?;
-                    if key == Step::MappingEnd {
-                        return json.end_map();
-                    }
-                    let wanted = if let Step::Scalar(key, _, _, None) = &key {
-                        json.key(key.as_bytes())?
-                    } else {
-                        self.skip(&key, depth + 1)?;
-                        false
-                    };
-                    let step = self.next()?;
-                    if wanted {
-                        self.write(&step, depth + 1, json)?;
-                    } else {
-                        self.skip(&step, depth + 1)?;
-                    }
-                }
-            }
-            Step::Scalar(text, TScalarStyle::Plain, _, None) => match word(text) {
-                Some(Word::Null) => json.null(),
-                Some(Word::Bool(bool)) => json.bool(bool),
-                Some(Word::Number(number)) => json.number(number),
-                None => json.text(text.as_bytes()),
-            },
-            Step::Scalar(text, _, _, None) => json.text(text.as_bytes()),
-            Step::Scalar(..) | Step::Alias(_) => json.null(),
-            Step::Nothing
-            | Step::StreamStart
-            | Step::StreamEnd
-            | Step::DocumentStart
-            | Step::DocumentEnd
-            | Step::SequenceEnd
-            | Step::MappingEnd => Err(DecodeError::Yaml),
-        }
+        reader.step = reader.next()?;
+        Ok(reader)
     }
 
     fn next(&mut self) -> Result<Step, DecodeError> {
@@ -248,54 +62,100 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether the value continues after this step.
-fn is_open(step: &Step) -> Result<bool, DecodeError> {
-    match step {
-        Step::SequenceStart(..) | Step::MappingStart(..) => Ok(true),
-        Step::Scalar(..) | Step::Alias(_) => Ok(false),
-        Step::Nothing
-        | Step::StreamStart
-        | Step::StreamEnd
-        | Step::DocumentStart
-        | Step::DocumentEnd
-        | Step::SequenceEnd
-        | Step::MappingEnd => Err(DecodeError::Yaml),
+impl<'a> Reader<'a> for YamlReader<'_> {
+    fn kind(&mut self) -> Kind {
+        if matches!(self.step, Step::MappingStart(..)) {
+            Kind::Map
+        } else if matches!(self.step, Step::SequenceStart(..)) {
+            Kind::List
+        } else {
+            Kind::Scalar
+        }
+    }
+
+    fn map(
+        &mut self,
+        mut entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        loop {
+            self.step = self.next()?;
+            if self.step == Step::MappingEnd {
+                return Ok(());
+            }
+            if let Step::Scalar(key, _, _, None) = &mut self.step {
+                let key = mem::take(key);
+                self.step = self.next()?;
+                entry(self, key.as_bytes())?;
+            } else {
+                self.skip(2)?;
+                self.step = self.next()?;
+                self.skip(2)?;
+            }
+        }
+    }
+
+    fn list(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        loop {
+            self.step = self.next()?;
+            if self.step == Step::SequenceEnd {
+                return Ok(());
+            }
+            element(self)?;
+        }
+    }
+
+    fn member(&mut self, field: Option<Field>) -> Result<Value<'a>, DecodeError> {
+        // Bytes are tagged; texts never are.
+        let Step::Scalar(text, style, _, None) = &self.step else {
+            self.skip(2)?;
+            return Ok(Value::Nested);
+        };
+        let word = word(text).filter(|_| *style == TScalarStyle::Plain);
+        Ok(word.unwrap_or_else(|| {
+            let text = Field::text(field, text.as_bytes());
+            Value::Text(Cow::Owned(text.into_owned()))
+        }))
+    }
+
+    fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
+        let mut open = usize::from(self.kind() != Kind::Scalar);
+        while open > 0 {
+            if depth + open > DEPTH_MAX {
+                return Err(DecodeError::Depth);
+            }
+            self.step = self.next()?;
+            if matches!(self.step, Step::SequenceEnd | Step::MappingEnd) {
+                open -= 1;
+            } else {
+                open += usize::from(self.kind() != Kind::Scalar);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that there is exactly one document.
+    fn end(&mut self) -> Result<(), DecodeError> {
+        match (self.next()?, self.next()?) {
+            (Step::DocumentEnd, Step::StreamEnd) => Ok(()),
+            _ => Err(DecodeError::Yaml),
+        }
     }
 }
 
-/// The part of a text that a field needs.
-fn owned<'a>(field: Field, text: &str) -> Cow<'a, str> {
-    Cow::Owned(field.text(text.as_bytes()).into_owned())
-}
-
-/// The meaning of an unquoted word.
-fn plain<'a>(field: Field, text: &str) -> Value<'a> {
-    match word(text) {
-        Some(Word::Null) => Value::Null,
-        Some(Word::Bool(bool)) => Value::Bool(bool),
-        Some(Word::Number(number)) => Value::Number(number),
-        None => Value::Text(owned(field, text)),
-    }
-}
-
-/// An unquoted word that is not a text.
-#[derive(Clone, Copy, Debug)]
-enum Word {
-    Null,
-    Bool(bool),
-    Number(f64),
-}
-
-fn word(text: &str) -> Option<Word> {
+/// The meaning of an unquoted word that is not a text.
+fn word(text: &str) -> Option<Value<'static>> {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => Some(Word::Null),
+        "" | "~" | "null" | "Null" | "NULL" => Some(Value::Null),
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => {
-            Some(Word::Bool(true))
+            Some(Value::Bool(true))
         }
         "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
-            Some(Word::Bool(false))
+            Some(Value::Bool(false))
         }
-        _ => number(text).map(Word::Number),
+        _ => number(text).map(Value::Number),
     }
 }
 

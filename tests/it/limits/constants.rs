@@ -41,7 +41,6 @@ const REFUSED: &[&str] = &[
     "core/event/fields.rs: DEPTH_MAX SOFTWARE_MAX TEXT_MAX VALUES_MAX",
     "core/event/judge.rs: AHEAD_MAX COUNTER_MAX COUNT_MAX SECONDS_MAX SKEW_SECONDS_MAX STARTS_MAX STARTS_PER_SECOND_MAX",
     "core/event/pickle/text.rs: ESCAPED_MAX",
-    "core/event/json_text.rs: JSON_BYTES_MAX",
     "http/connections.rs: CONNECTIONS_MAX HEAD_BYTES_MAX",
     "http/renderings.rs: BYTES_MAX",
     "http/turns.rs: HASHINGS_MAX LOGINS_OF_ADDRESS_MAX",

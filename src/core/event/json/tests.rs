@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::reader::events;
+use crate::timestamp::Timestamp;
 
 fn text(json: &str) -> Cow<'_, str> {
     Cursor::new(json.as_bytes())
@@ -112,6 +114,6 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_fail_in_another_way(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
-        events(&bytes, |_| {});
+        events(Ok(Cursor::new(&bytes)), Timestamp::default(), |_| {});
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::reader::events;
 use crate::event::{Event, TaskKind};
 use crate::event::{EventKind, WorkerKind};
 use crate::timestamp::Timestamp;
@@ -6,8 +7,7 @@ use crate::timestamp::Timestamp;
 /// What came out of a body: for each event its type, or the reason why there is none.
 fn outcomes(body: &[u8]) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
-    events(body, |fields| {
-        let event = fields.and_then(|fields| fields.event(Timestamp::default()));
+    events(MsgpackReader::new(body), Timestamp::default(), |event| {
         outcomes.push(
             event
                 .map(|event| event.kind())
@@ -19,8 +19,7 @@ fn outcomes(body: &[u8]) -> Vec<Result<EventKind, &'static str>> {
 
 fn one(body: &[u8], check: impl FnOnce(Event<'_>)) {
     let mut check = Some(check);
-    events(body, |fields| {
-        let event = fields.and_then(|fields| fields.event(Timestamp::default()));
+    events(MsgpackReader::new(body), Timestamp::default(), |event| {
         check.take().expect("one event")(event.expect("a good event"));
     });
     assert!(check.is_none(), "no event");

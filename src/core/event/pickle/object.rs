@@ -6,7 +6,7 @@
 //! is opaque, as are classes themselves and the form that older Pythons use for enum members: a
 //! global with the member's name.
 
-use super::{Item, Key, Machine, Text};
+use super::{Item, Machine, Text};
 use crate::event::DecodeError;
 
 /// A value without parts.
@@ -39,13 +39,6 @@ impl<'a> Item<'a> {
         }
     }
 
-    pub(super) fn number(self) -> Option<f64> {
-        match self.scalar() {
-            Some(Scalar::Number(number)) => Some(number),
-            Some(Scalar::Text(_)) | None => None,
-        }
-    }
-
     /// The tuple that holds some values.
     pub(super) fn tuple(items: &[Self]) -> Self {
         match items {
@@ -56,7 +49,7 @@ impl<'a> Item<'a> {
     }
 }
 
-impl<'a, K: Key<'a>> Machine<'a, K> {
+impl<'a> Machine<'a> {
     /// Takes what an opcode would import, call or restore from the stack, and leaves what stands for it.
     pub(super) fn object(&mut self, code: u8) -> Result<(), DecodeError> {
         let object = match code {

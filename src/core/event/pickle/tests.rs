@@ -1,11 +1,10 @@
 use super::*;
+use crate::event::reader::events;
 use crate::event::{Detail, Event, EventKind, TaskKind};
 use crate::timestamp::Timestamp;
 
-fn each(body: &[u8], mut take: impl FnMut(Result<Event<'_>, DecodeError>)) {
-    events(body, |fields| {
-        take(fields.and_then(|fields| fields.event(Timestamp::default())));
-    });
+fn each(body: &[u8], take: impl FnMut(Result<Event<'_>, DecodeError>)) {
+    events(PickleReader::new(body), Timestamp::default(), take);
 }
 
 /// What came out of a body: for each event its type, or the reason why there is none.
@@ -250,7 +249,7 @@ fn numbers_of_every_protocol_are_read() {
     ];
     for (body, expected) in cases {
         let body = [body, b"."].concat();
-        let item = Machine::<Field>::new(&body).run();
+        let item = Machine::new(&body).run();
         let Ok(Item::Number(number)) = item else {
             panic!("{expected}: {item:?}")
         };

@@ -47,19 +47,6 @@ impl<'a> Text<'a> {
         Some(Self { bytes, coding })
     }
 
-    /// The bytes as encoded in the body. The names we know contain no escapes.
-    pub(super) fn bytes(self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// The entire text, unescaped.
-    pub(super) fn whole(self) -> Cow<'a, [u8]> {
-        match self.escape() {
-            None => Cow::Borrowed(self.bytes),
-            Some(escape) => Cow::Owned(escape(self.bytes)),
-        }
-    }
-
     /// The function that removes its escapes, if it has any.
     fn escape(self) -> Option<Unescape> {
         match self.coding {
@@ -70,18 +57,25 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The part of the text that a field needs.
-    pub(super) fn of(self, field: Field) -> Cow<'a, str> {
+    /// The text without escapes, as far as a field needs it; without a field, as a name needs it.
+    pub(super) fn bytes(self, field: Option<Field>) -> Cow<'a, [u8]> {
         let Some(escape) = self.escape() else {
-            return field.text(self.bytes);
+            return Cow::Borrowed(self.bytes);
         };
         // Of a traceback the end is wanted; that it may begin in the middle of an escape does no harm.
-        let part = if field == Field::Traceback {
+        Cow::Owned(escape(if field == Some(Field::Traceback) {
             &self.bytes[self.bytes.len().saturating_sub(ESCAPED_MAX)..]
         } else {
             &self.bytes[..self.bytes.len().min(ESCAPED_MAX)]
-        };
-        Cow::Owned(field.text(&escape(part)).into_owned())
+        }))
+    }
+
+    /// The part of the text that a field needs; without a field, that a name needs.
+    pub(super) fn part(self, field: Option<Field>) -> Cow<'a, str> {
+        match self.bytes(field) {
+            Cow::Borrowed(bytes) => Field::text(field, bytes),
+            Cow::Owned(bytes) => Cow::Owned(Field::text(field, &bytes).into_owned()),
+        }
     }
 }
 
