@@ -17,7 +17,7 @@ pub struct Limits {
 }
 
 /// Contents of records that will never be sent.
-#[must_use = "what was lost has to be counted"]
+#[must_use = "lost records must be counted"]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
     /// Dropped to make room.

@@ -280,7 +280,7 @@ impl Queue {
                 return None;
             }
             let (samples, bytes) = (slot.counts.samples, slot.length);
-            error!(%segment, offset, samples, bytes, %error, "record is damaged; dropped it");
+            error!(%segment, offset, samples, bytes, %error, "dropped a damaged record");
             self.lost.damaged_bytes += (RECORD_HEADER + bytes) as u64;
             self.lost.damaged += self.index.remove(at..at + 1);
             self.sweep();

@@ -53,11 +53,11 @@ async fn is_bounded(to: To, answer: Answer, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_takes_no_endless_answer() {
-    let too_long = "an answer or a name that is too long";
+    let too_long = "a reply or a name that is too long";
     for (answer, reason) in [
         (Answer("$1099511627776\r\n", "x"), too_long),
         (Answer("*1000000000\r\n", ":1\r\n"), too_long),
-        (Answer("+", "x"), "a line without an end"),
+        (Answer("+", "x"), "an unterminated line"),
     ] {
         is_bounded(To::Subscribers, answer, reason).await;
     }

@@ -121,7 +121,7 @@ impl Bindings {
                     self.rest = SCAN_AGAIN_ROUNDS;
                     return Ok(());
                 }
-                Err(error) => return Err(failed("look for bindings", error)),
+                Err(error) => return Err(failed("search for bindings", error)),
             };
             let (cursor, keys) = page;
             for key in keys {

@@ -31,7 +31,7 @@ impl Buffer {
     }
 
     /// Adds a frame if it is a message. Returns how many messages were dropped.
-    #[must_use = "what was dropped has to be counted"]
+    #[must_use = "dropped messages must be counted"]
     pub(super) fn push_frame(&mut self, frame: Frame<'_>) -> u64 {
         match frame {
             Frame::Message { body, .. } => self.push(body.to_vec()),
@@ -41,7 +41,7 @@ impl Buffer {
     }
 
     /// Adds a message. Returns how many of the oldest were dropped to make room.
-    #[must_use = "what was dropped has to be counted"]
+    #[must_use = "dropped messages must be counted"]
     fn push(&mut self, message: Vec<u8>) -> u64 {
         let bytes = cost(&message);
         let has_room = self.bounds.has_room(Part::Buffers, bytes);

@@ -47,7 +47,7 @@ pub(super) async fn ask(
 ) -> Result<(), LinkError> {
     client.must_be_master().await?;
     let asked = ask_inner(client, replies, control_exchange, round).await;
-    asked.map_err(|error| refused("ask the workers", error, PERMISSION))
+    asked.map_err(|error| refused("send requests to workers", error, PERMISSION))
 }
 
 async fn ask_inner(
@@ -95,7 +95,7 @@ pub(super) async fn enable_events(
     let body = request("enable_events", "{}", Some(workers), None);
     let sent = publish(client, control_exchange, &body).await;
     sent.map(drop)
-        .map_err(|error| refused("tell workers to send events", error, PERMISSION))
+        .map_err(|error| refused("enable events on workers", error, PERMISSION))
 }
 
 /// Publishes a request. Returns how many subscriptions received it.

@@ -134,7 +134,7 @@ async fn version(client: &mut Client) -> Result<String, LinkError> {
         Err(error) if is_unavailable(&error) => {
             return Ok("Redis".to_owned());
         }
-        Err(error) => return Err(failed("ask for the version", error)),
+        Err(error) => return Err(failed("read the version", error)),
     };
     let line = |key: &str| {
         let mut lines = info.lines();

@@ -28,7 +28,7 @@ pub(super) async fn lengths(
         }
         let answers = client.answers(&pipe).await;
         let mut answers = answers
-            .map_err(|error| failed("ask for the lengths of queues", error))?
+            .map_err(|error| failed("read queue lengths", error))?
             .into_iter();
         for _ in some {
             let mut length = Some(0);
@@ -43,7 +43,7 @@ pub(super) async fn lengths(
                         refusal = Some(error);
                         None
                     }
-                    Err(error) => return Err(failed("ask for the lengths of queues", error)),
+                    Err(error) => return Err(failed("read queue lengths", error)),
                 };
             }
             lengths.push(length);
@@ -52,7 +52,7 @@ pub(super) async fn lengths(
     match refusal.filter(|_| lengths.iter().all(Option::is_none)) {
         Some(error) => {
             let permission = "the command llen and the keys of the queues";
-            Err(refused("ask for the lengths of queues", error, permission))
+            Err(refused("read queue lengths", error, permission))
         }
         None => Ok(lengths),
     }

@@ -52,9 +52,9 @@ pub(super) async fn master(sentinel: &SentinelConfig) -> Result<Server, LinkErro
         };
         match timeout(SENTINEL_TIMEOUT, ask(sentinel, &server)).await {
             Ok(Ok(Some(master))) => return Ok(master),
-            Ok(Ok(None)) => hint = format!("; the one at {server} knows none of that name"),
+            Ok(Ok(None)) => hint = format!("; the one at {server} knows no such master"),
             Ok(Err(error)) => hint = format!("; the one at {server}: {error}"),
-            Err(_) => hint = format!("; the one at {server} is silent"),
+            Err(_) => hint = format!("; the one at {server} does not respond"),
         }
     }
     Err(LinkError::NoMaster {

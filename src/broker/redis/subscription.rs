@@ -247,7 +247,7 @@ impl<'a> RespCursor<'a> {
         let rest = self.bytes.get(self.at..).ok_or(Stopped::Incomplete)?;
         let Some(end) = memchr(b'\n', rest) else {
             return Err(if rest.len() > LINE_BYTES_MAX {
-                malformed("a line without an end")
+                malformed("an unterminated line")
             } else {
                 Stopped::Incomplete
             });
@@ -255,7 +255,7 @@ impl<'a> RespCursor<'a> {
         self.at += end + 1;
         rest[..end]
             .strip_suffix(b"\r")
-            .ok_or_else(|| malformed("a line that ends otherwise"))
+            .ok_or_else(|| malformed("a line with the wrong ending"))
     }
 
     /// The length of a value of the given kind. `None` for a null.
@@ -263,7 +263,7 @@ impl<'a> RespCursor<'a> {
         let line = self.line()?;
         let digits = line
             .strip_prefix(&[kind])
-            .ok_or_else(|| malformed("a value of another kind"))?;
+            .ok_or_else(|| malformed("a value of an unexpected type"))?;
         length(digits)
     }
 
@@ -271,7 +271,7 @@ impl<'a> RespCursor<'a> {
     fn bulk(&mut self, bytes_max: usize) -> Result<&'a [u8], Stopped> {
         let length = self
             .length(b'$')?
-            .ok_or_else(|| malformed("a null in a message"))?;
+            .ok_or_else(|| malformed("a null inside a message"))?;
         if length > bytes_max {
             return Err(too_long());
         }
@@ -287,7 +287,7 @@ impl<'a> RespCursor<'a> {
                 self.at = end + 2;
                 Ok(taken)
             }
-            Some(_) => Err(malformed("a body that is longer than it says")),
+            Some(_) => Err(malformed("a body longer than announced")),
             None => Err(Stopped::Incomplete),
         }
     }
@@ -313,7 +313,7 @@ impl<'a> RespCursor<'a> {
                     self.pass(depth - 1)?;
                 }
             }
-            _ => return Err(malformed("a value of an unknown kind")),
+            _ => return Err(malformed("a value of an unknown type")),
         }
         Ok(())
     }
@@ -329,11 +329,11 @@ fn length(digits: &[u8]) -> Result<Option<usize>, Stopped> {
         .and_then(|digits| digits.parse().ok());
     parsed
         .map(Some)
-        .ok_or_else(|| malformed("a length that is none"))
+        .ok_or_else(|| malformed("an invalid length"))
 }
 
 fn too_long() -> Stopped {
-    malformed("an answer or a name that is too long")
+    malformed("a reply or a name that is too long")
 }
 
 fn malformed(what: &'static str) -> Stopped {

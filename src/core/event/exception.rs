@@ -1,9 +1,9 @@
 //! Extracts the class name from what Celery reports about an exception.
 //!
-//! An event carries `repr(exception)`, which is whatever the class makes of it, and the message instead where `__repr__`
-//! fails. Seen: `ValueError('boom')`, `app.errors.Broken(1)`, `<Broken: x>`, `Broken: x`, `None`, pydantic's
-//! `1 validation error for Model …`, and since Celery 5.3, for a lost child and a hard time limit, the constant
-//! `ExceptionWithTraceback()`.
+//! An event carries `repr(exception)`, whose form is up to the class, or the message if `__repr__`
+//! fails. Seen: `ValueError('boom')`, `app.errors.Broken(1)`, `<Broken: x>`, `Broken: x`, `None`,
+//! pydantic's `1 validation error for Model …`, and since Celery 5.3, for a lost child and a hard
+//! time limit, the constant `ExceptionWithTraceback()`.
 //!
 //! No word of a message may become a label. So the `repr` alone determines the class only if it has
 //! the form of a constructor call; otherwise the traceback, if there is one, has to name it.

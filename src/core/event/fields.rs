@@ -180,7 +180,8 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// A list as [`Field::Loadavg`] asks for it: three numbers, where `None` stands for what is none.
+    /// The list that [`Field::Loadavg`] expects: three numbers. `None` stands for an element that
+    /// is not a number.
     pub(super) fn loads(elements: impl IntoIterator<Item = Option<f64>>) -> Self {
         let mut loads = [0.0; 3];
         let mut count = 0;
@@ -203,7 +204,7 @@ impl Value<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     kind: Option<EventKind>,
-    /// The type as it was written, where it is none of Celery's.
+    /// The type as written, if Celery does not define it.
     other: Option<Cow<'a, str>>,
     timestamp: Option<f64>,
     hostname: Option<Cow<'a, str>>,
@@ -403,7 +404,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether a problem is one for an event of any type. One that Celery does not define may use other names as it likes.
+/// Whether a problem makes an event of any type unusable. Events that Celery does not define may
+/// use field names differently.
 fn is_grave(problem: DecodeError) -> bool {
     if let DecodeError::Field(name) | DecodeError::Oversized(name) = problem {
         matches!(name, "type" | "timestamp" | "hostname" | "uuid")
@@ -447,7 +449,7 @@ fn route<'a>(
     }
 }
 
-/// A number that is a whole one and exact.
+/// A number that is an integer and represented exactly.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "checked against the range of exact integers"

@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
         self.expect_byte(b'"')?;
         let start = self.at;
         let mut escaped = false;
-        // Most texts are keys and short words, which are over before a vectorized search pays.
+        // Most strings are keys and short words, too short for a vectorized search to pay off.
         let near = self.bytes.len().min(start + NEAR);
         while self.at < near && !matches!(self.bytes[self.at], b'"' | b'\\') {
             self.at += 1;
@@ -97,7 +97,7 @@ impl<'a> Cursor<'a> {
         word(token).or_else(number).ok_or(DecodeError::Json)
     }
 
-    /// What a number or a word is made of, up to what cannot belong to it.
+    /// The bytes of a number or a word, up to the first byte that cannot belong to it.
     #[inline]
     fn token(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
@@ -224,7 +224,8 @@ fn word<'a>(token: &[u8]) -> Option<Value<'a>> {
     })
 }
 
-/// A number; beyond the range of a float the largest one, so that it is still a number, and a wrong one.
+/// A number. One beyond the range of a float becomes the largest float, which is still a number and
+/// is rejected as implausible.
 fn number(token: &[u8]) -> Option<f64> {
     let digits = token.strip_prefix(b"-").unwrap_or(token);
     if !digits.first().is_some_and(u8::is_ascii_digit) {
@@ -242,7 +243,8 @@ impl<'a> Raw<'a> {
         let Self { bytes, escaped } = self;
         if field == Some(Field::Exception) {
             let head = &bytes[..bytes.len().min(EXCEPTION_HEAD)];
-            // A `repr` mostly has its escapes behind the class name: cut there, it can be borrowed.
+            // Escapes in a `repr` usually come after the class name, so the part before them can be
+            // borrowed.
             let bytes = match memchr::memchr(b'\\', head) {
                 Some(escape) if head[..escape].contains(&b'(') => &head[..escape],
                 Some(_) | None => head,
@@ -259,18 +261,19 @@ impl<'a> Raw<'a> {
         Self { bytes, escaped }
     }
 
-    /// The bytes as they stand in the body, where no escape is among them.
+    /// The bytes as in the body, if they contain no escapes.
     pub fn plain(self) -> Option<&'a [u8]> {
         (!self.escaped).then_some(self.bytes)
     }
 
-    /// The text. What is no UTF-8 and lone surrogates become U+FFFD.
+    /// The string. Invalid UTF-8 and lone surrogates become U+FFFD.
     #[inline]
     pub fn text(self) -> Cow<'a, str> {
         if self.escaped {
             Cow::Owned(unescape(self.bytes))
         } else {
-            // What is sound, as almost all is, is seen so several times as fast in this way.
+            // Almost all strings are valid UTF-8, and checking them first this way is several times
+            // as fast.
             match std::str::from_utf8(self.bytes) {
                 Ok(text) => Cow::Borrowed(text),
                 Err(_) => String::from_utf8_lossy(self.bytes),
@@ -279,7 +282,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// Appends a text in JSON, which YAML reads too, on one line whoever shows it.
+/// Appends a string as JSON, which is also valid YAML, on one line for any reader.
 pub fn quote(json: &mut String, text: &str) {
     json.push('"');
     for c in text.chars() {

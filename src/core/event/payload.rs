@@ -79,7 +79,7 @@ pub enum Form {
     Refused(DecodeError),
 }
 
-/// Kombu's header for it, as its name stands in an envelope.
+/// The name of Kombu's header for it in an envelope.
 static HEADER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"compression\""));
 
 impl Payload {

@@ -111,7 +111,7 @@ fn fields<'a, R: Reader<'a>>(reader: &mut R) -> Result<Fields<'a>, DecodeError> 
 
 /// Reads a list that should have three numbers.
 fn loads<'a, R: Reader<'a>>(reader: &mut R) -> Result<Value<'a>, DecodeError> {
-    // More than three are none; a fourth is enough to tell.
+    // More than three numbers are invalid, so reading a fourth is enough.
     let mut elements = [None; 4];
     let mut count = 0;
     reader.list(|reader| {

@@ -45,11 +45,13 @@ pub struct Limits {
     pub worker_retention: Duration,
     /// How long a queue is polled after it was last named; a non-empty queue is always polled.
     pub queue_ttl: Duration,
-    /// Whether the broker retains events while nobody reads them, so that they arrive late.
+    /// Whether the broker retains events while celeriac is not reading them, so that they arrive
+    /// late.
     pub broker_holds_events: bool,
     /// Whether the broker silently drops expired messages, so that their tasks produce no events.
     pub broker_drops_expired: bool,
-    /// Whether the names of clients and of types that Celery does not define are kept: a profile shows them.
+    /// Whether to keep the names of clients and of event types that Celery does not define, because
+    /// a profile shows them.
     pub keep_foreign: bool,
     /// Whether workers are asked for their queues.
     pub asks_workers: bool,
@@ -88,7 +90,7 @@ pub struct State {
     held: Held,
     /// When the latest two rounds of remote control ended, older one first.
     rounds: [Timestamp; 2],
-    /// When the first event came.
+    /// When the first event arrived.
     first_event: Timestamp,
     /// Whether a task with an expiry was sent.
     some_expire: bool,
@@ -194,7 +196,8 @@ impl State {
         }
     }
 
-    /// Takes what the broker or the workers answered in a round that began at `asked`; adds to `changes` what it changed.
+    /// Applies the answers of the broker or the workers in a round that started at `asked`, and
+    /// adds their effects to `changes`.
     pub fn report(
         &mut self,
         answers: &Answers,
@@ -284,7 +287,7 @@ impl State {
         self.held.len()
     }
 
-    /// The texts behind the names in changes, workers and queues.
+    /// The names that changes, workers and queues refer to.
     pub const fn names(&self) -> &Names {
         &self.names
     }
@@ -299,7 +302,8 @@ impl State {
         self.queues.with_workers(self.workers.iter())
     }
 
-    /// Since when the task waits that waits longest, by queue and stage: when it came there, or when it is due.
+    /// The start of the longest wait, by queue and stage: when that task entered the stage or, if
+    /// later, when it was due.
     pub fn oldest(&self) -> HashMap<(Option<Symbol>, TaskStage), Timestamp> {
         let mut oldest: HashMap<_, Timestamp> = HashMap::new();
         // Most tasks are in the same place as the one before, so one look-up per run suffices.
@@ -368,7 +372,7 @@ impl State {
         self.tasks.alive()
     }
 
-    /// Forgets texts that neither the state nor, as `used` tells, anybody else refers to.
+    /// Removes names that neither the state nor any of the `used` symbols refers to.
     pub fn sweep(&mut self, used: impl IntoIterator<Item = Symbol>) {
         let used: Vec<Symbol> = used.into_iter().collect();
         let counted: HashSet<Symbol> = used.iter().copied().collect();
@@ -402,7 +406,8 @@ impl State {
         place(self.tasks.get(at), self.limits.shard)
     }
 
-    /// Since when a worker is expected to answer its first question; `None` where workers are not asked.
+    /// The time from which workers are expected to answer a first request; `None` if workers are
+    /// not asked.
     fn asked_since(&self) -> Option<Timestamp> {
         self.limits.asks_workers.then_some(self.rounds[0])
     }

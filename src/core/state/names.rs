@@ -10,18 +10,18 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use crate::bounds::{Bounds, Limit, Part};
 use crate::escape::cut;
 
-/// Replaces all texts beyond a limit.
+/// Replaces all names beyond a limit.
 pub const OTHER: &str = "(other)";
 
-/// The longest text that is kept in full, in bytes. Usual names of tasks and workers are far
-/// shorter. Longer texts are cut and end in a hash.
+/// Maximum length in bytes of a name that is kept in full. Names of tasks and workers are usually
+/// far shorter. Longer ones are truncated and end in a hash.
 pub(super) const TEXT_BYTES_MAX: usize = 200;
 
-/// The same for queues, whose names must match those in the broker. AMQP allows no longer names,
-/// and longer ones are not polled.
+/// The same for queues, whose names must match those in the broker. AMQP does not allow longer
+/// names, and longer ones are not polled.
 const QUEUE_BYTES_MAX: usize = 255;
 
-/// A text in a [`Names`].
+/// The number of a string in [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Symbol(NonZeroU32);
 
@@ -31,10 +31,10 @@ impl Symbol {
     }
 }
 
-/// Interns the texts that identify tasks, workers and series.
+/// Interns the strings that identify tasks, workers and series.
 ///
-/// Texts come from outside and new ones keep arriving (pods get new names every day), so unused
-/// ones are removed: see [`Names::keep`].
+/// Strings come from external input and new ones keep arriving (pods get new names every day), so
+/// unused ones are removed: see [`Names::keep`].
 #[derive(Debug, Default)]
 pub struct Names {
     texts: Vec<Option<Arc<str>>>,
@@ -43,14 +43,14 @@ pub struct Names {
     hasher: DefaultHashBuilder,
     /// The host of each node name.
     hosts: HashMap<Symbol, Symbol>,
-    /// The number of texts left by the last sweep.
+    /// Number of strings left by the last sweep.
     kept: usize,
-    /// Whether a text found no room since the last sweep.
+    /// Whether there was no room for a string since the last sweep.
     folded: bool,
     bounds: Bounds,
 }
 
-/// With fewer texts, a sweep is not worthwhile.
+/// With fewer strings, a sweep is not worthwhile.
 const SWEPT_MIN: usize = 4_096;
 
 impl Names {
@@ -60,7 +60,7 @@ impl Names {
         Self { bounds, ..self }
     }
 
-    /// The number of a text. Adds it if it is new, or returns that of [`OTHER`] if there is no
+    /// The number of a string. Adds it if it is new, or returns that of [`OTHER`] if there is no
     /// room.
     pub fn intern(&mut self, text: &str) -> Symbol {
         self.intern_whole(&self.within_bytes(text, TEXT_BYTES_MAX))
@@ -93,7 +93,7 @@ impl Names {
         has_room
     }
 
-    /// Adds a new text.
+    /// Adds a new string.
     fn add(&mut self, text: &str) -> Symbol {
         self.bounds.claim(Part::Texts, cost(text));
         let hash = self.hasher.hash_one(text);
@@ -128,7 +128,7 @@ impl Names {
         self.hosts.get(&node).copied().unwrap_or(node)
     }
 
-    /// The number of a known text.
+    /// The number of a known string.
     pub fn find(&self, text: &str) -> Option<Symbol> {
         self.find_whole(&cut(text, TEXT_BYTES_MAX))
     }
@@ -144,12 +144,12 @@ impl Names {
         self.index.find(hash, same).map(|&at| name(at))
     }
 
-    /// The text of a number.
+    /// The string for a number.
     pub fn text(&self, name: Symbol) -> Arc<str> {
         self.texts[name.index()].clone().unwrap_or_default()
     }
 
-    /// A copy that keeps texts and numbers, but not the lookup tables.
+    /// A copy that keeps strings and numbers, but not the lookup tables.
     pub(super) fn texts_only(&self) -> Self {
         Self {
             texts: self.texts.clone(),
@@ -157,13 +157,13 @@ impl Names {
         }
     }
 
-    /// Whether a sweep is due, because many texts were added since the last one or a text found no
-    /// room.
+    /// Whether a sweep is due, because many strings were added since the last one or there was no
+    /// room for one.
     pub fn wants_sweep(&self) -> bool {
         self.folded || self.len() > SWEPT_MIN.max(2 * self.kept)
     }
 
-    /// Removes all texts that are not in use. Their numbers are reused.
+    /// Removes all strings that are not in use. Their numbers are reused.
     pub fn keep(&mut self, used: impl IntoIterator<Item = Symbol>) {
         let mut in_use = vec![false; self.texts.len()];
         for name in used {
@@ -186,25 +186,25 @@ impl Names {
         self.folded = false;
     }
 
-    /// The text with a given raw number.
+    /// The string for a raw number.
     #[cfg(test)]
     pub(super) fn numbered(&self, number: u32) -> Arc<str> {
         self.texts[number as usize - 1].clone().unwrap_or_default()
     }
 
-    /// How many texts are held.
+    /// The number of strings.
     pub fn len(&self) -> usize {
         self.texts.len() - self.free.len()
     }
 
-    /// Whether no text is held.
+    /// Whether there are no strings.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The memory of a text: its entries here and in tables that refer to it, and at most three copies,
-/// which a checkpoint in progress has of a task's name.
+/// The memory of a string: its entries here and in tables that refer to it, and up to three copies
+/// that a checkpoint in progress holds of a task's name.
 const fn cost(text: &str) -> u64 {
     160 + 3 * text.len() as u64
 }
@@ -280,7 +280,7 @@ mod tests {
             names.text(name)
         };
         let full = (0..1_000_000).find(|_| *intern(&one()) == *OTHER);
-        // 42 MiB are shared out, of which texts may use 18.
+        // 42 MiB are shared, of which names may use 18.
         assert_eq!(full.map(|count| count / 1000), Some(25));
         assert!(bounds.times(Limit::TextMemory) > 0 && names.wants_sweep());
         assert_eq!(

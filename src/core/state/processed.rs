@@ -1,9 +1,10 @@
-//! What a worker says it started, against what was heard of it.
+//! Detects missing events: compares the number of tasks that a worker reports as started with the
+//! task-started events received from it.
 //!
-//! The `processed` of a heartbeat counts the tasks that the worker's process has started, and so its task-started
-//! events. Both are stamped by one clock, so what was stamped up to a heartbeat must equal what the heartbeat
-//! says, once it has come; a heartbeat can overtake events that the worker still buffers, so each is judged when
-//! the next one comes.
+//! The `processed` of a heartbeat counts the tasks that the worker's process has started, and so
+//! its task-started events. Both are stamped by one clock, so the events stamped up to a heartbeat
+//! must add up to the count in that heartbeat. A heartbeat can overtake events that the worker
+//! still buffers, so each is judged when the next one arrives.
 //!
 //! ```text
 //!   started    · ··  ·    ···     ·   ·         stamps of task-started events
@@ -11,12 +12,14 @@
 //!            base        └ judged when ─┘ comes:   11 − 7 = 4 started, 4 heard
 //! ```
 //!
-//! With gevent and eventlet a heartbeat may fall between: Celery counts a task, acknowledges it, which switches
-//! greenlets, and then stamps task-started. Such a deficit is gone in a later heartbeat, and a real one stays in all of
-//! them. So a deficit counts
+//! With gevent and eventlet, a heartbeat may come between the two: Celery counts a task,
+//! acknowledges it, which switches greenlets, and only then stamps task-started. Such a deficit
+//! disappears in a later heartbeat; a real one remains. So a deficit is counted
 //!
-//! - as far as no such task can be the reason: these are active, and are stamped before the next heartbeat; or
-//! - where it has not shrunk for some heartbeats, unless this worker's deficits are known to shrink.
+//! - to the extent that no such task can explain it: these are active, and are stamped before the
+//!   next heartbeat; or
+//! - if it has not shrunk for several heartbeats, unless this worker's deficits are known to
+//!   shrink.
 //!
 //! Source: Celery 4.4 to 5.7, `celery/worker/state.py` (`all_total_count`), and the recording
 //! `tests/golden/events/amqp-events.jsonl`, which ends with 102 processed, 101 of them announced.
@@ -28,71 +31,74 @@ use std::time::Duration;
 use crate::event::judge;
 use crate::timestamp::Timestamp;
 
-/// Heartbeats that lie so many of their intervals apart were not all heard: what they say of one another is no
-/// sign that the worker sends no task events.
+/// If two heartbeats are more than this many intervals apart, others between them were lost.
+/// Comparing them does not show whether the worker sends task events.
 const APART_MAX: f64 = 2.5;
 
-/// Heartbeats of a process come in order, up to a few seconds. One that is stamped so much earlier than the one before shows
-/// that the worker's clock was set back.
+/// Heartbeats of a process arrive in order, give or take a few seconds. One stamped earlier than
+/// the previous one by more than this shows that the worker's clock was set back.
 const SET_BACK: Duration = Duration::from_secs(10);
 
-/// Heartbeats whose deficits are compared.
+/// Number of heartbeats whose deficits are compared.
 const WINDOW: usize = 5;
 
-/// The count of one worker.
+/// The counts of one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Processed {
-    /// Tasks started since it was first seen, restarts and all.
+    /// Tasks started since the worker was first seen, across restarts.
     pub(super) total: u64,
-    /// Whether it sends task events: `None` before there was anything to tell it by.
+    /// Whether it sends task events; `None` until this can be determined.
     pub(super) events: Option<bool>,
     run: Option<Run>,
-    /// It counts tasks before it stamps that they started, as with gevent: its deficits shrink.
+    /// Whether it counts a task before it stamps task-started, as with gevent, so that deficits
+    /// shrink.
     switches: bool,
-    /// There was a process before: all that the next one has processed is new.
+    /// Whether there was an earlier process, so that everything the next one has processed is new.
     restarted: bool,
-    /// Of that process: its newest heartbeat, and the started events that were stamped later.
+    /// The newest heartbeat of that process, and the number of task-started events stamped after
+    /// it.
     before: Option<(Timestamp, u64)>,
-    /// The newest heartbeat had this count, which was refused.
+    /// The count in the newest heartbeat, if it was refused as implausible.
     refused: Option<u64>,
 }
 
-/// The deficits of the newest heartbeats, the oldest first.
+/// The deficits of the newest heartbeats, oldest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Deficits {
     list: [Deficit; WINDOW],
     count: usize,
 }
 
-/// What a heartbeat says was started, without what was heard.
+/// The number of tasks that a heartbeat reports as started minus the task-started events received.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Deficit {
     stamped: Timestamp,
     missing: u64,
     active: Option<u64>,
-    /// Started events that were stamped between this heartbeat and the next one.
+    /// Number of task-started events stamped between this heartbeat and the next one.
     next: u64,
 }
 
-/// Since its process began, or was first seen.
+/// The counts of one process since it started or was first seen.
 #[derive(Clone, Debug, PartialEq)]
 struct Run {
-    /// What it had processed, and when.
+    /// How many tasks it had processed at first, and when.
     base: u64,
     since: Timestamp,
     /// The newest heartbeat.
     processed: u64,
     stamped: Timestamp,
-    /// Started events, stamped up to that heartbeat, and later.
+    /// Number of task-started events stamped up to that heartbeat, and after it.
     received: u64,
     received_later: u64,
-    /// Tasks that ran at that heartbeat, where it says so.
+    /// Number of tasks running at that heartbeat, if it reports them.
     active: Option<u64>,
-    /// Of the newest heartbeats that were judged, the oldest first.
+    /// Deficits of the newest judged heartbeats, oldest first.
     deficits: Deficits,
-    /// In the interval before the newest heartbeat, if that counts: how many it started, and how many were heard.
+    /// For the interval before the newest heartbeat, if it is conclusive: the number of tasks
+    /// started, and of task-started events received.
     before: Option<(u64, u64)>,
-    /// How many were found to be missing.
+    /// Number of events found to be missing so far.
     missing: u64,
 }
 
@@ -117,8 +123,8 @@ impl Processed {
         self.events = Some(true);
     }
 
-    /// A heartbeat that comes every `freq` seconds, or the one with which the worker came `online`. Returns how many more
-    /// events are missing.
+    /// Applies a heartbeat, which the worker sends every `freq` seconds or when it comes `online`.
+    /// Returns how many more events are missing.
     pub(super) fn heartbeat(
         &mut self,
         (processed, active): (u64, Option<u64>),
@@ -159,8 +165,9 @@ impl Processed {
         missing
     }
 
-    /// Whether a worker can have processed so many tasks by then. A second count that is no lower than one just refused is
-    /// accepted: the worker goes on from there, and what lies between is nobody's.
+    /// Whether a worker can have processed this many tasks by then. A second count that is no lower
+    /// than one just refused is accepted: counting continues from there, and the tasks in between
+    /// are not counted.
     pub(super) fn accepts(&mut self, processed: u64, stamped: Timestamp) -> bool {
         let refused = self.refused.take();
         let (before, since) = match (&self.run, self.before) {
@@ -179,8 +186,8 @@ impl Processed {
         false
     }
 
-    /// Whether a heartbeat can only be that of another process.
-    /// One that came `online` has counted every start that was heard of.
+    /// Whether a heartbeat can only come from another process. A process that just came `online`
+    /// has counted every task whose task-started was received.
     pub(super) fn is_behind(&self, processed: u64, stamped: Timestamp, online: bool) -> bool {
         self.run.as_ref().is_some_and(|run| {
             let later = if online { run.received_later } else { 0 };
@@ -194,12 +201,13 @@ impl Processed {
         self.run.as_ref().map(|run| run.stamped).unwrap_or_default()
     }
 
-    /// Nothing more comes of the process. Returns how many more of its events are missing.
+    /// Called when no more events of the process will arrive. Returns how many more of them are
+    /// missing.
     pub(super) fn count_missing(&mut self) -> u64 {
         self.run.as_mut().map_or(0, Run::count_missing)
     }
 
-    /// The process is no more. Returns how many more of its events are missing.
+    /// Called when the process has ended. Returns how many more of its events are missing.
     pub(super) fn end(&mut self) -> u64 {
         self.events = None;
         self.restarted = true;
@@ -210,17 +218,19 @@ impl Processed {
         run.count_missing()
     }
 
-    /// Two processes send heartbeats under one name: what they say of one another is nonsense.
+    /// Resets the counts, because two processes send heartbeats under one name and their counts
+    /// cannot be compared.
     pub(super) fn abandon(&mut self) {
         self.run = None;
         self.restarted = false;
         self.before = None;
     }
 
-    /// A process is seen for the first time, after it has processed some tasks.
+    /// Starts counting for a process, which may already have processed some tasks.
     ///
-    /// What one has processed that took the place of another unseen, in a gap, was started behind the newest heartbeat
-    /// of that one; so was what was heard since then. One that comes online has not begun before.
+    /// If the process replaced another one during a gap, its tasks were started after the newest
+    /// heartbeat of that one, and so were those whose task-started arrived since then. A process
+    /// that comes online has not started any task before.
     fn begin(&mut self, processed: u64, stamped: Timestamp, online: bool) {
         let before = self.before.take().filter(|_| !online);
         if std::mem::take(&mut self.restarted) {
@@ -253,7 +263,8 @@ impl Run {
 
     /// Judges the newest heartbeat. Returns whether it shows that deficits of this worker shrink.
     fn judge(&mut self) -> bool {
-        // More were heard than it started: the first heartbeat had counted some that were not stamped yet.
+        // If more events arrived than tasks were started, the first heartbeat had counted tasks
+        // that were not stamped yet.
         let started = self.processed.saturating_sub(self.base);
         let early = self.received.saturating_sub(started).min(self.base);
         self.base -= early;
@@ -279,7 +290,8 @@ impl Run {
         }
     }
 
-    /// How many more are missing for certain. What was stamped behind the newest judged heartbeat may still come.
+    /// Returns how many more events are certainly missing. Events stamped after the newest judged
+    /// heartbeat may still arrive.
     fn confirmed(&mut self, switches: bool) -> u64 {
         let deficits = self.deficits.all();
         let settled = deficits.iter().rev().skip(1).map(Deficit::least).max();
@@ -292,7 +304,7 @@ impl Run {
         self.raise(missing)
     }
 
-    /// How many more are missing when nothing comes any more.
+    /// Returns how many more events are missing once no more can arrive.
     fn count_missing(&mut self) -> u64 {
         let deficits = self.deficits.all().iter();
         let settled = deficits.map(Deficit::least).max().unwrap_or_default();
@@ -321,14 +333,14 @@ impl Deficits {
         self.list[self.count - 1] = deficit;
     }
 
-    /// All of them were larger.
+    /// Increases all deficits, because the base was too high.
     fn grow(&mut self, by: u64) {
         for deficit in &mut self.list[..self.count] {
             deficit.missing += by;
         }
     }
 
-    /// A started event comes that was stamped before heartbeats that are judged.
+    /// Applies a task-started event that was stamped before heartbeats already judged.
     fn received_late(&mut self, stamped: Timestamp) {
         let list = &mut self.list[..self.count];
         for deficit in list.iter_mut().filter(|deficit| stamped <= deficit.stamped) {
@@ -342,7 +354,8 @@ impl Deficits {
 }
 
 impl Deficit {
-    /// What is missing at least: all but the tasks that may have been counted before they were stamped.
+    /// The minimum number of missing events: excludes tasks that may have been counted before they
+    /// were stamped.
     fn least(&self) -> u64 {
         let unstamped = self.active.unwrap_or(u64::MAX).min(self.next);
         self.missing.saturating_sub(unstamped)

@@ -42,7 +42,7 @@ pub(super) fn stage(task: &Task, shard: Option<Shard>) -> Option<TaskStage> {
         .filter(|stage| shard.is_none() || !stage.is_on_the_way())
 }
 
-/// Where a task is in flight, and under which labels: nowhere while its steps are held.
+/// The place and labels under which a task is in flight; `None` while its steps are held.
 pub(super) fn place(task: &Task, shard: Option<Shard>) -> Option<Place> {
     if task.label() != Label::Settled {
         return None;

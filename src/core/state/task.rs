@@ -10,11 +10,11 @@
 //!                        the earlier ones                a redelivery, in flight again
 //! ```
 //!
-//! Order is judged by the events' own timestamps, which one worker's main process stamps with one clock, and
-//! by `retries`, which counts attempts: a retry's `task-sent` and `task-received` can come before the
-//! `task-retried` of the attempt before it, and wait here (`ahead`, `next_due`) until it does. Intervals are told
-//! as soon as both their ends are known, whichever comes last: a client's `task-sent` may come behind the end of a
-//! task that took no time.
+//! Order is judged by the events' own timestamps, which one worker's main process stamps with one
+//! clock, and by `retries`, which counts attempts: a retry's `task-sent` and `task-received` can
+//! arrive before the `task-retried` of the previous attempt, and are remembered (`ahead`,
+//! `next_due`) until it does. Intervals are reported as soon as both ends are known, whichever
+//! arrives last: a client's `task-sent` may arrive after the end of a very short task.
 //!
 //! Source: Celery 4.4 to 5.7 as recorded in `tests/golden/events`.
 
@@ -34,16 +34,16 @@ use earlier::Earlier;
 use flags::Flags;
 pub(super) use intervals::Intervals;
 
-/// Within this time a second failure, or revocation, of one attempt by one worker is the same one told twice:
-/// Celery 5.7 reports a hard time limit so, and 4.4 a terminated task.
+/// Within this time, a second failure or revocation of one attempt by one worker is a repetition of
+/// the first: Celery 5.7 reports a hard time limit twice, and 4.4 a terminated task.
 const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 
-/// One worker's events come in order, up to a few seconds. An end that is stamped so long before the start shows that the
-/// worker's clock was set back.
+/// One worker's events arrive in order, give or take a few seconds. An end stamped this long before
+/// the start shows that the worker's clock was set back.
 const SET_BACK: Duration = Duration::from_secs(60);
 
-/// One execution of a task, with its retries. Times are the epoch where nothing is known of them. There may be a
-/// million of these, so what can be small is.
+/// One execution of a task, with its retries. Unknown times are the epoch. There may be a million
+/// of these, so fields are kept small.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Task {
     pub(super) name: Option<Symbol>,
@@ -94,7 +94,7 @@ pub(super) enum Label {
 pub(super) enum Taken {
     /// An exact duplicate.
     Again,
-    /// It repeats, in other words, what was already reported.
+    /// It repeats what was already reported by a different event.
     ToldTwice,
     /// A step.
     Step(Intervals),
@@ -111,7 +111,7 @@ pub(super) enum Taken {
 const UNKNOWN: Timestamp = Timestamp::from_micros(0);
 
 impl Task {
-    /// It is new, and known because its worker named it.
+    /// Initializes a task that is known only because its worker listed it.
     pub(super) fn answered(&mut self, worker: Symbol, answer: &TaskAnswer, now: Timestamp) {
         self.worker = Some(worker);
         // How long it had waited is unknown.
@@ -131,7 +131,7 @@ impl Task {
         }
     }
 
-    /// Takes one event that was stamped at `at` and sent by `worker`.
+    /// Applies one event, stamped at `at` and sent by `worker`.
     pub(super) fn apply(
         &mut self,
         event: &TaskEvent<'_>,
@@ -154,9 +154,9 @@ impl Task {
         }
     }
 
-    /// With shards: before [`apply`](Self::apply), catches up with what happened to a task on its way where nobody here
-    /// heard of it. Attempts may have run elsewhere, of which only the task-sent came; so `due` and `next_due` are
-    /// kept to the attempts that they are of, `attempt` and the one behind it. And it may be over.
+    /// With shards: before [`apply`](Self::apply), catches up with attempts that ran on another
+    /// shard's workers, of which only the task-sent arrived here. Keeps `due` and `next_due`
+    /// matched to the current attempt and the one after it. The task may even be over.
     pub(super) fn catch_up(&mut self, event: &TaskEvent<'_>, at: Timestamp) {
         if !self.stage.is_some_and(TaskStage::is_on_the_way) {
             return;
@@ -225,8 +225,8 @@ impl Task {
         own.into_iter().chain(earlier).flatten()
     }
 
-    /// Since when it could go on from where it is: when it came there or, of a task that is for later, when it is due.
-    /// `None` where that is not known.
+    /// The time since which it has been waiting or running: when it entered its stage or, if it is
+    /// scheduled for later, when it is due. `None` if unknown.
     pub(super) fn waits_since(&self) -> Option<Timestamp> {
         let waits = matches!(
             self.stage,
@@ -244,7 +244,7 @@ impl Task {
         (since != UNKNOWN).then_some(since)
     }
 
-    /// When it is due, if it waits for that; the epoch where that is not known, and when it runs.
+    /// When it is due, if it has not started; the epoch if unknown or running.
     pub(super) fn waits_for(&self) -> Timestamp {
         match self.stage {
             Some(TaskStage::Sent | TaskStage::Retry | TaskStage::Received) => self.due,
@@ -266,7 +266,8 @@ impl Task {
         }
     }
 
-    /// Its worker is no more. True: it was running, and is lost. What only waited there goes back to its queue.
+    /// Applies the end of its worker. Returns `true` if it was running and is lost. A task that was
+    /// only waiting there returns to its queue.
     pub(super) fn worker_lost(&mut self, worker: Symbol, until: Timestamp) -> bool {
         if self.worker != Some(worker) || self.entered() > until {
             return false;
@@ -278,13 +279,13 @@ impl Task {
         self.stage == Some(TaskStage::Started)
     }
 
-    /// Whether it is on its way and expired before `until`: RabbitMQ drops such a message and tells nobody.
+    /// Whether it is on its way and expired before `until`: RabbitMQ silently drops such a message.
     pub(super) fn has_expired(&self, until: Timestamp) -> bool {
         let on_its_way = matches!(self.stage, Some(TaskStage::Sent | TaskStage::Retry));
         on_its_way && self.expires > 0 && Timestamp::from_whole_seconds(self.expires) < until
     }
 
-    /// Gives it up. What may still come of it is then told from what is new.
+    /// Gives up the task. Later events of it are recognized as belonging to a task that has ended.
     pub(super) fn give_up(&mut self, now: Timestamp) {
         self.stage = None;
         self.ended = now;
@@ -302,7 +303,7 @@ impl Task {
         self.sent = at;
         let due = event.eta.map_or(at, |eta| eta.max(at));
         let retries = event.retries.map_or(self.attempt, saturated);
-        // One that arrives late from an earlier attempt says nothing about this one.
+        // A late event of an earlier attempt says nothing about this one.
         if retries >= self.attempt {
             self.eta = event.eta.is_some();
             self.expires = event.expires.map_or(0, Timestamp::whole_seconds);
@@ -335,7 +336,7 @@ impl Task {
         Taken::Step(intervals)
     }
 
-    /// The id of a task that is over is used for another one.
+    /// Resets the state, because the id of a task that is over is used again.
     fn begin_anew(&mut self) {
         let label = self.label();
         *self = Self {
@@ -354,9 +355,10 @@ impl Task {
         let mut intervals = Intervals::default();
         let late = self.stage.is_none() && self.end.is_some() && at <= self.ended;
         if !late && at > self.started {
-            // Without a task-received of its own this one's waits are not those of the start before.
+            // Without its own task-received, this start has no waits of the previous one.
             let implied = matches!(self.stage, None | Some(TaskStage::Started));
-            // What is ahead follows an attempt that runs: a subtask's task-sent can overtake the task's own start.
+            // The next attempt follows only if this one is running: a subtask's task-sent can
+            // overtake the task's own start.
             let before = self.stage == Some(TaskStage::Started);
             if let Some(ahead) = self.ahead.take_if(|_| before) {
                 self.overtake();
@@ -392,8 +394,8 @@ impl Task {
         }
         let again =
             event.kind == TaskKind::Retried || (event.kind == TaskKind::Rejected && event.requeue);
-        // An end that was stamped before this attempt began is that of an earlier one, come late. So is a retry of a
-        // task that is over.
+        // An end stamped before this attempt started is a late one of an earlier attempt. So is a
+        // retry of a task that is over.
         let over = again && self.stage.is_none() && self.is_over();
         let is_set_back =
             worker.is_some() && worker == self.worker && self.started.since(at) > SET_BACK;
@@ -434,7 +436,7 @@ impl Task {
         Taken::Step(intervals)
     }
 
-    /// The next attempt is what follows.
+    /// Moves on to the next attempt.
     fn next_attempt(&mut self) {
         self.attempt = self.attempt.saturating_add(1);
         self.due = std::mem::replace(&mut self.next_due, UNKNOWN);
@@ -460,7 +462,7 @@ impl Task {
     }
 }
 
-/// How an attempt ended that ran, by its last event.
+/// The outcome of an attempt that ran, from its last event.
 const fn outcome_of(kind: TaskKind) -> Option<Outcome> {
     match kind {
         TaskKind::Succeeded => Some(Outcome::Succeeded),

@@ -93,8 +93,8 @@ fn what_is_no_protocol_is_an_error_behind_what_was_whole() {
         (b"HTTP/1.1 200 OK\r\n", "unknown kind"),
         (b"\r\n", "an empty line"),
         (b"+OK\n", "ends otherwise"),
-        (b"$x\r\n", "a length that is none"),
-        (b"$-2\r\n", "a length that is none"),
+        (b"$x\r\n", "an invalid length"),
+        (b"$-2\r\n", "an invalid length"),
         (b"*4\r\n$8\r\npmessage\r\n:1\r\n", "another kind"),
         (
             b"*4\r\n$8\r\npmessage\r\n$1\r\nab\r\n",

@@ -4,7 +4,7 @@ use crate::event::{Event, TaskKind};
 use crate::event::{EventKind, WorkerKind};
 use crate::timestamp::Timestamp;
 
-/// What came out of a body: for each event its type, or the reason why there is none.
+/// Returns the type of each event in a body, or the reason why it could not be read.
 fn outcomes(body: &[u8]) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
     events(MsgpackReader::new(body), Timestamp::default(), |event| {

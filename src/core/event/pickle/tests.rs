@@ -7,7 +7,7 @@ fn each(body: &[u8], take: impl FnMut(Result<Event<'_>, DecodeError>)) {
     events(PickleReader::new(body), Timestamp::default(), take);
 }
 
-/// What came out of a body: for each event its type, or the reason why there is none.
+/// Returns the type of each event in a body, or the reason why it could not be read.
 fn outcomes(body: &[u8]) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
     each(body, |event| {
@@ -49,17 +49,17 @@ fn each_kind_of_bad_input_has_its_reason() {
             vec![started, Err("field"), started],
         ),
         (list(&[&long, STARTED]), vec![Err("oversized"), started]),
-        // Nothing is known of a list before its end.
+        // A list is not complete before its end.
         (list(&[STARTED, b"\xff"]), vec![Err("pickle")]),
         (list(&[STARTED])[..20].to_vec(), vec![Err("pickle")]),
-        // However deep: nothing recurses.
+        // At any depth, because nothing recurses.
         ([&deep, STARTED, b"."].concat(), vec![started]),
-        // Bytes are no text.
+        // Bytes are not text.
         (
             b"}(\x8c\x04type\x8c\x0ctask-started\x8c\x04uuidC\x01uu.".to_vec(),
             vec![Err("field")],
         ),
-        // Operands that are not there, or are of another kind.
+        // Missing operands, or operands of the wrong type.
         (b"a.".to_vec(), vec![Err("pickle")]),
         (b"}N(u.".to_vec(), vec![Err("pickle")]),
         (b"}(Nu.".to_vec(), vec![Err("pickle")]),
@@ -81,7 +81,7 @@ fn each_kind_of_bad_input_has_its_reason() {
 
 #[test]
 fn an_object_costs_the_member_it_stands_in() {
-    // Each stands in a member that is not read, in one that need not be there, and in one that must.
+    // Each occurs in an unused member, in an optional one, and in a required one.
     let objects: [&[u8]; 14] = [
         b"cos\nsystem\n(S'true'\ntR",
         b"\x8c\x02os\x8c\x06system\x93",
@@ -95,7 +95,7 @@ fn an_object_costs_the_member_it_stands_in() {
         b"\x82\x01)R",
         b"\x83\x01\x00)R",
         b"\x84\x01\x00\x00\x00)R",
-        // A subclass of a list, and one of a map.
+        // A subclass of list, and one of dict.
         b"cx\ny\n)R(K\x01K\x02e",
         b"cx\ny\n)R(K\x01K\x02u",
     ];
@@ -122,7 +122,7 @@ fn an_object_costs_the_member_it_stands_in() {
         .concat();
         let shown = object.escape_ascii().to_string();
         let missing = if object.starts_with(b"cos") {
-            // Made of one text: that is as good a name as any.
+            // Made from a single string, which is used as the name.
             started
         } else {
             Err("field")
@@ -134,7 +134,7 @@ fn an_object_costs_the_member_it_stands_in() {
         );
         assert_eq!(outcomes(&[object, b"."].concat()), [Err("not_a_map")]);
     }
-    // Operands that are not there.
+    // Missing operands.
     for body in [&b"NR."[..], b"N\x93.", b"N\x81.", b"}b.", b"o.", b"N(NR."] {
         assert_eq!(outcomes(body), [Err("pickle")], "{}", body.escape_ascii());
     }
@@ -159,14 +159,14 @@ fn what_only_the_writer_could_look_up_is_refused_by_its_name() {
 
 #[test]
 fn what_the_memo_brings_back_is_not_copied() {
-    // Nine lists, each of which holds the one before nine times.
+    // Nine lists, each of which contains the previous one nine times.
     let mut body = b"]q\x000".to_vec();
     for level in 1..10_u8 {
         body.extend_from_slice(b"](");
         body.extend([b'h', level - 1].repeat(9));
         body.extend([b'e', b'q', level, b'0']);
     }
-    // A list that holds itself, and an event that comes back as it is.
+    // A list that contains itself, and an event that is repeated unchanged.
     body.extend_from_slice(b"]q\x0ah\x0aa0](");
     body.extend_from_slice(STARTED);
     body.extend_from_slice(b"q\x0bh\x0bh\x09h\x0ae.");

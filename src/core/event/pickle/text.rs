@@ -24,8 +24,8 @@ enum Coding {
 /// Removes the escapes of a text.
 type Unescape = fn(&[u8]) -> Vec<u8>;
 
-/// How much of an escaped text is unescaped. One that is longer than [`TEXT_MAX`] is refused for its length or is
-/// looked at in part, and an escape takes up to ten bytes for one character.
+/// How much of an escaped string is unescaped. A string longer than [`TEXT_MAX`] is refused for its
+/// length or used only in part, and an escape takes up to ten bytes per character.
 const ESCAPED_MAX: usize = 10 * TEXT_MAX + 10;
 
 impl<'a> Text<'a> {
@@ -62,7 +62,7 @@ impl<'a> Text<'a> {
         let Some(escape) = self.escape() else {
             return Cow::Borrowed(self.bytes);
         };
-        // Of a traceback the end is wanted; that it may begin in the middle of an escape does no harm.
+        // The end of a traceback is needed. Starting in the middle of an escape does no harm.
         Cow::Owned(escape(if field == Some(Field::Traceback) {
             &self.bytes[self.bytes.len().saturating_sub(ESCAPED_MAX)..]
         } else {
@@ -101,7 +101,7 @@ fn latin_unescaped(bytes: &[u8]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// What Python 2 means with a text between quotes: its bytes.
+/// The bytes of a quoted string as in Python 2.
 fn unquoted(bytes: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

@@ -7,7 +7,7 @@ fn each(body: &str, take: impl FnMut(Result<Event<'_>, DecodeError>)) {
     events(YamlReader::new(body), Timestamp::default(), take);
 }
 
-/// What came out of a body: for each event its type, or the reason why there is none.
+/// Returns the type of each event in a body, or the reason why it could not be read.
 fn outcomes(body: &str) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
     each(body, |event| {

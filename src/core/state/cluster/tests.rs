@@ -65,7 +65,8 @@ fn worker(kind: WorkerKind, freq: Option<f64>, active: Option<u64>, second: i64)
     }
 }
 
-/// What events changed, as text: `step name/queue`, and where the tasks in flight are in the end.
+/// Returns the changes by events as text, `step name/queue`, and the final places of tasks in
+/// flight.
 fn steps(state: &mut State, events: &[Event<'_>]) -> Vec<String> {
     let mut changes = Vec::new();
     for event in events {
@@ -180,7 +181,7 @@ fn texts_that_nothing_refers_to_are_forgotten() {
     assert_eq!(state.names().len(), 3 + 3);
 }
 
-/// A heartbeat of a process that has started so many tasks.
+/// A heartbeat of a process that has started `processed` tasks.
 fn beat(pid: i64, processed: u64, second: i64) -> Event<'static> {
     Event {
         pid: Some(pid),
@@ -239,7 +240,7 @@ fn two_workers_of_one_name_are_no_restarts_and_are_hinted_at() {
     let lost = |step: &String| step.starts_with("Worker");
     let steps = steps(&mut state, &events);
 
-    // The first change of the pid cannot be told from a restart.
+    // The first change of the pid looks like a restart.
     assert_eq!(
         steps.iter().filter(|step| lost(step)).count(),
         1,
@@ -306,7 +307,7 @@ fn answer(queues: &[&str], active: &[(&str, &str)]) -> Answers {
 fn the_queue_of_a_task_is_what_is_told_before_what_is_concluded() {
     let mut state = state();
     let mut changes = Vec::new();
-    // The name alone has another queue; the worker knows better.
+    // By name alone the queue would be another one, but the worker's answer takes precedence.
     steps(
         &mut state,
         &[task(TaskKind::Sent, "x", Some("t"), Some("guess"), 0)],
@@ -326,7 +327,8 @@ fn the_queue_of_a_task_is_what_is_told_before_what_is_concluded() {
     let told = steps(&mut state, &[task(TaskKind::Started, "a", None, None, 3)]);
     assert_eq!(told, ["Started t/two"]);
 
-    // A worker of one queue has its tasks from there, unless task-sent told otherwise.
+    // A worker that consumes one queue gets its tasks from there, unless task-sent reported
+    // another.
     state.report(&answer(&["only"], &[]), at(4), at(4), &mut changes);
     let events = [
         task(TaskKind::Sent, "b", Some("t"), Some("sent"), 5),
@@ -399,7 +401,7 @@ fn queues_show_their_levels_and_the_workers_that_consume_them() {
     assert_eq!(shown(&state, "q"), Some((Some(5), Some(1), Some(4))));
     assert_eq!(shown(&state, "idle"), Some((Some(7), Some(0), Some(0))));
 
-    // An old level is no level; who consumes is still known.
+    // An outdated level is not shown, but the consumers are still known.
     state.expire(at(121), &mut changes);
     assert_eq!(shown(&state, "q"), Some((None, Some(1), Some(4))));
     assert_eq!(shown(&state, "idle"), None);
@@ -432,7 +434,7 @@ fn a_task_for_later_waits_from_then_on() {
         }
         event
     };
-    // Without a task-sent when it is due is not known.
+    // Without a task-sent, it is unknown when it is due.
     let events = [
         later(TaskKind::Sent, "a", 5),
         later(TaskKind::Received, "a", 6),
@@ -468,7 +470,7 @@ fn silence_is_hinted_at_until_something_comes() {
     assert_eq!(reasons(&state, 62), ["no_events"]);
     state.report(&elsewhere, at(63), at(63), &mut changes);
     steps(&mut state, &[beat(7, 0, 70)]);
-    // What was found before an event came, and is told after it.
+    // Found before an event arrived, and reported after it.
     state.report(&elsewhere, at(71), at(71), &mut changes);
     assert_eq!(reasons(&state, 80), [""; 0]);
     for n in 0..10 {

@@ -64,7 +64,8 @@ impl State {
         }
     }
 
-    /// Processes of workers ended at `until`, by their clocks: what they ran then is lost, what waited there goes back.
+    /// Applies the end of worker processes at `until`, by their clocks: tasks that were running are
+    /// lost, tasks that were waiting return to their queue.
     pub(super) fn lose_tasks_of(
         &mut self,
         workers: &HashSet<Symbol>,

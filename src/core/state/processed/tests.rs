@@ -6,8 +6,8 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + millis)
 }
 
-/// Plays `b<processed>@<millis>` and `s@<millis>`; what is missing after each heartbeat, and what is known
-/// of events in the end.
+/// Applies `b<processed>@<millis>` and `s@<millis>`. Returns the number of missing events after
+/// each heartbeat, and whether the worker sends events.
 fn played(script: &str) -> (Vec<u64>, Option<bool>) {
     let mut count = Processed::default();
     let mut missing = Vec::new();
@@ -66,7 +66,8 @@ fn what_is_missing_is_found_when_the_next_heartbeat_comes() {
     }
 }
 
-/// Plays `b<processed>/<active>@<millis>` and `s@<millis>`; what is missing before the end, and with it.
+/// Applies `b<processed>/<active>@<millis>` and `s@<millis>`. Returns the number of missing events
+/// before the end, and including it.
 fn judged(script: &str) -> (u64, u64) {
     let mut count = Processed::default();
     let mut missing = 0;
@@ -137,7 +138,7 @@ fn a_task_that_is_counted_before_it_is_stamped_is_not_missing() {
     }
 }
 
-/// `events` is forgotten at the end of a process, so this plays without one.
+/// Applies a script without the end of a process, which would reset `events`.
 fn events(script: &str) -> Option<bool> {
     let mut count = Processed::default();
     for word in script.split(' ') {
@@ -156,9 +157,9 @@ fn events(script: &str) -> Option<bool> {
 
 #[test]
 fn what_a_process_started_that_nobody_saw_begin_is_missing_too() {
-    // `e` ends a process, `o` is the heartbeat of one that comes online.
+    // `e` ends a process, `o` is the heartbeat of a process that comes online.
     let cases = [
-        // Four before its first heartbeat, of which one was heard.
+        // Four tasks before its first heartbeat, of which one event arrived.
         ("in a gap", "b7@0 s@30000 e@0 b4@31000 b4@33000 b4@35000", 3),
         ("heard whole", "b7@0 s@100 s@200 e@0 b2@2000 b2@4000", 0),
         (
@@ -171,7 +172,7 @@ fn what_a_process_started_that_nobody_saw_begin_is_missing_too() {
             "b7@0 s@1 e@0 o0@1000 b1@2000 b1@4000 b1@6000",
             1,
         ),
-        // The end of the one before, heard before it was known to have ended.
+        // Events of the previous process, received before its end was known.
         (
             "the tail of the one before",
             "b7@0 s@10 e@0 o0@1000 s@1100 b1@2000 b1@4000",

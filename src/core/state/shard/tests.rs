@@ -75,8 +75,8 @@ fn of_worker(kind: TaskKind, uuid: &str, worker: usize, millis: i64) -> Event<'s
     event(&hostname(worker), millis, Detail::Task(task))
 }
 
-/// Tasks of one id have one name, and those of one name are in one queue: what is concluded of a queue, before the
-/// task-sent comes, rests on what a daemon saw.
+/// Tasks with the same id have the same name, and tasks with the same name are in the same queue:
+/// before the task-sent arrives, a daemon infers the queue from what it has seen.
 fn names_of(uuid: &str) -> (Cow<'static, str>, Cow<'static, str>) {
     let sum: usize = uuid.bytes().map(usize::from).sum();
     (
@@ -89,14 +89,15 @@ fn hostname(worker: usize) -> String {
     format!("celery@w{worker}")
 }
 
-/// What one or several daemons made of some events.
+/// The combined results of one or several daemons.
 #[derive(Debug, Default, PartialEq)]
 struct Sums {
-    /// Of each event, step, interval and loss, as text with the names of its task: how often it was told.
+    /// How often each event, step, interval and loss was reported, as text with the names of its
+    /// task.
     told: BTreeMap<String, u32>,
-    /// How many tasks workers have, by stage and labels.
+    /// Number of tasks that workers have, by stage and labels.
     held: BTreeMap<String, i64>,
-    /// How often a task was said to be on its way.
+    /// How often a task was reported as on its way.
     on_the_way: u32,
 }
 
@@ -126,7 +127,7 @@ impl Sums {
                     at,
                     sender,
                 } => {
-                    // The numbers of names are a state's own.
+                    // Names have different numbers in each state.
                     let step = format!("{step:?}");
                     let step = step.split('(').next().expect("a first part");
                     format!("{step} {} {at:?} {}", of(task), text(sender))
@@ -173,7 +174,7 @@ impl Sums {
     }
 }
 
-/// Daemons, and which of them gets the events of which worker.
+/// Daemons, and which of them receives the events of each worker.
 #[derive(Debug)]
 struct Daemons {
     states: Vec<State>,
@@ -199,7 +200,7 @@ impl Daemons {
         }
     }
 
-    /// Gives an event to whoever the broker would give it to.
+    /// Passes an event to the daemons that the broker would deliver it to.
     fn publish(&mut self, event: &Event<'_>, now: Timestamp) {
         let to_all = matches!(&event.detail, Detail::Task(task) if task.kind == TaskKind::Sent);
         let worker = (0..WORKERS).find(|worker| hostname(*worker) == event.hostname);
@@ -213,7 +214,7 @@ impl Daemons {
         }
     }
 
-    /// When the longest waiting task came to its stage, by queue and stage.
+    /// When the longest-waiting task entered its stage, by queue and stage.
     fn oldest(&self) -> BTreeMap<String, Timestamp> {
         let mut oldest: BTreeMap<String, Timestamp> = BTreeMap::new();
         for state in &self.states {
@@ -245,7 +246,7 @@ impl Daemons {
     }
 }
 
-/// What one shard of two makes of some events, which are all that come to it.
+/// The results of one shard of two that receives only these events.
 fn told_by(index: u32, tasks_max: usize, events: &[Event<'_>]) -> (State, Sums) {
     let mut state = state(Some(Shard { index, count: 2 }), tasks_max);
     let (mut sums, mut changes) = (Sums::default(), Vec::new());
@@ -256,7 +257,7 @@ fn told_by(index: u32, tasks_max: usize, events: &[Event<'_>]) -> (State, Sums) 
     (state, sums)
 }
 
-/// An id that shard 0 of two owns, and one that it does not.
+/// An id owned by shard 0 of two, and one that it does not own.
 fn ids() -> [&'static str; 2] {
     let shard = Shard { index: 0, count: 2 };
     let ids = ["a", "b", "c", "d", "e", "f"];
@@ -342,7 +343,7 @@ fn what_is_on_its_way_is_neither_shown_nor_lost() {
         state.expire(at(1_000_000), &mut changes);
         let told = |change: &Change| matches!(change, Change::Lost { .. } | Change::Moved { .. });
         assert!(!changes.iter().any(told), "{case}: {changes:?}");
-        // It is forgotten: its next event knows nothing of its queue.
+        // The task was forgotten, so its next event has no known queue.
         let mut sums = Sums::default();
         changes.clear();
         let late = of_worker(TaskKind::Started, "a", 1, 2_000_000);

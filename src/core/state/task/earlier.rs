@@ -1,11 +1,13 @@
-//! An execution of a task that a newer one has overtaken, while events of it may still arrive.
+//! Keeps the previous execution of a task after a newer one has overtaken it, while its events may
+//! still arrive.
 //!
 //! The events of two workers arrive in any order: `task-received` of a retry at one worker can precede `task-started` of
 //! the first attempt at the other. The same happens when a broker delivers a message twice, and when a task replaces
 //! itself by another one under its own id. The newer execution is the one that is in flight; the earlier one is kept
 //! beside it, so that each event and each wait counts for the execution that it is about.
 //!
-//! Workers tell the two executions apart. On one worker, the timestamps do, because one process stamps them.
+//! The worker distinguishes the two executions. On a single worker, the timestamps do, because one
+//! process stamps them.
 
 use std::time::Duration;
 

@@ -8,21 +8,22 @@ use crate::timestamp::Timestamp;
 /// Intervals in seconds that an event completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::state) struct Intervals {
-    /// How long the attempt that it ends ran.
+    /// Runtime of the attempt that the event ends.
     pub(in crate::state) ran: Option<(Outcome, f64)>,
     pub(in crate::state) queue_wait: Option<f64>,
     pub(in crate::state) prefetch_wait: Option<f64>,
     pub(in crate::state) turnaround: Option<(Outcome, f64)>,
-    /// How many attempts the task that it finishes needed.
+    /// Number of attempts of the task that the event finishes.
     pub(in crate::state) attempts: Option<(Outcome, u16)>,
-    /// How many of these were negative, since two clocks are never the same.
+    /// How many of these were negative, because two clocks are never exactly equal.
     pub(in crate::state) clamped: u8,
-    /// How many are implausible and were left out.
+    /// How many were implausible and left out.
     pub(in crate::state) refused: u8,
 }
 
 impl Intervals {
-    /// How long the attempt ran that an event ends: as the worker measured it, else from its start.
+    /// Returns the runtime of the attempt that an event ends: as measured by the worker, or else
+    /// from its start.
     pub(super) fn of_end(event: &TaskEvent<'_>, at: Timestamp, started: Option<Timestamp>) -> Self {
         let mut intervals = Self::default();
         let Some(outcome) = outcome_of(event.kind) else {
@@ -30,7 +31,7 @@ impl Intervals {
         };
         let started = started.filter(|started| *started != UNKNOWN);
         let since_start = started.map(|started| at.seconds_since(started));
-        // A worker's clock that was set back meanwhile says nothing about the runtime.
+        // If the worker's clock was set back in between, it says nothing about the runtime.
         let longest = since_start.filter(|seconds| *seconds >= 0.0);
         let measured = event
             .runtime
@@ -44,7 +45,8 @@ impl Intervals {
         intervals
     }
 
-    /// Seconds between two hosts' clocks, which may not agree on what came first. `None` if it cannot be so long.
+    /// Seconds between times on two hosts' clocks, which may disagree on the order. `None` if the
+    /// interval is implausible.
     pub(super) fn between(&mut self, from: Timestamp, to: Timestamp) -> Option<f64> {
         let seconds = to.seconds_since(from);
         self.clamped += u8::from(seconds < 0.0);
@@ -64,7 +66,7 @@ impl Task {
             && !self.flags.has(Flags::QUEUE_WAITED)
         {
             self.flags.set(Flags::QUEUE_WAITED, true);
-            // Delivered once more, it has not waited since then.
+            // After a redelivery, the wait did not start then.
             let due = std::mem::take(&mut self.due);
             intervals.queue_wait = intervals.between(due, self.started);
         }

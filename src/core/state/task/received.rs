@@ -54,7 +54,7 @@ impl Task {
         Taken::Step(intervals)
     }
 
-    /// Applies a receipt that is new.
+    /// Applies the first receipt of an attempt.
     fn received_anew(&mut self, retries: u16, at: Timestamp, worker: Option<Symbol>) {
         let is_over = self.stage.is_none() && self.end.is_some();
         let elsewhere = self.worker.is_some() && self.worker != worker;

@@ -13,7 +13,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + second * 1_000)
 }
 
-/// One letter an event, as in the tables of life cycles: its kind, and what follows.
+/// Parses one event of the life-cycle tables: a letter for its kind, and its parameters.
 fn parse(word: &str) -> (TaskEvent<'static>, i64) {
     let (kind, second) = word.split_once('@').expect("kind@second");
     let requeued = TaskEvent {
@@ -38,7 +38,7 @@ fn parse(word: &str) -> (TaskEvent<'static>, i64) {
     (event, second.parse().expect("a second"))
 }
 
-/// The stage that a task is in after some events, and what each was taken for: `.` a step, `=` a repetition.
+/// Returns the final stage, and `.` for each step or `=` for each repetition.
 fn live(events: &str) -> (Option<TaskStage>, String) {
     let mut task = Task::default();
     let taken = events.split(' ').map(|word| {
@@ -186,14 +186,14 @@ fn runtime_is_the_workers_else_from_start_to_end() {
         Some((Outcome::Retried, 2.0))
     );
     assert_eq!(ran(TaskKind::Revoked, None, 4), None);
-    // Nobody knows when it started.
+    // Its start time is unknown.
     let mut task = Task::default();
     let taken = task.apply(&event(TaskKind::Failed, None), at(5), None);
     assert!(matches!(taken, Taken::Step(Intervals { ran: None, .. })));
 }
 
-/// The intervals that events completed, in seconds: `q` queue wait, `p` prefetch wait, `t` turnaround, `n` attempts.
-/// `e<second>` behind a kind is its ETA.
+/// Returns the intervals that events completed, in seconds: `q` queue wait, `p` prefetch wait, `t`
+/// turnaround, `n` attempts. `e<second>` after a kind is its ETA.
 fn told(events: &str) -> String {
     let mut task = Task::default();
     let mut told = Vec::new();
@@ -373,7 +373,7 @@ fn what_ran_in_a_lost_worker_is_lost_and_what_waited_there_goes_back() {
     }
 }
 
-/// What a sequence of events adds up to, for each of two workers: the waits and runtimes, and the attempts in the end.
+/// Returns the waits, runtimes, attempts and final stage that a sequence of events leads to.
 fn added_up(events: &[(usize, &str)]) -> (Vec<String>, Option<TaskStage>) {
     let mut names = crate::state::Names::default();
     let workers = [names.intern("w@h"), names.intern("x@h")];
@@ -401,7 +401,7 @@ fn added_up(events: &[(usize, &str)]) -> (Vec<String>, Option<TaskStage>) {
     (told, task.stage)
 }
 
-/// Every order of the events of some senders in which each sender's own keep theirs.
+/// Returns every interleaving of several senders' events that keeps each sender's order.
 fn interleaved(senders: &[&[(usize, &'static str)]]) -> Vec<Vec<(usize, &'static str)>> {
     if senders.iter().all(|events| events.is_empty()) {
         return vec![Vec::new()];
@@ -441,7 +441,7 @@ fn a_retry_on_another_worker_adds_up_the_same_in_any_order() {
     ];
     let position = |order: &[(usize, &str)], word| order.iter().position(|it| it.1 == word);
     for order in orders {
-        // A task-sent that comes later than the end of its attempt is too late for the queue wait.
+        // A task-sent that arrives after the end of its attempt is too late for the queue wait.
         if position(&order, "s@0") > position(&order, "rt@7") {
             continue;
         }

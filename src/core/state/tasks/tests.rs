@@ -76,7 +76,7 @@ fn ended_tasks_are_bounded_by_number_and_age() {
     }
     assert_eq!(tasks.iter().count(), ENDED_MAX);
 
-    // What is heard of a task is kept in whole seconds, rounded up.
+    // The time of a task's last event is kept in whole seconds, rounded up.
     tasks.forget(Duration::MAX, Timestamp::from_millis(61_000));
     assert_eq!(tasks.iter().count(), ENDED_MAX);
     tasks.forget(Duration::MAX, Timestamp::from_millis(61_001));
@@ -145,7 +145,7 @@ fn a_task_that_is_due_later_is_in_flight_until_it_is_heard_of_or_evicted() {
     assert_eq!((tasks.alive(), tasks.places().count()), (1, 1));
     put(&mut tasks, &uuid(1), Some(TaskStage::Sent), 9_000);
     assert_eq!(tasks.evict(2), None);
-    // It starts early, and counts from then on.
+    // It starts early, and its timeout counts from then on.
     put(&mut tasks, &uuid(0), Some(TaskStage::Started), 9_500);
     assert_eq!(
         tasks.evict(1).and_then(|task| task.stage),
@@ -163,14 +163,14 @@ fn a_task_that_is_due_later_is_in_flight_until_it_is_heard_of_or_evicted() {
 
 #[test]
 fn a_task_without_room_takes_the_place_of_the_oldest_that_ended_or_else_is_alive() {
-    // 42 MiB for the parts, of which tasks may take 18.
+    // 42 MiB are shared, of which tasks may use 18.
     let bounds = Bounds::new(64 << 20, false, 0);
     let mut tasks = Tasks::new(None, bounds.clone());
     put(&mut tasks, &uuid(0), None, 1);
     let long = |n: u32| format!("{}{n:06}", "x".repeat(500));
     let mut evicted = 0;
     for n in 1..100_000 {
-        // Some are UUIDs, and some are cut.
+        // Some ids are UUIDs, and some are truncated.
         let id = if n % 2 == 0 { uuid(n) } else { long(n) };
         put(
             &mut tasks,
@@ -188,6 +188,6 @@ fn a_task_without_room_takes_the_place_of_the_oldest_that_ended_or_else_is_alive
     assert!(tasks.find(&uuid(0)).is_none() && tasks.find(&long(1)).is_none());
     assert!(tasks.find(&uuid(99_998)).is_some() && tasks.find(&long(99_999)).is_some());
     assert_eq!(tasks.alive() + evicted, 99_999);
-    // The first that had no room took the place of the one that had ended.
+    // The first task without room replaced the ended one.
     assert_eq!(bounds.times(Limit::TaskMemory), evicted as u64 + 1);
 }

@@ -135,7 +135,7 @@ fn a_count_that_jumps_is_left_out_until_it_stays() {
         (2, huge, 0),
         (4, 12, 2),
         (6, huge, 2),
-        // It is there to stay, and nobody's until then.
+        // The count is confirmed, and tasks before that are not counted.
         (8, huge + 1, 2),
         (10, huge + 4, 5),
     ];

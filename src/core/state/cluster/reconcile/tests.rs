@@ -24,7 +24,7 @@ fn state() -> State {
     })
 }
 
-/// A cluster with its worker `w@h`, of which a heartbeat comes with each round.
+/// A cluster with a worker `w@h` that sends a heartbeat with each round.
 struct Cluster {
     state: State,
     changes: Vec<Change>,
@@ -75,7 +75,7 @@ impl Cluster {
         self.apply(hostname, None, Detail::Task(event), second);
     }
 
-    /// A round of workers' answers at that second, and what it takes out of flight.
+    /// Applies a round of workers' answers, and returns the tasks that it takes out of flight.
     fn round(&mut self, second: i64, answers: Vec<WorkerAnswer>) -> Vec<Unreported> {
         self.beat("w@h", second);
         self.changes.clear();
@@ -106,7 +106,7 @@ impl Cluster {
     }
 }
 
-/// An answer of `w@h` that lists everything, and nothing.
+/// A complete answer of `w@h` without any tasks.
 fn nothing() -> WorkerAnswer {
     WorkerAnswer {
         worker: "w@h".to_owned(),
@@ -156,7 +156,7 @@ fn a_task_that_is_listed_anywhere_or_heard_of_is_there() {
             assert_eq!(cluster.round(second, vec![nothing()]), []);
             assert_eq!(cluster.round(second + 10, vec![answer.clone()]), []);
         }
-        // Missing in a round, heard of after it, and missing in another.
+        // Missing in a round, with an event after it, and missing in another round.
         let mut cluster = Cluster::new();
         cluster.task(TaskKind::Received, 2);
         assert_eq!(cluster.round(10, vec![nothing()]), []);
@@ -189,7 +189,7 @@ fn events_that_wait_in_the_broker_are_waited_for() {
     let mut cluster = Cluster::new();
     cluster.task(TaskKind::Started, 2);
     let round = |cluster: &mut Cluster, second| {
-        // No event comes with it.
+        // No event arrives along with it.
         let answers = Answers::Workers(vec![nothing()]);
         cluster.changes.clear();
         cluster
@@ -250,7 +250,7 @@ fn a_queue_without_workers_can_be_purged_too() {
     assert_eq!(cluster.round(20, vec![elsewhere]), [Unreported::Gone]);
 }
 
-/// What happened before the round, and what its workers answer.
+/// The events before the round, and the workers' answers.
 type Case = (&'static str, fn(&mut Cluster), Vec<WorkerAnswer>);
 
 #[test]
@@ -340,6 +340,6 @@ fn a_task_that_only_its_worker_told_of_ends_with_its_answers() {
     };
     assert_eq!(cluster.round(20, vec![unlimited.clone()]), []);
     assert_eq!(cluster.round(30, vec![unlimited]), []);
-    // It has no name, so nobody knows of its rate limit.
+    // It has no name, so its rate limit is unknown.
     assert_eq!(cluster.state.tasks_alive(), 1);
 }

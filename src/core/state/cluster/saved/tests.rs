@@ -43,7 +43,7 @@ fn state() -> State {
     })
 }
 
-/// An event of one of some tasks and workers; `what` beyond the kinds of tasks is a heartbeat.
+/// An event of one of several tasks and workers. A `what` above the task kinds means a heartbeat.
 fn event(what: usize, task: u8, worker: u8, millis: i64) -> Event<'static> {
     let uuid = if task % 4 == 3 {
         format!("no-uuid-{task}")
@@ -83,7 +83,7 @@ fn event(what: usize, task: u8, worker: u8, millis: i64) -> Event<'static> {
     }
 }
 
-/// Changes with the texts of their names.
+/// Formats changes with the names of tasks.
 fn told(changes: &[Change], names: &Names) -> Vec<String> {
     let told = changes.iter().map(|change| {
         let debug = format!("{change:?}");
@@ -142,7 +142,7 @@ proptest! {
             cut_state.expire(at(now), &mut changes);
             let mut changes = told(&changes, cut_state.names());
             let mut expected = told(&expected, whole.names());
-            // Workers that go together go in any order.
+            // Workers that are removed together are removed in any order.
             changes.sort();
             expected.sort();
             prop_assert_eq!(changes, expected, "step {}, cut {}", place, cut);

@@ -26,7 +26,7 @@ fn state(asks_workers: bool) -> State {
     })
 }
 
-/// A task event, at so many seconds.
+/// A task event at this time in seconds.
 fn event<'a>(kind: TaskKind, uuid: &'a str, queue: Option<&'a str>, second: i64) -> Event<'a> {
     let named = matches!(kind, TaskKind::Sent | TaskKind::Received);
     let sent = kind == TaskKind::Sent;
@@ -42,7 +42,7 @@ fn event<'a>(kind: TaskKind, uuid: &'a str, queue: Option<&'a str>, second: i64)
     }
 }
 
-/// What an event counts, with the text of each queue.
+/// Returns what an event counts, with the name of each queue.
 fn take(state: &mut State, event: &Event<'_>) -> Vec<String> {
     let mut changes = Vec::new();
     state.apply(event, event.timestamp, &mut changes);
@@ -78,7 +78,7 @@ fn counted(state: &State, changes: &[Change]) -> Vec<String> {
     shown.collect()
 }
 
-/// A snapshot: what it counts.
+/// Returns what a snapshot counts.
 fn snapshot(state: &mut State, second: i64) -> Vec<String> {
     let mut changes = Vec::new();
     state.expire(at(second), &mut changes);
@@ -133,7 +133,7 @@ fn what_is_held_at_one_snapshot_counts_in_the_next_and_never_under_one_of_severa
     snapshot(&mut state, 6);
     let unknown = ["Received -", "nowhere -> Received -"];
     assert_eq!(snapshot(&mut state, 7), unknown);
-    // Its fate is decided: what is learnt later moves what is in flight, and no count.
+    // Its label is decided: what becomes known later affects tasks in flight, but no counts.
     let late = take(&mut state, &event(TaskKind::Sent, "y", Some("b"), 4));
     assert_eq!(late, ["Sent b", "Received - -> Received b"]);
 }
@@ -144,7 +144,7 @@ fn nothing_is_held_where_no_task_sent_comes() {
     let at_once = take(&mut state, &event(TaskKind::Received, "x", None, 0));
     assert_eq!(at_once, ["Received -", "nowhere -> Received -"]);
 
-    // Other tasks have one; three of this name had none.
+    // Other tasks have a task-sent, but three tasks of this name had none.
     let mut other = event(TaskKind::Sent, "other", Some("a"), 0);
     if let Detail::Task(task) = &mut other.detail {
         task.name = Some("other".into());
@@ -190,7 +190,7 @@ fn the_events_of_a_new_worker_wait_for_its_answer() {
             format!("nowhere -> Received {expected}"),
         ];
         assert_eq!(counted(&state, &changes), told);
-        // From then on it is known what it consumes, until its next process begins.
+        // From then on its queues are known, until its next process starts.
         let known = take(&mut state, &event(TaskKind::Received, "y", None, 2));
         assert_eq!(known[0], format!("Received {expected}"));
         let restarted = Event {
@@ -203,7 +203,7 @@ fn the_events_of_a_new_worker_wait_for_its_answer() {
             take(&mut state, &event(TaskKind::Received, "z", None, 4)),
             [""; 0]
         );
-        // It never answers: that is not waited for without end.
+        // It never answers, and the wait for it is limited.
         snapshot(&mut state, 5);
         assert_eq!(snapshot(&mut state, 6).len(), 2);
         assert_eq!(
@@ -306,7 +306,7 @@ fn an_attempt_that_another_has_overtaken_is_held_with_it() {
         }
         event
     };
-    // The retry at another worker, and then what came before it at the first one.
+    // The retry on another worker, then the earlier events of the first one.
     for event in [
         at_worker(TaskKind::Received, "w2@h", Some(1), 5),
         at_worker(TaskKind::Received, "w1@h", Some(0), 2),
@@ -350,7 +350,7 @@ fn a_task_that_takes_the_id_of_another_is_held_apart_from_it() {
     };
     assert_eq!(take(&mut state, &through(0, "t")), [""; 0]);
     assert_eq!(state.events_held(), 1);
-    // What was held of the first one is counted, under no queue.
+    // The held steps of the first one are counted without a queue.
     assert_eq!(take(&mut state, &through(2, "u")), ["Sent -"]);
     assert_eq!(state.events_held(), 1);
     let binding = Binding {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Applies an event at its own time; whether the worker is online then, if it is known.
+/// Applies an event at its own time. Returns whether the worker is online, if it is known.
 fn online(state: &mut State, event: &Event<'_>) -> Option<bool> {
     state.apply(event, event.timestamp, &mut Vec::new());
     state.workers().next().map(|worker| worker.online)
@@ -62,7 +62,7 @@ fn goodbye_is_believed_until_a_later_heartbeat() {
         state.workers().next().and_then(|worker| worker.active),
         Some(0)
     );
-    // Tasks end while it shuts down, and an old heartbeat comes late.
+    // Tasks end while it shuts down, and an old heartbeat arrives late.
     assert_eq!(
         online(&mut state, &task(TaskKind::Succeeded, "a", None, None, 6)),
         Some(false)
@@ -89,7 +89,7 @@ fn a_task_event_shows_that_its_worker_lives_and_clients_are_no_workers() {
         online(&mut state, &task(TaskKind::Started, "a", None, None, 1)),
         Some(true)
     );
-    // One that sends no heartbeats has three times as long as Celery assumes.
+    // A worker without heartbeats is given three times the interval that Celery assumes.
     assert_eq!(online_at(&mut state, 181), Some(true));
     assert_eq!(online_at(&mut state, 182), Some(false));
 }

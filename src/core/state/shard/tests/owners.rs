@@ -37,7 +37,8 @@ fn the_owners_of_many_ids_are_spread_evenly() {
 
 #[test]
 fn waits_are_those_of_the_attempt_whatever_ran_elsewhere() {
-    // Attempts are sent at 0, 10 and 20 seconds. What comes to the shard, and the waits that it tells.
+    // Attempts are sent at 0, 10 and 20 seconds. The events that reach the shard, and the waits
+    // that it reports.
     let [s0, s1, s2] = [0, 1, 2].map(|n| sent("a", n, None, i64::from(n) * 10_000));
     let run = |retries: u32, millis| {
         let started = of_worker(TaskKind::Started, "a", 1, millis + 1_000);

@@ -2,19 +2,19 @@
 
 use super::*;
 
-/// How one attempt goes.
+/// The course of one attempt.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     worker: usize,
-    /// How late its task-sent comes, in milliseconds.
+    /// How late its task-sent arrives, in milliseconds.
     late: i64,
-    /// Until it is received, started, and over.
+    /// Delays until it is received, started, and ended.
     waits: [i64; 3],
-    /// Its worker gives it back to its queue, and takes it again.
+    /// Whether its worker returns it to its queue and receives it again.
     requeued: bool,
 }
 
-/// How one task goes.
+/// The course of one task.
 #[derive(Clone, Debug)]
 struct Plan {
     begin: i64,
@@ -22,9 +22,9 @@ struct Plan {
     attempts: Vec<Attempt>,
     /// `None`: it never ends.
     end: Option<TaskKind>,
-    /// Its id is used again for a task that goes alike, on workers that come later by so many.
+    /// If set, its id is reused for a similar task, on workers shifted by this number.
     again: Option<usize>,
-    /// Every so-many-th event comes twice.
+    /// Every `twice`-th event is delivered twice.
     twice: usize,
 }
 
@@ -68,7 +68,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 }
 
 impl Plan {
-    /// Its events, each with when it comes.
+    /// Its events, each with the time of arrival.
     fn events(&self, uuid: &str) -> Vec<(i64, Event<'static>)> {
         let mut events = Vec::new();
         let end = self.run(uuid, self.begin, 0, &mut events);
@@ -93,7 +93,8 @@ impl Plan {
         for (retries, attempt) in (0_u32..).zip(&self.attempts) {
             let worker = (attempt.worker + by) % WORKERS;
             let eta = self.eta.map(|eta| now + eta);
-            // What comes behind the end of a task is not told from what is sent for the next one of its id.
+            // Events after the end of a task cannot be distinguished from those of the next one
+            // with its id.
             let late = if self.again.is_some() {
                 0
             } else {
@@ -136,8 +137,8 @@ impl Plan {
 }
 
 proptest! {
-    /// Whatever workers do, and wherever the broker sends their events: what shards tell, summed up, is what one
-    /// daemon tells.
+    /// Whatever workers do, and wherever the broker delivers their events, the sums over shards
+    /// equal the results of one daemon.
     #[test]
     fn sums_over_shards_are_what_one_daemon_counts(
         plans in vec(plan(), 1..12),
@@ -149,7 +150,7 @@ proptest! {
         let mut events: Vec<_> = events.collect();
         events.sort_by_key(|(millis, _)| *millis);
         let (mut one, mut shards) = (Daemons::one(), Daemons::sharded(count, &shard_of));
-        // Every daemon knows the queue of each name, and that task-sents come.
+        // Every daemon knows the queue of each name, and that task-sent events arrive.
         for uuid in ["0", "1", "2"] {
             let event = sent(uuid, 0, None, 0);
             one.publish(&event, at(0));
@@ -169,7 +170,8 @@ proptest! {
             }
         }
 
-        // What a worker has when all is quiet is lost; what is on its way may have ended elsewhere.
+        // Tasks that workers still have in the end are lost; tasks on their way may have ended
+        // elsewhere.
         let held: i64 = shards.sums.held.values().sum();
         shards.expire();
         prop_assert_eq!(i64::from(shards.lost()), held);
