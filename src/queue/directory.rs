@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::recover::OpenError;
+use super::error::OpenError;
 use crate::folder::FolderLock;
 
 const SUFFIX: &str = ".segment";

@@ -12,21 +12,11 @@ use tracing::{info, warn};
 
 use super::cursor;
 use super::directory::Directory;
+use super::error::DiskError;
 use super::files::Files;
 use super::frame::{self, Header, InGroup, RECORD_HEADER, SEGMENT_HEADER};
 use super::index::{Place, Slot};
 use super::segment::{self, ReadError};
-
-/// Why records cannot be written to disk.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write {} at byte {offset}: {source}", path.display())]
-pub struct DiskError {
-    /// The segment.
-    pub path: PathBuf,
-    /// Offset at which its next record would start.
-    pub offset: u64,
-    pub source: io::Error,
-}
 
 /// A file of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -131,6 +131,7 @@ mod record;
 mod cursor;
 mod directory;
 mod disk;
+mod error;
 mod files;
 mod recover;
 mod segment;
@@ -148,10 +149,9 @@ use tracing::{error, warn};
 
 use crate::counts::Counts;
 
-pub use self::disk::DiskError;
+pub use self::error::{DiskError, OpenError};
 pub use self::limit::{Limits, Lost};
 pub use self::record::{Entry, Record, RecordKind};
-pub use self::recover::OpenError;
 
 use self::disk::Disk;
 use self::files::Files;

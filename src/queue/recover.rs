@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use tracing::{error, info, warn};
@@ -10,34 +9,12 @@ use tracing::{error, info, warn};
 use super::cursor::{self, ReadPosition};
 use super::directory::Directory;
 use super::disk::{Disk, Segment};
+use super::error::OpenError;
 use super::files::Files;
 use super::frame::{Header, InGroup, RECORD_HEADER, SEGMENT_HEADER};
 use super::index::{Index, Slot};
 use super::limit::Lost;
 use super::segment::{End, Scan, Start, scan};
-
-/// Why a queue cannot be opened. The operator must act; no file was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("cannot use the folder {}: {source}", folder.display())]
-    Folder { folder: PathBuf, source: io::Error },
-    #[error(
-        "the folder {} is in use by another process; stop that process, or give each its own `data_dir`",
-        folder.display()
-    )]
-    Locked { folder: PathBuf },
-    #[error(
-        "{} has format version {version}, which this release does not support",
-        path.display()
-    )]
-    Version { path: PathBuf, version: u16 },
-    #[error("cannot read {} at byte {offset}: {source}", path.display())]
-    Read {
-        path: PathBuf,
-        offset: u64,
-        source: io::Error,
-    },
-}
 
 /// A queue as found on disk.
 #[derive(Debug)]
