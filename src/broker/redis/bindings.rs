@@ -13,8 +13,8 @@ use redis::Value;
 use tracing::warn;
 
 use super::channel::escape;
-use super::connect::{failed, is_unavailable};
-use super::poll::Poll;
+use super::client::Client;
+use super::error::{failed, is_unavailable};
 use crate::broker::error::LinkError;
 use crate::broker::watch::is_task_queue;
 use crate::state::{Binding, ExchangeKind};
@@ -41,9 +41,10 @@ const SCAN_AGAIN_ROUNDS: u32 = 20;
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
     exchanges: BTreeSet<String>,
+    /// The bindings from the last read.
     pub(super) all: Vec<Binding>,
-    /// Whether there are more exchanges or bindings than the limits allow.
-    has_more: bool,
+    /// Whether a limit on exchanges or bindings was reached since this was last reset.
+    pub(super) has_more: bool,
     /// The cursor at which the search continues.
     cursor: u64,
     /// Rounds until the search starts again.
@@ -53,23 +54,22 @@ pub(super) struct Bindings {
     told: bool,
 }
 
-impl Poll {
+impl Bindings {
     /// Reads all bindings again.
-    pub(super) async fn read_bindings(&mut self) -> Result<(), LinkError> {
-        self.search().await?;
-        let exchanges = &mut self.bindings.exchanges;
-        exchanges.insert(DEFAULT.to_owned());
-        let exchanges: Vec<String> = exchanges.iter().cloned().collect();
+    pub(super) async fn read(&mut self, client: &mut Client) -> Result<(), LinkError> {
+        self.search(client).await?;
+        self.exchanges.insert(DEFAULT.to_owned());
+        let exchanges: Vec<String> = self.exchanges.iter().cloned().collect();
         let mut pipe = redis::pipe();
         for exchange in &exchanges {
             pipe.cmd("SMEMBERS")
-                .arg(self.key(&format!("{KEY}{exchange}")));
+                .arg(client.key(&format!("{KEY}{exchange}")));
         }
-        let answers = self.answers(&pipe).await;
+        let answers = client.answers(&pipe).await;
         let answers = answers.map_err(|error| failed("read the bindings", error))?;
-        self.bindings.all.clear();
-        self.bindings.foreign.clear();
-        let sep = &self.config.sep;
+        self.all.clear();
+        self.foreign.clear();
+        let sep = &client.config.sep;
         for (exchange, answer) in exchanges.into_iter().zip(answers) {
             let members = match answer {
                 Ok(Value::Array(members) | Value::Set(members)) => members,
@@ -77,20 +77,20 @@ impl Poll {
                 Ok(_) | Err(_) => Vec::new(),
             };
             if members.is_empty() {
-                self.bindings.exchanges.remove(&exchange);
+                self.exchanges.remove(&exchange);
             }
-            let room = BINDINGS_MAX.saturating_sub(self.bindings.all.len());
-            self.bindings.has_more |= members.len() > room;
+            let room = BINDINGS_MAX.saturating_sub(self.all.len());
+            self.has_more |= members.len() > room;
             for member in members.iter().take(room) {
                 match binding(&exchange, member, sep) {
-                    Ok(binding) => self.bindings.all.push(binding),
-                    Err(other) => self.bindings.foreign.extend(other),
+                    Ok(binding) => self.all.push(binding),
+                    Err(other) => self.foreign.extend(other),
                 }
             }
         }
-        if self.bindings.all.is_empty()
-            && let Some(sep) = self.bindings.foreign.first()
-            && !std::mem::replace(&mut self.bindings.told, true)
+        if self.all.is_empty()
+            && let Some(sep) = self.foreign.first()
+            && !std::mem::replace(&mut self.told, true)
         {
             warn!(
                 ?sep,
@@ -100,35 +100,25 @@ impl Poll {
         Ok(())
     }
 
-    /// Whether a limit on exchanges or bindings was reached since the last call.
-    pub(in crate::broker) const fn has_more_bindings(&mut self) -> bool {
-        std::mem::replace(&mut self.bindings.has_more, false)
-    }
-
-    /// The bindings from the last read.
-    pub(in crate::broker) fn bindings(&self) -> &[Binding] {
-        &self.bindings.all
-    }
-
     /// Searches for sets of other exchanges, a few steps per call.
-    async fn search(&mut self) -> Result<(), LinkError> {
-        if self.bindings.rest > 0 {
-            self.bindings.rest -= 1;
+    async fn search(&mut self, client: &mut Client) -> Result<(), LinkError> {
+        if self.rest > 0 {
+            self.rest -= 1;
             return Ok(());
         }
-        let prefix = self.key(KEY);
+        let prefix = client.key(KEY);
         for _ in 0..SCAN_STEPS {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(self.bindings.cursor)
+            scan.arg(self.cursor)
                 .arg("MATCH")
                 .arg(format!("{}*", escape(&prefix)))
                 .arg("COUNT")
                 .arg(SCAN_COUNT);
-            let page: (u64, Vec<Vec<u8>>) = match scan.query_async(&mut self.connection).await {
+            let page: (u64, Vec<Vec<u8>>) = match scan.query_async(&mut client.connection).await {
                 Ok(page) => page,
                 // Queues that are configured, consumed or named by events need no search.
                 Err(error) if is_unavailable(&error) => {
-                    self.bindings.rest = SCAN_AGAIN_ROUNDS;
+                    self.rest = SCAN_AGAIN_ROUNDS;
                     return Ok(());
                 }
                 Err(error) => return Err(failed("look for bindings", error)),
@@ -139,18 +129,18 @@ impl Poll {
                 let exchange = key.as_deref().and_then(|key| key.strip_prefix(&prefix));
                 // The exchanges of events and remote control bind no task queue.
                 let exchange = exchange.filter(|name| is_task_queue(name) && *name != "celeryev");
-                let found = &mut self.bindings.exchanges;
+                let found = &mut self.exchanges;
                 match exchange {
                     Some(exchange) if found.len() < EXCHANGES_MAX => {
                         found.insert(exchange.to_owned());
                     }
-                    Some(exchange) if !found.contains(exchange) => self.bindings.has_more = true,
+                    Some(exchange) if !found.contains(exchange) => self.has_more = true,
                     Some(_) | None => {}
                 }
             }
-            self.bindings.cursor = cursor;
+            self.cursor = cursor;
             if cursor == 0 {
-                self.bindings.rest = SCAN_AGAIN_ROUNDS;
+                self.rest = SCAN_AGAIN_ROUNDS;
                 break;
             }
         }

@@ -1,20 +1,22 @@
-//! Opens connections to a Redis server, and classifies errors.
+//! Opens connections to a Redis server.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo};
 use tokio::net::UnixStream;
 
 use super::bounded::Bounded;
-use super::poll::Driver;
-use super::sentinel;
-use super::subscription::Subscription;
+use super::error::{failed, refused};
 use crate::broker::error::LinkError;
 use crate::broker::stream::{self, Stream};
 use crate::config::{RedisAddress, RedisConfig, Secret, TlsConfig, host_and_port};
+
+/// The future that drives a connection. It ends with the connection and returns the reason.
+pub(in crate::broker) type Driver = Pin<Box<dyn Future<Output = LinkError> + Send>>;
 
 /// The location of a server, once known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,43 +32,6 @@ impl fmt::Display for Server {
             Self::Socket(path) => write!(f, "{}", path.display()),
         }
     }
-}
-
-/// Finds the server: as configured, or as reported by the sentinels.
-pub(super) async fn server(redis: &RedisConfig) -> Result<Server, LinkError> {
-    Ok(match &redis.address {
-        RedisAddress::Socket(path) => Server::Socket(path.clone()),
-        RedisAddress::Tcp { host, port, .. } => Server::Tcp {
-            host: host.clone(),
-            port: *port,
-        },
-        RedisAddress::Sentinel(config) => {
-            let server = sentinel::master(config).await?;
-            // Right after a failover, the sentinels may still report the old master.
-            let (mut connection, driver) = commands(redis, &server, 0).await?;
-            tokio::select! {
-                role = sentinel::is_master(&mut connection) => {
-                    if !role? {
-                        return Err(LinkError::NotMaster(server.to_string()));
-                    }
-                }
-                error = driver => return Err(error),
-            }
-            server
-        }
-    })
-}
-
-/// A connection for subscriptions that accepts messages with bodies of up to `body_bytes_max`
-/// bytes.
-pub(super) async fn subscriber(
-    redis: &RedisConfig,
-    server: &Server,
-    body_bytes_max: u64,
-) -> Result<Subscription, LinkError> {
-    let login = login(redis.username.as_ref(), redis.password.as_ref())?;
-    let stream = stream(server, tls_of(redis)).await?;
-    Subscription::open(&login, stream, body_bytes_max).await
 }
 
 /// A connection for commands, and the driver that must be polled along with it.
@@ -118,7 +83,7 @@ pub(super) fn login(
     Ok(login)
 }
 
-fn tls_of(redis: &RedisConfig) -> Option<&TlsConfig> {
+pub(super) fn tls_of(redis: &RedisConfig) -> Option<&TlsConfig> {
     match &redis.address {
         RedisAddress::Tcp { tls, .. } => tls.as_ref(),
         RedisAddress::Sentinel(sentinel) => sentinel.tls.as_ref(),
@@ -134,33 +99,4 @@ pub(super) async fn stream(
         Server::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
         Server::Tcp { host, port } => stream::connect((host, *port), tls).await,
     }
-}
-
-pub(super) const fn failed(doing: &'static str, error: RedisError) -> LinkError {
-    LinkError::Redis {
-        doing,
-        error,
-        hint: String::new(),
-    }
-}
-
-/// Whether the user lacks permission for a command.
-pub(super) fn is_forbidden(error: &RedisError) -> bool {
-    error.code() == Some("NOPERM")
-}
-
-/// Whether a command is unavailable: the user may not run it, or the server does not have it.
-/// Proxies and managed servers leave some commands out, and `rename-command` hides them.
-pub(super) fn is_unavailable(error: &RedisError) -> bool {
-    is_forbidden(error) || error.code() == Some("ERR")
-}
-
-/// Adds the missing permission to an error, if a permission is missing.
-pub(super) fn refused(doing: &'static str, error: RedisError, permission: &str) -> LinkError {
-    let hint = if is_forbidden(&error) {
-        format!("; the user needs {permission}")
-    } else {
-        String::new()
-    };
-    LinkError::Redis { doing, error, hint }
 }

@@ -14,8 +14,8 @@ use redis::{RedisResult, Value};
 use tokio::time::timeout;
 
 use super::channel;
-use super::connect::refused;
-use super::poll::Poll;
+use super::client::Client;
+use super::error::refused;
 use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request, unique};
 use crate::broker::error::LinkError;
 use crate::event::json::{Cursor, Raw, quote};
@@ -38,101 +38,105 @@ pub(super) fn replies_key(chance: u64) -> String {
     format!("celeriac.reply.{chance:016x}")
 }
 
-impl Poll {
-    /// Sends requests to the workers, and collects replies until the round is over.
-    pub(in crate::broker) async fn ask(
-        &mut self,
-        control_exchange: &str,
-        round: &mut Round,
-    ) -> Result<(), LinkError> {
-        self.must_be_master().await?;
-        let asked = self.ask_inner(control_exchange, round).await;
-        asked.map_err(|error| refused("ask the workers", error, PERMISSION))
-    }
+/// Sends requests to the workers, and collects replies until the round is over.
+pub(super) async fn ask(
+    client: &mut Client,
+    replies: &str,
+    control_exchange: &str,
+    round: &mut Round,
+) -> Result<(), LinkError> {
+    client.must_be_master().await?;
+    let asked = ask_inner(client, replies, control_exchange, round).await;
+    asked.map_err(|error| refused("ask the workers", error, PERMISSION))
+}
 
-    async fn ask_inner(&mut self, control_exchange: &str, round: &mut Round) -> RedisResult<()> {
-        let key = self.key(&self.replies);
-        redis::cmd("DEL")
-            .arg(&key)
-            .exec_async(&mut self.connection)
-            .await?;
-        let mut receivers = 0;
-        for body in round.requests(&self.replies) {
-            receivers += self.publish(control_exchange, &body).await?;
+async fn ask_inner(
+    client: &mut Client,
+    replies: &str,
+    control_exchange: &str,
+    round: &mut Round,
+) -> RedisResult<()> {
+    let key = client.key(replies);
+    redis::cmd("DEL")
+        .arg(&key)
+        .exec_async(&mut client.connection)
+        .await?;
+    let mut receivers = 0;
+    for body in round.requests(replies) {
+        receivers += publish(client, control_exchange, &body).await?;
+    }
+    // No receivers is the only certain information in the answer to PUBLISH.
+    if receivers > 0 {
+        let collecting = collect(client, &key, round);
+        // Reaching the deadline is not an error: some workers may not answer.
+        if let Ok(collected) = timeout(DEADLINE, collecting).await {
+            collected?;
         }
-        // No receivers is the only certain information in the answer to PUBLISH.
-        if receivers > 0 {
-            let collecting = self.collect(&key, round);
-            // Reaching the deadline is not an error: some workers may not answer.
-            if let Ok(collected) = timeout(DEADLINE, collecting).await {
-                collected?;
+    }
+    redis::pipe()
+        .cmd("EXPIRE")
+        .arg(&key)
+        .arg(EXPIRE_SECONDS)
+        .ignore()
+        .cmd("DEL")
+        .arg(&key)
+        .ignore()
+        .exec_async(&mut client.connection)
+        .await
+}
+
+/// Asks workers to enable events. They do not reply.
+pub(super) async fn enable_events(
+    client: &mut Client,
+    control_exchange: &str,
+    workers: &[Arc<str>],
+) -> Result<(), LinkError> {
+    client.must_be_master().await?;
+    let body = request("enable_events", "{}", Some(workers), None);
+    let sent = publish(client, control_exchange, &body).await;
+    sent.map(drop)
+        .map_err(|error| refused("tell workers to send events", error, PERMISSION))
+}
+
+/// Publishes a request. Returns how many subscriptions received it.
+async fn publish(client: &mut Client, control_exchange: &str, body: &str) -> RedisResult<u64> {
+    let exchange = format!("{control_exchange}.pidbox");
+    let envelope = envelope(&exchange, body, &unique(fastrand::u128(..)));
+    let mut receivers = 0;
+    for channel in channel::channels(&client.config, &exchange) {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(channel).arg(&envelope);
+        receivers += publish.query_async::<u64>(&mut client.connection).await?;
+    }
+    Ok(receivers)
+}
+
+/// Collects replies until the round is over. If cancelled while waiting, it loses at most one
+/// reply, which the library drops.
+async fn collect(client: &mut Client, key: &str, round: &mut Round) -> RedisResult<()> {
+    while !round.is_over() {
+        let mut pop = redis::cmd("BRPOP");
+        pop.arg(key).arg(POP_SECONDS);
+        let popped: Option<(Vec<u8>, Vec<u8>)> = pop.query_async(&mut client.connection).await?;
+        let Some((_, reply)) = popped else { continue };
+        accept_reply(round, &reply);
+        // Available replies are fetched together. Nobody else pops from the list, so none of
+        // these pops blocks.
+        let mut length = redis::cmd("LLEN");
+        let length: usize = length.arg(key).query_async(&mut client.connection).await?;
+        let mut pipe = redis::pipe();
+        for _ in 0..length.min(AT_ONCE) {
+            pipe.cmd("BRPOP").arg(key).arg(POP_SECONDS);
+        }
+        for answer in client.answers(&pipe).await? {
+            if let Value::Array(popped) = answer?
+                && let [_, Value::BulkString(reply)] = popped.as_slice()
+            {
+                accept_reply(round, reply);
             }
         }
-        redis::pipe()
-            .cmd("EXPIRE")
-            .arg(&key)
-            .arg(EXPIRE_SECONDS)
-            .ignore()
-            .cmd("DEL")
-            .arg(&key)
-            .ignore()
-            .exec_async(&mut self.connection)
-            .await
     }
-
-    /// Asks workers to enable events. They do not reply.
-    pub(in crate::broker) async fn enable_events(
-        &mut self,
-        control_exchange: &str,
-        workers: &[Arc<str>],
-    ) -> Result<(), LinkError> {
-        self.must_be_master().await?;
-        let body = request("enable_events", "{}", Some(workers), None);
-        let sent = self.publish(control_exchange, &body).await;
-        sent.map(drop)
-            .map_err(|error| refused("tell workers to send events", error, PERMISSION))
-    }
-
-    /// Publishes a request. Returns how many subscriptions received it.
-    async fn publish(&mut self, control_exchange: &str, body: &str) -> RedisResult<u64> {
-        let exchange = format!("{control_exchange}.pidbox");
-        let envelope = envelope(&exchange, body, &unique(fastrand::u128(..)));
-        let mut receivers = 0;
-        for channel in channel::channels(&self.config, &exchange) {
-            let mut publish = redis::cmd("PUBLISH");
-            publish.arg(channel).arg(&envelope);
-            receivers += publish.query_async::<u64>(&mut self.connection).await?;
-        }
-        Ok(receivers)
-    }
-
-    /// Collects replies until the round is over. If cancelled while waiting, it loses at most one
-    /// reply, which the library drops.
-    async fn collect(&mut self, key: &str, round: &mut Round) -> RedisResult<()> {
-        while !round.is_over() {
-            let mut pop = redis::cmd("BRPOP");
-            pop.arg(key).arg(POP_SECONDS);
-            let popped: Option<(Vec<u8>, Vec<u8>)> = pop.query_async(&mut self.connection).await?;
-            let Some((_, reply)) = popped else { continue };
-            accept_reply(round, &reply);
-            // Available replies are fetched together. Nobody else pops from the list, so none of
-            // these pops blocks.
-            let mut length = redis::cmd("LLEN");
-            let length: usize = length.arg(key).query_async(&mut self.connection).await?;
-            let mut pipe = redis::pipe();
-            for _ in 0..length.min(AT_ONCE) {
-                pipe.cmd("BRPOP").arg(key).arg(POP_SECONDS);
-            }
-            for answer in self.answers(&pipe).await? {
-                if let Value::Array(popped) = answer?
-                    && let [_, Value::BulkString(reply)] = popped.as_slice()
-                {
-                    accept_reply(round, reply);
-                }
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Wraps a request in Kombu's envelope.

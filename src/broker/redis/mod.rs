@@ -7,7 +7,9 @@
 mod bounded;
 mod buffer;
 mod channel;
+mod client;
 mod connect;
+mod error;
 mod sentinel;
 mod subscription;
 
@@ -29,8 +31,10 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::buffer::Buffer;
-use self::connect::{Server, is_forbidden};
-pub(super) use self::poll::{Driver, Poll};
+pub(super) use self::connect::Driver;
+use self::connect::Server;
+use self::error::is_forbidden;
+pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::subscription::{Frame, Subscription};
 use super::context::{CONNECT_TIMEOUT, REST, SourceContext, bytes_of};
@@ -63,7 +67,7 @@ pub(super) async fn run(
     let mut buffer = Buffer::new(config.queue_bytes_max, context.metrics.bounds.clone());
     let mut dropped = 0;
     let connecting = Box::pin(async {
-        let server = connect::server(redis).await?;
+        let server = sentinel::server(redis).await?;
         let on_frame = |frame: Frame<'_>| dropped += buffer.push_frame(frame);
         let subscription = subscribe(config, redis, &server, on_frame).await?;
         Ok((subscription, server))
@@ -272,7 +276,7 @@ async fn subscribe(
     mut on_frame: impl FnMut(Frame<'_>),
 ) -> Result<Subscription, LinkError> {
     let message_bytes_max = config.queue_bytes_max.min(MESSAGE_BYTES_MAX);
-    let mut subscription = connect::subscriber(redis, server, message_bytes_max).await?;
+    let mut subscription = Subscription::connect(redis, server, message_bytes_max).await?;
     let patterns = channel::patterns(redis, &config.event_exchange);
     for (at, pattern) in patterns.iter().enumerate() {
         match subscription.subscribe(pattern, &mut on_frame).await {

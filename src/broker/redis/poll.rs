@@ -1,31 +1,28 @@
 //! The poller's connection to Redis.
 
-use std::pin::Pin;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use redis::RedisResult;
-use redis::Value;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
 
 use super::bindings::Bindings;
-use super::connect::{self, Server};
+use super::client::Client;
+use super::connect::Driver;
 use super::unacked::Unacked;
-use super::{control, sentinel};
+use super::{control, queues, unsubscribed_channels};
+use crate::broker::control::Round;
 use crate::broker::error::LinkError;
-use crate::config::{RedisAddress, RedisConfig};
-
-/// The future that drives a connection. It ends with the connection and returns the reason.
-pub(in crate::broker) type Driver = Pin<Box<dyn Future<Output = LinkError> + Send>>;
+use crate::config::RedisConfig;
+use crate::state::{Binding, QueueLevel};
 
 /// A connection for queries, and the state kept between rounds.
 #[derive(Debug)]
 pub(in crate::broker) struct Poll {
-    pub(super) config: RedisConfig,
-    pub(super) server: Server,
-    pub(super) connection: MultiplexedConnection,
+    pub(super) client: Client,
     /// The list to which workers push replies, without the key prefix.
-    pub(super) replies: String,
+    replies: String,
     pub(super) bindings: Bindings,
-    pub(super) unacked: Unacked,
+    unacked: Unacked,
 }
 
 impl Poll {
@@ -41,12 +38,9 @@ impl Poll {
         config: &RedisConfig,
         database: i64,
     ) -> Result<(Self, Driver), LinkError> {
-        let server = connect::server(config).await?;
-        let (connection, driver) = connect::commands(config, &server, database).await?;
+        let (client, driver) = Client::connect(config, database).await?;
         let poll = Self {
-            config: config.clone(),
-            server,
-            connection,
+            client,
             replies: control::replies_key(fastrand::u64(..)),
             bindings: Bindings::default(),
             unacked: Unacked::default(),
@@ -54,46 +48,75 @@ impl Poll {
         Ok((poll, driver))
     }
 
-    /// Checks that the server is still the master, if that can change. A replica would answer with
-    /// stale data.
-    pub(super) async fn must_be_master(&mut self) -> Result<(), LinkError> {
-        match self.config.address {
-            RedisAddress::Sentinel(_) if !sentinel::is_master(&mut self.connection).await? => {
-                Err(LinkError::NotMaster(self.server.to_string()))
-            }
-            RedisAddress::Sentinel(_) | RedisAddress::Tcp { .. } | RedisAddress::Socket(_) => {
-                Ok(())
-            }
-        }
-    }
-
-    /// Adds the global key prefix to a key.
-    pub(super) fn key(&self, key: &str) -> String {
-        format!("{}{key}", self.config.global_keyprefix)
-    }
-
-    /// The answers to several commands, including errors.
-    pub(super) async fn answers(
+    /// The levels of the given queues, and of those found in bindings and unacknowledged messages.
+    pub(in crate::broker) async fn queue_levels(
         &mut self,
-        pipe: &redis::Pipeline,
-    ) -> RedisResult<Vec<RedisResult<Value>>> {
-        if pipe.is_empty() {
-            return Ok(Vec::new());
+        names: &[String],
+    ) -> Result<Vec<QueueLevel>, LinkError> {
+        self.client.must_be_master().await?;
+        self.bindings.read(&mut self.client).await?;
+        let bound = self.bindings.all.iter();
+        let bound = bound.map(|binding| binding.queue.clone());
+        let mut queues: BTreeSet<String> = names.iter().cloned().chain(bound).collect();
+        let (client, bindings) = (&mut self.client, &self.bindings.all);
+        let unacked = self.unacked.count(client, bindings).await?;
+        if let Some(unacked) = &unacked {
+            queues.extend(unacked.keys().cloned());
         }
-        let answers = self
-            .connection
-            .req_packed_commands(pipe, 0, pipe.len())
-            .await?;
-        Ok(answers.into_iter().map(Value::extract_error).collect())
+        let queues: Vec<String> = queues.into_iter().collect();
+        let lengths = queues::lengths(&mut self.client, &queues).await?;
+        let level = |(queue, length): (String, Option<u64>)| {
+            let unacked = unacked.as_ref();
+            Some(QueueLevel {
+                length: length?,
+                unacked: unacked.map(|unacked| unacked.get(&queue).copied().unwrap_or(0)),
+                consumers: None,
+                queue,
+            })
+        };
+        Ok(queues.into_iter().zip(lengths).filter_map(level).collect())
+    }
+
+    /// Whether a limit on exchanges or bindings was reached since the last call.
+    pub(in crate::broker) const fn has_more_bindings(&mut self) -> bool {
+        std::mem::replace(&mut self.bindings.has_more, false)
+    }
+
+    /// The bindings from the last read.
+    pub(in crate::broker) fn bindings(&self) -> &[Binding] {
+        &self.bindings.all
+    }
+
+    /// Sends requests to the workers, and collects replies until the round is over.
+    pub(in crate::broker) async fn ask(
+        &mut self,
+        control_exchange: &str,
+        round: &mut Round,
+    ) -> Result<(), LinkError> {
+        control::ask(&mut self.client, &self.replies, control_exchange, round).await
+    }
+
+    /// Asks workers to enable events. They do not reply.
+    pub(in crate::broker) async fn enable_events(
+        &mut self,
+        control_exchange: &str,
+        workers: &[Arc<str>],
+    ) -> Result<(), LinkError> {
+        control::enable_events(&mut self.client, control_exchange, workers).await
+    }
+
+    /// Channels with events that are not subscribed to.
+    pub(in crate::broker) async fn unsubscribed_channels(&self, exchange: &str) -> Vec<String> {
+        unsubscribed_channels::find(&self.client.config, &self.client.server, exchange).await
     }
 
     /// Deletes our keys on the server and closes the connection.
     pub(in crate::broker) async fn leave(mut self) {
-        let key = self.key(&self.replies);
+        let key = self.client.key(&self.replies);
         // An error cannot be handled here.
         let _: RedisResult<()> = redis::cmd("DEL")
             .arg(key)
-            .query_async(&mut self.connection)
+            .query_async(&mut self.client.connection)
             .await;
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError};
 use tokio::time::timeout;
 
-use super::connect::{failed, is_forbidden, is_unavailable};
+use super::client::Client;
+use super::error::{failed, is_forbidden, is_unavailable};
 use super::poll::Poll;
 use super::subscribe;
 use super::subscription::Frame;
@@ -69,8 +70,8 @@ async fn looked(
     look: &mut Look,
     on_payload: &mut (dyn FnMut(Payload) + Send),
 ) -> Result<String, LinkError> {
-    let version = answered(version(poll)).await?;
-    let server = poll.server.clone();
+    let version = answered(version(&mut poll.client)).await?;
+    let server = poll.client.server.clone();
     let listening = async {
         let mut on_frame = |frame: Frame<'_>| {
             if let Frame::Message { body, .. } = frame {
@@ -124,10 +125,10 @@ async fn looked(
 }
 
 /// Product and version, as far as the user may read them.
-async fn version(poll: &mut Poll) -> Result<String, LinkError> {
+async fn version(client: &mut Client) -> Result<String, LinkError> {
     let mut info = redis::cmd("INFO");
     info.arg("server");
-    let info: String = match info.query_async(&mut poll.connection).await {
+    let info: String = match info.query_async(&mut client.connection).await {
         Ok(info) => info,
         // The command may have been renamed or disabled, which is common.
         Err(error) if is_unavailable(&error) => {

@@ -9,12 +9,38 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
-use super::connect::{self, Server, failed, is_forbidden};
+use super::connect::{self, Server};
+use super::error::{failed, is_forbidden};
 use crate::broker::error::LinkError;
-use crate::config::SentinelConfig;
+use crate::config::{RedisAddress, RedisConfig, SentinelConfig};
 
 /// How long to wait for one sentinel before trying the next.
 const SENTINEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Finds the server: as configured, or as reported by the sentinels.
+pub(super) async fn server(redis: &RedisConfig) -> Result<Server, LinkError> {
+    Ok(match &redis.address {
+        RedisAddress::Socket(path) => Server::Socket(path.clone()),
+        RedisAddress::Tcp { host, port, .. } => Server::Tcp {
+            host: host.clone(),
+            port: *port,
+        },
+        RedisAddress::Sentinel(config) => {
+            let server = master(config).await?;
+            // Right after a failover, the sentinels may still report the old master.
+            let (mut connection, driver) = connect::commands(redis, &server, 0).await?;
+            tokio::select! {
+                role = is_master(&mut connection) => {
+                    if !role? {
+                        return Err(LinkError::NotMaster(server.to_string()));
+                    }
+                }
+                error = driver => return Err(error),
+            }
+            server
+        }
+    })
+}
 
 /// The location of the master, as reported by the first sentinel that knows it.
 pub(super) async fn master(sentinel: &SentinelConfig) -> Result<Server, LinkError> {

@@ -9,14 +9,15 @@
 
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
-use redis::{Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
+use redis::{Cmd, ErrorKind, RedisError, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::bounded::LINE_BYTES_MAX;
-use super::connect::{failed, refused};
+use super::connect::{self, Server};
+use super::error::{failed, refused};
 use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
-use crate::config::masked;
+use crate::config::{RedisConfig, masked};
 
 /// Maximum number of bytes to read at a time.
 const READ_BYTES: usize = 64 << 10;
@@ -61,12 +62,15 @@ pub(super) enum Frame<'a> {
 }
 
 impl Subscription {
-    /// Logs in. No database is selected, because its number is only part of the channel names.
-    pub(super) async fn open(
-        login: &RedisConnectionInfo,
-        stream: Box<dyn Stream>,
+    /// Connects and logs in. Bodies of messages may have up to `body_bytes_max` bytes. No database
+    /// is selected, because its number is only part of the channel names.
+    pub(super) async fn connect(
+        redis: &RedisConfig,
+        server: &Server,
         body_bytes_max: u64,
     ) -> Result<Self, LinkError> {
+        let login = connect::login(redis.username.as_ref(), redis.password.as_ref())?;
+        let stream = connect::stream(server, connect::tls_of(redis)).await?;
         let mut subscription = Self {
             stream,
             read: BytesMut::new(),

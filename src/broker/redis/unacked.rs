@@ -11,20 +11,19 @@
 //! Source: kombu 4.6 to 5.7, `transport/redis.py` (`QoS.append`); the recording in
 //! `tests/golden/pidbox`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use redis::{RedisError, Value};
 
-use super::connect::{failed, is_unavailable};
-use super::poll::Poll;
-use super::queues::Counts;
+use super::client::Client;
+use super::error::{failed, is_unavailable};
 use crate::broker::error::LinkError;
 use crate::broker::watch::is_task_queue;
 use crate::clock;
 use crate::event::json::key_text;
-use crate::state::queue_delivered;
+use crate::state::{Binding, queue_delivered};
 
 /// The limits of a round, in entries and in time.
 const ENTRIES_MAX: usize = 50_000;
@@ -59,6 +58,9 @@ out[2] = bytes
 return out
 "#;
 
+/// Unacknowledged messages by queue.
+pub(super) type Counts = BTreeMap<String, u64>;
+
 /// The count in progress.
 #[derive(Debug, Default)]
 pub(super) struct Unacked {
@@ -85,13 +87,17 @@ struct Slice {
 /// The exchange and the routing key of a message.
 type Route = (String, String);
 
-impl Poll {
+impl Unacked {
     /// Unacknowledged messages by queue. `None` until they are known.
-    pub(super) async fn count_unacked(&mut self) -> Result<Option<Counts>, LinkError> {
+    pub(super) async fn count(
+        &mut self,
+        client: &mut Client,
+        bindings: &[Binding],
+    ) -> Result<Option<Counts>, LinkError> {
         let start = clock::monotonic();
         let mut entries = 0;
         while entries < ENTRIES_MAX && clock::monotonic().duration_since(start) < TIME_MAX {
-            let slice = match self.slice().await {
+            let slice = match self.next_slice(client).await {
                 Ok(slice) => slice,
                 // Some users may not read the hash, and the lengths are useful without it.
                 Err(error) if is_unavailable(&error) || error.code() == Some("WRONGTYPE") => {
@@ -100,44 +106,44 @@ impl Poll {
                 Err(error) => return Err(failed("count unacknowledged messages", error)),
             };
             entries += slice.entries.len();
-            let (unacked, bindings) = (&mut self.unacked, &self.bindings.all);
-            unacked.began.get_or_insert(start);
-            unacked.add(slice, |exchange, key| {
+            self.began.get_or_insert(start);
+            self.add(slice, |exchange, key| {
                 queue_delivered(exchange, key, bindings).map(str::to_owned)
             });
-            if unacked.cursor == 0 {
-                unacked.finish();
+            if self.cursor == 0 {
+                self.finish();
                 break;
             }
         }
         let now = clock::monotonic();
-        let counted = self.unacked.counted.as_ref();
+        let counted = self.counted.as_ref();
         let young = counted.filter(|(_, began)| now.duration_since(*began) <= AGE_MAX);
         Ok(young.map(|(counts, _)| counts.clone()))
     }
 
-    async fn slice(&mut self) -> Result<Slice, RedisError> {
-        let key = self.key(&self.config.unacked_key);
-        let count = self.unacked.slice.max(SLICE_MIN);
-        if !self.unacked.no_scripts {
+    async fn next_slice(&mut self, client: &mut Client) -> Result<Slice, RedisError> {
+        let key = client.key(&client.config.unacked_key);
+        let count = self.slice.max(SLICE_MIN);
+        if !self.no_scripts {
             let mut call = redis::cmd("EVAL");
             call.arg(SCRIPT).arg(1).arg(&key);
-            call.arg(self.unacked.cursor).arg(count);
-            match call.query_async(&mut self.connection).await {
+            call.arg(self.cursor).arg(count);
+            match call.query_async(&mut client.connection).await {
                 Ok(Value::Array(values)) => return Ok(of_script(values)),
-                Ok(_) => self.unacked.no_scripts = true,
+                Ok(_) => self.no_scripts = true,
                 Err(error) if is_unavailable(&error) => {
-                    self.unacked.no_scripts = true;
+                    self.no_scripts = true;
                 }
                 Err(error) => return Err(error),
             }
         }
         let mut scan = redis::cmd("HSCAN");
         scan.arg(&key)
-            .arg(self.unacked.cursor)
+            .arg(self.cursor)
             .arg("COUNT")
             .arg(count.min(100));
-        let (cursor, values): (u64, Vec<Vec<u8>>) = scan.query_async(&mut self.connection).await?;
+        let (cursor, values): (u64, Vec<Vec<u8>>) =
+            scan.query_async(&mut client.connection).await?;
         let bytes = values.iter().map(|value| value.len() as u64).sum();
         let mut values = values.into_iter();
         let mut entries = Vec::new();
@@ -149,6 +155,29 @@ impl Poll {
             bytes,
             entries,
         })
+    }
+
+    /// Adds a slice to the count. A message whose queue is unknown is not counted.
+    fn add(&mut self, slice: Slice, queue_of: impl Fn(&str, &str) -> Option<String>) {
+        let entries = slice.entries.len() as u64;
+        for (tag, route) in slice.entries {
+            if self.seen.len() < SEEN_MAX && !self.seen.insert(self.hasher.hash_one(&tag)) {
+                continue;
+            }
+            let queue = route.and_then(|(exchange, key)| queue_of(&exchange, &key));
+            if let Some(queue) = queue.filter(|queue| is_task_queue(queue)) {
+                *self.counting.entry(queue).or_default() += 1;
+            }
+        }
+        self.cursor = slice.cursor;
+        let each = slice.bytes / entries.max(1);
+        self.slice = (SLICE_BYTES / each.max(1)).clamp(SLICE_MIN, SLICE_MAX);
+    }
+
+    fn finish(&mut self) {
+        let counts = std::mem::take(&mut self.counting);
+        self.counted = self.began.take().map(|began| (counts, began));
+        self.seen = HashSet::new();
     }
 }
 
@@ -172,31 +201,6 @@ fn of_script(values: Vec<Value>) -> Slice {
         slice.entries.push((tag, tail(&end)));
     }
     slice
-}
-
-impl Unacked {
-    /// Adds a slice to the count. A message whose queue is unknown is not counted.
-    fn add(&mut self, slice: Slice, queue_of: impl Fn(&str, &str) -> Option<String>) {
-        let entries = slice.entries.len() as u64;
-        for (tag, route) in slice.entries {
-            if self.seen.len() < SEEN_MAX && !self.seen.insert(self.hasher.hash_one(&tag)) {
-                continue;
-            }
-            let queue = route.and_then(|(exchange, key)| queue_of(&exchange, &key));
-            if let Some(queue) = queue.filter(|queue| is_task_queue(queue)) {
-                *self.counting.entry(queue).or_default() += 1;
-            }
-        }
-        self.cursor = slice.cursor;
-        let each = slice.bytes / entries.max(1);
-        self.slice = (SLICE_BYTES / each.max(1)).clamp(SLICE_MIN, SLICE_MAX);
-    }
-
-    fn finish(&mut self) {
-        let counts = std::mem::take(&mut self.counting);
-        self.counted = self.began.take().map(|began| (counts, began));
-        self.seen = HashSet::new();
-    }
 }
 
 /// The exchange and routing key at the end of a message. Parsed backwards, because the part before
