@@ -243,7 +243,7 @@ fn header(slot: &Slot, checksum: u32, place: InGroup) -> Header {
         counts: slot.counts,
         oldest_ms: slot.oldest_ms,
         newest_ms: slot.newest_ms,
-        kind: slot.kind.number(),
+        kind: frame::kind(slot.protocol),
         place,
     }
 }

@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut};
 use crc32c::{crc32c, crc32c_append};
 
 use crate::counts::Counts;
+use crate::wire::Protocol;
 
 /// The only version of segments and cursors so far.
 pub(super) const VERSION: u16 = 1;
@@ -62,6 +63,23 @@ impl InGroup {
             2 => Self::Before,
             _ => Self::Untold,
         }
+    }
+}
+
+/// Returns the kind of a record with a body of this protocol.
+pub(super) const fn kind(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::V1 => 1,
+        Protocol::V2 => 2,
+    }
+}
+
+/// Returns the protocol of a record's body, if the kind is known.
+pub(super) const fn protocol(kind: u8) -> Option<Protocol> {
+    match kind {
+        1 => Some(Protocol::V1),
+        2 => Some(Protocol::V2),
+        _ => None,
     }
 }
 

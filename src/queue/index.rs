@@ -8,13 +8,27 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::frame::Header;
-use super::record::{Entry, Record, RecordKind};
+use super::frame::{self, Header};
 use crate::counts::Counts;
+use crate::timestamp::Timestamp;
+use crate::wire::{Body, Protocol};
 
 /// Maximum size in bytes of written bodies that are also kept in memory: all of them while the
 /// receiver keeps up, otherwise the oldest, which are sent next.
 const CACHED_MAX: u64 = 8 << 20;
+
+/// A pending record and its position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Increases from record to record, and is never reused, even after a restart. Consecutive
+    /// unless records were lost.
+    pub sequence: u64,
+    /// Sequence of the first record that was appended together with this one.
+    pub group: u64,
+    pub body: Body,
+    /// Whether it was queued by an earlier process.
+    pub recovered: bool,
+}
 
 /// A pending record.
 #[derive(Clone, Debug)]
@@ -24,7 +38,7 @@ pub(super) struct Slot {
     pub(super) counts: Counts,
     pub(super) oldest_ms: i64,
     pub(super) newest_ms: i64,
-    pub(super) kind: RecordKind,
+    pub(super) protocol: Protocol,
     pub(super) recovered: bool,
     /// Length of the body in bytes.
     pub(super) length: usize,
@@ -44,17 +58,17 @@ pub(super) struct Place {
 
 impl Slot {
     /// Creates a slot for a newly appended record.
-    pub(super) fn new(sequence: u64, group: u64, record: Record) -> Self {
+    pub(super) fn new(sequence: u64, group: u64, body: Body) -> Self {
         Self {
             sequence,
             group,
-            counts: record.counts,
-            oldest_ms: record.oldest_ms,
-            newest_ms: record.newest_ms,
-            kind: record.kind,
+            counts: body.counts,
+            oldest_ms: body.oldest.millis(),
+            newest_ms: body.newest.millis(),
+            protocol: body.protocol,
             recovered: false,
-            length: record.bytes.len(),
-            bytes: Some(record.bytes),
+            length: body.bytes.len(),
+            bytes: Some(body.bytes),
             place: None,
         }
     }
@@ -67,7 +81,7 @@ impl Slot {
             counts: header.counts,
             oldest_ms: header.oldest_ms,
             newest_ms: header.newest_ms,
-            kind: RecordKind::of_number(header.kind)?,
+            protocol: frame::protocol(header.kind)?,
             recovered: true,
             length: usize::try_from(header.length).ok()?,
             bytes: None,
@@ -83,12 +97,12 @@ impl Slot {
         Entry {
             sequence: self.sequence,
             group: self.group,
-            record: Record {
-                kind: self.kind,
+            body: Body {
+                protocol: self.protocol,
                 bytes,
                 counts: self.counts,
-                oldest_ms: self.oldest_ms,
-                newest_ms: self.newest_ms,
+                oldest: Timestamp::from_millis(self.oldest_ms),
+                newest: Timestamp::from_millis(self.newest_ms),
             },
             recovered: self.recovered,
         }

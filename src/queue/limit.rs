@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::disk::{Disk, Segment};
 use super::index::Index;
-use super::record::Record;
 use crate::counts::Counts;
+use crate::wire::Body;
 
 /// Limits of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +50,20 @@ impl Limits {
 
     /// Removes records from the front of a group that do not fit even into an empty queue, except
     /// the last.
-    pub(super) fn trim(&self, group: &mut Vec<Record>) -> Counts {
+    pub(super) fn trim(&self, group: &mut Vec<Body>) -> Counts {
         // The format stores the length of a body in 32 bits.
-        let too_long = |record: &Record| u32::try_from(record.bytes.len()).is_err();
+        let too_long = |body: &Body| u32::try_from(body.bytes.len()).is_err();
         let mut lost: Counts = group
-            .extract_if(.., |record| too_long(record))
-            .map(|r| r.counts)
+            .extract_if(.., |body| too_long(body))
+            .map(|body| body.counts)
             .sum();
-        let mut bytes: u64 = group.iter().map(|record| record.bytes.len() as u64).sum();
+        let mut bytes: u64 = group.iter().map(|body| body.bytes.len() as u64).sum();
         let mut first = 0;
         while bytes > self.bytes_max && first + 1 < group.len() {
             bytes -= group[first].bytes.len() as u64;
             first += 1;
         }
-        lost += group.drain(..first).map(|record| record.counts).sum();
+        lost += group.drain(..first).map(|body| body.counts).sum();
         lost
     }
 

@@ -1,7 +1,7 @@
 //! A queue of request bodies for one sink, first in, first out, on disk or in memory.
 //!
-//! In: groups of [`Record`]s, each with its counts and times. Out: [`Entry`]s in order of arrival,
-//! until they are committed. The queue does not know what a sample is. All functions are
+//! In: groups of bodies ([`Body`]), each with its counts and times. Out: [`Entry`]s in order of
+//! arrival, until they are committed. The queue does not know what a sample is. All functions are
 //! synchronous, and those that access the disk block.
 //!
 //! # On disk
@@ -125,7 +125,6 @@
 
 // The file contents, independent of files.
 mod frame;
-mod record;
 
 // The files, from a single one to all of them.
 mod cursor;
@@ -148,10 +147,11 @@ use std::path::Path;
 use tracing::{error, warn};
 
 use crate::counts::Counts;
+use crate::wire::Body;
 
 pub use self::error::{DiskError, OpenError};
+pub use self::index::Entry;
 pub use self::limit::{Limits, Lost};
-pub use self::record::{Entry, Record, RecordKind};
 
 use self::disk::Disk;
 use self::files::Files;
@@ -230,23 +230,23 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Appends a group of records with disjoint series. Drops what is too old or does not fit.
+    /// Appends a group of bodies with disjoint series. Drops what is too old or does not fit.
     ///
     /// When it returns, the records are on disk, unless there is [`trouble`](Self::trouble).
-    pub fn append(&mut self, mut group: Vec<Record>, now_ms: i64) {
+    pub fn append(&mut self, mut group: Vec<Body>, now_ms: i64) {
         self.expire(now_ms);
         self.lost.full += self.limits.trim(&mut group);
-        let bytes: usize = group.iter().map(|record| record.bytes.len()).sum();
+        let bytes: usize = group.iter().map(|body| body.bytes.len()).sum();
         let headers = match self.disk {
             Some(_) => SEGMENT_HEADER + RECORD_HEADER * group.len(),
             None => 0,
         };
         self.make_room((bytes + headers) as u64);
         let first = self.sequence + 1;
-        for record in group {
+        for body in group {
             self.sequence += 1;
-            self.newest_ms = self.newest_ms.max(Some(record.newest_ms));
-            self.index.push(Slot::new(self.sequence, first, record));
+            self.newest_ms = self.newest_ms.max(Some(body.newest.millis()));
+            self.index.push(Slot::new(self.sequence, first, body));
         }
         self.flush();
     }

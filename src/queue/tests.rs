@@ -12,6 +12,8 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::timestamp::Timestamp;
+use crate::wire::Protocol;
 
 const UNLIMITED: Limits = Limits {
     bytes_max: u64::MAX,
@@ -69,24 +71,24 @@ impl Folder {
 }
 
 /// Returns a record whose content is derived from `samples`.
-fn record_at(samples: u64, bytes: usize, newest_ms: i64) -> Record {
+fn record_at(samples: u64, bytes: usize, newest_ms: i64) -> Body {
     let body: Vec<u8> = (0..bytes as u64)
         .map(|at| (samples * 31 + at * 7).to_le_bytes()[0])
         .collect();
-    Record {
-        kind: if samples.is_multiple_of(2) {
-            RecordKind::V1
+    Body {
+        protocol: if samples.is_multiple_of(2) {
+            Protocol::V1
         } else {
-            RecordKind::V2
+            Protocol::V2
         },
         bytes: Bytes::from(body),
         counts: counts(samples),
-        oldest_ms: newest_ms - 5,
-        newest_ms,
+        oldest: Timestamp::from_millis(newest_ms - 5),
+        newest: Timestamp::from_millis(newest_ms),
     }
 }
 
-fn record(samples: u64, bytes: usize) -> Record {
+fn record(samples: u64, bytes: usize) -> Body {
     record_at(samples, bytes, 0)
 }
 
@@ -114,7 +116,7 @@ fn sequences(queue: &mut Queue) -> Vec<u64> {
 }
 
 /// Appends each record as its own group.
-fn append_all(queue: &mut Queue, records: impl IntoIterator<Item = Record>) {
+fn append_all(queue: &mut Queue, records: impl IntoIterator<Item = Body>) {
     for record in records {
         queue.append(vec![record], 0);
     }
@@ -147,7 +149,7 @@ fn what_goes_in_comes_out_in_order() {
         queue.append(records[2..].to_vec(), 0);
 
         let entries = entries(&mut queue);
-        let got: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
+        let got: Vec<Body> = entries.iter().map(|entry| entry.body.clone()).collect();
         assert_eq!(got, records, "{name}");
         let numbers = entries
             .iter()
@@ -205,7 +207,7 @@ fn a_reopened_queue_goes_on_where_it_was() {
     append_all(&mut queue, [record(4, 5)]);
     let found: Vec<_> = entries(&mut queue)
         .into_iter()
-        .map(|entry| (entry.sequence, entry.group, entry.recovered, entry.record))
+        .map(|entry| (entry.sequence, entry.group, entry.recovered, entry.body))
         .collect();
     let expected = [
         (2, 1, true, records[1].clone()),
@@ -349,7 +351,7 @@ fn a_record_larger_than_everything_is_there_if_alone() {
         // The first record of the group never got a sequence; the others fit.
         let left: Vec<_> = entries(&mut queue)
             .iter()
-            .map(|entry| (entry.sequence, entry.group, entry.record.counts.samples))
+            .map(|entry| (entry.sequence, entry.group, entry.body.counts.samples))
             .collect();
         assert_eq!(left, [(3, 3, 4), (4, 3, 5)], "{name}");
         assert_eq!(queue.take_lost().full, counts(2 + 3), "{name}");
@@ -410,10 +412,10 @@ fn what_is_too_old_goes_from_the_front() {
 fn what_is_not_in_memory_is_read_from_the_disk() {
     let folder = Folder::new(4 << 20);
     let mut queue = folder.open();
-    let records: Vec<Record> = (1..=30).map(|samples| record(samples, 1 << 20)).collect();
+    let records: Vec<Body> = (1..=30).map(|samples| record(samples, 1 << 20)).collect();
     append_all(&mut queue, records.clone());
     let found = entries(&mut queue);
-    assert!(found.iter().map(|entry| &entry.record).eq(&records));
+    assert!(found.iter().map(|entry| &entry.body).eq(&records));
     // Only the first eight are in memory.
     folder
         .files

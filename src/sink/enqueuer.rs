@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::counts::Counts;
-use crate::queue::{Queue, Record, RecordKind};
+use crate::queue::Queue;
 use crate::series::Snapshot;
 use crate::telemetry::sink::{DropReason, SinkMetrics};
 use crate::timestamp::Timestamp;
@@ -180,21 +180,8 @@ impl SnapshotEnqueuer {
             self.metrics.highest.set(body.newest.seconds());
         }
         if !bodies.is_empty() {
-            queue.append(bodies.into_iter().map(record).collect(), now.millis());
+            queue.append(bodies, now.millis());
         }
-    }
-}
-
-fn record(body: Body) -> Record {
-    Record {
-        kind: match body.protocol {
-            Protocol::V1 => RecordKind::V1,
-            Protocol::V2 => RecordKind::V2,
-        },
-        bytes: body.bytes,
-        counts: body.counts,
-        oldest_ms: body.oldest.millis(),
-        newest_ms: body.newest.millis(),
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::Outcome;
 use super::backlog::Tried;
 use crate::counts::Counts;
-use crate::queue::{Entry, RecordKind};
+use crate::queue::Entry;
 use crate::timestamp::Timestamp;
-use crate::wire::{self, Body, Protocol, Series};
+use crate::wire::{self, Body, Series};
 
 /// How long a request must receive only 5xx responses before its series are suspected.
 pub(super) const ERRORS_MIN: Duration = Duration::from_secs(120);
@@ -76,17 +76,7 @@ impl Failure {
 
 impl InFlightRecord {
     pub(super) fn new(entry: Entry) -> Self {
-        let record = entry.record;
-        let body = Body {
-            protocol: match record.kind {
-                RecordKind::V1 => Protocol::V1,
-                RecordKind::V2 => Protocol::V2,
-            },
-            bytes: record.bytes,
-            counts: record.counts,
-            oldest: Timestamp::from_millis(record.oldest_ms),
-            newest: Timestamp::from_millis(record.newest_ms),
-        };
+        let body = entry.body;
         let tried = if entry.recovered {
             Tried::Unanswered
         } else {
@@ -95,7 +85,7 @@ impl InFlightRecord {
         Self {
             sequence: entry.sequence,
             group: entry.group,
-            whole: record.counts,
+            whole: body.counts,
             bytes: body.bytes.len() as u64,
             made_at: body.newest,
             sending: false,

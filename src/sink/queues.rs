@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
     use crate::counts::Counts;
-    use crate::queue::{Record, RecordKind};
+    use crate::wire::{Body, Protocol};
 
     #[test]
     fn a_name_is_one_folder() {
@@ -142,14 +142,14 @@ mod tests {
                 age_max: None,
             });
             if let Some(newest_ms) = queued {
-                let record = Record {
-                    kind: RecordKind::V1,
+                let body = Body {
+                    protocol: Protocol::V1,
                     bytes: Bytes::from_static(b"body"),
                     counts: Counts::default(),
-                    oldest_ms: newest_ms,
-                    newest_ms,
+                    oldest: Timestamp::from_millis(newest_ms),
+                    newest: Timestamp::from_millis(newest_ms),
                 };
-                queue.append(vec![record], newest_ms);
+                queue.append(vec![body], newest_ms);
             }
             assert_eq!(
                 start_behind(&[queue], None, now).millis(),

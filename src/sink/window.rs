@@ -110,8 +110,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::queue::{Limits, Record, RecordKind};
+    use crate::queue::Limits;
     use crate::sink::backlog::Tried;
+    use crate::timestamp::Timestamp;
+    use crate::wire::{Body, Protocol};
 
     /// Returns a queue with groups of these sizes.
     fn queue(groups: &[usize]) -> Queue {
@@ -120,17 +122,17 @@ mod tests {
             age_max: None,
         });
         for &records in groups {
-            let record = Record {
-                kind: RecordKind::V1,
+            let body = Body {
+                protocol: Protocol::V1,
                 bytes: Bytes::from_static(b"body"),
                 counts: Counts {
                     samples: 1,
                     ..Counts::default()
                 },
-                oldest_ms: 1,
-                newest_ms: 1,
+                oldest: Timestamp::from_millis(1),
+                newest: Timestamp::from_millis(1),
             };
-            queue.append(vec![record; records], 1);
+            queue.append(vec![body; records], 1);
         }
         queue
     }

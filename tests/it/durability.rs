@@ -7,7 +7,8 @@ mod waiting;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use celeriac::queue::{Limits, Queue, RecordKind};
+use celeriac::queue::{Limits, Queue};
+use celeriac::wire::Protocol;
 use tempfile::TempDir;
 
 use self::simulated::Simulated;
@@ -301,7 +302,7 @@ async fn what_was_queued_as_2_reaches_a_receiver_of_1() {
         assert!(
             entries
                 .iter()
-                .all(|entry| entry.record.kind == RecordKind::V2)
+                .all(|entry| entry.body.protocol == Protocol::V2)
         );
         setting.receiver.behave(|behaviour| behaviour.knows = knows);
         setting.back();

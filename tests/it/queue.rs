@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use celeriac::counts::Counts;
-use celeriac::queue::{Entry, Limits, Queue, Record, RecordKind};
+use celeriac::queue::{Entry, Limits, Queue};
+use celeriac::timestamp::Timestamp;
+use celeriac::wire::{Body, Protocol};
 
 const FOLDER: &str = "CELERIAC_TEST_QUEUE";
 const LIMITS: Limits = Limits {
@@ -18,20 +20,20 @@ const LIMITS: Limits = Limits {
 };
 
 /// Returns the record with this sequence, which is the same in every process.
-fn record(sequence: u64) -> Record {
+fn record(sequence: u64) -> Body {
     // From a few bytes to several pages.
     let size = sequence.wrapping_mul(0x9e37_79b9) % (1 << (sequence % 16 + 1));
     let byte = |at: u64| (sequence * 31 + at * 7).to_le_bytes()[0];
-    let time_ms = i64::try_from(sequence).expect("a small number");
-    Record {
-        kind: RecordKind::V1,
+    let time = Timestamp::from_millis(i64::try_from(sequence).expect("a small number"));
+    Body {
+        protocol: Protocol::V1,
         bytes: (0..size).map(byte).collect::<Vec<_>>().into(),
         counts: Counts {
             samples: sequence,
             ..Counts::default()
         },
-        oldest_ms: time_ms,
-        newest_ms: time_ms,
+        oldest: time,
+        newest: time,
     }
 }
 
@@ -128,7 +130,7 @@ fn what_append_returned_for_survives_a_kill_at_any_moment() {
         // All records from the first uncommitted one on, with the right bytes and without duplicates.
         for (entry, sequence) in found.iter().zip(committed + 1..) {
             assert_eq!(entry.sequence, sequence, "round {round}");
-            assert_eq!(entry.record, record(sequence), "round {round}");
+            assert_eq!(entry.body, record(sequence), "round {round}");
             assert!(entry.recovered);
         }
         let last = found.last().expect("something was appended").sequence;
@@ -172,7 +174,7 @@ fn a_limit_on_the_size_of_files_delays_and_loses_nothing() {
     assert!(
         found
             .iter()
-            .all(|entry| entry.record == record(entry.sequence))
+            .all(|entry| entry.body == record(entry.sequence))
     );
     assert!(found.len() as u64 >= durable);
     assert!(queue.take_lost().is_zero());

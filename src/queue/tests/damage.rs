@@ -40,12 +40,12 @@ fn survivors(folder: &Folder) -> (Queue, Vec<u64>, Lost) {
     let mut queue = folder.open();
     let entries = entries(&mut queue);
     for entry in &entries {
-        let samples = entry.record.counts.samples;
+        let samples = entry.body.counts.samples;
         let expected = match samples {
             NEW => record(NEW, 30),
             _ => record(entry.sequence, size(samples)),
         };
-        assert_eq!(entry.record, expected);
+        assert_eq!(entry.body, expected);
     }
     let lost = queue.take_lost();
     let sequences = entries.iter().map(|entry| entry.sequence).collect();
@@ -108,7 +108,7 @@ fn the_last_segment_may_end_anywhere() {
 fn a_group_that_was_appended_in_part_is_not_there_at_all() {
     // Record 1, then 2 to 4 as a group, each with a later time.
     let sizes = [10, 5, 0, 8];
-    let group = |range: std::ops::RangeInclusive<u64>| -> Vec<Record> {
+    let group = |range: std::ops::RangeInclusive<u64>| -> Vec<Body> {
         let size = |sequence: u64| sizes[usize::try_from(sequence - 1).unwrap()];
         let records =
             range.map(|sequence| record_at(sequence, size(sequence), sequence.cast_signed() * 100));
@@ -148,7 +148,7 @@ fn a_group_that_was_appended_in_part_is_not_there_at_all() {
         queue.append(group(2..=3), 0);
         drop(queue);
         let found = entries(&mut folder.open());
-        let samples = found.iter().map(|entry| entry.record.counts.samples);
+        let samples = found.iter().map(|entry| entry.body.counts.samples);
         let expected: &[u64] = if is_whole {
             &[1, 2, 3, 4, 2, 3]
         } else {
@@ -434,7 +434,7 @@ fn of_a_sequence_that_comes_twice_the_later_counts() {
         found.iter().map(|entry| entry.sequence).collect::<Vec<_>>(),
         [1, 2, 3]
     );
-    assert_eq!(found[1].record, record(2, 10));
+    assert_eq!(found[1].body, record(2, 10));
     assert_eq!(queue.take_lost(), Lost::default());
 }
 

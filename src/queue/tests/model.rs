@@ -36,9 +36,9 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug)]
 struct Model {
     limits: Limits,
-    waiting: VecDeque<(u64, Record)>,
+    waiting: VecDeque<(u64, Body)>,
     /// Too old, but behind a held record: the next process finds them again.
-    may_return: BTreeMap<u64, Record>,
+    may_return: BTreeMap<u64, Body>,
     /// The last sequence seen.
     sequence: u64,
     held: Option<u64>,
@@ -48,7 +48,7 @@ struct Model {
 }
 
 impl Model {
-    fn group(&mut self, sizes: &[usize], later_ms: i64) -> Vec<Record> {
+    fn group(&mut self, sizes: &[usize], later_ms: i64) -> Vec<Body> {
         self.now_ms += later_ms;
         let mut group = Vec::new();
         for bytes in sizes {
@@ -69,7 +69,7 @@ impl Model {
         let start = self.behind(self.held);
         let mut expired = Counts::default();
         while let Some((_, record)) = self.waiting.get(start)
-            && record.newest_ms < horizon
+            && record.newest.millis() < horizon
         {
             let (sequence, record) = self.waiting.remove(start).unwrap();
             expired += record.counts;
@@ -108,7 +108,7 @@ impl Model {
         let (mut gone, mut left) = (Counts::default(), VecDeque::new());
         for (sequence, record) in self.waiting.drain(..) {
             if let Some(entry) = found.next_if(|entry| entry.sequence == sequence) {
-                assert_eq!(entry.record, record);
+                assert_eq!(entry.body, record);
                 left.push_back((sequence, record));
             } else {
                 assert!(Some(sequence) > self.held, "record {sequence} was held");
@@ -147,7 +147,7 @@ impl Model {
     }
 
     /// Assigns the queue's sequences to the appended records.
-    fn took(&mut self, queue: &mut Queue, group: Vec<Record>) {
+    fn took(&mut self, queue: &mut Queue, group: Vec<Body>) {
         for record in group {
             self.sequence += 1;
             self.waiting.push_back((self.sequence, record));
@@ -165,7 +165,7 @@ fn last_segment(folder: &Folder) -> Option<(u64, u64)> {
 
 /// Truncates the file that a group was written to. Returns how many of its records remain: all or
 /// none.
-fn cut(folder: &Folder, before: Option<(u64, u64)>, group: &[Record], part: usize) -> usize {
+fn cut(folder: &Folder, before: Option<(u64, u64)>, group: &[Body], part: usize) -> usize {
     let (last, length) = last_segment(folder).unwrap();
     let start = before
         .filter(|(first, _)| *first == last)
@@ -181,7 +181,7 @@ fn cut(folder: &Folder, before: Option<(u64, u64)>, group: &[Record], part: usiz
     } else {
         start
     };
-    let fits = |record: &&Record| {
+    let fits = |record: &&Body| {
         offset += (RECORD_HEADER + record.bytes.len()) as u64;
         offset <= end
     };

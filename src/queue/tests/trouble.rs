@@ -9,8 +9,8 @@ fn reopened(folder: &Folder) -> Vec<u64> {
     let samples = entries(&mut queue)
         .iter()
         .map(|entry| {
-            let samples = entry.record.counts.samples;
-            assert_eq!(entry.record, record(samples, entry.record.bytes.len()));
+            let samples = entry.body.counts.samples;
+            assert_eq!(entry.body, record(samples, entry.body.bytes.len()));
             samples
         })
         .collect();

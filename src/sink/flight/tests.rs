@@ -1,9 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::queue::Record;
 use crate::series::{self as table, Family, LabelName, LabelSet, MetricKind, Relabel, Room};
-use crate::wire::{Encoder, Outgoing};
+use crate::wire::{Encoder, Outgoing, Protocol};
 
 /// A record with new counters, each with a zero and a value.
 pub(super) fn entry(sequence: u64, group: u64, series: usize, protocol: Protocol) -> Entry {
@@ -36,16 +35,7 @@ pub(super) fn entry(sequence: u64, group: u64, series: usize, protocol: Protocol
     Entry {
         sequence,
         group,
-        record: Record {
-            kind: match protocol {
-                Protocol::V1 => RecordKind::V1,
-                Protocol::V2 => RecordKind::V2,
-            },
-            bytes: body.bytes,
-            counts: body.counts,
-            oldest_ms: body.oldest.millis(),
-            newest_ms: body.newest.millis(),
-        },
+        body,
         recovered: false,
     }
 }

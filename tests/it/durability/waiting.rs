@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use celeriac::queue::{Entry, Limits, Queue, RecordKind};
+use celeriac::queue::{Entry, Limits, Queue};
+use celeriac::wire::Protocol;
 use tempfile::TempDir;
 
 use crate::support::wire::v1::WriteRequest;
@@ -45,13 +46,13 @@ pub(super) fn entries(data_dir: &Path, sink: &str) -> Vec<Entry> {
 }
 
 fn series(entry: &Entry) -> Vec<Series> {
-    let raw = snappy::decode(&entry.record.bytes).expect("snappy");
-    match entry.record.kind {
-        RecordKind::V1 => {
+    let raw = snappy::decode(&entry.body.bytes).expect("snappy");
+    match entry.body.protocol {
+        Protocol::V1 => {
             let request = WriteRequest::read(&raw).expect("a request");
             request.series
         }
-        RecordKind::V2 => {
+        Protocol::V2 => {
             let request = v2::Request::read(&raw).expect("a request");
             let entries = request.series.iter();
             entries.map(|entry| request.resolve(entry)).collect()

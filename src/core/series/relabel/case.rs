@@ -1,7 +1,8 @@
 //! Upper and lower case as in Go, which maps each letter to exactly one letter.
 //!
-//! Rust uses Unicode's full mapping, in which `ß` becomes `SS`; Go uses the simple one. They differ
-//! only where the full mapping produces several letters. Source: `UnicodeData.txt`.
+//! The standard library cannot replace this: it has only Unicode's full mapping, in which `ß`
+//! becomes `SS`. Go uses the simple one. They differ only where the full mapping produces several
+//! letters. Source: `UnicodeData.txt`.
 
 /// The lower case of a letter, or the letter itself if it has none.
 pub(super) fn lower(letter: char) -> char {
