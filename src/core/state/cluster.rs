@@ -49,7 +49,8 @@ pub struct Limits {
     pub broker_holds_events: bool,
     /// Whether the broker silently drops expired messages, so that their tasks produce no events.
     pub broker_drops_expired: bool,
-    /// Whether the names of clients and of types that Celery does not define are kept: a profile shows them.
+    /// Whether the names of clients, and of event types that Celery does not define, are kept,
+    /// because a profile shows them.
     pub keep_foreign: bool,
     /// Whether workers are asked for their queues.
     pub asks_workers: bool,
@@ -194,7 +195,8 @@ impl State {
         }
     }
 
-    /// Takes what the broker or the workers answered in a round that began at `asked`; adds to `changes` what it changed.
+    /// Applies the answers of the broker or the workers in a round that began at `asked`, and adds
+    /// their effects to `changes`.
     pub fn report(
         &mut self,
         answers: &Answers,
@@ -294,7 +296,8 @@ impl State {
         self.queues.with_workers(self.workers.iter())
     }
 
-    /// Since when the task waits that waits longest, by queue and stage: when it came there, or when it is due.
+    /// Since when the oldest task has been waiting, by queue and stage: when it entered the stage,
+    /// or when it is due.
     pub fn oldest(&self) -> HashMap<(Option<Symbol>, TaskStage), Timestamp> {
         let mut oldest: HashMap<_, Timestamp> = HashMap::new();
         // Most tasks are in the same place as the one before, so one look-up per run suffices.
@@ -397,7 +400,7 @@ impl State {
         place(self.tasks.get(at), self.limits.shard)
     }
 
-    /// Since when a worker is expected to answer its first question; `None` where workers are not asked.
+    /// Since when a worker is expected to answer its first request. `None` if none are asked.
     fn asked_since(&self) -> Option<Timestamp> {
         self.limits.asks_workers.then_some(self.rounds[0])
     }

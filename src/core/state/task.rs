@@ -1,4 +1,4 @@
-//! The life of one task: a state machine that takes its events in any order, twice, or not at all.
+//! The life of one task: a state machine whose events may be reordered, duplicated or missing.
 //!
 //! ```text
 //!            ┌───────── retried, rejected (requeue) ──────────┐
@@ -10,11 +10,11 @@
 //!                        the earlier ones                a redelivery, in flight again
 //! ```
 //!
-//! Order is judged by the events' own timestamps, which one worker's main process stamps with one clock, and
-//! by `retries`, which counts attempts: a retry's `task-sent` and `task-received` can come before the
-//! `task-retried` of the attempt before it, and wait here (`ahead`, `next_due`) until it does. Intervals are told
-//! as soon as both their ends are known, whichever comes last: a client's `task-sent` may come behind the end of a
-//! task that took no time.
+//! Events are ordered by their own timestamps, which the main process of a worker sets from one
+//! clock, and by `retries`, which counts attempts. The `task-sent` and `task-received` of a retry
+//! can arrive before the `task-retried` of the attempt before it; `ahead` and `next_due` keep them
+//! until it arrives. An interval is reported as soon as both its ends are known, whichever arrives
+//! last: the client's `task-sent` may arrive after the end of a very short task.
 //!
 //! Source: Celery 4.4 to 5.7 as recorded in `tests/golden/events`.
 
@@ -34,16 +34,16 @@ use earlier::Earlier;
 use flags::Flags;
 pub(super) use intervals::Intervals;
 
-/// Within this time a second failure, or revocation, of one attempt by one worker is the same one told twice:
-/// Celery 5.7 reports a hard time limit so, and 4.4 a terminated task.
+/// A second failure or revocation of the same attempt by the same worker within this time repeats
+/// the first. Celery 5.7 reports a hard time limit twice, and 4.4 a terminated task.
 const TOLD_TWICE: Duration = Duration::from_secs(10);
 
-/// One worker's events come in order, up to a few seconds. An end that is stamped so long before the start shows that the
-/// worker's clock was set back.
+/// If an attempt ended this long before its start by its timestamps, the worker's clock was set
+/// back: events of one worker arrive in order, give or take a few seconds.
 const SET_BACK: Duration = Duration::from_secs(60);
 
-/// One execution of a task, with its retries. Times are the epoch where nothing is known of them. There may be a
-/// million of these, so what can be small is.
+/// One execution of a task, with its retries. An unknown time is the epoch. Kept small, since there
+/// may be a million of these.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Task {
     pub(super) name: Option<Symbol>,
@@ -111,7 +111,7 @@ pub(super) enum Taken {
 const UNKNOWN: Timestamp = Timestamp::from_micros(0);
 
 impl Task {
-    /// It is new, and known because its worker named it.
+    /// Initializes a task that became known because its worker listed it.
     pub(super) fn answered(&mut self, worker: Symbol, answer: &TaskAnswer, now: Timestamp) {
         self.worker = Some(worker);
         // How long it had waited is unknown.
@@ -131,7 +131,7 @@ impl Task {
         }
     }
 
-    /// Takes one event that was stamped at `at` and sent by `worker`.
+    /// Applies an event with the timestamp `at` that was sent by `worker`.
     pub(super) fn apply(
         &mut self,
         event: &TaskEvent<'_>,
@@ -154,9 +154,10 @@ impl Task {
         }
     }
 
-    /// With shards: before [`apply`](Self::apply), catches up with what happened to a task on its way where nobody here
-    /// heard of it. Attempts may have run elsewhere, of which only the task-sent came; so `due` and `next_due` are
-    /// kept to the attempts that they are of, `attempt` and the one behind it. And it may be over.
+    /// With shards, call this before [`apply`](Self::apply): catches up with what other shards saw
+    /// of a task on its way. Attempts may have run on workers of other shards, so that only their
+    /// task-sent arrived here, and the task may have ended there. Afterwards `due` belongs to
+    /// `attempt`, and `next_due` to the next one.
     pub(super) fn catch_up(&mut self, event: &TaskEvent<'_>, at: Timestamp) {
         if !self.stage.is_some_and(TaskStage::is_on_the_way) {
             return;
@@ -178,7 +179,8 @@ impl Task {
             if beyond.is_some() {
                 self.next_due = UNKNOWN;
             } else if let Some(before) = before {
-                // The worker's events wait for a while, and the task-sent of the next attempt overtook them.
+                // The worker's events were delayed, and the task-sent of the next attempt overtook
+                // them.
                 let due = std::mem::take(&mut self.due);
                 self.next_due = if before == 1 { due } else { UNKNOWN };
                 self.ahead = Some(TaskStage::Sent);
@@ -187,7 +189,7 @@ impl Task {
         }
     }
 
-    /// Whether the queue that its steps are counted under is settled.
+    /// Whether the queue that its steps are counted under is decided.
     pub(super) const fn label(&self) -> Label {
         if self.flags.has(Flags::SETTLED) {
             Label::Settled
@@ -225,8 +227,8 @@ impl Task {
         own.into_iter().chain(earlier).flatten()
     }
 
-    /// Since when it could go on from where it is: when it came there or, of a task that is for later, when it is due.
-    /// `None` where that is not known.
+    /// Since when it could have left its stage: when it entered it or, if it is due later, when it
+    /// is due. `None` if unknown.
     pub(super) fn waits_since(&self) -> Option<Timestamp> {
         let waits = matches!(
             self.stage,
@@ -244,7 +246,7 @@ impl Task {
         (since != UNKNOWN).then_some(since)
     }
 
-    /// When it is due, if it waits for that; the epoch where that is not known, and when it runs.
+    /// When a waiting task is due; the epoch if unknown, or if it does not wait.
     pub(super) fn waits_for(&self) -> Timestamp {
         match self.stage {
             Some(TaskStage::Sent | TaskStage::Retry | TaskStage::Received) => self.due,
@@ -266,7 +268,8 @@ impl Task {
         }
     }
 
-    /// Its worker is no more. True: it was running, and is lost. What only waited there goes back to its queue.
+    /// Applies the end of its worker's process at `until`. A task that was waiting there returns to
+    /// its queue. Returns whether the task was running, and so is lost.
     pub(super) fn worker_lost(&mut self, worker: Symbol, until: Timestamp) -> bool {
         if self.worker != Some(worker) || self.entered() > until {
             return false;
@@ -278,13 +281,13 @@ impl Task {
         self.stage == Some(TaskStage::Started)
     }
 
-    /// Whether it is on its way and expired before `until`: RabbitMQ drops such a message and tells nobody.
+    /// Whether it is on its way and expired before `until`: RabbitMQ drops such a message silently.
     pub(super) fn has_expired(&self, until: Timestamp) -> bool {
         let on_its_way = matches!(self.stage, Some(TaskStage::Sent | TaskStage::Retry));
         on_its_way && self.expires > 0 && Timestamp::from_whole_seconds(self.expires) < until
     }
 
-    /// Gives it up. What may still come of it is then told from what is new.
+    /// Takes it out of flight. Events that are older than `now` still belong to this execution.
     pub(super) fn give_up(&mut self, now: Timestamp) {
         self.stage = None;
         self.ended = now;
@@ -335,7 +338,7 @@ impl Task {
         Taken::Step(intervals)
     }
 
-    /// The id of a task that is over is used for another one.
+    /// Starts over: the id of a task that is over is used for another one.
     fn begin_anew(&mut self) {
         let label = self.label();
         *self = Self {
@@ -354,9 +357,11 @@ impl Task {
         let mut intervals = Intervals::default();
         let late = self.stage.is_none() && self.end.is_some() && at <= self.ended;
         if !late && at > self.started {
-            // Without a task-received of its own this one's waits are not those of the start before.
+            // Without a task-received of its own, this start has no known waits: those before it
+            // belong to the previous start.
             let implied = matches!(self.stage, None | Some(TaskStage::Started));
-            // What is ahead follows an attempt that runs: a subtask's task-sent can overtake the task's own start.
+            // `ahead` belongs to the next attempt only if this one is running: the task-sent of the
+            // next attempt can arrive before the start of this one.
             let before = self.stage == Some(TaskStage::Started);
             if let Some(ahead) = self.ahead.take_if(|_| before) {
                 self.overtake();
@@ -392,8 +397,8 @@ impl Task {
         }
         let again =
             event.kind == TaskKind::Retried || (event.kind == TaskKind::Rejected && event.requeue);
-        // An end that was stamped before this attempt began is that of an earlier one, come late. So is a retry of a
-        // task that is over.
+        // An end with a timestamp before the start of this attempt is a late one, of an earlier
+        // attempt. So is a retry of a task that is over.
         let over = again && self.stage.is_none() && self.is_over();
         let is_set_back =
             worker.is_some() && worker == self.worker && self.started.since(at) > SET_BACK;
@@ -434,7 +439,7 @@ impl Task {
         Taken::Step(intervals)
     }
 
-    /// The next attempt is what follows.
+    /// Moves on to the next attempt.
     fn next_attempt(&mut self) {
         self.attempt = self.attempt.saturating_add(1);
         self.due = std::mem::replace(&mut self.next_due, UNKNOWN);
@@ -460,7 +465,7 @@ impl Task {
     }
 }
 
-/// How an attempt ended that ran, by its last event.
+/// How an attempt that ran ended, by its last event.
 const fn outcome_of(kind: TaskKind) -> Option<Outcome> {
     match kind {
         TaskKind::Succeeded => Some(Outcome::Succeeded),

@@ -1,11 +1,13 @@
-//! An execution of a task that a newer one has overtaken, while events of it may still arrive.
+//! The previous execution of a task, kept while its events may still arrive.
 //!
-//! The events of two workers arrive in any order: `task-received` of a retry at one worker can precede `task-started` of
-//! the first attempt at the other. The same happens when a broker delivers a message twice, and when a task replaces
-//! itself by another one under its own id. The newer execution is the one that is in flight; the earlier one is kept
-//! beside it, so that each event and each wait counts for the execution that it is about.
+//! The events of two workers arrive in any order: the `task-received` of a retry on one worker can
+//! precede the `task-started` of the first attempt on the other. The same happens when a broker
+//! delivers a message twice, and when a task replaces itself with another one under its own id. The
+//! newer execution is in flight, and the earlier one is kept with it, so that each event and each
+//! wait counts for the execution that it belongs to.
 //!
-//! Workers tell the two executions apart. On one worker, the timestamps do, because one process stamps them.
+//! The two executions are distinguished by their workers. If both ran on the same worker, their
+//! timestamps distinguish them, because one process sets them.
 
 use std::time::Duration;
 

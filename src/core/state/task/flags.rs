@@ -5,7 +5,8 @@
 pub(super) struct Flags(u8);
 
 impl Flags {
-    /// `due`, or while the task runs `next_due`, is an ETA that only its worker reported: it bounds no queue wait.
+    /// `due` or, while the task runs, `next_due` is an ETA that only its worker reported. No queue
+    /// wait is derived from it.
     pub(super) const ETA_ONLY: Self = Self(1);
     /// The queue wait of this attempt was reported.
     pub(super) const QUEUE_WAITED: Self = Self(2);

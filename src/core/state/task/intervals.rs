@@ -15,14 +15,15 @@ pub(in crate::state) struct Intervals {
     pub(in crate::state) turnaround: Option<(Outcome, f64)>,
     /// How many attempts the task that it finishes needed.
     pub(in crate::state) attempts: Option<(Outcome, u16)>,
-    /// How many of these were negative, since two clocks are never the same.
+    /// How many of these were negative, because two clocks differ, and count as zero.
     pub(in crate::state) clamped: u8,
-    /// How many are implausible and were left out.
+    /// How many were implausible and are left out.
     pub(in crate::state) refused: u8,
 }
 
 impl Intervals {
-    /// How long the attempt ran that an event ends: as the worker measured it, else from its start.
+    /// The runtime of the attempt that an event ends, as measured by the worker, or else since its
+    /// start.
     pub(super) fn of_end(event: &TaskEvent<'_>, at: Timestamp, started: Option<Timestamp>) -> Self {
         let mut intervals = Self::default();
         let Some(outcome) = outcome_of(event.kind) else {
@@ -44,7 +45,8 @@ impl Intervals {
         intervals
     }
 
-    /// Seconds between two hosts' clocks, which may not agree on what came first. `None` if it cannot be so long.
+    /// Seconds between times of two hosts. Negative ones, from clocks that differ, count as zero.
+    /// `None` if implausibly long.
     pub(super) fn between(&mut self, from: Timestamp, to: Timestamp) -> Option<f64> {
         let seconds = to.seconds_since(from);
         self.clamped += u8::from(seconds < 0.0);
