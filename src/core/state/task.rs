@@ -1,4 +1,4 @@
-//! The life of one task: a state machine that takes its events in any order, twice, or not at all.
+//! The life of one task: a state machine whose events may be reordered, duplicated or missing.
 //!
 //! ```text
 //!            ┌───────── retried, rejected (requeue) ──────────┐
@@ -178,7 +178,8 @@ impl Task {
             if beyond.is_some() {
                 self.next_due = UNKNOWN;
             } else if let Some(before) = before {
-                // The worker's events wait for a while, and the task-sent of the next attempt overtook them.
+                // The worker's events were delayed, and the task-sent of the next attempt overtook
+                // them.
                 let due = std::mem::take(&mut self.due);
                 self.next_due = if before == 1 { due } else { UNKNOWN };
                 self.ahead = Some(TaskStage::Sent);
@@ -187,7 +188,7 @@ impl Task {
         }
     }
 
-    /// Whether the queue that its steps are counted under is settled.
+    /// Whether the queue that its steps are counted under is decided.
     pub(super) const fn label(&self) -> Label {
         if self.flags.has(Flags::SETTLED) {
             Label::Settled

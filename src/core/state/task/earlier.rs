@@ -1,10 +1,11 @@
 //! Keeps the previous execution of a task after a newer one has overtaken it, while its events may
 //! still arrive.
 //!
-//! The events of two workers arrive in any order: `task-received` of a retry at one worker can precede `task-started` of
-//! the first attempt at the other. The same happens when a broker delivers a message twice, and when a task replaces
-//! itself by another one under its own id. The newer execution is the one that is in flight; the earlier one is kept
-//! beside it, so that each event and each wait counts for the execution that it is about.
+//! The events of two workers arrive in any order: the `task-received` of a retry on one worker can
+//! precede the `task-started` of the first attempt on the other. The same happens when a broker
+//! delivers a message twice, and when a task replaces itself with another one under its own id. The
+//! newer execution is in flight, and the earlier one is kept with it, so that each event and each
+//! wait counts for the execution that it belongs to.
 //!
 //! The worker distinguishes the two executions. On a single worker, the timestamps do, because one
 //! process stamps them.

@@ -1,4 +1,4 @@
-//! Applies `task-received`: a worker has the task now, or had it before what is already known.
+//! Applies `task-received`, which may be late, or report a second delivery.
 
 use super::{Flags, Intervals, Taken, Task, UNKNOWN, saturated};
 use crate::event::TaskEvent;
