@@ -90,19 +90,19 @@ fn what_is_no_protocol_is_an_error_behind_what_was_whole() {
         (b"*3\r\n$10\r\npsubscribe\r\n$1099511627776\r\n", "too long"),
         (b"*4\r\n$8\r\npmessage\r\n$1099511627776\r\n", "too long"),
         (b"*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$2000\r\n", "too long"),
-        (b"HTTP/1.1 200 OK\r\n", "unknown kind"),
+        (b"HTTP/1.1 200 OK\r\n", "unknown type"),
         (b"\r\n", "an empty line"),
-        (b"+OK\n", "ends otherwise"),
+        (b"+OK\n", "wrong ending"),
         (b"$x\r\n", "an invalid length"),
         (b"$-2\r\n", "an invalid length"),
-        (b"*4\r\n$8\r\npmessage\r\n:1\r\n", "another kind"),
+        (b"*4\r\n$8\r\npmessage\r\n:1\r\n", "unexpected type"),
         (
             b"*4\r\n$8\r\npmessage\r\n$1\r\nab\r\n",
-            "longer than it says",
+            "longer than announced",
         ),
         (
             b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
-            "unknown kind",
+            "unknown type",
         ),
     ];
     for (bytes, expected) in cases {
@@ -113,7 +113,7 @@ fn what_is_no_protocol_is_an_error_behind_what_was_whole() {
         assert!(error.contains(expected), "{error}: {expected}");
     }
     let (_, ended) = heard(&[&vec![b'+'; LINE_BYTES_MAX + 1]]);
-    assert!(ended.expect_err("a line").contains("without an end"));
+    assert!(ended.expect_err("a line").contains("unterminated"));
     let (_, ended) = heard(&[b"*1000000000\r\n", &b":1\r\n".repeat(20_000)]);
     assert!(ended.expect_err("a list").contains("too long"));
 }
