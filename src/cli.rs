@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use crate::config::{Config, Flags, LoadError};
 use crate::demo;
 use crate::doctor::doctor;
 use crate::escape::printable;
-use crate::migrate::{Exporter, migrate};
+use crate::migrate::{Exporter, Input, migrate};
 use crate::open_files;
+use crate::regular_file;
 use crate::telemetry::log;
 
 /// Exit status for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
@@ -68,16 +69,25 @@ enum Command {
     },
     /// Run celeriac with a simulated cluster and receiver; nothing else is needed.
     Demo(demo::Args),
-    /// Convert another exporter's options and environment into a configuration file.
-    Migrate {
-        /// Exporter to convert from.
-        exporter: Exporter,
-        /// The exporter's command-line options.
-        #[arg(last = true)]
-        arguments: Vec<String>,
-    },
+    /// Convert another exporter's command line, environment or manifest into a configuration file.
+    Migrate(Migrate),
     /// Print the version.
     Version,
+}
+
+#[derive(Debug, Args)]
+struct Migrate {
+    /// Exporter to convert from.
+    exporter: Exporter,
+    /// Compose file or Kubernetes manifest with the exporter's container.
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
+    /// File with environment variables of the exporter, one NAME=value per line; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// The exporter's command line, with or without the program.
+    #[arg(last = true)]
+    arguments: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -119,10 +129,7 @@ impl Cli {
                 Err(error) => bad_config(&error),
             },
             Command::Demo(args) => block_on(demo::run(args)).unwrap_or(ExitCode::FAILURE),
-            Command::Migrate {
-                exporter,
-                arguments,
-            } => migrated(exporter, &arguments),
+            Command::Migrate(migrate) => migrate.run(),
             Command::Version => {
                 say(concat!("celeriac ", env!("CARGO_PKG_VERSION")));
                 ExitCode::SUCCESS
@@ -208,17 +215,43 @@ fn examined(config: &Config, listen: Duration) -> ExitCode {
     }
 }
 
-fn migrated(exporter: Exporter, arguments: &[String]) -> ExitCode {
-    match migrate(exporter, arguments, |name| std::env::var(name).ok()) {
-        Ok(text) => {
-            say(text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(problems) => {
-            complain(&problems.join("\n"));
-            ExitCode::from(EX_USAGE)
+impl Migrate {
+    fn run(self) -> ExitCode {
+        let exporter = self.exporter;
+        let made = self
+            .input()
+            .and_then(|input| migrate(exporter, &input, |name| std::env::var(name).ok()));
+        match made {
+            Ok(text) => {
+                say(text.trim_end());
+                ExitCode::SUCCESS
+            }
+            Err(problems) => {
+                complain(&problems.join("\n"));
+                ExitCode::from(EX_USAGE)
+            }
         }
     }
+
+    fn input(self) -> Result<Input, Vec<String>> {
+        let env_files = self.env_file.iter().map(|path| read_text(path));
+        Ok(Input {
+            env_files: env_files.collect::<Result<_, _>>()?,
+            manifest: self.from_file.as_deref().map(read_text).transpose()?,
+            arguments: self.arguments,
+        })
+    }
+}
+
+/// Reads a file or pipe.
+fn read_text(path: &Path) -> Result<String, Vec<String>> {
+    /// Rendered charts of a whole cluster are about this large.
+    const FILE_BYTES_MAX: usize = 4 << 20;
+    let read = std::fs::File::open(path)
+        .and_then(|file| regular_file::read_to_end(file, FILE_BYTES_MAX))
+        .map_err(|error| error.to_string());
+    let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+    text.map_err(|error| vec![format!("cannot read {}: {error}", path.display())])
 }
 
 /// Runs a future to completion. One thread maintains the state; the others serve sockets and sinks,
