@@ -1,5 +1,6 @@
 //! The command line.
 
+mod migrate;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use self::migrate::Migrate;
 use self::source::ConfigSource;
 
 use crate::app::App;
@@ -15,7 +17,6 @@ use crate::config::{Config, LoadError};
 use crate::demo;
 use crate::doctor::doctor;
 use crate::escape::printable;
-use crate::migrate::{Exporter, migrate};
 use crate::open_files;
 use crate::telemetry::log;
 use crate::version::VERSION;
@@ -79,14 +80,8 @@ enum Command {
     },
     /// Run celeriac with a simulated cluster and receiver; nothing else is needed.
     Demo(demo::Args),
-    /// Convert another exporter's options and environment into a configuration file.
-    Migrate {
-        /// Exporter to convert from.
-        exporter: Exporter,
-        /// The exporter's command-line options.
-        #[arg(last = true)]
-        arguments: Vec<String>,
-    },
+    /// Convert another exporter's command line, environment or manifest into a configuration file.
+    Migrate(Migrate),
     /// Print the version.
     Version,
 }
@@ -117,10 +112,7 @@ impl Cli {
                 Err(error) => bad_config(&error),
             },
             Command::Demo(args) => block_on(demo::run(args)).unwrap_or(ExitCode::FAILURE),
-            Command::Migrate {
-                exporter,
-                arguments,
-            } => migrated(exporter, &arguments),
+            Command::Migrate(migrate) => migrate.run(),
             Command::Version => {
                 say(&format!("celeriac {VERSION}"));
                 ExitCode::SUCCESS
@@ -136,7 +128,7 @@ impl Command {
         let level = match self {
             Self::Doctor { .. } => log::Level::Off,
             Self::Demo(_) => log::Level::Warn,
-            Self::Run(_) | Self::CheckConfig { .. } | Self::Migrate { .. } | Self::Version => {
+            Self::Run(_) | Self::CheckConfig { .. } | Self::Migrate(_) | Self::Version => {
                 return None;
             }
         };
@@ -218,19 +210,6 @@ fn examined(config: &Config, listen: Duration) -> ExitCode {
     match report.wrong() {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
-    }
-}
-
-fn migrated(exporter: Exporter, arguments: &[String]) -> ExitCode {
-    match migrate(exporter, arguments, |name| std::env::var(name).ok()) {
-        Ok(text) => {
-            say(text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(problems) => {
-            complain(&problems.join("\n"));
-            ExitCode::from(EX_USAGE)
-        }
     }
 }
 

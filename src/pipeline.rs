@@ -135,7 +135,10 @@ impl Pipeline {
                 .within(telemetry.bounds().clone());
             let labels = clusters.iter().map(|cluster| cluster.label.clone());
             let profiles = labels
-                .map(|label| Profile::new(name, &config.native, label, &mut series))
+                .map(|label| {
+                    let (native, exporters) = (&config.native, &config.exporter_buckets);
+                    Profile::new(name, native, exporters, label, &mut series)
+                })
                 .collect();
             let published = telemetry.open(&mut series);
             View {

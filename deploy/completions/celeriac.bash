@@ -189,12 +189,20 @@ _celeriac() {
             return 0
             ;;
         celeriac__subcmd__migrate)
-            opts="-h --log-format --log-level --help celery-exporter celery-prometheus-exporter ovalmoney flower"
+            opts="-h --from-file --env-file --log-format --log-level --help celery-exporter celery-prometheus-exporter ovalmoney flower zeit"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --from-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

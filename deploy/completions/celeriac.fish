@@ -38,7 +38,7 @@ complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "run" -d 'Run the 
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "check-config" -d 'Validate the configuration'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "doctor" -d 'Test all brokers, workers and receivers, and explain what to fix; exits with 1 if anything is wrong'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "demo" -d 'Run celeriac with a simulated cluster and receiver; nothing else is needed'
-complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "migrate" -d 'Convert another exporter\'s options and environment into a configuration file'
+complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "migrate" -d 'Convert another exporter\'s command line, environment or manifest into a configuration file'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "version" -d 'Print the version'
 complete -c celeriac -n "__fish_celeriac_using_subcommand run" -s c -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
 complete -c celeriac -n "__fish_celeriac_using_subcommand run" -l broker -d 'Without a file: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0' -r
@@ -98,6 +98,8 @@ info\t''
 debug\t''
 trace\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -s h -l help -d 'Print help'
+complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l from-file -d 'Compose file or Kubernetes manifest with the exporter\'s container' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l env-file -d 'File with environment variables of the exporter, one NAME=value per line; may be repeated' -r -F
 complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''

@@ -488,6 +488,7 @@ fn listen(
     let server = bound.map_err(|source| StartError::Listen { address, source })?;
     let tls = http.tls.as_ref();
     let server = server.guarded(tls, http.login).map_err(StartError::Tls)?;
+    let server = server.with_probes(http.healthy_paths, http.ready_paths);
     let address = server.address().unwrap_or(address);
     let server = match reloads {
         Some(reloads) => server.with_reloads(reloads),

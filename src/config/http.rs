@@ -21,6 +21,10 @@ pub struct HttpConfig {
     pub login: LoginConfig,
     /// Whether `POST /-/reload` reloads the configuration.
     pub reload: bool,
+    /// Further paths that answer like `/-/healthy`.
+    pub healthy_paths: Vec<String>,
+    /// Further paths that answer like `/-/ready`.
+    pub ready_paths: Vec<String>,
     /// The pages to scrape.
     pub scrape: Vec<ScrapeConfig>,
 }
@@ -114,11 +118,28 @@ impl HttpConfig {
         let login = LoginConfig::read(section);
         let reload = section.bool("reload", false);
         let scrape = scrape(section);
+        let mut used: Vec<&str> = scrape.iter().map(|page| page.path.as_str()).collect();
+        let [healthy_paths, ready_paths] =
+            ["healthy_paths", "ready_paths"].map(|key| section.texts(key, &[]));
+        for (key, paths) in [
+            ("healthy_paths", &healthy_paths),
+            ("ready_paths", &ready_paths),
+        ] {
+            for path in paths {
+                check_path(section, key, path);
+                if used.contains(&path.as_str()) {
+                    section.problem(key, format!("the path `{path}` is already in use"));
+                }
+                used.push(path);
+            }
+        }
         address.map(|listen| Self {
             listen,
             tls: tls.flatten(),
             login,
             reload,
+            healthy_paths,
+            ready_paths,
             scrape,
         })
     }
@@ -192,17 +213,7 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
         let profile = profile(page);
         let native_histograms = page.bool("native_histograms", false);
         let created_series = page.bool("created_series", false);
-        let path = path?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
-        if !path.starts_with('/') || !path.chars().all(plain) || path.starts_with("/-/") {
-            page.problem(
-                "path",
-                format!(
-                    "expected a path such as /metrics/flower and not below /-/, found `{path}`"
-                ),
-            );
-            return None;
-        }
+        let path = path.filter(|path| check_path(page, "path", path))?;
         Some(ScrapeConfig {
             path,
             profile,
@@ -227,10 +238,58 @@ fn scrape(section: &mut Section<'_>) -> Vec<ScrapeConfig> {
     kept
 }
 
+/// Whether a path can be served; reports a problem if not.
+fn check_path(section: &mut Section<'_>, key: &str, path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    let valid = path.starts_with('/') && path.chars().all(plain) && !path.starts_with("/-/");
+    if !valid {
+        let example = "expected a path such as /metrics/flower and not below /-/";
+        section.problem(key, format!("{example}, found `{path}`"));
+    }
+    valid
+}
+
 /// `:9808` means every address of the machine, as in Prometheus.
 fn parse_listen(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix(':') {
         Some(port) => Some(SocketAddr::from(([0; 16], port.parse().ok()?))),
         None => text.replace("localhost", "127.0.0.1").parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::Config;
+
+    /// Returns the problems of an `http` section.
+    fn problems(keys: &str) -> String {
+        let text = format!("brokers: [{{url: 'redis://h'}}]\nhttp: {{listen: ':0', {keys}}}");
+        let parsed = Config::parse(&text, Path::new("x.yaml"), []);
+        parsed.map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn every_path_is_used_once() {
+        let good = "healthy_paths: [/], ready_paths: [/health], scrape: [{path: /m}]";
+        assert_eq!(problems(good), "");
+        for (keys, expected) in [
+            (
+                "ready_paths: [/metrics]",
+                "http.ready_paths: the path `/metrics` is already in use",
+            ),
+            (
+                "healthy_paths: [/h], ready_paths: [/h]",
+                "http.ready_paths: the path `/h` is already in use",
+            ),
+            (
+                "healthy_paths: [/-/live]",
+                "http.healthy_paths: expected a path such as ",
+            ),
+        ] {
+            let found = problems(keys);
+            assert!(found.contains(expected), "{found}");
+        }
     }
 }

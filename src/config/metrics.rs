@@ -11,7 +11,7 @@ use super::relabel::relabel;
 use super::scalar::{parse_duration, show_duration};
 use super::section::Section;
 use super::shown::Shown;
-use crate::profile::{BucketOverride, NativeConfig, TaskLabels};
+use crate::profile::{BucketOverride, ExporterBuckets, NativeConfig, TaskLabels};
 use crate::series::{Buckets, COMPILED_BYTES_MAX, Relabel};
 use crate::state::{Limits, WorkerTimeout};
 
@@ -19,6 +19,7 @@ use crate::state::{Limits, WorkerTimeout};
 #[derive(Clone, Debug)]
 pub struct MetricsConfig {
     pub native: NativeConfig,
+    pub exporter_buckets: ExporterBuckets,
     pub limits: Limits,
     /// Whether observations and failures carry the id of their task.
     pub exemplars: bool,
@@ -80,6 +81,10 @@ impl MetricsConfig {
             }
             (runtime, wait, overrides.into_iter().flatten().collect())
         });
+        let exporter_buckets = section.section("exporter_buckets", |section| ExporterBuckets {
+            runtime: optional_buckets(section, "runtime"),
+            wait: optional_buckets(section, "wait"),
+        });
         let exemplars = section.bool("exemplars", true);
         let task_filter = section.section("task_filter", task_filter);
         let relabel = relabel(section, "relabel_configs");
@@ -115,6 +120,7 @@ impl MetricsConfig {
                 asks_workers: false,
                 shard: None,
             },
+            exporter_buckets,
             exemplars,
             task_filter,
             relabel,
@@ -168,18 +174,22 @@ fn buckets(section: &mut Section<'_>, key: &'static str, default: &[f64]) -> Arc
     Arc::new(buckets)
 }
 
+fn optional_buckets(section: &mut Section<'_>, key: &'static str) -> Option<Arc<Buckets>> {
+    let there = section.has(key);
+    let own = buckets(section, key, if there { &[] } else { &RUNTIME_BUCKETS });
+    if !there {
+        section.show(key, Shown::Null);
+    }
+    there.then_some(own)
+}
+
 fn bucket_override(section: &mut Section<'_>) -> Option<BucketOverride> {
     let matches = section.needed_text("match", "reports\\..*");
     let matches = matches.and_then(|matches| regex(section, "match", &matches));
-    let mut own = |key| {
-        let there = section.has(key);
-        let own = buckets(section, key, if there { &[] } else { &RUNTIME_BUCKETS });
-        if !there {
-            section.show(key, Shown::Null);
-        }
-        there.then_some(own)
-    };
-    let (runtime, wait) = (own("runtime"), own("wait"));
+    let (runtime, wait) = (
+        optional_buckets(section, "runtime"),
+        optional_buckets(section, "wait"),
+    );
     if runtime.is_none() && wait.is_none() {
         section.problem(
             "match",

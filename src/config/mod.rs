@@ -58,3 +58,4 @@ pub use shown::Shown;
 pub use sink::{Message, QueueConfig, RemoteWriteConfig, ReplicaConfig, SinkId};
 pub use tls::{TlsConfig, TlsVersion};
 pub use url::{UrlLogin, host_and_port};
+pub(crate) use yaml::check as check_yaml;

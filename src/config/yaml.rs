@@ -132,7 +132,7 @@ impl Measure {
 }
 
 /// Checks the limits. The error states which limit is exceeded, and on which line.
-pub(super) fn check(text: &str) -> Result<(), String> {
+pub(crate) fn check(text: &str) -> Result<(), String> {
     let mut parser = Parser::new_from_str(text);
     let mut measure = Measure::default();
     loop {

@@ -60,6 +60,8 @@ pub struct Server {
     tls: Option<ServerTls>,
     login: LoginConfig,
     pages: Vec<Page>,
+    healthy_paths: Vec<String>,
+    ready_paths: Vec<String>,
     readiness: Readiness,
     limits: Arc<Limits>,
     /// `None`: reloading over HTTP is disabled.
@@ -79,6 +81,8 @@ impl Server {
             tls: None,
             login: LoginConfig::default(),
             pages,
+            healthy_paths: Vec::new(),
+            ready_paths: Vec::new(),
             readiness,
             limits: Arc::default(),
             reloads: None,
@@ -90,6 +94,16 @@ impl Server {
     pub fn counted(self, metrics: HttpMetrics) -> Self {
         let limits = Arc::new(Limits::new(metrics));
         Self { limits, ..self }
+    }
+
+    /// Answers on further paths like `/-/healthy` and `/-/ready`.
+    #[must_use]
+    pub fn with_probes(self, healthy_paths: Vec<String>, ready_paths: Vec<String>) -> Self {
+        Self {
+            healthy_paths,
+            ready_paths,
+            ..self
+        }
     }
 
     /// Accepts requests to reload the configuration.
@@ -121,10 +135,16 @@ impl Server {
 
     /// Serves requests until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let mut router = Router::new()
+        let mut probes = Router::new()
             .route("/-/healthy", get(health::healthy))
-            .route("/-/ready", get(health::ready))
-            .with_state(self.readiness);
+            .route("/-/ready", get(health::ready));
+        for path in &self.healthy_paths {
+            probes = probes.route(path, get(health::healthy));
+        }
+        for path in &self.ready_paths {
+            probes = probes.route(path, get(health::ready));
+        }
+        let mut router = probes.with_state(self.readiness);
         let reload = post(reload::reload).with_state(self.reloads);
         router = router.route("/-/reload", reload);
         let renderings = Arc::new(Renderings::new(Arc::clone(&self.limits)));

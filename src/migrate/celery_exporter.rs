@@ -4,8 +4,9 @@ use super::draft::{Draft, plain, text, texts};
 use super::options::{Given, Opt, Takes, known, without};
 use super::transport;
 
-pub(super) const FIXED_BUCKETS: &str = "the profile uses the exporter's default bounds; \
-                                        `metrics.buckets` sets others for the profile `native`";
+/// Why a value that refers to a variable is not carried over.
+pub(super) const VARIABLE: &str =
+    "its value is a variable, which cannot be used there; pass the value with --env-file";
 pub(super) const LOG_LEVEL: &str = "pass --log-level to `celeriac run`, or set RUST_LOG";
 
 pub(super) const OPTIONS: &[Opt] = &[
@@ -29,12 +30,23 @@ pub(super) const OPTIONS: &[Opt] = &[
     ),
     known(&["--host"], &["CE_HOST"], Takes::One),
     known(&["--port"], &["CE_PORT"], Takes::One),
-    without(&["--buckets"], &["CE_BUCKETS"], Takes::One, FIXED_BUCKETS),
-    without(
+    known(&["--buckets"], &["CE_BUCKETS"], Takes::One),
+    known(
         &["--queue-wait-buckets"],
         &["CE_QUEUE_WAIT_BUCKETS"],
         Takes::One,
-        FIXED_BUCKETS,
+    ),
+    without(
+        &[
+            "--redbeat-redis-url",
+            "--redbeat-redis-use-ssl",
+            "--redbeat-key-prefix",
+            "--redbeat-sentinel",
+            "--redbeat-redis-option",
+        ],
+        &["CE_REDBEAT_REDIS_URL"],
+        Takes::One,
+        "celeriac does not read the schedule of RedBeat",
     ),
     without(&["--log-level"], &["CE_LOG_LEVEL"], Takes::One, LOG_LEVEL),
     known(&["--worker-timeout"], &["CE_WORKER_TIMEOUT"], Takes::One),
@@ -68,19 +80,28 @@ pub(super) const OPTIONS: &[Opt] = &[
 const OF_WORKERS: &str = "celery_task_((received|started|succeeded|failed|rejected|revoked|retried)_total|runtime|queue_wait_time)";
 
 pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
-    match given.one("--broker-url") {
+    match given.broker("--broker-url", "CE_BROKER_URL") {
         Some(url) => transport::url(draft, &url, &given.all("--broker-ssl-option")),
         None => draft.problem("--broker-url: missing; set it or CE_BROKER_URL".to_owned()),
     }
     let options = given.all("--broker-transport-option");
     transport::pairs(draft, "--broker-transport-option", &options);
-    if let Some(accepted) = given.one("--accept-content") {
-        draft.broker("accept_content", list(&accepted));
-    }
-    if let Some(queues) = given.one("--queues") {
-        draft.broker("queues", list(&queues));
+    for (option, key) in [
+        ("--accept-content", "accept_content"),
+        ("--queues", "queues"),
+    ] {
+        match given.one(option) {
+            Some(value) if value.contains("${") => draft.note(option, VARIABLE),
+            Some(value) => draft.broker(key, list(&value)),
+            None => {}
+        }
     }
     workers(given, draft);
+    for (option, key) in [("--buckets", "runtime"), ("--queue-wait-buckets", "wait")] {
+        if let Some(value) = given.one(option) {
+            draft.buckets(key, (option, &value));
+        }
+    }
     for (option, series) in [
         (
             "--generic-hostname-task-sent-metric",
@@ -99,6 +120,7 @@ pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
     }
     for label in given.all("--static-label") {
         match label.split_once('=') {
+            Some((_, value)) if value.contains("${") => draft.note("--static-label", VARIABLE),
             Some((name, value)) => draft.rule(&[
                 ("target_label", name),
                 ("replacement", &value.replace('$', "$$")),
@@ -108,7 +130,10 @@ pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
             )),
         }
     }
-    if let Some(prefix) = given.one("--metric-prefix") {
+    let prefix = given.one("--metric-prefix");
+    if prefix.as_ref().is_some_and(|prefix| prefix.contains("${")) {
+        draft.note("--metric-prefix", VARIABLE);
+    } else if let Some(prefix) = prefix.filter(|prefix| prefix != "celery_") {
         draft.rule(&[
             ("source_labels", "__name__"),
             ("regex", "celery_(.*)"),
@@ -119,7 +144,9 @@ pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
     let host = given.one("--host").unwrap_or_else(|| "0.0.0.0".to_owned());
     let port = given.one("--port").unwrap_or_else(|| "9808".to_owned());
     draft.listen(address(&host, &port));
-    draft.notes_of(given);
+    draft.pages(&["/metrics"]);
+    draft.healthy_path("/");
+    draft.ready_path("/health");
 }
 
 /// Sets when workers count as offline and when they are removed.

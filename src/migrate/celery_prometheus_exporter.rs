@@ -1,6 +1,6 @@
 //! zerok/celery-prometheus-exporter: uses argparse, with defaults from the environment.
 
-use super::celery_exporter::{FIXED_BUCKETS, LOG_LEVEL, enable_events, list};
+use super::celery_exporter::{LOG_LEVEL, enable_events, list};
 use super::draft::{Draft, texts};
 use super::options::{Given, Opt, Takes, known, without};
 use super::transport;
@@ -24,22 +24,20 @@ pub(super) const OPTIONS: &[Opt] = &[
         TASKS,
     ),
     known(&["--queue-list"], &["QUEUE_LIST"], Takes::Rest),
-    without(
+    known(
         &["RUNTIME_HISTOGRAM_BUCKETS"],
         &["RUNTIME_HISTOGRAM_BUCKETS"],
         Takes::One,
-        FIXED_BUCKETS,
     ),
-    without(
+    known(
         &["LATENCY_HISTOGRAM_BUCKETS"],
         &["LATENCY_HISTOGRAM_BUCKETS"],
         Takes::One,
-        FIXED_BUCKETS,
     ),
 ];
 
 pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
-    let url = given.one("--broker");
+    let url = given.broker("--broker", "BROKER_URL");
     transport::url(draft, url.as_deref().unwrap_or("redis://redis:6379/0"), &[]);
     if let Some(options) = given.one("--transport-options") {
         transport::json(draft, "--transport-options", &options);
@@ -52,7 +50,16 @@ pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
         several => draft.broker("queues", texts(several.iter().map(String::as_str))),
     }
     enable_events(given, draft, false);
+    for (option, key) in [
+        ("RUNTIME_HISTOGRAM_BUCKETS", "runtime"),
+        ("LATENCY_HISTOGRAM_BUCKETS", "wait"),
+    ] {
+        if let Some(value) = given.one(option) {
+            draft.buckets(key, (option, &value));
+        }
+    }
     let address = given.one("--addr");
     draft.listen(address.unwrap_or_else(|| "0.0.0.0:8888".to_owned()));
-    draft.notes_of(given);
+    // The Python client's server answers every path with the page.
+    draft.pages(&["/metrics", "/"]);
 }

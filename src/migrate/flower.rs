@@ -1,39 +1,17 @@
-//! Flower: tornado's options after those of the `celery` command, with the prefix `FLOWER_` for
+//! Flower: tornado's options beside those of the `celery` command, with the prefix `FLOWER_` for
 //! variables.
 
-use super::celery_exporter::{FIXED_BUCKETS, LOG_LEVEL, address, enable_events};
+use super::celery;
+use super::celery_exporter::{LOG_LEVEL, address, enable_events};
 use super::celery_prometheus_exporter::TASKS;
 use super::draft::{Draft, text};
 use super::options::{Given, Opt, Takes, known, without};
-use super::transport;
 
 const PAGES: &str = "applies only to Flower's own pages";
 const LOGIN: &str = "set `http.basic_auth_users` or `http.bearer_token_file`";
 const ANEW: &str = "set `data_dir` to keep counters across restarts";
-const APP: &str = "celeriac cannot read the settings of an app";
 
 pub(super) const OPTIONS: &[Opt] = &[
-    // Options of the `celery` command.
-    without(&["celery"], &[], Takes::Nothing, "it is the command"),
-    without(&["flower"], &[], Takes::Nothing, "it is the command"),
-    known(
-        &["--broker", "-b"],
-        &["CELERY_BROKER_URL", "FLOWER_BROKER"],
-        Takes::One,
-    ),
-    without(&["--app", "-A"], &["CELERY_APP"], Takes::One, APP),
-    without(&["--config"], &["CELERY_CONFIG_MODULE"], Takes::One, APP),
-    without(
-        &["--result-backend"],
-        &[],
-        Takes::One,
-        "celeriac does not read results",
-    ),
-    without(&["--loader"], &["CELERY_LOADER"], Takes::One, APP),
-    without(&["--workdir"], &[], Takes::One, APP),
-    without(&["--no-color", "-C"], &[], Takes::Nothing, PAGES),
-    without(&["--quiet", "-q"], &[], Takes::Nothing, LOG_LEVEL),
-    // Options of Flower.
     known(&["--port"], &["FLOWER_PORT"], Takes::One),
     known(&["--address"], &["FLOWER_ADDRESS"], Takes::One),
     known(&["--url-prefix"], &["FLOWER_URL_PREFIX"], Takes::One),
@@ -50,11 +28,10 @@ pub(super) const OPTIONS: &[Opt] = &[
     known(&["--certfile"], &["FLOWER_CERTFILE"], Takes::One),
     known(&["--keyfile"], &["FLOWER_KEYFILE"], Takes::One),
     known(&["--ca-certs"], &["FLOWER_CA_CERTS"], Takes::One),
-    without(
+    known(
         &["--task-runtime-metric-buckets"],
         &["FLOWER_TASK_RUNTIME_METRIC_BUCKETS"],
         Takes::One,
-        FIXED_BUCKETS,
     ),
     without(
         &["--unix-socket"],
@@ -172,13 +149,7 @@ pub(super) const OPTIONS: &[Opt] = &[
 ];
 
 pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
-    given.notes.retain(|(_, why)| *why != "it is the command");
-    match given.one("--broker") {
-        Some(url) => transport::url(draft, &url, &[]),
-        None => draft.problem(
-            "--broker: missing; set it or CELERY_BROKER_URL to the app's broker_url".to_owned(),
-        ),
-    }
+    celery::broker(given, draft);
     // On by default in Flower.
     enable_events(given, draft, true);
     if let Some(seconds) = given.one("--purge-offline-workers") {
@@ -186,9 +157,17 @@ pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
     }
     let port = given.one("--port").unwrap_or_else(|| "5555".to_owned());
     draft.listen(address(&given.one("--address").unwrap_or_default(), &port));
-    if let Some(prefix) = given.one("--url-prefix") {
-        draft.path(format!("/{}/metrics", prefix.trim_matches('/')));
+    if let Some(value) = given.one("--task-runtime-metric-buckets") {
+        draft.buckets("runtime", ("--task-runtime-metric-buckets", &value));
     }
+    let prefix = given.one("--url-prefix").unwrap_or_default();
+    let root = match prefix.trim_matches('/') {
+        "" => "/".to_owned(),
+        prefix => format!("/{prefix}/"),
+    };
+    draft.pages(&[&format!("{root}metrics")]);
+    draft.healthy_path(&root);
+    draft.healthy_path(&format!("{root}healthcheck"));
     for (option, key) in [
         ("--certfile", "cert_file"),
         ("--keyfile", "key_file"),
@@ -198,5 +177,4 @@ pub(super) fn convert(given: &mut Given, draft: &mut Draft) {
             draft.http_tls(key, &path);
         }
     }
-    draft.notes_of(given);
 }

@@ -1,3 +1,7 @@
+mod command_lines;
+mod manifests;
+
+use super::words::split;
 use super::*;
 
 /// The file for a command line, without its header.
@@ -12,12 +16,39 @@ fn whole(
     line: &str,
     environment: &[(&str, &str)],
 ) -> Result<String, Vec<String>> {
-    let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    let variable = |name: &str| {
+    let input = Input {
+        arguments: split(line),
+        ..Input::default()
+    };
+    migrate(exporter, &input, |name| {
         let set = environment.iter().find(|(known, _)| *known == name);
         set.map(|(_, value)| (*value).to_owned())
-    };
-    migrate(exporter, &arguments, variable)
+    })
+}
+
+/// Checks that a file is accepted once its variables are set, and what it has.
+fn accepted(of: &str, text: &str, (exporter, url, port): (Exporter, &str, u16)) {
+    let variables = [
+        ("BROKER", "redis://h"),
+        ("CE_BROKER_URL", "redis://h"),
+        ("CELERY_BROKER_URL", "redis://h"),
+        ("SCHEME", "redis"),
+        ("PORT", "1"),
+        ("DB", "2"),
+        ("PASSWORD", "x"),
+        ("REDIS_PASSWORD", "x"),
+        ("CE_QUEUES", "a"),
+        ("FLOWER_BASIC_AUTH", "x"),
+    ];
+    let variables = variables.map(|(name, value)| (name.into(), value.into()));
+    let config = Config::parse(text, Path::new("x.yaml"), variables);
+    let config = config.unwrap_or_else(|error| panic!("{of}: {error}\n{text}"));
+    assert!(text.contains(&format!("  - url: {url}\n")), "{of}: {text}");
+    let http = config.http.expect("a listener");
+    assert_eq!(http.listen.port(), port, "{of}: {text}");
+    for page in &http.scrape {
+        assert_eq!(page.profile.name(), exporter.name(), "{of}: {text}");
+    }
 }
 
 #[test]
@@ -62,6 +93,8 @@ metrics:
       replacement: "app_$1"
 http:
   listen: "0.0.0.0:9000"
+  healthy_paths: [/]
+  ready_paths: [/health]
   scrape:
     - path: /metrics
       profile: celery-exporter
@@ -101,7 +134,7 @@ fn without_a_word_the_others_watch_their_default() {
         (Exporter::Ovalmoney, 9540),
     ] {
         let expected = format!(
-            "brokers:\n  - url: redis://redis:6379/0\nhttp:\n  listen: \"0.0.0.0:{port}\"\n  scrape:\n    - path: /metrics\n      profile: {}\n",
+            "brokers:\n  - url: redis://redis:6379/0\nhttp:\n  listen: \"0.0.0.0:{port}\"\n  scrape:\n    - path: /metrics\n      profile: {0}\n    - path: /\n      profile: {0}\n",
             exporter.name()
         );
         assert_eq!(made(exporter, "", &[]), expected);
@@ -121,7 +154,7 @@ fn queues_come_as_words_or_with_commas() {
 
 #[test]
 fn a_namespace_is_a_rule() {
-    let line = r#"-b redis://r -n shop --transport-options {"fanout_prefix":"/x."}"#;
+    let line = r#"-b redis://r -n shop --transport-options '{"fanout_prefix":"/x."}'"#;
     let file = made(Exporter::Ovalmoney, line, &[]);
     assert!(file.contains("fanout_prefix: /x."), "{file}");
     assert!(file.contains("replacement: shop"), "{file}");
@@ -142,6 +175,7 @@ http:
   tls:
     cert_file: /c
     key_file: /k
+  healthy_paths: [/flower/, /flower/healthcheck]
   scrape:
     - path: /flower/metrics
       profile: flower
@@ -167,9 +201,8 @@ fn what_cannot_be_used_is_told_all_at_once() {
             "--broker-ulr redis://r --port 1 --host"
         ),
         [
-            "--broker-ulr: unknown option of this exporter; did you mean --broker-url?",
-            "redis://r: unknown option of this exporter",
             "--host: requires a value",
+            "--broker-ulr: unknown option of this exporter; did you mean --broker-url?",
         ]
     );
     assert_eq!(

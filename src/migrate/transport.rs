@@ -27,6 +27,12 @@ pub(super) fn url(draft: &mut Draft, url: &str, tls: &[String]) {
             _ => part.to_owned(),
         });
         url = parts.collect::<Vec<_>>().join(";");
+        if url.starts_with("${") {
+            draft.note(
+                "TLS",
+                "the broker's URL must begin with amqps:// or rediss://",
+            );
+        }
     }
     draft.broker("url", text(&url));
 }

@@ -60,7 +60,9 @@ fn every_option_that_an_exporter_has_is_known() {
             }
             let output = migrate(kind, &[&option]);
             let said = String::from_utf8_lossy(&output.stderr);
-            assert!(!said.contains("unknown option"), "{}: {said}", kind.name());
+            let made = String::from_utf8_lossy(&output.stdout);
+            let known = !said.contains("unknown option") && !made.contains("unknown option");
+            assert!(known, "{}: {said}{made}", kind.name());
         }
     }
 }
@@ -113,6 +115,8 @@ async fn a_migrated_daemon_shows_what_the_exporter_shows() {
         "--generic-hostname-task-sent-metric",
         "--queues",
         "celery,high",
+        "--buckets",
+        "0.01,0.1,1,10",
     ];
     let file = migrated(kind, &[&["--broker-url", &broker], &options[..]].concat());
     let config = file.replace("\"0.0.0.0:9808\"", "\"{listen}\"");
@@ -156,4 +160,53 @@ async fn a_migrated_daemon_shows_what_the_exporter_shows() {
     let (_, page) = celeriac.get("/metrics").await;
     let sent = "app_task_sent_total{hostname=\"generic\",name=\"proj.add\",queue_name=\"celery\",team=\"shop\"}";
     assert!(page.contains(sent), "{page}");
+}
+
+/// As the exporter's chart renders it, with the password in a secret and the probe that it has.
+const DEPLOYMENT: &str = r#"
+kind: Deployment
+metadata: {name: celery-exporter}
+spec:
+  template:
+    spec:
+      containers:
+        - name: celery-exporter
+          image: danihodovic/celery-exporter:0.12.0
+          command: [python, /app/cli.py]
+          args: ["--broker-url=$(BROKER)"]
+          env:
+            - name: BROKER
+              valueFrom: {secretKeyRef: {name: redis, key: url}}
+          readinessProbe: {httpGet: {path: /health, port: 9808}}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migrated_manifest_passes_the_probes_that_it_has() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let manifest = folder.path().join("deployment.yaml");
+    std::fs::write(&manifest, DEPLOYMENT).expect("a writable folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
+    command.args(["migrate", "celery-exporter", "--from-file"]);
+    let output = command.arg(&manifest).output().expect("it starts");
+    assert!(output.status.success(), "{output:?}");
+    let file = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(file.contains("url: \"${BROKER}\""), "{file}");
+
+    let redis = Redis::start().await;
+    let config = file.replace("\"0.0.0.0:9808\"", "\"{listen}\"");
+    let celeriac = Celeriac::start_with(&config, &[("BROKER", &redis.url(0))]).await;
+    celeriac.ready().await;
+    for path in ["/health", "/", "/metrics"] {
+        let (status, text) = celeriac.get(path).await;
+        assert_eq!(status, 200, "{path}: {text}");
+    }
+    drop(redis);
+    wait_for("the probe to fail", 30, async || {
+        match celeriac.get("/health").await {
+            (503, _) => Ok(()),
+            (status, text) => Err(format!("{status} {text}")),
+        }
+    })
+    .await;
+    assert_eq!(celeriac.get("/").await.0, 200);
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::vector::{Part, Vector, limited, part, python_buckets};
-use super::{Context, Keep, Limited, float};
+use super::vector::{Part, Vector, limited, part};
+use super::{Context, ExporterBuckets, Keep, Limited, float};
 use crate::series::{Buckets, MetricKind, SeriesTable};
 use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 
@@ -109,7 +109,11 @@ const QUEUE_GAUGES: [(&str, &str); 4] = [
 ];
 
 impl CeleryExporter {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
+    pub(super) fn new(
+        buckets: &ExporterBuckets,
+        broker: Option<&Arc<str>>,
+        series: &mut SeriesTable,
+    ) -> Self {
         let labels = ["name", "hostname", "queue_name"];
         let counters = Counter::ALL.map(|(_, name, help)| {
             Vector::new(series, broker, (name, MetricKind::Counter, help), labels)
@@ -140,7 +144,10 @@ impl CeleryExporter {
             "hostname",
         );
         let queues = QUEUE_GAUGES.map(|(name, help)| gauge(name, help, "queue_name"));
-        let wait = Arc::new(Buckets::new(&WAIT_BOUNDS).expect("the bounds increase"));
+        let wait = buckets
+            .wait
+            .clone()
+            .unwrap_or_else(|| Arc::new(Buckets::new(&WAIT_BOUNDS).expect("the bounds increase")));
         let mut histogram = |name, help, buckets| {
             Vector::new(
                 series,
@@ -155,7 +162,7 @@ impl CeleryExporter {
             runtime: histogram(
                 "celery_task_runtime",
                 "Histogram of task runtime measurements.",
-                python_buckets(),
+                buckets.runtime(),
             ),
             queue_wait: histogram(
                 "celery_task_queue_wait_time",

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Keep, Limited, float};
+use super::vector::{Part, Vector, part};
+use super::{Context, ExporterBuckets, Keep, Limited, float};
 use crate::series::{LabelSet, MetricKind, SeriesTable};
 use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey, TaskStage};
 
@@ -33,9 +33,12 @@ pub struct CeleryPrometheusExporter {
 }
 
 impl CeleryPrometheusExporter {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
+    pub(super) fn new(
+        buckets: &ExporterBuckets,
+        broker: Option<&Arc<str>>,
+        series: &mut SeriesTable,
+    ) -> Self {
         let gauge = MetricKind::Gauge;
-        let histogram = || MetricKind::Histogram(python_buckets());
         Self {
             tasks: Vector::new(
                 series,
@@ -58,7 +61,7 @@ impl CeleryPrometheusExporter {
                 broker,
                 (
                     "celery_tasks_runtime_seconds",
-                    histogram(),
+                    MetricKind::Histogram(buckets.runtime()),
                     "Task runtime (seconds)",
                 ),
                 ["name"],
@@ -68,7 +71,7 @@ impl CeleryPrometheusExporter {
                 broker,
                 (
                     "celery_task_latency",
-                    histogram(),
+                    MetricKind::Histogram(buckets.wait()),
                     "Seconds between a task is received and started.",
                 ),
                 [],

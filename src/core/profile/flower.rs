@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Keep, Limited, float};
+use super::vector::{Part, Vector, part};
+use super::{Context, ExporterBuckets, Keep, Limited, float};
 use crate::event::EventKind;
 use crate::series::{MetricKind, SeriesTable};
 use crate::state::{
@@ -28,9 +28,13 @@ pub struct Flower {
 }
 
 impl Flower {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
+    pub(super) fn new(
+        buckets: &ExporterBuckets,
+        broker: Option<&Arc<str>>,
+        series: &mut SeriesTable,
+    ) -> Self {
         let gauge = MetricKind::Gauge;
-        let runtime = MetricKind::Histogram(python_buckets());
+        let runtime = MetricKind::Histogram(buckets.runtime());
         let by_task = ["worker", "task"];
         Self {
             events: Vector::new(

@@ -31,13 +31,32 @@ pub use self::config::{BucketOverride, NativeConfig, TaskLabels};
 use self::flower::Flower;
 use self::native::Native;
 use self::ovalmoney::Ovalmoney;
+use self::vector::python_buckets;
 use self::zeit::Zeit;
-use crate::series::{FamilyId, LabelName, LabelSet, Origin, Room, SeriesId, SeriesTable};
+use crate::series::{Buckets, FamilyId, LabelName, LabelSet, Origin, Room, SeriesId, SeriesTable};
 use crate::state::{Change, Names, OTHER, State, Symbol};
 use crate::timestamp::Timestamp;
 
 /// The label value for a task whose name no event reported.
 const UNKNOWN: &str = "unknown";
+
+/// Bucket bounds of the exporters' profiles; `None`: those of the exporter.
+#[derive(Clone, Debug, Default)]
+pub struct ExporterBuckets {
+    pub runtime: Option<Arc<Buckets>>,
+    /// Of waits and latencies.
+    pub wait: Option<Arc<Buckets>>,
+}
+
+impl ExporterBuckets {
+    fn runtime(&self) -> Arc<Buckets> {
+        self.runtime.clone().unwrap_or_else(python_buckets)
+    }
+
+    fn wait(&self) -> Arc<Buckets> {
+        self.wait.clone().unwrap_or_else(python_buckets)
+    }
+}
 
 /// The available profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,6 +179,7 @@ impl Profile {
     pub fn new(
         name: ProfileName,
         config: &NativeConfig,
+        buckets: &ExporterBuckets,
         broker: Option<Arc<str>>,
         series: &mut SeriesTable,
     ) -> Self {
@@ -167,14 +187,17 @@ impl Profile {
         match name {
             ProfileName::Native => Self::Native(Native::new(config.clone(), broker, series).into()),
             ProfileName::CeleryExporter => {
-                Self::CeleryExporter(CeleryExporter::new(label, series).into())
+                Self::CeleryExporter(CeleryExporter::new(buckets, label, series).into())
             }
             ProfileName::CeleryPrometheusExporter => {
-                Self::CeleryPrometheusExporter(CeleryPrometheusExporter::new(label, series).into())
+                let profile = CeleryPrometheusExporter::new(buckets, label, series);
+                Self::CeleryPrometheusExporter(profile.into())
             }
-            ProfileName::Ovalmoney => Self::Ovalmoney(Ovalmoney::new(label, series).into()),
-            ProfileName::Flower => Self::Flower(Flower::new(label, series).into()),
-            ProfileName::Zeit => Self::Zeit(Zeit::new(label, series).into()),
+            ProfileName::Ovalmoney => {
+                Self::Ovalmoney(Ovalmoney::new(buckets, label, series).into())
+            }
+            ProfileName::Flower => Self::Flower(Flower::new(buckets, label, series).into()),
+            ProfileName::Zeit => Self::Zeit(Zeit::new(buckets, label, series).into()),
         }
     }
 

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Keep, Limited, float};
+use super::vector::{Part, Vector, part};
+use super::{Context, ExporterBuckets, Keep, Limited, float};
 use crate::series::{MetricKind, SeriesTable};
 use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 
@@ -27,13 +27,20 @@ pub struct Ovalmoney {
 }
 
 impl Ovalmoney {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
-        let histogram = || MetricKind::Histogram(python_buckets());
+    pub(super) fn new(
+        buckets: &ExporterBuckets,
+        broker: Option<&Arc<str>>,
+        series: &mut SeriesTable,
+    ) -> Self {
         let labels = ["namespace", "name", "queue"];
-        let runtime = ("celery_tasks_runtime_seconds", histogram(), "Task runtime.");
+        let runtime = (
+            "celery_tasks_runtime_seconds",
+            MetricKind::Histogram(buckets.runtime()),
+            "Task runtime.",
+        );
         let latency = (
             "celery_tasks_latency_seconds",
-            histogram(),
+            MetricKind::Histogram(buckets.wait()),
             "Time between a task is received and started.",
         );
         let tasks = (

@@ -20,7 +20,13 @@ impl Bench {
         let now = Timestamp::from_millis(1_000_000);
         let mut series = SeriesTable::new(series_max, now);
         let config = config(labels, exceptions_max);
-        let profile = Profile::new(ProfileName::Native, &config, None, &mut series);
+        let profile = Profile::new(
+            ProfileName::Native,
+            &config,
+            &ExporterBuckets::default(),
+            None,
+            &mut series,
+        );
         Self {
             state: State::new(limits()),
             profile,

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::vector::{Part, Vector, part, python_buckets};
-use super::{Context, Keep, Limited, float};
+use super::vector::{Part, Vector, part};
+use super::{Context, ExporterBuckets, Keep, Limited, float};
 use crate::series::{MetricKind, SeriesTable};
 use crate::state::{Change, Outcome, State, Step, Symbol, TaskKey};
 
@@ -26,15 +26,22 @@ pub struct Zeit {
 }
 
 impl Zeit {
-    pub(super) fn new(broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
-        let histogram = || MetricKind::Histogram(python_buckets());
+    pub(super) fn new(
+        buckets: &ExporterBuckets,
+        broker: Option<&Arc<str>>,
+        series: &mut SeriesTable,
+    ) -> Self {
         let tasks = ("celery_tasks_total", MetricKind::Counter, "Number of tasks");
         let queue_time = (
             "celery_task_queuetime_seconds",
-            histogram(),
+            MetricKind::Histogram(buckets.wait()),
             "Task queue wait time",
         );
-        let runtime = ("celery_task_runtime_seconds", histogram(), "Task runtime");
+        let runtime = (
+            "celery_task_runtime_seconds",
+            MetricKind::Histogram(buckets.runtime()),
+            "Task runtime",
+        );
         let length = ("celery_queue_length", MetricKind::Gauge, "Queue length");
         Self {
             tasks: Vector::new(series, broker, tasks, ["queue", "state"]),

@@ -28,7 +28,13 @@ struct Setup {
 impl Setup {
     fn view(&self, start: Timestamp) -> View {
         let mut series = SeriesTable::new(self.series_max, start);
-        let profile = Profile::new(self.name, &self.config, None, &mut series);
+        let profile = Profile::new(
+            self.name,
+            &self.config,
+            &ExporterBuckets::default(),
+            None,
+            &mut series,
+        );
         View { profile, series }
     }
 }
