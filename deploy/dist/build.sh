@@ -21,7 +21,8 @@ bash tests/setup.sh dist
 export PATH=$target/dist-tools/bin:$PATH CARGO_TARGET_DIR=$target LC_ALL=C
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
-rm -rf "$folder"
+mkdir -p "$folder"
+rm -f "$folder"/{celeriac,SHA256SUMS}*
 
 # Names of folders on this machine would end up in the binaries.
 cargo_home=$(realpath "${CARGO_HOME:-$HOME/.cargo}")
@@ -41,5 +42,4 @@ for machine in "${machines[@]}"; do
   RUSTC=$compiler cargo auditable build --locked --profile dist --bin celeriac --target "$triple"
   deploy/dist/pack.sh "$target/$triple/dist/celeriac" "$folder"
 done
-(cd "$folder" && sha256sum -- * > "$target/SHA256SUMS" && mv "$target/SHA256SUMS" .)
 ls -l "$folder"

@@ -53,18 +53,27 @@ rpmbuild -bb --quiet --target "$machine-linux" --define "_topdir $work/rpm" --de
   deploy/dist/celeriac.spec > "$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 
 # maturin packs only what cargo has just built. Give it a cargo that reports this binary, so that the wheel holds the same file
-# as the other packages. maturin also lists all crates, as an SBOM in the wheel.
+# as the other packages. It also hides where the repository is, because maturin lists all crates as an SBOM in the wheel.
+package=$(cargo pkgid --locked celeriac)
+place=${package%%#*}
 message=$(tr -d '\n' <<MESSAGE
-{"reason": "compiler-artifact", "package_id": "$(cargo pkgid --locked celeriac)", "manifest_path": "", "features": [],
+{"reason": "compiler-artifact", "package_id": "$package", "manifest_path": "", "features": [],
  "target": {"name": "celeriac", "kind": ["bin"], "crate_types": ["bin"], "src_path": ""},
  "profile": {"opt_level": "3", "debug_assertions": false, "overflow_checks": false, "test": false},
  "filenames": ["$work/celeriac"], "executable": "$work/celeriac", "fresh": true}
 MESSAGE
 )
-printf '#!/bin/sh\necho '"'%s'"'\n' "$message" > "$work/cargo"
-chmod +x "$work/cargo"
-(cd "$here" && CARGO=$work/cargo CARGO_TARGET_DIR=$work/target "$target/venvs/maturin/bin/maturin" build --quiet \
-  --target "$machine-unknown-linux-gnu" --out "$work/wheel") > "$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+mkdir "$work/bin"
+cat > "$work/bin/cargo" <<CARGO
+#!/bin/sh
+if [ "\$1" = rustc ]; then echo '$message'; else "$(command -v cargo)" "\$@"; fi |
+  # cargo leaves out the name if the folder has the same one.
+  sed 's|$place#$version|path+file:///celeriac#celeriac@$version|g; s|$place|path+file:///celeriac|g'
+CARGO
+chmod +x "$work/bin/cargo"
+(cd "$here" && PATH=$work/bin:$PATH CARGO=$work/bin/cargo CARGO_TARGET_DIR=$work/target \
+  "$target/venvs/maturin/bin/maturin" build --quiet --target "$machine-unknown-linux-gnu" --out "$work/wheel" \
+  > "$work/log" 2>&1) || { cat "$work/log" >&2; exit 1; }
 python3 -m zipfile -e "$work"/wheel/*.whl "$work/unpacked"
 install -m 644 -t "$folder" "$work"/wheel/*.whl
 install -m 644 "$work"/unpacked/*.dist-info/sboms/celeriac.cyclonedx.json "$folder/$name.cdx.json"
@@ -72,3 +81,4 @@ install -m 644 "$work"/unpacked/*.dist-info/sboms/celeriac.cyclonedx.json "$fold
 mkdir "$work/chart"
 cp -r deploy/helm/celeriac "$work/chart"
 archive "$work/chart/celeriac" > "$folder/celeriac-$version.tgz"
+(cd "$folder" && sha256sum celeriac* > SHA256SUMS)

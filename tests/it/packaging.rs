@@ -1,11 +1,14 @@
-//! What installs it: a container, a compose file, a systemd unit, a Debian package, man pages, completions.
+//! What installs it: a container, a compose file, a systemd unit, packages, man pages, completions; and what builds these for
+//! a release.
 
 mod compose;
 mod container;
 mod debian;
+mod dist;
 mod generated;
 mod notify;
 mod systemd;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
