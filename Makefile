@@ -1,6 +1,6 @@
 # Targets for developers and CI. Each installs what it needs.
 
-.PHONY: setup hooks lint test chaos docs deploy bench demo
+.PHONY: setup hooks lint test chaos docs deploy bench demo dist release
 
 setup:
 	bash tests/setup.sh
@@ -51,3 +51,11 @@ bench: setup
 
 demo:
 	cargo run --locked --profile quick -- demo
+
+# Build everything that a release page holds, in target/packages. MACHINES=x86_64 builds for one machine only.
+dist:
+	deploy/dist/build.sh $${CARGO_TARGET_DIR:-target}/packages $(MACHINES)
+
+# Publish target/packages as the release of a tag, which must exist.
+release:
+	gh release create --verify-tag --generate-notes $(TAG) $${CARGO_TARGET_DIR:-target}/packages/*

@@ -19,6 +19,7 @@
 pub mod allocator;
 pub mod app;
 pub mod cli;
+pub mod resolver;
 pub mod shutdown;
 pub mod supervisor;
 pub mod version;

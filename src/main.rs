@@ -7,5 +7,6 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     celeriac::allocator::give_memory_back();
+    celeriac::resolver::use_builtin_services();
     celeriac::cli::Cli::parse().run()
 }

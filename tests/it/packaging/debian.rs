@@ -35,27 +35,32 @@ impl Package {
     /// Installs it into a folder instead of the system, or performs another action there.
     fn dpkg(&self, action: &[&str]) -> PathBuf {
         let root = self.folder.path().join("system");
-        let admin = root.join("var/lib/dpkg");
-        for folder in ["updates", "info"] {
-            std::fs::create_dir_all(admin.join(folder)).expect("a writable folder");
-        }
-        if !admin.join("status").exists() {
-            std::fs::write(admin.join("status"), "").expect("a writable folder");
-        }
-        let mut dpkg = Command::new("dpkg");
-        // Libraries and the shell for the package's scripts come from this machine.
-        dpkg.args([
-            "--force-depends",
-            "--force-script-chrootless",
-            "--force-not-root",
-        ]);
-        dpkg.arg(format!("--root={}", root.display()))
-            .arg("--log=/dev/null");
-        run(dpkg
-            .args(action)
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"));
+        dpkg(&root, action);
         root
     }
+}
+
+/// Installs a package into a folder instead of the system, or performs another action there.
+pub(super) fn dpkg(root: &Path, action: &[&str]) {
+    let admin = root.join("var/lib/dpkg");
+    for folder in ["updates", "info"] {
+        std::fs::create_dir_all(admin.join(folder)).expect("a writable folder");
+    }
+    if !admin.join("status").exists() {
+        std::fs::write(admin.join("status"), "").expect("a writable folder");
+    }
+    let mut dpkg = Command::new("dpkg");
+    // Libraries and the shell for the package's scripts come from this machine.
+    dpkg.args([
+        "--force-depends",
+        "--force-script-chrootless",
+        "--force-not-root",
+    ]);
+    dpkg.arg(format!("--root={}", root.display()))
+        .arg("--log=/dev/null");
+    run(dpkg
+        .args(action)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"));
 }
 
 /// Returns the modes and owners of all files in it, by path.
