@@ -159,13 +159,16 @@ fn daemon(config: Config, file: Option<PathBuf>) -> ExitCode {
 fn announce(config: &Config, file: Option<&Path>) {
     let addresses = config.brokers.iter().map(|broker| broker.address(0));
     let brokers = addresses.collect::<Vec<_>>().join(" ");
-    let pushing_to = config.push_targets().join(" ");
+    let targets = config.push_targets();
+    let pushing_to = (!targets.is_empty()).then(|| targets.join(" "));
+    let listen = config.http.as_ref().map(|http| http.listen.to_string());
     let config_file = file.map(|file| tracing::field::display(file.display()));
     tracing::info!(
         version = VERSION,
         config_file,
         brokers,
         pushing_to,
+        listen,
         "starting"
     );
     if config.data_dir.is_none() {

@@ -42,7 +42,7 @@ pub enum TlsError {
     Name(String, #[source] InvalidDnsNameError),
 }
 
-/// What an error of [`is_plain`] means.
+/// The message for an error for which [`is_plain`] returns true.
 pub const PLAIN: &str =
     "the server does not speak TLS on this port; use its TLS port, or a URL without TLS";
 

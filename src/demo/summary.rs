@@ -81,11 +81,16 @@ fn pushed(snapshot: &Snapshot) -> String {
         "celeriac_pushes_total",
         Some(("outcome", "delivered")),
     );
-    format!(
-        "pushed samples {}, refused {}; to a Pushgateway {pushes} times",
+    let text = format!(
+        "pushed samples {}, refused {}",
         samples(""),
-        samples("_failed"),
-    )
+        samples("_failed")
+    );
+    if pushes > 0.0 {
+        format!("{text}; to the Pushgateway {pushes} times")
+    } else {
+        text
+    }
 }
 
 /// Sums the series of a family, or only those with a given label.
