@@ -194,7 +194,8 @@ async fn a_migrated_manifest_passes_the_probes_that_it_has() {
 
     let redis = Redis::start().await;
     let config = file.replace("\"0.0.0.0:9808\"", "\"{listen}\"");
-    let celeriac = Celeriac::start_with(&config, &[("BROKER", &redis.url(0))]).await;
+    let url = redis.url(0);
+    let celeriac = Celeriac::start_with(&config, &[("BROKER", url.as_str())]).await;
     celeriac.ready().await;
     for path in ["/health", "/", "/metrics"] {
         let (status, text) = celeriac.get(path).await;
