@@ -27,7 +27,7 @@ const POLL_STEPS: u64 = 20;
 const PREFETCH_MULTIPLIER: usize = 4;
 
 /// The most attempts of a task after the first, and the time before each.
-const RETRIES_MAX: u32 = 3;
+const RETRIES: u32 = 3;
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Time in which the rate of orders goes through high and low.
@@ -287,7 +287,7 @@ impl Cluster {
                 .messages
                 .raised("task-failed", worker, attempt, failure, now);
         }
-        if percent > failing + retrying || attempt.retries == RETRIES_MAX {
+        if percent > failing + retrying || attempt.retries == RETRIES {
             return self.messages.succeeded(worker, attempt, runtime, now);
         }
         let event = self

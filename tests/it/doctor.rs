@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -27,6 +27,16 @@ struct Said {
 }
 
 impl Said {
+    fn read(output: &Output) -> Self {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let problems = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(problems, "", "a report says all itself");
+        Self {
+            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
+            status: output.status.code(),
+        }
+    }
+
     /// Asserts that a check failed, with all these words in the finding or its advice.
     fn wrong(&self, check: &str, words: &[&str]) {
         self.has(&format!("{check} WRONG "), words);
@@ -77,13 +87,7 @@ fn doctor_through(config: &str, seconds: u32, through: &[&str]) -> JoinHandle<Sa
             .output()
             .expect("it starts");
         drop(folder);
-        let text = String::from_utf8_lossy(&output.stdout);
-        let problems = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(problems, "", "a report says all itself");
-        Said {
-            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
-            status: output.status.code(),
-        }
+        Said::read(&output)
     })
 }
 
@@ -605,11 +609,17 @@ async fn tls_spoken_to_a_plain_port_and_a_port_in_use_are_named() {
     let plain = prometheus.write_url();
     let address = plain.trim_start_matches("http://");
     let (listen, _) = address.split_once('/').expect("a path");
-    let config = format!(
-        "{}remote_write: [{{url: 'https://{address}'}}]\nhttp: {{listen: '{listen}'}}\n",
-        broker(&redis.url(0).replace("redis://", "rediss://"), ""),
-    );
-    let said = doctor(&config, 3).await;
+    let broker = redis.url(0).replace("redis://", "rediss://");
+    let receiver = format!("https://{address}");
+    let listen = listen.to_owned();
+    let said = spawn_blocking(move || {
+        let output = Command::new(env!("CARGO_BIN_EXE_celeriac"))
+            .args(["doctor", "--wait", "3", "--broker", &broker])
+            .args(["--remote-write", &receiver, "--listen", &listen])
+            .output();
+        Said::read(&output.expect("it starts"))
+    });
+    let said = said.await.expect("no panic");
     said.wrong(
         "connection",
         &["the server does not speak TLS on this port"],
