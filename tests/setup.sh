@@ -159,7 +159,7 @@ else
   echo "Python 3.7 not found: skipping OvalMoney's exporter; the tests use its recorded page"
 fi
 
-newer prometheus-3 prometheus
+newer prometheus-3 prometheus promtool
 newer pushgateway-1.11 prometheus-pushgateway
 newer victoria-metrics-newer victoria-metrics
 newer rabbitmq-4 rabbitmq-server \

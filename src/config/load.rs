@@ -18,7 +18,7 @@ use super::reference::{KeyReference, Reference};
 use super::section::{Reading, Section};
 use super::shown::Shown;
 use super::sink::RemoteWriteConfig;
-use super::value::ENVIRONMENT;
+use super::value::{ENVIRONMENT, found};
 use super::yaml;
 use crate::regular_file;
 
@@ -112,8 +112,7 @@ impl Config {
         let failed = |error| LoadError::Read(path.into(), error);
         let file = std::fs::File::open(path).map_err(failed)?;
         let bytes = regular_file::read_to_end(file, BYTES_MAX).map_err(failed)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let text = decode(bytes).map_err(failed)?;
         Self::parse(&text, path, std::env::vars_os())
     }
 
@@ -160,11 +159,21 @@ impl Config {
             _ => return Err(LoadError::Format(path.into())),
         };
         let wrong = |what: String| LoadError::Syntax(path.into(), what);
-        if format == FileFormat::Yaml {
-            yaml::check(text).map_err(wrong)?;
-        }
-        let file = File::from_str(text, format).collect();
-        let mut root = file.map_err(|error| wrong(error.to_string()))?;
+        let root = match format {
+            FileFormat::Yaml => yaml::load(text).map_err(wrong)?.kind,
+            _ => {
+                let file = File::from_str(text, format).collect();
+                ValueKind::Table(file.map_err(|error| wrong(error.to_string()))?)
+            }
+        };
+        let mut root = match root {
+            ValueKind::Table(root) => root,
+            ValueKind::Nil => config::Map::new(),
+            root => {
+                let found = found(&Value::new(None, root));
+                return Err(wrong(format!("expected a map of keys, found {found}")));
+            }
+        };
         let environment = texts(environment);
         for (name, value) in &environment {
             if let Some(key) = name.strip_prefix(PREFIX) {
@@ -221,7 +230,8 @@ impl Config {
         let limits = root.section("limits", LimitsConfig::read);
         let brokers: Vec<_> = root.sections("brokers", BrokerConfig::read);
         let metrics = root.section("metrics", MetricsConfig::read);
-        let remote_write: Vec<_> = root.sections("remote_write", RemoteWriteConfig::read);
+        let mut remote_write: Vec<_> = root.sections("remote_write", RemoteWriteConfig::read);
+        name_apart(root, &mut remote_write);
         let pushgateway: Vec<_> = root.sections("pushgateway", |section| {
             PushgatewayConfig::read(section, &global.external_labels)
         });
@@ -299,6 +309,24 @@ fn name_flags(error: LoadError) -> LoadError {
     LoadError::Problems(source, problems)
 }
 
+/// Decodes a file in UTF-8, or in UTF-16 with a byte order mark, as editors on Windows save it.
+fn decode(bytes: Vec<u8>) -> io::Result<String> {
+    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
+    let units = |from: fn([u8; 2]) -> u16| {
+        bytes[2..]
+            .chunks(2)
+            .map(move |pair| pair.try_into().map_or(0xfffd, from))
+    };
+    let units: Vec<u16> = match bytes.get(..2) {
+        Some([0xff, 0xfe]) => units(u16::from_le_bytes).collect(),
+        Some([0xfe, 0xff]) => units(u16::from_be_bytes).collect(),
+        Some(_) | None => {
+            return String::from_utf8(bytes).map_err(|error| invalid(error.to_string()));
+        }
+    };
+    String::from_utf16(&units).map_err(|error| invalid(error.to_string()))
+}
+
 /// Sets the key that an environment variable names, replacing any existing value.
 fn set(root: &mut config::Map<String, Value>, key: &str, value: &str) {
     let mut table = root;
@@ -318,6 +346,21 @@ fn set(root: &mut config::Map<String, Value>, key: &str, value: &str) {
             return;
         };
         table = below;
+    }
+}
+
+/// Gives receivers without a name different ones if they are at the same host.
+fn name_apart(root: &mut Section<'_>, sinks: &mut [Option<RemoteWriteConfig>]) {
+    let unnamed = sinks.iter().flatten().filter(|sink| sink.is_unnamed);
+    let names: Vec<_> = unnamed.map(|sink| sink.name.clone()).collect();
+    for (at, sink) in sinks.iter_mut().enumerate() {
+        let Some(sink) = sink.as_mut().filter(|sink| sink.is_unnamed) else {
+            continue;
+        };
+        if names.iter().filter(|name| **name == sink.name).count() > 1 {
+            sink.name = format!("{}-{}", sink.name, sink.fingerprint());
+            root.amend("remote_write", at, "name", Shown::Text(sink.name.clone()));
+        }
     }
 }
 

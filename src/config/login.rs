@@ -48,6 +48,12 @@ pub struct SigV4Config {
     pub session_token: Option<Secret>,
 }
 
+const AZURE_INSTEAD: &str = "is not supported; use `oauth2` with client_id, client_secret, token_url: \
+                             https://login.microsoftonline.com/TENANT/oauth2/v2.0/token, and scopes: \
+                             [https://monitor.azure.com//.default]";
+const GOOGLE_INSTEAD: &str = "is not supported; write the token into a file that something else renews, and name it \
+                              in `authorization.credentials_file`";
+
 impl Authorization {
     /// Reads the configured method; more than one is a problem.
     pub(super) fn read(section: &mut Section<'_>, in_url: Option<UrlLogin>) -> Self {
@@ -58,12 +64,25 @@ impl Authorization {
         });
         let basic = section.optional_section("basic_auth", basic);
         let authorization = section.optional_section("authorization", credentials);
+        // The form before `authorization`, which Prometheus still reads.
+        let bearer = section.secret("bearer_token", "bearer_token_file");
+        let bearer = bearer.map(|credentials| Self::Credentials {
+            scheme: "Bearer".to_owned(),
+            credentials,
+        });
         let oauth2 = section.optional_section("oauth2", OAuth2Config::read);
+        for (key, instead) in [("azuread", AZURE_INSTEAD), ("google_iam", GOOGLE_INSTEAD)] {
+            if section.has(key) {
+                section.problem(key, instead);
+            }
+            section.ignored(key);
+        }
         let sigv4 = section.optional_section("sigv4", SigV4Config::read);
         let ways = [
             ("the credentials in `url`", in_url.map(Some)),
             ("basic_auth", basic.map(Some)),
             ("authorization", authorization),
+            ("bearer_token", bearer.map(Some)),
             (
                 "oauth2",
                 oauth2.map(|oauth2| Some(Self::OAuth2(Box::new(oauth2?)))),

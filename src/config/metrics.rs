@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::ValueKind;
 use regex::{Regex, RegexBuilder};
 
 use super::problem::did_you_mean;
@@ -11,6 +10,7 @@ use super::relabel::relabel;
 use super::scalar::{parse_duration, show_duration};
 use super::section::Section;
 use super::shown::Shown;
+use super::value::{text_of, whole_of};
 use crate::profile::{BucketOverride, ExporterBuckets, NativeConfig, TaskLabels};
 use crate::series::{Buckets, COMPILED_BYTES_MAX, Relabel};
 use crate::state::{Limits, WorkerTimeout};
@@ -248,13 +248,10 @@ fn worker_timeout(section: &mut Section<'_>) -> WorkerTimeout {
     const MISSED: u32 = 3;
     let expected = "a number of missed heartbeats from 1 to 1000, or a duration such as 30s";
     let read = section.scalar("worker_timeout", expected, |value| {
-        if let ValueKind::I64(missed @ 1..=1000) = value.kind {
+        if let Some(missed @ 1..=1000) = whole_of(value) {
             return u32::try_from(missed).ok().map(WorkerTimeout::Missed);
         }
-        let ValueKind::String(text) = &value.kind else {
-            return None;
-        };
-        let duration = parse_duration(text).filter(|duration| *duration >= SECOND);
+        let duration = parse_duration(&text_of(value)?).filter(|duration| *duration >= SECOND);
         duration.map(WorkerTimeout::After)
     });
     let timeout = read.unwrap_or(WorkerTimeout::Missed(MISSED));

@@ -1,5 +1,6 @@
 //! Proxy settings, with Prometheus' key names.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::section::Section;
@@ -25,6 +26,8 @@ pub struct ProxyServer {
     pub login: Option<UrlLogin>,
     /// Comma-separated hosts, domains and networks to connect to without the proxy.
     pub no_proxy: String,
+    /// Headers of the CONNECT request, with which a tunnel for https is opened.
+    pub connect_headers: HeaderMap,
 }
 
 impl ProxyConfig {
@@ -57,14 +60,41 @@ impl ProxyConfig {
                 "has no effect without `proxy_url`; with `proxy_from_environment`, set NO_PROXY",
             );
         }
+        let connect_headers = connect_headers(section);
+        if !connect_headers.is_empty() && !given {
+            section.problem(
+                "proxy_connect_header",
+                "has no effect without `proxy_url`; set that instead of `proxy_from_environment`",
+            );
+        }
         match server {
             Some((url, login)) => Self::Server(Box::new(ProxyServer {
                 url,
                 login,
                 no_proxy: no_proxy.unwrap_or_default(),
+                connect_headers,
             })),
             None if from_environment => Self::Environment,
             None => Self::Direct,
         }
     }
+}
+
+/// Reads a map of header names to lists of values, which are never shown.
+fn connect_headers(section: &mut Section<'_>) -> HeaderMap {
+    const KEY: &str = "proxy_connect_header";
+    let mut headers = HeaderMap::new();
+    for (name, values) in section.secret_lists(KEY) {
+        for value in values {
+            let header = HeaderName::try_from(&name).ok();
+            match header.zip(HeaderValue::try_from(value).ok()) {
+                Some((header, mut value)) => {
+                    value.set_sensitive(true);
+                    headers.append(header, value);
+                }
+                None => section.problem(KEY, format!("`{name}` is no valid header")),
+            }
+        }
+    }
+    headers
 }

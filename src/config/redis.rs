@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use config::ValueKind;
-
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
 use super::url::{BrokerUrl, host_and_port};
+use super::value::{bool_of, text_of};
 use crate::secret::Secret;
 
 /// A Redis server.
@@ -254,18 +253,10 @@ fn sep(section: &mut Section<'_>) -> String {
 
 fn fanout_prefix(section: &mut Section<'_>) -> FanoutPrefix {
     let expected = "true, false or a template such as \"/{db}.\"";
-    let read = section.scalar("fanout_prefix", expected, |value| {
-        if let ValueKind::Boolean(on) = value.kind {
-            return Some(if on {
-                FanoutPrefix::Default
-            } else {
-                FanoutPrefix::None
-            });
-        }
-        let ValueKind::String(template) = &value.kind else {
-            return None;
-        };
-        Some(FanoutPrefix::Template(template.clone()))
+    let read = section.scalar("fanout_prefix", expected, |value| match bool_of(value) {
+        Some(true) => Some(FanoutPrefix::Default),
+        Some(false) => Some(FanoutPrefix::None),
+        None => text_of(value).map(FanoutPrefix::Template),
     });
     let prefix = read.unwrap_or(FanoutPrefix::Default);
     let shown = match &prefix {

@@ -5,11 +5,10 @@
 
 use std::num::NonZeroU64;
 
-use config::ValueKind;
-
 use super::problem::did_you_mean;
 use super::section::Section;
 use super::shown::Shown;
+use super::value::text_of;
 use crate::series::{Pattern, Relabel, Rule, Source, Template, is_label_name, may_be_label_name};
 
 const ACTIONS: [&str; 11] = [
@@ -202,20 +201,9 @@ impl Written {
     }
 }
 
-/// Reads a text without expanding variables. A number is accepted as text, as in Prometheus.
+/// Reads a text without expanding variables.
 fn verbatim(section: &mut Section<'_>, key: &'static str, default: &str) -> String {
-    let read = section.scalar(key, "a string", |value| match &value.kind {
-        ValueKind::String(text) => Some(text.clone()),
-        ValueKind::I64(number) => Some(number.to_string()),
-        ValueKind::U64(number) => Some(number.to_string()),
-        ValueKind::Nil
-        | ValueKind::Boolean(_)
-        | ValueKind::I128(_)
-        | ValueKind::U128(_)
-        | ValueKind::Float(_)
-        | ValueKind::Table(_)
-        | ValueKind::Array(_) => None,
-    });
+    let read = section.scalar(key, "a string", text_of);
     let text = read.unwrap_or_else(|| default.to_owned());
     section.show(key, Shown::Text(text.clone()));
     text

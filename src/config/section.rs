@@ -14,7 +14,7 @@ use super::problem::{Problem, nearest};
 use super::reference::Reference;
 use super::scalar::{parse_bytes, parse_duration, show_bytes, show_duration};
 use super::shown::Shown;
-use super::value::{ENVIRONMENT, found, from_environment, text_of, whole_of};
+use super::value::{ENVIRONMENT, bool_of, found, structure, text_of, whole_of};
 use crate::secret::Secret;
 
 /// Maximum number of problems reported: nobody reads more before fixing the first ones.
@@ -118,12 +118,7 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn bool(&mut self, key: &'static str, default: bool) -> bool {
-        let read = self.scalar(key, "true or false", |value| {
-            if let ValueKind::Boolean(bool) = value.kind {
-                return Some(bool);
-            }
-            from_environment(value)?.parse().ok()
-        });
+        let read = self.scalar(key, "true or false", bool_of);
         let value = read.unwrap_or(default);
         self.show(key, Shown::Plain(value.to_string()));
         value
@@ -264,7 +259,7 @@ impl<'r> Section<'r> {
         let inline = self.remove_key(key).and_then(|value| {
             let text = text_of(&value);
             if text.is_none() {
-                self.problem(key, "expected a string; put the value in quotes");
+                self.problem(key, "expected a string");
             }
             self.interpolate(key, &text?)
         });
@@ -317,6 +312,20 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// Changes how a key of an entry of a list is shown, after the list was read.
+    pub(super) fn amend(&mut self, list: &str, at: usize, key: &str, shown: Shown) {
+        let list = self.shown.iter_mut().find(|(name, _)| name == list);
+        let Some((_, Shown::List(entries))) = list else {
+            return;
+        };
+        let Some(Shown::Map(entry)) = entries.get_mut(at) else {
+            return;
+        };
+        if let Some((_, known)) = entry.iter_mut().find(|(name, _)| name == key) {
+            *known = shown;
+        }
+    }
+
     /// Reads a key that may have one of several types. `None` if it is absent or has another type.
     pub(super) fn scalar<T>(
         &mut self,
@@ -360,7 +369,7 @@ impl<'r> Section<'r> {
         value: Option<Value>,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> (T, Shown) {
-        let table = match value.map(|value| value.kind) {
+        let table = match value.map(|value| structure(value).kind) {
             None | Some(ValueKind::Nil) => BTreeMap::new(),
             Some(ValueKind::Table(table)) => table.into_iter().collect(),
             Some(kind) => {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use url::Url;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::client::{HttpClientConfig, url};
+use super::login::Authorization;
 use super::profile::profile;
 use super::relabel::relabel;
 use super::section::Section;
@@ -12,6 +15,7 @@ use super::shown::Shown;
 use super::url::without_credentials;
 use crate::backoff::Backoff;
 use crate::profile::ProfileName;
+use crate::secret::Secret;
 use crate::series::Relabel;
 use crate::wire::Protocol;
 
@@ -36,6 +40,8 @@ impl SinkId {
 pub struct RemoteWriteConfig {
     /// Used in the label `remote_name` and the log.
     pub name: String,
+    /// Whether the name is that of the URL's host, because none was set.
+    pub(super) is_unnamed: bool,
     pub url: Url,
     pub profile: ProfileName,
     pub client: HttpClientConfig,
@@ -103,6 +109,8 @@ impl RemoteWriteConfig {
             let second = Duration::from_secs(1);
             let interval =
                 metadata.duration("send_interval", Self::METADATA_INTERVAL, second..=24 * HOUR);
+            // Accepted and ignored: these requests have as many entries as those of samples.
+            metadata.ignored("max_samples_per_send");
             send.then_some(interval)
         });
         let message = section.word(
@@ -116,6 +124,12 @@ impl RemoteWriteConfig {
             _ => Message::Auto,
         };
         let relabel = relabel(section, "write_relabel_configs");
+        if section.bool("round_robin_dns", false) {
+            section.problem(
+                "round_robin_dns",
+                "is not supported; remove it, and put a load balancer in front of the receivers",
+            );
+        }
         let send_exemplars = section.bool("send_exemplars", true);
         let send_native_histograms = section.bool("send_native_histograms", false);
         let send_classic_histograms = section.bool("send_classic_histograms", true);
@@ -131,10 +145,12 @@ impl RemoteWriteConfig {
         let queue = section.section("queue_config", QueueConfig::read);
         let url = url?;
         let host = url.host_str().unwrap_or_default();
+        let is_unnamed = name.is_none();
         let name = name.unwrap_or_else(|| host.to_owned());
         section.show("name", Shown::Text(name.clone()));
         Some(Self {
             name,
+            is_unnamed,
             url,
             profile,
             client,
@@ -152,6 +168,27 @@ impl RemoteWriteConfig {
 }
 
 impl RemoteWriteConfig {
+    /// Tells this receiver from others at the same host: a hash of the URL, the tenant and the user
+    /// name. Secrets are left out, because a changed name starts a new queue.
+    pub(super) fn fingerprint(&self) -> String {
+        const TENANTS: [&str; 2] = ["x-scope-orgid", "thanos-tenant"];
+        let tenants = TENANTS.map(|name| self.client.headers.get(name));
+        let tenants = tenants.map(|value| value.map(|value| value.as_bytes()));
+        let user = match &self.client.authorization {
+            Authorization::Basic {
+                username: Secret::Inline(name),
+                ..
+            } => Some(name.as_str()),
+            Authorization::Basic { .. }
+            | Authorization::None
+            | Authorization::Credentials { .. }
+            | Authorization::OAuth2(_)
+            | Authorization::SigV4(_) => None,
+        };
+        let identity = format!("{:?}", (self.shown_url(), tenants, user));
+        format!("{:06x}", xxh3_64(identity.as_bytes()) & 0xff_ffff)
+    }
+
     /// The URL without credentials.
     pub fn shown_url(&self) -> String {
         without_credentials(&self.url)
@@ -181,8 +218,10 @@ impl QueueConfig {
             );
             Backoff::new(max, min).expect("the other way round they are in order")
         });
-        let shards_max = section.whole("max_shards", 10, 1..=1_000);
-        let shards_min = section.whole("min_shards", 1, 1..=shards_max);
+        let shards_min = section.whole("min_shards", 1, 1..=1_000);
+        let shards_max = section.whole("max_shards", shards_min.max(10), 1..=1_000);
+        // As in Prometheus, the upper limit wins.
+        let shards_min = shards_min.min(shards_max);
         let sample_age_limit = section.duration(
             "sample_age_limit",
             Duration::ZERO,

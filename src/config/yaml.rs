@@ -1,14 +1,20 @@
-//! Checks the limits of a YAML file before its values are built.
+//! Reads YAML: checks the limits of a text, then builds its [values](tree).
 //!
 //! The parser that builds them recurses once per level, copies what an alias refers to, and holds
 //! everything in memory. Its lower layer does none of that: it hands out one event at a time. So
 //! the text goes through that first, and its depth and size are measured with aliases followed. The
 //! parser itself limits nested brackets to 255 levels.
 
+mod tree;
+
 use std::collections::HashMap;
 
+use config::Value;
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::Marker;
+
+/// The origin of plain scalars, whose type depends on the key that reads them.
+pub(super) const PLAIN: &str = "a plain scalar";
 
 /// Levels of lists and maps. The deepest key is on level 6.
 const DEPTH_MAX: usize = 32;
@@ -129,6 +135,13 @@ impl Measure {
             open.deepest = open.deepest.max(level);
         }
     }
+}
+
+/// Reads a document. The error names the line.
+pub(super) fn load(text: &str) -> Result<Value, String> {
+    let text = text.trim_start_matches('\u{feff}');
+    check(text)?;
+    tree::build(text)
 }
 
 /// Checks the limits. The error states which limit is exceeded, and on which line.

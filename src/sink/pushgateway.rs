@@ -279,10 +279,10 @@ impl Pushgateway {
                 self.metrics.last.set(clock::now().seconds());
                 self.attempt = 0;
                 self.refusals.clear();
-                let failing_since = self.failing_since.take();
                 if !std::mem::replace(&mut self.has_delivered, true) {
                     info!(url = self.config.shown_url(), "first push accepted");
-                } else if let Some(since) = failing_since {
+                }
+                if let Some(since) = self.failing_since.take() {
                     let elapsed = clock::monotonic().duration_since(since);
                     info!(?elapsed, "pushes succeed again");
                 }

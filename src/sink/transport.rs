@@ -95,14 +95,18 @@ impl Transport {
         let ProxyConfig::Server(server) = &self.settings.proxy else {
             return Vec::new();
         };
+        let headers = server.connect_headers.values();
+        let headers = headers.filter_map(|value| value.to_str().ok().map(str::to_owned));
+        let mut secrets: Vec<String> = headers.collect();
         let Some(login) = &server.login else {
-            return Vec::new();
+            return secrets;
         };
         let password = login.password.as_ref();
         let password = password.and_then(|password| password.read().ok());
         let password = password.unwrap_or_default();
         let username = login.username.read().unwrap_or_default();
-        vec![STANDARD.encode(format!("{username}:{password}")), password]
+        secrets.extend([STANDARD.encode(format!("{username}:{password}")), password]);
+        secrets
     }
 
     async fn client_at(&self, now: Instant) -> reqwest::Client {
@@ -187,6 +191,9 @@ fn proxy(server: &ProxyServer) -> Result<reqwest::Proxy, BuildError> {
         let password = login.password.as_ref().map(|password| password.read());
         let password = password.transpose()?.unwrap_or_default();
         proxy = proxy.basic_auth(&login.username.read()?, &password);
+    }
+    if !server.connect_headers.is_empty() {
+        proxy = proxy.headers(server.connect_headers.clone());
     }
     Ok(proxy.no_proxy(reqwest::NoProxy::from_string(&server.no_proxy)))
 }

@@ -44,6 +44,7 @@ mod memory;
 mod migrate;
 mod outages;
 mod packaging;
+mod paste;
 mod poison;
 mod pull;
 mod pushgateway;

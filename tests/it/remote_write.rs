@@ -334,6 +334,11 @@ async fn a_second_signal_and_the_end_of_the_grace_period_end_it() {
         }
     })
     .await;
+    // The same request again, as GNU timeout sends it.
+    celeriac.process.signal(rustix::process::Signal::TERM);
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
     let status = celeriac.process.terminate(5);
     assert_eq!(status.code(), Some(130));
+    let log = celeriac.process.output();
+    assert_eq!(log.matches("second signal").count(), 2, "{log}");
 }

@@ -90,8 +90,8 @@ fn what_no_gateway_takes_is_a_problem() {
             "pushgateway[0].grouping_key.__x: not a valid label name; use letters, digits and _, not starting with a digit or __",
         ),
         (
-            "{url: 'http://h', grouping_key: {shard: 7}}",
-            "pushgateway[0].grouping_key.shard: expected a string, found `7`; put the value in quotes",
+            "{url: 'http://h', grouping_key: {shard: [7]}}",
+            "pushgateway[0].grouping_key.shard: expected a string, found a list",
         ),
         (
             "{url: 'http://h', interval: 0}",

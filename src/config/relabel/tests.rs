@@ -1,7 +1,8 @@
-use config::{File, FileFormat, Value};
+use config::{Value, ValueKind};
 
 use super::super::problem::Problem;
 use super::super::section::Reading;
+use super::super::yaml;
 use super::*;
 use crate::series::Relabelled;
 
@@ -9,8 +10,7 @@ const GOLDEN: &str = include_str!("../../../tests/golden/relabel.yaml");
 
 /// Reads the text of a file with a function for its root section.
 fn read<T>(text: &str, top: impl FnOnce(&mut Section<'_>) -> T) -> (T, Shown, Vec<Problem>) {
-    let file = config::Config::builder().add_source(File::from_str(text, FileFormat::Yaml));
-    let root: Value = file.build().expect("YAML").cache;
+    let root = yaml::load(text).expect("YAML");
     let mut reading = Reading::default();
     let (result, shown) = Section::read_root(&mut reading, root, top);
     (result, shown, reading.problems)

@@ -6,7 +6,7 @@ use config::{Value, ValueKind};
 
 use super::Section;
 use crate::config::shown::Shown;
-use crate::config::value::{ENVIRONMENT, found, list_of, number_of, text_of};
+use crate::config::value::{ENVIRONMENT, found, list_of, number_of, structure, text_of};
 
 impl Section<'_> {
     pub(in crate::config) fn texts(&mut self, key: &'static str, default: &[&str]) -> Vec<String> {
@@ -55,6 +55,7 @@ impl Section<'_> {
             self.show(key, Shown::Map(Vec::new()));
             return Vec::new();
         };
+        let value = structure(value);
         let ValueKind::Table(table) = value.kind else {
             self.problem(
                 key,
@@ -75,10 +76,7 @@ impl Section<'_> {
                 }
                 None => self.problem(
                     &format!("{key}.{name}"),
-                    format!(
-                        "expected a string, found {}; put the value in quotes",
-                        found(&value)
-                    ),
+                    format!("expected a string, found {}", found(&value)),
                 ),
             }
         }
@@ -89,6 +87,40 @@ impl Section<'_> {
         entries
     }
 
+    /// Reads a map of user-defined keys to lists of secrets.
+    pub(in crate::config) fn secret_lists(
+        &mut self,
+        key: &'static str,
+    ) -> Vec<(String, Vec<String>)> {
+        let read = self.scalar(key, "a map of lists of strings", |value| {
+            let ValueKind::Table(table) = structure(value.clone()).kind else {
+                return None;
+            };
+            let list = |value: &Value| -> Option<Vec<String>> {
+                list_of(value)?.iter().map(text_of).collect()
+            };
+            let lists = table.into_iter();
+            lists
+                .map(|(name, value)| Some((name, list(&value)?)))
+                .collect::<Option<Vec<(String, Vec<String>)>>>()
+        });
+        let mut lists = read.unwrap_or_default();
+        lists.sort();
+        for (name, values) in &mut lists {
+            let path = format!("{key}.{name}");
+            let texts = values.iter();
+            *values = texts
+                .filter_map(|text| self.interpolate(&path, text))
+                .collect();
+        }
+        let shown = lists.iter().map(|(name, values)| {
+            let values = Shown::List(vec![Shown::Secret; values.len()]);
+            (name.clone(), values)
+        });
+        self.show(key, Shown::Map(shown.collect()));
+        lists
+    }
+
     /// Reads a map of user-defined keys to sections.
     pub(in crate::config) fn named_sections<T>(
         &mut self,
@@ -96,7 +128,7 @@ impl Section<'_> {
         mut read: impl FnMut(&mut Section<'_>) -> T,
     ) -> Vec<(String, T)> {
         self.expect(key, "a map of maps");
-        let table = match self.remove_key(key).map(|value| value.kind) {
+        let table = match self.remove_key(key).map(|value| structure(value).kind) {
             None if self.is_reference() => {
                 BTreeMap::from([("NAME".to_owned(), Value::new(None, ValueKind::Nil))])
             }
@@ -131,6 +163,7 @@ impl Section<'_> {
             return Vec::new();
         };
         let from_environment = value.origin() == Some(ENVIRONMENT);
+        let value = structure(value);
         let ValueKind::Array(items) = value.kind else {
             let found = found(&value);
             let only_here = if from_environment || matches!(value.kind, ValueKind::Table(_)) {

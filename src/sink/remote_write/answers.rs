@@ -216,11 +216,11 @@ impl RemoteWrite {
 
     fn takes_again(&mut self) {
         self.failures = 0;
-        let failing_since = self.failing_since.take();
         if !std::mem::replace(&mut self.has_delivered, true) {
             let (url, version) = (self.config.shown_url(), self.protocol.name());
             info!(url, version, "first samples accepted");
-        } else if let Some(since) = failing_since {
+        }
+        if let Some(since) = self.failing_since.take() {
             let elapsed = clock::monotonic().duration_since(since);
             info!(?elapsed, "sending succeeds again");
         }

@@ -86,6 +86,11 @@ impl Options {
     }
 }
 
+/// Returns the promtool of 3.5, installed below `target/`.
+pub fn promtool_3() -> Command {
+    Command::new(made_by_setup("prometheus-3/usr/bin/promtool"))
+}
+
 impl Prometheus {
     /// Debian's 2.42.
     pub async fn start() -> Self {

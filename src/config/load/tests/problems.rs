@@ -133,8 +133,8 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "global.external_labels.my-label: not a valid label name; use letters, digits and _, not starting with a digit or __",
         ),
         (
-            "global: {external_labels: {shard: 7}}",
-            "global.external_labels.shard: expected a string, found `7`; put the value in quotes",
+            "global: {external_labels: {shard: [7]}}",
+            "global.external_labels.shard: expected a string, found a list",
         ),
         (
             "metrics: {task_labels: [name, queues]}",
