@@ -70,5 +70,6 @@ mod survival;
 mod texts;
 mod transports;
 mod unreported;
+mod urls;
 mod workers;
 mod workload;
