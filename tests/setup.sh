@@ -55,7 +55,7 @@ apt_options=()
 newer() {
   local folder=$target/$1 package archive
   shift
-  [ -e "$folder/.complete" ] && return
+  [ "$(cat "$folder/.complete" 2>/dev/null)" = "$*" ] && return
   echo "unpacking $1 into $folder"
   archive=$(find_archive)
   if [ -z "$archive" ]; then
@@ -80,7 +80,7 @@ newer() {
     dpkg-deb -x "$package" "$folder"
   done
   rm -f "$folder"/*.deb
-  touch "$folder/.complete"
+  echo "$*" > "$folder/.complete"
 }
 
 # Erlang from a newer suite also needs that suite's C library. Replace each of its programs with a script that runs it with

@@ -1,8 +1,9 @@
 //! Configuration of a RabbitMQ broker.
 
+use super::broker_url::BrokerUrl;
 use super::section::Section;
 use super::tls::TlsConfig;
-use super::url::{BrokerUrl, host_and_port};
+use super::url::host_and_port;
 use crate::secret::Secret;
 use crate::state::Shard;
 
@@ -40,6 +41,8 @@ pub struct AmqpServer {
     pub username: String,
     pub password: Secret,
     pub tls: Option<TlsConfig>,
+    /// Longest heartbeat interval in seconds, whatever the server proposes; 0 for none.
+    pub heartbeat: u16,
 }
 
 /// The keys that only RabbitMQ has, except `bindings` and `prefetch`.
@@ -125,7 +128,7 @@ impl AmqpConfig {
         prefetch: u16,
         keys: AmqpKeys,
     ) -> Self {
-        if tls.is_some() && urls.iter().all(|url| url.scheme != "amqps") {
+        if tls.is_some() && !urls.iter().any(BrokerUrl::secure) {
             section.problem(
                 "tls",
                 "has no effect on a connection without TLS; use amqps:// in `url`",
@@ -161,8 +164,11 @@ impl AmqpConfig {
 }
 
 impl AmqpServer {
+    const HEARTBEAT: u16 = 10;
+
     fn of(url: BrokerUrl, tls: Option<&TlsConfig>) -> Self {
-        let secure = url.scheme == "amqps";
+        let tls = url.tls(tls);
+        let heartbeat = url.heartbeat().unwrap_or(Self::HEARTBEAT);
         // `amqp://h`, `amqp://h/` and `amqp://h//` all mean the vhost "/", as in Celery.
         let vhost = url
             .path
@@ -171,13 +177,14 @@ impl AmqpServer {
             .unwrap_or("/");
         Self {
             host: url.host,
-            port: url.port.unwrap_or(if secure { 5671 } else { 5672 }),
+            port: url.port.unwrap_or(if tls.is_some() { 5671 } else { 5672 }),
             vhost: vhost.to_owned(),
             username: url.username.unwrap_or_else(|| "guest".to_owned()),
             password: url
                 .password
                 .unwrap_or_else(|| Secret::Inline("guest".to_owned())),
-            tls: secure.then(|| tls.cloned().unwrap_or_default()),
+            tls,
+            heartbeat,
         }
     }
 

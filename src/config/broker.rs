@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::amqp::{AmqpConfig, AmqpKeys, Delivery};
+use super::broker_options::check_options;
+use super::broker_url::{BrokerUrl, hide_password, no_events, parse_brokers};
 use super::poll::PollConfig;
 use super::problem::did_you_mean;
 use super::redis::{RedisAddress, RedisConfig, SentinelKeys};
@@ -10,7 +12,7 @@ use super::scalar::show_bytes;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
-use super::url::{BrokerUrl, hide_password, host_and_port, no_events, parse_brokers};
+use super::url::host_and_port;
 use crate::event::{Accept, ContentType};
 use crate::secret::Secret;
 use crate::state::Shard;
@@ -89,6 +91,7 @@ impl BrokerConfig {
             }
         }
         let kind = kind(section, &urls)?;
+        check_options(section, &urls, tls.as_ref());
         if sentinel.is_some() && kind != Scheme::Sentinel {
             section.problem(
                 "sentinel",
@@ -169,7 +172,7 @@ fn kind(section: &mut Section<'_>, urls: &[BrokerUrl]) -> Option<Scheme> {
     let mut kinds = Vec::new();
     for url in urls {
         kinds.push(match url.scheme.as_str() {
-            "amqp" | "pyamqp" | "librabbitmq" | "amqps" => Scheme::Amqp,
+            _ if url.is_amqp() => Scheme::Amqp,
             "redis" | "rediss" | "redis+socket" => Scheme::Redis,
             "sentinel" | "sentinel+tls" => Scheme::Sentinel,
             other => {

@@ -18,6 +18,8 @@ mod yaml;
 // The sections of a file.
 mod amqp;
 mod broker;
+mod broker_options;
+mod broker_url;
 mod client;
 mod global;
 mod http;

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::broker_url::BrokerUrl;
 use super::section::Section;
 use super::shown::Shown;
 use super::tls::TlsConfig;
-use super::url::{BrokerUrl, host_and_port};
+use super::url::host_and_port;
 use super::value::{bool_of, text_of};
 use crate::secret::Secret;
 
@@ -129,13 +130,12 @@ impl RedisConfig {
             );
             return None;
         }
-        let secure = url.scheme == "rediss";
-        refuse_idle_tls(section, secure, tls.as_ref());
+        refuse_idle_tls(section, &url, tls.as_ref());
         let socket = url.scheme == "redis+socket";
         let database = if socket {
             url.query("virtual_host").unwrap_or_default()
         } else {
-            &url.path
+            in_path(&url)
         };
         self.database = number(section, database)?;
         self.address = if socket {
@@ -144,7 +144,7 @@ impl RedisConfig {
             RedisAddress::Tcp {
                 host: url.host.clone(),
                 port: url.port.unwrap_or(6379),
-                tls: secure.then(|| tls_of(&url, tls)),
+                tls: url.tls(tls.as_ref()),
             }
         };
         self.username = url.username;
@@ -170,15 +170,14 @@ impl RedisConfig {
             .map(|url| (url.host.clone(), url.port.unwrap_or(26_379)))
             .collect();
         let url = urls.into_iter().next()?;
-        let secure = url.scheme == "sentinel+tls";
-        refuse_idle_tls(section, secure, tls.as_ref());
-        self.database = number(section, &url.path)?;
+        refuse_idle_tls(section, &url, tls.as_ref());
+        self.database = number(section, in_path(&url))?;
         self.address = RedisAddress::Sentinel(SentinelConfig {
             servers,
             master_name: keys.master_name?,
             username: keys.username,
             password: keys.password,
-            tls: secure.then(|| tls_of(&url, tls)),
+            tls: url.tls(tls.as_ref()),
         });
         self.username = url.username;
         self.password = url.password;
@@ -186,8 +185,8 @@ impl RedisConfig {
     }
 }
 
-fn refuse_idle_tls(section: &mut Section<'_>, secure: bool, tls: Option<&TlsConfig>) {
-    if tls.is_some() && !secure {
+fn refuse_idle_tls(section: &mut Section<'_>, url: &BrokerUrl, tls: Option<&TlsConfig>) {
+    if tls.is_some() && !url.secure() {
         section.problem(
             "tls",
             "has no effect on a connection without TLS; use rediss:// in `url`",
@@ -195,9 +194,14 @@ fn refuse_idle_tls(section: &mut Section<'_>, secure: bool, tls: Option<&TlsConf
     }
 }
 
-/// Parses the database number in a URL.
+/// Returns the database in the path of a URL.
+fn in_path(url: &BrokerUrl) -> &str {
+    url.path.strip_prefix('/').unwrap_or_default()
+}
+
+/// Parses a database number, which Kombu allows a slash before.
 fn number(section: &mut Section<'_>, text: &str) -> Option<i64> {
-    let database = text.trim_matches('/');
+    let database = text.strip_prefix('/').unwrap_or(text);
     let number = if database.is_empty() {
         Some(0)
     } else {
@@ -211,20 +215,6 @@ fn number(section: &mut Section<'_>, text: &str) -> Option<i64> {
         );
     }
     number
-}
-
-/// Merges the `tls` keys with the URL parameters that Celery accepts, such as `ssl_cert_reqs=none`.
-fn tls_of(url: &BrokerUrl, tls: Option<TlsConfig>) -> TlsConfig {
-    let mut tls = tls.unwrap_or_default();
-    let path = |key: &str| url.query(key).map(|path| Secret::File(path.into()));
-    tls.insecure_skip_verify |= url
-        .query("ssl_cert_reqs")
-        .is_some_and(|reqs| reqs.to_ascii_lowercase().ends_with("none"));
-    tls.ca = tls.ca.or_else(|| path("ssl_ca_certs"));
-    tls.identity = tls
-        .identity
-        .or_else(|| path("ssl_certfile").zip(path("ssl_keyfile")));
-    tls
 }
 
 fn priority_steps(section: &mut Section<'_>) -> Vec<u8> {

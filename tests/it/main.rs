@@ -71,5 +71,6 @@ mod survival;
 mod texts;
 mod transports;
 mod unreported;
+mod urls;
 mod workers;
 mod workload;

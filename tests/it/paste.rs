@@ -108,7 +108,9 @@ fn receivers_at_one_host_have_names_that_secrets_do_not_change() {
              - {{url: 'http://m/push', {second}}}\n"
         );
         let shown = shown(&text);
-        let lines = shown.lines().filter_map(|line| line.trim().strip_prefix("name: "));
+        let lines = shown
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("name: "));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     let tenant = |name: &str, token: &str| {
@@ -117,7 +119,10 @@ fn receivers_at_one_host_have_names_that_secrets_do_not_change() {
     let before = names(&tenant("a", "old"), &tenant("b", "old"));
     assert_eq!(before.len(), 2, "{before:?}");
     assert_ne!(before[0], before[1]);
-    assert!(before.iter().all(|name| name.starts_with("m-")), "{before:?}");
+    assert!(
+        before.iter().all(|name| name.starts_with("m-")),
+        "{before:?}"
+    );
     assert_eq!(names(&tenant("a", "new"), &tenant("b", "new")), before);
     // The order says nothing, so that no queue is sent to another tenant.
     let [a, b] = [before[0].clone(), before[1].clone()];
@@ -164,15 +169,24 @@ fn overrides_take_every_form_of_the_file() {
         ),
         ("BROKERS", "[{url: 'redis://other'}]", "redis://other"),
         // A text stays as it is, even if it looks like YAML.
-        ("METRICS__DEFAULT_QUEUE", "a: b", "default_queue: \"a: b\"\n"),
+        (
+            "METRICS__DEFAULT_QUEUE",
+            "a: b",
+            "default_queue: \"a: b\"\n",
+        ),
     ];
     let folder = TempDir::new().expect("a folder");
     let text = "brokers: [{url: 'redis://h'}]\nhttp: {listen: ':9808'}\n";
     let file = written(&folder, "celeriac.yaml", text);
     for (key, value, expected) in cases {
         let mut command = ours();
-        command.arg("--print").env(format!("CELERIAC__{key}"), value);
+        command
+            .arg("--print")
+            .env(format!("CELERIAC__{key}"), value);
         let (accepted, shown) = accepts(command, &file);
-        assert!(accepted && shown.contains(expected), "{key}={value}: {shown}");
+        assert!(
+            accepted && shown.contains(expected),
+            "{key}={value}: {shown}"
+        );
     }
 }

@@ -15,9 +15,6 @@ use crate::broker::link::Alive;
 use crate::broker::stream;
 use crate::config::AmqpServer;
 
-/// The longest heartbeat interval in seconds, whatever the server proposes.
-const HEARTBEAT_SECONDS: u16 = 10;
-
 /// The operation named in errors that occur before the connection is open.
 pub(super) const CONNECT: &str = "connect";
 
@@ -84,13 +81,13 @@ async fn log_in(
     let AMQPClass::Connection(Method::Tune(tune)) = session.reply(0, TUNE).await? else {
         return Err(AmqpError::Malformed("an unexpected reply to a login"));
     };
-    let tuning = Tuning::negotiate(&tune, HEARTBEAT_SECONDS)?;
+    let tuning = Tuning::negotiate(&tune, server.heartbeat)?;
     session.tune(tuning);
     let heartbeat = tuning.heartbeat.map_or(0, |heartbeat| heartbeat.as_secs());
     let tune_ok = Method::TuneOk(connection::TuneOk {
         channel_max: tuning.channel_max,
         frame_max: tuning.frame_max,
-        heartbeat: u16::try_from(heartbeat).unwrap_or(HEARTBEAT_SECONDS),
+        heartbeat: u16::try_from(heartbeat).unwrap_or(server.heartbeat),
     });
     session.send(0, AMQPClass::Connection(tune_ok));
     let open = Method::Open(connection::Open {
