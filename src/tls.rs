@@ -49,10 +49,12 @@ pub const PLAIN: &str =
 /// Returns whether a handshake failed because the server's response was not TLS. rustls only
 /// reports a corrupt message.
 pub fn is_plain(error: &(dyn std::error::Error + 'static)) -> bool {
-    let error = error.downcast_ref::<std::io::Error>();
-    let inner = error.and_then(std::io::Error::get_ref);
-    let inner = inner.and_then(|inner| inner.downcast_ref::<Error>());
-    matches!(inner, Some(Error::InvalidMessage(_)))
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return matches!(error, Error::InvalidMessage(_));
+    }
+    let inner = error.downcast_ref::<std::io::Error>();
+    let inner = inner.and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| is_plain(inner))
 }
 
 /// Builds the client configuration. Reads the files named in `config`.

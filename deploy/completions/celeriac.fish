@@ -88,6 +88,8 @@ trace\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l enable-events -d 'Without a file: turn on task events on workers that send none'
 complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l listen -d 'Address to serve the pages on' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l remote-write -d 'Push to your own receiver, such as http://127.0.0.1:9090/api/v1/write' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l pushgateway -d 'Push to your own Pushgateway, such as http://127.0.0.1:9091' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l for -d 'Time to run, such as 10s [default: until stopped]' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l log-format -d 'Log format' -r -f -a "text\t''
 json\t''"

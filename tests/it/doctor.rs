@@ -605,11 +605,12 @@ async fn certificates_are_told_from_firewalls_and_keys_in_urls_are_not_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_spoken_to_a_plain_port_and_a_port_in_use_are_named() {
-    let (redis, prometheus) = (Redis::start().await, Prometheus::start().await);
+    // A plain Redis waits for the end of a line, and says nothing.
+    let (rabbitmq, prometheus) = tokio::join!(RabbitMq::start(), Prometheus::start());
     let plain = prometheus.write_url();
     let address = plain.trim_start_matches("http://");
     let (listen, _) = address.split_once('/').expect("a path");
-    let broker = redis.url(0).replace("redis://", "rediss://");
+    let broker = rabbitmq.url("").replace("amqp://", "amqps://");
     let receiver = format!("https://{address}");
     let listen = listen.to_owned();
     let said = spawn_blocking(move || {

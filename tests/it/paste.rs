@@ -161,7 +161,7 @@ fn overrides_take_every_form_of_the_file() {
         ("METRICS__WORKER_TIMEOUT", "5", "worker_timeout: 5\n"),
         ("METRICS__MAX_SERIES", "20_000", "max_series: 20000\n"),
         ("METRICS__EXEMPLARS", "no", "exemplars: false\n"),
-        ("METRICS__TASK_LABELS", "[name]", "task_labels:\n"),
+        ("METRICS__TASK_LABELS", "[name]", "task_labels: [name]\n"),
         (
             "GLOBAL__EXTERNAL_LABELS",
             "{team: 7}",

@@ -154,7 +154,7 @@ fn the_wheel_puts_it_on_the_path(page: &Path) {
     demo.env("PATH", venv.join("bin"));
     let listen = format!("127.0.0.1:{}", free_port());
     let shown = run(demo.args(["demo", "--listen", &listen, "--for", "3s"]));
-    assert!(shown.contains("workers 3 online"), "{shown}");
+    assert!(shown.contains("workers 4 online"), "{shown}");
 }
 
 fn the_list_of_crates_is_that_of_the_program(page: &Path) {
