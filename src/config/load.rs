@@ -159,20 +159,17 @@ impl Config {
             _ => return Err(LoadError::Format(path.into())),
         };
         let wrong = |what: String| LoadError::Syntax(path.into(), what);
-        let root = match format {
-            FileFormat::Yaml => yaml::load(text).map_err(wrong)?.kind,
-            _ => {
-                let file = File::from_str(text, format).collect();
-                ValueKind::Table(file.map_err(|error| wrong(error.to_string()))?)
-            }
+        let read = if format == FileFormat::Yaml {
+            yaml::load(text).map_err(wrong)?
+        } else {
+            let file = File::from_str(text, format).collect();
+            Value::from(file.map_err(|error| wrong(error.to_string()))?)
         };
-        let mut root = match root {
-            ValueKind::Table(root) => root,
-            ValueKind::Nil => config::Map::new(),
-            root => {
-                let found = found(&Value::new(None, root));
-                return Err(wrong(format!("expected a map of keys, found {found}")));
-            }
+        let found = found(&read);
+        let mut root = match (read.kind, found) {
+            (ValueKind::Table(root), _) => root,
+            (ValueKind::Nil, _) => config::Map::new(),
+            (_, found) => return Err(wrong(format!("expected a map of keys, found {found}"))),
         };
         let environment = texts(environment);
         for (name, value) in &environment {

@@ -42,16 +42,16 @@ pub(super) fn build(text: &str) -> Result<Value, String> {
     let mut tree = Tree::default();
     loop {
         let (event, at) = parser.next_token().map_err(|error| error.to_string())?;
-        match event {
-            Event::StreamEnd => break,
-            Event::DocumentStart if tree.root.is_some() => {
-                return Err(format!(
-                    "line {}: a second document begins; put everything into one, without `---`",
-                    at.line()
-                ));
-            }
-            event => tree.on_event(event, at)?,
+        if event == Event::StreamEnd {
+            break;
         }
+        if event == Event::DocumentStart && tree.root.is_some() {
+            return Err(format!(
+                "line {}: a second document begins; put everything into one, without `---`",
+                at.line()
+            ));
+        }
+        tree.on_event(event, at)?;
     }
     Ok(tree
         .root
