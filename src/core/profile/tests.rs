@@ -1,3 +1,4 @@
+mod recorded;
 mod restart;
 
 use super::*;
@@ -37,14 +38,17 @@ impl Bench {
 
     fn event(&mut self, hostname: &str, detail: Detail<'_>) {
         self.now = self.now.after(Duration::from_secs(1));
-        let event = Event {
+        self.apply(&Event {
             timestamp: self.now,
             hostname: hostname.into(),
             pid: None,
             detail,
-        };
+        });
+    }
+
+    fn apply(&mut self, event: &Event<'_>) {
         let mut changes = Vec::new();
-        self.state.apply(&event, self.now, &mut changes);
+        self.state.apply(event, self.now, &mut changes);
         let mut context = Context {
             names: self.state.names(),
             series: &mut self.series,

@@ -82,3 +82,29 @@ impl<'a> Origin<'a> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_at_most_121_characters_and_times_increase() {
+        let at = Timestamp::from_millis(5_000);
+        let made = |id: &str, newest: Option<i64>| {
+            let newest = newest.map(Timestamp::from_millis);
+            Origin::new(id, at)?.exemplar(2.0, newest, 7)
+        };
+        let exemplar = made("id", None).expect("an exemplar");
+        assert_eq!((&*exemplar.task_id, exemplar.value), ("id", 2.0));
+        assert_eq!((exemplar.at, exemplar.snapshot), (at, 7));
+        // Many events have the time of their message.
+        let next = made("id", Some(5_000)).expect("an exemplar");
+        assert_eq!(next.at, Timestamp::from_millis(5_001));
+        let longest = "ä".repeat(121);
+        assert!(made(&longest, None).is_some());
+        assert!(made(&format!("{longest}x"), None).is_none());
+        assert!(made("", None).is_none());
+        // Escaping makes it too long.
+        assert!(made(&format!("{}\u{1}", "x".repeat(120)), None).is_none());
+    }
+}

@@ -173,4 +173,24 @@ mod tests {
             assert_eq!(LabelName::parse(name).is_some(), valid, "{name:?}");
         }
     }
+
+    #[test]
+    fn metric_names_may_have_colons_and_labels_may_not() {
+        let cases = [
+            ("a", true, true),
+            ("_a9", true, true),
+            ("a:b", true, false),
+            (":a", true, false),
+            ("9a", false, false),
+            ("a-b", false, false),
+            ("", false, false),
+        ];
+        for (name, metric, label) in cases {
+            assert_eq!(
+                (is_metric_name(name), is_label_name(name)),
+                (metric, label),
+                "{name}"
+            );
+        }
+    }
 }

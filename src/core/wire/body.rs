@@ -85,3 +85,38 @@ pub(super) fn compress(bytes: &[u8]) -> Bytes {
         .expect("a request is far below snappy's limit of 4 GiB")
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_has_the_headers_of_its_specification() {
+        let of = |protocol: Protocol| {
+            [
+                protocol.name(),
+                protocol.version(),
+                protocol.message(),
+                protocol.content_type(),
+            ]
+        };
+        assert_eq!(
+            of(Protocol::V1),
+            [
+                "1.0",
+                "0.1.0",
+                "prometheus.WriteRequest",
+                "application/x-protobuf"
+            ]
+        );
+        assert_eq!(
+            of(Protocol::V2),
+            [
+                "2.0",
+                "2.0.0",
+                "io.prometheus.write.v2.Request",
+                "application/x-protobuf;proto=io.prometheus.write.v2.Request"
+            ]
+        );
+    }
+}

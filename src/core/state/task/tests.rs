@@ -1,3 +1,4 @@
+mod boundaries;
 use super::*;
 
 const UUID: &str = "u";

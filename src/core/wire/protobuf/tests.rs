@@ -1,6 +1,7 @@
 use prost::bytes::Buf;
 
 use super::*;
+use crate::series::Span;
 use crate::wire::example;
 
 fn families(mut page: &[u8]) -> Vec<client::MetricFamily> {
@@ -89,4 +90,19 @@ fn a_native_form_goes_out_only_where_it_is_wanted_and_is_never_taken_for_none() 
         assert_eq!(histograms[1].positive_span.len(), usize::from(native));
         assert_eq!(histograms[1].bucket.len(), 3);
     }
+}
+
+#[test]
+fn runs_keep_their_spans_and_deltas() {
+    let spans = [(-2, 3), (4, 1)].map(|(offset, length)| Span { offset, length });
+    let (spans, deltas) = runs(Runs {
+        spans: spans.into(),
+        deltas: vec![5, -1, 0, 7],
+    });
+    let spans: Vec<_> = spans
+        .iter()
+        .map(|span| (span.offset, span.length))
+        .collect();
+    assert_eq!(spans, [(Some(-2), Some(3)), (Some(4), Some(1))]);
+    assert_eq!(deltas, [5, -1, 0, 7]);
 }

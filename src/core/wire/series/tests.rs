@@ -197,3 +197,14 @@ proptest! {
         prop_assert!(leaves.iter().all(|leaf| leaf.counts.samples == 1 && leaf.oldest == leaf.newest));
     }
 }
+
+#[test]
+fn the_oldest_time_is_that_of_any_value() {
+    let series = Series::of_sample(Labels::of(&[("__name__", "x")]), 1.0, 50).with_exemplar(30);
+    let times: Vec<_> = series.times().collect();
+    assert_eq!(series.oldest(), times.iter().min().copied());
+    assert_eq!(
+        Series::of_sample(Labels::of(&[("__name__", "x")]), 1.0, 50).oldest(),
+        Some(50)
+    );
+}
