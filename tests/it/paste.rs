@@ -162,11 +162,7 @@ fn overrides_take_every_form_of_the_file() {
         ("METRICS__MAX_SERIES", "20_000", "max_series: 20000\n"),
         ("METRICS__EXEMPLARS", "no", "exemplars: false\n"),
         ("METRICS__TASK_LABELS", "[name]", "task_labels: [name]\n"),
-        (
-            "GLOBAL__EXTERNAL_LABELS",
-            "{team: 7}",
-            "external_labels:\n    team: \"7\"\n",
-        ),
+        ("GLOBAL__EXTERNAL_LABELS", "{team: 7}", "team: \"7\"\n"),
         ("BROKERS", "[{url: 'redis://other'}]", "redis://other"),
         // A text stays as it is, even if it looks like YAML.
         (
