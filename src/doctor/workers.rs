@@ -153,7 +153,7 @@ fn task_events(
     const CHECK: &str = "task events";
     const ADVICE: &str = "start workers with -E, or set worker_send_task_events = True in Celery's \
                           settings; or let celeriac turn them on whenever a worker starts: \
-                          `enable_events: true` in this broker";
+                          `enable_events: true` in this broker, or --enable-events";
     let of = |name: &str| observed.workers.get(name);
     let set = |name: &str| look.workers.as_ref()?.get(name)?.as_ref()?.task_events;
     let mut silent = Vec::new();
