@@ -272,6 +272,7 @@ fn the_table_of_rules_is_that_of_the_receiver() {
     assert_eq!(named, names);
     let sources = [
         ("faults", include_str!("faults.rs")),
+        ("faults::servers", include_str!("faults/servers.rs")),
         ("outages", include_str!("outages.rs")),
         ("refusals", include_str!("refusals.rs")),
         ("remote_write", include_str!("remote_write.rs")),
@@ -279,7 +280,7 @@ fn the_table_of_rules_is_that_of_the_receiver() {
         ("workers", include_str!("workers.rs")),
     ];
     for code in table.split('`').skip(1).step_by(2) {
-        if let Some((module, test)) = code.split_once("::")
+        if let Some((module, test)) = code.rsplit_once("::")
             && module != "Rule"
         {
             let source = sources.iter().find(|(name, _)| *name == module);
