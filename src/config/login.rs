@@ -72,10 +72,7 @@ impl Authorization {
         });
         let oauth2 = section.optional_section("oauth2", OAuth2Config::read);
         for (key, instead) in [("azuread", AZURE_INSTEAD), ("google_iam", GOOGLE_INSTEAD)] {
-            if section.has(key) {
-                section.problem(key, instead);
-            }
-            section.ignored(key);
+            section.unsupported(key, instead);
         }
         let sigv4 = section.optional_section("sigv4", SigV4Config::read);
         let ways = [

@@ -292,6 +292,14 @@ impl<'r> Section<'r> {
         self.remove_key(key);
     }
 
+    /// Refuses a key of Prometheus that is not supported, and says what to write instead.
+    pub(super) fn unsupported(&mut self, key: &'static str, instead: &str) {
+        self.expect(key, "not supported");
+        if self.remove_key(key).is_some() {
+            self.problem(key, instead);
+        }
+    }
+
     /// Counts a regular expression before it is compiled. Reports a problem and returns false if
     /// there are too many.
     pub(super) fn may_compile(&mut self, key: &str) -> bool {
