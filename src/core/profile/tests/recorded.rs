@@ -1,7 +1,7 @@
 //! Recordings of real clusters, from the first message to the page.
 //!
-//! Each page was compared with what the recorded cluster did when it was added. After a change that
-//! is meant to show, write the pages anew with `UPDATE_PAGES=1` and read the difference.
+//! The pages hold what the code made of the recordings when they were added, so that a change
+//! shows. If it is meant to, write them anew with `UPDATE_PAGES=1` and read the difference.
 
 use std::fmt::Write;
 use std::fs;
