@@ -51,6 +51,9 @@ pub mod pipeline;
 pub mod aggregator;
 pub mod checkpoint;
 
+// What the page and the terminal show.
+pub mod status;
+
 // Delivery to receivers, and pages.
 pub mod http;
 pub mod queue;
