@@ -18,7 +18,7 @@ pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -29,7 +29,7 @@ pub fn grouped(count: u64) -> String {
 /// Something a minute or a second: three significant digits.
 pub fn rate(rate: f64) -> String {
     match rate.abs() {
-        size if size == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         size if size < 0.01 => "<0.01".to_owned(),
         size if size < 9.995 => format!("{rate:.2}"),
         size if size < 99.95 => format!("{rate:.1}"),
@@ -41,7 +41,7 @@ pub fn rate(rate: f64) -> String {
 /// A ratio in per cent, without the sign.
 pub fn percent(ratio: f64) -> String {
     match ratio * 100.0 {
-        percent if percent == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         percent if percent < 0.1 => "<0.1".to_owned(),
         percent if percent < 9.95 => format!("{percent:.1}"),
         percent => format!("{percent:.0}"),
@@ -56,7 +56,7 @@ pub fn duration(seconds: f64) -> String {
         ("", seconds)
     };
     let text = match size {
-        size if size == 0.0 => "0 s".to_owned(),
+        0.0 => "0 s".to_owned(),
         size if size < 0.000_95 => "<1 ms".to_owned(),
         size if size < 0.999_5 => format!("{:.0} ms", size * 1e3),
         size if size < 9.95 => format!("{size:.1} s"),
