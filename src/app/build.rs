@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info};
 
 use super::App;
+use super::outputs::Outputs;
 use super::reload::Reloader;
 use super::simulation::{self, Simulation};
 use super::stages::Stages;
@@ -20,22 +21,22 @@ use crate::broker::{Checkpointed, Poller, Source};
 use crate::cgroup;
 use crate::checkpoint::{Restored, Writer};
 use crate::clock;
-use crate::config::{
-    BrokerConfig, Config, Delivery, HttpConfig, MetricsConfig, PushgatewayConfig,
-    RemoteWriteConfig, SinkId, Transport,
-};
+use crate::config::{BrokerConfig, Config, Delivery, HttpConfig, MetricsConfig, Transport};
 use crate::event::{Batch, BrokerId, Mark};
 use crate::http::{Page, ReloadRequest, Server};
-use crate::pipeline::{BrokerRetention, ClusterConfig, NotRestored, Pipeline, ViewConfig};
-use crate::queue::Queue;
+use crate::pipeline::{
+    BrokerRetention, ClusterConfig, NotRestored, Overview, Pipeline, ViewConfig,
+};
+use crate::profile::ProfileName;
 use crate::saved::Offset;
 use crate::sink::client::BuildError;
-use crate::sink::{Pushgateway, Reconfigured, RemoteWrite, queues};
+use crate::sink::queues;
 use crate::state::Report;
+use crate::status::setup::Setup;
+use crate::status::{Board, HistoryFile, StatusStage};
 use crate::supervisor::LivenessPing;
 use crate::telemetry::metrics::{BrokerMetrics, EventMetrics, PollMetrics, Telemetry};
 use crate::telemetry::readiness::{Readiness, Reporter};
-use crate::telemetry::sink::{PushMetrics, SinkMetrics};
 use crate::timestamp::Timestamp;
 use crate::tls::TlsError;
 
@@ -121,6 +122,18 @@ impl App {
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
         self.readiness = readiness.clone();
         if let Some(http) = config.http.clone() {
+            let (_board, asked) = Board::new();
+            let setup = Setup::new(&config, ONLY_BROKER, start);
+            let file = config.data_dir.as_deref().map(HistoryFile::new);
+            let status = StatusStage::new(
+                setup,
+                readiness.clone(),
+                ends.overviews.clone(),
+                asked,
+                file,
+            );
+            self.stages
+                .spawn("status".to_owned(), status.run(self.stop.clone()));
             let requests = http.reload.then_some(reload_requests);
             let server = listen(http, &views, readiness, requests)?.counted(pages);
             self.address = server.address().ok();
@@ -157,9 +170,9 @@ impl App {
 }
 
 /// Where stages report metrics and readiness.
-struct Instruments {
-    telemetry: Telemetry,
-    readiness: Readiness,
+pub(super) struct Instruments {
+    pub(super) telemetry: Telemetry,
+    pub(super) readiness: Readiness,
 }
 
 /// The sending ends of the aggregator's input channels, for brokers and the supervisor.
@@ -167,6 +180,7 @@ struct Ends {
     batches: mpsc::Sender<Batch>,
     reports: mpsc::Sender<Report>,
     questions: mpsc::Sender<LivenessPing>,
+    overviews: mpsc::Sender<oneshot::Sender<Overview>>,
     stop: CancellationToken,
 }
 
@@ -176,16 +190,19 @@ impl Ends {
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let (settings, set) = mpsc::channel(1);
         let (questions, asked) = mpsc::channel(1);
+        let (overviews, wanted) = mpsc::channel(1);
         let inputs = Inputs {
             batches: waiting,
             reports: reported,
             settings: set,
             questions: asked,
+            overviews: wanted,
         };
         let ends = Self {
             batches,
             reports,
             questions,
+            overviews,
             stop: stop.clone(),
         };
         (ends, inputs, settings)
@@ -288,140 +305,6 @@ impl BrokerParts {
     }
 }
 
-/// The parts built for all outputs.
-struct Outputs {
-    sinks: Vec<SinkParts>,
-    gateways: Vec<GatewayParts>,
-}
-
-impl Outputs {
-    /// Builds the parts of all outputs.
-    fn new(config: &Config, queues: Vec<(SinkId, Queue)>, to: &mut Instruments) -> Self {
-        let sinks = queues.into_iter().map(|(id, queue)| {
-            let config = config.remote_write[id.index()].clone();
-            SinkParts::new(config, queue, to)
-        });
-        let sinks = sinks.collect();
-        let gateways = config.pushgateway.iter().cloned();
-        let gateways = gateways.map(|gateway| GatewayParts::new(gateway, to));
-        Self {
-            sinks,
-            gateways: gateways.collect(),
-        }
-    }
-
-    /// Returns the channels that deliver a changed configuration to remote-write receivers, by
-    /// sink.
-    fn spawn(
-        self,
-        external: &[(String, String)],
-        views: &Views,
-        stages: &mut Stages,
-        drain_deadline: &CancellationToken,
-    ) -> Result<Vec<mpsc::Sender<Reconfigured>>, StartError> {
-        let sinks = self.sinks.into_iter();
-        let channels = sinks.map(|sink| sink.spawn(external, views, stages, drain_deadline));
-        let channels = channels.collect::<Result<_, _>>()?;
-        for gateway in self.gateways {
-            gateway.spawn(views, stages, drain_deadline)?;
-        }
-        Ok(channels)
-    }
-}
-
-/// The parts built for one remote-write receiver.
-struct SinkParts {
-    config: RemoteWriteConfig,
-    queue: Queue,
-    report: (SinkMetrics, Reporter),
-}
-
-impl SinkParts {
-    fn new(config: RemoteWriteConfig, queue: Queue, to: &mut Instruments) -> Self {
-        let name: Arc<str> = config.name.as_str().into();
-        let metrics = to.telemetry.sink(&name, &config.shown_url().into());
-        let stage = format!("remote_write {name}");
-        let latch = to.readiness.stage(stage, "nothing sent yet");
-        Self {
-            config,
-            queue,
-            report: (metrics, latch),
-        }
-    }
-
-    /// Returns the channel that delivers a changed configuration to the receiver.
-    fn spawn(
-        self,
-        external: &[(String, String)],
-        views: &Views,
-        stages: &mut Stages,
-        drain_deadline: &CancellationToken,
-    ) -> Result<mpsc::Sender<Reconfigured>, StartError> {
-        let name = self.config.name.clone();
-        let (changing, changes) = mpsc::channel(1);
-        let inputs = (views.of(self.config.profile), changes);
-        let (external, drain_deadline) = (external.to_vec(), drain_deadline.clone());
-        let built = RemoteWrite::new(
-            self.config,
-            external,
-            self.queue,
-            inputs,
-            drain_deadline,
-            self.report,
-        );
-        let sink = built.map_err(client_error(&name))?;
-        let span = error_span!("sink", sink = %name);
-        stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
-        Ok(changing)
-    }
-}
-
-/// The parts built for one Pushgateway.
-struct GatewayParts {
-    config: PushgatewayConfig,
-    metrics: PushMetrics,
-    latch: Reporter,
-}
-
-impl GatewayParts {
-    fn new(config: PushgatewayConfig, to: &mut Instruments) -> Self {
-        let name: Arc<str> = config.name.as_str().into();
-        let metrics = to.telemetry.pushgateway(&name);
-        let stage = format!("pushgateway {name}");
-        Self {
-            latch: to.readiness.stage(stage, "nothing pushed yet"),
-            config,
-            metrics,
-        }
-    }
-
-    fn spawn(
-        self,
-        views: &Views,
-        stages: &mut Stages,
-        drain_deadline: &CancellationToken,
-    ) -> Result<(), StartError> {
-        let name = self.config.name.clone();
-        let snapshots = views.of(self.config.profile);
-        let built = Pushgateway::new(
-            self.config,
-            snapshots,
-            drain_deadline.clone(),
-            self.metrics,
-            self.latch,
-        );
-        let sink = built.map_err(client_error(&name))?;
-        let span = error_span!("sink", sink = %name);
-        stages.spawn(format!("pushgateway {name}"), sink.run().instrument(span));
-        Ok(())
-    }
-}
-
-fn client_error(name: &str) -> impl FnOnce(BuildError) -> StartError + use<> {
-    let name = name.to_owned();
-    |source| StartError::Client { name, source }
-}
-
 /// Restores a checkpoint.
 fn restore(pipeline: &mut Pipeline, restored: Restored, start: Timestamp) {
     let left = pipeline.restore(restored.parts(), start, clock::now());
@@ -458,6 +341,10 @@ fn view_configs(config: &Config) -> Vec<ViewConfig> {
     let mut views = BTreeMap::new();
     for (profile, native_histograms) in pages.chain(sinks).chain(gateways) {
         *views.entry(profile).or_default() |= native_histograms;
+    }
+    // The status page is made from it.
+    if config.http.is_some() {
+        views.entry(ProfileName::Native).or_default();
     }
     let views = views
         .into_iter()
