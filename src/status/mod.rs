@@ -28,3 +28,6 @@ pub mod setup;
 pub use self::board::{Board, Request};
 pub use self::saved::HistoryFile;
 pub use self::stage::StatusStage;
+
+#[cfg(test)]
+mod tests;
