@@ -18,6 +18,7 @@ mod saved;
 mod attention;
 mod compose;
 mod stage;
+mod standby;
 
 pub mod columns;
 pub mod document;
@@ -28,6 +29,7 @@ pub mod setup;
 pub use self::board::{Board, Request};
 pub use self::saved::HistoryFile;
 pub use self::stage::StatusStage;
+pub use self::standby::stand_by;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, Delivery, RemoteWriteConfig, Transport};
+use crate::folder::host_name;
 use crate::timestamp::Timestamp;
 
 /// The names and limits of the daemon, its brokers and its receivers.
@@ -107,10 +108,4 @@ const fn delivery(transport: &Transport) -> &'static str {
             Delivery::Stream => "stream",
         },
     }
-}
-
-/// The name of this host, which is the pod's name in Kubernetes.
-pub fn host_name() -> String {
-    let name = rustix::system::uname();
-    name.nodename().to_string_lossy().into_owned()
 }
