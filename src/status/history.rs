@@ -117,16 +117,12 @@ impl Ring {
     /// The points up to an interval, oldest first; always [`POINTS`].
     pub fn points(&self, interval: u64) -> Vec<Option<u32>> {
         let behind = interval.saturating_sub(self.newest).min(POINTS as u64);
-        let behind = usize::try_from(behind).unwrap_or(POINTS);
-        let known = self.points.iter().skip(behind);
-        let known: Vec<Option<u32>> = known
-            .map(|&point| (point != UNKNOWN).then_some(point))
-            .chain(std::iter::repeat_n(None, behind))
-            .collect();
-        let missing = POINTS.saturating_sub(known.len());
-        let mut points = vec![None; missing];
-        points.extend(&known[known.len().saturating_sub(POINTS - missing)..]);
-        points
+        let behind = (0..behind).map(|_| None);
+        let known = self.points.iter();
+        let known = known.map(|&point| (point != UNKNOWN).then_some(point));
+        let before = std::iter::repeat_n(None, POINTS);
+        let all: Vec<Option<u32>> = before.chain(known).chain(behind).collect();
+        all[all.len() - POINTS..].to_vec()
     }
 }
 
@@ -299,3 +295,6 @@ fn keep_busiest<K: Clone + Eq + Hash, R: Default>(
 fn point(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX).min(UNKNOWN - 1)
 }
+
+#[cfg(test)]
+mod tests;
