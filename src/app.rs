@@ -6,6 +6,7 @@
 //! or when the grace period expires.
 
 mod build;
+mod listener;
 mod outputs;
 mod reload;
 mod simulation;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info};
 
 use super::App;
+use super::listener::Listener;
 use super::outputs::Outputs;
 use super::reload::Reloader;
 use super::simulation::{self, Simulation};
@@ -21,9 +22,9 @@ use crate::broker::{Checkpointed, Poller, Source};
 use crate::cgroup;
 use crate::checkpoint::{Restored, Writer};
 use crate::clock;
-use crate::config::{BrokerConfig, Config, Delivery, HttpConfig, MetricsConfig, Transport};
+use crate::config::{BrokerConfig, Config, Delivery, MetricsConfig, Transport};
 use crate::event::{Batch, BrokerId, Mark};
-use crate::http::{Page, ReloadRequest, Server};
+use crate::http::ReloadRequest;
 use crate::pipeline::{
     BrokerRetention, ClusterConfig, NotRestored, Overview, Pipeline, ViewConfig,
 };
@@ -32,8 +33,6 @@ use crate::saved::Offset;
 use crate::sink::client::BuildError;
 use crate::sink::queues;
 use crate::state::Report;
-use crate::status::setup::Setup;
-use crate::status::{Board, HistoryFile, StatusStage};
 use crate::supervisor::LivenessPing;
 use crate::telemetry::metrics::{BrokerMetrics, EventMetrics, PollMetrics, Telemetry};
 use crate::telemetry::readiness::{Readiness, Reporter};
@@ -41,7 +40,7 @@ use crate::timestamp::Timestamp;
 use crate::tls::TlsError;
 
 /// Label of a broker without a name in the daemon's own metrics.
-const ONLY_BROKER: &str = "default";
+pub(super) const ONLY_BROKER: &str = "default";
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -122,23 +121,15 @@ impl App {
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
         self.readiness = readiness.clone();
         if let Some(http) = config.http.clone() {
-            let (_board, asked) = Board::new();
-            let setup = Setup::new(&config, ONLY_BROKER, start);
-            let file = config.data_dir.as_deref().map(HistoryFile::new);
-            let status = StatusStage::new(
-                setup,
-                readiness.clone(),
-                ends.overviews.clone(),
-                asked,
-                file,
-            );
-            self.stages
-                .spawn("status".to_owned(), status.run(self.stop.clone()));
+            let listener = Listener {
+                config: &config,
+                views: &views,
+                readiness,
+                overviews: ends.overviews.clone(),
+                start,
+            };
             let requests = http.reload.then_some(reload_requests);
-            let server = listen(http, &views, readiness, requests)?.counted(pages);
-            self.address = server.address().ok();
-            self.stages
-                .spawn("http".to_owned(), server.run(self.stop.clone()));
+            self.listen(http, listener, requests, pages)?;
         }
         let external = &config.global.external_labels;
         let sinks = outputs.spawn(external, &views, &mut self.stages, &self.drain_deadline)?;
@@ -343,7 +334,8 @@ fn view_configs(config: &Config) -> Vec<ViewConfig> {
         *views.entry(profile).or_default() |= native_histograms;
     }
     // The status page is made from it.
-    if config.http.is_some() {
+    let http = config.http.as_ref();
+    if http.is_some_and(|http| http.status.is_some()) {
         views.entry(ProfileName::Native).or_default();
     }
     let views = views
@@ -353,34 +345,4 @@ fn view_configs(config: &Config) -> Vec<ViewConfig> {
             native_histograms,
         });
     views.collect()
-}
-
-/// Binds the listener and sets up its pages.
-fn listen(
-    http: HttpConfig,
-    views: &Views,
-    readiness: Readiness,
-    reloads: Option<mpsc::Sender<ReloadRequest>>,
-) -> Result<Server, StartError> {
-    let address = http.listen;
-    let pages = http.scrape.into_iter().map(|page| Page {
-        snapshots: views.of(page.profile),
-        path: page.path,
-        native_histograms: page.native_histograms,
-        created_series: page.created_series,
-    });
-    let pages: Vec<Page> = pages.collect();
-    let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
-    let bound = Server::bind(address, pages, readiness);
-    let server = bound.map_err(|source| StartError::Listen { address, source })?;
-    let tls = http.tls.as_ref();
-    let server = server.guarded(tls, http.login).map_err(StartError::Tls)?;
-    let server = server.with_probes(http.healthy_paths, http.ready_paths);
-    let address = server.address().unwrap_or(address);
-    let server = match reloads {
-        Some(reloads) => server.with_reloads(reloads),
-        None => server,
-    };
-    info!(%address, tls = tls.is_some(), pages = paths.join(" "), "listening");
-    Ok(server)
 }

@@ -35,10 +35,9 @@ use tokio_util::sync::CancellationToken;
 use self::connections::Connections;
 use self::limits::Limits;
 use self::login::Login;
-pub use self::page::{StatusOptions, prefix};
 pub use self::reload::ReloadRequest;
 use self::renderings::Renderings;
-use crate::config::{LoginConfig, ServerTlsConfig};
+use crate::config::{LoginConfig, ServerTlsConfig, StatusConfig};
 use crate::series::Snapshot;
 use crate::status::Board;
 use crate::telemetry::http::HttpMetrics;
@@ -71,7 +70,7 @@ pub struct Server {
     /// `None`: reloading over HTTP is disabled.
     reloads: Option<mpsc::Sender<ReloadRequest>>,
     /// `None`: there is no status page.
-    status: Option<(Board, StatusOptions)>,
+    status: Option<(Board, StatusConfig)>,
 }
 
 impl Server {
@@ -124,9 +123,9 @@ impl Server {
 
     /// Adds the status page and its API. Paths of other pages take precedence over those of the status page.
     #[must_use]
-    pub fn with_status(self, board: Board, options: StatusOptions) -> Self {
+    pub fn with_status(self, board: Board, config: StatusConfig) -> Self {
         Self {
-            status: Some((board, options)),
+            status: Some((board, config)),
             ..self
         }
     }

@@ -28,7 +28,7 @@ pub mod setup;
 
 pub use self::board::{Board, Request};
 pub use self::saved::HistoryFile;
-pub use self::stage::StatusStage;
+pub use self::stage::{OverviewRequest, StatusStage};
 pub use self::standby::stand_by;
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const FRESH: Duration = Duration::from_secs(1);
 const POINTS_PER_WRITE: u32 = 6;
 
 /// A request to the aggregator for an overview.
-pub(super) type OverviewRequest = oneshot::Sender<Overview>;
+pub type OverviewRequest = oneshot::Sender<Overview>;
 
 /// The stage.
 #[derive(Debug)]

@@ -70,7 +70,11 @@ pub(super) async fn status(
 }
 
 /// `GET /api/v1/queues/{queue}`.
-pub(super) async fn queue(State(pages): State<Arc<Pages>>, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn queue(
+    State(pages): State<Arc<Pages>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     if let Some(refused) = foreign(&headers) {
         return refused;
     }
@@ -97,7 +101,10 @@ pub(super) async fn queue(State(pages): State<Arc<Pages>>, uri: Uri, headers: He
         return problem(StatusCode::CONFLICT, text);
     }
     let body = json(&QueueFigures::from(row));
-    pages.answers.answer(&headers, JSON, move || (StatusCode::OK, body)).await
+    pages
+        .answers
+        .answer(&headers, JSON, move || (StatusCode::OK, body))
+        .await
 }
 
 impl<'a> Selection<'a> {

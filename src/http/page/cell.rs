@@ -213,7 +213,10 @@ fn percentiles(median: Option<f64>, high: Option<f64>) -> (Look, String) {
     }
     let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), duration);
     let full = |value: Option<f64>| {
-        value.map_or_else(|| "unknown".to_owned(), |value| format!("{} s", exact(value)))
+        value.map_or_else(
+            || "unknown".to_owned(),
+            |value| format!("{} s", exact(value)),
+        )
     };
     let title = format!("p50 {}, p95 {}", full(median), full(high));
     (Look::Pair(text(median), text(high)), title)
@@ -225,7 +228,10 @@ fn of(part: Option<u64>, whole: Option<u64>) -> (Look, String) {
         (None, None) => unknown(),
         (Some(part), Some(whole)) => {
             let title = format!("{} of {}", grouped(part), grouped(whole));
-            (Look::Of(count(part), count(whole), gauge(part, whole)), title)
+            (
+                Look::Of(count(part), count(whole), gauge(part, whole)),
+                title,
+            )
         }
         (part, whole) => (Look::Of(text(part), text(whole), None), String::new()),
     }
@@ -235,7 +241,11 @@ fn list(texts: &[impl AsRef<str>]) -> (Look, String) {
     if texts.is_empty() {
         return (Look::Value("none".to_owned()), String::new());
     }
-    let mut listed: Vec<String> = texts.iter().take(TEXTS_MAX).map(|text| shown(text.as_ref())).collect();
+    let mut listed: Vec<String> = texts
+        .iter()
+        .take(TEXTS_MAX)
+        .map(|text| shown(text.as_ref()))
+        .collect();
     let title = match texts.len().saturating_sub(TEXTS_MAX) {
         0 => String::new(),
         more => {
@@ -261,7 +271,10 @@ pub(super) fn gauge(part: u64, whole: u64) -> Option<u32> {
     (whole > 0).then(|| filled(share(part, whole)))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "compared with a share of a few digits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "compared with a share of a few digits"
+)]
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0

@@ -58,7 +58,11 @@ fn queue(scene: Scene<'_>, name: &str) -> Detail {
         Section::new(scene, Table::Tasks, &tasks),
         Section::new(scene, Table::Workers, &workers),
     ];
-    Detail { html, is_known, sections }
+    Detail {
+        html,
+        is_known,
+        sections,
+    }
 }
 
 fn task(scene: Scene<'_>, name: &str) -> Detail {
@@ -66,30 +70,44 @@ fn task(scene: Scene<'_>, name: &str) -> Detail {
     let tasks = named(scene, &status.tasks, name);
     let periodic = named(scene, &status.periodic, name);
     let is_known = !tasks.is_empty() || !periodic.is_empty();
-    let cards = tasks.iter().map(|row| task_card(scene, row, tasks.len() > 1));
+    let cards = tasks
+        .iter()
+        .map(|row| task_card(scene, row, tasks.len() > 1));
     let html = html(cards.collect(), is_known, "task", name);
     let mut sections = vec![Section::new(scene, Table::Tasks, &tasks)];
     if !periodic.is_empty() {
         sections.push(Section::new(scene, Table::Periodic, &periodic));
     }
-    Detail { html, is_known, sections }
+    Detail {
+        html,
+        is_known,
+        sections,
+    }
 }
 
 fn worker(scene: Scene<'_>, name: &str) -> Detail {
     let status = scene.status;
     let workers = named(scene, &status.workers, name);
     let consumed = |queue: &QueueRow| {
-        workers.iter().any(|worker| worker.broker == queue.broker && worker.is_of_queue(&queue.name))
+        workers
+            .iter()
+            .any(|worker| worker.broker == queue.broker && worker.is_of_queue(&queue.name))
     };
     let queues = of(scene, &status.queues, consumed);
     let is_known = !workers.is_empty();
-    let cards = workers.iter().map(|row| worker_card(scene, row, workers.len() > 1));
+    let cards = workers
+        .iter()
+        .map(|row| worker_card(scene, row, workers.len() > 1));
     let html = html(cards.collect(), is_known, "worker", name);
     let sections = vec![
         Section::new(scene, Table::Workers, &workers),
         Section::new(scene, Table::Queues, &queues),
     ];
-    Detail { html, is_known, sections }
+    Detail {
+        html,
+        is_known,
+        sections,
+    }
 }
 
 fn html(cards: Vec<Card>, is_known: bool, kind: &str, name: &str) -> Html {
@@ -112,7 +130,11 @@ fn named<R: Row + Clone>(scene: Scene<'_>, rows: &[R], name: &str) -> Vec<R> {
 fn of<R: Row + Clone>(scene: Scene<'_>, rows: &[R], keeps: impl Fn(&R) -> bool) -> Vec<R> {
     let broker = scene.links.query.broker.as_deref();
     let of_broker = |row: &&R| broker.is_none() || row.broker().is_none() || row.broker() == broker;
-    rows.iter().filter(of_broker).filter(|row| keeps(row)).cloned().collect()
+    rows.iter()
+        .filter(of_broker)
+        .filter(|row| keeps(row))
+        .cloned()
+        .collect()
 }
 
 fn queue_card(row: &QueueRow, several: bool) -> Card {
@@ -151,19 +173,29 @@ fn task_card(scene: Scene<'_>, row: &TaskRow, several: bool) -> Card {
         total("running", "Running", row.running),
         total("waiting", "In workers", row.received_waiting),
         total("underway", "On their way", row.sent_waiting),
-        time(scene, "failure", "Last failure", row.last_failure_timestamp_seconds),
+        time(
+            scene,
+            "failure",
+            "Last failure",
+            row.last_failure_timestamp_seconds,
+        ),
     ];
     let exceptions = row.exceptions.iter().map(|exception| {
         let counts = [exception.failed, exception.retried].map(count);
         let [failed, retried] = counts;
         (shown(&exception.exception), failed, retried)
     });
-    let place = [row.queue.as_deref(), row.broker.as_deref()].into_iter().flatten();
+    let place = [row.queue.as_deref(), row.broker.as_deref()]
+        .into_iter()
+        .flatten();
     let place: Vec<String> = place.map(shown).collect();
     Card {
         title: several.then(|| place.join(", ")),
         facts,
-        spark: Spark::new("Completed in each minute of the last hour", &row.hour_history),
+        spark: Spark::new(
+            "Completed in each minute of the last hour",
+            &row.hour_history,
+        ),
         exceptions: exceptions.collect(),
     }
 }
@@ -173,7 +205,12 @@ fn worker_card(scene: Scene<'_>, row: &WorkerRow, several: bool) -> Card {
     let mut facts = vec![
         Fact::new("state", "State", state.to_owned()),
         time(scene, "since", "Since", Some(row.since_timestamp_seconds)),
-        time(scene, "seen", "Last heartbeat", Some(row.last_seen_timestamp_seconds)),
+        time(
+            scene,
+            "seen",
+            "Last heartbeat",
+            Some(row.last_seen_timestamp_seconds),
+        ),
         number("active", "Running", row.active),
         number("pool", "Pool size", row.pool_size),
         number("prefetched", "Prefetched", row.prefetched.into()),

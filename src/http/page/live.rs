@@ -138,7 +138,8 @@ pub(super) async fn events(
     };
     let Ok(permit) = Arc::clone(&pages.live.listeners).try_acquire_owned() else {
         pages.live.limits.reached(HttpLimit::Listeners);
-        let text = format!("{LISTENERS_MAX} pages are already open; reload every 15 seconds instead");
+        let text =
+            format!("{LISTENERS_MAX} pages are already open; reload every 15 seconds instead");
         let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, &text);
         let later = http::HeaderValue::from_static("15");
         answer.headers_mut().insert(RETRY_AFTER, later);
@@ -353,7 +354,11 @@ impl Listener {
             if let Some(rendering) = self.view.rendering(&self.pages).await {
                 let at = rendering.status.at_timestamp_seconds;
                 // Bit by bit: it is a copy of the number in the page.
-                if self.loaded.take().is_some_and(|loaded| loaded.to_bits() == at.to_bits()) {
+                if self
+                    .loaded
+                    .take()
+                    .is_some_and(|loaded| loaded.to_bits() == at.to_bits())
+                {
                     self.held = Held::all(&rendering);
                 }
                 if let Some((event, unfinished)) = self.held.event(&rendering) {

@@ -38,26 +38,15 @@ use self::assets::{Asset, Assets};
 use self::live::LiveViews;
 use self::view::{HOME, HOME_ELSEWHERE, Links, View};
 use super::limits::Limits;
+use crate::config::{StatusConfig, path_prefix};
 use crate::status::Board;
 use crate::status::query::Query;
-
-/// Maximum length of a path in front of ours.
-pub const PREFIX_BYTES_MAX: usize = 200;
-
-/// How the page is served.
-#[derive(Clone, Debug, Default)]
-pub struct StatusOptions {
-    /// The path in front of ours that clients use, without a slash at its end. `None`: `X-Forwarded-Prefix` says it.
-    pub external_prefix: Option<String>,
-    /// The address of the folder with the runbooks.
-    pub runbook_url: Option<String>,
-}
 
 /// What all requests share.
 #[derive(Debug)]
 struct Pages {
     board: Board,
-    options: StatusOptions,
+    config: StatusConfig,
     assets: Assets,
     answers: Answers,
     live: LiveViews,
@@ -70,14 +59,14 @@ struct Pages {
 pub(super) fn add_to(
     mut router: Router,
     taken: &[String],
-    (board, options): (Board, StatusOptions),
+    (board, config): (Board, StatusConfig),
     limits: Arc<Limits>,
     stop: CancellationToken,
 ) -> Router {
     let is_free = |path: &str| !taken.iter().any(|taken| taken == path);
     let pages = Arc::new(Pages {
         board,
-        options,
+        config,
         assets: Assets::new(),
         live: LiveViews::new(Arc::clone(&limits)),
         answers: Answers::new(limits),
@@ -111,31 +100,19 @@ impl Pages {
             home: self.home,
             view,
             query,
-            runbook_url: self.options.runbook_url.clone(),
+            runbook_url: self.config.runbook_url.clone(),
         }
     }
 
     /// The path in front of ours: the configured one, or that of a proxy if it is valid.
     fn prefix(&self, headers: &HeaderMap) -> String {
-        if let Some(prefix) = &self.options.external_prefix {
+        if let Some(prefix) = &self.config.external_prefix {
             return prefix.clone();
         }
         let forwarded = headers.get("x-forwarded-prefix");
         let forwarded = forwarded.and_then(|value| value.to_str().ok());
-        forwarded.and_then(prefix).unwrap_or_default()
+        forwarded.and_then(path_prefix).unwrap_or_default()
     }
-}
-
-/// Returns a path to put in front of ours, without a slash at its end. `None` if it is not valid: links must lead to
-/// this host.
-pub fn prefix(text: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/_.~-".contains(c);
-    let valid = text.starts_with('/')
-        && text.len() <= PREFIX_BYTES_MAX
-        && text.chars().all(plain)
-        && !text.contains("//")
-        && !text.split('/').any(|part| part == "." || part == "..");
-    valid.then(|| text.trim_end_matches('/').to_owned())
 }
 
 /// Every page.
@@ -177,7 +154,10 @@ async fn script(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response
 async fn asset(pages: &Pages, asset: &Asset, headers: &HeaderMap) -> Response {
     let content = asset.content;
     let make = move || (StatusCode::OK, content.as_bytes().to_vec());
-    let mut answer = pages.answers.answer(headers, asset.content_type, make).await;
+    let mut answer = pages
+        .answers
+        .answer(headers, asset.content_type, make)
+        .await;
     let keep = http::HeaderValue::from_static("private, max-age=31536000, immutable");
     answer.headers_mut().insert(CACHE_CONTROL, keep);
     answer

@@ -48,7 +48,9 @@ pub(super) fn of_table(status: &Status, table: Table) -> Vec<Notice> {
     match table {
         Table::Receivers => {
             let receivers = status.receivers.iter();
-            receivers.filter_map(|row| unreachable(status, row)).collect()
+            receivers
+                .filter_map(|row| unreachable(status, row))
+                .collect()
         }
         Table::Queues | Table::Tasks | Table::Workers | Table::Periodic | Table::Brokers => {
             Vec::new()
@@ -71,12 +73,14 @@ pub(super) fn empty(scene: Scene<'_>, table: Table, filtered: bool) -> String {
     match (&scene.links.view, table) {
         (View::Queue(_) | View::Task(_) | View::Worker(_), _) => format!("No {row} is known here."),
         (_, Table::Queues) => {
-            "No queue has been polled yet. celeriac polls the queues that tasks and workers use.".to_owned()
+            "No queue has been polled yet. celeriac polls the queues that tasks and workers use."
+                .to_owned()
         }
         (_, Table::Tasks) => "No task event has arrived yet.".to_owned(),
         (_, Table::Workers) => "No worker has sent a heartbeat yet.".to_owned(),
         (_, Table::Periodic) => {
-            "No task has been recognized as periodic. This takes a few runs at regular intervals.".to_owned()
+            "No task has been recognized as periodic. This takes a few runs at regular intervals."
+                .to_owned()
         }
         (_, Table::Brokers) => "No broker is configured.".to_owned(),
         (_, Table::Receivers) => {
@@ -87,7 +91,10 @@ pub(super) fn empty(scene: Scene<'_>, table: Table, filtered: bool) -> String {
 
 fn standby(status: &Status) -> Notice {
     let active = match &status.instance.active_instance {
-        Some(active) => format!("{} is active. Open its page to see the figures.", shown(active)),
+        Some(active) => format!(
+            "{} is active. Open its page to see the figures.",
+            shown(active)
+        ),
         None => "Another instance is active.".to_owned(),
     };
     let text = format!("{active} This one takes over when the active instance releases data_dir.");
@@ -137,10 +144,14 @@ fn nothing_received(status: &Status) -> Option<Notice> {
         );
         ("Heartbeats arrive, but no task events.", text)
     } else if messages > 0 {
-        let text = format!("Received so far: {} messages, none about a task or a worker.", count(messages));
+        let text = format!(
+            "Received so far: {} messages, none about a task or a worker.",
+            count(messages)
+        );
         ("Nothing to show yet.", text)
     } else {
-        let text = "Nothing has been received. Three steps make the first figures appear:".to_owned();
+        let text =
+            "Nothing has been received. Three steps make the first figures appear:".to_owned();
         ("Waiting for the first event.", text)
     };
     let steps = [

@@ -86,7 +86,11 @@ impl Fact {
 
     /// A count that should be 0.
     fn trouble(key: &'static str, label: &'static str, number: u64) -> Self {
-        let level = if number > 0 { Level::Warning } else { Level::Fine };
+        let level = if number > 0 {
+            Level::Warning
+        } else {
+            Level::Fine
+        };
         Self {
             level,
             ..Self::new(key, label, count(number)).titled(grouped(number))
@@ -168,7 +172,10 @@ fn completed(summary: &Summary) -> Tile {
     Tile {
         unit: "/min".to_owned(),
         title: value.map(exact).unwrap_or_default(),
-        spark: Spark::new("Completed in each 10 s of 10 min", &summary.completed_history),
+        spark: Spark::new(
+            "Completed in each 10 s of 10 min",
+            &summary.completed_history,
+        ),
         ..tile("completed", "Completed", or_unknown(value, rate))
     }
 }
@@ -182,7 +189,9 @@ fn failed(summary: &Summary) -> Tile {
     };
     Tile {
         unit: "%".to_owned(),
-        title: ratio.map(|ratio| format!("{} %", exact(ratio * 100.0))).unwrap_or_default(),
+        title: ratio
+            .map(|ratio| format!("{} %", exact(ratio * 100.0)))
+            .unwrap_or_default(),
         level,
         ..tile("failed", "Failed", or_unknown(ratio, percent))
     }
@@ -200,7 +209,9 @@ fn waiting(summary: &Summary) -> Tile {
 fn oldest(summary: &Summary) -> Tile {
     let value = summary.oldest_age_seconds;
     Tile {
-        title: value.map(|age| format!("{} s", exact(age))).unwrap_or_default(),
+        title: value
+            .map(|age| format!("{} s", exact(age)))
+            .unwrap_or_default(),
         ..tile("oldest", "Oldest waiting", or_unknown(value, duration))
     }
 }
@@ -208,7 +219,9 @@ fn oldest(summary: &Summary) -> Tile {
 fn running(summary: &Summary) -> Tile {
     let (running, slots) = (summary.running, summary.slots);
     Tile {
-        unit: slots.map(|slots| format!("of {} slots", count(slots))).unwrap_or_default(),
+        unit: slots
+            .map(|slots| format!("of {} slots", count(slots)))
+            .unwrap_or_default(),
         title: grouped(running),
         gauge: slots.and_then(|slots| gauge(running, slots)),
         ..tile("running", "Running", count(running))
@@ -223,7 +236,11 @@ fn workers(summary: &Summary) -> Tile {
         } else {
             "up".to_owned()
         },
-        level: if gone > 0 { Level::Warning } else { Level::Fine },
+        level: if gone > 0 {
+            Level::Warning
+        } else {
+            Level::Fine
+        },
         ..tile("workers", "Workers", count(summary.workers_online))
     }
 }
@@ -232,18 +249,33 @@ fn workers(summary: &Summary) -> Tile {
 pub(super) fn trust(status: &Status) -> Html {
     let (trust, now) = (&status.trust, status.at_timestamp_seconds);
     let since = trust.counting_since_timestamp_seconds;
-    let counting = Fact::new("since", "Counting for", or_unknown(since, |since| duration((now - since).max(0.0).floor())))
-        .titled(since.map(|since| format!("since {}", date(since))).unwrap_or_default());
+    let counting = Fact::new(
+        "since",
+        "Counting for",
+        or_unknown(since, |since| duration((now - since).max(0.0).floor())),
+    )
+    .titled(
+        since
+            .map(|since| format!("since {}", date(since)))
+            .unwrap_or_default(),
+    );
     let gaps = Fact {
-        level: if trust.gap_seconds > 0.0 { Level::Warning } else { Level::Fine },
-        ..Fact::new("gaps", "Gaps", duration(trust.gap_seconds))
-            .titled(format!("{} s without a subscription", exact(trust.gap_seconds)))
+        level: if trust.gap_seconds > 0.0 {
+            Level::Warning
+        } else {
+            Level::Fine
+        },
+        ..Fact::new("gaps", "Gaps", duration(trust.gap_seconds)).titled(format!(
+            "{} s without a subscription",
+            exact(trust.gap_seconds)
+        ))
     };
     let lag = Fact::new("lag", "Lag", or_unknown(trust.lag_seconds, duration));
     let mut facts = vec![
         counting,
         Fact::trouble("missing", "Missing", trust.missing),
-        Fact::new("duplicate", "Duplicate", count(trust.duplicate)).titled(grouped(trust.duplicate)),
+        Fact::new("duplicate", "Duplicate", count(trust.duplicate))
+            .titled(grouped(trust.duplicate)),
         Fact::trouble("undecodable", "Undecodable", trust.undecodable),
         Fact::trouble("dropped", "Dropped", trust.dropped),
         Fact::trouble("folded", "In (other)", trust.folded),
@@ -252,10 +284,20 @@ pub(super) fn trust(status: &Status) -> Html {
     ];
     if trust.receivers_total > 0 {
         let (working, total) = (trust.receivers_working, trust.receivers_total);
-        let age = or_unknown(trust.last_push_age_seconds, |age| format!("{} ago", duration(age)));
+        let age = or_unknown(trust.last_push_age_seconds, |age| {
+            format!("{} ago", duration(age))
+        });
         facts.push(Fact {
-            level: if working < total { Level::Bad } else { Level::Fine },
-            ..Fact::new("push", "Last push", format!("{age}, to {working} of {total}"))
+            level: if working < total {
+                Level::Bad
+            } else {
+                Level::Fine
+            },
+            ..Fact::new(
+                "push",
+                "Last push",
+                format!("{age}, to {working} of {total}"),
+            )
         });
     }
     Html::of(&TrustT { facts })
@@ -263,7 +305,11 @@ pub(super) fn trust(status: &Status) -> Html {
 
 /// The state of everything, in the header.
 pub(super) fn headline(status: &Status) -> (Level, String) {
-    let worst = status.attention.iter().map(|problem| problem.severity).min();
+    let worst = status
+        .attention
+        .iter()
+        .map(|problem| problem.severity)
+        .min();
     let problems = status
         .attention
         .iter()

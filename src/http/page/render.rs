@@ -113,7 +113,9 @@ impl Parts {
         };
         let problems = status.attention.iter();
         let title = TitleT {
-            problems: problems.filter(|problem| problem.severity != crate::status::document::Severity::Info).count(),
+            problems: problems
+                .filter(|problem| problem.severity != crate::status::document::Severity::Info)
+                .count(),
             name,
         };
         let state = StateT {
@@ -179,16 +181,22 @@ pub(super) fn page(
         current: query.window == window,
     });
     let kept = [
-        ("window", (query.window != Window::default()).then(|| query.window.name().to_owned())),
+        ("sort", query.sort()),
+        (
+            "window",
+            (query.window != Window::default()).then(|| query.window.name().to_owned()),
+        ),
         ("queue", query.queue.clone()),
         ("broker", query.broker.clone()),
         ("all", query.all.then(|| "1".to_owned())),
     ];
-    let kept = kept.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let kept = kept
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
     let chips = [("queue", &query.queue), ("broker", &query.broker)];
-    let chips = chips.into_iter().filter_map(|(key, value)| {
-        Some((key, shown(value.as_deref()?), links.with(&[(key, "")])))
-    });
+    let chips = chips
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, shown(value.as_deref()?), links.with(&[(key, "")]))));
     let about = match &links.view {
         View::Overview | View::Table(_) => None,
         View::Queue(name) => Some(("Queue", name)),
@@ -214,7 +222,13 @@ pub(super) fn page(
         path: links.path(),
         home: format!("{}{}", links.prefix, links.home),
         clear: links.with(&[("q", "")]),
-        about: about.map(|(kind, name)| (kind, shown(name), crate::escape::printable(name).into_owned())),
+        about: about.map(|(kind, name)| {
+            (
+                kind,
+                shown(name),
+                crate::escape::printable(name).into_owned(),
+            )
+        }),
     });
     (html, parts.is_known)
 }
@@ -236,7 +250,11 @@ fn nav(links: &Links) -> Vec<Link> {
     };
     let tables = Table::ALL.map(|table| Link {
         key: table.name(),
-        text: if table == Table::Periodic { "Periodic" } else { table.title() },
+        text: if table == Table::Periodic {
+            "Periodic"
+        } else {
+            table.title()
+        },
         href: links.page(&View::Table(table)),
         current: links.view == View::Table(table),
     });

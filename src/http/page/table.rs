@@ -151,7 +151,11 @@ fn heads<R: Row>(links: &Links, first: Option<&str>, rows: &[R]) -> Vec<Head> {
             title: column.title,
             href: links.with(&[("sort", &format!("{sign}{}", column.key))]),
             numeric: cell.is_some_and(|cell| is_numeric(&cell)),
-            sorted: sorted.then_some(if descending { "descending" } else { "ascending" }),
+            sorted: sorted.then_some(if descending {
+                "descending"
+            } else {
+                "ascending"
+            }),
         }
     });
     columns.collect()

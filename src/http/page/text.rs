@@ -78,7 +78,9 @@ pub(super) fn decoded(text: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let escape = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3));
-        let digits = escape.flatten().and_then(|digits| str::from_utf8(digits).ok());
+        let digits = escape
+            .flatten()
+            .and_then(|digits| str::from_utf8(digits).ok());
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         at += if byte.is_some() { 3 } else { 1 };
         out.push(byte.unwrap_or(bytes[at - 1]));
