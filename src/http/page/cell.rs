@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::spark::Spark;
 use super::text::{ago, date, in_full, shown};
 use crate::status::columns::Cell;
-use crate::status::format::{bytes, count, duration, exact, grouped, percent, rate};
+use crate::status::format::{age, bytes, count, duration, exact, grouped, percent, rate};
 
 /// Share of failures from which a row is bad, and not only worth a look: that of the alert.
 const FAILED_RATIO_BAD: f64 = 0.05;
@@ -181,7 +181,7 @@ fn look(label: &str, cell: &Cell<'_>, now: f64) -> (Look, String) {
         Cell::Load(None) => unknown(),
         Cell::State(good, word, since) => {
             let title = since.map(|since| format!("since {}", date(since)));
-            let since = since.map(|since| duration((now - since).max(0.0).floor()));
+            let since = since.map(|since| age(now - since));
             let look = Look::State(good, word.to_owned(), since);
             (look, title.unwrap_or_default())
         }

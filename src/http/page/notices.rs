@@ -5,7 +5,7 @@ use super::table::Scene;
 use super::text::{date, shown};
 use super::view::{Table, View};
 use crate::status::document::{BrokerRow, Mode, ReceiverRow, Status};
-use crate::status::format::{clock, count, duration};
+use crate::status::format::{self, clock, count, duration};
 
 /// An explanation of a state.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ pub(super) fn of_table(status: &Status, table: Table) -> Vec<Notice> {
             receivers
                 .filter_map(|row| unreachable(status, row))
                 .collect()
+        }
+        Table::Periodic if !status.periodic.is_empty() => {
+            let text = "Which tasks are sent by a schedule is not known, so every task that is published is listed.";
+            vec![Notice::new("periodic", Level::Fine, "", text.to_owned())]
         }
         Table::Queues | Table::Tasks | Table::Workers | Table::Periodic | Table::Brokers => {
             Vec::new()
@@ -193,7 +197,7 @@ fn unreachable(status: &Status, row: &ReceiverRow) -> Option<Notice> {
     }
     // Before the first push, nothing is known.
     let since = row.since_timestamp_seconds.filter(|_| !row.working)?;
-    let age = duration((status.at_timestamp_seconds - since).max(0.0).floor());
+    let age = format::age(status.at_timestamp_seconds - since);
     let lasts = match row.lasts_seconds {
         Some(lasts) => format!(
             " At this rate the queue {} is full in {}; the oldest samples are then dropped.",

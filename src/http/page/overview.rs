@@ -8,7 +8,7 @@ use super::spark::Spark;
 use super::table::Scene;
 use super::text::{Html, date, shown};
 use crate::status::document::{Problem, Severity, Status, Summary};
-use crate::status::format::{UNKNOWN, clock, count, duration, exact, grouped, percent, rate};
+use crate::status::format::{UNKNOWN, age, clock, count, duration, exact, grouped, percent, rate};
 
 /// Share of failed tasks from which the tile is red.
 const FAILED_RATIO_BAD: f64 = 0.05;
@@ -116,7 +116,7 @@ pub(super) fn attention(scene: Scene<'_>) -> Html {
             advice: long(&problem.advice),
             since: problem
                 .since_timestamp_seconds
-                .map(|since| (duration((now - since).max(0.0).floor()), date(since))),
+                .map(|since| (age(now - since), date(since))),
             runbook: runbook.map(|path| (scene.links.runbook(path), shown(path))),
         }
     };
@@ -252,7 +252,7 @@ pub(super) fn trust(status: &Status) -> Html {
     let counting = Fact::new(
         "since",
         "Counting for",
-        or_unknown(since, |since| duration((now - since).max(0.0).floor())),
+        or_unknown(since, |since| age(now - since)),
     )
     .titled(
         since

@@ -10,7 +10,7 @@ use super::table::{Scene, Section};
 use super::text::{Html, date, encoded, shown};
 use super::view::{Links, Table, View};
 use crate::status::document::Status;
-use crate::status::format::duration;
+use crate::status::format::age;
 use crate::status::query::Window;
 
 /// The parts of a page that change with the document.
@@ -211,7 +211,7 @@ pub(super) fn page(
         parts: &parts,
         instance: shown(&status.instance.name),
         version: shown(&status.instance.version),
-        up: duration((status.at_timestamp_seconds - started).max(0.0).floor()),
+        up: age(status.at_timestamp_seconds - started),
         started: date(started),
         error,
         nav: nav(links),

@@ -104,11 +104,11 @@ pub(super) fn date(timestamp: f64) -> String {
 pub(super) fn ago(now: f64, timestamp: f64) -> String {
     let age = now - timestamp;
     if age < -0.5 {
-        return format!("in {}", format::duration(-age));
+        return format!("in {}", format::age(-age));
     }
     let age = age.max(0.0);
     if age < 1.0 {
         return "now".to_owned();
     }
-    format!("{} ago", format::duration(age.floor()))
+    format!("{} ago", format::age(age))
 }
