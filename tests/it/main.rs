@@ -68,6 +68,7 @@ mod stored;
 mod strictness;
 mod surface;
 mod survival;
+mod terminal;
 mod texts;
 mod transports;
 mod unreported;
