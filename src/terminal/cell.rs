@@ -146,7 +146,7 @@ mod tests {
             (Cell::Texts(None), "–"),
             (Cell::Count(None), "–"),
             (Cell::Count(Some(0)), "0"),
-            (Cell::Count(Some(u64::MAX)), "18446744.1T"),
+            (Cell::Count(Some(u64::MAX)), "18446744T"),
             (Cell::Trouble(0), "0"),
             (Cell::Trouble(3), "! 3"),
             (Cell::Rate(None), "–"),

@@ -84,6 +84,14 @@ pub struct FetchError {
     problem: Problem,
 }
 
+impl FetchError {
+    /// The cause alone, without the URL and what to do.
+    pub fn brief(&self) -> String {
+        let text = self.problem.to_string();
+        text.split("; ").next().unwrap_or_default().to_owned()
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error(transparent)]

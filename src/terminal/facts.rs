@@ -204,8 +204,8 @@ pub(super) fn problem(problem: &Problem, at: f64, width_max: usize) -> Vec<Probl
     lines
 }
 
-/// How many problems of each severity there are, such as `1 critical, 2 warnings`.
-pub(super) fn counted(problems: &[Problem]) -> (String, Tone) {
+/// How many problems of each severity there are, such as `1 critical, 2 warnings`; if `short`, how many in all.
+pub(super) fn counted(problems: &[Problem], short: bool) -> (String, Tone) {
     let of = |severity| {
         let problems = problems.iter();
         problems
@@ -220,6 +220,11 @@ pub(super) fn counted(problems: &[Problem]) -> (String, Tone) {
     }
     if warnings > 0 {
         parts.push(format!("! {warnings} warning{}", plural(warnings)));
+    }
+    if short && critical + warnings > 0 {
+        let mark = if critical > 0 { "!!" } else { "!" };
+        let count = critical + warnings;
+        parts = vec![format!("{mark} {count} problem{}", plural(count))];
     }
     match (critical, warnings) {
         (0, 0) => ("no problems".to_owned(), Tone::Good),

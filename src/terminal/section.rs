@@ -119,6 +119,7 @@ fn table<R: Ranked>(rows: &[R], choice: &Choice, at: f64) -> Table {
         let kind = match cell {
             _ if nth == 0 => Kind::Name,
             Some(Cell::Spark(_)) => Kind::Spark,
+            Some(Cell::Percentiles(..) | Cell::Bytes(..) | Cell::Load(_)) => Kind::Pair,
             _ if right => Kind::Number,
             _ => Kind::Text,
         };

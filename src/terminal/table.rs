@@ -10,10 +10,13 @@ const GAP: usize = 2;
 const NAME_WIDTH_MIN: usize = 24;
 
 /// Other texts are cut before a column is left out, but not below this.
-const TEXT_WIDTH_MIN: usize = 12;
+const TEXT_WIDTH_MIN: usize = 16;
 
-/// A longer number is hostile, and is cut.
-const NUMBER_WIDTH_MAX: usize = 24;
+/// A longer number is hostile, and is cut, so that it does not take the room of other columns.
+const NUMBER_WIDTH_MAX: usize = 15;
+
+/// The same for two numbers.
+const PAIR_WIDTH_MAX: usize = 24;
 
 const SPARK_WIDTH_MIN: usize = 10;
 
@@ -53,6 +56,8 @@ pub(super) enum Kind {
     Name,
     Text,
     Number,
+    /// Two numbers.
+    Pair,
     Spark,
 }
 
@@ -90,6 +95,7 @@ impl Table {
                 Kind::Name => NAME_WIDTH_MIN,
                 Kind::Text => TEXT_WIDTH_MIN,
                 Kind::Number => NUMBER_WIDTH_MAX,
+                Kind::Pair => PAIR_WIDTH_MAX,
                 Kind::Spark => SPARK_WIDTH_MIN,
             };
             natural[at].min(limit).max(width(&head.text()))

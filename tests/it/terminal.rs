@@ -104,7 +104,7 @@ async fn top_survives_outages_of_the_daemon() {
     );
     tmux.shows("shop-1", 10).await;
     for (fault, reason) in [
-        (Fault::Refuse, "trying again: cannot read the status of"),
+        (Fault::Refuse, "trying again: Connection refused"),
         (Fault::Stall, "the daemon does not answer"),
     ] {
         proxy.set(fault);

@@ -7,7 +7,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::overlay;
-use super::state::{Overlay, State, View};
+use super::state::{Connection, Overlay, State, View};
 use super::tables;
 use super::theme::Theme;
 use crate::escape::printable;
@@ -20,6 +20,10 @@ use crate::terminal::text::{cut, spark, width, wrapped};
 /// Below this, nothing useful fits.
 const WIDTH_MIN: u16 = 60;
 const HEIGHT_MIN: u16 = 15;
+
+/// From here on, there is room for words.
+const WIDTH_WIDE: u16 = 100;
+const HEIGHT_HIGH: usize = 30;
 
 /// Draws one frame.
 pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, theme: Theme) {
@@ -117,14 +121,14 @@ impl Canvas<'_> {
     }
 }
 
-/// The instance on the left, and what matters most on the right.
+/// The instance on the left, and what matters most on the right. If there is not enough room, the last parts about the
+/// instance are left out.
 fn header(canvas: &mut Canvas<'_>, state: &State) {
     let mut left = "celeriac".to_owned();
     let mut right = Pieces::new();
     if let Some(status) = &state.status {
-        left = format!("{left} · {}", facts::heading(status).join(" · "));
-        let (problems, tone) = facts::counted(&status.attention);
-        right.push((problems, tone));
+        let short = canvas.area.width < WIDTH_WIDE;
+        right.push(facts::counted(&status.attention, short));
         right.push((format!(" · {}", facts::window(status)), Tone::Plain));
         if state.paused {
             right.push((" · ".to_owned(), Tone::Plain));
@@ -135,7 +139,15 @@ fn header(canvas: &mut Canvas<'_>, state: &State) {
     }
     let right_width: usize = right.iter().map(|(text, _)| width(text)).sum();
     let room = canvas.width().saturating_sub(right_width + 2);
-    let left = cut(&left, room).into_owned();
+    if let Some(status) = &state.status {
+        for part in facts::heading(status) {
+            let longer = format!("{left} · {part}");
+            if width(&longer) > room {
+                break;
+            }
+            left = longer;
+        }
+    }
     let gap = canvas.width().saturating_sub(width(&left) + right_width);
     let mut pieces = vec![(left, Tone::Strong), (" ".repeat(gap), Tone::Plain)];
     pieces.extend(right);
@@ -166,7 +178,10 @@ fn banner(canvas: &mut Canvas<'_>, state: &State) {
     if state.status.is_none() {
         return;
     }
-    let since = format::duration(since.as_secs_f64().floor());
+    let since = match since.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        _ => format::duration(since.as_secs_f64()),
+    };
     let text = format!(
         "! No new figures for {since}, trying again: {}",
         printable(why)
@@ -233,14 +248,19 @@ fn footer(canvas: &mut Canvas<'_>, state: &State) {
 /// Before the first document.
 fn waiting(canvas: &mut Canvas<'_>, state: &State) {
     canvas.skip(1);
-    match state.outage() {
-        Some((_, why)) => {
+    match &state.connection {
+        Connection::Lost(_, failure) => {
             let style = canvas.theme.style(Tone::Bad);
-            let lines = paragraph(canvas.buffer, canvas.area, &format!("! {why}"), style);
+            let lines = paragraph(
+                canvas.buffer,
+                canvas.area,
+                &format!("! {}", failure.message),
+                style,
+            );
             canvas.skip(lines + 1);
             canvas.text("Trying again. Press q to quit.", Tone::Faint);
         }
-        None => {
+        Connection::Connecting(_) | Connection::Current(_) => {
             let text = format!("Connecting to {} …", printable(&state.url));
             canvas.text(&text, Tone::Plain);
         }
@@ -250,10 +270,15 @@ fn waiting(canvas: &mut Canvas<'_>, state: &State) {
 /// What is wrong, and the totals.
 fn overview(canvas: &mut Canvas<'_>, status: &Status) {
     let at = status.at_timestamp_seconds;
-    let lines = status.attention.iter();
-    let lines: Vec<_> = lines
-        .flat_map(|problem| facts::problem(problem, at, canvas.width()))
-        .collect();
+    let lines = status.attention.iter().flat_map(|problem| {
+        let mut lines = facts::problem(problem, at, canvas.width());
+        // What to do about it is a key away.
+        if canvas.height() < HEIGHT_HIGH {
+            lines.truncate(1);
+        }
+        lines
+    });
+    let lines: Vec<_> = lines.collect();
     let room = (canvas.height() / 4).max(2);
     let (shown, left) = if lines.len() <= room {
         (lines.len(), 0)
@@ -264,7 +289,7 @@ fn overview(canvas: &mut Canvas<'_>, status: &Status) {
         canvas.text(&line.text, line.tone);
     }
     if left > 0 {
-        canvas.text(&format!("   {left} more lines; a shows all"), Tone::Faint);
+        canvas.text(&format!("   {left} more; press a to show all"), Tone::Faint);
     }
     for (label, facts) in [
         ("Summary", facts::summary(status)),

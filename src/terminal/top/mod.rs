@@ -29,7 +29,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::keys::Next;
 use self::screen::Screen;
-use self::state::State;
+use self::state::{Failure, State};
 pub use self::theme::Theme;
 use super::client::{Client, FetchError, Fetched};
 use crate::clock;
@@ -160,7 +160,10 @@ fn arrived(
                 .saturating_mul(1 << (*retries).min(8))
                 .min(RETRY_MAX);
             *retries += 1;
-            state.fetched(Err(error.to_string()));
+            state.fetched(Err(Failure {
+                brief: error.brief(),
+                message: error.to_string(),
+            }));
             Some(delay)
         }
     }

@@ -40,7 +40,16 @@ pub(super) enum Connection {
     /// When the last document arrived.
     Current(Instant),
     /// Since when no document arrives, and why.
-    Lost(Instant, String),
+    Lost(Instant, Failure),
+}
+
+/// Why there is no document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// In a few words.
+    pub(super) brief: String,
+    /// With what to do.
+    pub(super) message: String,
 }
 
 /// The filter of all tables.
@@ -249,20 +258,20 @@ impl State {
     }
 
     /// A document arrived, or could not be fetched.
-    pub(super) fn fetched(&mut self, fetched: Result<Status, String>) {
+    pub(super) fn fetched(&mut self, fetched: Result<Status, Failure>) {
         match fetched {
             Ok(status) => {
                 self.connection = Connection::Current(self.now);
                 self.status = Some(status);
                 self.refresh();
             }
-            Err(error) => {
+            Err(failure) => {
                 let since = match &self.connection {
                     Connection::Connecting(since)
                     | Connection::Current(since)
                     | Connection::Lost(since, _) => *since,
                 };
-                self.connection = Connection::Lost(since, error);
+                self.connection = Connection::Lost(since, failure);
             }
         }
     }
@@ -271,7 +280,7 @@ impl State {
     pub(super) fn outage(&self) -> Option<(Duration, &str)> {
         let since = |since: &Instant| self.now.saturating_duration_since(*since);
         match &self.connection {
-            Connection::Lost(from, error) => Some((since(from), error)),
+            Connection::Lost(from, failure) => Some((since(from), &failure.brief)),
             Connection::Current(from) if !self.paused && since(from) > LATE => {
                 Some((since(from), "the daemon does not answer"))
             }

@@ -10,7 +10,7 @@ use ratatui::style::{Color, Modifier};
 
 use super::draw::draw;
 use super::keys::Next;
-use super::state::{Overlay, State, View};
+use super::state::{Failure, Overlay, State, View};
 use super::theme::Theme;
 use crate::clock;
 use crate::escape::is_unsafe;
@@ -100,6 +100,13 @@ impl Session {
     }
 }
 
+fn failure(brief: &str) -> Failure {
+    Failure {
+        brief: brief.to_owned(),
+        message: format!("cannot read the status: {brief}; start it"),
+    }
+}
+
 #[test]
 fn every_view_fits_small_and_large_terminals() {
     for (columns, lines) in [(80, 24), (200, 60)] {
@@ -124,7 +131,7 @@ fn every_view_fits_small_and_large_terminals() {
         golden("problems", session.keys("?a"));
         session.keys("2");
         session.state.now = session.began + Duration::from_secs(12);
-        session.state.fetched(Err("connection refused".to_owned()));
+        session.state.fetched(Err(failure("connection refused")));
         golden("lost", &mut session);
     }
 }
@@ -347,7 +354,7 @@ fn old_figures_stay_and_are_faint() {
     assert!(!faint(&mut session));
     session.state.now = session.began + Duration::from_secs(6);
     assert!(session.text().contains("! No new figures for 6 s"));
-    session.state.fetched(Err("refused\u{1b}[2J".to_owned()));
+    session.state.fetched(Err(failure("refused\u{1b}[2J")));
     let text = session.text();
     assert!(
         text.contains("for 6 s, trying again: refused\\u{1b}[2J"),
@@ -367,12 +374,31 @@ fn before_the_first_document_there_is_a_reason() {
             .text()
             .contains("Connecting to http://127.0.0.1:9808")
     );
-    session.state.fetched(Err("connection refused".to_owned()));
+    session.state.fetched(Err(failure("connection refused")));
     let text = session.text();
-    assert!(text.contains("! connection refused"), "{text}");
+    assert!(
+        text.contains("! cannot read the status: connection refused; start it"),
+        "{text}"
+    );
     assert!(text.contains("Trying again"), "{text}");
     session.keys("235?/x");
     session.press(KeyCode::Enter);
     session.state.fetched(Ok(fixture::status()));
     assert!(session.text().contains("shop-1"));
+}
+
+#[test]
+fn the_documentation_shows_the_overview() {
+    let mut status = fixture::status();
+    status.queues.truncate(3);
+    status.tasks.truncate(3);
+    let mut session = Session::connecting(100, 28);
+    session.state.fetched(Ok(status));
+    let text = session.text();
+    fixture::assert_golden("documentation-100x28.txt", &text);
+    let page = include_str!("../../../docs/terminal.md");
+    assert!(
+        page.contains(&format!("```text\n{text}```\n")),
+        "docs/terminal.md is stale:\n{text}"
+    );
 }

@@ -20,10 +20,10 @@ struct Said {
 }
 
 async fn status(arguments: &[&str]) -> Said {
-    said(arguments, &[]).await
+    run(arguments, &[]).await
 }
 
-async fn said(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
     command
         .args(arguments)
@@ -112,7 +112,7 @@ async fn it_prints_what_it_is_asked_for() {
 
     // The environment, and another window.
     let environment = [("CELERIAC_URL", url.as_str()), ("COLUMNS", "300")];
-    let workers = said(&["status", "workers", "--window", "1h"], &environment).await;
+    let workers = run(&["status", "workers", "--window", "1h"], &environment).await;
     assert!(workers.out.contains("default, mail"), "{}", workers.out);
     assert_eq!(daemon.last().uri.to_string(), "/api/v1/status?window=1h");
     assert!(!workers.out.contains('\x1b'), "{}", workers.out);
@@ -272,7 +272,7 @@ async fn what_cannot_be_meant_is_a_usage_error() {
             &["status", "--url", "ftp://h"],
             "expected an http or https URL",
         ),
-        (&["status", "--url", "h:80 80"], "not a URL"),
+        (&["status", "--url", "http://h:port"], "not a URL"),
         (&["status", "--user", "ann"], "--password-file"),
         (&["top"], "celeriac top: not a terminal"),
     ] {
