@@ -1,7 +1,10 @@
 //! The command line.
 
+mod connection;
 mod migrate;
 mod source;
+mod status;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +14,8 @@ use clap::{Parser, Subcommand};
 
 use self::migrate::Migrate;
 use self::source::ConfigSource;
+use self::status::ShowStatus;
+use self::top::Top;
 
 use crate::app::App;
 use crate::config::{Config, LoadError};
@@ -25,6 +30,8 @@ use crate::version::VERSION;
 const EX_CONFIG: u8 = 78;
 /// Exit status for an invalid command line, as in clap.
 const EX_USAGE: u8 = 2;
+/// Exit status if the daemon cannot be reached.
+const EX_UNREACHABLE: u8 = 3;
 
 /// Read Celery's events from RabbitMQ or Redis and push them to Prometheus as metrics.
 #[derive(Debug, Parser)]
@@ -78,6 +85,10 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=3600))]
         wait: u64,
     },
+    /// Print what a running daemon knows about its clusters: problems, totals, queues, tasks, workers and receivers.
+    Status(ShowStatus),
+    /// Watch a running daemon in the terminal: problems, queues, tasks, workers, brokers and receivers, once a second.
+    Top(Top),
     /// Run celeriac with a simulated cluster and receiver; nothing else is needed.
     Demo(demo::Args),
     /// Convert another exporter's command line, environment or manifest into a configuration file.
@@ -111,6 +122,8 @@ impl Cli {
                 Ok(config) => examined(&config, Duration::from_secs(wait)),
                 Err(error) => bad_config(&error),
             },
+            Command::Status(status) => status.run(),
+            Command::Top(top) => top.run(),
             Command::Demo(args) => block_on(demo::run(args)).unwrap_or(ExitCode::FAILURE),
             Command::Migrate(migrate) => migrate.run(),
             Command::Version => {
@@ -123,10 +136,10 @@ impl Cli {
 
 impl Command {
     /// The default log level, if lower than usual: the doctor's report contains everything already,
-    /// and the demo has its own output.
+    /// the demo has its own output, and so do the commands that show a daemon.
     fn quiet(&self) -> Option<log::Level> {
         let level = match self {
-            Self::Doctor { .. } => log::Level::Off,
+            Self::Doctor { .. } | Self::Status(_) | Self::Top(_) => log::Level::Off,
             Self::Demo(_) => log::Level::Warn,
             Self::Run(_) | Self::CheckConfig { .. } | Self::Migrate(_) | Self::Version => {
                 return None;

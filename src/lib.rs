@@ -54,6 +54,9 @@ pub mod checkpoint;
 // What the page and the terminal show.
 pub mod status;
 
+// The commands that show it in a terminal.
+pub mod terminal;
+
 // Delivery to receivers, and pages.
 pub mod http;
 pub mod queue;

@@ -37,6 +37,8 @@ complete -c celeriac -n "__fish_celeriac_needs_command" -s V -l version -d 'Prin
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "run" -d 'Run the daemon'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "check-config" -d 'Validate the configuration'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "doctor" -d 'Test all brokers, workers and receivers, and explain what to fix; exits with 1 if anything is wrong'
+complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "status" -d 'Print what a running daemon knows about its clusters: problems, totals, queues, tasks, workers and receivers'
+complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "top" -d 'Watch a running daemon in the terminal: problems, queues, tasks, workers, brokers and receivers, once a second'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "demo" -d 'Run celeriac with a simulated cluster and receiver; nothing else is needed'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "migrate" -d 'Convert another exporter\'s command line, environment or manifest into a configuration file'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "version" -d 'Print the version'
@@ -87,6 +89,49 @@ debug\t''
 trace\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -l enable-events -d 'Without a file: turn on task events on workers that send none'
 complete -c celeriac -n "__fish_celeriac_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l sort -d 'Sort by this column, such as waiting; with - before it, highest first' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l url -d 'URL of the daemon, with a path if it is served below one [default: CELERIAC_URL, or http://127.0.0.1:9808]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -s c -l config -d 'Use the address of the listener in this configuration file' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l user -d 'User of the listener; a login can also be part of the URL' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l password-file -d 'File with the password of the user' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l bearer-token-file -d 'File with a bearer token of the listener' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l ca-file -d 'File with certificate authorities to trust instead of the system\'s' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l cert-file -d 'File with a client certificate, if the listener requires one' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l key-file -d 'File with the key of the client certificate' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l window -d 'Window that rates, ratios and percentiles are computed over' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -s q -l filter -d 'Show only rows whose name contains this text; with re: before it, matches this regular expression' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l log-format -d 'Log format' -r -f -a "text\t''
+json\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l json -d 'Print the document of /api/v1/status unchanged'
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l all -d 'Print every row instead of the first 20 of each table'
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -l insecure-skip-verify -d 'Accept any certificate of the daemon'
+complete -c celeriac -n "__fish_celeriac_using_subcommand status" -s h -l help -d 'Print help'
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l url -d 'URL of the daemon, with a path if it is served below one [default: CELERIAC_URL, or http://127.0.0.1:9808]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -s c -l config -d 'Use the address of the listener in this configuration file' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l user -d 'User of the listener; a login can also be part of the URL' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l password-file -d 'File with the password of the user' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l bearer-token-file -d 'File with a bearer token of the listener' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l ca-file -d 'File with certificate authorities to trust instead of the system\'s' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l cert-file -d 'File with a client certificate, if the listener requires one' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l key-file -d 'File with the key of the client certificate' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l window -d 'Window that rates, ratios and percentiles are computed over' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -s q -l filter -d 'Show only rows whose name contains this text; with re: before it, matches this regular expression' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l log-format -d 'Log format' -r -f -a "text\t''
+json\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -l insecure-skip-verify -d 'Accept any certificate of the daemon'
+complete -c celeriac -n "__fish_celeriac_using_subcommand top" -s h -l help -d 'Print help'
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l listen -d 'Address to serve the pages on' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l remote-write -d 'Push to your own receiver, such as http://127.0.0.1:9090/api/v1/write' -r
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -l pushgateway -d 'Push to your own Pushgateway, such as http://127.0.0.1:9091' -r

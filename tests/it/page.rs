@@ -34,23 +34,35 @@ fn row<'a>(status: &'a Value, section: &str, name: &str) -> &'a Value {
 
 /// The number in a text such as `1,234`.
 fn number(text: &str) -> f64 {
-    let digits: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
-    digits.parse().unwrap_or_else(|_| panic!("no number in {text:?}"))
+    let digits: String = text
+        .chars()
+        .filter(|c| c.is_ascii_digit() || *c == '.')
+        .collect();
+    digits
+        .parse()
+        .unwrap_or_else(|_| panic!("no number in {text:?}"))
 }
 
 /// A daemon, a broker, and enough tasks to look at.
 async fn with_tasks(more: &str, names: &[&str]) -> (Redis, Celeriac) {
     let redis = Redis::start().await;
-    let config = format!("brokers: [{{url: {:?}, queue_interval: 1s}}]\n{more}", redis.url(0));
+    let config = format!(
+        "brokers: [{{url: {:?}, queue_interval: 1s}}]\n{more}",
+        redis.url(0)
+    );
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
     for (at, name) in (0_u64..).zip(names) {
-        redis.publish_lives(at * 1000..at * 1000 + 10 + at, name).await;
+        redis
+            .publish_lives(at * 1000..at * 1000 + 10 + at, name)
+            .await;
     }
     let expected: u64 = (0..names.len() as u64).map(|at| 4 * (10 + at)).sum();
     #[expect(clippy::cast_precision_loss, reason = "a few events")]
     let expected = expected as f64;
-    celeriac.page_when("the events", 20, |page| page.events() >= expected).await;
+    celeriac
+        .page_when("the events", 20, |page| page.events() >= expected)
+        .await;
     (redis, celeriac)
 }
 
@@ -58,10 +70,15 @@ async fn with_tasks(more: &str, names: &[&str]) -> (Redis, Celeriac) {
 async fn figures_are_those_of_the_metrics_after_a_real_workload() {
     let redis = Redis::start().await;
     let celery = Celery::new("5.7", &redis.url(0), &redis.url(1));
-    let config = format!("brokers: [{{url: {:?}, queue_interval: 1s}}]\n", redis.url(0));
+    let config = format!(
+        "brokers: [{{url: {:?}, queue_interval: 1s}}]\n",
+        redis.url(0)
+    );
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
-    let _worker = celery.worker("one", &["-c", "2", "-Q", "celery,prefork,green"]).await;
+    let _worker = celery
+        .worker("one", &["-c", "2", "-Q", "celery,prefork,green"])
+        .await;
     celery.script("workload.py", 120).await;
     let page = celeriac
         .page_when("the workload to be counted", 30, |page| {
@@ -72,14 +89,25 @@ async fn figures_are_those_of_the_metrics_after_a_real_workload() {
 
     let browser = Browser::start().await;
     let status = celeriac.status().await;
-    for (name, queue) in [("proj.add", "celery"), ("proj.green", "green"), ("proj.fail", "celery")] {
+    for (name, queue) in [
+        ("proj.add", "celery"),
+        ("proj.green", "green"),
+        ("proj.fail", "celery"),
+    ] {
         browser
             .open(&celeriac.url(&format!("/task/{name}?queue={queue}")))
             .await;
         let labels = [format!("name=\"{name}\""), format!("queue=\"{queue}\"")];
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         let row = row(&status, "tasks", name);
-        for step in ["sent", "received", "started", "succeeded", "failed", "retried"] {
+        for step in [
+            "sent",
+            "received",
+            "started",
+            "succeeded",
+            "failed",
+            "retried",
+        ] {
             let counted = page.sum(&format!("celery_task_{step}_total"), &labels);
             let shown = browser.text(&format!("#detail [data-key={step}] dd")).await;
             assert_eq!(number(&shown), counted, "{name}: {step}");
@@ -96,7 +124,10 @@ async fn figures_are_those_of_the_metrics_after_a_real_workload() {
     assert!(exceptions.len() >= 3, "{exceptions:?}");
     for line in &exceptions {
         let mut words = line.split(' ');
-        let (class, failed) = (words.next().expect("a class"), words.next().expect("a number"));
+        let (class, failed) = (
+            words.next().expect("a class"),
+            words.next().expect("a number"),
+        );
         assert_eq!(number(failed), of(class), "{line}");
     }
 
@@ -104,7 +135,11 @@ async fn figures_are_those_of_the_metrics_after_a_real_workload() {
     let workers = browser.text("#tiles [data-key=workers] .value").await;
     assert!(workers.starts_with("1 "), "{workers}");
     let waiting = browser.text("#tiles [data-key=waiting] .value").await;
-    assert_eq!(number(&waiting), page.sum("celery_queue_length", &[]), "{waiting}");
+    assert_eq!(
+        number(&waiting),
+        page.sum("celery_queue_length", &[]),
+        "{waiting}"
+    );
     let events = &page.events();
     let broker = row(&status, "brokers", "default");
     assert!(broker["messages"].as_f64() <= Some(*events), "{broker}");
@@ -127,7 +162,10 @@ async fn rows_are_sorted_filtered_and_lead_to_their_details() {
     };
     let by_name = "#tasks thead th[data-key=task] a";
     let ascending = sorted(by_name).await;
-    assert_eq!(ascending, ["mail.digest", "mail.send", "shop.pay", "shop.refund"]);
+    assert_eq!(
+        ascending,
+        ["mail.digest", "mail.send", "shop.pay", "shop.refund"]
+    );
     let mut descending = sorted(by_name).await;
     descending.reverse();
     assert_eq!(ascending, descending);
@@ -138,26 +176,46 @@ async fn rows_are_sorted_filtered_and_lead_to_their_details() {
     let filter = browser.find("#filter input[name=q]").await;
     filter.send_keys("mail\u{e007}").await.expect("keys");
     browser
-        .until("document.querySelectorAll('#rows-tasks tr').length == 2", 10)
+        .until(
+            "document.querySelectorAll('#rows-tasks tr').length == 2",
+            10,
+        )
         .await;
     assert_eq!(browser.texts(first).await, ["mail.send", "mail.digest"]);
     let heading = browser.text("#head-tasks").await;
     assert!(heading.contains("2 of 4"), "{heading}");
-    browser.open(&celeriac.url("/tasks?q=re:%5Eshop%5C.%28pay%7Crefund%29%24")).await;
+    browser
+        .open(&celeriac.url("/tasks?q=re:%5Eshop%5C.%28pay%7Crefund%29%24"))
+        .await;
     assert_eq!(browser.texts(first).await.len(), 2);
-    browser.open(&celeriac.url("/tasks?q=nothing-like-it")).await;
+    browser
+        .open(&celeriac.url("/tasks?q=nothing-like-it"))
+        .await;
     let empty = browser.text("#note-tasks").await;
     assert!(empty.contains("Clear the filter"), "{empty}");
-    browser.find("#note-tasks a").await.click().await.expect("a link");
     browser
-        .until("document.querySelectorAll('#rows-tasks tr').length == 4", 10)
+        .find("#note-tasks a")
+        .await
+        .click()
+        .await
+        .expect("a link");
+    browser
+        .until(
+            "document.querySelectorAll('#rows-tasks tr').length == 4",
+            10,
+        )
         .await;
     browser.open(&celeriac.url("/tasks?q=re:%28")).await;
     let error = browser.text("#error").await;
     assert!(error.contains("invalid"), "{error}");
 
     browser.open(&celeriac.url("/tasks?q=refund")).await;
-    browser.find("#rows-tasks th a").await.click().await.expect("a link");
+    browser
+        .find("#rows-tasks th a")
+        .await
+        .click()
+        .await
+        .expect("a link");
     browser.find("#detail").await;
     let heading = browser.text("h1").await;
     assert!(heading.contains("shop.refund"), "{heading}");
@@ -167,7 +225,10 @@ async fn rows_are_sorted_filtered_and_lead_to_their_details() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scaler_finds_the_length_of_its_queue() {
     let redis = Redis::start().await;
-    let config = format!("brokers: [{{url: {:?}, queue_interval: 1s}}]\n", redis.url(0));
+    let config = format!(
+        "brokers: [{{url: {:?}, queue_interval: 1s}}]\n",
+        redis.url(0)
+    );
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
     redis.publish_lives(0..5, "t").await;
@@ -182,7 +243,10 @@ async fn a_scaler_finds_the_length_of_its_queue() {
     })
     .await;
     let page = celeriac.page().await;
-    assert_eq!(length, page.sum("celery_queue_length", &["queue=\"celery\""]));
+    assert_eq!(
+        length,
+        page.sum("celery_queue_length", &["queue=\"celery\""])
+    );
     let (status, text) = celeriac.get("/api/v1/queues/no-such-queue").await;
     assert_eq!(status, 404, "{text}");
     assert!(text.contains("error"), "{text}");

@@ -26,10 +26,14 @@ Reload the configuration. A change that requires a restart is rejected, and its 
 Success, or stopped by a signal.
 .TP
 \fB1\fR
-The daemon could not start, or a part of it failed; see the log.
+The daemon could not start, or a part of it failed; see the log. \fBceleriac status\fR or \fBceleriac doctor\fR found
+a problem.
 .TP
 \fB2\fR
 Invalid command line.
+.TP
+\fB3\fR
+\fBceleriac status\fR cannot reach the daemon.
 .TP
 \fB78\fR
 Invalid configuration. Each problem is printed on its own line with its key.
@@ -40,6 +44,12 @@ Terminated by a second signal.
 .TP
 \fBCELERIAC__\fISECTION\fB__\fIKEY\fR
 Override a key outside a list, for example CELERIAC__GLOBAL__INTERVAL=30s.
+.TP
+\fBCELERIAC_URL\fR
+URL of the daemon that \fBstatus\fR and \fBtop\fR show.
+.TP
+\fBNO_COLOR\fR
+If not empty, \fBstatus\fR and \fBtop\fR use no colors.
 .TP
 \fBRUST_LOG\fR
 Log level, unless \fB\-\-log\-level\fR is given.

@@ -36,13 +36,18 @@ async fn nothing_overflows_and_nothing_is_out_of_reach_of_a_screen_reader() {
     let (redis, celeriac) = with_tasks("", &NAMES).await;
     drop((redis, celeriac));
     let redis = Redis::start().await;
-    let config = format!("brokers: [{{url: {:?}, queue_interval: 1s}}]\n{receiver}", redis.url(0));
+    let config = format!(
+        "brokers: [{{url: {:?}, queue_interval: 1s}}]\n{receiver}",
+        redis.url(0)
+    );
     let celeriac = Celeriac::start(&config).await;
     celeriac.subscribed("default").await;
     for (at, name) in (0_u64..).zip(NAMES) {
         redis.publish_lives(at * 1000..at * 1000 + 10, name).await;
     }
-    celeriac.page_when("the events", 20, |page| page.events() >= 120.0).await;
+    celeriac
+        .page_when("the events", 20, |page| page.events() >= 120.0)
+        .await;
     let axe = std::fs::read_to_string(made_by_setup("axe-core/package/axe.min.js")).expect("axe");
     let browser = Browser::start().await;
     for scheme in ["light", "dark"] {
@@ -52,7 +57,10 @@ async fn nothing_overflows_and_nothing_is_out_of_reach_of_a_screen_reader() {
             for path in PAGES {
                 browser.open(&celeriac.url(path)).await;
                 let wide = browser.value("document.documentElement.scrollWidth").await;
-                assert!(wide.as_f64() <= Some(f64::from(width)), "{path} at {width}: {wide}");
+                assert!(
+                    wide.as_f64() <= Some(f64::from(width)),
+                    "{path} at {width}: {wide}"
+                );
                 // The policy of the page forbids scripts of others, so the tool comes through the debugger.
                 let evaluate = serde_json::json!({"expression": &axe});
                 browser.cdp("Runtime.evaluate", evaluate).await;
@@ -67,19 +75,32 @@ async fn nothing_overflows_and_nothing_is_out_of_reach_of_a_screen_reader() {
     }
     let background = async |scheme| {
         browser.prefer("prefers-color-scheme", scheme).await;
-        browser.value("getComputedStyle(document.body).backgroundColor").await
+        browser
+            .value("getComputedStyle(document.body).backgroundColor")
+            .await
     };
     assert_ne!(background("light").await, background("dark").await);
     // The chosen theme wins, and is remembered.
     let dark = background("dark").await;
     background("light").await;
-    browser.find("#theme").await.click().await.expect("a button");
     browser
-        .until(&format!("getComputedStyle(document.body).backgroundColor == {dark}"), 5)
+        .find("#theme")
+        .await
+        .click()
+        .await
+        .expect("a button");
+    browser
+        .until(
+            &format!("getComputedStyle(document.body).backgroundColor == {dark}"),
+            5,
+        )
         .await;
     browser.client.refresh().await.expect("a reload");
     browser
-        .until(&format!("getComputedStyle(document.body).backgroundColor == {dark}"), 5)
+        .until(
+            &format!("getComputedStyle(document.body).backgroundColor == {dark}"),
+            5,
+        )
         .await;
     browser.close().await;
 }
@@ -94,18 +115,34 @@ async fn without_scripts_the_page_is_complete_and_loads_itself_again() {
     .await;
     browser.open(&celeriac.url("/")).await;
     let source = browser.client.source().await.expect("a page");
-    for part in ["shop.pay", "id=\"tiles\"", "id=\"trust\"", "rows-workers", "w0@host", "http-equiv=\"refresh\""] {
+    for part in [
+        "shop.pay",
+        "id=\"tiles\"",
+        "id=\"trust\"",
+        "rows-workers",
+        "w0@host",
+        "http-equiv=\"refresh\"",
+    ] {
         assert!(source.contains(part), "no {part}");
     }
     redis.publish_lives(9000..9010, "later.task").await;
     wait_for("the page to load itself again", 40, async || {
-        let source = browser.client.source().await.map_err(|error| error.to_string())?;
+        let source = browser
+            .client
+            .source()
+            .await
+            .map_err(|error| error.to_string())?;
         source.contains("later.task").then_some(()).ok_or(source)
     })
     .await;
     // The filter is a form, and the order is a link.
-    browser.open(&celeriac.url("/tasks?q=mail&sort=-task")).await;
-    let rows = browser.client.find_all(fantoccini::Locator::Css("#rows-tasks tr")).await;
+    browser
+        .open(&celeriac.url("/tasks?q=mail&sort=-task"))
+        .await;
+    let rows = browser
+        .client
+        .find_all(fantoccini::Locator::Css("#rows-tasks tr"))
+        .await;
     assert_eq!(rows.expect("rows").len(), 1);
     browser.close().await;
 }
@@ -121,11 +158,17 @@ async fn keys_reach_everything() {
         browser.until(&format!("{path} == '{expected}'"), 10).await;
     }
     browser.press("?").await;
-    browser.until("document.querySelector('#help').open", 5).await;
+    browser
+        .until("document.querySelector('#help').open", 5)
+        .await;
     browser.press("\u{e00c}").await;
-    browser.until("!document.querySelector('#help').open", 5).await;
+    browser
+        .until("!document.querySelector('#help').open", 5)
+        .await;
     browser.press("w").await;
-    browser.until("location.search.includes('window=')", 10).await;
+    browser
+        .until("location.search.includes('window=')", 10)
+        .await;
     browser.press("/").await;
     browser.until("document.activeElement.name == 'q'", 5).await;
     // What is typed into the filter is no command.
@@ -150,7 +193,11 @@ async fn keys_reach_everything() {
             visited.insert(focused);
         }
     }
-    assert!(visited.len() as u64 >= reachable, "{} of {reachable}", visited.len());
+    assert!(
+        visited.len() as u64 >= reachable,
+        "{} of {reachable}",
+        visited.len()
+    );
     browser.close().await;
 }
 
@@ -162,7 +209,10 @@ async fn proxy(to: String, prefix: &'static str, names_prefix: bool) -> SocketAd
         async move {
             let uri = request.uri().to_string();
             let Some(path) = uri.strip_prefix(prefix) else {
-                return Response::builder().status(404).body(Body::empty()).expect("an answer");
+                return Response::builder()
+                    .status(404)
+                    .body(Body::empty())
+                    .expect("an answer");
             };
             let mut asked = client.get(format!("{to}{path}"));
             if names_prefix {
@@ -175,10 +225,14 @@ async fn proxy(to: String, prefix: &'static str, names_prefix: bool) -> SocketAd
                     passed = passed.header(name, value);
                 }
             }
-            passed.body(Body::from_stream(answer.bytes_stream())).expect("an answer")
+            passed
+                .body(Body::from_stream(answer.bytes_stream()))
+                .expect("an answer")
         }
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     let address = listener.local_addr().expect("an address");
     let router = Router::new().fallback(pass);
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -193,15 +247,36 @@ async fn it_works_below_a_path_whether_the_proxy_names_it_or_not() {
         let to = format!("http://127.0.0.1:{}", celeriac.port);
         let address = proxy(to, "/tools/celeriac", names_prefix).await;
         let browser = Browser::start().await;
-        browser.open(&format!("http://{address}/tools/celeriac/")).await;
-        browser.until("document.styleSheets[0].cssRules.length > 10", 5).await;
-        browser.find("#rows-tasks th a").await.click().await.expect("a link");
+        browser
+            .open(&format!("http://{address}/tools/celeriac/"))
+            .await;
+        browser
+            .until("document.styleSheets[0].cssRules.length > 10", 5)
+            .await;
+        browser
+            .find("#rows-tasks th a")
+            .await
+            .click()
+            .await
+            .expect("a link");
         browser.find("#detail").await;
-        browser.find("nav.tabs a[data-nav=tasks]").await.click().await.expect("a link");
-        browser.client.execute("window.mark = 1", Vec::new()).await.expect("a script");
+        browser
+            .find("nav.tabs a[data-nav=tasks]")
+            .await
+            .click()
+            .await
+            .expect("a link");
+        browser
+            .client
+            .execute("window.mark = 1", Vec::new())
+            .await
+            .expect("a script");
         redis.publish_lives(7000..7010, "later.task").await;
         browser
-            .until("document.querySelector('#rows-tasks')?.innerText.includes('later.task')", 20)
+            .until(
+                "document.querySelector('#rows-tasks')?.innerText.includes('later.task')",
+                20,
+            )
             .await;
         assert_eq!(browser.value("window.mark").await, 1);
         assert_eq!(browser.complaints().await, Vec::<String>::new());
@@ -222,12 +297,22 @@ async fn it_asks_for_a_login_and_works_with_tls() {
         at("server.key")
     );
     let redis = Redis::start().await;
-    let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n{listener}", redis.url(0))).await;
+    let celeriac = Celeriac::start(&format!(
+        "brokers: [{{url: {:?}}}]\n{listener}",
+        redis.url(0)
+    ))
+    .await;
     let client = reqwest::Client::builder()
         .danger_accept_invalid_certs(true)
         .build()
         .expect("a client");
-    for path in ["/", "/tasks", "/api/v1/status", "/api/v1/live?view=/", "/script.js"] {
+    for path in [
+        "/",
+        "/tasks",
+        "/api/v1/status",
+        "/api/v1/live?view=/",
+        "/script.js",
+    ] {
         let url = format!("https://127.0.0.1:{}{path}", celeriac.port);
         let refused = client.get(&url).send().await.expect("an answer");
         assert_eq!(refused.status(), 401, "{path}");
@@ -238,7 +323,15 @@ async fn it_asks_for_a_login_and_works_with_tls() {
     })
     .await;
     let port = celeriac.port;
-    browser.open(&format!("https://admin:wrong@127.0.0.1:{port}/")).await;
-    assert!(browser.client.source().await.is_ok_and(|page| !page.contains("tiles")));
+    browser
+        .open(&format!("https://admin:wrong@127.0.0.1:{port}/"))
+        .await;
+    assert!(
+        browser
+            .client
+            .source()
+            .await
+            .is_ok_and(|page| !page.contains("tiles"))
+    );
     browser.close().await;
 }

@@ -8,18 +8,30 @@ async fn rows_change_without_a_reload_and_new_ones_appear() {
     let (redis, celeriac) = with_tasks("", &["a.task"]).await;
     let browser = Browser::start().await;
     browser.open(&celeriac.url("/tasks")).await;
-    browser.client.execute("window.mark = 1", Vec::new()).await.expect("a script");
+    browser
+        .client
+        .execute("window.mark = 1", Vec::new())
+        .await
+        .expect("a script");
     let as_of = browser.text("#as-of").await;
     redis.publish_lives(5000..5020, "b.task").await;
     browser
-        .until("document.querySelector('#rows-tasks')?.innerText.includes('b.task')", 20)
+        .until(
+            "document.querySelector('#rows-tasks')?.innerText.includes('b.task')",
+            20,
+        )
         .await;
     assert_ne!(browser.text("#as-of").await, as_of);
     let same = browser.value("window.mark").await;
     assert_eq!(same, 1, "the page was loaded again");
 
     // A paused page stands still.
-    browser.find("#pause").await.click().await.expect("a button");
+    browser
+        .find("#pause")
+        .await
+        .click()
+        .await
+        .expect("a button");
     redis.publish_lives(6000..6010, "c.task").await;
     let counted = celeriac.page_when("the events", 20, |page| {
         page.sum("celery_task_sent_total", &["name=\"c.task\""]) == 10.0
@@ -27,9 +39,17 @@ async fn rows_change_without_a_reload_and_new_ones_appear() {
     counted.await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert!(!browser.text("#rows-tasks").await.contains("c.task"));
-    browser.find("#pause").await.click().await.expect("a button");
     browser
-        .until("document.querySelector('#rows-tasks')?.innerText.includes('c.task')", 20)
+        .find("#pause")
+        .await
+        .click()
+        .await
+        .expect("a button");
+    browser
+        .until(
+            "document.querySelector('#rows-tasks')?.innerText.includes('c.task')",
+            20,
+        )
         .await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
     browser.close().await;
@@ -45,10 +65,16 @@ async fn a_page_recovers_when_the_daemon_returns() {
     );
     let mut celeriac = Celeriac::start_at(port, &config).await;
     redis.publish_lives(0..10, "before.it").await;
-    celeriac.page_when("the events", 20, |page| page.events() >= 40.0).await;
+    celeriac
+        .page_when("the events", 20, |page| page.events() >= 40.0)
+        .await;
     let browser = Browser::start().await;
     browser.open(&celeriac.url("/tasks")).await;
-    browser.client.execute("window.mark = 1", Vec::new()).await.expect("a script");
+    browser
+        .client
+        .execute("window.mark = 1", Vec::new())
+        .await
+        .expect("a script");
     celeriac.terminate();
     browser
         .until("!document.querySelector('#lost').hidden", 20)
@@ -60,7 +86,10 @@ async fn a_page_recovers_when_the_daemon_returns() {
     celeriac.ready().await;
     redis.publish_lives(100..110, "after.it").await;
     browser
-        .until("document.querySelector('#rows-tasks')?.innerText.includes('after.it')", 60)
+        .until(
+            "document.querySelector('#rows-tasks')?.innerText.includes('after.it')",
+            60,
+        )
         .await;
     browser
         .until("document.querySelector('#lost').hidden", 20)
@@ -90,12 +119,20 @@ async fn listeners_beyond_the_limit_are_refused_and_their_page_still_works() {
     browser.open(&celeriac.url("/tasks")).await;
     browser.find("#rows-tasks tr").await;
     // It loads itself again instead.
-    browser.client.execute("window.mark = 1", Vec::new()).await.expect("a script");
+    browser
+        .client
+        .execute("window.mark = 1", Vec::new())
+        .await
+        .expect("a script");
     browser.until("window.mark === undefined", 40).await;
     // Others can listen once a listener is gone.
     drop(open);
     wait_for("a place", 20, async || {
-        let answer = client.get(&live).send().await.map_err(|error| error.to_string())?;
+        let answer = client
+            .get(&live)
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
         match answer.status().as_u16() {
             200 => Ok(()),
             other => Err(other.to_string()),

@@ -31,8 +31,18 @@ async fn a_first_start_says_what_to_do_and_then_what_is_missing() {
     shows(&browser, ".notice ol li", "").await;
     assert_eq!(browser.texts(".notice ol li").await.len(), 3);
     // Nothing is known, which is not the same as nothing.
-    assert!(browser.text("#tiles [data-key=failed] .value").await.starts_with('–'));
-    assert!(browser.text("#tiles [data-key=waiting] .value").await.starts_with('–'));
+    assert!(
+        browser
+            .text("#tiles [data-key=failed] .value")
+            .await
+            .starts_with('–')
+    );
+    assert!(
+        browser
+            .text("#tiles [data-key=waiting] .value")
+            .await
+            .starts_with('–')
+    );
 
     // A worker that sends heartbeats and no task events.
     let beat = r#"{"type": "worker-heartbeat", "hostname": "w0@host", "utcoffset": 0, "pid": 1, "clock": 1, "timestamp": 1795344000.0, "freq": 2.0, "active": 0, "processed": 0, "loadavg": [0, 0, 0], "sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux"}"#;
@@ -49,16 +59,29 @@ async fn a_broker_that_is_away_keeps_its_figures_with_their_time() {
     let (mut redis, celeriac) = with_tasks("", &["a.task"]).await;
     let browser = Browser::start().await;
     browser.open(&celeriac.url("/")).await;
-    assert_eq!(browser.texts("[data-kind=broker_disconnected]").await.len(), 0);
+    assert_eq!(
+        browser.texts("[data-kind=broker_disconnected]").await.len(),
+        0
+    );
     redis.stop();
-    shows(&browser, "#attention [data-kind=broker_disconnected]", "not connected").await;
+    shows(
+        &browser,
+        "#attention [data-kind=broker_disconnected]",
+        "not connected",
+    )
+    .await;
     shows(&browser, "#rows-brokers", "disconnected").await;
     assert!(browser.text("#rows-tasks").await.contains("a.task"));
-    let stale = browser.value("document.querySelectorAll('#rows-tasks tr.stale').length").await;
+    let stale = browser
+        .value("document.querySelectorAll('#rows-tasks tr.stale').length")
+        .await;
     assert_eq!(stale, 1, "the figures are marked as old");
     redis.start_again().await;
     browser
-        .until("!document.querySelector('#attention [data-kind=broker_disconnected]')", 60)
+        .until(
+            "!document.querySelector('#attention [data-kind=broker_disconnected]')",
+            60,
+        )
         .await;
     shows(&browser, "#rows-brokers", "connected").await;
     // What was missed meanwhile is shown for good.
@@ -73,7 +96,12 @@ async fn a_broker_that_never_answered_is_not_a_quiet_one() {
     let celeriac = Celeriac::start(config).await;
     let browser = Browser::start().await;
     browser.open(&celeriac.url("/")).await;
-    shows(&browser, "#attention [data-kind=broker_disconnected]", "default").await;
+    shows(
+        &browser,
+        "#attention [data-kind=broker_disconnected]",
+        "default",
+    )
+    .await;
     shows(&browser, "#rows-brokers", "disconnected").await;
     browser.close().await;
 }
@@ -81,7 +109,10 @@ async fn a_broker_that_never_answered_is_not_a_quiet_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_is_away_is_shown_with_what_waits_for_it() {
     let mut prometheus = crate::support::prometheus::Prometheus::start().await;
-    let receiver = format!("remote_write: [{{url: {:?}, name: main}}]\n", prometheus.write_url());
+    let receiver = format!(
+        "remote_write: [{{url: {:?}, name: main}}]\n",
+        prometheus.write_url()
+    );
     let (_redis, celeriac) = with_tasks(&receiver, &["a.task"]).await;
     let browser = Browser::start().await;
     browser.open(&celeriac.url("/receivers")).await;
@@ -89,11 +120,19 @@ async fn a_receiver_that_is_away_is_shown_with_what_waits_for_it() {
     prometheus.stop();
     shows(&browser, "#rows-receivers", "failing").await;
     browser.open(&celeriac.url("/")).await;
-    shows(&browser, "#attention [data-kind=receiver_failing]", "pending").await;
+    shows(
+        &browser,
+        "#attention [data-kind=receiver_failing]",
+        "pending",
+    )
+    .await;
     shows(&browser, "#trust [data-key=push]", "0 of 1").await;
     prometheus.start_again().await;
     browser
-        .until("!document.querySelector('#attention [data-kind=receiver_failing]')", 90)
+        .until(
+            "!document.querySelector('#attention [data-kind=receiver_failing]')",
+            90,
+        )
         .await;
     browser.close().await;
 }
@@ -137,7 +176,11 @@ async fn a_full_disk_is_shown() {
 async fn a_standby_names_the_active_instance() {
     let redis = Redis::start().await;
     let data = TempDir::new().expect("a temporary folder");
-    let config = format!("data_dir: {:?}\nbrokers: [{{url: {:?}}}]\n", data.path(), redis.url(0));
+    let config = format!(
+        "data_dir: {:?}\nbrokers: [{{url: {:?}}}]\n",
+        data.path(),
+        redis.url(0)
+    );
     let mut first = Celeriac::start(&config).await;
     first.ready().await;
     let second = Celeriac::start(&config).await;
@@ -147,7 +190,9 @@ async fn a_standby_names_the_active_instance() {
     let status = second.status().await;
     assert_eq!(status["instance"]["mode"], "standby");
     first.terminate();
-    browser.until("!!document.querySelector('#rows-brokers tr')", 40).await;
+    browser
+        .until("!!document.querySelector('#rows-brokers tr')", 40)
+        .await;
     assert_eq!(second.status().await["instance"]["mode"], "active");
     browser.close().await;
 }
@@ -173,12 +218,23 @@ async fn what_is_folded_names_the_limit() {
     let (_redis, celeriac) = with_tasks("metrics: {max_series: 500}\n", &names[..2]).await;
     let browser = Browser::start().await;
     browser.open(&celeriac.url("/tasks")).await;
-    assert_eq!(browser.texts("#attention [data-kind=limit_reached]").await.len(), 0);
+    assert_eq!(
+        browser
+            .texts("#attention [data-kind=limit_reached]")
+            .await
+            .len(),
+        0
+    );
     for (at, name) in (100_u64..).zip(&names[2..]) {
         _redis.publish_lives(at * 100..at * 100 + 2, name).await;
     }
     browser.open(&celeriac.url("/")).await;
-    shows(&browser, "#attention [data-kind=limit_reached]", "max_series").await;
+    shows(
+        &browser,
+        "#attention [data-kind=limit_reached]",
+        "max_series",
+    )
+    .await;
     browser.open(&celeriac.url("/tasks?all=1")).await;
     shows(&browser, "#rows-tasks", "(other)").await;
     browser.close().await;
@@ -203,14 +259,27 @@ async fn hostile_names_are_shown_and_do_nothing() {
         let messages = life(n, name, 1_795_344_000.0).map(|body| envelope(&body));
         redis.publish(messages.iter().map(String::as_bytes)).await;
     }
-    celeriac.page_when("the events", 20, |page| page.events() >= 28.0).await;
+    celeriac
+        .page_when("the events", 20, |page| page.events() >= 28.0)
+        .await;
     let browser = Browser::start().await;
     for path in ["/", "/tasks"] {
         browser.open(&celeriac.url(path)).await;
-        browser.until("document.querySelectorAll('#rows-tasks tr').length == 7", 20).await;
+        browser
+            .until(
+                "document.querySelectorAll('#rows-tasks tr').length == 7",
+                20,
+            )
+            .await;
         let shown = browser.texts("#rows-tasks th a").await;
-        assert!(shown.iter().any(|name| name.contains("<script>")), "{shown:?}");
-        assert!(shown.iter().all(|name| name.chars().count() <= 130), "{shown:?}");
+        assert!(
+            shown.iter().any(|name| name.contains("<script>")),
+            "{shown:?}"
+        );
+        assert!(
+            shown.iter().all(|name| name.chars().count() <= 130),
+            "{shown:?}"
+        );
         let control = |name: &String| name.chars().any(|c| c.is_control() || c == '\u{202e}');
         assert!(!shown.iter().any(control), "{shown:?}");
     }
@@ -223,10 +292,19 @@ async fn hostile_names_are_shown_and_do_nothing() {
         let name = browser.value(&format!("{target}.innerText")).await;
         browser.open(href.as_str().expect("an address")).await;
         let heading = browser.text("h1").await;
-        let name = name.as_str().expect("a name").split_whitespace().collect::<Vec<_>>().join(" ");
+        let name = name
+            .as_str()
+            .expect("a name")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
         let head: String = name.chars().take(100).collect();
         assert!(heading.contains(&head), "{heading:?} for {name:?}");
-        assert_eq!(browser.text("#detail [data-key=sent] dd").await, "1", "{name}");
+        assert_eq!(
+            browser.text("#detail [data-key=sent] dd").await,
+            "1",
+            "{name}"
+        );
     }
     assert_eq!(browser.value("window.mark ?? 0").await, 0);
     assert_eq!(browser.complaints().await, Vec::<String>::new());
