@@ -233,7 +233,8 @@ async fn a_scaler_finds_the_length_of_its_queue() {
     celeriac.ready().await;
     redis.publish_lives(0..5, "t").await;
     let celery = Celery::new("5.7", &redis.url(0), &redis.url(1));
-    celery.script("send.py", 60).await;
+    let send = [("SEND", "[[7, 0, {}]]")];
+    celery.script_with("send.py", 60, &send).await;
     // As KEDA's metrics-api scaler asks: a plain GET, and `valueLocation: length` in the answer.
     let length = wait_for("the queue's length", 30, async || {
         let (status, text) = celeriac.get("/api/v1/queues/celery").await;

@@ -70,6 +70,8 @@ struct PageT<'a> {
     path: String,
     home: String,
     clear: String,
+    /// For screen readers, of a page that is not about one thing.
+    heading: &'static str,
     /// The kind and the name that the page is about.
     about: Option<(&'static str, String, String)>,
 }
@@ -220,6 +222,10 @@ pub(super) fn page(
         kept: kept.collect(),
         chips: chips.collect(),
         path: links.path(),
+        heading: match links.view {
+            View::Table(table) => table.title(),
+            View::Overview | View::Queue(_) | View::Task(_) | View::Worker(_) => "Overview",
+        },
         home: format!("{}{}", links.prefix, links.home),
         clear: links.with(&[("q", "")]),
         about: about.map(|(kind, name)| {

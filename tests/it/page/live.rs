@@ -59,11 +59,8 @@ async fn rows_change_without_a_reload_and_new_ones_appear() {
 async fn a_page_recovers_when_the_daemon_returns() {
     let redis = Redis::start().await;
     let port = free_port();
-    let config = format!(
-        "brokers: [{{url: {:?}}}]\nhttp: {{listen: \"127.0.0.1:{port}\"}}\n#{{listen}}\n",
-        redis.url(0)
-    );
-    let mut celeriac = Celeriac::start_at(port, &config).await;
+    let config = format!("brokers: [{{url: {:?}}}]\n", redis.url(0));
+    let mut celeriac = Celeriac::start_on(port, &config, &[], &[]).await;
     redis.publish_lives(0..10, "before.it").await;
     celeriac
         .page_when("the events", 20, |page| page.events() >= 40.0)
@@ -82,7 +79,7 @@ async fn a_page_recovers_when_the_daemon_returns() {
     let banner = browser.text("#lost").await;
     assert!(!banner.is_empty());
 
-    let celeriac = Celeriac::start_at(port, &config).await;
+    let celeriac = Celeriac::start_on(port, &config, &[], &[]).await;
     celeriac.ready().await;
     redis.publish_lives(100..110, "after.it").await;
     browser

@@ -63,6 +63,7 @@ impl Browser {
             "--disable-dev-shm-usage",
             "--disable-gpu",
             "--hide-scrollbars",
+            "--window-size=1600,1000",
             &format!("--user-data-dir={}", profile.display()),
         ];
         let scripts = if settings.without_scripts { 2 } else { 1 };
