@@ -372,3 +372,6 @@ fn json_number(number: f64) -> Json {
     }
     Number::from_f64(number).map_or(Json::Null, Json::Number)
 }
+
+#[cfg(test)]
+mod tests;

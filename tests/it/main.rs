@@ -51,6 +51,7 @@ mod pushgateway;
 mod queue;
 mod queues;
 mod receivers;
+mod recordings;
 mod reference;
 mod refusals;
 mod relabel;
