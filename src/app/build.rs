@@ -134,8 +134,13 @@ impl App {
         let external = &config.global.external_labels;
         let sinks = outputs.spawn(external, &views, &mut self.stages, &self.drain_deadline)?;
         self.stages.spawn("aggregator".to_owned(), aggregator.run());
+        let is_simulated = self.simulation.is_some();
         for broker in brokers {
-            broker.spawn(self.simulation.take(), &views, &ends, &mut self.stages);
+            if is_simulated {
+                broker.simulate(self.simulation.take(), &ends, &mut self.stages);
+            } else {
+                broker.connect(&views, &ends, &mut self.stages);
+            }
         }
         self.views = Some(views);
         self.reloader = Some(Reloader {
@@ -250,24 +255,12 @@ impl BrokerParts {
         }
     }
 
-    /// Spawns the source and the poller, or a simulation of both.
-    fn spawn(
-        self,
-        simulation: Option<Simulation>,
-        views: &Views,
-        ends: &Ends,
-        stages: &mut Stages,
-    ) {
-        match simulation {
-            Some(simulation) => self.simulate(simulation, ends, stages),
-            None => self.connect(views, ends, stages),
-        }
-    }
-
-    fn simulate(self, simulation: Simulation, ends: &Ends, stages: &mut Stages) {
+    /// Marks the broker as connected, and spawns the simulation, which stands in for all brokers.
+    fn simulate(self, simulation: Option<Simulation>, ends: &Ends, stages: &mut Stages) {
         let (metrics, latch) = self.source;
         metrics.connected.set(1.0);
         latch.ready();
+        let Some(simulation) = simulation else { return };
         let inputs = simulation::Inputs {
             batches: ends.batches.clone(),
             reports: ends.reports.clone(),
@@ -276,6 +269,7 @@ impl BrokerParts {
         stages.spawn(format!("broker {}", self.name), simulation.run(inputs));
     }
 
+    /// Spawns the source and the poller.
     fn connect(self, views: &Views, ends: &Ends, stages: &mut Stages) {
         let (id, name) = (self.id, self.name);
         if let Some(metrics) = self.poller {

@@ -52,6 +52,7 @@ mod pushgateway;
 mod queue;
 mod queues;
 mod receivers;
+mod recordings;
 mod reference;
 mod refusals;
 mod relabel;

@@ -58,6 +58,15 @@ async fn top_follows_keys_and_the_size_of_the_terminal() {
     // Columns that do not fit are left out, and names cannot control the terminal.
     assert!(!screen.contains("worKers"), "{screen}");
     assert!(screen.contains("pris\\u{1b}"), "{screen}");
+    // Wide characters leave nothing behind.
+    for (keys, expected) in [
+        (&["?"][..], "everything about the selected row"),
+        (&["?", "a"], "→ Start more workers for it.\n"),
+    ] {
+        tmux.keys(keys);
+        tmux.shows(expected, 5).await;
+    }
+    tmux.keys(&["2"]);
     tmux.resize(200, 60);
     let screen = tmux.shows("woRkers", 5).await;
     assert!(screen.contains("Unacked"), "{screen}");

@@ -82,7 +82,7 @@ pub async fn run(client: &Client, options: Options) -> io::Result<()> {
     let mut state = State::new(url, &options.filter, options.window, now);
     let mut screen = Screen::open(options.theme)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let mut events = read_events(Arc::clone(&stop));
+    let mut events = read_events(Arc::clone(&stop))?;
     let mut fetching = fetch_after(client, state.window, Some(Duration::ZERO));
     let mut retries = 0;
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -181,9 +181,11 @@ fn fetch_after(client: &Client, window: Window, delay: Option<Duration>) -> Fetc
 }
 
 /// Reads keys and changes of the size on a thread of its own, until `stop` is set.
-fn read_events(stop: Arc<AtomicBool>) -> mpsc::Receiver<io::Result<Event>> {
+///
+/// Not one of the runtime's, which waits for them at the end: on a terminal that is gone, reading never returns.
+fn read_events(stop: Arc<AtomicBool>) -> io::Result<mpsc::Receiver<io::Result<Event>>> {
     let (sender, events) = mpsc::channel(KEYS_WAITING);
-    tokio::task::spawn_blocking(move || {
+    let read = move || {
         while !stop.load(Ordering::Relaxed) {
             let event = match event::poll(KEYS_PATIENCE) {
                 Ok(false) => continue,
@@ -195,6 +197,8 @@ fn read_events(stop: Arc<AtomicBool>) -> mpsc::Receiver<io::Result<Event>> {
                 return;
             }
         }
-    });
-    events
+    };
+    let reader = std::thread::Builder::new().name("keys".to_owned());
+    reader.spawn(read)?;
+    Ok(events)
 }
