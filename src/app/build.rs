@@ -20,7 +20,7 @@ use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAI
 use crate::bounds::Bounds;
 use crate::broker::{Checkpointed, Poller, Source};
 use crate::cgroup;
-use crate::checkpoint::{Restored, Writer};
+use crate::checkpoint::{Publisher, Restored, Writer};
 use crate::clock;
 use crate::config::{BrokerConfig, Config, Delivery, MetricsConfig, Transport};
 use crate::event::{Batch, BrokerId, Mark};
@@ -34,7 +34,9 @@ use crate::sink::client::BuildError;
 use crate::sink::queues;
 use crate::state::Report;
 use crate::supervisor::LivenessPing;
-use crate::telemetry::metrics::{BrokerMetrics, EventMetrics, PollMetrics, Telemetry};
+use crate::telemetry::metrics::{
+    BrokerMetrics, CheckpointMetrics, EventMetrics, PollMetrics, Telemetry,
+};
 use crate::telemetry::readiness::{Readiness, Reporter};
 use crate::timestamp::Timestamp;
 use crate::tls::TlsError;
@@ -108,15 +110,7 @@ impl App {
         let (ends, inputs, settings) = Ends::new(&self.stop);
         self.questions = Some(ends.questions.clone());
         let kept = brokers.iter().map(|broker| broker.kept.clone()).collect();
-        let outlet = |publisher| match self.folder.clone() {
-            None => Outlet::Direct(publisher),
-            Some(folder) => {
-                let (jobs, waiting) = mpsc::channel(1);
-                let writer = Writer::new(folder, waiting, publisher, kept, checkpoints);
-                self.stages.spawn("checkpoint".to_owned(), writer.run());
-                Outlet::Checkpointed(jobs)
-            }
-        };
+        let outlet = |publisher| self.outlet(publisher, kept, checkpoints);
         let (interval, hints) = (config.global.interval, readiness.hints());
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
         self.readiness = readiness.clone();
@@ -134,14 +128,7 @@ impl App {
         let external = &config.global.external_labels;
         let sinks = outputs.spawn(external, &views, &mut self.stages, &self.drain_deadline)?;
         self.stages.spawn("aggregator".to_owned(), aggregator.run());
-        let is_simulated = self.simulation.is_some();
-        for broker in brokers {
-            if is_simulated {
-                broker.simulate(self.simulation.take(), &ends, &mut self.stages);
-            } else {
-                broker.connect(&views, &ends, &mut self.stages);
-            }
-        }
+        self.spawn_brokers(brokers, &views, &ends);
         self.views = Some(views);
         self.reloader = Some(Reloader {
             file,
@@ -151,6 +138,33 @@ impl App {
             metrics: reloads,
         });
         Ok(())
+    }
+
+    /// How snapshots are published: with a `data_dir`, once the checkpoint is on disk.
+    fn outlet(
+        &mut self,
+        publisher: Publisher,
+        kept: Vec<watch::Sender<Mark>>,
+        metrics: CheckpointMetrics,
+    ) -> Outlet {
+        let Some(folder) = self.folder.clone() else {
+            return Outlet::Direct(publisher);
+        };
+        let (jobs, waiting) = mpsc::channel(1);
+        let writer = Writer::new(folder, waiting, publisher, kept, metrics);
+        self.stages.spawn("checkpoint".to_owned(), writer.run());
+        Outlet::Checkpointed(jobs)
+    }
+
+    fn spawn_brokers(&mut self, brokers: Vec<BrokerParts>, views: &Views, ends: &Ends) {
+        let is_simulated = self.simulation.is_some();
+        for broker in brokers {
+            if is_simulated {
+                broker.simulate(self.simulation.take(), ends, &mut self.stages);
+            } else {
+                broker.connect(views, ends, &mut self.stages);
+            }
+        }
     }
 
     /// Loads the checkpoint to restore, if any.

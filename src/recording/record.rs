@@ -7,6 +7,7 @@
     reason = "read by the operator, next to the recording on standard output"
 )]
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -66,6 +67,10 @@ pub async fn run(config: Config, args: Args) -> ExitCode {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command spawns its own tasks"
+)]
 async fn try_run(config: Config, args: &Args) -> io::Result<Recorder> {
     let stop = CancellationToken::new();
     // Its tasks end with this function.
@@ -125,6 +130,10 @@ fn output(args: &Args) -> io::Result<BufWriter<Box<dyn Write + Send>>> {
 }
 
 /// Spawns the source of each broker.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command spawns its own tasks"
+)]
 fn sources(
     config: Config,
     started: Timestamp,
@@ -273,13 +282,16 @@ impl Recorder {
             printable(&output)
         );
         if self.omitted > 0 {
-            text += &format!(
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
                 "; of {}, only the length, because they could not be read",
                 self.omitted
             );
         }
         if self.losses > 0 {
-            text += &format!(
+            let _ = write!(
+                text,
                 "; messages are missing in {} places, see the lines with `lost`",
                 self.losses
             );

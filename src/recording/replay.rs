@@ -8,6 +8,7 @@
     reason = "the output of the command"
 )]
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -291,7 +292,8 @@ fn report(tally: Tally) {
         (lost, "lines say that messages are missing"),
     ] {
         if count > 0 {
-            text += &format!("; {count} {what}");
+            // Writing to a string cannot fail.
+            let _ = write!(text, "; {count} {what}");
         }
     }
     eprintln!("{text}\nleft out: process_*, and celeriac_* about the process and its connections");

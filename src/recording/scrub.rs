@@ -194,6 +194,7 @@ impl Scrub {
     }
 
     /// The type, if Celery defines it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what is listed stays")]
     fn kind<'a, R: Reader<'a>>(&mut self, reader: &mut R) -> Result<Json, DecodeError> {
         if reader.kind() != Kind::Scalar {
             return self.masked(reader, 2);
@@ -207,6 +208,7 @@ impl Scrub {
     }
 
     /// A member, of which only what is listed stays.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what is listed stays")]
     fn kept<'a, R: Reader<'a>>(&mut self, reader: &mut R, key: &str) -> Result<Json, DecodeError> {
         match reader.kind() {
             Kind::List if key == "loadavg" => return self.numbers(reader),
@@ -225,6 +227,7 @@ impl Scrub {
         })
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only what is listed stays")]
     fn numbers<'a, R: Reader<'a>>(&mut self, reader: &mut R) -> Result<Json, DecodeError> {
         let mut elements = Vec::new();
         reader.list(|reader| {

@@ -173,26 +173,8 @@ impl Facts {
             Value::Histogram(_) => 0.0,
         };
         match kind {
-            Kind::Events => {
-                let began = row.info.after;
-                if began > Timestamp::default() {
-                    let oldest = self.counting_since.unwrap_or(began);
-                    self.counting_since = Some(oldest.min(began));
-                }
-                return;
-            }
-            Kind::Last => {
-                let broker = labels.broker.map(|broker| texts.get(broker));
-                let name = texts.get(labels.name.unwrap_or(UNKNOWN));
-                let last = self.last.entry((broker, name)).or_default();
-                match labels.own {
-                    Some("sent") => last.sent = Some(value),
-                    Some("succeeded") => last.succeeded = Some(value),
-                    Some("failed") => last.failed = Some(value),
-                    Some(_) | None => {}
-                }
-                return;
-            }
+            Kind::Events => return self.began(row.info.after),
+            Kind::Last => return self.note_last(&labels, value, texts),
             Kind::Sent
             | Kind::Received
             | Kind::Started
@@ -246,6 +228,25 @@ impl Facts {
                     sums.entry(id).or_default().wait.add(histogram);
                 }
             }
+        }
+    }
+
+    /// Notes when a series began to count.
+    fn began(&mut self, at: Timestamp) {
+        if at > Timestamp::default() {
+            self.counting_since = Some(self.counting_since.map_or(at, |oldest| oldest.min(at)));
+        }
+    }
+
+    fn note_last(&mut self, labels: &Labels<'_>, at: f64, texts: &mut Texts) {
+        let broker = labels.broker.map(|broker| texts.get(broker));
+        let name = texts.get(labels.name.unwrap_or(UNKNOWN));
+        let last = self.last.entry((broker, name)).or_default();
+        match labels.own {
+            Some("sent") => last.sent = Some(at),
+            Some("succeeded") => last.succeeded = Some(at),
+            Some("failed") => last.failed = Some(at),
+            Some(_) | None => {}
         }
     }
 

@@ -52,21 +52,16 @@ pub(super) fn flow(label: &str, facts: &[Fact], width_max: usize) -> Vec<Pieces>
     let mut used = INDENT;
     for (nth, fact) in facts.iter().enumerate() {
         let columns = width(fact.label) + 1 + width(&fact.text);
-        let line = if nth > 0 && used + 3 + columns > width_max {
+        if nth > 0 && used + 3 + columns > width_max {
             used = INDENT;
             lines.push(vec![(" ".repeat(INDENT), Tone::Plain)]);
-            lines.last_mut()
-        } else {
-            let line = lines.last_mut();
-            line.map(|line| {
-                if nth > 0 {
-                    line.push((" · ".to_owned(), Tone::Faint));
-                    used += 3;
-                }
-                line
-            })
-        };
-        if let Some(line) = line {
+        } else if nth > 0 {
+            used += 3;
+            if let Some(line) = lines.last_mut() {
+                line.push((" · ".to_owned(), Tone::Faint));
+            }
+        }
+        if let Some(line) = lines.last_mut() {
             line.push((format!("{} ", fact.label), Tone::Plain));
             line.push((fact.text.clone(), fact.tone));
         }

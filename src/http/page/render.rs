@@ -106,7 +106,7 @@ impl Parts {
             }
             None => match links.view {
                 View::Table(table) => vec![section(scene, table)],
-                _ => {
+                View::Overview | View::Queue(_) | View::Task(_) | View::Worker(_) => {
                     above.push(("tiles", overview::tiles(status)));
                     above.push(("trust", overview::trust(status)));
                     Table::ALL.map(|table| section(scene, table)).into()

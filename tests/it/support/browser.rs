@@ -173,7 +173,12 @@ impl Browser {
         wait_for(expression, seconds, async || {
             match self.value(expression).await {
                 Value::Bool(true) => Ok(()),
-                other => {
+                other @ (Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_)
+                | Value::Object(_)) => {
                     let body = self.text("body").await;
                     Err(format!("{other}: {body}"))
                 }
