@@ -50,6 +50,13 @@ const REFUSED: &[&str] = &[
     "core/state/tasks/later.rs: AHEAD_MAX",
     "core/state/worker.rs: FREQ_SECONDS_MAX",
     "core/timestamp.rs: SECONDS_MAX",
+    "http/page/live.rs: LISTENERS_MAX",
+    "recording/read.rs: LINE_MAX",
+    "recording/scrub.rs: BYTES_MAX DEPTH_MAX",
+    "status/query.rs: FILTER_MAX REGEX_BYTES_MAX",
+    "status/saved.rs: BYTES_MAX",
+    "terminal/client.rs: BODY_BYTES_MAX",
+    "folder.rs: HOST_BYTES_MAX",
 ];
 
 /// Exceeding it in the configuration is an error that names the limit.
@@ -57,7 +64,7 @@ const CONFIGURED: &[&str] = &[
     "cli/migrate.rs: FILE_BYTES_MAX",
     "config/amqp.rs: QUEUE_MAX SHARDS_MAX",
     "config/broker.rs: QUEUE_BYTES_MAX",
-    "config/http.rs: COST_MAX",
+    "config/http.rs: COST_MAX PREFIX_BYTES_MAX",
     "config/load.rs: BYTES_MAX OVERRIDE_DEPTH_MAX",
     "config/section.rs: EXPRESSIONS_MAX PROBLEMS_MAX PROBLEM_BYTES_MAX",
     "config/section/variables.rs: REPLACED_BYTES_MAX",
@@ -79,6 +86,14 @@ const SHOWN: &[&str] = &[
     "sink/error_log.rs: LOGGED_MAX",
     "core/state/hint.rs: NAMED_MAX",
     "migrate/variables.rs: NESTED_MAX",
+    "http/page/cell.rs: TEXTS_MAX",
+    "http/page/text.rs: SHOWN_CHARS_MAX",
+    "recording/replay.rs: COMPLAINTS_MAX",
+    "status/attention.rs: BACKLOG_MAX BEHIND_MAX CHECKPOINT_AGE_MAX DRAIN_MAX EACH_MAX FAILED_RATIO_MAX",
+    "status/history.rs: HISTORIES_MAX",
+    "terminal/detail.rs: EXCEPTIONS_MAX",
+    "terminal/table.rs: NUMBER_WIDTH_MAX PAIR_WIDTH_MAX SPARK_WIDTH_MAX",
+    "terminal/top/overlay.rs: LINE_WIDTH_MAX",
 ];
 
 /// Nothing is lost: work is divided, delayed, or remembered elsewhere.
@@ -115,6 +130,8 @@ const PACED: &[&str] = &[
     "core/state/queues.rs: ROUNDS_MISSED_MAX",
     "core/state/route.rs: UNSENT_MAX",
     "core/state/tasks/later.rs: STALE_MAX",
+    "recording/replay.rs: PAUSE_MAX",
+    "terminal/top/mod.rs: RETRY_MAX",
 ];
 
 fn listed() -> BTreeSet<String> {
