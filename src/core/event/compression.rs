@@ -133,6 +133,45 @@ mod tests {
     }
 
     #[test]
+    fn a_body_may_be_as_large_as_the_limit_and_grows_if_it_is_allowed_to() {
+        for (size, expected) in [
+            (BODY_MAX, Ok(())),
+            (BODY_MAX + CHUNK, Err(DecodeError::Inflated)),
+        ] {
+            let mut body = b"what was there before".to_vec();
+            assert_eq!(
+                read(std::io::repeat(0).take(size as u64), &mut body, |_| true),
+                expected
+            );
+            assert_eq!(body.len(), size);
+        }
+        let mut lengths = Vec::new();
+        let stream = std::io::repeat(0).take(4 * CHUNK as u64);
+        let stopped = read(stream, &mut Vec::new(), |length| {
+            lengths.push(length);
+            length < 2 * CHUNK
+        });
+        assert_eq!(stopped, Err(DecodeError::Exhausted));
+        assert_eq!(lengths, [4_096, 8_192]);
+    }
+
+    #[test]
+    fn a_window_as_large_as_the_largest_body_is_opened() {
+        // An empty frame with a window of 16 MiB.
+        let frame = b"\x28\xb5\x2f\xfd\x00\x70\x01\x00\x00";
+        let mut body = Vec::new();
+        assert_eq!(Compression::Zstd.open(frame, &mut body, |_| true), Ok(()));
+
+        let mut options = lzma_rust2::XzOptions::with_preset(0);
+        options.lzma_options.dict_size = 16 << 20;
+        let mut stream = lzma_rust2::XzWriter::new(Vec::new(), options).expect("a writer");
+        std::io::Write::write_all(&mut stream, b"{}").expect("memory");
+        let stream = stream.finish().expect("memory");
+        assert_eq!(Compression::Xz.open(&stream, &mut body, |_| true), Ok(()));
+        assert_eq!(body, b"{}");
+    }
+
+    #[test]
     fn a_window_beyond_the_limit_is_refused() {
         // A frame that asks for a window of 128 MiB, and holds an empty block.
         let frame = b"\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00";

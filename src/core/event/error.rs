@@ -140,3 +140,25 @@ impl DecodeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_share_a_log_line_if_they_share_what_an_operator_would_fix() {
+        let not = DecodeError::NotAccepted;
+        for (one, other, expected) in [
+            (DecodeError::Json, DecodeError::Json, true),
+            (DecodeError::Json, DecodeError::Yaml, false),
+            (DecodeError::Field("uuid"), DecodeError::Field("type"), true),
+            (DecodeError::Values, DecodeError::Inflated, true),
+            (not(ContentType::Yaml), not(ContentType::Yaml), true),
+            (not(ContentType::Yaml), not(ContentType::Pickle), false),
+            (not(ContentType::Yaml), DecodeError::ContentType, false),
+        ] {
+            assert_eq!(one.is_logged_with(other), expected, "{one} {other}");
+            assert_eq!(other.is_logged_with(one), expected, "{other} {one}");
+        }
+    }
+}

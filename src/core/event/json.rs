@@ -70,10 +70,9 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut escaped = false;
         // Most strings are keys and short words, too short for a vectorized search to pay off.
-        let near = self.bytes.len().min(start + NEAR);
-        while self.at < near && !matches!(self.bytes[self.at], b'"' | b'\\') {
-            self.at += 1;
-        }
+        let mut near = self.bytes[start..].iter().take(NEAR);
+        let end = near.position(|byte| matches!(byte, b'"' | b'\\'));
+        self.at += end.unwrap_or(NEAR);
         loop {
             if self.bytes.get(self.at) != Some(&b'"') {
                 let rest = self.bytes.get(self.at..).ok_or(DecodeError::Json)?;
@@ -256,7 +255,7 @@ impl<'a> Raw<'a> {
             &bytes[bytes.len().saturating_sub(TRACEBACK_TAIL)..]
         } else {
             // An escape takes up to twelve bytes for one character.
-            &bytes[..bytes.len().min(12 * TEXT_MAX + 12)]
+            &bytes[..bytes.len().min(12 * TEXT_MAX)]
         };
         Self { bytes, escaped }
     }

@@ -127,7 +127,7 @@ mod tests {
     fn a_runtime_fits_between_the_start_and_the_end() {
         let cases = [
             (5.0, Some(5.0), true),
-            (64.0, Some(5.0), true),
+            (65.0, Some(5.0), true),
             (66.0, Some(5.0), false),
             (3_600.0, None, true),
             (1.8e9, None, false),
@@ -137,6 +137,31 @@ mod tests {
         for (seconds, since, believed) in cases {
             assert_eq!(is_runtime(seconds, since), believed, "{seconds} {since:?}");
         }
+    }
+
+    #[test]
+    fn a_number_is_plausible_up_to_its_limit() {
+        let year = 31_622_400.0;
+        let (exact, many) = (9_007_199_254_740_992.0, 1_000_000_000_000_000);
+        for (case, is_last, is_beyond) in [
+            ("duration", is_duration(year), is_duration(year + 1.0)),
+            ("no duration", is_duration(0.0), is_duration(-0.1)),
+            ("sum", is_sum(year * 3.0, 3), is_sum(year * 3.0 + 1.0, 3)),
+            ("no sum", is_sum(0.0, 0), is_sum(-0.1, 3)),
+            ("skew", is_skew(86_400.0), is_skew(86_401.0)),
+            ("skew ahead", is_skew(-86_400.0), is_skew(-86_401.0)),
+            ("count", is_count(many), is_count(many + 1)),
+            ("counter", is_counter(exact), is_counter(exact + 2.0)),
+            ("no counter", is_counter(0.0), is_counter(-1.0)),
+        ] {
+            assert_eq!((is_last, is_beyond), (true, false), "{case}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_label() {
+        let names = Refusal::ALL.map(Refusal::name);
+        assert_eq!(names, ["timestamp", "duration", "processed"]);
     }
 
     #[test]

@@ -212,6 +212,26 @@ mod tests {
     }
 
     #[test]
+    fn only_what_may_be_compressed_is_looked_into() {
+        let body = |compression| Form::Body {
+            content_type: ContentType::Json,
+            compression,
+        };
+        let cases: [(Form, &[u8], bool); 5] = [
+            (body(None), b"\"compression\"", false),
+            (body(Some(Compression::Zlib)), b"", true),
+            (Form::Envelope, br#"{"headers": {"compression": ""}}"#, true),
+            (Form::Envelope, br#"{"headers": {}}"#, false),
+            (Form::Refused(DecodeError::Inflated), b"", false),
+        ];
+        for (form, bytes, expected) in cases {
+            let bytes = bytes.to_vec();
+            let payload = Payload { bytes, form };
+            assert_eq!(payload.may_be_compressed(), expected, "{payload:?}");
+        }
+    }
+
+    #[test]
     fn what_is_accepted_is_what_was_named() {
         let accept = Accept::from_iter([ContentType::Yaml, ContentType::Unknown]);
         let accepted = ContentType::READ.map(|content_type| accept.has(content_type));

@@ -361,12 +361,9 @@ impl<'a> Machine<'a> {
 
     /// A length in `N` bytes, lowest first.
     fn length<const N: usize>(&mut self) -> Result<usize, DecodeError> {
-        let bytes: [u8; N] = self.array()?;
-        let length = bytes
-            .iter()
-            .rev()
-            .fold(0, |length, byte| length << 8 | u64::from(*byte));
-        usize::try_from(length).map_err(|_| DecodeError::Pickle)
+        let mut bytes = [0; 8];
+        bytes[..N].copy_from_slice(&self.array::<N>()?);
+        usize::try_from(u64::from_le_bytes(bytes)).map_err(|_| DecodeError::Pickle)
     }
 
     /// The text up to the end of the line.

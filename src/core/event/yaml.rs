@@ -176,17 +176,11 @@ fn number(text: &str) -> Option<f64> {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (size, None),
     };
-    let good = match (mantissa.split_once('.'), exponent) {
-        (Some((whole, part)), None) => digits(whole) && digits(part) && mantissa.len() > 1,
-        (Some((whole, part)), Some(exponent)) => {
-            let signed = exponent.strip_prefix(['+', '-']);
-            digits(whole)
-                && digits(part)
-                && mantissa.len() > 1
-                && signed.is_some_and(|exponent| !exponent.is_empty() && digits(exponent))
-        }
-        (None, None) => digits(mantissa) && (mantissa == "0" || !mantissa.starts_with('0')),
-        (None, Some(_)) => false,
+    let signed = |exponent: &str| exponent.strip_prefix(['+', '-']).is_some_and(digits);
+    // Parsing refuses those without a digit.
+    let good = match mantissa.split_once('.') {
+        Some((whole, part)) => digits(whole) && digits(part) && exponent.is_none_or(signed),
+        None => size == "0" || (digits(size) && !size.starts_with('0')),
     };
     let number: f64 = good.then(|| size.parse().ok()).flatten()?;
     Some(sign * number.clamp(f64::MIN, f64::MAX))

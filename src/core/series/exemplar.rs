@@ -100,6 +100,10 @@ mod tests {
         // Many events have the time of their message.
         let next = made("id", Some(5_000)).expect("an exemplar");
         assert_eq!(next.at, Timestamp::from_millis(5_001));
+        // The clock was set back by less than a second, and by one.
+        let back = made("id", Some(5_998)).expect("an exemplar");
+        assert_eq!(back.at, Timestamp::from_millis(5_999));
+        assert!(made("id", Some(5_999)).is_none());
         let longest = "ä".repeat(121);
         assert!(made(&longest, None).is_some());
         assert!(made(&format!("{longest}x"), None).is_none());

@@ -70,6 +70,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_family_of_another_type_is_another_family() {
+        let histogram = |bound| {
+            let buckets = Buckets::new(&[bound]).expect("a bound");
+            MetricKind::Histogram(Arc::new(buckets))
+        };
+        let family = |kind| Family {
+            name: "x".into(),
+            kind,
+            help: "",
+            labels: Vec::new(),
+        };
+        let kinds = [MetricKind::Counter, MetricKind::Gauge, histogram(1.0)];
+        for (n, one) in kinds.iter().enumerate() {
+            for (m, other) in kinds.iter().enumerate() {
+                let is_like = family(one.clone()).is_like(&family(other.clone()));
+                assert_eq!(is_like, n == m, "{one:?} {other:?}");
+            }
+        }
+        assert!(family(histogram(1.0)).is_like(&family(histogram(2.0))));
+        assert_eq!(
+            kinds.map(|kind| kind.name()),
+            ["counter", "gauge", "histogram"]
+        );
+    }
+
+    #[test]
     fn the_unit_is_read_off_the_name() {
         let cases = [
             ("celery_task_runtime_seconds", "seconds"),
@@ -77,6 +103,8 @@ mod tests {
             ("process_resident_memory_bytes", "bytes"),
             ("celery_task_sent_total", ""),
             ("celery_milliseconds", ""),
+            ("seconds", ""),
+            ("celery_hit_ratio", "ratio"),
         ];
         for (name, unit) in cases {
             let family = Family {

@@ -161,6 +161,32 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_set_is_restored_unless_it_cannot_be_one() {
+        let restored = |name: &str, value: &str| {
+            let set = LabelSet::restored([(name.into(), value.into())], &["name"])?;
+            let labels = set.iter().map(|(name, value)| format!("{name}={value}"));
+            Some(labels.collect::<String>())
+        };
+        assert_eq!(restored("name", "x").as_deref(), Some("name=x"));
+        assert_eq!(restored("__made", "x").as_deref(), Some("__made=x"));
+        assert_eq!(restored("a-b", "x"), None);
+        let longest = "x".repeat(64 << 10);
+        assert!(restored("name", &longest).is_some());
+        assert_eq!(restored("name", &(longest + "x")), None);
+    }
+
+    #[test]
+    fn a_label_that_rules_left_alone_is_shared() {
+        let set = LabelSet::new([(LabelName::from_static("name"), "a".into())]);
+        let labels = [("name", "a"), ("zone", "b")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let after = set.relabelled(labels);
+        assert!(Arc::ptr_eq(&set.0[0].1, &after.0[0].1));
+        let changed = set.relabelled([("name".to_owned(), "b".to_owned())]);
+        assert_eq!(changed.iter().collect::<Vec<_>>(), [("name", "b")]);
+        assert_eq!(LabelName::from_static("name").as_str(), "name");
+    }
+
+    #[test]
     fn only_valid_names_are_names() {
         for (name, valid) in [
             ("job", true),

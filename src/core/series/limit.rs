@@ -138,3 +138,59 @@ impl Limit {
         self.fits(Size::usual(samples))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::LabelName;
+
+    #[test]
+    fn a_series_takes_its_samples_and_the_memory_of_a_page() {
+        let bounds = Bounds::new(1 << 30, false, 0);
+        let mut limit = Limit::new(2);
+        limit.within(bounds.clone());
+        let labels = LabelSet::new([(LabelName::from_static("name"), "abc".into())]);
+        let size = Size::of(&labels, &Value::Number(0.0));
+        let bytes = bounds.sample_bytes() + 2 * 7;
+        assert!(limit.reserve(size, Room::Limited) && limit.reserve(size, Room::Limited));
+        assert!(!limit.has(1) && limit.has(0));
+        assert!(!limit.reserve(size, Room::Limited));
+        assert_eq!(bounds.times(bounds::Limit::Series), 2);
+        assert!(limit.reserve(size, Room::Reserved));
+        assert_eq!(bounds.used(Part::Series), 3 * bytes);
+        limit.release(size, Room::Reserved);
+        assert!(!limit.has(1));
+        limit.release(size, Room::Limited);
+        assert!(limit.has(1) && !limit.has(2));
+        assert_eq!(bounds.used(Part::Series), bytes);
+        limit.set(3);
+        assert!(limit.has(2) && !limit.has(3));
+    }
+
+    #[test]
+    fn a_series_needs_memory_too() {
+        // 14 MiB remain for the parts, of which series may use a quarter and the unreserved rest.
+        let bounds = Bounds::new(64 << 20, false, 0);
+        let mut limit = Limit::new(usize::MAX);
+        limit.within(bounds.clone());
+        let each = bounds.sample_bytes() + 2 * 100;
+        let mut most = 0;
+        while bounds.has_room(Part::Series, (most + 1) * each) {
+            most += 1;
+        }
+        let most = usize::try_from(most).expect("small");
+        assert!(most > 0 && limit.has(most) && !limit.has(most + 1));
+        assert_eq!(bounds.times(bounds::Limit::SeriesMemory), 1);
+    }
+
+    #[test]
+    fn handles_without_a_series_are_limited_as_well() {
+        let mut limit = Limit::new(1);
+        assert!(limit.share(Room::Limited) && !limit.share(Room::Limited));
+        assert!(limit.share(Room::Reserved));
+        limit.unshare();
+        assert!(!limit.share(Room::Limited));
+        limit.unshare();
+        assert!(limit.share(Room::Limited));
+    }
+}

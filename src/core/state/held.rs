@@ -247,3 +247,6 @@ impl HeldStep {
         !counted && self.intervals == Intervals::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,3 +175,6 @@ impl Queue {
         add(&mut self.active, worker.active);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,12 +161,71 @@ pub(super) fn is_client(hostname: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(1_000_000_000 + second * 1_000)
+    }
+
+    #[test]
+    fn a_worker_takes_its_room_until_it_is_forgotten() {
+        let bounds = Bounds::new(64 << 20, false, 0);
+        let (mut workers, mut names) = (Workers::new(bounds.clone()), Names::default());
+        let size = size_of::<Worker>() as u64;
+        for n in 1..4 {
+            let name = names.intern(&format!("w{n}@h"));
+            workers.find_or_insert(name, at(0)).expect("room");
+            workers.find_or_insert(name, at(1)).expect("known");
+            assert_eq!(bounds.used(Part::Workers), n * (2 * size + 2_400));
+        }
+        assert_eq!((workers.begun, workers.begun_at), (3, at(0)));
+        let name = names.intern("w2@h");
+        workers.find(name).expect("known").go_offline(at(0));
+        let minute = Duration::from_secs(60);
+        let expire = |workers: &mut Workers, second| {
+            let timeout = WorkerTimeout::After(300 * minute);
+            let gone = workers.expire(timeout, minute, at(0), at(second));
+            gone.iter().map(|worker| worker.name).collect::<Vec<_>>()
+        };
+        assert_eq!(expire(&mut workers, 60), []);
+        assert_eq!(expire(&mut workers, 61), [name]);
+        assert_eq!(bounds.used(Part::Workers), 2 * (2 * size + 2_400));
+        assert!(workers.get(name).is_none());
+        for n in [1, 3] {
+            let name = names.intern(&format!("w{n}@h"));
+            assert_eq!(workers.get(name).map(|worker| worker.name), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_worker_without_room_is_ignored() {
+        let bounds = Bounds::new(1 << 20, false, 0);
+        let (mut workers, mut names) = (Workers::new(bounds.clone()), Names::default());
+        let known = (0..1_000).filter(|n| {
+            let name = names.intern(&format!("w{n}@h"));
+            workers.find_or_insert(name, at(0)).is_some()
+        });
+        let known = known.count();
+        assert!((1..1_000).contains(&known), "{known}");
+        assert_eq!(workers.iter().count(), known);
+        let ignored = 1_000 - known as u64;
+        assert_eq!(bounds.times(Limit::WorkerMemory), ignored);
+    }
+
+    #[test]
+    fn only_workers_have_a_name() {
+        let mut names = Names::default();
+        for (hostname, is_worker) in [("w@h", true), ("gen12@h", false), ("", false)] {
+            let name = name_of(hostname, &mut names);
+            assert_eq!(name.is_some(), is_worker, "{hostname}");
+        }
+    }
+
     #[test]
     fn clients_are_told_from_workers() {
         let cases = [
             ("celery@host", false),
             ("gen123@host", true),
             ("gen@host", false),
+            ("gen123", false),
             ("generator@host", false),
             ("gen12x@host", false),
             ("gen12", false),

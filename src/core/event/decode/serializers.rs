@@ -187,6 +187,74 @@ fn a_stream_that_grows_beyond_the_limit_is_refused() {
 }
 
 #[test]
+fn a_payload_is_decompressed_as_far_as_it_may_grow() {
+    let plain = made("event.zlib");
+    let json = Form::Body {
+        content_type: ContentType::Json,
+        compression: Some(Compression::Zlib),
+    };
+    let compressed = || Payload {
+        bytes: plain.clone(),
+        form: json,
+    };
+    let opened = |mut payload: Payload, accept, may_grow: fn(usize, usize) -> bool| {
+        decompress(&mut payload, accept, may_grow);
+        payload
+    };
+    let accept = Accept::default();
+    let payload = opened(compressed(), accept, |_, _| true);
+    let Form::Body { compression, .. } = payload.form else {
+        panic!("{payload:?}")
+    };
+    assert_eq!(compression, None);
+    let events = read(payload.bytes, ContentType::Json, None, accept);
+    assert!(matches!(&events[..], [Ok(event)] if event.contains("w1@host")));
+
+    let exhausted = Payload {
+        bytes: Vec::new(),
+        form: Form::Refused(DecodeError::Exhausted),
+    };
+    assert_eq!(opened(compressed(), accept, |_, _| false), exhausted);
+    let zeros = Payload {
+        bytes: made("zeros.zlib"),
+        form: json,
+    };
+    let size = zeros.bytes.len();
+    let mut grown = Vec::new();
+    let mut payload = zeros;
+    decompress(&mut payload, accept, |compressed, length| {
+        grown.push((compressed, length));
+        length == 0
+    });
+    assert_eq!(
+        (payload, grown),
+        (exhausted, vec![(size, 0), (size, 4_096)])
+    );
+    // What is not compressed, or is not accepted, is left as it is.
+    assert_eq!(
+        opened(compressed(), Accept::from_iter([]), |_, _| true),
+        compressed()
+    );
+}
+
+#[test]
+fn a_large_buffer_is_not_kept() {
+    let mut decoder = Decoder::default();
+    for (bytes, is_kept) in [(KEPT_BYTES_MAX / 2, true), (KEPT_BYTES_MAX + 1, false)] {
+        let mut decode = |form, bytes| {
+            let payload = Payload { bytes, form };
+            decoder.decode(&payload, Accept::default(), RECEIVED, |_| {});
+        };
+        let body = " ".repeat(bytes);
+        decode(
+            Form::Envelope,
+            format!(r#"{{"body": "{body}", "content-type": "application/json"}}"#).into(),
+        );
+        assert_eq!(decoder.body.capacity() > 0, is_kept, "{bytes}");
+    }
+}
+
+#[test]
 fn every_beginning_of_a_recorded_body_is_read_or_refused() {
     for (content_type, body) in recorded() {
         let whole = read_plain(body.clone(), content_type).len();

@@ -164,6 +164,87 @@ fn the_class_of_a_lost_child_comes_out_of_the_traceback() {
 }
 
 #[test]
+fn an_event_belongs_to_the_task_that_it_is_a_step_of() {
+    for (body, id) in [
+        (STARTED, Some("u")),
+        (r#"{"type": "worker-online", "uuid": "u"}"#, None),
+        (r#"{"type": "my-event", "uuid": "u"}"#, None),
+    ] {
+        one(body, |event| assert_eq!(event.task_id(), id, "{body}"));
+    }
+}
+
+#[test]
+fn a_member_is_kept_where_it_can_be_what_it_should_be() {
+    let task = |members: &str, expected: TaskEvent<'_>| {
+        let body = format!(r#"{{"type": "task-received", "uuid": "u", {members}}}"#);
+        one(&body, |event| {
+            assert_eq!(event.detail, Detail::Task(expected), "{body}")
+        });
+    };
+    let nothing = || TaskEvent::new(TaskKind::Received, "u");
+    task(
+        r#""runtime": 0, "expires": "2026-11-22T16:17:33Z", "terminated": true, "expired": true, "requeue": true"#,
+        TaskEvent {
+            runtime: Some(0.0),
+            expires: Timestamp::from_seconds(1_795_364_253.0),
+            terminated: true,
+            expired: true,
+            requeue: true,
+            ..nothing()
+        },
+    );
+    for odd in [
+        r#""runtime": -0.5"#,
+        r#""runtime": Infinity"#,
+        r#""retries": -1"#,
+        r#""retries": 1.5"#,
+        r#""name": """#,
+        r#""name": null, "retries": null"#,
+        r#""eta": 7, "expires": "soon", "exception": []"#,
+        r#""requeue": 1, "terminated": "true", "expired": null"#,
+    ] {
+        task(odd, nothing());
+    }
+}
+
+#[test]
+fn a_name_may_be_as_long_as_a_label_and_no_longer() {
+    let heartbeat = EventKind::Worker(WorkerKind::Heartbeat);
+    for (length, expected) in [(1024, Ok(heartbeat)), (1025, Err("oversized"))] {
+        for letter in ["h", r"\u0068"] {
+            let name = letter.repeat(length);
+            let body = format!(r#"{{"type": "worker-heartbeat", "hostname": "{name}"}}"#);
+            assert_eq!(outcomes(&body), [expected], "{letter} {length}");
+        }
+    }
+    for (length, is_kept) in [(128, true), (129, false), (0, false)] {
+        let version = "7".repeat(length);
+        let body = format!(r#"{{"type": "worker-heartbeat", "freq": 0, "sw_ver": "{version}"}}"#);
+        one(&body, |event| {
+            let expected = WorkerEvent {
+                sw_ver: Some(version.into()).filter(|_| is_kept),
+                ..WorkerEvent::new(WorkerKind::Heartbeat)
+            };
+            assert_eq!(event.detail, Detail::Worker(expected));
+        });
+    }
+}
+
+#[test]
+fn an_event_of_another_type_may_use_the_names_of_members_as_it_likes() {
+    for (member, expected) in [
+        (r#""name": [1], "runtime": "long""#, Ok(EventKind::Other)),
+        (r#""uuid": [1]"#, Err("field")),
+        (r#""hostname": 1"#, Err("field")),
+        (r#""timestamp": "now""#, Err("field")),
+    ] {
+        let body = format!(r#"{{"type": "my-event", {member}}}"#);
+        assert_eq!(outcomes(&body), [expected], "{member}");
+    }
+}
+
+#[test]
 fn a_time_that_is_missing_or_no_number_is_the_time_of_receipt() {
     for timestamp in ["", r#""timestamp": null,"#, r#""timestamp": NaN,"#] {
         one(

@@ -48,8 +48,24 @@ fn the_class_is_read_out_of_every_form_of_repr() {
         assert_eq!(is_certain(repr), certain, "{repr:?}");
     }
     // Only the beginning of a long one is there.
-    let long = format!("Broken('{}", "x".repeat(EXCEPTION_HEAD - 8));
-    assert!(is_certain(&long));
+    for (length, certain) in [(EXCEPTION_HEAD - 4, false), (EXCEPTION_HEAD - 3, true)] {
+        for begin in ["Broken('", "<Broken: "] {
+            let long = format!("{begin}{}", "x".repeat(length - begin.len()));
+            assert_eq!(is_certain(&long), certain, "{begin} {length}");
+        }
+    }
+}
+
+#[test]
+fn a_class_name_has_a_limited_length() {
+    for (length, is_class) in [(CLASS_MAX, true), (CLASS_MAX + 1, false)] {
+        let name = "X".to_owned() + &"x".repeat(length - 1);
+        let expected = Some(name.as_str()).filter(|_| is_class);
+        assert_eq!(alone(&format!("{name}()")).as_deref(), expected);
+        let traceback = format!("{FRAMES}{name}: boom\n");
+        let class = class_of(Cow::Borrowed("boom"), Some(&traceback));
+        assert_eq!(class.as_deref(), expected);
+    }
 }
 
 /// As Python 3.11 writes them, shortened.
@@ -105,6 +121,10 @@ fn the_class_is_on_the_line_behind_the_last_frame_of_a_traceback() {
         (VALIDATION[90..].to_owned(), None),
         ("Traceback (most recent call last):\n".to_owned(), None),
         (format!("{FRAMES}two words: x\n"), None),
+        (format!("{FRAMES}_Private: x\n"), Some("_Private")),
+        (format!("{FRAMES}3rd: x\n"), None),
+        (format!("{FRAMES}f.<locals>: x\n"), None),
+        (format!("{FRAMES}Broken:\n"), Some("Broken")),
         (format!("{FRAMES}{}: x\n", "x".repeat(CLASS_MAX + 1)), None),
         ("NoneType: None\n".to_owned(), None),
         ("no: class\n here.too: indented".to_owned(), None),

@@ -15,7 +15,7 @@ fn text(json: &str) -> Cow<'_, str> {
 fn escapes_are_read_and_lone_surrogates_replaced() {
     let cases = [
         (r#""plain""#, "plain"),
-        (r#""a\"b\\c\/d\n\t""#, "a\"b\\c/d\n\t"),
+        (r#""a\"b\\c\/d\n\t\r\b\f""#, "a\"b\\c/d\n\t\r\u{8}\u{c}"),
         (r#""\u0442\u0435""#, "те"),
         (r#""\ud83d\ude00""#, "😀"),
         (r#""x\udce9y""#, "x\u{FFFD}y"),
@@ -34,6 +34,56 @@ fn a_text_without_escapes_is_borrowed() {
         text(r#""proj.tasks.add""#),
         Cow::Borrowed("proj.tasks.add")
     ));
+}
+
+#[test]
+fn a_text_of_any_length_ends_at_its_quote() {
+    for length in 0..2 * NEAR + 2 {
+        for end in ["", "\\n"] {
+            let json = format!("\"{}{end}\"", "x".repeat(length));
+            let expected = "x".repeat(length) + if end.is_empty() { "" } else { "\n" };
+            assert_eq!(text(&json), expected);
+            let open = json.strip_suffix('"').expect("a quote");
+            assert!(Cursor::new(open.as_bytes()).raw().is_err(), "{open}");
+        }
+    }
+}
+
+#[test]
+fn an_exception_is_borrowed_up_to_an_escape_in_its_arguments() {
+    let read = |json| {
+        let raw = Cursor::new(json).raw().expect("a JSON text");
+        raw.part(Some(Field::Exception)).text()
+    };
+    let cases: [(&[u8], &str); 3] = [
+        (br#""Broken('\n')""#, "Broken('"),
+        (br#""Br\u006fken('\n')""#, "Broken('\n')"),
+        (br#""Broken('x')""#, "Broken('x')"),
+    ];
+    for (json, expected) in cases {
+        let is_borrowed = matches!(read(json), Cow::Borrowed(_));
+        assert_eq!(
+            (&*read(json), is_borrowed),
+            (expected, !expected.contains('\n'))
+        );
+    }
+    let long = format!("\"{}\"", "x".repeat(EXCEPTION_HEAD + 1));
+    assert_eq!(read(long.as_bytes()).len(), EXCEPTION_HEAD);
+}
+
+#[test]
+fn a_text_is_read_as_far_as_its_field_needs_it() {
+    let long = format!("\"x{}y\"", "\\u0041".repeat(TRACEBACK_TAIL));
+    let read = |field| {
+        let raw = Cursor::new(long.as_bytes()).raw().expect("a JSON text");
+        raw.part(field).text()
+    };
+    let name = read(Some(Field::Name));
+    assert!(name.starts_with("xA") && name.len() > TEXT_MAX);
+    assert!(name.len() < 3 * TEXT_MAX);
+    let traceback = read(Some(Field::Traceback));
+    assert!(traceback.ends_with("Ay"));
+    assert!((TRACEBACK_TAIL / 6..TRACEBACK_TAIL).contains(&traceback.len()));
 }
 
 #[test]
@@ -75,6 +125,19 @@ fn words_that_are_no_json_are_refused() {
             "{json}"
         );
     }
+    for json in ["[nul]", "[-]", "[.5]", "{\"a\": +1}", "[", "[1"] {
+        let skipped = Cursor::new(json.as_bytes()).skip(0);
+        assert_eq!(skipped, Err(DecodeError::Json), "{json}");
+    }
+}
+
+#[test]
+fn a_quoted_text_is_one_line_of_ascii_controls_and_reads_back() {
+    let written = "a\"b\\c\n\u{7f}\u{2028}т😀";
+    let mut json = "x: ".to_owned();
+    quote(&mut json, written);
+    assert_eq!(json, r#"x: "a\"b\\c\u000a\u007f\u2028т😀""#);
+    assert_eq!(text(&json[3..]), written);
 }
 
 fn value() -> impl Strategy<Value = serde_json::Value> {

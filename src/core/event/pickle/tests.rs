@@ -187,13 +187,21 @@ fn a_pickle_of_too_many_values_is_refused() {
             value.escape_ascii()
         );
     }
+    for (values, expected) in [(VALUES_MAX, "not_a_map"), (VALUES_MAX + 1, "oversized")] {
+        let body = [&b"N0".repeat(values - 1)[..], b"N."].concat();
+        assert_eq!(outcomes(&body), [Err(expected)], "{values}");
+    }
     let memorized = [&b"N"[..], &b"\x94".repeat(VALUES_MAX), b"."].concat();
     assert_eq!(outcomes(&memorized), [Err("oversized")]);
 }
 
 #[test]
 fn texts_of_every_protocol_are_read() {
-    let cases: [(&[u8], &str); 10] = [
+    let long = [b"\x8d\x05\x01\0\0\0\0\0\0".as_slice(), &[b'x'; 0x105]].concat();
+    let longest = "x".repeat(0x105);
+    let cases: [(&[u8], &str); 12] = [
+        (&long, &longest),
+        (b"S'\\t\\r\\x4\\q'\n", "\t\r4q"),
         (b"Vproj.\\u0442\xe9\n", "proj.тé"),
         (b"V\\U0001f600\\u005cn\n", "😀\\n"),
         (b"V\\ud800\\uZZZZ\n", "\u{FFFD}\\uZZZZ"),

@@ -89,8 +89,10 @@ fn check(content_type: ContentType, cases: &[(&[u8], Result<&str, DecodeError>)]
 
 #[test]
 fn json_is_walked() {
-    let cases: [(&[u8], _); 5] = [
+    let cases: [(&[u8], _); 7] = [
         (b"", Err(DecodeError::Json)),
+        (b"[true, false, -Infinity, {}]", Ok("[true false -inf {} ]")),
+        (b"{\"a\" 1}", Err(DecodeError::Json)),
         (
             br#" {"a\u0062": [], "c": {"d": [7, NaN, null, "\n"]}} "#,
             Ok(r#"{ab:[] c:{d:[7 NaN null "\n" ] } }"#),
@@ -150,7 +152,7 @@ fn yaml_is_walked() {
 
 #[test]
 fn pickles_are_walked() {
-    let cases: [(&[u8], _); 11] = [
+    let cases: [(&[u8], _); 16] = [
         (b"", Err(DecodeError::Empty)),
         (b"(\x88\x89NK\x07l.", Ok("[true false null 7 ]")),
         (b"(F-0.5\nFnan\nF-inf\nl.", Ok("[-0.5 NaN -inf ]")),
@@ -163,6 +165,16 @@ fn pickles_are_walked() {
         (b"}(K\x01K\x02U\x01aK\x03u.", Ok("{a:3 }")),
         // What the memo brings back is there again.
         (b"]q\x00K\x01a0]h\x00ah\x00a.", Ok("[[1 ] [1 ] ]")),
+        // Every other way to move a value: a mark, its values or a value removed, one repeated,
+        // and the memo by a line, a byte, four bytes, and in order.
+        (b"](N1(0K\x010K\x072e.", Err(DecodeError::Pickle)),
+        (b"(](N1(0K\x010K\x072l.", Ok("[[] 7 7 ]")),
+        (
+            b"(K\x05p0\nK\x06q\x01K\x07r\x02\0\0\0K\x08\x94g3\nh\x02j\x01\0\0\0g0\nl.",
+            Ok("[5 6 7 8 8 7 6 5 ]"),
+        ),
+        (b"Np2\n.", Err(DecodeError::Pickle)),
+        (b"Nj\0\0\0\0.", Err(DecodeError::Pickle)),
         // A Counter, in protocols 2 and 4, an object with a state, and a map of a class.
         (
             b"}(U\x05totalccollections\nCounter\n}U\x01tK\x01s\x85RU\x03pidK\x07u.",

@@ -107,6 +107,11 @@ fn words_without_quotes_are_what_pyyaml_takes_them_for() {
         ("1795344412.8263006", Value::Number(1_795_344_412.826_300_6)),
         ("1.0e-05", Value::Number(1e-5)),
         ("-.5", Value::Number(-0.5)),
+        ("+17", Value::Number(17.0)),
+        ("0", Value::Number(0.0)),
+        ("-0.0", Value::Number(0.0)),
+        ("2.5E+2", Value::Number(250.0)),
+        ("+.inf", Value::Number(f64::INFINITY)),
         (".inf", Value::Number(f64::INFINITY)),
         ("-.inf", Value::Number(f64::NEG_INFINITY)),
         ("1.0e+999", Value::Number(f64::MAX)),
@@ -123,6 +128,15 @@ fn words_without_quotes_are_what_pyyaml_takes_them_for() {
         ("inf", Value::Text("inf".into())),
         (".", Value::Text(".".into())),
         ("-", Value::Text("-".into())),
+        ("+", Value::Text("+".into())),
+        (".e+5", Value::Text(".e+5".into())),
+        ("1.0e+", Value::Text("1.0e+".into())),
+        ("1.0e+x", Value::Text("1.0e+x".into())),
+        ("1.0x", Value::Text("1.0x".into())),
+        ("x.5", Value::Text("x.5".into())),
+        ("x.5e+1", Value::Text("x.5e+1".into())),
+        ("-.nan", Value::Text("-.nan".into())),
+        ("--1", Value::Text("--1".into())),
         ("1.2.3", Value::Text("1.2.3".into())),
         ("proj.add", Value::Text("proj.add".into())),
     ];
@@ -131,6 +145,17 @@ fn words_without_quotes_are_what_pyyaml_takes_them_for() {
         assert_eq!(value, expected, "{text}");
     }
     assert!(matches!(word(".nan"), Some(Value::Number(nan)) if nan.is_nan()));
+}
+
+#[test]
+fn as_many_values_are_read_as_are_allowed() {
+    for (steps, expected) in [(5, Ok(())), (4, Err(DecodeError::Values))] {
+        let mut reader = YamlReader::new("[x, y]").expect("YAML");
+        // Two values, the end of the list, and those of the document and the stream.
+        reader.steps = VALUES_MAX - steps;
+        let read = reader.skip(0).and_then(|()| reader.end());
+        assert_eq!(read, expected, "{steps}");
+    }
 }
 
 #[test]

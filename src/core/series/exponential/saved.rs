@@ -56,3 +56,68 @@ impl Side {
         (near && increasing).then(|| Self(buckets.collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored(positive: &[(i32, u64)], zero_count: u64) -> Option<Exponential> {
+        let buckets = positive
+            .iter()
+            .map(|&(index, count)| saved::Bucket { index, count });
+        Exponential::from_saved(&saved::Exponential {
+            schema: SCHEMA_MIN,
+            zero_count,
+            positive: buckets.collect(),
+            negative: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_histogram_is_restored_as_it_was_stored() {
+        let mut histogram = Exponential::new();
+        for value in [0.0, 1.0, 2.0, -3.0, 3.0, 3.0] {
+            histogram.observe(value);
+        }
+        let saved = histogram.to_saved();
+        assert_eq!(Exponential::from_saved(&saved), Some(histogram));
+    }
+
+    #[test]
+    fn what_no_histogram_can_be_is_not_restored() {
+        let many: Vec<_> = (0..161).map(|index| (index, 1)).collect();
+        let most = 1_000_000_000_000_000;
+        for (case, is_sound, is_not) in [
+            ("number", restored(&many[..160], 0), restored(&many, 0)),
+            (
+                "index",
+                restored(&[((1 << 20) - 1, 1)], 0),
+                restored(&[(1 << 20, 1)], 0),
+            ),
+            (
+                "order",
+                restored(&[(-1, 1), (0, 1)], 0),
+                restored(&[(0, 1), (0, 1)], 0),
+            ),
+            (
+                "count",
+                restored(&[(0, most - 1)], 1),
+                restored(&[(0, most)], 1),
+            ),
+            (
+                "sum",
+                restored(&[(0, 1)], most - 1),
+                restored(&[(0, u64::MAX)], 1),
+            ),
+        ] {
+            assert_eq!((is_sound.is_some(), is_not), (true, None), "{case}");
+        }
+        for schema in [SCHEMA_MIN - 1, SCHEMA_MAX + 1] {
+            let saved = saved::Exponential {
+                schema,
+                ..Exponential::new().to_saved()
+            };
+            assert_eq!(Exponential::from_saved(&saved), None, "{schema}");
+        }
+    }
+}

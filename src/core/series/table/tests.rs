@@ -157,3 +157,96 @@ fn time_follows_a_clock_that_is_set_back_and_no_series_begins_in_the_future() {
         assert_eq!(begun, [at(1_000), at(0), at(29_998)], "{millis}");
     }
 }
+
+fn gauge(series: &mut SeriesTable) -> SeriesId {
+    let family = series.family(Family {
+        name: "x".into(),
+        kind: MetricKind::Gauge,
+        help: "X.",
+        labels: Vec::new(),
+    });
+    series
+        .open(family, labels("a"), Room::Limited)
+        .expect("room")
+}
+
+#[test]
+fn a_gauge_is_set_added_to_and_raised() {
+    let mut series = SeriesTable::new(3, START);
+    let id = gauge(&mut series);
+    let mut shown = |change: &dyn Fn(&mut SeriesTable)| {
+        change(&mut series);
+        let snapshot = series.snapshot(Timestamp::from_millis(2_000), false);
+        snapshot.number_of("x", &[("name", "a")])
+    };
+    assert_eq!(shown(&|series| series.set(id, 5.0)), Some(5.0));
+    assert_eq!(shown(&|series| series.add(id, -2.0)), Some(3.0));
+    assert_eq!(shown(&|series| series.raise(id, 2.0)), Some(3.0));
+    assert_eq!(shown(&|series| series.raise(id, 4.0)), Some(4.0));
+}
+
+#[test]
+fn the_first_task_since_a_snapshot_is_the_exemplar_of_a_counter() {
+    let (mut series, family) = table();
+    let id = series
+        .open(family, labels("a"), Room::Limited)
+        .expect("room");
+    let mut add = |tasks: &[(&'static str, i64)], until| {
+        for (task, second) in tasks {
+            let received = Timestamp::from_millis(second * 1_000);
+            series.add_of(id, 1.0, Origin::new(task, received));
+        }
+        series.add_of(id, 1.0, None);
+        let snapshot = series.snapshot(Timestamp::from_millis(until), false);
+        let exemplar = snapshot.rows[0].exemplar.as_ref().expect("an exemplar");
+        exemplar.task_id.to_string()
+    };
+    assert_eq!(add(&[("a", 2), ("b", 3)], 5_000), "a");
+    assert_eq!(add(&[], 10_000), "a");
+    assert_eq!(add(&[("c", 12), ("d", 13)], 15_000), "c");
+}
+
+#[test]
+fn handles_of_one_series_are_limited_like_samples() {
+    let (mut series, family) = table();
+    let open = |series: &mut SeriesTable, room| series.open(family, labels("a"), room);
+    let id = open(&mut series, Room::Limited).expect("room");
+    for _ in 0..3 {
+        assert_eq!(open(&mut series, Room::Limited), Some(id));
+    }
+    assert_eq!(open(&mut series, Room::Limited), None);
+    assert_eq!(open(&mut series, Room::Reserved), Some(id));
+    series.close(id);
+    series.close(id);
+    assert_eq!(open(&mut series, Room::Limited), Some(id));
+    assert_eq!(series.samples(), 1);
+}
+
+#[test]
+fn a_peek_shows_what_the_next_snapshot_will() {
+    let (mut series, family) = table();
+    series.snapshot(Timestamp::from_millis(2_000), false);
+    let id = series
+        .open(family, labels("a"), Room::Limited)
+        .expect("room");
+    series.add(id, 2.0);
+    let peek = series.peek();
+    let snapshot = series.snapshot(Timestamp::from_millis(3_000), false);
+    assert_eq!(
+        (peek.rows, peek.families),
+        (snapshot.rows, snapshot.families)
+    );
+    series.close(id);
+    assert_eq!(series.peek().rows, []);
+}
+
+#[test]
+fn a_snapshot_is_the_last_one_if_the_daemon_stops() {
+    let (mut series, _) = table();
+    assert!(!series.snapshot(Timestamp::from_millis(2_000), false).last);
+    assert_eq!(series.at(), Timestamp::from_millis(2_000));
+    assert!(series.snapshot(Timestamp::from_millis(3_000), true).last);
+    // Exactly a second back, the clock was set.
+    let back = series.snapshot(Timestamp::from_millis(2_002), false);
+    assert_eq!(back.at, Timestamp::from_millis(2_002));
+}

@@ -1,3 +1,5 @@
+mod expiry;
+mod overview;
 mod workers;
 
 use std::borrow::Cow;

@@ -1,4 +1,6 @@
 mod boundaries;
+mod earlier;
+
 use super::*;
 
 const UUID: &str = "u";
@@ -492,9 +494,4 @@ fn a_task_that_is_replaced_keeps_the_waits_of_both_in_any_order() {
             "{order:?}"
         );
     }
-}
-
-#[test]
-fn a_task_stays_small() {
-    assert_eq!(size_of::<Task>(), 88);
 }

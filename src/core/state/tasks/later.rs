@@ -15,7 +15,7 @@ use crate::timestamp::Timestamp;
 const AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The heap may hold this many more due times than there are tasks.
-const STALE_MAX: usize = 1024;
+pub(super) const STALE_MAX: usize = 1024;
 
 impl Tasks {
     /// Removes a task that was silent for longer than `timeout` before `now`, and was due by then.

@@ -191,3 +191,151 @@ fn a_task_without_room_takes_the_place_of_the_oldest_that_ended_or_else_is_alive
     // The first task without room replaced the ended one.
     assert_eq!(bounds.times(Limit::TaskMemory), evicted as u64 + 1);
 }
+
+#[test]
+fn an_id_is_a_uuid_only_in_canonical_form() {
+    let uuid = [
+        0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32,
+        0x10,
+    ];
+    let text = "01234567-89ab-cdef-fedc-ba9876543210";
+    assert_eq!(parse_uuid(text), Some(uuid));
+    for other in [
+        &text.to_uppercase(),
+        &text.replace('-', "_"),
+        &text.replacen("0123", "012g", 1),
+        &text.replacen("0123", "012/", 1),
+        &text[1..],
+        &format!("{text}0"),
+    ] {
+        assert_eq!(parse_uuid(other), None, "{other}");
+    }
+}
+
+/// A table of one of two shards, in which tasks on their way are listed apart.
+fn sharded(bounds: Bounds) -> Tasks {
+    Tasks::new(Some(Shard { index: 0, count: 2 }), bounds)
+}
+
+#[test]
+fn a_task_on_its_way_is_forgotten_once_it_was_silent_and_is_due() {
+    let mut tasks = sharded(Bounds::default());
+    let due = |tasks: &mut Tasks, n, eta: i64| {
+        let event = crate::event::TaskEvent {
+            eta: Some(Timestamp::from_millis(eta)),
+            ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
+        };
+        let at = tasks.find_or_insert(&uuid(n));
+        let sent = Timestamp::from_millis(1_000);
+        tasks.get_mut(at).apply(&event, sent, None);
+        tasks.file(at, sent);
+    };
+    due(&mut tasks, 0, 1_000);
+    due(&mut tasks, 1, 12_000);
+    due(&mut tasks, 2, 11_001);
+    put(&mut tasks, &uuid(3), Some(TaskStage::Started), 1_000);
+    let timeout = Duration::from_secs(10);
+    let left = |tasks: &mut Tasks, millis| {
+        tasks.forget(timeout, Timestamp::from_millis(millis));
+        let left = (0..4).filter(|n| tasks.find(&uuid(*n)).is_some());
+        left.collect::<Vec<_>>()
+    };
+    assert_eq!(left(&mut tasks, 11_000), [0, 1, 2, 3]);
+    // The one that is not due yet is silent for as long again.
+    assert_eq!(left(&mut tasks, 11_001), [1, 3]);
+    assert_eq!(left(&mut tasks, 22_000), [1, 3]);
+    assert_eq!(left(&mut tasks, 22_001), [3]);
+    assert_eq!((tasks.alive(), tasks.on_the_way.length), (1, 0));
+}
+
+#[test]
+fn tasks_on_their_way_make_room_before_those_that_a_worker_has() {
+    let bounds = Bounds::default();
+    let mut tasks = sharded(bounds.clone());
+    for (n, stage) in [
+        (0, TaskStage::Started),
+        (1, TaskStage::Sent),
+        (2, TaskStage::Retry),
+    ] {
+        put(&mut tasks, &uuid(n), Some(stage), 1_000);
+    }
+    for (max, left, reached) in [(3, 2, 0), (2, 1, 1), (1, 0, 2)] {
+        assert!(tasks.evict(max).is_none());
+        assert_eq!((tasks.on_the_way.length, tasks.alive()), (left, 1));
+        assert_eq!(bounds.times(Limit::Tasks), reached, "{max}");
+    }
+    assert_eq!(
+        tasks.evict(0).and_then(|task| task.stage),
+        Some(TaskStage::Started)
+    );
+    assert_eq!(bounds.times(Limit::Tasks), 3);
+}
+
+#[test]
+fn a_task_that_is_given_up_is_over_and_one_that_goes_back_is_on_its_way() {
+    let mut tasks = sharded(Bounds::default());
+    for n in 0..3 {
+        put(&mut tasks, &uuid(n), Some(TaskStage::Received), 1_000);
+    }
+    let now = Timestamp::from_millis(5_000);
+    let [lost, back] = [0, 1].map(|n| tasks.find(&uuid(n)).expect("known"));
+    tasks.give_up(now, |at, task| {
+        if at == back {
+            task.stage = Some(TaskStage::Sent);
+        }
+        at == lost
+    });
+    assert_eq!((tasks.alive(), tasks.on_the_way.length), (1, 1));
+    assert_eq!((tasks.ended.length, tasks.get(lost).stage), (1, None));
+    assert_eq!(tasks.in_flight().count(), 2);
+    let places: Vec<_> = tasks.places().map(|(_, heard, _)| heard.millis()).collect();
+    assert_eq!(places, [1_000]);
+}
+
+#[test]
+fn a_task_that_is_rescheduled_again_and_again_is_remembered_once() {
+    let mut tasks = Tasks::default();
+    let second = Duration::from_secs(1);
+    for n in 1..3_000 {
+        let event = crate::event::TaskEvent {
+            eta: Some(Timestamp::from_millis(1_000_000 + n)),
+            retries: Some(0),
+            ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
+        };
+        let at = tasks.find_or_insert(&uuid(0));
+        let sent = Timestamp::from_millis(n);
+        tasks.get_mut(at).apply(&event, sent, None);
+        tasks.file(at, sent);
+        let now = Timestamp::from_millis(10_000 + n);
+        assert!(tasks.expire(second, now).is_none());
+        assert_eq!(tasks.alive(), 1);
+    }
+    assert!(
+        tasks.due.len() <= 2 + later::STALE_MAX,
+        "{}",
+        tasks.due.len()
+    );
+}
+
+#[test]
+fn an_id_that_is_no_uuid_takes_its_room_until_the_task_is_removed() {
+    let bounds = Bounds::default();
+    let mut tasks = Tasks::new(None, bounds.clone());
+    let used = |count: u64| count * SLOT_BYTES;
+    put(&mut tasks, &uuid(0), Some(TaskStage::Sent), 1_000);
+    assert_eq!(bounds.used(Part::Tasks), used(1));
+    assert_eq!(SLOT_BYTES, size_of::<Slot>() as u64 + 80);
+    put(&mut tasks, "other", Some(TaskStage::Sent), 2_000);
+    assert_eq!(bounds.used(Part::Tasks), used(2) + 160 + 2 * 5);
+    let long = "x".repeat(TEXT_BYTES_MAX + 1);
+    put(&mut tasks, &long, Some(TaskStage::Sent), 3_000);
+    assert_eq!(bounds.times(Limit::TextBytes), 1);
+    assert!(tasks.find(&long).is_some() && tasks.find(&(long + "y")).is_none());
+    // Its slot is kept for the next task.
+    for left in [2, 1, 0] {
+        assert!(tasks.evict(left).is_some());
+    }
+    assert_eq!(bounds.used(Part::Tasks), used(3));
+    put(&mut tasks, &uuid(1), Some(TaskStage::Sent), 4_000);
+    assert_eq!(bounds.used(Part::Tasks), used(3));
+}

@@ -1,5 +1,6 @@
 mod relabelled;
 mod restart;
+mod settings;
 
 use proptest::prelude::*;
 

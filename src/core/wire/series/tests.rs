@@ -208,3 +208,99 @@ fn the_oldest_time_is_that_of_any_value() {
         Some(50)
     );
 }
+
+#[test]
+fn a_series_shows_its_name_and_the_other_labels_in_order() {
+    for (labels, expected) in [
+        (&[("__name__", "x")][..], "x{}"),
+        (
+            &[("b", "2"), ("__name__", "x"), ("a", "\"1\"")],
+            r#"x{a="\"1\"", b="2"}"#,
+        ),
+        (&[("a", "1")], r#"{a="1"}"#),
+    ] {
+        assert_eq!(Labels::of(labels).to_string(), expected);
+    }
+    let labels = Labels::of(&[("b", "2"), ("a", "1")]);
+    assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
+    assert_eq!((labels.value("b"), labels.value("c")), ("2", ""));
+    // Names and values are told apart.
+    assert_ne!(labels.key, Labels::of(&[("b", "1"), ("a", "2")]).key);
+    assert_ne!(
+        Labels::of(&[("a", "bc")]).key,
+        Labels::of(&[("ab", "c")]).key
+    );
+}
+
+#[test]
+fn values_are_taken_from_the_front() {
+    let labels = Labels::of(&[("__name__", "x")]);
+    let mut series = Series::of_sample(labels.clone(), 1.0, 1_000).with_exemplar(1_000);
+    let histogram = |timestamp| v2::Histogram {
+        timestamp,
+        ..v2::Histogram::default()
+    };
+    let mut later = Series::of_sample(labels, 2.0, 2_000);
+    later.histograms = vec![histogram(3_000), histogram(4_000)];
+    later.metadata = Some(Metadata {
+        kind: 1,
+        help: "H.".into(),
+        unit: "".into(),
+    });
+    series.append(later);
+    series.append(Series::of_sample(series.labels.clone(), 3.0, 2_500));
+    assert_eq!(
+        series.times().collect::<Vec<_>>(),
+        [1_000, 2_000, 2_500, 3_000, 4_000]
+    );
+    let first = series.take_first(Counts {
+        samples: 2,
+        histograms: 1,
+        exemplars: 0,
+    });
+    assert_eq!(first.times().collect::<Vec<_>>(), [1_000, 2_000, 3_000]);
+    assert_eq!(series.times().collect::<Vec<_>>(), [2_500, 4_000]);
+    assert_eq!(
+        (first.oldest(), series.oldest()),
+        (Some(1_000), Some(2_500))
+    );
+    // Metadata of any request goes with every part.
+    for part in [&first, &series] {
+        assert_eq!(
+            part.metadata.as_ref().map(|metadata| &*metadata.help),
+            Some("H.")
+        );
+    }
+    assert_eq!(
+        (first.counts().exemplars, series.counts().exemplars),
+        (0, 1)
+    );
+    let most = Counts {
+        samples: 9,
+        histograms: 9,
+        exemplars: 9,
+    };
+    assert_eq!(series.take_first(most).counts().points(), 2);
+    assert_eq!(series.counts(), Counts::default());
+}
+
+#[test]
+fn the_older_half_of_a_series_has_the_exemplars_of_its_values() {
+    let labels = Labels::of(&[("__name__", "x")]);
+    let mut series = Series::of_sample(labels.clone(), 1.0, 1_000).with_exemplar(1_000);
+    assert_eq!(series.older_half(), None);
+    for at in [2_000, 3_000] {
+        let next = Series::of_sample(labels.clone(), 1.0, at);
+        series.append(next.with_exemplar(at - 1));
+    }
+    assert_eq!(series.older_half(), Some(counts(1, 1)));
+    series.append(Series::of_sample(labels, 1.0, 4_000));
+    assert_eq!(series.older_half(), Some(counts(2, 2)));
+    series.histograms = vec![v2::Histogram::default(); 6];
+    let half = Counts {
+        samples: 4,
+        histograms: 1,
+        exemplars: 3,
+    };
+    assert_eq!(series.older_half(), Some(half));
+}
