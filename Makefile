@@ -1,6 +1,6 @@
 # Targets for developers and CI. Each installs what it needs.
 
-.PHONY: setup hooks lint test chaos docs deploy bench demo dist release
+.PHONY: setup hooks lint test chaos docs deploy bench picture demo dist release
 
 setup:
 	bash tests/setup.sh
@@ -48,6 +48,10 @@ bench: setup
 	cargo bench --locked --bench wire
 	cargo bench --locked --bench sources
 	cargo bench --locked --bench sizing
+
+# Draw the picture in the README from the demo. Needs Chromium.
+picture:
+	tests/picture.sh
 
 demo:
 	cargo run --locked --profile quick -- demo

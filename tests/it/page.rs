@@ -1,6 +1,7 @@
 //! The status page in a real browser, on real workloads: what it shows, in which states, and for whom.
 
 mod access;
+mod api;
 mod live;
 mod states;
 
@@ -235,11 +236,27 @@ async fn a_scaler_finds_the_length_of_its_queue() {
     let celery = Celery::new("5.7", &redis.url(0), &redis.url(1));
     let send = [("SEND", "[[7, 0, {}]]")];
     celery.script_with("send.py", 60, &send).await;
-    // As KEDA's metrics-api scaler asks: a plain GET, and `valueLocation: length` in the answer.
+    // As KEDA's metrics-api scaler asks: a plain GET, and the value at `valueLocation` in the answer.
+    let manifest = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/deploy/kubernetes/autoscaling/keda.yaml"
+    );
+    let manifest = std::fs::read_to_string(manifest).expect("a manifest");
+    let of = |key: &str| {
+        let mut lines = manifest.lines().map(str::trim);
+        let value = lines.find_map(|line| line.strip_prefix(key)).expect(key);
+        value.trim_matches([' ', ':', '"']).to_owned()
+    };
+    let (url, location) = (of("url"), of("valueLocation"));
+    let path = url
+        .strip_prefix("http://celeriac:9808")
+        .expect("the service");
     let length = wait_for("the queue's length", 30, async || {
-        let (status, text) = celeriac.get("/api/v1/queues/celery").await;
+        let (status, text) = celeriac.get(path).await;
         let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let length = answer["length"].as_f64().filter(|length| *length > 0.0);
+        let length = answer[location.as_str()]
+            .as_f64()
+            .filter(|length| *length > 0.0);
         length.filter(|_| status == 200).ok_or(text)
     })
     .await;
