@@ -45,10 +45,8 @@ fn check(root: &Value, schema: &Value, value: &Value, place: &str, wrong: &mut V
         "object" => value.is_object(),
         other => panic!("{place}: unknown type {other}"),
     };
-    let kinds = match &schema["type"] {
-        Value::Array(kinds) => kinds.clone(),
-        kind => vec![kind.clone()],
-    };
+    let kinds = schema["type"].as_array().cloned();
+    let kinds = kinds.unwrap_or_else(|| vec![schema["type"].clone()]);
     if !kinds.iter().any(|kind| is(kind.as_str().expect("a type"))) {
         wrong.push(format!("{place}: {value} is not {kinds:?}"));
         return;
