@@ -58,6 +58,15 @@ async fn top_follows_keys_and_the_size_of_the_terminal() {
     // Columns that do not fit are left out, and names cannot control the terminal.
     assert!(!screen.contains("worKers"), "{screen}");
     assert!(screen.contains("pris\\u{1b}"), "{screen}");
+    // Wide characters leave nothing behind.
+    for (keys, expected) in [
+        (&["?"][..], "everything about the selected row"),
+        (&["?", "a"], "→ Start more workers for it.\n"),
+    ] {
+        tmux.keys(keys);
+        tmux.shows(expected, 5).await;
+    }
+    tmux.keys(&["2"]);
     tmux.resize(200, 60);
     let screen = tmux.shows("woRkers", 5).await;
     assert!(screen.contains("Unacked"), "{screen}");
@@ -151,6 +160,19 @@ async fn top_leaves_the_terminal_as_it_was() {
         tmux.shows("exit 0", 5).await;
         tmux.is_restored();
     }
+    // The window is closed, so there is no terminal any more.
+    let tmux = Tmux::start(80, 24, &["top", "--url", &url], &[]);
+    tmux.shows("Connection refused", 10).await;
+    let process = format!("/proc/{}", tmux.pid());
+    drop(tmux);
+    wait_for("the end of a process without a terminal", 5, async || {
+        if std::path::Path::new(&process).exists() {
+            Err(process.clone())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

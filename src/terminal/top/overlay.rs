@@ -41,22 +41,25 @@ fn single(text: &str, tone: Tone) -> Pieces {
 
 fn help(state: &State) -> Vec<Pieces> {
     const KEY_WIDTH: usize = 16;
+    const LINE_WIDTH_MAX: usize = 60;
     let mut lines = vec![single("Keys", Tone::Strong)];
     lines.extend(HELP.map(|(key, what)| {
         let key = padded(key, KEY_WIDTH, false);
         vec![(key, Tone::Strong), (what.to_owned(), Tone::Plain)]
     }));
-    let list = state.list(state.section());
-    let columns = list.table.columns.iter().zip(&list.letters);
-    let columns = columns
-        .filter_map(|(head, letter)| Some(format!("{} {}", letter.as_ref()?.letter, head.title)));
-    let text = format!("Sort by: {}", columns.collect::<Vec<_>>().join(" · "));
     lines.push(Pieces::new());
-    lines.extend(
-        wrapped(&text, 76)
-            .iter()
-            .map(|line| single(line, Tone::Plain)),
-    );
+    let list = state.list(state.section());
+    let mut line = "Sort by:".to_owned();
+    for (head, letter) in list.table.columns.iter().zip(&list.letters) {
+        let Some(letter) = letter else { continue };
+        let column = format!("  {} {}", letter.letter, head.title);
+        if width(&line) + width(&column) > LINE_WIDTH_MAX {
+            lines.push(single(&line, Tone::Plain));
+            line = " ".repeat("Sort by:".len());
+        }
+        line.push_str(&column);
+    }
+    lines.push(single(&line, Tone::Plain));
     lines
 }
 

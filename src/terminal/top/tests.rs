@@ -60,11 +60,11 @@ impl Session {
         self
     }
 
-    fn draw(&mut self) -> &Buffer {
+    /// The frame. The backend's own buffer keeps what wide characters of an earlier frame covered.
+    fn draw(&mut self) -> Buffer {
         let (state, theme) = (&mut self.state, self.theme);
         let drawn = self.terminal.draw(|frame| draw(frame, state, theme));
-        drawn.expect("a buffer");
-        self.terminal.backend().buffer()
+        drawn.expect("a buffer").buffer.clone()
     }
 
     /// The screen as text.
@@ -162,7 +162,7 @@ fn colours_are_those_of_the_palette_or_none() {
         if keys.ends_with('\n') {
             session.press(KeyCode::Enter);
         }
-        let cells = session.draw().content.clone();
+        let cells = session.draw().content;
         assert!(
             !cells.iter().any(|cell| beyond(cell.fg) || beyond(cell.bg)),
             "{keys}"
@@ -180,7 +180,7 @@ fn a_bad_state_has_a_mark_beside_its_colour() {
     for keys in ["1", "2", "3", "4", "5"] {
         let mut session = Session::new(200, 60);
         session.keys(keys);
-        let buffer = session.draw().clone();
+        let buffer = session.draw();
         for (at, cell) in buffer.content.iter().enumerate() {
             let begins = cell.fg == Color::Red && buffer.content[at - 1].fg != Color::Red;
             if begins {
