@@ -169,7 +169,7 @@ impl Target {
             url,
             credentials: match credentials {
                 Credentials::None => in_url,
-                other => other,
+                other @ (Credentials::Basic { .. } | Credentials::Bearer(_)) => other,
             },
             tls,
         })

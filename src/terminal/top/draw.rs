@@ -212,7 +212,7 @@ fn footer(canvas: &mut Canvas<'_>, state: &State) {
         let reason = error.lines().last().unwrap_or_default();
         let prompt = state.prompt.as_deref().unwrap_or(&state.filter.text);
         let text = format!("/{}  ! {}", printable(prompt), printable(reason.trim()));
-        canvas.text(&cut(&text, canvas.width()).into_owned(), Tone::Bad);
+        canvas.text(&cut(&text, canvas.width()), Tone::Bad);
         return;
     }
     if let Some(prompt) = &state.prompt {

@@ -1,5 +1,10 @@
 //! What keys do.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most keys do nothing, including those of later terminals"
+)]
+
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::state::{Overlay, State, View};

@@ -88,9 +88,7 @@ pub async fn run(client: &Client, options: Options) -> io::Result<()> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         state.now = clock::monotonic();
-        if let Err(error) = screen.draw(&mut state) {
-            return Err(error);
-        }
+        screen.draw(&mut state)?;
         let [terminate, interrupt, hangup] = &mut signals;
         tokio::select! {
             biased;
