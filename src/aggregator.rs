@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::bounds::Limit;
@@ -22,7 +22,7 @@ use crate::checkpoint::{Job, Publisher};
 use crate::clock;
 use crate::config::MetricsConfig;
 use crate::event::{Batch, BrokerId, DecodeError};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Overview, Pipeline};
 use crate::profile::ProfileName;
 use crate::series::Snapshot;
 use crate::state::{HintReason, PollTargets, Report};
@@ -85,6 +85,8 @@ pub struct Inputs {
     pub settings: mpsc::Receiver<MetricsConfig>,
     /// Liveness checks from the supervisor.
     pub questions: mpsc::Receiver<LivenessPing>,
+    /// Requests for what people are shown.
+    pub overviews: mpsc::Receiver<oneshot::Sender<Overview>>,
 }
 
 /// The outputs of the aggregator.
@@ -158,6 +160,7 @@ enum Wake {
     Report(Report),
     Settings(Box<MetricsConfig>),
     LivenessPing(LivenessPing),
+    Overview(oneshot::Sender<Overview>),
     /// Time for a snapshot, or for a checkpoint without one.
     Tick,
     Checkpoint,
@@ -240,6 +243,7 @@ impl Aggregator {
                 Some(report) = self.inputs.reports.recv() => Wake::Report(report),
                 Some(settings) = self.inputs.settings.recv() => Wake::Settings(settings.into()),
                 Some(question) = self.inputs.questions.recv() => Wake::LivenessPing(question),
+                Some(request) = self.inputs.overviews.recv() => Wake::Overview(request),
             };
             match action {
                 Wake::Batches => {
@@ -253,6 +257,12 @@ impl Aggregator {
                 Wake::Settings(settings) => self.pipeline.reconfigure(&settings),
                 // Reaching this point proves that the aggregator is alive.
                 Wake::LivenessPing(question) => drop(question.send(())),
+                // The page may have gone.
+                Wake::Overview(request) => drop(
+                    self.pipeline
+                        .overview(clock::now())
+                        .map(|overview| request.send(overview)),
+                ),
                 Wake::Tick => self.due.snapshot = true,
                 Wake::Checkpoint => self.due.checkpoint = true,
                 Wake::Due(room) => {

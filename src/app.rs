@@ -6,6 +6,8 @@
 //! or when the grace period expires.
 
 mod build;
+mod listener;
+mod outputs;
 mod reload;
 mod simulation;
 mod stages;
@@ -56,7 +58,7 @@ pub struct App {
     readiness: Readiness,
     questions: Option<mpsc::Sender<LivenessPing>>,
     grace_period: Duration,
-    /// Replaces the first broker, if it has not been started yet.
+    /// Replaces the brokers, if they have not been started yet.
     simulation: Option<Simulation>,
     /// The outputs of the aggregator, and the address of the listener, once they exist.
     views: Option<Views>,
@@ -70,7 +72,7 @@ impl App {
         Self::build_with(config, file, None).await
     }
 
-    /// Like [`App::build`], with a simulated cluster in place of the first broker.
+    /// Like [`App::build`], with simulated clusters in place of all brokers.
     pub async fn simulate(config: Config, simulation: Simulation) -> Result<Self, StartError> {
         Self::build_with(config, None, Some(simulation)).await
     }

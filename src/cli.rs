@@ -23,6 +23,7 @@ use crate::demo;
 use crate::doctor::doctor;
 use crate::escape::printable;
 use crate::open_files;
+use crate::recording::{record, replay};
 use crate::telemetry::log;
 use crate::version::VERSION;
 
@@ -91,6 +92,18 @@ enum Command {
     Top(Top),
     /// Run celeriac with a simulated cluster and receiver; nothing else is needed.
     Demo(demo::Args),
+    /// Record the messages of the configured brokers as JSON lines, for a bug report.
+    ///
+    /// Messages are read from a subscription of their own: a daemon that runs at the same time, and its durable
+    /// queue or stream, are not affected. Replies of brokers and workers to polls are not recorded.
+    Record {
+        #[command(flatten)]
+        source: ConfigSource,
+        #[command(flatten)]
+        args: record::Args,
+    },
+    /// Print the metrics that recorded messages add up to, or serve them.
+    Replay(replay::Args),
     /// Convert another exporter's command line, environment or manifest into a configuration file.
     Migrate(Migrate),
     /// Print the version.
@@ -125,6 +138,14 @@ impl Cli {
             Command::Status(status) => status.run(),
             Command::Top(top) => top.run(),
             Command::Demo(args) => block_on(demo::run(args)).unwrap_or(ExitCode::FAILURE),
+            Command::Record { source, args } => match source.load() {
+                Ok(config) => block_on(record::run(config, args)).unwrap_or(ExitCode::FAILURE),
+                Err(error) => bad_config(&error),
+            },
+            Command::Replay(args) => match args.load() {
+                Ok(config) => block_on(replay::run(config, args)).unwrap_or(ExitCode::FAILURE),
+                Err(error) => bad_config(&error),
+            },
             Command::Migrate(migrate) => migrate.run(),
             Command::Version => {
                 say(&format!("celeriac {VERSION}"));
@@ -140,8 +161,12 @@ impl Command {
     fn quiet(&self) -> Option<log::Level> {
         let level = match self {
             Self::Doctor { .. } | Self::Status(_) | Self::Top(_) => log::Level::Off,
-            Self::Demo(_) => log::Level::Warn,
-            Self::Run(_) | Self::CheckConfig { .. } | Self::Migrate(_) | Self::Version => {
+            Self::Demo(_) | Self::Replay(_) => log::Level::Warn,
+            Self::Run(_)
+            | Self::CheckConfig { .. }
+            | Self::Record { .. }
+            | Self::Migrate(_)
+            | Self::Version => {
                 return None;
             }
         };

@@ -1,14 +1,18 @@
 //! Directories that are locked by one process and survive a power failure.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use crate::escape::printable;
 use crate::regular_file;
 
 /// Name of the lock file in a directory.
 const LOCK: &str = "lock";
+
+/// Longer host names do not exist.
+const HOST_BYTES_MAX: usize = 255;
 
 /// The lock on a directory, held until this is dropped or the process ends.
 #[derive(Debug)]
@@ -28,11 +32,30 @@ impl FolderLock {
         let file =
             regular_file::open_own(&mut options, &path).map_err(|error| named(&path, &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => {
+                // For people only. On a full disk, the lock works without it.
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| (&file).write_all(host_name().as_bytes()));
+                Ok(Some(Self { _file: file }))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Returns the host of the process that locked a directory last.
+pub fn holder(folder: &Path) -> Option<String> {
+    let name = regular_file::read(&folder.join(LOCK), HOST_BYTES_MAX).ok()?;
+    let name = String::from_utf8(name).ok()?;
+    (!name.is_empty()).then(|| printable(&name).into_owned())
+}
+
+/// The name of this host, which is the pod's name in Kubernetes.
+pub fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
 }
 
 /// Syncs a directory, so that the names in it survive a power failure.
@@ -70,6 +93,7 @@ mod tests {
         let first = FolderLock::acquire(&folder).unwrap();
         assert!(first.is_some());
         assert!(FolderLock::acquire(&folder).unwrap().is_none());
+        assert_eq!(holder(&folder), Some(host_name()));
 
         drop(first);
         assert!(FolderLock::acquire(&folder).unwrap().is_some());

@@ -65,6 +65,9 @@ pub mod sink;
 // A simulated cluster and receiver.
 pub mod demo;
 
+// Recorded messages, and what they add up to.
+pub mod recording;
+
 // Tools for setting celeriac up.
 pub mod doctor;
 pub mod migrate;

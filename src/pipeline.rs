@@ -7,6 +7,7 @@
 mod captured;
 mod delivered;
 mod filter;
+mod overview;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use self::captured::{Captured, NotRestored};
 use self::delivered::Delivered;
 use self::filter::Filter;
+pub use self::overview::{BrokerOverview, Overview};
 use crate::bounds::{Bounds, Limit};
 use crate::config::MetricsConfig;
 use crate::event::judge::has_happened;
@@ -46,6 +48,8 @@ struct Cluster {
     id: BrokerId,
     /// Name of the broker in the log.
     broker: Arc<str>,
+    /// Value of the label `broker`.
+    label: Option<Arc<str>>,
     accept: Accept,
     state: State,
     filter: Filter,
@@ -157,6 +161,7 @@ impl Pipeline {
         let clusters = clusters.map(|(at, cluster)| Cluster {
             id: BrokerId::new(at),
             broker: cluster.broker,
+            label: cluster.label,
             accept: cluster.accept,
             state: State::within(
                 Limits {

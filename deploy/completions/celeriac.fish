@@ -40,6 +40,8 @@ complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "doctor" -d 'Test 
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "status" -d 'Print what a running daemon knows about its clusters: problems, totals, queues, tasks, workers and receivers'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "top" -d 'Watch a running daemon in the terminal: problems, queues, tasks, workers, brokers and receivers, once a second'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "demo" -d 'Run celeriac with a simulated cluster and receiver; nothing else is needed'
+complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "record" -d 'Record the messages of the configured brokers as JSON lines, for a bug report'
+complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "replay" -d 'Print the metrics that recorded messages add up to, or serve them'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "migrate" -d 'Convert another exporter\'s command line, environment or manifest into a configuration file'
 complete -c celeriac -n "__fish_celeriac_needs_command" -f -a "version" -d 'Print the version'
 complete -c celeriac -n "__fish_celeriac_using_subcommand run" -s c -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
@@ -145,6 +147,37 @@ info\t''
 debug\t''
 trace\t''"
 complete -c celeriac -n "__fish_celeriac_using_subcommand demo" -s h -l help -d 'Print help'
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -s c -l config -d 'Configuration file in YAML or TOML, depending on its extension' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l broker -d 'Without a file: URL of the broker, such as amqp://user:password@host:5672/vhost or redis://host:6379/0' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l remote-write -d 'Without a file: URL to push to, such as http://prometheus:9090/api/v1/write' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l pushgateway -d 'Without a file: URL of a Pushgateway, such as http://pushgateway:9091' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l listen -d 'Without a file: address to serve /metrics on [default: 127.0.0.1:9808, unless pushing]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -s o -l output -d 'File to write to; an existing one is replaced [default: standard output]' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l for -d 'Time to record, such as 10m [default: until stopped]' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l log-format -d 'Log format' -r -f -a "text\t''
+json\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l enable-events -d 'Without a file: turn on task events on workers that send none'
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -l scrub -d 'Replace arguments, results, exception texts and custom fields by text of the same length; names of tasks, workers and queues stay'
+complete -c celeriac -n "__fish_celeriac_using_subcommand record" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c celeriac -n "__fish_celeriac_using_subcommand replay" -s c -l config -d 'Configuration file whose `metrics` and `global.interval` to use; the rest is ignored' -r -F
+complete -c celeriac -n "__fish_celeriac_using_subcommand replay" -l profile -d 'Names and labels to use, such as flower' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand replay" -l speed -d 'How fast to replay: max, or a multiple of the recorded speed such as 1x or 60x' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand replay" -l serve -d 'Serve the pages on this address until stopped, instead of printing the metrics. Messages count as received when they are replayed, so durations that include the time of receipt differ from the recorded ones' -r
+complete -c celeriac -n "__fish_celeriac_using_subcommand replay" -l log-format -d 'Log format' -r -f -a "text\t''
+json\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand replay" -l log-level -d 'Log level [default: RUST_LOG, or info]' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c celeriac -n "__fish_celeriac_using_subcommand replay" -s h -l help -d 'Print help'
 complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l from-file -d 'Compose file or Kubernetes manifest with the exporter\'s container' -r -F
 complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l env-file -d 'File with environment variables of the exporter, one NAME=value per line; may be repeated' -r -F
 complete -c celeriac -n "__fish_celeriac_using_subcommand migrate" -l log-format -d 'Log format' -r -f -a "text\t''

@@ -35,11 +35,16 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="${flags[*]} -C link-arg=-Wl,-z,pack-relative-relocs"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="${flags[*]}"
 
+# cargo-auditable passes its own path to cargo, which hashes it into the names of symbols. Pass only its name, found in PATH.
+cargo=$target/dist-tools/cargo
+printf '#!/bin/sh\nexec env -u CARGO RUSTC_WORKSPACE_WRAPPER=cargo-auditable cargo "$@"\n' > "$cargo"
+chmod +x "$cargo"
+
 for machine in "${machines[@]}"; do
   triple=$machine-unknown-linux-gnu
   compiler=rustc
   [ -d "$(rustc --print target-libdir --target "$triple")" ] || compiler=$target/rust-debian/rustc
-  RUSTC=$compiler cargo auditable build --locked --profile dist --bin celeriac --target "$triple"
+  CARGO=$cargo RUSTC=$compiler cargo-auditable auditable build --locked --profile dist --bin celeriac --target "$triple"
   deploy/dist/pack.sh "$target/$triple/dist/celeriac" "$folder"
 done
 ls -l "$folder"

@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info};
 
 use super::App;
+use super::listener::Listener;
+use super::outputs::Outputs;
 use super::reload::Reloader;
 use super::simulation::{self, Simulation};
 use super::stages::Stages;
@@ -18,29 +20,29 @@ use crate::aggregator::{Aggregator, BATCHES_WAITING, Inputs, Outlet, REPORTS_WAI
 use crate::bounds::Bounds;
 use crate::broker::{Checkpointed, Poller, Source};
 use crate::cgroup;
-use crate::checkpoint::{Restored, Writer};
+use crate::checkpoint::{Publisher, Restored, Writer};
 use crate::clock;
-use crate::config::{
-    BrokerConfig, Config, Delivery, HttpConfig, MetricsConfig, PushgatewayConfig,
-    RemoteWriteConfig, SinkId, Transport,
-};
+use crate::config::{BrokerConfig, Config, Delivery, MetricsConfig, Transport};
 use crate::event::{Batch, BrokerId, Mark};
-use crate::http::{Page, ReloadRequest, Server};
-use crate::pipeline::{BrokerRetention, ClusterConfig, NotRestored, Pipeline, ViewConfig};
-use crate::queue::Queue;
+use crate::http::ReloadRequest;
+use crate::pipeline::{
+    BrokerRetention, ClusterConfig, NotRestored, Overview, Pipeline, ViewConfig,
+};
+use crate::profile::ProfileName;
 use crate::saved::Offset;
 use crate::sink::client::BuildError;
-use crate::sink::{Pushgateway, Reconfigured, RemoteWrite, queues};
+use crate::sink::queues;
 use crate::state::Report;
 use crate::supervisor::LivenessPing;
-use crate::telemetry::metrics::{BrokerMetrics, EventMetrics, PollMetrics, Telemetry};
+use crate::telemetry::metrics::{
+    BrokerMetrics, CheckpointMetrics, EventMetrics, PollMetrics, Telemetry,
+};
 use crate::telemetry::readiness::{Readiness, Reporter};
-use crate::telemetry::sink::{PushMetrics, SinkMetrics};
 use crate::timestamp::Timestamp;
 use crate::tls::TlsError;
 
 /// Label of a broker without a name in the daemon's own metrics.
-const ONLY_BROKER: &str = "default";
+pub(super) const ONLY_BROKER: &str = "default";
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -108,31 +110,25 @@ impl App {
         let (ends, inputs, settings) = Ends::new(&self.stop);
         self.questions = Some(ends.questions.clone());
         let kept = brokers.iter().map(|broker| broker.kept.clone()).collect();
-        let outlet = |publisher| match self.folder.clone() {
-            None => Outlet::Direct(publisher),
-            Some(folder) => {
-                let (jobs, waiting) = mpsc::channel(1);
-                let writer = Writer::new(folder, waiting, publisher, kept, checkpoints);
-                self.stages.spawn("checkpoint".to_owned(), writer.run());
-                Outlet::Checkpointed(jobs)
-            }
-        };
+        let outlet = |publisher| self.outlet(publisher, kept, checkpoints);
         let (interval, hints) = (config.global.interval, readiness.hints());
         let (aggregator, views) = Aggregator::new(pipeline, interval, inputs, hints, outlet);
         self.readiness = readiness.clone();
         if let Some(http) = config.http.clone() {
+            let listener = Listener {
+                config: &config,
+                views: &views,
+                readiness,
+                overviews: ends.overviews.clone(),
+                start,
+            };
             let requests = http.reload.then_some(reload_requests);
-            let server = listen(http, &views, readiness, requests)?.counted(pages);
-            self.address = server.address().ok();
-            self.stages
-                .spawn("http".to_owned(), server.run(self.stop.clone()));
+            self.listen(http, listener, requests, pages)?;
         }
         let external = &config.global.external_labels;
         let sinks = outputs.spawn(external, &views, &mut self.stages, &self.drain_deadline)?;
         self.stages.spawn("aggregator".to_owned(), aggregator.run());
-        for broker in brokers {
-            broker.spawn(self.simulation.take(), &views, &ends, &mut self.stages);
-        }
+        self.spawn_brokers(brokers, &views, &ends);
         self.views = Some(views);
         self.reloader = Some(Reloader {
             file,
@@ -142,6 +138,33 @@ impl App {
             metrics: reloads,
         });
         Ok(())
+    }
+
+    /// How snapshots are published: with a `data_dir`, once the checkpoint is on disk.
+    fn outlet(
+        &mut self,
+        publisher: Publisher,
+        kept: Vec<watch::Sender<Mark>>,
+        metrics: CheckpointMetrics,
+    ) -> Outlet {
+        let Some(folder) = self.folder.clone() else {
+            return Outlet::Direct(publisher);
+        };
+        let (jobs, waiting) = mpsc::channel(1);
+        let writer = Writer::new(folder, waiting, publisher, kept, metrics);
+        self.stages.spawn("checkpoint".to_owned(), writer.run());
+        Outlet::Checkpointed(jobs)
+    }
+
+    fn spawn_brokers(&mut self, brokers: Vec<BrokerParts>, views: &Views, ends: &Ends) {
+        let is_simulated = self.simulation.is_some();
+        for broker in brokers {
+            if is_simulated {
+                broker.simulate(self.simulation.take(), ends, &mut self.stages);
+            } else {
+                broker.connect(views, ends, &mut self.stages);
+            }
+        }
     }
 
     /// Loads the checkpoint to restore, if any.
@@ -157,9 +180,9 @@ impl App {
 }
 
 /// Where stages report metrics and readiness.
-struct Instruments {
-    telemetry: Telemetry,
-    readiness: Readiness,
+pub(super) struct Instruments {
+    pub(super) telemetry: Telemetry,
+    pub(super) readiness: Readiness,
 }
 
 /// The sending ends of the aggregator's input channels, for brokers and the supervisor.
@@ -167,6 +190,7 @@ struct Ends {
     batches: mpsc::Sender<Batch>,
     reports: mpsc::Sender<Report>,
     questions: mpsc::Sender<LivenessPing>,
+    overviews: mpsc::Sender<oneshot::Sender<Overview>>,
     stop: CancellationToken,
 }
 
@@ -176,16 +200,19 @@ impl Ends {
         let (reports, reported) = mpsc::channel(REPORTS_WAITING);
         let (settings, set) = mpsc::channel(1);
         let (questions, asked) = mpsc::channel(1);
+        let (overviews, wanted) = mpsc::channel(1);
         let inputs = Inputs {
             batches: waiting,
             reports: reported,
             settings: set,
             questions: asked,
+            overviews: wanted,
         };
         let ends = Self {
             batches,
             reports,
             questions,
+            overviews,
             stop: stop.clone(),
         };
         (ends, inputs, settings)
@@ -242,24 +269,12 @@ impl BrokerParts {
         }
     }
 
-    /// Spawns the source and the poller, or a simulation of both.
-    fn spawn(
-        self,
-        simulation: Option<Simulation>,
-        views: &Views,
-        ends: &Ends,
-        stages: &mut Stages,
-    ) {
-        match simulation {
-            Some(simulation) => self.simulate(simulation, ends, stages),
-            None => self.connect(views, ends, stages),
-        }
-    }
-
-    fn simulate(self, simulation: Simulation, ends: &Ends, stages: &mut Stages) {
+    /// Marks the broker as connected, and spawns the simulation, which stands in for all brokers.
+    fn simulate(self, simulation: Option<Simulation>, ends: &Ends, stages: &mut Stages) {
         let (metrics, latch) = self.source;
         metrics.connected.set(1.0);
         latch.ready();
+        let Some(simulation) = simulation else { return };
         let inputs = simulation::Inputs {
             batches: ends.batches.clone(),
             reports: ends.reports.clone(),
@@ -268,6 +283,7 @@ impl BrokerParts {
         stages.spawn(format!("broker {}", self.name), simulation.run(inputs));
     }
 
+    /// Spawns the source and the poller.
     fn connect(self, views: &Views, ends: &Ends, stages: &mut Stages) {
         let (id, name) = (self.id, self.name);
         if let Some(metrics) = self.poller {
@@ -286,140 +302,6 @@ impl BrokerParts {
         let span = error_span!("broker", broker = %name);
         stages.spawn(format!("broker {name}"), source.run().instrument(span));
     }
-}
-
-/// The parts built for all outputs.
-struct Outputs {
-    sinks: Vec<SinkParts>,
-    gateways: Vec<GatewayParts>,
-}
-
-impl Outputs {
-    /// Builds the parts of all outputs.
-    fn new(config: &Config, queues: Vec<(SinkId, Queue)>, to: &mut Instruments) -> Self {
-        let sinks = queues.into_iter().map(|(id, queue)| {
-            let config = config.remote_write[id.index()].clone();
-            SinkParts::new(config, queue, to)
-        });
-        let sinks = sinks.collect();
-        let gateways = config.pushgateway.iter().cloned();
-        let gateways = gateways.map(|gateway| GatewayParts::new(gateway, to));
-        Self {
-            sinks,
-            gateways: gateways.collect(),
-        }
-    }
-
-    /// Returns the channels that deliver a changed configuration to remote-write receivers, by
-    /// sink.
-    fn spawn(
-        self,
-        external: &[(String, String)],
-        views: &Views,
-        stages: &mut Stages,
-        drain_deadline: &CancellationToken,
-    ) -> Result<Vec<mpsc::Sender<Reconfigured>>, StartError> {
-        let sinks = self.sinks.into_iter();
-        let channels = sinks.map(|sink| sink.spawn(external, views, stages, drain_deadline));
-        let channels = channels.collect::<Result<_, _>>()?;
-        for gateway in self.gateways {
-            gateway.spawn(views, stages, drain_deadline)?;
-        }
-        Ok(channels)
-    }
-}
-
-/// The parts built for one remote-write receiver.
-struct SinkParts {
-    config: RemoteWriteConfig,
-    queue: Queue,
-    report: (SinkMetrics, Reporter),
-}
-
-impl SinkParts {
-    fn new(config: RemoteWriteConfig, queue: Queue, to: &mut Instruments) -> Self {
-        let name: Arc<str> = config.name.as_str().into();
-        let metrics = to.telemetry.sink(&name, &config.shown_url().into());
-        let stage = format!("remote_write {name}");
-        let latch = to.readiness.stage(stage, "nothing sent yet");
-        Self {
-            config,
-            queue,
-            report: (metrics, latch),
-        }
-    }
-
-    /// Returns the channel that delivers a changed configuration to the receiver.
-    fn spawn(
-        self,
-        external: &[(String, String)],
-        views: &Views,
-        stages: &mut Stages,
-        drain_deadline: &CancellationToken,
-    ) -> Result<mpsc::Sender<Reconfigured>, StartError> {
-        let name = self.config.name.clone();
-        let (changing, changes) = mpsc::channel(1);
-        let inputs = (views.of(self.config.profile), changes);
-        let (external, drain_deadline) = (external.to_vec(), drain_deadline.clone());
-        let built = RemoteWrite::new(
-            self.config,
-            external,
-            self.queue,
-            inputs,
-            drain_deadline,
-            self.report,
-        );
-        let sink = built.map_err(client_error(&name))?;
-        let span = error_span!("sink", sink = %name);
-        stages.spawn(format!("remote_write {name}"), sink.run().instrument(span));
-        Ok(changing)
-    }
-}
-
-/// The parts built for one Pushgateway.
-struct GatewayParts {
-    config: PushgatewayConfig,
-    metrics: PushMetrics,
-    latch: Reporter,
-}
-
-impl GatewayParts {
-    fn new(config: PushgatewayConfig, to: &mut Instruments) -> Self {
-        let name: Arc<str> = config.name.as_str().into();
-        let metrics = to.telemetry.pushgateway(&name);
-        let stage = format!("pushgateway {name}");
-        Self {
-            latch: to.readiness.stage(stage, "nothing pushed yet"),
-            config,
-            metrics,
-        }
-    }
-
-    fn spawn(
-        self,
-        views: &Views,
-        stages: &mut Stages,
-        drain_deadline: &CancellationToken,
-    ) -> Result<(), StartError> {
-        let name = self.config.name.clone();
-        let snapshots = views.of(self.config.profile);
-        let built = Pushgateway::new(
-            self.config,
-            snapshots,
-            drain_deadline.clone(),
-            self.metrics,
-            self.latch,
-        );
-        let sink = built.map_err(client_error(&name))?;
-        let span = error_span!("sink", sink = %name);
-        stages.spawn(format!("pushgateway {name}"), sink.run().instrument(span));
-        Ok(())
-    }
-}
-
-fn client_error(name: &str) -> impl FnOnce(BuildError) -> StartError + use<> {
-    let name = name.to_owned();
-    |source| StartError::Client { name, source }
 }
 
 /// Restores a checkpoint.
@@ -459,6 +341,11 @@ fn view_configs(config: &Config) -> Vec<ViewConfig> {
     for (profile, native_histograms) in pages.chain(sinks).chain(gateways) {
         *views.entry(profile).or_default() |= native_histograms;
     }
+    // The status page is made from it.
+    let http = config.http.as_ref();
+    if http.is_some_and(|http| http.status.is_some()) {
+        views.entry(ProfileName::Native).or_default();
+    }
     let views = views
         .into_iter()
         .map(|(profile, native_histograms)| ViewConfig {
@@ -466,34 +353,4 @@ fn view_configs(config: &Config) -> Vec<ViewConfig> {
             native_histograms,
         });
     views.collect()
-}
-
-/// Binds the listener and sets up its pages.
-fn listen(
-    http: HttpConfig,
-    views: &Views,
-    readiness: Readiness,
-    reloads: Option<mpsc::Sender<ReloadRequest>>,
-) -> Result<Server, StartError> {
-    let address = http.listen;
-    let pages = http.scrape.into_iter().map(|page| Page {
-        snapshots: views.of(page.profile),
-        path: page.path,
-        native_histograms: page.native_histograms,
-        created_series: page.created_series,
-    });
-    let pages: Vec<Page> = pages.collect();
-    let paths: Vec<_> = pages.iter().map(|page| page.path.clone()).collect();
-    let bound = Server::bind(address, pages, readiness);
-    let server = bound.map_err(|source| StartError::Listen { address, source })?;
-    let tls = http.tls.as_ref();
-    let server = server.guarded(tls, http.login).map_err(StartError::Tls)?;
-    let server = server.with_probes(http.healthy_paths, http.ready_paths);
-    let address = server.address().unwrap_or(address);
-    let server = match reloads {
-        Some(reloads) => server.with_reloads(reloads),
-        None => server,
-    };
-    info!(%address, tls = tls.is_some(), pages = paths.join(" "), "listening");
-    Ok(server)
 }

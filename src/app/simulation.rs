@@ -1,4 +1,4 @@
-//! Takes events and answers from a simulated cluster, in place of a connection to a broker.
+//! Takes events and answers from simulated clusters, in place of connections to brokers.
 
 use std::fmt;
 use std::pin::Pin;

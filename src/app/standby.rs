@@ -11,6 +11,7 @@ use super::StartError;
 use crate::checkpoint::CheckpointFolder;
 use crate::config::HttpConfig;
 use crate::http::Server;
+use crate::status::{Board, stand_by};
 use crate::supervisor::Supervisor;
 use crate::telemetry::readiness::Readiness;
 
@@ -56,13 +57,13 @@ pub(super) async fn lock_when_free(
             Ok(Some(folder))
         }
         () = stop.cancelled() => Ok(None),
-        () = probes(http) => Ok(None),
+        () = probes(http, path) => Ok(None),
         never = supervisor.keep_notified(None, None) => match never {},
     }
 }
 
-/// Answers health probes for as long as this future is polled.
-async fn probes(http: Option<&HttpConfig>) {
+/// Answers health probes, and shows which instance is active, for as long as this future is polled.
+async fn probes(http: Option<&HttpConfig>, data_dir: &Path) {
     let mut readiness = Readiness::default();
     let _standing_by = readiness.stage(
         "data_dir",
@@ -75,7 +76,14 @@ async fn probes(http: Option<&HttpConfig>) {
                     // Connections are kept alive and must not outlive the wait.
                     let stop = CancellationToken::new();
                     let _stop = stop.clone().drop_guard();
-                    server.run(stop).await;
+                    match http.status.clone() {
+                        Some(status) => {
+                            let (board, asked) = Board::new();
+                            let server = server.with_status(board, status);
+                            tokio::join!(server.run(stop), stand_by(data_dir, asked));
+                        }
+                        None => server.run(stop).await,
+                    }
                 }
                 Err(error) => warn!(%error, "cannot serve pages while standing by"),
             },

@@ -5,12 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bcrypt::HashParts;
+use url::Url;
 
 use super::profile::profile;
 use super::section::Section;
 use super::shown::Shown;
 use crate::profile::ProfileName;
 use crate::secret::Secret;
+
+/// Maximum length of the path in front of the status page.
+const PREFIX_BYTES_MAX: usize = 200;
 
 /// The listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,18 @@ pub struct HttpConfig {
     pub ready_paths: Vec<String>,
     /// The pages to scrape.
     pub scrape: Vec<ScrapeConfig>,
+    /// `None`: there is no status page.
+    pub status: Option<StatusConfig>,
+}
+
+/// The status page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusConfig {
+    /// The path in front of the page's own that clients use, without a slash at its end. `None`:
+    /// `X-Forwarded-Prefix`.
+    pub external_prefix: Option<String>,
+    /// Address of the folder with the runbooks, without a slash at its end.
+    pub runbook_url: Option<String>,
 }
 
 /// A page to scrape.
@@ -117,6 +133,7 @@ impl HttpConfig {
         let tls = section.optional_section("tls", ServerTlsConfig::read);
         let login = LoginConfig::read(section);
         let reload = section.bool("reload", false);
+        let status = StatusConfig::read(section);
         let scrape = scrape(section);
         let mut used: Vec<&str> = scrape.iter().map(|page| page.path.as_str()).collect();
         let [healthy_paths, ready_paths] =
@@ -141,8 +158,49 @@ impl HttpConfig {
             healthy_paths,
             ready_paths,
             scrape,
+            status,
         })
     }
+}
+
+impl StatusConfig {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let is_on = section.bool("status", true);
+        let external_prefix = section.optional_text("external_prefix").and_then(|text| {
+            let prefix = path_prefix(&text);
+            if prefix.is_none() {
+                let problem = format!("expected a path such as /celeriac, found `{text}`");
+                section.problem("external_prefix", problem);
+            }
+            prefix.filter(|prefix| !prefix.is_empty())
+        });
+        let runbook_url = section.optional_text("runbook_url").and_then(|text| {
+            let url = Url::parse(&text).ok();
+            let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+            if url.is_none() {
+                let example = "https://example.org/celeriac/docs/runbooks";
+                let problem = format!("expected a URL such as {example}, found `{text}`");
+                section.problem("runbook_url", problem);
+            }
+            url.map(|_| text.trim_end_matches('/').to_owned())
+        });
+        is_on.then_some(Self {
+            external_prefix,
+            runbook_url,
+        })
+    }
+}
+
+/// Returns a path to put in front of another one, without a slash at its end. `None` if it is not
+/// valid: links that begin with it must lead to the same host.
+pub fn path_prefix(text: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_.~-".contains(c);
+    let valid = text.starts_with('/')
+        && text.len() <= PREFIX_BYTES_MAX
+        && text.chars().all(plain)
+        && !text.contains("//")
+        && !text.split('/').any(|part| part == "." || part == "..");
+    valid.then(|| text.trim_end_matches('/').to_owned())
 }
 
 impl ServerTlsConfig {
@@ -268,6 +326,42 @@ mod tests {
         let text = format!("brokers: [{{url: 'redis://h'}}]\nhttp: {{listen: ':0', {keys}}}");
         let parsed = Config::parse(&text, Path::new("x.yaml"), []);
         parsed.map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn a_prefix_is_a_plain_path_and_a_runbook_url_a_url() {
+        for good in [
+            "external_prefix: /a/b.c~d_e-f",
+            "external_prefix: /a/",
+            "external_prefix: /",
+            "runbook_url: 'http://h/x'",
+        ] {
+            assert_eq!(problems(good), "", "{good}");
+        }
+        for bad in [
+            "a",
+            "//evil.example",
+            "/a//b",
+            "/a/../b",
+            "/a?b",
+            "/a b",
+            "/ä",
+            "https://h",
+        ] {
+            let found = problems(&format!("external_prefix: '{bad}'"));
+            assert!(
+                found.contains("http.external_prefix: expected a path"),
+                "{bad}: {found}"
+            );
+        }
+        for bad in ["runbooks", "ftp://h", "javascript:alert(1)"] {
+            let found = problems(&format!("runbook_url: '{bad}'"));
+            assert!(
+                found.contains("http.runbook_url: expected a URL"),
+                "{bad}: {found}"
+            );
+        }
+        assert_eq!(super::path_prefix("/a/").as_deref(), Some("/a"));
     }
 
     #[test]

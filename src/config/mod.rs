@@ -43,7 +43,9 @@ pub use amqp::{AmqpConfig, AmqpServer, Delivery};
 pub use broker::{BrokerConfig, Transport};
 pub use client::HttpClientConfig;
 pub use global::GlobalConfig;
-pub use http::{HttpConfig, LoginConfig, PasswordHash, ScrapeConfig, ServerTlsConfig};
+pub use http::{
+    HttpConfig, LoginConfig, PasswordHash, ScrapeConfig, ServerTlsConfig, StatusConfig, path_prefix,
+};
 pub use limits::LimitsConfig;
 pub use load::{Config, Flags, LoadError};
 pub use login::{Authorization, OAuth2Config, SigV4Config};

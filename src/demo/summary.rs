@@ -18,6 +18,7 @@ pub(super) fn greet(address: SocketAddr, targets: &str) {
         "\
 celeriac demo: a simulated shop with 4 Celery workers, in this process.
 
+  http://{address}/           the status page: open it first
   http://{address}/metrics    all series, as Prometheus scrapes them
   http://{address}/-/ready    whether brokers and receivers are working, and if not, why
 

@@ -1,9 +1,9 @@
 //! Tracks what a connection is waiting for, since when, and how long it may wait.
 //!
 //! ```text
-//! Handshake ─▶ Header ─▶ Working ─▶ Answering ─▶ Flushing ─▶ Idle
-//!                ▲                                            │
-//!                └────────────── the next request ────────────┘
+//! Handshake ─▶ Header ─▶ Working ─▶ Answering ─────▶ Flushing ─▶ Idle
+//!                ▲          └─▶ Sending ◀─▶ Live ─▶─┘           │
+//!                └─────────────── the next request ─────────────┘
 //! ```
 //!
 //! Only in `Working` is the daemon alone responsible for progress. In all other phases the
@@ -35,6 +35,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Timeout for progress within a response.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Timeout for the next event of a response that lasts. It has signs of life more often.
+const LIVE_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// Timeout for the next request. Longer than the usual scrape intervals, so that scrapers can keep
 /// their connection.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
@@ -52,6 +55,10 @@ pub(super) enum Phase {
     Working,
     /// The client reads the response.
     Answering,
+    /// The client reads an event of a response that lasts.
+    Sending,
+    /// The client has read all events so far. The connection waits for the next one, for as long as the response lasts.
+    Live,
     /// The client reads the response, whose last bytes have been passed to the connection.
     Flushing,
     /// The client has read the response and keeps the connection open for another request.
@@ -121,9 +128,14 @@ impl Activity {
         match progress.phase {
             Phase::Working => Waiting::Us,
             Phase::LoggingIn => Waiting::Login(progress.since),
-            Phase::Handshake | Phase::Header | Phase::Answering | Phase::Flushing | Phase::Idle => {
-                Waiting::Client(progress.moved)
-            }
+            // A live page comes back by itself, and a scrape does not.
+            Phase::Handshake
+            | Phase::Header
+            | Phase::Answering
+            | Phase::Sending
+            | Phase::Live
+            | Phase::Flushing
+            | Phase::Idle => Waiting::Client(progress.moved),
         }
     }
 
@@ -142,12 +154,24 @@ impl Progress {
     }
 
     fn enter(&mut self, phase: Phase, now: Instant) {
-        if phase != Phase::Flushing {
+        // A slow client has no more time for an event because another one follows.
+        let continues = match phase {
+            Phase::Flushing => matches!(self.phase, Phase::Answering | Phase::Sending),
+            Phase::Sending => self.phase == Phase::Sending,
+            Phase::Handshake
+            | Phase::Header
+            | Phase::LoggingIn
+            | Phase::Working
+            | Phase::Answering
+            | Phase::Live
+            | Phase::Idle => false,
+        };
+        if !continues {
             self.since = now;
-        }
-        // The stall timeout starts here, because until now the client was waiting for us.
-        if phase == Phase::Answering {
-            self.moved = now;
+            // The stall timeout starts here, because until now the client was waiting for us.
+            if matches!(phase, Phase::Answering | Phase::Sending | Phase::Flushing) {
+                self.moved = now;
+            }
         }
         self.phase = phase;
     }
@@ -162,6 +186,8 @@ impl Progress {
     fn flushed(&mut self, now: Instant) {
         if self.phase == Phase::Flushing {
             self.enter(Phase::Idle, now);
+        } else if self.phase == Phase::Sending {
+            self.enter(Phase::Live, now);
         }
     }
 
@@ -171,10 +197,16 @@ impl Progress {
             Phase::Header => (HEADER_TIMEOUT, Some(HttpLimit::Header)),
             Phase::LoggingIn => (LOGIN_TIMEOUT, Some(HttpLimit::Logins)),
             Phase::Working => (REQUEST_TIMEOUT, Some(HttpLimit::Request)),
-            Phase::Answering | Phase::Flushing => (WRITE_TIMEOUT, Some(HttpLimit::Write)),
+            Phase::Answering | Phase::Sending | Phase::Flushing => {
+                (WRITE_TIMEOUT, Some(HttpLimit::Write))
+            }
+            Phase::Live => (LIVE_TIMEOUT, None),
             Phase::Idle => (IDLE_TIMEOUT, None),
         };
-        let answering = matches!(self.phase, Phase::Answering | Phase::Flushing);
+        let answering = matches!(
+            self.phase,
+            Phase::Answering | Phase::Sending | Phase::Flushing
+        );
         let stalled = answering && now.duration_since(self.moved) >= STALL_TIMEOUT;
         (stalled || now.duration_since(self.since) >= timeout).then_some(Expired { limit })
     }
@@ -196,6 +228,8 @@ mod tests {
             (Phase::LoggingIn, 30, Some(HttpLimit::Logins)),
             (Phase::Working, 60, Some(HttpLimit::Request)),
             (Phase::Answering, 10, Some(HttpLimit::Write)),
+            (Phase::Sending, 10, Some(HttpLimit::Write)),
+            (Phase::Live, 60, None),
             (Phase::Flushing, 10, Some(HttpLimit::Write)),
             (Phase::Idle, 180, None),
         ];

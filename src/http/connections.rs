@@ -63,6 +63,10 @@ pub(super) struct Client {
     pub(super) activity: Arc<Activity>,
 }
 
+/// Marks a response that lasts, and sends something now and then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Live;
+
 #[derive(Debug)]
 pub(super) struct Connections {
     tasks: JoinSet<()>,
@@ -263,8 +267,18 @@ async fn talk<S>(
         let answered = router.call(request);
         async move {
             let answer = answered.await?;
-            activity.enter(Phase::Answering);
-            Ok::<_, std::convert::Infallible>(answer.map(|body| Answer { body, activity }))
+            let live = answer.extensions().get::<Live>().is_some();
+            activity.enter(if live {
+                Phase::Sending
+            } else {
+                Phase::Answering
+            });
+            let answer = answer.map(|body| Answer {
+                body,
+                activity,
+                live,
+            });
+            Ok::<_, std::convert::Infallible>(answer)
         }
     });
     let connection = http1::Builder::new()
@@ -289,6 +303,7 @@ async fn talk<S>(
 struct Answer {
     body: Body,
     activity: Arc<Activity>,
+    live: bool,
 }
 
 impl hyper::body::Body for Answer {
@@ -299,7 +314,11 @@ impl hyper::body::Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if self.live && frame.is_ready() {
+            self.activity.enter(Phase::Sending);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -20,6 +20,8 @@ mod scrape;
 mod health;
 mod reload;
 
+mod page;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -35,8 +37,9 @@ use self::limits::Limits;
 use self::login::Login;
 pub use self::reload::ReloadRequest;
 use self::renderings::Renderings;
-use crate::config::{LoginConfig, ServerTlsConfig};
+use crate::config::{LoginConfig, ServerTlsConfig, StatusConfig};
 use crate::series::Snapshot;
+use crate::status::Board;
 use crate::telemetry::http::HttpMetrics;
 use crate::telemetry::readiness::Readiness;
 use crate::tls::TlsError;
@@ -66,6 +69,8 @@ pub struct Server {
     limits: Arc<Limits>,
     /// `None`: reloading over HTTP is disabled.
     reloads: Option<mpsc::Sender<ReloadRequest>>,
+    /// `None`: there is no status page.
+    status: Option<(Board, StatusConfig)>,
 }
 
 impl Server {
@@ -86,6 +91,7 @@ impl Server {
             readiness,
             limits: Arc::default(),
             reloads: None,
+            status: None,
         })
     }
 
@@ -111,6 +117,15 @@ impl Server {
     pub fn with_reloads(self, reloads: mpsc::Sender<ReloadRequest>) -> Self {
         Self {
             reloads: Some(reloads),
+            ..self
+        }
+    }
+
+    /// Adds the status page and its API. Paths of other pages take precedence over those of the status page.
+    #[must_use]
+    pub fn with_status(self, board: Board, config: StatusConfig) -> Self {
+        Self {
+            status: Some((board, config)),
             ..self
         }
     }
@@ -147,6 +162,12 @@ impl Server {
         let mut router = probes.with_state(self.readiness);
         let reload = post(reload::reload).with_state(self.reloads);
         router = router.route("/-/reload", reload);
+        if let Some(status) = self.status {
+            let mut taken = [self.healthy_paths, self.ready_paths].concat();
+            taken.extend(self.pages.iter().map(|page| page.path.clone()));
+            let limits = Arc::clone(&self.limits);
+            router = page::add_to(router, &taken, status, limits, stop.clone());
+        }
         let renderings = Arc::new(Renderings::new(Arc::clone(&self.limits)));
         for page in self.pages {
             let path = page.path.clone();

@@ -66,6 +66,16 @@ pub fn duration(seconds: f64) -> String {
     format!("{sign}{text}")
 }
 
+/// An age, in whole seconds: otherwise as [`duration`].
+pub fn age(seconds: f64) -> String {
+    let whole = seconds.max(0.0).floor();
+    if whole < 10.0 {
+        format!("{whole:.0} s")
+    } else {
+        duration(whole)
+    }
+}
+
 /// A size in bytes, such as `1.5 MiB`.
 pub fn bytes(bytes: u64) -> String {
     if bytes < 1024 {
@@ -155,6 +165,9 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
+        assert_eq!(age(-1.0), "0 s");
+        assert_eq!(age(9.9), "9 s");
+        assert_eq!(age(185.9), "3 min 5 s");
         assert_eq!(count(99_999), "99,999");
         assert_eq!(count(100_000), "100k");
         assert_eq!(count(1_234_567), "1.2M");

@@ -135,6 +135,14 @@ impl Query {
         self.filter.as_ref().map_or("", |filter| &filter.text)
     }
 
+    /// The value of `sort=`, if there was one.
+    pub fn sort(&self) -> Option<String> {
+        self.sort.as_ref().map(|(column, reversed)| {
+            let sign = if *reversed { "-" } else { "" };
+            format!("{sign}{column}")
+        })
+    }
+
     /// Whether rows are filtered at all.
     pub const fn is_filtered(&self) -> bool {
         self.filter.is_some() || self.queue.is_some() || self.broker.is_some()
@@ -184,14 +192,10 @@ impl Query {
 
     /// The same query with some parameters replaced; an empty value removes one. Begins with `?` unless it is empty.
     pub fn with(&self, changes: &[(&str, &str)]) -> String {
-        let sort = self.sort.as_ref().map(|(column, reversed)| {
-            let sign = if *reversed { "-" } else { "" };
-            format!("{sign}{column}")
-        });
         let window = (self.window != Window::default()).then(|| self.window.name().to_owned());
         let own: [(&str, Option<String>); 6] = [
             ("q", self.filter.as_ref().map(|filter| filter.text.clone())),
-            ("sort", sort),
+            ("sort", self.sort()),
             ("window", window),
             ("queue", self.queue.clone()),
             ("broker", self.broker.clone()),

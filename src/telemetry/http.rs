@@ -26,10 +26,12 @@ pub enum HttpLimit {
     Renderings,
     /// The logins of one address being checked, or the time for one.
     Logins,
+    /// The number of open status pages that receive updates.
+    Listeners,
 }
 
 impl HttpLimit {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connections,
         Self::Handshake,
         Self::Header,
@@ -37,6 +39,7 @@ impl HttpLimit {
         Self::Write,
         Self::Renderings,
         Self::Logins,
+        Self::Listeners,
     ];
 
     /// Returns the value of the label `limit`.
@@ -49,6 +52,7 @@ impl HttpLimit {
             Self::Write => "write",
             Self::Renderings => "renderings",
             Self::Logins => "logins",
+            Self::Listeners => "listeners",
         }
     }
 }

@@ -9,6 +9,7 @@ mod definitions;
 mod gap;
 mod persistent;
 mod published;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use self::definitions::{DEFINITIONS, Definition, MetricType, starts_over};
 pub use self::gap::Gap;
 use self::published::{Place, Reading};
 pub use self::published::{Published, Readings};
+pub use self::values::OwnValue;
 use super::process::Process;
 use crate::bounds::{Bounds, Limit, Part};
 use crate::event::{Reason, Refusal};

@@ -4,13 +4,22 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::escape::printable;
+use crate::timestamp::Timestamp;
 
 /// A stage's handle for reporting its state.
 #[derive(Debug)]
 pub struct Reporter {
-    state: watch::Sender<ComponentState>,
+    state: watch::Sender<Since>,
     hint: watch::Sender<Option<String>>,
+}
+
+/// The state of a stage, and since when it is ready or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Since {
+    state: ComponentState,
+    at: Timestamp,
 }
 
 /// The state of a stage.
@@ -24,16 +33,25 @@ enum ComponentState {
 impl Reporter {
     /// Reports that the stage works.
     pub fn ready(&self) {
-        self.state.send_if_modified(|state| {
-            let changed = *state != ComponentState::Ready;
-            *state = ComponentState::Ready;
+        self.state.send_if_modified(|since| {
+            let changed = since.state != ComponentState::Ready;
+            if changed {
+                *since = Since::now(ComponentState::Ready);
+            }
             changed
         });
     }
 
     /// Reports that the stage is waiting.
     pub fn waiting(&self, why: impl Into<Arc<str>>) {
-        self.state.send_replace(ComponentState::Waiting(why.into()));
+        let state = ComponentState::Waiting(why.into());
+        self.state.send_modify(|since| {
+            if since.state == ComponentState::Ready {
+                *since = Since::now(state);
+            } else {
+                since.state = state;
+            }
+        });
     }
 
     /// Reports a problem that does not keep the stage from working.
@@ -46,10 +64,30 @@ impl Reporter {
     }
 }
 
+impl Since {
+    fn now(state: ComponentState) -> Self {
+        Self {
+            state,
+            at: clock::now(),
+        }
+    }
+}
+
+/// What a stage last reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageReport {
+    /// Such as `broker main`.
+    pub name: Arc<str>,
+    /// Why it is not ready; `None` if it is.
+    pub reason: Option<Arc<str>>,
+    /// Since when it is ready, or not.
+    pub since: Timestamp,
+}
+
 #[derive(Clone, Debug)]
 struct Component {
     name: Arc<str>,
-    state: watch::Receiver<ComponentState>,
+    state: watch::Receiver<Since>,
     hint: watch::Receiver<Option<String>>,
 }
 
@@ -64,7 +102,7 @@ pub struct Readiness {
 impl Readiness {
     /// Adds a stage with a name such as `broker main`. Its initial state is waiting.
     pub fn stage(&mut self, name: impl Into<Arc<str>>, why: &str) -> Reporter {
-        let (reporter, state) = watch::channel(ComponentState::Waiting(why.into()));
+        let (reporter, state) = watch::channel(Since::now(ComponentState::Waiting(why.into())));
         let (hinter, hint) = watch::channel(None);
         self.stages.push(Component {
             name: name.into(),
@@ -99,6 +137,21 @@ impl Readiness {
         hints.map(|hint| printable(&hint).into_owned()).collect()
     }
 
+    /// Returns what each stage last reported.
+    pub fn reports(&self) -> impl Iterator<Item = StageReport> {
+        self.stages.iter().map(|Component { name, state, .. }| {
+            let since = state.borrow();
+            StageReport {
+                name: Arc::clone(name),
+                reason: match &since.state {
+                    ComponentState::Ready => None,
+                    ComponentState::Waiting(why) => Some(printable(why).into()),
+                },
+                since: since.at,
+            }
+        })
+    }
+
     /// Returns the number of stages.
     pub fn stages(&self) -> usize {
         self.stages.len()
@@ -109,10 +162,12 @@ impl Readiness {
         let waiting = self
             .stages
             .iter()
-            .filter_map(|Component { name, state, .. }| match &*state.borrow() {
-                ComponentState::Ready => None,
-                ComponentState::Waiting(why) => Some(format!("{name}: {why}")),
-            });
+            .filter_map(
+                |Component { name, state, .. }| match &state.borrow().state {
+                    ComponentState::Ready => None,
+                    ComponentState::Waiting(why) => Some(format!("{name}: {why}")),
+                },
+            );
         waiting
             .map(|reason| printable(&reason).into_owned())
             .collect()

@@ -55,6 +55,17 @@ impl Compression {
         })
     }
 
+    /// A name that [`Compression::of`] reads back.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zlib => "zlib",
+            Self::Bzip2 => "bzip2",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Decompresses `bytes` into `body`, replacing its content. Calls `may_grow` with the current
     /// length before growing beyond each [`CHUNK`].
     pub(super) fn open(

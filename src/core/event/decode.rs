@@ -44,8 +44,9 @@ impl Decoder {
         }
     }
 
-    /// The body of a payload, and what it is.
-    fn open<'a>(
+    /// The body of a payload, decompressed, and its serializer. Fails if the serializer is not in
+    /// `accept`.
+    pub fn open<'a>(
         &'a mut self,
         payload: &'a Payload,
         accept: Accept,

@@ -131,6 +131,17 @@ impl ContentType {
         known.map_or(Self::Unknown, |(_, content_type)| *content_type)
     }
 
+    /// Kombu's content type for the serializer.
+    pub const fn mime(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Msgpack => "application/x-msgpack",
+            Self::Yaml => "application/x-yaml",
+            Self::Pickle => "application/x-python-serialize",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Kombu's name for the serializer.
     pub const fn name(self) -> &'static str {
         match self {

@@ -32,5 +32,5 @@ pub use limit::Room;
 pub use relabel::{
     COMPILED_BYTES_MAX, Pattern, Relabel, Relabelled, Rule, Source, Template, may_be_label_name,
 };
-pub use snapshot::{Info, Row, Snapshot, Value};
+pub use snapshot::{Info, Peek, Row, Snapshot, Value};
 pub use table::{Refused, RestartPolicy, Restored, SeriesId, SeriesTable};

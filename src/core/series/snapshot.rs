@@ -48,6 +48,13 @@ pub struct Row {
     pub exemplar: Option<Arc<Exemplar>>,
 }
 
+/// The values between two snapshots, for people: sinks need snapshots, which have an order and a number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peek {
+    pub families: Arc<[Family]>,
+    pub rows: Vec<Row>,
+}
+
 /// An immutable view of all series at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {

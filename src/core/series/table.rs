@@ -12,7 +12,7 @@ use super::limit::{Limit, Size};
 use super::relabel::Relabel;
 use super::{
     Buckets, Exemplar, Exponential, Family, FamilyId, Histogram, Info, LabelSet, MetricKind,
-    Origin, Room, Row, Snapshot, Value,
+    Origin, Peek, Room, Row, Snapshot, Value,
 };
 use crate::bounds::{self, Bounds};
 use crate::timestamp::Timestamp;
@@ -77,6 +77,17 @@ struct Slot {
     value: Value,
     /// The exemplar of a counter.
     exemplar: Option<Arc<Exemplar>>,
+}
+
+impl Slot {
+    fn row(&self, slot: u32) -> Row {
+        Row {
+            slot,
+            info: Arc::clone(&self.info),
+            value: self.value.clone(),
+            exemplar: self.exemplar.clone(),
+        }
+    }
 }
 
 impl SeriesTable {
@@ -418,15 +429,8 @@ impl SeriesTable {
         self.at = at;
         self.number += 1;
         self.now(self.at);
-        let rows = self.order.iter().map(|&slot| {
-            let of = slot_of(&self.slots, slot);
-            Row {
-                slot,
-                info: Arc::clone(&of.info),
-                value: of.value.clone(),
-                exemplar: of.exemplar.clone(),
-            }
-        });
+        let rows = self.order.iter();
+        let rows = rows.map(|&slot| slot_of(&self.slots, slot).row(slot));
         Snapshot {
             number: self.number,
             at: self.at,
@@ -435,6 +439,19 @@ impl SeriesTable {
             held: false,
             restored_at: self.restored_at,
             last,
+        }
+    }
+
+    /// The values that the next snapshot would have if it were taken now, in no particular order.
+    pub fn peek(&self) -> Peek {
+        let slots = self.slots.iter().enumerate().skip(self.hidden());
+        let rows = slots.filter_map(|(at, slot)| {
+            let at = u32::try_from(at).expect("an index of a slot");
+            Some(slot.as_ref()?.row(at))
+        });
+        Peek {
+            families: self.families.as_slice().into(),
+            rows: rows.collect(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod answers;
 mod clock;
+mod overview;
 mod reconcile;
 mod saved;
 mod settle;
@@ -29,6 +30,7 @@ use super::{
 use crate::bounds::Bounds;
 use crate::event::{Detail, Event, Refusal};
 use crate::timestamp::Timestamp;
+pub use overview::{ClusterOverview, WorkerOverview};
 use reconcile::Suspects;
 pub use saved::CapturedCluster;
 use worker_events::Sender;

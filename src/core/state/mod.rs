@@ -35,7 +35,7 @@ mod shard;
 mod cluster;
 
 pub use binding::{Binding, ExchangeKind, queue_delivered, topic_matches};
-pub use cluster::{CapturedCluster, Limits, State, WorkerTimeout};
+pub use cluster::{CapturedCluster, ClusterOverview, Limits, State, WorkerOverview, WorkerTimeout};
 pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
 pub use names::{Names, OTHER, Symbol};

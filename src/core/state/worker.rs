@@ -139,6 +139,15 @@ impl Worker {
         self.processed.events
     }
 
+    /// When its current process was first seen or, if it is offline, when it was found to be.
+    pub const fn state_since(&self) -> Timestamp {
+        if self.online {
+            self.since
+        } else {
+            self.offline_since
+        }
+    }
+
     /// Whether it announced a heartbeat interval.
     pub const fn has_heartbeats(&self) -> bool {
         self.freq.is_some()

@@ -1,10 +1,5 @@
 //! What keys do.
 
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "most keys do nothing, including those of later terminals"
-)]
-
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::state::{Overlay, State, View};
@@ -45,6 +40,7 @@ pub(super) const HELP: [(&str, &str); 15] = [
 
 impl State {
     /// Handles a key.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other keys do nothing")]
     pub(super) fn key(&mut self, key: KeyEvent) -> Next {
         if key.kind == KeyEventKind::Release {
             return Next::Stay;
@@ -82,6 +78,7 @@ impl State {
     }
 
     /// A key while the filter is being typed. It applies at once.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other keys do nothing")]
     fn prompted(&mut self, code: KeyCode) {
         let mut text = self.prompt.take().unwrap_or_default();
         match code {
@@ -110,6 +107,7 @@ impl State {
         self.refresh();
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other keys do nothing")]
     fn overlaid(&mut self, code: KeyCode) {
         match code {
             KeyCode::Esc | KeyCode::Enter | KeyCode::Backspace => self.overlay = None,
@@ -128,6 +126,7 @@ impl State {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other keys do nothing")]
     fn viewed(&mut self, code: KeyCode) {
         let section = self.section();
         let list = self.list_mut(section);

@@ -35,8 +35,17 @@ impl Celeriac {
         environment: &[(&str, &str)],
         through: &[&str],
     ) -> Self {
+        Self::start_on(free_port(), config, environment, through).await
+    }
+
+    /// Starts it on a given port.
+    pub async fn start_on(
+        port: u16,
+        config: &str,
+        environment: &[(&str, &str)],
+        through: &[&str],
+    ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let port = free_port();
         let file = folder.path().join("celeriac.yaml");
         let global = if config.contains("global:") {
             ""

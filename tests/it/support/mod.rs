@@ -1,6 +1,7 @@
 //! The test harness: real servers on free ports in temporary folders, stopped by pid.
 
 pub mod amqp;
+pub mod browser;
 pub mod celeriac;
 pub mod celery;
 pub mod certificates;

@@ -1,0 +1,83 @@
+//! What is known about workers, queues and waiting tasks, for people: with texts instead of symbols.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::super::{Queue, Software, Symbol, TaskStage, Worker, shard};
+use super::State;
+use crate::timestamp::Timestamp;
+
+/// The levels of one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterOverview {
+    pub workers: Vec<WorkerOverview>,
+    pub queues: Vec<(Arc<str>, Queue)>,
+    /// For each queue and stage, when its longest wait began. The queue is absent if it is not known.
+    pub oldest: Vec<(Option<Arc<str>>, TaskStage, Timestamp)>,
+    /// When the first event arrived; `None` if none has.
+    pub first_event: Option<Timestamp>,
+}
+
+/// One worker.
+#[derive(Clone, Debug)]
+pub struct WorkerOverview {
+    pub name: Arc<str>,
+    pub worker: Worker,
+    /// Name and version, such as `py-celery 5.6.3`.
+    pub software: Option<String>,
+    pub queues: Option<Vec<Arc<str>>>,
+    /// Number of tasks that it has received and not started.
+    pub prefetched: u64,
+}
+
+impl State {
+    /// The current levels.
+    pub fn overview(&self) -> ClusterOverview {
+        let text = |name: Symbol| self.names.text(name);
+        let prefetched = self.prefetched();
+        let workers = self.workers.iter().map(|worker| WorkerOverview {
+            name: text(worker.name),
+            software: self.software(worker.software),
+            queues: worker
+                .queues
+                .as_ref()
+                .map(|queues| queues.iter().map(|queue| text(*queue)).collect()),
+            prefetched: prefetched.get(&worker.name).copied().unwrap_or_default(),
+            worker: worker.clone(),
+        });
+        let queues = self.queues().into_iter();
+        let oldest = self.oldest().into_iter();
+        ClusterOverview {
+            workers: workers.collect(),
+            queues: queues.map(|(name, queue)| (text(name), queue)).collect(),
+            oldest: oldest
+                .map(|((queue, stage), since)| (queue.map(text), stage, since))
+                .collect(),
+            first_event: (self.first_event != Timestamp::default()).then_some(self.first_event),
+        }
+    }
+
+    fn software(&self, software: Software) -> Option<String> {
+        let Software { ident, version, .. } = software;
+        let words: Vec<Arc<str>> = [ident, version]
+            .into_iter()
+            .flatten()
+            .map(|name| self.names.text(name))
+            .collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+
+    /// The number of tasks that each worker has received and not started.
+    fn prefetched(&self) -> HashMap<Symbol, u64> {
+        let mut counts = HashMap::new();
+        for task in self.tasks.in_flight() {
+            if shard::stage(task, self.limits.shard) == Some(TaskStage::Received)
+                && let Some(worker) = task.worker
+            {
+                *counts.entry(worker).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
