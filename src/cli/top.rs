@@ -1,5 +1,6 @@
 //! The command `top`: shows the document until it is stopped.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -42,7 +43,8 @@ impl Top {
         match block_on(top::run(&client, options)) {
             Some(Ok(())) => ExitCode::SUCCESS,
             Some(Err(error)) => {
-                complain(&format!("celeriac top: the terminal failed: {error}"));
+                // The terminal may be gone, which nobody needs to know.
+                let _ = writeln!(io::stderr(), "celeriac top: the terminal failed: {error}");
                 ExitCode::FAILURE
             }
             None => ExitCode::FAILURE,

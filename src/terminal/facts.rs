@@ -48,25 +48,24 @@ pub(super) type Pieces = Vec<(String, Tone)>;
 /// Facts in as many lines of `width_max` columns as they need, after a label.
 pub(super) fn flow(label: &str, facts: &[Fact], width_max: usize) -> Vec<Pieces> {
     const INDENT: usize = 9;
-    let mut lines = vec![vec![(format!("{label:<INDENT$}"), Tone::Strong)]];
+    let mut lines = Vec::new();
+    let mut line = vec![(format!("{label:<INDENT$}"), Tone::Strong)];
     let mut used = INDENT;
     for (nth, fact) in facts.iter().enumerate() {
         let columns = width(fact.label) + 1 + width(&fact.text);
         if nth > 0 && used + 3 + columns > width_max {
+            lines.push(line);
+            line = vec![(" ".repeat(INDENT), Tone::Plain)];
             used = INDENT;
-            lines.push(vec![(" ".repeat(INDENT), Tone::Plain)]);
         } else if nth > 0 {
+            line.push((" · ".to_owned(), Tone::Faint));
             used += 3;
-            if let Some(line) = lines.last_mut() {
-                line.push((" · ".to_owned(), Tone::Faint));
-            }
         }
-        if let Some(line) = lines.last_mut() {
-            line.push((format!("{} ", fact.label), Tone::Plain));
-            line.push((fact.text.clone(), fact.tone));
-        }
+        line.push((format!("{} ", fact.label), Tone::Plain));
+        line.push((fact.text.clone(), fact.tone));
         used += columns;
     }
+    lines.push(line);
     lines
 }
 

@@ -160,6 +160,19 @@ async fn top_leaves_the_terminal_as_it_was() {
         tmux.shows("exit 0", 5).await;
         tmux.is_restored();
     }
+    // The window is closed, so there is no terminal any more.
+    let tmux = Tmux::start(80, 24, &["top", "--url", &url], &[]);
+    tmux.shows("Connection refused", 10).await;
+    let process = format!("/proc/{}", tmux.pid());
+    drop(tmux);
+    wait_for("the end of a process without a terminal", 5, async || {
+        if std::path::Path::new(&process).exists() {
+            Err(process.clone())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,32 +81,29 @@ pub async fn run(client: &Client, options: Options) -> io::Result<()> {
     let now = clock::monotonic();
     let mut state = State::new(url, &options.filter, options.window, now);
     let mut screen = Screen::open(options.theme)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut events = read_events(Arc::clone(&stop))?;
+    let mut events = Events::read()?;
     let mut fetching = fetch_after(client, state.window, Some(Duration::ZERO));
     let mut retries = 0;
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ended = loop {
+    loop {
         state.now = clock::monotonic();
-        if let Err(error) = screen.draw(&mut state) {
-            break Err(error);
-        }
+        screen.draw(&mut state)?;
         let [terminate, interrupt, hangup] = &mut signals;
         tokio::select! {
             biased;
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
-            _ = hangup.recv() => break Ok(()),
-            event = events.recv() => {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => return Ok(()),
+            event = events.received.recv() => {
                 let next = match event {
                     Some(Ok(event)) => handle(&mut state, &mut events, event),
-                    Some(Err(error)) => break Err(error),
+                    Some(Err(error)) => return Err(error),
                     None => Next::Quit,
                 };
                 match next {
                     Next::Stay => {}
-                    Next::Quit => break Ok(()),
+                    Next::Quit => return Ok(()),
                     Next::Fetch => {
                         fetching = fetch_after(client, state.window, Some(Duration::ZERO));
                     }
@@ -120,13 +117,11 @@ pub async fn run(client: &Client, options: Options) -> io::Result<()> {
             }
             _ = ticks.tick() => {}
         }
-    };
-    stop.store(true, Ordering::Relaxed);
-    ended
+    }
 }
 
 /// Handles an event, and all others that have arrived since, so that a burst is drawn once.
-fn handle(state: &mut State, events: &mut mpsc::Receiver<io::Result<Event>>, first: Event) -> Next {
+fn handle(state: &mut State, events: &mut Events, first: Event) -> Next {
     let mut all = Next::Stay;
     let mut event = Some(first);
     while let Some(one) = event {
@@ -138,7 +133,7 @@ fn handle(state: &mut State, events: &mut mpsc::Receiver<io::Result<Event>>, fir
             }
         }
         // An error is returned by the next call too.
-        event = events.try_recv().ok().and_then(Result::ok);
+        event = events.received.try_recv().ok().and_then(Result::ok);
     }
     all
 }
@@ -180,25 +175,39 @@ fn fetch_after(client: &Client, window: Window, delay: Option<Duration>) -> Fetc
     })
 }
 
-/// Reads keys and changes of the size on a thread of its own, until `stop` is set.
-///
-/// Not one of the runtime's, which waits for them at the end: on a terminal that is gone, reading never returns.
-fn read_events(stop: Arc<AtomicBool>) -> io::Result<mpsc::Receiver<io::Result<Event>>> {
-    let (sender, events) = mpsc::channel(KEYS_WAITING);
-    let read = move || {
-        while !stop.load(Ordering::Relaxed) {
-            let event = match event::poll(KEYS_PATIENCE) {
-                Ok(false) => continue,
-                Ok(true) => event::read(),
-                Err(error) => Err(error),
-            };
-            let failed = event.is_err();
-            if sender.blocking_send(event).is_err() || failed {
-                return;
+/// Keys and changes of the size, which a thread of its own reads until this is dropped.
+struct Events {
+    received: mpsc::Receiver<io::Result<Event>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Events {
+    /// Starts the thread. It is none of the runtime's, which would wait for it at the end: without a terminal, it may read
+    /// forever.
+    fn read() -> io::Result<Self> {
+        let (sender, received) = mpsc::channel(KEYS_WAITING);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("keys".to_owned());
+        thread.spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let event = match event::poll(KEYS_PATIENCE) {
+                    Ok(false) => continue,
+                    Ok(true) => event::read(),
+                    Err(error) => Err(error),
+                };
+                let failed = event.is_err();
+                if sender.blocking_send(event).is_err() || failed {
+                    return;
+                }
             }
-        }
-    };
-    let reader = std::thread::Builder::new().name("keys".to_owned());
-    reader.spawn(read)?;
-    Ok(events)
+        })?;
+        Ok(Self { received, stop })
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }

@@ -1,6 +1,7 @@
 //! The terminal: opened for drawing, and restored whatever happens.
 
 use std::io::{self, Stdout, Write, stdout};
+use std::mem::ManuallyDrop;
 use std::sync::Once;
 
 use ratatui::Terminal;
@@ -19,7 +20,8 @@ use super::theme::Theme;
 /// The terminal in raw mode, on its alternate screen. Restored when dropped, and on a panic.
 #[derive(Debug)]
 pub(super) struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Never dropped: if the terminal is gone, dropping it panics, because it reports that to the terminal.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
     theme: Theme,
 }
 
@@ -30,7 +32,10 @@ impl Screen {
         let opened = execute!(stdout(), EnterAlternateScreen)
             .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
         match opened {
-            Ok(terminal) => Ok(Self { terminal, theme }),
+            Ok(terminal) => Ok(Self {
+                terminal: ManuallyDrop::new(terminal),
+                theme,
+            }),
             Err(error) => {
                 restore();
                 Err(error)

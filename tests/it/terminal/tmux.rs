@@ -88,10 +88,15 @@ impl Tmux {
         self.run(&["resize-window", "-x", &columns, "-y", &lines]);
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    /// The pid of celeriac.
+    pub(super) fn pid(&self) -> i32 {
         let pid = fs::read_to_string(self.folder.path().join("pid")).expect("it started");
-        let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a pid"), signal).expect("it runs");
+        pid.trim().parse().expect("a pid")
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid()).expect("a pid");
+        kill_process(pid, signal).expect("it runs");
     }
 
     pub(super) fn screen(&self) -> String {
