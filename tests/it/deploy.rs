@@ -7,3 +7,4 @@ mod kustomize;
 mod manifests;
 mod openshift;
 mod pods;
+mod scaling;

@@ -239,7 +239,7 @@ async fn a_scaler_finds_the_length_of_its_queue() {
     // As KEDA's metrics-api scaler asks: a plain GET, and the value at `valueLocation` in the answer.
     let manifest = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/deploy/kubernetes/autoscaling/keda.yaml"
+        "/deploy/kubernetes/scaling/keda.yaml"
     );
     let manifest = std::fs::read_to_string(manifest).expect("a manifest");
     let of = |key: &str| {
@@ -252,7 +252,7 @@ async fn a_scaler_finds_the_length_of_its_queue() {
         .strip_prefix("http://celeriac:9808")
         .expect("the service");
     let length = wait_for("the queue's length", 30, async || {
-        let (status, text) = celeriac.get(path).await;
+        let (status, text) = celeriac.get(&path).await;
         let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let length = answer[location.as_str()]
             .as_f64()

@@ -15,7 +15,7 @@ pub(super) struct Assets {
 /// A file.
 #[derive(Debug)]
 pub(super) struct Asset {
-    pub(super) content: &'static str,
+    pub(super) content: String,
     pub(super) content_type: &'static str,
     /// In its address.
     pub(super) version: String,
@@ -24,18 +24,46 @@ pub(super) struct Asset {
 impl Assets {
     pub(super) fn new() -> Self {
         Self {
-            style: Asset::new(STYLE, "text/css; charset=utf-8"),
-            script: Asset::new(SCRIPT, "text/javascript; charset=utf-8"),
+            style: Asset::new(minified(STYLE), "text/css; charset=utf-8"),
+            script: Asset::new(SCRIPT.to_owned(), "text/javascript; charset=utf-8"),
         }
     }
 }
 
 impl Asset {
-    fn new(content: &'static str, content_type: &'static str) -> Self {
+    fn new(content: String, content_type: &'static str) -> Self {
         Self {
+            version: format!("{:016x}", xxh3_64(content.as_bytes())),
             content,
             content_type,
-            version: format!("{:016x}", xxh3_64(content.as_bytes())),
         }
+    }
+}
+
+/// Removes comments and optional spaces from our style sheet, in which texts contain neither.
+fn minified(css: &str) -> String {
+    let mut css = css.to_owned();
+    while let Some(start) = css.find("/*") {
+        let end = css[start..]
+            .find("*/")
+            .map_or(css.len(), |end| start + end + 2);
+        css.replace_range(start..end, "");
+    }
+    let mut css: String = css.lines().map(str::trim).collect();
+    let optional = [": ", "; ", " {", "{ ", " }", ", ", " > ", " + "];
+    for spaced in optional {
+        css = css.replace(spaced, spaced.trim());
+    }
+    css.replace(";}", "}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_style_sheet_is_served_without_comments_and_optional_spaces() {
+        let css = "/* Why. */\na > b, .c .d {\n  margin: 0 1px; content: \" ↑\";\n}\n";
+        assert_eq!(minified(css), "a>b,.c .d{margin:0 1px;content:\" ↑\"}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each page and query that someone looks at has one [`LiveView`], which is rendered at most once a second, whoever of its
 //! listeners asks first. A listener remembers a hash of each element that its page holds, and sends those that differ from
-//! the newest rendering: a slow one skips renderings but no change, and holds one chunk.
+//! the newest rendering: a slow one skips renderings but no change, and holds one event.
 //!
 //! An event is a JSON object. `set` maps the `id` of an element to its HTML, `order` a table to the ids of its rows. `as_of`
 //! and `at` say which document the page then shows; an event without them is followed by another.
@@ -50,7 +50,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Browsers come back after an answer has ended. This finds out about those that are gone without a word.
 const LIFETIME: Duration = Duration::from_mins(10);
 
-/// Size from which an event is sent and another one begun.
+/// Size of elements from which an event is sent and another one begun.
 const EVENT_BYTES: usize = 64 << 10;
 
 /// The views that someone looks at.

@@ -152,8 +152,8 @@ async fn script(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response
 
 /// A file whose address changes with its content.
 async fn asset(pages: &Pages, asset: &Asset, headers: &HeaderMap) -> Response {
-    let content = asset.content;
-    let make = move || (StatusCode::OK, content.as_bytes().to_vec());
+    let content = asset.content.clone().into_bytes();
+    let make = move || (StatusCode::OK, content);
     let mut answer = pages
         .answers
         .answer(headers, asset.content_type, make)

@@ -1,7 +1,7 @@
 """Checks manifests and prints them as a JSON list.
 
-Kubernetes manifests are checked against its own schemas, those of the Prometheus operator against models generated from
-its CRDs, and those of OpenShift against its OpenAPI specification. Unknown fields are always errors.
+Kubernetes manifests are checked against its own schemas, those of the Prometheus operator and KEDA against models generated
+from their CRDs, and those of OpenShift against its OpenAPI specification. Unknown fields are always errors.
 
 Usage: manifests.py OPENSHIFT_OPENAPI.json.gz < manifests.yaml
 """
@@ -64,6 +64,12 @@ def schema_of(manifest, openapi):
 
         schema = strict(getattr(prometheus_operator, kind).model_json_schema(by_alias=True))
         # The models have defaults for all of these.
+        schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
+        return schema
+    if group == "keda.sh":
+        from cloudcoil.models.keda import v1alpha1 as keda
+
+        schema = strict(getattr(keda, kind).model_json_schema(by_alias=True))
         schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
         return schema
     if group.endswith(".openshift.io"):
