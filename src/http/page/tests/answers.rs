@@ -33,7 +33,7 @@ impl Drop for Shown {
 
 /// An answer.
 pub(super) struct Answer {
-    status: StatusCode,
+    pub(super) status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
 }
