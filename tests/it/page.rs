@@ -248,9 +248,8 @@ async fn a_scaler_finds_the_length_of_its_queue() {
         value.trim_matches([' ', ':', '"']).to_owned()
     };
     let (url, location) = (of("url"), of("valueLocation"));
-    let path = url
-        .strip_prefix("http://celeriac:9808")
-        .expect("the service");
+    let (_, path) = url.split_once(":9808").expect("the service");
+    let path = path.replace("reports", "celery");
     let length = wait_for("the queue's length", 30, async || {
         let (status, text) = celeriac.get(&path).await;
         let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
