@@ -259,11 +259,12 @@ async fn a_scaler_finds_the_length_of_its_queue() {
         length.filter(|_| status == 200).ok_or(text)
     })
     .await;
-    let page = celeriac.page().await;
-    assert_eq!(
-        length,
-        page.sum("celery_queue_length", &["queue=\"celery\""])
-    );
+    // The page of metrics follows with the next snapshot.
+    celeriac
+        .page_when("the same length in the metrics", 10, |page| {
+            page.sum("celery_queue_length", &["queue=\"celery\""]) == length
+        })
+        .await;
     let (status, text) = celeriac.get("/api/v1/queues/no-such-queue").await;
     assert_eq!(status, 404, "{text}");
     assert!(text.contains("error"), "{text}");
