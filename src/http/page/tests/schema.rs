@@ -28,10 +28,8 @@ fn check(schema: &Value, at: &Value, value: &Value, path: &str, problems: &mut V
         }
         return;
     }
-    let kinds = match &at["type"] {
-        Value::Array(kinds) => kinds.clone(),
-        kind => vec![kind.clone()],
-    };
+    let kinds = at["type"].as_array().cloned();
+    let kinds = kinds.unwrap_or_else(|| vec![at["type"].clone()]);
     let is = |kind: &Value| match kind.as_str().expect("a type") {
         "null" => value.is_null(),
         "string" => value.is_string(),
