@@ -23,6 +23,7 @@ use crate::demo;
 use crate::doctor::doctor;
 use crate::escape::printable;
 use crate::open_files;
+use crate::output;
 use crate::recording::{record, replay};
 use crate::telemetry::log;
 use crate::version::VERSION;
@@ -147,10 +148,7 @@ impl Cli {
                 Err(error) => bad_config(&error),
             },
             Command::Migrate(migrate) => migrate.run(),
-            Command::Version => {
-                say(&format!("celeriac {VERSION}"));
-                ExitCode::SUCCESS
-            }
+            Command::Version => say(&format!("celeriac {VERSION}"), ExitCode::SUCCESS),
         }
     }
 }
@@ -223,8 +221,8 @@ fn announce(config: &Config, file: Option<&Path>) {
 }
 
 fn checked(source: &ConfigSource, config: &Config, print: bool) -> ExitCode {
-    if print {
-        say(config.shown.to_string().trim_end());
+    let text = if print {
+        config.shown.to_string()
     } else {
         let (brokers, sinks) = (config.brokers.len(), config.remote_write.len());
         let gateways = match config.pushgateway.len() {
@@ -236,22 +234,20 @@ fn checked(source: &ConfigSource, config: &Config, print: bool) -> ExitCode {
         });
         let file = source.config.as_ref();
         let source = file.map_or("command line".into(), |file| file.to_string_lossy());
-        say(&format!(
-            "{source}: valid. brokers: {brokers}, remote_write: {sinks}{gateways}{listen}"
-        ));
-    }
-    ExitCode::SUCCESS
+        format!("{source}: valid. brokers: {brokers}, remote_write: {sinks}{gateways}{listen}")
+    };
+    say(text.trim_end(), ExitCode::SUCCESS)
 }
 
 fn examined(config: &Config, listen: Duration) -> ExitCode {
     let Some(report) = block_on(doctor(config, listen)) else {
         return ExitCode::FAILURE;
     };
-    say(&report.to_string());
-    match report.wrong() {
+    let code = match report.wrong() {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
-    }
+    };
+    say(&report.to_string(), code)
 }
 
 /// Runs a future to completion. One thread is busy with the state; the others serve sockets and
@@ -277,9 +273,20 @@ fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the output of the command")]
-fn say(text: &str) {
-    println!("{}", on_terminal(text));
+/// Prints the output of a command. Returns its exit status, unless nothing can be written.
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    write(format!("{}\n", on_terminal(text)).as_bytes(), code)
+}
+
+/// Like [`say`], for output that is escaped already.
+fn write(bytes: &[u8], code: ExitCode) -> ExitCode {
+    match output::put(bytes) {
+        Ok(()) => code,
+        Err(error) => {
+            complain(&format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[expect(

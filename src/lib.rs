@@ -32,6 +32,7 @@ pub mod clock;
 pub mod config;
 pub mod folder;
 pub mod open_files;
+pub mod output;
 pub mod regular_file;
 pub mod secret;
 pub mod telemetry;

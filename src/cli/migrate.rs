@@ -31,10 +31,7 @@ impl Migrate {
             .input()
             .and_then(|input| migrate(exporter, &input, |name| std::env::var(name).ok()));
         match made {
-            Ok(text) => {
-                say(text.trim_end());
-                ExitCode::SUCCESS
-            }
+            Ok(text) => say(text.trim_end(), ExitCode::SUCCESS),
             Err(problems) => {
                 complain(&problems.join("\n"));
                 ExitCode::from(EX_USAGE)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::connection::{Connection, no_color, query};
-use super::{EX_UNREACHABLE, EX_USAGE, block_on, complain};
+use super::{EX_UNREACHABLE, EX_USAGE, block_on, complain, write};
 use crate::status::query::{Query, ROWS};
 use crate::terminal::{Choice, Fetched, Paint, Report, Section};
 
@@ -106,32 +106,28 @@ impl ShowStatus {
             width: width(),
             paint: paint(io::stdout().is_terminal()),
         };
-        if self.json {
-            write(&mut io::stdout(), &fetched.body);
+        let text = if self.json {
+            fetched.body.to_vec()
         } else if self.sections.is_empty() {
-            write(
-                &mut io::stdout(),
-                format!("{}\n", report.whole()).as_bytes(),
-            );
+            format!("{}\n", report.whole()).into_bytes()
         } else {
-            if report.is_wrong() {
-                let report = Report {
-                    paint: paint(io::stderr().is_terminal()),
-                    ..report
-                };
-                write(
-                    &mut io::stderr(),
-                    format!("{}\n\n", report.attention()).as_bytes(),
-                );
-            }
-            let tables = report.tables(&self.sections);
-            write(&mut io::stdout(), format!("{tables}\n").as_bytes());
+            format!("{}\n", report.tables(&self.sections)).into_bytes()
+        };
+        let is_wrong = report.is_wrong();
+        if is_wrong && !self.json && !self.sections.is_empty() {
+            let report = Report {
+                paint: paint(io::stderr().is_terminal()),
+                ..report
+            };
+            // Without anyone to read it, the exit status remains.
+            let _ = write!(io::stderr(), "{}\n\n", report.attention());
         }
-        if report.is_wrong() {
+        let code = if is_wrong {
             ExitCode::from(EX_WRONG)
         } else {
             ExitCode::SUCCESS
-        }
+        };
+        write(&text, code)
     }
 }
 
@@ -152,9 +148,4 @@ fn width() -> usize {
     let set = || std::env::var("COLUMNS").ok()?.parse().ok();
     let columns = size.filter(|columns| *columns > 0).or_else(set);
     columns.unwrap_or(WIDTH).max(WIDTH_MIN)
-}
-
-/// Writes to an output. A reader that has gone away, such as `head`, does not want the rest.
-fn write(output: &mut impl Write, bytes: &[u8]) {
-    let _ = output.write_all(bytes).and_then(|()| output.flush());
 }

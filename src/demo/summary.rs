@@ -1,5 +1,4 @@
 //! The demo's output: the URLs of its pages, then a summary every few seconds.
-#![expect(clippy::print_stdout, reason = "the output of the demo")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::output;
 use crate::series::{Snapshot, Value};
 
 /// How often the summary is printed.
@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Prints what is running, and what to look at.
 pub(super) fn greet(address: SocketAddr, targets: &str) {
-    println!(
+    say(&format!(
         "\
 celeriac demo: a simulated shop with 4 Celery workers, in this process.
 
@@ -32,7 +32,7 @@ What to look at:
 
 Press Ctrl-C to stop. For your own cluster: celeriac run --broker URL
 "
-    );
+    ));
 }
 
 /// Prints a summary at each interval, until dropped.
@@ -43,13 +43,18 @@ pub(super) async fn run(snapshots: watch::Receiver<Arc<Snapshot>>) {
     loop {
         ticks.tick().await;
         let snapshot = Arc::clone(&snapshots.borrow());
-        println!("{}", lines(&snapshot));
+        say(&lines(&snapshot));
     }
 }
 
 /// Prints the final summary.
 pub(super) fn part(snapshot: &Snapshot) {
-    println!("stopped. {}", pushed(snapshot));
+    say(&format!("stopped. {}", pushed(snapshot)));
+}
+
+/// Prints a text. The demo goes on if nobody reads it.
+fn say(text: &str) {
+    let _ = output::put(format!("{text}\n").as_bytes());
 }
 
 fn lines(snapshot: &Snapshot) -> String {

@@ -277,7 +277,7 @@ impl Recorder {
         let output = args.output.as_ref();
         let output = output.map_or("standard output".into(), |path| path.to_string_lossy());
         let mut text = format!(
-            "recorded {} messages to {}",
+            "messages recorded: {}, to {}",
             self.messages,
             printable(&output)
         );

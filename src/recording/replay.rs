@@ -2,11 +2,7 @@
 //!
 //! Without `--serve`, the recorded times are the clock, so the result is the same at any speed.
 //! With it, the daemon runs on its own clock, with the recording in place of its brokers.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the output of the command"
-)]
+#![expect(clippy::print_stderr, reason = "the output of the command")]
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -22,6 +18,7 @@ use crate::clock;
 use crate::config::{BrokerConfig, Config, Flags, LoadError};
 use crate::escape::printable;
 use crate::event::{Accept, Batch};
+use crate::output;
 use crate::pipeline::{BrokerRetention, ClusterConfig, Pipeline, ViewConfig};
 use crate::profile::ProfileName;
 use crate::series::Snapshot;
@@ -105,6 +102,8 @@ enum ReplayError {
     Read(#[from] ReadError),
     #[error("{0}")]
     Config(#[from] LoadError),
+    #[error("cannot write to standard output: {0}")]
+    Write(#[from] std::io::Error),
     #[error(transparent)]
     Start(#[from] crate::app::StartError),
     #[error(transparent)]
@@ -128,8 +127,7 @@ async fn try_run(config: Config, args: Args) -> Result<(), ReplayError> {
         return serve(config, &args, player).await;
     }
     let snapshot = player.metrics(&config, args.profile).await;
-    print!("{}", text::render(&snapshot));
-    Ok(())
+    Ok(output::put(text::render(&snapshot).as_bytes())?)
 }
 
 /// Replays messages at a speed.
@@ -282,18 +280,15 @@ fn report(tally: Tally) {
         lost,
         newest: _,
     } = tally;
-    let mut text = format!("replayed {messages} messages");
+    let mut text = format!("messages replayed: {messages}");
     for (count, what) in [
-        (skipped, "lines were skipped"),
-        (
-            omitted,
-            "messages are in the recording without their content",
-        ),
-        (lost, "lines say that messages are missing"),
+        (skipped, "lines skipped"),
+        (omitted, "messages recorded without their content"),
+        (lost, "lines about missing messages"),
     ] {
         if count > 0 {
             // Writing to a string cannot fail.
-            let _ = write!(text, "; {count} {what}");
+            let _ = write!(text, "; {what}: {count}");
         }
     }
     eprintln!("{text}\nleft out: process_*, and celeriac_* about the process and its connections");

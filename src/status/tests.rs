@@ -301,7 +301,7 @@ fn what_is_wrong_comes_worst_first_and_goes_away() {
     daemon.pass(10);
     daemon.broker.waiting("connection refused");
     let status = daemon.status(Window::OneMinute);
-    // The reading task has not changed the gauge that says so.
+    // `connected` is a gauge of the source, which this daemon lacks.
     assert_eq!(kinds(&status), ["task_failures"]);
     let problem = &status.attention[0];
     assert_eq!(problem.severity, Severity::Warning);

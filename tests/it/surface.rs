@@ -1,6 +1,6 @@
 //! The user interface: the command line, the configuration, the pages, the demo.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -267,4 +267,47 @@ fn the_demo_needs_nothing_and_shows_the_main_job() {
     assert!(number("pushed samples ") > 500, "{shown}");
     assert_eq!(number("refused "), 0, "{shown}");
     assert!(shown.contains("workers 4 online"), "{shown}");
+}
+
+/// Runs a command with this standard output. Returns its exit status and its standard error.
+fn with_output(arguments: &[&str], output: Stdio) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
+    let command = command
+        .args(arguments)
+        .stdout(output)
+        .stderr(Stdio::piped());
+    let ended = command.output().expect("it starts");
+    let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+    (ended.status.code(), errors)
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_may_go_away() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let recording = folder.path().join("recording.jsonl");
+    let header = r#"{"celeriac_recording":1,"version":"x","started":1795344000.0,"brokers":[{"drops_expired":false,"accept":["json"]}]}"#;
+    std::fs::write(&recording, header).expect("a writable folder");
+    let recording = recording.to_str().expect("UTF-8");
+    let commands: [&[&str]; 5] = [
+        &["version"],
+        &["check-config", "--broker", "redis://h"],
+        &["check-config", "--broker", "redis://h", "--print"],
+        &["migrate", "celery-exporter", "--", "--broker-url=redis://h"],
+        &["replay", recording],
+    ];
+    for arguments in commands {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let (code, errors) = with_output(arguments, full.expect("a device").into());
+        assert_eq!(code, Some(1), "{arguments:?}: {errors}");
+        assert!(
+            errors.contains("cannot write to standard output: No space left"),
+            "{errors}"
+        );
+
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let (code, errors) = with_output(arguments, writer.into());
+        assert_eq!(code, Some(0), "{arguments:?}: {errors}");
+        assert!(!errors.contains("panicked"), "{errors}");
+    }
 }

@@ -24,7 +24,7 @@ use crate::telemetry::http::HttpLimit;
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
 
-/// Nothing is loaded from elsewhere, no script or style stands in the page, and no other page may frame it.
+/// Nothing is loaded from elsewhere, the page contains no script or style itself, and no other page may frame it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
                       frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 

@@ -7,7 +7,7 @@
   const theme = stored("theme");
   if (theme) root.dataset.theme = theme;
 
-  // How long the page has been without a connection before it says so, and between two attempts.
+  // How long a page is without a connection before the banner appears; time between attempts; time before a reload.
   const PATIENCE = 3000, RETRY = 2000, FALLBACK = 15000;
 
   addEventListener("DOMContentLoaded", () => {

@@ -182,8 +182,8 @@ struct Events {
 }
 
 impl Events {
-    /// Starts the thread. It is none of the runtime's, which would wait for it at the end: without a terminal, it may read
-    /// forever.
+    /// Starts the thread. The runtime would wait for one of its own at the end, and without a terminal, reading may
+    /// never return.
     fn read() -> io::Result<Self> {
         let (sender, received) = mpsc::channel(KEYS_WAITING);
         let stop = Arc::new(AtomicBool::new(false));
