@@ -225,7 +225,7 @@ async fn bad_lines_are_skipped_and_versions_checked() {
     let broken = text.replacen('\n', "\nno line\n", 1);
     let (success, page, errors) = run(&broken);
     assert!(success && errors.contains("changed.jsonl:2: "), "{errors}");
-    assert!(errors.contains("1 lines were skipped"), "{errors}");
+    assert!(errors.contains("lines skipped: 1"), "{errors}");
     assert!(page.contains("celery_task_succeeded_total"), "{page}");
     let newer = text.replacen("\"celeriac_recording\":1", "\"celeriac_recording\":2", 1);
     let (success, _, errors) = run(&newer);
