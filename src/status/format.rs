@@ -90,12 +90,10 @@ pub fn clock(timestamp: f64) -> String {
     format!("{:02}:{:02}:{:02}", day / 3600, day / 60 % 60, day % 60)
 }
 
-/// A number in full, for a tooltip.
+/// A number in full, for a tooltip: six digits, because no measured value has more.
 pub fn exact(value: f64) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{value}");
-    text
+    let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+    rounded.to_string()
 }
 
 fn long(seconds: u64) -> String {

@@ -22,10 +22,9 @@ const TEXTS_MAX: usize = 8;
 /// A cell as it is drawn.
 #[derive(Debug)]
 pub(super) struct CellView {
-    pub(super) key: &'static str,
     pub(super) label: &'static str,
-    /// Numbers are aligned to the right.
-    pub(super) numeric: bool,
+    /// Text is aligned to the left, numbers to the right.
+    pub(super) is_text: bool,
     pub(super) level: Level,
     /// The value in full; empty if that is what the cell shows.
     pub(super) title: String,
@@ -74,15 +73,25 @@ impl Level {
 
 impl CellView {
     /// Draws a cell of a document from `now`.
-    pub(super) fn new(key: &'static str, label: &'static str, cell: &Cell<'_>, now: f64) -> Self {
+    pub(super) fn new(label: &'static str, cell: &Cell<'_>, now: f64) -> Self {
         let (look, title) = look(label, cell, now);
         Self {
-            key,
             label,
-            numeric: is_numeric(cell),
+            is_text: is_text(cell),
             level: level(cell),
             title,
             look,
+        }
+    }
+
+    /// The class of the cell, if it has one.
+    pub(super) const fn class(&self) -> Option<&'static str> {
+        match (self.is_text, self.level) {
+            (false, Level::Fine) => None,
+            (false, level) => Some(level.class()),
+            (true, Level::Fine) => Some("t"),
+            (true, Level::Warning) => Some("t warning"),
+            (true, Level::Bad) => Some("t bad"),
         }
     }
 
@@ -95,9 +104,9 @@ impl CellView {
     }
 }
 
-/// Whether a column is aligned to the right.
-pub(super) const fn is_numeric(cell: &Cell<'_>) -> bool {
-    !matches!(
+/// Whether a column is aligned to the left.
+pub(super) const fn is_text(cell: &Cell<'_>) -> bool {
+    matches!(
         cell,
         Cell::Text(_) | Cell::OptionalText(_) | Cell::Texts(_) | Cell::State(..) | Cell::Spark(_)
     )

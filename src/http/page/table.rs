@@ -3,7 +3,7 @@
 use askama::Template;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::cell::{CellView, Level, Look, is_numeric};
+use super::cell::{CellView, Level, Look, is_text};
 use super::notices::{self, Notice};
 use super::text::{Html, shown};
 use super::view::{Links, Table, View};
@@ -34,7 +34,7 @@ pub(super) struct Head {
     pub(super) key: &'static str,
     pub(super) title: &'static str,
     pub(super) href: String,
-    pub(super) numeric: bool,
+    pub(super) is_text: bool,
     /// The value of `aria-sort`, if the table is sorted by it.
     pub(super) sorted: Option<&'static str>,
 }
@@ -150,7 +150,7 @@ fn heads<R: Row>(links: &Links, first: Option<&str>, rows: &[R]) -> Vec<Head> {
             key: column.key,
             title: column.title,
             href: links.with(&[("sort", &format!("{sign}{}", column.key))]),
-            numeric: cell.is_some_and(|cell| is_numeric(&cell)),
+            is_text: cell.is_none_or(|cell| is_text(&cell)),
             sorted: sorted.then_some(if descending {
                 "descending"
             } else {
@@ -169,7 +169,7 @@ fn draw<R: Row>(scene: Scene<'_>, table: Table, row: &R) -> (String, Html) {
     let broker = row.broker().filter(|_| several);
     let cells = R::COLUMNS.iter().enumerate().map(|(at, column)| {
         let cell = (column.cell)(row);
-        let view = CellView::new(column.key, column.title, &cell, status.at_timestamp_seconds);
+        let view = CellView::new(column.title, &cell, status.at_timestamp_seconds);
         match (at, table, cell) {
             (0, Table::Queues, _) => {
                 view.linked(links.detail("queue", row.name(), row.broker()), broker)
