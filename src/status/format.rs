@@ -1,7 +1,5 @@
 //! How values are written for people: short, with a unit where the title has none.
 
-use std::fmt::Write;
-
 /// What stands for an unknown value.
 pub const UNKNOWN: &str = "–";
 

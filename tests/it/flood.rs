@@ -162,6 +162,8 @@ async fn a_million_tasks_in_flight_take_less_than_150_mib() {
     );
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
+    // A release build takes about 12 MiB by now. This one takes more, because its code is larger.
+    let before = celeriac.resident();
     // In portions, so that the table is measured and not the messages waiting for it.
     for first in (0..MILLION).step_by(25_000) {
         receive(&redis, &celeriac, first..first + 25_000).await;
@@ -173,12 +175,12 @@ async fn a_million_tasks_in_flight_take_less_than_150_mib() {
     );
     assert_eq!(page.sum("celeriac_tasks_tracked", &[]), MILLION as f64);
     assert_eq!(page.sum("celeriac_messages_dropped_total", &[]), 0.0);
-    let resident = celeriac.resident() >> 20;
+    let grown = celeriac.resident().saturating_sub(before) >> 20;
     println!(
-        "{resident} MiB, a snapshot in {} s",
+        "{grown} MiB, a snapshot in {} s",
         page.sum("celeriac_snapshot_duration_seconds", &[])
     );
-    assert!(resident < 150, "{resident} MiB");
+    assert!(grown < 138, "{grown} MiB");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,7 +144,7 @@ fn level(cell: &Cell<'_>) -> Level {
 /// The content and the tooltip.
 fn look(label: &str, cell: &Cell<'_>, now: f64) -> (Look, String) {
     let number = |value: Option<f64>, text: fn(f64) -> String, unit: &str| match value {
-        Some(value) => (Look::Value(text(value)), format!("{}{unit}", exact(value))),
+        Some(value) => value_of(text(value), exact(value), unit),
         None => unknown(),
     };
     match *cell {
@@ -160,10 +160,7 @@ fn look(label: &str, cell: &Cell<'_>, now: f64) -> (Look, String) {
         Cell::Trouble(value) => counted(value),
         Cell::Rate(value) => number(value, rate, ""),
         Cell::Ratio(value) | Cell::TroubleRatio(value) => match value {
-            Some(ratio) => (
-                Look::Value(percent(ratio)),
-                format!("{} %", exact(ratio * 100.0)),
-            ),
+            Some(ratio) => value_of(percent(ratio), exact(ratio * 100.0), " %"),
             None => unknown(),
         },
         Cell::Seconds(value) => number(value, duration, " s"),
@@ -211,8 +208,16 @@ fn unknown() -> (Look, String) {
 }
 
 fn counted(value: u64) -> (Look, String) {
-    let (short, long) = (count(value), grouped(value));
-    let title = if short == long { String::new() } else { long };
+    value_of(count(value), grouped(value), "")
+}
+
+/// A value, and in the tooltip what its short form leaves out.
+fn value_of(short: String, long: String, unit: &str) -> (Look, String) {
+    let title = if short == long {
+        String::new()
+    } else {
+        long + unit
+    };
     (Look::Value(short), title)
 }
 
@@ -236,11 +241,14 @@ fn of(part: Option<u64>, whole: Option<u64>) -> (Look, String) {
     match (part, whole) {
         (None, None) => unknown(),
         (Some(part), Some(whole)) => {
-            let title = format!("{} of {}", grouped(part), grouped(whole));
-            (
-                Look::Of(count(part), count(whole), gauge(part, whole)),
-                title,
-            )
+            let (short, long) = ([part, whole].map(count), [part, whole].map(grouped));
+            let title = if short == long {
+                String::new()
+            } else {
+                long.join(" of ")
+            };
+            let [shown, of] = short;
+            (Look::Of(shown, of, gauge(part, whole)), title)
         }
         (part, whole) => (Look::Of(text(part), text(whole), None), String::new()),
     }

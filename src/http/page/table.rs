@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::cell::{CellView, Level, Look, is_text};
 use super::notices::{self, Notice};
-use super::text::{Html, shown};
+use super::text::Html;
 use super::view::{Links, Table, View};
 use crate::status::columns::{Cell, Row};
 use crate::status::document::Status;
@@ -72,7 +72,6 @@ struct NoteT<'a> {
 #[template(path = "row.html")]
 struct RowT<'a> {
     id: &'a str,
-    name: String,
     stale: bool,
     cells: Vec<CellView>,
 }
@@ -192,7 +191,6 @@ fn draw<R: Row>(scene: Scene<'_>, table: Table, row: &R) -> (String, Html) {
     });
     let html = Html::of(&RowT {
         id: &id,
-        name: shown(row.name()),
         stale: is_stale(status, table, row.broker()),
         cells: cells.collect(),
     });

@@ -333,7 +333,7 @@ async fn an_open_page_gets_all_of_it_and_then_what_changed() {
     let row = first["set"][order[0].as_str().expect("an id")]
         .as_str()
         .expect("a row");
-    assert!(row.contains("data-id=\"reports\""), "{row}");
+    assert!(row.contains("<bdi>reports</bdi></a></th>"), "{row}");
     assert!(
         first["set"]["title"]
             .as_str()
