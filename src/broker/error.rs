@@ -49,6 +49,11 @@ pub(super) enum LinkError {
 }
 
 impl LinkError {
+    /// Whether the server said why, so that waiting alone will not help.
+    pub(super) fn is_definite(&self) -> bool {
+        self.is_refusal() || matches!(self, Self::Login(_))
+    }
+
     /// Whether the connection is still usable, because the broker only refused a single request.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
