@@ -40,7 +40,7 @@ async fn top_shows_the_demo() {
     assert!(screen.contains("celeriac · "), "{screen}");
     assert!(screen.contains("Queues"), "{screen}");
     tmux.keys(&["3", "/", "charge", "Enter", "Enter"]);
-    let screen = tmux.shows("Task shop.payments.charge_card", 5).await;
+    let screen = tmux.shows("Task shop.payments.charge_card", 30).await;
     assert!(screen.contains("Succeeded"), "{screen}");
     tmux.keys(&["Escape", "q"]);
     tmux.shows("exit 0", 5).await;

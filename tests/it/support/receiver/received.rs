@@ -120,6 +120,11 @@ impl Received {
     /// Handles a restart of the sender with its stored data: its requests are sent again, with attempts counted from
     /// zero.
     pub fn sender_restarted(&mut self) {
+        // Its connections are gone, even if this was not noticed yet.
+        let flights: Vec<u64> = self.flights.keys().copied().collect();
+        for flight in flights {
+            self.hung_up(flight);
+        }
         // It cannot know which of its requests were refused.
         self.refused.clear();
         for owed in self.owed.values_mut() {
