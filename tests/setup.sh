@@ -3,8 +3,8 @@
 # the profiles are compared with. Newer versions of Prometheus, Pushgateway, VictoriaMetrics and RabbitMQ from another
 # Debian suite, Helm and kubectl are only unpacked below target/. Running the script again changes nothing.
 #
-#   tests/setup.sh         what the tests need
-#   tests/setup.sh dist    what `make dist` needs
+#   tests/setup.sh                      what the tests need
+#   tests/setup.sh dist [MACHINE...]    what `make dist` needs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -16,7 +16,12 @@ packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victori
 # An existing npm may come from another source.
 command -v npm > /dev/null || packages+=(npm)
 purpose=${1:-tests}
-[ "$purpose" = tests ] || packages=(python3-venv dpkg-dev rpm gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+for_aarch64=
+if [ "$purpose" = dist ]; then
+  packages=(python3-venv dpkg-dev rpm)
+  [[ " ${*:2} " != *" aarch64 "* ]] || for_aarch64=yes
+  [ -z "$for_aarch64" ] || packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+fi
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 missing=()
@@ -110,7 +115,8 @@ if [ "$purpose" = dist ]; then
   [ -e "$target/dist-tools/bin/cargo-auditable" ] ||
     env -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$target/dist-tools" cargo-auditable@0.7.7
   # Unless the compiler has a standard library for aarch64 (`rustup target add`), get a compiler that has it from Debian.
-  if ! [ -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu)" ] && ! [ -e "$target/rust-debian/rustc" ]; then
+  if [ -n "$for_aarch64" ] && ! [ -e "$target/rust-debian/rustc" ] &&
+    ! [ -d "$(rustc --print target-libdir --target aarch64-unknown-linux-gnu)" ]; then
     apt_options=(-o "APT::Architectures::=$(dpkg --print-architecture)" -o APT::Architectures::=arm64)
     newer rust-debian rustc libstd-rust-{1.97,dev,dev:arm64} libllvm22 libc6 libgcc-s1 libstdc++6 libbsd0 libedit2 libffi8 \
       libmd0 libtinfo6 libxml2-16 libz3-4 libzstd1 zlib1g

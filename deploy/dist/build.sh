@@ -17,7 +17,7 @@ if tags=$(git tag --points-at HEAD 'v*') && [ -n "$tags" ] && ! grep -qx "v$vers
   exit 1
 fi
 
-bash tests/setup.sh dist
+bash tests/setup.sh dist "${machines[@]}"
 export PATH=$target/dist-tools/bin:$PATH CARGO_TARGET_DIR=$target LC_ALL=C
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
