@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::point::{LENGTH, tag};
 use crate::counts::Counts;
 use crate::timestamp::Timestamp;
 
@@ -70,7 +71,7 @@ pub struct Metadata {
 /// Returns the body of a request without series. PRW 2.0, "Symbols": the first, empty symbol is
 /// required.
 pub fn empty(protocol: Protocol) -> Bytes {
-    const SYMBOLS: [u8; 2] = [4 << 3 | 2, 0];
+    const SYMBOLS: [u8; 2] = [tag(4, LENGTH), 0];
     compress(match protocol {
         Protocol::V1 => &[],
         Protocol::V2 => &SYMBOLS,
@@ -89,6 +90,20 @@ pub(super) fn compress(bytes: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::proto::{v1, v2};
+    use crate::wire::series::read;
+
+    #[test]
+    fn a_request_without_series_has_the_empty_symbol_in_2_only() {
+        let first: v1::WriteRequest = read(&empty(Protocol::V1)).expect("a request");
+        assert_eq!(first, v1::WriteRequest::default());
+        let second: v2::Request = read(&empty(Protocol::V2)).expect("a request");
+        let expected = v2::Request {
+            symbols: vec![String::new()],
+            timeseries: Vec::new(),
+        };
+        assert_eq!(second, expected);
+    }
 
     #[test]
     fn each_version_has_the_headers_of_its_specification() {

@@ -146,6 +146,12 @@ mod tests {
     }
 
     #[test]
+    fn a_group_shows_its_job_before_its_other_labels() {
+        let group = group("j", &[("instance", "a \"b\""), ("env", "")]).expect("a group");
+        assert_eq!(group.to_string(), r#"{job="j",env="",instance="a \"b\""}"#);
+    }
+
+    #[test]
     fn no_group_is_without_a_job_or_has_a_label_twice() {
         assert_eq!(group("", &[("instance", "a")]), None);
         assert_eq!(group("j", &[("job", "k")]), None);

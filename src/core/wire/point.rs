@@ -76,11 +76,7 @@ pub(super) fn unsigned(field: u8, value: u64, out: &mut Vec<u8>) {
 }
 
 fn varint_field(field: u8, value: u64, out: &mut Vec<u8>) {
-    if field < 16 {
-        out.push(tag(field, VARINT));
-    } else {
-        encode_varint(u64::from(field) << 3 | u64::from(VARINT), out);
-    }
+    out.push(tag(field, VARINT));
     encode_varint(value, out);
 }
 

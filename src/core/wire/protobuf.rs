@@ -6,6 +6,7 @@
 use prost::{EncodeError, Message};
 
 use super::lines::{TASK_ID, by_family, fits};
+use super::point::{LENGTH, tag};
 use super::proto::client;
 use crate::series::{
     Exemplar, Exponential, Family, Histogram, MetricKind, Row, Runs, Snapshot, Value,
@@ -17,7 +18,7 @@ pub const CONTENT_TYPE: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
 /// The tag of each metric in a family: field 4, length-delimited.
-const METRIC: u8 = 4 << 3 | 2;
+const METRIC: u8 = tag(4, LENGTH);
 
 /// Renders a snapshot as protobuf. With `native`, histograms include their native form if they have
 /// one. Either all histograms of a family must have one, or none: Prometheus 2 determines the kind

@@ -384,13 +384,8 @@ fn to_v1(series: &Series) -> Result<v1::TimeSeries, Unreadable> {
         value: exemplar.value,
         timestamp: exemplar.timestamp,
     });
-    // Decoding skips the field that 1.0 does not have.
-    let histograms = series.histograms.iter().map(|histogram| {
-        convert(&v2::Histogram {
-            start_timestamp: 0,
-            ..histogram.clone()
-        })
-    });
+    // Decoding skips the start timestamp, which 1.0 does not have.
+    let histograms = series.histograms.iter().map(convert);
     Ok(v1::TimeSeries {
         labels: labels(&series.labels.pairs),
         samples: samples.collect(),

@@ -206,3 +206,22 @@ impl Writer {
 pub(super) fn start_before(start: Timestamp, at: Timestamp) -> Option<Timestamp> {
     (start.millis() > 0 && start < at).then_some(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_known_and_before_the_sample() {
+        let at = Timestamp::from_millis;
+        for (start, sample, expected) in [
+            (1, 2, Some(at(1))),
+            (2, 2, None),
+            (3, 2, None),
+            (0, 2, None),
+            (-1, 2, None),
+        ] {
+            assert_eq!(start_before(at(start), at(sample)), expected, "{start}");
+        }
+    }
+}

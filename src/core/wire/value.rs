@@ -55,6 +55,20 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_is_one_that_a_float_tells_from_its_neighbours() {
+        for (value, expected) in [
+            (0.0, Some(0)),
+            (-3.0, Some(-3)),
+            (9_007_199_254_740_992.0, Some(9_007_199_254_740_992)),
+            (9_007_199_254_740_994.0, None),
+            (0.5, None),
+            (-0.0, None),
+        ] {
+            assert_eq!(whole(value), expected, "{value}");
+        }
+    }
+
+    #[test]
     fn values_are_written_as_prometheus_reads_them() {
         let cases = [
             (0.0, "0"),
@@ -66,6 +80,8 @@ mod tests {
             (1_795_344_019.823, "1795344019.823"),
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-Inf"),
+            (f64::INFINITY, "+Inf"),
+            (1e20, "100000000000000000000"),
         ];
         for (value, text) in cases {
             let mut out = String::new();

@@ -1,3 +1,4 @@
+mod exemplars;
 mod relabelled;
 mod restart;
 mod settings;

@@ -93,6 +93,21 @@ fn a_native_form_goes_out_only_where_it_is_wanted_and_is_never_taken_for_none() 
 }
 
 #[test]
+fn an_empty_span_stands_in_only_for_a_form_without_any() {
+    for (values, spans) in [(&[][..], (1, 0)), (&[3.0], (1, 0)), (&[-3.0], (0, 1))] {
+        let mut native = Exponential::new();
+        for value in values {
+            native.observe(*value);
+        }
+        let mut message = client::Histogram::default();
+        add_native(&mut message, &native);
+        let found = (message.positive_span.len(), message.negative_span.len());
+        assert_eq!(found, spans, "{values:?}");
+        assert_eq!(message.zero_threshold, Some(Exponential::ZERO_THRESHOLD));
+    }
+}
+
+#[test]
 fn runs_keep_their_spans_and_deltas() {
     let spans = [(-2, 3), (4, 1)].map(|(offset, length)| Span { offset, length });
     let (spans, deltas) = runs(Runs {
