@@ -150,7 +150,8 @@ async fn keys_reach_everything() {
     let (_redis, celeriac) = with_tasks("", &NAMES).await;
     let browser = Browser::start().await;
     browser.open(&celeriac.url("/")).await;
-    let path = "location.pathname";
+    // The script listens from when the document is complete.
+    let path = "document.readyState == 'complete' && location.pathname";
     for (key, expected) in [("q", "/queues"), ("t", "/tasks"), ("k", "/workers")] {
         browser.press(key).await;
         browser.until(&format!("{path} == '{expected}'"), 10).await;
@@ -165,7 +166,10 @@ async fn keys_reach_everything() {
         .await;
     browser.press("w").await;
     browser
-        .until("location.search.includes('window=')", 10)
+        .until(
+            "document.readyState == 'complete' && location.search.includes('window=')",
+            10,
+        )
         .await;
     browser.press("/").await;
     browser.until("document.activeElement.name == 'q'", 5).await;

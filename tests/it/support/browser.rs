@@ -160,12 +160,15 @@ impl Browser {
 
     /// Presses keys on whatever has the focus.
     pub async fn press(&self, keys: &str) {
-        let focused = self
-            .client
-            .active_element()
-            .await
-            .expect("something has the focus");
-        focused.send_keys(keys).await.expect("keys");
+        loop {
+            let focused = self.client.active_element().await;
+            let focused = focused.expect("something has the focus");
+            match focused.send_keys(keys).await {
+                // An update of the page replaced it meanwhile.
+                Err(error) if error.is_stale_element_reference() => {}
+                pressed => return pressed.expect("keys"),
+            }
+        }
     }
 
     /// Waits until an expression is true.
