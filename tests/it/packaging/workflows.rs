@@ -38,7 +38,7 @@ fn the_workflows_call_targets_of_the_makefile() {
                 targets.push(target.to_owned());
             } else {
                 // What prepares the machine.
-                let prepares = ["git config ", "rustup component add "];
+                let prepares = ["git config ", "rustup component add ", "rustup target add "];
                 let known = prepares.iter().any(|start| command.starts_with(start));
                 assert!(known, "{command}");
             }
