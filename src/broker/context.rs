@@ -43,8 +43,6 @@ pub(super) const REST: Duration = Duration::from_millis(5);
 pub(super) struct SourceContext {
     broker: BrokerId,
     link: ConnectionState,
-    /// The refusal that was logged last. Not one of an earlier outage.
-    refusal: Option<String>,
     pub(super) alive: Alive,
     /// Index of the broker's server in use: the last one that worked, otherwise the next in turn.
     pub(super) server: usize,
@@ -84,7 +82,6 @@ impl SourceContext {
         Self {
             broker,
             link,
-            refusal: None,
             in_flight,
             alive: Alive::new(now),
             server: 0,
@@ -136,23 +133,13 @@ impl SourceContext {
     pub(super) fn failed(&mut self, config: &BrokerConfig, error: &LinkError) -> Duration {
         let now = clock::monotonic();
         let was_connected = self.metrics.connected.get() > 0.0;
-        let first = self.link.attempt() == 0 || was_connected;
+        let is_news = self.link.is_news(was_connected, error);
         let alive = self.alive.last();
         let delay = self.link.failed(now, alive, fastrand::f64());
         self.count_gap(now);
         self.metrics.connected.set(0.0);
         let address = config.address(self.server);
-        // Log once per outage; the metric shows how long it lasts. But a server that cannot be
-        // reached at first may turn out to refuse the connection.
-        if first {
-            self.refusal = None;
-        }
-        let refusal = error.is_definite().then(|| error.to_string());
-        let is_news = refusal.is_some() && refusal != self.refusal;
         if is_news {
-            self.refusal = refusal;
-        }
-        if first || is_news {
             warn!(%address, %error, "connection to broker failed; retrying");
         } else {
             tracing::debug!(%address, %error, attempt = self.link.attempt(), ?delay, "not connected");

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::error::LinkError;
 use crate::backoff::Backoff;
 
 /// A connection that lasted less than this counts as a failed attempt, so the pauses keep growing.
@@ -70,6 +71,8 @@ pub(super) struct ConnectionState {
     state: LinkPhase,
     /// The number of subscriptions so far.
     subscriptions: u64,
+    /// The refusal of this outage that was logged last.
+    refusal: Option<String>,
 }
 
 #[derive(Debug)]
@@ -104,6 +107,7 @@ impl ConnectionState {
             attempt: 0,
             state,
             subscriptions: 0,
+            refusal: None,
         }
     }
 
@@ -129,6 +133,21 @@ impl ConnectionState {
         let delay = self.backoff.delay(self.attempt, dice);
         self.attempt = self.attempt.saturating_add(1);
         delay
+    }
+
+    /// Whether to log an error: once per outage, because the metric shows how long it lasts. But a
+    /// server that cannot be reached at first may turn out to refuse the connection.
+    pub(super) fn is_news(&mut self, was_connected: bool, error: &LinkError) -> bool {
+        let first = self.attempt == 0 || was_connected;
+        if first {
+            self.refusal = None;
+        }
+        let refusal = error.is_definite().then(|| error.to_string());
+        let differs = refusal.is_some() && refusal != self.refusal;
+        if differs {
+            self.refusal = refusal;
+        }
+        first || differs
     }
 
     /// Records that the subscription has ended, if there was one.
@@ -242,6 +261,26 @@ mod tests {
         assert_eq!(alive.last(), start);
         alive.closed(later);
         assert_eq!(alive.last(), later);
+    }
+
+    #[test]
+    fn an_outage_is_logged_once_and_each_refusal_in_it_once() {
+        let (mut link, start) = link();
+        let login = |text: &str| LinkError::Login(text.to_owned());
+        let mut logged = |was_connected, error: &LinkError| {
+            let is_news = link.is_news(was_connected, error);
+            link.failed(start, start, 0.0);
+            is_news
+        };
+        assert!(logged(false, &LinkError::Closed));
+        assert!(!logged(false, &LinkError::Silent));
+        assert!(logged(false, &login("wrong password")));
+        assert!(!logged(false, &LinkError::Closed));
+        assert!(!logged(false, &login("wrong password")));
+        assert!(logged(false, &login("no access to the vhost")));
+        // The next outage.
+        assert!(logged(true, &login("no access to the vhost")));
+        assert!(!logged(false, &login("no access to the vhost")));
     }
 
     #[test]
