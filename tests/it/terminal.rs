@@ -57,10 +57,10 @@ async fn top_follows_keys_and_the_size_of_the_terminal() {
     assert!(screen.contains("celeriac · shop-1 · 0.1.0"), "{screen}");
     tmux.shows("!! The receiver prometheus", 5).await;
     tmux.keys(&["2"]);
-    let screen = tmux.shows("Queues 5", 5).await;
-    // Columns that do not fit are left out, and names cannot control the terminal.
-    assert!(!screen.contains("worKers"), "{screen}");
-    assert!(screen.contains("pris\\u{1b}"), "{screen}");
+    // The overview has no room for this one. Names cannot control the terminal, and columns that do not fit are left out.
+    let screen = tmux.shows("pris\\u{1b}", 5).await;
+    assert!(screen.contains("Queues 5"), "{screen}");
+    assert!(!screen.contains("woRkers"), "{screen}");
     // Wide characters leave nothing behind.
     for (keys, expected) in [
         (&["?"][..], "everything about the selected row"),
