@@ -125,11 +125,6 @@ impl Cluster {
         if self.step == 0 {
             messages.push(self.night_before(now));
         }
-        self.kill_and_restart(now, &mut messages);
-        if self.step.is_multiple_of(HEARTBEAT_STEPS) {
-            messages.extend(self.heartbeats(now));
-        }
-        self.step += 1;
         self.send_due(now, &mut messages);
         for worker in 0..WORKERS.len() {
             let events = self.work(worker, now, &mut messages);
@@ -137,6 +132,12 @@ impl Cluster {
                 messages.push(format!("[{}]", events.join(", ")));
             }
         }
+        // After the work: a worker's events up to a heartbeat have to add up to the tasks that it counts.
+        self.kill_and_restart(now, &mut messages);
+        if self.step.is_multiple_of(HEARTBEAT_STEPS) {
+            messages.extend(self.heartbeats(now));
+        }
+        self.step += 1;
         messages
     }
 

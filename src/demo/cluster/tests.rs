@@ -1,23 +1,22 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::event::{Accept, Decoder};
+use crate::event::{Accept, Decoder, Event};
+use crate::state::{Change, Limits, State, WorkerTimeout};
 
-/// Runs a cluster for a time, from a moment in the afternoon; returns the number of events of each
-/// kind and name, and the greatest length of each queue.
-fn run(seconds: i64) -> (BTreeMap<String, u32>, [usize; QUEUES.len()]) {
+/// Runs a cluster for a time, from a moment in the afternoon, and passes each of its events on. Returns the greatest length
+/// of each queue.
+fn run(seconds: i64, mut pass: impl FnMut(&Event<'_>, Timestamp)) -> [usize; QUEUES.len()] {
     let start = Timestamp::from_millis(1_800_000_000_000);
     let mut cluster = Cluster::new(start);
-    let (mut seen, mut longest) = (BTreeMap::new(), [0; QUEUES.len()]);
+    let mut longest = [0; QUEUES.len()];
     let mut decoder = Decoder::default();
     for step in 0..seconds * 20 {
         let now = start.after(STEP * u32::try_from(step).expect("a short run"));
         for body in cluster.take_step(now) {
             let message = payload(body.clone());
             decoder.decode(&message, Accept::default(), now, |event| match event {
-                Ok(event) => {
-                    *seen.entry(event.kind().name().to_owned()).or_default() += 1;
-                }
+                Ok(event) => pass(&event, now),
                 Err(error) => panic!("{error}: {body}"),
             });
         }
@@ -25,12 +24,15 @@ fn run(seconds: i64) -> (BTreeMap<String, u32>, [usize; QUEUES.len()]) {
             *longest = queue.len().max(*longest);
         }
     }
-    (seen, longest)
+    longest
 }
 
 #[test]
 fn what_the_cluster_publishes_is_read_by_the_real_decoder() {
-    let (seen, longest) = run(300);
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    let longest = run(300, |event, _| {
+        *seen.entry(event.kind().name().to_owned()).or_default() += 1;
+    });
 
     let expected = [
         "task-failed",
@@ -50,6 +52,33 @@ fn what_the_cluster_publishes_is_read_by_the_real_decoder() {
     assert!(media > 80, "{longest:?}");
     assert!(default < 40 && payments < 40, "{longest:?}");
     assert_eq!(reports, 0);
+}
+
+#[test]
+fn no_event_is_missing() {
+    let mut state = State::new(Limits {
+        tasks_max: 100_000,
+        task_timeout: Duration::from_secs(3_600),
+        worker_timeout: WorkerTimeout::Missed(3),
+        worker_retention: Duration::from_secs(3_600),
+        queue_ttl: DAY,
+        broker_drops_expired: true,
+        broker_holds_events: false,
+        keep_foreign: false,
+        asks_workers: true,
+        shard: None,
+    });
+    let mut changes = Vec::new();
+    run(300, |event, now| {
+        state.apply(event, now, &mut changes);
+        state.expire(now, &mut changes);
+    });
+
+    let missing: Vec<_> = changes
+        .iter()
+        .filter(|change| matches!(change, Change::Missing(_)))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
