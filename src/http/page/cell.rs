@@ -22,7 +22,6 @@ const TEXTS_MAX: usize = 8;
 /// A cell as it is drawn.
 #[derive(Debug)]
 pub(super) struct CellView {
-    pub(super) label: &'static str,
     /// Text is aligned to the left, numbers to the right.
     pub(super) is_text: bool,
     pub(super) level: Level,
@@ -76,7 +75,6 @@ impl CellView {
     pub(super) fn new(label: &'static str, cell: &Cell<'_>, now: f64) -> Self {
         let (look, title) = look(label, cell, now);
         Self {
-            label,
             is_text: is_text(cell),
             level: level(cell),
             title,
