@@ -14,6 +14,7 @@ use super::context::CONNECT_TIMEOUT;
 use super::control::{Asked, Round};
 use super::error::LinkError;
 use super::poller::{LEAVE_TIMEOUT, ROUND_TIMEOUT};
+pub use super::redis::OutputBufferLimit;
 use super::reply::Method;
 pub use super::reply::{Settings, TransportOptions};
 use super::{amqp, redis};
@@ -45,6 +46,8 @@ pub struct Look {
     /// binding matches it.
     pub separators: Vec<String>,
     pub has_bindings: bool,
+    /// Redis: how much the server buffers for a subscriber, if the user may know.
+    pub output_buffer: Option<OutputBufferLimit>,
     /// The settings of the workers that replied; `None` if workers were not asked.
     pub workers: Option<BTreeMap<String, Option<Settings>>>,
     /// How many replies could not be read, and why.
@@ -158,6 +161,7 @@ impl From<LinkError> for ProbeFinding {
             LinkError::Timeout(_)
             | LinkError::Connect(_)
             | LinkError::Closed
+            | LinkError::FellBehind(_)
             | LinkError::Silent
             | LinkError::Late(_)
             | LinkError::NotMaster(_)

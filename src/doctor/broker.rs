@@ -3,8 +3,11 @@
 
 use super::finding::Finding;
 use super::observed::ObservedEvents;
-use crate::broker::probe::{Look, ProbeFinding, ProbeFindingKind};
+use crate::broker::probe::{Look, OutputBufferLimit, ProbeFinding, ProbeFindingKind};
 use crate::config::{BrokerConfig, Transport};
+
+/// A burst that Redis should be able to hold: 10,000 single events, or a second of 2,500 tasks.
+const BURST_BYTES: u64 = 8 << 20;
 
 /// Turns a probe of a broker into findings, except for those about its workers.
 pub(super) fn judge(config: &BrokerConfig, look: &Look, observed: &ObservedEvents) -> Vec<Finding> {
@@ -21,7 +24,21 @@ pub(super) fn judge(config: &BrokerConfig, look: &Look, observed: &ObservedEvent
     findings.extend(event_exchange(config, look));
     findings.extend(channels(config, look, observed));
     findings.extend(serializers(observed));
+    findings.extend(look.output_buffer.map(output_buffer));
     findings
+}
+
+/// Redis: how large a burst may be that celeriac cannot read at once.
+fn output_buffer(limit: OutputBufferLimit) -> Finding {
+    const CHECK: &str = "output buffer";
+    let found = format!("Redis holds {limit} for a subscriber that falls behind");
+    if limit.is_below(BURST_BYTES) {
+        let advice = "raise it, for example with CONFIG SET client-output-buffer-limit \"pubsub 32mb 8mb 60\", which \
+                      is the default: events of a burst that exceeds it are lost";
+        Finding::open(CHECK, found, advice)
+    } else {
+        Finding::fine(CHECK, found)
+    }
 }
 
 fn connection(

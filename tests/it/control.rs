@@ -25,7 +25,7 @@ use super::support::free_port;
 use super::support::polling::{Polling, names};
 use super::support::process::{Process, resident};
 use super::support::rabbitmq::RabbitMq;
-use super::support::redis::Redis;
+use super::support::redis::{Redis, connect};
 use super::support::wait_for;
 
 const SEND: &str = r#"[[5, 60, {"queue": "celery"}], [1, 60, {"queue": "high"}], [1, 60, {"queue": "topicq", "routing_key": "t.x"}]]"#;
@@ -131,9 +131,7 @@ async fn workers_on_redis_answer_and_nothing_is_left() {
     for (version, database) in [("5.6", 1), ("5.7", 2)] {
         let url = redis.url(database);
         ask_a_busy_worker(version, &url, &["celery", "high", "topicq"]).await;
-        let client = redis::Client::open(url).expect("a URL");
-        let connecting = client.get_multiplexed_async_connection();
-        let mut connection = connecting.await.expect("redis answers");
+        let mut connection = connect(&redis::Client::open(url).expect("a URL")).await;
         let keys: Vec<String> = redis::cmd("KEYS")
             .arg("*reply*")
             .query_async(&mut connection)

@@ -159,6 +159,7 @@ async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
         "broker debian connection ok RabbitMQ 3.10",
         "broker four connection ok RabbitMQ 4.",
         "broker redis connection ok Redis ",
+        "output buffer ok Redis holds 32 MiB, or 8 MiB for 60 s for a subscriber",
         "permissions ok",
         "`celeryev` exists",
         workers_fine,
@@ -183,6 +184,16 @@ async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
         .query("count({__name__=~\"celery.*\"})", None)
         .await;
     assert!(families.is_empty(), "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_output_buffer_of_redis_is_named() {
+    let redis = Redis::start_with(&["--client-output-buffer-limit", "pubsub 1mb 0 0"]).await;
+    let said = doctor(&broker(&redis.url(0), ", control_interval: 0s"), 1).await;
+    said.has(
+        "output buffer ? Redis holds 1 MiB for a subscriber",
+        &["→ raise it, for example with CONFIG SET client-output-buffer-limit \"pubsub 32mb 8mb 60\""],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

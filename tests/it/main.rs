@@ -17,6 +17,7 @@ mod support;
 mod attacks;
 mod backlogs;
 mod bombs;
+mod bursts;
 mod chaos;
 mod clocks;
 mod compat;

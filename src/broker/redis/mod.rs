@@ -10,6 +10,7 @@ mod channel;
 mod client;
 mod connect;
 mod error;
+mod output_buffer;
 mod sentinel;
 mod subscription;
 
@@ -29,11 +30,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::info;
 
 use self::buffer::Buffer;
 pub(super) use self::connect::Driver;
 use self::connect::Server;
 use self::error::is_forbidden;
+pub use self::output_buffer::OutputBufferLimit;
 pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::subscription::{Frame, Subscription};
@@ -58,6 +61,9 @@ const MESSAGE_BYTES_MAX: u64 = 24 << 20;
 /// After reading less than this the source may rest, because the kernel buffers more meanwhile.
 const RESTFUL_BYTES: usize = 64 << 10;
 
+/// An end of the connection this soon after a flood is probably due to it.
+const FLOOD_ENDED: Duration = Duration::from_secs(2);
+
 /// Receives until an error occurs or the daemon stops.
 pub(super) async fn run(
     config: &BrokerConfig,
@@ -72,11 +78,17 @@ pub(super) async fn run(
         let subscription = subscribe(config, redis, &server, on_frame).await?;
         Ok((subscription, server))
     });
-    let Some((subscription, server)) = context.connecting(CONNECT_TIMEOUT, connecting).await?
+    let Some(((subscription, limit), server)) =
+        context.connecting(CONNECT_TIMEOUT, connecting).await?
     else {
         return Ok(());
     };
     context.subscribed(config);
+    if let Some(limit) = limit
+        && context.link_number() == 1
+    {
+        info!(%limit, "Redis buffers events that celeriac has not read yet, up to a limit that client-output-buffer-limit sets");
+    }
     let metrics = &context.metrics;
     metrics.dropped(&metrics.dropped_buffer_full, dropped);
     let mut pings = interval(PING_INTERVAL);
@@ -92,8 +104,11 @@ pub(super) async fn run(
         asking: None,
         buffer,
         unpacker: Unpacker::new(config.accept),
+        limit,
+        flooded: None,
     };
     let ended = receiver.receive(context).await;
+    let ended = ended.map_err(|error| receiver.explained(error));
     // Received messages are still handed over while the aggregator accepts them.
     while !receiver.buffer.is_empty() {
         let waiting = receiver.buffer.len() as u64;
@@ -117,6 +132,10 @@ struct Receiver {
     asking: Option<Asking>,
     buffer: Buffer,
     unpacker: Unpacker,
+    /// What Redis buffers for this connection, if the user may know.
+    limit: Option<OutputBufferLimit>,
+    /// When data last arrived as fast as it could be read.
+    flooded: Option<Instant>,
 }
 
 /// A request to the sentinels for the current master.
@@ -162,6 +181,22 @@ impl Receiver {
                 }
                 ReceiverEvent::Stop => return Ok(()),
             }
+        }
+    }
+
+    /// Names the likely reason if Redis closed the connection in a flood.
+    fn explained(&self, error: LinkError) -> LinkError {
+        let is_closed = match &error {
+            LinkError::Redis { error, .. } => error.is_io_error(),
+            other => matches!(other, LinkError::Closed),
+        };
+        let is_flood = self
+            .flooded
+            .is_some_and(|at| clock::monotonic().duration_since(at) < FLOOD_ENDED);
+        if is_closed && is_flood {
+            LinkError::FellBehind(self.limit)
+        } else {
+            error
         }
     }
 
@@ -252,6 +287,9 @@ impl Receiver {
         context
             .metrics
             .dropped(&context.metrics.dropped_buffer_full, dropped);
+        if bytes >= ROUND_BYTES / 2 {
+            self.flooded = Some(clock::monotonic());
+        }
         ended
     }
 }
@@ -268,15 +306,17 @@ fn ask((sentinel, server): (SentinelConfig, Server)) -> Asking {
     })
 }
 
-/// Connects and subscribes. Messages that arrive meanwhile go to `on_frame`.
+/// Connects and subscribes. Messages that arrive meanwhile go to `on_frame`. Also returns how much Redis buffers for the
+/// connection.
 async fn subscribe(
     config: &BrokerConfig,
     redis: &RedisConfig,
     server: &Server,
     mut on_frame: impl FnMut(Frame<'_>),
-) -> Result<Subscription, LinkError> {
+) -> Result<(Subscription, Option<OutputBufferLimit>), LinkError> {
     let message_bytes_max = config.queue_bytes_max.min(MESSAGE_BYTES_MAX);
     let mut subscription = Subscription::connect(redis, server, message_bytes_max).await?;
+    let limit = subscription.output_buffer_limit().await?;
     let patterns = channel::patterns(redis, &config.event_exchange);
     for (at, pattern) in patterns.iter().enumerate() {
         match subscription.subscribe(pattern, &mut on_frame).await {
@@ -286,5 +326,5 @@ async fn subscribe(
             subscribed => subscribed?,
         }
     }
-    Ok(subscription)
+    Ok((subscription, limit))
 }

@@ -72,6 +72,7 @@ async fn looked(
 ) -> Result<String, LinkError> {
     let version = answered(version(&mut poll.client)).await?;
     let server = poll.client.server.clone();
+    let output_buffer = &mut look.output_buffer;
     let listening = async {
         let mut on_frame = |frame: Frame<'_>| {
             if let Frame::Message { body, .. } = frame {
@@ -82,7 +83,8 @@ async fn looked(
             }
         };
         let subscribing = subscribe(config, redis, &server, &mut on_frame);
-        let mut subscription = in_time(subscribing).await?;
+        let (mut subscription, limit) = in_time(subscribing).await?;
+        *output_buffer = limit;
         let listening = async {
             loop {
                 subscription.drain_frames(&mut on_frame)?;

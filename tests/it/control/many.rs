@@ -84,8 +84,7 @@ async fn simulate_on_redis(url: String) {
         .subscribe("/0.celery.pidbox")
         .await
         .expect("a subscription");
-    let connecting = client.get_multiplexed_async_connection();
-    let mut connection = connecting.await.expect("redis answers");
+    let mut connection = connect(&client).await;
     let mut messages = pubsub.into_on_message();
     while let Some(message) = messages.next().await {
         let envelope: serde_json::Value =

@@ -256,7 +256,8 @@ async fn hostile_names_are_shown_and_do_nothing() {
     let long = "l".repeat(400);
     let names = HOSTILE.iter().copied().chain([long.as_str()]);
     for (n, name) in (0..).zip(names) {
-        let messages = life(n, name, 1_795_344_000.0).map(|body| envelope(&body));
+        let messages = life(n, name, 1_795_344_000.0)
+            .map(|body| envelope(&body.replace("\"celery\"", &format!("\"{name}\""))));
         redis.publish(messages.iter().map(String::as_bytes)).await;
     }
     celeriac
@@ -282,6 +283,14 @@ async fn hostile_names_are_shown_and_do_nothing() {
         );
         let control = |name: &String| name.chars().any(|c| c.is_control() || c == '\u{202e}');
         assert!(!shown.iter().any(control), "{shown:?}");
+        for width in [360, 768, 1600] {
+            browser.resize(width, 900).await;
+            let wide = browser.value("document.documentElement.scrollWidth").await;
+            assert!(
+                wide.as_f64() <= Some(f64::from(width)),
+                "{path} at {width}: {wide}"
+            );
+        }
     }
     // Each link leads to the task that it names.
     let count = browser.texts("#rows-tasks th a").await.len();

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -142,10 +143,16 @@ impl Redis {
     }
 
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url(0)).expect("a URL");
-        client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("redis answers")
+        connect(&redis::Client::open(self.url(0)).expect("a URL")).await
     }
+}
+
+/// Connects with timeouts for a busy machine, on which the usual half a second is too short.
+pub async fn connect(client: &redis::Client) -> redis::aio::MultiplexedConnection {
+    let timeout = Some(Duration::from_secs(20));
+    let config = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(timeout)
+        .set_response_timeout(timeout);
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    connecting.await.expect("redis answers")
 }

@@ -1,0 +1,74 @@
+//! A burst that celeriac cannot read is lost in Redis: which limit applies, what the log says, and how it goes on.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::support::celeriac::Celeriac;
+use super::support::redis::Redis;
+use super::support::wait_for;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_the_limit_that_a_burst_exceeded() {
+    let redis = Redis::start_with(&["--client-output-buffer-limit", "pubsub 1mb 0 0"]).await;
+    let config = format!(
+        "brokers: [{{url: {:?}, queue_interval: 0s, control_interval: 0s}}]\n",
+        redis.url(0)
+    );
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    celeriac.process.signal(Signal::STOP);
+    // First the sockets' buffers fill up, then that of Redis.
+    let mut published = 0;
+    wait_for("Redis to close the connection", 60, async || {
+        redis.publish_lives(published..published + 2_500, "t").await;
+        published += 2_500;
+        match redis.subscribers().await {
+            0 => Ok(()),
+            more => Err(format!("{more} subscribers")),
+        }
+    })
+    .await;
+    celeriac.process.signal(Signal::CONT);
+    let page = celeriac
+        .page_when("the next connection", 20, |page| {
+            page.sum("celeriac_broker_reconnects_total", &[]) == 1.0
+        })
+        .await;
+    assert!(page.sum("celeriac_broker_gap_seconds_total", &[]) > 0.0);
+    let log = celeriac.process.output();
+    for line in [
+        "client-output-buffer-limit sets limit=1 MiB",
+        "because client-output-buffer-limit was exceeded: it buffers 1 MiB",
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
+    // What the sockets held has been read, and what comes now is as well.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = celeriac.page().await.events();
+    assert!(before > 0.0 && before < published as f64 * 4.0, "{before}");
+    redis.publish_lives(published..published + 10, "t").await;
+    celeriac
+        .page_when("the events", 10, |page| page.events() == before + 40.0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_know_the_limit_does_without() {
+    let redis = Redis::start().await;
+    redis
+        .user(&["resetchannels", "&/0.celeryev/*", "+psubscribe", "+ping"])
+        .await;
+    let config = format!(
+        "brokers: [{{url: {:?}, queue_interval: 0s, control_interval: 0s}}]\n",
+        redis.url_of_user(0)
+    );
+    let celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    redis.publish_lives(0..10, "t").await;
+    celeriac
+        .page_when("the events", 10, |page| page.events() == 40.0)
+        .await;
+    let log = celeriac.process.output();
+    assert!(!log.contains("client-output-buffer-limit"), "{log}");
+}
