@@ -373,7 +373,7 @@ const SMALL_DISK: [&str; 6] = [
     "--mount",
     "sh",
     "-c",
-    "mount -t tmpfs -o size=4m tmpfs \"$SMALL_DISK\" && exec \"$0\" \"$@\"",
+    "mount -t tmpfs -o size=2m tmpfs \"$SMALL_DISK\" && exec \"$0\" \"$@\"",
 ];
 
 /// Whether this machine lets an ordinary user create a namespace.
@@ -405,7 +405,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
     let celeriac = Celeriac::start_through(&setting.config(), &disk, &SMALL_DISK).await;
     celeriac.subscribed("default").await;
     // Names that do not compress, so that each snapshot takes a large part of the disk.
-    for n in 0..600_u64 {
+    for n in 0..300_u64 {
         let odd = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let name = format!("task.{odd:x}");
         setting.redis.publish_lives(n..n + 1, &name).await;
@@ -431,7 +431,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
             .receiver
             .series("celery_events_total", &["task-succeeded"]);
         match series.last() {
-            Some((_, 600.0)) => Ok(()),
+            Some((_, 300.0)) => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })
