@@ -189,7 +189,7 @@ async fn where_nothing_is_wrong_it_says_so_and_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_output_buffer_of_redis_is_named() {
     let redis = Redis::start_with(&["--client-output-buffer-limit", "pubsub 1mb 0 0"]).await;
-    let said = doctor(&broker(&redis.url(0), ", control_interval: 0s"), 1).await;
+    let said = doctor(&broker(&redis.url(0), ", control_interval: 0s"), 3).await;
     said.has(
         "output buffer ? Redis holds 1 MiB for a subscriber",
         &["→ raise it, for example with CONFIG SET client-output-buffer-limit \"pubsub 32mb 8mb 60\""],
