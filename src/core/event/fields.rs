@@ -293,7 +293,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Builds the event. `received` replaces a missing timestamp.
-    pub(super) fn event(self, received: Timestamp) -> Result<Event<'a>, DecodeError> {
+    pub(super) fn event(mut self, received: Timestamp) -> Result<Event<'a>, DecodeError> {
         let kind = self.kind.ok_or(DecodeError::Field("type"));
         if let Some(problem) = self
             .problem
@@ -310,7 +310,7 @@ impl<'a> Fields<'a> {
                 Timestamp::from_seconds(seconds).ok_or(DecodeError::Field("timestamp"))?
             }
         };
-        let hostname = self.hostname.clone().unwrap_or_default();
+        let hostname = self.hostname.take().unwrap_or_default();
         let pid = self.pid.and_then(whole);
         let detail = match kind {
             EventKind::Task(kind) => Detail::Task(self.task(kind)?),

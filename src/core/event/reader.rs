@@ -69,10 +69,16 @@ pub(super) fn events<'a, R: Reader<'a>>(
     let end = reader.and_then(|mut reader| {
         match reader.kind() {
             Kind::End => return Err(DecodeError::Empty),
-            Kind::Map => each(fields(&mut reader)?.event(received)),
+            Kind::Map => {
+                let mut fields = Fields::default();
+                read(&mut reader, &mut fields)?;
+                each(fields.event(received));
+            }
             Kind::List => reader.list(|reader| {
                 if reader.kind() == Kind::Map {
-                    each(fields(reader)?.event(received));
+                    let mut fields = Fields::default();
+                    read(reader, &mut fields)?;
+                    each(fields.event(received));
                 } else {
                     reader.skip(1)?;
                     each(Err(DecodeError::NotAMap));
@@ -88,9 +94,8 @@ pub(super) fn events<'a, R: Reader<'a>>(
     }
 }
 
-/// Reads the members of an event that are used.
-fn fields<'a, R: Reader<'a>>(reader: &mut R) -> Result<Fields<'a>, DecodeError> {
-    let mut fields = Fields::default();
+/// Reads the members of an event that are used. `fields` is large, so it is not returned.
+fn read<'a, R: Reader<'a>>(reader: &mut R, fields: &mut Fields<'a>) -> Result<(), DecodeError> {
     reader.map(|reader, key| {
         let Some(field) = Field::of(key) else {
             return reader.skip(2);
@@ -105,8 +110,7 @@ fn fields<'a, R: Reader<'a>>(reader: &mut R) -> Result<Fields<'a>, DecodeError> 
         };
         fields.put(field, value);
         Ok(())
-    })?;
-    Ok(fields)
+    })
 }
 
 /// Reads a list that should have three numbers.

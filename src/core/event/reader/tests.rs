@@ -5,17 +5,29 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::event::fields::DEPTH_MAX;
 use crate::event::json::Cursor;
 use crate::event::{ContentType, MsgpackReader, PickleReader, YamlReader};
 
+/// How much is written of a body.
+const SHOWN_MAX: usize = 1 << 20;
+
 /// Writes whatever a reader yields.
-fn write<'a, R: Reader<'a>>(reader: &mut R, shown: &mut String) -> Result<(), DecodeError> {
+fn write<'a, R: Reader<'a>>(
+    reader: &mut R,
+    depth: usize,
+    shown: &mut String,
+) -> Result<(), DecodeError> {
     match reader.kind() {
+        // A changed pickle may contain a list that contains itself, even several times.
+        Kind::Map | Kind::List if depth == DEPTH_MAX || shown.len() > SHOWN_MAX => {
+            return Err(DecodeError::Depth);
+        }
         Kind::Map => {
             shown.push('{');
             reader.map(|reader, key| {
                 write!(shown, "{}:", R::key_text(key)).expect("a string");
-                write(reader, shown)?;
+                write(reader, depth + 1, shown)?;
                 shown.push(' ');
                 Ok(())
             })?;
@@ -24,7 +36,7 @@ fn write<'a, R: Reader<'a>>(reader: &mut R, shown: &mut String) -> Result<(), De
         Kind::List => {
             shown.push('[');
             reader.list(|reader| {
-                write(reader, shown)?;
+                write(reader, depth + 1, shown)?;
                 shown.push(' ');
                 Ok(())
             })?;
@@ -44,7 +56,7 @@ fn write<'a, R: Reader<'a>>(reader: &mut R, shown: &mut String) -> Result<(), De
 fn show_all<'a, R: Reader<'a>>(reader: Result<R, DecodeError>) -> Result<String, DecodeError> {
     let mut reader = reader?;
     let mut shown = String::new();
-    write(&mut reader, &mut shown)?;
+    write(&mut reader, 0, &mut shown)?;
     reader.end()?;
     Ok(shown)
 }
