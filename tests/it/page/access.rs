@@ -177,8 +177,17 @@ async fn keys_reach_everything() {
     browser.press("qtk").await;
     assert_eq!(browser.value("document.activeElement.value").await, "qtk");
 
-    // By tabulator alone: every link and button is reached, and the focus is visible.
+    // By tabulator alone: every link and button is reached, and the focus is visible. A pause keeps their number.
     browser.open(&celeriac.url("/tasks")).await;
+    browser
+        .until("!document.querySelector('#pause').hidden", 5)
+        .await;
+    browser
+        .find("#pause")
+        .await
+        .click()
+        .await
+        .expect("a button");
     let reachable = browser
         .value("[...document.querySelectorAll('a[href],button,input:not([type=hidden])')].filter(e => e.checkVisibility()).length")
         .await;

@@ -305,6 +305,11 @@ fn each_state_has_its_own_text() {
 #[test]
 fn a_page_about_one_thing_has_all_that_is_known_about_it() {
     let html = page(&usual(), "/task/shop.orders.charge");
+    let drawn = part(&html, "<svg class=\"k\"", "</p>");
+    assert!(
+        drawn.contains("aria-hidden=\"true\">Completed in each minute of the last hour: "),
+        "{drawn}"
+    );
     for text in [
         "<small>Task</small> <bdi>shop.orders.charge",
         "812,333",
