@@ -292,8 +292,8 @@ impl<'a> Fields<'a> {
         self.problem.get_or_insert(problem);
     }
 
-    /// Builds the event. `received` replaces a missing timestamp.
-    pub(super) fn event(mut self, received: Timestamp) -> Result<Event<'a>, DecodeError> {
+    /// Builds the event, for which the texts are taken out. `received` replaces a missing timestamp.
+    pub(super) fn event(&mut self, received: Timestamp) -> Result<Event<'a>, DecodeError> {
         let kind = self.kind.ok_or(DecodeError::Field("type"));
         if let Some(problem) = self
             .problem
@@ -316,8 +316,8 @@ impl<'a> Fields<'a> {
             EventKind::Task(kind) => Detail::Task(self.task(kind)?),
             EventKind::Worker(kind) => Detail::Worker(self.worker(kind)),
             EventKind::Other => Detail::Other(OtherEvent {
-                kind: self.other.unwrap_or_default(),
-                uuid: self.uuid,
+                kind: self.other.take().unwrap_or_default(),
+                uuid: self.uuid.take(),
             }),
         };
         Ok(Event {
@@ -328,20 +328,26 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn task(self, kind: TaskKind) -> Result<TaskEvent<'a>, DecodeError> {
+    fn task(&mut self, kind: TaskKind) -> Result<TaskEvent<'a>, DecodeError> {
         let uuid = self
             .uuid
+            .take()
             .filter(|uuid| !uuid.is_empty())
             .ok_or(DecodeError::Field("uuid"))?;
         let traceback = self.traceback.as_deref();
         let exception = self
             .exception
+            .take()
             .and_then(|repr| exception::class_of(repr, traceback));
-        let [queue, exchange, routing_key] = route(self.queue, self.exchange, self.routing_key);
+        let [queue, exchange, routing_key] = route(
+            self.queue.take(),
+            self.exchange.take(),
+            self.routing_key.take(),
+        );
         Ok(TaskEvent {
             kind,
             uuid,
-            name: self.name.filter(|name| !name.is_empty()),
+            name: self.name.take().filter(|name| !name.is_empty()),
             queue,
             exchange,
             routing_key,
@@ -361,7 +367,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn worker(self, kind: WorkerKind) -> WorkerEvent<'a> {
+    fn worker(&mut self, kind: WorkerKind) -> WorkerEvent<'a> {
         let count = |n: Option<f64>| n.and_then(whole).and_then(|n| u64::try_from(n).ok());
         WorkerEvent {
             kind,
@@ -371,9 +377,9 @@ impl<'a> Fields<'a> {
             loadavg: self
                 .loadavg
                 .filter(|loads| loads.iter().all(|load| load.is_finite())),
-            sw_ident: self.sw_ident,
-            sw_ver: self.sw_ver,
-            sw_sys: self.sw_sys,
+            sw_ident: self.sw_ident.take(),
+            sw_ver: self.sw_ver.take(),
+            sw_sys: self.sw_sys.take(),
         }
     }
 

@@ -19,7 +19,7 @@ use super::fields::{DEPTH_MAX, Field, TEXT_MAX, TRACEBACK_TAIL, Value};
 use super::reader::{Kind, Reader};
 use crate::escape::is_unsafe;
 
-/// How far to search for the end of a text byte by byte.
+/// How far to search for the end of a key byte by byte.
 const NEAR: usize = 16;
 
 /// A text between its quotes, still escaped.
@@ -63,22 +63,29 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The text here, between its quotes.
+    /// The key here, between its quotes. Most are too short for a vectorized search to pay off.
     #[inline]
+    fn key(&mut self) -> Result<&'a [u8], DecodeError> {
+        if self.peek() == Some(b'"') {
+            let text = &self.bytes[self.at + 1..];
+            let mut near = text.iter().take(NEAR);
+            let end = near.position(|byte| matches!(byte, b'"' | b'\\'));
+            if let Some(end) = end.filter(|end| text[*end] == b'"') {
+                self.at += end + 2;
+                return Ok(&text[..end]);
+            }
+        }
+        self.raw().map(|raw| raw.bytes)
+    }
+
+    /// The text here, between its quotes.
     pub fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
         self.expect_byte(b'"')?;
         let start = self.at;
         let mut escaped = false;
-        // Most strings are keys and short words, too short for a vectorized search to pay off.
-        let mut near = self.bytes[start..].iter().take(NEAR);
-        let end = near.position(|byte| matches!(byte, b'"' | b'\\'));
-        self.at += end.unwrap_or(NEAR);
         loop {
-            if self.bytes.get(self.at) != Some(&b'"') {
-                let rest = self.bytes.get(self.at..).ok_or(DecodeError::Json)?;
-                let found = memchr::memchr2(b'"', b'\\', rest).ok_or(DecodeError::Json)?;
-                self.at += found;
-            }
+            let rest = self.bytes.get(self.at..).ok_or(DecodeError::Json)?;
+            self.at += memchr::memchr2(b'"', b'\\', rest).ok_or(DecodeError::Json)?;
             if self.bytes[self.at] == b'"' {
                 let bytes = &self.bytes[start..self.at];
                 self.at += 1;
@@ -92,8 +99,8 @@ impl<'a> Cursor<'a> {
     /// A number or a word.
     fn scalar(&mut self) -> Result<Value<'a>, DecodeError> {
         let token = self.token();
-        let number = || number(token).map(Value::Number);
-        word(token).or_else(number).ok_or(DecodeError::Json)
+        let number = number(token).map(Value::Number);
+        number.or_else(|| word(token)).ok_or(DecodeError::Json)
     }
 
     /// The bytes of a number or a word, up to the first byte that cannot belong to it.
@@ -131,11 +138,11 @@ impl<'a> Reader<'a> for Cursor<'a> {
             return Ok(());
         }
         loop {
-            let key = self.raw()?;
+            let key = self.key()?;
             self.expect_byte(b':')?;
             self.peek();
             // Known keys contain no escapes, so a key with an escape matches none of them.
-            entry(self, key.bytes)?;
+            entry(self, key)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
