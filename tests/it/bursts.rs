@@ -38,7 +38,7 @@ async fn the_log_names_the_limit_that_a_burst_exceeded() {
     assert!(page.sum("celeriac_broker_gap_seconds_total", &[]) > 0.0);
     let log = celeriac.process.output();
     for line in [
-        "client-output-buffer-limit sets limit=1 MiB",
+        "up to the limit in client-output-buffer-limit limit=1 MiB",
         "because client-output-buffer-limit was exceeded: it buffers 1 MiB",
     ] {
         assert_eq!(log.matches(line).count(), 1, "{line}: {log}");

@@ -87,7 +87,7 @@ pub(super) async fn run(
     if let Some(limit) = limit
         && context.link_number() == 1
     {
-        info!(%limit, "Redis buffers events that celeriac has not read yet, up to a limit that client-output-buffer-limit sets");
+        info!(%limit, "unread events are buffered by Redis, up to the limit in client-output-buffer-limit");
     }
     let metrics = &context.metrics;
     metrics.dropped(&metrics.dropped_buffer_full, dropped);
