@@ -186,10 +186,8 @@ impl Receiver {
 
     /// Names the likely reason if Redis closed the connection in a flood.
     fn explained(&self, error: LinkError) -> LinkError {
-        let is_closed = match &error {
-            LinkError::Redis { error, .. } => error.is_io_error(),
-            other => matches!(other, LinkError::Closed),
-        };
+        let is_reset = matches!(&error, LinkError::Redis { error, .. } if error.is_io_error());
+        let is_closed = is_reset || matches!(error, LinkError::Closed);
         let is_flood = self
             .flooded
             .is_some_and(|at| clock::monotonic().duration_since(at) < FLOOD_ENDED);
