@@ -80,8 +80,12 @@ impl Setting {
         }
     }
 
-    /// Waits until a receiver has all tasks of a name.
-    async fn arrived(&self, receiver: &Receiver, name: u64, seconds: u64) {
+    /// Waits until a receiver has all tasks of a name, however busy the machine is.
+    async fn arrived(&self, receiver: &Receiver, name: u64) {
+        self.arrived_within(receiver, name, 90).await;
+    }
+
+    async fn arrived_within(&self, receiver: &Receiver, name: u64, seconds: u64) {
         let label = format!("name=\"task.{name}\"");
         wait_for("the newest value", seconds, async || {
             let series = receiver.series("celery_task_succeeded_total", &[&label]);
@@ -95,14 +99,14 @@ impl Setting {
 
     /// Asserts that the healthy receiver gets everything soon after it was published.
     async fn beside_is_not_delayed(&self) {
-        self.arrived(&self.beside, 0, 5).await;
+        self.arrived_within(&self.beside, 0, 20).await;
     }
 
     /// Waits until every sample queued for the faulty receiver is accounted for and none is pending, and returns the
     /// page.
     async fn settled(&self) -> Page {
         self.celeriac
-            .page_when("the books to balance", 30, |page| {
+            .page_when("the books to balance", 90, |page| {
                 balanced(page, "ill") && of(page, "ill", "pending") == 0.0
             })
             .await
@@ -110,7 +114,7 @@ impl Setting {
 
     /// Asserts that nothing was lost on the way to the faulty receiver.
     async fn nothing_is_lost(&self) -> Page {
-        self.arrived(&self.ill, 0, 30).await;
+        self.arrived(&self.ill, 0).await;
         let page = self.settled().await;
         for lost in ["failed_total", "dropped_total"] {
             assert_eq!(of(&page, "ill", lost), 0.0, "{lost}");
@@ -158,7 +162,7 @@ async fn what_ends_without_an_answer_is_sent_again() {
     for message in [FIRST, SECOND] {
         let mut setting = Setting::start(message, "remote_timeout: 1s").await;
         setting.publish(1).await;
-        setting.arrived(&setting.ill, 0, 10).await;
+        setting.arrived(&setting.ill, 0).await;
         for answer in [
             Answer::Silence(Duration::from_secs(2)),
             Answer::StoreAndCut,
@@ -187,7 +191,7 @@ async fn a_network_that_stalls_refuses_or_is_slow_loses_nothing() {
         let url = proxy.in_front_of(&ill.url());
         let mut setting = Setting::start_at(message, "remote_timeout: 2s", ill, &url).await;
         setting.publish(3).await;
-        setting.arrived(&setting.ill, 0, 10).await;
+        setting.arrived(&setting.ill, 0).await;
         for fault in [
             Fault::Stall,
             Fault::Refuse,
@@ -206,7 +210,7 @@ async fn a_network_that_stalls_refuses_or_is_slow_loses_nothing() {
                     .await;
                 proxy.set(Fault::None);
             }
-            setting.arrived(&setting.ill, 0, 20).await;
+            setting.arrived(&setting.ill, 0).await;
         }
         setting.nothing_is_lost().await;
     }
@@ -217,7 +221,7 @@ async fn retry_after_is_kept_in_each_of_its_forms() {
     for message in [FIRST, SECOND] {
         let mut setting = Setting::start(message, "").await;
         setting.publish(1).await;
-        setting.arrived(&setting.ill, 0, 10).await;
+        setting.arrived(&setting.ill, 0).await;
         for (answer, least) in [
             (Answer::RetryAfter(429, 2), 2),
             (Answer::RetryAfter(503, 2), 2),
@@ -230,7 +234,7 @@ async fn retry_after_is_kept_in_each_of_its_forms() {
             let asked = Instant::now();
             setting.publish(1).await;
             setting.beside_is_not_delayed().await;
-            setting.arrived(&setting.ill, 0, 10).await;
+            setting.arrived(&setting.ill, 0).await;
             let waited = asked.elapsed();
             assert!(
                 waited >= Duration::from_secs(least),
@@ -264,7 +268,7 @@ async fn one_is_refused(message: &str, quarantined: f64, stores_in_part: bool) {
     });
     setting.publish(40).await;
     setting.beside_is_not_delayed().await;
-    setting.arrived(&setting.ill, 39, 30).await;
+    setting.arrived(&setting.ill, 39).await;
     let found = |page: &Page| {
         let series = page.sum("celeriac_remote_storage_series_quarantined", &["ill"]);
         of(page, "ill", "failed_total") > 0.0 && series == quarantined
@@ -272,7 +276,7 @@ async fn one_is_refused(message: &str, quarantined: f64, stores_in_part: bool) {
     setting.celeriac.page_when("the refusal", 20, found).await;
     // Quarantined series are retried after a minute.
     setting.ill.behave(|behaviour| behaviour.refuses = None);
-    setting.arrived(&setting.ill, 7, 80).await;
+    setting.arrived(&setting.ill, 7).await;
     let none =
         |page: &Page| page.sum("celeriac_remote_storage_series_quarantined", &["ill"]) == 0.0;
     setting.celeriac.page_when("the end of it", 5, none).await;
@@ -298,7 +302,7 @@ async fn what_another_sender_has_written_costs_nothing_but_itself() {
             .ill
             .behave(|behaviour| behaviour.strict_order = true);
         setting.publish(10).await;
-        setting.arrived(&setting.ill, 9, 10).await;
+        setting.arrived(&setting.ill, 9).await;
         let all = setting.ill.with(|received| received.series.clone());
         let (series, samples) = all
             .iter()
@@ -308,7 +312,7 @@ async fn what_another_sender_has_written_costs_nothing_but_itself() {
         setting.ill.plant(series, newest + 5_000, 99.0);
         setting.publish(10).await;
         setting.beside_is_not_delayed().await;
-        setting.arrived(&setting.ill, 9, 20).await;
+        setting.arrived(&setting.ill, 9).await;
         let failed = |page: &Page| of(page, "ill", "failed_total") > 0.0;
         setting.celeriac.page_when("the refusal", 20, failed).await;
         setting.no_violation();
@@ -329,7 +333,7 @@ async fn what_is_too_large_comes_in_parts() {
             .behave(|behaviour| behaviour.samples_taken = Some(100));
         setting.publish(40).await;
         setting.beside_is_not_delayed().await;
-        setting.arrived(&setting.ill, 39, 30).await;
+        setting.arrived(&setting.ill, 39).await;
         setting.nothing_is_lost().await;
         assert_eq!(setting.missing(), BTreeMap::new(), "{message}");
     }

@@ -20,7 +20,7 @@ async fn errors_are_an_outage_unless_others_are_accepted() {
 async fn a_series_that_breaks_the_receiver_does_not_block_the_others(message: &str) {
     let mut setting = Setting::start_small(message, 20).await;
     setting.publish(40).await;
-    setting.arrived(&setting.ill, 39, 10).await;
+    setting.arrived(&setting.ill, 39).await;
     setting.ill.behave(|behaviour| {
         behaviour.may_give_up = true;
         behaviour.breaks_on = Some(Box::new(breaks));
@@ -48,10 +48,10 @@ async fn a_series_that_breaks_the_receiver_does_not_block_the_others(message: &s
         .celeriac
         .page_when("the series to be found", 90, found);
     assert!(of(&page.await, "ill", "retried_total") > 0.0);
-    setting.arrived(&setting.ill, 39, 60).await;
+    setting.arrived(&setting.ill, 39).await;
     assert_eq!(setting.celeriac.get("/-/ready").await.0, 200);
     setting.ill.behave(|behaviour| behaviour.breaks_on = None);
-    setting.arrived(&setting.ill, 7, 80).await;
+    setting.arrived(&setting.ill, 7).await;
     let page = setting.settled().await;
     assert_eq!(of(&page, "ill", "dropped_total"), 0.0);
     setting.no_violation();
@@ -62,7 +62,7 @@ async fn a_series_that_breaks_the_receiver_does_not_block_the_others(message: &s
 async fn an_outage_of_one_family_for_a_minute_and_a_half_loses_nothing() {
     let mut setting = Setting::start(FIRST, "").await;
     setting.publish(40).await;
-    setting.arrived(&setting.ill, 39, 10).await;
+    setting.arrived(&setting.ill, 39).await;
     let family = |series: &str| series.starts_with("celery_task_succeeded_total{");
     setting
         .ill
@@ -71,7 +71,7 @@ async fn an_outage_of_one_family_for_a_minute_and_a_half_loses_nothing() {
     setting.publish(40).await;
     setting.beside_is_not_delayed().await;
     setting.ill.behave(|behaviour| behaviour.breaks_on = None);
-    setting.arrived(&setting.ill, 39, 20).await;
+    setting.arrived(&setting.ill, 39).await;
     let page = setting.nothing_is_lost().await;
     assert!(of(&page, "ill", "retried_total") > 0.0);
     assert_eq!(setting.missing(), BTreeMap::new());
@@ -80,7 +80,7 @@ async fn an_outage_of_one_family_for_a_minute_and_a_half_loses_nothing() {
 async fn an_outage_of_everything_but_empty_requests_loses_nothing() {
     let mut setting = Setting::start(SECOND, "").await;
     setting.publish(40).await;
-    setting.arrived(&setting.ill, 39, 10).await;
+    setting.arrived(&setting.ill, 39).await;
     setting.ill.behave(|behaviour| {
         behaviour.may_give_up = true;
         behaviour.breaks_on = Some(Box::new(|_| true));
@@ -89,7 +89,7 @@ async fn an_outage_of_everything_but_empty_requests_loses_nothing() {
     setting.publish(40).await;
     setting.beside_is_not_delayed().await;
     setting.ill.behave(|behaviour| behaviour.breaks_on = None);
-    setting.arrived(&setting.ill, 39, 60).await;
+    setting.arrived(&setting.ill, 39).await;
     setting.nothing_is_lost().await;
     assert_eq!(setting.missing(), BTreeMap::new());
 }
@@ -104,7 +104,7 @@ async fn a_success_is_one_whatever_its_body_says() {
         for _ in 0..3 {
             setting.publish(1).await;
             setting.beside_is_not_delayed().await;
-            setting.arrived(&setting.ill, 0, 10).await;
+            setting.arrived(&setting.ill, 0).await;
         }
         let page = setting.nothing_is_lost().await;
         assert_eq!(of(&page, "ill", "retried_total"), 0.0);
