@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::amqp::error::AmqpError;
-use super::redis::OutputBufferLimit;
 
 /// How long to wait for the reply to a ping.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,8 +35,11 @@ pub(super) enum LinkError {
     Login(String),
     #[error("the broker closed the connection")]
     Closed,
-    #[error("{}", fell_behind(*.0))]
-    FellBehind(Option<OutputBufferLimit>),
+    #[error(
+        "Redis closed the connection while events arrived faster than celeriac read them, probably because \
+         client-output-buffer-limit was exceeded"
+    )]
+    FellBehind,
     #[error("no reply to a ping within {} s", PING_TIMEOUT.as_secs())]
     Silent,
     #[error("no reply to a poll within {} s", .0.as_secs())]
@@ -68,7 +70,7 @@ impl LinkError {
             | Self::Tls(_)
             | Self::Login(_)
             | Self::Closed
-            | Self::FellBehind(_)
+            | Self::FellBehind
             | Self::Silent
             | Self::Late(_)
             | Self::NoMaster { .. }
@@ -76,14 +78,4 @@ impl LinkError {
             | Self::Abandoned => false,
         }
     }
-}
-
-fn fell_behind(limit: Option<OutputBufferLimit>) -> String {
-    let buffers = limit
-        .map(|limit| format!(": it buffers {limit}"))
-        .unwrap_or_default();
-    format!(
-        "Redis closed the connection while events arrived faster than celeriac read them, probably because \
-         client-output-buffer-limit was exceeded{buffers}"
-    )
 }

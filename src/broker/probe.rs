@@ -161,7 +161,7 @@ impl From<LinkError> for ProbeFinding {
             LinkError::Timeout(_)
             | LinkError::Connect(_)
             | LinkError::Closed
-            | LinkError::FellBehind(_)
+            | LinkError::FellBehind
             | LinkError::Silent
             | LinkError::Late(_)
             | LinkError::NotMaster(_)

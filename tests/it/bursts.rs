@@ -1,4 +1,4 @@
-//! A burst that celeriac cannot read is lost in Redis: which limit applies, what the log says, and how it goes on.
+//! A burst that celeriac cannot read is lost in Redis: what the log says, and how it goes on.
 
 use std::time::Duration;
 
@@ -37,12 +37,8 @@ async fn the_log_names_the_limit_that_a_burst_exceeded() {
         .await;
     assert!(page.sum("celeriac_broker_gap_seconds_total", &[]) > 0.0);
     let log = celeriac.process.output();
-    for line in [
-        "up to the limit in client-output-buffer-limit limit=1 MiB",
-        "because client-output-buffer-limit was exceeded: it buffers 1 MiB",
-    ] {
-        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
-    }
+    let reason = "probably because client-output-buffer-limit was exceeded";
+    assert_eq!(log.matches(reason).count(), 1, "{log}");
     // What the sockets held has been read, and what comes now is as well.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = celeriac.page().await.events();
@@ -51,24 +47,4 @@ async fn the_log_names_the_limit_that_a_burst_exceeded() {
     celeriac
         .page_when("the events", 10, |page| page.events() == before + 40.0)
         .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_know_the_limit_does_without() {
-    let redis = Redis::start().await;
-    redis
-        .user(&["resetchannels", "&/0.celeryev/*", "+psubscribe", "+ping"])
-        .await;
-    let config = format!(
-        "brokers: [{{url: {:?}, queue_interval: 0s, control_interval: 0s}}]\n",
-        redis.url_of_user(0)
-    );
-    let celeriac = Celeriac::start(&config).await;
-    celeriac.ready().await;
-    redis.publish_lives(0..10, "t").await;
-    celeriac
-        .page_when("the events", 10, |page| page.events() == 40.0)
-        .await;
-    let log = celeriac.process.output();
-    assert!(!log.contains("client-output-buffer-limit"), "{log}");
 }

@@ -30,7 +30,6 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
-use tracing::info;
 
 use self::buffer::Buffer;
 pub(super) use self::connect::Driver;
@@ -78,17 +77,11 @@ pub(super) async fn run(
         let subscription = subscribe(config, redis, &server, on_frame).await?;
         Ok((subscription, server))
     });
-    let Some(((subscription, limit), server)) =
-        context.connecting(CONNECT_TIMEOUT, connecting).await?
+    let Some((subscription, server)) = context.connecting(CONNECT_TIMEOUT, connecting).await?
     else {
         return Ok(());
     };
     context.subscribed(config);
-    if let Some(limit) = limit
-        && context.link_number() == 1
-    {
-        info!(%limit, "unread events are buffered by Redis, up to the limit in client-output-buffer-limit");
-    }
     let metrics = &context.metrics;
     metrics.dropped(&metrics.dropped_buffer_full, dropped);
     let mut pings = interval(PING_INTERVAL);
@@ -104,7 +97,6 @@ pub(super) async fn run(
         asking: None,
         buffer,
         unpacker: Unpacker::new(config.accept),
-        limit,
         flooded: None,
     };
     let ended = receiver.receive(context).await;
@@ -132,8 +124,6 @@ struct Receiver {
     asking: Option<Asking>,
     buffer: Buffer,
     unpacker: Unpacker,
-    /// What Redis buffers for this connection, if the user may know.
-    limit: Option<OutputBufferLimit>,
     /// When data last arrived as fast as it could be read.
     flooded: Option<Instant>,
 }
@@ -192,7 +182,7 @@ impl Receiver {
             .flooded
             .is_some_and(|at| clock::monotonic().duration_since(at) < FLOOD_ENDED);
         if is_closed && is_flood {
-            LinkError::FellBehind(self.limit)
+            LinkError::FellBehind
         } else {
             error
         }
@@ -304,17 +294,15 @@ fn ask((sentinel, server): (SentinelConfig, Server)) -> Asking {
     })
 }
 
-/// Connects and subscribes. Messages that arrive meanwhile go to `on_frame`. Also returns how much Redis buffers for the
-/// connection.
+/// Connects and subscribes. Messages that arrive meanwhile go to `on_frame`.
 async fn subscribe(
     config: &BrokerConfig,
     redis: &RedisConfig,
     server: &Server,
     mut on_frame: impl FnMut(Frame<'_>),
-) -> Result<(Subscription, Option<OutputBufferLimit>), LinkError> {
+) -> Result<Subscription, LinkError> {
     let message_bytes_max = config.queue_bytes_max.min(MESSAGE_BYTES_MAX);
     let mut subscription = Subscription::connect(redis, server, message_bytes_max).await?;
-    let limit = subscription.output_buffer_limit().await?;
     let patterns = channel::patterns(redis, &config.event_exchange);
     for (at, pattern) in patterns.iter().enumerate() {
         match subscription.subscribe(pattern, &mut on_frame).await {
@@ -324,5 +312,5 @@ async fn subscribe(
             subscribed => subscribed?,
         }
     }
-    Ok((subscription, limit))
+    Ok(subscription)
 }

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::client::Client;
 use super::error::{failed, is_forbidden, is_unavailable};
+use super::output_buffer::OutputBufferLimit;
 use super::poll::Poll;
 use super::subscribe;
 use super::subscription::Frame;
@@ -71,8 +72,10 @@ async fn looked(
     on_payload: &mut (dyn FnMut(Payload) + Send),
 ) -> Result<String, LinkError> {
     let version = answered(version(&mut poll.client)).await?;
+    // The usual error is a missing permission, which the daemon does not need.
+    let limit = answered(output_buffer_limit(&mut poll.client)).await;
+    look.output_buffer = limit.ok().flatten();
     let server = poll.client.server.clone();
-    let output_buffer = &mut look.output_buffer;
     let listening = async {
         let mut on_frame = |frame: Frame<'_>| {
             if let Frame::Message { body, .. } = frame {
@@ -83,8 +86,7 @@ async fn looked(
             }
         };
         let subscribing = subscribe(config, redis, &server, &mut on_frame);
-        let (mut subscription, limit) = in_time(subscribing).await?;
-        *output_buffer = limit;
+        let mut subscription = in_time(subscribing).await?;
         let listening = async {
             loop {
                 subscription.drain_frames(&mut on_frame)?;
@@ -124,6 +126,18 @@ async fn looked(
         look.asked(round, ended);
     }
     Ok(version)
+}
+
+/// How much Redis buffers for a subscriber. `None` if the server has no such setting.
+async fn output_buffer_limit(client: &mut Client) -> Result<Option<OutputBufferLimit>, LinkError> {
+    let mut command = redis::cmd("CONFIG");
+    command.arg("GET").arg("client-output-buffer-limit");
+    let answer = command.query_async(&mut client.connection).await;
+    // The name of the setting, and its value.
+    let texts: Vec<String> = answer.map_err(|error| failed("read the limits", error))?;
+    Ok(texts
+        .get(1)
+        .and_then(|value| OutputBufferLimit::parse(value)))
 }
 
 /// Product and version, as far as the user may read them.

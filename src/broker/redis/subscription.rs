@@ -15,7 +15,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::bounded::LINE_BYTES_MAX;
 use super::connect::{self, Server};
 use super::error::{failed, refused};
-use super::output_buffer::OutputBufferLimit;
 use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
 use crate::config::RedisConfig;
@@ -112,20 +111,6 @@ impl Subscription {
         answer
             .map(drop)
             .map_err(|error| LinkError::Login(told(error)))
-    }
-
-    /// Asks how much Redis buffers for a subscriber. `None` if the user may not know, or the server has no such setting.
-    pub(super) async fn output_buffer_limit(
-        &mut self,
-    ) -> Result<Option<OutputBufferLimit>, LinkError> {
-        let mut command = redis::cmd("CONFIG");
-        command.arg("GET").arg("client-output-buffer-limit");
-        let answer = self.ask(&command, |_| ()).await?;
-        // The name of the setting, and its value.
-        let texts: Vec<String> = redis::from_redis_value(answer).unwrap_or_default();
-        Ok(texts
-            .get(1)
-            .and_then(|value| OutputBufferLimit::parse(value)))
     }
 
     /// Subscribes to a pattern. Messages of earlier subscriptions that arrive meanwhile go to

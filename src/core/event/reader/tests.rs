@@ -10,7 +10,7 @@ use crate::event::json::Cursor;
 use crate::event::{ContentType, MsgpackReader, PickleReader, YamlReader};
 
 /// How much is written of a body.
-const SHOWN_MAX: usize = 1 << 20;
+const SHOWN_BYTES: usize = 1 << 20;
 
 /// Writes whatever a reader yields.
 fn write<'a, R: Reader<'a>>(
@@ -20,7 +20,7 @@ fn write<'a, R: Reader<'a>>(
 ) -> Result<(), DecodeError> {
     match reader.kind() {
         // A changed pickle may contain a list that contains itself, even several times.
-        Kind::Map | Kind::List if depth == DEPTH_MAX || shown.len() > SHOWN_MAX => {
+        Kind::Map | Kind::List if depth == DEPTH_MAX || shown.len() > SHOWN_BYTES => {
             return Err(DecodeError::Depth);
         }
         Kind::Map => {
