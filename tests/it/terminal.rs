@@ -53,8 +53,8 @@ async fn top_shows_the_demo() {
 async fn top_follows_keys_and_the_size_of_the_terminal() {
     let daemon = daemon(DOCUMENT.to_owned()).await;
     let tmux = Tmux::start(80, 24, &["top", "--url", &daemon.url("")], &[]);
-    let screen = tmux.shows("Overview", 10).await;
-    assert!(screen.contains("celeriac · shop-1 · 0.1.0"), "{screen}");
+    let screen = tmux.shows("celeriac · shop-1 · 0.1.0", 10).await;
+    assert!(screen.contains("Overview"), "{screen}");
     tmux.shows("!! The receiver prometheus", 5).await;
     tmux.keys(&["2"]);
     // The overview has no room for this one. Names cannot control the terminal, and columns that do not fit are left out.

@@ -9,9 +9,6 @@ use crate::event::fields::DEPTH_MAX;
 use crate::event::json::Cursor;
 use crate::event::{ContentType, MsgpackReader, PickleReader, YamlReader};
 
-/// How much is written of a body.
-const SHOWN_BYTES: usize = 1 << 20;
-
 /// Writes whatever a reader yields.
 fn write<'a, R: Reader<'a>>(
     reader: &mut R,
@@ -19,10 +16,8 @@ fn write<'a, R: Reader<'a>>(
     shown: &mut String,
 ) -> Result<(), DecodeError> {
     match reader.kind() {
-        // A changed pickle may contain a list that contains itself, even several times.
-        Kind::Map | Kind::List if depth == DEPTH_MAX || shown.len() > SHOWN_BYTES => {
-            return Err(DecodeError::Depth);
-        }
+        // A changed pickle may contain a list that contains itself. Readers limit how many values a body yields.
+        Kind::Map | Kind::List if depth == DEPTH_MAX => return Err(DecodeError::Depth),
         Kind::Map => {
             shown.push('{');
             reader.map(|reader, key| {
