@@ -99,7 +99,7 @@ impl Setting {
 
     /// Asserts that the healthy receiver gets everything soon after it was published.
     async fn beside_is_not_delayed(&self) {
-        self.arrived_within(&self.beside, 0, 20).await;
+        self.arrived_within(&self.beside, 0, 5).await;
     }
 
     /// Waits until every sample queued for the faulty receiver is accounted for and none is pending, and returns the
