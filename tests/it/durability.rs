@@ -13,10 +13,10 @@ use tempfile::TempDir;
 
 use self::simulated::Simulated;
 use super::support::celeriac::{Celeriac, Page};
-use super::support::receiver::answer::{Answer, Knows};
-use super::support::receiver::{Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
+use strict_receiver::answer::{Answer, Knows};
+use strict_receiver::{Receiver, STALE};
 
 /// Short waits, so that an outage ends soon after the receiver is back.
 const SOON: &str = "min_backoff: 30ms, max_backoff: 200ms";

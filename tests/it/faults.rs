@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use super::support::celeriac::{Celeriac, Page};
 use super::support::certificates;
 use super::support::proxy::{Fault, Proxy};
-use super::support::receiver::Receiver;
-use super::support::receiver::answer::{Answer, Knows, Written};
 use super::support::redis::Redis;
 use super::support::{tls, wait_for};
+use strict_receiver::Receiver;
+use strict_receiver::answer::{Answer, Knows, Written};
 
 const FIRST: &str = "prometheus.WriteRequest";
 const SECOND: &str = "io.prometheus.write.v2.Request";

@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use super::support::celeriac::Celeriac;
 use super::support::events::envelope;
 use super::support::process::Process;
-use super::support::receiver::Receiver;
 use super::support::redis::Redis;
 use super::support::wait_for;
+use strict_receiver::Receiver;
 
 struct Setting {
     redis: Redis,

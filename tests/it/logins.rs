@@ -9,9 +9,9 @@ use url::Url;
 
 use super::support::celeriac::Celeriac;
 use super::support::endpoint::{Endpoint, Reply, TokenServer};
-use super::support::receiver::Receiver;
 use super::support::redis::Redis;
 use super::support::wait_for;
+use strict_receiver::Receiver;
 
 /// A sink's HTTP client as configured, and its URL.
 pub(super) struct Sender {

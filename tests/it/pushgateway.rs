@@ -13,9 +13,9 @@ use super::support::exposition::{Exposition, Series};
 use super::support::process::Process;
 use super::support::prometheus::{Options, Prometheus};
 use super::support::pushgateway::{Answer, Double, Labels, Pushgateway};
-use super::support::receiver::Receiver;
 use super::support::redis::Redis;
 use super::support::wait_for;
+use strict_receiver::Receiver;
 
 async fn start(redis: &Redis, url: &str, keys: &str) -> Celeriac {
     let config = format!(

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::support::prometheus::{Options, Prometheus};
 use super::support::querier::Querier;
-use super::support::receiver::Receiver;
 use super::support::victoria::Victoria;
 use super::support::wait_for;
-use super::support::wire::encode::{Message, zigzag};
+use strict_receiver::Receiver;
+use strict_receiver::wire::encode::{Message, zigzag};
 
 const MINUTE: i64 = 60_000;
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::support::celeriac::{Celeriac, Page};
-use super::support::receiver::Receiver;
-use super::support::receiver::answer::{Answer, Series};
 use super::support::redis::Redis;
+use strict_receiver::Receiver;
+use strict_receiver::answer::{Answer, Series};
 
 /// Response time of the receiver.
 const DELAY: Duration = Duration::from_millis(30);

@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use super::support::celeriac::{Celeriac, Page};
 use super::support::process::resident_max;
-use super::support::receiver::{Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
+use strict_receiver::{Receiver, STALE};
 
 /// A broker, a receiver, and a daemon whose configuration file the test changes.
 struct Setting {

@@ -5,9 +5,9 @@
 use std::time::{Duration, Instant};
 
 use super::support::celeriac::{Celeriac, Page};
-use super::support::receiver::{Answer, Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
+use strict_receiver::{Answer, Receiver, STALE};
 
 async fn start(redis: &Redis, receiver: &Receiver, keys: &str) -> Celeriac {
     let config = format!(

@@ -2,10 +2,10 @@
 
 use super::support::celeriac::{Celeriac, Page};
 use super::support::prometheus::Prometheus;
-use super::support::receiver::{Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::tasks::{Told, broker, publish, workload};
 use super::support::wait_for;
+use strict_receiver::{Receiver, STALE};
 
 const SINK: &str = "celeriac_remote_storage_samples";
 

@@ -16,11 +16,11 @@ use order::{of_retries, of_starts, of_the_order};
 use protocol::of_the_protocol;
 use requests::*;
 
-use super::support::receiver::answer::{Answer, Knows, Written};
-use super::support::receiver::rules::Rule;
-use super::support::receiver::{Level, Receiver, STALE, Version};
 use super::support::wait_for;
-use super::support::wire::encode::Message;
+use strict_receiver::answer::{Answer, Knows, Written};
+use strict_receiver::rules::Rule;
+use strict_receiver::wire::encode::Message;
+use strict_receiver::{Level, Receiver, STALE, Version};
 
 async fn play(receiver: &Receiver, steps: &[Step]) {
     for step in steps {

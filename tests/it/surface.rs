@@ -7,8 +7,8 @@ use tempfile::TempDir;
 use super::support::celeriac::Celeriac;
 use super::support::free_port;
 use super::support::promtool::lint;
-use super::support::receiver::Receiver;
 use super::support::redis::Redis;
+use strict_receiver::Receiver;
 
 fn celeriac(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_celeriac"))

@@ -22,10 +22,10 @@ use super::support::exposition::Exposition;
 use super::support::prometheus::{Options, Prometheus, Release};
 use super::support::pushgateway::Pushgateway;
 use super::support::rabbitmq::RabbitMq;
-use super::support::receiver::Receiver;
 use super::support::redis::Redis;
 use super::support::wait_for;
-use super::support::wire::{Labels, snappy, v1::WriteRequest, v2};
+use strict_receiver::Receiver;
+use strict_receiver::wire::{Labels, snappy, v1::WriteRequest, v2};
 
 /// The contents of a page or request: the labels `name`, and the exemplars.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use super::support::celeriac::Celeriac;
 use super::support::endpoint::{Endpoint, Reply};
 use super::support::forward_proxy::Proxy;
 use super::support::process::Process;
-use super::support::receiver::Receiver;
 use super::support::redis::Redis;
 use super::support::tls::{self, TlsFront};
 use super::support::{certificates, free_port, made_by_setup, wait_for};
+use strict_receiver::Receiver;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_pushes_over_tls_to_whom_it_trusts() {

@@ -7,9 +7,9 @@ use rustix::process::Signal;
 use super::support::celeriac::{Celeriac, Page};
 use super::support::celery::Celery;
 use super::support::rabbitmq::RabbitMq;
-use super::support::receiver::{Receiver, STALE};
 use super::support::redis::Redis;
 use super::support::wait_for;
+use strict_receiver::{Receiver, STALE};
 
 /// How long an offline worker stays visible.
 const RETENTION: Duration = Duration::from_secs(8);

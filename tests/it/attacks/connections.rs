@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 
 use super::{Behaviour, Crowd, REQUEST, good_client, lines_about, scrape};
 use crate::support::celeriac::Celeriac;
-use crate::support::receiver::Receiver;
 use crate::support::redis::Redis;
 use crate::support::wait_for;
+use strict_receiver::Receiver;
 
 /// Runs the command in its last arguments with a limit on open files.
 const FEW_FILES: [&str; 4] = ["sh", "-c", "ulimit -n 1024; exec \"$@\"", "sh"];

@@ -8,9 +8,9 @@ use tempfile::TempDir;
 use super::waiting;
 use super::{balanced, missing, of};
 use crate::support::celeriac::Celeriac;
-use crate::support::receiver::{Answer, Receiver, STALE};
 use crate::support::redis::Redis;
 use crate::support::wait_for;
+use strict_receiver::{Answer, Receiver, STALE};
 
 const LANES: u64 = 5;
 const KILLS: u64 = 10;

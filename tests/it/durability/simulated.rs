@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::receiver::Receiver;
 use crate::support::wait_for;
+use strict_receiver::Receiver;
 
 const INTERVAL: Duration = Duration::from_secs(15);
 

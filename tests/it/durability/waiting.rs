@@ -7,8 +7,8 @@ use celeriac::queue::{Entry, Limits, Queue};
 use celeriac::wire::Protocol;
 use tempfile::TempDir;
 
-use crate::support::wire::v1::WriteRequest;
-use crate::support::wire::{Series, snappy, v2};
+use strict_receiver::wire::v1::WriteRequest;
+use strict_receiver::wire::{Series, snappy, v2};
 
 /// A sample: its series as text, its time and the bits of its value.
 pub(super) type Sample = (String, i64, u64);

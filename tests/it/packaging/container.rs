@@ -14,9 +14,9 @@ use tokio::net::UdpSocket;
 use self::image::Image;
 use super::run;
 use crate::support::process::Process;
-use crate::support::receiver::Receiver;
 use crate::support::redis::Redis;
 use crate::support::{certificates, free_port, tls, wait_for};
+use strict_receiver::Receiver;
 
 /// Neither root nor the image's user: a uid that a platform might assign.
 const USER: u32 = 1_234_567;

@@ -1,7 +1,7 @@
 //! Native histograms that break a rule.
 
 use super::requests::*;
-use crate::support::receiver::rules::Rule;
+use strict_receiver::rules::Rule;
 
 type Change = fn(&mut Native);
 

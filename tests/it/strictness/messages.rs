@@ -1,9 +1,9 @@
 //! Labels, symbols, metadata and exemplars that break a rule.
 
 use super::requests::*;
-use crate::support::receiver::Version;
-use crate::support::receiver::rules::Rule;
-use crate::support::wire::encode::Message;
+use strict_receiver::Version;
+use strict_receiver::rules::Rule;
+use strict_receiver::wire::encode::Message;
 
 pub(super) fn of_labels() -> Vec<Case> {
     use Rule::*;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::requests::*;
-use crate::support::receiver::Version;
-use crate::support::receiver::answer::Answer;
-use crate::support::receiver::rules::Rule;
+use strict_receiver::Version;
+use strict_receiver::answer::Answer;
+use strict_receiver::rules::Rule;
 
 pub(super) fn of_the_order() -> Vec<Case> {
     use Rule::*;

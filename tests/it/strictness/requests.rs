@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::receiver::answer::Answer;
-use crate::support::receiver::rules::Rule;
-use crate::support::receiver::{Receiver, Version};
-use crate::support::wire::encode::{Message, zigzag};
+use strict_receiver::answer::Answer;
+use strict_receiver::rules::Rule;
+use strict_receiver::wire::encode::{Message, zigzag};
+use strict_receiver::{Receiver, Version};
 
 /// An arbitrary time in milliseconds.
 pub(super) const T: i64 = 1_795_000_000_000;

@@ -3,9 +3,9 @@
 use celeriac::wire::proto::{v1 as prost1, v2 as prost2};
 use prost::Message;
 
-use crate::support::wire::histogram::{Count, Histogram, Side, Span};
-use crate::support::wire::v1::WriteRequest;
-use crate::support::wire::{Exemplar, Metadata, Sample, Series, v2};
+use strict_receiver::wire::histogram::{Count, Histogram, Side, Span};
+use strict_receiver::wire::v1::WriteRequest;
+use strict_receiver::wire::{Exemplar, Metadata, Sample, Series, v2};
 
 fn text(text: &str) -> String {
     text.to_owned()

@@ -25,7 +25,6 @@ pub mod pushgateway;
 pub mod querier;
 pub mod rabbitmq;
 pub mod raw_amqp;
-pub mod receiver;
 pub mod redis;
 pub mod sentinel;
 #[cfg(feature = "sigv4")]
@@ -33,7 +32,6 @@ pub mod sigv4;
 pub mod tasks;
 pub mod tls;
 pub mod victoria;
-pub mod wire;
 
 use std::net::TcpListener;
 use std::path::PathBuf;

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::wire::Histogram;
-use super::super::wire::histogram::{Count, Side};
 use super::rules::{Broken, Rule};
 use super::{STALE, Version};
+use crate::wire::Histogram;
+use crate::wire::histogram::{Count, Side};
 
 /// The schema of custom buckets.
 const CUSTOM: i64 = -53;

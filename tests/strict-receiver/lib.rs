@@ -2,13 +2,24 @@
 //! and responds as configured.
 //!
 //! `rules.rs` has the rules, `tests/senders.md` their sources, and `tests/it/strictness.rs` tests that each broken
-//! rule is detected. Requests are parsed by `support/wire`, which shares no code with the sender.
+//! rule is detected. Requests are parsed by `wire`, which shares no code with the sender. It is a crate of its own because
+//! it is optimized, so that it keeps up with the daemon; the other tests are not, so that they build fast.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read clocks, wait, and spawn what they need"
+)]
+#![expect(
+    missing_debug_implementations,
+    reason = "closures that select series have none, and no test prints a receiver"
+)]
 
 pub mod answer;
 pub mod checks;
 pub mod histograms;
 pub mod received;
 pub mod rules;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
@@ -29,8 +40,8 @@ pub use histograms::Native;
 pub use received::Received;
 pub use rules::Level;
 
-use super::wire::Exemplar;
 use answer::Reply;
+use wire::Exemplar;
 
 /// The NaN of a stale marker.
 pub const STALE: u64 = 0x7ff0_0000_0000_0002;

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 
 use super::rules::{Broken, Rule};
 use super::{STALE, Version};
-use crate::support::wire::{Labels, Series, v2};
+use crate::wire::{Labels, Series, v2};
 
 /// Of 1.0, and of 2.0.
 const CONTENT_TYPES: [&str; 2] = [

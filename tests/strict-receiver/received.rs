@@ -13,9 +13,7 @@ use super::answer::{Answer, Behaviour, Knows, Outcome, Reply, Then};
 use super::histograms::{self, Native};
 use super::rules::{Broken, Rule};
 use super::{STALE, Version, checks};
-use crate::support::wire::{
-    Exemplar, KINDS, Metadata, Series, WireError, snappy, v1::WriteRequest, v2,
-};
+use crate::wire::{Exemplar, KINDS, Metadata, Series, WireError, snappy, v1::WriteRequest, v2};
 
 /// Values by name and labels as text.
 type BySeries<T> = BTreeMap<String, T>;
