@@ -2,6 +2,7 @@
 //! serializer.
 
 use super::json::Cursor;
+use super::reader::Each;
 use super::{
     Accept, Compression, ContentType, DecodeError, Event, Form, MsgpackReader, Payload,
     PickleReader, YamlReader, envelope, reader,
@@ -34,7 +35,7 @@ impl Decoder {
         mut each: impl FnMut(Result<Event<'_>, DecodeError>),
     ) {
         match self.open(payload, accept) {
-            Ok((content_type, body)) => events(content_type, body, received, each),
+            Ok((content_type, body)) => events(content_type, body, received, &mut each),
             Err(error) => each(Err(error)),
         }
         for buffer in [&mut self.body, &mut self.plain] {
@@ -127,14 +128,9 @@ fn unwrap<'a>(
 }
 
 /// Calls `each` with every event of a body.
-fn events(
-    content_type: ContentType,
-    body: &[u8],
-    received: Timestamp,
-    mut each: impl FnMut(Result<Event<'_>, DecodeError>),
-) {
+fn events(content_type: ContentType, body: &[u8], received: Timestamp, each: &mut Each<'_>) {
     match content_type {
-        ContentType::Json => reader::events(Ok(Cursor::new(body)), received, each),
+        ContentType::Json => reader::events(Ok(Cursor::of_texts(body)), received, each),
         ContentType::Msgpack => reader::events(MsgpackReader::new(body), received, each),
         ContentType::Yaml => {
             let text = String::from_utf8_lossy(body);

@@ -60,11 +60,15 @@ pub trait Reader<'a>: Sized {
     }
 }
 
+/// What is called with each event. It is not a type parameter, because what it does would be
+/// compiled once more for each serializer.
+pub(super) type Each<'e> = dyn FnMut(Result<Event<'_>, DecodeError>) + 'e;
+
 /// Calls `each` with every event of a body, which is one map or a list of maps.
 pub(super) fn events<'a, R: Reader<'a>>(
     reader: Result<R, DecodeError>,
     received: Timestamp,
-    mut each: impl FnMut(Result<Event<'_>, DecodeError>),
+    each: &mut Each<'_>,
 ) {
     let end = reader.and_then(|mut reader| {
         match reader.kind() {

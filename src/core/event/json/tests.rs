@@ -172,11 +172,21 @@ proptest! {
     fn any_text_is_read_as_it_was_written(written in ".*") {
         let json = serde_json::to_string(&written).expect("a text is JSON");
 
-        prop_assert_eq!(text(&json), written);
+        prop_assert_eq!(text(&json), &*written);
+        let raw = Cursor::of_texts(json.as_bytes()).raw().expect("a text");
+        prop_assert_eq!(raw.text(), written);
+    }
+
+    #[test]
+    fn the_end_of_a_text_is_the_first_quote_or_backslash(
+        bytes in prop::collection::vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(b'!'), Just(b'#'), any::<u8>()], 0..40),
+    ) {
+        let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        prop_assert_eq!(quote_or_escape(&bytes), expected);
     }
 
     #[test]
     fn no_bytes_make_it_fail_in_another_way(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
-        events(Ok(Cursor::new(&bytes)), Timestamp::default(), |_| {});
+        events(Ok(Cursor::new(&bytes)), Timestamp::default(), &mut |_| {});
     }
 }

@@ -7,21 +7,29 @@ use crate::timestamp::Timestamp;
 /// Returns the type of each event in a body, or the reason why it could not be read.
 fn outcomes(body: &[u8]) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
-    events(MsgpackReader::new(body), Timestamp::default(), |event| {
-        outcomes.push(
-            event
-                .map(|event| event.kind())
-                .map_err(|error| error.reason().name()),
-        );
-    });
+    events(
+        MsgpackReader::new(body),
+        Timestamp::default(),
+        &mut |event| {
+            outcomes.push(
+                event
+                    .map(|event| event.kind())
+                    .map_err(|error| error.reason().name()),
+            );
+        },
+    );
     outcomes
 }
 
 fn one(body: &[u8], check: impl FnOnce(Event<'_>)) {
     let mut check = Some(check);
-    events(MsgpackReader::new(body), Timestamp::default(), |event| {
-        check.take().expect("one event")(event.expect("a good event"));
-    });
+    events(
+        MsgpackReader::new(body),
+        Timestamp::default(),
+        &mut |event| {
+            check.take().expect("one event")(event.expect("a good event"));
+        },
+    );
     assert!(check.is_none(), "no event");
 }
 
