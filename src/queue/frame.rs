@@ -71,6 +71,7 @@ pub(super) const fn kind(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::V1 => 1,
         Protocol::V2 => 2,
+        Protocol::V1Zstd => 3,
     }
 }
 
@@ -79,6 +80,7 @@ pub(super) const fn protocol(kind: u8) -> Option<Protocol> {
     match kind {
         1 => Some(Protocol::V1),
         2 => Some(Protocol::V2),
+        3 => Some(Protocol::V1Zstd),
         _ => None,
     }
 }

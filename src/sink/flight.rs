@@ -12,7 +12,7 @@ use super::backlog::Tried;
 use crate::counts::Counts;
 use crate::queue::Entry;
 use crate::timestamp::Timestamp;
-use crate::wire::{self, Body, Series};
+use crate::wire::{self, Body, Protocol, Series};
 
 /// How long a request must receive only 5xx responses before its series are suspected.
 pub(super) const ERRORS_MIN: Duration = Duration::from_secs(120);
@@ -137,13 +137,13 @@ impl InFlightRecord {
         self.pieces.iter().map(|piece| piece.body.newest).max()
     }
 
-    /// Re-encodes the next piece as 1.0. If it cannot be read, gives it up and returns how much was
-    /// lost.
-    pub(super) fn downgrade(&mut self) -> Counts {
+    /// Re-encodes the next piece if a receiver of this protocol cannot read it. If we cannot read it
+    /// either, gives it up and returns how much was lost.
+    pub(super) fn downgrade(&mut self, receiver: Protocol) -> Counts {
         let Some(piece) = self.pieces.last_mut() else {
             return Counts::default();
         };
-        match wire::downgrade(&piece.body) {
+        match wire::downgrade(&piece.body, receiver) {
             Ok(body) => {
                 piece.body = body;
                 Counts::default()

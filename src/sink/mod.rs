@@ -45,11 +45,16 @@ pub use pushgateway::Pushgateway;
 pub use remote_write::{Reconfigured, RemoteWrite};
 
 use self::verdict::{Verdict, Written};
+use crate::wire::Protocol;
 
 /// The outcome of a request.
 #[derive(Debug)]
 struct Outcome {
     verdict: Verdict,
+    /// The protocol of the request.
+    protocol: Protocol,
+    /// Whether the response is from VictoriaMetrics.
+    is_victoria: bool,
     /// `None`: there was no response.
     status: Option<StatusCode>,
     /// Whether nothing was sent at all.

@@ -308,7 +308,7 @@ impl RemoteWrite {
         }
         // Not while the receiver fails: missed metadata is sent again within a minute. 2.0 includes
         // metadata in each request.
-        if self.failures == 0 && self.protocol == Protocol::V1 {
+        if self.failures == 0 && self.protocol != Protocol::V2 {
             self.metadata.extend(self.feed.metadata(snapshot));
         }
     }
@@ -369,7 +369,7 @@ impl RemoteWrite {
         self.metrics.pending.set(self.queue.pending() - finished);
         self.metrics.shards.set(float(self.window.sending()));
         let protocol = match self.protocol {
-            Protocol::V1 => 1.0,
+            Protocol::V1 | Protocol::V1Zstd => 1.0,
             Protocol::V2 => 2.0,
         };
         self.metrics.protocol.set(protocol);

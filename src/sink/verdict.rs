@@ -22,7 +22,7 @@ pub enum Verdict {
     /// Nothing in the request is at fault, but none of it will ever be stored: wrong address or
     /// credentials.
     Rejected,
-    /// The receiver does not speak 2.0; encode again as 1.0.
+    /// The receiver does not support this protocol; encode again in a simpler one.
     Downgrade,
 }
 
@@ -48,6 +48,10 @@ pub struct Asked {
 /// Content": a receiver that knows the rule answers 415; a 400 may come from one that does not,
 /// unless it has accepted 2.0 before.
 pub fn verdict(status: StatusCode, headers: &HeaderMap, asked: Asked, now: Timestamp) -> Verdict {
+    if asked.protocol == Protocol::V1Zstd && matches!(status.as_u16(), 400 | 415) {
+        // Either it cannot decompress the request, or the same request with snappy shows what is wrong.
+        return Verdict::Downgrade;
+    }
     let is_2 = asked.protocol == Protocol::V2;
     let is_blind = is_2 && Written::read(headers) == Written::default();
     let unspoken = if asked.may_downgrade {
@@ -291,6 +295,25 @@ mod tests {
         ];
         for (status, headers, asked, expected) in cases {
             check(status, headers, asked, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_in_zstd_is_asked_again_with_snappy() {
+        let none = HeaderMap::new();
+        let zstd = Asked {
+            protocol: Protocol::V1Zstd,
+            ..ONE
+        };
+        for (status, expected) in [
+            (204, Verdict::Delivered),
+            (400, Verdict::Downgrade),
+            (415, Verdict::Downgrade),
+            (409, Verdict::Refused),
+            (413, Verdict::TooLarge),
+            (503, Verdict::Retry { after: None }),
+        ] {
+            check(status, &none, zstd, expected);
         }
     }
 

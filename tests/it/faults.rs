@@ -345,6 +345,8 @@ async fn a_receiver_of_1_only_gets_1() {
         Knows::OnlyFirst(415),
         Knows::OnlyFirst(400),
         Knows::OnlyFirstUnawares,
+        Knows::VictoriaMetrics { old: true },
+        Knows::VictoriaMetrics { old: false },
     ] {
         let ill = Receiver::start().await;
         ill.behave(|behaviour| behaviour.knows = knows);
@@ -365,6 +367,13 @@ async fn a_receiver_of_1_only_gets_1() {
         assert_eq!(again, tried, "{knows:?}: it has learnt");
         let log = setting.celeriac.process.output();
         assert!(log.contains("2.0"), "{log}");
+        let zstd = setting.ill.with(|received| received.requests_zstd);
+        let expected = match knows {
+            Knows::VictoriaMetrics { old: true } => 1..=10,
+            Knows::VictoriaMetrics { old: false } => 3..=u64::MAX,
+            Knows::Both | Knows::OnlyFirst(_) | Knows::OnlyFirstUnawares => 0..=0,
+        };
+        assert!(expected.contains(&zstd), "{knows:?}: {zstd} with zstd");
         // The healthy receiver speaks 2.0.
         setting
             .beside

@@ -25,7 +25,7 @@ use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
 use super::support::wait_for;
 use strict_receiver::Receiver;
-use strict_receiver::wire::{Labels, snappy, v1::WriteRequest, v2};
+use strict_receiver::wire::{Labels, snappy, v1::WriteRequest, v2, zstd};
 
 /// The contents of a page or request: the labels `name`, and the exemplars.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -158,9 +158,14 @@ impl Said {
         };
         let mut said = Self::default();
         for body in Encoder::new(how, protocol).snapshot(snapshot).bodies {
-            let message = snappy::decode(&body.bytes).expect("snappy");
+            let message = match protocol {
+                Protocol::V1 | Protocol::V2 => snappy::decode(&body.bytes).expect("snappy"),
+                Protocol::V1Zstd => zstd::decode(&body.bytes).expect("zstd"),
+            };
             let series = match protocol {
-                Protocol::V1 => WriteRequest::read(&message).expect("1.0").series,
+                Protocol::V1 | Protocol::V1Zstd => {
+                    WriteRequest::read(&message).expect("1.0").series
+                }
                 Protocol::V2 => {
                     let request = v2::Request::read(&message).expect("2.0");
                     let series = request.series.iter();
@@ -221,7 +226,7 @@ async fn any_text_goes_out_in_every_format_and_no_two_become_one() {
         prop_assert_eq!(&Said::of_openmetrics(&page), &expected);
         let page = protobuf::render(&snapshot, true);
         prop_assert_eq!(&Said::of_protobuf(&page), &expected);
-        for protocol in [Protocol::V1, Protocol::V2] {
+        for protocol in [Protocol::V1, Protocol::V2, Protocol::V1Zstd] {
             prop_assert_eq!(&Said::of_remote_write(&snapshot, protocol), &expected);
         }
         Ok(())

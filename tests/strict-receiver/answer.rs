@@ -35,6 +35,22 @@ pub enum Knows {
     OnlyFirst(u16),
     /// Only 1.0, and reads 2.0 as an empty request: 204, nothing stored, and none of the headers.
     OnlyFirstUnawares,
+    /// The same, with the header of VictoriaMetrics in each response; 1.0 may be compressed with zstd. The old one
+    /// responds to that with 400.
+    VictoriaMetrics { old: bool },
+}
+
+impl Knows {
+    /// Returns whether the sender may try zstd.
+    pub fn may_be_zstd(self) -> bool {
+        matches!(self, Self::VictoriaMetrics { .. })
+    }
+
+    /// The header of each response.
+    pub fn header(self) -> Option<(&'static str, String)> {
+        let header = ("x-server-hostname", "victoria".to_owned());
+        self.may_be_zstd().then_some(header)
+    }
 }
 
 /// The contents of the written-count headers; 2.0 only.
@@ -205,7 +221,7 @@ impl Behaviour {
             match self.knows {
                 Knows::Both => {}
                 Knows::OnlyFirst(status) => return refuse(status, "cannot read this".to_owned()),
-                Knows::OnlyFirstUnawares => {
+                Knows::OnlyFirstUnawares | Knows::VictoriaMetrics { .. } => {
                     let mut outcome = refuse(204, String::new());
                     outcome.stored = vec![false; all];
                     return outcome;

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use axum::http::HeaderMap;
 
+use super::answer::Knows;
 use super::rules::{Broken, Rule};
-use super::{STALE, Version};
+use super::{Encoding, STALE, Version};
 use crate::wire::{Labels, Series, v2};
 
 /// Of 1.0, and of 2.0.
@@ -18,13 +19,23 @@ const CONTENT_TYPES: [&str; 2] = [
 const EXEMPLAR_CHARACTERS_MAX: usize = 128;
 
 /// Checks the headers, and returns the version that they indicate.
-pub fn headers(headers: &HeaderMap, broken: &mut Broken) -> Version {
+pub fn headers(headers: &HeaderMap, knows: Knows, broken: &mut Broken) -> (Version, Encoding) {
     let mut exactly = |name: &str, rule: Rule, allowed: &[&str]| {
         let values: Vec<_> = headers.get_all(name).iter().collect();
         let holds = values.len() == 1 && allowed.iter().any(|allowed| values[0] == allowed);
         broken.rule(holds, rule, || format!("{values:?}"));
     };
-    exactly("content-encoding", Rule::ContentEncoding, &["snappy"]);
+    let is_zstd = knows.may_be_zstd()
+        && headers
+            .get("content-encoding")
+            .is_some_and(|it| it == "zstd");
+    let encoding = if is_zstd {
+        Encoding::Zstd
+    } else {
+        Encoding::Snappy
+    };
+    let allowed = if is_zstd { "zstd" } else { "snappy" };
+    exactly("content-encoding", Rule::ContentEncoding, &[allowed]);
     exactly("content-type", Rule::ContentType, &CONTENT_TYPES);
     let content_type = headers.get("content-type");
     let second = content_type.is_some_and(|value| {
@@ -49,7 +60,7 @@ pub fn headers(headers: &HeaderMap, broken: &mut Broken) -> Version {
             .is_some_and(|(name, version)| !name.is_empty() && !version.is_empty())
     });
     broken.rule(versioned, Rule::UserAgentVersion, || format!("{agent:?}"));
-    version
+    (version, encoding)
 }
 
 /// Checks the 2.0 symbol table, and all references into it.

@@ -53,6 +53,13 @@ pub enum Version {
     V2,
 }
 
+/// How the message is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Snappy,
+    Zstd,
+}
+
 pub struct Receiver {
     pub address: SocketAddr,
     state: Arc<Mutex<Received>>,
@@ -195,7 +202,8 @@ async fn take(
     }
     let (reply, flight) = {
         let mut received = state.lock().expect("no panic");
-        let (reply, id) = received.judge(&headers, &body);
+        let (mut reply, id) = received.judge(&headers, &body);
+        reply.headers.extend(received.behaviour.knows.header());
         let state = Arc::clone(&state);
         (reply, id.map(|id| Flight { state, id }))
     };

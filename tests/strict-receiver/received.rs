@@ -12,8 +12,10 @@ use self::parts::{attempt, check_starts, decode, family, insert, value_at};
 use super::answer::{Answer, Behaviour, Knows, Outcome, Reply, Then};
 use super::histograms::{self, Native};
 use super::rules::{Broken, Rule};
-use super::{STALE, Version, checks};
-use crate::wire::{Exemplar, KINDS, Metadata, Series, WireError, snappy, v1::WriteRequest, v2};
+use super::{Encoding, STALE, Version, checks};
+use crate::wire::{
+    Exemplar, KINDS, Metadata, Series, WireError, snappy, v1::WriteRequest, v2, zstd,
+};
 
 /// Values by name and labels as text.
 type BySeries<T> = BTreeMap<String, T>;
@@ -35,6 +37,8 @@ pub struct Received {
     pub arrivals: Vec<Instant>,
     /// Number of 2.0 requests.
     pub requests_v2: u64,
+    /// Number of requests compressed with zstd.
+    pub requests_zstd: u64,
     /// The headers of the newest request.
     pub headers: HeaderMap,
     pub(super) script: VecDeque<Answer>,
@@ -155,8 +159,8 @@ impl Received {
     pub(super) fn cut_off(&mut self, headers: &HeaderMap, body: &Bytes) {
         self.requests += 1;
         let mut unheard = Broken::default();
-        let version = checks::headers(headers, &mut unheard);
-        if let Some(parsed) = decode(version, body, &mut unheard) {
+        let (version, encoding) = checks::headers(headers, self.behaviour.knows, &mut unheard);
+        if let Some(parsed) = decode(version, encoding, body, &mut unheard) {
             self.owe(body, parsed.keys(), None, false, headers);
         }
     }
@@ -167,9 +171,14 @@ impl Received {
         self.requests += 1;
         self.arrivals.push(Instant::now());
         self.headers = headers.clone();
-        let version = checks::headers(headers, &mut self.broken);
+        let (version, encoding) = checks::headers(headers, self.behaviour.knows, &mut self.broken);
         self.requests_v2 += u64::from(version == Version::V2);
-        let Some(parsed) = decode(version, body, &mut self.broken) else {
+        self.requests_zstd += u64::from(encoding == Encoding::Zstd);
+        let is_old = self.behaviour.knows == Knows::VictoriaMetrics { old: true };
+        if is_old && encoding == Encoding::Zstd {
+            return (Answer::Status(400).outcome(0).reply, None);
+        }
+        let Some(parsed) = decode(version, encoding, body, &mut self.broken) else {
             return (Answer::Status(400).outcome(0).reply, None);
         };
         // An empty request may probe whether the receiver works, while others get 5xx.

@@ -346,7 +346,7 @@ impl Encoder {
             return;
         }
         match self.protocol {
-            Protocol::V1 => self.v1.series(labels, &self.symbols, points),
+            Protocol::V1 | Protocol::V1Zstd => self.v1.series(labels, &self.symbols, points),
             Protocol::V2 => self.v2.series(labels, known.meta, &self.symbols, points),
         }
         let count = 1 + u64::from(points.zero.is_some());
@@ -417,7 +417,7 @@ impl Encoder {
         self.request.bodies.push(Body {
             protocol: self.protocol,
             bytes: match self.protocol {
-                Protocol::V1 => self.v1.finish(),
+                Protocol::V1 | Protocol::V1Zstd => self.v1.finish(self.protocol),
                 Protocol::V2 => self.v2.finish(),
             },
             counts,

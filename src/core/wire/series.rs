@@ -7,7 +7,6 @@ use std::sync::Arc;
 use prost::Message;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::body::compress;
 use super::proto::{v1, v2};
 use super::{Body, Protocol, Unreadable};
 use crate::counts::Counts;
@@ -200,8 +199,8 @@ impl Series {
 /// Splits a request into its series.
 pub fn apart(body: &Body) -> Result<Vec<Series>, Unreadable> {
     match body.protocol {
-        Protocol::V1 => {
-            let request: v1::WriteRequest = read(&body.bytes)?;
+        Protocol::V1 | Protocol::V1Zstd => {
+            let request: v1::WriteRequest = read(&body.bytes, body.protocol)?;
             let mut texts = Texts::default();
             request
                 .timeseries
@@ -210,7 +209,7 @@ pub fn apart(body: &Body) -> Result<Vec<Series>, Unreadable> {
                 .collect()
         }
         Protocol::V2 => {
-            let request: v2::Request = read(&body.bytes)?;
+            let request: v2::Request = read(&body.bytes, body.protocol)?;
             let symbols: Vec<Text> = request.symbols.into_iter().map(Text::from).collect();
             request
                 .timeseries
@@ -229,7 +228,7 @@ pub fn together<'a>(
     let all = || series.clone().into_iter();
     let times = || all().flat_map(Series::times);
     let message = match protocol {
-        Protocol::V1 => v1::WriteRequest {
+        Protocol::V1 | Protocol::V1Zstd => v1::WriteRequest {
             timeseries: all().map(to_v1).collect::<Result<_, _>>()?,
             metadata: Vec::new(),
         }
@@ -246,19 +245,28 @@ pub fn together<'a>(
     };
     Ok(Body {
         protocol,
-        bytes: compress(&message),
+        bytes: protocol.compress(&message),
         counts: all().map(Series::counts).sum(),
         oldest: Timestamp::from_millis(times().min().ok_or(Unreadable)?),
         newest: Timestamp::from_millis(times().max().ok_or(Unreadable)?),
     })
 }
 
-/// Converts a request to 1.0, which has neither start timestamps nor metadata.
-pub fn downgrade(body: &Body) -> Result<Body, Unreadable> {
-    if body.protocol == Protocol::V1 {
+/// Converts a request to one that a receiver of this protocol reads. Those of 1.0 have neither
+/// start timestamps nor metadata.
+pub fn downgrade(body: &Body, receiver: Protocol) -> Result<Body, Unreadable> {
+    if receiver.reads(body.protocol) {
         return Ok(body.clone());
     }
-    together(&apart(body)?, Protocol::V1)
+    match body.protocol {
+        Protocol::V2 => together(&apart(body)?, receiver),
+        // The message is the same.
+        Protocol::V1 | Protocol::V1Zstd => Ok(Body {
+            protocol: Protocol::V1,
+            bytes: Protocol::V1.compress(&body.protocol.decompress(&body.bytes)?),
+            ..body.clone()
+        }),
+    }
 }
 
 /// Splits a request in half by series, or a single series by time. `None`: it is a single value.
@@ -281,9 +289,11 @@ pub fn halves(body: &Body) -> Result<Option<[Body; 2]>, Unreadable> {
 }
 
 /// Decompresses and decodes a message.
-pub(super) fn read<M: Message + Default>(bytes: &[u8]) -> Result<M, Unreadable> {
-    let raw = snap::raw::Decoder::new().decompress_vec(bytes);
-    M::decode(raw.map_err(|_| Unreadable)?.as_slice()).map_err(|_| Unreadable)
+pub(super) fn read<M: Message + Default>(
+    bytes: &[u8],
+    protocol: Protocol,
+) -> Result<M, Unreadable> {
+    M::decode(protocol.decompress(bytes)?.as_slice()).map_err(|_| Unreadable)
 }
 
 /// Converts a histogram between versions, which use the same field numbers; 1.0 has no start

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::Metadata;
-use super::body::compress;
 use super::point::{Point, Points, STALE_MARKER, double, histogram, millis, nested, text};
 use super::proto::v1::{MetricMetadata, WriteRequest, metric_metadata::MetricType};
 use super::symbols::Symbols;
+use super::{Metadata, Protocol};
 use crate::series::{Exemplar, Family, MetricKind, Snapshot};
 use crate::timestamp::Timestamp;
 
@@ -58,8 +57,8 @@ impl Writer {
     }
 
     /// Returns the compressed request, and starts the next one.
-    pub(super) fn finish(&mut self) -> bytes::Bytes {
-        let bytes = compress(&self.request);
+    pub(super) fn finish(&mut self, protocol: Protocol) -> bytes::Bytes {
+        let bytes = protocol.compress(&self.request);
         self.request.clear();
         bytes
     }
@@ -90,7 +89,7 @@ pub fn metadata(snapshot: &Snapshot, entries_max: usize) -> Vec<Metadata> {
             metadata: metadata.to_vec(),
         };
         Metadata {
-            bytes: compress(&request.encode_to_vec()),
+            bytes: Protocol::V1.compress(&request.encode_to_vec()),
             entries: metadata.len() as u64,
         }
     });

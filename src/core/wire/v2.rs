@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
-use super::body::compress;
+use super::Protocol;
 use super::point::{
     LENGTH, Point, Points, STALE_MARKER, double, histogram, millis, nested, packed, tag, text,
     unsigned, wire_millis,
@@ -132,7 +132,7 @@ impl Writer {
     /// Returns the compressed request, and starts the next one.
     pub(super) fn finish(&mut self) -> Bytes {
         self.symbols.append(&mut self.timeseries);
-        let bytes = compress(&self.symbols);
+        let bytes = Protocol::V2.compress(&self.symbols);
         self.begin();
         bytes
     }

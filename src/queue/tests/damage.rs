@@ -306,7 +306,7 @@ fn a_record_of_unknown_kind_is_lost_alone() {
     let start = bounds(&[4, 5])[1];
     let range = start..start + RECORD_HEADER;
     let mut header = Header::read(bytes[range.clone()].try_into().unwrap()).unwrap();
-    header.kind = 3;
+    header.kind = 4;
     let mut other = Vec::new();
     header.write(&mut other);
     bytes[range].copy_from_slice(&other);
@@ -315,7 +315,7 @@ fn a_record_of_unknown_kind_is_lost_alone() {
     let (queue, found, lost) = survivors(&folder);
     assert_eq!(found, [1, 2, 3, 4, 6]);
     assert_eq!(lost, damaged(counts(5), (RECORD_HEADER + size(5)) as u64));
-    goes_on(&folder, queue, found, "kind 3");
+    goes_on(&folder, queue, found, "kind 4");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn sent(flight: &InFlightRecord) -> u64 {
 
 #[test]
 fn what_is_too_large_is_divided_down_to_one_value() {
-    for protocol in [Protocol::V1, Protocol::V2] {
+    for protocol in [Protocol::V1, Protocol::V2, Protocol::V1Zstd] {
         let mut flight = InFlightRecord::new(entry(1, 1, 10, protocol));
         let mut sizes = vec![sent(&flight)];
         while flight.divide().is_some() {

@@ -110,7 +110,7 @@ impl RemoteWrite {
                 self.fail(failed, &outcome.reason, Some("all series of the request"));
                 self.readiness.waiting(outcome.reason.as_str());
             }
-            Verdict::Downgrade => self.downgrade(&outcome.reason),
+            Verdict::Downgrade => self.downgrade(outcome),
             Verdict::Retry { after } => {
                 flight.failed(Failure::of(outcome), clock::monotonic());
                 self.retry_later(after, &outcome.reason);
@@ -127,17 +127,29 @@ impl RemoteWrite {
         self.takes_again();
     }
 
-    /// Switches to 1.0. May be called more than once, because several 2.0 requests may have been in
-    /// flight.
-    pub(super) fn downgrade(&mut self, reason: &str) {
-        if self.protocol == Protocol::V2 {
+    /// Switches to a protocol that the receiver may support. May be called more than once, because
+    /// several requests may have been in flight.
+    pub(super) fn downgrade(&mut self, outcome: &Outcome) {
+        if self.protocol != outcome.protocol {
+            return;
+        }
+        let error = &outcome.reason;
+        self.protocol = match self.protocol {
+            // VictoriaMetrics 1.88 and later. Older ones refuse it, and store nothing of it.
+            Protocol::V2 if outcome.is_victoria => Protocol::V1Zstd,
+            Protocol::V2 | Protocol::V1 | Protocol::V1Zstd => Protocol::V1,
+        };
+        let version = self.protocol.name();
+        if outcome.protocol == Protocol::V2 {
             warn!(
-                error = %reason,
+                %error,
+                version,
                 "receiver does not support remote write 2.0; using 1.0 until the next start"
             );
-            self.protocol = Protocol::V1;
-            self.feed.set_protocol(Protocol::V1);
+        } else {
+            info!(%error, "receiver does not support zstd; using snappy until the next start");
         }
+        self.feed.set_protocol(self.protocol);
     }
 
     /// Logs if a 2.0 receiver reports that it stored more or fewer values than were sent. This is
@@ -265,6 +277,8 @@ impl RemoteWrite {
                 }
                 Outcome {
                     verdict,
+                    protocol,
+                    is_victoria: answer.headers.contains_key(VICTORIA),
                     status: Some(answer.status),
                     unsent: false,
                     written: Written::read(&answer.headers),
@@ -276,6 +290,8 @@ impl RemoteWrite {
             // same time, which receivers accept.
             Err(error) => Outcome {
                 verdict: Verdict::Retry { after: None },
+                protocol,
+                is_victoria: false,
                 status: None,
                 unsent: !matches!(error, SendError::Http(_)),
                 written: Written::default(),
@@ -285,6 +301,9 @@ impl RemoteWrite {
         }
     }
 }
+
+/// VictoriaMetrics adds this header to each response, with the name of its host.
+const VICTORIA: &str = "x-server-hostname";
 
 /// Returns as much of a response as the log shows: the same length as in Prometheus.
 fn beginning(text: &str) -> &str {

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::counts::Counts;
 use crate::telemetry::sink::DropReason;
 use crate::timestamp::Timestamp;
-use crate::wire::{self, Protocol};
+use crate::wire;
 
 /// Maximum number of records whose values may be in flight.
 const OLDEST: usize = 8;
@@ -92,9 +92,7 @@ impl RemoteWrite {
             return;
         }
         let (now, is_sorted) = (clock::monotonic(), self.is_all_sorted());
-        if self.protocol == Protocol::V1 {
-            self.triage.downgrade();
-        }
+        self.triage.downgrade(self.protocol);
         let (samples_max, protocol) = (self.feed.samples_max(), self.protocol);
         let triage = &mut self.triage;
         let parcel = blocking(|| triage.next(samples_max, protocol, is_sorted, now));
@@ -148,7 +146,7 @@ impl RemoteWrite {
                 self.log_failed(counts, &outcome.reason, None);
                 self.readiness.waiting(outcome.reason.as_str());
             }
-            Verdict::Downgrade => self.downgrade(&outcome.reason),
+            Verdict::Downgrade => self.downgrade(outcome),
             Verdict::Retry { after } => self.retry_apart(after, outcome),
         }
         self.count_settled();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{Answered, RemoteWrite, Sent, float};
 use crate::blocking::blocking;
 use crate::clock;
-use crate::counts::Counts;
 use crate::sink::client::Request;
 use crate::sink::request::request;
 use crate::telemetry::sink::DropReason;
@@ -71,14 +70,10 @@ impl RemoteWrite {
         if flight.is_suspect(clock::monotonic()) {
             return self.check(sequence);
         }
-        // It was queued before the receiver turned out to speak 1.0.
-        let speaks_1 = self.protocol == Protocol::V1;
+        // It may have been queued before the receiver turned out not to support its protocol.
+        let receiver = self.protocol;
         loop {
-            let unreadable = if speaks_1 {
-                flight.downgrade()
-            } else {
-                Counts::default()
-            };
+            let unreadable = flight.downgrade(receiver);
             if unreadable.is_zero() {
                 break;
             }

@@ -286,14 +286,10 @@ impl Triage {
         }
     }
 
-    /// Re-encodes the parcel, because the receiver speaks 1.0.
-    pub(in crate::sink) fn downgrade(&mut self) {
+    /// Re-encodes the parcel if a receiver of this protocol cannot read it.
+    pub(in crate::sink) fn downgrade(&mut self, receiver: Protocol) {
         if let Some(parcel) = &mut self.parcel
-            && parcel.body.protocol == Protocol::V2
-            && let Ok(body) = wire::together(
-                parcel.taken.iter().map(|waiting| &waiting.series),
-                Protocol::V1,
-            )
+            && let Ok(body) = wire::downgrade(&parcel.body, receiver)
         {
             parcel.body = body;
         }

@@ -8,7 +8,7 @@ use celeriac::wire::Protocol;
 use tempfile::TempDir;
 
 use strict_receiver::wire::v1::WriteRequest;
-use strict_receiver::wire::{Series, snappy, v2};
+use strict_receiver::wire::{Series, snappy, v2, zstd};
 
 /// A sample: its series as text, its time and the bits of its value.
 pub(super) type Sample = (String, i64, u64);
@@ -46,9 +46,12 @@ pub(super) fn entries(data_dir: &Path, sink: &str) -> Vec<Entry> {
 }
 
 fn series(entry: &Entry) -> Vec<Series> {
-    let raw = snappy::decode(&entry.body.bytes).expect("snappy");
+    let raw = match entry.body.protocol {
+        Protocol::V1 | Protocol::V2 => snappy::decode(&entry.body.bytes).expect("snappy"),
+        Protocol::V1Zstd => zstd::decode(&entry.body.bytes).expect("zstd"),
+    };
     match entry.body.protocol {
-        Protocol::V1 => {
+        Protocol::V1 | Protocol::V1Zstd => {
             let request = WriteRequest::read(&raw).expect("a request");
             request.series
         }

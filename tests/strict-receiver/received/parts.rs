@@ -53,8 +53,16 @@ pub(super) fn family(name: &str, kind: u64) -> &str {
     family.unwrap_or(name)
 }
 
-pub(super) fn decode(version: Version, body: &[u8], broken: &mut Broken) -> Option<Parsed> {
-    let raw = snappy::decode(body);
+pub(super) fn decode(
+    version: Version,
+    encoding: Encoding,
+    body: &[u8],
+    broken: &mut Broken,
+) -> Option<Parsed> {
+    let raw = match encoding {
+        Encoding::Snappy => snappy::decode(body).map_err(|error| format!("{error:?}")),
+        Encoding::Zstd => zstd::decode(body),
+    };
     broken.rule(raw.is_ok(), Rule::SnappyBlock, || format!("{raw:?}"));
     let raw = raw.ok()?;
     let parsed = match version {

@@ -11,6 +11,7 @@ pub mod histogram;
 pub mod snappy;
 pub mod v1;
 pub mod v2;
+pub mod zstd;
 
 pub use histogram::Histogram;
 

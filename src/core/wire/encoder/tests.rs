@@ -68,7 +68,7 @@ impl Table {
     }
 }
 
-const BOTH: [Protocol; 2] = [Protocol::V1, Protocol::V2];
+const ALL: [Protocol; 3] = [Protocol::V1, Protocol::V2, Protocol::V1Zstd];
 
 fn outgoing(samples_max: usize) -> Outgoing {
     let external = [("job", "celery"), ("name", "never seen"), ("A", "upper")];
@@ -93,27 +93,25 @@ fn bodies(encoded: Encoded) -> Vec<Body> {
 }
 
 fn raw(body: &Body) -> Vec<u8> {
-    snap::raw::Decoder::new()
-        .decompress_vec(&body.bytes)
-        .expect("snappy's block format")
+    body.protocol.decompress(&body.bytes).expect("compressed")
 }
 
 /// Decodes the series of a body of either version to the 1.0 message.
 fn decode(body: &Body) -> Vec<TimeSeries> {
     // An independent encoder produces the same bytes.
     match body.protocol {
-        Protocol::V1 => {
-            let request: proto::WriteRequest = read(&body.bytes).expect("a request");
+        Protocol::V1 | Protocol::V1Zstd => {
+            let request: proto::WriteRequest = read(&body.bytes, body.protocol).expect("a request");
             assert_eq!(request.encode_to_vec(), raw(body));
         }
         Protocol::V2 => {
-            let request: v2_proto::Request = read(&body.bytes).expect("a request");
+            let request: v2_proto::Request = read(&body.bytes, body.protocol).expect("a request");
             assert_eq!(request.encode_to_vec(), raw(body));
             check_symbols(&request);
         }
     }
-    let body = to_v1(body).expect("a request");
-    let request: proto::WriteRequest = read(&body.bytes).expect("a request");
+    let body = to_v1(body, Protocol::V1).expect("a request");
+    let request: proto::WriteRequest = read(&body.bytes, body.protocol).expect("a request");
     request.timeseries
 }
 
@@ -185,7 +183,7 @@ fn show(series: &TimeSeries) -> String {
 
 #[test]
 fn a_counter_is_preceded_by_a_zero_once_and_a_gauge_never() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let mut encoder = encoder(protocol, 2_000);
         let (sent, active) = (table.open(table.sent, "t"), table.open(table.active, "t"));
@@ -208,7 +206,7 @@ fn a_counter_is_preceded_by_a_zero_once_and_a_gauge_never() {
 
 #[test]
 fn a_histogram_is_its_buckets_sum_and_count() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let ran = table.open(table.runtime, "t");
         table.series.observe(ran, 0.75);
@@ -238,7 +236,7 @@ fn a_histogram_is_its_buckets_sum_and_count() {
 
 #[test]
 fn a_series_that_ends_is_marked_stale_once() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let mut encoder = encoder(protocol, 2_000);
         let sent = table.open(table.sent, "t");
@@ -255,7 +253,7 @@ fn a_series_that_ends_is_marked_stale_once() {
 
 #[test]
 fn a_sink_that_missed_snapshots_still_sends_zeros_and_markers() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let mut encoder = encoder(protocol, 2_000);
         let old = table.open(table.sent, "old");
@@ -279,7 +277,7 @@ fn a_sink_that_missed_snapshots_still_sends_zeros_and_markers() {
 
 #[test]
 fn a_series_that_came_back_unseen_begins_anew_without_a_marker() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let mut encoder = encoder(protocol, 2_000);
         let sent = table.open(table.sent, "t");
@@ -299,7 +297,7 @@ fn a_series_that_came_back_unseen_begins_anew_without_a_marker() {
 
 #[test]
 fn the_end_marks_everything_stale() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let mut encoder = encoder(protocol, 2_000);
         table.open(table.sent, "a");
@@ -322,7 +320,7 @@ fn requests_of_2_say_what_a_family_is_and_when_a_series_began() {
     table.series.observe(ids[2], 0.1);
     let mut encoder = encoder(Protocol::V2, 2_000);
     let starts = |body: &Body| -> Vec<_> {
-        let request: v2_proto::Request = read(&body.bytes).expect("a request");
+        let request: v2_proto::Request = read(&body.bytes, body.protocol).expect("a request");
         let series = request.timeseries.iter().map(|series| {
             let meta = series.metadata.expect("metadata");
             let text = |at: u32| request.symbols[at as usize].clone();
@@ -370,7 +368,7 @@ fn the_field_of_the_drafts_is_written_where_it_is_asked_for() {
 
 #[test]
 fn native_histograms_go_beside_the_classic_ones_or_in_their_place() {
-    for protocol in BOTH {
+    for protocol in ALL {
         for classic in [true, false] {
             let mut table = table();
             table.series = table.series.with_native_histograms(true);
@@ -410,7 +408,7 @@ fn metadata_names_every_family_with_type_and_unit() {
     let counts: Vec<_> = requests.iter().map(|request| request.entries).collect();
     assert_eq!(counts, [2, 1]);
     let entries = requests.iter().flat_map(|request| {
-        let request: proto::WriteRequest = read(&request.bytes).expect("a request");
+        let request: proto::WriteRequest = read(&request.bytes, Protocol::V1).expect("a request");
         request.metadata
     });
     let entries: Vec<_> = entries.collect();
@@ -430,7 +428,7 @@ fn metadata_names_every_family_with_type_and_unit() {
 
 #[test]
 fn a_request_is_filled_to_its_limit() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         for name in ["a", "b", "c", "d"] {
             table.open(table.active, name);
@@ -450,7 +448,7 @@ proptest! {
     /// Splitting loses and repeats nothing, respects the limit, and never divides a histogram.
     #[test]
     fn requests_hold_the_snapshot_whatever_their_size(counters in 0..40_u32, histograms in 0..10_u32, samples_max in 1..60_usize, at in 0..2_usize) {
-        let protocol = BOTH[at];
+        let protocol = ALL[at];
         let mut table = table();
         for n in 0..counters {
             table.open(table.sent, &n.to_string());

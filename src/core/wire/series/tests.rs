@@ -45,7 +45,7 @@ fn body_of(protocol: Protocol, series: u32, samples: u32) -> Body {
     let exemplars = if samples == 1 { series } else { 0 };
     let body = Body {
         protocol: Protocol::V2,
-        bytes: compress(&request.encode_to_vec()),
+        bytes: Protocol::V2.compress(&request.encode_to_vec()),
         counts: Counts {
             samples: (series * samples).into(),
             histograms: 0,
@@ -55,7 +55,7 @@ fn body_of(protocol: Protocol, series: u32, samples: u32) -> Body {
         newest: Timestamp::from_millis(999 + i64::from(samples)),
     };
     match protocol {
-        Protocol::V1 => downgrade(&body).expect("a request"),
+        Protocol::V1 | Protocol::V1Zstd => downgrade(&body, protocol).expect("a request"),
         Protocol::V2 => body,
     }
 }
@@ -138,7 +138,7 @@ fn a_part_of_2_has_the_symbols_that_it_uses_and_no_others() {
     let [first, _] = halves(&body_of(Protocol::V2, 4, 1))
         .expect("a request")
         .expect("series");
-    let request: v2::Request = read(&first.bytes).expect("a request");
+    let request: v2::Request = read(&first.bytes, first.protocol).expect("a request");
     let mut symbols = request.symbols.clone();
     symbols.sort();
     assert_eq!(
@@ -161,22 +161,22 @@ fn a_series_with_samples_and_histograms_has_two_entries_in_2() {
         ..v2::Histogram::default()
     });
     let second = together([&series], Protocol::V2).expect("a body");
-    let request: v2::Request = read(&second.bytes).expect("a request");
+    let request: v2::Request = read(&second.bytes, second.protocol).expect("a request");
     assert_eq!(request.timeseries.len(), 2);
-    let first = downgrade(&second).expect("a body");
+    let first = downgrade(&second, Protocol::V1).expect("a body");
     assert_eq!((first.counts, first.newest), (second.counts, second.newest));
 }
 
 #[test]
 fn what_is_no_request_is_not_taken_apart() {
-    for protocol in [Protocol::V1, Protocol::V2] {
+    for protocol in [Protocol::V1, Protocol::V2, Protocol::V1Zstd] {
         let rubbish = Body {
             bytes: bytes::Bytes::from_static(b"rubbish"),
             ..body_of(protocol, 1, 1)
         };
         assert_eq!(halves(&rubbish), Err(Unreadable));
         let nothing = Body {
-            bytes: compress(&[]),
+            bytes: protocol.compress(&[]),
             ..rubbish
         };
         assert_eq!(halves(&nothing), Err(Unreadable));
@@ -303,4 +303,29 @@ fn the_older_half_of_a_series_has_the_exemplars_of_its_values() {
         exemplars: 3,
     };
     assert_eq!(series.older_half(), Some(half));
+}
+
+#[test]
+fn a_body_becomes_one_that_the_receiver_reads_and_keeps_its_values() {
+    let all = [Protocol::V1, Protocol::V2, Protocol::V1Zstd];
+    for (of, receiver, becomes) in all.iter().flat_map(|&of| {
+        let becomes = match of {
+            Protocol::V1 => [Protocol::V1; 3],
+            Protocol::V2 => all,
+            // A 2.0 receiver may not read zstd.
+            Protocol::V1Zstd => [Protocol::V1, Protocol::V1, Protocol::V1Zstd],
+        };
+        all.into_iter()
+            .zip(becomes)
+            .map(move |(receiver, becomes)| (of, receiver, becomes))
+    }) {
+        let body = body_of(of, 3, 2);
+        let read = downgrade(&body, receiver).expect("a request");
+        assert_eq!(read.protocol, becomes, "{of:?} for {receiver:?}");
+        assert_eq!(values(&read), values(&body));
+        assert_eq!((read.counts, read.newest), (body.counts, body.newest));
+        if becomes == of {
+            assert_eq!(read.bytes, body.bytes);
+        }
+    }
 }

@@ -16,7 +16,7 @@ fn exemplars(bodies: &[Body]) -> u64 {
 
 #[test]
 fn an_exemplar_is_sent_once_even_if_its_first_snapshot_was_missed() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let mut encoder = encoder(protocol, 2_000);
         let sent = table.open(table.sent, "t");
@@ -39,7 +39,7 @@ fn an_exemplar_is_sent_once_even_if_its_first_snapshot_was_missed() {
 
 #[test]
 fn no_exemplar_is_sent_where_none_is_wanted() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let (sent, ran) = (table.open(table.sent, "t"), table.open(table.runtime, "t"));
         table.series.add_of(sent, 2.0, origin("u-1", 4_000));
@@ -56,7 +56,7 @@ fn no_exemplar_is_sent_where_none_is_wanted() {
 
 #[test]
 fn a_bucket_has_its_own_exemplar_and_a_native_histogram_all_in_order_of_time() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         table.series = table.series.with_native_histograms(true);
         let ran = table.open(table.runtime, "t");
@@ -90,7 +90,7 @@ fn a_bucket_has_its_own_exemplar_and_a_native_histogram_all_in_order_of_time() {
 /// In 2.0, the id of a task may be a label's value too, and each request has its own symbols.
 #[test]
 fn an_exemplar_keeps_its_task_whatever_else_has_the_same_text() {
-    for protocol in BOTH {
+    for protocol in ALL {
         for samples_max in [2, 2_000] {
             let mut table = table();
             let mut encoder = encoder(protocol, samples_max);
@@ -121,7 +121,7 @@ fn an_exemplar_keeps_its_task_whatever_else_has_the_same_text() {
 
 #[test]
 fn a_native_histogram_arrives_with_its_buckets() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         table.series = table.series.with_native_histograms(true);
         let ran = table.open(table.runtime, "t");

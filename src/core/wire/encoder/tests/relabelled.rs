@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn of_series_that_rules_make_the_same_one_is_sent_and_goes_on_as_another() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut table = table();
         let [a, b] = ["a", "b"].map(|name| table.open(table.sent, name));
         table.series.add(a, 1.0);

@@ -86,7 +86,7 @@ fn a_series_that_was_sent_before_the_restart_gets_no_second_zero() {
         ),
     ];
     let (before, _) = first_process();
-    for protocol in BOTH {
+    for protocol in ALL {
         for (name, sent_until, restored, expected) in cases {
             let mut encoder = encoder(protocol, 2_000).after(sent_until.map(at));
             let snapshot = next_process(restored.then_some(&before));
@@ -112,7 +112,7 @@ fn a_series_that_was_sent_before_the_restart_gets_no_second_zero() {
 #[test]
 fn over_both_processes_each_series_has_one_zero() {
     let (before, snapshots) = first_process();
-    for protocol in BOTH {
+    for protocol in ALL {
         // The process ended before its first snapshot was sent, after it, or after both.
         for sent in 0..=snapshots.len() {
             let mut first = encoder(protocol, 2_000);
@@ -144,7 +144,7 @@ fn over_both_processes_each_series_has_one_zero() {
 
 #[test]
 fn of_a_histogram_with_other_bounds_only_what_is_gone_is_marked() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut before = table();
         let ran = before.open(before.runtime, "t");
         before.series.observe(ran, 0.75);

@@ -18,7 +18,7 @@ fn sizes(bodies: &[Body]) -> Vec<u64> {
 
 #[test]
 fn a_request_is_as_large_as_it_may_be() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut encoder = encoder(protocol, 4);
         let mut table = counters(5);
         // Each new counter comes with its zero.
@@ -88,7 +88,7 @@ fn a_successor_sends_a_zero_only_for_what_began_since() {
 
 #[test]
 fn an_encoder_that_ends_marks_every_series_stale_just_after_its_newest_value() {
-    for protocol in BOTH {
+    for protocol in ALL {
         let mut encoder = encoder(protocol, 2);
         let mut table = counters(3);
         let newest = table.snapshot(5_000);
