@@ -12,7 +12,7 @@ mkdir -p "$target"
 target=$(cd "$target" && pwd)
 
 packages=(rabbitmq-server redis-server prometheus prometheus-pushgateway victoria-metrics python3-venv
-  systemd dpkg-dev rpm man-db ca-certificates faketime chromium chromium-driver tmux)
+  systemd dpkg-dev rpm man-db ca-certificates faketime chromium chromium-driver tmux valgrind)
 # An existing npm may come from another source.
 command -v npm > /dev/null || packages+=(npm)
 purpose=${1:-tests}
