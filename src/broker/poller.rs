@@ -52,6 +52,10 @@ pub struct Poller {
     roster: Roster,
     /// Failures already logged, until the operation succeeds again.
     logged: FailureLog,
+    /// Redis: the limit on bursts that was last logged.
+    output_buffer: Option<redis::OutputBufferLimit>,
+    /// Whether a question about this limit has not been answered.
+    unanswered: bool,
 }
 
 /// Failures that have been logged.
@@ -95,6 +99,8 @@ impl Poller {
             server: 0,
             roster: Roster::default(),
             logged: FailureLog::default(),
+            output_buffer: None,
+            unanswered: false,
         }
     }
 
@@ -317,16 +323,33 @@ impl Poller {
         Ok(())
     }
 
-    async fn look_elsewhere(&self, carrier: &mut Carrier) -> Result<(), LinkError> {
+    async fn look_elsewhere(&mut self, carrier: &mut Carrier) -> Result<(), LinkError> {
         let Carrier::Redis(redis) = carrier else {
             return Ok(());
         };
+        // A server that does not answer is not asked again, because this ended the round.
+        if !std::mem::replace(&mut self.unanswered, true) {
+            // The usual error is a missing permission.
+            let limit = redis.output_buffer_limit().await.ok().flatten();
+            self.unanswered = false;
+            self.log_output_buffer(limit);
+        }
         // An empty result is reported too, because it clears an earlier one.
         let asked = clock::now();
         let channels = redis
             .unsubscribed_channels(&self.config.event_exchange)
             .await;
         self.report(asked, Answers::Elsewhere(channels)).await
+    }
+
+    /// Logs how large a burst Redis holds, when this is known or has changed.
+    fn log_output_buffer(&mut self, limit: Option<redis::OutputBufferLimit>) {
+        if let Some(limit) = limit
+            && self.output_buffer.replace(limit) != Some(limit)
+        {
+            let events = limit.events();
+            info!(%limit, events, "while celeriac cannot read, Redis holds bursts up to client-output-buffer-limit");
+        }
     }
 
     async fn report(&self, asked: Timestamp, answers: Answers) -> Result<(), LinkError> {

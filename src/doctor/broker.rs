@@ -31,7 +31,9 @@ pub(super) fn judge(config: &BrokerConfig, look: &Look, observed: &ObservedEvent
 /// Redis: how large a burst may be that celeriac cannot read at once.
 fn output_buffer(limit: OutputBufferLimit) -> Finding {
     const CHECK: &str = "output buffer";
-    let found = format!("Redis holds {limit} for a subscriber that falls behind");
+    let events = limit.events();
+    let events = events.map_or_else(String::new, |events| format!(", about {events} events"));
+    let found = format!("Redis holds {limit} for a subscriber that falls behind{events}");
     if limit.is_below(BURST_BYTES) {
         let advice = "raise it, for example with CONFIG SET client-output-buffer-limit \"pubsub 32mb 8mb 60\", which \
                       is the default: events of a burst that exceeds it are lost";

@@ -1,14 +1,15 @@
 //! The Redis source: connects, subscribes, and hands over the messages it receives.
 //!
-//! Redis disconnects a subscriber that reads too slowly and discards its pending messages. So the
-//! socket is read at all times into a bounded buffer. If the aggregator falls behind, the oldest
-//! events in the buffer are dropped and counted.
+//! Redis disconnects a subscriber that reads too slowly and discards its pending messages. So a
+//! thread does nothing but read, and messages wait in a bounded buffer. If the aggregator falls
+//! behind, the oldest messages in the buffer are dropped and counted.
 
 mod bounded;
 mod buffer;
 mod channel;
 mod client;
 mod connect;
+mod drained;
 mod error;
 mod output_buffer;
 mod sentinel;
@@ -39,9 +40,10 @@ pub use self::output_buffer::OutputBufferLimit;
 pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::subscription::{Frame, Subscription};
-use super::context::{CONNECT_TIMEOUT, REST, SourceContext, bytes_of};
+use super::context::{CONNECT_TIMEOUT, SourceContext, bytes_of};
 use super::error::{LinkError, PING_TIMEOUT};
 use super::unpack::Unpacker;
+use crate::bounds::Bounds;
 use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 use crate::event::Payload;
@@ -57,8 +59,8 @@ const ROUND_BYTES: usize = 1 << 20;
 /// envelope.
 const MESSAGE_BYTES_MAX: u64 = 24 << 20;
 
-/// After reading less than this the source may rest, because the kernel buffers more meanwhile.
-const RESTFUL_BYTES: usize = 64 << 10;
+/// The part of `queue_max_bytes` that may wait before it is parsed.
+const UNPARSED: u64 = 4;
 
 /// An end of the connection this soon after a flood is probably due to it.
 const FLOOD_ENDED: Duration = Duration::from_secs(2);
@@ -70,11 +72,41 @@ pub(super) async fn run(
     context: &mut SourceContext,
 ) -> Result<(), LinkError> {
     let mut buffer = Buffer::new(config.queue_bytes_max, context.metrics.bounds.clone());
+    let mut unpacker = Unpacker::new(config.accept);
+    let ended = loop {
+        match connected(config, redis, context, (&mut buffer, &mut unpacker)).await {
+            // More events are lost until it is subscribed again, so there is no pause, and what has
+            // been read is handed over later.
+            Err(error @ LinkError::FellBehind) => context.failed(config, &error),
+            ended => break ended,
+        };
+    };
+    // Received messages are still handed over while the aggregator accepts them.
+    while !buffer.is_empty() {
+        let waiting = buffer.len() as u64;
+        let batch = taken(&mut buffer, &mut unpacker);
+        if context.hand_over(batch).await.is_err() {
+            let metrics = &context.metrics;
+            metrics.dropped(&metrics.dropped_shutdown, waiting);
+            break;
+        }
+    }
+    ended
+}
+
+/// Connects and receives.
+async fn connected(
+    config: &BrokerConfig,
+    redis: &RedisConfig,
+    context: &mut SourceContext,
+    (buffer, unpacker): (&mut Buffer, &mut Unpacker),
+) -> Result<(), LinkError> {
     let mut dropped = 0;
     let connecting = Box::pin(async {
         let server = sentinel::server(redis).await?;
         let on_frame = |frame: Frame<'_>| dropped += buffer.push_frame(frame);
-        let subscription = subscribe(config, redis, &server, on_frame).await?;
+        let bounds = &context.metrics.bounds;
+        let subscription = subscribe(config, redis, (&server, bounds), on_frame).await?;
         Ok((subscription, server))
     });
     let Some((subscription, server)) = context.connecting(CONNECT_TIMEOUT, connecting).await?
@@ -96,24 +128,21 @@ pub(super) async fn run(
         },
         asking: None,
         buffer,
-        unpacker: Unpacker::new(config.accept),
+        unpacker,
         flooded: None,
     };
     let ended = receiver.receive(context).await;
-    let ended = ended.map_err(|error| receiver.explained(error));
-    // Received messages are still handed over while the aggregator accepts them.
-    while !receiver.buffer.is_empty() {
-        let waiting = receiver.buffer.len() as u64;
-        if context.hand_over(receiver.taken()).await.is_err() {
-            let metrics = &context.metrics;
-            metrics.dropped(&metrics.dropped_shutdown, waiting);
-            break;
-        }
-    }
-    ended
+    ended.map_err(|error| receiver.explained(error))
 }
 
-struct Receiver {
+/// Removes messages for a batch.
+fn taken(buffer: &mut Buffer, unpacker: &mut Unpacker) -> Vec<Payload> {
+    let mut payloads = buffer.next_batch();
+    unpacker.unpack(&mut payloads);
+    payloads
+}
+
+struct Receiver<'a> {
     subscription: Subscription,
     pings: Interval,
     /// When a reply to the last ping is due.
@@ -122,8 +151,8 @@ struct Receiver {
     master: Option<(SentinelConfig, Server)>,
     /// A pending check whether it is still the master.
     asking: Option<Asking>,
-    buffer: Buffer,
-    unpacker: Unpacker,
+    buffer: &'a mut Buffer,
+    unpacker: &'a mut Unpacker,
     /// When data last arrived as fast as it could be read.
     flooded: Option<Instant>,
 }
@@ -140,22 +169,20 @@ enum ReceiverEvent {
     Stop,
 }
 
-impl Receiver {
+impl Receiver<'_> {
     async fn receive(&mut self, context: &mut SourceContext) -> Result<(), LinkError> {
         loop {
             match self.next(context).await? {
                 ReceiverEvent::Read(bytes) => {
                     self.answer_due = None;
                     let read = self.read_available(bytes, context);
-                    // If data arrives as fast as it can be read, reading goes first: Redis
-                    // disconnects subscribers that fall behind, and the buffer absorbs the burst.
+                    // If data arrives as fast as it can be parsed, parsing goes first: the buffer
+                    // holds more than what waits unparsed.
                     let is_flood = read.as_ref().is_ok_and(|&read| read >= ROUND_BYTES);
                     if !is_flood || self.buffer.is_half_full() {
                         self.hand_over(context)?;
                     }
-                    if read? < RESTFUL_BYTES {
-                        tokio::time::sleep(REST).await;
-                    }
+                    read?;
                 }
                 ReceiverEvent::HandedOver(bytes) => context.handed_over(bytes),
                 ReceiverEvent::PingDue => {
@@ -218,19 +245,12 @@ impl Receiver {
             }
             () = silence => ReceiverEvent::Silence,
             room = context.room(self.buffer.batch_bytes()), if !self.buffer.is_empty() => {
-                let payloads = self.taken();
+                let payloads = taken(self.buffer, self.unpacker);
                 let bytes = bytes_of(&payloads);
                 room?.send(context.batch(payloads));
                 ReceiverEvent::HandedOver(bytes)
             }
         })
-    }
-
-    /// Removes messages for a batch.
-    fn taken(&mut self) -> Vec<Payload> {
-        let mut payloads = self.buffer.next_batch();
-        self.unpacker.unpack(&mut payloads);
-        payloads
     }
 
     /// Hands over as many messages as there is room for now.
@@ -239,7 +259,7 @@ impl Receiver {
             let Some(room) = context.room_now(self.buffer.batch_bytes())? else {
                 break;
             };
-            let payloads = self.taken();
+            let payloads = taken(self.buffer, self.unpacker);
             let bytes = bytes_of(&payloads);
             room.send(context.batch(payloads));
             context.handed_over(bytes);
@@ -298,11 +318,18 @@ fn ask((sentinel, server): (SentinelConfig, Server)) -> Asking {
 async fn subscribe(
     config: &BrokerConfig,
     redis: &RedisConfig,
-    server: &Server,
+    (server, bounds): (&Server, &Bounds),
     mut on_frame: impl FnMut(Frame<'_>),
 ) -> Result<Subscription, LinkError> {
     let message_bytes_max = config.queue_bytes_max.min(MESSAGE_BYTES_MAX);
-    let mut subscription = Subscription::connect(redis, server, message_bytes_max).await?;
+    let unparsed_max = usize::try_from(config.queue_bytes_max / UNPARSED).unwrap_or(usize::MAX);
+    let stream = drained::connect(
+        server,
+        connect::tls_of(redis),
+        (unparsed_max, bounds.clone()),
+    )
+    .await?;
+    let mut subscription = Subscription::open(stream, redis, message_bytes_max).await?;
     let patterns = channel::patterns(redis, &config.event_exchange);
     for (at, pattern) in patterns.iter().enumerate() {
         match subscription.subscribe(pattern, &mut on_frame).await {

@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+/// The usual size of a message with one event: in base64, with Kombu's envelope.
+const EVENT_BYTES: u64 = 670;
+
 /// Beyond these limits, Redis closes the connection and discards what it has buffered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputBufferLimit {
@@ -25,6 +28,11 @@ impl OutputBufferLimit {
             hard: (hard > 0).then_some(hard),
             soft: (soft > 0 && seconds > 0).then_some((soft, seconds)),
         })
+    }
+
+    /// How many events without a list fit; `None` if there is no hard limit.
+    pub fn events(self) -> Option<u64> {
+        Some(self.hard? / EVENT_BYTES)
     }
 
     /// Whether a subscriber that does not read may lose a burst of this many bytes.
@@ -82,6 +90,13 @@ mod tests {
         for broken in ["", "normal 0 0 0", "pubsub", "pubsub 1 2", "pubsub 1 2 x"] {
             assert_eq!(shown(broken), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn the_default_holds_fifty_thousand_events() {
+        let limit = |setting| OutputBufferLimit::parse(setting).expect("valid");
+        assert_eq!(limit("pubsub 33554432 8388608 60").events(), Some(50_081));
+        assert_eq!(limit("pubsub 0 8388608 60").events(), None);
     }
 
     #[test]

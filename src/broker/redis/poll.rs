@@ -8,6 +8,8 @@ use redis::RedisResult;
 use super::bindings::Bindings;
 use super::client::Client;
 use super::connect::Driver;
+use super::error::failed;
+use super::output_buffer::OutputBufferLimit;
 use super::unacked::Unacked;
 use super::{control, queues, unsubscribed_channels};
 use crate::broker::control::Round;
@@ -103,6 +105,20 @@ impl Poll {
         workers: &[Arc<str>],
     ) -> Result<(), LinkError> {
         control::enable_events(&mut self.client, control_exchange, workers).await
+    }
+
+    /// How much Redis buffers for a subscriber. `None` if the server has no such setting.
+    pub(in crate::broker) async fn output_buffer_limit(
+        &mut self,
+    ) -> Result<Option<OutputBufferLimit>, LinkError> {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("GET").arg("client-output-buffer-limit");
+        let answer = command.query_async(&mut self.client.connection).await;
+        // The name of the setting, and its value.
+        let texts: Vec<String> = answer.map_err(|error| failed("read the limits", error))?;
+        Ok(texts
+            .get(1)
+            .and_then(|value| OutputBufferLimit::parse(value)))
     }
 
     /// Channels with events that are not subscribed to.

@@ -7,10 +7,10 @@ use tokio::time::timeout;
 
 use super::client::Client;
 use super::error::{failed, is_forbidden, is_unavailable};
-use super::output_buffer::OutputBufferLimit;
 use super::poll::Poll;
 use super::subscribe;
 use super::subscription::Frame;
+use crate::bounds::Bounds;
 use crate::broker::error::LinkError;
 use crate::broker::probe::{Look, ProbeFindingKind, answered, in_time, left};
 use crate::config::{BrokerConfig, RedisConfig};
@@ -73,7 +73,7 @@ async fn looked(
 ) -> Result<String, LinkError> {
     let version = answered(version(&mut poll.client)).await?;
     // The usual error is a missing permission, which the daemon does not need.
-    let limit = answered(output_buffer_limit(&mut poll.client)).await;
+    let limit = answered(poll.output_buffer_limit()).await;
     look.output_buffer = limit.ok().flatten();
     let server = poll.client.server.clone();
     let listening = async {
@@ -85,7 +85,8 @@ async fn looked(
                 });
             }
         };
-        let subscribing = subscribe(config, redis, &server, &mut on_frame);
+        let unbounded = Bounds::default();
+        let subscribing = subscribe(config, redis, (&server, &unbounded), &mut on_frame);
         let mut subscription = in_time(subscribing).await?;
         let listening = async {
             loop {
@@ -126,18 +127,6 @@ async fn looked(
         look.asked(round, ended);
     }
     Ok(version)
-}
-
-/// How much Redis buffers for a subscriber. `None` if the server has no such setting.
-async fn output_buffer_limit(client: &mut Client) -> Result<Option<OutputBufferLimit>, LinkError> {
-    let mut command = redis::cmd("CONFIG");
-    command.arg("GET").arg("client-output-buffer-limit");
-    let answer = command.query_async(&mut client.connection).await;
-    // The name of the setting, and its value.
-    let texts: Vec<String> = answer.map_err(|error| failed("read the limits", error))?;
-    Ok(texts
-        .get(1)
-        .and_then(|value| OutputBufferLimit::parse(value)))
 }
 
 /// Product and version, as far as the user may read them.

@@ -13,7 +13,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::bounded::LINE_BYTES_MAX;
-use super::connect::{self, Server};
+use super::connect;
 use super::error::{failed, refused};
 use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
@@ -63,17 +63,16 @@ pub(super) enum Frame<'a> {
 }
 
 impl Subscription {
-    /// Connects and logs in. Bodies of messages may have up to `body_bytes_max` bytes. No database
-    /// is selected, because its number is only part of the channel names.
-    pub(super) async fn connect(
+    /// Logs in on a new connection. Bodies of messages may have up to `body_bytes_max` bytes. No
+    /// database is selected, because its number is only part of the channel names.
+    pub(super) async fn open(
+        stream: impl Stream + 'static,
         redis: &RedisConfig,
-        server: &Server,
         body_bytes_max: u64,
     ) -> Result<Self, LinkError> {
         let login = connect::login(redis.username.as_ref(), redis.password.as_ref())?;
-        let stream = connect::stream(server, connect::tls_of(redis)).await?;
         let mut subscription = Self {
-            stream,
+            stream: Box::new(stream),
             read: BytesMut::new(),
             body_bytes_max: usize::try_from(body_bytes_max).unwrap_or(usize::MAX),
             passed_over: 0,

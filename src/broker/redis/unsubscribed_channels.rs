@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::channel::{escape, is_subscribed};
-use super::connect::Server;
+use super::connect::{self, Server};
 use super::subscription::{Frame, Subscription};
 use crate::broker::context::BATCH_BYTES;
 use crate::broker::error::LinkError;
@@ -37,7 +37,8 @@ async fn listen(
     exchange: &str,
     channels: &mut BTreeSet<String>,
 ) -> Result<Infallible, LinkError> {
-    let mut subscription = Subscription::connect(redis, server, BATCH_BYTES as u64).await?;
+    let stream = connect::stream(server, connect::tls_of(redis)).await?;
+    let mut subscription = Subscription::open(stream, redis, BATCH_BYTES as u64).await?;
     let mut on_frame = |frame: Frame<'_>| {
         if let Frame::Message { channel, .. } = frame
             && let Ok(channel) = str::from_utf8(channel)

@@ -108,6 +108,7 @@ const PACED: &[&str] = &[
     "broker/control.rs: DESTINATIONS_MAX MISSED_MAX TRIES_MAX",
     "broker/link.rs: SILENT_MAX",
     "broker/redis/bindings.rs: MEMBER_MAX",
+    "broker/redis/drained.rs: CHUNKS_MAX",
     "broker/redis/subscription/tests.rs: BODY_BYTES_MAX",
     "broker/redis/unacked.rs: AGE_MAX ENTRIES_MAX SEEN_MAX SLICE_MAX TIME_MAX",
     "broker/context.rs: PAUSE_MAX",
