@@ -36,12 +36,13 @@ async fn main() {
     let mut numbers = std::env::args().filter_map(|argument| argument.parse::<u64>().ok());
     let runs = numbers.next().unwrap_or(20);
     let busy = numbers.next().unwrap_or(2);
-    let busy: Vec<Busy> = (0..busy).map(|_| Busy::start()).collect();
+    // They run until the end.
+    let mut processes = Vec::new();
+    processes.resize_with(usize::try_from(busy).expect("a few"), Busy::start);
     let burst = burst();
     println!(
-        "bursts of {EVENTS} events, {} MiB, beside {} busy processes",
-        burst.len() >> 20,
-        busy.len()
+        "bursts of {EVENTS} events, {} MiB, beside {busy} busy processes",
+        burst.len() >> 20
     );
     let mut whole = 0;
     for run in 1..=runs {

@@ -87,7 +87,11 @@ fn encoder(protocol: Protocol, native: bool, classic: bool) -> Encoder {
 fn encode(criterion: &mut Criterion) {
     // 5,000 histograms of 19 samples, and counters for the rest of 100,000.
     let large = snapshot(5_000, 5_000);
-    for (version, protocol) in [("1.0", Protocol::V1), ("2.0", Protocol::V2)] {
+    for (version, protocol) in [
+        ("1.0", Protocol::V1),
+        ("1.0 with zstd", Protocol::V1Zstd),
+        ("2.0", Protocol::V2),
+    ] {
         for (form, native, classic) in [
             ("classic", false, true),
             ("native", true, false),

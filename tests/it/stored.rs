@@ -332,6 +332,11 @@ async fn victoria_metrics_has_all_of_it_and_the_newer_one_native_histograms_and_
         has_first_increments(server).await;
         assert_eq!(told.version(n).await, 1.0);
     }
+    // Both name themselves, but only the newer one reads zstd.
+    let log = told.celeriac.process.output();
+    let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(lines("receiver does not support zstd"), 1, "{log}");
+    assert_eq!(lines("1.0 with zstd"), 3 + 2, "{log}");
     for server in [&newer, &native] {
         has_ranges(server, &told).await;
     }

@@ -479,9 +479,9 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 fn digit(byte: u8) -> u8 {
     const VALUES: [u8; 256] = {
         let mut values = [u8::MAX; 256];
-        let mut value = 0;
+        let mut value = 0_u8;
         while value < 16 {
-            values[b"0123456789abcdef"[value] as usize] = value as u8;
+            values[b"0123456789abcdef"[value as usize] as usize] = value;
             value += 1;
         }
         values
