@@ -19,7 +19,6 @@ lint:
 	python3 tests/commit-msg --history
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features sigv4 -- -D warnings
-	cargo clippy --locked --all-targets -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; \
 	else echo "cargo deny is not installed: licenses and sources were not checked"; fi
 

@@ -14,6 +14,17 @@ const MMAP_THRESHOLD: libc::c_int = 256 << 10;
 #[cfg(target_env = "gnu")]
 const TRIM_THRESHOLD: libc::c_int = 1 << 20;
 
+/// Returns all free memory to the system. The thresholds do not do that for small blocks that were
+/// allocated between others, such as the messages of a burst.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "there is no safe way to say this to glibc")]
+    // SAFETY: malloc_trim takes its argument by value, and locks what it reads.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Fixes the thresholds of glibc's allocator. Call it first in `main`, before any thread is
 /// started. Does nothing with another C library.
 pub fn give_memory_back() {

@@ -16,7 +16,6 @@
 )]
 
 // Start, run and stop the process.
-pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod resolver;
@@ -25,6 +24,7 @@ pub mod supervisor;
 pub mod version;
 
 // Shared basics.
+pub mod allocator;
 pub mod backoff;
 pub mod blocking;
 pub mod cgroup;

@@ -43,6 +43,8 @@ use self::subscription::{Frame, Subscription};
 use super::context::{CONNECT_TIMEOUT, SourceContext, bytes_of};
 use super::error::{LinkError, PING_TIMEOUT};
 use super::unpack::Unpacker;
+use crate::allocator;
+use crate::blocking::blocking;
 use crate::bounds::Bounds;
 use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
@@ -61,6 +63,9 @@ const MESSAGE_BYTES_MAX: u64 = 24 << 20;
 
 /// The part of `queue_max_bytes` that may wait before it is parsed.
 const UNPARSED: u64 = 4;
+
+/// After a burst of more bytes, free memory is returned to the system.
+const BURST_BYTES: u64 = 4 << 20;
 
 /// An end of the connection this soon after a flood is probably due to it.
 const FLOOD_ENDED: Duration = Duration::from_secs(2);
@@ -186,6 +191,9 @@ impl Receiver<'_> {
                 }
                 ReceiverEvent::HandedOver(bytes) => context.handed_over(bytes),
                 ReceiverEvent::PingDue => {
+                    if self.buffer.is_empty() && self.buffer.take_most() > BURST_BYTES {
+                        blocking(allocator::trim);
+                    }
                     self.answer_due = Some(clock::monotonic() + PING_TIMEOUT);
                     let pinged = timeout(PING_TIMEOUT, self.subscription.ping()).await;
                     pinged.unwrap_or(Err(LinkError::Silent))?;
