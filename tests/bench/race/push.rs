@@ -5,8 +5,10 @@
 //! spend, so their figure is that of remote write. The figure of an agent includes scraping, but not what the scraped
 //! daemon spends on its page.
 
+use std::time::Duration;
+
 use crate::agents::{Agent, Running};
-use crate::pace::{Lives, publish};
+use crate::pace::Lives;
 use crate::report::{Row, Section};
 use crate::sink::{Received, Sink};
 use crate::support::celeriac::Celeriac;
@@ -19,17 +21,17 @@ use crate::usage::Cpu;
 /// Task names: about 12,000 samples.
 const NAMES: u64 = 126;
 
-/// Events per second, so that values change, and per message.
-const RATE: f64 = 500.0;
+/// Tasks per second, so that values change, and events per message.
+const TASKS: u64 = 125;
 const PER_MESSAGE: usize = 20;
 
 /// The one whose whole CPU time is shown as well.
 const SECOND: &str = "celeriac, 2.0";
 
-const WARMUP: f64 = 12.0;
+const WARMUP: u64 = 12;
 const ROUNDS: usize = 5;
 /// Length of a round in seconds.
-const SECONDS: f64 = 6.0;
+const SECONDS: u64 = 6;
 /// Of snapshots and of scrapes.
 const INTERVAL: &str = "1s";
 
@@ -122,11 +124,11 @@ pub async fn run() -> Section {
     }
     let mut way = Way::Redis(Channels::new(&redis).await);
     let mut lives = Lives::new(NAMES, PER_MESSAGE);
-    publish(&mut way, &mut lives, RATE, WARMUP).await;
+    work(&mut way, &mut lives, WARMUP).await;
     for _ in 0..ROUNDS {
         let without = Cpu::of(alone.process.pid());
         let begun: Vec<_> = pushers.iter().map(Pusher::begin).collect();
-        publish(&mut way, &mut lives, RATE, SECONDS).await;
+        work(&mut way, &mut lives, SECONDS).await;
         let without = without.seconds();
         for (pusher, begun) in pushers.iter_mut().zip(begun) {
             pusher.end(begun, without);
@@ -135,6 +137,17 @@ pub async fn run() -> Section {
     let samples = page.page().await.sum("celeriac_samples", &["native"]);
     section.rows = rows(samples, &pushers);
     section
+}
+
+/// Publishes tasks once a second, so that daemons wake up for few messages.
+async fn work(way: &mut Way, lives: &mut Lives, seconds: u64) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    for _ in 0..seconds {
+        ticks.tick().await;
+        way.publish(lives.messages(TASKS)).await;
+    }
+    // The first tick was immediate.
+    ticks.tick().await;
 }
 
 async fn celeriac(redis: &Redis, receiver: Option<(&str, &str)>) -> Celeriac {
