@@ -131,7 +131,7 @@ def write_page(report):
 
 
 def title(text):
-    return textwrap.fill(text[0].upper() + text[1:], 52)
+    return textwrap.fill(text[0].upper() + text[1:], 46)
 
 
 def draw_bars(axes, measure, rows):
@@ -172,8 +172,8 @@ def draw_latency(axes, measures):
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("ms")
-    axes.set_xlim(0, 1700)
-    axes.legend(fontsize=7, loc="lower right", frameon=False)
+    axes.set_xlim(0, 1900)
+    axes.legend(fontsize=7, loc="upper right", frameon=False)
     axes.set_title("Latency, interval 1 s", fontsize=9, loc="left")
 
 
