@@ -49,7 +49,7 @@ bench: setup
 	cargo bench --locked --bench sources
 	cargo bench --locked --bench sizing
 
-# Race celeriac against other exporters and agents on this machine, in about twelve minutes. Adds the values to
+# Race celeriac against other exporters and agents on this machine, in a quarter of an hour. Adds the values to
 # target/race.json.
 race: setup
 	cargo bench --locked --bench race

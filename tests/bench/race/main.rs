@@ -1,7 +1,7 @@
 //! Races celeriac against its peers on this machine: CPU, memory, bytes on the wire and latency, and how celeriac's own
 //! costs grow.
 //!
-//! `cargo bench --bench race` runs everything on real brokers in about ten minutes; `cargo bench --bench race -- memory`
+//! `cargo bench --bench race` runs everything on real brokers in about a quarter of an hour; `cargo bench --bench race -- memory`
 //! runs one section. Everything listens on loopback. Values of programs that are compared come from the same minutes,
 //! in turns or side by side, because the speed of a machine changes from day to day: read the ratios, not the values.
 //!
