@@ -102,7 +102,7 @@ def shards_table(sections):
     measures = list(by_measure(sections["shards"]["rows"]).values())
     lines = []
     for rows in zip(*measures, strict=True):
-        lines.append([rows[0]["program"], *(f"{number(median(row))} {row['unit']}" for row in rows)])
+        lines.append([rows[0]["program"], *(f"{number(median(row))} {row['unit']} ({spread(row)})" for row in rows)])
     return table(["daemons", "throughput", "CPU per event, all daemons"], lines)
 
 
