@@ -1,6 +1,6 @@
 # Targets for developers and CI. Each installs what it needs.
 
-.PHONY: setup hooks lint test chaos docs deploy bench picture demo dist release
+.PHONY: setup hooks lint test chaos docs deploy bench race race-picture picture demo dist release
 
 setup:
 	bash tests/setup.sh
@@ -47,6 +47,15 @@ bench: setup
 	cargo bench --locked --bench wire
 	cargo bench --locked --bench sources
 	cargo bench --locked --bench sizing
+
+# Race celeriac against other exporters and agents on this machine, in a quarter of an hour. Adds the values to
+# target/race.json.
+race: setup
+	cargo bench --locked --bench race
+
+# Draw the picture and write the tables in docs/performance.md from the last race.
+race-picture:
+	$${CARGO_TARGET_DIR:-target}/venvs/drawing/bin/python tests/race.py
 
 # Draw the picture in the README from the demo. Needs Chromium.
 picture:

@@ -124,7 +124,7 @@ impl Kind {
 pub struct Exporter {
     pub kind: Kind,
     port: u16,
-    process: Process,
+    pub process: Process,
     _folder: TempDir,
 }
 
