@@ -35,7 +35,9 @@ fn received(id: &str, name: &str, hostname: &str) -> String {
 
 /// Publishes events along with those of good tasks, which must all be counted, and returns the page.
 async fn flood(what: &str, count: u64, event: impl Fn(u64) -> String) -> (Page, String) {
-    let (redis, data) = (Redis::start().await, TempDir::new().expect("a folder"));
+    // The daemon is not optimized here, and reads as slowly as it processes.
+    let redis = Redis::start_with(&["--client-output-buffer-limit", "pubsub 0 0 0"]).await;
+    let data = TempDir::new().expect("a folder");
     let celeriac = Celeriac::start(&format!(
         "global: {{interval: 2s}}\nlimits: {{memory: 256MiB}}\ndata_dir: {:?}\nbrokers: [{{url: {:?}}}]\n\
          remote_write: [{{name: nobody, url: \"http://127.0.0.1:1/\"}}]\n",

@@ -154,7 +154,11 @@ async fn pass_on(
     let url = format!("{behind}{uri}");
     let request = client.request(method, url).headers(headers).body(body);
     let answer = request.send().await.expect("the receiver behind it runs");
-    let response = Response::builder().status(answer.status());
+    let mut response = Response::builder().status(answer.status());
+    // By this header celeriac knows VictoriaMetrics, and sends zstd.
+    if let Some(host) = answer.headers().get("x-server-hostname") {
+        response = response.header("x-server-hostname", host);
+    }
     let body = answer.bytes().await.expect("a body");
     response.body(Body::from(body)).expect("a response")
 }

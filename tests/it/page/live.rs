@@ -61,6 +61,7 @@ async fn a_page_recovers_when_the_daemon_returns() {
     let port = free_port();
     let config = format!("brokers: [{{url: {:?}}}]\n", redis.url(0));
     let mut celeriac = Celeriac::start_on(port, &config, &[], &[]).await;
+    celeriac.ready().await;
     redis.publish_lives(0..10, "before.it").await;
     celeriac
         .page_when("the events", 20, |page| page.events() >= 40.0)
