@@ -327,7 +327,7 @@ impl Poller {
         let Carrier::Redis(redis) = carrier else {
             return Ok(());
         };
-        // A server that does not answer is not asked again, because this ended the round.
+        // If the server does not answer, the round ends here, and it is not asked again.
         if !std::mem::replace(&mut self.unanswered, true) {
             // The usual error is a missing permission.
             let limit = redis.output_buffer_limit().await.ok().flatten();
