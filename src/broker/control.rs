@@ -34,11 +34,11 @@ const MISSED_MAX: u32 = 3;
 /// listens for requests.
 const TRIES_MAX: u32 = 3;
 
-/// Every worker is asked once in this many rounds.
-const ALL_EVERY: u64 = 10;
+/// Every node is asked once in this many rounds.
+pub(super) const ALL_EVERY: u64 = 10;
 
 /// With more workers, listing their names would make the request larger than the replies it saves.
-const DESTINATIONS_MAX: usize = 100;
+pub(super) const DESTINATIONS_MAX: usize = 100;
 
 /// The body of a request with JSON arguments. Identical to Kombu's except for the ticket.
 pub(super) fn request(
@@ -89,6 +89,8 @@ pub(super) fn unique(chance: u128) -> String {
 #[derive(Debug)]
 pub(super) struct Round {
     methods: &'static [Method],
+    /// How long it waits for nodes that do not answer.
+    pub(super) deadline: Duration,
     /// One ticket per method.
     tickets: Vec<String>,
     /// The workers to ask; `None` for all.
@@ -119,6 +121,7 @@ impl Round {
     ) -> Self {
         Self {
             methods,
+            deadline: DEADLINE,
             tickets: methods.iter().map(|_| unique(chance())).collect(),
             destination: asked.destination,
             workers: BTreeMap::new(),
@@ -129,6 +132,22 @@ impl Round {
             unreadable: 0,
             too_long: false,
             problem: None,
+        }
+    }
+
+    /// A round that lasts until its deadline, so that every node can answer that wants to.
+    pub(super) fn to_any(
+        methods: &'static [Method],
+        destination: Option<Vec<Arc<str>>>,
+        (accept, deadline): (Accept, Duration),
+    ) -> Self {
+        let asked = Asked {
+            destination,
+            expected: BTreeSet::new(),
+        };
+        Self {
+            deadline,
+            ..Self::new(methods, asked, accept, || fastrand::u128(..))
         }
     }
 
@@ -213,9 +232,24 @@ impl Round {
         self.problem.map(|problem| (self.unreadable, problem))
     }
 
+    /// The nodes that answered `ping`, with the number of their answers.
+    pub(super) fn pongs(&self) -> impl Iterator<Item = (&str, u64)> {
+        let workers = self.workers.iter();
+        workers
+            .filter(|(_, replies)| replies.pongs > 0)
+            .map(|(node, replies)| (node.as_str(), replies.pongs))
+    }
+
+    /// The nodes that answered `ping` and nothing else, as beats do.
+    pub(super) fn beats(&self) -> Vec<String> {
+        let beats = self.workers.iter().filter(|(_, it)| it.only_ponged());
+        beats.map(|(node, _)| node.clone()).collect()
+    }
+
     /// The settings of each worker. `None` for a worker that replied with an error.
     pub(super) fn settings(self) -> BTreeMap<String, Option<Settings>> {
         let workers = self.workers.into_iter();
+        let workers = workers.filter(|(_, replies)| !replies.only_ponged());
         workers
             .map(|(worker, replies)| (worker, replies.settings))
             .collect()

@@ -17,6 +17,7 @@ mod link;
 mod stream;
 
 // Which requests are sent and when, and how the replies are interpreted.
+mod beats;
 mod control;
 mod reply;
 mod schedule;

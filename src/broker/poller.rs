@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::beats::BeatRoster;
 use super::context::{CONNECT_TIMEOUT, PAUSE_MAX, PAUSE_MIN};
 use super::control::{DEADLINE, Roster, Round};
 use super::error::LinkError;
@@ -50,6 +51,7 @@ pub struct Poller {
     server: usize,
     watch: Watch,
     roster: Roster,
+    beats: BeatRoster,
     /// Failures already logged, until the operation succeeds again.
     logged: FailureLog,
     /// Redis: the limit on bursts that was last logged.
@@ -98,6 +100,7 @@ impl Poller {
             stop,
             server: 0,
             roster: Roster::default(),
+            beats: BeatRoster::default(),
             logged: FailureLog::default(),
             output_buffer: None,
             unanswered: false,
@@ -294,6 +297,7 @@ impl Poller {
         }
         round.report_limits(&self.metrics.bounds);
         let answers = round.finish();
+        self.beats.workers_answered(&answers);
         let for_new = schedule.is_forward();
         if self.roster.answered(&answers, &known.workers, for_new) {
             schedule.ask_again();
@@ -305,7 +309,24 @@ impl Poller {
         if self.watch.consumed(consumed) {
             schedule.queues_are_new(clock::monotonic());
         }
-        self.report(asked_at, Answers::Workers(answers)).await
+        self.report(asked_at, Answers::Workers(answers)).await?;
+        if for_new {
+            return Ok(());
+        }
+        self.ask_beats(carrier).await
+    }
+
+    async fn ask_beats(&mut self, carrier: &mut Carrier) -> Result<(), LinkError> {
+        let known = self.known.borrow().clone();
+        let (workers, accept) = (known.workers.len(), self.config.accept);
+        let Some(mut round) = self.beats.ask(&known.beats, workers, accept) else {
+            return Ok(());
+        };
+        let asked = clock::now();
+        let exchange = &self.config.poll.control_exchange;
+        carrier.ask(exchange, &mut round).await?;
+        let beats = self.beats.answered(&round, &known.beats, &known.workers);
+        self.report(asked, Answers::Beats(beats)).await
     }
 
     async fn enable_events(

@@ -50,6 +50,8 @@ pub struct Look {
     pub output_buffer: Option<OutputBufferLimit>,
     /// The settings of the workers that replied; `None` if workers were not asked.
     pub workers: Option<BTreeMap<String, Option<Settings>>>,
+    /// The beats that replied.
+    pub beats: Vec<String>,
     /// How many replies could not be read, and why.
     pub unreadable: Option<(usize, String)>,
 }
@@ -120,7 +122,10 @@ impl Look {
             .unreadable_replies()
             .map(|(count, error)| (count, error.to_string()));
         match ended {
-            Ok(()) => self.workers = Some(round.settings()),
+            Ok(()) => {
+                self.beats = round.beats();
+                self.workers = Some(round.settings());
+            }
             Err(error) => self.refused(error),
         }
     }

@@ -38,6 +38,7 @@ pub(super) enum Method {
     Scheduled,
     Registered,
     Conf,
+    Ping,
 }
 
 impl Method {
@@ -60,7 +61,9 @@ impl Method {
         Self::Active,
     ];
     /// Commands sent once when setting up.
-    pub(super) const SETTINGS: &[Self] = &[Self::Conf];
+    pub(super) const SETTINGS: &[Self] = &[Self::Conf, Self::Ping];
+    /// The only command that a beat answers.
+    pub(super) const OF_BEATS: &[Self] = &[Self::Ping];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -71,15 +74,19 @@ impl Method {
             Self::Scheduled => "scheduled",
             Self::Registered => "registered",
             Self::Conf => "conf",
+            Self::Ping => "ping",
         }
     }
 
     /// The arguments of the command, in JSON.
     pub(super) const fn arguments(self) -> &'static str {
         match self {
-            Self::Stats | Self::ActiveQueues | Self::Active | Self::Reserved | Self::Scheduled => {
-                "{}"
-            }
+            Self::Stats
+            | Self::ActiveQueues
+            | Self::Active
+            | Self::Reserved
+            | Self::Scheduled
+            | Self::Ping => "{}",
             Self::Registered => "{\"taskinfoitems\": [\"rate_limit\"], \"builtins\": true}",
             Self::Conf => "{\"with_defaults\": true}",
         }
@@ -125,6 +132,8 @@ pub(super) struct Replies {
     /// Names of tasks without a rate limit.
     pub(super) unlimited: Option<Vec<String>>,
     pub(super) settings: Option<Settings>,
+    /// How many answers to `ping` arrived.
+    pub(super) pongs: u64,
     /// Which commands were answered, one bit each.
     answered: u8,
     /// A command was answered twice: two workers share a name, and their answers overwrite each
@@ -174,6 +183,11 @@ impl Replies {
         self.answered.count_ones() as usize == methods.len()
     }
 
+    /// Whether it answered `ping` and no other command, as a beat does.
+    pub(super) const fn only_ponged(&self) -> bool {
+        self.answered == 1 << Method::Ping as u8
+    }
+
     /// How many tasks the worker can run at once now.
     pub(super) fn pool_size(&self) -> Option<u64> {
         let current = self.autoscaler.and_then(|autoscaler| autoscaler.current);
@@ -198,6 +212,10 @@ impl Replies {
         self.twice |= self.answered & bit != 0;
         self.answered |= bit;
         match method {
+            Method::Ping => {
+                self.pongs += 1;
+                reader.skip(1)
+            }
             Method::Stats if reader.kind() == Kind::Map => self.read_stats(reader),
             Method::ActiveQueues if reader.kind() == Kind::List => {
                 self.queues = Some(items(reader, read_queue)?);
@@ -223,13 +241,7 @@ impl Replies {
                 self.settings = Some(read_settings(reader)?);
                 Ok(())
             }
-            Method::Stats
-            | Method::ActiveQueues
-            | Method::Active
-            | Method::Reserved
-            | Method::Scheduled
-            | Method::Registered
-            | Method::Conf => reader.skip(1),
+            _ => reader.skip(1),
         }
     }
 

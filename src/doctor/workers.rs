@@ -21,6 +21,9 @@ const WITHOUT_SENT: u64 = 10;
 /// The oldest Celery version that celeriac is tested with.
 const OLDEST: (u32, u32) = (4, 4);
 
+/// The oldest Celery version whose beat can be asked whether it is alive.
+const BEAT_ANSWERS: (u32, u32) = (5, 7);
+
 /// Turns the workers' events and replies into findings.
 pub(super) fn judge(
     config: &BrokerConfig,
@@ -59,8 +62,28 @@ pub(super) fn judge(
     ));
     findings.push(task_sent(look, observed, listened));
     findings.extend(versions(observed));
+    findings.extend(beat(look, observed));
     findings.extend(clocks(observed));
     findings
+}
+
+/// Checks whether beat can be asked whether it is alive.
+fn beat(look: &Look, observed: &ObservedEvents) -> Option<Finding> {
+    const CHECK: &str = "beat";
+    if !look.beats.is_empty() {
+        let found = format!("replied: {}", some(look.beats.iter().map(String::as_str)));
+        return Some(Finding::fine(CHECK, found));
+    }
+    let mut workers = observed.workers.values();
+    let can = workers.any(|worker| {
+        let version = worker.version.as_deref().and_then(numbers_of);
+        version.is_some_and(|it| it >= BEAT_ANSWERS)
+    });
+    (can && look.workers.is_some()).then(|| {
+        let advice = "if you run `celery beat`, set beat_enable_remote_control = True in its \
+                      settings: without it, celeriac cannot know whether beat is alive";
+        Finding::open(CHECK, "no beat replied", advice)
+    })
 }
 
 fn workers(
@@ -263,19 +286,19 @@ fn task_sent(look: &Look, observed: &ObservedEvents, listened: Duration) -> Find
     }
 }
 
+/// The first two numbers of a version.
+fn numbers_of(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 fn versions(observed: &ObservedEvents) -> Option<Finding> {
     const CHECK: &str = "Celery";
     let versions = observed.workers.values();
     let versions: BTreeSet<&str> = versions
         .filter_map(|worker| worker.version.as_deref())
         .collect();
-    let old = |version: &&&str| {
-        let mut numbers = version.split('.').map(str::parse);
-        match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < OLDEST,
-            _ => false,
-        }
-    };
+    let old = |version: &&&str| numbers_of(version).is_some_and(|it| it < OLDEST);
     let all = versions.iter().copied().collect::<Vec<_>>().join(", ");
     if versions.is_empty() {
         None

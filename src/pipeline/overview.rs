@@ -39,7 +39,7 @@ impl Pipeline {
         let clusters = self.clusters.iter().map(|cluster| BrokerOverview {
             broker: Arc::clone(&cluster.broker),
             label: cluster.label.clone(),
-            cluster: cluster.state.overview(),
+            cluster: cluster.state.overview(at),
             hints: cluster.hints.clone(),
         });
         Some(Overview {

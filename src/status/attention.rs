@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::compose::{Sources, float};
-use super::document::{BrokerRow, Problem, QueueRow, ReceiverRow, Severity, Status};
+use super::document::{BeatRow, BrokerRow, Problem, QueueRow, ReceiverRow, Severity, Status};
 use super::facts::Counted;
 use super::format::{bytes, count, duration, grouped, percent};
 use super::own::counters;
@@ -82,6 +82,7 @@ impl Sources<'_> {
         problems.extend(status.queues.iter().filter_map(queue).take(EACH_MAX));
         problems.extend(failures(status));
         problems.extend(gone(status));
+        problems.extend(beat(status));
         problems.extend(self.setup_problems());
         problems.extend(self.limits());
         problems.sort_by_key(|problem| problem.severity);
@@ -402,6 +403,26 @@ fn gone(status: &Status) -> Option<Problem> {
         [only] => found.of(&only.name),
         _ => found,
     })
+}
+
+/// The beats that stopped, if none runs: one that was replaced, as in a rollout, is no problem.
+fn beat(status: &Status) -> Option<Problem> {
+    let newest = |one: &&BeatRow, other: &&BeatRow| {
+        one.since_timestamp_seconds
+            .total_cmp(&other.since_timestamp_seconds)
+    };
+    let stopped = status.beats.iter().filter(|beat| {
+        let of_broker = |other: &&BeatRow| other.broker == beat.broker;
+        let mut others = status.beats.iter().filter(of_broker);
+        !others.any(|other| other.online)
+    });
+    let beat = stopped.max_by(newest)?;
+    let name = &beat.name;
+    let text = format!("Beat {name} does not answer, so no periodic task is being sent.");
+    let advice = "Restart celery beat; its log says why it stopped or what it waits for.";
+    let found = problem(Severity::Critical, "beat_down", text, advice).of(name);
+    let since = Some(beat.last_seen_timestamp_seconds);
+    Some(found.since(since).explained_by("CeleryBeatDown"))
 }
 
 /// A text that continues after a colon.

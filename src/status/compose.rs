@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::document::{
-    BrokerRow, Instance, Mode, PeriodicRow, QueueRow, ReceiverRow, Status, Summary, TaskRow, Trust,
-    VERSION, WorkerRow,
+    BeatRow, BrokerRow, Instance, Mode, PeriodicRow, QueueRow, ReceiverRow, Status, Summary,
+    TaskRow, Trust, VERSION, WorkerRow,
 };
 use super::facts::{Counted, Facts, TaskCounts, TaskId, TaskLevels};
 use super::history::{COARSE_SECONDS, FINE_SECONDS, History, QueueId, interval};
@@ -95,6 +95,7 @@ impl Sources<'_> {
             queues,
             tasks,
             workers,
+            beats: self.beats(),
             periodic: self.periodic(),
             brokers,
             receivers,
@@ -300,6 +301,22 @@ impl Sources<'_> {
         let mut rows: Vec<WorkerRow> = workers.collect();
         rows.sort_by(|one, other| (&one.broker, &one.name).cmp(&(&other.broker, &other.name)));
         rows
+    }
+
+    fn beats(&self) -> Vec<BeatRow> {
+        let clusters = self.overview.clusters.iter();
+        let beats = clusters.flat_map(|broker| {
+            let beats = broker.cluster.beats.iter();
+            beats.map(|(name, beat)| BeatRow {
+                broker: broker.label.clone(),
+                name: Arc::clone(name),
+                online: beat.online,
+                since_timestamp_seconds: beat.since.seconds(),
+                last_seen_timestamp_seconds: beat.seen.seconds(),
+                processes: beat.processes,
+            })
+        });
+        beats.collect()
     }
 
     fn worker(

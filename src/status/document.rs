@@ -31,6 +31,7 @@ pub struct Status {
     pub queues: Vec<QueueRow>,
     pub tasks: Vec<TaskRow>,
     pub workers: Vec<WorkerRow>,
+    pub beats: Vec<BeatRow>,
     pub periodic: Vec<PeriodicRow>,
     pub brokers: Vec<BrokerRow>,
     pub receivers: Vec<ReceiverRow>,
@@ -256,6 +257,21 @@ pub struct WorkerRow {
     pub queues: Option<Vec<Arc<str>>>,
     /// Whether two processes use its node name.
     pub duplicate_name: bool,
+}
+
+/// A scheduler of periodic tasks (`celery beat`) that can be asked whether it is alive.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BeatRow {
+    pub broker: Option<Arc<str>>,
+    /// The node name.
+    pub name: Arc<str>,
+    /// Whether it answers, which it does only while its schedule advances (`celery_beat_up`).
+    pub online: bool,
+    /// When it was first seen online, or found to be offline.
+    pub since_timestamp_seconds: f64,
+    pub last_seen_timestamp_seconds: f64,
+    /// Number of processes that answer under its name.
+    pub processes: u64,
 }
 
 /// The last times of a task that is published regularly.

@@ -16,6 +16,7 @@ mod support;
 
 mod attacks;
 mod backlogs;
+mod beats;
 mod bombs;
 mod bursts;
 mod chaos;

@@ -19,7 +19,7 @@ impl Celeriac {
     }
 
     /// The document of the API.
-    async fn status(&self) -> Value {
+    pub(crate) async fn status(&self) -> Value {
         let (status, text) = self.get("/api/v1/status").await;
         assert_eq!(status, 200, "{text}");
         serde_json::from_str(&text).expect("JSON")

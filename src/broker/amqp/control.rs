@@ -16,7 +16,7 @@ use super::poll::Poll;
 use super::session::Session;
 use super::subscribe::{CONSUMER, channel};
 use super::topology;
-use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request};
+use crate::broker::control::{REPLY_BYTES_MAX, Round, request};
 use crate::broker::error::LinkError;
 use crate::event::{ContentType, DecodeError};
 
@@ -42,11 +42,12 @@ impl Poll {
         replies(session, channel, &queue).await?;
         for body in round.requests(&queue) {
             // Requests that a worker has not received by the deadline have become useless.
-            let expiration = DEADLINE.as_millis().to_string();
+            let expiration = round.deadline.as_millis().to_string();
             publish(session, channel, &mailboxes, &body, Some(expiration));
         }
+        let deadline = round.deadline;
         // Reaching the deadline is not an error: some workers may not answer.
-        if let Ok(ended) = timeout(DEADLINE, collect(session, channel, round)).await {
+        if let Ok(ended) = timeout(deadline, collect(session, channel, round)).await {
             let permission = format!("write on {mailboxes}");
             ended.map_err(|error| error.refused("send requests to workers", &permission))?;
         }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::channel;
 use super::client::Client;
 use super::error::refused;
-use crate::broker::control::{DEADLINE, REPLY_BYTES_MAX, Round, request, unique};
+use crate::broker::control::{REPLY_BYTES_MAX, Round, request, unique};
 use crate::broker::error::LinkError;
 use crate::event::json::{Cursor, Raw, quote};
 use crate::event::{ContentType, DecodeError, Kind, Reader, Value as Member};
@@ -67,9 +67,10 @@ async fn ask_inner(
     }
     // No receivers is the only certain information in the answer to PUBLISH.
     if receivers > 0 {
+        let deadline = round.deadline;
         let collecting = collect(client, &key, round);
         // Reaching the deadline is not an error: some workers may not answer.
-        if let Ok(collected) = timeout(DEADLINE, collecting).await {
+        if let Ok(collected) = timeout(deadline, collecting).await {
             collected?;
         }
     }

@@ -45,6 +45,22 @@ pub struct Cluster {
     /// Whether a task-sent event was received.
     #[prost(bool, tag = "21")]
     pub sent: bool,
+    #[prost(message, repeated, tag = "22")]
+    pub beats: ::prost::alloc::vec::Vec<Beat>,
+}
+/// A scheduler of periodic tasks. Times are in microseconds since the epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Beat {
+    #[prost(uint32, tag = "1")]
+    pub name: u32,
+    #[prost(bool, tag = "2")]
+    pub online: bool,
+    /// When it was first seen online, or found to be offline.
+    #[prost(int64, tag = "3")]
+    pub since: i64,
+    /// When it last answered.
+    #[prost(int64, tag = "4")]
+    pub seen: i64,
 }
 /// Position in the delivery of a broker's events.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::beats::Beats;
 use super::generated::is_generated;
 use super::held::Held;
 use super::hint::{Hint, SetupEvidence};
@@ -24,8 +25,8 @@ use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::Workers;
 use super::{
-    Answers, Change, Loss, Names, OTHER, Place, PollTargets, Queue, ReceivedEvent, Shard, Symbol,
-    TaskKey, TaskStage, Worker, shard,
+    Answers, Beat, Change, Loss, Names, OTHER, Place, PollTargets, Queue, ReceivedEvent, Shard,
+    Symbol, TaskKey, TaskStage, Worker, shard,
 };
 use crate::bounds::Bounds;
 use crate::event::{Detail, Event, Refusal};
@@ -86,6 +87,7 @@ pub struct State {
     tasks: Tasks,
     workers: Workers,
     queues: Queues,
+    beats: Beats,
     /// The latest sender, which is usually the next one too: a worker's events come in runs.
     sender: (String, Sender),
     routes: Routes,
@@ -120,6 +122,7 @@ impl State {
             tasks: Tasks::new(limits.shard, bounds.clone()),
             workers: Workers::new(bounds.clone()),
             queues: Queues::within(bounds.clone()),
+            beats: Beats::default(),
             sender: Default::default(),
             routes: Routes::within(bounds.clone()),
             bounds,
@@ -213,6 +216,7 @@ impl State {
                 self.queues.apply(levels, &mut self.names, ttl, asked, now);
             }
             Answers::Workers(answers) => self.workers_answered(answers, asked, now, changes),
+            Answers::Beats(answers) => self.beats_answered(answers, now),
             Answers::Bindings(bindings) => {
                 self.routes.bind(bindings, now);
                 self.look_at_held(now, changes);
@@ -250,6 +254,7 @@ impl State {
         }
         self.tasks.forget(self.limits.task_timeout, now);
         self.queues.expire(now);
+        self.beats.expire(self.limits.worker_retention, now);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
         missing(self.workers.count_missing(now), changes);
         let mut gone = HashSet::new();
@@ -297,6 +302,11 @@ impl State {
     /// Every known worker.
     pub fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.workers.iter()
+    }
+
+    /// The beats that can be asked, and are believed to be in that state at `now`.
+    pub fn beats(&self, now: Timestamp) -> impl Iterator<Item = &Beat> {
+        self.beats.current(now)
     }
 
     /// Every queue that was reported.
@@ -358,6 +368,7 @@ impl State {
             queues,
             workers: texts(online().map(|worker| worker.name).collect()),
             silent: texts(silent.map(|worker| worker.name).collect()),
+            beats: texts(self.beats.names().collect()),
             begun: self.workers.begun,
             events_arrive: self.evidence.has_events(),
             rates_wanted: self.suspects.rates_wanted,
@@ -389,7 +400,8 @@ impl State {
             .chain(workers)
             .chain(self.routes.names())
             .chain(self.held.names())
-            .chain(self.queues.names());
+            .chain(self.queues.names())
+            .chain(self.beats.names());
         let all: Vec<Symbol> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.

@@ -24,8 +24,10 @@ mod watched;
 mod worker;
 mod workers;
 
+mod beats;
 mod hint;
 mod queues;
+mod rounds;
 
 mod held;
 mod route;
@@ -34,13 +36,14 @@ mod shard;
 
 mod cluster;
 
+pub use beats::Beat;
 pub use binding::{Binding, ExchangeKind, queue_delivered, topic_matches};
 pub use cluster::{CapturedCluster, ClusterOverview, Limits, State, WorkerOverview, WorkerTimeout};
 pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
 pub use names::{Names, OTHER, Symbol};
 pub use queues::Queue;
-pub use report::{Answers, PollTargets, QueueLevel, Report, TaskAnswer, WorkerAnswer};
+pub use report::{Answers, BeatAnswer, PollTargets, QueueLevel, Report, TaskAnswer, WorkerAnswer};
 pub use shard::Shard;
 pub use worker::{Software, Worker};
 

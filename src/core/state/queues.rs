@@ -9,16 +9,11 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::generated::folded;
+use super::rounds::Rounds;
 use super::watched::Watched;
 use super::{Names, QueueLevel, Symbol, Worker};
 use crate::bounds::Bounds;
 use crate::timestamp::{ClockStep, Timestamp};
-
-/// The minimum time that a level stays valid.
-const BELIEVED_MIN: Duration = Duration::from_secs(120);
-
-/// How many rounds may be missed before levels become invalid.
-const ROUNDS_MISSED_MAX: u32 = 3;
 
 /// The state of one queue. Unreported values are absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,11 +37,9 @@ pub(super) struct Queues {
     levels: HashMap<Symbol, Queue>,
     /// Workers were asked, so a queue that none of them consumes has no workers.
     workers_asked: bool,
-    updated: Timestamp,
+    rounds: Rounds,
     /// When the latest round started.
     asked: Timestamp,
-    /// The time between the latest round and the previous one.
-    interval: Duration,
     pub(super) watched: Watched,
 }
 
@@ -69,11 +62,7 @@ impl Queues {
         now: Timestamp,
     ) {
         self.asked = asked;
-        self.interval = now.since(self.updated);
-        if self.updated == Timestamp::default() {
-            self.interval = Duration::ZERO;
-        }
-        self.updated = now;
+        self.rounds.ended(now);
         self.levels.clear();
         for level in levels {
             // Queues with generated names are folded into one, so their levels add up.
@@ -112,15 +101,14 @@ impl Queues {
     }
 
     pub(super) fn clock_set(&mut self, step: ClockStep) {
-        step.adjust(&mut self.updated);
+        self.rounds.clock_set(step);
         step.adjust(&mut self.asked);
         self.watched.clock_set(step);
     }
 
     /// Removes levels that are too old.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        let believed = BELIEVED_MIN.max(self.interval.saturating_mul(ROUNDS_MISSED_MAX));
-        if now.since(self.updated) > believed {
+        if self.rounds.are_outdated(now) {
             self.levels.clear();
         }
     }

@@ -27,6 +27,8 @@ pub enum Answers {
     Queues(Vec<QueueLevel>),
     /// The workers' answers in one round of remote control. Absent workers did not answer.
     Workers(Vec<WorkerAnswer>),
+    /// The nodes that answered as `celery beat` in one round that asked every known one.
+    Beats(Vec<BeatAnswer>),
     /// Redis: the bindings of queues to exchanges.
     Bindings(Vec<Binding>),
     /// Redis: channels on which events are published and that are not subscribed to.
@@ -75,6 +77,15 @@ pub struct WorkerAnswer {
     pub unlimited: Option<Vec<String>>,
 }
 
+/// The answer of one beat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeatAnswer {
+    /// The full node name.
+    pub beat: String,
+    /// Number of processes that answered under this name.
+    pub processes: u64,
+}
+
 /// A task that a worker has. Its arguments are never read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskAnswer {
@@ -97,6 +108,8 @@ pub struct PollTargets {
     pub workers: Vec<Arc<str>>,
     /// Workers that are online and send no task events.
     pub silent: Vec<Arc<str>>,
+    /// Known beats, online or not.
+    pub beats: Vec<Arc<str>>,
     /// How many starts of worker processes were seen. New processes are asked soon.
     pub begun: u64,
     /// Whether any event has arrived.

@@ -12,8 +12,8 @@ use super::answer::{JSON, busy, foreign, problem};
 use super::text::decoded;
 use crate::status::columns::Row;
 use crate::status::document::{
-    BrokerRow, Instance, PeriodicRow, Problem, QueueRow, ReceiverRow, Status, Summary, TaskRow,
-    Trust, WorkerRow,
+    BeatRow, BrokerRow, Instance, PeriodicRow, Problem, QueueRow, ReceiverRow, Status, Summary,
+    TaskRow, Trust, WorkerRow,
 };
 use crate::status::query::Query;
 
@@ -30,6 +30,7 @@ struct Selection<'a> {
     queues: Vec<&'a QueueRow>,
     tasks: Vec<&'a TaskRow>,
     workers: Vec<&'a WorkerRow>,
+    beats: Vec<&'a BeatRow>,
     periodic: Vec<&'a PeriodicRow>,
     brokers: Vec<&'a BrokerRow>,
     receivers: Vec<&'a ReceiverRow>,
@@ -120,6 +121,7 @@ impl<'a> Selection<'a> {
             queues: query.select(&status.queues, usize::MAX).rows,
             tasks: query.select(&status.tasks, usize::MAX).rows,
             workers: query.select(&status.workers, usize::MAX).rows,
+            beats: status.beats.iter().collect(),
             periodic: query.select(&status.periodic, usize::MAX).rows,
             brokers: query.select(&status.brokers, usize::MAX).rows,
             receivers: query.select(&status.receivers, usize::MAX).rows,

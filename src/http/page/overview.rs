@@ -7,7 +7,7 @@ use super::notices::{self, Notice};
 use super::spark::Spark;
 use super::table::Scene;
 use super::text::{Html, date, shown};
-use crate::status::document::{Problem, Severity, Status, Summary};
+use crate::status::document::{BeatRow, Problem, Severity, Status, Summary};
 use crate::status::format::{UNKNOWN, age, clock, count, duration, exact, grouped, percent, rate};
 
 /// Share of failed tasks from which the tile is red.
@@ -146,6 +146,7 @@ pub(super) fn tiles(status: &Status) -> Html {
         oldest(summary),
         running(summary),
         workers(summary),
+        beat(&status.beats, status.at_timestamp_seconds),
     ];
     Html::of(&TilesT { tiles })
 }
@@ -242,6 +243,38 @@ fn workers(summary: &Summary) -> Tile {
             Level::Fine
         },
         ..tile("workers", "Workers", count(summary.workers_online))
+    }
+}
+
+/// Whether a scheduler of periodic tasks runs. One that cannot be asked may run all the same.
+fn beat(beats: &[BeatRow], now: f64) -> Tile {
+    let processes: u64 = beats.iter().map(|beat| beat.processes).sum();
+    let names: Vec<String> = beats
+        .iter()
+        .map(|beat| {
+            let seen = age(now - beat.last_seen_timestamp_seconds);
+            format!("{}: last answer {seen} ago", shown(&beat.name))
+        })
+        .collect();
+    let (value, level) = match (beats, processes) {
+        ([], _) => (UNKNOWN, Level::Fine),
+        (_, 0) => ("down", Level::Bad),
+        (_, _) => ("up", Level::Fine),
+    };
+    let title = if beats.is_empty() {
+        "Known with Celery 5.7 and beat_enable_remote_control".to_owned()
+    } else {
+        names.join(", ")
+    };
+    Tile {
+        unit: if processes > 1 {
+            format!("{} of them", count(processes))
+        } else {
+            String::new()
+        },
+        title,
+        level,
+        ..tile("beat", "Beat", value.to_owned())
     }
 }
 

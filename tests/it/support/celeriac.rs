@@ -185,15 +185,19 @@ async fn get(port: u16, path: &str) -> Result<(u16, String), String> {
 impl Page {
     /// Sums all series of a name whose labels contain all the given strings, such as `name="x"`.
     pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        self.sum_known(name, labels).unwrap_or_default()
+    }
+
+    /// Returns the same, or nothing if there is no such series.
+    pub fn sum_known(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let matches = |line: &str| {
             let (family, rest) = line.split_once('{').unwrap_or((line, ""));
             family == name && labels.iter().all(|label| rest.contains(label))
         };
-        self.0
-            .iter()
-            .filter(|(line, _)| matches(line))
-            .map(|(_, value)| value)
-            .sum()
+        let series = self.0.iter().filter(|(line, _)| matches(line));
+        series
+            .map(|(_, value)| *value)
+            .reduce(|sum, value| sum + value)
     }
 
     /// Returns the number of decoded events across all clusters.

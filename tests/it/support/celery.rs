@@ -71,6 +71,31 @@ impl Celery {
         worker
     }
 
+    /// Starts a scheduler and waits until it has connected for remote control, if it does.
+    pub async fn beat(&self, app: &str, host: &str) -> Process {
+        let schedule = self
+            .folder
+            .path()
+            .join(format!("schedule-{host}-{}", fastrand::u32(..)));
+        let mut command = self.command("celery");
+        command.args(["-A", app, "beat", "--loglevel=INFO", "--pidfile="]);
+        command
+            .args(["--hostname", host, "--schedule"])
+            .arg(schedule);
+        let mut beat = Process::start("beat", &mut command, self.folder.path());
+        wait_for("a scheduler", 60, async || {
+            beat.must_run();
+            let output = beat.output();
+            if output.contains("beat: Starting...") {
+                Ok(())
+            } else {
+                Err(output)
+            }
+        })
+        .await;
+        beat
+    }
+
     /// Runs a script of `tests/it/python` to its end.
     pub async fn script(&self, script: &str, seconds: u64) -> String {
         self.script_with(script, seconds, &[]).await

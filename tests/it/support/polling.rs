@@ -106,9 +106,10 @@ impl Polling {
         self.report(what, seconds, |answers| match answers {
             Answers::Queues(levels) if holds(&levels) => Ok(levels),
             Answers::Queues(levels) => Err(format!("{levels:#?}")),
-            Answers::Workers(_) | Answers::Bindings(_) | Answers::Elsewhere(_) => {
-                Err(String::new())
-            }
+            Answers::Workers(_)
+            | Answers::Beats(_)
+            | Answers::Bindings(_)
+            | Answers::Elsewhere(_) => Err(String::new()),
         })
         .await
     }
@@ -123,7 +124,10 @@ impl Polling {
         self.report(what, seconds, |answers| match answers {
             Answers::Workers(workers) if holds(&workers) => Ok(workers),
             Answers::Workers(workers) => Err(format!("{workers:#?}")),
-            Answers::Queues(_) | Answers::Bindings(_) | Answers::Elsewhere(_) => Err(String::new()),
+            Answers::Queues(_)
+            | Answers::Beats(_)
+            | Answers::Bindings(_)
+            | Answers::Elsewhere(_) => Err(String::new()),
         })
         .await
     }
@@ -131,7 +135,9 @@ impl Polling {
     pub async fn elsewhere(&mut self, seconds: u64) -> Vec<String> {
         self.report("events elsewhere", seconds, |answers| match answers {
             Answers::Elsewhere(channels) => Ok(channels),
-            Answers::Queues(_) | Answers::Workers(_) | Answers::Bindings(_) => Err(String::new()),
+            Answers::Queues(_) | Answers::Workers(_) | Answers::Beats(_) | Answers::Bindings(_) => {
+                Err(String::new())
+            }
         })
         .await
     }

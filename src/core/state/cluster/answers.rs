@@ -6,7 +6,7 @@ use super::State;
 use super::reconcile::Round;
 use crate::state::generated::folded;
 use crate::state::shard::place;
-use crate::state::{Change, Symbol, TaskAnswer, WorkerAnswer};
+use crate::state::{BeatAnswer, Change, Shard, Symbol, TaskAnswer, WorkerAnswer};
 use crate::timestamp::Timestamp;
 
 impl State {
@@ -26,6 +26,14 @@ impl State {
         }
         self.look_at_held(now, changes);
         self.reconcile(answers, &named, Round { asked, now }, changes);
+    }
+
+    /// Applies one round of beats.
+    pub(super) fn beats_answered(&mut self, answers: &[BeatAnswer], now: Timestamp) {
+        // Every shard asks them, and one shows them.
+        if self.limits.shard.is_none_or(Shard::is_first) {
+            self.beats.apply(answers, &mut self.names, now);
+        }
     }
 
     /// Applies the answer of one worker.

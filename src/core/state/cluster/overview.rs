@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::super::{Queue, Software, Symbol, TaskStage, Worker, shard};
+use super::super::{Beat, Queue, Software, Symbol, TaskStage, Worker, shard};
 use super::State;
 use crate::timestamp::Timestamp;
 
@@ -15,6 +15,8 @@ pub struct ClusterOverview {
     pub queues: Vec<(Arc<str>, Queue)>,
     /// For each queue and stage, when its longest wait began. The queue is absent if it is not known.
     pub oldest: Vec<(Option<Arc<str>>, TaskStage, Timestamp)>,
+    /// The beats whose state is known.
+    pub beats: Vec<(Arc<str>, Beat)>,
     /// When the first event arrived; `None` if none has.
     pub first_event: Option<Timestamp>,
 }
@@ -33,7 +35,7 @@ pub struct WorkerOverview {
 
 impl State {
     /// The current levels.
-    pub fn overview(&self) -> ClusterOverview {
+    pub fn overview(&self, now: Timestamp) -> ClusterOverview {
         let text = |name: Symbol| self.names.text(name);
         let prefetched = self.prefetched();
         let workers = self.workers.iter().map(|worker| WorkerOverview {
@@ -53,6 +55,10 @@ impl State {
             queues: queues.map(|(name, queue)| (text(name), queue)).collect(),
             oldest: oldest
                 .map(|((queue, stage), since)| (queue.map(text), stage, since))
+                .collect(),
+            beats: self
+                .beats(now)
+                .map(|beat| (text(beat.name), *beat))
                 .collect(),
             first_event: (self.first_event != Timestamp::default()).then_some(self.first_event),
         }

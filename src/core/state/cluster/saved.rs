@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::saved;
+use crate::state::beats::Beats;
 use crate::state::held::CapturedHeld as Held;
 use crate::state::route::Home;
 use crate::state::shard::place;
@@ -22,6 +23,7 @@ pub struct CapturedCluster {
     workers: Vec<Worker>,
     homes: Vec<(Symbol, Home)>,
     held: Held,
+    beats: Beats,
     sent: bool,
     /// How long ago each queue was last seen.
     watched: Vec<(Symbol, i64)>,
@@ -37,6 +39,7 @@ impl State {
             homes: self.routes.homes().collect(),
             sent: self.routes.sent,
             held: self.held.capture(),
+            beats: self.beats.clone(),
             watched: self.queues.watched.ages().collect(),
         }
     }
@@ -75,6 +78,10 @@ impl State {
             if let Some(queue) = texts.name(watched.queue) {
                 self.queues.watched.restore(queue, watched.age, now);
             }
+        }
+        for beat in &saved.beats {
+            let mut texts = Restored::new(&saved.texts, &mut self.names);
+            self.beats.restore(beat, &mut texts, now);
         }
         self.routes.sent |= saved.sent;
         let mut texts = Restored::new(&saved.texts, &mut self.names);
@@ -126,6 +133,7 @@ impl CapturedCluster {
         let watched_queues = watched.collect();
         let orphans = self.held.orphans(&self.tasks);
         let held = orphans.map(|step| step.stored(&mut texts)).collect();
+        let beats = self.beats.stored(&mut texts);
         let first = saved::Cluster {
             broker: broker.clone(),
             texts: texts.stored(&self.names),
@@ -134,6 +142,7 @@ impl CapturedCluster {
             queues_of_names,
             watched_queues,
             held,
+            beats,
             sent: self.sent,
             position: Some(position),
         };

@@ -82,6 +82,7 @@ pub(super) fn usual() -> Status {
         queues: queues(),
         tasks: tasks(),
         workers: workers(),
+        beats: beats(),
         periodic: periodic(),
         brokers: vec![broker()],
         receivers: receivers(),
@@ -200,6 +201,17 @@ fn workers() -> Vec<WorkerRow> {
         ..WorkerRow::default()
     };
     (0..7).map(row).collect()
+}
+
+fn beats() -> Vec<BeatRow> {
+    vec![BeatRow {
+        name: "celerybeat@beat".into(),
+        online: true,
+        since_timestamp_seconds: NOW - 86_400.0,
+        last_seen_timestamp_seconds: NOW - 12.0,
+        processes: 1,
+        ..BeatRow::default()
+    }]
 }
 
 fn periodic() -> Vec<PeriodicRow> {

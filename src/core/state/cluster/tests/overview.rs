@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn an_overview_shows_workers_queues_and_waits_in_texts() {
     let mut state = state();
-    assert_eq!(state.overview().first_event, None);
+    assert_eq!(state.overview(at(9)).first_event, None);
     let mut heartbeat = beat(7, 0, 1);
     if let Detail::Worker(worker) = &mut heartbeat.detail {
         worker.sw_ident = Some("py-celery".into());
@@ -20,7 +20,7 @@ fn an_overview_shows_workers_queues_and_waits_in_texts() {
     steps(&mut state, &events);
     let mut changes = Vec::new();
     state.report(&answer(&["q"], &[]), at(5), at(5), &mut changes);
-    let overview = state.overview();
+    let overview = state.overview(at(9));
     assert_eq!(overview.first_event, Some(at(1)));
     let [shown] = &overview.workers[..] else {
         panic!("{overview:?}")
@@ -52,7 +52,7 @@ fn a_worker_without_software_queues_or_tasks_shows_none() {
         &mut state,
         &[task(TaskKind::Started, "a", None, Some("q"), 1)],
     );
-    let overview = state.overview();
+    let overview = state.overview(at(9));
     let [shown] = &overview.workers[..] else {
         panic!("{overview:?}")
     };
