@@ -280,7 +280,7 @@ impl Round {
                 reserved: tasks(replies.reserved),
                 scheduled: tasks(replies.scheduled),
                 complete,
-                unlimited: replies.unlimited,
+                registered: replies.registered,
                 queues: bindings.as_ref().map(|bindings| {
                     let queues = bindings.iter();
                     queues.map(|binding| binding.queue.clone()).collect()

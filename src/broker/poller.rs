@@ -277,8 +277,8 @@ impl Poller {
         let known = self.known.borrow().clone();
         let asked = self.roster.ask(&known.workers);
         let chance = || fastrand::u128(..);
-        let methods = if known.rates_wanted {
-            Method::POLLED_WITH_RATES
+        let methods = if known.task_settings_wanted {
+            Method::POLLED_WITH_TASKS
         } else {
             Method::POLLED
         };

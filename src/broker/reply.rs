@@ -6,6 +6,7 @@
 //! Source: Celery 4.4 to 5.7, `celery/worker/control.py`, checked against the recordings in
 //! `tests/golden/pidbox`.
 
+mod registered;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -14,8 +15,9 @@ use crate::event::json::Cursor;
 use crate::event::{
     ContentType, DecodeError, Kind, MsgpackReader, PickleReader, Reader, Value, YamlReader,
 };
-use crate::state::{Binding, ExchangeKind, TaskAnswer, queue_delivered};
+use crate::state::{Binding, ExchangeKind, RegisteredTask, TaskAnswer, queue_delivered};
 use crate::timestamp::Timestamp;
+use registered::read_registered;
 use settings::read_settings;
 
 /// Maximum length of a name in bytes. Longer ones are ignored.
@@ -51,8 +53,8 @@ impl Method {
         Self::Reserved,
         Self::Active,
     ];
-    /// The same commands, plus rate limits.
-    pub(super) const POLLED_WITH_RATES: &[Self] = &[
+    /// The same commands, plus the settings of tasks.
+    pub(super) const POLLED_WITH_TASKS: &[Self] = &[
         Self::Stats,
         Self::ActiveQueues,
         Self::Registered,
@@ -87,7 +89,7 @@ impl Method {
             | Self::Reserved
             | Self::Scheduled
             | Self::Ping => "{}",
-            Self::Registered => "{\"taskinfoitems\": [\"rate_limit\"], \"builtins\": true}",
+            Self::Registered => registered::ARGUMENTS,
             Self::Conf => "{\"with_defaults\": true}",
         }
     }
@@ -129,8 +131,7 @@ pub(super) struct Replies {
     pub(super) active: Option<Vec<Task>>,
     pub(super) reserved: Option<Vec<Task>>,
     pub(super) scheduled: Option<Vec<Task>>,
-    /// Names of tasks without a rate limit.
-    pub(super) unlimited: Option<Vec<String>>,
+    pub(super) registered: Option<Vec<RegisteredTask>>,
     pub(super) settings: Option<Settings>,
     /// How many answers to `ping` arrived.
     pub(super) pongs: u64,
@@ -172,7 +173,7 @@ impl Replies {
         let tasks = [&self.active, &self.reserved, &self.scheduled];
         let tasks = tasks.into_iter().flatten().map(Vec::len);
         let queues = self.queues.as_ref().map(Vec::len);
-        let names = self.unlimited.as_ref().map(Vec::len);
+        let names = self.registered.as_ref().map(Vec::len);
         tasks
             .chain(queues)
             .chain(names)
@@ -234,7 +235,7 @@ impl Replies {
                 Ok(())
             }
             Method::Registered if reader.kind() == Kind::List => {
-                self.unlimited = Some(read_unlimited(reader)?);
+                self.registered = Some(read_registered(reader)?);
                 Ok(())
             }
             Method::Conf if reader.kind() == Kind::Map => {
@@ -443,17 +444,6 @@ fn read_scheduled<'a>(reader: &mut impl Reader<'a>) -> Result<Option<Task>, Deco
         _ => reader.skip(3),
     })?;
     Ok(task.map(|task| Task { eta, ..task }))
-}
-
-/// The names that have no rate limit appended. One with a limit looks like `name [rate_limit=5/s]`.
-fn read_unlimited<'a>(reader: &mut impl Reader<'a>) -> Result<Vec<String>, DecodeError> {
-    let mut names = Vec::new();
-    reader.list(|reader| {
-        let name = text(reader)?.filter(|name| !name.ends_with(']'));
-        names.extend(name.filter(|_| names.len() < ITEMS_MAX));
-        Ok(())
-    })?;
-    Ok(names)
 }
 
 fn text<'a>(reader: &mut impl Reader<'a>) -> Result<Option<String>, DecodeError> {

@@ -95,6 +95,7 @@ impl MetricsConfig {
         let task_timeout = section.duration("task_timeout", DAY, SECOND..=YEAR);
         let series_ttl = section.duration("series_ttl", DAY, SECOND..=YEAR);
         let worker_timeout = worker_timeout(section);
+        let long_running_factor = long_running_factor(section);
         let worker_retention = section.duration("worker_retention", HOUR, Duration::ZERO..=YEAR);
         Self {
             native: NativeConfig {
@@ -113,6 +114,7 @@ impl MetricsConfig {
                 task_timeout,
                 worker_timeout,
                 worker_retention,
+                long_running_factor,
                 queue_ttl: series_ttl,
                 broker_drops_expired: false,
                 broker_holds_events: false,
@@ -261,4 +263,17 @@ fn worker_timeout(section: &mut Section<'_>) -> WorkerTimeout {
     };
     section.show("worker_timeout", Shown::Plain(shown));
     timeout
+}
+
+fn long_running_factor(section: &mut Section<'_>) -> f64 {
+    const DEFAULT: f64 = 3.0;
+    const KEY: &str = "long_running_factor";
+    let expected = "a number from 1 to 1000, or 0 for never";
+    let read = section.scalar(KEY, expected, |value| {
+        let factor: f64 = text_of(value)?.parse().ok()?;
+        (factor == 0.0 || (1.0..=1000.0).contains(&factor)).then_some(factor)
+    });
+    let factor = read.unwrap_or(DEFAULT);
+    section.show(KEY, Shown::Plain(factor.to_string()));
+    factor
 }

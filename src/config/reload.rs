@@ -6,7 +6,7 @@ use super::sink::{RemoteWriteConfig, SinkId};
 
 /// Keys that can change without a restart, including all keys below them; `[]` is any entry of a
 /// list.
-const CHANGEABLE: [&str; 9] = [
+const CHANGEABLE: [&str; 10] = [
     "global.grace_period",
     "metrics.exemplars",
     "metrics.max_series",
@@ -15,6 +15,7 @@ const CHANGEABLE: [&str; 9] = [
     "metrics.series_ttl",
     "metrics.worker_timeout",
     "metrics.worker_retention",
+    "metrics.long_running_factor",
     "remote_write[]",
 ];
 

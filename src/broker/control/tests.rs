@@ -360,7 +360,7 @@ fn tickets_look_like_uuids() {
 #[test]
 fn tasks_that_are_scheduled_and_rate_limits_are_read() {
     let mut round = Round::new(
-        Method::POLLED_WITH_RATES,
+        Method::POLLED_WITH_TASKS,
         everybody(&["w"]),
         Accept::default(),
         || 7,
@@ -397,7 +397,12 @@ fn tasks_that_are_scheduled_and_rate_limits_are_read() {
     assert!(!answered(&round));
     let [worker] = round.finish().try_into().expect("one");
     assert!(!worker.complete);
-    assert_eq!(worker.unlimited, Some(vec!["free".to_owned()]));
+    let registered = worker.registered.expect("tasks");
+    let registered: Vec<_> = registered
+        .iter()
+        .map(|task| (task.name.as_str(), task.is_rate_limited))
+        .collect();
+    assert_eq!(registered, [("free", false), ("slow", true)]);
     let [task] = worker.scheduled.expect("tasks").try_into().expect("one");
     assert_eq!(
         (task.uuid.as_str(), task.queue.as_deref()),

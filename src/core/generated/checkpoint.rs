@@ -47,6 +47,22 @@ pub struct Cluster {
     pub sent: bool,
     #[prost(message, repeated, tag = "22")]
     pub beats: ::prost::alloc::vec::Vec<Beat>,
+    #[prost(message, repeated, tag = "23")]
+    pub runtimes: ::prost::alloc::vec::Vec<Runtimes>,
+}
+/// How long the tasks of a name usually run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Runtimes {
+    #[prost(uint32, tag = "1")]
+    pub name: u32,
+    /// Microseconds since the epoch.
+    #[prost(int64, tag = "2")]
+    pub changed: i64,
+    /// The first bucket that is not empty, and the counts from there on.
+    #[prost(uint32, tag = "3")]
+    pub first: u32,
+    #[prost(uint32, repeated, tag = "4")]
+    pub counts: ::prost::alloc::vec::Vec<u32>,
 }
 /// A scheduler of periodic tasks. Times are in microseconds since the epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -249,6 +265,9 @@ pub struct HeldStep {
     /// First step of a task only: whether a snapshot has been made since.
     #[prost(bool, tag = "18")]
     pub old: bool,
+    /// The task failed, and may not be retried again.
+    #[prost(bool, tag = "19")]
+    pub exhausted: bool,
 }
 /// A worker. Times are in microseconds since the epoch.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::beats::Beats;
 use super::config::NativeConfig;
 use super::group::InFlightStage;
+use super::long_running::LongRunning;
 use super::vector::{Part, Vector, limited};
 use super::{Context, float};
 use crate::series::{MetricKind, SeriesTable};
@@ -27,15 +29,9 @@ pub(super) struct Gauges {
     processed_before: HashMap<Symbol, u64>,
     count: Vector<1>,
     beats: Beats,
+    long_running: LongRunning,
     queues: [Vector<1>; QueueGauge::ALL.len()],
     oldest: Vector<2>,
-}
-
-/// The gauges of schedulers.
-#[derive(Debug)]
-struct Beats {
-    up: Vector<1>,
-    count: Vector<1>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -193,6 +189,7 @@ impl Gauges {
             load: Vector::new(series, broker, load, ["worker", "window"]).reset_at_restart(series),
             count: Vector::new(series, broker, count, ["state"]).reset_at_restart(series),
             beats: Beats::new(config, broker, series),
+            long_running: LongRunning::new(config, broker, series),
             queues: QueueGauge::ALL.map(|(_, name, help)| {
                 Vector::new(
                     series,
@@ -212,6 +209,7 @@ impl Gauges {
         self.level_workers(state, context);
         self.level_processed(state, context);
         self.beats.level(state, context);
+        self.long_running.level(state, context);
         self.level_queues(state, context);
         self.oldest.begin();
         let mut oldest = BTreeMap::new();
@@ -241,7 +239,8 @@ impl Gauges {
             .chain(self.processed.names())
             .chain(self.processed_before.keys().copied())
             .chain(self.oldest.names())
-            .chain(self.beats.up.names())
+            .chain(self.beats.names())
+            .chain(self.long_running.names())
     }
 
     pub(super) fn limited(&self) -> u64 {
@@ -251,7 +250,8 @@ impl Gauges {
             + self.load.limited()
             + self.processed.limited()
             + self.oldest.limited()
-            + self.beats.up.limited()
+            + self.beats.limited()
+            + self.long_running.limited()
     }
 
     fn level_workers(&mut self, state: &State, context: &mut Context<'_>) {
@@ -363,48 +363,6 @@ impl Gauges {
         } else {
             worker.name
         }
-    }
-}
-
-impl Beats {
-    fn new(config: &NativeConfig, broker: Option<&Arc<str>>, series: &mut SeriesTable) -> Self {
-        let name = |name: &str| format!("{}{name}", config.prefix);
-        let up = (
-            &*name("beat_up"),
-            MetricKind::Gauge,
-            "Whether celery beat is running and its schedule advances (1), or it does not answer (0); needs Celery 5.7 and beat_enable_remote_control.",
-        );
-        let count = (
-            &*name("beats"),
-            MetricKind::Gauge,
-            "Number of known celery beat processes, by state.",
-        );
-        Self {
-            up: Vector::new(series, broker, up, ["beat"]).reset_at_restart(series),
-            count: Vector::new(series, broker, count, ["state"]).reset_at_restart(series),
-        }
-    }
-
-    /// Without a beat that can be asked, there are no series: it may run and not answer.
-    fn level(&mut self, state: &State, context: &mut Context<'_>) {
-        self.up.begin();
-        self.count.begin();
-        let mut counts = None;
-        for beat in state.beats(context.now) {
-            let [online, offline] = counts.get_or_insert([0, 0]);
-            *online += beat.processes;
-            *offline += u64::from(!beat.online);
-            let value = f64::from(u8::from(beat.online));
-            self.up.set([Part::Name(beat.name)], value, context);
-        }
-        for (state, count) in ["online", "offline"]
-            .into_iter()
-            .zip(counts.into_iter().flatten())
-        {
-            self.count.set([Part::Word(state)], float(count), context);
-        }
-        self.up.end_others(context.series);
-        self.count.end_others(context.series);
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) enum Counter {
     Evicted,
     UnreportedEnded,
     UnreportedGone,
+    RetriesExhausted,
 }
 
 /// The counter families of tasks.
@@ -59,11 +60,12 @@ pub(super) enum CounterFamily {
     Cancelled,
     Lost,
     Unreported,
+    RetriesExhausted,
 }
 
 impl CounterFamily {
     /// In the order of their discriminants.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Sent,
         Self::Received,
         Self::Started,
@@ -75,11 +77,12 @@ impl CounterFamily {
         Self::Cancelled,
         Self::Lost,
         Self::Unreported,
+        Self::RetriesExhausted,
     ];
 }
 
 impl Counter {
-    pub(super) const COUNT: usize = 15;
+    pub(super) const COUNT: usize = 16;
 
     /// The family, and the label that distinguishes this counter from others in the family.
     pub(super) const fn shown(self) -> (CounterFamily, Option<(&'static str, &'static str)>) {
@@ -99,6 +102,7 @@ impl Counter {
             Self::Evicted => (CounterFamily::Lost, Some(("reason", "evicted"))),
             Self::UnreportedEnded => (CounterFamily::Unreported, Some(("reason", "ended"))),
             Self::UnreportedGone => (CounterFamily::Unreported, Some(("reason", "gone"))),
+            Self::RetriesExhausted => (CounterFamily::RetriesExhausted, None),
         }
     }
 
@@ -118,6 +122,7 @@ impl Counter {
         Self::Evicted,
         Self::UnreportedEnded,
         Self::UnreportedGone,
+        Self::RetriesExhausted,
     ];
 
     /// The counters of worker events. They start at 0 with the group's first event.

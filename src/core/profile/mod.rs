@@ -10,8 +10,10 @@ mod group;
 mod groups;
 mod vector;
 
+mod beats;
 mod config;
 mod gauges;
+mod long_running;
 mod native;
 
 mod celery_exporter;

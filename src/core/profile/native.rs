@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::config::NativeConfig;
 use super::gauges::Gauges;
-use super::group::{CounterFamily, Distribution, InFlightStage, Target};
+use super::group::{Counter, CounterFamily, Distribution, InFlightStage, Target};
 use super::groups::Groups;
 use super::vector::{Part, Vector, part};
 use super::{Context, Keep, Limited, UNKNOWN, label_set, reserved};
@@ -100,8 +100,12 @@ impl Native {
             Change::Finished {
                 outcome,
                 attempts,
+                exhausted,
                 of,
             } => {
+                if exhausted {
+                    groups.count(Counter::RetriesExhausted, of, context);
+                }
                 let distribution = Distribution::attempts(outcome);
                 groups.observe(distribution, f64::from(attempts), of, context);
             }

@@ -123,6 +123,7 @@ const fn limits() -> Limits {
         task_timeout: Duration::from_secs(100_000),
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(60),
+        long_running_factor: 3.0,
         queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: true,
         broker_holds_events: false,

@@ -2,6 +2,7 @@
 
 mod answers;
 mod clock;
+mod long_running;
 mod overview;
 mod reconcile;
 mod saved;
@@ -18,7 +19,9 @@ use super::generated::is_generated;
 use super::held::Held;
 use super::hint::{Hint, SetupEvidence};
 use super::queues::Queues;
+use super::registered::Registered;
 use super::route::Routes;
+use super::runtimes::Runtimes;
 use super::shard::place;
 use super::task::{Label, Task};
 use super::tasks::{At, Tasks};
@@ -31,6 +34,7 @@ use super::{
 use crate::bounds::Bounds;
 use crate::event::{Detail, Event, Refusal};
 use crate::timestamp::Timestamp;
+pub use long_running::{Allowed, LongRunning};
 pub use overview::{ClusterOverview, WorkerOverview};
 use reconcile::Suspects;
 pub use saved::CapturedCluster;
@@ -46,6 +50,9 @@ pub struct Limits {
     pub worker_timeout: WorkerTimeout,
     /// How long an offline worker is remembered.
     pub worker_retention: Duration,
+    /// A running task without a time limit runs too long after this many times the 99th percentile
+    /// of earlier runs; 0 for never.
+    pub long_running_factor: f64,
     /// How long a queue is polled after it was last named; a non-empty queue is always polled.
     pub queue_ttl: Duration,
     /// Whether the broker retains events while celeriac is not reading them, so that they arrive
@@ -88,6 +95,8 @@ pub struct State {
     workers: Workers,
     queues: Queues,
     beats: Beats,
+    registered: Registered,
+    runtimes: Runtimes,
     /// The latest sender, which is usually the next one too: a worker's events come in runs.
     sender: (String, Sender),
     routes: Routes,
@@ -123,6 +132,8 @@ impl State {
             workers: Workers::new(bounds.clone()),
             queues: Queues::within(bounds.clone()),
             beats: Beats::default(),
+            registered: Registered::default(),
+            runtimes: Runtimes::default(),
             sender: Default::default(),
             routes: Routes::within(bounds.clone()),
             bounds,
@@ -146,6 +157,7 @@ impl State {
             task_timeout,
             worker_timeout,
             worker_retention,
+            long_running_factor,
             queue_ttl,
             broker_drops_expired: _,
             broker_holds_events: _,
@@ -157,6 +169,7 @@ impl State {
         self.limits.task_timeout = task_timeout;
         self.limits.worker_timeout = worker_timeout;
         self.limits.worker_retention = worker_retention;
+        self.limits.long_running_factor = long_running_factor;
         self.limits.queue_ttl = queue_ttl;
     }
 
@@ -255,6 +268,7 @@ impl State {
         self.tasks.forget(self.limits.task_timeout, now);
         self.queues.expire(now);
         self.beats.expire(self.limits.worker_retention, now);
+        self.runtimes.expire(self.limits.queue_ttl, now);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
         missing(self.workers.count_missing(now), changes);
         let mut gone = HashSet::new();
@@ -371,7 +385,8 @@ impl State {
             beats: texts(self.beats.names().collect()),
             begun: self.workers.begun,
             events_arrive: self.evidence.has_events(),
-            rates_wanted: self.suspects.rates_wanted,
+            task_settings_wanted: self.suspects.rates_wanted
+                || self.registered.is_wanted(self.workers.begun),
         }
     }
 
@@ -401,7 +416,8 @@ impl State {
             .chain(self.routes.names())
             .chain(self.held.names())
             .chain(self.queues.names())
-            .chain(self.beats.names());
+            .chain(self.beats.names())
+            .chain(self.runtimes.names());
         let all: Vec<Symbol> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.

@@ -216,6 +216,7 @@ impl HeldStep {
             prefetch_wait,
             turnaround,
             attempts,
+            exhausted,
             clamped: _,
             refused: _,
         } = self.intervals;
@@ -235,6 +236,7 @@ impl HeldStep {
         let finished = attempts.map(|(outcome, attempts)| Change::Finished {
             outcome,
             attempts,
+            exhausted,
             of,
         });
         let all = [ran, waited, prefetched, turned, finished];

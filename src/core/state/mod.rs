@@ -27,7 +27,9 @@ mod workers;
 mod beats;
 mod hint;
 mod queues;
+mod registered;
 mod rounds;
+mod runtimes;
 
 mod held;
 mod route;
@@ -38,12 +40,17 @@ mod cluster;
 
 pub use beats::Beat;
 pub use binding::{Binding, ExchangeKind, queue_delivered, topic_matches};
-pub use cluster::{CapturedCluster, ClusterOverview, Limits, State, WorkerOverview, WorkerTimeout};
+pub use cluster::{
+    Allowed, CapturedCluster, ClusterOverview, Limits, LongRunning, State, WorkerOverview,
+    WorkerTimeout,
+};
 pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
 pub use names::{Names, OTHER, Symbol};
 pub use queues::Queue;
-pub use report::{Answers, BeatAnswer, PollTargets, QueueLevel, Report, TaskAnswer, WorkerAnswer};
+pub use report::{
+    Answers, BeatAnswer, PollTargets, QueueLevel, RegisteredTask, Report, TaskAnswer, WorkerAnswer,
+};
 pub use shard::Shard;
 pub use worker::{Software, Worker};
 
@@ -96,6 +103,8 @@ pub enum Change {
     Finished {
         outcome: Outcome,
         attempts: u16,
+        /// It failed, and may not be retried again.
+        exhausted: bool,
         of: TaskKey,
     },
     /// A task in flight changed its place, or is no longer in flight.

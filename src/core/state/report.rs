@@ -73,8 +73,19 @@ pub struct WorkerAnswer {
     /// Whether the three lists above are complete: each was answered exactly once, and none was
     /// truncated.
     pub complete: bool,
-    /// Names of the tasks without a rate limit. Absent if not requested.
-    pub unlimited: Option<Vec<String>>,
+    /// The tasks that it can run. Absent if not requested.
+    pub registered: Option<Vec<RegisteredTask>>,
+}
+
+/// A task that a worker can run, with its settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RegisteredTask {
+    pub name: String,
+    pub is_rate_limited: bool,
+    /// How often it may be retried. Absent if there is no limit.
+    pub max_retries: Option<u32>,
+    /// Seconds after which it is stopped: the hard limit or, without one, the soft limit.
+    pub time_limit: Option<f64>,
 }
 
 /// The answer of one beat.
@@ -114,7 +125,8 @@ pub struct PollTargets {
     pub begun: u64,
     /// Whether any event has arrived.
     pub events_arrive: bool,
-    /// Whether a worker received a task that it does not list. It may be holding the task back
-    /// because of a rate limit, so its rate limits are needed.
-    pub rates_wanted: bool,
+    /// Whether the settings of tasks are needed: they are not known yet, or may have changed, or a
+    /// worker received a task that it does not list and may be holding back because of a rate
+    /// limit.
+    pub task_settings_wanted: bool,
 }

@@ -61,6 +61,7 @@ fn no_event_is_missing() {
         task_timeout: Duration::from_secs(3_600),
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(3_600),
+        long_running_factor: 3.0,
         queue_ttl: DAY,
         broker_drops_expired: true,
         broker_holds_events: false,

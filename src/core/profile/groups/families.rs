@@ -66,6 +66,11 @@ const fn definition(family: CounterFamily) -> Definition {
             Some("reason"),
             "Total number of tasks that ended without a final event, by reason (needs remote control).",
         ),
+        CounterFamily::RetriesExhausted => (
+            "task_retries_exhausted_total",
+            None,
+            "Total number of tasks that failed after the last allowed retry (needs remote control, unless the exception is MaxRetriesExceededError).",
+        ),
     }
 }
 

@@ -58,6 +58,9 @@ impl State {
             queues
         });
         self.routes.bind(&answer.bindings, now);
+        if let Some(tasks) = &answer.registered {
+            self.registered.apply(tasks, self.workers.begun);
+        }
         for queue in queues.iter().flatten() {
             self.queues.watched.name(*queue, now);
         }

@@ -134,8 +134,9 @@ impl State {
             let name = self.names.find(&answer.worker)?;
             let worker = self.workers.find(name)?;
             let whole = answer.complete && worker.online && worker.is_process(answer.pid);
-            let unlimited = answer.unlimited.as_ref().map(|unlimited| {
-                let known = unlimited.iter().filter_map(|task| self.names.find(task));
+            let unlimited = answer.registered.as_ref().map(|tasks| {
+                let unlimited = tasks.iter().filter(|task| !task.is_rate_limited);
+                let known = unlimited.filter_map(|task| self.names.find(&task.name));
                 known.collect()
             });
             whole.then_some((name, unlimited))

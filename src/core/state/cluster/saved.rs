@@ -5,6 +5,7 @@ use crate::saved;
 use crate::state::beats::Beats;
 use crate::state::held::CapturedHeld as Held;
 use crate::state::route::Home;
+use crate::state::runtimes::Runtimes;
 use crate::state::shard::place;
 use crate::state::task::Label;
 use crate::state::tasks::CapturedTasks as Tasks;
@@ -24,6 +25,7 @@ pub struct CapturedCluster {
     homes: Vec<(Symbol, Home)>,
     held: Held,
     beats: Beats,
+    runtimes: Runtimes,
     sent: bool,
     /// How long ago each queue was last seen.
     watched: Vec<(Symbol, i64)>,
@@ -40,6 +42,7 @@ impl State {
             sent: self.routes.sent,
             held: self.held.capture(),
             beats: self.beats.clone(),
+            runtimes: self.runtimes.clone(),
             watched: self.queues.watched.ages().collect(),
         }
     }
@@ -82,6 +85,10 @@ impl State {
         for beat in &saved.beats {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             self.beats.restore(beat, &mut texts, now);
+        }
+        for runtimes in &saved.runtimes {
+            let mut texts = Restored::new(&saved.texts, &mut self.names);
+            self.runtimes.restore(runtimes, &mut texts, now);
         }
         self.routes.sent |= saved.sent;
         let mut texts = Restored::new(&saved.texts, &mut self.names);
@@ -134,6 +141,7 @@ impl CapturedCluster {
         let orphans = self.held.orphans(&self.tasks);
         let held = orphans.map(|step| step.stored(&mut texts)).collect();
         let beats = self.beats.stored(&mut texts);
+        let runtimes = self.runtimes.stored(&mut texts);
         let first = saved::Cluster {
             broker: broker.clone(),
             texts: texts.stored(&self.names),
@@ -143,6 +151,7 @@ impl CapturedCluster {
             watched_queues,
             held,
             beats,
+            runtimes,
             sent: self.sent,
             position: Some(position),
         };

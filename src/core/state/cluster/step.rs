@@ -3,9 +3,9 @@
 use super::{Sender, State};
 use crate::event::{EventKind, Refusal, TaskEvent, TaskKind};
 use crate::state::held::HeldStep;
-use crate::state::task::{Label, Taken};
+use crate::state::task::{Intervals, Label, Taken};
 use crate::state::tasks::At;
-use crate::state::{Change, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
+use crate::state::{Change, Outcome, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
 /// An event about a task and its context.
@@ -181,6 +181,7 @@ impl State {
         for _ in 0..intervals.refused {
             changes.push(Change::Refused(Refusal::Duration));
         }
+        let intervals = self.judged(name, event, intervals, arrived.now);
         let step = HeldStep {
             step: counts.then(|| self.step(event)),
             at: arrived.stamped,
@@ -202,6 +203,44 @@ impl State {
         {
             worker.task_event(Some(arrived.stamped));
         }
+    }
+
+    /// Learns from the intervals, and adds whether the task may be retried again.
+    fn judged(
+        &mut self,
+        name: Option<Symbol>,
+        event: &TaskEvent<'_>,
+        intervals: Intervals,
+        now: Timestamp,
+    ) -> Intervals {
+        if let Some((_, seconds)) = intervals.ran
+            && let Some(name) = name
+        {
+            self.runtimes.add(name, seconds, now);
+        }
+        Intervals {
+            exhausted: self.has_no_retry_left(name, event, &intervals),
+            ..intervals
+        }
+    }
+
+    /// Whether a task failed because it may not be retried again: Celery says so, or it was retried
+    /// as often as its worker reports that it may be.
+    fn has_no_retry_left(
+        &self,
+        name: Option<Symbol>,
+        event: &TaskEvent<'_>,
+        intervals: &Intervals,
+    ) -> bool {
+        let Some((Outcome::Failed, attempts)) = intervals.attempts else {
+            return false;
+        };
+        if event.exception.as_deref() == Some("MaxRetriesExceededError") {
+            return true;
+        }
+        let settings = name.and_then(|name| self.registered.get(&self.names.text(name)));
+        let retries = settings.and_then(|settings| settings.max_retries);
+        attempts > 1 && retries.is_some_and(|most| u32::from(attempts - 1) >= most)
     }
 
     fn step(&mut self, event: &TaskEvent<'_>) -> Step {

@@ -112,6 +112,7 @@ impl HeldStep {
             prefetch_wait,
             turnaround,
             attempts,
+            exhausted,
             clamped: _,
             refused: _,
         } = self.intervals;
@@ -135,6 +136,7 @@ impl HeldStep {
             prefetch_wait,
             turnaround: turnaround.map(|(_, seconds)| seconds),
             attempts: attempts.map(|(_, attempts)| attempts.into()),
+            exhausted,
             ..saved::HeldStep::default()
         }
     }
@@ -157,6 +159,7 @@ impl HeldStep {
                 prefetch_wait: seconds(stored.prefetch_wait),
                 turnaround: outcome.zip(seconds(stored.turnaround)),
                 attempts: outcome.zip(attempts),
+                exhausted: stored.exhausted,
                 clamped: 0,
                 refused: 0,
             },

@@ -43,6 +43,7 @@ fn a_step_counts_under_its_sender_and_its_intervals_under_the_worker_that_ran_th
             prefetch_wait: Some(3.0),
             turnaround: Some((Outcome::Succeeded, 4.0)),
             attempts: Some((Outcome::Succeeded, 5)),
+            exhausted: true,
             clamped: 6,
             refused: 7,
         },
@@ -74,6 +75,7 @@ fn a_step_counts_under_its_sender_and_its_intervals_under_the_worker_that_ran_th
         Change::Finished {
             outcome,
             attempts: 5,
+            exhausted: true,
             of,
         },
     ];

@@ -27,6 +27,7 @@ fn state(shard: Option<Shard>, tasks_max: usize) -> State {
         task_timeout: Duration::from_secs(100),
         worker_timeout: WorkerTimeout::After(Duration::from_secs(10_000)),
         worker_retention: Duration::from_secs(60),
+        long_running_factor: 3.0,
         queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: true,
         broker_holds_events: false,
@@ -153,6 +154,7 @@ impl Sums {
                 Change::Finished {
                     outcome,
                     attempts,
+                    exhausted: _,
                     of: task,
                 } => format!("attempts {outcome:?} {attempts} {}", of(task)),
                 Change::Lost { reason, of: task } => format!("lost {reason:?} {}", of(task)),

@@ -15,6 +15,8 @@ pub(in crate::state) struct Intervals {
     pub(in crate::state) turnaround: Option<(Outcome, f64)>,
     /// Number of attempts of the task that the event finishes.
     pub(in crate::state) attempts: Option<(Outcome, u16)>,
+    /// The task failed, and may not be retried again.
+    pub(in crate::state) exhausted: bool,
     /// How many of these were negative, because two clocks are never exactly equal.
     pub(in crate::state) clamped: u8,
     /// How many were implausible and left out.

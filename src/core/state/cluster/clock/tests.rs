@@ -17,6 +17,7 @@ fn state(broker_holds_events: bool) -> State {
         task_timeout: HOUR,
         worker_timeout: WorkerTimeout::After(Duration::from_secs(60)),
         worker_retention: HOUR,
+        long_running_factor: 3.0,
         queue_ttl: HOUR,
         broker_drops_expired: false,
         broker_holds_events,

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use super::super::{Limits, WorkerTimeout};
 use super::*;
 use crate::event::{Detail, Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
-use crate::state::{Answers, QueueLevel, TaskAnswer};
+use crate::state::{Answers, QueueLevel, RegisteredTask, TaskAnswer};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + second * 1_000)
@@ -15,6 +15,7 @@ fn state() -> State {
         task_timeout: Duration::from_secs(86_400),
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(600),
+        long_running_factor: 3.0,
         queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: true,
         broker_holds_events: false,
@@ -106,6 +107,20 @@ impl Cluster {
     }
 }
 
+/// These tasks, and one with a rate limit.
+fn registered(names: &[&str]) -> Vec<RegisteredTask> {
+    let task = |name: &str| RegisteredTask {
+        name: name.to_owned(),
+        is_rate_limited: name == "limited",
+        ..RegisteredTask::default()
+    };
+    names
+        .iter()
+        .chain(&["limited"])
+        .map(|name| task(name))
+        .collect()
+}
+
 /// A complete answer of `w@h` without any tasks.
 fn nothing() -> WorkerAnswer {
     WorkerAnswer {
@@ -116,7 +131,6 @@ fn nothing() -> WorkerAnswer {
         reserved: Some(Vec::new()),
         scheduled: Some(Vec::new()),
         complete: true,
-        unlimited: None,
         ..WorkerAnswer::default()
     }
 }
@@ -210,18 +224,18 @@ fn events_that_wait_in_the_broker_are_waited_for() {
 fn a_task_that_waits_for_its_rate_limit_is_in_no_list() {
     let mut cluster = Cluster::new();
     cluster.task(TaskKind::Received, 2);
-    assert!(!cluster.state.known().rates_wanted);
+    assert!(!cluster.state.suspects.rates_wanted);
     assert_eq!(cluster.round(10, vec![nothing()]), []);
-    assert!(cluster.state.known().rates_wanted);
+    assert!(cluster.state.suspects.rates_wanted);
     let limited = WorkerAnswer {
-        unlimited: Some(vec!["other".to_owned()]),
+        registered: Some(registered(&["other"])),
         ..nothing()
     };
     for second in [20, 30, 40] {
         assert_eq!(cluster.round(second, vec![limited.clone()]), []);
     }
     let unlimited = WorkerAnswer {
-        unlimited: Some(vec!["t".to_owned()]),
+        registered: Some(registered(&["t"])),
         ..nothing()
     };
     assert_eq!(cluster.round(50, vec![unlimited.clone()]), []);
@@ -335,7 +349,7 @@ fn a_task_that_only_its_worker_told_of_ends_with_its_answers() {
     assert_eq!(cluster.round(10, vec![active]), []);
     assert_eq!(cluster.state.tasks_alive(), 1);
     let unlimited = WorkerAnswer {
-        unlimited: Some(Vec::new()),
+        registered: Some(Vec::new()),
         ..nothing()
     };
     assert_eq!(cluster.round(20, vec![unlimited.clone()]), []);

@@ -17,6 +17,7 @@ fn state(asks_workers: bool) -> State {
         task_timeout: Duration::from_secs(1_000),
         worker_timeout: WorkerTimeout::Missed(100),
         worker_retention: Duration::from_secs(1_000),
+        long_running_factor: 3.0,
         queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: false,
         broker_holds_events: false,

@@ -109,7 +109,7 @@ fn pollers_are_told_of_queues_and_of_workers_that_are_online() {
     assert_eq!(texts(&known.workers), ["w@h"]);
     assert_eq!(texts(&known.silent), [""; 0]);
     assert_eq!(
-        (known.begun, known.events_arrive, known.rates_wanted),
-        (2, true, false)
+        (known.begun, known.events_arrive, known.task_settings_wanted),
+        (2, true, true)
     );
 }
