@@ -11,6 +11,7 @@
 
 mod later;
 mod saved;
+mod uuid;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -28,6 +29,7 @@ use crate::bounds::{Bounds, Limit, Part};
 use crate::escape::cut;
 use crate::timestamp::{ClockStep, Timestamp};
 pub(super) use saved::CapturedTasks;
+use uuid::parse_uuid;
 
 /// How long an ended task is remembered, so that late and duplicate events are recognized.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
@@ -454,39 +456,6 @@ const fn id_bytes(text: &str) -> u64 {
 
 fn silence(slot: &Slot, now: Timestamp) -> Duration {
     now.since(Timestamp::from_whole_seconds(slot.last_event))
-}
-
-/// Parses a UUID in canonical form, lower case with dashes. Other ids stay texts, so that no two of
-/// them become equal.
-#[inline]
-fn parse_uuid(text: &str) -> Option<[u8; 16]> {
-    /// Where the digits of each byte are.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    let (mut uuid, mut all) = ([0; 16], 0);
-    for (byte, at) in uuid.iter_mut().zip(PLACES) {
-        let (high, low) = (digit(text[at]), digit(text[at + 1]));
-        all |= high | low;
-        *byte = (high << 4) | low;
-    }
-    let is_dashed = [8, 13, 18, 23].iter().all(|at| text[*at] == b'-');
-    (is_dashed && all < 16).then_some(uuid)
-}
-
-/// The value of a digit, or one that is too large. One path for all, because the digits of a UUID
-/// are random, and the processor would mispredict every other one.
-#[inline]
-fn digit(byte: u8) -> u8 {
-    const VALUES: [u8; 256] = {
-        let mut values = [u8::MAX; 256];
-        let mut value = 0_u8;
-        while value < 16 {
-            values[b"0123456789abcdef"[value as usize] as usize] = value;
-            value += 1;
-        }
-        values
-    };
-    VALUES[usize::from(byte)]
 }
 
 #[cfg(test)]
