@@ -8,6 +8,7 @@ mod saved;
 mod settle;
 mod step;
 mod worker_events;
+mod workflows;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use super::task::{Label, Task};
 use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::Workers;
+use super::workflows::{Standing, Workflows};
 use super::{
     Answers, Change, Loss, Names, OTHER, Place, PollTargets, Queue, ReceivedEvent, Shard, Symbol,
     TaskKey, TaskStage, Worker, shard,
@@ -90,6 +92,7 @@ pub struct State {
     sender: (String, Sender),
     routes: Routes,
     held: Held,
+    workflows: Workflows,
     /// When the latest two rounds of remote control ended, older one first.
     rounds: [Timestamp; 2],
     /// When the first event arrived.
@@ -122,6 +125,7 @@ impl State {
             queues: Queues::within(bounds.clone()),
             sender: Default::default(),
             routes: Routes::within(bounds.clone()),
+            workflows: Workflows::within(bounds.clone()),
             bounds,
             held: Held::default(),
             rounds: [Timestamp::default(); 2],
@@ -227,8 +231,9 @@ impl State {
         self.expire_held(changes);
         self.routes.expire(now);
         let shard = self.limits.shard;
-        while let Some(task) = self.tasks.expire(self.limits.task_timeout, now) {
-            lost(&task, &self.routes, shard, Loss::Timeout, changes);
+        while let Some(removed) = self.tasks.expire(self.limits.task_timeout, now) {
+            lost(&removed.task, &self.routes, shard, Loss::Timeout, changes);
+            self.left_workflow(removed.member, Standing::Silent, now);
         }
         // With shards, we do not know whether a worker had received it.
         if self.limits.broker_drops_expired && self.some_expire && shard.is_none() {
@@ -240,13 +245,16 @@ impl State {
             };
             let until = read_until.before(EXPIRED_GRACE);
             let routes = &self.routes;
-            self.tasks.give_up(now, |_, task| {
+            let mut gone = Vec::new();
+            self.tasks.give_up(now, |at, task| {
                 let expired = task.has_expired(until);
                 if expired {
                     lost(task, routes, shard, Loss::Timeout, changes);
+                    gone.push(at);
                 }
                 expired
             });
+            self.ended_unseen(&gone, Standing::Failed, now);
         }
         self.tasks.forget(self.limits.task_timeout, now);
         self.queues.expire(now);
@@ -261,6 +269,7 @@ impl State {
         if !gone.is_empty() {
             self.lose_tasks_of(&gone, now, now, changes);
         }
+        self.workflows.settle(now, changes);
     }
 
     /// The time up to which all events have been read, according to their timestamps, or because
@@ -389,6 +398,7 @@ impl State {
             .chain(workers)
             .chain(self.routes.names())
             .chain(self.held.names())
+            .chain(self.workflows.names())
             .chain(self.queues.names());
         let all: Vec<Symbol> = all.collect();
         self.names.keep(all);
@@ -396,10 +406,11 @@ impl State {
         self.sender = Default::default();
     }
 
-    fn evict(&mut self, changes: &mut Vec<Change>) {
-        while let Some(task) = self.tasks.evict(self.limits.tasks_max) {
+    fn evict(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
+        while let Some(removed) = self.tasks.evict(self.limits.tasks_max) {
             let shard = self.limits.shard;
-            lost(&task, &self.routes, shard, Loss::Evicted, changes);
+            lost(&removed.task, &self.routes, shard, Loss::Evicted, changes);
+            self.left_workflow(removed.member, Standing::Ended, now);
         }
     }
 

@@ -127,7 +127,7 @@ impl State {
                 to: after,
             });
         }
-        self.evict(changes);
+        self.evict(now, changes);
         Some(at)
     }
 }

@@ -8,6 +8,7 @@ use crate::state::shard::place;
 use crate::state::task::Label;
 use crate::state::tasks::CapturedTasks as Tasks;
 use crate::state::texts::{Restored, Texts};
+use crate::state::workflows::CapturedWorkflows as Workflows;
 use crate::state::{Change, Names, Symbol, Worker};
 use crate::timestamp::Timestamp;
 
@@ -22,6 +23,7 @@ pub struct CapturedCluster {
     workers: Vec<Worker>,
     homes: Vec<(Symbol, Home)>,
     held: Held,
+    workflows: Workflows,
     sent: bool,
     /// How long ago each queue was last seen.
     watched: Vec<(Symbol, i64)>,
@@ -37,6 +39,7 @@ impl State {
             homes: self.routes.homes().collect(),
             sent: self.routes.sent,
             held: self.held.capture(),
+            workflows: self.workflows.capture(),
             watched: self.queues.watched.ages().collect(),
         }
     }
@@ -79,6 +82,7 @@ impl State {
         self.routes.sent |= saved.sent;
         let mut texts = Restored::new(&saved.texts, &mut self.names);
         self.held.restore_orphans(&saved.held, &mut texts, now);
+        self.restore_workflows(saved, now);
         for stored in &saved.tasks {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             let Some(at) = self.tasks.restore(stored, &mut texts, now) else {
@@ -95,7 +99,8 @@ impl State {
             if to.is_some() {
                 changes.push(Change::Moved { from: None, to });
             }
-            self.evict(changes);
+            self.restore_member(at, stored.workflow.as_ref(), now);
+            self.evict(now, changes);
         }
     }
 }
@@ -126,6 +131,7 @@ impl CapturedCluster {
         let watched_queues = watched.collect();
         let orphans = self.held.orphans(&self.tasks);
         let held = orphans.map(|step| step.stored(&mut texts)).collect();
+        let workflows = self.workflows.stored(&mut texts);
         let first = saved::Cluster {
             broker: broker.clone(),
             texts: texts.stored(&self.names),
@@ -134,6 +140,7 @@ impl CapturedCluster {
             queues_of_names,
             watched_queues,
             held,
+            workflows,
             sent: self.sent,
             position: Some(position),
         };

@@ -3,7 +3,7 @@
 /// Parses a UUID in canonical form, lower case with dashes. Other ids stay texts, so that no two of
 /// them become equal.
 #[inline]
-pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+pub(in crate::state) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     /// Where the digits of each byte are.
     const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
