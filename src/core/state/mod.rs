@@ -107,7 +107,7 @@ pub enum Change {
     /// A task is no longer in flight: broker and workers no longer have it, and no event reported
     /// its end.
     Unreported { reason: Unreported, of: TaskKey },
-    /// A workflow ended this many seconds after its first task was sent.
+    /// A workflow ended this many seconds after its first task was sent; 0 if that is implausible.
     Workflow {
         outcome: WorkflowOutcome,
         /// The name of its root task; absent if no event reported it.

@@ -28,6 +28,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::tasks::{Member, parse_uuid};
 use super::{Change, Symbol, WorkflowLevel, WorkflowOutcome};
 use crate::bounds::{Bounds, Part};
+use crate::event::{Refusal, judge};
 use crate::timestamp::{ClockStep, Timestamp};
 pub(super) use saved::CapturedWorkflows;
 
@@ -180,7 +181,7 @@ impl Workflows {
             self.unrooted -= 1;
         }
         if let Some(count) = workflow.count(member.standing) {
-            *count += 1;
+            *count = count.saturating_add(1);
         }
         workflow.began = workflow.began.min(began);
         workflow.changed = now.whole_seconds();
@@ -249,11 +250,18 @@ impl Workflows {
         });
         // The order of a table is random, and that of changes must not be.
         ended.sort_unstable_by_key(|(latest, id, _)| (*latest, *id));
-        changes.extend(ended.iter().map(|(_, _, workflow)| Change::Workflow {
-            outcome: workflow.outcome(),
-            root: workflow.root,
-            seconds: workflow.latest.seconds_since(workflow.began).max(0.0),
-        }));
+        for (_, _, workflow) in ended {
+            let seconds = workflow.latest.seconds_since(workflow.began).max(0.0);
+            let is_plausible = judge::is_duration(seconds);
+            if !is_plausible {
+                changes.push(Change::Refused(Refusal::Duration));
+            }
+            changes.push(Change::Workflow {
+                outcome: workflow.outcome(),
+                root: workflow.root,
+                seconds: if is_plausible { seconds } else { 0.0 },
+            });
+        }
     }
 
     /// Forgets an eighth of the workflows.

@@ -339,3 +339,8 @@ fn an_id_that_is_no_uuid_takes_its_room_until_the_task_is_removed() {
     put(&mut tasks, &uuid(1), Some(TaskStage::Sent), 4_000);
     assert_eq!(bounds.used(Part::Tasks), used(3));
 }
+
+#[test]
+fn membership_costs_no_memory_in_a_slot() {
+    assert_eq!((size_of::<Slot>(), size_of::<(At, Member)>()), (120, 28));
+}

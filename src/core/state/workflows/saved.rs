@@ -60,7 +60,7 @@ impl Workflows {
         if member.standing == Standing::InFlight
             && let Some(workflow) = self.table.get_mut(&member.workflow)
         {
-            workflow.in_flight += 1;
+            workflow.in_flight = workflow.in_flight.saturating_add(1);
         }
     }
 }

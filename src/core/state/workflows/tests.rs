@@ -74,6 +74,28 @@ fn counted_workflows_make_room_before_open_ones() {
 }
 
 #[test]
+fn an_implausible_duration_is_refused() {
+    let mut workflows = Workflows::default();
+    workflows.open(RootId::of("r"), at(0), at(400 * 86_400));
+    let member = Member {
+        workflow: RootId::of("r"),
+        chord: 0,
+        standing: Standing::Ended,
+        is_root: false,
+    };
+    let newest = at(400 * 86_400);
+    workflows.event(&member, Standing::Ended, (newest, false), newest);
+    let mut changes = Vec::new();
+    workflows.settle(at(400 * 86_400 + 11), &mut changes);
+    let ended = Change::Workflow {
+        outcome: WorkflowOutcome::Completed,
+        root: None,
+        seconds: 0.0,
+    };
+    assert_eq!(changes, [Change::Refused(Refusal::Duration), ended]);
+}
+
+#[test]
 fn a_workflow_settles_for_as_long_whenever_the_clock_is_set() {
     let mut workflows = Workflows::default();
     let id = RootId::of("r");
