@@ -414,6 +414,7 @@ impl Cluster {
                 | Change::Finished { .. }
                 | Change::Moved { .. }
                 | Change::Unreported { .. }
+                | Change::Workflow { .. }
                 | Change::Lost {
                     reason: Loss::Timeout | Loss::Worker,
                     ..

@@ -76,6 +76,8 @@ pub enum Limit {
     Queues,
     /// `metrics.max_tasks`.
     Tasks,
+    /// Workflows and their tasks.
+    Workflows,
     /// Remembered tasks that have ended.
     EndedTasks,
     Workers,
@@ -98,7 +100,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::TextBytes,
         Self::TextMemory,
         Self::TaskMemory,
@@ -109,6 +111,7 @@ impl Limit {
         Self::Exceptions,
         Self::Queues,
         Self::Tasks,
+        Self::Workflows,
         Self::EndedTasks,
         Self::Workers,
         Self::HeldEvents,
@@ -134,6 +137,7 @@ impl Limit {
             Self::Exceptions => "max_exceptions",
             Self::Queues => "max_queues",
             Self::Tasks => "max_tasks",
+            Self::Workflows => "workflows",
             Self::EndedTasks => "ended_tasks",
             Self::Workers => "workers",
             Self::HeldEvents => "held_events",
@@ -160,6 +164,7 @@ impl Limit {
             Self::Exceptions => "further exceptions of a task are counted as (other)",
             Self::Queues => "further queues of a task are counted as (other)",
             Self::Tasks => "the least recently updated tasks are evicted and count as lost",
+            Self::Workflows => "the least recently active workflows are not tracked",
             Self::EndedTasks => "late or repeated events of older tasks may be counted again",
             Self::Workers => "new workers are not tracked",
             Self::HeldEvents => "events are counted before their task's queue is known",

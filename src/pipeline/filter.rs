@@ -49,6 +49,7 @@ impl Filter {
             | Change::Finished { of, .. }
             | Change::Lost { of, .. }
             | Change::Unreported { of, .. } => self.shows(of.name, names).then_some(change),
+            Change::Workflow { root, .. } => self.shows(root, names).then_some(change),
             Change::Moved { from, to } => {
                 let mut shown = |place: &Place| self.shows(place.of.name, names);
                 let (from, to) = (from.filter(&mut shown), to.filter(&mut shown));

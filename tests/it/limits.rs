@@ -65,6 +65,11 @@ fn of_long_names(n: u64) -> String {
     named(n, &format!("{n:0190}"))
 }
 
+fn of_a_root_each(n: u64) -> String {
+    let root = |n| format!("\"root_id\": \"{}\"", uuid(n));
+    received(n).replace(&root(n), &root(1_000_000 + n))
+}
+
 fn succeeded(n: u64) -> String {
     life(n, "t", NOW.seconds())[3].clone()
 }
@@ -86,7 +91,7 @@ const FAMILIES: &str =
     "{relabel_configs: [{source_labels: [name], regex: '(.+)', target_label: __name__}]}";
 
 /// The limits that events can reach. The counts are the limit and one more.
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     case(Limit::TextBytes, "{}", of_a_long_name, 2),
     case(Limit::Series, "{max_series: 100}", of_a_name_each, 8),
     case(
@@ -97,6 +102,7 @@ const CASES: [Case; 15] = [
     ),
     case(Limit::Queues, "{max_queues: 1}", sent_to_a_queue_each, 2),
     case(Limit::Tasks, "{max_tasks: 3}", received, 4),
+    case(Limit::Workflows, "{}", of_a_root_each, 20_001),
     case(Limit::EndedTasks, "{}", succeeded, 32_769),
     case(Limit::Workers, "{}", heartbeat, 100_001),
     case(Limit::HeldEvents, "{}", received, 65_537),

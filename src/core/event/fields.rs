@@ -37,6 +37,8 @@ pub enum Field {
     Queue,
     Exchange,
     RoutingKey,
+    RootId,
+    ParentId,
     Retries,
     Eta,
     Expires,
@@ -67,6 +69,8 @@ impl Field {
             b"queue" => Self::Queue,
             b"exchange" => Self::Exchange,
             b"routing_key" => Self::RoutingKey,
+            b"root_id" => Self::RootId,
+            b"parent_id" => Self::ParentId,
             b"retries" => Self::Retries,
             b"eta" => Self::Eta,
             b"expires" => Self::Expires,
@@ -120,6 +124,8 @@ impl Field {
             | Self::Queue
             | Self::Exchange
             | Self::RoutingKey
+            | Self::RootId
+            | Self::ParentId
             | Self::Eta
             | Self::Expires
             | Self::Exception
@@ -145,6 +151,8 @@ impl Field {
             Self::Queue => "queue",
             Self::Exchange => "exchange",
             Self::RoutingKey => "routing_key",
+            Self::RootId => "root_id",
+            Self::ParentId => "parent_id",
             Self::Retries => "retries",
             Self::Eta => "eta",
             Self::Expires => "expires",
@@ -214,6 +222,8 @@ pub(super) struct Fields<'a> {
     queue: Option<Cow<'a, str>>,
     exchange: Option<Cow<'a, str>>,
     routing_key: Option<Cow<'a, str>>,
+    root_id: Option<Cow<'a, str>>,
+    parent_id: Option<Cow<'a, str>>,
     retries: Option<f64>,
     eta: Option<Cow<'a, str>>,
     expires: Option<Cow<'a, str>>,
@@ -259,6 +269,8 @@ impl<'a> Fields<'a> {
             // These are only hints about the queue: an invalid one is ignored.
             Field::Exchange => self.exchange = lenient(value),
             Field::RoutingKey => self.routing_key = lenient(value),
+            Field::RootId => self.root_id = id(value),
+            Field::ParentId => self.parent_id = id(value),
             Field::Retries => self.retries = self.number(field, value),
             Field::Eta => self.eta = lenient(value),
             Field::Expires => self.expires = lenient(value),
@@ -351,6 +363,8 @@ impl<'a> Fields<'a> {
             queue,
             exchange,
             routing_key,
+            root_id: self.root_id.take(),
+            parent_id: self.parent_id.take(),
             retries: self
                 .retries
                 .and_then(whole)
@@ -426,6 +440,11 @@ fn lenient(value: Value<'_>) -> Option<Cow<'_, str>> {
         Value::Text(text) => Some(text),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Loads(_) | Value::Nested => None,
     }
+}
+
+/// The id of a related task: an invalid or overlong one costs the relation, not the event.
+fn id(value: Value<'_>) -> Option<Cow<'_, str>> {
+    lenient(value).filter(|id| !id.is_empty() && id.len() <= TEXT_MAX)
 }
 
 /// A text that is only a hint and becomes a label: a long one costs the hint.

@@ -107,6 +107,11 @@ pub struct TaskEvent<'a> {
     pub exchange: Option<Cow<'a, str>>,
     /// On task-sent, with an `exchange`.
     pub routing_key: Option<Cow<'a, str>>,
+    /// On task-sent and task-received: the first task of the workflow that this one belongs to. A
+    /// task that no other task sent is its own root. Absent if a client uses task protocol 1.
+    pub root_id: Option<Cow<'a, str>>,
+    /// On task-sent and task-received: the task that sent this one; on a retry, the task itself.
+    pub parent_id: Option<Cow<'a, str>>,
     /// On task-sent and task-received: the number of earlier attempts.
     pub retries: Option<u32>,
     /// On task-sent and task-received: the earliest time to run.
@@ -135,6 +140,8 @@ impl<'a> TaskEvent<'a> {
             queue: None,
             exchange: None,
             routing_key: None,
+            root_id: None,
+            parent_id: None,
             retries: None,
             eta: None,
             expires: None,

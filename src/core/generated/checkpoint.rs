@@ -49,6 +49,8 @@ pub struct Cluster {
     pub beats: ::prost::alloc::vec::Vec<Beat>,
     #[prost(message, repeated, tag = "23")]
     pub runtimes: ::prost::alloc::vec::Vec<Runtimes>,
+    #[prost(message, repeated, tag = "24")]
+    pub workflows: ::prost::alloc::vec::Vec<Workflow>,
 }
 /// How long the tasks of a name usually run.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -77,6 +79,32 @@ pub struct Beat {
     /// When it last answered.
     #[prost(int64, tag = "4")]
     pub seen: i64,
+}
+/// Tasks with a common root. Times are in microseconds since the epoch.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Workflow {
+    /// The 16 bytes of the root's UUID, or of the XXH3 hash of any other id.
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// The name of the root task.
+    #[prost(uint32, tag = "2")]
+    pub name: u32,
+    #[prost(int64, tag = "3")]
+    pub began: i64,
+    /// Time of its newest event.
+    #[prost(int64, tag = "4")]
+    pub latest: i64,
+    /// Numbers of tasks that failed and that were given up.
+    #[prost(uint32, tag = "5")]
+    pub failed: u32,
+    #[prost(uint32, tag = "6")]
+    pub silent: u32,
+    /// Whether an event of the root was received.
+    #[prost(bool, tag = "7")]
+    pub has_root: bool,
+    /// Whether its end has been counted.
+    #[prost(bool, tag = "8")]
+    pub counted: bool,
 }
 /// Position in the delivery of a broker's events.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -180,6 +208,8 @@ pub struct Task {
     /// Steps that are not counted yet because the queue is unknown.
     #[prost(message, repeated, tag = "40")]
     pub held: ::prost::alloc::vec::Vec<HeldStep>,
+    #[prost(message, optional, tag = "41")]
+    pub workflow: ::core::option::Option<Member>,
     /// The 16 bytes of a UUID, or any other text.
     #[prost(oneof = "task::Id", tags = "1, 2")]
     pub id: ::core::option::Option<task::Id>,
@@ -194,6 +224,21 @@ pub mod task {
         #[prost(string, tag = "2")]
         Text(::prost::alloc::string::String),
     }
+}
+/// The part of a task in its workflow.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Member {
+    /// As in `Workflow`.
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// When a celery.chord_unlock was first seen, in seconds since the epoch; 0 for other tasks.
+    #[prost(uint32, tag = "2")]
+    pub chord: u32,
+    /// Whether it is one of the tasks that failed.
+    #[prost(bool, tag = "3")]
+    pub failed: bool,
+    #[prost(bool, tag = "4")]
+    pub is_root: bool,
 }
 /// The execution of a task before the newest one, while its events may still arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

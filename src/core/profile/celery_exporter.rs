@@ -202,7 +202,8 @@ impl CeleryExporter {
             | Change::Finished { .. }
             | Change::Moved { .. }
             | Change::Lost { .. }
-            | Change::Unreported { .. } => {}
+            | Change::Unreported { .. }
+            | Change::Workflow { .. } => {}
         }
     }
 

@@ -143,7 +143,8 @@ impl CeleryPrometheusExporter {
             | Change::TurnedAround { .. }
             | Change::Finished { .. }
             | Change::Lost { .. }
-            | Change::Unreported { .. } => {}
+            | Change::Unreported { .. }
+            | Change::Workflow { .. } => {}
         }
     }
 

@@ -139,7 +139,8 @@ impl Flower {
             | Change::TurnedAround { .. }
             | Change::Finished { .. }
             | Change::Lost { .. }
-            | Change::Unreported { .. } => {}
+            | Change::Unreported { .. }
+            | Change::Workflow { .. } => {}
         }
     }
 

@@ -124,6 +124,7 @@ impl Native {
             }
             Change::Lost { reason, of } => groups.count(reason.into(), of, context),
             Change::Unreported { reason, of } => groups.count(reason.into(), of, context),
+            Change::Workflow { .. } => {}
         }
     }
 

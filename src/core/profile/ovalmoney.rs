@@ -103,7 +103,8 @@ impl Ovalmoney {
             | Change::Finished { .. }
             | Change::Moved { .. }
             | Change::Lost { .. }
-            | Change::Unreported { .. } => {}
+            | Change::Unreported { .. }
+            | Change::Workflow { .. } => {}
         }
     }
 

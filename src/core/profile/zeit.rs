@@ -90,7 +90,8 @@ impl Zeit {
             | Change::Finished { .. }
             | Change::Moved { .. }
             | Change::Lost { .. }
-            | Change::Unreported { .. } => {}
+            | Change::Unreported { .. }
+            | Change::Workflow { .. } => {}
         }
     }
 

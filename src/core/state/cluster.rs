@@ -9,6 +9,7 @@ mod saved;
 mod settle;
 mod step;
 mod worker_events;
+mod workflows;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use super::task::{Label, Task};
 use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::Workers;
+use super::workflows::{Standing, Workflows};
 use super::{
     Answers, Beat, Change, Loss, Names, OTHER, Place, PollTargets, Queue, ReceivedEvent, Shard,
     Symbol, TaskKey, TaskStage, Worker, shard,
@@ -101,6 +103,7 @@ pub struct State {
     sender: (String, Sender),
     routes: Routes,
     held: Held,
+    workflows: Workflows,
     /// When the latest two rounds of remote control ended, older one first.
     rounds: [Timestamp; 2],
     /// When the first event arrived.
@@ -136,6 +139,7 @@ impl State {
             runtimes: Runtimes::default(),
             sender: Default::default(),
             routes: Routes::within(bounds.clone()),
+            workflows: Workflows::within(bounds.clone()),
             bounds,
             held: Held::default(),
             rounds: [Timestamp::default(); 2],
@@ -244,8 +248,9 @@ impl State {
         self.expire_held(changes);
         self.routes.expire(now);
         let shard = self.limits.shard;
-        while let Some(task) = self.tasks.expire(self.limits.task_timeout, now) {
-            lost(&task, &self.routes, shard, Loss::Timeout, changes);
+        while let Some(removed) = self.tasks.expire(self.limits.task_timeout, now) {
+            lost(&removed.task, &self.routes, shard, Loss::Timeout, changes);
+            self.left_workflow(removed.member, Standing::Silent, now);
         }
         // With shards, we do not know whether a worker had received it.
         if self.limits.broker_drops_expired && self.some_expire && shard.is_none() {
@@ -257,13 +262,16 @@ impl State {
             };
             let until = read_until.before(EXPIRED_GRACE);
             let routes = &self.routes;
-            self.tasks.give_up(now, |_, task| {
+            let mut gone = Vec::new();
+            self.tasks.give_up(now, |at, task| {
                 let expired = task.has_expired(until);
                 if expired {
                     lost(task, routes, shard, Loss::Timeout, changes);
+                    gone.push(at);
                 }
                 expired
             });
+            self.ended_unseen(&gone, Standing::Failed, now);
         }
         self.tasks.forget(self.limits.task_timeout, now);
         self.queues.expire(now);
@@ -280,6 +288,7 @@ impl State {
         if !gone.is_empty() {
             self.lose_tasks_of(&gone, now, now, changes);
         }
+        self.workflows.settle(now, changes);
     }
 
     /// The time up to which all events have been read, according to their timestamps, or because
@@ -417,17 +426,19 @@ impl State {
             .chain(self.held.names())
             .chain(self.queues.names())
             .chain(self.beats.names())
-            .chain(self.runtimes.names());
+            .chain(self.runtimes.names())
+            .chain(self.workflows.names());
         let all: Vec<Symbol> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.
         self.sender = Default::default();
     }
 
-    fn evict(&mut self, changes: &mut Vec<Change>) {
-        while let Some(task) = self.tasks.evict(self.limits.tasks_max) {
+    fn evict(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
+        while let Some(removed) = self.tasks.evict(self.limits.tasks_max) {
             let shard = self.limits.shard;
-            lost(&task, &self.routes, shard, Loss::Evicted, changes);
+            lost(&removed.task, &self.routes, shard, Loss::Evicted, changes);
+            self.left_workflow(removed.member, Standing::Ended, now);
         }
     }
 

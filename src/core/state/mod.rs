@@ -6,8 +6,8 @@
 //! read from the state.
 //!
 //! This module handles reordered, duplicate and missing events: see `task.rs` for the life of a
-//! task, `worker.rs` for that of a worker, `processed.rs` for missing events, and `shard.rs` for
-//! sharing a cluster among several daemons.
+//! task, `worker.rs` for that of a worker, `workflows.rs` for tasks that belong together,
+//! `processed.rs` for missing events, and `shard.rs` for sharing a cluster among several daemons.
 
 mod binding;
 mod generated;
@@ -33,6 +33,8 @@ mod runtimes;
 
 mod held;
 mod route;
+
+mod workflows;
 
 mod shard;
 
@@ -117,6 +119,37 @@ pub enum Change {
     /// A task is no longer in flight: broker and workers no longer have it, and no event reported
     /// its end.
     Unreported { reason: Unreported, of: TaskKey },
+    /// A workflow ended this many seconds after its first task was sent; 0 if that is implausible.
+    Workflow {
+        outcome: WorkflowOutcome,
+        /// The name of its root task; absent if no event reported it.
+        root: Option<Symbol>,
+        seconds: f64,
+    },
+}
+
+/// The open workflows of one root task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkflowLevel {
+    /// Number of workflows that have not ended.
+    pub open: u64,
+    /// When the oldest of them began.
+    pub oldest: Option<Timestamp>,
+    /// Number of chords whose `celery.chord_unlock` polls for the end of their header.
+    pub chords: u64,
+    /// Since when the oldest of them waits.
+    pub oldest_chord: Option<Timestamp>,
+}
+
+/// How a workflow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkflowOutcome {
+    Completed,
+    /// A task of it failed, was revoked, rejected or cancelled, expired, or was lost with its
+    /// worker.
+    Failed,
+    /// A task of it was given up, because no event of it arrived for `task_timeout`.
+    Abandoned,
 }
 
 /// The properties that all events have in common.
@@ -221,6 +254,17 @@ impl TaskStage {
     /// Whether no worker is known to have the task.
     pub const fn is_on_the_way(self) -> bool {
         matches!(self, Self::Sent | Self::Retry)
+    }
+}
+
+impl WorkflowOutcome {
+    /// The value of the label `outcome`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
     }
 }
 

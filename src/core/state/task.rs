@@ -23,6 +23,7 @@ mod flags;
 mod intervals;
 mod received;
 mod saved;
+mod standing;
 
 use std::time::Duration;
 

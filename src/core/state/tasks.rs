@@ -10,7 +10,9 @@
 //! must not push out tasks that a worker of this shard has.
 
 mod later;
+mod members;
 mod saved;
+mod uuid;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,7 +29,9 @@ use super::{Shard, shard};
 use crate::bounds::{Bounds, Limit, Part};
 use crate::escape::cut;
 use crate::timestamp::{ClockStep, Timestamp};
+pub(super) use members::{MEMBER_BYTES, Member};
 pub(super) use saved::CapturedTasks;
+pub(super) use uuid::parse_uuid;
 
 /// How long an ended task is remembered, so that late and duplicate events are recognized.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
@@ -51,6 +55,8 @@ pub(super) struct Tasks {
     /// Ids that are not UUIDs, by index. Nearly all ids are UUIDs in canonical form, which take 16
     /// bytes instead of 36.
     texts: HashMap<At, Arc<str>>,
+    /// The tasks that belong to a workflow, by index.
+    members: HashMap<At, Member>,
     alive: List,
     ended: List,
     /// In flight and silent for longer than the timeout, but with a due time late enough that this
@@ -89,7 +95,16 @@ struct Slot {
     next: At,
     /// The list that it is in, which may no longer be the one it belongs to.
     list: Kept,
+    /// Whether it belongs to a workflow.
+    is_member: bool,
     task: Task,
+}
+
+/// A task that is no longer in the table.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) task: Task,
+    pub(super) member: Option<Member>,
 }
 
 /// Why a task is kept.
@@ -121,6 +136,7 @@ impl Default for Tasks {
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             texts: HashMap::new(),
+            members: HashMap::new(),
             alive: list,
             ended: list,
             later: list,
@@ -162,6 +178,7 @@ impl Tasks {
             previous: NONE,
             next: NONE,
             list: Kept::Ended,
+            is_member: false,
             task: Task::default(),
         };
         let at = if let Some(at) = self.free.pop() {
@@ -269,7 +286,7 @@ impl Tasks {
     /// Removes the least recently updated task if more than `max` are in flight, or if there is no
     /// room for the one that was added. Ended tasks and, with shards, tasks on their way are
     /// removed first.
-    pub(super) fn evict(&mut self, max: usize) -> Option<Task> {
+    pub(super) fn evict(&mut self, max: usize) -> Option<Removed> {
         let is_full = self.grown > 0 && !self.bounds.has_room(Part::Tasks, SLOT_BYTES);
         self.grown = if is_full { self.grown - 1 } else { 0 };
         if is_full {
@@ -405,8 +422,9 @@ impl Tasks {
         }
     }
 
-    fn remove(&mut self, at: At) -> Task {
+    fn remove(&mut self, at: At) -> Removed {
         self.unlink(at);
+        let member = self.remove_member(at);
         let slot = &mut self.slots[at as usize];
         let hash = hash_of(&self.hasher, slot, at, &self.texts);
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == at) {
@@ -418,7 +436,10 @@ impl Tasks {
             self.bounds.release(Part::Tasks, id_bytes(&text));
         }
         self.free.push(at);
-        std::mem::take(&mut slot.task)
+        Removed {
+            task: std::mem::take(&mut slot.task),
+            member,
+        }
     }
 
     fn unlink(&mut self, at: At) {
@@ -454,39 +475,6 @@ const fn id_bytes(text: &str) -> u64 {
 
 fn silence(slot: &Slot, now: Timestamp) -> Duration {
     now.since(Timestamp::from_whole_seconds(slot.last_event))
-}
-
-/// Parses a UUID in canonical form, lower case with dashes. Other ids stay texts, so that no two of
-/// them become equal.
-#[inline]
-fn parse_uuid(text: &str) -> Option<[u8; 16]> {
-    /// Where the digits of each byte are.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    let (mut uuid, mut all) = ([0; 16], 0);
-    for (byte, at) in uuid.iter_mut().zip(PLACES) {
-        let (high, low) = (digit(text[at]), digit(text[at + 1]));
-        all |= high | low;
-        *byte = (high << 4) | low;
-    }
-    let is_dashed = [8, 13, 18, 23].iter().all(|at| text[*at] == b'-');
-    (is_dashed && all < 16).then_some(uuid)
-}
-
-/// The value of a digit, or one that is too large. One path for all, because the digits of a UUID
-/// are random, and the processor would mispredict every other one.
-#[inline]
-fn digit(byte: u8) -> u8 {
-    const VALUES: [u8; 256] = {
-        let mut values = [u8::MAX; 256];
-        let mut value = 0_u8;
-        while value < 16 {
-            values[b"0123456789abcdef"[value as usize] as usize] = value;
-            value += 1;
-        }
-        values
-    };
-    VALUES[usize::from(byte)]
 }
 
 #[cfg(test)]

@@ -195,6 +195,11 @@ fn fill(cluster: &mut saved::Cluster, now: Timestamp) {
     for task in cluster.tasks.iter_mut().take(20) {
         task.stage = saved::Stage::Started.into();
         task.held = vec![step; 2];
+        task.workflow = Some(saved::Member {
+            root: vec![1; 16],
+            chord: 1,
+            ..saved::Member::default()
+        });
         task.earlier = Some(saved::Earlier {
             started: at,
             ..saved::Earlier::default()
@@ -202,6 +207,14 @@ fn fill(cluster: &mut saved::Cluster, now: Timestamp) {
     }
     cluster.held = vec![step];
     cluster.watched_queues = vec![saved::WatchedQueue { queue: 1, age: 1 }];
+    cluster.workflows = vec![saved::Workflow {
+        root: vec![1; 16],
+        name: 1,
+        began: at,
+        latest: at,
+        failed: 1,
+        ..saved::Workflow::default()
+    }];
 }
 
 fn view(name: ProfileName) -> ViewConfig {

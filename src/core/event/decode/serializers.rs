@@ -58,8 +58,15 @@ fn read_plain(bytes: Vec<u8>, content_type: ContentType) -> Vec<Result<String, D
 
 /// Recorded bodies of every serializer.
 fn recorded() -> Vec<(ContentType, Vec<u8>)> {
+    let bodies = recording("amqp-events-serializers.jsonl");
+    let batch = (ContentType::Json, made("batch.json"));
+    bodies.into_iter().chain([batch]).collect()
+}
+
+/// The bodies of a recording.
+fn recording(file: &str) -> Vec<(ContentType, Vec<u8>)> {
     use base64::Engine;
-    let text = std::fs::read_to_string(golden("events/amqp-events-serializers.jsonl"));
+    let text = std::fs::read_to_string(golden("events").join(file));
     let text = text.expect("a recording");
     let bodies = text.lines().map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
@@ -75,8 +82,7 @@ fn recorded() -> Vec<(ContentType, Vec<u8>)> {
         );
         (content_type, body)
     });
-    let batch = (ContentType::Json, made("batch.json"));
-    bodies.chain([batch]).collect()
+    bodies.collect()
 }
 
 #[test]
@@ -94,6 +100,38 @@ fn one_batch_reads_the_same_in_every_serializer() {
     let others = others.map(|(name, one)| (name.to_owned(), one));
     for (name, content_type) in others.into_iter().chain(pickles) {
         assert_eq!(read_plain(made(&name), content_type), json, "{name}");
+    }
+}
+
+#[test]
+fn every_serializer_and_version_reports_the_root_of_a_task() {
+    let files = [
+        "amqp-events-celery-4.4.7.jsonl",
+        "amqp-events-celery-5.2.7.jsonl",
+        "amqp-events-celery-5.4.0.jsonl",
+        "amqp-events-celery-5.6.3.jsonl",
+        "amqp-events-serializers.jsonl",
+        "amqp-events.jsonl",
+    ];
+    for file in files {
+        let mut rooted = [(0, 0); ContentType::READ.len()];
+        for (content_type, bytes) in recording(file) {
+            let at = ContentType::READ.iter().position(|it| *it == content_type);
+            let rooted = &mut rooted[at.expect("a known type")];
+            for event in read_plain(bytes, content_type).into_iter().flatten() {
+                if event.contains("kind: Sent") || event.contains("kind: Received") {
+                    rooted.0 += usize::from(event.contains("root_id: Some("));
+                    rooted.1 += 1;
+                }
+            }
+        }
+        let all = rooted.iter().filter(|(_, tasks)| *tasks > 0);
+        let types = if file.contains("serializers") { 3 } else { 1 };
+        assert_eq!(all.count(), types, "{file}");
+        for (told, tasks) in rooted {
+            // Clients of the tests also use task protocol 1, whose messages have no root.
+            assert!(told * 10 >= tasks * 9, "{file}: {told} of {tasks}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Detail, EventKind, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::event::{Detail, EventKind, TEXT_MAX, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 
 const RECEIVED: Timestamp = Timestamp::from_millis(1_795_344_000_000);
 
@@ -49,7 +49,7 @@ const STARTED: &str =
 #[test]
 fn a_task_event_keeps_what_is_asked_for() {
     let body = r#"{"hostname": "gen7@h", "utcoffset": -5.5, "pid": 7, "clock": 3, "uuid": "u-1",
-        "root_id": "u-1", "name": "proj.\u0442", "args": "(1, 'x')", "kwargs": "{}", "retries": 2,
+        "root_id": "u-1", "parent_id": "u-0", "name": "proj.\u0442", "args": "(1, 'x')", "kwargs": "{}", "retries": 2,
         "eta": "2026-11-22T16:17:33.500000+05:30", "exchange": "high", "routing_key": "hi", "queue": "high", "timestamp": 1795344019.25, "type": "task-sent"}"#;
     one(body, |event| {
         assert_eq!(event.timestamp, Timestamp::from_millis(1_795_344_019_250));
@@ -59,6 +59,8 @@ fn a_task_event_keeps_what_is_asked_for() {
             queue: Some("high".into()),
             exchange: Some("high".into()),
             routing_key: Some("hi".into()),
+            root_id: Some("u-1".into()),
+            parent_id: Some("u-0".into()),
             retries: Some(2),
             eta: Timestamp::from_seconds(1_795_344_453.5),
             ..TaskEvent::new(TaskKind::Sent, "u-1")
@@ -205,6 +207,35 @@ fn a_member_is_kept_where_it_can_be_what_it_should_be() {
         r#""requeue": 1, "terminated": "true", "expired": null"#,
     ] {
         task(odd, nothing());
+    }
+}
+
+#[test]
+fn an_id_of_a_related_task_is_a_text_or_missing() {
+    let longest = "x".repeat(TEXT_MAX);
+    let cases = [
+        (r#""r""#.to_owned(), Some("r")),
+        ("null".to_owned(), None),
+        ("7".to_owned(), None),
+        (r#"["r"]"#.to_owned(), None),
+        (r#""""#.to_owned(), None),
+        (format!("\"{longest}\""), Some(&*longest)),
+        (format!("\"{longest}x\""), None),
+    ];
+    for (value, expected) in cases {
+        for key in ["root_id", "parent_id"] {
+            let body = format!(r#"{{"type": "task-received", "uuid": "u", "{key}": {value}}}"#);
+            one(&body, |event| {
+                let Detail::Task(task) = event.detail else {
+                    panic!("a task event");
+                };
+                let (told, other) = match key {
+                    "root_id" => (task.root_id, task.parent_id),
+                    _ => (task.parent_id, task.root_id),
+                };
+                assert_eq!((told.as_deref(), other), (expected, None), "{body}");
+            });
+        }
     }
 }
 

@@ -12,6 +12,8 @@ fn a_field_is_found_by_its_name_and_by_no_other() {
         "queue",
         "exchange",
         "routing_key",
+        "root_id",
+        "parent_id",
         "retries",
         "eta",
         "expires",

@@ -138,7 +138,7 @@ impl State {
                 to: after,
             });
         }
-        self.evict(changes);
+        self.evict(now, changes);
         Some(at)
     }
 }

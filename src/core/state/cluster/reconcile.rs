@@ -21,6 +21,7 @@ use hashbrown::{HashMap, HashSet};
 use super::State;
 use crate::state::shard::place;
 use crate::state::task::Task;
+use crate::state::workflows::Standing;
 use crate::state::{Change, Symbol, TaskStage, Unreported, WorkerAnswer};
 use crate::timestamp::Timestamp;
 
@@ -125,6 +126,12 @@ impl State {
                 });
                 true
             });
+            let standing = match reason {
+                // A worker does not list a task that it has finished, and its event may be missing.
+                Unreported::Ended => Standing::Ended,
+                Unreported::Gone => Standing::Failed,
+            };
+            self.ended_unseen(&[at], standing, now);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::state::shard::place;
 use crate::state::task::Label;
 use crate::state::tasks::CapturedTasks as Tasks;
 use crate::state::texts::{Restored, Texts};
+use crate::state::workflows::CapturedWorkflows as Workflows;
 use crate::state::{Change, Names, Symbol, Worker};
 use crate::timestamp::Timestamp;
 
@@ -26,6 +27,7 @@ pub struct CapturedCluster {
     held: Held,
     beats: Beats,
     runtimes: Runtimes,
+    workflows: Workflows,
     sent: bool,
     /// How long ago each queue was last seen.
     watched: Vec<(Symbol, i64)>,
@@ -43,6 +45,7 @@ impl State {
             held: self.held.capture(),
             beats: self.beats.clone(),
             runtimes: self.runtimes.clone(),
+            workflows: self.workflows.capture(),
             watched: self.queues.watched.ages().collect(),
         }
     }
@@ -93,6 +96,7 @@ impl State {
         self.routes.sent |= saved.sent;
         let mut texts = Restored::new(&saved.texts, &mut self.names);
         self.held.restore_orphans(&saved.held, &mut texts, now);
+        self.restore_workflows(saved, now);
         for stored in &saved.tasks {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             let Some(at) = self.tasks.restore(stored, &mut texts, now) else {
@@ -109,7 +113,8 @@ impl State {
             if to.is_some() {
                 changes.push(Change::Moved { from: None, to });
             }
-            self.evict(changes);
+            self.restore_member(at, stored.workflow.as_ref(), now);
+            self.evict(now, changes);
         }
     }
 }
@@ -142,6 +147,7 @@ impl CapturedCluster {
         let held = orphans.map(|step| step.stored(&mut texts)).collect();
         let beats = self.beats.stored(&mut texts);
         let runtimes = self.runtimes.stored(&mut texts);
+        let workflows = self.workflows.stored(&mut texts);
         let first = saved::Cluster {
             broker: broker.clone(),
             texts: texts.stored(&self.names),
@@ -152,6 +158,7 @@ impl CapturedCluster {
             held,
             beats,
             runtimes,
+            workflows,
             sent: self.sent,
             position: Some(position),
         };

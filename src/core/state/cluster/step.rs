@@ -50,6 +50,7 @@ impl State {
         let taken = task.apply(event, stamped, worker);
         self.tasks.file(at, now);
         self.count(at, &arrived, taken, changes);
+        self.follow(at, event, stamped, now);
         let after = self.place_of(at);
         if before != after {
             changes.push(Change::Moved {
@@ -57,7 +58,7 @@ impl State {
                 to: after,
             });
         }
-        self.evict(changes);
+        self.evict(now, changes);
     }
 
     /// Records that a worker is alive and sends task events. Returns its queue if it consumes only

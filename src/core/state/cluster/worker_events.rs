@@ -5,6 +5,7 @@ use hashbrown::HashSet;
 use super::{State, lost};
 use crate::event::{Event, WorkerEvent, WorkerKind};
 use crate::state::shard::place;
+use crate::state::workflows::Standing;
 use crate::state::{Change, Loss, Software, Symbol, workers};
 use crate::timestamp::Timestamp;
 
@@ -74,13 +75,15 @@ impl State {
         changes: &mut Vec<Change>,
     ) {
         let (routes, shard) = (&self.routes, self.limits.shard);
-        self.tasks.give_up(now, |_, task| {
+        let mut gone = Vec::new();
+        self.tasks.give_up(now, |at, task| {
             let Some(worker) = task.worker.filter(|worker| workers.contains(worker)) else {
                 return false;
             };
             let before = place(task, shard);
             if task.worker_lost(worker, until) {
                 lost(task, routes, shard, Loss::Worker, changes);
+                gone.push(at);
                 return true;
             }
             let after = place(task, shard);
@@ -92,6 +95,7 @@ impl State {
             }
             false
         });
+        self.ended_unseen(&gone, Standing::Failed, now);
     }
 
     /// The name of an event's sender.

@@ -122,6 +122,9 @@ impl Sums {
                     format!("unreported {reason:?} {}", of(task))
                 }
                 Change::Missing(missing) => format!("missing {missing}"),
+                Change::Workflow { outcome, root, .. } => {
+                    format!("workflow {outcome:?} {}", text(root))
+                }
                 Change::Task {
                     step,
                     of: task,

@@ -35,6 +35,7 @@ impl Task {
             earlier: self.earlier.as_deref().map(|it| it.stored(texts)),
             retried_owed: false,
             held: Vec::new(),
+            workflow: None,
         }
     }
 

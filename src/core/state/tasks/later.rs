@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{At, Kept, Slot, Task, Tasks, silence};
+use super::{At, Kept, Removed, Slot, Tasks, silence};
 use crate::timestamp::Timestamp;
 
 /// The longest time to wait for a due time.
@@ -19,7 +19,11 @@ pub(super) const STALE_MAX: usize = 1024;
 
 impl Tasks {
     /// Removes a task that was silent for longer than `timeout` before `now`, and was due by then.
-    pub(in crate::state) fn expire(&mut self, timeout: Duration, now: Timestamp) -> Option<Task> {
+    pub(in crate::state) fn expire(
+        &mut self,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Option<Removed> {
         while let Some(oldest) = self.slots.get(self.alive.oldest as usize)
             && silence(oldest, now) > timeout
         {

@@ -5,6 +5,7 @@ use super::{At, NONE, Task, Tasks, parse_uuid};
 use crate::saved::{self, task::Id};
 use crate::state::task::Label;
 use crate::state::texts::{Restored, Texts};
+use crate::state::workflows::Standing;
 use crate::timestamp::Timestamp;
 
 /// The table at one instant. It shares tasks with the table until they change.
@@ -17,6 +18,7 @@ impl Tasks {
         CapturedTasks(Self {
             slots: self.slots.clone(),
             texts: self.texts.clone(),
+            members: self.members.clone(),
             alive: self.alive,
             later: self.later,
             ended: self.ended,
@@ -68,6 +70,16 @@ impl CapturedTasks {
         self.0.label(at)
     }
 
+    fn stored_member(&self, at: At) -> Option<saved::Member> {
+        let member = self.0.members.get(&at)?;
+        Some(saved::Member {
+            root: member.workflow.stored(),
+            chord: member.chord,
+            failed: member.standing == Standing::Failed,
+            is_root: member.is_root,
+        })
+    }
+
     /// The stored form of one task.
     pub(in crate::state) fn stored(&self, at: At, texts: &mut Texts) -> saved::Task {
         let slot = &self.0.slots[at as usize];
@@ -76,6 +88,7 @@ impl CapturedTasks {
         saved::Task {
             id: uuid.or_else(text),
             heard: slot.last_event,
+            workflow: slot.is_member.then(|| self.stored_member(at)).flatten(),
             ..slot.task.stored(texts)
         }
     }

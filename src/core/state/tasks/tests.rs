@@ -44,7 +44,7 @@ fn the_one_heard_of_longest_ago_goes_first() {
     put(&mut tasks, &uuid(0), Some(TaskStage::Started), 3_000);
 
     assert_eq!(
-        tasks.evict(2).and_then(|task| task.stage),
+        tasks.evict(2).and_then(|removed| removed.task.stage),
         Some(TaskStage::Sent)
     );
     assert!(tasks.evict(2).is_none());
@@ -144,11 +144,11 @@ fn a_task_that_is_due_later_is_in_flight_until_it_is_heard_of_or_evicted() {
     );
     assert_eq!((tasks.alive(), tasks.places().count()), (1, 1));
     put(&mut tasks, &uuid(1), Some(TaskStage::Sent), 9_000);
-    assert_eq!(tasks.evict(2), None);
+    assert!(tasks.evict(2).is_none());
     // It starts early, and its timeout counts from then on.
     put(&mut tasks, &uuid(0), Some(TaskStage::Started), 9_500);
     assert_eq!(
-        tasks.evict(1).and_then(|task| task.stage),
+        tasks.evict(1).and_then(|removed| removed.task.stage),
         Some(TaskStage::Sent)
     );
     let now = Timestamp::from_millis(12_000);
@@ -265,7 +265,7 @@ fn tasks_on_their_way_make_room_before_those_that_a_worker_has() {
         assert_eq!(bounds.times(Limit::Tasks), reached, "{max}");
     }
     assert_eq!(
-        tasks.evict(0).and_then(|task| task.stage),
+        tasks.evict(0).and_then(|removed| removed.task.stage),
         Some(TaskStage::Started)
     );
     assert_eq!(bounds.times(Limit::Tasks), 3);
@@ -338,4 +338,9 @@ fn an_id_that_is_no_uuid_takes_its_room_until_the_task_is_removed() {
     assert_eq!(bounds.used(Part::Tasks), used(3));
     put(&mut tasks, &uuid(1), Some(TaskStage::Sent), 4_000);
     assert_eq!(bounds.used(Part::Tasks), used(3));
+}
+
+#[test]
+fn membership_costs_no_memory_in_a_slot() {
+    assert_eq!((size_of::<Slot>(), size_of::<(At, Member)>()), (120, 28));
 }

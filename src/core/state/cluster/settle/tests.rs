@@ -74,6 +74,7 @@ fn counted(state: &State, changes: &[Change]) -> Vec<String> {
         | Change::TurnedAround { .. }
         | Change::Finished { .. }
         | Change::Unreported { .. }
+        | Change::Workflow { .. }
         | Change::Lost { .. } => None,
     });
     shown.collect()
