@@ -16,6 +16,7 @@ use hashbrown::{HashMap, HashSet};
 use super::generated::is_generated;
 use super::held::Held;
 use super::hint::{Hint, SetupEvidence};
+use super::periodic::PeriodicTasks;
 use super::queues::Queues;
 use super::route::Routes;
 use super::shard::place;
@@ -24,8 +25,8 @@ use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::Workers;
 use super::{
-    Answers, Change, Loss, Names, OTHER, Place, PollTargets, Queue, ReceivedEvent, Shard, Symbol,
-    TaskKey, TaskStage, Worker, shard,
+    Answers, Change, Loss, Names, OTHER, PeriodicTask, Place, PollTargets, Queue, ReceivedEvent,
+    Shard, Symbol, TaskKey, TaskStage, Worker, shard,
 };
 use crate::bounds::Bounds;
 use crate::event::{Detail, Event, Refusal};
@@ -86,6 +87,7 @@ pub struct State {
     tasks: Tasks,
     workers: Workers,
     queues: Queues,
+    periodic: PeriodicTasks,
     /// The latest sender, which is usually the next one too: a worker's events come in runs.
     sender: (String, Sender),
     routes: Routes,
@@ -120,6 +122,7 @@ impl State {
             tasks: Tasks::new(limits.shard, bounds.clone()),
             workers: Workers::new(bounds.clone()),
             queues: Queues::within(bounds.clone()),
+            periodic: PeriodicTasks::within(bounds.clone()),
             sender: Default::default(),
             routes: Routes::within(bounds.clone()),
             bounds,
@@ -304,6 +307,11 @@ impl State {
         self.queues.with_workers(self.workers.iter())
     }
 
+    /// The tasks that may be periodic.
+    pub fn periodic_tasks(&self, now: Timestamp) -> impl Iterator<Item = PeriodicTask> {
+        self.periodic.iter(now)
+    }
+
     /// The start of the longest wait, by queue and stage: when that task entered the stage or, if
     /// later, when it was due.
     pub fn oldest(&self) -> HashMap<(Option<Symbol>, TaskStage), Timestamp> {
@@ -389,7 +397,8 @@ impl State {
             .chain(workers)
             .chain(self.routes.names())
             .chain(self.held.names())
-            .chain(self.queues.names());
+            .chain(self.queues.names())
+            .chain(self.periodic.names());
         let all: Vec<Symbol> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.

@@ -25,6 +25,7 @@ mod worker;
 mod workers;
 
 mod hint;
+mod periodic;
 mod queues;
 
 mod held;
@@ -39,6 +40,7 @@ pub use cluster::{CapturedCluster, ClusterOverview, Limits, State, WorkerOvervie
 pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
 pub use names::{Names, OTHER, Symbol};
+pub use periodic::PeriodicTask;
 pub use queues::Queue;
 pub use report::{Answers, PollTargets, QueueLevel, Report, TaskAnswer, WorkerAnswer};
 pub use shard::Shard;

@@ -13,6 +13,7 @@ impl State {
         self.tasks.clock_set(step);
         self.workers.clock_set(step);
         self.queues.clock_set(step);
+        self.periodic.clock_set(step);
         self.evidence.clock_set(step);
         let [older, newer] = &mut self.rounds;
         for at in [older, newer, &mut self.first_event, &mut self.resumed] {

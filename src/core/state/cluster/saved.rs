@@ -3,6 +3,7 @@
 use super::State;
 use crate::saved;
 use crate::state::held::CapturedHeld as Held;
+use crate::state::periodic::CapturedPeriodic;
 use crate::state::route::Home;
 use crate::state::shard::place;
 use crate::state::task::Label;
@@ -25,6 +26,7 @@ pub struct CapturedCluster {
     sent: bool,
     /// How long ago each queue was last seen.
     watched: Vec<(Symbol, i64)>,
+    periodic: CapturedPeriodic,
 }
 
 impl State {
@@ -38,6 +40,7 @@ impl State {
             sent: self.routes.sent,
             held: self.held.capture(),
             watched: self.queues.watched.ages().collect(),
+            periodic: self.periodic.capture(),
         }
     }
 
@@ -75,6 +78,10 @@ impl State {
             if let Some(queue) = texts.name(watched.queue) {
                 self.queues.watched.restore(queue, watched.age, now);
             }
+        }
+        if let Some(periodic) = &saved.periodic {
+            let mut texts = Restored::new(&saved.texts, &mut self.names);
+            self.periodic.restore(periodic, &mut texts, now);
         }
         self.routes.sent |= saved.sent;
         let mut texts = Restored::new(&saved.texts, &mut self.names);
@@ -126,6 +133,7 @@ impl CapturedCluster {
         let watched_queues = watched.collect();
         let orphans = self.held.orphans(&self.tasks);
         let held = orphans.map(|step| step.stored(&mut texts)).collect();
+        let periodic = Some(self.periodic.stored(&mut texts));
         let first = saved::Cluster {
             broker: broker.clone(),
             texts: texts.stored(&self.names),
@@ -136,6 +144,7 @@ impl CapturedCluster {
             held,
             sent: self.sent,
             position: Some(position),
+            periodic,
         };
         let places: Vec<_> = self.tasks.places().collect();
         let mut from = 0;
