@@ -116,7 +116,6 @@ impl PeriodicTasks {
 
     /// Records that sends may have been missed since the last observation. Call it regularly while
     /// there is no subscription, and once after restoring.
-    #[cfg_attr(not(test), expect(dead_code, reason = "events are not passed on yet"))]
     pub(super) fn not_observed(&mut self, now: Timestamp) {
         self.unseen.not_observed(now);
     }

@@ -82,6 +82,7 @@ impl State {
         if let Some(periodic) = &saved.periodic {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             self.periodic.restore(periodic, &mut texts, now);
+            self.periodic.not_observed(now);
         }
         self.routes.sent |= saved.sent;
         let mut texts = Restored::new(&saved.texts, &mut self.names);

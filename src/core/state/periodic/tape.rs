@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 
 use super::calendar::DAY;
 
-/// Most runs kept; the oldest go first. With 16 bytes each, this is the largest part of a name.
+/// Most runs kept; the oldest go first. With 12 bytes each, they are the largest part of a
+/// name.
 pub(super) const RUNS_MAX: usize = 112;
 
 /// How long runs are kept: two weeks to look up, and one to spare.

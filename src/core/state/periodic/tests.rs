@@ -201,6 +201,27 @@ fn a_send_may_have_been_missed_while_nothing_was_observed() {
 }
 
 #[test]
+fn daily_restarts_do_not_hide_that_a_monthly_task_is_late() {
+    let mut tasks = PeriodicTasks::default();
+    let mut last = START;
+    for days in [0, 30, 31, 31, 30] {
+        for day in 0..days {
+            tasks.observed(at(last + day * DAY + HOUR));
+            tasks.not_observed(at(last + day * DAY + HOUR + 60 * SECOND));
+        }
+        last += days * DAY;
+        tasks.sent(name(1), at(last));
+    }
+    // The last one was on 1 October.
+    for day in 0..=32 {
+        tasks.observed(at(last + day * DAY + 5 * HOUR));
+        tasks.not_observed(at(last + day * DAY + 5 * HOUR + 60 * SECOND));
+        let now = last + day * DAY + 6 * HOUR;
+        assert_eq!(is_overdue(&tasks, now), day >= 31, "{day}");
+    }
+}
+
+#[test]
 fn a_step_of_our_clock_is_not_a_late_task() {
     let end = START + 10 * DAY;
     let mut tasks = learned();
