@@ -452,7 +452,9 @@ impl Cluster {
 
     /// Updates the hints about the cluster's setup and the number of tasks in flight.
     fn look(&mut self, now: Timestamp) {
-        if !self.is_subscribed() {
+        if self.is_subscribed() {
+            self.state.subscribed(now);
+        } else {
             self.state.not_subscribed(now);
         }
         self.hints = self.state.hints(now);

@@ -87,6 +87,8 @@ pub enum Limit {
     Bindings,
     /// Queues remembered for polling.
     WatchedQueues,
+    /// Task names whose periods are learned.
+    PeriodicTasks,
     /// Polled queues of a broker.
     PolledQueues,
     /// Worker replies per round, and the length of each.
@@ -100,7 +102,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TextBytes,
         Self::TextMemory,
         Self::TaskMemory,
@@ -117,6 +119,7 @@ impl Limit {
         Self::HeldEvents,
         Self::Bindings,
         Self::WatchedQueues,
+        Self::PeriodicTasks,
         Self::PolledQueues,
         Self::Replies,
         Self::ReplyItems,
@@ -143,6 +146,7 @@ impl Limit {
             Self::HeldEvents => "held_events",
             Self::Bindings => "bindings",
             Self::WatchedQueues => "watched_queues",
+            Self::PeriodicTasks => "periodic_tasks",
             Self::PolledQueues => "polled_queues",
             Self::Replies => "replies",
             Self::ReplyItems => "reply_items",
@@ -170,6 +174,7 @@ impl Limit {
             Self::HeldEvents => "events are counted before their task's queue is known",
             Self::Bindings => "queues of further exchanges are not recognized",
             Self::WatchedQueues => "the queues referenced longest ago are not polled",
+            Self::PeriodicTasks => "the periods of the least recently sent tasks are forgotten",
             Self::PolledQueues => "the last queues in alphabetical order are not polled",
             Self::Replies => "worker replies that are too long or too many are not read",
             Self::ReplyItems => "further tasks, queues and names in a worker's reply are not read",

@@ -188,6 +188,11 @@ impl ClockStep {
             * if self.by_micros < 0 { -1.0 } else { 1.0 }
     }
 
+    /// Returns the time after the step.
+    pub const fn now(self) -> Timestamp {
+        self.now
+    }
+
     /// Shifts a time read before the step, so that its age stays the same. Times read after the
     /// step must not change: if the clock was set back, a time that is not in the future may be one
     /// of them, and is left alone.

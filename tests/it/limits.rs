@@ -256,6 +256,7 @@ fn every_limit_is_documented() {
     let own = [
         Limit::Bindings,
         Limit::BufferMemory,
+        Limit::PeriodicTasks,
         Limit::PolledQueues,
         Limit::Replies,
         Limit::ReplyItems,

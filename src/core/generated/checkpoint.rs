@@ -51,6 +51,8 @@ pub struct Cluster {
     pub runtimes: ::prost::alloc::vec::Vec<Runtimes>,
     #[prost(message, repeated, tag = "24")]
     pub workflows: ::prost::alloc::vec::Vec<Workflow>,
+    #[prost(message, optional, tag = "25")]
+    pub periodic: ::core::option::Option<PeriodicTasks>,
 }
 /// How long the tasks of a name usually run.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -136,6 +138,90 @@ pub struct WatchedQueue {
     /// Microseconds between the last reference to it and the latest poll of levels.
     #[prost(int64, tag = "2")]
     pub age: i64,
+}
+/// What is known about tasks that may be sent periodically.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeriodicTasks {
+    #[prost(message, repeated, tag = "1")]
+    pub tasks: ::prost::alloc::vec::Vec<PeriodicTask>,
+    /// Times at which sends were not observed, oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub unobserved: ::prost::alloc::vec::Vec<Unobserved>,
+    /// When sends were last observed, in microseconds since the epoch.
+    #[prost(int64, tag = "3")]
+    pub observed: i64,
+}
+/// In microseconds since the epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unobserved {
+    #[prost(int64, tag = "1")]
+    pub start: i64,
+    #[prost(int64, tag = "2")]
+    pub end: i64,
+}
+/// The sends of one task. Times are in seconds since the epoch, or 0 if there are none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeriodicTask {
+    #[prost(uint32, tag = "1")]
+    pub name: u32,
+    /// In microseconds since the epoch.
+    #[prost(int64, tag = "2")]
+    pub last_sent: i64,
+    /// The latest occurrences, oldest first.
+    #[prost(uint32, repeated, tag = "3")]
+    pub recent: ::prost::alloc::vec::Vec<u32>,
+    /// Predictions from equal gaps.
+    #[prost(message, optional, tag = "4")]
+    pub uniform: ::core::option::Option<Predictions>,
+    /// Period in seconds, if the gaps are known to be equal.
+    #[prost(uint32, tag = "5")]
+    pub period: u32,
+    /// Since when no gap was longer than the others, and when the latest longer one ended.
+    #[prost(uint32, tag = "6")]
+    pub calm_since: u32,
+    #[prost(uint32, tag = "7")]
+    pub long_until: u32,
+    /// Predictions from the weeks before.
+    #[prost(message, optional, tag = "8")]
+    pub weekly: ::core::option::Option<Predictions>,
+    /// All sends of the latest weeks, oldest first.
+    #[prost(message, repeated, tag = "9")]
+    pub runs: ::prost::alloc::vec::Vec<SendRun>,
+    /// The last send that had one a week before, and when the next one is due.
+    #[prost(uint32, tag = "10")]
+    pub weekly_from: u32,
+    #[prost(uint32, tag = "11")]
+    pub weekly_due: u32,
+    /// Possible shifts at the latest change of clocks, as bits, and the end of that weekend.
+    #[prost(uint32, tag = "12")]
+    pub shifts: u32,
+    #[prost(uint32, tag = "13")]
+    pub changed: u32,
+    /// Nothing is reported until then.
+    #[prost(uint32, tag = "14")]
+    pub probation: u32,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Predictions {
+    /// At most 128.
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    #[prost(float, tag = "2")]
+    pub true_share: f32,
+}
+/// Sends with equal gaps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SendRun {
+    #[prost(uint32, tag = "1")]
+    pub first: u32,
+    /// Seconds between the first and the last one.
+    #[prost(uint32, tag = "2")]
+    pub length: u32,
+    #[prost(uint32, tag = "3")]
+    pub gaps: u32,
+    /// Whether sends before the first one may have been missed.
+    #[prost(bool, tag = "4")]
+    pub unobserved: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueueOfName {

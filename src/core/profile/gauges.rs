@@ -10,6 +10,7 @@ use super::beats::Beats;
 use super::config::NativeConfig;
 use super::group::InFlightStage;
 use super::long_running::LongRunning;
+use super::periodic::Periodic;
 use super::vector::{Part, Vector, limited};
 use super::{Context, float};
 use crate::series::{MetricKind, SeriesTable};
@@ -30,6 +31,7 @@ pub(super) struct Gauges {
     count: Vector<1>,
     beats: Beats,
     long_running: LongRunning,
+    periodic: Periodic,
     queues: [Vector<1>; QueueGauge::ALL.len()],
     oldest: Vector<2>,
 }
@@ -190,6 +192,7 @@ impl Gauges {
             count: Vector::new(series, broker, count, ["state"]).reset_at_restart(series),
             beats: Beats::new(config, broker, series),
             long_running: LongRunning::new(config, broker, series),
+            periodic: Periodic::new(config, broker, series),
             queues: QueueGauge::ALL.map(|(_, name, help)| {
                 Vector::new(
                     series,
@@ -210,6 +213,7 @@ impl Gauges {
         self.level_processed(state, context);
         self.beats.level(state, context);
         self.long_running.level(state, context);
+        self.periodic.level(state, context);
         self.level_queues(state, context);
         self.oldest.begin();
         let mut oldest = BTreeMap::new();
@@ -241,6 +245,7 @@ impl Gauges {
             .chain(self.oldest.names())
             .chain(self.beats.names())
             .chain(self.long_running.names())
+            .chain(self.periodic.names())
     }
 
     pub(super) fn limited(&self) -> u64 {
@@ -252,6 +257,7 @@ impl Gauges {
             + self.oldest.limited()
             + self.beats.limited()
             + self.long_running.limited()
+            + self.periodic.limited()
     }
 
     fn level_workers(&mut self, state: &State, context: &mut Context<'_>) {

@@ -15,6 +15,8 @@ mod config;
 mod gauges;
 mod long_running;
 mod native;
+mod periodic;
+mod workflows;
 
 mod celery_exporter;
 mod celery_prometheus_exporter;

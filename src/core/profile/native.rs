@@ -7,6 +7,7 @@ use super::gauges::Gauges;
 use super::group::{Counter, CounterFamily, Distribution, InFlightStage, Target};
 use super::groups::Groups;
 use super::vector::{Part, Vector, part};
+use super::workflows::Workflows;
 use super::{Context, Keep, Limited, UNKNOWN, label_set, reserved};
 use crate::event::EventKind;
 use crate::series::{Family, FamilyId, LabelSet, MetricKind, SeriesId, SeriesTable};
@@ -20,6 +21,7 @@ pub struct Native {
     groups: Groups,
     /// The last update, by task name and outcome.
     last: Vector<2>,
+    workflows: Workflows,
     gauges: Gauges,
 }
 
@@ -55,11 +57,13 @@ impl Native {
         );
         let last = (last.0.as_str(), MetricKind::Gauge, last.1);
         let last = Vector::new(series, broker.as_ref(), last, ["name", "outcome"]);
+        let workflows = Workflows::new(&config, broker.as_ref(), series);
         let gauges = Gauges::new(&config, broker.as_ref(), series);
         Self {
             events,
             groups,
             last,
+            workflows,
             gauges,
         }
     }
@@ -142,21 +146,24 @@ impl Native {
 
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
         self.gauges.level(state, context);
+        self.workflows.level(state, context);
     }
 
     pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {
         self.groups.expire(keep, series);
         self.last.expire(keep, series);
+        self.workflows.expire(keep, series);
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
         let others = self.last.names().chain(self.gauges.names());
+        let others = others.chain(self.workflows.names());
         self.groups.names().chain(others)
     }
 
     pub(super) fn limited(&self) -> Limited {
         let mut limited = self.groups.limited();
-        limited.series += self.last.limited() + self.gauges.limited();
+        limited.series += self.last.limited() + self.gauges.limited() + self.workflows.limited();
         limited
     }
 

@@ -19,19 +19,20 @@ use super::beats::Beats;
 use super::generated::is_generated;
 use super::held::Held;
 use super::hint::{Hint, SetupEvidence};
+use super::periodic::PeriodicTasks;
 use super::queues::Queues;
 use super::registered::Registered;
 use super::route::Routes;
 use super::runtimes::Runtimes;
 use super::shard::place;
-use super::task::{Label, Task};
+use super::task::Task;
 use super::tasks::{At, Tasks};
 use super::worker::Found;
 use super::workers::Workers;
 use super::workflows::{Standing, Workflows};
 use super::{
-    Answers, Beat, Change, Loss, Names, OTHER, Place, PollTargets, Queue, ReceivedEvent, Shard,
-    Symbol, TaskKey, TaskStage, Worker, shard,
+    Answers, Beat, Change, Loss, Names, OTHER, PeriodicTask, Place, PollTargets, Queue,
+    ReceivedEvent, Shard, Symbol, TaskKey, Worker,
 };
 use crate::bounds::Bounds;
 use crate::event::{Detail, Event, Refusal};
@@ -99,6 +100,7 @@ pub struct State {
     beats: Beats,
     registered: Registered,
     runtimes: Runtimes,
+    periodic: PeriodicTasks,
     /// The latest sender, which is usually the next one too: a worker's events come in runs.
     sender: (String, Sender),
     routes: Routes,
@@ -137,6 +139,7 @@ impl State {
             beats: Beats::default(),
             registered: Registered::default(),
             runtimes: Runtimes::default(),
+            periodic: PeriodicTasks::within(bounds.clone()),
             sender: Default::default(),
             routes: Routes::within(bounds.clone()),
             workflows: Workflows::within(bounds.clone()),
@@ -277,6 +280,7 @@ impl State {
         self.queues.expire(now);
         self.beats.expire(self.limits.worker_retention, now);
         self.runtimes.expire(self.limits.queue_ttl, now);
+        self.periodic.expire(self.limits.queue_ttl, now);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
         missing(self.workers.count_missing(now), changes);
         let mut gone = HashSet::new();
@@ -302,9 +306,20 @@ impl State {
         }
     }
 
+    /// Notes that events arrive, except for those that still wait in the broker.
+    pub fn subscribed(&mut self, now: Timestamp) {
+        let until = if self.limits.broker_holds_events {
+            self.read_until(now)
+        } else {
+            now
+        };
+        self.periodic.observed(until);
+    }
+
     /// Notes that no events can arrive because there is no subscription.
-    pub const fn not_subscribed(&mut self, now: Timestamp) {
+    pub fn not_subscribed(&mut self, now: Timestamp) {
         self.evidence.not_subscribed(now);
+        self.periodic.not_observed(now);
     }
 
     /// The problems with the cluster's setup that are visible so far.
@@ -337,35 +352,9 @@ impl State {
         self.queues.with_workers(self.workers.iter())
     }
 
-    /// The start of the longest wait, by queue and stage: when that task entered the stage or, if
-    /// later, when it was due.
-    pub fn oldest(&self) -> HashMap<(Option<Symbol>, TaskStage), Timestamp> {
-        let mut oldest: HashMap<_, Timestamp> = HashMap::new();
-        // Most tasks are in the same place as the one before, so one look-up per run suffices.
-        let mut run = None;
-        let mut add = |run: Option<(_, Timestamp)>| {
-            if let Some((key, since)) = run {
-                let known = oldest.entry(key).or_insert(since);
-                *known = since.min(*known);
-            }
-        };
-        for task in self.tasks.in_flight() {
-            let stage = shard::stage(task, self.limits.shard);
-            let stage = stage.filter(|_| task.label() == Label::Settled);
-            let Some((stage, since)) = stage.zip(task.waits_since()) else {
-                continue;
-            };
-            let key = (task.queue, stage);
-            run = match run {
-                Some((same, before)) if same == key => Some((key, since.min(before))),
-                other => {
-                    add(other);
-                    Some((key, since))
-                }
-            };
-        }
-        add(run);
-        oldest
+    /// The tasks that may be periodic.
+    pub fn periodic_tasks(&self, now: Timestamp) -> impl Iterator<Item = PeriodicTask> {
+        self.periodic.iter(now)
     }
 
     /// The information needed to poll the broker and the workers.
@@ -427,7 +416,8 @@ impl State {
             .chain(self.queues.names())
             .chain(self.beats.names())
             .chain(self.runtimes.names())
-            .chain(self.workflows.names());
+            .chain(self.workflows.names())
+            .chain(self.periodic.names());
         let all: Vec<Symbol> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.

@@ -26,6 +26,7 @@ mod workers;
 
 mod beats;
 mod hint;
+mod periodic;
 mod queues;
 mod registered;
 mod rounds;
@@ -49,6 +50,7 @@ pub use cluster::{
 pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
 pub use names::{Names, OTHER, Symbol};
+pub use periodic::PeriodicTask;
 pub use queues::Queue;
 pub use report::{
     Answers, BeatAnswer, PollTargets, QueueLevel, RegisteredTask, Report, TaskAnswer, WorkerAnswer,

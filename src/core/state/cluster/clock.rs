@@ -16,6 +16,7 @@ impl State {
         self.beats.clock_set(step);
         self.runtimes.clock_set(step);
         self.workflows.clock_set(step);
+        self.periodic.clock_set(step);
         self.evidence.clock_set(step);
         let [older, newer] = &mut self.rounds;
         for at in [older, newer, &mut self.first_event, &mut self.resumed] {

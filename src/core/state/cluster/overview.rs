@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use super::super::{Beat, Queue, Software, Symbol, TaskStage, Worker, shard};
 use super::State;
+use crate::state::task::Label;
 use crate::timestamp::Timestamp;
 
 /// The levels of one cluster.
@@ -62,6 +63,37 @@ impl State {
                 .collect(),
             first_event: (self.first_event != Timestamp::default()).then_some(self.first_event),
         }
+    }
+
+    /// The start of the longest wait, by queue and stage: when that task entered the stage or, if
+    /// later, when it was due.
+    pub fn oldest(&self) -> HashMap<(Option<Symbol>, TaskStage), Timestamp> {
+        let mut oldest: HashMap<_, Timestamp> = HashMap::new();
+        // Most tasks are in the same place as the one before, so one look-up per run suffices.
+        let mut run = None;
+        let mut add = |run: Option<(_, Timestamp)>| {
+            if let Some((key, since)) = run {
+                let known = oldest.entry(key).or_insert(since);
+                *known = since.min(*known);
+            }
+        };
+        for task in self.tasks.in_flight() {
+            let stage = shard::stage(task, self.limits.shard);
+            let stage = stage.filter(|_| task.label() == Label::Settled);
+            let Some((stage, since)) = stage.zip(task.waits_since()) else {
+                continue;
+            };
+            let key = (task.queue, stage);
+            run = match run {
+                Some((same, before)) if same == key => Some((key, since.min(before))),
+                other => {
+                    add(other);
+                    Some((key, since))
+                }
+            };
+        }
+        add(run);
+        oldest
     }
 
     fn software(&self, software: Software) -> Option<String> {

@@ -4,6 +4,7 @@ use super::State;
 use crate::saved;
 use crate::state::beats::Beats;
 use crate::state::held::CapturedHeld as Held;
+use crate::state::periodic::CapturedPeriodic;
 use crate::state::route::Home;
 use crate::state::runtimes::Runtimes;
 use crate::state::shard::place;
@@ -31,6 +32,7 @@ pub struct CapturedCluster {
     sent: bool,
     /// How long ago each queue was last seen.
     watched: Vec<(Symbol, i64)>,
+    periodic: CapturedPeriodic,
 }
 
 impl State {
@@ -47,6 +49,7 @@ impl State {
             runtimes: self.runtimes.clone(),
             workflows: self.workflows.capture(),
             watched: self.queues.watched.ages().collect(),
+            periodic: self.periodic.capture(),
         }
     }
 
@@ -92,6 +95,11 @@ impl State {
         for runtimes in &saved.runtimes {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             self.runtimes.restore(runtimes, &mut texts, now);
+        }
+        if let Some(periodic) = &saved.periodic {
+            let mut texts = Restored::new(&saved.texts, &mut self.names);
+            self.periodic.restore(periodic, &mut texts, now);
+            self.periodic.not_observed(now);
         }
         self.routes.sent |= saved.sent;
         let mut texts = Restored::new(&saved.texts, &mut self.names);
@@ -148,6 +156,7 @@ impl CapturedCluster {
         let beats = self.beats.stored(&mut texts);
         let runtimes = self.runtimes.stored(&mut texts);
         let workflows = self.workflows.stored(&mut texts);
+        let periodic = Some(self.periodic.stored(&mut texts));
         let first = saved::Cluster {
             broker: broker.clone(),
             texts: texts.stored(&self.names),
@@ -161,6 +170,7 @@ impl CapturedCluster {
             workflows,
             sent: self.sent,
             position: Some(position),
+            periodic,
         };
         let places: Vec<_> = self.tasks.places().collect();
         let mut from = 0;

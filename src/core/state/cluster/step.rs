@@ -5,7 +5,7 @@ use crate::event::{EventKind, Refusal, TaskEvent, TaskKind};
 use crate::state::held::HeldStep;
 use crate::state::task::{Intervals, Label, Taken};
 use crate::state::tasks::At;
-use crate::state::{Change, Outcome, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
+use crate::state::{Change, Outcome, ReceivedEvent, Revocation, Shard, Step, Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
 /// An event about a task and its context.
@@ -130,6 +130,12 @@ impl State {
             task.queue_told = true;
         }
         let name = task.name;
+        let is_send = is_sent || (event.kind == TaskKind::Received && !self.routes.sent);
+        let is_first = event.retries.unwrap_or(0) == 0 && event.parent_id.is_none();
+        // Every shard receives a task-sent.
+        if is_send && is_first && self.limits.shard.is_none_or(Shard::is_first) {
+            name.inspect(|name| self.periodic.sent(*name, arrived.stamped));
+        }
         if is_sent {
             self.routes.sent(name, told);
         } else if let (Some(name), Some(told)) = (name, told) {

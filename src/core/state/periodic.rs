@@ -1,0 +1,195 @@
+//! Learns which tasks are sent periodically, and which of them are overdue.
+//!
+//! Input: the times at which tasks were sent, by the clocks of their senders, and the times at which
+//! sends could not be observed. Output: for each task name its last send and, once its history has
+//! predicted its sends well, its period, when it is due next, and by how much it is overdue.
+//!
+//! Celery's events do not contain schedules, so they are inferred: see [`History`]. A name that is
+//! also sent by users is overdue once nobody has sent it for too long. Schedules that no model
+//! predicts are never reported as overdue.
+
+mod calendar;
+mod history;
+mod monthly;
+mod recent;
+mod saved;
+mod tape;
+mod unseen;
+mod weekly;
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use self::history::History;
+use self::unseen::Unseen;
+use super::Symbol;
+use crate::bounds::{Bounds, Limit, Part};
+use crate::event::judge;
+use crate::timestamp::{ClockStep, Timestamp};
+
+/// The most names that are remembered, and how many of the least recently sent make room beyond
+/// that.
+const NAMES_MAX: usize = 1_000;
+const ROOM: usize = NAMES_MAX / 10;
+
+/// The memory of a name without its runs: the entry in the table, with a copy that a checkpoint
+/// in progress holds.
+const NAME_BYTES: u64 = 2 * (size_of::<History>() + size_of::<Symbol>()) as u64;
+
+/// What is known about the sends of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeriodicTask {
+    pub name: Symbol,
+    /// By the sender's clock.
+    pub last_sent: Timestamp,
+    /// The time between the last send and the next one. Differs between sends unless they are
+    /// equally far apart.
+    pub period: Option<Duration>,
+    pub next_due: Option<Timestamp>,
+    /// The time since it was due, once that is longer than usual delays. Zero until then, and
+    /// `None` if it is not known when the task is due.
+    pub overdue: Option<Duration>,
+}
+
+/// The tasks of one cluster that may be periodic.
+#[derive(Debug, Default)]
+pub(super) struct PeriodicTasks {
+    tasks: HashMap<Symbol, History>,
+    unseen: Unseen,
+    bounds: Bounds,
+}
+
+/// A copy of everything that survives a restart.
+#[derive(Debug)]
+pub(super) struct CapturedPeriodic {
+    tasks: HashMap<Symbol, History>,
+    unseen: Unseen,
+}
+
+impl PeriodicTasks {
+    pub(super) fn within(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            ..Self::default()
+        }
+    }
+
+    /// Records that a task was sent: the first attempt of a task that no other task sent. `at` must
+    /// have [happened](judge::has_happened). Sends may be repeated and out of order.
+    pub(super) fn sent(&mut self, name: Symbol, at: Timestamp) {
+        if let Some(history) = self.tasks.get_mut(&name) {
+            let before = history.tape.bytes();
+            history.sent(at, &self.unseen);
+            self.bounds
+                .claim(Part::Tasks, 2 * (history.tape.bytes() - before));
+        } else if self.bounds.has_room(Part::Tasks, NAME_BYTES) {
+            self.insert(name, History::new(at));
+        } else {
+            self.bounds.reached(Limit::PeriodicTasks);
+        }
+        self.unseen.observed(at);
+    }
+
+    fn insert(&mut self, name: Symbol, history: History) {
+        self.bounds.claim(Part::Tasks, cost(&history));
+        if let Some(replaced) = self.tasks.insert(name, history) {
+            self.bounds.release(Part::Tasks, cost(&replaced));
+        }
+        if self.tasks.len() <= NAMES_MAX {
+            return;
+        }
+        self.bounds.reached(Limit::PeriodicTasks);
+        let last_sent = self.tasks.values().map(|history| history.last_sent);
+        let mut last_sent: Vec<_> = last_sent.collect();
+        let (_, oldest_kept, _) = last_sent.select_nth_unstable(ROOM);
+        let oldest_kept = *oldest_kept;
+        self.retain_if(|_, history| history.last_sent >= oldest_kept);
+    }
+
+    /// Records that all sends until `now` were observed. Call it regularly while events arrive.
+    pub(super) fn observed(&mut self, now: Timestamp) {
+        self.unseen.observed(now);
+    }
+
+    /// Records that sends may have been missed since the last observation. Call it regularly while
+    /// there is no subscription, and once after restoring.
+    pub(super) fn not_observed(&mut self, now: Timestamp) {
+        self.unseen.not_observed(now);
+    }
+
+    /// All names, in no particular order.
+    pub(super) fn iter(&self, now: Timestamp) -> impl Iterator<Item = PeriodicTask> {
+        self.tasks.iter().map(move |(name, history)| {
+            let expected = history.expected(now, &self.unseen);
+            let due = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
+            PeriodicTask {
+                name: *name,
+                last_sent: history.last_sent,
+                period: expected.map(|it| Duration::from_secs(it.gap.unsigned_abs())),
+                next_due: expected.map(|it| due(it.due)),
+                overdue: expected.map(|it| {
+                    if now > due(it.late) {
+                        now.since(due(it.due))
+                    } else {
+                        Duration::ZERO
+                    }
+                }),
+            }
+        })
+    }
+
+    /// Forgets tasks that have been overdue for longer than their period and `ttl`: nobody sends
+    /// them any more.
+    pub(super) fn expire(&mut self, ttl: Duration, now: Timestamp) {
+        let unseen = std::mem::take(&mut self.unseen);
+        self.retain_if(|_, history| {
+            let expected = history.expected(now, &unseen);
+            expected.is_none_or(|it| {
+                let due = Timestamp::from_micros(it.due.saturating_mul(1_000_000));
+                now.since(due) <= ttl.max(Duration::from_secs(it.gap.unsigned_abs()))
+            })
+        });
+        self.unseen = unseen;
+    }
+
+    fn retain_if(&mut self, wanted: impl Fn(Symbol, &History) -> bool) {
+        let mut released = 0;
+        self.tasks.retain(|name, history| {
+            let is_wanted = wanted(*name, history);
+            if !is_wanted {
+                released += cost(history);
+            }
+            is_wanted
+        });
+        self.bounds.release(Part::Tasks, released);
+    }
+
+    /// The names to keep.
+    pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
+        self.tasks.keys().copied()
+    }
+
+    /// Handles a step of our own clock. Senders' clocks did not change, so their times are kept
+    /// unless they are in the future.
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        self.retain_if(|_, history| judge::has_happened(history.last_sent, step.now()));
+        self.unseen.clock_set(step);
+    }
+
+    /// Copies everything that survives a restart.
+    pub(super) fn capture(&self) -> CapturedPeriodic {
+        CapturedPeriodic {
+            tasks: self.tasks.clone(),
+            unseen: self.unseen.clone(),
+        }
+    }
+}
+
+/// The memory of a name.
+fn cost(history: &History) -> u64 {
+    NAME_BYTES + 2 * history.tape.bytes()
+}
+
+#[cfg(test)]
+mod tests;
