@@ -96,6 +96,10 @@ impl MetricsConfig {
         let series_ttl = section.duration("series_ttl", DAY, SECOND..=YEAR);
         let worker_timeout = worker_timeout(section);
         let long_running_factor = long_running_factor(section);
+        let periodic: Vec<_> = section.sections("periodic_tasks", periodic_task);
+        if periodic.is_empty() {
+            section.show("periodic_tasks", Shown::List(Vec::new()));
+        }
         let worker_retention = section.duration("worker_retention", HOUR, Duration::ZERO..=YEAR);
         Self {
             native: NativeConfig {
@@ -115,6 +119,7 @@ impl MetricsConfig {
                 worker_timeout,
                 worker_retention,
                 long_running_factor,
+                periodic: periodic.into_iter().flatten().collect(),
                 queue_ttl: series_ttl,
                 broker_drops_expired: false,
                 broker_holds_events: false,
@@ -263,6 +268,13 @@ fn worker_timeout(section: &mut Section<'_>) -> WorkerTimeout {
     };
     section.show("worker_timeout", Shown::Plain(shown));
     timeout
+}
+
+/// A periodic task, and the longest time between two sends.
+fn periodic_task(section: &mut Section<'_>) -> Option<(Arc<str>, Duration)> {
+    let name = section.needed_text("name", "shop.report");
+    let every = section.duration("every", DAY, SECOND..=YEAR);
+    Some((name?.into(), every))
 }
 
 fn long_running_factor(section: &mut Section<'_>) -> f64 {

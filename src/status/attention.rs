@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use super::compose::{Sources, float};
-use super::document::{BeatRow, BrokerRow, Problem, QueueRow, ReceiverRow, Severity, Status};
+use super::document::{BrokerRow, Problem, QueueRow, ReceiverRow, Severity, Status};
 use super::facts::Counted;
 use super::format::{bytes, count, duration, grouped, percent};
+use super::late;
 use super::own::counters;
 use super::query::Window;
 use crate::bounds::Limit;
@@ -29,10 +30,10 @@ const BEHIND_MAX: f64 = 120.0;
 const CHECKPOINT_AGE_MAX: f64 = 60.0;
 
 /// The most problems of one kind that are listed.
-const EACH_MAX: usize = 5;
+pub(super) const EACH_MAX: usize = 5;
 
 /// A problem without a subject.
-fn problem(severity: Severity, kind: &str, text: String, advice: &str) -> Problem {
+pub(super) fn problem(severity: Severity, kind: &str, text: String, advice: &str) -> Problem {
     Problem {
         severity,
         kind: kind.to_owned(),
@@ -45,21 +46,21 @@ fn problem(severity: Severity, kind: &str, text: String, advice: &str) -> Proble
 }
 
 impl Problem {
-    fn of(self, subject: &str) -> Self {
+    pub(super) fn of(self, subject: &str) -> Self {
         Self {
             subject: Some(subject.to_owned()),
             ..self
         }
     }
 
-    fn since(self, since_timestamp_seconds: Option<f64>) -> Self {
+    pub(super) fn since(self, since_timestamp_seconds: Option<f64>) -> Self {
         Self {
             since_timestamp_seconds,
             ..self
         }
     }
 
-    fn explained_by(self, alert: &str) -> Self {
+    pub(super) fn explained_by(self, alert: &str) -> Self {
         Self {
             runbook: Some(format!("runbooks/{alert}.md")),
             ..self
@@ -82,7 +83,7 @@ impl Sources<'_> {
         problems.extend(status.queues.iter().filter_map(queue).take(EACH_MAX));
         problems.extend(failures(status));
         problems.extend(gone(status));
-        problems.extend(beat(status));
+        problems.extend(late::problems(status));
         problems.extend(self.setup_problems());
         problems.extend(self.limits());
         problems.sort_by_key(|problem| problem.severity);
@@ -403,26 +404,6 @@ fn gone(status: &Status) -> Option<Problem> {
         [only] => found.of(&only.name),
         _ => found,
     })
-}
-
-/// The beats that stopped, if none runs: one that was replaced, as in a rollout, is no problem.
-fn beat(status: &Status) -> Option<Problem> {
-    let newest = |one: &&BeatRow, other: &&BeatRow| {
-        one.since_timestamp_seconds
-            .total_cmp(&other.since_timestamp_seconds)
-    };
-    let stopped = status.beats.iter().filter(|beat| {
-        let of_broker = |other: &&BeatRow| other.broker == beat.broker;
-        let mut others = status.beats.iter().filter(of_broker);
-        !others.any(|other| other.online)
-    });
-    let beat = stopped.max_by(newest)?;
-    let name = &beat.name;
-    let text = format!("Beat {name} does not answer, so no periodic task is being sent.");
-    let advice = "Restart celery beat; its log says why it stopped or what it waits for.";
-    let found = problem(Severity::Critical, "beat_down", text, advice).of(name);
-    let since = Some(beat.last_seen_timestamp_seconds);
-    Some(found.since(since).explained_by("CeleryBeatDown"))
 }
 
 /// A text that continues after a colon.

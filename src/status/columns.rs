@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::document::{BrokerRow, PeriodicRow, QueueRow, ReceiverRow, TaskRow, WorkerRow};
+use super::document::{
+    BrokerRow, PeriodicRow, QueueRow, ReceiverRow, TaskRow, WorkerRow, WorkflowRow,
+};
 
 /// The value of a cell. `None` is shown as unknown, and sorted last.
 #[derive(Clone, Debug, PartialEq)]
@@ -210,14 +212,48 @@ impl Row for PeriodicRow {
     const ORDER: (&'static str, bool) = ("sent", true);
     const COLUMNS: &'static [Column<Self>] = &[
         column("task", "Task", |row| Cell::Text(&row.name)),
+        column("period", "Period", |row| Cell::Seconds(row.period_seconds)),
         column("sent", "Last sent", |row| {
             Cell::Time(row.last_sent_timestamp_seconds)
+        }),
+        column("overdue", "Overdue by", |row| {
+            Cell::Seconds(row.overdue_seconds.filter(|seconds| *seconds > 0.0))
         }),
         column("succeeded", "Last succeeded", |row| {
             Cell::Time(row.last_succeeded_timestamp_seconds)
         }),
         column("failed", "Last failed", |row| {
             Cell::Time(row.last_failed_timestamp_seconds)
+        }),
+    ];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn broker(&self) -> Option<&str> {
+        self.broker.as_deref()
+    }
+
+    fn is_of_queue(&self, _: &str) -> bool {
+        true
+    }
+}
+
+impl Row for WorkflowRow {
+    const SECTION: &'static str = "workflows";
+    const ORDER: (&'static str, bool) = ("oldest", true);
+    const COLUMNS: &'static [Column<Self>] = &[
+        column("root", "Root task", |row| Cell::Text(&row.name)),
+        column("open", "Open", |row| Cell::Count(Some(row.open))),
+        column("oldest", "Oldest", |row| {
+            Cell::Seconds(row.oldest_age_seconds)
+        }),
+        column("chords", "Chords waiting", |row| {
+            Cell::Count(Some(row.chords_waiting))
+        }),
+        column("chord", "Oldest chord", |row| {
+            Cell::Seconds(row.oldest_chord_age_seconds)
         }),
     ];
 

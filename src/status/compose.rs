@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::document::{
-    BeatRow, BrokerRow, Instance, Mode, PeriodicRow, QueueRow, ReceiverRow, Status, Summary,
-    TaskRow, Trust, VERSION, WorkerRow,
+    BrokerRow, Instance, Mode, QueueRow, ReceiverRow, Status, Summary, TaskRow, Trust, VERSION,
+    WorkerRow,
 };
 use super::facts::{Counted, Facts, TaskCounts, TaskId, TaskLevels};
 use super::history::{COARSE_SECONDS, FINE_SECONDS, History, QueueId, interval};
@@ -97,6 +97,8 @@ impl Sources<'_> {
             workers,
             beats: self.beats(),
             periodic: self.periodic(),
+            workflows: self.workflows(),
+            long_running: self.long_running(),
             brokers,
             receivers,
         }
@@ -303,22 +305,6 @@ impl Sources<'_> {
         rows
     }
 
-    fn beats(&self) -> Vec<BeatRow> {
-        let clusters = self.overview.clusters.iter();
-        let beats = clusters.flat_map(|broker| {
-            let beats = broker.cluster.beats.iter();
-            beats.map(|(name, beat)| BeatRow {
-                broker: broker.label.clone(),
-                name: Arc::clone(name),
-                online: beat.online,
-                since_timestamp_seconds: beat.since.seconds(),
-                last_seen_timestamp_seconds: beat.seen.seconds(),
-                processes: beat.processes,
-            })
-        });
-        beats.collect()
-    }
-
     fn worker(
         &self,
         broker: Option<&Arc<str>>,
@@ -350,25 +336,6 @@ impl Sources<'_> {
             queues: overview.queues.clone(),
             duplicate_name: worker.twofold,
         }
-    }
-
-    fn periodic(&self) -> Vec<PeriodicRow> {
-        let last = self
-            .facts
-            .last
-            .iter()
-            .filter(|(_, last)| last.sent.is_some());
-        let mut rows: Vec<PeriodicRow> = last
-            .map(|((broker, name), last)| PeriodicRow {
-                broker: broker.clone(),
-                name: Arc::clone(name),
-                last_sent_timestamp_seconds: last.sent,
-                last_succeeded_timestamp_seconds: last.succeeded,
-                last_failed_timestamp_seconds: last.failed,
-            })
-            .collect();
-        rows.sort_by(|one, other| (&one.broker, &one.name).cmp(&(&other.broker, &other.name)));
-        rows
     }
 
     fn summary(&self, before: &Before<'_>, queues: &[QueueRow], workers: &[WorkerRow]) -> Summary {

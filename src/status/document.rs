@@ -33,6 +33,8 @@ pub struct Status {
     pub workers: Vec<WorkerRow>,
     pub beats: Vec<BeatRow>,
     pub periodic: Vec<PeriodicRow>,
+    pub workflows: Vec<WorkflowRow>,
+    pub long_running: Vec<LongRunningRow>,
     pub brokers: Vec<BrokerRow>,
     pub receivers: Vec<ReceiverRow>,
 }
@@ -279,9 +281,47 @@ pub struct BeatRow {
 pub struct PeriodicRow {
     pub broker: Option<Arc<str>>,
     pub name: Arc<str>,
+    /// The time between its latest send and the next one, as learnt from earlier sends
+    /// (`celery_periodic_task_period_seconds`).
+    pub period_seconds: Option<f64>,
     pub last_sent_timestamp_seconds: Option<f64>,
+    /// When it should be sent next.
+    pub next_due_timestamp_seconds: Option<f64>,
+    /// Time since it should have been sent, if that is longer than usual delays; otherwise 0.
+    pub overdue_seconds: Option<f64>,
     pub last_succeeded_timestamp_seconds: Option<f64>,
     pub last_failed_timestamp_seconds: Option<f64>,
+}
+
+/// The open workflows with root tasks of one name. A workflow is a task with all tasks that it led to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowRow {
+    pub broker: Option<Arc<str>>,
+    /// The name of the root task, or `unknown`.
+    pub name: Arc<str>,
+    /// Number of workflows of which some task is in flight.
+    pub open: u64,
+    /// Age of the oldest of them.
+    pub oldest_age_seconds: Option<f64>,
+    /// Number of chords that wait for their header tasks by retrying `celery.chord_unlock`.
+    pub chords_waiting: u64,
+    /// How long the oldest of them has waited.
+    pub oldest_chord_age_seconds: Option<f64>,
+}
+
+/// The tasks of one name that run too long.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LongRunningRow {
+    pub broker: Option<Arc<str>>,
+    pub name: Arc<str>,
+    pub count: u64,
+    /// When the one that has run for longest started, and on which worker.
+    pub since_timestamp_seconds: f64,
+    pub worker: Option<Arc<str>>,
+    /// How long a task of this name may run.
+    pub allowed_seconds: f64,
+    /// Whether that is the task's own time limit, or a multiple of what is usual.
+    pub time_limit: bool,
 }
 
 /// A connection to a broker.

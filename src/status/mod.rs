@@ -11,9 +11,11 @@ mod board;
 
 mod facts;
 mod history;
+mod late;
 mod own;
 mod percentiles;
 mod saved;
+mod schedules;
 
 mod attention;
 mod compose;

@@ -189,7 +189,8 @@ impl Ranked for WorkerRow {
 
 impl Ranked for PeriodicRow {
     const TITLE: &'static str = "Periodic tasks";
-    const RANKS: &'static [&'static str] = &["task", "sent", "succeeded", "failed"];
+    const RANKS: &'static [&'static str] =
+        &["task", "overdue", "sent", "period", "succeeded", "failed"];
 }
 
 impl Ranked for BrokerRow {

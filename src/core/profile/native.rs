@@ -128,7 +128,7 @@ impl Native {
             }
             Change::Lost { reason, of } => groups.count(reason.into(), of, context),
             Change::Unreported { reason, of } => groups.count(reason.into(), of, context),
-            Change::Workflow { .. } => {}
+            Change::Workflow { outcome, root, .. } => self.workflows.count(outcome, root, context),
         }
     }
 

@@ -11,6 +11,7 @@ mod step;
 mod worker_events;
 mod workflows;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
@@ -56,6 +57,8 @@ pub struct Limits {
     /// A running task without a time limit runs too long after this many times the 99th percentile
     /// of earlier runs; 0 for never.
     pub long_running_factor: f64,
+    /// The longest time between two sends of periodic tasks whose schedule is configured.
+    pub periodic: Vec<(Arc<str>, Duration)>,
     /// How long a queue is polled after it was last named; a non-empty queue is always polled.
     pub queue_ttl: Duration,
     /// Whether the broker retains events while celeriac is not reading them, so that they arrive
@@ -131,15 +134,20 @@ impl State {
 
     /// An empty cluster within a memory budget.
     pub fn within(limits: Limits, bounds: Bounds) -> Self {
+        let mut names = Names::default().within(bounds.clone());
+        let mut periodic = PeriodicTasks::within(bounds.clone());
+        for (name, every) in &limits.periodic {
+            periodic.configure(names.intern(name), *every);
+        }
         Self {
-            names: Names::default().within(bounds.clone()),
+            names,
             tasks: Tasks::new(limits.shard, bounds.clone()),
             workers: Workers::new(bounds.clone()),
             queues: Queues::within(bounds.clone()),
             beats: Beats::default(),
             registered: Registered::default(),
             runtimes: Runtimes::default(),
-            periodic: PeriodicTasks::within(bounds.clone()),
+            periodic,
             sender: Default::default(),
             routes: Routes::within(bounds.clone()),
             workflows: Workflows::within(bounds.clone()),
@@ -165,6 +173,7 @@ impl State {
             worker_timeout,
             worker_retention,
             long_running_factor,
+            periodic: _,
             queue_ttl,
             broker_drops_expired: _,
             broker_holds_events: _,

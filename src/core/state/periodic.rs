@@ -19,9 +19,9 @@ mod weekly;
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
-use self::history::History;
+use self::history::{Expected, History};
 use self::unseen::Unseen;
 use super::Symbol;
 use crate::bounds::{Bounds, Limit, Part};
@@ -56,6 +56,8 @@ pub struct PeriodicTask {
 #[derive(Debug, Default)]
 pub(super) struct PeriodicTasks {
     tasks: HashMap<Symbol, History>,
+    /// The configured times between sends in seconds.
+    configured: HashMap<Symbol, i64>,
     unseen: Unseen,
     bounds: Bounds,
 }
@@ -72,6 +74,20 @@ impl PeriodicTasks {
         Self {
             bounds,
             ..Self::default()
+        }
+    }
+
+    /// Sets the longest time between two sends of a task, which need not be learnt then.
+    pub(super) fn configure(&mut self, name: Symbol, every: Duration) {
+        let every = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
+        self.configured.insert(name, every);
+    }
+
+    /// When the next send is expected.
+    fn expected(&self, (name, history): (Symbol, &History), now: Timestamp) -> Option<Expected> {
+        match self.configured.get(&name) {
+            Some(every) => history.expected_within(*every, &self.unseen),
+            None => history.expected(now, &self.unseen),
         }
     }
 
@@ -121,7 +137,7 @@ impl PeriodicTasks {
     /// All names, in no particular order.
     pub(super) fn iter(&self, now: Timestamp) -> impl Iterator<Item = PeriodicTask> {
         self.tasks.iter().map(move |(name, history)| {
-            let expected = history.expected(now, &self.unseen);
+            let expected = self.expected((*name, history), now);
             let due = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
             PeriodicTask {
                 name: *name,
@@ -140,17 +156,21 @@ impl PeriodicTasks {
     }
 
     /// Forgets tasks that have been overdue for longer than their period and `ttl`: nobody sends
-    /// them any more.
+    /// them any more. Configured ones stay.
     pub(super) fn expire(&mut self, ttl: Duration, now: Timestamp) {
-        let unseen = std::mem::take(&mut self.unseen);
-        self.retain_if(|_, history| {
-            let expected = history.expected(now, &unseen);
-            expected.is_none_or(|it| {
-                let due = Timestamp::from_micros(it.due.saturating_mul(1_000_000));
-                now.since(due) <= ttl.max(Duration::from_secs(it.gap.unsigned_abs()))
-            })
+        let is_over = |it: Expected| {
+            let due = Timestamp::from_micros(it.due.saturating_mul(1_000_000));
+            now.since(due) > ttl.max(Duration::from_secs(it.gap.unsigned_abs()))
+        };
+        let tasks = self.tasks.iter();
+        let over = tasks.filter(|(name, history)| {
+            !self.configured.contains_key(*name)
+                && self.expected((**name, history), now).is_some_and(is_over)
         });
-        self.unseen = unseen;
+        let over: HashSet<Symbol> = over.map(|(name, _)| *name).collect();
+        if !over.is_empty() {
+            self.retain_if(|name, _| !over.contains(&name));
+        }
     }
 
     fn retain_if(&mut self, wanted: impl Fn(Symbol, &History) -> bool) {
@@ -167,7 +187,7 @@ impl PeriodicTasks {
 
     /// The names to keep.
     pub(super) fn names(&self) -> impl Iterator<Item = Symbol> {
-        self.tasks.keys().copied()
+        self.tasks.keys().chain(self.configured.keys()).copied()
     }
 
     /// Handles a step of our own clock. Senders' clocks did not change, so their times are kept

@@ -62,6 +62,7 @@ fn no_event_is_missing() {
         worker_timeout: WorkerTimeout::Missed(3),
         worker_retention: Duration::from_secs(3_600),
         long_running_factor: 3.0,
+        periodic: Vec::new(),
         queue_ttl: DAY,
         broker_drops_expired: true,
         broker_holds_events: false,

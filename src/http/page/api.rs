@@ -12,8 +12,8 @@ use super::answer::{JSON, busy, foreign, problem};
 use super::text::decoded;
 use crate::status::columns::Row;
 use crate::status::document::{
-    BeatRow, BrokerRow, Instance, PeriodicRow, Problem, QueueRow, ReceiverRow, Status, Summary,
-    TaskRow, Trust, WorkerRow,
+    BeatRow, BrokerRow, Instance, LongRunningRow, PeriodicRow, Problem, QueueRow, ReceiverRow,
+    Status, Summary, TaskRow, Trust, WorkerRow, WorkflowRow,
 };
 use crate::status::query::Query;
 
@@ -32,6 +32,8 @@ struct Selection<'a> {
     workers: Vec<&'a WorkerRow>,
     beats: Vec<&'a BeatRow>,
     periodic: Vec<&'a PeriodicRow>,
+    workflows: Vec<&'a WorkflowRow>,
+    long_running: Vec<&'a LongRunningRow>,
     brokers: Vec<&'a BrokerRow>,
     receivers: Vec<&'a ReceiverRow>,
 }
@@ -123,6 +125,8 @@ impl<'a> Selection<'a> {
             workers: query.select(&status.workers, usize::MAX).rows,
             beats: status.beats.iter().collect(),
             periodic: query.select(&status.periodic, usize::MAX).rows,
+            workflows: query.select(&status.workflows, usize::MAX).rows,
+            long_running: status.long_running.iter().collect(),
             brokers: query.select(&status.brokers, usize::MAX).rows,
             receivers: query.select(&status.receivers, usize::MAX).rows,
         }

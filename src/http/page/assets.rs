@@ -5,7 +5,9 @@ use std::fmt::Write;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::status::columns::Row;
-use crate::status::document::{BrokerRow, PeriodicRow, QueueRow, ReceiverRow, TaskRow, WorkerRow};
+use crate::status::document::{
+    BrokerRow, PeriodicRow, QueueRow, ReceiverRow, TaskRow, WorkerRow, WorkflowRow,
+};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -54,6 +56,7 @@ fn labels() -> String {
         titles::<TaskRow>(&mut css),
         titles::<WorkerRow>(&mut css),
         titles::<PeriodicRow>(&mut css),
+        titles::<WorkflowRow>(&mut css),
         titles::<BrokerRow>(&mut css),
         titles::<ReceiverRow>(&mut css),
     ];
@@ -108,7 +111,7 @@ mod tests {
     fn the_titles_of_columns_are_labels() {
         let css = Assets::new().style.content;
         for part in [
-            "#periodic{--2:\"Last sent\";--3:\"Last succeeded\";--4:\"Last failed\"}",
+            "#workflows{--2:\"Open\";--3:\"Oldest\";--4:\"Chords waiting\";--5:\"Oldest chord\"}",
             "td:nth-child(4)::before{content:var(--4)}",
         ] {
             assert!(css.contains(part), "{part}");

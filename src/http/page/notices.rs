@@ -53,12 +53,15 @@ pub(super) fn of_table(status: &Status, table: Table) -> Vec<Notice> {
                 .collect()
         }
         Table::Periodic if !status.periodic.is_empty() => {
-            let text = "Which tasks are sent by a schedule is not known, so every task that is published is listed.";
+            let text = "Every task that is published is listed. The period is known once the task has been sent regularly for a while, usually eight days.";
             vec![Notice::new("periodic", Level::Fine, "", text.to_owned())]
         }
-        Table::Queues | Table::Tasks | Table::Workers | Table::Periodic | Table::Brokers => {
-            Vec::new()
-        }
+        Table::Queues
+        | Table::Tasks
+        | Table::Workers
+        | Table::Periodic
+        | Table::Workflows
+        | Table::Brokers => Vec::new(),
     }
 }
 
@@ -82,9 +85,9 @@ pub(super) fn empty(scene: Scene<'_>, table: Table, filtered: bool) -> String {
         }
         (_, Table::Tasks) => "No task event has arrived yet.".to_owned(),
         (_, Table::Workers) => "No worker has sent a heartbeat yet.".to_owned(),
-        (_, Table::Periodic) => {
-            "No task has been recognized as periodic. This takes a few runs at regular intervals."
-                .to_owned()
+        (_, Table::Periodic) => "No task has been published yet.".to_owned(),
+        (_, Table::Workflows) => {
+            "No workflow is open: no task in flight was sent by another task.".to_owned()
         }
         (_, Table::Brokers) => "No broker is configured.".to_owned(),
         (_, Table::Receivers) => {

@@ -161,6 +161,7 @@ fn section(scene: Scene<'_>, table: Table) -> Section {
         Table::Tasks => Section::new(scene, table, &status.tasks),
         Table::Workers => Section::new(scene, table, &status.workers),
         Table::Periodic => Section::new(scene, table, &status.periodic),
+        Table::Workflows => Section::new(scene, table, &status.workflows),
         Table::Brokers => Section::new(scene, table, &status.brokers),
         Table::Receivers => Section::new(scene, table, &status.receivers),
     }

@@ -173,7 +173,7 @@ fn draw<R: Row>(scene: Scene<'_>, table: Table, row: &R) -> (String, Html) {
             (0, Table::Queues, _) => {
                 view.linked(links.detail("queue", row.name(), row.broker()), broker)
             }
-            (0, Table::Tasks | Table::Periodic, _) => {
+            (0, Table::Tasks | Table::Periodic | Table::Workflows, _) => {
                 view.linked(links.detail("task", row.name(), row.broker()), broker)
             }
             (0, Table::Workers, _) => {
@@ -200,7 +200,7 @@ fn draw<R: Row>(scene: Scene<'_>, table: Table, row: &R) -> (String, Html) {
 /// Whether the values of a row are from before its broker was disconnected.
 fn is_stale(status: &Status, table: Table, broker: Option<&str>) -> bool {
     let of_broker = match table {
-        Table::Queues | Table::Tasks | Table::Workers | Table::Periodic => true,
+        Table::Queues | Table::Tasks | Table::Workers | Table::Periodic | Table::Workflows => true,
         Table::Brokers | Table::Receivers => false,
     };
     let mut brokers = status.brokers.iter();

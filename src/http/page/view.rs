@@ -16,6 +16,7 @@ pub(super) enum Table {
     Tasks,
     Workers,
     Periodic,
+    Workflows,
     Brokers,
     Receivers,
 }
@@ -32,11 +33,12 @@ pub(super) enum View {
 
 impl Table {
     /// All tables, in the order of the overview.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Queues,
         Self::Tasks,
         Self::Workers,
         Self::Periodic,
+        Self::Workflows,
         Self::Brokers,
         Self::Receivers,
     ];
@@ -48,6 +50,7 @@ impl Table {
             Self::Tasks => "tasks",
             Self::Workers => "workers",
             Self::Periodic => "periodic",
+            Self::Workflows => "workflows",
             Self::Brokers => "brokers",
             Self::Receivers => "receivers",
         }
@@ -59,6 +62,7 @@ impl Table {
             Self::Tasks => "Tasks",
             Self::Workers => "Workers",
             Self::Periodic => "Periodic tasks",
+            Self::Workflows => "Workflows",
             Self::Brokers => "Brokers",
             Self::Receivers => "Receivers",
         }
@@ -71,6 +75,7 @@ impl Table {
             Self::Tasks => "task",
             Self::Workers => "worker",
             Self::Periodic => "periodic task",
+            Self::Workflows => "workflow",
             Self::Brokers => "broker",
             Self::Receivers => "receiver",
         }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::super::{Beat, Queue, Software, Symbol, TaskStage, Worker, shard};
+use super::super::{
+    Beat, LongRunning, PeriodicTask, Queue, Software, Symbol, TaskStage, Worker, WorkflowLevel,
+    shard,
+};
 use super::State;
 use crate::state::task::Label;
 use crate::timestamp::Timestamp;
@@ -18,6 +21,12 @@ pub struct ClusterOverview {
     pub oldest: Vec<(Option<Arc<str>>, TaskStage, Timestamp)>,
     /// The beats whose state is known.
     pub beats: Vec<(Arc<str>, Beat)>,
+    /// The names that have been sent, with what is known of their schedule.
+    pub periodic: Vec<(Arc<str>, PeriodicTask)>,
+    /// The names of tasks that run too long, with the worker of the oldest.
+    pub long_running: Vec<(Arc<str>, Option<Arc<str>>, LongRunning)>,
+    /// The open workflows by the name of their root task, if known.
+    pub workflows: Vec<(Option<Arc<str>>, WorkflowLevel)>,
     /// When the first event arrived; `None` if none has.
     pub first_event: Option<Timestamp>,
 }
@@ -60,6 +69,20 @@ impl State {
             beats: self
                 .beats(now)
                 .map(|beat| (text(beat.name), *beat))
+                .collect(),
+            periodic: self
+                .periodic_tasks(now)
+                .map(|task| (text(task.name), task))
+                .collect(),
+            long_running: self
+                .long_running(now)
+                .into_iter()
+                .map(|one| (text(one.name), one.worker.map(text), one))
+                .collect(),
+            workflows: self
+                .workflows()
+                .into_iter()
+                .map(|(root, level)| (root.map(text), level))
                 .collect(),
             first_event: (self.first_event != Timestamp::default()).then_some(self.first_event),
         }

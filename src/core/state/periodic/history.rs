@@ -193,10 +193,23 @@ impl History {
     /// When the next send is expected, given the time without observation. `None` if it is not
     /// known well enough.
     pub(super) fn expected(&self, now: Timestamp, unseen: &Unseen) -> Option<Expected> {
-        let mut expected = self.expected?;
+        let expected = self.expected?;
         if i64::from(self.probation) > i64::from(seconds(now)) {
             return None;
         }
+        self.observable(expected, unseen)
+    }
+
+    /// When the next send is expected of a task that is known to be sent at least this often, in
+    /// seconds.
+    pub(super) fn expected_within(&self, every: i64, unseen: &Unseen) -> Option<Expected> {
+        let last = i64::from(seconds(self.last_sent));
+        let expected = Expected::new(last, last.saturating_add(every), Model::Uniform(every));
+        self.observable(expected, unseen)
+    }
+
+    /// The first expected send that could be observed.
+    fn observable(&self, mut expected: Expected, unseen: &Unseen) -> Option<Expected> {
         for spell in unseen.after(self.last_sent) {
             let (start, end) = (
                 i64::from(seconds(spell.start)),

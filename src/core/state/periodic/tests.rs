@@ -262,10 +262,54 @@ fn too_many_names_cost_the_least_recently_sent_and_memory_is_returned() {
     let left: Vec<_> = tasks.names().collect();
     assert_eq!(left.len(), NAMES_MAX + 1 - ROOM);
     assert!(!left.contains(&names[0]) && left.contains(&names[NAMES_MAX]));
-    tasks.retain(|name| name == names[NAMES_MAX]);
+    tasks.retain_if(|name, _| name == names[NAMES_MAX]);
     assert!(bounds.used(Part::Tasks) < 2_000);
-    tasks.retain(|_| false);
+    tasks.retain_if(|_, _| false);
     assert_eq!(bounds.used(Part::Tasks), 0);
+}
+
+#[test]
+fn a_configured_task_is_overdue_without_learning() {
+    const HOUR: i64 = 3_600 * SECOND;
+    let (report, other) = (name(0), name(1));
+    let mut tasks = PeriodicTasks::default();
+    tasks.configure(report, Duration::from_secs(3_600));
+    assert_eq!(tasks.iter(at(START)).count(), 0, "never sent");
+    tasks.sent(report, at(START));
+    tasks.sent(other, at(START));
+    let overdue = |tasks: &PeriodicTasks, micros: i64| {
+        let all = tasks.iter(at(START + micros));
+        let known = all.filter(|task| task.overdue.is_some());
+        let known: Vec<_> = known.map(|task| (task.name, task.overdue)).collect();
+        let [(name, Some(overdue))] = known[..] else {
+            panic!("{known:?}")
+        };
+        assert_eq!(name, report);
+        overdue.as_secs()
+    };
+    assert_eq!(overdue(&tasks, HOUR + 360 * SECOND), 0);
+    assert_eq!(overdue(&tasks, HOUR + 361 * SECOND), 361);
+    // It stays for as long as it is configured.
+    tasks.expire(Duration::from_secs(60), at(START + 40 * DAY));
+    assert_eq!(overdue(&tasks, HOUR + 40 * DAY), 40 * 86_400);
+    tasks.sent(report, at(START + 40 * DAY));
+    assert_eq!(overdue(&tasks, 40 * DAY + HOUR), 0);
+}
+
+#[test]
+fn a_task_that_nobody_sends_any_more_is_forgotten_after_a_period() {
+    const HOUR: i64 = 3_600 * SECOND;
+    let mut tasks = PeriodicTasks::default();
+    for n in 0..24 * 10 {
+        tasks.sent(name(0), at(START + n * HOUR));
+    }
+    let last = START + (24 * 10 - 1) * HOUR;
+    let ttl = Duration::from_secs(7_200);
+    tasks.expire(ttl, at(last + 3 * HOUR));
+    let overdue = tasks.iter(at(last + 3 * HOUR)).map(|it| it.overdue);
+    assert_eq!(overdue.collect::<Vec<_>>(), [Some(ttl)]);
+    tasks.expire(ttl, at(last + 3 * HOUR + SECOND));
+    assert_eq!(tasks.names().count(), 0);
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub(super) fn usual() -> Status {
         workers: workers(),
         beats: beats(),
         periodic: periodic(),
+        workflows: workflows(),
+        long_running: long_running(),
         brokers: vec![broker()],
         receivers: receivers(),
     }
@@ -215,17 +217,43 @@ fn beats() -> Vec<BeatRow> {
 }
 
 fn periodic() -> Vec<PeriodicRow> {
-    let row = |name: &str, age: f64| PeriodicRow {
+    let row = |name: &str, age: f64, period: f64| PeriodicRow {
         name: name.into(),
+        period_seconds: Some(period),
+        next_due_timestamp_seconds: Some(NOW - age + period),
+        overdue_seconds: Some((age - period).max(0.0)),
         last_sent_timestamp_seconds: Some(NOW - age),
         last_succeeded_timestamp_seconds: Some(NOW - age + 2.0),
         ..PeriodicRow::default()
     };
     vec![
-        row("accounts.sessions.expire", 41.0),
-        row("maintenance.vacuum", 3000.0),
-        row("reports.daily.build", 30_000.0),
+        row("accounts.sessions.expire", 41.0, 60.0),
+        row("maintenance.vacuum", 4500.0, 3600.0),
+        row("reports.daily.build", 30_000.0, 86_400.0),
     ]
+}
+
+fn workflows() -> Vec<WorkflowRow> {
+    vec![WorkflowRow {
+        name: "reports.daily.build".into(),
+        open: 3,
+        oldest_age_seconds: Some(754.0),
+        chords_waiting: 1,
+        oldest_chord_age_seconds: Some(61.0),
+        ..WorkflowRow::default()
+    }]
+}
+
+fn long_running() -> Vec<LongRunningRow> {
+    vec![LongRunningRow {
+        name: "media.images.transcode".into(),
+        count: 2,
+        since_timestamp_seconds: NOW - 3700.0,
+        worker: text("celery@media-1"),
+        allowed_seconds: 610.0,
+        time_limit: true,
+        ..LongRunningRow::default()
+    }]
 }
 
 fn broker() -> BrokerRow {

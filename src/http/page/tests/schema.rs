@@ -92,6 +92,9 @@ fn unknown() -> Status {
         tasks: vec![TaskRow::default()],
         workers: vec![WorkerRow::default()],
         periodic: vec![PeriodicRow::default()],
+        workflows: vec![WorkflowRow::default()],
+        long_running: vec![LongRunningRow::default()],
+        beats: vec![BeatRow::default()],
         brokers: vec![BrokerRow::default()],
         receivers: vec![ReceiverRow::default()],
         ..Status::default()

@@ -18,6 +18,7 @@ fn state(broker_holds_events: bool) -> State {
         worker_timeout: WorkerTimeout::After(Duration::from_secs(60)),
         worker_retention: HOUR,
         long_running_factor: 3.0,
+        periodic: Vec::new(),
         queue_ttl: HOUR,
         broker_drops_expired: false,
         broker_holds_events,

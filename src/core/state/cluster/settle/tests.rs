@@ -18,6 +18,7 @@ fn state(asks_workers: bool) -> State {
         worker_timeout: WorkerTimeout::Missed(100),
         worker_retention: Duration::from_secs(1_000),
         long_running_factor: 3.0,
+        periodic: Vec::new(),
         queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: false,
         broker_holds_events: false,

@@ -100,7 +100,7 @@ fn pollers_are_told_of_queues_and_of_workers_that_are_online() {
     steps(&mut state, &events);
     state.report(&answer(&["consumed"], &[]), at(4), at(4), &mut changes);
     let known = state.known();
-    let texts = |names: &[std::sync::Arc<str>]| {
+    let texts = |names: &[Arc<str>]| {
         let mut texts: Vec<_> = names.iter().map(ToString::to_string).collect();
         texts.sort();
         texts

@@ -1,0 +1,140 @@
+//! Problems with work that does not happen or does not end: beat, periodic tasks, tasks that run too long or are retried
+//! too often, and workflows.
+
+use super::attention::{EACH_MAX, problem};
+use super::compose::float;
+use super::document::{
+    BeatRow, LongRunningRow, PeriodicRow, Problem, Severity, Status, TaskRow, WorkflowRow,
+};
+use super::format::{duration, grouped, percent};
+
+/// Share of attempts that end in a retry above which a task needs attention, if at least this many did.
+const RETRIED_RATIO_MAX: f64 = 0.5;
+const RETRIES_MIN: u64 = 20;
+
+/// Age of an open workflow, and time that a chord may wait, in seconds.
+const WORKFLOW_AGE_MAX: f64 = 21_600.0;
+const CHORD_AGE_MAX: f64 = 1_800.0;
+
+/// Returns the problems of a document.
+pub(super) fn problems(status: &Status) -> Vec<Problem> {
+    let mut problems: Vec<_> = beat(status).into_iter().collect();
+    problems.extend(status.periodic.iter().filter_map(overdue).take(EACH_MAX));
+    problems.extend(status.long_running.iter().map(long_running).take(EACH_MAX));
+    problems.extend(storms(status).take(EACH_MAX));
+    problems.extend(status.workflows.iter().filter_map(stuck).take(EACH_MAX));
+    problems
+}
+
+/// The beats that stopped, if none runs: one that was replaced, as in a rollout, is no problem.
+fn beat(status: &Status) -> Option<Problem> {
+    let newest = |one: &&BeatRow, other: &&BeatRow| {
+        one.since_timestamp_seconds
+            .total_cmp(&other.since_timestamp_seconds)
+    };
+    let stopped = status.beats.iter().filter(|beat| {
+        let of_broker = |other: &&BeatRow| other.broker == beat.broker;
+        let mut others = status.beats.iter().filter(of_broker);
+        !others.any(|other| other.online)
+    });
+    let beat = stopped.max_by(newest)?;
+    let name = &beat.name;
+    let text = format!("Beat {name} does not answer, so no periodic task is being sent.");
+    let advice = "Restart celery beat; its log says why it stopped or what it waits for.";
+    let found = problem(Severity::Critical, "beat_down", text, advice).of(name);
+    let since = Some(beat.last_seen_timestamp_seconds);
+    Some(found.since(since).explained_by("CeleryBeatDown"))
+}
+
+fn overdue(task: &PeriodicRow) -> Option<Problem> {
+    let seconds = task.overdue_seconds.filter(|seconds| *seconds > 0.0)?;
+    let name = &task.name;
+    let text = format!(
+        "Periodic task {name} has not been sent and is overdue by {}.",
+        duration(seconds)
+    );
+    let advice = "Check that celery beat runs and that its schedule still has this task.";
+    let found = problem(Severity::Warning, "periodic_task_overdue", text, advice).of(name);
+    let since = task.next_due_timestamp_seconds;
+    Some(found.since(since).explained_by("CeleryPeriodicTaskOverdue"))
+}
+
+fn long_running(task: &LongRunningRow) -> Problem {
+    let LongRunningRow { name, count, .. } = task;
+    let allowed = duration(task.allowed_seconds);
+    let on = task.worker.as_deref().map(|worker| format!(" on {worker}"));
+    let on = on.unwrap_or_default();
+    let why = if task.time_limit {
+        format!("its time limit is {allowed}")
+    } else {
+        format!("up to {allowed} is usual")
+    };
+    let text = if *count == 1 {
+        format!("Task {name} has been running for too long{on}: {why}.")
+    } else {
+        format!(
+            "{} tasks {name} have been running for too long, the oldest{on}: {why}.",
+            grouped(*count)
+        )
+    };
+    let advice = "Look at what it waits for, such as a lock or a connection without a timeout. Give it a time limit.";
+    let found = problem(Severity::Warning, "task_running_long", text, advice).of(name);
+    found
+        .since(Some(task.since_timestamp_seconds))
+        .explained_by("CeleryTaskRunningLong")
+}
+
+/// The tasks that are mostly retried.
+fn storms(status: &Status) -> impl Iterator<Item = Problem> {
+    let minutes = float(status.window_seconds) / 60.0;
+    let retries = move |task: &TaskRow| {
+        let ratio = task
+            .retried_ratio
+            .filter(|ratio| *ratio > RETRIED_RATIO_MAX)?;
+        // Attempts that ended and are not to be retried are the other part.
+        let done = task.done_per_minute? * minutes;
+        let retried = if ratio < 1.0 {
+            done * ratio / (1.0 - ratio)
+        } else {
+            float(RETRIES_MIN)
+        };
+        (retried >= float(RETRIES_MIN) - 0.5).then_some(ratio)
+    };
+    status.tasks.iter().filter_map(move |task| {
+        let ratio = retries(task)?;
+        let most = task.exceptions.iter().max_by_key(|one| one.retried);
+        let most = most.filter(|one| one.retried > 0);
+        let most = most.map(|one| format!(", mostly with {}", one.exception));
+        let name = &task.name;
+        let text = format!("{} % of the attempts of task {name} are retried{}.", percent(ratio), most.unwrap_or_default());
+        let advice = "Find out what it depends on and does not get. Until then, a longer retry delay spares the workers.";
+        let found = problem(Severity::Warning, "retry_storm", text, advice).of(name);
+        Some(found.explained_by("CeleryRetryStorm"))
+    })
+}
+
+fn stuck(workflow: &WorkflowRow) -> Option<Problem> {
+    let name = &workflow.name;
+    let chord = workflow
+        .oldest_chord_age_seconds
+        .filter(|age| *age > CHORD_AGE_MAX);
+    let oldest = workflow
+        .oldest_age_seconds
+        .filter(|age| *age > WORKFLOW_AGE_MAX);
+    let (text, advice) = match (chord, oldest) {
+        (Some(age), _) => (
+            format!(
+                "A chord of workflow {name} has been waiting for {}.",
+                duration(age)
+            ),
+            "A task of its header failed, or its result is gone: look at the tasks before it.",
+        ),
+        (None, Some(age)) => (
+            format!("A workflow {name} has been open for {}.", duration(age)),
+            "Look for its tasks that wait, run or are retried.",
+        ),
+        (None, None) => return None,
+    };
+    let found = problem(Severity::Warning, "workflow_stuck", text, advice).of(name);
+    Some(found.explained_by("CeleryWorkflowStuck"))
+}
