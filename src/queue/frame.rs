@@ -239,6 +239,32 @@ mod tests {
     }
 
     #[test]
+    fn each_protocol_has_its_kind() {
+        for (number, known) in [
+            (0, None),
+            (1, Some(Protocol::V1)),
+            (2, Some(Protocol::V2)),
+            (3, Some(Protocol::V1Zstd)),
+            (4, None),
+        ] {
+            assert_eq!(protocol(number), known, "{number}");
+            assert_eq!(known.map_or(number, kind), number);
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_version_is_invalid() {
+        // The version and the first byte of the magic, each with a matching checksum.
+        for at in [8, 0] {
+            let mut other = cursor(7, 8);
+            other[at] += 1;
+            let checksum = cursor_checksum(&other);
+            other[PREFIX..PREFIX + 4].copy_from_slice(&checksum.to_le_bytes());
+            assert_eq!(cursor_content(&other), None, "byte {at}");
+        }
+    }
+
+    #[test]
     fn no_single_bit_can_change_unnoticed() {
         let mut record = Vec::new();
         header().write(&mut record);

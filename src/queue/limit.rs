@@ -83,3 +83,91 @@ pub(super) fn droppable(disk: &Disk, index: &Index, held: Option<u64>) -> Option
     };
     disk.segments().iter().position(is_free)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::timestamp::Timestamp;
+    use crate::wire::Protocol;
+
+    const fn limits(bytes_max: u64) -> Limits {
+        Limits {
+            bytes_max,
+            age_max: None,
+        }
+    }
+
+    #[test]
+    fn a_loss_of_any_sort_is_a_loss() {
+        let counts = Counts {
+            exemplars: 1,
+            ..Counts::default()
+        };
+        let none = Lost::default();
+        assert!(none.is_zero());
+        for lost in [
+            Lost {
+                full: counts,
+                ..none
+            },
+            Lost {
+                age: counts,
+                ..none
+            },
+            Lost {
+                damaged: counts,
+                ..none
+            },
+            Lost {
+                damaged_bytes: 1,
+                ..none
+            },
+        ] {
+            assert!(!lost.is_zero(), "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn a_segment_is_a_sixteenth_of_the_limit_within_bounds() {
+        for (bytes_max, expected) in [
+            (0, 65_536),
+            (1_048_591, 65_536),
+            (1_048_592, 65_537),
+            (268_435_440, 16_777_215),
+            (268_435_472, 16_777_216),
+            (u64::MAX, 16_777_216),
+        ] {
+            assert_eq!(limits(bytes_max).segment_bytes(), expected, "{bytes_max}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_cut_at_the_front_until_it_fits() {
+        let body = |bytes: u64| Body {
+            protocol: Protocol::V1,
+            bytes: Bytes::from(vec![0; usize::try_from(bytes).unwrap()]),
+            counts: Counts {
+                samples: bytes,
+                ..Counts::default()
+            },
+            oldest: Timestamp::default(),
+            newest: Timestamp::default(),
+        };
+        for (bytes_max, expected) in [
+            (91, &[40, 30, 20, 1][..]),
+            (90, &[30, 20, 1]),
+            (51, &[30, 20, 1]),
+            (50, &[20, 1]),
+            (1, &[1]),
+            (0, &[1]),
+        ] {
+            let mut group: Vec<Body> = [40, 30, 20, 1].map(body).into();
+            let lost = limits(bytes_max).trim(&mut group);
+            let left: Vec<u64> = group.iter().map(|body| body.counts.samples).collect();
+            assert_eq!(left, expected, "{bytes_max}");
+            assert_eq!(lost.samples, 91 - left.iter().sum::<u64>(), "{bytes_max}");
+        }
+    }
+}

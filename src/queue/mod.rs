@@ -36,7 +36,7 @@
 //!   40  exemplars   u64    how many exemplars
 //!   48  oldest      i64    the time of the oldest sample, in milliseconds since the epoch
 //!   56  newest      i64    the time of the newest sample, likewise
-//!   64  kind        u8     1 = remote write 1.0, 2 = remote write 2.0
+//!   64  kind        u8     1 = remote write 1.0, 2 = remote write 2.0, 3 = 1.0 with zstd
 //!   65  place       u8     1 = the last of its group, 2 = others of the group follow, 0 = unknown
 //!   66  gap         2 bytes
 //!   68  checksum    u32    over bytes 0 to 67

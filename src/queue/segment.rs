@@ -141,3 +141,50 @@ pub(super) fn read(
     }
     Ok(bytes.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counts::Counts;
+
+    /// Returns what is found in a segment with this content, and the number of its records.
+    fn scanned(bytes: &[u8]) -> (Scan, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        std::fs::write(&path, bytes).unwrap();
+        let files = Files::default();
+        let file = files.open(&path).unwrap();
+        let mut records = 0;
+        let scan = scan(&files, &file, bytes.len() as u64, |_, _| records += 1);
+        (scan.unwrap(), records)
+    }
+
+    #[test]
+    fn a_segment_is_whole_if_it_ends_with_a_record() {
+        let record = Header {
+            length: 0,
+            body: frame::body_checksum(&[]),
+            sequence: 1,
+            group: 1,
+            counts: Counts::default(),
+            oldest_ms: 0,
+            newest_ms: 0,
+            kind: 1,
+            place: frame::InGroup::Last,
+        };
+        let whole = |start| Scan {
+            start,
+            end: End::Whole,
+        };
+        let mut bytes = frame::segment_header().to_vec();
+        for records in 0..3 {
+            assert_eq!(scanned(&bytes), (whole(Start::Sound), records));
+            record.write(&mut bytes);
+        }
+        // The records of another version are not read.
+        bytes[8] = 2;
+        let checksum = crc32c::crc32c(&bytes[..12]);
+        bytes[12..SEGMENT_HEADER].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(scanned(&bytes), (whole(Start::Version(2)), 0));
+    }
+}

@@ -1,5 +1,6 @@
 //! Tests of the queue through its public interface, on disk and in memory.
 
+mod access;
 mod damage;
 mod model;
 mod trouble;
@@ -230,6 +231,32 @@ fn a_reopened_queue_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_waits_behind_a_sequence_is_known() {
+    for (name, mut queue, folder) in both(UNLIMITED, 1000) {
+        assert_eq!(queue.bytes_max(), u64::MAX, "{name}");
+        assert_eq!(queue.is_durable(), folder.is_some(), "{name}");
+        assert!(
+            queue.is_read(None) && !queue.has_several_groups(None),
+            "{name}"
+        );
+        queue.append(vec![record(1, 10), record(2, 10)], 0);
+        assert!(!queue.has_several_groups(None), "{name}");
+        queue.append(vec![record(3, 10), record(4, 10)], 0);
+        for (after, several, read) in [
+            (None, true, false),
+            (Some(1), true, false),
+            (Some(2), false, false),
+            (Some(3), false, false),
+            (Some(4), false, true),
+        ] {
+            let context = format!("{name}, after {after:?}");
+            assert_eq!(queue.has_several_groups(after), several, "{context}");
+            assert_eq!(queue.is_read(after), read, "{context}");
+        }
+    }
+}
+
+#[test]
 fn a_second_process_is_refused() {
     let folder = Folder::new(1000);
     let queue = folder.open();
@@ -334,6 +361,24 @@ fn the_oldest_goes_when_it_is_full_but_nothing_that_is_held() {
         assert_eq!(queue.take_lost().full, counts(go.sum()), "{name}");
         drop(queue);
         assert_eq!(sequences(&mut folder.open()), expected, "{name}, reopened");
+    }
+}
+
+#[test]
+fn what_fits_exactly_stays() {
+    // In memory, a record takes 100 bytes. On disk, it takes 172, and each group is in a segment of
+    // its own, with a header of 16.
+    for (memory, disk, expected) in [(300, 548, &[1, 2, 3][..]), (299, 547, &[2, 3])] {
+        for (at, bytes_max) in [memory, disk].into_iter().enumerate() {
+            let limits = Limits {
+                bytes_max,
+                age_max: None,
+            };
+            let (name, mut queue, _folder) = both(limits, 64).into_iter().nth(at).unwrap();
+            append_all(&mut queue, [record(1, 100)]);
+            queue.append(vec![record(2, 100), record(3, 100)], 0);
+            assert_eq!(sequences(&mut queue), expected, "{name}, {bytes_max} bytes");
+        }
     }
 }
 

@@ -375,6 +375,23 @@ mod tests {
     }
 
     #[test]
+    fn of_several_causes_one_related_to_time_wins() {
+        use Cause::{AlreadyThere, Errors, OutOfBounds, Series};
+        for (first, second, expected) in [
+            (Series, AlreadyThere, AlreadyThere),
+            (AlreadyThere, Series, AlreadyThere),
+            (OutOfBounds, Errors, OutOfBounds),
+            (Errors, OutOfBounds, OutOfBounds),
+            (OutOfBounds, AlreadyThere, OutOfBounds),
+            (Series, Errors, Errors),
+        ] {
+            assert_eq!(first.or_time(second), expected, "{first:?}, {second:?}");
+            let is_of_time = ![Series, Errors].contains(&first);
+            assert_eq!(first.is_of_time(), is_of_time, "{first:?}");
+        }
+    }
+
+    #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now = Timestamp::from_seconds(784_111_777.0).expect("a time");
         let cases = [

@@ -1,3 +1,4 @@
+mod flower;
 mod recorded;
 mod restart;
 
@@ -18,16 +19,14 @@ struct Bench {
 
 impl Bench {
     fn new(labels: TaskLabels, series_max: usize, exceptions_max: usize) -> Self {
+        let config = config(labels, exceptions_max);
+        Self::of(ProfileName::Native, &config, series_max)
+    }
+
+    fn of(name: ProfileName, config: &NativeConfig, series_max: usize) -> Self {
         let now = Timestamp::from_millis(1_000_000);
         let mut series = SeriesTable::new(series_max, now);
-        let config = config(labels, exceptions_max);
-        let profile = Profile::new(
-            ProfileName::Native,
-            &config,
-            &ExporterBuckets::default(),
-            None,
-            &mut series,
-        );
+        let profile = Profile::new(name, config, &ExporterBuckets::default(), None, &mut series);
         Self {
             state: State::new(limits()),
             profile,
@@ -374,6 +373,15 @@ fn a_group_ends_when_nothing_of_it_changed_for_long_unless_a_task_is_in_flight()
         !names.is_empty() && names.iter().all(|name| *name == "runs"),
         "{names:?}"
     );
+}
+
+#[test]
+fn a_series_ages_after_half_of_its_time_to_live() {
+    let (state, changed) = (State::new(limits()), Timestamp::from_millis(1_000_000));
+    let is_aging = |later| Keep::new(&state, TTL, changed.after(later)).is_aging(changed);
+    let half = TTL / 2;
+    assert!(!is_aging(Duration::ZERO) && !is_aging(half));
+    assert!(is_aging(half + Duration::from_millis(1)));
 }
 
 #[test]

@@ -203,6 +203,22 @@ fn zeros_behind_the_last_record_are_what_a_crash_leaves() {
 }
 
 #[test]
+fn zeros_with_anything_behind_them_are_damage() {
+    for zeros in [72, 5_000] {
+        let folder = two_segments();
+        let mut bytes = fs::read(folder.segment(4)).unwrap();
+        bytes.resize(bytes.len() + zeros, 0);
+        bytes.push(1);
+        fs::write(folder.segment(4), bytes).unwrap();
+
+        let (queue, found, lost) = survivors(&folder);
+        assert_eq!(found, [1, 2, 3, 4, 5, 6], "{zeros} zeros");
+        assert_eq!(lost, damaged(counts(0), zeros as u64 + 1), "{zeros} zeros");
+        goes_on(&folder, queue, found, &format!("{zeros} zeros"));
+    }
+}
+
+#[test]
 fn a_segment_before_the_last_that_ends_within_a_record_is_damage() {
     let bounds = bounds(&[1, 2, 3]);
     for length in 0..=*bounds.last().unwrap() {

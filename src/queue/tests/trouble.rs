@@ -149,16 +149,40 @@ fn what_was_sent_from_memory_is_not_sent_again() {
     let folder = Folder::new(10_000);
     let mut queue = folder.open();
     append_all(&mut queue, [record(1, 50)]);
+    assert_eq!((queue.unwritten(), queue.used_bytes()), (counts(0), 138));
     folder.files.faults.fail(faults::SYNC, faults::EIO);
     append_all(&mut queue, [record(2, 50), record(3, 50)]);
+    assert_eq!(queue.unwritten(), counts(2 + 3));
+    assert_eq!(queue.used_bytes(), 138 + 100);
     queue.commit(2);
     assert_eq!(sequences(&mut queue), [3]);
+    assert_eq!((queue.unwritten(), queue.used_bytes()), (counts(3), 50));
     // Nothing in the segment is pending, and nothing may be added to it.
     assert_eq!(folder.segments(), [0; 0]);
     folder.files.faults.fail(0, 0);
     append_all(&mut queue, [record(4, 50)]);
+    assert_eq!((queue.unwritten(), queue.used_bytes()), (counts(0), 260));
     drop(queue);
     assert_eq!(reopened(&folder), [3, 4]);
+}
+
+#[test]
+fn what_waited_fills_each_segment_to_its_size() {
+    // Two records of 144 bytes, and the header.
+    let folder = Folder::new(304);
+    let mut queue = folder.open();
+    folder.files.faults.room(0);
+    append_all(&mut queue, (1..=4).map(|samples| record(samples, 72)));
+    assert_eq!(folder.segments(), [0; 0]);
+    folder.files.faults.room(usize::MAX);
+    let _ = folder.files.faults.took();
+    append_all(&mut queue, [record(5, 72)]);
+    assert_eq!(folder.files.faults.took(), (3, 3));
+    let sizes = [1, 3, 5].map(|first| fs::metadata(folder.segment(first)).unwrap().len());
+    assert_eq!(sizes, [304, 304, 160]);
+    assert_eq!(folder.segments(), [1, 3, 5]);
+    drop(queue);
+    assert_eq!(reopened(&folder), [1, 2, 3, 4, 5]);
 }
 
 #[test]

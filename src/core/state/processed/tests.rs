@@ -161,6 +161,12 @@ fn what_a_process_started_that_nobody_saw_begin_is_missing_too() {
     let cases = [
         // Four tasks before its first heartbeat, of which one event arrived.
         ("in a gap", "b7@0 s@30000 e@0 b4@31000 b4@33000 b4@35000", 3),
+        // Its only deficit may still be a task that is counted before it is stamped.
+        (
+            "in a gap, and stamped after the heartbeat",
+            "b7@0 e@0 b1@2000 s@2001 b1@4000 b1@6000",
+            0,
+        ),
         ("heard whole", "b7@0 s@100 s@200 e@0 b2@2000 b2@4000", 0),
         (
             "seen to begin",
