@@ -1,6 +1,6 @@
 """Generates the dashboards: `python3 dashboards.py`. With --check it only reports the files that are out of date.
 
-Five dashboards with some sixty panels share variables, units and matchers, each of which is defined once here.
+Six dashboards with some eighty panels share variables, units and matchers, each of which is defined once here.
 """
 
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import panels_celery
 import panels_daemon
+import panels_questions
 from panel import SOURCE
 
 # The schema of Grafana 11; later versions migrate it when they load it.
@@ -41,7 +42,16 @@ INSTANCE = variable("instance", f"label_values(celeriac_build_info{{{WHERE}}}, i
 # The daemon's own metrics always have the label; a broker without a name is `default`.
 NAMED_BROKER = variable("broker", f"label_values(celeriac_broker_connected{{{WHERE}}}, broker)", "Broker")
 
+# Marks when workers started, which is when something was deployed.
+STARTS = {"name": "Worker starts", "datasource": SOURCE, "enable": True, "hide": False, "iconColor": "blue",
+          "expr": f"max by (worker, sw_ver) (celery_worker_start_timestamp_seconds{{{OF_BROKER}}} * 1000"
+                  f" * on (job, namespace, broker, worker) group_left (sw_ver) celery_worker_info{{{OF_BROKER}}})",
+          "useValueForTime": True, "step": "60s", "titleFormat": "{{worker}} started", "textFormat": "Celery {{sw_ver}}",
+          "tagKeys": "", "target": {"limit": 100, "matchAny": False, "tags": [], "type": "dashboard"}}
+
 DASHBOARDS = [
+    ("questions", "Celery: ten questions", "What is wrong, and where: the ten most asked questions, in order.",
+     [JOB, NAMESPACE, BROKER, QUEUE, TASK], panels_questions.questions),
     ("overview", "Celery: overview", "Throughput, failures, latency, and worker capacity.",
      [JOB, NAMESPACE, BROKER, QUEUE, TASK], panels_celery.overview),
     ("task", "Celery: by task", "Outcomes, failures by exception, latency, and tasks in flight, by task name.",
@@ -80,7 +90,7 @@ def dashboard(name, title, description, variables, panels):
         "uid": f"celeriac-{name}", "title": title, "description": description, "tags": ["celeriac", "celery"],
         "schemaVersion": SCHEMA, "version": 1, "editable": True, "graphTooltip": 1, "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"}, "timezone": "browser", "timepicker": {}, "fiscalYearStartMonth": 0,
-        "links": LINKS, "annotations": {"list": []}, "templating": {"list": [source, *variables]},
+        "links": LINKS, "annotations": {"list": [] if name == "celeriac" else [STARTS]}, "templating": {"list": [source, *variables]},
         "panels": laid_out(panels()),
     }
 

@@ -106,13 +106,16 @@ mod tests {
         names.iter().map(|&name| name.into()).collect()
     }
 
-    /// The destination of the next round, after which these nodes answer, and the beats found.
+    /// How many nodes a round asked (`None` for all), and which beats answered.
+    type Asked = (Option<usize>, Vec<(String, u64)>);
+
+    /// Runs the next round, in which these nodes answer.
     fn round(
         roster: &mut BeatRoster,
         known: &[&str],
         online: &[&str],
         pongs: &[&str],
-    ) -> Option<(Option<usize>, Vec<(String, u64)>)> {
+    ) -> Option<Asked> {
         let (known, online) = (names(known), names(online));
         let mut round = roster.ask(&known, online.len(), Accept::default())?;
         let request: serde_json::Value =

@@ -276,6 +276,7 @@ impl Round {
                 slots,
                 processes: replies.processes,
                 prefetch_count: replies.prefetch_count,
+                uptime: replies.uptime,
                 active: tasks(replies.active),
                 reserved: tasks(replies.reserved),
                 scheduled: tasks(replies.scheduled),

@@ -220,6 +220,7 @@ impl Poller {
             match task {
                 Task::Queues => self.ask_for_queues(carrier).await,
                 Task::Control => self.ask_workers(carrier, schedule).await,
+                Task::Beats => self.ask_beats(carrier).await,
                 Task::EnableEvents => self.enable_events(carrier, schedule).await,
                 Task::Elsewhere => self.look_elsewhere(carrier).await,
             }
@@ -250,7 +251,7 @@ impl Poller {
         match task {
             Task::Queues => Some(&self.metrics.queues),
             Task::Control => Some(&self.metrics.control),
-            Task::EnableEvents | Task::Elsewhere => None,
+            Task::Beats | Task::EnableEvents | Task::Elsewhere => None,
         }
     }
 
@@ -309,11 +310,7 @@ impl Poller {
         if self.watch.consumed(consumed) {
             schedule.queues_are_new(clock::monotonic());
         }
-        self.report(asked_at, Answers::Workers(answers)).await?;
-        if for_new {
-            return Ok(());
-        }
-        self.ask_beats(carrier).await
+        self.report(asked_at, Answers::Workers(answers)).await
     }
 
     async fn ask_beats(&mut self, carrier: &mut Carrier) -> Result<(), LinkError> {
@@ -392,14 +389,15 @@ impl Poller {
         let logged = match task {
             Task::Queues => &mut self.logged.queues,
             Task::Control | Task::EnableEvents => &mut self.logged.control,
-            Task::Elsewhere => return,
+            // What refuses this one refuses the round before it.
+            Task::Beats | Task::Elsewhere => return,
         };
         let logged = std::mem::replace(logged, error.is_some());
         match (error, task) {
             (None, _) => {}
             (Some(error), _) if logged => debug!(%error, "poll failed"),
             (Some(error), Task::Queues) => warn!(%error, "polling queue lengths failed"),
-            (Some(error), Task::Control | Task::EnableEvents | Task::Elsewhere) => {
+            (Some(error), _) => {
                 warn!(%error, "polling workers failed");
             }
         }

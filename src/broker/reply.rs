@@ -127,6 +127,8 @@ pub(super) struct Replies {
     pub(super) processes: Option<u64>,
     autoscaler: Option<Autoscaler>,
     pub(super) prefetch_count: Option<u64>,
+    /// Seconds since the worker started.
+    pub(super) uptime: Option<u64>,
     pub(super) queues: Option<Vec<Binding>>,
     pub(super) active: Option<Vec<Task>>,
     pub(super) reserved: Option<Vec<Task>>,
@@ -242,7 +244,13 @@ impl Replies {
                 self.settings = Some(read_settings(reader)?);
                 Ok(())
             }
-            _ => reader.skip(1),
+            Method::Stats
+            | Method::ActiveQueues
+            | Method::Active
+            | Method::Reserved
+            | Method::Scheduled
+            | Method::Registered
+            | Method::Conf => reader.skip(1),
         }
     }
 
@@ -250,6 +258,10 @@ impl Replies {
         reader.map(|reader, key| match key {
             b"pid" => {
                 self.pid = whole(reader)?.and_then(|pid| i64::try_from(pid).ok());
+                Ok(())
+            }
+            b"uptime" => {
+                self.uptime = whole(reader)?;
                 Ok(())
             }
             b"prefetch_count" => {

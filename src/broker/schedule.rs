@@ -31,6 +31,7 @@ const SILENCE_AGAIN: Duration = Duration::from_secs(60);
 pub(super) enum Task {
     Queues,
     Control,
+    Beats,
     EnableEvents,
     Elsewhere,
 }
@@ -43,6 +44,8 @@ pub(super) struct Schedule {
     enables_events: bool,
     queues: Option<Instant>,
     control: Option<Instant>,
+    /// After each regular round of remote control.
+    beats: Option<Instant>,
     unsubscribed_channels: Option<Instant>,
     /// Rounds brought forward for new workers since the last regular round. Each waits twice as
     /// long as the one before, so that a starting fleet does not cause a round every second.
@@ -74,6 +77,7 @@ impl Schedule {
             enables_events: config.enable_events,
             queues: config.queue_interval.map(|_| now + FIRST_QUEUES),
             control: config.control_interval.map(|_| now + FIRST_CONTROL),
+            beats: None,
             unsubscribed_channels: looks_elsewhere.then(|| now + SILENCE),
             brought_forward: 0,
             forward: false,
@@ -149,6 +153,7 @@ impl Schedule {
             (enable, Task::EnableEvents),
             (self.queues, Task::Queues),
             (self.control, Task::Control),
+            (self.beats, Task::Beats),
             (self.unsubscribed_channels, Task::Elsewhere),
         ];
         let due = tasks.into_iter().filter_map(|(at, task)| Some((at?, task)));
@@ -172,12 +177,14 @@ impl Schedule {
             Task::Control => {
                 if !std::mem::take(&mut self.forward) {
                     self.brought_forward = 0;
+                    self.beats = Some(now);
                 }
                 self.control = self.control_interval.map(|interval| now + interval);
                 if std::mem::take(&mut self.again) {
                     self.bring_forward(now);
                 }
             }
+            Task::Beats => self.beats = None,
             Task::EnableEvents => {
                 for silent in self.silent.values_mut().filter(|silent| silent.at <= now) {
                     *silent = Silent {
@@ -226,22 +233,22 @@ mod tests {
     fn rounds_come_at_their_intervals() {
         let (mut schedule, start) = schedule(&PollConfig::default());
         let mut order = Vec::new();
-        let mut now = start;
-        while now < start + 62 * SECOND {
+        while order.len() < 10 {
             let (at, task) = schedule.next().expect("something");
-            now = at;
-            schedule.done(task, now);
+            schedule.done(task, at);
             order.push(((at - start).as_secs(), task));
         }
         let expected = [
             (1, Task::Queues),
             (2, Task::Control),
+            (2, Task::Beats),
             (10, Task::Elsewhere),
             (16, Task::Queues),
             (31, Task::Queues),
             (46, Task::Queues),
             (61, Task::Queues),
             (62, Task::Control),
+            (62, Task::Beats),
         ];
         assert_eq!(order, expected);
     }

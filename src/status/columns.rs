@@ -213,16 +213,16 @@ impl Row for PeriodicRow {
     const COLUMNS: &'static [Column<Self>] = &[
         column("task", "Task", |row| Cell::Text(&row.name)),
         column("period", "Period", |row| Cell::Seconds(row.period_seconds)),
-        column("sent", "Last sent", |row| {
+        column("sent", "Sent", |row| {
             Cell::Time(row.last_sent_timestamp_seconds)
         }),
-        column("overdue", "Overdue by", |row| {
+        column("overdue", "Overdue", |row| {
             Cell::Seconds(row.overdue_seconds.filter(|seconds| *seconds > 0.0))
         }),
-        column("succeeded", "Last succeeded", |row| {
+        column("succeeded", "Succeeded", |row| {
             Cell::Time(row.last_succeeded_timestamp_seconds)
         }),
-        column("failed", "Last failed", |row| {
+        column("failed", "Failed", |row| {
             Cell::Time(row.last_failed_timestamp_seconds)
         }),
     ];
@@ -249,11 +249,8 @@ impl Row for WorkflowRow {
         column("oldest", "Oldest", |row| {
             Cell::Seconds(row.oldest_age_seconds)
         }),
-        column("chords", "Chords waiting", |row| {
+        column("chords", "Chords", |row| {
             Cell::Count(Some(row.chords_waiting))
-        }),
-        column("chord", "Oldest chord", |row| {
-            Cell::Seconds(row.oldest_chord_age_seconds)
         }),
     ];
 

@@ -106,7 +106,7 @@ fn panels_have_units_descriptions_and_a_data_source_of_choice() {
             }
         }
     }
-    assert_eq!(uids.len(), 5, "{uids:?}");
+    assert_eq!(uids.len(), 6, "{uids:?}");
 }
 
 /// Returns the rules with all times divided by thirty: a one-minute window evaluated every minute becomes two
@@ -324,7 +324,8 @@ async fn every_panel_and_every_rule_has_data_of_a_real_workload() {
          - {{name: main, url: {:?}, queue_interval: 1s, control_interval: 3s}}\n\
          - {{name: other, url: {:?}, queue_interval: 1s, control_interval: 3s}}\n\
          remote_write: [{{url: {:?}, send_native_histograms: true}}]\n\
-         pushgateway: [{{url: {:?}, job: celery}}]\n",
+         pushgateway: [{{url: {:?}, job: celery}}]\n\
+         metrics: {{periodic_tasks: [{{name: proj.add, every: 10s}}]}}\n",
         folder.path().join("data").display().to_string(),
         rabbitmq.url(""),
         redis.url(0),
@@ -340,6 +341,10 @@ async fn every_panel_and_every_rule_has_data_of_a_real_workload() {
     let _first = on_rabbitmq
         .worker("w1", &["-c", "2", "-Q", "celery,green"])
         .await;
+    // A task that runs too long needs a pool that does not stop it.
+    let thread = ["-P", "threads", "-c", "1", "-Q", "hang"];
+    let _thread = on_redis.worker("w4", &thread).await;
+    let beat = on_redis.beat("periodic", "beat").await;
     let mut second = on_rabbitmq
         .worker("w2", &["-c", "2", "-Q", "prefork"])
         .await;
@@ -348,6 +353,7 @@ async fn every_panel_and_every_rule_has_data_of_a_real_workload() {
         on_rabbitmq.script_with("steady.py", 150, &seconds),
         on_redis.script_with("steady.py", 150, &seconds)
     );
+    drop(beat);
     // A killed worker announces nothing, so the task it was running is lost.
     second.kill();
     let _second = on_rabbitmq

@@ -37,6 +37,7 @@ mod hostile_amqp;
 mod hostile_broker;
 mod hostile_files;
 mod labels;
+mod late;
 mod limits;
 mod listener;
 mod lives;

@@ -69,8 +69,6 @@ impl Field {
             b"queue" => Self::Queue,
             b"exchange" => Self::Exchange,
             b"routing_key" => Self::RoutingKey,
-            b"root_id" => Self::RootId,
-            b"parent_id" => Self::ParentId,
             b"retries" => Self::Retries,
             b"eta" => Self::Eta,
             b"expires" => Self::Expires,
@@ -87,6 +85,8 @@ impl Field {
             b"sw_ident" => Self::SwIdent,
             b"sw_ver" => Self::SwVer,
             b"sw_sys" => Self::SwSys,
+            b"root_id" => Self::RootId,
+            b"parent_id" => Self::ParentId,
             _ => return None,
         })
     }
@@ -223,7 +223,7 @@ pub(super) struct Fields<'a> {
     exchange: Option<Cow<'a, str>>,
     routing_key: Option<Cow<'a, str>>,
     root_id: Option<Cow<'a, str>>,
-    parent_id: Option<Cow<'a, str>>,
+    has_parent: bool,
     retries: Option<f64>,
     eta: Option<Cow<'a, str>>,
     expires: Option<Cow<'a, str>>,
@@ -270,7 +270,7 @@ impl<'a> Fields<'a> {
             Field::Exchange => self.exchange = lenient(value),
             Field::RoutingKey => self.routing_key = lenient(value),
             Field::RootId => self.root_id = id(value),
-            Field::ParentId => self.parent_id = id(value),
+            Field::ParentId => self.has_parent = id(value).is_some(),
             Field::Retries => self.retries = self.number(field, value),
             Field::Eta => self.eta = lenient(value),
             Field::Expires => self.expires = lenient(value),
@@ -364,7 +364,7 @@ impl<'a> Fields<'a> {
             exchange,
             routing_key,
             root_id: self.root_id.take(),
-            parent_id: self.parent_id.take(),
+            has_parent: self.has_parent,
             retries: self
                 .retries
                 .and_then(whole)

@@ -111,7 +111,7 @@ pub struct TaskEvent<'a> {
     /// task that no other task sent is its own root. Absent if a client uses task protocol 1.
     pub root_id: Option<Cow<'a, str>>,
     /// On task-sent and task-received: the task that sent this one; on a retry, the task itself.
-    pub parent_id: Option<Cow<'a, str>>,
+    pub has_parent: bool,
     /// On task-sent and task-received: the number of earlier attempts.
     pub retries: Option<u32>,
     /// On task-sent and task-received: the earliest time to run.
@@ -141,7 +141,7 @@ impl<'a> TaskEvent<'a> {
             exchange: None,
             routing_key: None,
             root_id: None,
-            parent_id: None,
+            has_parent: false,
             retries: None,
             eta: None,
             expires: None,

@@ -462,6 +462,9 @@ pub struct Worker {
     /// Whether it counts tasks before it timestamps their task-started (gevent, eventlet).
     #[prost(bool, tag = "26")]
     pub switches: bool,
+    /// When its process started.
+    #[prost(int64, optional, tag = "30")]
+    pub started: ::core::option::Option<i64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EndedRun {

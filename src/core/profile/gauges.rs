@@ -45,6 +45,7 @@ enum WorkerGauge {
     Prefetch,
     ClockSkew,
     Events,
+    Started,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ enum QueueGauge {
 }
 
 impl WorkerGauge {
-    const ALL: [(Self, &'static str, &'static str); 7] = [
+    const ALL: [(Self, &'static str, &'static str); 8] = [
         (
             Self::Up,
             "worker_up",
@@ -93,6 +94,11 @@ impl WorkerGauge {
             Self::Events,
             "worker_events_enabled",
             "Whether the worker sends task events: 0 if it processes tasks but sends only heartbeats; absent before its first task.",
+        ),
+        (
+            Self::Started,
+            "worker_start_timestamp_seconds",
+            "Time at which the worker's process started (needs remote control).",
         ),
     ];
 }
@@ -385,11 +391,14 @@ impl Shown {
                 WorkerGauge::Prefetch => worker.prefetch_count.map(float),
                 WorkerGauge::ClockSkew => worker.clock_skew,
                 WorkerGauge::Events => worker.events().map(|on| f64::from(u8::from(on))),
+                WorkerGauge::Started => worker.started.map(|at| at.seconds()),
             };
             let Some(value) = value else { continue };
             let together = match (gauge, self.gauges[at]) {
                 (_, None) => value,
-                (WorkerGauge::Up | WorkerGauge::LastSeen, Some(other)) => other.max(value),
+                (WorkerGauge::Up | WorkerGauge::LastSeen | WorkerGauge::Started, Some(other)) => {
+                    other.max(value)
+                }
                 // Show whether any of them sends no events.
                 (WorkerGauge::Events, Some(other)) => other.min(value),
                 (WorkerGauge::ClockSkew, Some(other)) if other.abs() >= value.abs() => other,

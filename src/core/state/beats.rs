@@ -46,8 +46,14 @@ pub(super) struct Beats {
 }
 
 impl Beats {
-    /// Applies a complete round, in which every known beat was asked.
-    pub(super) fn apply(&mut self, answers: &[BeatAnswer], names: &mut Names, now: Timestamp) {
+    /// Applies a complete round, in which every known beat was asked. Returns whether all answers
+    /// had room.
+    pub(super) fn apply(
+        &mut self,
+        answers: &[BeatAnswer],
+        names: &mut Names,
+        now: Timestamp,
+    ) -> bool {
         self.rounds.ended(now);
         for beat in &mut self.list {
             beat.missed = beat.missed.saturating_add(1);
@@ -63,6 +69,7 @@ impl Beats {
         for beat in &mut self.list {
             beat.judge(now);
         }
+        self.list.len() < BEATS_MAX
     }
 
     /// Forgets beats that have been offline for longer than `retention`, or for a day if no other
@@ -190,18 +197,18 @@ mod tests {
     fn a_beat_is_offline_after_two_rounds_without_an_answer() {
         let (mut beats, mut names) = (Beats::default(), Names::default());
         let up = answers(&[("celerybeat@a", 1)]);
-        beats.apply(&up, &mut names, at(0));
-        beats.apply(&[], &mut names, at(60));
+        let _ = beats.apply(&up, &mut names, at(0));
+        let _ = beats.apply(&[], &mut names, at(60));
         let state = |online, processes| vec![("celerybeat@a".to_owned(), online, processes)];
         assert_eq!(shown(&beats, &names, 60), state(true, 1));
-        beats.apply(&up, &mut names, at(120));
-        beats.apply(&[], &mut names, at(180));
-        beats.apply(&[], &mut names, at(240));
+        let _ = beats.apply(&up, &mut names, at(120));
+        let _ = beats.apply(&[], &mut names, at(180));
+        let _ = beats.apply(&[], &mut names, at(240));
         assert_eq!(shown(&beats, &names, 240), state(false, 0));
         assert_eq!(beats.list[0].since, at(240));
         assert_eq!(beats.list[0].seen, at(120));
 
-        beats.apply(&answers(&[("celerybeat@a", 2)]), &mut names, at(300));
+        let _ = beats.apply(&answers(&[("celerybeat@a", 2)]), &mut names, at(300));
         assert_eq!(shown(&beats, &names, 300), state(true, 2));
         assert_eq!(beats.list[0].since, at(300));
 
@@ -214,9 +221,9 @@ mod tests {
     fn an_offline_beat_is_forgotten_and_an_online_one_is_not() {
         let (mut beats, mut names) = (Beats::default(), Names::default());
         let retention = Duration::from_secs(3600);
-        beats.apply(&answers(&[("a@h", 1), ("b@h", 1)]), &mut names, at(0));
+        let _ = beats.apply(&answers(&[("a@h", 1), ("b@h", 1)]), &mut names, at(0));
         for round in 1..=2 {
-            beats.apply(&answers(&[("b@h", 1)]), &mut names, at(60 * round));
+            let _ = beats.apply(&answers(&[("b@h", 1)]), &mut names, at(60 * round));
         }
         beats.expire(retention, at(120 + 3600));
         assert_eq!(beats.list.len(), 2);
@@ -225,7 +232,7 @@ mod tests {
         assert_eq!(left, ["b@h".into()]);
         // The last one is remembered for a day.
         for round in 0..2 {
-            beats.apply(&[], &mut names, at(4_000 + 60 * round));
+            let _ = beats.apply(&[], &mut names, at(4_000 + 60 * round));
         }
         beats.expire(retention, at(4_060 + 86_400));
         assert_eq!(beats.list.len(), 1);
@@ -238,16 +245,16 @@ mod tests {
         let (mut beats, mut names) = (Beats::default(), Names::default());
         let many: Vec<_> = (0..101).map(|n| format!("celerybeat@{n}")).collect();
         let many: Vec<_> = many.iter().map(|name| (name.as_str(), 1)).collect();
-        beats.apply(&answers(&many), &mut names, at(0));
+        assert!(!beats.apply(&answers(&many), &mut names, at(0)));
         assert_eq!(beats.list.len(), BEATS_MAX);
     }
 
     #[test]
     fn a_restart_keeps_the_state_and_not_the_rounds() {
         let (mut beats, mut names) = (Beats::default(), Names::default());
-        beats.apply(&answers(&[("a@h", 1), ("b@h", 1)]), &mut names, at(0));
+        let _ = beats.apply(&answers(&[("a@h", 1), ("b@h", 1)]), &mut names, at(0));
         for round in 1..=2 {
-            beats.apply(&answers(&[("b@h", 1)]), &mut names, at(60 * round));
+            let _ = beats.apply(&answers(&[("b@h", 1)]), &mut names, at(60 * round));
         }
         let mut texts = Texts::default();
         let stored = beats.stored(&mut texts);
@@ -258,7 +265,7 @@ mod tests {
             again.restore(beat, &mut texts, at(200));
         }
         assert_eq!(shown(&again, &names, 200), [], "not asked yet");
-        again.apply(&[], &mut names, at(210));
+        let _ = again.apply(&[], &mut names, at(210));
         let expected = [("a@h".to_owned(), false, 0), ("b@h".to_owned(), true, 1)];
         assert_eq!(shown(&again, &names, 210), expected);
         assert_eq!(again.list[0].since, at(120));

@@ -220,27 +220,35 @@ impl HeldStep {
             clamped: _,
             refused: _,
         } = self.intervals;
-        let ran = ran.map(|(outcome, seconds)| Change::Ran {
-            outcome,
-            seconds,
-            of,
-        });
-        let waited = queue_wait.map(|seconds| Change::QueueWaited { seconds, of });
-        let eta = self.eta;
-        let prefetched = prefetch_wait.map(|seconds| Change::PrefetchWaited { seconds, of, eta });
-        let turned = turnaround.map(|(outcome, seconds)| Change::TurnedAround {
-            outcome,
-            seconds,
-            of,
-        });
-        let finished = attempts.map(|(outcome, attempts)| Change::Finished {
-            outcome,
-            attempts,
-            exhausted,
-            of,
-        });
-        let all = [ran, waited, prefetched, turned, finished];
-        changes.extend(all.into_iter().flatten());
+        if let Some((outcome, seconds)) = ran {
+            changes.push(Change::Ran {
+                outcome,
+                seconds,
+                of,
+            });
+        }
+        if let Some(seconds) = queue_wait {
+            changes.push(Change::QueueWaited { seconds, of });
+        }
+        if let Some(seconds) = prefetch_wait {
+            let eta = self.eta;
+            changes.push(Change::PrefetchWaited { seconds, of, eta });
+        }
+        if let Some((outcome, seconds)) = turnaround {
+            changes.push(Change::TurnedAround {
+                outcome,
+                seconds,
+                of,
+            });
+        }
+        if let Some((outcome, attempts)) = attempts {
+            changes.push(Change::Finished {
+                outcome,
+                attempts,
+                exhausted,
+                of,
+            });
+        }
     }
 
     /// Whether there is nothing to count.

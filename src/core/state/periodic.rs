@@ -33,6 +33,10 @@ use crate::timestamp::{ClockStep, Timestamp};
 const NAMES_MAX: usize = 1_000;
 const ROOM: usize = NAMES_MAX / 10;
 
+/// Sends within this time of a recorded one need no look at the history, which takes those within
+/// two seconds for one.
+const BURST: Duration = Duration::from_secs(1);
+
 /// The memory of a name without its runs: the entry in the table, with a copy that a checkpoint
 /// in progress holds.
 const NAME_BYTES: u64 = 2 * (size_of::<History>() + size_of::<Symbol>()) as u64;
@@ -59,6 +63,8 @@ pub(super) struct PeriodicTasks {
     /// The configured times between sends in seconds.
     configured: HashMap<Symbol, i64>,
     unseen: Unseen,
+    /// The last send that was recorded: a burst of sends of one name is one send.
+    newest: Option<(Symbol, Timestamp)>,
     bounds: Bounds,
 }
 
@@ -94,6 +100,13 @@ impl PeriodicTasks {
     /// Records that a task was sent: the first attempt of a task that no other task sent. `at` must
     /// have [happened](judge::has_happened). Sends may be repeated and out of order.
     pub(super) fn sent(&mut self, name: Symbol, at: Timestamp) {
+        if let Some((newest, since)) = self.newest
+            && newest == name
+            && (since..since.after(BURST)).contains(&at)
+        {
+            return;
+        }
+        self.newest = Some((name, at));
         if let Some(history) = self.tasks.get_mut(&name) {
             let before = history.tape.bytes();
             history.sent(at, &self.unseen);

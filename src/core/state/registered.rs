@@ -31,8 +31,8 @@ pub(super) struct Registered {
 }
 
 impl Registered {
-    /// Applies what a worker reported.
-    pub(super) fn apply(&mut self, reported: &[RegisteredTask], begun: u64) {
+    /// Applies what a worker reported. Returns whether all of it had room.
+    pub(super) fn apply(&mut self, reported: &[RegisteredTask], begun: u64) -> bool {
         self.begun = Some(begun);
         for task in reported {
             let hash = self.hasher.hash_one(task.name.as_str());
@@ -44,6 +44,7 @@ impl Registered {
                 self.tasks.insert(hash, settings);
             }
         }
+        self.tasks.len() < TASKS_MAX
     }
 
     /// Whether the settings are not known, or may have changed since.
@@ -73,9 +74,9 @@ mod tests {
     fn settings_are_asked_for_again_when_a_worker_starts() {
         let mut registered = Registered::default();
         assert!(registered.is_wanted(0));
-        registered.apply(&[task("a", 3)], 2);
+        assert!(registered.apply(&[task("a", 3)], 2));
         assert!(!registered.is_wanted(2) && registered.is_wanted(3));
-        registered.apply(&[task("a", 5)], 3);
+        assert!(registered.apply(&[task("a", 5)], 3));
         let retries = |name: &str| registered.get(name).map(|it| it.max_retries);
         assert_eq!(retries("a"), Some(Some(5)));
         assert_eq!(retries("b"), None);
@@ -85,9 +86,9 @@ mod tests {
     fn further_tasks_are_ignored_and_known_ones_updated() {
         let mut registered = Registered::default();
         let many: Vec<_> = (0..=TASKS_MAX).map(|n| task(&n.to_string(), 1)).collect();
-        registered.apply(&many, 1);
+        assert!(!registered.apply(&many, 1));
         assert_eq!(registered.tasks.len(), TASKS_MAX);
-        registered.apply(&[task("0", 2)], 1);
+        assert!(!registered.apply(&[task("0", 2)], 1));
         let first = registered.get("0").expect("known");
         assert_eq!(first.max_retries, Some(2));
         assert_eq!(registered.get(&TASKS_MAX.to_string()), None);

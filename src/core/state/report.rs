@@ -60,6 +60,8 @@ pub struct WorkerAnswer {
     /// The number of child processes; prefork only.
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
+    /// Seconds since it started.
+    pub uptime: Option<u64>,
     /// The queues that it consumes.
     pub queues: Option<Vec<String>>,
     /// The bindings of these queues.

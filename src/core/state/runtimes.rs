@@ -9,9 +9,10 @@ use super::texts::{Restored, Texts};
 use crate::saved;
 use crate::timestamp::{ClockStep, Timestamp};
 
-/// The most names that are kept, at about 300 bytes each. Further names are ignored until one is
-/// forgotten.
+/// The most names that are kept, at about 300 bytes each, and how many of those that have not run
+/// for longest make room beyond that.
 const NAMES_MAX: usize = 5_000;
+const ROOM: usize = NAMES_MAX / 10;
 
 /// Four buckets for each doubling, from a millisecond to twelve days.
 const BUCKETS: usize = 120;
@@ -41,10 +42,9 @@ pub(super) struct Runtimes {
 impl Runtimes {
     /// Records a run.
     pub(super) fn add(&mut self, name: Symbol, seconds: f64, now: Timestamp) {
-        if let Some(known) = self.find_or_insert(name) {
-            known.add(seconds);
-            known.changed = now;
-        }
+        let known = self.find_or_insert(name);
+        known.add(seconds);
+        known.changed = now;
     }
 
     /// The 99th percentile of a name's runtimes in seconds, at most a fifth too high. `None` after
@@ -96,9 +96,7 @@ impl Runtimes {
         let Some(name) = texts.name(saved.name) else {
             return;
         };
-        let Some(known) = self.find_or_insert(name) else {
-            return;
-        };
+        let known = self.find_or_insert(name);
         // By our clock, which may have been set back.
         known.changed = saved::time(saved.changed).min(now);
         let first = usize::try_from(saved.first).unwrap_or(BUCKETS);
@@ -109,15 +107,18 @@ impl Runtimes {
         known.total = known.counts.iter().copied().map(u32::from).sum();
     }
 
-    fn find_or_insert(&mut self, name: Symbol) -> Option<&mut Distribution> {
+    fn find_or_insert(&mut self, name: Symbol) -> &mut Distribution {
         if self.names.len() >= NAMES_MAX && !self.names.contains_key(&name) {
-            return None;
+            let mut changed: Vec<_> = self.names.values().map(|known| known.changed).collect();
+            let (_, oldest_kept, _) = changed.select_nth_unstable(ROOM);
+            let oldest_kept = *oldest_kept;
+            self.names.retain(|_, known| known.changed >= oldest_kept);
         }
-        Some(self.names.entry(name).or_insert_with(|| Distribution {
+        self.names.entry(name).or_insert_with(|| Distribution {
             counts: [0; BUCKETS],
             total: 0,
             changed: Timestamp::default(),
-        }))
+        })
     }
 }
 
@@ -214,8 +215,9 @@ mod tests {
             let name = names.intern(&n.to_string());
             runtimes.add(name, 1.0, at(i64::try_from(n).expect("small")));
         }
-        assert_eq!(runtimes.names.len(), NAMES_MAX);
-        runtimes.expire(Duration::from_secs(10), at(NAMES_MAX as i64 - 1));
+        assert_eq!(runtimes.names.len(), NAMES_MAX + 1 - ROOM);
+        assert_eq!(runtimes.p99(names.intern("0")), None);
+        runtimes.expire(Duration::from_secs(10), at(NAMES_MAX as i64));
         assert_eq!(runtimes.names.len(), 11);
     }
 

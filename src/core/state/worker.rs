@@ -40,6 +40,9 @@ const TWO_AT_ONCE: Duration = Duration::from_secs(30);
 /// way.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// Two starts within this time are the same one: answers take up to two seconds, and clocks drift.
+const SAME_START: Duration = Duration::from_secs(10);
+
 /// The state of one worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
@@ -61,6 +64,8 @@ pub struct Worker {
     pub slots: Option<u64>,
     pub processes: Option<u64>,
     pub prefetch_count: Option<u64>,
+    /// When the current process started, by our clock.
+    pub started: Option<Timestamp>,
     pub queues: Option<Vec<Symbol>>,
     /// Whether the current process has reported its queues.
     pub(super) asked: bool,
@@ -115,6 +120,7 @@ impl Worker {
             slots: None,
             processes: None,
             prefetch_count: None,
+            started: None,
             queues: None,
             asked: false,
             since: now,
@@ -187,10 +193,23 @@ impl Worker {
     pub(super) fn clock_set(&mut self, step: ClockStep) {
         let times = [&mut self.seen, &mut self.since, &mut self.offline_since];
         let other = self.other_pid.iter_mut().map(|(_, seen)| seen);
+        let other = other.chain(&mut self.started);
         times
             .into_iter()
             .chain(other)
             .for_each(|at| step.adjust(at));
+    }
+
+    /// Applies how long its process has been running, which it reports in whole seconds. The start
+    /// is kept unless it is another one, so that it does not change with each report.
+    pub(super) fn runs_for(&mut self, uptime: Duration, now: Timestamp) {
+        let started = now.before(uptime);
+        let is_same = self
+            .started
+            .is_some_and(|known| known.since(started).max(started.since(known)) <= SAME_START);
+        if !is_same {
+            self.started = Some(started);
+        }
     }
 
     /// Records a sign of life other than a worker event.
@@ -301,6 +320,7 @@ impl Worker {
             found.restarted = Some(until);
             self.asked = false;
             self.since = now;
+            self.started = None;
             found.missing = self.processed.end();
         }
         self.pid = pid.or(self.pid);

@@ -111,7 +111,7 @@ mod tests {
     fn the_titles_of_columns_are_labels() {
         let css = Assets::new().style.content;
         for part in [
-            "#workflows{--2:\"Open\";--3:\"Oldest\";--4:\"Chords waiting\";--5:\"Oldest chord\"}",
+            "#workflows{--2:\"Open\";--3:\"Oldest\";--4:\"Chords\"}",
             "td:nth-child(4)::before{content:var(--4)}",
         ] {
             assert!(css.contains(part), "{part}");

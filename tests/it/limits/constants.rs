@@ -15,12 +15,17 @@ const COUNTED: &[&str] = &[
     "broker/watch.rs: QUEUES_MAX",
     "core/series/exemplar.rs: TASK_ID_MAX",
     "core/series/table/relabelled.rs: FAMILIES_MAX",
+    "core/state/beats.rs: BEATS_MAX",
     "core/state/held.rs: HELD_MAX",
     "core/state/names.rs: QUEUE_BYTES_MAX TEXT_BYTES_MAX",
     "core/state/route.rs: BINDINGS_MAX",
+    "core/state/periodic.rs: NAMES_MAX",
+    "core/state/registered.rs: TASKS_MAX",
     "core/state/tasks.rs: ENDED_MAX",
+    "core/state/tasks/members.rs: MEMBERS_MAX",
     "core/state/watched.rs: QUEUES_MAX",
     "core/state/workers.rs: WORKERS_MAX",
+    "core/state/workflows.rs: WORKFLOWS_MAX",
     "core/wire/lines.rs: EXEMPLAR_LENGTH_MAX",
 ];
 
@@ -76,6 +81,7 @@ const CONFIGURED: &[&str] = &[
 
 /// Only the text of a message or report is shortened; no data is lost.
 const SHOWN: &[&str] = &[
+    "status/late.rs: CHORD_AGE_MAX RETRIED_RATIO_MAX WORKFLOW_AGE_MAX",
     "broker/redis/unsubscribed_channels.rs: CHANNELS_MAX",
     "broker/redis/subscription.rs: ERROR_BYTES_MAX",
     "doctor/observed.rs: NAMES_MAX PROCESSES_MAX",
@@ -98,6 +104,16 @@ const SHOWN: &[&str] = &[
 
 /// Nothing is lost: work is divided, delayed, or remembered elsewhere.
 const PACED: &[&str] = &[
+    "broker/beats.rs: WORKERS_MAX",
+    "core/state/beats.rs: MISSED_MAX",
+    "core/state/periodic/calendar.rs: SUNDAYS_MAX",
+    "core/state/periodic/history.rs: CHANGE_MAX RESTART_MAX SLACK_MAX UNSEEN_MAX",
+    "core/state/periodic/monthly.rs: MONTHLY_DAYS_MAX",
+    "core/state/periodic/tape.rs: RUNS_MAX",
+    "core/state/periodic/unseen.rs: SPELLS_MAX",
+    "core/state/periodic/weekly.rs: WEEKLY_GAP_MAX",
+    "core/state/rounds.rs: MISSED_MAX",
+    "core/state/runtimes.rs: NAMES_MAX RUNS_MAX",
     "backoff.rs: RETRY_AFTER_MAX",
     "broker/amqp/control.rs: QUEUE_BYTES_MAX",
     "broker/amqp/queues.rs: AT_ONCE_MAX",
@@ -128,7 +144,6 @@ const PACED: &[&str] = &[
     "sink/triage.rs: OTHERS_MAX UNNAMED_MAX",
     "core/state/hint.rs: SIGN_AGE_MAX",
     "core/state/processed.rs: APART_MAX",
-    "core/state/queues.rs: ROUNDS_MISSED_MAX",
     "core/state/route.rs: UNSENT_MAX",
     "core/state/tasks/later.rs: STALE_MAX",
     "recording/replay.rs: PAUSE_MAX",

@@ -17,7 +17,7 @@ app.conf.update(
     broker_transport_options=(
         {"visibility_timeout": int(os.environ.get("VISIBILITY_TIMEOUT", 3600))} if "redis" in os.environ["BROKER"] else {}
     ),
-    task_routes={"proj.slow": "prefork", "proj.kill_child": "prefork", "proj.green": "green"},
+    task_routes={"proj.slow": "prefork", "proj.kill_child": "prefork", "proj.green": "green", "proj.hang": "hang"},
 )
 
 
@@ -47,6 +47,11 @@ def add(x, y):
 @app.task(name="proj.xsum")
 def xsum(numbers):
     return sum(numbers)
+
+
+@app.task(name="proj.hang", time_limit=1)
+def hang(seconds):
+    time.sleep(seconds)
 
 
 @app.task(name="проект.задача")

@@ -3,7 +3,8 @@
 import os
 import time
 
-from proj import add, app, fail, green, kill_child, reject, retry_once, slow
+from celery import chain
+from proj import add, app, fail, green, hang, kill_child, reject, retry_in_vain, retry_once, slow
 
 for _ in range(int(os.environ.get("BACKLOG", 0))):
     slow.delay(0.2)
@@ -21,7 +22,11 @@ while time.monotonic() < end:
     if n % 10 == 0:
         reject.delay()
         slow.delay(0.5)
+        chain(slow.s(0.1), green.s()).delay()
+    if n == 1:
+        hang.delay(30)
     if n % 40 == 0:
+        retry_in_vain.delay()
         kill_child.delay()
         revoked = add.apply_async((1, 1), countdown=3)
         app.control.revoke([revoked.id])

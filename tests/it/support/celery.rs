@@ -71,17 +71,18 @@ impl Celery {
         worker
     }
 
-    /// Starts a scheduler and waits until it has connected for remote control, if it does.
+    /// Starts a scheduler of Celery 5.7 or later, with a host name of its own.
     pub async fn beat(&self, app: &str, host: &str) -> Process {
-        let schedule = self
-            .folder
-            .path()
-            .join(format!("schedule-{host}-{}", fastrand::u32(..)));
+        self.beat_with(app, &["--hostname", host]).await
+    }
+
+    /// Starts a scheduler.
+    pub async fn beat_with(&self, app: &str, arguments: &[&str]) -> Process {
+        let schedule = format!("schedule-{}", fastrand::u32(..));
+        let schedule = self.folder.path().join(schedule);
         let mut command = self.command("celery");
         command.args(["-A", app, "beat", "--loglevel=INFO", "--pidfile="]);
-        command
-            .args(["--hostname", host, "--schedule"])
-            .arg(schedule);
+        command.args(arguments).arg("--schedule").arg(schedule);
         let mut beat = Process::start("beat", &mut command, self.folder.path());
         wait_for("a scheduler", 60, async || {
             beat.must_run();

@@ -1,9 +1,12 @@
 //! Applies the workers' remote-control answers, in particular the lists of their tasks.
 
+use std::time::Duration;
+
 use hashbrown::HashSet;
 
 use super::State;
 use super::reconcile::Round;
+use crate::bounds::Limit;
 use crate::state::generated::folded;
 use crate::state::shard::place;
 use crate::state::{BeatAnswer, Change, Shard, Symbol, TaskAnswer, WorkerAnswer};
@@ -31,8 +34,10 @@ impl State {
     /// Applies one round of beats.
     pub(super) fn beats_answered(&mut self, answers: &[BeatAnswer], now: Timestamp) {
         // Every shard asks them, and one shows them.
-        if self.limits.shard.is_none_or(Shard::is_first) {
-            self.beats.apply(answers, &mut self.names, now);
+        if self.limits.shard.is_none_or(Shard::is_first)
+            && !self.beats.apply(answers, &mut self.names, now)
+        {
+            self.bounds.reached(Limit::Replies);
         }
     }
 
@@ -58,8 +63,10 @@ impl State {
             queues
         });
         self.routes.bind(&answer.bindings, now);
-        if let Some(tasks) = &answer.registered {
-            self.registered.apply(tasks, self.workers.begun);
+        if let Some(tasks) = &answer.registered
+            && !self.registered.apply(tasks, self.workers.begun)
+        {
+            self.bounds.reached(Limit::ReplyItems);
         }
         for queue in queues.iter().flatten() {
             self.queues.watched.name(*queue, now);
@@ -78,6 +85,9 @@ impl State {
         worker.slots = answer.slots.or(worker.slots);
         worker.processes = answer.processes.or(worker.processes);
         worker.prefetch_count = answer.prefetch_count.or(worker.prefetch_count);
+        if let Some(uptime) = answer.uptime {
+            worker.runs_for(Duration::from_secs(uptime), now);
+        }
         if queues.is_some() {
             worker.queues = queues;
             worker.asked = true;

@@ -6,8 +6,8 @@ use super::State;
 use crate::state::{Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
-/// A task that has run for less than this never counts, in seconds: for a task that usually takes
-/// milliseconds, three times as long means nothing.
+/// A task without a time limit that has run for less than this never counts, in seconds: for a task
+/// that usually takes milliseconds, three times as long means nothing.
 const MIN_SECONDS: f64 = 60.0;
 
 /// How long after its time limit a task may take to end, in seconds. Its event may also be late.
@@ -52,7 +52,7 @@ impl State {
         for task in running.filter(|task| task.stage == Some(TaskStage::Started)) {
             let since = task.entered();
             let seconds = now.seconds_since(since);
-            let Some(name) = task.name.filter(|_| seconds > MIN_SECONDS) else {
+            let Some(name) = task.name else {
                 continue;
             };
             let allowed = allowed.entry(name).or_insert_with(|| self.allowed(name));
@@ -85,6 +85,6 @@ impl State {
         }
         let factor = self.limits.long_running_factor;
         let usual = self.runtimes.p99(name).filter(|_| factor > 0.0)?;
-        Some(Allowed::Usual(usual * factor))
+        Some(Allowed::Usual((usual * factor).max(MIN_SECONDS)))
     }
 }

@@ -131,7 +131,7 @@ impl State {
         }
         let name = task.name;
         let is_send = is_sent || (event.kind == TaskKind::Received && !self.routes.sent);
-        let is_first = event.retries.unwrap_or(0) == 0 && event.parent_id.is_none();
+        let is_first = event.retries.unwrap_or(0) == 0 && !event.has_parent;
         // Every shard receives a task-sent.
         if is_send && is_first && self.limits.shard.is_none_or(Shard::is_first) {
             name.inspect(|name| self.periodic.sent(*name, arrived.stamped));
@@ -176,7 +176,7 @@ impl State {
                 task: name,
             }));
         }
-        let (Taken::Step(intervals) | Taken::Earlier { intervals, .. }) = taken else {
+        let (Taken::Step(mut intervals) | Taken::Earlier { mut intervals, .. }) = taken else {
             if counts && taken == Taken::Again {
                 changes.push(Change::Duplicate);
             }
@@ -188,7 +188,9 @@ impl State {
         for _ in 0..intervals.refused {
             changes.push(Change::Refused(Refusal::Duration));
         }
-        let intervals = self.judged(name, event, intervals, arrived.now);
+        if intervals.ran.is_some() || intervals.attempts.is_some() {
+            self.attempt_ended(name, event, &mut intervals, arrived.now);
+        }
         let step = HeldStep {
             step: counts.then(|| self.step(event)),
             at: arrived.stamped,
@@ -212,23 +214,20 @@ impl State {
         }
     }
 
-    /// Learns from the intervals, and adds whether the task may be retried again.
-    fn judged(
+    /// Learns from the end of an attempt, and adds whether the task may be retried again.
+    fn attempt_ended(
         &mut self,
         name: Option<Symbol>,
         event: &TaskEvent<'_>,
-        intervals: Intervals,
+        intervals: &mut Intervals,
         now: Timestamp,
-    ) -> Intervals {
+    ) {
         if let Some((_, seconds)) = intervals.ran
             && let Some(name) = name
         {
             self.runtimes.add(name, seconds, now);
         }
-        Intervals {
-            exhausted: self.has_no_retry_left(name, event, &intervals),
-            ..intervals
-        }
+        intervals.exhausted = self.has_no_retry_left(name, event, intervals);
     }
 
     /// Whether a task failed because it may not be retried again: Celery says so, or it was retried

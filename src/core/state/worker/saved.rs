@@ -27,6 +27,7 @@ impl Worker {
             slots: self.slots,
             processes: self.processes,
             prefetch_count: self.prefetch_count,
+            started: self.started.map(Timestamp::micros),
             queues,
             twofold: self.twofold,
             counts: self.counts,
@@ -72,6 +73,7 @@ impl Worker {
             slots: count(saved.slots.or(saved.pool_size)),
             processes: count(saved.processes),
             prefetch_count: count(saved.prefetch_count),
+            started: saved.started.map(past),
             queues: saved.queues.as_ref().map(|queues| {
                 let names = queues.names.iter();
                 let mut names: Vec<_> = names.filter_map(|place| texts.name(*place)).collect();

@@ -113,3 +113,14 @@ fn a_stored_worker_is_restored_in_full() {
     after.since = before.since;
     assert_eq!(after, before);
 }
+
+#[test]
+fn the_start_of_a_process_does_not_change_with_each_report() {
+    let mut worker = Worker::new(Names::default().intern("w@h"), at(0));
+    let starts = [(1_000, 100), (1_060, 161), (1_120, 215), (1_180, 10)].map(|(now, uptime)| {
+        worker.runs_for(Duration::from_secs(uptime), at(now));
+        worker.started
+    });
+    let (first, second) = (Some(at(900)), Some(at(1_170)));
+    assert_eq!(starts, [first, first, first, second]);
+}

@@ -228,7 +228,7 @@ fn a_chord_that_is_polled_for_waits_through_all_retries() {
         let event = TaskEvent {
             name: Some(CHORD_UNLOCK.into()),
             root_id: Some("r".into()),
-            parent_id: Some("u".into()),
+            has_parent: true,
             retries: Some(retries),
             ..TaskEvent::new(Received, "u")
         };

@@ -1,0 +1,149 @@
+//! Work that does not happen or does not end, with real workers and schedulers: what they do is seen, and seen to end.
+
+use super::support::celeriac::{Celeriac, Page};
+use super::support::celery::Celery;
+use super::support::rabbitmq::RabbitMq;
+use super::support::redis::Redis;
+
+async fn start(url: &str, more: &str) -> Celeriac {
+    let keys = format!("url: {url:?}, control_interval: 1s");
+    let celeriac = Celeriac::start(&format!("brokers: [{{{keys}}}]\n{more}")).await;
+    celeriac.ready().await;
+    celeriac
+}
+
+async fn send(celery: &Celery, tasks: &str) {
+    celery.script_with("late.py", 60, &[("SEND", tasks)]).await;
+}
+
+/// Returns the problems of this kind: subject and text.
+async fn problems(celeriac: &Celeriac, kind: &str) -> Vec<(String, String)> {
+    let status = celeriac.status().await;
+    let problems = status["attention"].as_array().expect("a list").iter();
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    problems
+        .filter(|problem| problem["kind"] == kind)
+        .map(|problem| (text(&problem["subject"]), text(&problem["text"])))
+        .collect()
+}
+
+/// A task that hangs, tasks that are retried, and workflows.
+async fn late(version: &str, url: &str) {
+    let results = tempfile::tempdir().expect("a folder");
+    let backend = format!("file://{}", results.path().display());
+    let celery = Celery::new(version, url, &backend);
+    let _worker = celery.worker_of("late", "w", &["-c", "3"]).await;
+    // Threads do not enforce time limits. Before Celery 5.7, several of them lose events.
+    let thread = ["-P", "threads", "-c", "1", "-Q", "hang"];
+    let _thread = celery.worker_of("late", "h", &thread).await;
+    let celeriac = start(url, "").await;
+
+    send(&celery, r#"[["late.hang", [25]]]"#).await;
+    let long = |page: &Page| page.sum("celery_tasks_running_long", &["name=\"late.hang\""]);
+    celeriac
+        .page_when("a task to run too long", 30, |page| long(page) == 1.0)
+        .await;
+    let found = problems(&celeriac, "task_running_long").await;
+    let [(subject, text)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(subject, "late.hang");
+    assert!(
+        text.contains(" on h@") && text.contains("time limit"),
+        "{text}"
+    );
+
+    // Meanwhile, a task that may be retried twice, and one that fails without a retry.
+    send(&celery, r#"[["late.flaky", []], ["late.broken", []]]"#).await;
+    let exhausted = |page: &Page, name: &str| {
+        let name = format!("name=\"{name}\"");
+        page.sum("celery_task_retries_exhausted_total", &[&name])
+    };
+    let page = celeriac
+        .page_when("both to fail", 30, |page| {
+            page.sum("celery_task_failed_total", &["exception=\"OSError\""]) == 2.0
+        })
+        .await;
+    assert_eq!(page.sum("celery_task_retried_total", &["late.flaky"]), 2.0);
+    assert_eq!(exhausted(&page, "late.flaky"), 1.0);
+    assert_eq!(exhausted(&page, "late.broken"), 0.0);
+
+    workflows(&celery, &celeriac).await;
+
+    celeriac
+        .page_when("it to end", 40, |page| {
+            page.sum_known("celery_tasks_running_long", &[]).is_none()
+        })
+        .await;
+    assert_eq!(problems(&celeriac, "task_running_long").await, []);
+}
+
+async fn workflows(celery: &Celery, celeriac: &Celeriac) {
+    let tasks = r#"[["late.flow", [6, false]], ["late.flow", [6, true]], ["late.fan", [6]]]"#;
+    send(celery, tasks).await;
+    let count = |page: &Page, family: &str, root: &str, more: &str| {
+        let root = format!("name=\"late.{root}\"");
+        page.sum(family, &[&root, more])
+    };
+    celeriac
+        .page_when("open workflows", 20, |page| {
+            count(page, "celery_workflows_open", "flow", "") == 2.0
+                && count(page, "celery_workflows_open", "fan", "") == 1.0
+                && count(page, "celery_workflows_chords_waiting", "fan", "") == 1.0
+        })
+        .await;
+    let status = celeriac.status().await;
+    let open = status["workflows"].as_array().expect("a list").iter();
+    let open: Vec<_> = open.map(|row| (&row["name"], &row["open"])).collect();
+    assert_eq!(open.len(), 2, "{open:?}");
+    let ended = |page: &Page, root: &str, outcome: &str| {
+        let outcome = format!("outcome=\"{outcome}\"");
+        count(page, "celery_workflows_ended_total", root, &outcome)
+    };
+    celeriac
+        .page_when("them to end", 40, |page| {
+            ended(page, "flow", "completed") == 1.0
+                && ended(page, "flow", "failed") == 1.0
+                && ended(page, "fan", "completed") == 1.0
+                && page.sum_known("celery_workflows_open", &[]).is_none()
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hanging_retried_and_linked_tasks_are_seen_on_rabbitmq() {
+    let rabbitmq = RabbitMq::start().await;
+    late("5.6", &rabbitmq.url("")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hanging_retried_and_linked_tasks_are_seen_on_redis() {
+    let redis = Redis::start().await;
+    late("5.7", &redis.url(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_periodic_task_is_overdue_when_beat_stops() {
+    let rabbitmq = RabbitMq::start().await;
+    let url = rabbitmq.url("");
+    let celery = Celery::new("5.6", &url, "");
+    let more = "metrics: {periodic_tasks: [{name: periodic.tick, every: 2s}]}\n";
+    let celeriac = start(&url, more).await;
+    let beat = celery.beat_with("periodic", &[]).await;
+    let overdue =
+        |page: &Page| page.sum_known("celery_periodic_task_overdue_seconds", &["periodic.tick"]);
+    let page = celeriac
+        .page_when("its schedule", 30, |page| overdue(page) == Some(0.0))
+        .await;
+    assert_eq!(page.sum("celery_periodic_task_period_seconds", &[]), 2.0);
+    assert_eq!(problems(&celeriac, "periodic_task_overdue").await, []);
+    drop(beat);
+    let is_late = |page: &Page| overdue(page).is_some_and(|seconds| seconds >= 30.0);
+    celeriac.page_when("it to be overdue", 60, is_late).await;
+    let found = problems(&celeriac, "periodic_task_overdue").await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let _beat = celery.beat_with("periodic", &[]).await;
+    celeriac
+        .page_when("it to be sent again", 30, |page| overdue(page) == Some(0.0))
+        .await;
+}
