@@ -60,7 +60,7 @@ def questions():
         ("6. Which periodic task is late?", [
             graph("Overdue", "By how much periodic tasks are overdue; 0 if they are not. Top ten.", "s",
                   (f"topk(10, {by_task(f'celery_periodic_task_overdue_seconds{{{CLUSTER}}}')})", "{{name}}"), thresholds=LATE),
-            table("Periods", "Time between sends, as learnt or configured.", "s",
+            table("Periods", "Time between sends, as learned or configured.", "s",
                   by_task(f"celery_periodic_task_period_seconds{{{CLUSTER}}}"), rename=named, hide=("job",)),
         ]),
         ("7. What runs too long?", [

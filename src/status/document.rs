@@ -281,7 +281,7 @@ pub struct BeatRow {
 pub struct PeriodicRow {
     pub broker: Option<Arc<str>>,
     pub name: Arc<str>,
-    /// The time between its latest send and the next one, as learnt from earlier sends
+    /// The time between its latest send and the next one, as learned from earlier sends
     /// (`celery_periodic_task_period_seconds`).
     pub period_seconds: Option<f64>,
     pub last_sent_timestamp_seconds: Option<f64>,

@@ -45,8 +45,8 @@ impl Sources<'_> {
             })
             .collect();
         for broker in &self.overview.clusters {
-            let learnt = broker.cluster.periodic.iter();
-            for (name, task) in learnt.filter(|(_, task)| task.period.is_some()) {
+            let learned = broker.cluster.periodic.iter();
+            for (name, task) in learned.filter(|(_, task)| task.period.is_some()) {
                 let id = (broker.label.clone(), Arc::clone(name));
                 let row = rows.entry(id).or_insert_with(|| PeriodicRow {
                     broker: broker.label.clone(),

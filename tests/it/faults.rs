@@ -364,7 +364,7 @@ async fn a_receiver_of_1_only_gets_1() {
         setting.publish(5).await;
         setting.nothing_is_lost().await;
         let again = setting.ill.with(|received| received.requests_v2);
-        assert_eq!(again, tried, "{knows:?}: it has learnt");
+        assert_eq!(again, tried, "{knows:?}: it has learned");
         let log = setting.celeriac.process.output();
         assert!(log.contains("2.0"), "{log}");
         let zstd = setting.ill.with(|received| received.requests_zstd);

@@ -15,11 +15,11 @@ pub(super) struct Periodic([Vector<1>; 3]);
 const GAUGES: [(&str, &str); 3] = [
     (
         "periodic_task_period_seconds",
-        "Time between the latest send of the periodic task and the next one, as learnt from earlier sends.",
+        "Time between the latest send of the periodic task and the next one, as learned from earlier sends.",
     ),
     (
         "periodic_task_next_due_timestamp_seconds",
-        "Time at which the periodic task should be sent next, as learnt from earlier sends.",
+        "Time at which the periodic task should be sent next, as learned from earlier sends.",
     ),
     (
         "periodic_task_overdue_seconds",
@@ -40,7 +40,7 @@ impl Periodic {
         }))
     }
 
-    /// Sets the gauges of tasks whose schedule has been learnt.
+    /// Sets the gauges of tasks whose schedule has been learned.
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
         self.0.iter_mut().for_each(Vector::begin);
         for task in state.periodic_tasks(context.now) {

@@ -83,7 +83,7 @@ impl PeriodicTasks {
         }
     }
 
-    /// Sets the longest time between two sends of a task, which need not be learnt then.
+    /// Sets the longest time between two sends of a task, which need not be learned then.
     pub(super) fn configure(&mut self, name: Symbol, every: Duration) {
         let every = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
         self.configured.insert(name, every);

@@ -308,7 +308,7 @@ fn order_and_repetition_do_not_matter() {
             child(Received),
             child(Failed),
         ],
-        // The root's name is learnt last.
+        // The root's name is learned last.
         [
             child(Received),
             child(Failed),
