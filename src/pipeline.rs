@@ -296,7 +296,9 @@ impl Pipeline {
             let keep = Keep::new(&cluster.state, self.series_ttl, now);
             for view in &mut self.views {
                 let profile = &mut view.profiles[cluster.id.index()];
-                profile.level(&cluster.state, &mut view.series, now);
+                let Cluster { state, filter, .. } = &mut *cluster;
+                let mut shows = |name| filter.shows(Some(name), state.names());
+                profile.level(state, &mut view.series, now, &mut shows);
                 profile.expire(&keep, &mut view.series);
                 limited[0] += profile.limited().series;
                 limited[1] += profile.limited().exceptions;

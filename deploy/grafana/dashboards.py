@@ -45,7 +45,8 @@ NAMED_BROKER = variable("broker", f"label_values(celeriac_broker_connected{{{WHE
 # Marks when workers started, which is when something was deployed.
 STARTS = {"name": "Worker starts", "datasource": SOURCE, "enable": True, "hide": False, "iconColor": "blue",
           "expr": f"max by (worker, sw_ver) (celery_worker_start_timestamp_seconds{{{OF_BROKER}}} * 1000"
-                  f" * on (job, namespace, broker, worker) group_left (sw_ver) celery_worker_info{{{OF_BROKER}}})",
+                  f" * on (job, namespace, instance, broker, worker) group_left (sw_ver)"
+                  f" topk by (job, namespace, instance, broker, worker) (1, celery_worker_info{{{OF_BROKER}}}))",
           "useValueForTime": True, "step": "60s", "titleFormat": "{{worker}} started", "textFormat": "Celery {{sw_ver}}",
           "tagKeys": "", "target": {"limit": 100, "matchAny": False, "tags": [], "type": "dashboard"}}
 

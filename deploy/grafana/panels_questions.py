@@ -89,7 +89,8 @@ def questions():
                   thresholds=SHARE, top=1),
             table("Versions", "Celery's version and the start of each worker.", "dateTimeFromNow",
                   f"max by (worker, sw_ver) (celery_worker_start_timestamp_seconds{{{CLUSTER}}} * 1000"
-                  f" * on (job, namespace, broker, worker) group_left (sw_ver) celery_worker_info{{{CLUSTER}}})",
+                  f" * on (job, namespace, instance, broker, worker) group_left (sw_ver)"
+                  f" topk by (job, namespace, instance, broker, worker) (1, celery_worker_info{{{CLUSTER}}}))",
                   rename={"worker": "Worker", "sw_ver": "Celery", "Value": "Started"}),
         ]),
     ]

@@ -4,11 +4,11 @@
 //! it answers `ping` and is not known as a worker. Known beats are asked by name; all nodes are
 //! asked only now and then, to find new ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::control::{ALL_EVERY, DESTINATIONS_MAX, Round};
+use super::control::{ALL_EVERY, Round};
 use super::reply::Method;
 use crate::event::Accept;
 use crate::state::{BeatAnswer, WorkerAnswer};
@@ -29,6 +29,8 @@ const WORKERS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct BeatRoster {
     rounds: u64,
+    /// Whether the latest round asked all nodes.
+    to_all: bool,
     /// Whether every known beat answered the latest round.
     all_answered: bool,
     /// Nodes that have answered as workers.
@@ -48,17 +50,13 @@ impl BeatRoster {
     }
 
     /// The next round. `None` if there is nobody to ask.
-    pub(super) fn ask(
-        &mut self,
-        known: &[Arc<str>],
-        workers: usize,
-        accept: Accept,
-    ) -> Option<Round> {
+    pub(super) fn ask(&mut self, known: &[Arc<str>], accept: Accept) -> Option<Round> {
+        // Another one may have replaced a beat that does not answer.
         let some_silent = !known.is_empty() && !self.all_answered;
-        let to_all = self.rounds < FIRST_ROUNDS
-            || self.rounds.is_multiple_of(ALL_EVERY)
-            || (some_silent && workers <= DESTINATIONS_MAX);
+        self.to_all =
+            self.rounds < FIRST_ROUNDS || self.rounds.is_multiple_of(ALL_EVERY) || some_silent;
         self.rounds += 1;
+        let to_all = self.to_all;
         let destination = (!to_all).then(|| known.to_vec());
         let asks = to_all || !known.is_empty();
         asks.then(|| Round::to_any(Method::OF_BEATS, destination, (accept, DEADLINE)))
@@ -71,16 +69,18 @@ impl BeatRoster {
         known: &[Arc<str>],
         online: &[Arc<str>],
     ) -> Vec<BeatAnswer> {
-        let contains = |names: &[Arc<str>], node: &str| names.iter().any(|name| **name == *node);
+        let set = |names: &[Arc<str>]| -> HashSet<Arc<str>> { names.iter().cloned().collect() };
+        let (known_names, online) = (set(known), set(online));
         let mut unknown = BTreeSet::new();
         let mut beats = Vec::new();
         for (node, processes) in round.pongs() {
-            if self.workers.contains(node) || contains(online, node) {
+            if self.workers.contains(node) || online.contains(node) {
                 continue;
             }
             // A worker that has just started answers `ping` before anything else is known of it.
-            let is_beat =
-                node.starts_with(NODENAME) || contains(known, node) || self.unknown.contains(node);
+            let is_beat = node.starts_with(NODENAME)
+                || known_names.contains(node)
+                || self.unknown.contains(node);
             if is_beat {
                 beats.push(BeatAnswer {
                     beat: node.to_owned(),
@@ -90,7 +90,9 @@ impl BeatRoster {
                 unknown.insert(node.to_owned());
             }
         }
-        self.unknown = unknown;
+        if self.to_all {
+            self.unknown = unknown;
+        }
         let answered = |node: &str| beats.iter().any(|answer| answer.beat == node);
         self.all_answered = known.iter().all(|node| answered(node));
         beats
@@ -117,7 +119,7 @@ mod tests {
         pongs: &[&str],
     ) -> Option<Asked> {
         let (known, online) = (names(known), names(online));
-        let mut round = roster.ask(&known, online.len(), Accept::default())?;
+        let mut round = roster.ask(&known, Accept::default())?;
         let request: serde_json::Value =
             serde_json::from_str(&round.requests("reply")[0]).expect("JSON");
         assert_eq!(request["method"], "ping");

@@ -38,7 +38,7 @@ const TRIES_MAX: u32 = 3;
 pub(super) const ALL_EVERY: u64 = 10;
 
 /// With more workers, listing their names would make the request larger than the replies it saves.
-pub(super) const DESTINATIONS_MAX: usize = 100;
+const DESTINATIONS_MAX: usize = 100;
 
 /// The body of a request with JSON arguments. Identical to Kombu's except for the ticket.
 pub(super) fn request(

@@ -315,8 +315,7 @@ impl Poller {
 
     async fn ask_beats(&mut self, carrier: &mut Carrier) -> Result<(), LinkError> {
         let known = self.known.borrow().clone();
-        let (workers, accept) = (known.workers.len(), self.config.accept);
-        let Some(mut round) = self.beats.ask(&known.beats, workers, accept) else {
+        let Some(mut round) = self.beats.ask(&known.beats, self.config.accept) else {
             return Ok(());
         };
         let asked = clock::now();

@@ -58,6 +58,12 @@ impl Filter {
         }
     }
 
+    /// Returns whether tasks with this name are shown.
+    pub(super) fn shows_name(&self, name: &str) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_none_or(|filter| filter.shows(name))
+    }
+
     /// Returns whether tasks with this name are shown. Tasks without a name always are.
     pub(super) fn shows(&mut self, name: Option<Symbol>, names: &Names) -> bool {
         let (Some(filter), Some(name)) = (&self.filter, name) else {

@@ -31,6 +31,19 @@ pub struct BrokerOverview {
     pub hints: Vec<Hint>,
 }
 
+impl Cluster {
+    /// The levels of the cluster, without tasks that are not shown.
+    fn overview(&self, at: Timestamp) -> ClusterOverview {
+        let mut overview = self.state.overview(at);
+        let shows = |name: &str| self.filter.shows_name(name);
+        overview.periodic.retain(|(name, _)| shows(name));
+        overview.long_running.retain(|(name, ..)| shows(name));
+        let workflows = &mut overview.workflows;
+        workflows.retain(|(root, _)| root.as_deref().is_none_or(shows));
+        overview
+    }
+}
+
 impl Pipeline {
     /// Returns everything that people are shown. `None` unless the native profile is in use.
     pub fn overview(&self, at: Timestamp) -> Option<Overview> {
@@ -39,7 +52,7 @@ impl Pipeline {
         let clusters = self.clusters.iter().map(|cluster| BrokerOverview {
             broker: Arc::clone(&cluster.broker),
             label: cluster.label.clone(),
-            cluster: cluster.state.overview(at),
+            cluster: cluster.overview(at),
             hints: cluster.hints.clone(),
         });
         Some(Overview {

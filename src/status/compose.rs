@@ -162,6 +162,7 @@ impl Sources<'_> {
             done_per_minute: before.per_minute(completed),
             failed_ratio: ratio(failed, completed),
             retried_ratio: ratio(retried, completed + retried),
+            retried_per_minute: before.per_minute(retried),
             runtime_p50_seconds: runtime.0,
             runtime_p95_seconds: runtime.1,
             wait_p50_seconds: wait.0,

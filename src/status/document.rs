@@ -188,6 +188,9 @@ pub struct TaskRow {
     pub failed_ratio: Option<f64>,
     /// Share of ended attempts that are to be retried.
     pub retried_ratio: Option<f64>,
+    /// Attempts that ended in a retry, a minute.
+    #[serde(default)]
+    pub retried_per_minute: Option<f64>,
     pub runtime_p50_seconds: Option<f64>,
     pub runtime_p95_seconds: Option<f64>,
     pub wait_p50_seconds: Option<f64>,

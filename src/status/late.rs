@@ -1,6 +1,8 @@
 //! Problems with work that does not happen or does not end: beat, periodic tasks, tasks that run too long or are retried
 //! too often, and workflows.
 
+use std::collections::BTreeMap;
+
 use super::attention::{EACH_MAX, problem};
 use super::compose::float;
 use super::document::{
@@ -18,7 +20,7 @@ const CHORD_AGE_MAX: f64 = 1_800.0;
 
 /// Returns the problems of a document.
 pub(super) fn problems(status: &Status) -> Vec<Problem> {
-    let mut problems: Vec<_> = beat(status).into_iter().collect();
+    let mut problems: Vec<_> = beats(status).collect();
     problems.extend(status.periodic.iter().filter_map(overdue).take(EACH_MAX));
     problems.extend(status.long_running.iter().map(long_running).take(EACH_MAX));
     problems.extend(storms(status).take(EACH_MAX));
@@ -26,24 +28,26 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     problems
 }
 
-/// The beats that stopped, if none runs: one that was replaced, as in a rollout, is no problem.
-fn beat(status: &Status) -> Option<Problem> {
-    let newest = |one: &&BeatRow, other: &&BeatRow| {
-        one.since_timestamp_seconds
-            .total_cmp(&other.since_timestamp_seconds)
-    };
-    let stopped = status.beats.iter().filter(|beat| {
-        let of_broker = |other: &&BeatRow| other.broker == beat.broker;
-        let mut others = status.beats.iter().filter(of_broker);
-        !others.any(|other| other.online)
-    });
-    let beat = stopped.max_by(newest)?;
-    let name = &beat.name;
-    let text = format!("Beat {name} does not answer, so no periodic task is being sent.");
-    let advice = "Restart celery beat; its log says why it stopped or what it waits for.";
-    let found = problem(Severity::Critical, "beat_down", text, advice).of(name);
-    let since = Some(beat.last_seen_timestamp_seconds);
-    Some(found.since(since).explained_by("CeleryBeatDown"))
+/// The newest beat of each broker, if it stopped and no other runs: one that was replaced, as in a
+/// rollout, is no problem.
+fn beats(status: &Status) -> impl Iterator<Item = Problem> {
+    let mut newest: BTreeMap<_, &BeatRow> = BTreeMap::new();
+    for beat in &status.beats {
+        let rank = |beat: &BeatRow| (beat.online, beat.since_timestamp_seconds);
+        let known = newest.entry(beat.broker.as_deref()).or_insert(beat);
+        if rank(beat) > rank(known) {
+            *known = beat;
+        }
+    }
+    let down = newest.into_values().filter(|beat| !beat.online);
+    down.map(|beat| {
+        let name = &beat.name;
+        let text = format!("Beat {name} does not answer, so no periodic task is being sent.");
+        let advice = "Restart celery beat; its log says why it stopped or what it waits for.";
+        let found = problem(Severity::Critical, "beat_down", text, advice).of(name);
+        let since = Some(beat.last_seen_timestamp_seconds);
+        found.since(since).explained_by("CeleryBeatDown")
+    })
 }
 
 fn overdue(task: &PeriodicRow) -> Option<Problem> {
@@ -87,21 +91,15 @@ fn long_running(task: &LongRunningRow) -> Problem {
 /// The tasks that are mostly retried.
 fn storms(status: &Status) -> impl Iterator<Item = Problem> {
     let minutes = float(status.window_seconds) / 60.0;
-    let retries = move |task: &TaskRow| {
+    let storms = move |task: &TaskRow| {
         let ratio = task
             .retried_ratio
             .filter(|ratio| *ratio > RETRIED_RATIO_MAX)?;
-        // Attempts that ended and are not to be retried are the other part.
-        let done = task.done_per_minute? * minutes;
-        let retried = if ratio < 1.0 {
-            done * ratio / (1.0 - ratio)
-        } else {
-            float(RETRIES_MIN)
-        };
+        let retried = task.retried_per_minute? * minutes;
         (retried >= float(RETRIES_MIN) - 0.5).then_some(ratio)
     };
     status.tasks.iter().filter_map(move |task| {
-        let ratio = retries(task)?;
+        let ratio = storms(task)?;
         let most = task.exceptions.iter().max_by_key(|one| one.retried);
         let most = most.filter(|one| one.retried > 0);
         let most = most.map(|one| format!(", mostly with {}", one.exception));

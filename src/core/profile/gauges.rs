@@ -218,8 +218,6 @@ impl Gauges {
         self.level_workers(state, context);
         self.level_processed(state, context);
         self.beats.level(state, context);
-        self.long_running.level(state, context);
-        self.periodic.level(state, context);
         self.level_queues(state, context);
         self.oldest.begin();
         let mut oldest = BTreeMap::new();
@@ -236,6 +234,17 @@ impl Gauges {
                 .set([queue, Part::Word(flight)], entered.seconds(), context);
         }
         self.oldest.end_others(context.series);
+    }
+
+    /// Sets the gauges by task name.
+    pub(super) fn level_tasks(
+        &mut self,
+        state: &State,
+        context: &mut Context<'_>,
+        shows: &mut dyn FnMut(Symbol) -> bool,
+    ) {
+        self.long_running.level(state, context, shows);
+        self.periodic.level(state, context, shows);
     }
 
     /// The names that the gauges refer to.

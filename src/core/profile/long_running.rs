@@ -39,10 +39,18 @@ impl LongRunning {
     }
 
     /// Sets the gauges, and ends those of names with no such task left.
-    pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
+    pub(super) fn level(
+        &mut self,
+        state: &State,
+        context: &mut Context<'_>,
+        shows: &mut dyn FnMut(Symbol) -> bool,
+    ) {
         self.count.begin();
         self.oldest.begin();
         for long in state.long_running(context.now) {
+            if !shows(long.name) {
+                continue;
+            }
             let key = [Part::Name(long.name)];
             self.count.set(key.clone(), float(long.count), context);
             self.oldest.set(key, long.since.seconds(), context);

@@ -210,8 +210,15 @@ impl Profile {
         each!(self, profile => profile.apply(change, context));
     }
 
-    /// Sets gauges from the state, for values that are not sums of changes.
-    pub fn level(&mut self, state: &State, series: &mut SeriesTable, now: Timestamp) {
+    /// Sets gauges from the state, for values that are not sums of changes. Gauges by task name are
+    /// set for the tasks that `shows` accepts.
+    pub fn level(
+        &mut self,
+        state: &State,
+        series: &mut SeriesTable,
+        now: Timestamp,
+        shows: &mut dyn FnMut(Symbol) -> bool,
+    ) {
         let mut context = Context {
             names: state.names(),
             series,
@@ -219,6 +226,9 @@ impl Profile {
             origin: None,
         };
         each!(self, profile => profile.level(state, &mut context));
+        if let Self::Native(profile) = self {
+            profile.level_tasks(state, &mut context, shows);
+        }
     }
 
     /// Opens restored series that must not end, and sets the sizes of sets to 0. Call it once the

@@ -146,7 +146,17 @@ impl Native {
 
     pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
         self.gauges.level(state, context);
-        self.workflows.level(state, context);
+    }
+
+    /// Sets the gauges by task name.
+    pub(super) fn level_tasks(
+        &mut self,
+        state: &State,
+        context: &mut Context<'_>,
+        shows: &mut dyn FnMut(Symbol) -> bool,
+    ) {
+        self.gauges.level_tasks(state, context, shows);
+        self.workflows.level(state, context, shows);
     }
 
     pub(super) fn expire(&mut self, keep: &Keep, series: &mut SeriesTable) {

@@ -41,9 +41,17 @@ impl Periodic {
     }
 
     /// Sets the gauges of tasks whose schedule has been learned.
-    pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
+    pub(super) fn level(
+        &mut self,
+        state: &State,
+        context: &mut Context<'_>,
+        shows: &mut dyn FnMut(Symbol) -> bool,
+    ) {
         self.0.iter_mut().for_each(Vector::begin);
         for task in state.periodic_tasks(context.now) {
+            if !shows(task.name) {
+                continue;
+            }
             let values = [
                 task.period.map(|period| period.as_secs_f64()),
                 task.next_due.map(|due| due.seconds()),

@@ -90,7 +90,8 @@ impl Bench {
     fn snapshot(&mut self) -> Snapshot {
         let mut changes = Vec::new();
         self.state.expire(self.now, &mut changes);
-        self.profile.level(&self.state, &mut self.series, self.now);
+        self.profile
+            .level(&self.state, &mut self.series, self.now, &mut |_| true);
         let keep = Keep::new(&self.state, TTL, self.now);
         self.profile.expire(&keep, &mut self.series);
         self.series.snapshot(self.now, false)

@@ -12,10 +12,10 @@ use crate::state::{State, Symbol, WorkflowOutcome};
 #[derive(Debug)]
 pub(super) struct Workflows {
     ended: Vector<2>,
-    gauges: [Vector<1>; 4],
+    gauges: [Vector<1>; 5],
 }
 
-const GAUGES: [(&str, &str); 4] = [
+const GAUGES: [(&str, &str); 5] = [
     (
         "workflows_open",
         "Number of workflows (a task with all tasks that it led to) of which some task is in flight.",
@@ -23,6 +23,10 @@ const GAUGES: [(&str, &str); 4] = [
     (
         "workflows_oldest_timestamp_seconds",
         "Time at which the oldest open workflow began.",
+    ),
+    (
+        "workflows_idle_timestamp_seconds",
+        "Time of the latest event of the open workflow that has been without an event for longest.",
     ),
     (
         "workflows_chords_waiting",
@@ -68,13 +72,22 @@ impl Workflows {
     }
 
     /// Sets the gauges of the names that have open workflows.
-    pub(super) fn level(&mut self, state: &State, context: &mut Context<'_>) {
+    pub(super) fn level(
+        &mut self,
+        state: &State,
+        context: &mut Context<'_>,
+        shows: &mut dyn FnMut(Symbol) -> bool,
+    ) {
         self.gauges.iter_mut().for_each(Vector::begin);
         for (root, level) in state.workflows() {
+            if !root.is_none_or(&mut *shows) {
+                continue;
+            }
             let waiting = Some(level.chords).filter(|chords| *chords > 0);
             let values = [
                 Some(float(level.open)),
                 level.oldest.map(|at| at.seconds()),
+                level.idle.map(|at| at.seconds()),
                 waiting.map(float),
                 level.oldest_chord.map(|at| at.seconds()),
             ];

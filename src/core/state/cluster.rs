@@ -123,6 +123,8 @@ pub struct State {
     substitute: Timestamp,
     /// When the state was restored from storage.
     resumed: Timestamp,
+    /// The last time at which events may have been missed.
+    unseen_until: Timestamp,
     evidence: SetupEvidence,
 }
 
@@ -160,6 +162,7 @@ impl State {
             newest: Timestamp::default(),
             substitute: Timestamp::default(),
             resumed: Timestamp::default(),
+            unseen_until: Timestamp::default(),
             evidence: SetupEvidence::default(),
             limits,
         }
@@ -329,6 +332,7 @@ impl State {
     pub fn not_subscribed(&mut self, now: Timestamp) {
         self.evidence.not_subscribed(now);
         self.periodic.not_observed(now);
+        self.unseen_until = now;
     }
 
     /// The problems with the cluster's setup that are visible so far.
@@ -393,7 +397,7 @@ impl State {
             begun: self.workers.begun,
             events_arrive: self.evidence.has_events(),
             task_settings_wanted: self.suspects.rates_wanted
-                || self.registered.is_wanted(self.workers.begun),
+                || self.workers.iter().any(Worker::settings_are_wanted),
         }
     }
 

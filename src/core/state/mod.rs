@@ -137,6 +137,8 @@ pub struct WorkflowLevel {
     pub open: u64,
     /// When the oldest of them began.
     pub oldest: Option<Timestamp>,
+    /// Time of the latest event of the one that has been without an event for longest.
+    pub idle: Option<Timestamp>,
     /// Number of chords whose `celery.chord_unlock` polls for the end of their header.
     pub chords: u64,
     /// Since when the oldest of them waits.

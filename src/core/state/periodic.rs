@@ -133,7 +133,11 @@ impl PeriodicTasks {
         let mut last_sent: Vec<_> = last_sent.collect();
         let (_, oldest_kept, _) = last_sent.select_nth_unstable(ROOM);
         let oldest_kept = *oldest_kept;
-        self.retain_if(|_, history| history.last_sent >= oldest_kept);
+        let configured = std::mem::take(&mut self.configured);
+        self.retain_if(|name, history| {
+            history.last_sent >= oldest_kept || configured.contains_key(&name)
+        });
+        self.configured = configured;
     }
 
     /// Records that all sends until `now` were observed. Call it regularly while events arrive.

@@ -26,14 +26,11 @@ pub(super) struct TaskSettings {
 pub(super) struct Registered {
     tasks: HashMap<u64, TaskSettings>,
     hasher: DefaultHashBuilder,
-    /// How many starts of worker processes had been seen when a worker last reported.
-    begun: Option<u64>,
 }
 
 impl Registered {
     /// Applies what a worker reported. Returns whether all of it had room.
-    pub(super) fn apply(&mut self, reported: &[RegisteredTask], begun: u64) -> bool {
-        self.begun = Some(begun);
+    pub(super) fn apply(&mut self, reported: &[RegisteredTask]) -> bool {
         for task in reported {
             let hash = self.hasher.hash_one(task.name.as_str());
             if self.tasks.len() < TASKS_MAX || self.tasks.contains_key(&hash) {
@@ -45,11 +42,6 @@ impl Registered {
             }
         }
         self.tasks.len() < TASKS_MAX
-    }
-
-    /// Whether the settings are not known, or may have changed since.
-    pub(super) fn is_wanted(&self, begun: u64) -> bool {
-        self.begun.is_none_or(|reported| reported < begun)
     }
 
     /// The settings of a task, if a worker reported it.
@@ -71,12 +63,10 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_asked_for_again_when_a_worker_starts() {
+    fn the_latest_report_of_a_task_counts() {
         let mut registered = Registered::default();
-        assert!(registered.is_wanted(0));
-        assert!(registered.apply(&[task("a", 3)], 2));
-        assert!(!registered.is_wanted(2) && registered.is_wanted(3));
-        assert!(registered.apply(&[task("a", 5)], 3));
+        assert!(registered.apply(&[task("a", 3)]));
+        assert!(registered.apply(&[task("a", 5)]));
         let retries = |name: &str| registered.get(name).map(|it| it.max_retries);
         assert_eq!(retries("a"), Some(Some(5)));
         assert_eq!(retries("b"), None);
@@ -86,9 +76,9 @@ mod tests {
     fn further_tasks_are_ignored_and_known_ones_updated() {
         let mut registered = Registered::default();
         let many: Vec<_> = (0..=TASKS_MAX).map(|n| task(&n.to_string(), 1)).collect();
-        assert!(!registered.apply(&many, 1));
+        assert!(!registered.apply(&many));
         assert_eq!(registered.tasks.len(), TASKS_MAX);
-        assert!(!registered.apply(&[task("0", 2)], 1));
+        assert!(!registered.apply(&[task("0", 2)]));
         let first = registered.get("0").expect("known");
         assert_eq!(first.max_retries, Some(2));
         assert_eq!(registered.get(&TASKS_MAX.to_string()), None);

@@ -109,10 +109,12 @@ impl Runtimes {
 
     fn find_or_insert(&mut self, name: Symbol) -> &mut Distribution {
         if self.names.len() >= NAMES_MAX && !self.names.contains_key(&name) {
-            let mut changed: Vec<_> = self.names.values().map(|known| known.changed).collect();
-            let (_, oldest_kept, _) = changed.select_nth_unstable(ROOM);
-            let oldest_kept = *oldest_kept;
-            self.names.retain(|_, known| known.changed >= oldest_kept);
+            let known = self.names.iter();
+            let mut idle: Vec<_> = known.map(|(name, known)| (known.changed, *name)).collect();
+            idle.select_nth_unstable(ROOM);
+            for (_, name) in &idle[..ROOM] {
+                self.names.remove(name);
+            }
         }
         self.names.entry(name).or_insert_with(|| Distribution {
             counts: [0; BUCKETS],

@@ -40,6 +40,10 @@ const TWO_AT_ONCE: Duration = Duration::from_secs(30);
 /// way.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// How many rounds ask a process for the settings of its tasks: the first may come before it listens,
+/// and some workers never answer.
+const SETTINGS_TRIES: u8 = 5;
+
 /// Two starts within this time are the same one: answers take up to two seconds, and clocks drift.
 const SAME_START: Duration = Duration::from_secs(10);
 
@@ -69,6 +73,9 @@ pub struct Worker {
     pub queues: Option<Vec<Symbol>>,
     /// Whether the current process has reported its queues.
     pub(super) asked: bool,
+    /// How many rounds asked the current process for the settings of its tasks in vain. `None` once
+    /// it reported them.
+    pub(super) settings_asked: Option<u8>,
     /// When the current process was first seen.
     pub(super) since: Timestamp,
     /// Whether two processes send heartbeats under its name.
@@ -123,6 +130,7 @@ impl Worker {
             started: None,
             queues: None,
             asked: false,
+            settings_asked: Some(0),
             since: now,
             twofold: false,
             processed: Processed::default(),
@@ -198,6 +206,14 @@ impl Worker {
             .into_iter()
             .chain(other)
             .for_each(|at| step.adjust(at));
+    }
+
+    /// Whether the settings of its tasks are needed and it may report them.
+    pub(super) fn settings_are_wanted(&self) -> bool {
+        self.online
+            && self
+                .settings_asked
+                .is_some_and(|tries| tries < SETTINGS_TRIES)
     }
 
     /// Applies how long its process has been running, which it reports in whole seconds. The start
@@ -319,6 +335,7 @@ impl Worker {
             };
             found.restarted = Some(until);
             self.asked = false;
+            self.settings_asked = Some(0);
             self.since = now;
             self.started = None;
             found.missing = self.processed.end();

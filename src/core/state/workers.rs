@@ -81,6 +81,13 @@ impl Workers {
             .sum()
     }
 
+    /// Records that workers were asked for the settings of their tasks.
+    pub(super) fn settings_were_asked(&mut self) {
+        for worker in &mut self.list {
+            worker.settings_asked = worker.settings_asked.map(|tries| tries.saturating_add(1));
+        }
+    }
+
     /// All known workers.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
         self.list.iter()

@@ -303,6 +303,7 @@ impl Workflows {
             let level = levels.entry(workflow.root).or_default();
             level.open += 1;
             level.oldest = earlier(level.oldest, workflow.began);
+            level.idle = earlier(level.idle, workflow.latest);
         }
         let waiting = members.filter(|member| member.standing == Standing::InFlight);
         for (member, since) in waiting.filter_map(|it| Some((it, it.chord_since()?))) {

@@ -256,10 +256,15 @@ fn beat(beats: &[BeatRow], now: f64) -> Tile {
             format!("{}: last answer {seen} ago", shown(&beat.name))
         })
         .collect();
-    let (value, level) = match (beats, processes) {
-        ([], _) => (UNKNOWN, Level::Fine),
-        (_, 0) => ("down", Level::Bad),
-        (_, _) => ("up", Level::Fine),
+    // With several brokers, each has its own.
+    let is_down = beats.iter().any(|beat| {
+        let mut others = beats.iter().filter(|other| other.broker == beat.broker);
+        !others.any(|other| other.online)
+    });
+    let (value, level) = match beats {
+        [] => (UNKNOWN, Level::Fine),
+        _ if is_down => ("down", Level::Bad),
+        _ => ("up", Level::Fine),
     };
     let title = if beats.is_empty() {
         "Known with Celery 5.7 and beat_enable_remote_control".to_owned()

@@ -123,7 +123,8 @@ impl Run {
         let keep = Keep::new(state, TTL, *now);
         let pages = [steady, restarted].map(|view| {
             view.series.now(*now);
-            view.profile.level(state, &mut view.series, *now);
+            view.profile
+                .level(state, &mut view.series, *now, &mut |_| true);
             view.profile.expire(&keep, &mut view.series);
             view.series.expire_restored(TTL, *now);
             view.series.snapshot(*now, false)

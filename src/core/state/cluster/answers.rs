@@ -23,6 +23,9 @@ impl State {
     ) {
         self.queues.workers_asked();
         self.rounds = [self.rounds[1], now];
+        if answers.iter().any(|answer| answer.registered.is_some()) {
+            self.workers.settings_were_asked();
+        }
         let mut named = HashSet::new();
         for answer in answers {
             self.answer(answer, now, &mut named, changes);
@@ -64,7 +67,7 @@ impl State {
         });
         self.routes.bind(&answer.bindings, now);
         if let Some(tasks) = &answer.registered
-            && !self.registered.apply(tasks, self.workers.begun)
+            && !self.registered.apply(tasks)
         {
             self.bounds.reached(Limit::ReplyItems);
         }
@@ -81,6 +84,9 @@ impl State {
             return;
         };
         worker.sign_of_life(now);
+        if answer.registered.is_some() {
+            worker.settings_asked = None;
+        }
         worker.pool_size = answer.pool_size.or(worker.pool_size);
         worker.slots = answer.slots.or(worker.slots);
         worker.processes = answer.processes.or(worker.processes);

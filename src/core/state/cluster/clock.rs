@@ -19,7 +19,13 @@ impl State {
         self.periodic.clock_set(step);
         self.evidence.clock_set(step);
         let [older, newer] = &mut self.rounds;
-        for at in [older, newer, &mut self.first_event, &mut self.resumed] {
+        for at in [
+            older,
+            newer,
+            &mut self.first_event,
+            &mut self.resumed,
+            &mut self.unseen_until,
+        ] {
             step.adjust(at);
         }
     }

@@ -52,7 +52,7 @@ impl State {
         for task in running.filter(|task| task.stage == Some(TaskStage::Started)) {
             let since = task.entered();
             let seconds = now.seconds_since(since);
-            let Some(name) = task.name else {
+            let Some(name) = task.name.filter(|_| self.is_still_running(since)) else {
                 continue;
             };
             let allowed = allowed.entry(name).or_insert_with(|| self.allowed(name));
@@ -75,6 +75,13 @@ impl State {
         let mut found: Vec<_> = found.into_values().collect();
         found.sort_unstable_by_key(|one| one.since);
         found
+    }
+
+    /// Whether a task that started then is still running, as far as events tell: its end may have
+    /// been missed without a subscription. Then two rounds over the workers decide.
+    fn is_still_running(&self, since: Timestamp) -> bool {
+        let is_seen = since > self.unseen_until || self.rounds[0] > self.unseen_until;
+        is_seen && since != Timestamp::default()
     }
 
     /// How long a task of this name may run. `None` if that is not known.

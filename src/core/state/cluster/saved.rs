@@ -57,6 +57,7 @@ impl State {
     /// Invalid data is ignored. Adds the places of tasks in flight to `changes`.
     pub fn restore(&mut self, saved: &saved::Cluster, now: Timestamp, changes: &mut Vec<Change>) {
         self.resumed = now;
+        self.unseen_until = now;
         for worker in &saved.workers {
             let mut texts = Restored::new(&saved.texts, &mut self.names);
             if let Some(name) = texts.node(worker.name)

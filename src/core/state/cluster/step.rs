@@ -5,7 +5,7 @@ use crate::event::{EventKind, Refusal, TaskEvent, TaskKind};
 use crate::state::held::HeldStep;
 use crate::state::task::{Intervals, Label, Taken};
 use crate::state::tasks::At;
-use crate::state::{Change, Outcome, ReceivedEvent, Revocation, Shard, Step, Symbol, TaskStage};
+use crate::state::{Change, Outcome, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
 /// An event about a task and its context.
@@ -130,10 +130,14 @@ impl State {
             task.queue_told = true;
         }
         let name = task.name;
-        let is_send = is_sent || (event.kind == TaskKind::Received && !self.routes.sent);
-        let is_first = event.retries.unwrap_or(0) == 0 && !event.has_parent;
-        // Every shard receives a task-sent.
-        if is_send && is_first && self.limits.shard.is_none_or(Shard::is_first) {
+        // Without a task-sent, its receipt shows that it was sent. Every shard receives the
+        // task-sent, and only one of them the task-received.
+        let is_received = event.kind == TaskKind::Received && !task.was_sent();
+        let is_send = match self.limits.shard {
+            None => is_sent || is_received,
+            Some(shard) => is_sent && shard.is_first(),
+        };
+        if is_send && event.retries.unwrap_or(0) == 0 && !event.has_parent {
             name.inspect(|name| self.periodic.sent(*name, arrived.stamped));
         }
         if is_sent {

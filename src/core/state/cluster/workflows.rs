@@ -124,6 +124,7 @@ impl State {
             self.workflows.open(workflow, event.stamped, event.now);
             if !event.is_root
                 && let Some(root) = self.tasks.find(event.root)
+                && root != at
                 && self.tasks.member(root).is_none()
             {
                 let member = Member {

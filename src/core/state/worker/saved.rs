@@ -82,6 +82,7 @@ impl Worker {
                 names
             }),
             asked: false,
+            settings_asked: Some(0),
             since: self.since,
             twofold: saved.twofold,
             processed: Processed::restored(saved, now),

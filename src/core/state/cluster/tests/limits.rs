@@ -191,3 +191,78 @@ fn a_failure_after_the_last_retry_is_told_from_any_other() {
     assert!(!exhausted(&mut state, "g", 0, "OSError"));
     assert!(exhausted(&mut state, "h", 0, "MaxRetriesExceededError"));
 }
+
+#[test]
+fn a_task_whose_end_may_have_been_missed_is_believed_after_two_rounds() {
+    let mut state = state();
+    report(
+        &mut state,
+        RegisteredTask {
+            time_limit: Some(10.0),
+            ..RegisteredTask::default()
+        },
+    );
+    start(&mut state, "a", 100);
+    assert_eq!(long(&state, 130).map(|(count, _)| count), Some(1));
+    state.not_subscribed(at(140));
+    assert_eq!(long(&state, 150), None);
+    // One that starts afterwards is seen to run.
+    start(&mut state, "b", 160);
+    assert_eq!(long(&state, 190).map(|(count, _)| count), Some(1));
+    for round in [200, 260] {
+        let answers = Answers::Workers(Vec::new());
+        state.report(&answers, at(round), at(round), &mut Vec::new());
+    }
+    assert_eq!(long(&state, 270).map(|(count, _)| count), Some(2));
+}
+
+#[test]
+fn settings_are_wanted_until_each_worker_has_reported_or_been_asked_often() {
+    let mut state = state();
+    let heartbeat = |name: &str, second| Event {
+        hostname: name.to_owned().into(),
+        ..worker(WorkerKind::Heartbeat, Some(2.0), Some(0), second)
+    };
+    steps(&mut state, &[heartbeat("w@h", 0), heartbeat("other@h", 0)]);
+    let wanted = |state: &State| state.known().task_settings_wanted;
+    assert!(wanted(&state));
+    // Only one of them answers.
+    for round in 1..=5 {
+        assert!(wanted(&state), "{round}");
+        report(&mut state, RegisteredTask::default());
+    }
+    assert!(!wanted(&state));
+    steps(&mut state, &[heartbeat("new@h", 1)]);
+    assert!(wanted(&state));
+}
+
+#[test]
+fn a_task_without_a_task_sent_was_sent_although_others_have_one() {
+    let limits = Limits {
+        periodic: vec![("t".into(), Duration::from_secs(60))],
+        ..state().limits
+    };
+    let mut state = State::new(limits);
+    let last = |state: &State| {
+        let sent = state
+            .periodic_tasks(at(500))
+            .find(|task| task.overdue.is_some());
+        sent.map(|task| task.last_sent)
+    };
+    let received = |uuid, second| task(TaskKind::Received, uuid, Some("t"), Some("q"), second);
+    steps(&mut state, &[received("a", 10)]);
+    assert_eq!(last(&state), Some(at(10)));
+    steps(
+        &mut state,
+        &[task(TaskKind::Sent, "b", Some("other"), Some("q"), 20)],
+    );
+    steps(&mut state, &[received("c", 70)]);
+    assert_eq!(last(&state), Some(at(70)));
+    // The receipt of a task that was seen to be sent is no second send.
+    steps(
+        &mut state,
+        &[task(TaskKind::Sent, "d", Some("t"), Some("q"), 130)],
+    );
+    steps(&mut state, &[received("d", 190)]);
+    assert_eq!(last(&state), Some(at(130)));
+}
