@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Pipeline;
+use super::{Cluster, Pipeline};
 use crate::profile::ProfileName;
 use crate::series::Peek;
 use crate::state::{ClusterOverview, Hint};

@@ -17,11 +17,16 @@ use super::support::redis::Redis;
 use super::support::wait_for;
 
 /// Families that differ, because they include when celeriac received a message.
-const OF_TIMES: [&str; 2] = [
+const OF_TIMES: [&str; 6] = [
     // The clocks' offset includes the time that a message took.
     "celery_worker_clock_skew_seconds",
     // The time of receipt of the newest event.
     "celery_worker_last_seen_timestamp_seconds",
+    // Whether a workflow has ended is decided ten seconds after its last event.
+    "celery_workflows_open",
+    "celery_workflows_ended_total",
+    "celery_workflows_oldest_timestamp_seconds",
+    "celery_workflows_idle_timestamp_seconds",
 ];
 
 struct Recording {
