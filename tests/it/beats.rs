@@ -122,7 +122,7 @@ async fn doctor_names_the_setting_without_which_beat_does_not_answer() {
     let config = format!("brokers: [{{url: {url:?}}}]\nhttp: {{listen: '127.0.0.1:0'}}\n");
     let celery = Celery::new("5.7", &url, "").with("REMOTE_CONTROL", "off");
     let _worker = celery.worker_of("periodic", "w", &["-E"]).await;
-    let silent = celery.beat("periodic", "silent").await;
+    let silent = celery.beat_with("periodic", &[]).await;
     let output = Celeriac::doctor(&config).await;
     assert!(output.contains("no beat replied"), "{output}");
     assert!(

@@ -71,9 +71,19 @@ impl Celery {
         worker
     }
 
-    /// Starts a scheduler of Celery 5.7 or later, with a host name of its own.
+    /// Starts a scheduler of Celery 5.7 or later with a host name of its own, and waits until it listens for pings.
     pub async fn beat(&self, app: &str, host: &str) -> Process {
-        self.beat_with(app, &["--hostname", host]).await
+        let beat = self.beat_with(app, &["--hostname", host]).await;
+        wait_for("a scheduler to listen", 60, async || {
+            let output = beat.output();
+            if output.contains("beat pidbox: Connected") {
+                Ok(())
+            } else {
+                Err(output)
+            }
+        })
+        .await;
+        beat
     }
 
     /// Starts a scheduler.
