@@ -42,7 +42,7 @@ fn beats(status: &Status) -> impl Iterator<Item = Problem> {
     let down = newest.into_values().filter(|beat| !beat.online);
     down.map(|beat| {
         let name = &beat.name;
-        let text = format!("Beat {name} does not answer, so no periodic task is being sent.");
+        let text = format!("Beat {name} does not answer, so its periodic tasks may not be sent.");
         let advice = "Restart celery beat; its log says why it stopped or what it waits for.";
         let found = problem(Severity::Critical, "beat_down", text, advice).of(name);
         let since = Some(beat.last_seen_timestamp_seconds);

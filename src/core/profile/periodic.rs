@@ -15,11 +15,11 @@ pub(super) struct Periodic([Vector<1>; 3]);
 const GAUGES: [(&str, &str); 3] = [
     (
         "periodic_task_period_seconds",
-        "Time between the latest send of the periodic task and the next one, as learned from earlier sends.",
+        "Time between the latest send of the periodic task and the next one, as learned from earlier sends or configured.",
     ),
     (
         "periodic_task_next_due_timestamp_seconds",
-        "Time at which the periodic task should be sent next, as learned from earlier sends.",
+        "Time at which the periodic task should be sent next, as learned from earlier sends or configured.",
     ),
     (
         "periodic_task_overdue_seconds",

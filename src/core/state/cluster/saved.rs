@@ -89,19 +89,7 @@ impl State {
                 self.queues.watched.restore(queue, watched.age, now);
             }
         }
-        for beat in &saved.beats {
-            let mut texts = Restored::new(&saved.texts, &mut self.names);
-            self.beats.restore(beat, &mut texts, now);
-        }
-        for runtimes in &saved.runtimes {
-            let mut texts = Restored::new(&saved.texts, &mut self.names);
-            self.runtimes.restore(runtimes, &mut texts, now);
-        }
-        if let Some(periodic) = &saved.periodic {
-            let mut texts = Restored::new(&saved.texts, &mut self.names);
-            self.periodic.restore(periodic, &mut texts, now);
-            self.periodic.not_observed(now);
-        }
+        self.restore_learned(saved, now);
         self.routes.sent |= saved.sent;
         let mut texts = Restored::new(&saved.texts, &mut self.names);
         self.held.restore_orphans(&saved.held, &mut texts, now);
@@ -124,6 +112,23 @@ impl State {
             }
             self.restore_member(at, stored.workflow.as_ref(), now);
             self.evict(now, changes);
+        }
+    }
+}
+
+impl State {
+    /// Restores beats, and what is usual for tasks.
+    fn restore_learned(&mut self, saved: &saved::Cluster, now: Timestamp) {
+        let mut texts = Restored::new(&saved.texts, &mut self.names);
+        for beat in &saved.beats {
+            self.beats.restore(beat, &mut texts, now);
+        }
+        for runtimes in &saved.runtimes {
+            self.runtimes.restore(runtimes, &mut texts, now);
+        }
+        if let Some(periodic) = &saved.periodic {
+            self.periodic.restore(periodic, &mut texts, now);
+            self.periodic.not_observed(now);
         }
     }
 }

@@ -234,8 +234,8 @@ impl State {
         intervals.exhausted = self.has_no_retry_left(name, event, intervals);
     }
 
-    /// Whether a task failed because it may not be retried again: Celery says so, or it was retried
-    /// as often as its worker reports that it may be.
+    /// Whether a task failed because it may not be retried again: Celery raised its exception for
+    /// that, or the task was retried as often as its worker reports that it may be.
     fn has_no_retry_left(
         &self,
         name: Option<Symbol>,

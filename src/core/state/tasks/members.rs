@@ -1,5 +1,5 @@
 //! The tasks that belong to a workflow. Most belong to none, so their slots only have a bit that
-//! says so, in what would be padding.
+//! shows it, in what would be padding.
 
 use super::{At, Tasks};
 use crate::bounds::Part;
