@@ -82,11 +82,11 @@ impl TokenSource {
 
     /// Returns the current value of `Authorization`.
     pub(in crate::sink) async fn header(&self) -> Result<HeaderValue, AuthError> {
+        let came = clock::monotonic();
         let secret = match &self.config.client_secret {
             Some(secret) => read(secret).await?,
             None => String::new(),
         };
-        let came = clock::monotonic();
         let mut state = self.state.lock().await;
         let now = clock::monotonic();
         if let Some(token) = &state.token
