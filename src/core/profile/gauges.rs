@@ -11,6 +11,7 @@ use super::config::NativeConfig;
 use super::group::InFlightStage;
 use super::long_running::LongRunning;
 use super::periodic::Periodic;
+use super::stalled::Stalled;
 use super::vector::{Part, Vector, limited};
 use super::{Context, float};
 use crate::series::{MetricKind, SeriesTable};
@@ -32,6 +33,7 @@ pub(super) struct Gauges {
     beats: Beats,
     long_running: LongRunning,
     periodic: Periodic,
+    stalled: Stalled,
     queues: [Vector<1>; QueueGauge::ALL.len()],
     oldest: Vector<2>,
 }
@@ -199,6 +201,7 @@ impl Gauges {
             beats: Beats::new(config, broker, series),
             long_running: LongRunning::new(config, broker, series),
             periodic: Periodic::new(config, broker, series),
+            stalled: Stalled::new(config, broker, series),
             queues: QueueGauge::ALL.map(|(_, name, help)| {
                 Vector::new(
                     series,
@@ -218,6 +221,7 @@ impl Gauges {
         self.level_workers(state, context);
         self.level_processed(state, context);
         self.beats.level(state, context);
+        self.stalled.level(state, context);
         self.level_queues(state, context);
         self.oldest.begin();
         let mut oldest = BTreeMap::new();
@@ -261,6 +265,7 @@ impl Gauges {
             .chain(self.beats.names())
             .chain(self.long_running.names())
             .chain(self.periodic.names())
+            .chain(self.stalled.names())
     }
 
     pub(super) fn limited(&self) -> u64 {
@@ -273,6 +278,7 @@ impl Gauges {
             + self.beats.limited()
             + self.long_running.limited()
             + self.periodic.limited()
+            + self.stalled.limited()
     }
 
     fn level_workers(&mut self, state: &State, context: &mut Context<'_>) {

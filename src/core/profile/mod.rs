@@ -16,6 +16,7 @@ mod gauges;
 mod long_running;
 mod native;
 mod periodic;
+mod stalled;
 mod workflows;
 
 mod celery_exporter;

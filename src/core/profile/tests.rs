@@ -1,6 +1,7 @@
 mod flower;
 mod recorded;
 mod restart;
+mod stalled;
 
 use super::*;
 use crate::event::{Detail, Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};

@@ -7,6 +7,7 @@ mod overview;
 mod reconcile;
 mod saved;
 mod settle;
+mod stalled;
 mod step;
 mod worker_events;
 mod workflows;
@@ -42,6 +43,7 @@ pub use long_running::{Allowed, LongRunning};
 pub use overview::{ClusterOverview, WorkerOverview};
 use reconcile::Suspects;
 pub use saved::CapturedCluster;
+pub use stalled::Stalled;
 use worker_events::Sender;
 
 /// The limits on the state of a cluster.
@@ -246,6 +248,7 @@ impl State {
             Answers::Queues(levels) => {
                 let ttl = self.limits.queue_ttl;
                 self.queues.apply(levels, &mut self.names, ttl, asked, now);
+                self.queues_drained(now);
             }
             Answers::Workers(answers) => self.workers_answered(answers, asked, now, changes),
             Answers::Beats(answers) => self.beats_answered(answers, now),

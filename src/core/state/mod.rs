@@ -20,6 +20,7 @@ mod task;
 mod tasks;
 
 mod processed;
+mod stalled;
 mod watched;
 mod worker;
 mod workers;
@@ -44,7 +45,7 @@ mod cluster;
 pub use beats::Beat;
 pub use binding::{Binding, ExchangeKind, queue_delivered, topic_matches};
 pub use cluster::{
-    Allowed, CapturedCluster, ClusterOverview, Limits, LongRunning, State, WorkerOverview,
+    Allowed, CapturedCluster, ClusterOverview, Limits, LongRunning, Stalled, State, WorkerOverview,
     WorkerTimeout,
 };
 pub use generated::is_uuid;

@@ -91,6 +91,15 @@ impl Queues {
         self.asked
     }
 
+    /// Whether the queue has messages that no worker has yet, according to levels that are current.
+    pub(super) fn has_backlog(&self, queue: Symbol, now: Timestamp) -> bool {
+        let level = self
+            .levels
+            .get(&queue)
+            .filter(|level| level.length > Some(0));
+        level.is_some() && !self.rounds.are_outdated(now)
+    }
+
     /// The queues without ready or unacknowledged messages according to the broker, with the number
     /// of their consumers.
     pub(super) fn empty(&self) -> impl Iterator<Item = (Symbol, Option<u64>)> {

@@ -20,6 +20,13 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
+    /// The rounds that ended at these times, the older one first; the epoch if there was none.
+    pub(super) fn of(ended: [Timestamp; 2]) -> Self {
+        let mut rounds = Self::default();
+        ended.into_iter().for_each(|at| rounds.ended(at));
+        rounds
+    }
+
     /// Records a complete round.
     pub(super) fn ended(&mut self, now: Timestamp) {
         self.interval = if self.latest == Timestamp::default() {

@@ -9,6 +9,7 @@ mod saved;
 use std::time::Duration;
 
 use super::processed::Processed;
+use super::stalled::Stalls;
 use super::{Symbol, WorkerTimeout};
 use crate::event::judge;
 use crate::event::{WorkerEvent, WorkerKind};
@@ -76,6 +77,10 @@ pub struct Worker {
     /// How many rounds asked the current process for the settings of its tasks in vain. `None` once
     /// it reported them.
     pub(super) settings_asked: Option<u8>,
+    /// Whether the current process reported a rate limit of any task. Absent until it reported them.
+    pub(super) rate_limited: Option<bool>,
+    /// Since when it has been stalled.
+    pub(super) stalls: Stalls,
     /// When the current process was first seen.
     pub(super) since: Timestamp,
     /// Whether two processes send heartbeats under its name.
@@ -131,6 +136,8 @@ impl Worker {
             queues: None,
             asked: false,
             settings_asked: Some(0),
+            rate_limited: None,
+            stalls: Stalls::default(),
             since: now,
             twofold: false,
             processed: Processed::default(),
@@ -206,6 +213,7 @@ impl Worker {
             .into_iter()
             .chain(other)
             .for_each(|at| step.adjust(at));
+        self.stalls.clock_set(step);
     }
 
     /// Whether the settings of its tasks are needed and it may report them.
@@ -257,7 +265,7 @@ impl Worker {
         let is_another = self.pid.zip(pid).is_some_and(|(known, pid)| known != pid);
         let mut found = Found::default();
         if self.counts && !is_another {
-            self.count(event, stamped, &mut found);
+            self.count(event, (stamped, now), &mut found);
         }
         self.go_offline(now);
         self.offline_since = now;
@@ -266,7 +274,12 @@ impl Worker {
     }
 
     /// Applies its `processed` count.
-    fn count(&mut self, event: &WorkerEvent<'_>, stamped: Timestamp, found: &mut Found) {
+    fn count(
+        &mut self,
+        event: &WorkerEvent<'_>,
+        (stamped, now): (Timestamp, Timestamp),
+        found: &mut Found,
+    ) {
         let Some(processed) = event.processed.filter(|_| !self.twofold) else {
             return;
         };
@@ -278,7 +291,12 @@ impl Worker {
         let freq = self.freq.unwrap_or(SILENT_FREQ_SECONDS);
         let online = event.kind == WorkerKind::Online;
         let counts = (processed, event.active);
+        let before = self.processed.total;
         found.missing += self.processed.heartbeat(counts, stamped, freq, online);
+        self.stalls.count(now);
+        if self.processed.total > before {
+            self.stalls.works(now);
+        }
     }
 
     /// Applies the time from sending to receipt of a heartbeat, by two clocks.
@@ -336,6 +354,8 @@ impl Worker {
             found.restarted = Some(until);
             self.asked = false;
             self.settings_asked = Some(0);
+            self.rate_limited = None;
+            self.stalls.works(now);
             self.since = now;
             self.started = None;
             found.missing = self.processed.end();
@@ -348,7 +368,7 @@ impl Worker {
         self.freq = event.freq.or(self.freq);
         self.active = event.active.or(self.active);
         self.loadavg = event.loadavg.or(self.loadavg);
-        self.count(event, stamped, &mut found);
+        self.count(event, (stamped, now), &mut found);
         found
     }
 
@@ -386,6 +406,7 @@ impl Worker {
         }
         self.online = false;
         self.active = self.active.map(|_| 0);
+        self.stalls.end();
     }
 
     /// Whether it was silent for long enough to count as offline. Time before `resumed` does not

@@ -93,6 +93,10 @@ impl Workers {
         self.list.iter()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        self.list.iter_mut()
+    }
+
     /// Records that a worker process started.
     pub(super) const fn begin(&mut self, now: Timestamp) {
         self.begun += 1;

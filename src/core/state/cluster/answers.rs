@@ -31,7 +31,9 @@ impl State {
             self.answer(answer, now, &mut named, changes);
         }
         self.look_at_held(now, changes);
-        self.reconcile(answers, &named, Round { asked, now }, changes);
+        let round = Round { asked, now };
+        self.reconcile(answers, &named, round, changes);
+        self.find_stalled(answers, round);
     }
 
     /// Applies one round of beats.
@@ -84,8 +86,9 @@ impl State {
             return;
         };
         worker.sign_of_life(now);
-        if answer.registered.is_some() {
+        if let Some(tasks) = &answer.registered {
             worker.settings_asked = None;
+            worker.rate_limited = Some(tasks.iter().any(|task| task.is_rate_limited));
         }
         worker.pool_size = answer.pool_size.or(worker.pool_size);
         worker.slots = answer.slots.or(worker.slots);

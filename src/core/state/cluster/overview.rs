@@ -41,6 +41,9 @@ pub struct WorkerOverview {
     pub queues: Option<Vec<Arc<str>>>,
     /// Number of tasks that it has received and not started.
     pub prefetched: u64,
+    /// The queues that have messages and from which it accepts none, although it has free slots, and
+    /// since when.
+    pub stalled: Vec<(Arc<str>, Timestamp)>,
 }
 
 impl State {
@@ -56,6 +59,10 @@ impl State {
                 .as_ref()
                 .map(|queues| queues.iter().map(|queue| text(*queue)).collect()),
             prefetched: prefetched.get(&worker.name).copied().unwrap_or_default(),
+            stalled: self
+                .stalled_queues(worker, now)
+                .map(|(queue, since)| (text(queue), since))
+                .collect(),
             worker: worker.clone(),
         });
         let queues = self.queues().into_iter();

@@ -68,6 +68,7 @@ impl State {
         let worker = self.workers.find_or_insert(worker, now)?;
         worker.sign_of_life(now);
         worker.task_event(None);
+        worker.stalls.works(now);
         worker.only_queue(asked_since, now)
     }
 

@@ -3,6 +3,7 @@
 use super::{Processed, Software, Timestamp, Worker};
 use crate::event::judge;
 use crate::saved;
+use crate::state::stalled::Stalls;
 use crate::state::texts::{Restored, Texts};
 
 impl Worker {
@@ -83,6 +84,8 @@ impl Worker {
             }),
             asked: false,
             settings_asked: Some(0),
+            rate_limited: None,
+            stalls: Stalls::default(),
             since: self.since,
             twofold: saved.twofold,
             processed: Processed::restored(saved, now),
