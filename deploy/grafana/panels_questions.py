@@ -43,6 +43,10 @@ def questions():
             graph("Age of the oldest task", "How long the oldest task that has not started has been waiting. Top ten.", "s",
                   (f"topk(10, max by ({EACH_QUEUE}) ({waiting(CLUSTER, 'sent|received')}))", ON_BROKER),
                   thresholds=steps((60, AMBER), (600, RED))),
+            graph("Stalled workers",
+                  "How long workers with free slots have accepted nothing from a queue with messages. Empty if there are none.", "s",
+                  (f"max by (worker, queue) ({since('celery_worker_stalled_timestamp_seconds')})", "{{worker}}: {{queue}}"),
+                  thresholds=steps((300, RED))),
         ]),
         ("4. What fails?", [
             graph("Failure ratio by task", "Share of failures among the tasks that ended. Top ten.", "percentunit",
@@ -60,6 +64,8 @@ def questions():
         ("6. Which periodic task is late?", [
             graph("Overdue", "By how much periodic tasks are overdue; 0 if they are not. Top ten.", "s",
                   (f"topk(10, {by_task(f'celery_periodic_task_overdue_seconds{{{CLUSTER}}}')})", "{{name}}"), thresholds=LATE),
+            graph("Senders", "Number of processes that send a task at the same rhythm. Empty if each is sent by one.", "short",
+                  (by_task(f"celery_periodic_task_senders{{{CLUSTER}}}"), "{{name}}"), thresholds=LATE),
             table("Periods", "Time between sends, as learned or configured.", "s",
                   by_task(f"celery_periodic_task_period_seconds{{{CLUSTER}}}"), rename=named, hide=("job",)),
         ]),

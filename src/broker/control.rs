@@ -260,7 +260,14 @@ impl Round {
         let answer = |(worker, replies): (String, Replies)| {
             let (pool_size, slots) = (replies.pool_size(), replies.slots());
             let complete = replies.is_complete();
-            let bindings = replies.queues;
+            let queues = replies.queues;
+            let passive_queues = queues.iter().flatten().filter(|queue| queue.is_passive);
+            let passive_queues = passive_queues.map(|queue| queue.binding.queue.clone());
+            let passive_queues = passive_queues.collect();
+            let bindings = queues.map(|queues| {
+                let bindings = queues.into_iter().map(|queue| queue.binding);
+                bindings.collect::<Vec<_>>()
+            });
             let tasks = |tasks: Option<Vec<reply::Task>>| {
                 tasks.map(|tasks| {
                     let answers = tasks.into_iter();
@@ -286,6 +293,7 @@ impl Round {
                     let queues = bindings.iter();
                     queues.map(|binding| binding.queue.clone()).collect()
                 }),
+                passive_queues,
                 bindings: bindings.unwrap_or_default(),
             }
         };

@@ -6,6 +6,7 @@
 //! Source: Celery 4.4 to 5.7, `celery/worker/control.py`, checked against the recordings in
 //! `tests/golden/pidbox`.
 
+mod queue;
 mod registered;
 mod settings;
 
@@ -15,8 +16,9 @@ use crate::event::json::Cursor;
 use crate::event::{
     ContentType, DecodeError, Kind, MsgpackReader, PickleReader, Reader, Value, YamlReader,
 };
-use crate::state::{Binding, ExchangeKind, RegisteredTask, TaskAnswer, queue_delivered};
+use crate::state::{Binding, RegisteredTask, TaskAnswer, queue_delivered};
 use crate::timestamp::Timestamp;
+use queue::{ConsumedQueue, read_queue};
 use registered::read_registered;
 use settings::read_settings;
 
@@ -129,7 +131,7 @@ pub(super) struct Replies {
     pub(super) prefetch_count: Option<u64>,
     /// Seconds since the worker started.
     pub(super) uptime: Option<u64>,
-    pub(super) queues: Option<Vec<Binding>>,
+    pub(super) queues: Option<Vec<ConsumedQueue>>,
     pub(super) active: Option<Vec<Task>>,
     pub(super) reserved: Option<Vec<Task>>,
     pub(super) scheduled: Option<Vec<Task>>,
@@ -374,35 +376,6 @@ fn items<'a, R: Reader<'a>, T>(
         reader.skip(2)
     })?;
     Ok(items)
-}
-
-fn read_queue<'a>(reader: &mut impl Reader<'a>) -> Result<Option<Binding>, DecodeError> {
-    let mut name = None;
-    let mut binding = Binding::default();
-    reader.map(|reader, key| match key {
-        b"name" => {
-            name = text(reader)?;
-            Ok(())
-        }
-        b"routing_key" => {
-            binding.routing_key = text(reader)?.unwrap_or_default();
-            Ok(())
-        }
-        b"exchange" if reader.kind() == Kind::Map => reader.map(|reader, key| match key {
-            b"name" => {
-                binding.exchange = text(reader)?.unwrap_or_default();
-                Ok(())
-            }
-            b"type" => {
-                let kind = text(reader)?;
-                binding.kind = kind.map_or(ExchangeKind::Direct, |kind| ExchangeKind::of(&kind));
-                Ok(())
-            }
-            _ => reader.skip(4),
-        }),
-        _ => reader.skip(3),
-    })?;
-    Ok(name.map(|queue| Binding { queue, ..binding }))
 }
 
 fn read_task<'a>(reader: &mut impl Reader<'a>) -> Result<Option<Task>, DecodeError> {

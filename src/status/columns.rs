@@ -162,14 +162,25 @@ impl Row for TaskRow {
     }
 }
 
+impl WorkerRow {
+    /// Whether all is well, what the state is, and since when.
+    pub(crate) fn state(&self) -> (bool, &'static str, f64) {
+        match self.stalled_since_timestamp_seconds {
+            Some(since) => (false, "stalled", since),
+            None if self.online => (true, "up", self.since_timestamp_seconds),
+            None => (false, "gone", self.since_timestamp_seconds),
+        }
+    }
+}
+
 impl Row for WorkerRow {
     const SECTION: &'static str = "workers";
     const ORDER: (&'static str, bool) = ("worker", false);
     const COLUMNS: &'static [Column<Self>] = &[
         column("worker", "Worker", |row| Cell::Text(&row.name)),
         column("since", "State", |row| {
-            let state = if row.online { "up" } else { "gone" };
-            Cell::State(row.online, state, Some(row.since_timestamp_seconds))
+            let (is_fine, state, since) = row.state();
+            Cell::State(is_fine, state, Some(since))
         }),
         column("busy", "Busy/pool", |row| {
             Cell::Of(row.active, row.pool_size)

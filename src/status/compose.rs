@@ -336,6 +336,17 @@ impl Sources<'_> {
             sends_events: worker.events(),
             queues: overview.queues.clone(),
             duplicate_name: worker.twofold,
+            stalled_since_timestamp_seconds: overview
+                .stalled
+                .iter()
+                .map(|(_, since)| *since)
+                .min()
+                .map(Timestamp::seconds),
+            stalled_queues: overview
+                .stalled
+                .iter()
+                .map(|(queue, _)| Arc::clone(queue))
+                .collect(),
         }
     }
 

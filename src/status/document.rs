@@ -262,6 +262,10 @@ pub struct WorkerRow {
     pub queues: Option<Vec<Arc<str>>>,
     /// Whether two processes use its node name.
     pub duplicate_name: bool,
+    /// Since when it has accepted no task although it has free slots and these queues of its have messages
+    /// (`celery_worker_stalled_timestamp_seconds`).
+    pub stalled_since_timestamp_seconds: Option<f64>,
+    pub stalled_queues: Vec<Arc<str>>,
 }
 
 /// A scheduler of periodic tasks (`celery beat`) that can be asked whether it is alive.
@@ -292,6 +296,9 @@ pub struct PeriodicRow {
     pub next_due_timestamp_seconds: Option<f64>,
     /// Time since it should have been sent, if that is longer than usual delays; otherwise 0.
     pub overdue_seconds: Option<f64>,
+    /// Number of processes that send it at the same rhythm, if there are several
+    /// (`celery_periodic_task_senders`).
+    pub senders: Option<u64>,
     pub last_succeeded_timestamp_seconds: Option<f64>,
     pub last_failed_timestamp_seconds: Option<f64>,
 }

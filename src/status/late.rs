@@ -14,6 +14,9 @@ use super::format::{duration, grouped, percent};
 const RETRIED_RATIO_MAX: f64 = 0.5;
 const RETRIES_MIN: u64 = 20;
 
+/// How long a worker may accept nothing while messages wait, in seconds.
+const STALLED_MAX: f64 = 300.0;
+
 /// Age of an open workflow, and time that a chord may wait, in seconds.
 const WORKFLOW_AGE_MAX: f64 = 21_600.0;
 const CHORD_AGE_MAX: f64 = 1_800.0;
@@ -21,7 +24,9 @@ const CHORD_AGE_MAX: f64 = 1_800.0;
 /// Returns the problems of a document.
 pub(super) fn problems(status: &Status) -> Vec<Problem> {
     let mut problems: Vec<_> = beats(status).collect();
+    problems.extend(stalled(status).take(EACH_MAX));
     problems.extend(status.periodic.iter().filter_map(overdue).take(EACH_MAX));
+    problems.extend(status.periodic.iter().filter_map(doubled).take(EACH_MAX));
     problems.extend(status.long_running.iter().map(long_running).take(EACH_MAX));
     problems.extend(storms(status).take(EACH_MAX));
     problems.extend(status.workflows.iter().filter_map(stuck).take(EACH_MAX));
@@ -48,6 +53,33 @@ fn beats(status: &Status) -> impl Iterator<Item = Problem> {
         let since = Some(beat.last_seen_timestamp_seconds);
         found.since(since).explained_by("CeleryBeatDown")
     })
+}
+
+/// The workers that leave messages in their queues.
+fn stalled(status: &Status) -> impl Iterator<Item = Problem> {
+    status.workers.iter().filter_map(move |worker| {
+        let since = worker.stalled_since_timestamp_seconds?;
+        let seconds = status.at_timestamp_seconds - since;
+        let queue = worker.stalled_queues.first()?;
+        let name = &worker.name;
+        let text = format!(
+            "Worker {name} has accepted no task for {}, although it has free slots and queue {queue} has messages.",
+            duration(seconds)
+        );
+        let advice = "Restart it. It has probably stopped consuming since it lost its connection to the broker.";
+        let found = problem(Severity::Warning, "worker_stalled", text, advice).of(name);
+        let found = found.since(Some(since)).explained_by("CeleryWorkerStalled");
+        (seconds > STALLED_MAX).then_some(found)
+    })
+}
+
+fn doubled(task: &PeriodicRow) -> Option<Problem> {
+    let (senders, name) = (task.senders?, &task.name);
+    let text =
+        format!("Periodic task {name} is sent by {senders} processes, so it runs {senders} times.");
+    let advice = "Stop all celery beat processes but one.";
+    let found = problem(Severity::Warning, "periodic_task_sent_twice", text, advice).of(name);
+    Some(found.explained_by("CeleryPeriodicTaskSentTwice"))
 }
 
 fn overdue(task: &PeriodicRow) -> Option<Problem> {

@@ -46,7 +46,9 @@ impl Sources<'_> {
             .collect();
         for broker in &self.overview.clusters {
             let learned = broker.cluster.periodic.iter();
-            for (name, task) in learned.filter(|(_, task)| task.period.is_some()) {
+            for (name, task) in
+                learned.filter(|(_, task)| task.period.is_some() || task.senders.is_some())
+            {
                 let id = (broker.label.clone(), Arc::clone(name));
                 let row = rows.entry(id).or_insert_with(|| PeriodicRow {
                     broker: broker.label.clone(),
@@ -56,6 +58,7 @@ impl Sources<'_> {
                 });
                 row.period_seconds = task.period.map(|period| period.as_secs_f64());
                 row.next_due_timestamp_seconds = task.next_due.map(|due| due.seconds());
+                row.senders = task.senders;
                 row.overdue_seconds = task.overdue.map(|overdue| overdue.as_secs_f64());
             }
         }

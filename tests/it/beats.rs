@@ -42,6 +42,41 @@ async fn problems(celeriac: &Celeriac) -> Vec<String> {
     kinds.collect()
 }
 
+/// Starts a second beat, which sends each task again, and stops it.
+async fn two_that_send(version: &str, url: &str) {
+    // Without remote control, so that only what they send shows that they are two.
+    let celery = Celery::new(version, url, "")
+        .with("EVERY", "9")
+        .with("REMOTE_CONTROL", "off");
+    let celeriac = start(url).await;
+    let _first = celery.beat_with("periodic", &[]).await;
+    let second = celery.beat_with("periodic", &[]).await;
+    let senders =
+        |page: &Page| page.sum_known("celery_periodic_task_senders", &["name=\"periodic.tick\""]);
+    celeriac
+        .page_when("two senders", 90, |page| senders(page) == Some(2.0))
+        .await;
+    let twice = "periodic_task_sent_twice".to_owned();
+    assert!(problems(&celeriac).await.contains(&twice));
+    drop(second);
+    celeriac
+        .page_when("one to be left", 90, |page| senders(page).is_none())
+        .await;
+    assert!(!problems(&celeriac).await.contains(&twice));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_beats_that_send_on_rabbitmq_are_found() {
+    let rabbitmq = RabbitMq::start().await;
+    two_that_send("5.7", &rabbitmq.url("")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_beats_that_send_on_redis_are_found() {
+    let redis = Redis::start().await;
+    two_that_send("5.6", &redis.url(0)).await;
+}
+
 /// Stops, resumes, replaces and doubles a beat.
 async fn lives_of_a_beat(url: &str) {
     let celery = Celery::new("5.7", url, "");

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use regex::Regex;
 use serde_json::Value;
@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use super::rules::files;
 use super::support::celeriac::Celeriac;
 use super::support::celery::Celery;
+use super::support::events;
+use super::support::process::Process;
 use super::support::prometheus::{Options, Prometheus};
 use super::support::pushgateway::Pushgateway;
 use super::support::rabbitmq::RabbitMq;
@@ -297,6 +299,37 @@ fn chosen(query: &str) -> String {
     query.replace(" or vector(0)", "")
 }
 
+/// A worker that has stopped consuming, and messages in its queue.
+async fn stalled_worker(celery: &Celery) -> Process {
+    let only = ["-E", "-c", "1", "-Q", "high"];
+    let worker = celery.worker_of("polled", "w5", &only).await;
+    let host = rustix::system::uname();
+    let name = format!("w5@{}", host.nodename().to_string_lossy());
+    let stall = [("COMMAND", "stall"), ("DESTINATION", &name)];
+    celery.script_with("command.py", 60, &stall).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let send = [("SEND", r#"[[3, 0, {"queue": "high"}]]"#)];
+    celery.script_with("send.py", 60, &send).await;
+    worker
+}
+
+/// What two beats have sent in the last hours.
+async fn sends_of_two_beats(redis: &Redis) {
+    let sends = (0..30_u64).rev().flat_map(|n| {
+        let at = now() - n as f64 * 600.0;
+        [1, 2].map(|beat| {
+            let uuid = events::uuid(1 << 40 | n << 2 | beat);
+            let sent = format!(
+                r#"{{"type": "task-sent", "uuid": "{uuid}", "root_id": "{uuid}", "parent_id": null, "name": "proj.twice",
+                "hostname": "gen{beat}@beat", "timestamp": {at}, "retries": 0, "queue": "celery"}}"#
+            );
+            events::envelope(&sent)
+        })
+    });
+    let sends: Vec<String> = sends.collect();
+    redis.publish(sends.iter().map(String::as_bytes)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_and_every_rule_has_data_of_a_real_workload() {
     let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
@@ -345,6 +378,8 @@ async fn every_panel_and_every_rule_has_data_of_a_real_workload() {
     let thread = ["-P", "threads", "-c", "1", "-Q", "hang"];
     let _thread = on_redis.worker("w4", &thread).await;
     let beat = on_redis.beat("periodic", "beat").await;
+    let _stalled = stalled_worker(&on_redis).await;
+    sends_of_two_beats(&redis).await;
     let mut second = on_rabbitmq
         .worker("w2", &["-c", "2", "-Q", "prefork"])
         .await;

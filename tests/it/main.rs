@@ -68,6 +68,7 @@ mod separators;
 mod serializers;
 mod shaped;
 mod slots;
+mod stalled;
 mod standby;
 mod stored;
 mod strictness;

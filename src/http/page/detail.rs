@@ -201,10 +201,10 @@ fn task_card(scene: Scene<'_>, row: &TaskRow, several: bool) -> Card {
 }
 
 fn worker_card(scene: Scene<'_>, row: &WorkerRow, several: bool) -> Card {
-    let state = if row.online { "up" } else { "gone" };
+    let (_, state, since) = row.state();
     let mut facts = vec![
         Fact::new("state", "State", state.to_owned()),
-        time(scene, "since", "Since", Some(row.since_timestamp_seconds)),
+        time(scene, "since", "Since", Some(since)),
         time(
             scene,
             "seen",
@@ -220,6 +220,10 @@ fn worker_card(scene: Scene<'_>, row: &WorkerRow, several: bool) -> Card {
     if row.duplicate_name {
         let warning = "two processes use it; give each its own (-n)".to_owned();
         facts.push(Fact::new("duplicate", "Node name", warning));
+    }
+    if !row.stalled_queues.is_empty() {
+        let queues = row.stalled_queues.join(", ");
+        facts.push(Fact::new("stalled", "Accepts nothing from", queues));
     }
     Card {
         title: row.broker.as_deref().filter(|_| several).map(shown),

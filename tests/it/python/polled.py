@@ -5,6 +5,7 @@ import os
 import time
 
 from celery import Celery
+from celery.worker.control import control_command
 from kombu import Exchange, Queue
 
 AMQP = os.environ["BROKER"].startswith("amqp")
@@ -33,3 +34,23 @@ app.conf.update(
 @app.task(name="polled.sleep", acks_late=True)
 def sleep(seconds):
     time.sleep(seconds)
+
+
+@app.task(name="polled.limited", rate_limit="1/h")
+def limited():
+    pass
+
+
+@control_command()
+def stall(state):
+    """Stop consuming but keep the queues, as after a lost connection."""
+    consumer = state.consumer.task_consumer
+    for tag in consumer._active_tags.values():
+        consumer.channel.basic_cancel(tag)
+    return {"ok": "stalled"}
+
+
+@control_command()
+def resume(state):
+    state.consumer.task_consumer.consume()
+    return {"ok": "resumed"}
