@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::Context;
 use super::config::NativeConfig;
 use super::vector::{Part, Vector, limited};
+use super::{Context, float};
 use crate::series::{MetricKind, SeriesTable};
 use crate::state::{State, Symbol};
 
-/// When each periodic task is due, and whether it is late.
+/// When each periodic task is due, whether it is late, and whether several beats send it.
 #[derive(Debug)]
-pub(super) struct Periodic([Vector<1>; 3]);
+pub(super) struct Periodic([Vector<1>; 4]);
 
-const GAUGES: [(&str, &str); 3] = [
+const GAUGES: [(&str, &str); 4] = [
     (
         "periodic_task_period_seconds",
         "Time between the latest send of the periodic task and the next one, as learned from earlier sends or configured.",
@@ -24,6 +24,10 @@ const GAUGES: [(&str, &str); 3] = [
     (
         "periodic_task_overdue_seconds",
         "Time since the periodic task should have been sent, if that is longer than usual delays; otherwise 0.",
+    ),
+    (
+        "periodic_task_senders",
+        "Number of processes that send the task at the same rhythm, such as two celery beats; absent unless there are at least two.",
     ),
 ];
 
@@ -40,7 +44,7 @@ impl Periodic {
         }))
     }
 
-    /// Sets the gauges of tasks whose schedule has been learned.
+    /// Sets the gauges of tasks whose schedule has been learned, or that several processes send.
     pub(super) fn level(
         &mut self,
         state: &State,
@@ -56,6 +60,7 @@ impl Periodic {
                 task.period.map(|period| period.as_secs_f64()),
                 task.next_due.map(|due| due.seconds()),
                 task.overdue.map(|overdue| overdue.as_secs_f64()),
+                task.senders.map(float),
             ];
             for (gauge, value) in self.0.iter_mut().zip(values) {
                 if let Some(value) = value {

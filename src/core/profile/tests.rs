@@ -1,4 +1,5 @@
 mod flower;
+mod periodic;
 mod recorded;
 mod restart;
 mod stalled;

@@ -2,7 +2,8 @@
 //!
 //! Input: the times at which tasks were sent, by the clocks of their senders, and the times at which
 //! sends could not be observed. Output: for each task name its last send and, once its history has
-//! predicted its sends well, its period, when it is due next, and by how much it is overdue.
+//! predicted its sends well, its period, when it is due next, and by how much it is overdue; and how
+//! many processes send it at the same rhythm: see [`Senders`].
 //!
 //! Celery's events do not contain schedules, so they are inferred: see [`History`]. A name that is
 //! also sent by users is overdue once nobody has sent it for too long. Schedules that no model
@@ -13,6 +14,7 @@ mod history;
 mod monthly;
 mod recent;
 mod saved;
+mod senders;
 mod tape;
 mod unseen;
 mod weekly;
@@ -22,6 +24,8 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 
 use self::history::{Expected, History};
+pub(super) use self::senders::ProcessId;
+use self::senders::Senders;
 use self::unseen::Unseen;
 use super::Symbol;
 use crate::bounds::{Bounds, Limit, Part};
@@ -38,8 +42,10 @@ const ROOM: usize = NAMES_MAX / 10;
 const BURST: Duration = Duration::from_secs(1);
 
 /// The memory of a name without its runs: the entry in the table, with a copy that a checkpoint
-/// in progress holds.
-const NAME_BYTES: u64 = 2 * (size_of::<History>() + size_of::<Symbol>()) as u64;
+/// in progress holds, and the processes that send it.
+const NAME_BYTES: u64 = (2 * (size_of::<History>() + size_of::<Symbol>())
+    + size_of::<Senders>()
+    + size_of::<Symbol>()) as u64;
 
 /// What is known about the sends of one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,17 +60,24 @@ pub struct PeriodicTask {
     /// The time since it was due, once that is longer than usual delays. Zero until then, and
     /// `None` if it is not known when the task is due.
     pub overdue: Option<Duration>,
+    /// The number of processes that send it at the same rhythm, such as two beats. `None` unless
+    /// there are at least two.
+    pub senders: Option<u64>,
 }
 
 /// The tasks of one cluster that may be periodic.
 #[derive(Debug, Default)]
 pub(super) struct PeriodicTasks {
     tasks: HashMap<Symbol, History>,
+    /// The processes that send these tasks. Not stored: they are found again soon after a restart.
+    senders: HashMap<Symbol, Senders>,
     /// The configured times between sends in seconds.
     configured: HashMap<Symbol, i64>,
     unseen: Unseen,
     /// The last send that was recorded: a burst of sends of one name is one send.
     newest: Option<(Symbol, Timestamp)>,
+    /// The same for the sends of one process.
+    newest_by: Option<(ProcessId, Symbol, Timestamp)>,
     bounds: Bounds,
 }
 
@@ -120,6 +133,21 @@ impl PeriodicTasks {
         self.unseen.observed(at);
     }
 
+    /// Records which client process sent a task, after [`sent`](Self::sent). The times are those of
+    /// its clock. Unlike there, a send counts if another process sent the task in the same second.
+    pub(super) fn sent_by(&mut self, process: ProcessId, name: Symbol, at: Timestamp) {
+        if let Some((newest, of, since)) = self.newest_by
+            && (newest, of) == (process, name)
+            && (since..since.after(BURST)).contains(&at)
+        {
+            return;
+        }
+        self.newest_by = Some((process, name, at));
+        if self.tasks.contains_key(&name) {
+            self.senders.entry(name).or_default().sent(process, at);
+        }
+    }
+
     fn insert(&mut self, name: Symbol, history: History) {
         self.bounds.claim(Part::Tasks, cost(&history));
         if let Some(replaced) = self.tasks.insert(name, history) {
@@ -168,6 +196,10 @@ impl PeriodicTasks {
                         Duration::ZERO
                     }
                 }),
+                senders: self
+                    .senders
+                    .get(name)
+                    .and_then(|senders| senders.in_rhythm(now)),
             }
         })
     }
@@ -199,6 +231,7 @@ impl PeriodicTasks {
             }
             is_wanted
         });
+        self.senders.retain(|name, _| self.tasks.contains_key(name));
         self.bounds.release(Part::Tasks, released);
     }
 

@@ -3,9 +3,10 @@
 use super::{Sender, State};
 use crate::event::{EventKind, Refusal, TaskEvent, TaskKind};
 use crate::state::held::HeldStep;
+use crate::state::periodic::ProcessId;
 use crate::state::task::{Intervals, Label, Taken};
 use crate::state::tasks::At;
-use crate::state::{Change, Outcome, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
+use crate::state::{Change, OTHER, Outcome, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
 /// An event about a task and its context.
@@ -15,6 +16,8 @@ struct Arrived<'a> {
     stamped: Timestamp,
     now: Timestamp,
     sender: Option<Symbol>,
+    /// The process that sent a task, if it is a client.
+    process: Option<ProcessId>,
     /// `None` for a task-sent, which comes from the caller of the task.
     worker: Option<Symbol>,
     /// The queue of its worker, if the worker consumes only one.
@@ -36,6 +39,7 @@ impl State {
             stamped,
             now,
             sender: sender.worker.or(sender.client),
+            process: sender.process.filter(|_| event.kind == TaskKind::Sent),
             worker,
             only_queue: worker.and_then(|worker| self.task_event_of(worker, now)),
         };
@@ -138,13 +142,28 @@ impl State {
             None => is_sent || is_received,
             Some(shard) => is_sent && shard.is_first(),
         };
-        if is_send && event.retries.unwrap_or(0) == 0 && !event.has_parent {
-            name.inspect(|name| self.periodic.sent(*name, arrived.stamped));
+        let is_first = event.retries.unwrap_or(0) == 0 && !event.has_parent;
+        if let Some(name) = name.filter(|_| is_send && is_first) {
+            self.sent(name, arrived);
         }
         if is_sent {
             self.routes.sent(name, told);
         } else if let (Some(name), Some(told)) = (name, told) {
             self.routes.seen(name, told);
+        }
+    }
+
+    /// Records that a task was sent on its own, and by which client.
+    fn sent(&mut self, name: Symbol, arrived: &Arrived<'_>) {
+        self.periodic.sent(name, arrived.stamped);
+        let Some(process) = arrived.process else {
+            return;
+        };
+        // Each beat sends Celery's own tasks, also beats of different applications. Folded names
+        // are not one task.
+        let text = self.names.text(name);
+        if !text.starts_with("celery.") && *text != *OTHER {
+            self.periodic.sent_by(process, name, arrived.stamped);
         }
     }
 

@@ -4,6 +4,7 @@ use hashbrown::HashSet;
 
 use super::{State, lost};
 use crate::event::{Event, WorkerEvent, WorkerKind};
+use crate::state::periodic::ProcessId;
 use crate::state::shard::place;
 use crate::state::workflows::Standing;
 use crate::state::{Change, Loss, Software, Symbol, workers};
@@ -14,6 +15,8 @@ use crate::timestamp::Timestamp;
 pub(super) struct Sender {
     pub(super) worker: Option<Symbol>,
     pub(super) client: Option<Symbol>,
+    /// The process, if it is a client.
+    pub(super) process: Option<ProcessId>,
 }
 
 impl State {
@@ -104,10 +107,12 @@ impl State {
             self.sender.0.clear();
             self.sender.0.push_str(hostname);
             let worker = workers::name_of(hostname, &mut self.names);
-            let client = self.limits.keep_foreign && workers::is_client(hostname);
+            let is_client = workers::is_client(hostname);
+            let client = self.limits.keep_foreign && is_client;
             self.sender.1 = Sender {
                 worker,
                 client: client.then(|| self.names.intern_node(hostname)).flatten(),
+                process: is_client.then(|| ProcessId::of(hostname)),
             };
         }
         self.sender.1

@@ -26,7 +26,7 @@ use crate::timestamp::Timestamp;
 const BATCH: i64 = 2;
 
 /// Shortest period. Shorter gaps look like a stream of tasks at random times.
-const PERIOD_MIN: i64 = 8;
+pub(super) const PERIOD_MIN: i64 = 8;
 
 /// How much later than expected a send may be: a tenth of the gap, within these limits. A busy beat
 /// sends up to half a minute late, and a missing monthly task must be reported the same day.

@@ -2,6 +2,7 @@ use super::*;
 use crate::state::Names;
 
 mod restore;
+mod senders;
 mod year;
 
 const SECOND: i64 = 1_000_000;
@@ -93,6 +94,7 @@ fn a_late_task_is_overdue_since_it_was_due() {
             period: Some(Duration::from_secs(300)),
             next_due: Some(at(due)),
             overdue: Some(Duration::from_secs(overdue)),
+            senders: None,
         };
         assert_eq!(only(&tasks, now), expected, "{now}");
     }

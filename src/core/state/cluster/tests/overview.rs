@@ -113,3 +113,53 @@ fn pollers_are_told_of_queues_and_of_workers_that_are_online() {
         (2, true, true)
     );
 }
+
+/// How many processes are found to send a task at the same rhythm. Two of them send it every ten
+/// minutes, each time in the same second.
+fn senders(name: &str, change: impl Fn(&mut Event<'_>), deliveries: usize) -> Option<u64> {
+    let mut state = state();
+    for n in 0..20 {
+        for process in 1..=2 {
+            let uuid = format!("{n} {process}");
+            let second = 600 * n;
+            let mut sent = task(TaskKind::Sent, &uuid, Some(name), Some("q"), second);
+            sent.hostname = format!("gen{process}@h").into();
+            change(&mut sent);
+            for _ in 0..deliveries {
+                steps(&mut state, std::slice::from_ref(&sent));
+            }
+            // The worker may be faster.
+            let received = task(TaskKind::Received, &uuid, Some(name), Some("q"), second);
+            steps(&mut state, &[received]);
+        }
+    }
+    let overview = state.overview(at(600 * 19));
+    let found = overview.periodic.iter().find(|(of, _)| **of == *name);
+    found.and_then(|(_, task)| task.senders)
+}
+
+fn of_task(event: &mut Event<'_>, change: impl Fn(&mut TaskEvent<'_>)) {
+    if let Detail::Task(task) = &mut event.detail {
+        change(task);
+    }
+}
+
+#[test]
+fn two_beats_are_two_clients_that_send_a_task_of_their_own() {
+    assert_eq!(senders("shop.sync", |_| (), 1), Some(2));
+    // Delivered again after a reconnect.
+    assert_eq!(senders("shop.sync", |_| (), 2), Some(2));
+    let one = |event: &mut Event<'_>| event.hostname = "gen1@h".into();
+    assert_eq!(senders("shop.sync", one, 2), None);
+    // Each beat sends this one.
+    assert_eq!(senders("celery.backend_cleanup", |_| (), 1), None);
+    // Workers, tasks that send tasks, and retries.
+    let worker = |event: &mut Event<'_>| event.hostname = event.hostname.replace("gen", "w").into();
+    assert_eq!(senders("shop.sync", worker, 1), None);
+    let child = |event: &mut Event<'_>| of_task(event, |task| task.has_parent = true);
+    assert_eq!(senders("shop.sync", child, 1), None);
+    let retry = |event: &mut Event<'_>| of_task(event, |task| task.retries = Some(1));
+    assert_eq!(senders("shop.sync", retry, 1), None);
+    let first = |event: &mut Event<'_>| of_task(event, |task| task.retries = Some(0));
+    assert_eq!(senders("shop.sync", first, 1), Some(2));
+}
