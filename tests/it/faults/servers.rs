@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Few enough that the receivers, which check every sample of every attempt, keep up on a busy machine.
+const NAMES: u64 = 10;
+
 fn breaks(series: &str) -> bool {
     series.starts_with("celery_task_succeeded_total{") && series.contains("\"task.7\"")
 }
@@ -19,14 +22,14 @@ async fn errors_are_an_outage_unless_others_are_accepted() {
 
 async fn a_series_that_breaks_the_receiver_does_not_block_the_others(message: &str) {
     let mut setting = Setting::start_small(message, 20).await;
-    setting.publish(40).await;
-    setting.arrived(&setting.ill, 39).await;
+    setting.publish(NAMES).await;
+    setting.arrived(&setting.ill, NAMES - 1).await;
     setting.ill.behave(|behaviour| {
         behaviour.may_give_up = true;
         behaviour.breaks_on = Some(Box::new(breaks));
     });
     let broken = Instant::now();
-    setting.publish(40).await;
+    setting.publish(NAMES).await;
     setting.beside_is_not_delayed().await;
     // For two minutes it counts as an outage: nothing is lost or reordered.
     let samples = setting.ill.samples();
@@ -48,7 +51,7 @@ async fn a_series_that_breaks_the_receiver_does_not_block_the_others(message: &s
         .celeriac
         .page_when("the series to be found", 90, found);
     assert!(of(&page.await, "ill", "retried_total") > 0.0);
-    setting.arrived(&setting.ill, 39).await;
+    setting.arrived(&setting.ill, NAMES - 1).await;
     assert_eq!(setting.celeriac.get("/-/ready").await.0, 200);
     setting.ill.behave(|behaviour| behaviour.breaks_on = None);
     setting.arrived(&setting.ill, 7).await;
@@ -61,17 +64,17 @@ async fn a_series_that_breaks_the_receiver_does_not_block_the_others(message: &s
 
 async fn an_outage_of_one_family_for_a_minute_and_a_half_loses_nothing() {
     let mut setting = Setting::start(FIRST, "").await;
-    setting.publish(40).await;
-    setting.arrived(&setting.ill, 39).await;
+    setting.publish(NAMES).await;
+    setting.arrived(&setting.ill, NAMES - 1).await;
     let family = |series: &str| series.starts_with("celery_task_succeeded_total{");
     setting
         .ill
         .behave(|behaviour| behaviour.breaks_on = Some(Box::new(family)));
     tokio::time::sleep(Duration::from_secs(90)).await;
-    setting.publish(40).await;
+    setting.publish(NAMES).await;
     setting.beside_is_not_delayed().await;
     setting.ill.behave(|behaviour| behaviour.breaks_on = None);
-    setting.arrived(&setting.ill, 39).await;
+    setting.arrived(&setting.ill, NAMES - 1).await;
     let page = setting.nothing_is_lost().await;
     assert!(of(&page, "ill", "retried_total") > 0.0);
     assert_eq!(setting.missing(), BTreeMap::new());
@@ -79,17 +82,17 @@ async fn an_outage_of_one_family_for_a_minute_and_a_half_loses_nothing() {
 
 async fn an_outage_of_everything_but_empty_requests_loses_nothing() {
     let mut setting = Setting::start(SECOND, "").await;
-    setting.publish(40).await;
-    setting.arrived(&setting.ill, 39).await;
+    setting.publish(NAMES).await;
+    setting.arrived(&setting.ill, NAMES - 1).await;
     setting.ill.behave(|behaviour| {
         behaviour.may_give_up = true;
         behaviour.breaks_on = Some(Box::new(|_| true));
     });
     tokio::time::sleep(Duration::from_secs(180)).await;
-    setting.publish(40).await;
+    setting.publish(NAMES).await;
     setting.beside_is_not_delayed().await;
     setting.ill.behave(|behaviour| behaviour.breaks_on = None);
-    setting.arrived(&setting.ill, 39).await;
+    setting.arrived(&setting.ill, NAMES - 1).await;
     setting.nothing_is_lost().await;
     assert_eq!(setting.missing(), BTreeMap::new());
 }

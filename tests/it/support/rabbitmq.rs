@@ -1,6 +1,6 @@
 //! A RabbitMQ server with its own node name, ports, database and cookie in a temporary folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -116,6 +116,7 @@ impl RabbitMq {
              log.console.level = warning\nvm_memory_high_watermark.absolute = 2GB\n{more}\n"
         );
         std::fs::write(folder.path().join("rabbitmq.conf"), config).expect("a writable folder");
+        link_plugins(release, options.plugins, &folder.path().join("available"));
         let plugins = format!("[{}].\n", options.plugins.join(","));
         std::fs::write(folder.path().join("plugins"), plugins).expect("a writable folder");
         let environment = vec![
@@ -129,6 +130,7 @@ impl RabbitMq {
             ("RABBITMQ_MNESIA_BASE", format!("{path}/mnesia")),
             ("RABBITMQ_LOG_BASE", format!("{path}/log")),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", format!("{path}/plugins")),
+            ("RABBITMQ_PLUGINS_DIR", format!("{path}/available")),
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 2:2 +sbwt none".to_owned(),
@@ -239,6 +241,27 @@ impl RabbitMq {
 impl Drop for RabbitMq {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Links the server's own libraries and some plugins into a folder. Erlang looks for each module in the folders of all
+/// plugins, which takes a sixth of the start.
+fn link_plugins(release: Release, plugins: &[&str], folder: &Path) {
+    std::fs::create_dir_all(folder).expect("a writable folder");
+    let versions = release.program("").with_file_name("lib");
+    let versions = std::fs::read_dir(versions).expect("an installed server");
+    let available = versions.map(|version| version.expect("a folder").path().join("plugins"));
+    for entry in available.flat_map(|plugins| std::fs::read_dir(plugins).expect("plugins")) {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_needed = !name.starts_with("rabbitmq_")
+            || plugins
+                .iter()
+                .chain(&["rabbitmq_prelaunch"])
+                .any(|plugin| name.starts_with(&format!("{plugin}-")));
+        if is_needed {
+            let _ = std::os::unix::fs::symlink(entry.path(), folder.join(name));
+        }
     }
 }
 
