@@ -153,6 +153,8 @@ fn two_beats_are_two_clients_that_send_a_task_of_their_own() {
     assert_eq!(senders("shop.sync", one, 2), None);
     // Each beat sends this one.
     assert_eq!(senders("celery.backend_cleanup", |_| (), 1), None);
+    // The tasks whose names there was no room for.
+    assert_eq!(senders(OTHER, |_| (), 1), None);
     // Workers, tasks that send tasks, and retries.
     let worker = |event: &mut Event<'_>| event.hostname = event.hostname.replace("gen", "w").into();
     assert_eq!(senders("shop.sync", worker, 1), None);

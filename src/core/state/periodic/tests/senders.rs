@@ -169,6 +169,15 @@ fn late_and_missing_sends_and_nights_do_not_end_a_rhythm() {
 }
 
 #[test]
+fn an_unusual_first_gap_is_corrected() {
+    let gap = 300 * SECOND;
+    let early = every(gap, START + gap, 30, 1).chain([(START + 25 * SECOND, 1)]);
+    let late = every(gap, START + gap, 30, 2).chain([(START - 25 * SECOND, 2)]);
+    let found = results(early.chain(late));
+    assert_eq!(found, [(13 * gap, Some(2))]);
+}
+
+#[test]
 fn repeated_and_older_sends_change_nothing() {
     let mut senders = Senders::default();
     for n in 0..20 {
