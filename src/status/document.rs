@@ -264,7 +264,9 @@ pub struct WorkerRow {
     pub duplicate_name: bool,
     /// Since when it has accepted no task although it has free slots and these queues of its have messages
     /// (`celery_worker_stalled_timestamp_seconds`).
+    #[serde(default)]
     pub stalled_since_timestamp_seconds: Option<f64>,
+    #[serde(default)]
     pub stalled_queues: Vec<Arc<str>>,
 }
 

@@ -44,9 +44,10 @@ async fn problems(celeriac: &Celeriac) -> Vec<String> {
 
 /// Starts a second beat, which sends each task again, and stops it.
 async fn two_that_send(version: &str, url: &str) {
-    // Without remote control, so that only what they send shows that they are two.
+    // Without remote control, so that only what they send shows that they are two. A rhythm so short is believed after
+    // twelve repetitions.
     let celery = Celery::new(version, url, "")
-        .with("EVERY", "9")
+        .with("EVERY", "10")
         .with("REMOTE_CONTROL", "off");
     let celeriac = start(url).await;
     let _first = celery.beat_with("periodic", &[]).await;
@@ -54,7 +55,7 @@ async fn two_that_send(version: &str, url: &str) {
     let senders =
         |page: &Page| page.sum_known("celery_periodic_task_senders", &["name=\"periodic.tick\""]);
     celeriac
-        .page_when("two senders", 90, |page| senders(page) == Some(2.0))
+        .page_when("two senders", 240, |page| senders(page) == Some(2.0))
         .await;
     let twice = "periodic_task_sent_twice".to_owned();
     assert!(problems(&celeriac).await.contains(&twice));

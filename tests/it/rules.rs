@@ -95,7 +95,11 @@ fn groups_for(rule_files: &[PathBuf], texts: &str) -> Yaml {
             .iter()
             .flat_map(|group| group["rules"].as_vec().expect("rules"));
         let rules = rules.filter(|rule| is_wanted(rule, &wanted));
-        let more = rules.flat_map(|rule| names(rule["expr"].as_str().expect("an expression")));
+        let texts = rules.flat_map(|rule| {
+            let annotations = rule["annotations"].as_hash().into_iter().flatten();
+            annotations.map(|(_, text)| text).chain([&rule["expr"]])
+        });
+        let more = texts.flat_map(|text| names(text.as_str().expect("a text")));
         let more: BTreeSet<_> = wanted.iter().cloned().chain(more).collect();
         if more.len() == wanted.len() {
             break;

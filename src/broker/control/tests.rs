@@ -400,7 +400,7 @@ fn tasks_that_are_scheduled_and_rate_limits_are_read() {
     let registered = worker.registered.expect("tasks");
     let registered: Vec<_> = registered
         .iter()
-        .map(|task| (task.name.as_str(), task.is_rate_limited))
+        .map(|task| (task.name.as_str(), task.rate_pause.is_some()))
         .collect();
     assert_eq!(registered, [("free", false), ("slow", true)]);
     let [task] = worker.scheduled.expect("tasks").try_into().expect("one");

@@ -1,5 +1,7 @@
 //! Parses the tasks that a worker knows, the reply to `registered`.
 
+use std::time::Duration;
+
 use super::{ITEMS_MAX, text};
 use crate::event::{DecodeError, Reader};
 use crate::state::RegisteredTask;
@@ -37,7 +39,7 @@ fn task(text: &str) -> RegisteredTask {
         };
         let seconds = || value.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
         match key {
-            "rate_limit" => task.is_rate_limited = true,
+            "rate_limit" => task.rate_pause = rate_pause(value),
             "max_retries" => task.max_retries = value.parse().ok(),
             "time_limit" => limits[0] = seconds(),
             "soft_time_limit" => limits[1] = seconds(),
@@ -50,9 +52,41 @@ fn task(text: &str) -> RegisteredTask {
     task
 }
 
+/// The time between two starts. Celery takes a number of starts, a second unless another unit
+/// follows; zero means no limit.
+fn rate_pause(limit: &str) -> Option<Duration> {
+    let (number, unit) = limit.split_once('/').unwrap_or((limit, "s"));
+    let unit = match unit {
+        "s" => Some(1.0),
+        "m" => Some(60.0),
+        "h" => Some(3_600.0),
+        _ => None,
+    };
+    let Some((number, unit)) = number.parse::<f64>().ok().zip(unit) else {
+        return Some(Duration::MAX);
+    };
+    (number > 0.0).then(|| Duration::try_from_secs_f64(unit / number).unwrap_or(Duration::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_limit_is_a_pause() {
+        let cases = [
+            ("10/m", Some(Duration::from_secs(6))),
+            ("1/h", Some(Duration::from_secs(3_600))),
+            ("4", Some(Duration::from_millis(250))),
+            ("0.5/s", Some(Duration::from_secs(2))),
+            ("0/s", None),
+            ("often", Some(Duration::MAX)),
+            ("1/d", Some(Duration::MAX)),
+        ];
+        for (limit, pause) in cases {
+            assert_eq!(rate_pause(limit), pause, "{limit}");
+        }
+    }
 
     #[test]
     fn a_task_comes_with_its_settings() {
@@ -73,7 +107,7 @@ mod tests {
             (
                 "a b [rate_limit=5/s max_retries=0 time_limit=60 soft_time_limit=50.5]",
                 RegisteredTask {
-                    is_rate_limited: true,
+                    rate_pause: Some(Duration::from_millis(200)),
                     max_retries: Some(0),
                     time_limit: Some(60.0),
                     ..plain("a b")

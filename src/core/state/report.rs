@@ -4,6 +4,7 @@
 //! anything absent from a round is known to be absent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Binding;
 use crate::event::BrokerId;
@@ -87,7 +88,9 @@ pub struct WorkerAnswer {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegisteredTask {
     pub name: String,
-    pub is_rate_limited: bool,
+    /// The time between two starts that its rate limit demands. Absent without one, and the longest
+    /// possible time if the limit cannot be read.
+    pub rate_pause: Option<Duration>,
     /// How often it may be retried. Absent if there is no limit.
     pub max_retries: Option<u32>,
     /// Seconds after which it is stopped: the hard limit or, without one, the soft limit.

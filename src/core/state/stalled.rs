@@ -56,6 +56,8 @@ pub(super) struct Recency {
     /// Up to when events have been read, and the last time at which some may have been missed.
     pub(super) read_until: Timestamp,
     pub(super) unseen_until: Timestamp,
+    /// The longest that the worker may hold tasks of which nothing is known before it starts one.
+    pub(super) pause: Duration,
 }
 
 impl Stalls {
@@ -132,7 +134,8 @@ impl Recency {
     /// others may have emptied the queue after it was asked for the first time.
     fn confirms(&self, since: Timestamp, counted: Timestamp) -> bool {
         let later = [self.asked, self.read_until, counted];
-        later.into_iter().all(|at| at.since(since) >= APART) && self.levels_asked > since
+        let apart = APART.saturating_add(self.pause);
+        later.into_iter().all(|at| at.since(since) >= apart) && self.levels_asked > since
     }
 }
 

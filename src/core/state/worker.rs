@@ -77,8 +77,9 @@ pub struct Worker {
     /// How many rounds asked the current process for the settings of its tasks in vain. `None` once
     /// it reported them.
     pub(super) settings_asked: Option<u8>,
-    /// Whether the current process reported a rate limit of any task. Absent until it reported them.
-    pub(super) rate_limited: Option<bool>,
+    /// The longest time between two starts of a task that a rate limit demands, as the current process
+    /// reported; zero without rate limits. Absent until it reported them.
+    pub(super) rate_pause: Option<Duration>,
     /// Since when it has been stalled.
     pub(super) stalls: Stalls,
     /// When the current process was first seen.
@@ -136,7 +137,7 @@ impl Worker {
             queues: None,
             asked: false,
             settings_asked: Some(0),
-            rate_limited: None,
+            rate_pause: None,
             stalls: Stalls::default(),
             since: now,
             twofold: false,
@@ -354,7 +355,7 @@ impl Worker {
             found.restarted = Some(until);
             self.asked = false;
             self.settings_asked = Some(0);
-            self.rate_limited = None;
+            self.rate_pause = None;
             self.stalls.works(now);
             self.since = now;
             self.started = None;

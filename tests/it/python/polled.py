@@ -45,7 +45,8 @@ def limited():
 def stall(state):
     """Stop consuming but keep the queues, as after a lost connection."""
     consumer = state.consumer.task_consumer
-    for tag in consumer._active_tags.values():
+    while consumer._active_tags:
+        _, tag = consumer._active_tags.popitem()
         consumer.channel.basic_cancel(tag)
     return {"ok": "stalled"}
 

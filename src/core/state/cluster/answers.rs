@@ -88,7 +88,8 @@ impl State {
         worker.sign_of_life(now);
         if let Some(tasks) = &answer.registered {
             worker.settings_asked = None;
-            worker.rate_limited = Some(tasks.iter().any(|task| task.is_rate_limited));
+            let pauses = tasks.iter().filter_map(|task| task.rate_pause);
+            worker.rate_pause = Some(pauses.max().unwrap_or_default());
         }
         worker.pool_size = answer.pool_size.or(worker.pool_size);
         worker.slots = answer.slots.or(worker.slots);

@@ -142,7 +142,7 @@ impl State {
             let worker = self.workers.find(name)?;
             let whole = answer.complete && worker.online && worker.is_process(answer.pid);
             let unlimited = answer.registered.as_ref().map(|tasks| {
-                let unlimited = tasks.iter().filter(|task| !task.is_rate_limited);
+                let unlimited = tasks.iter().filter(|task| task.rate_pause.is_none());
                 let known = unlimited.filter_map(|task| self.names.find(&task.name));
                 known.collect()
             });

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | It is busy, or has enough to do. | Its lists, with its slots and its prefetch count. |
 //! | It accepts tasks, and they end between two rounds. | Task events; the count in its heartbeats. |
-//! | It holds tasks back because of a rate limit. They are in no list. | Events of every task it received, or the settings of its tasks. |
+//! | It holds tasks back because of a rate limit. They are in no list. | Events of every task it received; otherwise that it starts none for as long as its slowest rate limit demands. |
 //! | The broker prefers another consumer. | Its answer: [`WorkerAnswer::passive_queues`]. |
 //! | The queue has become empty. | Levels asked for after its last sign of work, and again after the first round. |
 //!
@@ -29,6 +29,9 @@ use crate::timestamp::Timestamp;
 
 /// How late events may be, and how long ago the last heartbeat of a worker. Some send one a minute.
 const LATE_MAX: Duration = Duration::from_secs(120);
+
+/// Queues with messages, and how long the worker may hold tasks that are not known.
+type Idle = (Vec<Symbol>, Duration);
 
 /// A worker that accepts no task from a queue, although it could and the queue has messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +83,14 @@ impl State {
             levels_asked: self.queues.asked(),
             read_until,
             unseen_until: self.unseen_until,
+            pause: Duration::ZERO,
         };
         for worker in self.workers.iter_mut() {
             match idle.get(&worker.name) {
-                Some(queues) => worker.stalls.found(queues, &recency),
+                Some((queues, pause)) => {
+                    let pause = *pause;
+                    worker.stalls.found(queues, &Recency { pause, ..recency });
+                }
                 None => worker.stalls.end(),
             }
         }
@@ -100,18 +107,18 @@ impl State {
     }
 
     /// The workers that have room for another task and do not work, with those of their queues that
-    /// have messages.
-    fn idle(&self, answers: &[WorkerAnswer], now: Timestamp) -> HashMap<Symbol, Vec<Symbol>> {
+    /// have messages, and their pause.
+    fn idle(&self, answers: &[WorkerAnswer], now: Timestamp) -> HashMap<Symbol, Idle> {
         let idle = answers.iter().filter_map(|answer| {
             let worker = self.workers.get(self.names.find(&answer.worker)?)?;
             let is_idle = worker.online
                 && worker.is_process(answer.pid)
                 && now.since(worker.stalls.counted()) <= LATE_MAX
                 && self.queues.asked() > worker.stalls.worked()
-                && has_room(worker, answer)
-                && self.knows_all_tasks_of(worker);
-            let queues = is_idle.then(|| self.backlogs(answer, now))?;
-            (!queues.is_empty()).then_some((worker.name, queues))
+                && has_room(worker, answer);
+            let pause = self.pause_of(worker).filter(|_| is_idle)?;
+            let queues = self.backlogs(answer, now);
+            (!queues.is_empty()).then_some((worker.name, (queues, pause)))
         });
         let mut idle: HashMap<_, _> = idle.collect();
         if !idle.is_empty() {
@@ -125,12 +132,13 @@ impl State {
         idle
     }
 
-    /// Whether it has no task beyond those that it lists or that events reported. A worker with
-    /// rate limits may have others, unless every event of its process was received.
-    fn knows_all_tasks_of(&self, worker: &Worker) -> bool {
+    /// The longest that a worker may hold tasks that it does not list and that no event reported,
+    /// before it starts one: zero if every event of its process was received. `None` if that is not
+    /// known.
+    fn pause_of(&self, worker: &Worker) -> Option<Duration> {
         let is_followed = worker.events() == Some(true)
             && worker.started.is_some_and(|at| at > self.unseen_until);
-        is_followed || worker.rate_limited == Some(false)
+        is_followed.then_some(Duration::ZERO).or(worker.rate_pause)
     }
 
     /// The queues with messages for the worker that gave this answer, sorted.

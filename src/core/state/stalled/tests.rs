@@ -12,6 +12,7 @@ fn round(second: i64) -> Recency {
         levels_asked: at(second),
         read_until: at(second),
         unseen_until: Timestamp::default(),
+        pause: Duration::ZERO,
     }
 }
 

@@ -84,7 +84,7 @@ impl Worker {
             }),
             asked: false,
             settings_asked: Some(0),
-            rate_limited: None,
+            rate_pause: None,
             stalls: Stalls::default(),
             since: self.since,
             twofold: saved.twofold,

@@ -200,6 +200,8 @@ fn workers() -> Vec<WorkerRow> {
             "celery".into(),
             if n > 3 { "reports" } else { "emails" }.into(),
         ]),
+        stalled_since_timestamp_seconds: (n == 5).then_some(NOW - 900.0),
+        stalled_queues: (0..u32::from(n == 5)).map(|_| "reports".into()).collect(),
         ..WorkerRow::default()
     };
     (0..7).map(row).collect()

@@ -112,7 +112,7 @@ impl Cluster {
 fn registered(names: &[&str]) -> Vec<RegisteredTask> {
     let task = |name: &str| RegisteredTask {
         name: name.to_owned(),
-        is_rate_limited: name == "limited",
+        rate_pause: (name == "limited").then_some(Duration::from_secs(1)),
         ..RegisteredTask::default()
     };
     names

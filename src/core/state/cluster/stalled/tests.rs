@@ -152,12 +152,12 @@ fn idle() -> WorkerAnswer {
 type End = fn(&mut Cluster);
 
 /// The same from a process that started that many seconds ago and may have a rate limit.
-fn limited(is_rate_limited: bool, uptime: u64) -> WorkerAnswer {
+fn limited(rate_pause: Option<Duration>, uptime: u64) -> WorkerAnswer {
     WorkerAnswer {
         uptime: Some(uptime),
         registered: Some(vec![RegisteredTask {
             name: "t".to_owned(),
-            is_rate_limited,
+            rate_pause,
             ..RegisteredTask::default()
         }]),
         ..idle()

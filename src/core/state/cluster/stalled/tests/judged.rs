@@ -149,10 +149,13 @@ fn a_worker_with_some_tasks_and_room_for_more_is_idle() {
     }
 }
 
+/// A rate limit of one an hour.
+const HOURLY: Option<Duration> = Some(Duration::from_secs(3_600));
+
 #[test]
 fn a_received_task_that_is_in_no_list_may_be_held_back_by_a_rate_limit() {
     let mut cluster = Cluster::new();
-    let answer = |second: i64| limited(true, 100 + second.unsigned_abs());
+    let answer = |second: i64| limited(HOURLY, 100 + second.unsigned_abs());
     cluster.task(TaskKind::Received, -10);
     for second in [0, 60, 120, 180] {
         assert_eq!(cluster.round(second, answer(second)), [""; 0], "{second}");
@@ -166,27 +169,32 @@ fn a_received_task_that_is_in_no_list_may_be_held_back_by_a_rate_limit() {
 fn a_received_task_for_later_is_not_held_back_until_it_is_due() {
     let mut cluster = Cluster::new();
     cluster.task_due(TaskKind::Received, Some(100), -10);
-    assert_eq!(cluster.round(0, limited(true, 100)), [""; 0]);
-    assert_eq!(cluster.round(60, limited(true, 160)), ["w@h q 0"]);
-    assert_eq!(cluster.round(120, limited(true, 220)), [""; 0]);
+    assert_eq!(cluster.round(0, limited(HOURLY, 100)), [""; 0]);
+    assert_eq!(cluster.round(60, limited(HOURLY, 160)), ["w@h q 0"]);
+    assert_eq!(cluster.round(120, limited(HOURLY, 220)), [""; 0]);
 }
 
 #[test]
 fn what_a_rate_limit_may_hold_back_is_known_only_if_all_events_were_received() {
     // Whether there is a rate limit, whether it sends task events, and whether some were missed.
+    let seconds = |seconds| Some(Some(Duration::from_secs(seconds)));
     let cases = [
-        (Some(true), true, false, true),
-        (Some(true), true, true, false),
-        (Some(true), false, false, false),
+        (Some(HOURLY), true, false, true),
+        (Some(HOURLY), true, true, false),
+        (Some(HOURLY), false, false, false),
+        // It would have started one by now.
+        (seconds(55), true, true, true),
+        (seconds(55), false, false, true),
+        (seconds(56), false, false, false),
         (None, true, false, true),
         (None, false, false, false),
-        (Some(false), false, true, true),
+        (Some(None), false, true, true),
     ];
     for (limit, speaks, gap, is_shown) in cases {
         let mut cluster = Cluster::new();
         let answer = |second: i64| WorkerAnswer {
             registered: limit.and_then(|limit| limited(limit, 0).registered),
-            ..limited(false, 100 + second.unsigned_abs())
+            ..limited(None, 100 + second.unsigned_abs())
         };
         if gap {
             cluster.state.not_subscribed(at(-50));
