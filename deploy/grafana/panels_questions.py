@@ -64,7 +64,7 @@ def questions():
         ("6. Which periodic task is late?", [
             graph("Overdue", "By how much periodic tasks are overdue; 0 if they are not. Top ten.", "s",
                   (f"topk(10, {by_task(f'celery_periodic_task_overdue_seconds{{{CLUSTER}}}')})", "{{name}}"), thresholds=LATE),
-            graph("Senders", "Number of processes that send a task at the same rhythm. Empty if each is sent by one.", "short",
+            graph("Senders", "Number of processes that send a task at the same interval. Empty if no task has more than one.", "short",
                   (by_task(f"celery_periodic_task_senders{{{CLUSTER}}}"), "{{name}}"), thresholds=LATE),
             table("Periods", "Time between sends, as learned or configured.", "s",
                   by_task(f"celery_periodic_task_period_seconds{{{CLUSTER}}}"), rename=named, hide=("job",)),

@@ -319,6 +319,8 @@ impl Sources<'_> {
         let started = now
             .zip(earlier)
             .map(|(now, before)| now.saturating_sub(*before));
+        let mut stalled = overview.stalled.clone();
+        stalled.sort_unstable_by(|(one, since), (other, later)| (since, one).cmp(&(later, other)));
         WorkerRow {
             broker: broker.cloned(),
             name: Arc::clone(&overview.name),
@@ -336,17 +338,8 @@ impl Sources<'_> {
             sends_events: worker.events(),
             queues: overview.queues.clone(),
             duplicate_name: worker.twofold,
-            stalled_since_timestamp_seconds: overview
-                .stalled
-                .iter()
-                .map(|(_, since)| *since)
-                .min()
-                .map(Timestamp::seconds),
-            stalled_queues: overview
-                .stalled
-                .iter()
-                .map(|(queue, _)| Arc::clone(queue))
-                .collect(),
+            stalled_since_timestamp_seconds: stalled.first().map(|(_, since)| since.seconds()),
+            stalled_queues: stalled.into_iter().map(|(queue, _)| queue).collect(),
         }
     }
 

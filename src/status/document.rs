@@ -262,10 +262,11 @@ pub struct WorkerRow {
     pub queues: Option<Vec<Arc<str>>>,
     /// Whether two processes use its node name.
     pub duplicate_name: bool,
-    /// Since when it has accepted no task although it has free slots and these queues of its have messages
+    /// When it was first found to accept no tasks although it has free slots and the queues below have messages
     /// (`celery_worker_stalled_timestamp_seconds`).
     #[serde(default)]
     pub stalled_since_timestamp_seconds: Option<f64>,
+    /// Longest first.
     #[serde(default)]
     pub stalled_queues: Vec<Arc<str>>,
 }
@@ -298,7 +299,7 @@ pub struct PeriodicRow {
     pub next_due_timestamp_seconds: Option<f64>,
     /// Time since it should have been sent, if that is longer than usual delays; otherwise 0.
     pub overdue_seconds: Option<f64>,
-    /// Number of processes that send it at the same rhythm, if there are several
+    /// Number of processes that send it at the same interval, if there are several
     /// (`celery_periodic_task_senders`).
     pub senders: Option<u64>,
     pub last_succeeded_timestamp_seconds: Option<f64>,

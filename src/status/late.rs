@@ -66,7 +66,7 @@ fn stalled(status: &Status) -> impl Iterator<Item = Problem> {
             "Worker {name} has accepted no task for {}, although it has free slots and queue {queue} has messages.",
             duration(seconds)
         );
-        let advice = "Restart it. It has probably stopped consuming since it lost its connection to the broker.";
+        let advice = "Restart it. It probably stopped consuming when it lost its connection to the broker.";
         let found = problem(Severity::Warning, "worker_stalled", text, advice).of(name);
         let found = found.since(Some(since)).explained_by("CeleryWorkerStalled");
         (seconds > STALLED_MAX).then_some(found)
@@ -75,8 +75,9 @@ fn stalled(status: &Status) -> impl Iterator<Item = Problem> {
 
 fn doubled(task: &PeriodicRow) -> Option<Problem> {
     let (senders, name) = (task.senders?, &task.name);
-    let text =
-        format!("Periodic task {name} is sent by {senders} processes, so it runs {senders} times.");
+    let text = format!(
+        "Periodic task {name} is sent by {senders} processes at the same interval, so it runs more than once."
+    );
     let advice = "Stop all celery beat processes but one.";
     let found = problem(Severity::Warning, "periodic_task_sent_twice", text, advice).of(name);
     Some(found.explained_by("CeleryPeriodicTaskSentTwice"))

@@ -50,8 +50,11 @@ async fn two_that_send(version: &str, url: &str) {
         .with("EVERY", "10")
         .with("REMOTE_CONTROL", "off");
     let celeriac = start(url).await;
-    let _first = celery.beat_with("periodic", &[]).await;
-    let second = celery.beat_with("periodic", &[]).await;
+    // Half an interval apart, they would look like processes that take turns.
+    let (_first, second) = tokio::join!(
+        celery.beat_with("periodic", &[]),
+        celery.beat_with("periodic", &[])
+    );
     let senders =
         |page: &Page| page.sum_known("celery_periodic_task_senders", &["name=\"periodic.tick\""]);
     celeriac

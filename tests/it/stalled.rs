@@ -55,7 +55,7 @@ async fn only_the_stuck_one_is_found(version: &str, url: &str) {
     .await;
     let succeeded = |page: &Page| page.sum("celery_task_succeeded_total", &["queue=\"celery\""]);
     let page = celeriac
-        .page_when("some tasks", 30, |page| {
+        .page_when("some tasks", 60, |page| {
             succeeded(page) == 3.0
                 && page.sum("celery_queue_length", &["queue=\"high\""]) > 0.0
                 && page.sum("celery_queue_length", &["queue=\"topicq\""]) > 0.0
@@ -67,7 +67,7 @@ async fn only_the_stuck_one_is_found(version: &str, url: &str) {
     let name = format!("stuck@{}", host.nodename().to_string_lossy());
     command(&celery, "stall", &name).await;
     // A request for the next message may still be open.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     send(&celery, r#"[[5, 0, {"queue": "celery"}]]"#).await;
     let page = celeriac
         .page_when("the stuck worker", 60, |page| {

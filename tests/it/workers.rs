@@ -280,10 +280,8 @@ async fn a_gevent_worker_misses_nothing_and_its_goodbye_counts_what_it_started_l
 /// Before 5.7, threads that announce tasks and the one that sends the announcements share a list without a lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_events_that_a_pool_of_threads_loses_are_counted() {
-    const TASKS: u32 = 10_000;
     let rabbitmq = RabbitMq::start().await;
-    let mut lost = Vec::new();
-    for (version, vhost) in [("5.6", "older"), ("5.7", "newer")] {
+    for (version, vhost, loses) in [("5.6", "older", true), ("5.7", "newer", false)] {
         rabbitmq.ctl(&["add_vhost", vhost]);
         rabbitmq.ctl(&["set_permissions", "-p", vhost, "guest", ".*", ".*", ".*"]);
         let url = rabbitmq.url(vhost);
@@ -292,25 +290,23 @@ async fn the_events_that_a_pool_of_threads_loses_are_counted() {
         celeriac.ready().await;
         let arguments = ["-P", "threads", "-c", "8", "-E"];
         let _worker = celery.worker_of("polled", "w", &arguments).await;
-        let send = format!("[[{TASKS}, 0, {{\"queue\": \"celery\"}}]]");
-        celery.script_with("send.py", 60, &[("SEND", &send)]).await;
-        let processed = |page: &Page| page.sum("celery_worker_tasks_processed_total", &["w@"]);
-        let seen = |page: &Page| page.sum("celery_worker_last_seen_timestamp_seconds", &["w@"]);
-        let page = celeriac
-            .page_when("all tasks to be processed", 90, |page| {
-                processed(page) == f64::from(TASKS)
-            })
-            .await;
-        let since = seen(&page);
-        let page = celeriac
-            .page_when("the heartbeats that confirm a loss", 30, |page| {
-                seen(page) > since + 12.0
-            })
-            .await;
-        let started = page.sum("celery_task_started_total", &[]);
-        let missing = page.sum("celeriac_events_missing_total", &[]);
-        assert_eq!(missing, f64::from(TASKS) - started, "{version}");
-        lost.push(missing);
+        let missing = |page: &Page| page.sum("celeriac_events_missing_total", &[]);
+        // It is a race, so it may take several attempts.
+        for attempt in 1.. {
+            let send = r#"[[5000, 0, {"queue": "celery"}]]"#;
+            celery.script_with("send.py", 60, &[("SEND", send)]).await;
+            let tasks = f64::from(attempt * 5_000);
+            let page = celeriac
+                .page_when("each task to be started or missing", 240, |page| {
+                    page.sum("celery_worker_tasks_processed_total", &["w@"]) == tasks
+                        && page.sum("celery_task_started_total", &[]) + missing(page) == tasks
+                })
+                .await;
+            if !loses || missing(&page) > 0.0 {
+                assert_eq!(missing(&page) > 0.0, loses, "{version}");
+                break;
+            }
+            assert!(attempt < 10, "nothing was lost");
+        }
     }
-    assert!(lost[0] > 0.0 && lost[1] == 0.0, "{lost:?}");
 }

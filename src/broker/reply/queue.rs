@@ -8,9 +8,8 @@ use crate::state::{Binding, ExchangeKind};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::broker) struct ConsumedQueue {
     pub(in crate::broker) binding: Binding,
-    /// Whether the broker may leave messages in the queue although this worker has room: another
-    /// worker is the single active consumer or has a higher priority. The length of a stream
-    /// includes what was consumed.
+    /// Whether the queue may have messages although this worker has room: another worker may be its
+    /// single active consumer, and the length of a stream includes what was consumed.
     pub(in crate::broker) is_passive: bool,
 }
 
@@ -48,10 +47,6 @@ pub(super) fn read_queue<'a>(
                 _ => return reader.skip(4),
             }
             Ok(())
-        }),
-        b"consumer_arguments" if reader.kind() == Kind::Map => reader.map(|reader, key| {
-            queue.is_passive |= key == b"x-priority";
-            reader.skip(4)
         }),
         _ => reader.skip(3),
     })?;

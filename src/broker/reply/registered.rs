@@ -57,12 +57,13 @@ fn task(text: &str) -> RegisteredTask {
 fn rate_pause(limit: &str) -> Option<Duration> {
     let (number, unit) = limit.split_once('/').unwrap_or((limit, "s"));
     let unit = match unit {
-        "s" => Some(1.0),
+        "" | "s" => Some(1.0),
         "m" => Some(60.0),
         "h" => Some(3_600.0),
         _ => None,
     };
-    let Some((number, unit)) = number.parse::<f64>().ok().zip(unit) else {
+    let number = number.parse::<f64>().ok().filter(|number| *number >= 0.0);
+    let Some((number, unit)) = number.zip(unit) else {
         return Some(Duration::MAX);
     };
     (number > 0.0).then(|| Duration::try_from_secs_f64(unit / number).unwrap_or(Duration::MAX))
@@ -80,6 +81,8 @@ mod tests {
             ("4", Some(Duration::from_millis(250))),
             ("0.5/s", Some(Duration::from_secs(2))),
             ("0/s", None),
+            ("10/", Some(Duration::from_millis(100))),
+            ("-1/s", Some(Duration::MAX)),
             ("often", Some(Duration::MAX)),
             ("1/d", Some(Duration::MAX)),
         ];

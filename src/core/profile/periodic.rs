@@ -27,7 +27,7 @@ const GAUGES: [(&str, &str); 4] = [
     ),
     (
         "periodic_task_senders",
-        "Number of processes that send the task at the same rhythm, such as two celery beats; absent unless there are at least two.",
+        "Number of processes that send the task at the same interval, such as two celery beats; absent unless there are at least two (needs task-sent events).",
     ),
 ];
 

@@ -26,7 +26,7 @@ impl Stalled {
         let since = (
             &*format!("{}worker_stalled_timestamp_seconds", config.prefix),
             MetricKind::Gauge,
-            "Time since which the worker has accepted no task although it has free slots and the queue has messages; absent if it accepts tasks (needs remote control).",
+            "Time at which the worker was first found to accept no tasks although it has free slots and the queue has messages; absent otherwise (needs remote control).",
         );
         Self {
             hostnames: config.hostnames,

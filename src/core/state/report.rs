@@ -66,8 +66,7 @@ pub struct WorkerAnswer {
     /// The queues that it consumes.
     pub queues: Option<Vec<String>>,
     /// Those of its queues that may have messages without giving it any, although it has room:
-    /// queues with a single active consumer, queues that it consumes with a priority, and streams,
-    /// whose length includes what was consumed.
+    /// queues with a single active consumer, and streams, whose length includes what was consumed.
     pub passive_queues: Vec<String>,
     /// The bindings of these queues.
     pub bindings: Vec<Binding>,

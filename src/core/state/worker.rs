@@ -80,6 +80,9 @@ pub struct Worker {
     /// The longest time between two starts of a task that a rate limit demands, as the current process
     /// reported; zero without rate limits. Absent until it reported them.
     pub(super) rate_pause: Option<Duration>,
+    /// The least prefetch count beyond the tasks for later that the current process reported. Each of
+    /// them raises the count that a worker reports, but not always the one that the broker keeps.
+    pub(super) prefetch_least: Option<u64>,
     /// Since when it has been stalled.
     pub(super) stalls: Stalls,
     /// When the current process was first seen.
@@ -138,6 +141,7 @@ impl Worker {
             asked: false,
             settings_asked: Some(0),
             rate_pause: None,
+            prefetch_least: None,
             stalls: Stalls::default(),
             since: now,
             twofold: false,
@@ -356,6 +360,7 @@ impl Worker {
             self.asked = false;
             self.settings_asked = Some(0);
             self.rate_pause = None;
+            self.prefetch_least = None;
             self.stalls.works(now);
             self.since = now;
             self.started = None;

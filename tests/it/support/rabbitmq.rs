@@ -244,7 +244,7 @@ impl Drop for RabbitMq {
     }
 }
 
-/// Links the server's own libraries and some plugins into a folder. Erlang looks for each module in the folders of all
+/// Links the server's own libraries and some plugins, without other plugins that these need, into a folder. Erlang looks for each module in the folders of all
 /// plugins, which takes a sixth of the start.
 fn link_plugins(release: Release, plugins: &[&str], folder: &Path) {
     std::fs::create_dir_all(folder).expect("a writable folder");
@@ -260,7 +260,10 @@ fn link_plugins(release: Release, plugins: &[&str], folder: &Path) {
                 .chain(&["rabbitmq_prelaunch"])
                 .any(|plugin| name.starts_with(&format!("{plugin}-")));
         if is_needed {
-            let _ = std::os::unix::fs::symlink(entry.path(), folder.join(name));
+            let link = folder.join(name);
+            if !link.exists() {
+                std::os::unix::fs::symlink(entry.path(), link).expect("a writable folder");
+            }
         }
     }
 }

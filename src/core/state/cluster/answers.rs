@@ -95,6 +95,11 @@ impl State {
         worker.slots = answer.slots.or(worker.slots);
         worker.processes = answer.processes.or(worker.processes);
         worker.prefetch_count = answer.prefetch_count.or(worker.prefetch_count);
+        if let Some((count, scheduled)) = answer.prefetch_count.zip(answer.scheduled.as_ref()) {
+            let least = count.saturating_sub(scheduled.len() as u64);
+            let known = worker.prefetch_least.unwrap_or(least);
+            worker.prefetch_least = Some(known.min(least));
+        }
         if let Some(uptime) = answer.uptime {
             worker.runs_for(Duration::from_secs(uptime), now);
         }

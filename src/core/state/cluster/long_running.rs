@@ -41,6 +41,14 @@ impl Allowed {
             Self::TimeLimit(seconds) | Self::Usual(seconds) => seconds,
         }
     }
+
+    /// Whether a task that has run for this many seconds runs too long.
+    fn is_exceeded_by(self, seconds: f64) -> bool {
+        match self {
+            Self::TimeLimit(limit) => seconds > limit + LIMIT_GRACE_SECONDS,
+            Self::Usual(usual) => seconds > usual,
+        }
+    }
 }
 
 impl State {
@@ -56,7 +64,7 @@ impl State {
                 continue;
             };
             let allowed = allowed.entry(name).or_insert_with(|| self.allowed(name));
-            let Some(allowed) = allowed.filter(|allowed| seconds > allowed.seconds()) else {
+            let Some(allowed) = allowed.filter(|allowed| allowed.is_exceeded_by(seconds)) else {
                 continue;
             };
             let one = LongRunning {
@@ -88,7 +96,7 @@ impl State {
     fn allowed(&self, name: Symbol) -> Option<Allowed> {
         let settings = self.registered.get(&self.names.text(name));
         if let Some(limit) = settings.and_then(|settings| settings.time_limit) {
-            return Some(Allowed::TimeLimit(limit + LIMIT_GRACE_SECONDS));
+            return Some(Allowed::TimeLimit(limit));
         }
         let factor = self.limits.long_running_factor;
         let usual = self.runtimes.p99(name).filter(|_| factor > 0.0)?;

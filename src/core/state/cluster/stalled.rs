@@ -85,8 +85,13 @@ impl State {
             unseen_until: self.unseen_until,
             pause: Duration::ZERO,
         };
+        let answered = answers.iter();
+        let answered = answered.filter_map(|answer| self.names.find(&answer.worker));
+        let answered: HashSet<Symbol> = answered.collect();
         for worker in self.workers.iter_mut() {
             match idle.get(&worker.name) {
+                // One answer may be late. If more are, heartbeats are missing as well.
+                None if is_readable && !answered.contains(&worker.name) => {}
                 Some((queues, pause)) => {
                     let pause = *pause;
                     worker.stalls.found(queues, &Recency { pause, ..recency });
@@ -164,7 +169,8 @@ fn has_room(worker: &Worker, answer: &WorkerAnswer) -> bool {
     let lists = [&answer.active, &answer.reserved, &answer.scheduled];
     let [active, reserved, scheduled] =
         lists.map(|list| list.as_ref().map_or(0, |tasks| tasks.len() as u64));
-    let prefetch = worker.prefetch_count.filter(|most| *most > 0);
+    let is_limited = worker.prefetch_count.is_some_and(|most| most > 0);
+    let prefetch = worker.prefetch_least.filter(|_| is_limited);
     answer.complete
         && reserved == 0
         && worker.slots.is_some_and(|slots| active < slots)

@@ -58,7 +58,7 @@ const SILENT_MAX: Duration = Duration::from_secs(30);
 /// more than this. Two beats whose intervals happen to be that evenly spread are not found, for as
 /// long as they do not drift apart.
 const TURN_PARTS: u32 = 50;
-const TURN_MAX: Duration = Duration::from_secs(2);
+const TURN_MAX: Duration = Duration::from_secs(30);
 
 /// Identifies a client process by the hash of its name, because each process has a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,6 +155,7 @@ impl Sender {
             return;
         }
         let silence = at.since(self.last_sent);
+        let is_back = !self.is_in_time(at);
         self.last_sent = at;
         self.ignored = 0;
         if silence < SILENCE_MIN {
@@ -173,6 +174,19 @@ impl Sender {
         } else {
             self.repeated = self.repeated.saturating_sub(DEVIATION);
         }
+        if is_back {
+            self.resume();
+        }
+    }
+
+    /// Requires some repetitions after a silence. Until then, a process that sent instead, as when two
+    /// beats take over from each other, is no longer in time.
+    fn resume(&mut self) {
+        let replaced = self.gap * SILENT_GAPS + SILENT_MAX;
+        let more = replaced.as_secs() / self.gap.as_secs().max(1) + 1;
+        let more = u8::try_from(more).unwrap_or(u8::MAX);
+        let kept = repetitions(self.gap).saturating_sub(more);
+        self.repeated = self.repeated.min(kept);
     }
 
     /// Whether the gap was repeated often enough.

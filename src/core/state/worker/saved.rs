@@ -85,6 +85,7 @@ impl Worker {
             asked: false,
             settings_asked: Some(0),
             rate_pause: None,
+            prefetch_least: None,
             stalls: Stalls::default(),
             since: self.since,
             twofold: saved.twofold,

@@ -252,7 +252,7 @@ fn long_running() -> Vec<LongRunningRow> {
         count: 2,
         since_timestamp_seconds: NOW - 3700.0,
         worker: text("celery@media-1"),
-        allowed_seconds: 610.0,
+        allowed_seconds: 600.0,
         time_limit: true,
         ..LongRunningRow::default()
     }]

@@ -102,7 +102,7 @@ fn its_own_time_limit_counts_more_than_what_is_usual() {
     }
     start(&mut state, "a", 1_000);
     assert_eq!(long(&state, 1_610), None);
-    let limit = Allowed::TimeLimit(610.0);
+    let limit = Allowed::TimeLimit(600.0);
     assert_eq!(long(&state, 1_611), Some((1, limit)));
 }
 

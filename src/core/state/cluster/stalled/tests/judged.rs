@@ -18,7 +18,7 @@ fn not_idle() -> Vec<(&'static str, WorkerAnswer)> {
             WorkerAnswer {
                 active: tasks(1, Some(0), None),
                 scheduled: later(),
-                prefetch_count: Some(4),
+                prefetch_count: Some(7),
                 ..idle()
             },
         ),
@@ -51,9 +51,10 @@ fn not_idle() -> Vec<(&'static str, WorkerAnswer)> {
             },
         ),
         (
-            "other worker",
+            "static prefetch count",
             WorkerAnswer {
-                worker: "x@h".to_owned(),
+                scheduled: tasks(4, None, Some(9_000)),
+                prefetch_count: Some(8),
                 ..idle()
             },
         ),
@@ -74,9 +75,21 @@ fn a_round_that_finds_it_not_idle_ends_it() {
         assert_eq!(cluster.round(120, answer), [""; 0], "{case}");
         assert_eq!(cluster.shown(179), [""; 0], "{case}");
     }
+}
+
+#[test]
+fn a_round_without_its_answer_says_nothing() {
     let mut cluster = Cluster::stalled();
-    cluster.answers(Vec::new(), 62);
-    assert_eq!(cluster.shown(62), [""; 0], "no answer");
+    for answers in [
+        Vec::new(),
+        vec![WorkerAnswer {
+            worker: "x@h".to_owned(),
+            ..idle()
+        }],
+    ] {
+        cluster.answers(answers, 62);
+        assert_eq!(cluster.shown(62), ["w@h q 0"]);
+    }
 }
 
 #[test]
@@ -121,7 +134,7 @@ fn a_worker_with_some_tasks_and_room_for_more_is_idle() {
             "scheduled",
             WorkerAnswer {
                 scheduled: later(),
-                prefetch_count: Some(4),
+                prefetch_count: Some(7),
                 ..idle()
             },
         ),
