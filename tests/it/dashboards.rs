@@ -306,9 +306,12 @@ async fn stalled_worker(celery: &Celery) -> Process {
     let host = rustix::system::uname();
     let name = format!("w5@{}", host.nodename().to_string_lossy());
     // Its first tasks show that it sends events. Otherwise it might hold back tasks because of their rate limit.
-    let send = [("SEND", r#"[[3, 0, {"queue": "high"}]]"#)];
-    let stall = [("COMMAND", "stall"), ("DESTINATION", &*name)];
-    for (script, environment) in [("send.py", send), ("command.py", stall), ("send.py", send)] {
+    let environment = [
+        ("SEND", r#"[[3, 0, {"queue": "high"}]]"#),
+        ("COMMAND", "stall"),
+        ("DESTINATION", &name),
+    ];
+    for script in ["send.py", "command.py", "send.py"] {
         celery.script_with(script, 60, &environment).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
     }

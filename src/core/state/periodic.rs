@@ -69,7 +69,8 @@ pub struct PeriodicTask {
 #[derive(Debug, Default)]
 pub(super) struct PeriodicTasks {
     tasks: HashMap<Symbol, History>,
-    /// The processes that send these tasks. Not stored: they are found again soon after a restart.
+    /// The processes that send these tasks. Not stored: a duplicate beat
+    /// is found again, although later.
     senders: HashMap<Symbol, Senders>,
     /// The configured times between sends in seconds.
     configured: HashMap<Symbol, i64>,
