@@ -105,7 +105,9 @@ impl Task {
         }
     }
 
-    /// Whether a task-sent belongs to another task that takes over this one's id (`self.replace`).
+    /// Whether a task-sent belongs to another task that takes over this one's id (`self.replace`). If
+    /// that of the first attempt is missing, it is this one: a client sends it after the message, so a
+    /// short attempt may be over and its retry sent before.
     pub(in crate::state) fn is_replaced_by(&self, event: &TaskEvent<'_>, at: Timestamp) -> bool {
         let received = matches!(self.stage, Some(TaskStage::Received | TaskStage::Started));
         let begun = if received { self.received } else { UNKNOWN };
@@ -113,7 +115,7 @@ impl Task {
             && event.retries == Some(0)
             && self.stage.is_some()
             && self.ahead.is_none()
-            && self.sent != UNKNOWN
+            && self.first_due != UNKNOWN
             && at > self.sent.max(begun)
     }
 

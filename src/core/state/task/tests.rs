@@ -446,6 +446,7 @@ fn a_retry_on_another_worker_adds_up_the_same_in_any_order() {
     for order in orders {
         // A task-sent that arrives after the end of its attempt is too late for the queue wait.
         if position(&order, "s@0") > position(&order, "rt@7") {
+            assert_eq!(added_up(&order).1, None, "{order:?}");
             continue;
         }
         let (told, stage) = added_up(&order);
@@ -493,5 +494,25 @@ fn a_task_that_is_replaced_keeps_the_waits_of_both_in_any_order() {
             (expected.map(str::to_owned).into(), None),
             "{order:?}"
         );
+    }
+}
+
+#[test]
+fn a_client_that_says_late_that_it_sent_a_task_leaves_nothing_in_flight() {
+    let client: &[(usize, &str)] = &[(0, "s@9")];
+    let first: &[(usize, &str)] = &[(0, "r@1"), (0, "st@3"), (0, "rt@7")];
+    let child: &[(usize, &str)] = &[(0, "s1@6")];
+    let second: &[(usize, &str)] = &[(1, "r1@8"), (1, "st@12"), (1, "ok@20")];
+    for order in interleaved(&[client, first, child, second]) {
+        let mut task = Task::default();
+        let mut names = crate::state::Names::default();
+        let workers = [names.intern("w@h"), names.intern("x@h")];
+        for (worker, word) in &order {
+            let (event, second) = parse(word);
+            let worker = Some(workers[*worker]).filter(|_| event.kind != TaskKind::Sent);
+            assert!(!task.is_replaced_by(&event, at(second)), "{order:?}");
+            task.apply(&event, at(second), worker);
+        }
+        assert_eq!(task.stage, None, "{order:?}");
     }
 }

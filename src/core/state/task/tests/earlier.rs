@@ -211,6 +211,7 @@ fn the_worker_tells_two_executions_apart() {
 fn a_first_message_after_the_known_ones_replaces_the_task() {
     let task = |stage| Task {
         sent: at(10),
+        first_due: at(10),
         received: at(20),
         stage,
         ..Task::default()
@@ -223,7 +224,7 @@ fn a_first_message_after_the_known_ones_replaces_the_task() {
         ..started.clone()
     };
     let unsent = Task {
-        sent: UNKNOWN,
+        first_due: UNKNOWN,
         ..started.clone()
     };
     let sent = TaskKind::Sent;
