@@ -298,7 +298,7 @@ impl Task {
         if at == self.sent {
             return Taken::Again;
         }
-        let once_more = self.stage.is_none() && self.end.is_some() && self.sent != UNKNOWN;
+        let once_more = self.stage.is_none() && self.end.is_some() && self.first_due != UNKNOWN;
         if once_more && event.retries == Some(0) && at > self.ended {
             self.begin_anew();
         }

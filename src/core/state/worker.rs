@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::processed::Processed;
 use super::stalled::Stalls;
-use super::{Symbol, WorkerTimeout};
+use super::{Symbol, WorkerAnswer, WorkerTimeout};
 use crate::event::judge;
 use crate::event::{WorkerEvent, WorkerKind};
 use crate::timestamp::{ClockStep, Timestamp};
@@ -248,6 +248,32 @@ impl Worker {
         // shutdown.
         if self.goodbye.is_none() {
             self.online = true;
+        }
+    }
+
+    /// Applies what its answer reports about itself, except for its queues.
+    pub(super) fn answered(&mut self, answer: &WorkerAnswer, now: Timestamp) {
+        self.sign_of_life(now);
+        if let Some(tasks) = &answer.registered {
+            self.settings_asked = None;
+            let pauses = tasks.iter().filter_map(|task| task.rate_pause);
+            self.rate_pause = Some(pauses.max().unwrap_or_default());
+        }
+        self.pool_size = answer.pool_size.or(self.pool_size);
+        self.slots = answer.slots.or(self.slots);
+        self.processes = answer.processes.or(self.processes);
+        self.prefetch_count = answer.prefetch_count.or(self.prefetch_count);
+        if let Some((count, scheduled)) = answer.prefetch_count.zip(answer.scheduled.as_ref()) {
+            let least = count.saturating_sub(scheduled.len() as u64);
+            let known = self.prefetch_least.unwrap_or(least);
+            self.prefetch_least = Some(known.min(least));
+        }
+        if let Some(uptime) = answer.uptime {
+            self.runs_for(Duration::from_secs(uptime), now);
+        }
+        if !self.has_heartbeats() {
+            let running = answer.active.as_ref().map(|active| active.len() as u64);
+            self.active = running.or(self.active);
         }
     }
 

@@ -1,7 +1,5 @@
 //! Applies the workers' remote-control answers, in particular the lists of their tasks.
 
-use std::time::Duration;
-
 use hashbrown::HashSet;
 
 use super::State;
@@ -85,31 +83,10 @@ impl State {
         let Some(worker) = worker else {
             return;
         };
-        worker.sign_of_life(now);
-        if let Some(tasks) = &answer.registered {
-            worker.settings_asked = None;
-            let pauses = tasks.iter().filter_map(|task| task.rate_pause);
-            worker.rate_pause = Some(pauses.max().unwrap_or_default());
-        }
-        worker.pool_size = answer.pool_size.or(worker.pool_size);
-        worker.slots = answer.slots.or(worker.slots);
-        worker.processes = answer.processes.or(worker.processes);
-        worker.prefetch_count = answer.prefetch_count.or(worker.prefetch_count);
-        if let Some((count, scheduled)) = answer.prefetch_count.zip(answer.scheduled.as_ref()) {
-            let least = count.saturating_sub(scheduled.len() as u64);
-            let known = worker.prefetch_least.unwrap_or(least);
-            worker.prefetch_least = Some(known.min(least));
-        }
-        if let Some(uptime) = answer.uptime {
-            worker.runs_for(Duration::from_secs(uptime), now);
-        }
+        worker.answered(answer, now);
         if queues.is_some() {
             worker.queues = queues;
             worker.asked = true;
-        }
-        if !worker.has_heartbeats() {
-            let running = answer.active.as_ref().map(|active| active.len() as u64);
-            worker.active = running.or(worker.active);
         }
         // If a worker sends no task events, nothing is known of its other tasks, so counting the
         // ones it lists would be misleading.

@@ -499,11 +499,12 @@ fn a_task_that_is_replaced_keeps_the_waits_of_both_in_any_order() {
 
 #[test]
 fn a_client_that_says_late_that_it_sent_a_task_leaves_nothing_in_flight() {
-    let client: &[(usize, &str)] = &[(0, "s@9")];
     let first: &[(usize, &str)] = &[(0, "r@1"), (0, "st@3"), (0, "rt@7")];
     let child: &[(usize, &str)] = &[(0, "s1@6")];
     let second: &[(usize, &str)] = &[(1, "r1@8"), (1, "st@12"), (1, "ok@20")];
-    for order in interleaved(&[client, first, child, second]) {
+    // After the retry was sent, and after the task has ended.
+    let orders = ["s@9", "s@21"].map(|sent| interleaved(&[&[(0, sent)], first, child, second]));
+    for order in orders.concat() {
         let mut task = Task::default();
         let mut names = crate::state::Names::default();
         let workers = [names.intern("w@h"), names.intern("x@h")];
