@@ -150,6 +150,9 @@ pub struct PeriodicTasks {
     /// When sends were last observed, in microseconds since the epoch.
     #[prost(int64, tag = "3")]
     pub observed: i64,
+    /// When observation began. All tasks that were sent since then are known.
+    #[prost(int64, tag = "4")]
+    pub since: i64,
 }
 /// In microseconds since the epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

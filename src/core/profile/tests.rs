@@ -127,6 +127,7 @@ const fn limits() -> Limits {
         worker_retention: Duration::from_secs(60),
         long_running_factor: 3.0,
         periodic: Vec::new(),
+        awaits_periodic: false,
         queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: true,
         broker_holds_events: false,

@@ -21,7 +21,7 @@ use super::beats::Beats;
 use super::generated::is_generated;
 use super::held::Held;
 use super::hint::{Hint, SetupEvidence};
-use super::periodic::PeriodicTasks;
+use super::periodic::{PeriodicTasks, Schedule};
 use super::queues::Queues;
 use super::registered::Registered;
 use super::route::Routes;
@@ -59,8 +59,11 @@ pub struct Limits {
     /// A running task without a time limit runs too long after this many times the 99th percentile
     /// of earlier runs; 0 for never.
     pub long_running_factor: f64,
-    /// The longest time between two sends of periodic tasks whose schedule is configured.
-    pub periodic: Vec<(Arc<str>, Duration)>,
+    /// Periodic tasks whose schedule is configured.
+    pub periodic: Vec<(Arc<str>, Schedule)>,
+    /// Whether these are expected even if they were never sent here. With several clusters, only
+    /// one of them sends each.
+    pub awaits_periodic: bool,
     /// How long a queue is polled after it was last named; a non-empty queue is always polled.
     pub queue_ttl: Duration,
     /// Whether the broker retains events while celeriac is not reading them, so that they arrive
@@ -140,8 +143,11 @@ impl State {
     pub fn within(limits: Limits, bounds: Bounds) -> Self {
         let mut names = Names::default().within(bounds.clone());
         let mut periodic = PeriodicTasks::within(bounds.clone());
-        for (name, every) in &limits.periodic {
-            periodic.configure(names.intern(name), *every);
+        for (name, schedule) in &limits.periodic {
+            periodic.configure(names.intern(name), schedule.clone());
+        }
+        if limits.awaits_periodic {
+            periodic.await_first();
         }
         Self {
             names,
@@ -179,6 +185,7 @@ impl State {
             worker_retention,
             long_running_factor,
             periodic: _,
+            awaits_periodic: _,
             queue_ttl,
             broker_drops_expired: _,
             broker_holds_events: _,

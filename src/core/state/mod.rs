@@ -51,7 +51,7 @@ pub use cluster::{
 pub use generated::is_uuid;
 pub use hint::{Hint, HintReason};
 pub use names::{Names, OTHER, Symbol};
-pub use periodic::PeriodicTask;
+pub use periodic::{Crontab, CrontabError, PeriodicTask, Schedule};
 pub use queues::Queue;
 pub use report::{
     Answers, BeatAnswer, PollTargets, QueueLevel, RegisteredTask, Report, TaskAnswer, WorkerAnswer,

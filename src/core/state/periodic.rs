@@ -10,10 +10,12 @@
 //! predicts are never reported as overdue.
 
 mod calendar;
+mod crontab;
 mod history;
 mod monthly;
 mod recent;
 mod saved;
+mod schedule;
 mod senders;
 mod tape;
 mod unseen;
@@ -23,7 +25,9 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
+pub use self::crontab::{Crontab, CrontabError};
 use self::history::{Expected, History};
+pub use self::schedule::Schedule;
 pub(super) use self::senders::ProcessId;
 use self::senders::Senders;
 use self::unseen::Unseen;
@@ -51,8 +55,8 @@ const NAME_BYTES: u64 = (2 * (size_of::<History>() + size_of::<Symbol>())
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeriodicTask {
     pub name: Symbol,
-    /// By the sender's clock.
-    pub last_sent: Timestamp,
+    /// By the sender's clock. `None` if a configured task was never sent.
+    pub last_sent: Option<Timestamp>,
     /// The time between the last send and the next one. Differs between sends unless they are
     /// equally far apart.
     pub period: Option<Duration>,
@@ -72,8 +76,11 @@ pub(super) struct PeriodicTasks {
     /// The processes that send these tasks. Not stored: a duplicate beat
     /// is found again, although later.
     senders: HashMap<Symbol, Senders>,
-    /// The configured times between sends in seconds.
-    configured: HashMap<Symbol, i64>,
+    configured: HashMap<Symbol, Schedule>,
+    /// Whether configured tasks are expected before their first send.
+    awaited: bool,
+    /// When observation began. All tasks sent since then are known; the epoch until then.
+    since: Timestamp,
     unseen: Unseen,
     /// The last send that was recorded: a burst of sends of one name is one send.
     newest: Option<(Symbol, Timestamp)>,
@@ -86,6 +93,7 @@ pub(super) struct PeriodicTasks {
 #[derive(Debug)]
 pub(super) struct CapturedPeriodic {
     tasks: HashMap<Symbol, History>,
+    since: Timestamp,
     unseen: Unseen,
 }
 
@@ -97,17 +105,29 @@ impl PeriodicTasks {
         }
     }
 
-    /// Sets the longest time between two sends of a task, which need not be learned then.
-    pub(super) fn configure(&mut self, name: Symbol, every: Duration) {
-        let every = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
-        self.configured.insert(name, every);
+    /// Sets the schedule of a task, which need not be learned then.
+    pub(super) fn configure(&mut self, name: Symbol, schedule: Schedule) {
+        self.configured.insert(name, schedule);
+    }
+
+    /// Expects configured tasks to be sent even if they never were.
+    pub(super) fn await_first(&mut self) {
+        self.awaited = true;
     }
 
     /// When the next send is expected.
-    fn expected(&self, (name, history): (Symbol, &History), now: Timestamp) -> Option<Expected> {
+    fn expected(
+        &self,
+        name: Symbol,
+        history: Option<&History>,
+        now: Timestamp,
+    ) -> Option<Expected> {
         match self.configured.get(&name) {
-            Some(every) => history.expected_within(*every, &self.unseen),
-            None => history.expected(now, &self.unseen),
+            Some(schedule) => {
+                let last_sent = history.map_or(self.since, |history| history.last_sent);
+                schedule.expected(last_sent, &self.unseen)
+            }
+            None => history?.expected(now, &self.unseen),
         }
     }
 
@@ -130,6 +150,7 @@ impl PeriodicTasks {
             self.insert(name, History::new(at));
         } else {
             self.bounds.reached(Limit::PeriodicTasks);
+            self.since = self.since.max(at);
         }
         self.unseen.observed(at);
     }
@@ -171,6 +192,9 @@ impl PeriodicTasks {
 
     /// Records that all sends until `now` were observed. Call it regularly while events arrive.
     pub(super) fn observed(&mut self, now: Timestamp) {
+        if self.since == Timestamp::default() {
+            self.since = now;
+        }
         self.unseen.observed(now);
     }
 
@@ -182,27 +206,35 @@ impl PeriodicTasks {
 
     /// All names, in no particular order.
     pub(super) fn iter(&self, now: Timestamp) -> impl Iterator<Item = PeriodicTask> {
-        self.tasks.iter().map(move |(name, history)| {
-            let expected = self.expected((*name, history), now);
-            let due = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
-            PeriodicTask {
-                name: *name,
-                last_sent: history.last_sent,
-                period: expected.map(|it| Duration::from_secs(it.gap.unsigned_abs())),
-                next_due: expected.map(|it| due(it.due)),
-                overdue: expected.map(|it| {
-                    if now > due(it.late) {
-                        now.since(due(it.due))
-                    } else {
-                        Duration::ZERO
-                    }
-                }),
-                senders: self
-                    .senders
-                    .get(name)
-                    .and_then(|senders| senders.in_rhythm(now)),
-            }
-        })
+        let known = self.tasks.iter();
+        let known = known.map(|(name, history)| (*name, Some(history)));
+        let is_awaited = self.awaited && self.since != Timestamp::default();
+        let awaited = is_awaited.then(|| self.configured.keys().copied());
+        let unsent = awaited.into_iter().flatten();
+        let unsent = unsent.filter(|name| !self.tasks.contains_key(name));
+        known
+            .chain(unsent.map(|name| (name, None)))
+            .map(move |(name, history)| self.task(name, history, now))
+    }
+
+    fn task(&self, name: Symbol, history: Option<&History>, now: Timestamp) -> PeriodicTask {
+        let expected = self.expected(name, history, now);
+        let due = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
+        let senders = self.senders.get(&name);
+        PeriodicTask {
+            name,
+            last_sent: history.map(|history| history.last_sent),
+            period: expected.map(|it| Duration::from_secs(it.gap.unsigned_abs())),
+            next_due: expected.map(|it| due(it.due)),
+            overdue: expected.map(|it| {
+                if now > due(it.late) {
+                    now.since(due(it.due))
+                } else {
+                    Duration::ZERO
+                }
+            }),
+            senders: senders.and_then(|senders| senders.in_rhythm(now)),
+        }
     }
 
     /// Forgets tasks that have been overdue for longer than their period and `ttl`: nobody sends
@@ -215,7 +247,7 @@ impl PeriodicTasks {
         let tasks = self.tasks.iter();
         let over = tasks.filter(|(name, history)| {
             !self.configured.contains_key(*name)
-                && self.expected((**name, history), now).is_some_and(is_over)
+                && history.expected(now, &self.unseen).is_some_and(is_over)
         });
         let over: HashSet<Symbol> = over.map(|(name, _)| *name).collect();
         if !over.is_empty() {
@@ -229,6 +261,7 @@ impl PeriodicTasks {
             let is_wanted = wanted(*name, history);
             if !is_wanted {
                 released += cost(history);
+                self.since = self.since.max(history.last_sent);
             }
             is_wanted
         });
@@ -245,6 +278,7 @@ impl PeriodicTasks {
     /// unless they are in the future.
     pub(super) fn clock_set(&mut self, step: ClockStep) {
         self.retain_if(|_, history| judge::has_happened(history.last_sent, step.now()));
+        self.since = self.since.min(step.now());
         self.unseen.clock_set(step);
     }
 
@@ -252,6 +286,7 @@ impl PeriodicTasks {
     pub(super) fn capture(&self) -> CapturedPeriodic {
         CapturedPeriodic {
             tasks: self.tasks.clone(),
+            since: self.since,
             unseen: self.unseen.clone(),
         }
     }

@@ -168,7 +168,7 @@ impl Task {
         let before = self.attempt.checked_sub(retries).filter(|n| *n > 0);
         let beyond = retries.checked_sub(self.attempt).filter(|n| *n > 1);
         if event.kind == TaskKind::Sent {
-            if retries == 0 && self.sent != UNKNOWN && at > self.sent.max(self.ended) {
+            if retries == 0 && self.first_due != UNKNOWN && at > self.sent.max(self.ended) {
                 self.begin_anew();
             } else if let Some(beyond) = beyond {
                 let next = std::mem::take(&mut self.next_due);

@@ -33,6 +33,9 @@ pub(super) const PERIOD_MIN: i64 = 8;
 const SLACK_MIN: i64 = 30;
 const SLACK_MAX: i64 = 3 * HOUR;
 
+/// The upper limit if the time is not learned but configured.
+const PUNCTUAL_SLACK_MAX: i64 = 5 * MINUTE;
+
 /// How far a prediction that came true may be off: a tenth of the gap, or this many seconds.
 const HIT_MIN: i64 = 3;
 
@@ -71,6 +74,8 @@ pub(super) enum Model {
     Uniform(i64),
     Weekly,
     Monthly(Days),
+    /// From the configuration.
+    Configured,
 }
 
 /// When the next send is due.
@@ -79,7 +84,8 @@ pub(super) struct Expected {
     pub(super) due: i64,
     /// The time from the last send until then.
     pub(super) gap: i64,
-    /// When it becomes overdue.
+    /// The earliest time at which it may be sent, and when it becomes overdue.
+    early: i64,
     pub(super) late: i64,
     model: Model,
 }
@@ -87,20 +93,73 @@ pub(super) struct Expected {
 impl Expected {
     pub(super) fn new(from: i64, due: i64, model: Model) -> Self {
         let gap = due - from;
-        let late = due + slack(gap);
-        // By local time, it is not longer than others.
-        let is_longer = is_set_back(from, late);
-        Self {
+        let slack = (gap / 10).clamp(SLACK_MIN, SLACK_MAX);
+        let expected = Self {
             due,
             gap,
-            late: if is_longer {
-                late.max(due + HOUR + SLACK_MIN)
-            } else {
-                late
-            },
+            early: due - slack,
+            late: due + slack,
             model,
+        };
+        // By local time, it is not longer than others.
+        let is_longer = is_set_back(from, expected.late);
+        if is_longer {
+            expected.hour_later()
+        } else {
+            expected
         }
     }
+
+    /// A send at most that long after the one before.
+    pub(super) fn configured(from: i64, due: i64) -> Self {
+        Self::new(from, due, Model::Configured)
+    }
+
+    /// A send at a known time.
+    pub(super) fn punctual(from: i64, due: i64) -> Self {
+        let slack = ((due - from) / 10).clamp(SLACK_MIN, PUNCTUAL_SLACK_MAX);
+        Self {
+            due,
+            gap: due - from,
+            early: due - SLACK_MIN,
+            late: due + slack,
+            model: Model::Configured,
+        }
+    }
+
+    /// The same when clocks may change, so that it may be sent an hour later.
+    pub(super) fn hour_later(self) -> Self {
+        Self {
+            late: self.late.max(self.due + HOUR + SLACK_MIN),
+            ..self
+        }
+    }
+}
+
+/// The first expected send that could be observed since `since`. `following` returns what to expect
+/// after a send that may have happened unseen, in a time that ended then.
+pub(super) fn observable(
+    mut expected: Expected,
+    since: Timestamp,
+    unseen: &Unseen,
+    following: impl Fn(&Expected, i64) -> Option<Expected>,
+) -> Option<Expected> {
+    for spell in unseen.after(since) {
+        let (start, end) = (
+            i64::from(seconds(spell.start)),
+            i64::from(seconds(spell.end)),
+        );
+        if expected.late < start {
+            break;
+        }
+        for _ in 0..100 {
+            if expected.early > end {
+                break;
+            }
+            expected = following(&expected, end)?;
+        }
+    }
+    Some(expected)
 }
 
 /// The sends of one task. Times are in seconds since the epoch.
@@ -197,52 +256,18 @@ impl History {
         if i64::from(self.probation) > i64::from(seconds(now)) {
             return None;
         }
-        self.observable(expected, unseen)
+        observable(expected, self.last_sent, unseen, |expected, end| {
+            self.following(expected, end)
+        })
     }
 
-    /// When the next send is expected of a task that is known to be sent at least this often, in
-    /// seconds.
-    pub(super) fn expected_within(&self, every: i64, unseen: &Unseen) -> Option<Expected> {
-        let last = i64::from(seconds(self.last_sent));
-        let expected = Expected::new(last, last.saturating_add(every), Model::Uniform(every));
-        self.observable(expected, unseen)
-    }
-
-    /// The first expected send that could be observed.
-    fn observable(&self, mut expected: Expected, unseen: &Unseen) -> Option<Expected> {
-        for spell in unseen.after(self.last_sent) {
-            let (start, end) = (
-                i64::from(seconds(spell.start)),
-                i64::from(seconds(spell.end)),
-            );
-            if expected.late < start {
-                break;
-            }
-            // It may have been sent without being seen.
-            let early = |expected: &Expected| expected.due - slack(expected.gap);
-            if let Model::Uniform(period) = expected.model {
-                if early(&expected) <= end {
-                    expected = Expected::new(end, end + period, expected.model);
-                }
-                continue;
-            }
-            for _ in 0..100 {
-                if early(&expected) > end {
-                    break;
-                }
-                expected = self.following(&expected)?;
-            }
-        }
-        Some(expected)
-    }
-
-    /// What follows a send at the expected time.
-    fn following(&self, expected: &Expected) -> Option<Expected> {
-        let from = expected.due;
-        let due = match expected.model {
-            Model::Uniform(period) => from + period,
-            Model::Weekly => self.a_week_before(from)?,
-            Model::Monthly(days) => days.next(from)?,
+    /// What follows a send at the expected time, or one that may have happened until `end`.
+    fn following(&self, expected: &Expected, end: i64) -> Option<Expected> {
+        let (from, due) = match expected.model {
+            Model::Uniform(period) => (end, end + period),
+            Model::Weekly => (expected.due, self.a_week_before(expected.due)?),
+            Model::Monthly(days) => (expected.due, days.next(expected.due)?),
+            Model::Configured => return None,
         };
         Some(Expected::new(from, due, expected.model))
     }

@@ -28,6 +28,7 @@ impl CapturedPeriodic {
             tasks: tasks.collect(),
             unobserved: spells.collect(),
             observed: observed.micros(),
+            since: self.since.micros(),
         }
     }
 }
@@ -47,6 +48,7 @@ impl PeriodicTasks {
             end: past(spell.end),
         });
         self.unseen = Unseen::restored(spells, past(saved.observed));
+        self.since = past(saved.since);
         for task in &saved.tasks {
             let Some(history) = History::restored(task, now) else {
                 continue;

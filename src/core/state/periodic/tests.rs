@@ -1,9 +1,10 @@
 use super::*;
 use crate::state::Names;
 
+mod configured;
 mod restore;
 mod senders;
-mod year;
+pub(super) mod year;
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
@@ -90,7 +91,7 @@ fn a_late_task_is_overdue_since_it_was_due() {
     ] {
         let expected = PeriodicTask {
             name: name(1),
-            last_sent: at(end),
+            last_sent: Some(at(end)),
             period: Some(Duration::from_secs(300)),
             next_due: Some(at(due)),
             overdue: Some(Duration::from_secs(overdue)),
@@ -268,34 +269,6 @@ fn too_many_names_cost_the_least_recently_sent_and_memory_is_returned() {
     assert!(bounds.used(Part::Tasks) < 2_000);
     tasks.retain_if(|_, _| false);
     assert_eq!(bounds.used(Part::Tasks), 0);
-}
-
-#[test]
-fn a_configured_task_is_overdue_without_learning() {
-    const HOUR: i64 = 3_600 * SECOND;
-    let (report, other) = (name(0), name(1));
-    let mut tasks = PeriodicTasks::default();
-    tasks.configure(report, Duration::from_secs(3_600));
-    assert_eq!(tasks.iter(at(START)).count(), 0, "never sent");
-    tasks.sent(report, at(START));
-    tasks.sent(other, at(START));
-    let overdue = |tasks: &PeriodicTasks, micros: i64| {
-        let all = tasks.iter(at(START + micros));
-        let known = all.filter(|task| task.overdue.is_some());
-        let known: Vec<_> = known.map(|task| (task.name, task.overdue)).collect();
-        let [(name, Some(overdue))] = known[..] else {
-            panic!("{known:?}")
-        };
-        assert_eq!(name, report);
-        overdue.as_secs()
-    };
-    assert_eq!(overdue(&tasks, HOUR + 360 * SECOND), 0);
-    assert_eq!(overdue(&tasks, HOUR + 361 * SECOND), 361);
-    // It stays for as long as it is configured.
-    tasks.expire(Duration::from_secs(60), at(START + 40 * DAY));
-    assert_eq!(overdue(&tasks, HOUR + 40 * DAY), 40 * 86_400);
-    tasks.sent(report, at(START + 40 * DAY));
-    assert_eq!(overdue(&tasks, 40 * DAY + HOUR), 0);
 }
 
 #[test]

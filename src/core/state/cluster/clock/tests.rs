@@ -19,6 +19,7 @@ fn state(broker_holds_events: bool) -> State {
         worker_retention: HOUR,
         long_running_factor: 3.0,
         periodic: Vec::new(),
+        awaits_periodic: false,
         queue_ttl: HOUR,
         broker_drops_expired: false,
         broker_holds_events,

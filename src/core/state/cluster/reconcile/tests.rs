@@ -17,6 +17,7 @@ fn state() -> State {
         worker_retention: Duration::from_secs(600),
         long_running_factor: 3.0,
         periodic: Vec::new(),
+        awaits_periodic: false,
         queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: true,
         broker_holds_events: false,

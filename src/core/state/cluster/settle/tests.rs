@@ -19,6 +19,7 @@ fn state(asks_workers: bool) -> State {
         worker_retention: Duration::from_secs(1_000),
         long_running_factor: 3.0,
         periodic: Vec::new(),
+        awaits_periodic: false,
         queue_ttl: Duration::from_secs(86_400),
         broker_drops_expired: false,
         broker_holds_events: false,

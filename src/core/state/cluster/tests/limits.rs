@@ -239,7 +239,7 @@ fn settings_are_wanted_until_each_worker_has_reported_or_been_asked_often() {
 #[test]
 fn a_task_without_a_task_sent_was_sent_although_others_have_one() {
     let limits = Limits {
-        periodic: vec![("t".into(), Duration::from_secs(60))],
+        periodic: vec![("t".into(), Schedule::Every(Duration::from_secs(60)))],
         ..state().limits
     };
     let mut state = State::new(limits);
@@ -247,7 +247,7 @@ fn a_task_without_a_task_sent_was_sent_although_others_have_one() {
         let sent = state
             .periodic_tasks(at(500))
             .find(|task| task.overdue.is_some());
-        sent.map(|task| task.last_sent)
+        sent.and_then(|task| task.last_sent)
     };
     let received = |uuid, second| task(TaskKind::Received, uuid, Some("t"), Some("q"), second);
     steps(&mut state, &[received("a", 10)]);

@@ -10,7 +10,7 @@ use crate::state::periodic::calendar::{DAY, HOUR, clock_change};
 const SECOND: i64 = 1_000_000;
 
 /// The occurrences of one schedule, in microseconds since the epoch.
-fn year(schedule: &str) -> Vec<i64> {
+pub(in crate::state::periodic) fn year(schedule: &str) -> Vec<i64> {
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/golden/periodic/year.txt"

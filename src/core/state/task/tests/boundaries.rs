@@ -10,6 +10,7 @@ fn attempts_on_other_shards_are_caught_up_with() {
         ended: at(7),
         due: at(5),
         next_due: at(9),
+        first_due: at(1),
         stage: Some(TaskStage::Sent),
         ..Task::default()
     };
@@ -29,6 +30,14 @@ fn attempts_on_other_shards_are_caught_up_with() {
     // A new task under the same id.
     assert_eq!(sent(Some(0), 7), before);
     assert_eq!(sent(Some(0), 8), Task::default());
+    // Its own first message, of which the client said late that it sent it.
+    let before = Task {
+        first_due: UNKNOWN,
+        ..before.clone()
+    };
+    let mut task = before.clone();
+    task.catch_up(&event(TaskKind::Sent, Some(0)), at(8));
+    assert_eq!(task, before);
 }
 
 #[test]
