@@ -119,6 +119,28 @@ impl ViewConfig {
     }
 }
 
+impl Cluster {
+    fn new(id: BrokerId, cluster: ClusterConfig, state: State, config: &MetricsConfig) -> Self {
+        Self {
+            id,
+            broker: cluster.broker,
+            label: cluster.label,
+            accept: cluster.accept,
+            state,
+            filter: Filter::new(config.task_filter.clone()),
+            changes: Vec::new(),
+            metrics: cluster.metrics,
+            errors: Vec::new(),
+            hints: Vec::new(),
+            delivered: match &cluster.holds {
+                BrokerRetention::Nothing => Delivered::default(),
+                BrokerRetention::Unacknowledged(window) => Delivered::durable(*window),
+                BrokerRetention::Stream(name, window) => Delivered::stream(name, *window),
+            },
+        }
+    }
+}
+
 impl Pipeline {
     /// Creates a pipeline for `clusters`, in the order of the configured brokers, shown in each of
     /// `views`.
@@ -157,32 +179,20 @@ impl Pipeline {
             keep_foreign: profiles.iter().any(|profile| profile.shows_foreign()),
             ..config.limits.clone()
         };
+        let is_only = clusters.len() == 1;
         let clusters = clusters.into_iter().enumerate();
-        let clusters = clusters.map(|(at, cluster)| Cluster {
-            id: BrokerId::new(at),
-            broker: cluster.broker,
-            label: cluster.label,
-            accept: cluster.accept,
-            state: State::within(
-                Limits {
-                    broker_drops_expired: cluster.drops_expired,
-                    asks_workers: cluster.asks_workers,
-                    broker_holds_events: cluster.holds != BrokerRetention::Nothing,
-                    shard: cluster.shard,
-                    ..limits.clone()
-                },
-                telemetry.bounds().clone(),
-            ),
-            filter: Filter::new(config.task_filter.clone()),
-            changes: Vec::new(),
-            metrics: cluster.metrics,
-            errors: Vec::new(),
-            hints: Vec::new(),
-            delivered: match &cluster.holds {
-                BrokerRetention::Nothing => Delivered::default(),
-                BrokerRetention::Unacknowledged(window) => Delivered::durable(*window),
-                BrokerRetention::Stream(name, window) => Delivered::stream(name, *window),
-            },
+        let clusters = clusters.map(|(at, cluster)| {
+            let is_first = cluster.shard.is_none_or(|shard| shard.is_first());
+            let limits = Limits {
+                broker_drops_expired: cluster.drops_expired,
+                asks_workers: cluster.asks_workers,
+                broker_holds_events: cluster.holds != BrokerRetention::Nothing,
+                awaits_periodic: is_only && is_first,
+                shard: cluster.shard,
+                ..limits.clone()
+            };
+            let state = State::within(limits, telemetry.bounds().clone());
+            Cluster::new(BrokerId::new(at), cluster, state, config)
         });
         Self {
             decoder: Decoder::default(),

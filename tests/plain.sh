@@ -15,7 +15,7 @@ trap 'rm -rf "$reports"' EXIT
 "${test[@]}" --test it -- --test-threads=1 "${heavy[@]}" > "$reports/heavy" 2>&1 & first=$!
 "${test[@]}" --test it -- --test-threads=1 "${lasting[@]}" > "$reports/lasting" 2>&1 & second=$!
 status=0
-"${test[@]}" --no-fail-fast -- --test-threads=3 "${skipped[@]}" || status=$?
+"${test[@]}" --no-fail-fast -- --test-threads=5 "${skipped[@]}" || status=$?
 wait $first || status=$?
 wait $second || status=$?
 cat "$reports/heavy" "$reports/lasting"

@@ -13,7 +13,7 @@ use super::shown::Shown;
 use super::value::{text_of, whole_of};
 use crate::profile::{BucketOverride, ExporterBuckets, NativeConfig, TaskLabels};
 use crate::series::{Buckets, COMPILED_BYTES_MAX, Relabel};
-use crate::state::{Limits, WorkerTimeout};
+use crate::state::{Crontab, CrontabError, Limits, Schedule, WorkerTimeout};
 
 /// Which metrics of tasks and workers to show, and their limits.
 #[derive(Clone, Debug)]
@@ -120,6 +120,7 @@ impl MetricsConfig {
                 worker_retention,
                 long_running_factor,
                 periodic: periodic.into_iter().flatten().collect(),
+                awaits_periodic: false,
                 queue_ttl: series_ttl,
                 broker_drops_expired: false,
                 broker_holds_events: false,
@@ -270,11 +271,33 @@ fn worker_timeout(section: &mut Section<'_>) -> WorkerTimeout {
     timeout
 }
 
-/// A periodic task, and the longest time between two sends.
-fn periodic_task(section: &mut Section<'_>) -> Option<(Arc<str>, Duration)> {
+fn periodic_task(section: &mut Section<'_>) -> Option<(Arc<str>, Schedule)> {
     let name = section.needed_text("name", "shop.report");
+    let has_both = section.has("every") && section.has("crontab");
+    if has_both {
+        section.problem("crontab", "either this or `every`, not both");
+    }
     let every = section.duration("every", DAY, SECOND..=YEAR);
-    Some((name?.into(), every))
+    let expression = section.optional_text("crontab");
+    let zone = section.text("timezone", "UTC");
+    let Some(expression) = expression else {
+        return Some((name?.into(), Schedule::Every(every)));
+    };
+    if !has_both {
+        section.show("every", Shown::Null);
+    }
+    let crontab = match Crontab::new(&expression, &zone) {
+        Ok(crontab) => crontab,
+        Err(error @ CrontabError::TimeZone(_)) => {
+            section.problem("timezone", error);
+            return None;
+        }
+        Err(error) => {
+            section.problem("crontab", error);
+            return None;
+        }
+    };
+    Some((name?.into(), Schedule::Crontab(Box::new(crontab))))
 }
 
 fn long_running_factor(section: &mut Section<'_>) -> f64 {

@@ -140,9 +140,10 @@ impl Sources<'_> {
         let earlier = before.task(id);
         let since =
             |count: fn(&TaskCounts) -> u64| count(now).saturating_sub(earlier.map_or(0, count));
-        let (failed, retried) = (
+        let (failed, retried, exhausted) = (
             since(|counts| counts.failed),
             since(|counts| counts.retried),
+            since(|counts| counts.exhausted),
         );
         let completed = now.completed_since(earlier);
         let runtime = percentiles([(&now.runtime, earlier.map(|one| &one.runtime))].into_iter());
@@ -163,6 +164,7 @@ impl Sources<'_> {
             failed_ratio: ratio(failed, completed),
             retried_ratio: ratio(retried, completed + retried),
             retried_per_minute: before.per_minute(retried),
+            retries_exhausted_per_minute: before.per_minute(exhausted),
             runtime_p50_seconds: runtime.0,
             runtime_p95_seconds: runtime.1,
             wait_p50_seconds: wait.0,
@@ -178,6 +180,7 @@ impl Sources<'_> {
             succeeded: now.succeeded,
             failed: now.failed,
             retried: now.retried,
+            retries_exhausted: now.exhausted,
             rejected: levels.rejected,
             revoked: levels.revoked,
             lost: levels.lost,

@@ -191,6 +191,9 @@ pub struct TaskRow {
     /// Attempts that ended in a retry, a minute.
     #[serde(default)]
     pub retried_per_minute: Option<f64>,
+    /// Tasks that failed after the last allowed retry, a minute.
+    #[serde(default)]
+    pub retries_exhausted_per_minute: Option<f64>,
     pub runtime_p50_seconds: Option<f64>,
     pub runtime_p95_seconds: Option<f64>,
     pub wait_p50_seconds: Option<f64>,
@@ -211,6 +214,8 @@ pub struct TaskRow {
     pub succeeded: u64,
     pub failed: u64,
     pub retried: u64,
+    #[serde(default)]
+    pub retries_exhausted: u64,
     pub rejected: u64,
     pub revoked: u64,
     pub lost: u64,

@@ -31,6 +31,7 @@ pub(super) struct TaskCounts {
     pub succeeded: u64,
     pub failed: u64,
     pub retried: u64,
+    pub exhausted: u64,
     pub runtime: Observed,
     pub wait: Observed,
 }
@@ -85,6 +86,7 @@ enum Kind {
     Succeeded,
     Failed,
     Retried,
+    RetriesExhausted,
     Rejected,
     Revoked,
     Lost,
@@ -94,7 +96,7 @@ enum Kind {
     Last,
 }
 
-const FAMILIES: [(&str, Kind); 14] = [
+const FAMILIES: [(&str, Kind); 15] = [
     ("events_total", Kind::Events),
     ("task_sent_total", Kind::Sent),
     ("task_received_total", Kind::Received),
@@ -102,6 +104,7 @@ const FAMILIES: [(&str, Kind); 14] = [
     ("task_succeeded_total", Kind::Succeeded),
     ("task_failed_total", Kind::Failed),
     ("task_retried_total", Kind::Retried),
+    ("task_retries_exhausted_total", Kind::RetriesExhausted),
     ("task_rejected_total", Kind::Rejected),
     ("task_revoked_total", Kind::Revoked),
     ("task_lost_total", Kind::Lost),
@@ -181,6 +184,7 @@ impl Facts {
             | Kind::Succeeded
             | Kind::Failed
             | Kind::Retried
+            | Kind::RetriesExhausted
             | Kind::Rejected
             | Kind::Revoked
             | Kind::Lost
@@ -208,6 +212,7 @@ impl Facts {
                 sums.entry(id.clone()).or_default().retried += n;
                 self.exception(id, labels.own, texts).retried += n;
             }
+            Kind::RetriesExhausted => sums.entry(id).or_default().exhausted += n,
             Kind::Rejected => self.levels.entry(id).or_default().rejected += n,
             Kind::Revoked => self.levels.entry(id).or_default().revoked += n,
             Kind::Lost => self.levels.entry(id).or_default().lost += n,

@@ -8,11 +8,15 @@ use super::compose::float;
 use super::document::{
     BeatRow, LongRunningRow, PeriodicRow, Problem, Severity, Status, TaskRow, WorkflowRow,
 };
+use super::facts::whole;
 use super::format::{duration, grouped, percent};
 
 /// Share of attempts that end in a retry above which a task needs attention, if at least this many did.
 const RETRIED_RATIO_MAX: f64 = 0.5;
 const RETRIES_MIN: u64 = 20;
+
+/// Number of tasks of one name that may fail after their last retry within the window.
+const EXHAUSTED_MAX: u64 = 5;
 
 /// How long a worker may accept nothing while messages wait, in seconds.
 const STALLED_MAX: f64 = 300.0;
@@ -29,6 +33,7 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     problems.extend(status.periodic.iter().filter_map(doubled).take(EACH_MAX));
     problems.extend(status.long_running.iter().map(long_running).take(EACH_MAX));
     problems.extend(storms(status).take(EACH_MAX));
+    problems.extend(exhausted(status).take(EACH_MAX));
     problems.extend(status.workflows.iter().filter_map(stuck).take(EACH_MAX));
     problems
 }
@@ -141,6 +146,24 @@ fn storms(status: &Status) -> impl Iterator<Item = Problem> {
         let advice = "Find out what it depends on and does not get. Until then, a longer retry delay spares the workers.";
         let found = problem(Severity::Warning, "retry_storm", text, advice).of(name);
         Some(found.explained_by("CeleryRetryStorm"))
+    })
+}
+
+/// The tasks that fail although they were retried.
+fn exhausted(status: &Status) -> impl Iterator<Item = Problem> {
+    let minutes = float(status.window_seconds) / 60.0;
+    status.tasks.iter().filter_map(move |task| {
+        let count = task.retries_exhausted_per_minute? * minutes;
+        let name = &task.name;
+        let text = format!(
+            "{} tasks {name} failed after their last retry in the last {}.",
+            grouped(whole(count)),
+            duration(float(status.window_seconds))
+        );
+        let advice = "Nothing runs them again. Find out why they fail, and send them again once that is mended.";
+        let found = problem(Severity::Warning, "retries_exhausted", text, advice).of(name);
+        let found = found.explained_by("CeleryRetriesExhausted");
+        (whole(count) > EXHAUSTED_MAX).then_some(found)
     })
 }
 

@@ -53,7 +53,7 @@ impl Sources<'_> {
                 let row = rows.entry(id).or_insert_with(|| PeriodicRow {
                     broker: broker.label.clone(),
                     name: Arc::clone(name),
-                    last_sent_timestamp_seconds: Some(task.last_sent.seconds()),
+                    last_sent_timestamp_seconds: task.last_sent.map(|at| at.seconds()),
                     ..PeriodicRow::default()
                 });
                 row.period_seconds = task.period.map(|period| period.as_secs_f64());

@@ -100,6 +100,7 @@ impl Detailed for TaskRow {
             ("Succeeded", format::grouped(self.succeeded)),
             ("Failed", format::grouped(self.failed)),
             ("Retried", format::grouped(self.retried)),
+            ("Retries exhausted", format::grouped(self.retries_exhausted)),
             ("Rejected", format::grouped(self.rejected)),
             ("Revoked", format::grouped(self.revoked)),
             ("Lost", format::grouped(self.lost)),

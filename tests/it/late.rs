@@ -1,5 +1,9 @@
 //! Work that does not happen or does not end, with real workers and schedulers: what they do is seen, and seen to end.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
+
 use super::support::celeriac::{Celeriac, Page};
 use super::support::celery::Celery;
 use super::support::rabbitmq::RabbitMq;
@@ -53,20 +57,28 @@ async fn late(version: &str, url: &str) {
         "{text}"
     );
 
-    // Meanwhile, a task that may be retried twice, and one that fails without a retry.
-    send(&celery, r#"[["late.flaky", []], ["late.broken", []]]"#).await;
+    // Meanwhile, tasks that may be retried twice, and one that fails without a retry.
+    let flaky = r#"["late.flaky", []],"#.repeat(6);
+    send(&celery, &format!(r#"[{flaky} ["late.broken", []]]"#)).await;
     let exhausted = |page: &Page, name: &str| {
         let name = format!("name=\"{name}\"");
         page.sum("celery_task_retries_exhausted_total", &[&name])
     };
     let page = celeriac
-        .page_when("both to fail", 30, |page| {
-            page.sum("celery_task_failed_total", &["exception=\"OSError\""]) == 2.0
+        .page_when("all to fail", 30, |page| {
+            page.sum("celery_task_failed_total", &["exception=\"OSError\""]) == 7.0
         })
         .await;
-    assert_eq!(page.sum("celery_task_retried_total", &["late.flaky"]), 2.0);
-    assert_eq!(exhausted(&page, "late.flaky"), 1.0);
+    assert_eq!(page.sum("celery_task_retried_total", &["late.flaky"]), 12.0);
+    assert_eq!(exhausted(&page, "late.flaky"), 6.0);
     assert_eq!(exhausted(&page, "late.broken"), 0.0);
+    let found = problems(&celeriac, "retries_exhausted").await;
+    let [(subject, text)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(subject, "late.flaky");
+    let start = "6 tasks late.flaky failed after their last retry in the last ";
+    assert!(text.starts_with(start), "{text}");
 
     workflows(&celery, &celeriac).await;
 
@@ -122,28 +134,100 @@ async fn hanging_retried_and_linked_tasks_are_seen_on_redis() {
     late("5.7", &redis.url(0)).await;
 }
 
+/// Returns how overdue a periodic task is, if that is known.
+fn overdue(page: &Page, name: &str) -> Option<f64> {
+    let name = format!("name=\"{name}\"");
+    page.sum_known("celery_periodic_task_overdue_seconds", &[&name])
+}
+
+async fn overdue_tasks(celeriac: &Celeriac) -> Vec<String> {
+    let problems = problems(celeriac, "periodic_task_overdue").await;
+    problems.into_iter().map(|(subject, _)| subject).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configured_periodic_task_is_overdue_when_beat_stops() {
+async fn configured_periodic_tasks_are_overdue_unless_beat_runs() {
     let rabbitmq = RabbitMq::start().await;
     let url = rabbitmq.url("");
-    let celery = Celery::new("5.6", &url, "");
-    let more = "metrics: {periodic_tasks: [{name: periodic.tick, every: 2s}]}\n";
-    let celeriac = start(&url, more).await;
-    let beat = celery.beat_with("periodic", &[]).await;
-    let overdue =
-        |page: &Page| page.sum_known("celery_periodic_task_overdue_seconds", &["periodic.tick"]);
-    let page = celeriac
-        .page_when("its schedule", 30, |page| overdue(page) == Some(0.0))
+    let celery = Celery::new("5.6", &url, "").with("CRONTAB", "* * * * *");
+    let tick = "{name: periodic.tick, every: 2s}";
+    let other = "{name: periodic.other, crontab: '* * * * *', timezone: Asia/Kolkata}";
+    let more = format!("metrics: {{periodic_tasks: [{tick}, {other}]}}\n");
+    let celeriac = start(&url, &more).await;
+    let names = ["periodic.other", "periodic.tick"];
+    let both = |page: &Page| names.map(|name| overdue(page, name).unwrap_or(-1.0));
+
+    // Neither was ever sent.
+    celeriac
+        .page_when("both to be overdue", 120, |page| {
+            both(page).iter().all(|seconds| *seconds >= 30.0)
+        })
         .await;
-    assert_eq!(page.sum("celery_periodic_task_period_seconds", &[]), 2.0);
-    assert_eq!(problems(&celeriac, "periodic_task_overdue").await, []);
+    assert_eq!(overdue_tasks(&celeriac).await, names);
+    let beat = celery.beat_with("periodic", &[]).await;
+    let page = celeriac
+        .page_when("both to be sent", 90, |page| both(page) == [0.0; 2])
+        .await;
+    let period = |name: &str| page.sum("celery_periodic_task_period_seconds", &[name]);
+    assert_eq!(period("periodic.tick"), 2.0);
+    assert!((55.0..=60.0).contains(&period("periodic.other")));
+    assert_eq!(overdue_tasks(&celeriac).await, [""; 0]);
+
     drop(beat);
-    let is_late = |page: &Page| overdue(page).is_some_and(|seconds| seconds >= 30.0);
+    let is_late = |page: &Page| overdue(page, "periodic.tick").is_some_and(|it| it >= 30.0);
     celeriac.page_when("it to be overdue", 60, is_late).await;
-    let found = problems(&celeriac, "periodic_task_overdue").await;
-    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        overdue_tasks(&celeriac)
+            .await
+            .contains(&names[1].to_owned())
+    );
     let _beat = celery.beat_with("periodic", &[]).await;
     celeriac
-        .page_when("it to be sent again", 30, |page| overdue(page) == Some(0.0))
+        .page_when("it to be sent again", 30, |page| {
+            overdue(page, "periodic.tick") == Some(0.0)
+        })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learned_periodic_task_is_overdue_after_a_restart_too() {
+    let redis = Redis::start().await;
+    let url = redis.url(0);
+    let celery = Celery::new("5.7", &url, "").with("EVERY", "30");
+    let data = tempfile::tempdir().expect("a folder");
+    let config = format!("data_dir: {:?}\nbrokers: [{{url: {url:?}}}]\n", data.path());
+    let mut celeriac = Celeriac::start(&config).await;
+    celeriac.ready().await;
+    let known = |page: &Page| overdue(page, "periodic.tick");
+    celery
+        .script_with("history.py", 120, &[("DAYS", "9")])
+        .await;
+    let beat = celery.beat_with("periodic", &[]).await;
+    let page = celeriac
+        .page_when("a schedule", 30, |page| known(page) == Some(0.0))
+        .await;
+    assert_eq!(page.sum("celery_periodic_task_period_seconds", &[]), 30.0);
+
+    celeriac.process.signal(Signal::TERM);
+    celeriac.process.ended(30);
+    let celeriac = Celeriac::start(&config).await;
+    celeriac
+        .page_when("its schedule", 30, |page| known(page) == Some(0.0))
+        .await;
+    tokio::time::sleep(Duration::from_secs(65)).await;
+    assert_eq!(known(&celeriac.page().await), Some(0.0));
+    drop(beat);
+    celeriac
+        .page_when("it to be overdue", 90, |page| {
+            known(page).is_some_and(|it| it >= 30.0)
+        })
+        .await;
+    assert_eq!(overdue_tasks(&celeriac).await, ["periodic.tick"]);
+    let _beat = celery.beat_with("periodic", &[]).await;
+    celeriac
+        .page_when("it to be sent again", 60, |page| {
+            known(page).is_none_or(|it| it == 0.0)
+        })
+        .await;
+    assert_eq!(overdue_tasks(&celeriac).await, [""; 0]);
 }

@@ -63,6 +63,7 @@ fn no_event_is_missing() {
         worker_retention: Duration::from_secs(3_600),
         long_running_factor: 3.0,
         periodic: Vec::new(),
+        awaits_periodic: false,
         queue_ttl: DAY,
         broker_drops_expired: true,
         broker_holds_events: false,

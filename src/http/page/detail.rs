@@ -167,6 +167,7 @@ fn task_card(scene: Scene<'_>, row: &TaskRow, several: bool) -> Card {
         total("succeeded", "Succeeded", row.succeeded),
         total("failed", "Failed", row.failed),
         total("retried", "Retried", row.retried),
+        total("exhausted", "Retries exhausted", row.retries_exhausted),
         total("rejected", "Rejected", row.rejected),
         total("revoked", "Revoked", row.revoked),
         total("lost", "Lost", row.lost),

@@ -1,10 +1,12 @@
-"""The Celery app with a scheduler: a task every second. While the file HANG exists, the schedule does not advance."""
+"""The Celery app with a scheduler: a task every second, and with CRONTAB another one when that says. While the file HANG
+exists, the schedule does not advance."""
 
 import os
 import time
 
 from celery import Celery
 from celery.beat import PersistentScheduler
+from celery.schedules import crontab
 
 app = Celery("periodic", broker=os.environ["BROKER"])
 app.conf.update(
@@ -18,6 +20,9 @@ app.conf.update(
     beat_scheduler="periodic:Scheduler",
     beat_schedule={"tick": {"task": "periodic.tick", "schedule": float(os.environ.get("EVERY", "1"))}},
 )
+if "CRONTAB" in os.environ:
+    schedule = crontab(*os.environ["CRONTAB"].split())
+    app.conf.beat_schedule["other"] = {"task": "periodic.other", "schedule": schedule}
 
 
 class Scheduler(PersistentScheduler):
@@ -29,4 +34,9 @@ class Scheduler(PersistentScheduler):
 
 @app.task(name="periodic.tick")
 def tick():
+    pass
+
+
+@app.task(name="periodic.other")
+def other():
     pass

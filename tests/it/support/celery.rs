@@ -30,8 +30,13 @@ impl Celery {
         self
     }
 
-    /// Uses a version installed by `tests/setup.sh`: `5.6` or `5.7`.
+    /// Uses a version installed by `tests/setup.sh`: `5.6` or `5.7`. With `SWAP_CELERY` in the environment, the other one.
     pub fn new(version: &str, broker: &str, backend: &str) -> Self {
+        let version = match version {
+            "5.6" if std::env::var_os("SWAP_CELERY").is_some() => "5.7",
+            "5.7" if std::env::var_os("SWAP_CELERY").is_some() => "5.6",
+            version => version,
+        };
         let environment = vec![
             ("BROKER", broker.to_owned()),
             ("BACKEND", backend.to_owned()),

@@ -149,6 +149,18 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "metrics.worker_timeout: expected a number of missed heartbeats from 1 to 1000, or a duration such as 30s, found `soon`",
         ),
         (
+            "metrics: {periodic_tasks: [{name: t, crontab: '0 25 * * *'}]}",
+            "metrics.periodic_tasks[0].crontab: `25` is not an hour; expected 0 to 23, `*`, ranges such as 1-5, steps such as */2, or a list of these",
+        ),
+        (
+            "metrics: {periodic_tasks: [{name: t, crontab: '0 3 * * *', timezone: CET1}]}",
+            "metrics.periodic_tasks[0].timezone: `CET1` is not a time zone; expected a name such as Europe/Berlin",
+        ),
+        (
+            "metrics: {periodic_tasks: [{name: t, every: 1h, crontab: '0 3 * * *'}]}",
+            "metrics.periodic_tasks[0].crontab: either this or `every`, not both",
+        ),
+        (
             "zzz: /x",
             "zzz: unknown key; valid keys: data_dir, global, limits, brokers, metrics, remote_write, pushgateway, http",
         ),

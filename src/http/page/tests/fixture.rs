@@ -395,6 +395,7 @@ pub(super) fn first_start() -> Status {
         tasks: Vec::new(),
         workers: Vec::new(),
         periodic: Vec::new(),
+        awaits_periodic: false,
         receivers: Vec::new(),
         brokers: vec![BrokerRow {
             messages: 0,
