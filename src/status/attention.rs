@@ -335,7 +335,7 @@ fn queue(queue: &QueueRow) -> Option<Problem> {
 
 /// The tasks with the highest share of failures.
 fn failures(status: &Status) -> Vec<Problem> {
-    let minutes = float(status.window_seconds) / 60.0;
+    let minutes = status.rated_seconds / 60.0;
     let mut tasks: Vec<_> = status
         .tasks
         .iter()

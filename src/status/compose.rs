@@ -89,6 +89,7 @@ impl Sources<'_> {
             instance: self.instance(),
             at_timestamp_seconds: at.seconds(),
             window_seconds: window.duration().as_secs(),
+            rated_seconds: before.seconds.unwrap_or(0.0),
             attention: Vec::new(),
             summary: self.summary(&before, &queues, &workers),
             trust: self.trust(&own, &brokers, &receivers),

@@ -24,6 +24,10 @@ pub struct Status {
     pub at_timestamp_seconds: f64,
     /// The window that rates, ratios and percentiles are computed over: 60, 300 or 3600.
     pub window_seconds: u64,
+    /// The time that they are actually computed over: less than the window until it has passed since the start. Not part
+    /// of the API.
+    #[serde(skip)]
+    pub rated_seconds: f64,
     /// What is wrong, worst first.
     pub attention: Vec<Problem>,
     pub summary: Summary,

@@ -128,7 +128,7 @@ fn long_running(task: &LongRunningRow) -> Problem {
 
 /// The tasks that are mostly retried.
 fn storms(status: &Status) -> impl Iterator<Item = Problem> {
-    let minutes = float(status.window_seconds) / 60.0;
+    let minutes = status.rated_seconds / 60.0;
     let storms = move |task: &TaskRow| {
         let ratio = task
             .retried_ratio
@@ -151,14 +151,14 @@ fn storms(status: &Status) -> impl Iterator<Item = Problem> {
 
 /// The tasks that fail although they were retried.
 fn exhausted(status: &Status) -> impl Iterator<Item = Problem> {
-    let minutes = float(status.window_seconds) / 60.0;
+    let minutes = status.rated_seconds / 60.0;
     status.tasks.iter().filter_map(move |task| {
         let count = task.retries_exhausted_per_minute? * minutes;
         let name = &task.name;
         let text = format!(
             "{} tasks {name} failed after their last retry in the last {}.",
             grouped(whole(count)),
-            duration(float(status.window_seconds))
+            duration(status.rated_seconds)
         );
         let advice = "Nothing runs them again. Find out why they fail, and send them again once that is mended.";
         let found = problem(Severity::Warning, "retries_exhausted", text, advice).of(name);

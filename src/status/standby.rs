@@ -26,6 +26,7 @@ pub async fn stand_by(data_dir: &Path, mut requests: mpsc::Receiver<Request>) {
             },
             at_timestamp_seconds: clock::now().seconds(),
             window_seconds: request.window.duration().as_secs(),
+            rated_seconds: 0.0,
             ..Status::default()
         };
         // The client may have gone.

@@ -8,6 +8,7 @@ use super::support::celeriac::{Celeriac, Page};
 use super::support::celery::Celery;
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
+use super::support::wait_for;
 
 async fn start(url: &str, more: &str) -> Celeriac {
     let keys = format!("url: {url:?}, control_interval: 1s");
@@ -72,13 +73,17 @@ async fn late(version: &str, url: &str) {
     assert_eq!(page.sum("celery_task_retried_total", &["late.flaky"]), 12.0);
     assert_eq!(exhausted(&page, "late.flaky"), 6.0);
     assert_eq!(exhausted(&page, "late.broken"), 0.0);
-    let found = problems(&celeriac, "retries_exhausted").await;
-    let [(subject, text)] = &found[..] else {
-        panic!("{found:?}")
-    };
-    assert_eq!(subject, "late.flaky");
+    // Rates take a while.
     let start = "6 tasks late.flaky failed after their last retry in the last ";
-    assert!(text.starts_with(start), "{text}");
+    wait_for("a problem", 30, async || {
+        let found = problems(&celeriac, "retries_exhausted").await;
+        let is_it =
+            |(subject, text): &(String, String)| subject == "late.flaky" && text.starts_with(start);
+        (found.len() == 1 && is_it(&found[0]))
+            .then_some(())
+            .ok_or(format!("{found:?}"))
+    })
+    .await;
 
     workflows(&celery, &celeriac).await;
 
@@ -104,10 +109,13 @@ async fn workflows(celery: &Celery, celeriac: &Celeriac) {
                 && count(page, "celery_workflows_chords_waiting", "fan", "") == 1.0
         })
         .await;
-    let status = celeriac.status().await;
-    let open = status["workflows"].as_array().expect("a list").iter();
-    let open: Vec<_> = open.map(|row| (&row["name"], &row["open"])).collect();
-    assert_eq!(open.len(), 2, "{open:?}");
+    wait_for("the document of the same snapshot", 10, async || {
+        let status = celeriac.status().await;
+        let open = status["workflows"].as_array().expect("a list").iter();
+        let open: Vec<_> = open.map(|row| (&row["name"], &row["open"])).collect();
+        (open.len() == 2).then_some(()).ok_or(format!("{open:?}"))
+    })
+    .await;
     let ended = |page: &Page, root: &str, outcome: &str| {
         let outcome = format!("outcome=\"{outcome}\"");
         count(page, "celery_workflows_ended_total", root, &outcome)

@@ -10,13 +10,17 @@ from celery import Celery
 
 app = Celery("history", broker=os.environ["BROKER"])
 every = float(os.environ["EVERY"])
-at = time.time() - float(os.environ["DAYS"]) * 86_400
-with app.events.default_dispatcher(hostname="gen1@host") as dispatcher:
-    while at < time.time():
-        at += every
-        time.sleep(max(at - time.time(), 0))
+start = time.time()
+count = int(float(os.environ["DAYS"]) * 86_400 / every)
+with app.connection_for_write() as connection:
+    dispatcher = app.events.Dispatcher(connection, hostname="gen1@host", buffer_group={"task"}, buffer_limit=500)
+    for n in range(-count, 2):
+        at = start + n * every
+        if n == 1:
+            dispatcher.flush()
+            time.sleep(max(at - time.time(), 0))
         task = str(uuid.uuid4())
-        dispatcher.send(
-            "task-sent", uuid=task, name="periodic.tick", queue="celery", retries=0, timestamp=at
-        )
+        fields = {"uuid": task, "name": "periodic.tick", "queue": "celery", "retries": 0}
+        dispatcher.send("task-sent", timestamp=at, **fields)
         dispatcher.send("task-succeeded", uuid=task, runtime=0.01, result="None", timestamp=at + 0.1)
+    dispatcher.flush()

@@ -33,6 +33,7 @@ pub(super) fn usual() -> Status {
         },
         at_timestamp_seconds: NOW,
         window_seconds: 300,
+        rated_seconds: 0.0,
         attention: vec![
             Problem {
                 severity: Severity::Critical,
@@ -395,7 +396,6 @@ pub(super) fn first_start() -> Status {
         tasks: Vec::new(),
         workers: Vec::new(),
         periodic: Vec::new(),
-        awaits_periodic: false,
         receivers: Vec::new(),
         brokers: vec![BrokerRow {
             messages: 0,
