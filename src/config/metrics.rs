@@ -1,5 +1,6 @@
 //! `metrics`: which metrics of tasks and workers to show, and their limits.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +98,7 @@ impl MetricsConfig {
         let worker_timeout = worker_timeout(section);
         let long_running_factor = long_running_factor(section);
         let periodic: Vec<_> = section.sections("periodic_tasks", periodic_task);
+        one_schedule_each(section, &periodic);
         if periodic.is_empty() {
             section.show("periodic_tasks", Shown::List(Vec::new()));
         }
@@ -273,31 +275,47 @@ fn worker_timeout(section: &mut Section<'_>) -> WorkerTimeout {
 
 fn periodic_task(section: &mut Section<'_>) -> Option<(Arc<str>, Schedule)> {
     let name = section.needed_text("name", "shop.report");
-    let has_both = section.has("every") && section.has("crontab");
-    if has_both {
-        section.problem("crontab", "either this or `every`, not both");
-    }
+    let (has_every, has_crontab) = (section.has("every"), section.has("crontab"));
+    let has_zone = section.has("timezone");
     let every = section.duration("every", DAY, SECOND..=YEAR);
     let expression = section.optional_text("crontab");
     let zone = section.text("timezone", "UTC");
+    if has_every && has_crontab {
+        section.problem("crontab", "either this or `every`, not both");
+        return None;
+    }
     let Some(expression) = expression else {
+        if has_zone && !section.is_reference() {
+            section.problem("timezone", "has an effect only with `crontab`");
+        }
         return Some((name?.into(), Schedule::Every(every)));
     };
-    if !has_both {
-        section.show("every", Shown::Null);
-    }
-    let crontab = match Crontab::new(&expression, &zone) {
-        Ok(crontab) => crontab,
-        Err(error @ CrontabError::TimeZone(_)) => {
-            section.problem("timezone", error);
-            return None;
-        }
-        Err(error) => {
-            section.problem("crontab", error);
-            return None;
-        }
+    section.show("every", Shown::Null);
+    let key = |error: &CrontabError| match error {
+        CrontabError::TimeZone(_) => "timezone",
+        CrontabError::Fields(_) | CrontabError::Field { .. } | CrontabError::Never => "crontab",
     };
+    let crontab = Crontab::new(&expression, &zone)
+        .map_err(|error| section.problem(key(&error), error))
+        .ok()?;
     Some((name?.into(), Schedule::Crontab(Box::new(crontab))))
+}
+
+/// Reports names that are configured twice.
+fn one_schedule_each(section: &mut Section<'_>, tasks: &[Option<(Arc<str>, Schedule)>]) {
+    let mut known = HashSet::new();
+    for (at, (name, _)) in tasks
+        .iter()
+        .enumerate()
+        .filter_map(|(at, task)| Some((at, task.as_ref()?)))
+    {
+        if !known.insert(name) {
+            let what = format!(
+                "`{name}` has an entry already; if it has several schedules, give the longest time between two sends"
+            );
+            section.problem(&format!("periodic_tasks[{at}].name"), what);
+        }
+    }
 }
 
 fn long_running_factor(section: &mut Section<'_>) -> f64 {

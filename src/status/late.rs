@@ -149,21 +149,25 @@ fn storms(status: &Status) -> impl Iterator<Item = Problem> {
     })
 }
 
-/// The tasks that fail although they were retried.
+/// The tasks that fail although they were retried, by name.
 fn exhausted(status: &Status) -> impl Iterator<Item = Problem> {
     let minutes = status.rated_seconds / 60.0;
-    status.tasks.iter().filter_map(move |task| {
-        let count = task.retries_exhausted_per_minute? * minutes;
-        let name = &task.name;
+    let mut counts: BTreeMap<_, f64> = BTreeMap::new();
+    for task in &status.tasks {
+        let count = task.retries_exhausted_per_minute.unwrap_or(0.0) * minutes;
+        *counts.entry((&task.broker, &task.name)).or_default() += count;
+    }
+    let window = duration(status.rated_seconds);
+    counts.into_iter().filter_map(move |((_, name), count)| {
+        let count = whole(count);
         let text = format!(
-            "{} tasks {name} failed after their last retry in the last {}.",
-            grouped(whole(count)),
-            duration(status.rated_seconds)
+            "{} {name} tasks ran out of retries in the last {window}.",
+            grouped(count)
         );
-        let advice = "Nothing runs them again. Find out why they fail, and send them again once that is mended.";
+        let advice = "They will not run again. Fix the cause, then send them again.";
         let found = problem(Severity::Warning, "retries_exhausted", text, advice).of(name);
         let found = found.explained_by("CeleryRetriesExhausted");
-        (whole(count) > EXHAUSTED_MAX).then_some(found)
+        (count > EXHAUSTED_MAX).then_some(found)
     })
 }
 

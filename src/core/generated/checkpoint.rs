@@ -150,8 +150,18 @@ pub struct PeriodicTasks {
     /// When sends were last observed, in microseconds since the epoch.
     #[prost(int64, tag = "3")]
     pub observed: i64,
-    /// When observation began. All tasks that were sent since then are known.
-    #[prost(int64, tag = "4")]
+    #[prost(message, repeated, tag = "4")]
+    pub configured: ::prost::alloc::vec::Vec<ConfiguredTask>,
+}
+/// A task whose schedule is configured.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfiguredTask {
+    #[prost(uint32, tag = "1")]
+    pub name: u32,
+    #[prost(string, tag = "2")]
+    pub schedule: ::prost::alloc::string::String,
+    /// Since when its sends have been observed, in microseconds since the epoch.
+    #[prost(int64, tag = "3")]
     pub since: i64,
 }
 /// In microseconds since the epoch.
@@ -294,6 +304,9 @@ pub struct Task {
     pub eta_only: bool,
     #[prost(message, optional, tag = "28")]
     pub earlier: ::core::option::Option<Earlier>,
+    /// Another worker received the next attempt, while this one runs.
+    #[prost(bool, tag = "29")]
+    pub next_elsewhere: bool,
     /// Steps that are not counted yet because the queue is unknown.
     #[prost(message, repeated, tag = "40")]
     pub held: ::prost::alloc::vec::Vec<HeldStep>,

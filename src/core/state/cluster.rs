@@ -302,7 +302,8 @@ impl State {
         self.queues.expire(now);
         self.beats.expire(self.limits.worker_retention, now);
         self.runtimes.expire(self.limits.queue_ttl, now);
-        self.periodic.expire(self.limits.queue_ttl, now);
+        let seen_until = self.seen_until(now);
+        self.periodic.expire(self.limits.queue_ttl, seen_until);
         let (timeout, retention) = (self.limits.worker_timeout, self.limits.worker_retention);
         missing(self.workers.count_missing(now), changes);
         let mut gone = HashSet::new();
@@ -330,12 +331,16 @@ impl State {
 
     /// Notes that events arrive, except for those that still wait in the broker.
     pub fn subscribed(&mut self, now: Timestamp) {
-        let until = if self.limits.broker_holds_events {
+        self.periodic.observed(self.seen_until(now));
+    }
+
+    /// The time up to which all events that were sent have been read.
+    fn seen_until(&self, now: Timestamp) -> Timestamp {
+        if self.limits.broker_holds_events {
             self.read_until(now)
         } else {
             now
-        };
-        self.periodic.observed(until);
+        }
     }
 
     /// Notes that no events can arrive because there is no subscription.
@@ -377,7 +382,7 @@ impl State {
 
     /// The tasks that may be periodic.
     pub fn periodic_tasks(&self, now: Timestamp) -> impl Iterator<Item = PeriodicTask> {
-        self.periodic.iter(now)
+        self.periodic.iter(self.seen_until(now))
     }
 
     /// The information needed to poll the broker and the workers.

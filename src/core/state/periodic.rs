@@ -27,6 +27,7 @@ use hashbrown::{HashMap, HashSet};
 
 pub use self::crontab::{Crontab, CrontabError};
 use self::history::{Expected, History};
+use self::schedule::Configured;
 pub use self::schedule::Schedule;
 pub(super) use self::senders::ProcessId;
 use self::senders::Senders;
@@ -76,11 +77,9 @@ pub(super) struct PeriodicTasks {
     /// The processes that send these tasks. Not stored: a duplicate beat
     /// is found again, although later.
     senders: HashMap<Symbol, Senders>,
-    configured: HashMap<Symbol, Schedule>,
+    configured: HashMap<Symbol, Configured>,
     /// Whether configured tasks are expected before their first send.
     awaited: bool,
-    /// When observation began. All tasks sent since then are known; the epoch until then.
-    since: Timestamp,
     unseen: Unseen,
     /// The last send that was recorded: a burst of sends of one name is one send.
     newest: Option<(Symbol, Timestamp)>,
@@ -93,7 +92,7 @@ pub(super) struct PeriodicTasks {
 #[derive(Debug)]
 pub(super) struct CapturedPeriodic {
     tasks: HashMap<Symbol, History>,
-    since: Timestamp,
+    configured: HashMap<Symbol, Configured>,
     unseen: Unseen,
 }
 
@@ -107,7 +106,8 @@ impl PeriodicTasks {
 
     /// Sets the schedule of a task, which need not be learned then.
     pub(super) fn configure(&mut self, name: Symbol, schedule: Schedule) {
-        self.configured.insert(name, schedule);
+        let since = Timestamp::default();
+        self.configured.insert(name, Configured { schedule, since });
     }
 
     /// Expects configured tasks to be sent even if they never were.
@@ -123,9 +123,9 @@ impl PeriodicTasks {
         now: Timestamp,
     ) -> Option<Expected> {
         match self.configured.get(&name) {
-            Some(schedule) => {
-                let last_sent = history.map_or(self.since, |history| history.last_sent);
-                schedule.expected(last_sent, &self.unseen)
+            Some(configured) => {
+                let last_sent = history.map(|history| history.last_sent);
+                configured.expected(last_sent, &self.unseen)
             }
             None => history?.expected(now, &self.unseen),
         }
@@ -150,7 +150,7 @@ impl PeriodicTasks {
             self.insert(name, History::new(at));
         } else {
             self.bounds.reached(Limit::PeriodicTasks);
-            self.since = self.since.max(at);
+            self.sent_unrecorded(name, at);
         }
         self.unseen.observed(at);
     }
@@ -167,6 +167,13 @@ impl PeriodicTasks {
         self.newest_by = Some((process, name, at));
         if self.tasks.contains_key(&name) {
             self.senders.entry(name).or_default().sent(process, at);
+        }
+    }
+
+    /// Expects a configured task whose send is not kept from then on.
+    fn sent_unrecorded(&mut self, name: Symbol, at: Timestamp) {
+        if let Some(configured) = self.configured.get_mut(&name) {
+            configured.since = configured.since.max(at);
         }
     }
 
@@ -192,8 +199,10 @@ impl PeriodicTasks {
 
     /// Records that all sends until `now` were observed. Call it regularly while events arrive.
     pub(super) fn observed(&mut self, now: Timestamp) {
-        if self.since == Timestamp::default() {
-            self.since = now;
+        for configured in self.configured.values_mut() {
+            if configured.since == Timestamp::default() {
+                configured.since = now;
+            }
         }
         self.unseen.observed(now);
     }
@@ -208,12 +217,14 @@ impl PeriodicTasks {
     pub(super) fn iter(&self, now: Timestamp) -> impl Iterator<Item = PeriodicTask> {
         let known = self.tasks.iter();
         let known = known.map(|(name, history)| (*name, Some(history)));
-        let is_awaited = self.awaited && self.since != Timestamp::default();
-        let awaited = is_awaited.then(|| self.configured.keys().copied());
-        let unsent = awaited.into_iter().flatten();
-        let unsent = unsent.filter(|name| !self.tasks.contains_key(name));
+        // Without any send, perhaps none can be seen.
+        let is_awaited = self.awaited && !self.tasks.is_empty();
+        let awaited = is_awaited.then_some(&self.configured);
+        let unsent = awaited.into_iter().flatten().filter(|(name, configured)| {
+            configured.since != Timestamp::default() && !self.tasks.contains_key(*name)
+        });
         known
-            .chain(unsent.map(|name| (name, None)))
+            .chain(unsent.map(|(name, _)| (*name, None)))
             .map(move |(name, history)| self.task(name, history, now))
     }
 
@@ -261,7 +272,6 @@ impl PeriodicTasks {
             let is_wanted = wanted(*name, history);
             if !is_wanted {
                 released += cost(history);
-                self.since = self.since.max(history.last_sent);
             }
             is_wanted
         });
@@ -278,7 +288,9 @@ impl PeriodicTasks {
     /// unless they are in the future.
     pub(super) fn clock_set(&mut self, step: ClockStep) {
         self.retain_if(|_, history| judge::has_happened(history.last_sent, step.now()));
-        self.since = self.since.min(step.now());
+        for configured in self.configured.values_mut() {
+            configured.since = configured.since.min(step.now());
+        }
         self.unseen.clock_set(step);
     }
 
@@ -286,7 +298,7 @@ impl PeriodicTasks {
     pub(super) fn capture(&self) -> CapturedPeriodic {
         CapturedPeriodic {
             tasks: self.tasks.clone(),
-            since: self.since,
+            configured: self.configured.clone(),
             unseen: self.unseen.clone(),
         }
     }

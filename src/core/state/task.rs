@@ -415,6 +415,10 @@ impl Task {
                 .keep_if(Flags::ETA_ONLY, ahead == Some(TaskStage::Received));
             self.stage = if event.kind == TaskKind::Retried {
                 let received = ahead == Some(TaskStage::Received);
+                if self.flags.take(Flags::NEXT_ELSEWHERE) && received {
+                    // Whichever it is starts it.
+                    self.worker = None;
+                }
                 self.next_attempt();
                 self.flags.set(Flags::PREFETCH_WAITED, !received);
                 Some(if received {

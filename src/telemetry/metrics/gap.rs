@@ -42,6 +42,11 @@ impl Gap {
         self.until.store(i64::MAX, Relaxed);
     }
 
+    /// Returns the length of all gaps so far, in microseconds.
+    pub fn micros(&self) -> u64 {
+        self.elapsed.micros()
+    }
+
     /// Returns the time up to which the gap is counted, as of `now`.
     pub fn until(&self, now: Timestamp) -> Timestamp {
         Timestamp::from_micros(self.until.load(Relaxed)).min(now)

@@ -10,15 +10,16 @@ from celery import Celery
 
 app = Celery("history", broker=os.environ["BROKER"])
 every = float(os.environ["EVERY"])
-start = time.time()
-count = int(float(os.environ["DAYS"]) * 86_400 / every)
+at = time.time() - float(os.environ["DAYS"]) * 86_400
+is_last = False
 with app.connection_for_write() as connection:
     dispatcher = app.events.Dispatcher(connection, hostname="gen1@host", buffer_group={"task"}, buffer_limit=500)
-    for n in range(-count, 2):
-        at = start + n * every
-        if n == 1:
+    while not is_last:
+        at += every
+        is_last = at > time.time()
+        if is_last:
             dispatcher.flush()
-            time.sleep(max(at - time.time(), 0))
+            time.sleep(at - time.time())
         task = str(uuid.uuid4())
         fields = {"uuid": task, "name": "periodic.tick", "queue": "celery", "retries": 0}
         dispatcher.send("task-sent", timestamp=at, **fields)

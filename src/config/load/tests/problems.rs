@@ -157,6 +157,14 @@ fn every_problem_is_told_with_its_key_what_is_wrong_and_what_would_do() {
             "metrics.periodic_tasks[0].timezone: `CET1` is not a time zone; expected a name such as Europe/Berlin",
         ),
         (
+            "metrics: {periodic_tasks: [{name: t, every: 1h, timezone: UTC}]}",
+            "metrics.periodic_tasks[0].timezone: has an effect only with `crontab`",
+        ),
+        (
+            "metrics: {periodic_tasks: [{name: t, every: 1h}, {name: t, every: 2h}]}",
+            "metrics.periodic_tasks[1].name: `t` has an entry already; if it has several schedules, give the longest time between two sends",
+        ),
+        (
             "metrics: {periodic_tasks: [{name: t, every: 1h, crontab: '0 3 * * *'}]}",
             "metrics.periodic_tasks[0].crontab: either this or `every`, not both",
         ),

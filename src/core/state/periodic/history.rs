@@ -30,7 +30,7 @@ pub(super) const PERIOD_MIN: i64 = 8;
 
 /// How much later than expected a send may be: a tenth of the gap, within these limits. A busy beat
 /// sends up to half a minute late, and a missing monthly task must be reported the same day.
-const SLACK_MIN: i64 = 30;
+pub(super) const SLACK_MIN: i64 = 30;
 const SLACK_MAX: i64 = 3 * HOUR;
 
 /// The upper limit if the time is not learned but configured.
@@ -64,6 +64,9 @@ const CHANGE_MAX: f32 = 0.2;
 /// The time that weekly sends must span.
 const WEEKLY_SPAN: i64 = 15 * DAY;
 
+/// The most sends that are assumed to have happened in a time without observation.
+const STEPS_MAX: usize = 100;
+
 /// Largest share of a gap that may be unobserved from which anything is learned.
 const UNSEEN_MAX: f64 = 0.01;
 
@@ -94,55 +97,42 @@ impl Expected {
     pub(super) fn new(from: i64, due: i64, model: Model) -> Self {
         let gap = due - from;
         let slack = (gap / 10).clamp(SLACK_MIN, SLACK_MAX);
-        let expected = Self {
+        let late = due + slack;
+        // By local time, it is not longer than others.
+        let is_longer = is_set_back(from, late);
+        Self {
             due,
             gap,
             early: due - slack,
-            late: due + slack,
+            late: if is_longer {
+                late.max(due + HOUR + SLACK_MIN)
+            } else {
+                late
+            },
             model,
-        };
-        // By local time, it is not longer than others.
-        let is_longer = is_set_back(from, expected.late);
-        if is_longer {
-            expected.hour_later()
-        } else {
-            expected
         }
-    }
-
-    /// A send at most that long after the one before.
-    pub(super) fn configured(from: i64, due: i64) -> Self {
-        Self::new(from, due, Model::Configured)
     }
 
     /// A send at a known time.
     pub(super) fn punctual(from: i64, due: i64) -> Self {
-        let slack = ((due - from) / 10).clamp(SLACK_MIN, PUNCTUAL_SLACK_MAX);
+        let gap = due - from;
         Self {
             due,
-            gap: due - from,
+            gap,
             early: due - SLACK_MIN,
-            late: due + slack,
+            late: due + (gap / 10).clamp(SLACK_MIN, PUNCTUAL_SLACK_MAX),
             model: Model::Configured,
-        }
-    }
-
-    /// The same when clocks may change, so that it may be sent an hour later.
-    pub(super) fn hour_later(self) -> Self {
-        Self {
-            late: self.late.max(self.due + HOUR + SLACK_MIN),
-            ..self
         }
     }
 }
 
 /// The first expected send that could be observed since `since`. `following` returns what to expect
-/// after a send that may have happened unseen, in a time that ended then.
+/// after a time without observation in which the expected send may have happened, given its end.
 pub(super) fn observable(
     mut expected: Expected,
     since: Timestamp,
     unseen: &Unseen,
-    following: impl Fn(&Expected, i64) -> Option<Expected>,
+    following: impl Fn(Expected, i64) -> Option<Expected>,
 ) -> Option<Expected> {
     for spell in unseen.after(since) {
         let (start, end) = (
@@ -152,11 +142,8 @@ pub(super) fn observable(
         if expected.late < start {
             break;
         }
-        for _ in 0..100 {
-            if expected.early > end {
-                break;
-            }
-            expected = following(&expected, end)?;
+        if expected.early <= end {
+            expected = following(expected, end)?;
         }
     }
     Some(expected)
@@ -261,15 +248,21 @@ impl History {
         })
     }
 
-    /// What follows a send at the expected time, or one that may have happened until `end`.
-    fn following(&self, expected: &Expected, end: i64) -> Option<Expected> {
-        let (from, due) = match expected.model {
-            Model::Uniform(period) => (end, end + period),
-            Model::Weekly => (expected.due, self.a_week_before(expected.due)?),
-            Model::Monthly(days) => (expected.due, days.next(expected.due)?),
-            Model::Configured => return None,
-        };
-        Some(Expected::new(from, due, expected.model))
+    /// What to expect after a time without observation in which sends happened as expected.
+    fn following(&self, mut expected: Expected, end: i64) -> Option<Expected> {
+        for _ in 0..STEPS_MAX {
+            let (from, due) = match expected.model {
+                Model::Uniform(period) => (end, end + period),
+                Model::Weekly => (expected.due, self.a_week_before(expected.due)?),
+                Model::Monthly(days) => (expected.due, days.next(expected.due)?),
+                Model::Configured => return None,
+            };
+            expected = Expected::new(from, due, expected.model);
+            if from == end || expected.early > end {
+                return Some(expected);
+            }
+        }
+        None
     }
 
     fn learn_uniform(&mut self, now: i64, gap: i64) {

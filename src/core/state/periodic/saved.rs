@@ -24,11 +24,18 @@ impl CapturedPeriodic {
                 name: texts.place(Some(*name)),
                 ..history.stored()
             });
+        let tasks = tasks.collect();
+        let configured = self.configured.iter();
+        let configured = configured.map(|(name, configured)| saved::ConfiguredTask {
+            name: texts.place(Some(*name)),
+            schedule: configured.schedule.to_string(),
+            since: configured.since.micros(),
+        });
         saved::PeriodicTasks {
-            tasks: tasks.collect(),
+            tasks,
             unobserved: spells.collect(),
             observed: observed.micros(),
-            since: self.since.micros(),
+            configured: configured.collect(),
         }
     }
 }
@@ -48,15 +55,27 @@ impl PeriodicTasks {
             end: past(spell.end),
         });
         self.unseen = Unseen::restored(spells, past(saved.observed));
-        self.since = past(saved.since);
+        for task in &saved.configured {
+            let known = texts.name(task.name);
+            let known = known.and_then(|name| self.configured.get_mut(&name));
+            let same = known.filter(|known| known.schedule.to_string() == task.schedule);
+            if let Some(configured) = same {
+                configured.since = past(task.since);
+            }
+        }
         for task in &saved.tasks {
-            let Some(history) = History::restored(task, now) else {
+            let Some(name) = texts.name(task.name) else {
                 continue;
             };
-            if !self.bounds.has_room(Part::Tasks, cost(&history)) {
-                self.bounds.reached(Limit::PeriodicTasks);
-            } else if let Some(name) = texts.name(task.name) {
-                self.insert(name, history);
+            match History::restored(task, now) {
+                Some(history) if self.bounds.has_room(Part::Tasks, cost(&history)) => {
+                    self.insert(name, history);
+                }
+                Some(_) => {
+                    self.bounds.reached(Limit::PeriodicTasks);
+                    self.sent_unrecorded(name, past(task.last_sent));
+                }
+                None => self.sent_unrecorded(name, past(task.last_sent)),
             }
         }
     }

@@ -1,9 +1,10 @@
 //! When tasks with a configured schedule are expected.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::crontab::Crontab;
-use super::history::{Expected, observable, seconds};
+use super::history::{Expected, Model, SLACK_MIN, observable, seconds};
 use super::unseen::Unseen;
 use crate::timestamp::Timestamp;
 
@@ -15,32 +16,52 @@ pub enum Schedule {
     Crontab(Box<Crontab>),
 }
 
-impl Schedule {
-    /// When the send after the last one is expected.
-    pub(super) fn expected(&self, last_sent: Timestamp, unseen: &Unseen) -> Option<Expected> {
-        let last = i64::from(seconds(last_sent));
-        match self {
-            Self::Every(every) => {
+/// A task with a configured schedule.
+#[derive(Clone, Debug)]
+pub(super) struct Configured {
+    pub(super) schedule: Schedule,
+    /// When sends were first observed with this schedule; the epoch until then.
+    pub(super) since: Timestamp,
+}
+
+impl Configured {
+    /// When the task is expected to be sent next.
+    pub(super) fn expected(
+        &self,
+        last_sent: Option<Timestamp>,
+        unseen: &Unseen,
+    ) -> Option<Expected> {
+        let since = last_sent.map_or(self.since, |last_sent| last_sent.max(self.since));
+        let last = i64::from(seconds(since));
+        match &self.schedule {
+            Schedule::Every(every) => {
                 let every = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
-                let after =
-                    |from: i64| Some(Expected::configured(from, from.saturating_add(every)));
-                observable(after(last)?, last_sent, unseen, |_, end| after(end))
-            }
-            Self::Crontab(crontab) => {
                 let after = |from: i64| {
-                    let due = crontab.next(from)?;
-                    let expected = Expected::punctual(from, due);
-                    let changes = crontab.clock_changes(from, expected.late);
-                    Some(if changes {
-                        expected.hour_later()
-                    } else {
-                        expected
-                    })
+                    let due = from.saturating_add(every);
+                    Some(Expected::new(from, due, Model::Configured))
                 };
-                observable(after(last)?, last_sent, unseen, |before, end| {
+                observable(after(last)?, since, unseen, |_, end| after(end))
+            }
+            Schedule::Crontab(crontab) => {
+                // The clock that stamped it may be a little behind beat's.
+                let after = |from: i64| {
+                    let due = crontab.next(from + SLACK_MIN)?;
+                    Some(Expected::punctual(from, due))
+                };
+                observable(after(last)?, since, unseen, |before, end| {
                     after(before.due.max(end))
                 })
             }
+        }
+    }
+}
+
+/// Identifies the schedule in storage.
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Every(every) => write!(f, "every {}s", every.as_secs()),
+            Self::Crontab(crontab) => crontab.fmt(f),
         }
     }
 }

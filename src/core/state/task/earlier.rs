@@ -57,7 +57,7 @@ impl Task {
         match event.kind {
             TaskKind::Sent => before && !earlier.replaced && at < begun,
             TaskKind::Received if earlier.replaced => at < self.sent,
-            TaskKind::Received => before && at < begun,
+            TaskKind::Received => retries < self.attempt && at < begun,
             TaskKind::Started
             | TaskKind::Succeeded
             | TaskKind::Failed
@@ -67,7 +67,7 @@ impl Task {
             | TaskKind::Cancelled => {
                 let is = |of: Option<Symbol>| of.is_some() && of == worker;
                 match (is(earlier.worker), is(self.worker)) {
-                    (true, false) => true,
+                    (true, false) => earlier.may_have(event.kind, at),
                     (false, true) => false,
                     (false, false) if earlier.worker.is_some() && worker.is_some() => false,
                     (true, true) | (false, false) => self.precedes(earlier, event.kind, at),
@@ -214,6 +214,17 @@ impl Task {
 }
 
 impl Earlier {
+    /// Whether an event of its worker can be its own: it starts and ends once. Otherwise, the worker
+    /// got a later attempt as well.
+    fn may_have(&self, kind: TaskKind, at: Timestamp) -> bool {
+        let known = if kind == TaskKind::Started {
+            self.started
+        } else {
+            self.ended
+        };
+        known == UNKNOWN || known == at
+    }
+
     fn take(
         &mut self,
         task: &mut Task,
@@ -234,15 +245,21 @@ impl Earlier {
                 }
             }
             TaskKind::Received => {
-                if std::mem::replace(&mut self.received, at) == at {
-                    return Taken::Again;
+                let retries = event.retries.map_or(self.attempt, saturated);
+                // Of an even earlier one, nothing is kept.
+                if retries >= self.attempt {
+                    if std::mem::replace(&mut self.received, at) == at {
+                        return Taken::Again;
+                    }
+                    self.worker = worker;
+                    self.attempt = retries;
                 }
-                self.worker = worker;
             }
             TaskKind::Started => {
                 if std::mem::replace(&mut self.started, at) == at {
                     return Taken::Again;
                 }
+                self.worker = self.worker.or(worker);
                 if self.due == UNKNOWN && self.attempt == task.attempt && !task.is_due_by_eta_only()
                 {
                     self.due = std::mem::take(&mut task.due);

@@ -18,6 +18,8 @@ impl Flags {
     pub(super) const HELD: Self = Self(16);
     /// The queue that its steps count under is decided.
     pub(super) const SETTLED: Self = Self(32);
+    /// Another worker received the next attempt.
+    pub(super) const NEXT_ELSEWHERE: Self = Self(64);
 
     pub(super) fn of(flags: impl IntoIterator<Item = (Self, bool)>) -> Self {
         let mut all = Self::default();

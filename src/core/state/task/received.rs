@@ -29,6 +29,7 @@ impl Task {
             // come.
             Some(TaskStage::Started) if retries > self.attempt => {
                 self.ahead = Some(TaskStage::Received);
+                self.flags.set(Flags::NEXT_ELSEWHERE, elsewhere);
                 if let Some(eta) = event.eta.filter(|_| self.next_due == UNKNOWN) {
                     self.next_due = eta;
                     self.flags.set(Flags::ETA_ONLY, true);

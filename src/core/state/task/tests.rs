@@ -26,8 +26,10 @@ fn parse(word: &str) -> (TaskEvent<'static>, i64) {
     let event = match kind {
         "s" => event(TaskKind::Sent, Some(0)),
         "s1" => event(TaskKind::Sent, Some(1)),
+        "s2" => event(TaskKind::Sent, Some(2)),
         "r" => event(TaskKind::Received, Some(0)),
         "r1" => event(TaskKind::Received, Some(1)),
+        "r2" => event(TaskKind::Received, Some(2)),
         "st" => event(TaskKind::Started, None),
         "ok" => event(TaskKind::Succeeded, None),
         "f" => event(TaskKind::Failed, None),
@@ -515,5 +517,83 @@ fn a_client_that_says_late_that_it_sent_a_task_leaves_nothing_in_flight() {
             task.apply(&event, at(second), worker);
         }
         assert_eq!(task.stage, None, "{order:?}");
+    }
+}
+
+/// The stage after events in that order.
+fn stage_after(events: &[(usize, &str)]) -> Option<TaskStage> {
+    let mut names = crate::state::Names::default();
+    let workers = [names.intern("w@h"), names.intern("x@h")];
+    let mut task = Task::default();
+    for (worker, word) in events {
+        let (event, second) = parse(word);
+        let worker = Some(workers[*worker]).filter(|_| event.kind != TaskKind::Sent);
+        if task.is_replaced_by(&event, at(second)) {
+            task.replace();
+        }
+        task.apply(&event, at(second), worker);
+    }
+    task.stage
+}
+
+/// Three attempts in quick succession, each on one of two workers. A worker's events are in the order of their stamps, and
+/// the task-sent of a retry comes from the process that runs the attempt, at any time.
+fn quick_retries(workers: [usize; 3], stamps: [[u32; 4]; 3]) -> Vec<Vec<(usize, String)>> {
+    let mut streams: Vec<Vec<(u32, usize, String)>> = vec![Vec::new(); 5];
+    for (n, (worker, [sent, received, started, ended])) in
+        workers.into_iter().zip(stamps).enumerate()
+    {
+        let retries = if n == 0 { String::new() } else { n.to_string() };
+        streams[2 + n].push((sent, worker, format!("s{retries}@{sent}")));
+        let main = &mut streams[worker];
+        main.push((received, worker, format!("r{retries}@{received}")));
+        main.push((started, worker, format!("st@{started}")));
+        let end = if n == 2 { "ok" } else { "rt" };
+        main.push((ended, worker, format!("{end}@{ended}")));
+    }
+    let stream = |mut events: Vec<(u32, usize, String)>| {
+        events.sort();
+        events
+            .into_iter()
+            .map(|(_, worker, word)| (worker, word))
+            .collect()
+    };
+    streams.into_iter().map(stream).collect()
+}
+
+#[test]
+fn quick_retries_leave_nothing_in_flight_in_any_order() {
+    let mut random = 1_u64;
+    let mut below = |end: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % end
+    };
+    // One after the other, and a worker that is slow to report its first attempt.
+    let stamps = [
+        [[0, 1, 2, 4], [3, 5, 6, 8], [7, 9, 10, 12]],
+        [[0, 5, 13, 14], [7, 8, 9, 12], [10, 11, 15, 16]],
+    ];
+    for stamps in stamps {
+        for workers in 0..8 {
+            let workers = [workers & 1, workers >> 1 & 1, workers >> 2];
+            if stamps[0][2] > stamps[1][2] && workers[0] == workers[1] {
+                // One worker reports starts in order.
+                continue;
+            }
+            let streams = quick_retries(workers, stamps);
+            for _ in 0..4_000 {
+                let mut streams: Vec<_> = streams.iter().map(|it| it.iter().peekable()).collect();
+                let mut order = Vec::new();
+                while order.len() < 12 {
+                    let at = below(5);
+                    if let Some((worker, word)) = streams[at].next() {
+                        order.push((*worker, word.as_str()));
+                    }
+                }
+                assert_eq!(stage_after(&order), None, "{order:?}");
+            }
+        }
     }
 }
