@@ -56,8 +56,8 @@ struct Cluster {
     /// Changes made by the current event; kept to reuse its memory.
     changes: Vec<Change>,
     metrics: EventMetrics,
-    /// The time without a subscription in microseconds, as of the last look.
-    gap: u64,
+    /// The time without a subscription in microseconds, if there was one at the last look.
+    gap: Option<u64>,
     /// Decoding errors: the newest of each kind that is logged separately, with a count.
     errors: Vec<(DecodeError, u64)>,
     hints: Vec<Hint>,
@@ -131,7 +131,7 @@ impl Cluster {
             state,
             filter: Filter::new(config.task_filter.clone()),
             changes: Vec::new(),
-            gap: cluster.metrics.gap.micros(),
+            gap: None,
             metrics: cluster.metrics,
             errors: Vec::new(),
             hints: Vec::new(),
@@ -467,14 +467,16 @@ impl Cluster {
 
     /// Updates the hints about the cluster's setup and the number of tasks in flight.
     fn look(&mut self, now: Timestamp) {
-        // Also if it was lost and is there again.
+        let is_subscribed = self.is_subscribed();
         let gap = self.metrics.gap.micros();
-        if std::mem::replace(&mut self.gap, gap) != gap || !self.is_subscribed() {
+        let was_away = self.gap.is_some_and(|before| before != gap);
+        if was_away || !is_subscribed {
             self.state.not_subscribed(now);
         }
-        if self.is_subscribed() {
+        if is_subscribed {
             self.state.subscribed(now);
         }
+        self.gap = is_subscribed.then_some(gap);
         self.hints = self.state.hints(now);
         for reason in HintReason::ALL {
             let holds = self.hints.iter().any(|hint| hint.reason == reason);
