@@ -246,13 +246,7 @@ impl Aggregator {
                 Some(request) = self.inputs.overviews.recv() => Wake::Overview(request),
             };
             match action {
-                Wake::Batches => {
-                    for batch in self.waiting.drain(..) {
-                        self.pipeline.apply_batch(&batch);
-                    }
-                    self.due.checkpoint |= self.pipeline.wants_checkpoint();
-                    self.notify_pollers();
-                }
+                Wake::Batches => self.apply_waiting(),
                 Wake::Report(report) => self.pipeline.report(&report),
                 Wake::Settings(settings) => self.pipeline.reconfigure(&settings),
                 // Reaching this point proves that the aggregator is alive.
@@ -294,6 +288,14 @@ impl Aggregator {
         }
         let room = room(jobs).await;
         self.publish(room, now, now, true);
+    }
+
+    fn apply_waiting(&mut self) {
+        for batch in self.waiting.drain(..) {
+            self.pipeline.apply_batch(&batch);
+        }
+        self.due.checkpoint |= self.pipeline.wants_checkpoint();
+        self.notify_pollers();
     }
 
     /// Returns the time. If the clock was set since the last call, adjusts the state and logs the

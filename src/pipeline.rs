@@ -5,6 +5,7 @@
 //! it belongs to the aggregator; tests, benchmarks and the demo call it directly.
 
 mod captured;
+mod cluster;
 mod delivered;
 mod filter;
 mod overview;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::captured::{Captured, NotRestored};
+use self::cluster::Cluster;
 use self::delivered::Delivered;
 use self::filter::Filter;
 pub use self::overview::{BrokerOverview, Overview};
@@ -20,11 +22,9 @@ use crate::bounds::{Bounds, Limit};
 use crate::config::MetricsConfig;
 use crate::event::judge::has_happened;
 use crate::event::{Accept, Batch, BrokerId, DecodeError, Decoder, Mark, Position};
-use crate::profile::{Context, Keep, Profile, ProfileName};
+use crate::profile::{Keep, Profile, ProfileName};
 use crate::series::{Origin, Refused, SeriesTable, Snapshot};
-use crate::state::{
-    Change, Hint, HintReason, Limits, Loss, PollTargets, Report, Shard, State, Symbol,
-};
+use crate::state::{Hint, Limits, PollTargets, Report, Shard, State};
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
 use crate::telemetry::process::Process;
 use crate::timestamp::{ClockStep, Timestamp};
@@ -40,28 +40,6 @@ pub struct Pipeline {
     exemplars: bool,
     telemetry: Telemetry,
     metrics: SeriesMetrics,
-}
-
-/// State of the cluster behind one broker.
-#[derive(Debug)]
-struct Cluster {
-    id: BrokerId,
-    /// Name of the broker in the log.
-    broker: Arc<str>,
-    /// Value of the label `broker`.
-    label: Option<Arc<str>>,
-    accept: Accept,
-    state: State,
-    filter: Filter,
-    /// Changes made by the current event; kept to reuse its memory.
-    changes: Vec<Change>,
-    metrics: EventMetrics,
-    /// The time without a subscription in microseconds, if there was one at the last look.
-    gap: Option<u64>,
-    /// Decoding errors: the newest of each kind that is logged separately, with a count.
-    errors: Vec<(DecodeError, u64)>,
-    hints: Vec<Hint>,
-    delivered: Delivered,
 }
 
 /// All clusters in one profile.
@@ -117,29 +95,6 @@ impl ViewConfig {
         Self {
             profile,
             native_histograms: false,
-        }
-    }
-}
-
-impl Cluster {
-    fn new(id: BrokerId, cluster: ClusterConfig, state: State, config: &MetricsConfig) -> Self {
-        Self {
-            id,
-            broker: cluster.broker,
-            label: cluster.label,
-            accept: cluster.accept,
-            state,
-            filter: Filter::new(config.task_filter.clone()),
-            changes: Vec::new(),
-            gap: None,
-            metrics: cluster.metrics,
-            errors: Vec::new(),
-            hints: Vec::new(),
-            delivered: match &cluster.holds {
-                BrokerRetention::Nothing => Delivered::default(),
-                BrokerRetention::Unacknowledged(window) => Delivered::durable(*window),
-                BrokerRetention::Stream(name, window) => Delivered::stream(name, *window),
-            },
         }
     }
 }
@@ -404,97 +359,6 @@ impl Pipeline {
             let errors = cluster.errors.iter();
             errors.map(|(error, count)| (&cluster.broker, *error, *count))
         })
-    }
-}
-
-impl Cluster {
-    /// Applies changes to the series; `origin` is the task of the event that caused them.
-    fn show(&mut self, views: &mut [View], now: Timestamp, origin: Option<Origin<'_>>) {
-        for &change in &self.changes {
-            match change {
-                Change::Duplicate => self.metrics.repeated.add(1),
-                Change::Clamped => self.metrics.clamped.add(1),
-                Change::Refused(refusal) => self.metrics.refused(refusal).add(1),
-                Change::Missing(events) => self.metrics.missing.add(events),
-                Change::Lost {
-                    reason: Loss::Evicted,
-                    ..
-                } => self.metrics.tasks_evicted.add(1),
-                Change::Event(_)
-                | Change::Task { .. }
-                | Change::Ran { .. }
-                | Change::QueueWaited { .. }
-                | Change::PrefetchWaited { .. }
-                | Change::TurnedAround { .. }
-                | Change::Finished { .. }
-                | Change::Moved { .. }
-                | Change::Unreported { .. }
-                | Change::Workflow { .. }
-                | Change::Lost {
-                    reason: Loss::Timeout | Loss::Worker,
-                    ..
-                } => {}
-            }
-            let Some(change) = self.filter.pass(change, self.state.names()) else {
-                continue;
-            };
-            for view in &mut *views {
-                let mut context = Context {
-                    names: self.state.names(),
-                    series: &mut view.series,
-                    now,
-                    origin,
-                };
-                view.profiles[self.id.index()].apply(change, &mut context);
-            }
-        }
-        self.changes.clear();
-    }
-
-    /// Drops strings that are no longer referenced, if there are many.
-    fn sweep(&mut self, views: &[View]) {
-        if self.state.names().wants_sweep() {
-            let profiles = views.iter().map(|view| &view.profiles[self.id.index()]);
-            let used: Vec<Symbol> = profiles.flat_map(Profile::names).collect();
-            self.filter.forget();
-            self.state.sweep(used);
-        }
-    }
-
-    fn is_subscribed(&self) -> bool {
-        self.metrics.connected.get() > 0.0
-    }
-
-    /// Updates the hints about the cluster's setup and the number of tasks in flight.
-    fn look(&mut self, now: Timestamp) {
-        let is_subscribed = self.is_subscribed();
-        let gap = self.metrics.gap.micros();
-        let was_away = self.gap.is_some_and(|before| before != gap);
-        if was_away || !is_subscribed {
-            self.state.not_subscribed(now);
-        }
-        if is_subscribed {
-            self.state.subscribed(now);
-        }
-        self.gap = is_subscribed.then_some(gap);
-        self.hints = self.state.hints(now);
-        for reason in HintReason::ALL {
-            let holds = self.hints.iter().any(|hint| hint.reason == reason);
-            self.metrics.hint(reason).set(f64::from(u8::from(holds)));
-        }
-        self.metrics
-            .tasks_tracked
-            .set(float(self.state.tasks_alive()));
-        self.metrics.held.set(float(self.state.events_held()));
-    }
-
-    fn refuse(&mut self, error: DecodeError) {
-        self.metrics.undecodable(error.reason()).add(1);
-        let mut errors = self.errors.iter_mut();
-        match errors.find(|(known, _)| known.is_logged_with(error)) {
-            Some((newest, count)) => (*newest, *count) = (error, *count + 1),
-            None => self.errors.push((error, 1)),
-        }
     }
 }
 

@@ -44,8 +44,15 @@ impl Folder {
         Queue::open_with(self.folder.path(), self.limits, self.segment_bytes, files)
     }
 
+    /// Opens it once it is not locked any more. A process that another test is starting holds the lock of a queue that was
+    /// closed until it executes its program.
     fn open(&self) -> Queue {
-        self.try_open().unwrap()
+        loop {
+            match self.try_open() {
+                Err(OpenError::Locked { .. }) => std::thread::yield_now(),
+                result => return result.unwrap(),
+            }
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {

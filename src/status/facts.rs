@@ -175,22 +175,11 @@ impl Facts {
             Value::Number(number) => *number,
             Value::Histogram(_) => 0.0,
         };
-        match kind {
-            Kind::Events => return self.began(row.info.after),
-            Kind::Last => return self.note_last(&labels, value, texts),
-            Kind::Sent
-            | Kind::Received
-            | Kind::Started
-            | Kind::Succeeded
-            | Kind::Failed
-            | Kind::Retried
-            | Kind::RetriesExhausted
-            | Kind::Rejected
-            | Kind::Revoked
-            | Kind::Lost
-            | Kind::InFlight
-            | Kind::Runtime
-            | Kind::QueueWait => {}
+        if matches!(kind, Kind::Events) {
+            return self.began(row.info.after);
+        }
+        if matches!(kind, Kind::Last) {
+            return self.note_last(&labels, value, texts);
         }
         let id = TaskId {
             broker: labels.broker.map(|broker| texts.get(broker)),

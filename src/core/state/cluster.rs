@@ -6,6 +6,7 @@ mod long_running;
 mod overview;
 mod reconcile;
 mod saved;
+mod seen;
 mod settle;
 mod stalled;
 mod step;
@@ -91,10 +92,6 @@ pub enum WorkerTimeout {
 /// How long after its expiry a task that no worker received is given up. Its task-received may
 /// still be on its way, and the clocks may differ.
 const EXPIRED_GRACE: Duration = Duration::from_secs(15);
-
-/// After this long without an event, none is waiting in the broker: heartbeats are sent every 2
-/// seconds.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// The known state of one Celery cluster.
 #[derive(Debug)]
@@ -316,38 +313,6 @@ impl State {
             self.lose_tasks_of(&gone, now, now, changes);
         }
         self.workflows.settle(now, changes);
-    }
-
-    /// The time up to which all events have been read, according to their timestamps, or because
-    /// none are arriving.
-    fn read_until(&self, now: Timestamp) -> Timestamp {
-        let last_event = self.evidence.last_event_or_epoch().max(self.resumed);
-        if now.since(last_event) < QUIET {
-            self.newest.min(now)
-        } else {
-            now
-        }
-    }
-
-    /// Notes that events arrive, except for those that still wait in the broker.
-    pub fn subscribed(&mut self, now: Timestamp) {
-        self.periodic.observed(self.seen_until(now));
-    }
-
-    /// The time up to which all events that were sent have been read.
-    fn seen_until(&self, now: Timestamp) -> Timestamp {
-        if self.limits.broker_holds_events {
-            self.read_until(now)
-        } else {
-            now
-        }
-    }
-
-    /// Notes that no events can arrive because there is no subscription.
-    pub fn not_subscribed(&mut self, now: Timestamp) {
-        self.evidence.not_subscribed(now);
-        self.periodic.not_observed(now);
-        self.unseen_until = now;
     }
 
     /// The problems with the cluster's setup that are visible so far.

@@ -219,14 +219,7 @@ impl Encoder {
             self.row(&known, is_new, row, snapshot, &mut encoded);
             self.known[slot] = Some(known);
         }
-        for known in &mut self.known {
-            if known
-                .as_ref()
-                .is_some_and(|known| known.seen != snapshot.number)
-            {
-                ended.extend(known.take());
-            }
-        }
+        ended.extend(self.take_unseen(snapshot.number));
         // A series that came back under the same labels continues: a stale marker would have the
         // same timestamp as its new value. Of a histogram with different bounds, only some time
         // series come back.
@@ -240,6 +233,14 @@ impl Encoder {
         released.into_iter().for_each(|id| self.symbols.release(id));
         encoded.bodies = mem::take(&mut self.request.bodies);
         encoded
+    }
+
+    /// Takes out every series that a snapshot does not contain.
+    fn take_unseen(&mut self, number: u64) -> impl Iterator<Item = SentSeries> {
+        let is_unseen = move |known: &mut SentSeries| known.seen != number;
+        self.known
+            .iter_mut()
+            .filter_map(move |known| known.take_if(is_unseen))
     }
 
     /// Marks every series stale, one millisecond after the newest sample.

@@ -177,12 +177,6 @@ pub(super) fn page(
     let scene = Scene { status, links };
     let parts = Parts::new(scene);
     let query = &links.query;
-    let window = Window::ALL.map(|window| Link {
-        key: window.name(),
-        text: window.name(),
-        href: links.with(&[("window", window.name())]),
-        current: query.window == window,
-    });
     let kept = [
         ("sort", query.sort()),
         (
@@ -218,7 +212,7 @@ pub(super) fn page(
         started: date(started),
         error,
         nav: nav(links),
-        windows: window.into(),
+        windows: windows(links),
         filter: query.filter(),
         kept: kept.collect(),
         chips: chips.collect(),
@@ -238,6 +232,16 @@ pub(super) fn page(
         }),
     });
     (html, parts.is_known)
+}
+
+fn windows(links: &Links) -> Vec<Link> {
+    let window = |window: Window| Link {
+        key: window.name(),
+        text: window.name(),
+        href: links.with(&[("window", window.name())]),
+        current: links.query.window == window,
+    };
+    Window::ALL.map(window).into()
 }
 
 /// The address of the page's events. It names the document that the page shows.
