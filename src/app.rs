@@ -6,6 +6,8 @@
 //! or when the grace period expires.
 
 mod build;
+mod error;
+mod instruments;
 mod listener;
 mod outputs;
 mod reload;
@@ -22,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::build::StartError;
+pub use self::error::StartError;
 use self::reload::Reloader;
 pub use self::simulation::{Inputs, Simulation};
 pub use self::stages::RunError;

@@ -2,7 +2,6 @@
 //! between them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, info};
 
 use super::App;
+use super::error::StartError;
+use super::instruments::{Instruments, ONLY_BROKER};
 use super::listener::Listener;
 use super::outputs::Outputs;
 use super::reload::Reloader;
@@ -30,7 +31,6 @@ use crate::pipeline::{
 };
 use crate::profile::ProfileName;
 use crate::saved::Offset;
-use crate::sink::client::BuildError;
 use crate::sink::queues;
 use crate::state::Report;
 use crate::supervisor::LivenessPing;
@@ -39,33 +39,6 @@ use crate::telemetry::metrics::{
 };
 use crate::telemetry::readiness::{Readiness, Reporter};
 use crate::timestamp::Timestamp;
-use crate::tls::TlsError;
-
-/// Label of a broker without a name in the daemon's own metrics.
-pub(super) const ONLY_BROKER: &str = "default";
-
-/// Why the daemon cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("cannot listen on {address}: {source}; is the port in use?")]
-    Listen {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
-    #[error("cannot listen with TLS: {0}")]
-    Tls(#[source] TlsError),
-    #[error("cannot create an HTTP client for {name}: {source}")]
-    Client { name: String, source: BuildError },
-    #[error(transparent)]
-    Queue(#[from] queues::QueuesError),
-    #[error("cannot use data_dir {}: {source}", folder.display())]
-    DataDir {
-        folder: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("cannot install signal handlers: {0}")]
-    Signals(#[source] std::io::Error),
-}
 
 impl App {
     /// Builds the stages in data-flow order, and spawns them in reverse.
@@ -177,12 +150,6 @@ impl App {
             source,
         })
     }
-}
-
-/// Where stages report metrics and readiness.
-pub(super) struct Instruments {
-    pub(super) telemetry: Telemetry,
-    pub(super) readiness: Readiness,
 }
 
 /// The sending ends of the aggregator's input channels, for brokers and the supervisor.

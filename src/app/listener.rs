@@ -4,7 +4,8 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::App;
-use super::build::{ONLY_BROKER, StartError};
+use super::error::StartError;
+use super::instruments::ONLY_BROKER;
 use crate::aggregator::Views;
 use crate::config::{Config, HttpConfig};
 use crate::http::{Page, ReloadRequest, Server};

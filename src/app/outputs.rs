@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span};
 
-use super::build::{Instruments, StartError};
+use super::error::StartError;
+use super::instruments::Instruments;
 use super::stages::Stages;
 use crate::aggregator::Views;
 use crate::config::{Config, PushgatewayConfig, RemoteWriteConfig, SinkId};

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use super::compose::{Sources, float};
+use super::compose::Sources;
 use super::document::{BrokerRow, Problem, QueueRow, ReceiverRow, Severity, Status};
 use super::facts::Counted;
 use super::format::{bytes, count, duration, grouped, percent};
 use super::late;
+use super::number::float;
 use super::own::counters;
+use super::problem::{EACH_MAX, problem};
 use super::query::Window;
 use crate::bounds::Limit;
 use crate::state::HintReason;
@@ -28,45 +30,6 @@ const DRAIN_MAX: f64 = 1800.0;
 /// How far a receiver may be behind, and how old a checkpoint may become, in seconds.
 const BEHIND_MAX: f64 = 120.0;
 const CHECKPOINT_AGE_MAX: f64 = 60.0;
-
-/// The most problems of one kind that are listed.
-pub(super) const EACH_MAX: usize = 5;
-
-/// A problem without a subject.
-pub(super) fn problem(severity: Severity, kind: &str, text: String, advice: &str) -> Problem {
-    Problem {
-        severity,
-        kind: kind.to_owned(),
-        subject: None,
-        text,
-        advice: advice.to_owned(),
-        since_timestamp_seconds: None,
-        runbook: None,
-    }
-}
-
-impl Problem {
-    pub(super) fn of(self, subject: &str) -> Self {
-        Self {
-            subject: Some(subject.to_owned()),
-            ..self
-        }
-    }
-
-    pub(super) fn since(self, since_timestamp_seconds: Option<f64>) -> Self {
-        Self {
-            since_timestamp_seconds,
-            ..self
-        }
-    }
-
-    pub(super) fn explained_by(self, alert: &str) -> Self {
-        Self {
-            runbook: Some(format!("runbooks/{alert}.md")),
-            ..self
-        }
-    }
-}
 
 impl Sources<'_> {
     /// Returns the problems that a document shows, worst first.

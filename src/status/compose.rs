@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::before::Before;
 use super::document::{
     BrokerRow, Instance, Mode, QueueRow, ReceiverRow, Status, Summary, TaskRow, Trust, VERSION,
     WorkerRow,
 };
-use super::facts::{Counted, Facts, TaskCounts, TaskId, TaskLevels};
+use super::ends::{OwnValues, broker, receiver};
+use super::facts::{Facts, TaskCounts, TaskId, TaskLevels};
 use super::history::{COARSE_SECONDS, FINE_SECONDS, History, QueueId, interval};
-use super::own::{OwnValues, broker, receiver};
+use super::number::float;
 use super::percentiles::percentiles;
 use super::query::Window;
 use super::setup::Setup;
@@ -19,9 +21,6 @@ use crate::telemetry::readiness::StageReport;
 use crate::timestamp::Timestamp;
 use crate::version;
 
-/// Rates over less than this many seconds mean little.
-const RATE_SECONDS_MIN: f64 = 3.0;
-
 /// Everything that a document is made from.
 pub(super) struct Sources<'a> {
     pub overview: &'a Overview,
@@ -29,38 +28,6 @@ pub(super) struct Sources<'a> {
     pub history: &'a History,
     pub setup: &'a Setup,
     pub stages: &'a [StageReport],
-}
-
-/// The sums that a window's rates are relative to.
-pub(super) struct Before<'a> {
-    counted: Option<&'a Counted>,
-    /// The time since then, if it is long enough for a rate.
-    seconds: Option<f64>,
-}
-
-impl<'a> Before<'a> {
-    fn new(history: &'a History, window: Window, now: Timestamp) -> Self {
-        let counted = history.before(window, now).map(Arc::as_ref);
-        let seconds = counted.map(|before| now.seconds_since(before.at));
-        Self {
-            counted,
-            seconds: seconds.filter(|seconds| *seconds >= RATE_SECONDS_MIN),
-        }
-    }
-
-    fn task(&self, id: &TaskId) -> Option<&TaskCounts> {
-        self.counted?.tasks.get(id).map(Arc::as_ref)
-    }
-
-    /// A rate per second. A count that was not known before is not one that happened since.
-    pub(super) fn own(&self, name: &'static str, of: &Arc<str>, now: u64) -> Option<f64> {
-        let before = self.counted?.own.get(&(name, Arc::clone(of)))?;
-        Some(float(now.saturating_sub(*before)) / self.seconds?)
-    }
-
-    fn per_minute(&self, count: u64) -> Option<f64> {
-        Some(float(count) * 60.0 / self.seconds?)
-    }
 }
 
 impl Sources<'_> {
@@ -452,12 +419,4 @@ fn later(one: Option<f64>, other: Option<f64>) -> Option<f64> {
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| float(part) / float(whole))
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "Prometheus holds counts as floats"
-)]
-pub(super) const fn float(count: u64) -> f64 {
-    count as f64
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::document::ExceptionCount;
+use super::number::whole;
 use super::own::{OwnCounts, counters};
 use super::percentiles::Observed;
 use super::setup::Setup;
@@ -295,14 +296,4 @@ impl Texts {
         self.0.insert(Arc::clone(&text));
         text
     }
-}
-
-/// A count, which the table holds as a float.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a conversion from float saturates"
-)]
-pub(super) const fn whole(value: f64) -> u64 {
-    value.round() as u64
 }

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::attention::{EACH_MAX, problem};
-use super::compose::float;
 use super::document::{
     BeatRow, LongRunningRow, PeriodicRow, Problem, Severity, Status, TaskRow, WorkflowRow,
 };
-use super::facts::whole;
 use super::format::{duration, grouped, percent};
+use super::number::{float, whole};
+use super::problem::{EACH_MAX, problem};
 
 /// Share of attempts that end in a retry above which a task needs attention, if at least this many did.
 const RETRIED_RATIO_MAX: f64 = 0.5;

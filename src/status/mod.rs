@@ -7,13 +7,17 @@
 //! `document.rs` is the document, whose fields are part of the API. `columns.rs` defines the tables made from it, which the
 //! page and the terminal share: their titles, their values and their order. `query.rs` has the filters that they share.
 
+mod before;
 mod board;
+mod ends;
 
 mod facts;
 mod history;
 mod late;
+mod number;
 mod own;
 mod percentiles;
+mod problem;
 mod saved;
 mod schedules;
 

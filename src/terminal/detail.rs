@@ -1,7 +1,7 @@
 //! Everything about one row of a table.
 
 use super::cell::{Shown, Tone, ago, seconds, shown};
-use super::section::Ranked;
+use super::ranked::Ranked;
 use crate::escape::printable;
 use crate::status::columns::Cell;
 use crate::status::document::{

@@ -11,6 +11,7 @@ mod cell;
 mod client;
 mod detail;
 mod facts;
+mod ranked;
 mod report;
 mod section;
 mod table;

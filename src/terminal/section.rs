@@ -2,11 +2,10 @@
 
 use super::cell::{is_number, shown};
 use super::detail::{Detail, Detailed};
+use super::ranked::Ranked;
 use super::table::{Head, Kind, Line, Table};
 use crate::status::columns::{Cell, Row};
-use crate::status::document::{
-    BrokerRow, PeriodicRow, QueueRow, ReceiverRow, Status, TaskRow, WorkerRow,
-};
+use crate::status::document::Status;
 use crate::status::query::Query;
 
 /// A section of the document with rows.
@@ -31,13 +30,6 @@ pub struct Choice {
     pub order: Query,
     /// At most this many rows.
     pub rows_max: Option<usize>,
-}
-
-/// What the terminal needs to know about a row beyond its columns.
-pub(super) trait Ranked: Row {
-    const TITLE: &'static str;
-    /// Keys of all columns, most important first. On a narrow terminal the last ones are left out.
-    const RANKS: &'static [&'static str];
 }
 
 /// Calls a generic function for the rows of a section.
@@ -155,81 +147,10 @@ fn detail<R: Detailed>(rows: &[R], status: &Status, id: &str) -> Option<Detail> 
     Some(Detail::new(row, status))
 }
 
-impl Ranked for QueueRow {
-    const TITLE: &'static str = "Queues";
-    const RANKS: &'static [&'static str] = &[
-        "queue", "waiting", "oldest", "drain", "in", "out", "busy", "wait", "history", "workers",
-        "unacked",
-    ];
-}
-
-impl Ranked for TaskRow {
-    const TITLE: &'static str = "Tasks";
-    const RANKS: &'static [&'static str] = &[
-        "task", "done", "failed", "running", "runtime", "failure", "wait", "history", "queue",
-        "retried", "run",
-    ];
-}
-
-impl Ranked for WorkerRow {
-    const TITLE: &'static str = "Workers";
-    const RANKS: &'static [&'static str] = &[
-        "worker",
-        "since",
-        "busy",
-        "done",
-        "prefetched",
-        "load",
-        "events",
-        "queues",
-        "clock",
-        "software",
-    ];
-}
-
-impl Ranked for PeriodicRow {
-    const TITLE: &'static str = "Periodic tasks";
-    const RANKS: &'static [&'static str] =
-        &["task", "overdue", "sent", "period", "succeeded", "failed"];
-}
-
-impl Ranked for BrokerRow {
-    const TITLE: &'static str = "Brokers";
-    const RANKS: &'static [&'static str] = &[
-        "broker", "state", "events", "lag", "gaps", "dropped", "delivery",
-    ];
-}
-
-impl Ranked for ReceiverRow {
-    const TITLE: &'static str = "Receivers";
-    const RANKS: &'static [&'static str] = &[
-        "receiver", "state", "pending", "failed", "error", "age", "dropped", "samples", "queue",
-        "protocol",
-    ];
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixture;
     use super::*;
-
-    #[test]
-    fn every_column_has_a_rank() {
-        fn check<R: Ranked>() {
-            let mut keys: Vec<_> = R::COLUMNS.iter().map(|column| column.key).collect();
-            let mut ranks = R::RANKS.to_vec();
-            assert_eq!(ranks[0], keys[0], "the name is shown first");
-            keys.sort_unstable();
-            ranks.sort_unstable();
-            assert_eq!(ranks, keys);
-        }
-        check::<QueueRow>();
-        check::<TaskRow>();
-        check::<WorkerRow>();
-        check::<PeriodicRow>();
-        check::<BrokerRow>();
-        check::<ReceiverRow>();
-    }
 
     #[test]
     fn a_filter_can_be_inverted_and_counts_what_is_left() {

@@ -3,8 +3,9 @@
 use askama::Template;
 
 use super::overview::Fact;
+use super::scene::Scene;
 use super::spark::Spark;
-use super::table::{Scene, Section};
+use super::table::Section;
 use super::text::{Html, ago, date, shown};
 use super::view::{Table, View};
 use crate::status::columns::Row;

@@ -27,7 +27,7 @@ use super::super::limits::Limits;
 use super::Pages;
 use super::answer::{foreign, problem, secured};
 use super::render::Parts;
-use super::table::Scene;
+use super::scene::Scene;
 use super::text::Html;
 use super::view::{Links, View};
 use crate::clock;

@@ -18,6 +18,7 @@ mod render;
 
 mod cell;
 mod notices;
+mod scene;
 mod spark;
 mod table;
 mod text;

@@ -1,7 +1,7 @@
 //! The states that a page explains: what is going on, and what to do.
 
 use super::cell::Level;
-use super::table::Scene;
+use super::scene::Scene;
 use super::text::{date, shown};
 use super::view::{Table, View};
 use crate::status::document::{BrokerRow, Mode, ReceiverRow, Status};

@@ -4,8 +4,8 @@ use askama::Template;
 
 use super::cell::{Level, gauge};
 use super::notices::{self, Notice};
+use super::scene::Scene;
 use super::spark::Spark;
-use super::table::Scene;
 use super::text::{Html, date, shown};
 use crate::status::document::{BeatRow, Problem, Severity, Status, Summary};
 use crate::status::format::{UNKNOWN, age, clock, count, duration, exact, grouped, percent, rate};

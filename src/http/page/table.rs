@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::cell::{CellView, Level, Look, is_text};
 use super::notices::{self, Notice};
+use super::scene::Scene;
 use super::text::Html;
 use super::view::{Links, Table, View};
 use crate::status::columns::{Cell, Row};
@@ -37,13 +38,6 @@ pub(super) struct Head {
     pub(super) is_text: bool,
     /// The value of `aria-sort`, if the table is sorted by it.
     pub(super) sorted: Option<&'static str>,
-}
-
-/// The document, and how it is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Scene<'a> {
-    pub(super) status: &'a Status,
-    pub(super) links: &'a Links,
 }
 
 #[derive(Template)]

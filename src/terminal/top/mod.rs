@@ -4,6 +4,7 @@
 //! it. Fetching is one more future of that task, so keys never wait for the network. Only reading keys blocks, on a
 //! thread of its own.
 
+mod canvas;
 mod draw;
 mod keys;
 mod letters;

@@ -1,6 +1,6 @@
 //! What is drawn in front of a view: help, all problems, everything about a row.
 
-use super::draw::Canvas;
+use super::canvas::Canvas;
 use super::keys::HELP;
 use super::state::{Overlay, State};
 use crate::status::document::Status;

@@ -3,7 +3,7 @@
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
-use super::draw::Canvas;
+use super::canvas::Canvas;
 use super::letters::divided;
 use super::state::{Filter, List, State};
 use super::theme::Theme;
