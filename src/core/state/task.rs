@@ -302,7 +302,7 @@ impl Task {
         if once_more && event.retries == Some(0) && at > self.ended {
             self.begin_anew();
         }
-        self.sent = at;
+        self.sent = self.sent.max(at);
         let due = event.eta.map_or(at, |eta| eta.max(at));
         let retries = event.retries.map_or(self.attempt, saturated);
         // A late event of an earlier attempt says nothing about this one.
@@ -397,8 +397,12 @@ impl Task {
         let again =
             event.kind == TaskKind::Retried || (event.kind == TaskKind::Rejected && event.requeue);
         // An end stamped before this attempt started is a late one of an earlier attempt. So is a
-        // retry of a task that is over.
-        let over = again && self.stage.is_none() && self.is_over();
+        // retry of a task that is over, or one stamped before the newest known while nobody has the
+        // task.
+        let over = again && self.stage.is_none() && self.is_over()
+            || event.kind == TaskKind::Retried
+                && self.stage == Some(TaskStage::Retry)
+                && at <= self.ended;
         let is_set_back =
             worker.is_some() && worker == self.worker && self.started.since(at) > SET_BACK;
         let early = self.stage == Some(TaskStage::Started) && at < self.started;

@@ -145,6 +145,8 @@ const PACED: &[&str] = &[
     "sink/transport.rs: CONNECT_TIMEOUT_MAX",
     "sink/triage.rs: OTHERS_MAX UNNAMED_MAX",
     "core/state/hint.rs: SIGN_AGE_MAX",
+    "core/state/periodic/crontab.rs: DAYS_MAX",
+    "core/state/periodic/history.rs: STEPS_MAX",
     "core/state/processed.rs: APART_MAX",
     "core/state/route.rs: UNSENT_MAX",
     "core/state/tasks/later.rs: STALE_MAX",

@@ -160,10 +160,10 @@ fn stage_after(events: &[(usize, &str)]) -> Option<TaskStage> {
     task.stage
 }
 
-/// Three attempts in quick succession, each on one of two workers. A worker's events are in the order of their stamps, and
-/// the task-sent of a retry comes from the process that runs the attempt, at any time.
-fn quick_retries(workers: [usize; 3], stamps: [[u32; 4]; 3]) -> Vec<Vec<(usize, String)>> {
-    let mut streams: Vec<Vec<(u32, usize, String)>> = vec![Vec::new(); 5];
+/// The events of each sender, with their stamps: three attempts in quick succession, each on one of two workers. A worker's
+/// events are in the order of their stamps, and the task-sent of a retry comes from the process that runs the attempt.
+fn quick_retries(workers: [usize; 3], stamps: [[usize; 4]; 3]) -> Vec<Vec<(usize, usize, String)>> {
+    let mut streams: Vec<Vec<(usize, usize, String)>> = vec![Vec::new(); 5];
     for (n, (worker, [sent, received, started, ended])) in
         workers.into_iter().zip(stamps).enumerate()
     {
@@ -175,14 +175,8 @@ fn quick_retries(workers: [usize; 3], stamps: [[u32; 4]; 3]) -> Vec<Vec<(usize, 
         let end = if n == 2 { "ok" } else { "rt" };
         main.push((ended, worker, format!("{end}@{ended}")));
     }
-    let stream = |mut events: Vec<(u32, usize, String)>| {
-        events.sort();
-        events
-            .into_iter()
-            .map(|(_, worker, word)| (worker, word))
-            .collect()
-    };
-    streams.into_iter().map(stream).collect()
+    streams.iter_mut().for_each(|stream| stream.sort());
+    streams
 }
 
 #[test]
@@ -194,10 +188,11 @@ fn quick_retries_leave_nothing_in_flight_in_any_order() {
             .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as usize % end
     };
-    // One after the other, and a worker that is slow to report its first attempt.
+    // One after the other, a worker that is slow to report its first attempt, and two that are slow to report the first two.
     let stamps = [
         [[0, 1, 2, 4], [3, 5, 6, 8], [7, 9, 10, 12]],
         [[0, 5, 13, 14], [7, 8, 9, 12], [10, 11, 15, 16]],
+        [[0, 1, 4, 20], [12, 13, 22, 24], [15, 16, 25, 27]],
     ];
     for stamps in stamps {
         for workers in 0..8 {
@@ -207,15 +202,22 @@ fn quick_retries_leave_nothing_in_flight_in_any_order() {
                 continue;
             }
             let streams = quick_retries(workers, stamps);
-            for _ in 0..4_000 {
-                let mut streams: Vec<_> = streams.iter().map(|it| it.iter().peekable()).collect();
-                let mut order = Vec::new();
-                while order.len() < 12 {
-                    let at = below(5);
-                    if let Some((worker, word)) = streams[at].next() {
-                        order.push((*worker, word.as_str()));
-                    }
-                }
+            for n in 0..4_000 {
+                // Some of the time, each stream is late by less than ten seconds; otherwise, by any time.
+                let late = streams
+                    .iter()
+                    .map(|_| below(if n % 2 == 0 { 10 } else { 30 }));
+                let late: Vec<_> = late.collect();
+                let mut order: Vec<_> = streams
+                    .iter()
+                    .zip(late)
+                    .flat_map(|(stream, late)| stream.iter().map(move |it| (it.0 + late, it)))
+                    .collect();
+                order.sort_by_key(|(arrival, _)| *arrival);
+                let order = order
+                    .iter()
+                    .map(|(_, (_, worker, word))| (*worker, word.as_str()));
+                let order: Vec<_> = order.collect();
                 assert_eq!(stage_after(&order), None, "{order:?}");
             }
         }
