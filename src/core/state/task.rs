@@ -302,7 +302,7 @@ impl Task {
         if once_more && event.retries == Some(0) && at > self.ended {
             self.begin_anew();
         }
-        self.sent = self.sent.max(at);
+        self.sent = at;
         let due = event.eta.map_or(at, |eta| eta.max(at));
         let retries = event.retries.map_or(self.attempt, saturated);
         // A late event of an earlier attempt says nothing about this one.

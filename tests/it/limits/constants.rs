@@ -81,7 +81,7 @@ const CONFIGURED: &[&str] = &[
 
 /// Only the text of a message or report is shortened; no data is lost.
 const SHOWN: &[&str] = &[
-    "status/late.rs: CHORD_AGE_MAX RETRIED_RATIO_MAX STALLED_MAX WORKFLOW_AGE_MAX",
+    "status/late.rs: CHORD_AGE_MAX EXHAUSTED_MAX RETRIED_RATIO_MAX STALLED_MAX WORKFLOW_AGE_MAX",
     "broker/redis/unsubscribed_channels.rs: CHANNELS_MAX",
     "broker/redis/subscription.rs: ERROR_BYTES_MAX",
     "doctor/observed.rs: NAMES_MAX PROCESSES_MAX",
@@ -107,7 +107,7 @@ const PACED: &[&str] = &[
     "broker/beats.rs: WORKERS_MAX",
     "core/state/beats.rs: MISSED_MAX",
     "core/state/periodic/calendar.rs: SUNDAYS_MAX",
-    "core/state/periodic/history.rs: CHANGE_MAX RESTART_MAX SLACK_MAX UNSEEN_MAX",
+    "core/state/periodic/history.rs: CHANGE_MAX PUNCTUAL_SLACK_MAX RESTART_MAX SLACK_MAX UNSEEN_MAX",
     "core/state/periodic/monthly.rs: MONTHLY_DAYS_MAX",
     "core/state/periodic/senders.rs: IGNORED_MAX REPEATED_MAX SENDERS_MAX SILENT_MAX SLACK_MAX TURN_MAX",
     "core/state/periodic/tape.rs: RUNS_MAX",

@@ -188,13 +188,14 @@ fn quick_retries_leave_nothing_in_flight_in_any_order() {
             .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as usize % end
     };
-    // One after the other, a worker that is slow to report its first attempt, and two that are slow to report the first two.
-    let stamps = [
-        [[0, 1, 2, 4], [3, 5, 6, 8], [7, 9, 10, 12]],
-        [[0, 5, 13, 14], [7, 8, 9, 12], [10, 11, 15, 16]],
-        [[0, 1, 4, 20], [12, 13, 22, 24], [15, 16, 25, 27]],
+    // One after the other, a worker that is slow to report its first attempt, and two that are slow to report the first two;
+    // each sender is late by less than that.
+    let cases = [
+        ([[0, 1, 2, 4], [3, 5, 6, 8], [7, 9, 10, 12]], 30),
+        ([[0, 5, 13, 14], [7, 8, 9, 12], [10, 11, 15, 16]], 30),
+        ([[0, 1, 4, 20], [12, 13, 22, 24], [15, 16, 25, 27]], 10),
     ];
-    for stamps in stamps {
+    for (stamps, late_max) in cases {
         for workers in 0..8 {
             let workers = [workers & 1, workers >> 1 & 1, workers >> 2];
             if stamps[0][2] > stamps[1][2] && workers[0] == workers[1] {
@@ -202,11 +203,8 @@ fn quick_retries_leave_nothing_in_flight_in_any_order() {
                 continue;
             }
             let streams = quick_retries(workers, stamps);
-            for n in 0..4_000 {
-                // Some of the time, each stream is late by less than ten seconds; otherwise, by any time.
-                let late = streams
-                    .iter()
-                    .map(|_| below(if n % 2 == 0 { 10 } else { 30 }));
+            for _ in 0..4_000 {
+                let late = streams.iter().map(|_| below(late_max));
                 let late: Vec<_> = late.collect();
                 let mut order: Vec<_> = streams
                     .iter()
