@@ -34,10 +34,6 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const BATCH_MESSAGES: usize = 512;
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 
-/// How long a source rests after reading everything available. This batches events that trickle in,
-/// because each batch costs a wake-up and, on RabbitMQ, an acknowledgement.
-pub(super) const REST: Duration = Duration::from_millis(5);
-
 /// Where a connection reports its state and hands over batches.
 #[derive(Debug)]
 pub(super) struct SourceContext {

@@ -15,6 +15,7 @@ mod error;
 mod in_flight;
 mod link;
 mod stream;
+mod thread;
 
 // Which requests are sent and when, and how the replies are interpreted.
 mod beats;

@@ -1,12 +1,13 @@
 //! A source: keeps one broker subscribed through any failure, and hands its messages to the
 //! aggregator.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::context::{Checkpointed, SourceContext};
 use super::error::LinkError;
-use super::{amqp, redis};
+use super::{amqp, redis, thread};
 use crate::config::{BrokerConfig, Transport};
 use crate::event::{Batch, BrokerId};
 use crate::telemetry::metrics::BrokerMetrics;
@@ -41,7 +42,28 @@ impl Source {
     }
 
     /// Runs until shutdown.
-    pub async fn run(mut self) {
+    ///
+    /// # Panics
+    ///
+    /// Panics if the system starts no more threads.
+    pub async fn run(self) {
+        match self.config.transport {
+            Transport::Amqp(_) => {
+                let (ends, ended) = oneshot::channel();
+                let work = async move {
+                    self.keep_subscribed().await;
+                    // Whoever waits for it may be gone.
+                    let _ = ends.send(());
+                };
+                thread::spawn("amqp reader", work.in_current_span()).expect("a thread");
+                ended.await.expect("the thread does not panic");
+            }
+            // Only its reader has a thread of its own.
+            Transport::Redis(_) => self.keep_subscribed().await,
+        }
+    }
+
+    async fn keep_subscribed(mut self) {
         loop {
             let ended = match &self.config.transport {
                 Transport::Amqp(amqp) => amqp::run(&self.config, amqp, &mut self.context).await,

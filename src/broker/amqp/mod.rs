@@ -42,8 +42,9 @@ pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::session::Session;
 use self::subscribe::{CONSUMER, Subscription, consume_stream, subscribe};
-use super::context::{BATCH_MESSAGES, CONNECT_TIMEOUT, REST, SourceContext};
+use super::context::{BATCH_MESSAGES, CONNECT_TIMEOUT, SourceContext};
 use super::error::LinkError;
+use super::thread;
 use super::unpack::Unpacker;
 use crate::clock;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};
@@ -169,8 +170,8 @@ impl Consumer {
             };
             let (messages, bytes) = self.hand_over_available(context, message).await?;
             if messages < BATCH_MESSAGES && bytes < GULP_BYTES {
-                let rested = self.session.beside(tokio::time::sleep(REST)).await;
-                rested.map_err(receiving)?;
+                self.session.write_now().map_err(receiving)?;
+                thread::rest();
             }
         }
         // Messages already delivered are still handed over. Those left in a transient queue are

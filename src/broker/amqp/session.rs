@@ -158,7 +158,7 @@ impl Session {
     /// Sends a close without waiting, if the socket has room for it.
     pub(super) fn leave(&mut self, text: &str) {
         self.send_goodbye(text);
-        let _ = self.write().now_or_never();
+        let _ = self.write_now();
     }
 
     fn send_goodbye(&mut self, text: &str) {
@@ -364,6 +364,11 @@ impl Session {
         Ok(poll_fn(|context| self.poll_write(context)).await?)
     }
 
+    /// Writes as many pending bytes as there is room for now.
+    pub(super) fn write_now(&mut self) -> Result<(), AmqpError> {
+        self.write().now_or_never().unwrap_or(Ok(()))
+    }
+
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         while !self.unwritten.is_empty() {
             let stream = Pin::new(&mut self.stream);
@@ -423,7 +428,7 @@ impl Session {
                 let ok = Co::CloseOk(connection::CloseOk {});
                 self.send(0, AMQPClass::Connection(ok));
                 // The server waits for this reply, and the connection is not used again.
-                let _ = self.write().now_or_never();
+                let _ = self.write_now();
                 Err(AmqpError::Closed {
                     code: close.reply_code,
                     text: close.reply_text.to_string(),

@@ -9,8 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::thread;
-use std::time::Duration;
+use std::thread::Thread;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
@@ -20,17 +19,14 @@ use super::connect::{self, Server};
 use crate::bounds::{Bounds, Part};
 use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
+use crate::broker::thread;
 use crate::config::TlsConfig;
 
 /// Maximum number of bytes to read at a time. After less than this the thread rests, because the
 /// kernel buffers more meanwhile.
 const READ_BYTES: usize = 64 << 10;
 
-/// How long the thread rests. Each chunk wakes the parser on another thread, which costs as much as
-/// a few dozen events.
-const REST: Duration = Duration::from_millis(10);
-
-/// Chunks share allocations of this size, which the allocator reuses.
+/// Chunks share allocations of this size.
 const BLOCK_BYTES: usize = 2 * READ_BYTES;
 
 /// Maximum number of chunks that wait. Nearly all are either large, or a rest apart.
@@ -45,6 +41,8 @@ pub(super) struct Drained {
     /// What is left of the last chunk.
     rest: Option<Chunk>,
     writer: WriteHalf<Box<dyn Stream>>,
+    /// The thread, whose rest ends when a request is written.
+    reader: Thread,
     _ends: oneshot::Sender<Infallible>,
 }
 
@@ -77,14 +75,12 @@ pub(super) async fn connect(
     tls: Option<&TlsConfig>,
     (bytes_max, bounds): (usize, Bounds),
 ) -> Result<Drained, LinkError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let (server, tls) = (server.clone(), tls.cloned());
     let (connected, connection) = oneshot::channel();
     let (ends, ended) = oneshot::channel();
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
     let work = async move {
+        let _ = rustix::process::setpriority_process(None, NICE);
         let stream = connect::stream(&server, tls.as_ref()).await;
         let (reader, writer) = match stream.map(tokio::io::split) {
             Ok(halves) => halves,
@@ -95,22 +91,18 @@ pub(super) async fn connect(
             read(reader, sender, (bytes_max, bounds)).await;
         }
     };
-    thread::Builder::new()
-        .name("redis reader".to_owned())
-        .spawn(move || {
-            let _ = rustix::process::setpriority_process(None, NICE);
-            runtime.block_on(async {
-                tokio::select! {
-                    () = work => {}
-                    _ = ended => {}
-                }
-            });
-        })?;
+    let reader = thread::spawn("redis reader", async {
+        tokio::select! {
+            () = work => {}
+            _ = ended => {}
+        }
+    })?;
     let writer = connection.await.unwrap_or(Err(LinkError::Closed))?;
     Ok(Drained {
         chunks,
         rest: None,
         writer,
+        reader,
         _ends: ends,
     })
 }
@@ -126,8 +118,9 @@ async fn read(
     ));
     let mut block = BytesMut::new();
     loop {
+        // Reuses the allocation if all of its chunks were parsed.
         if block.capacity() < READ_BYTES {
-            block = BytesMut::with_capacity(BLOCK_BYTES);
+            block.reserve(BLOCK_BYTES);
         }
         let mut limited = (&mut stream).take(READ_BYTES as u64);
         let chunk = match limited.read_buf(&mut block).await {
@@ -152,7 +145,7 @@ async fn read(
             return;
         }
         if rests {
-            tokio::time::sleep(REST).await;
+            thread::rest();
         }
     }
 }
@@ -186,6 +179,7 @@ impl AsyncWrite for Drained {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.reader.unpark();
         Pin::new(&mut self.writer).poll_write(context, bytes)
     }
 
