@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 test=(cargo test --locked --features sigv4)
 heavy=(attacks:: flood:: workload:: compat:: malformed:: chaos:: durability::kills dashboards::every_panel twenty_thousand
-  packaging::container packaging::dist)
+  control::many packaging::container packaging::dist)
 lasting=(survival::)
 skipped=()
 for name in "${heavy[@]}" "${lasting[@]}"; do skipped+=(--skip "$name"); done

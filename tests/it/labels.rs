@@ -55,7 +55,7 @@ async fn over(celeriac: &Celeriac, tasks: f64) -> Page {
             && page.sum("celeriac_events_held", &[]) == 0.0
     };
     celeriac
-        .page_when("all tasks to be over", 30, is_over)
+        .page_when("all tasks to be over", 60, is_over)
         .await
 }
 

@@ -61,12 +61,14 @@ impl Pages {
         );
         let bodies = [sent, received, failed, heartbeat].map(|body| envelope(&body));
         redis.publish(bodies.iter().map(String::as_bytes)).await;
-        wait_for("all events", 20, async || {
-            let events = celeriac.page_of("/native").await.events();
-            if events == 84.0 {
+        // The queue's gauges come with a poll.
+        wait_for("all events and the queue", 20, async || {
+            let page = celeriac.page_of("/native").await;
+            let has_queue = page.0.keys().any(|line| line.starts_with("celery_queue_length"));
+            if page.events() == 84.0 && has_queue {
                 Ok(())
             } else {
-                Err(format!("{events} of 84"))
+                Err(format!("{} of 84", page.events()))
             }
         })
         .await;
@@ -85,12 +87,21 @@ impl Pages {
     }
 }
 
+/// Whether promtool complains about a name that is the other exporter's.
+fn is_named_so(profile: ProfileName, complaint: &str) -> bool {
+    let is_count = |name| complaint.starts_with(name) && complaint.contains("_count");
+    profile == ProfileName::CeleryExporter
+        && ["celery_active_process_count ", "celery_active_worker_count "].into_iter().any(is_count)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_passes_promtool_and_a_strict_parser_of_openmetrics() {
     let pages = Pages::start().await;
     for profile in ProfileName::ALL {
         let (_, page) = pages.get(profile, "text/plain").await;
-        assert_eq!(lint(&page), "", "{}", profile.name());
+        let complaints = lint(&page);
+        let complaints = complaints.lines().filter(|line| !is_named_so(profile, line));
+        assert_eq!(complaints.collect::<String>(), "", "{}", profile.name());
 
         let (content_type, page) = pages.get(profile, "application/openmetrics-text").await;
         assert_eq!(

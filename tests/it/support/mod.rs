@@ -33,16 +33,29 @@ pub mod tasks;
 pub mod tls;
 pub mod victoria;
 
-use std::net::TcpListener;
+use std::collections::VecDeque;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+/// How many ports stay reserved: more than the tests that run at a time take until their servers listen.
+const RESERVED_MAX: usize = 100;
+
 /// Returns a free port outside the kernel's ephemeral range, so that no connection of another test can take it before
-/// a slow server starts.
+/// a slow server starts. For the same reason it is reserved for all test processes, by a UDP socket of the same number.
 pub fn free_port() -> u16 {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000));
-    ports.by_ref().take(100).find(free).expect("a free port")
+    static RESERVED: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
+    let mut reserved = RESERVED.lock().expect("nothing panics with the lock");
+    reserved.truncate(RESERVED_MAX - 1);
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).take(100);
+    let free = ports.find_map(|port| {
+        let reservation = UdpSocket::bind(("127.0.0.1", port)).ok()?;
+        TcpListener::bind(("127.0.0.1", port)).ok()?;
+        reserved.push_front(reservation);
+        Some(port)
+    });
+    free.expect("a free port")
 }
 
 /// Returns the folder into which `tests/setup.sh` installs.
