@@ -64,7 +64,10 @@ impl Pages {
         // The queue's gauges come with a poll.
         wait_for("all events and the queue", 20, async || {
             let page = celeriac.page_of("/native").await;
-            let has_queue = page.0.keys().any(|line| line.starts_with("celery_queue_length"));
+            let has_queue = page
+                .0
+                .keys()
+                .any(|line| line.starts_with("celery_queue_length"));
             if page.events() == 84.0 && has_queue {
                 Ok(())
             } else {
@@ -91,7 +94,12 @@ impl Pages {
 fn is_named_so(profile: ProfileName, complaint: &str) -> bool {
     let is_count = |name| complaint.starts_with(name) && complaint.contains("_count");
     profile == ProfileName::CeleryExporter
-        && ["celery_active_process_count ", "celery_active_worker_count "].into_iter().any(is_count)
+        && [
+            "celery_active_process_count ",
+            "celery_active_worker_count ",
+        ]
+        .into_iter()
+        .any(is_count)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +108,9 @@ async fn each_page_passes_promtool_and_a_strict_parser_of_openmetrics() {
     for profile in ProfileName::ALL {
         let (_, page) = pages.get(profile, "text/plain").await;
         let complaints = lint(&page);
-        let complaints = complaints.lines().filter(|line| !is_named_so(profile, line));
+        let complaints = complaints
+            .lines()
+            .filter(|line| !is_named_so(profile, line));
         assert_eq!(complaints.collect::<String>(), "", "{}", profile.name());
 
         let (content_type, page) = pages.get(profile, "application/openmetrics-text").await;

@@ -42,7 +42,7 @@ pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::session::Session;
 use self::subscribe::{CONSUMER, Subscription, consume_stream, subscribe};
-use super::context::{BATCH_MESSAGES, CONNECT_TIMEOUT, SourceContext};
+use super::context::{CONNECT_TIMEOUT, SourceContext};
 use super::error::LinkError;
 use super::thread;
 use super::unpack::Unpacker;
@@ -50,10 +50,6 @@ use crate::clock;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};
 use crate::event::{Mark, Position};
 use crate::saved::Offset;
-
-/// A batch of at least this many bytes is not followed by a rest. It is half the size of Linux's
-/// receive buffer for a new connection.
-const GULP_BYTES: usize = 64 << 10;
 
 /// Acknowledgements that only let the broker send more are delayed until this fraction of the
 /// prefetch is used up, or for this long.
@@ -168,11 +164,9 @@ impl Consumer {
                 }
                 () = stop.cancelled() => break,
             };
-            let (messages, bytes) = self.hand_over_available(context, message).await?;
-            if messages < BATCH_MESSAGES && bytes < GULP_BYTES {
-                self.session.write_now().map_err(receiving)?;
-                thread::rest();
-            }
+            let bytes = self.hand_over_available(context, message).await?;
+            self.session.write_now().map_err(receiving)?;
+            thread::rest_after(bytes);
         }
         // Messages already delivered are still handed over. Those left in a transient queue are
         // deleted with it.
@@ -223,12 +217,12 @@ impl Consumer {
     }
 
     /// Hands over a message and those after it that are available without waiting. Returns their
-    /// number and total size in bytes.
+    /// total size in bytes.
     async fn hand_over_available(
         &mut self,
         context: &mut SourceContext,
         first: Message,
-    ) -> Result<(usize, usize), LinkError> {
+    ) -> Result<usize, LinkError> {
         let Taken {
             mut payloads,
             position,
@@ -237,7 +231,6 @@ impl Consumer {
             bytes,
         } = collect(&mut self.session, first, self.cursor).map_err(receiving)?;
         self.unpacker.unpack(&mut payloads);
-        let messages = payloads.len();
         if cut > 0 {
             let metrics = &context.metrics;
             warn!(
@@ -264,7 +257,7 @@ impl Consumer {
         if !self.is_durable() {
             self.acknowledge_to_make_room();
         }
-        Ok((messages, bytes))
+        Ok(bytes)
     }
 
     /// Acknowledges the messages handed over, if an acknowledgement is due.

@@ -19,15 +19,11 @@ use super::connect::{self, Server};
 use crate::bounds::{Bounds, Part};
 use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
-use crate::broker::thread;
+use crate::broker::thread::{self, FULL_BYTES};
 use crate::config::TlsConfig;
 
-/// Maximum number of bytes to read at a time. After less than this the thread rests, because the
-/// kernel buffers more meanwhile.
-const READ_BYTES: usize = 64 << 10;
-
 /// Chunks share allocations of this size.
-const BLOCK_BYTES: usize = 2 * READ_BYTES;
+const BLOCK_BYTES: usize = 2 * FULL_BYTES;
 
 /// Maximum number of chunks that wait. Nearly all are either large, or a rest apart.
 const CHUNKS_MAX: usize = 4096;
@@ -114,18 +110,21 @@ async fn read(
     (bytes_max, bounds): (usize, Bounds),
 ) {
     let room = Arc::new(Semaphore::new(
-        bytes_max.clamp(READ_BYTES, Semaphore::MAX_PERMITS),
+        bytes_max.clamp(FULL_BYTES, Semaphore::MAX_PERMITS),
     ));
     let mut block = BytesMut::new();
+    let mut last = FULL_BYTES;
     loop {
         // Reuses the allocation if all of its chunks were parsed.
-        if block.capacity() < READ_BYTES {
+        if block.capacity() < FULL_BYTES {
             block.reserve(BLOCK_BYTES);
         }
-        let mut limited = (&mut stream).take(READ_BYTES as u64);
-        let chunk = match limited.read_buf(&mut block).await {
+        let mut limited = (&mut stream).take(FULL_BYTES as u64);
+        let reading = limited.read_buf(&mut block);
+        let chunk = match thread::read_after(last, reading).await {
             Ok(0) => return,
-            Ok(_) => {
+            Ok(read) => {
+                last = read;
                 let bytes = block.split();
                 let places = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let Ok(room) = Arc::clone(&room).acquire_many_owned(places).await else {
@@ -140,12 +139,8 @@ async fn read(
             Err(error) => Err(error),
         };
         let failed = chunk.is_err();
-        let rests = matches!(&chunk, Ok(chunk) if chunk.bytes.len() < READ_BYTES);
         if chunks.send(chunk).await.is_err() || failed {
             return;
-        }
-        if rests {
-            thread::rest();
         }
     }
 }
