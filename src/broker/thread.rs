@@ -9,16 +9,18 @@ use tokio::time::timeout;
 use crate::clock;
 use crate::timestamp::Timestamp;
 
-/// Time between two reads of events that trickle in, in microseconds. A read costs wake-ups, memory
-/// that has left the CPU's caches and, on RabbitMQ, an acknowledgement: as much as a hundred events.
-const INTERVAL: i64 = 50_000;
+/// Time between two reads of events that trickle in. A read costs wake-ups, memory that has left the
+/// CPU's caches and, on RabbitMQ, an acknowledgement: as much as a hundred events.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-/// After a read of as many bytes as fit into Linux's receive buffer for a new connection, there is
-/// no rest.
-pub(super) const FULL_BYTES: usize = 64 << 10;
+/// The same in a burst, in which Redis may buffer more than it allows a subscriber in 100 ms.
+const INTERVAL_IN_BURST: Duration = Duration::from_millis(10);
 
-/// After a read of as many bytes, more may be on the way that found no room in the receive buffer.
-/// It grows only while it is emptied faster than it fills.
+/// It is a burst if there was so much to read since the last rest.
+const BURST_BYTES: usize = 512 << 10;
+
+/// After a read of as many bytes, more may be on the way that found no room in the receive buffer,
+/// which grows only while it is emptied faster than it fills.
 const MORE_BYTES: usize = 16 << 10;
 
 /// How long to wait for them.
@@ -26,9 +28,17 @@ const MORE: Duration = Duration::from_millis(1);
 
 /// Reads come this long before a multiple of the interval. Snapshots are made at such multiples, so
 /// they include what arrived until then.
-const AHEAD: i64 = 5_000;
+const AHEAD: Duration = Duration::from_millis(5);
 
-/// Starts a thread for `work`, which may [rest](rest_after) there.
+/// Reads from a connection at the right times. Its thread does nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// The number of bytes of the last read, and of all since the last rest.
+    last: usize,
+    since_rest: usize,
+}
+
+/// Starts a thread for `work`, which may rest there with a [`Pace`].
 pub(super) fn spawn(
     name: &str,
     work: impl Future<Output = ()> + Send + 'static,
@@ -41,33 +51,39 @@ pub(super) fn spawn(
     Ok(thread.thread().clone())
 }
 
-/// After a read of some bytes, blocks this thread until the next read, or until it is unparked. A
-/// task that waits instead would be woken by all that arrives meanwhile. All sources read at the
-/// same times, which wakes the CPU less often.
-pub(super) fn rest_after(bytes: usize) {
-    match bytes {
-        FULL_BYTES.. => {}
-        MORE_BYTES.. => thread::park_timeout(MORE),
-        _ => thread::park_timeout(until_read(clock::now())),
-    }
-}
-
-/// Like [`rest_after`], and reads again. If no more was on the way, the rest is a long one.
-pub(super) async fn read_after<T>(bytes: usize, read: impl Future<Output = T>) -> T {
-    tokio::pin!(read);
-    rest_after(bytes);
-    if (MORE_BYTES..FULL_BYTES).contains(&bytes) {
-        if let Ok(read) = timeout(MORE, &mut read).await {
+impl Pace {
+    /// Reads. Rests first, unless more is on the way: blocks this thread until the next read, or
+    /// until it is unparked. A task that waits instead would be woken by all that arrives meanwhile.
+    /// All connections are read at the same times, which wakes the CPU less often.
+    pub(super) async fn read<T>(&mut self, read: impl Future<Output = T>) -> T {
+        tokio::pin!(read);
+        if self.last >= MORE_BYTES
+            && let Ok(read) = timeout(MORE, &mut read).await
+        {
             return read;
         }
-        rest_after(0);
+        let interval = if self.since_rest < BURST_BYTES {
+            INTERVAL
+        } else {
+            INTERVAL_IN_BURST
+        };
+        *self = Self::default();
+        thread::park_timeout(until_next(clock::now(), AHEAD, interval));
+        read.await
     }
-    read.await
+
+    /// Notes how many bytes were read.
+    pub(super) const fn note(&mut self, bytes: usize) {
+        self.last = bytes;
+        self.since_rest += bytes;
+    }
 }
 
-fn until_read(now: Timestamp) -> Duration {
-    let wait = INTERVAL - (now.micros() + AHEAD).rem_euclid(INTERVAL);
-    Duration::from_micros(wait.unsigned_abs())
+/// Returns the time until it is `ahead` of a multiple of the interval.
+fn until_next(now: Timestamp, ahead: Duration, interval: Duration) -> Duration {
+    let since_epoch = Duration::from_micros(now.micros().unsigned_abs());
+    let since_last = (since_epoch + ahead).as_nanos() % interval.as_nanos();
+    interval - Duration::from_nanos(u64::try_from(since_last).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -82,9 +98,8 @@ mod tests {
             (second + 44_999, 1),
             (second + 45_000, 50_000),
             (second + 994_000, 1_000),
-            (-1, 45_001),
         ] {
-            let wait = until_read(Timestamp::from_micros(at));
+            let wait = until_next(Timestamp::from_micros(at), AHEAD, INTERVAL);
             assert_eq!(wait, Duration::from_micros(micros), "{at}");
         }
     }

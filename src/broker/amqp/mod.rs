@@ -44,7 +44,7 @@ use self::session::Session;
 use self::subscribe::{CONSUMER, Subscription, consume_stream, subscribe};
 use super::context::{CONNECT_TIMEOUT, SourceContext};
 use super::error::LinkError;
-use super::thread;
+use super::thread::Pace;
 use super::unpack::Unpacker;
 use crate::clock;
 use crate::config::{AmqpConfig, BrokerConfig, Delivery};
@@ -141,13 +141,14 @@ impl Consumer {
         let mut kept = context.checkpointed.kept.clone();
         kept.mark_changed();
         let mut keeps = self.is_durable();
+        let mut pace = Pace::default();
         loop {
             // RabbitMQ closes the channel of a consumer that leaves a message unacknowledged for
             // too long.
             let makes_room = !self.is_durable() && self.acknowledged < self.newest;
             let due = self.acknowledged_at + UNACKNOWLEDGED_FOR;
             let message = tokio::select! {
-                message = self.session.delivery() => message.map_err(receiving)?,
+                message = pace.read(self.session.delivery()) => message.map_err(receiving)?,
                 changed = kept.changed(), if keeps => {
                     keeps = changed.is_ok();
                     let mark = *kept.borrow_and_update();
@@ -164,9 +165,8 @@ impl Consumer {
                 }
                 () = stop.cancelled() => break,
             };
-            let bytes = self.hand_over_available(context, message).await?;
+            pace.note(self.hand_over_available(context, message).await?);
             self.session.write_now().map_err(receiving)?;
-            thread::rest_after(bytes);
         }
         // Messages already delivered are still handed over. Those left in a transient queue are
         // deleted with it.

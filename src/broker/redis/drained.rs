@@ -19,11 +19,14 @@ use super::connect::{self, Server};
 use crate::bounds::{Bounds, Part};
 use crate::broker::error::LinkError;
 use crate::broker::stream::Stream;
-use crate::broker::thread::{self, FULL_BYTES};
+use crate::broker::thread::{self, Pace};
 use crate::config::TlsConfig;
 
+/// Maximum number of bytes to read at a time.
+const READ_BYTES: usize = 64 << 10;
+
 /// Chunks share allocations of this size.
-const BLOCK_BYTES: usize = 2 * FULL_BYTES;
+const BLOCK_BYTES: usize = 2 * READ_BYTES;
 
 /// Maximum number of chunks that wait. Nearly all are either large, or a rest apart.
 const CHUNKS_MAX: usize = 4096;
@@ -110,21 +113,21 @@ async fn read(
     (bytes_max, bounds): (usize, Bounds),
 ) {
     let room = Arc::new(Semaphore::new(
-        bytes_max.clamp(FULL_BYTES, Semaphore::MAX_PERMITS),
+        bytes_max.clamp(READ_BYTES, Semaphore::MAX_PERMITS),
     ));
     let mut block = BytesMut::new();
-    let mut last = FULL_BYTES;
+    let mut pace = Pace::default();
     loop {
         // Reuses the allocation if all of its chunks were parsed.
-        if block.capacity() < FULL_BYTES {
+        if block.capacity() < READ_BYTES {
             block.reserve(BLOCK_BYTES);
         }
-        let mut limited = (&mut stream).take(FULL_BYTES as u64);
+        let mut limited = (&mut stream).take(READ_BYTES as u64);
         let reading = limited.read_buf(&mut block);
-        let chunk = match thread::read_after(last, reading).await {
+        let chunk = match pace.read(reading).await {
             Ok(0) => return,
             Ok(read) => {
-                last = read;
+                pace.note(read);
                 let bytes = block.split();
                 let places = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let Ok(room) = Arc::clone(&room).acquire_many_owned(places).await else {
