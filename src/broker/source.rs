@@ -45,7 +45,7 @@ impl Source {
     ///
     /// # Panics
     ///
-    /// Panics if the system starts no more threads.
+    /// Panics if no thread can be started for it, or if that thread panicked.
     pub async fn run(self) {
         match self.config.transport {
             Transport::Amqp(_) => {
@@ -55,7 +55,8 @@ impl Source {
                     // Whoever waits for it may be gone.
                     let _ = ends.send(());
                 };
-                thread::spawn("amqp reader", work.in_current_span()).expect("a thread");
+                thread::spawn("amqp reader", work.in_current_span())
+                    .expect("a thread can be started");
                 ended.await.expect("the thread does not panic");
             }
             // Only its reader has a thread of its own.

@@ -9,33 +9,33 @@ use tokio::time::timeout;
 use crate::clock;
 use crate::timestamp::Timestamp;
 
-/// Time between two reads of events that trickle in. A read costs wake-ups, memory that has left the
-/// CPU's caches and, on RabbitMQ, an acknowledgement: as much as a hundred events.
+/// Time between two reads of events that trickle in. Each read costs wake-ups and cache misses, as
+/// much as processing a hundred events.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// The same in a burst, in which Redis may buffer more than it allows a subscriber in 100 ms.
+/// The interval in a burst, which may exceed what Redis buffers for a subscriber within 100 ms.
 const INTERVAL_IN_BURST: Duration = Duration::from_millis(10);
 
-/// It is a burst if there was so much to read since the last rest.
+/// A burst: this much was read since the last rest.
 const BURST_BYTES: usize = 512 << 10;
 
-/// After a read of as many bytes, more may be on the way that found no room in the receive buffer,
+/// After a read of this many bytes, more may be on the way that found no room in the receive buffer,
 /// which grows only while it is emptied faster than it fills.
 const MORE_BYTES: usize = 16 << 10;
 
-/// How long to wait for them.
-const MORE: Duration = Duration::from_millis(1);
+/// How long to wait for more: longer than a round trip in a data center.
+const MORE: Duration = Duration::from_millis(5);
 
-/// Reads come this long before a multiple of the interval. Snapshots are made at such multiples, so
-/// they include what arrived until then.
+/// Reads come this long before a multiple of the interval. Whole seconds are such multiples, and
+/// that is when snapshots are made, so they include what arrived until then.
 const AHEAD: Duration = Duration::from_millis(5);
 
-/// Reads from a connection at the right times. Its thread does nothing else.
+/// Decides when a thread reads from its connection, and lets it rest in between.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// The number of bytes of the last read, and of all since the last rest.
-    last: usize,
-    since_rest: usize,
+    expects_more: bool,
+    /// The number of bytes read since the last rest.
+    bytes: usize,
 }
 
 /// Starts a thread for `work`, which may rest there with a [`Pace`].
@@ -46,61 +46,108 @@ pub(super) fn spawn(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let thread = thread::Builder::new().name(name.to_owned());
-    let thread = thread.spawn(move || runtime.block_on(work))?;
-    Ok(thread.thread().clone())
+    let builder = thread::Builder::new().name(name.to_owned());
+    let handle = builder.spawn(move || runtime.block_on(work))?;
+    Ok(handle.thread().clone())
 }
 
 impl Pace {
-    /// Reads. Rests first, unless more is on the way: blocks this thread until the next read, or
-    /// until it is unparked. A task that waits instead would be woken by all that arrives meanwhile.
-    /// All connections are read at the same times, which wakes the CPU less often.
+    /// Rests unless more is on the way, then reads.
+    ///
+    /// A rest blocks the thread, because a task that waits would be woken by all that arrives
+    /// meanwhile. So poll this after everything else that is ready. It ends early if the thread is
+    /// unparked. All connections are read at the same times, which wakes the CPU less often.
+    ///
+    /// Cancel-safe if `read` is.
     pub(super) async fn read<T>(&mut self, read: impl Future<Output = T>) -> T {
         tokio::pin!(read);
-        if self.last >= MORE_BYTES
+        if self.expects_more
             && let Ok(read) = timeout(MORE, &mut read).await
         {
             return read;
         }
-        let interval = if self.since_rest < BURST_BYTES {
-            INTERVAL
-        } else {
-            INTERVAL_IN_BURST
-        };
+        let rest = until_read(clock::now(), self.interval());
         *self = Self::default();
-        thread::park_timeout(until_next(clock::now(), AHEAD, interval));
+        thread::park_timeout(rest);
         read.await
     }
 
     /// Notes how many bytes were read.
     pub(super) const fn note(&mut self, bytes: usize) {
-        self.last = bytes;
-        self.since_rest += bytes;
+        self.expects_more = bytes >= MORE_BYTES;
+        self.bytes += bytes;
+    }
+
+    /// Notes that the server has probably sent more since the last read.
+    pub(super) const fn expect_more(&mut self) {
+        self.expects_more = true;
+    }
+
+    const fn interval(&self) -> Duration {
+        if self.bytes < BURST_BYTES {
+            INTERVAL
+        } else {
+            INTERVAL_IN_BURST
+        }
     }
 }
 
-/// Returns the time until it is `ahead` of a multiple of the interval.
-fn until_next(now: Timestamp, ahead: Duration, interval: Duration) -> Duration {
+fn until_read(now: Timestamp, interval: Duration) -> Duration {
     let since_epoch = Duration::from_micros(now.micros().unsigned_abs());
-    let since_last = (since_epoch + ahead).as_nanos() % interval.as_nanos();
+    let since_last = (since_epoch + AHEAD).as_nanos() % interval.as_nanos();
     interval - Duration::from_nanos(u64::try_from(since_last).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
 
     #[test]
     fn a_rest_ends_shortly_before_a_snapshot() {
         let second = 1_700_000_000_000_000;
-        for (at, micros) in [
-            (second, 45_000),
-            (second + 44_999, 1),
-            (second + 45_000, 50_000),
-            (second + 994_000, 1_000),
+        for (at, interval, micros) in [
+            (second, INTERVAL, 45_000),
+            (second + 44_999, INTERVAL, 1),
+            (second + 45_000, INTERVAL, 50_000),
+            (second + 994_000, INTERVAL, 1_000),
+            (second + 994_000, INTERVAL_IN_BURST, 1_000),
+            (second + 1_000, INTERVAL_IN_BURST, 4_000),
         ] {
-            let wait = until_next(Timestamp::from_micros(at), AHEAD, INTERVAL);
-            assert_eq!(wait, Duration::from_micros(micros), "{at}");
+            let rest = until_read(Timestamp::from_micros(at), interval);
+            assert_eq!(rest, Duration::from_micros(micros), "{at}");
         }
+    }
+
+    #[test]
+    fn what_was_read_since_the_last_rest_decides_about_the_next() {
+        let mut pace = Pace::default();
+        for (bytes, expects_more, interval) in [
+            (MORE_BYTES - 1, false, INTERVAL),
+            (MORE_BYTES, true, INTERVAL),
+            (BURST_BYTES, true, INTERVAL_IN_BURST),
+            (1, false, INTERVAL_IN_BURST),
+        ] {
+            pace.note(bytes);
+            assert_eq!(
+                (pace.expects_more, pace.interval()),
+                (expects_more, interval)
+            );
+        }
+        pace.expect_more();
+        assert!(pace.expects_more);
+    }
+
+    #[tokio::test]
+    async fn without_more_on_the_way_it_rests_until_it_is_unparked() {
+        let mut pace = Pace::default();
+        pace.note(BURST_BYTES);
+        assert_eq!(pace.read(ready(1)).await, 1);
+        assert_eq!(pace.bytes, BURST_BYTES, "no rest");
+        thread::current().unpark();
+        let reading = timeout(2 * MORE, pace.read(pending::<()>()));
+        assert!(reading.await.is_err());
+        assert_eq!(pace.bytes, 0, "a rest");
     }
 }

@@ -35,6 +35,27 @@ async fn a_burst_on_rabbitmq_is_counted_to_the_last_event() {
     );
 }
 
+/// With few messages at a time, each rest would wait for an acknowledgement that nothing delays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_prefetch_holds_up_no_events() {
+    let rabbitmq = RabbitMq::start().await;
+    let publisher = Publisher::new(&rabbitmq.url("")).await;
+    for prefetch in [1, 10] {
+        let broker = format!("{{url: {:?}, prefetch: {prefetch}}}", rabbitmq.url(""));
+        let celeriac = Celeriac::start(&format!("brokers: [{broker}]\n")).await;
+        celeriac.ready().await;
+        let bodies: Vec<String> = (0..3_000)
+            .flat_map(|n| life(n, "burst.task", 1_795_344_000.0))
+            .collect();
+        publisher
+            .flood(bodies.iter().map(|body| body.as_bytes()))
+            .await;
+        celeriac
+            .page_when("every event", 20, |page| page.events() == 12_000.0)
+            .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_on_redis_is_counted_to_the_last_event() {
     let redis = Redis::start().await;

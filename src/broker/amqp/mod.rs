@@ -42,7 +42,7 @@ pub(super) use self::poll::Poll;
 pub(super) use self::probe::{look, trouble};
 use self::session::Session;
 use self::subscribe::{CONSUMER, Subscription, consume_stream, subscribe};
-use super::context::{CONNECT_TIMEOUT, SourceContext};
+use super::context::{BATCH_MESSAGES, CONNECT_TIMEOUT, SourceContext};
 use super::error::LinkError;
 use super::thread::Pace;
 use super::unpack::Unpacker;
@@ -53,7 +53,7 @@ use crate::saved::Offset;
 
 /// Acknowledgements that only let the broker send more are delayed until this fraction of the
 /// prefetch is used up, or for this long.
-const UNACKNOWLEDGED: u64 = 4;
+const UNACKNOWLEDGED: u16 = 4;
 const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(1);
 
 /// Time limit for connecting to a stream. To find an offset, RabbitMQ scans a segment message by
@@ -112,8 +112,9 @@ pub(super) async fn run(
         // A stream delivers more only after acknowledgements.
         ahead: match amqp.delivery {
             Delivery::Stream => 0,
-            Delivery::Transient | Delivery::Durable => u64::from(amqp.prefetch) / UNACKNOWLEDGED,
+            Delivery::Transient | Delivery::Durable => u64::from(amqp.prefetch / UNACKNOWLEDGED),
         },
+        full: usize::from(amqp.prefetch / UNACKNOWLEDGED).clamp(1, BATCH_MESSAGES),
         stream: (amqp.delivery == Delivery::Stream).then_some(name),
     };
     link.run(context).await
@@ -131,6 +132,9 @@ struct Consumer {
     acknowledged_at: Instant,
     /// Maximum number of unacknowledged messages if acknowledgements only let the broker send more.
     ahead: u64,
+    /// After a batch of this many messages, more are on the way: it ended at its own limit, or at
+    /// the prefetch, of which its acknowledgement frees a part.
+    full: usize,
     /// The name of the stream, if it is one.
     stream: Option<String>,
 }
@@ -147,8 +151,12 @@ impl Consumer {
             // too long.
             let makes_room = !self.is_durable() && self.acknowledged < self.newest;
             let due = self.acknowledged_at + UNACKNOWLEDGED_FOR;
+            self.session.write_now().map_err(receiving)?;
+            // Cancel-safe: `delivery` keeps what it has read in the session. It comes last, because
+            // the thread may rest before it.
             let message = tokio::select! {
-                message = pace.read(self.session.delivery()) => message.map_err(receiving)?,
+                biased;
+                () = stop.cancelled() => break,
                 changed = kept.changed(), if keeps => {
                     keeps = changed.is_ok();
                     let mark = *kept.borrow_and_update();
@@ -163,10 +171,13 @@ impl Consumer {
                     self.consume_again(context).await?;
                     continue;
                 }
-                () = stop.cancelled() => break,
+                message = pace.read(self.session.delivery()) => message.map_err(receiving)?,
             };
-            pace.note(self.hand_over_available(context, message).await?);
-            self.session.write_now().map_err(receiving)?;
+            let (messages, bytes) = self.hand_over_available(context, message).await?;
+            pace.note(bytes);
+            if messages >= self.full {
+                pace.expect_more();
+            }
         }
         // Messages already delivered are still handed over. Those left in a transient queue are
         // deleted with it.
@@ -217,12 +228,12 @@ impl Consumer {
     }
 
     /// Hands over a message and those after it that are available without waiting. Returns their
-    /// total size in bytes.
+    /// number and total size in bytes.
     async fn hand_over_available(
         &mut self,
         context: &mut SourceContext,
         first: Message,
-    ) -> Result<usize, LinkError> {
+    ) -> Result<(usize, usize), LinkError> {
         let Taken {
             mut payloads,
             position,
@@ -231,6 +242,7 @@ impl Consumer {
             bytes,
         } = collect(&mut self.session, first, self.cursor).map_err(receiving)?;
         self.unpacker.unpack(&mut payloads);
+        let messages = payloads.len();
         if cut > 0 {
             let metrics = &context.metrics;
             warn!(
@@ -257,7 +269,7 @@ impl Consumer {
         if !self.is_durable() {
             self.acknowledge_to_make_room();
         }
-        Ok(bytes)
+        Ok((messages, bytes))
     }
 
     /// Acknowledges the messages handed over, if an acknowledgement is due.

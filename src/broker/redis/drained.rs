@@ -1,8 +1,8 @@
 //! A connection that is read by a thread of its own.
 //!
-//! Redis disconnects a subscriber that reads too slowly, so nothing else may delay a read: not the parser, not the
-//! aggregator, not the other tasks of the runtime. A thread that mostly waits also gets a busy CPU before threads that
-//! compute.
+//! Redis disconnects a subscriber that reads too slowly, so only short rests may delay a read: not
+//! the parser, not the aggregator, not the other tasks of the runtime. A thread that mostly waits
+//! also gets a busy CPU before threads that compute.
 
 use std::convert::Infallible;
 use std::io;
@@ -34,7 +34,7 @@ const CHUNKS_MAX: usize = 4096;
 /// The thread's priority, as `nice` counts. Only root may raise it.
 const NICE: i32 = -10;
 
-/// The stream. Dropping it closes the connection and ends the thread.
+/// The stream. Dropping it closes the connection and ends the thread, after its rest.
 pub(super) struct Drained {
     chunks: mpsc::Receiver<io::Result<Chunk>>,
     /// What is left of the last chunk.

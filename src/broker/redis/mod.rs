@@ -1,7 +1,7 @@
 //! The Redis source: connects, subscribes, and hands over the messages it receives.
 //!
 //! Redis disconnects a subscriber that reads too slowly and discards its pending messages. So a
-//! thread does nothing but read, and messages wait in a bounded buffer. If the aggregator falls
+//! thread of its own reads, and messages wait in a bounded buffer. If the aggregator falls
 //! behind, the oldest messages in the buffer are dropped and counted.
 
 mod bounded;

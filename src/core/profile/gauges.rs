@@ -90,7 +90,7 @@ impl WorkerGauge {
         (
             Self::ClockSkew,
             "worker_clock_skew_seconds",
-            "Smoothed clock offset of the worker, including network latency; positive if its clock is behind.",
+            "Smoothed clock offset of the worker, including network latency and up to 50 ms until the event is read; positive if its clock is behind.",
         ),
         (
             Self::Events,

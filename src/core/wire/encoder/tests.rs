@@ -98,7 +98,7 @@ fn raw(body: &Body) -> Vec<u8> {
 
 /// Decodes the series of a body of either version to the 1.0 message.
 fn decode(body: &Body) -> Vec<TimeSeries> {
-    // An independent encoder produces the same bytes; of version 2.0 in another order.
+    // An independent encoder produces the same bytes; of version 2.0 as many of each, because the order is another.
     match body.protocol {
         Protocol::V1 | Protocol::V1Zstd => {
             let request: proto::WriteRequest = read(&body.bytes, body.protocol).expect("a request");
