@@ -37,6 +37,8 @@ async fn only_the_stuck_one_is_found(version: &str, url: &str) {
     let config = format!("brokers: [{{url: {url:?}, queue_interval: 1s, control_interval: 2s}}]\n");
     let celeriac = Celeriac::start(&config).await;
     celeriac.ready().await;
+    // The start of a worker is known to about a second, and these have to be known to have started later.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     let _stuck = celery
         .worker_of("polled", "stuck", &["-E", "-c", "2", "-Q", "celery"])
         .await;

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 const RESERVED_MAX: usize = 100;
 
 /// Returns a free port outside the kernel's ephemeral range, so that no connection of another test can take it before
-/// a slow server starts. For the same reason it is reserved for all test processes, by a UDP socket of the same number.
+/// a slow server starts. A UDP socket of the same number reserves it across test processes.
 pub fn free_port() -> u16 {
     static RESERVED: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
     let mut reserved = RESERVED.lock().expect("nothing panics with the lock");
@@ -55,6 +55,7 @@ pub fn free_port() -> u16 {
         reserved.push_front(reservation);
         Some(port)
     });
+    drop(reserved);
     free.expect("a free port")
 }
 
