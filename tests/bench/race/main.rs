@@ -1,9 +1,10 @@
 //! Races celeriac against its peers on this machine: CPU, memory, bytes on the wire and latency, and how celeriac's own
 //! costs grow.
 //!
-//! `cargo bench --bench race` runs everything on real brokers in about a quarter of an hour, and
-//! `cargo bench --bench race -- memory` one section. Everything listens on loopback. Values of programs that are compared come from the same minutes,
-//! in turns or side by side, because the speed of a machine changes from day to day: read the ratios, not the values.
+//! `cargo bench --profile dist --bench race` builds celeriac as released and runs everything on real brokers in about a
+//! quarter of an hour; with `-- memory` at the end it runs one section. Everything listens on loopback. Values of programs
+//! that are compared come from the same minutes, in turns or side by side, because the speed of a machine changes from day
+//! to day: read the ratios, not the values.
 //!
 //! The values are added to `target/race.json`, from which `tests/race.py` draws the picture and writes the tables in
 //! docs/performance.md. A section that is run again replaces its older values.
