@@ -3,10 +3,6 @@
 //! Each string occurs once per request, in the symbol table, however many series use it. Each
 //! series carries the type, help and unit of its family, and its start time.
 //!
-//! Fields are in the order in which snappy finds the most to copy, which saves 4 % of all bytes:
-//! what most series have in common comes first, then what differs, such as the value. Labels stay
-//! ahead of the metadata, because Mimir stores metadata under the name that it has read by then.
-//!
 //! Source: "Prometheus Remote-Write 2.0 specification", 2.0-rc.4 (PRW 2.0).
 
 use std::sync::Arc;
@@ -90,17 +86,6 @@ impl Writer {
         packed(1, refs.iter().copied().map(u64::from), &mut self.series);
         refs.clear();
         self.refs = refs;
-        unsigned(1, meta.kind.into(), &mut self.part);
-        let (help, unit) = (
-            self.place(meta.help, symbols),
-            self.place(meta.unit, symbols),
-        );
-        unsigned(3, help.into(), &mut self.part);
-        unsigned(4, unit.into(), &mut self.part);
-        nested(5, &mut self.part, &mut self.series);
-        if let Some(start) = points.start.filter(|_| self.draft) {
-            millis(6, start, &mut self.series);
-        }
         let zero = points.zero.map(Some).into_iter();
         for zero in zero.chain([None]) {
             if points.value.is_native() {
@@ -119,16 +104,27 @@ impl Writer {
                         f64::from_bits(STALE_MARKER)
                     }
                 };
+                double(1, value, &mut self.part);
+                millis(2, zero.unwrap_or(points.at), &mut self.part);
                 if let Some(start) = points.start {
                     millis(3, start, &mut self.part);
                 }
-                millis(2, zero.unwrap_or(points.at), &mut self.part);
-                double(1, value, &mut self.part);
                 nested(2, &mut self.part, &mut self.series);
             }
         }
         for exemplar in points.exemplars {
             self.exemplar(exemplar, symbols);
+        }
+        unsigned(1, meta.kind.into(), &mut self.part);
+        let (help, unit) = (
+            self.place(meta.help, symbols),
+            self.place(meta.unit, symbols),
+        );
+        unsigned(3, help.into(), &mut self.part);
+        unsigned(4, unit.into(), &mut self.part);
+        nested(5, &mut self.part, &mut self.series);
+        if let Some(start) = points.start.filter(|_| self.draft) {
+            millis(6, start, &mut self.series);
         }
         nested(5, &mut self.series, &mut self.timeseries);
     }
