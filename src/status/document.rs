@@ -263,7 +263,8 @@ pub struct WorkerRow {
     pub load: Option<[f64; 3]>,
     /// `py-celery 5.6.3`, for example.
     pub software: Option<String>,
-    /// Smoothed clock offset, including network latency and up to 50 ms until the event is read; positive if its clock is behind.
+    /// Smoothed clock offset, including network latency and up to 50 ms until the event is read;
+    /// positive if its clock is behind.
     pub clock_offset_seconds: Option<f64>,
     /// Whether it sends task events. `None` before its first task.
     pub sends_events: Option<bool>,
