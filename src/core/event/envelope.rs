@@ -30,20 +30,21 @@ pub(super) fn open(
         .map_err(|_| DecodeError::Envelope)?;
 
     let text = parts.body.ok_or(DecodeError::Envelope)?;
-    body.clear();
-    if parts.base64 {
-        let escaped = text.text();
-        let text = text.plain().unwrap_or(escaped.as_bytes());
+    if !parts.base64 {
+        body.clear();
+        body.extend_from_slice(text.text().as_bytes());
+    } else if let Some(text) = text.plain() {
         decode(text, body)?;
     } else {
-        body.extend_from_slice(text.text().as_bytes());
+        decode(text.text().as_bytes(), body)?;
     }
     let content_type = parts.content_type.unwrap_or(ContentType::Unknown);
     Ok((content_type, parts.compression))
 }
 
-/// Decodes base64 into `body`, reusing its memory.
+/// Decodes base64 into `body`, replacing its content.
 fn decode(text: &[u8], body: &mut Vec<u8>) -> Result<(), DecodeError> {
+    // Clearing it first would write zeros over all of it.
     body.resize(base64::decoded_len_estimate(text.len()), 0);
     let length = STANDARD
         .decode_slice(text, body)

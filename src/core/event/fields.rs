@@ -210,7 +210,7 @@ impl Value<'_> {
 
 /// What has been read of one event so far.
 #[derive(Debug, Default)]
-pub(super) struct Fields<'a> {
+pub struct Fields<'a> {
     kind: Option<EventKind>,
     /// The type as written, if Celery does not define it.
     other: Option<Cow<'a, str>>,
@@ -247,6 +247,12 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Takes the value of one member.
     pub(super) fn put(&mut self, field: Field, value: Value<'a>) {
+        self.put_inlined(field, value);
+    }
+
+    /// The same, for a caller that knows which kind of value it has.
+    #[inline(always)]
+    pub(super) fn put_inlined(&mut self, field: Field, value: Value<'a>) {
         match field {
             Field::Type => match value {
                 Value::Text(text) => {
@@ -397,6 +403,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(always)]
     fn text(&mut self, field: Field, value: Value<'a>) -> Option<Cow<'a, str>> {
         match value {
             Value::Text(text) if text.len() <= TEXT_MAX => Some(text),
@@ -412,6 +419,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(always)]
     fn number(&mut self, field: Field, value: Value<'a>) -> Option<f64> {
         match value {
             Value::Number(number) => Some(number),

@@ -12,15 +12,22 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::ops::Range;
+
+use wide::u8x16;
 
 use super::DecodeError;
 use super::exception::EXCEPTION_HEAD;
-use super::fields::{DEPTH_MAX, Field, TEXT_MAX, TRACEBACK_TAIL, Value};
+use super::fields::{DEPTH_MAX, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
 use super::reader::{Kind, Reader};
 use crate::escape::is_unsafe;
 
-/// How far to search for the end of a text in words of eight bytes.
-const NEAR: usize = 16;
+/// Bytes that are compared at once.
+const BLOCK: usize = 16;
+
+/// How far to search for the end of a text in blocks. Only for longer ones is it worth calling a function whose
+/// vectors are as long as the processor's.
+const NEAR: usize = 4 * BLOCK;
 
 /// A text between its quotes, still escaped.
 #[derive(Clone, Copy, Debug)]
@@ -83,23 +90,61 @@ impl<'a> Cursor<'a> {
     /// The text here, between its quotes.
     #[inline]
     pub fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
+        let (range, escaped) = self.skip_text()?;
+        Ok(Raw {
+            bytes: &self.bytes[range.clone()],
+            valid: self.valid.and_then(|valid| valid.get(range)),
+            escaped,
+        })
+    }
+
+    /// Moves from a key to its value. Returns the key, still escaped.
+    #[inline(always)]
+    fn key(&mut self) -> Result<&'a [u8], DecodeError> {
+        let (range, _) = self.skip_text()?;
+        // As Python writes it.
+        if self.bytes[self.at..].starts_with(b": ") {
+            self.at += 2;
+        } else {
+            self.expect_byte(b':')?;
+        }
+        Ok(&self.bytes[range])
+    }
+
+    /// Returns where the text here is, without its quotes, and whether it contains escapes.
+    #[inline(always)]
+    fn skip_text(&mut self) -> Result<(Range<usize>, bool), DecodeError> {
         self.expect_byte(b'"')?;
         let start = self.at;
-        let mut escaped = false;
+        let (end, escaped) = self.end_of_text().ok_or(DecodeError::Json)?;
+        self.at = end + 1;
+        Ok((start..end, escaped))
+    }
+
+    /// The position of the quote that ends the text here, and whether the text contains escapes.
+    /// `None` if it does not end.
+    #[inline(always)]
+    fn end_of_text(&self) -> Option<(usize, bool)> {
+        // Most texts end in the first block.
+        if let Some(block) = self.bytes.get(self.at..)?.first_chunk() {
+            let found = quotes_and_escapes(block);
+            let end = self.at + found.trailing_zeros() as usize;
+            if found != 0 && self.bytes[end] == b'"' {
+                return Some((end, false));
+            }
+        }
+        self.end_of_long_text()
+    }
+
+    fn end_of_long_text(&self) -> Option<(usize, bool)> {
+        let (mut at, mut escaped) = (self.at, false);
         loop {
-            let rest = self.bytes.get(self.at..).ok_or(DecodeError::Json)?;
-            self.at += quote_or_escape(rest).ok_or(DecodeError::Json)?;
-            if self.bytes[self.at] == b'"' {
-                let range = start..self.at;
-                self.at += 1;
-                return Ok(Raw {
-                    bytes: &self.bytes[range.clone()],
-                    valid: self.valid.and_then(|valid| valid.get(range)),
-                    escaped,
-                });
+            at += quote_or_escape(self.bytes.get(at..)?)?;
+            if self.bytes[at] == b'"' {
+                return Some((at, escaped));
             }
             escaped = true;
-            self.at += 2;
+            at += 2;
         }
     }
 
@@ -110,14 +155,23 @@ impl<'a> Cursor<'a> {
         number.or_else(|| word(token)).ok_or(DecodeError::Json)
     }
 
+    /// Moves behind a number or a word of this length. Returns `false` if it is longer.
+    #[inline]
+    fn skip_token(&mut self, length: usize) -> bool {
+        let next = self.bytes.get(self.at + length);
+        let is_whole = next.is_none_or(|next| !IN_TOKENS[usize::from(*next)]);
+        if is_whole {
+            self.at += length;
+        }
+        is_whole
+    }
+
     /// The bytes of a number or a word, up to the first byte that cannot belong to it.
     #[inline]
     fn token(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
-        let length = rest
-            .iter()
-            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'))
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(|byte| !IN_TOKENS[usize::from(*byte)]);
+        let length = length.unwrap_or(rest.len());
         self.at += length;
         &rest[..length]
     }
@@ -145,11 +199,14 @@ impl<'a> Reader<'a> for Cursor<'a> {
             return Ok(());
         }
         loop {
-            let key = self.raw()?.bytes;
-            self.expect_byte(b':')?;
-            self.peek();
             // Known keys contain no escapes, so a key with an escape matches none of them.
+            let key = self.key()?;
             entry(self, key)?;
+            // As Python writes it.
+            if self.bytes[self.at..].starts_with(b", ") {
+                self.at += 2;
+                continue;
+            }
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
@@ -183,7 +240,33 @@ impl<'a> Reader<'a> for Cursor<'a> {
         }
     }
 
-    #[inline]
+    /// Takes the usual values at once, which is faster than passing them on.
+    #[inline(always)]
+    fn field(&mut self, field: Field, fields: &mut Fields<'a>) -> Result<(), DecodeError> {
+        match self.peek() {
+            Some(b'"') => {
+                let raw = self.raw()?;
+                let text = match raw.valid {
+                    // Every field needs all of it.
+                    Some(valid) if !raw.escaped && valid.len() <= EXCEPTION_HEAD => valid.into(),
+                    Some(_) | None => raw.part(Some(field)).text(),
+                };
+                fields.put_inlined(field, Value::Text(text));
+            }
+            Some(b'n') if self.bytes[self.at..].starts_with(b"null") && self.skip_token(4) => {
+                fields.put(field, Value::Null);
+            }
+            Some(b'0'..=b'9')
+                if let Some((number, length)) = short_number(&self.bytes[self.at..])
+                    && self.skip_token(length) =>
+            {
+                fields.put_inlined(field, Value::Number(number));
+            }
+            Some(_) | None => fields.put(field, self.member(Some(field))?),
+        }
+        Ok(())
+    }
+
     fn member(&mut self, field: Option<Field>) -> Result<Value<'a>, DecodeError> {
         match self.peek() {
             Some(b'"') => Ok(Value::Text(self.raw()?.part(field).text())),
@@ -226,32 +309,37 @@ impl<'a> Reader<'a> for Cursor<'a> {
     }
 }
 
-/// The position of the first quote or backslash. Most texts are short, so the first bytes are looked
-/// at in words of eight, which is faster than starting a vectorized search.
+/// The position of the first quote or backslash.
 #[inline]
 fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
-    let (mut rest, mut at) = (bytes, 0);
-    while at < NEAR
-        && let Some((word, behind)) = rest.split_first_chunk::<8>()
-    {
-        let word = u64::from_le_bytes(*word);
-        let found = has(word, b'"') | has(word, b'\\');
+    let mut rest = bytes;
+    while bytes.len() - rest.len() < NEAR {
+        let (block, behind) = match rest.split_first_chunk() {
+            Some((block, behind)) => (*block, behind),
+            None => (last_block(rest)?, &[][..]),
+        };
+        let found = quotes_and_escapes(&block);
         if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
+            return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize);
         }
-        (rest, at) = (behind, at + 8);
+        rest = behind;
     }
-    memchr::memchr2(b'"', b'\\', rest).map(|found| at + found)
+    memchr::memchr2(b'"', b'\\', rest).map(|found| bytes.len() - rest.len() + found)
 }
 
-/// The highest bit of the first byte with this value. Bits of later bytes may be set wrongly.
-///
-/// Source: Sean Anderson, "Bit Twiddling Hacks", "Determine if a word has a byte equal to n".
-#[inline]
-const fn has(word: u64, byte: u8) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let zeros = word ^ (ONES * byte as u64);
-    zeros.wrapping_sub(ONES) & !zeros & (ONES << 7)
+/// A bit for each quote and backslash in a block, the lowest for the first byte.
+#[inline(always)]
+fn quotes_and_escapes(block: &[u8; BLOCK]) -> u32 {
+    let block = u8x16::new(*block);
+    let found = block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'));
+    found.to_bitmask()
+}
+
+/// The end of a body, which is shorter than a block. `None` if nothing is left.
+fn last_block(rest: &[u8]) -> Option<[u8; BLOCK]> {
+    let mut block = [0; BLOCK];
+    block.get_mut(..rest.len())?.copy_from_slice(rest);
+    (!rest.is_empty()).then_some(block)
 }
 
 fn word<'a>(token: &[u8]) -> Option<Value<'a>> {
@@ -264,6 +352,47 @@ fn word<'a>(token: &[u8]) -> Option<Value<'a>> {
         b"-Infinity" => Value::Number(f64::NEG_INFINITY),
         _ => return None,
     })
+}
+
+/// Whether a byte may belong to a number or a word.
+const IN_TOKENS: [bool; 256] = {
+    let mut in_tokens = [false; 256];
+    let mut byte = u8::MAX;
+    while byte > 0 {
+        in_tokens[byte as usize] =
+            matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.');
+        byte -= 1;
+    }
+    in_tokens
+};
+
+/// The number at the start and its length, if it is short, as most numbers are: digits with at most
+/// one point. Its digits as an integer and the power of ten are exact as floats then, so their
+/// quotient is the nearest float.
+///
+/// Source: William Clinger, "How to Read Floating Point Numbers Accurately", 1990.
+#[inline]
+#[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
+fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
+    const LENGTH_MAX: usize = 17;
+    const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
+    const POWERS: [f64; LENGTH_MAX - 1] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
+    let (mut digits, mut length, mut point) = (0, 0, None);
+    for &byte in bytes.iter().take(LENGTH_MAX) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            digits = digits * 10 + u64::from(digit);
+        } else if byte == b'.' && point.is_none() && length > 0 {
+            point = Some(length + 1);
+        } else {
+            break;
+        }
+        length += 1;
+    }
+    let decimals = point.map_or(0, |point| length - point);
+    (length > 0 && digits <= EXACT).then(|| (digits as f64 / POWERS[decimals], length))
 }
 
 /// A number. One beyond the range of a float becomes the largest float, which is still a number and

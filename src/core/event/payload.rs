@@ -124,6 +124,9 @@ impl ContentType {
             ("text/x-yaml", ContentType::Yaml),
             ("application/x-python-serialize", ContentType::Pickle),
         ];
+        if text == Self::Json.mime() {
+            return Self::Json;
+        }
         let essence = text.split(';').next().unwrap_or_default().trim();
         let known = KNOWN
             .iter()

@@ -43,6 +43,12 @@ pub trait Reader<'a>: Sized {
     /// Reads a value; of a text, the part that `field` needs. Lists and maps are skipped.
     fn member(&mut self, field: Option<Field>) -> Result<Value<'a>, DecodeError>;
 
+    /// Reads the value of a field of an event.
+    fn field(&mut self, field: Field, fields: &mut Fields<'a>) -> Result<(), DecodeError> {
+        fields.put(field, self.member(Some(field))?);
+        Ok(())
+    }
+
     /// Reads a value; of a text, no more than decides whether it is too long for a name.
     fn value(&mut self) -> Result<Value<'a>, DecodeError> {
         self.member(None)
@@ -107,13 +113,11 @@ fn read<'a, R: Reader<'a>>(reader: &mut R, fields: &mut Fields<'a>) -> Result<()
         if field == Field::Traceback && !fields.wants_traceback() {
             return reader.skip(2);
         }
-        let value = if field == Field::Loadavg && reader.kind() == Kind::List {
-            loads(reader)?
-        } else {
-            reader.member(Some(field))?
-        };
-        fields.put(field, value);
-        Ok(())
+        if field == Field::Loadavg && reader.kind() == Kind::List {
+            fields.put(field, loads(reader)?);
+            return Ok(());
+        }
+        reader.field(field, fields)
     })
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::Detail;
 use crate::event::reader::events;
 use crate::timestamp::Timestamp;
 
@@ -86,6 +87,20 @@ fn a_text_is_read_as_far_as_its_field_needs_it() {
     assert!((TRACEBACK_TAIL / 6..TRACEBACK_TAIL).contains(&traceback.len()));
 }
 
+/// The `freq` of a heartbeat: members of an event are read by a path of their own.
+fn freq(json: &str) -> Result<Option<f64>, DecodeError> {
+    let body = format!(r#"{{"type": "worker-heartbeat", "freq": {json}}}"#);
+    let mut freq = Err(DecodeError::Empty);
+    let cursor = Cursor::of_texts(body.as_bytes());
+    events(Ok(cursor), Timestamp::default(), &mut |event| {
+        freq = event.map(|event| match event.detail {
+            Detail::Worker(worker) => worker.freq,
+            Detail::Task(_) | Detail::Other(_) => None,
+        });
+    });
+    freq
+}
+
 #[test]
 fn what_python_writes_for_numbers_is_taken() {
     let cases = [
@@ -95,6 +110,13 @@ fn what_python_writes_for_numbers_is_taken() {
         ("-Infinity", f64::NEG_INFINITY),
         ("1180591620717411303424", 1_180_591_620_717_411_303_424.0),
         ("1e999", f64::MAX),
+        ("1.", 1.0),
+        ("0.5", 0.5),
+        ("9007199254740993", 9_007_199_254_740_992.0),
+        ("1795344000.123456", 1_795_344_000.123_456),
+        ("1795344000.1234567", 1_795_344_000.123_456_7),
+        ("0.000000000000001", 1e-15),
+        ("0.0000000000000001", 1e-16),
     ];
     for (json, expected) in cases {
         let value = Cursor::new(json.as_bytes()).value().expect("a number");
@@ -166,6 +188,21 @@ proptest! {
 
         prop_assert_eq!(cursor.skip(0), Ok(()));
         prop_assert_eq!(cursor.end(), Ok(()));
+    }
+
+    #[test]
+    fn a_number_in_an_event_is_read_as_anywhere(
+        token in "[0-9]{0,18}[.]?[0-9]{0,18}|null|[0-9.eE+nul-]{1,6}",
+    ) {
+        let mut cursor = Cursor::new(token.as_bytes());
+        let read = cursor.value().and_then(|value| cursor.end().map(|()| value));
+        let expected = read.map(|value| {
+            let Value::Number(number) = value else {
+                return None;
+            };
+            Some(number).filter(|number| number.is_finite() && *number > 0.0)
+        });
+        prop_assert_eq!(freq(&token), expected);
     }
 
     #[test]
