@@ -37,7 +37,7 @@ pub struct CapturedCluster {
 
 impl State {
     /// Copies everything that survives a restart.
-    pub fn capture(&self) -> CapturedCluster {
+    pub fn capture(&mut self) -> CapturedCluster {
         CapturedCluster {
             names: self.names.texts_only(),
             tasks: self.tasks.capture(),

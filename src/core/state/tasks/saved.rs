@@ -14,9 +14,9 @@ pub(in crate::state) struct CapturedTasks(Tasks);
 
 impl Tasks {
     /// Copies the table without its index.
-    pub(in crate::state) fn capture(&self) -> CapturedTasks {
+    pub(in crate::state) fn capture(&mut self) -> CapturedTasks {
         CapturedTasks(Self {
-            slots: self.slots.clone(),
+            slots: self.slots.share(),
             texts: self.texts.clone(),
             members: self.members.clone(),
             alive: self.alive,

@@ -104,7 +104,7 @@ fn told(changes: &[Change], names: &Names) -> Vec<String> {
 }
 
 /// Restores the state from its serialized form, as another process would.
-fn restarted(state: &State, now: Timestamp) -> (State, Vec<String>) {
+fn restarted(state: &mut State, now: Timestamp) -> (State, Vec<String>) {
     let captured = state.capture();
     let mut next = self::state();
     let mut changes = Vec::new();
@@ -130,7 +130,7 @@ proptest! {
         for (place, (what, task, worker, pause)) in steps.into_iter().enumerate() {
             now += pause;
             if place == cut {
-                let (next, _) = restarted(&cut_state, at(now));
+                let (next, _) = restarted(&mut cut_state, at(now));
                 prop_assert_eq!(next.tasks_alive(), cut_state.tasks_alive());
                 prop_assert_eq!(next.oldest().len(), cut_state.oldest().len());
                 cut_state = next;
@@ -175,7 +175,7 @@ fn each_task_in_flight_is_moved_to_where_it_is() {
     // Held tasks are not in flight anywhere yet.
     before.expire(at(10), &mut changes);
     before.expire(at(10), &mut changes);
-    let (_, moved) = restarted(&before, at(20));
+    let (_, moved) = restarted(&mut before, at(20));
     let stages: Vec<_> = moved
         .iter()
         .map(|text| {
@@ -196,7 +196,7 @@ fn a_worker_is_not_silent_before_it_could_be_heard() {
     let mut before = state();
     let mut changes = Vec::new();
     before.apply(&event(9, 0, 0, 0), at(0), &mut changes);
-    let (mut after, _) = restarted(&before, at(600_000));
+    let (mut after, _) = restarted(&mut before, at(600_000));
     let online = |state: &State| state.workers().next().map(|worker| worker.online);
     after.expire(at(605_000), &mut changes);
     assert_eq!(online(&after), Some(true));
@@ -214,7 +214,7 @@ fn a_task_that_expired_is_not_given_up_before_what_waits_was_read() {
     let mut changes = Vec::new();
     // It expires 20 s after it was sent.
     before.apply(&event(0, 2, 0, 0), at(0), &mut changes);
-    let (mut after, _) = restarted(&before, at(300_000));
+    let (mut after, _) = restarted(&mut before, at(300_000));
     changes.clear();
     after.expire(at(301_000), &mut changes);
     assert_eq!(changes, [], "its task-received may wait in the queue");

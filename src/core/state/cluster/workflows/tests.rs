@@ -141,7 +141,7 @@ impl Cluster {
         root.map_or("unknown".into(), |root| self.state.names().text(root))
     }
 
-    fn restarted(&self, second: i64) -> Self {
+    fn restarted(&mut self, second: i64) -> Self {
         let mut next = Self::new();
         let captured = self.state.capture();
         for part in captured.into_saved("main".to_owned(), saved::Position::default()) {
