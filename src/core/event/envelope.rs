@@ -44,7 +44,7 @@ pub(super) fn open(
 
 /// Decodes base64 into `body`, replacing its content.
 fn decode(text: &[u8], body: &mut Vec<u8>) -> Result<(), DecodeError> {
-    // Clearing it first would write zeros over all of it.
+    // Not cleared first, because `resize` would then fill all of it with zeros.
     body.resize(base64::decoded_len_estimate(text.len()), 0);
     let length = STANDARD
         .decode_slice(text, body)
@@ -139,6 +139,7 @@ mod tests {
             r#"{"body": "{}", "content-type": "application/json", "properties": {"body_encoding": null}}"#,
             r#"{"body": "{}", "content-type": "application/json", "properties": {}}"#,
             r#"{"body": "\u007b}", "content-type": "application/json"}"#,
+            r#"{"body": "e30\u003d", "content-type": "application/json", "properties": {"body_encoding": "base64"}}"#,
         ];
         for envelope in cases {
             assert_eq!(

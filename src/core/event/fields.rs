@@ -250,7 +250,7 @@ impl<'a> Fields<'a> {
         self.put_inlined(field, value);
     }
 
-    /// The same, for a caller that knows which kind of value it has.
+    /// The same, inlined: where the kind of value is known, nothing is left to match.
     #[inline(always)]
     pub(super) fn put_inlined(&mut self, field: Field, value: Value<'a>) {
         match field {

@@ -25,8 +25,8 @@ use crate::escape::is_unsafe;
 /// Bytes that are compared at once.
 const BLOCK: usize = 16;
 
-/// How far to search for the end of a text in blocks. Only for longer ones is it worth calling a function whose
-/// vectors are as long as the processor's.
+/// How far the end of a text is searched for in blocks. Beyond that, a call to `memchr` pays, which
+/// uses the longest vectors of the processor.
 const NEAR: usize = 4 * BLOCK;
 
 /// A text between its quotes, still escaped.
@@ -155,23 +155,14 @@ impl<'a> Cursor<'a> {
         number.or_else(|| word(token)).ok_or(DecodeError::Json)
     }
 
-    /// Moves behind a number or a word of this length. Returns `false` if it is longer.
-    #[inline]
-    fn skip_token(&mut self, length: usize) -> bool {
-        let next = self.bytes.get(self.at + length);
-        let is_whole = next.is_none_or(|next| !IN_TOKENS[usize::from(*next)]);
-        if is_whole {
-            self.at += length;
-        }
-        is_whole
-    }
-
     /// The bytes of a number or a word, up to the first byte that cannot belong to it.
     #[inline]
     fn token(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|byte| !IN_TOKENS[usize::from(*byte)]);
-        let length = length.unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'))
+            .unwrap_or(rest.len());
         self.at += length;
         &rest[..length]
     }
@@ -253,13 +244,14 @@ impl<'a> Reader<'a> for Cursor<'a> {
                 };
                 fields.put_inlined(field, Value::Text(text));
             }
-            Some(b'n') if self.bytes[self.at..].starts_with(b"null") && self.skip_token(4) => {
+            Some(b'n') if self.bytes[self.at..].starts_with(b"null") => {
+                self.at += 4;
                 fields.put(field, Value::Null);
             }
             Some(b'0'..=b'9')
-                if let Some((number, length)) = short_number(&self.bytes[self.at..])
-                    && self.skip_token(length) =>
+                if let Some((number, length)) = short_number(&self.bytes[self.at..]) =>
             {
+                self.at += length;
                 fields.put_inlined(field, Value::Number(number));
             }
             Some(_) | None => fields.put(field, self.member(Some(field))?),
@@ -278,7 +270,7 @@ impl<'a> Reader<'a> for Cursor<'a> {
 
     fn skip(&mut self, depth: usize) -> Result<(), DecodeError> {
         match self.peek() {
-            Some(b'"') => self.raw().map(drop),
+            Some(b'"') => self.skip_text().map(drop),
             Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(DecodeError::Depth),
             Some(b'{') => self.map(|cursor, _| cursor.skip(depth + 1)),
             Some(b'[') => self.list(|cursor| cursor.skip(depth + 1)),
@@ -313,12 +305,10 @@ impl<'a> Reader<'a> for Cursor<'a> {
 #[inline]
 fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
-    while bytes.len() - rest.len() < NEAR {
-        let (block, behind) = match rest.split_first_chunk() {
-            Some((block, behind)) => (*block, behind),
-            None => (last_block(rest)?, &[][..]),
-        };
-        let found = quotes_and_escapes(&block);
+    while bytes.len() - rest.len() < NEAR
+        && let Some((block, behind)) = rest.split_first_chunk()
+    {
+        let found = quotes_and_escapes(block);
         if found != 0 {
             return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize);
         }
@@ -335,13 +325,6 @@ fn quotes_and_escapes(block: &[u8; BLOCK]) -> u32 {
     found.to_bitmask()
 }
 
-/// The end of a body, which is shorter than a block. `None` if nothing is left.
-fn last_block(rest: &[u8]) -> Option<[u8; BLOCK]> {
-    let mut block = [0; BLOCK];
-    block.get_mut(..rest.len())?.copy_from_slice(rest);
-    (!rest.is_empty()).then_some(block)
-}
-
 fn word<'a>(token: &[u8]) -> Option<Value<'a>> {
     Some(match token {
         b"null" => Value::Null,
@@ -354,45 +337,47 @@ fn word<'a>(token: &[u8]) -> Option<Value<'a>> {
     })
 }
 
-/// Whether a byte may belong to a number or a word.
-const IN_TOKENS: [bool; 256] = {
-    let mut in_tokens = [false; 256];
-    let mut byte = u8::MAX;
-    while byte > 0 {
-        in_tokens[byte as usize] =
-            matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.');
-        byte -= 1;
-    }
-    in_tokens
-};
-
-/// The number at the start and its length, if it is short, as most numbers are: digits with at most
-/// one point. Its digits as an integer and the power of ten are exact as floats then, so their
-/// quotient is the nearest float.
+/// The number at the start and its length, if it is short: digits with at most one point. Its digits
+/// as an integer and the power of ten are exact as floats then, so their quotient is the nearest
+/// float. Most timestamps have 17 digits, which is too many.
 ///
 /// Source: William Clinger, "How to Read Floating Point Numbers Accurately", 1990.
 #[inline]
 #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
 fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
-    const LENGTH_MAX: usize = 17;
     const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
-    const POWERS: [f64; LENGTH_MAX - 1] = [
-        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    /// As many as a `u64` holds, whatever the digits.
+    const DIGITS_MAX: usize = 19;
+    const POWERS: [f64; DIGITS_MAX] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+        1e17, 1e18,
     ];
-    let (mut digits, mut length, mut point) = (0, 0, None);
-    for &byte in bytes.iter().take(LENGTH_MAX) {
+    let (whole, count) = digits(0, bytes);
+    let (number, decimals, length) = match bytes.get(count) {
+        Some(b'.') => {
+            let (number, decimals) = digits(whole, &bytes[count + 1..]);
+            (number, decimals, count + 1 + decimals)
+        }
+        Some(_) | None => (whole, 0, count),
+    };
+    let is_exact = count + decimals <= DIGITS_MAX && number <= EXACT;
+    let has_exponent = matches!(bytes.get(length), Some(b'e' | b'E'));
+    (is_exact && !has_exponent).then(|| (number as f64 / POWERS[decimals], length))
+}
+
+/// The digits at the start, appended to those of `number`, and how many there are.
+#[inline]
+fn digits(mut number: u64, bytes: &[u8]) -> (u64, usize) {
+    let mut count = 0;
+    while let Some(byte) = bytes.get(count) {
         let digit = byte.wrapping_sub(b'0');
-        if digit < 10 {
-            digits = digits * 10 + u64::from(digit);
-        } else if byte == b'.' && point.is_none() && length > 0 {
-            point = Some(length + 1);
-        } else {
+        if digit > 9 {
             break;
         }
-        length += 1;
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        count += 1;
     }
-    let decimals = point.map_or(0, |point| length - point);
-    (length > 0 && digits <= EXACT).then(|| (digits as f64 / POWERS[decimals], length))
+    (number, count)
 }
 
 /// A number. One beyond the range of a float becomes the largest float, which is still a number and

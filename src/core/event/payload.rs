@@ -124,6 +124,7 @@ impl ContentType {
             ("text/x-yaml", ContentType::Yaml),
             ("application/x-python-serialize", ContentType::Pickle),
         ];
+        // As almost all messages have it.
         if text == Self::Json.mime() {
             return Self::Json;
         }

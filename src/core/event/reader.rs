@@ -43,7 +43,7 @@ pub trait Reader<'a>: Sized {
     /// Reads a value; of a text, the part that `field` needs. Lists and maps are skipped.
     fn member(&mut self, field: Option<Field>) -> Result<Value<'a>, DecodeError>;
 
-    /// Reads the value of a field of an event.
+    /// Reads the value of an event's `field` into `fields`.
     fn field(&mut self, field: Field, fields: &mut Fields<'a>) -> Result<(), DecodeError> {
         fields.put(field, self.member(Some(field))?);
         Ok(())

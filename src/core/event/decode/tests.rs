@@ -70,6 +70,17 @@ fn a_task_event_keeps_what_is_asked_for() {
 }
 
 #[test]
+fn a_body_that_is_not_utf_8_costs_only_the_characters_that_are_none() {
+    let mut hostnames = Vec::new();
+    let body = b"{\"type\": \"worker-online\", \"hostname\": \"w\xff@h\", \"pid\": 7}";
+    decode(body, |event| {
+        let event = event.expect("an event");
+        hostnames.push((event.hostname.into_owned(), event.pid));
+    });
+    assert_eq!(hostnames, [("w\u{FFFD}@h".to_owned(), Some(7))]);
+}
+
+#[test]
 fn a_heartbeat_on_demand_lacks_its_counts() {
     one(
         r#"{"type": "worker-heartbeat", "hostname": "w@h", "freq": 5, "timestamp": 2}"#,
