@@ -347,8 +347,8 @@ fn word<'a>(token: &[u8]) -> Option<Value<'a>> {
 fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
     const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
     /// As many as a `u64` holds, whatever the digits.
-    const DIGITS_MAX: usize = 19;
-    const POWERS: [f64; DIGITS_MAX] = [
+    const EXACT_DIGITS: usize = 19;
+    const POWERS: [f64; EXACT_DIGITS] = [
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
         1e17, 1e18,
     ];
@@ -360,7 +360,7 @@ fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
         }
         Some(_) | None => (whole, 0, count),
     };
-    let is_exact = count + decimals <= DIGITS_MAX && number <= EXACT;
+    let is_exact = count + decimals <= EXACT_DIGITS && number <= EXACT;
     let has_exponent = matches!(bytes.get(length), Some(b'e' | b'E'));
     (is_exact && !has_exponent).then(|| (number as f64 / POWERS[decimals], length))
 }
