@@ -162,7 +162,7 @@ impl RabbitMq {
 
     async fn up(&mut self) {
         let url = self.url("");
-        wait_for("rabbitmq", 60, async || {
+        wait_for("rabbitmq", 120, async || {
             self.process.must_run();
             let connecting =
                 lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
