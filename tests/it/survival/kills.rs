@@ -86,8 +86,8 @@ async fn kills(delivery: &str, release: Release) {
     let page = celeriac.page().await;
     println!("{} messages came again", super::duplicates(&page));
     each_message_once(&page, &told);
-    // A busy machine publishes more slowly, but not so slowly that a process is killed between two messages.
-    assert!(rate > 1_000.0, "{rate}");
+    // A busy machine publishes more slowly than asked for.
+    assert!(rate > 2_500.0, "{rate}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
