@@ -36,7 +36,7 @@ pub(super) use uuid::parse_uuid;
 /// How long an ended task is remembered, so that late and duplicate events are recognized.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
 
-/// How many ended tasks are remembered, at 128 bytes each. Above some 500 tasks a second this
+/// How many ended tasks are remembered, at 120 bytes each. Above some 500 tasks a second this
 /// limit is reached before the time limit; events of one task are rarely late by more than seconds.
 const ENDED_MAX: usize = 32_768;
 
@@ -85,10 +85,7 @@ const EVICTED_FOR_ONE: u8 = 4;
 /// The memory of a non-UUID id in addition to its bytes, including a copy in a checkpoint.
 const ID_BYTES: u64 = 160;
 
-/// Aligned to cache lines, because tasks are rarely in the processor's caches: two lines are read
-/// instead of three.
 #[derive(Clone, Debug)]
-#[repr(align(64))]
 struct Slot {
     /// The bytes of a UUID. `None` if the id is a text.
     uuid: Option<[u8; 16]>,
