@@ -33,6 +33,7 @@ use crate::aggregator::Views;
 use crate::checkpoint::CheckpointFolder;
 use crate::config::Config;
 use crate::http::ReloadRequest;
+use crate::memory;
 use crate::profile::ProfileName;
 use crate::series::Snapshot;
 use crate::shutdown::Signals;
@@ -146,6 +147,7 @@ impl App {
         tokio::select! {
             ended = self.run_to_end() => ended,
             never = notifying => match never {},
+            never = memory::drop_unused() => match never {},
         }
     }
 

@@ -24,13 +24,13 @@ pub mod supervisor;
 pub mod version;
 
 // Shared basics.
-pub mod allocator;
 pub mod backoff;
 pub mod blocking;
 pub mod cgroup;
 pub mod clock;
 pub mod config;
 pub mod folder;
+pub mod memory;
 pub mod open_files;
 pub mod output;
 pub mod regular_file;

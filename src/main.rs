@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    celeriac::allocator::give_memory_back();
+    celeriac::memory::give_back();
     celeriac::resolver::use_builtin_services();
     celeriac::cli::Cli::parse().run()
 }

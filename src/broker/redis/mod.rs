@@ -43,12 +43,12 @@ use self::subscription::{Frame, Subscription};
 use super::context::{CONNECT_TIMEOUT, SourceContext, bytes_of};
 use super::error::{LinkError, PING_TIMEOUT};
 use super::unpack::Unpacker;
-use crate::allocator;
 use crate::blocking::blocking;
 use crate::bounds::Bounds;
 use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 use crate::event::Payload;
+use crate::memory;
 
 /// Pub/sub has no heartbeat, so dead peers are detected by pinging, as often as RabbitMQ sends
 /// heartbeats.
@@ -192,7 +192,7 @@ impl Receiver<'_> {
                 ReceiverEvent::HandedOver(bytes) => context.handed_over(bytes),
                 ReceiverEvent::PingDue => {
                     if self.buffer.is_empty() && self.buffer.take_most() > BURST_BYTES {
-                        blocking(allocator::trim);
+                        blocking(memory::trim);
                     }
                     self.answer_due = Some(clock::monotonic() + PING_TIMEOUT);
                     let pinged = timeout(PING_TIMEOUT, self.subscription.ping()).await;

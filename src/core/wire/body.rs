@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::Unreadable;
 use super::point::{LENGTH, tag};
+use super::{Unreadable, snappy};
 use crate::counts::Counts;
 use crate::timestamp::Timestamp;
 
@@ -75,9 +75,7 @@ impl Protocol {
     /// not allowed.
     pub(super) fn compress(self, message: &[u8]) -> Bytes {
         let compressed = match self {
-            Self::V1 | Self::V2 => snap::raw::Encoder::new()
-                .compress_vec(message)
-                .expect("a request is far below snappy's limit of 4 GiB"),
+            Self::V1 | Self::V2 => snappy::compress(message),
             Self::V1Zstd => zstd::bulk::compress(message, ZSTD_LEVEL)
                 .expect("a request is compressed in memory"),
         };

@@ -20,6 +20,7 @@ mod body;
 #[cfg(test)]
 mod example;
 mod lines;
+mod snappy;
 mod value;
 
 pub use body::{Body, Metadata, Protocol, empty};

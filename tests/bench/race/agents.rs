@@ -1,4 +1,4 @@
-//! Agents that scrape a page and push it: vmagent, and Prometheus in agent mode.
+//! Programs that scrape a page and push it: vmagent, and Prometheus with and without agent mode.
 
 use std::process::Command;
 
@@ -14,25 +14,33 @@ pub enum Agent {
     VmagentSnappy,
     /// VictoriaMetrics' own variant of 1.0.
     VmagentZstd,
-    /// Remote write 2.0, with metadata.
+    /// Remote write 2.0. In agent mode, Prometheus keeps no metadata, so it sends none.
+    PrometheusAgent,
+    /// Remote write 2.0 with metadata, which celeriac sends as well. It also stores the samples.
     Prometheus,
 }
 
 impl Agent {
-    pub const ALL: [Self; 3] = [Self::VmagentSnappy, Self::VmagentZstd, Self::Prometheus];
+    pub const ALL: [Self; 4] = [
+        Self::VmagentSnappy,
+        Self::VmagentZstd,
+        Self::PrometheusAgent,
+        Self::Prometheus,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::VmagentSnappy => "vmagent, 1.0",
             Self::VmagentZstd => "vmagent, to VictoriaMetrics",
-            Self::Prometheus => "Prometheus agent, 2.0",
+            Self::PrometheusAgent => "Prometheus agent, 2.0 without metadata",
+            Self::Prometheus => "Prometheus, 2.0",
         }
     }
 
     fn program(self) -> &'static str {
         match self {
             Self::VmagentSnappy | Self::VmagentZstd => "victoria-metrics-newer/usr/bin/vmagent",
-            Self::Prometheus => "prometheus-3/usr/bin/prometheus",
+            Self::PrometheusAgent | Self::Prometheus => "prometheus-3/usr/bin/prometheus",
         }
     }
 
@@ -46,7 +54,7 @@ impl Agent {
         let path = |file: &str| folder.path().join(file).display().to_string();
         let remote = match self {
             Self::VmagentSnappy | Self::VmagentZstd => String::new(),
-            Self::Prometheus => format!(
+            Self::PrometheusAgent | Self::Prometheus => format!(
                 "remote_write: [{{protobuf_message: io.prometheus.write.v2.Request, url: {url:?}}}]\n"
             ),
         };
@@ -58,25 +66,27 @@ impl Agent {
         std::fs::write(path("agent.yml"), config).expect("a writable folder");
         let listen = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(target().join(self.program()));
-        if self == Self::Prometheus {
-            command
-                .args(["--agent", "--enable-feature=metadata-wal-records"])
-                .arg(format!("--config.file={}", path("agent.yml")))
-                .arg(format!("--storage.agent.path={}", path("data")))
-                .arg(format!("--web.listen-address={listen}"));
-        } else {
-            let protocol = if self == Self::VmagentZstd {
-                "-remoteWrite.forceVMProto"
-            } else {
-                "-remoteWrite.forcePromProto"
-            };
-            command
-                .args([protocol, "-loggerLevel=WARN"])
+        match self {
+            Self::VmagentSnappy => command.arg("-remoteWrite.forcePromProto"),
+            Self::VmagentZstd => command.arg("-remoteWrite.forceVMProto"),
+            Self::PrometheusAgent => {
+                let data = format!("--storage.agent.path={}", path("data"));
+                command.args(["--agent", &data])
+            }
+            Self::Prometheus => command.arg(format!("--storage.tsdb.path={}", path("data"))),
+        };
+        match self {
+            Self::VmagentSnappy | Self::VmagentZstd => command
+                .arg("-loggerLevel=WARN")
                 .arg(format!("-promscrape.config={}", path("agent.yml")))
                 .arg(format!("-remoteWrite.tmpDataPath={}", path("data")))
                 .arg(format!("-remoteWrite.url={url}"))
-                .arg(format!("-httpListenAddr={listen}"));
-        }
+                .arg(format!("-httpListenAddr={listen}")),
+            Self::PrometheusAgent | Self::Prometheus => command
+                .arg("--enable-feature=metadata-wal-records")
+                .arg(format!("--config.file={}", path("agent.yml")))
+                .arg(format!("--web.listen-address={listen}")),
+        };
         Running {
             process: Process::start("agent", &mut command, folder.path()),
             _folder: folder,

@@ -57,7 +57,7 @@ pub async fn run() -> Section {
     }
     let mut agents = Vec::new();
     // What they scrape matters little; this page is about as long as that of an exporter.
-    for agent in [Agent::VmagentSnappy, Agent::Prometheus] {
+    for agent in [Agent::VmagentSnappy, Agent::PrometheusAgent] {
         if agent.is_installed() {
             let running = agent.start(celeriacs[0].1.port, "15s", &sink.url());
             agents.push((agent.name(), running));
