@@ -7,6 +7,9 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     celeriac::memory::give_back();
-    celeriac::resolver::use_builtin_services();
+    // Here, since the flag may be given for the last step of a build alone.
+    if cfg!(target_feature = "crt-static") {
+        celeriac::resolver::use_builtin_services();
+    }
     celeriac::cli::Cli::parse().run()
 }

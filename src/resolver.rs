@@ -5,9 +5,9 @@
 //! crashes the process, and many distributions list such modules: `resolve`, `myhostname`.
 
 /// Resolves host names with `/etc/hosts` and DNS only. Call it first in `main`, before any thread
-/// is started. Does nothing unless glibc is linked statically.
+/// is started. Only needed if glibc is linked statically. Does nothing with another C library.
 pub fn use_builtin_services() {
-    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    #[cfg(target_env = "gnu")]
     {
         #[expect(unsafe_code, reason = "the libc crate does not declare this function")]
         // SAFETY: this is the declaration in glibc's nss.h.

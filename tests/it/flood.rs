@@ -51,7 +51,7 @@ async fn a_small_prefetch_holds_up_no_events() {
             .flood(bodies.iter().map(|body| body.as_bytes()))
             .await;
         celeriac
-            .page_when("every event", 50, |page| page.events() == 12_000.0)
+            .page_when("every event", 20, |page| page.events() == 12_000.0)
             .await;
     }
 }

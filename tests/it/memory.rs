@@ -1,4 +1,5 @@
-//! Floods of long, unique strings use no more memory than the budget, and no good event is lost.
+//! Floods of long, unique strings use no more memory than the budget, and no good event is lost. What is not needed is given
+//! back.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::support::load::now;
 use super::support::process::resident_max;
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
+use super::support::wait_for;
 use tempfile::TempDir;
 
 /// The budget of the daemon, as configured.
@@ -202,4 +204,23 @@ async fn large_messages_wait_within_the_budget() {
     assert!(most < BUDGET, "{} MiB", most >> 20);
     let on_rabbitmq = page.sum("celeriac_messages_total", &["broker=\"a\""]);
     assert_eq!(on_rabbitmq, count as f64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_start_needed_of_the_program_is_dropped() {
+    let redis = Redis::start().await;
+    let celeriac = Celeriac::start(&format!("brokers: [{{url: {:?}}}]\n", redis.url(0))).await;
+    celeriac.ready().await;
+    let before = celeriac.resident();
+    wait_for("less to be resident", 25, async || {
+        let now = celeriac.resident();
+        let less = now < before - (2 << 20);
+        less.then_some(()).ok_or(format!("{now} of {before} bytes"))
+    })
+    .await;
+    // It still works.
+    redis.publish_lives(0..GOOD, "good").await;
+    celeriac
+        .page_when("every event", 10, |page| page.events() == 4.0 * GOOD as f64)
+        .await;
 }

@@ -56,10 +56,11 @@ pub async fn run() -> Section {
         }
     }
     let mut agents = Vec::new();
-    // What they scrape matters little; this page is about as long as that of an exporter.
+    // What they scrape matters little. This page is about as long as that of an exporter, and no other daemon is scraped.
+    let scraped = Celeriac::start(&config(&amqp, "")).await;
     for agent in [Agent::VmagentSnappy, Agent::PrometheusAgent] {
         if agent.is_installed() {
-            let running = agent.start(celeriacs[0].1.port, "15s", &sink.url());
+            let running = agent.start(scraped.port, "15s", &sink.url());
             agents.push((agent.name(), running));
         } else {
             section.skipped.push(agent.name().to_owned());

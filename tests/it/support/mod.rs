@@ -78,12 +78,17 @@ pub fn made_by_setup(path: &str) -> PathBuf {
     path
 }
 
-/// Waits until a condition holds. Panics with a description if it never does.
+/// How many times as long as on a quiet machine a test waits before it fails. On a busy one, everything takes longer.
+const PATIENCE: u64 = 3;
+
+/// Waits until a condition holds, which takes less than these seconds on a quiet machine. Panics with a description if it
+/// never does.
 pub async fn wait_for<T>(
     what: &str,
     seconds: u64,
     mut check: impl AsyncFnMut() -> Result<T, String>,
 ) -> T {
+    let seconds = PATIENCE * seconds;
     let deadline = Instant::now() + Duration::from_secs(seconds);
     loop {
         match check().await {
