@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    celeriac::memory::give_back();
-    // Here, since the flag may be given for the last step of a build alone.
+    celeriac::memory::set_thresholds();
+    // Checked here, because this crate may be the only one that is compiled with the flag.
     if cfg!(target_feature = "crt-static") {
         celeriac::resolver::use_builtin_services();
     }

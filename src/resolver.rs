@@ -5,7 +5,8 @@
 //! crashes the process, and many distributions list such modules: `resolve`, `myhostname`.
 
 /// Resolves host names with `/etc/hosts` and DNS only. Call it first in `main`, before any thread
-/// is started. Only needed if glibc is linked statically. Does nothing with another C library.
+/// is started, and only if glibc is linked statically: otherwise it would disable the host's other
+/// name services. Does nothing with another C library.
 pub fn use_builtin_services() {
     #[cfg(target_env = "gnu")]
     {

@@ -10,7 +10,7 @@ use url::Url;
 use super::support::celeriac::Celeriac;
 use super::support::endpoint::{Endpoint, Reply, TokenServer};
 use super::support::redis::Redis;
-use super::support::wait_for;
+use super::support::{wait_for, wait_within};
 use strict_receiver::Receiver;
 
 /// A sink's HTTP client as configured, and its URL.
@@ -198,7 +198,7 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_stale_revoked_or_its_sec
     assert_eq!(sender.send("").await, 204);
     assert_eq!(sender.send("").await, 204);
     assert_eq!(server.issued(), 3);
-    wait_for("the token to be stale", 5, async || {
+    wait_within(5, "the token to be stale", async || {
         assert_eq!(sender.send("").await, 204);
         if server.issued() > 3 {
             Ok(())

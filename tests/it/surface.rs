@@ -232,7 +232,7 @@ async fn it_runs_without_a_file() {
     ]);
     let mut process = super::support::process::Process::start("run", &mut command, folder.path());
     // The first push is immediate, not after an interval of 15 s.
-    super::support::wait_for("the first push", 5, async || {
+    super::support::wait_within(5, "the first push", async || {
         if receiver.samples() > 0 {
             Ok(())
         } else {

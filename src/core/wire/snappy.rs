@@ -1,32 +1,33 @@
 //! Compresses messages in snappy's block format.
 //!
-//! The series of a request are alike except for a few bytes, so a copy often has the distance of the
-//! one before it, and one that begins a byte later is often much longer. Both are tried here. With
-//! the crate `snap`, which tries neither, requests of 2.0 are 2 % larger and take as long.
+//! Series in a request differ in only a few bytes, so a copy often has the same distance as the
+//! previous one, and a copy that starts one byte later is often much longer. Both are tried here;
+//! the crate `snap` tries neither.
 //!
 //! Source: "Snappy compressed format description" (`format_description.txt`).
 
 use prost::encoding::encode_varint;
 
-/// The table of places has this many bits: 32 KiB, which stay in the first cache.
+/// Bits of an index of the hash table: 32 KiB of positions, which the processor's caches hold.
 const TABLE_BITS: u32 = 13;
 
 /// The shortest sequence that is copied.
 const COPY_MIN: usize = 4;
 
-/// The largest distance that two bytes encode.
+/// The largest distance that fits into two bytes.
 const DISTANCE_MAX: usize = 0xffff;
 
-/// A copy of this length is taken without trying the next byte.
-const LONG: usize = 32;
+/// The most that one element copies. A copy of that length is taken without trying one that starts a
+/// byte later.
+const ELEMENT_MAX: usize = 64;
 
-/// By how much a copy that begins a byte later has to be longer. The byte takes one or two.
-const LONGER_BY: usize = 2;
+/// By how much longer a copy must be that starts a byte later, which takes one or two bytes itself.
+const LONGER_BY: usize = 3;
 
-/// Without a copy in this many bytes, every second byte is tried, and so on.
+/// After this many bytes without a copy, every second byte is tried, and so on.
 const SKIP_AFTER: usize = 32;
 
-/// Bytes that are read at once, of which there are fewer at the end of a message.
+/// Bytes compared at a time. Positions closer to the end are not searched.
 const WORD: usize = 8;
 
 /// A sequence that occurred before, at this distance.
@@ -36,44 +37,50 @@ struct Copy {
     distance: usize,
 }
 
-/// Compresses a message of less than 4 GiB, as the format demands.
+/// Compresses a message of less than 4 GiB, the limit of the format.
 pub(super) fn compress(message: &[u8]) -> Vec<u8> {
+    debug_assert!(
+        u32::try_from(message.len()).is_ok(),
+        "a request is below 4 GiB"
+    );
     let mut out = Vec::with_capacity(message.len() / 4 + 16);
     encode_varint(message.len() as u64, &mut out);
     let mut finder = Finder::new(message);
-    // The first byte occurred nowhere, so the distance of a copy is at least 1.
-    let (mut at, mut copied) = (1, 0);
+    // Nothing precedes the first byte.
+    let (mut at, mut literal_start) = (1, 0);
     while at + WORD <= message.len() {
-        let mut copy = finder.at(at);
+        let mut copy = finder.longest(at);
         if copy.length < COPY_MIN {
-            at += 1 + (at - copied) / SKIP_AFTER;
+            at += 1 + (at - literal_start) / SKIP_AFTER;
             continue;
         }
-        while copy.length < LONG && at + 1 + WORD <= message.len() {
-            let next = finder.at(at + 1);
-            if next.length <= copy.length + LONGER_BY {
+        while copy.length < ELEMENT_MAX && at + 1 + WORD <= message.len() {
+            let next = finder.longest(at + 1);
+            if next.length < copy.length + LONGER_BY {
                 break;
             }
             (at, copy) = (at + 1, next);
         }
-        while at > copied.max(copy.distance) && message[at - 1] == message[at - 1 - copy.distance] {
+        while at > literal_start.max(copy.distance)
+            && message[at - 1] == message[at - 1 - copy.distance]
+        {
             (at, copy.length) = (at - 1, copy.length + 1);
         }
-        literal(&message[copied..at], &mut out);
+        literal(&message[literal_start..at], &mut out);
         copy.write(&mut out);
         at += copy.length;
-        copied = at;
-        finder.copied(at, copy.distance);
+        literal_start = at;
+        finder.note(at, copy.distance);
     }
-    literal(&message[copied..], &mut out);
+    literal(&message[literal_start..], &mut out);
     out
 }
 
 /// Finds earlier occurrences.
 struct Finder<'a> {
     message: &'a [u8],
-    /// The newest place of a sequence, by its hash.
-    places: Vec<u32>,
+    /// The newest position of a sequence, by its hash.
+    positions: Vec<u32>,
     /// The distance of the newest copy.
     distance: usize,
 }
@@ -82,17 +89,17 @@ impl<'a> Finder<'a> {
     fn new(message: &'a [u8]) -> Self {
         Self {
             message,
-            places: vec![0; 1 << TABLE_BITS],
+            positions: vec![0; 1 << TABLE_BITS],
             distance: 1,
         }
     }
 
-    /// The longest known copy at a place, with a length of 0 if there is none. At least eight bytes
+    /// The longest known copy at a position, with a length of 0 if there is none. At least eight bytes
     /// must follow.
     #[inline]
-    fn at(&mut self, at: usize) -> Copy {
+    fn longest(&mut self, at: usize) -> Copy {
         let start = self.start(at);
-        let before = std::mem::replace(&mut self.places[slot(start)], place(at)) as usize;
+        let before = std::mem::replace(&mut self.positions[slot(start)], stored(at)) as usize;
         let mut best = Copy::default();
         for distance in [self.distance, at - before] {
             let is_new = distance != best.distance && distance <= DISTANCE_MAX;
@@ -106,16 +113,16 @@ impl<'a> Finder<'a> {
         best
     }
 
-    /// Notes a copy that ends at a place.
-    fn copied(&mut self, end: usize, distance: usize) {
+    /// Notes a copy that ends at a position.
+    fn note(&mut self, end: usize, distance: usize) {
         self.distance = distance;
         if end + WORD <= self.message.len() {
             let start = self.start(end - 1);
-            self.places[slot(start)] = place(end - 1);
+            self.positions[slot(start)] = stored(end - 1);
         }
     }
 
-    /// The four bytes at a place.
+    /// The four bytes at a position.
     #[inline]
     fn start(&self, at: usize) -> u32 {
         let bytes = self.message[at..].first_chunk();
@@ -142,13 +149,13 @@ impl<'a> Finder<'a> {
     }
 }
 
-/// A place in the message. Beyond 4 GiB it would be another one, whose bytes are compared.
-#[expect(clippy::cast_possible_truncation, reason = "see above")]
-const fn place(at: usize) -> u32 {
+/// A position as stored in the table.
+#[expect(clippy::cast_possible_truncation, reason = "a message is below 4 GiB")]
+const fn stored(at: usize) -> u32 {
     at as u32
 }
 
-/// The place in the table of a sequence that begins with these bytes. The factor is that of snappy.
+/// The slot in the table of a sequence that starts with these bytes. The multiplier is snappy's.
 #[inline]
 fn slot(start: u32) -> usize {
     (start.wrapping_mul(0x1e35_a7bd) >> (u32::BITS - TABLE_BITS)) as usize
@@ -179,12 +186,12 @@ fn literal(bytes: &[u8], out: &mut Vec<u8>) {
 impl Copy {
     fn write(self, out: &mut Vec<u8>) {
         let mut length = self.length;
-        // An element copies at most 64 bytes. The last one has at least four, which may be short.
-        while length >= 64 + COPY_MIN {
-            self.element(64, out);
-            length -= 64;
+        // The last element copies at least four bytes, which may take the short form.
+        while length >= ELEMENT_MAX + COPY_MIN {
+            self.element(ELEMENT_MAX, out);
+            length -= ELEMENT_MAX;
         }
-        if length > 64 {
+        if length > ELEMENT_MAX {
             self.element(60, out);
             length -= 60;
         }
@@ -248,6 +255,43 @@ mod tests {
         assert_eq!(of(64, 65_535), [63 << 2 | 2, 255, 255]);
         assert_eq!(of(65, 50), [59 << 2 | 2, 50, 0, 1 << 2 | 1, 50]);
         assert_eq!(of(68, 50), [63 << 2 | 2, 50, 0, 1, 50]);
+    }
+
+    /// A message like a request of 2.0: histograms of some tasks. Series differ in `le` or in the name
+    /// of the metric, and in their values.
+    fn request() -> Vec<u8> {
+        let mut message = Vec::new();
+        let mut series = |metric: u8, le: Option<u8>, task: u8, value: f64| {
+            let le = le.map_or(Vec::new(), |le| vec![7, 8 + le]);
+            let length = le.len() as u8;
+            message.extend([42, 45 + length, 10, 10 + length, 1, metric, 3, 4, 5, 6]);
+            message.extend(le);
+            message.extend([9, 30 + task, 11, 6, 18, 23, 9]);
+            message.extend(value.to_le_bytes());
+            message.extend([16, 160, 159, 142, 220, 162, 52]);
+            message.extend([24, 232, 138, 141, 220, 162, 52]);
+            message.extend([42, 6, 8, 3, 24, 12, 32, 13]);
+        };
+        for task in 0..90 {
+            let count = f64::from(task % 7 * 17);
+            for le in 0..17 {
+                series(2, Some(le), task, count.min(f64::from(le / 3 * 17)));
+            }
+            series(28, None, task, count / 7.0);
+            series(29, None, task, count);
+        }
+        message
+    }
+
+    #[test]
+    fn a_request_is_smaller_than_with_the_crate() {
+        let message = request();
+        let body = compress(&message);
+        assert_eq!(decompress(&body), message);
+        let other = snap::raw::Encoder::new().compress_vec(&message);
+        let other = other.expect("a short message").len();
+        // It would be more without any one of: the previous distance, a later copy, an earlier start.
+        assert!(body.len() * 1000 < other * 905, "{} of {other}", body.len());
     }
 
     proptest! {

@@ -131,7 +131,7 @@ fn answer(question: &[u8]) -> Vec<u8> {
 /// A single test, because the image is built once.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_container_file_builds_runs_as_any_user_with_a_read_only_root() {
-    // With the profile of this test, whose crates need not be compiled again.
+    // The profile of this test, so that dependencies with the same features need not be compiled again.
     let image = Image::build("deploy/container/Containerfile", &[("PROFILE", "dev")]);
     it_holds_one_program_and_no_shell(&image);
     what_is_not_built_in_says_so(&image);

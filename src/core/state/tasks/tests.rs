@@ -341,7 +341,7 @@ fn an_id_that_is_no_uuid_takes_its_room_until_the_task_is_removed() {
 }
 
 #[test]
-fn a_slot_is_two_cache_lines_and_membership_is_kept_outside() {
+fn a_slot_is_120_bytes_and_membership_is_kept_outside() {
     assert_eq!((size_of::<Slot>(), align_of::<Slot>()), (120, 8));
     assert_eq!(size_of::<(At, Member)>(), 28);
 }

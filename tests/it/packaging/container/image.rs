@@ -149,11 +149,9 @@ impl Image {
             // The cache mount for crates is replaced by this machine's own.
             if let Ok(inside) = Path::new(target).strip_prefix(&self.workdir) {
                 let kept = cache.join("cache").join(inside);
-                if !kept.exists() {
-                    fs::create_dir_all(&kept).expect("a writable folder");
-                    if inside == Path::new("target") {
-                        fill(&kept);
-                    }
+                fs::create_dir_all(&kept).expect("a writable folder");
+                if inside == Path::new("target") {
+                    fill(&kept);
                 }
                 let link = self.inside(target);
                 let _ = fs::remove_file(&link);
@@ -174,13 +172,19 @@ impl Image {
     }
 }
 
-/// Copies to a folder of cargo what was compiled for this test, except for this project's own crates. Those have another
-/// path there.
+/// Fills an empty folder of cargo with the dependencies that were compiled for this test. The project's own crates are left
+/// out: their path differs, so cargo would not use them.
 fn fill(folder: &Path) {
-    let script = "mkdir $1/debug; tar --create --exclude='*celeriac*' --exclude='*strict?receiver*' --exclude='it-*' \
-        --directory=$0/debug .fingerprint build deps | tar --extract --directory=$1/debug";
-    let mut shell = Command::new("sh");
-    run(shell.args(["-ec", script]).arg(target()).arg(folder));
+    let (from, to) = (target().join("debug"), folder.join("debug"));
+    if to.exists() || !from.exists() {
+        return;
+    }
+    // In one step, so that it is never there in part.
+    let script = "rm -rf \"$1.new\"; mkdir \"$1.new\"; cd \"$0\"
+        find .fingerprint build deps ! -type d ! -path '*celeriac*' ! -path '*strict?receiver*' ! -name 'it-*' \
+            -exec cp --archive --parents --target-directory=\"$1.new\" {} +
+        mv \"$1.new\" \"$1\"";
+    run(Command::new("sh").args(["-ec", script]).arg(from).arg(to));
 }
 
 /// Parses the instructions, each with its arguments, including continuation lines.
