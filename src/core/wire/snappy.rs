@@ -249,7 +249,7 @@ mod tests {
         };
         // format_description.txt, section 2: the tag is in the lower two bits.
         assert_eq!(of(4, 1), [1, 1]);
-        assert_eq!(of(11, 2047), [0b111_111_01, 255]);
+        assert_eq!(of(11, 2047), [7 << 5 | 7 << 2 | 1, 255]);
         assert_eq!(of(12, 2047), [11 << 2 | 2, 255, 7]);
         assert_eq!(of(4, 2048), [3 << 2 | 2, 0, 8]);
         assert_eq!(of(64, 65_535), [63 << 2 | 2, 255, 255]);
@@ -262,8 +262,7 @@ mod tests {
     fn request() -> Vec<u8> {
         let mut message = Vec::new();
         let mut series = |metric: u8, le: Option<u8>, task: u8, value: f64| {
-            let le = le.map_or(Vec::new(), |le| vec![7, 8 + le]);
-            let length = le.len() as u8;
+            let (le, length) = le.map_or((Vec::new(), 0), |le| (vec![7, 8 + le], 2));
             message.extend([42, 45 + length, 10, 10 + length, 1, metric, 3, 4, 5, 6]);
             message.extend(le);
             message.extend([9, 30 + task, 11, 6, 18, 23, 9]);

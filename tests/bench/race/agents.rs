@@ -15,7 +15,7 @@ pub enum Agent {
     /// VictoriaMetrics' own variant of 1.0.
     VmagentZstd,
     /// Remote write 2.0. In agent mode, Prometheus keeps no metadata, so it sends none.
-    PrometheusAgent,
+    PrometheusWithoutStorage,
     /// Remote write 2.0 with metadata, which celeriac sends as well. It also stores the samples.
     Prometheus,
 }
@@ -24,7 +24,7 @@ impl Agent {
     pub const ALL: [Self; 4] = [
         Self::VmagentSnappy,
         Self::VmagentZstd,
-        Self::PrometheusAgent,
+        Self::PrometheusWithoutStorage,
         Self::Prometheus,
     ];
 
@@ -32,7 +32,7 @@ impl Agent {
         match self {
             Self::VmagentSnappy => "vmagent, 1.0",
             Self::VmagentZstd => "vmagent, to VictoriaMetrics",
-            Self::PrometheusAgent => "Prometheus agent, 2.0 without metadata",
+            Self::PrometheusWithoutStorage => "Prometheus agent, 2.0 without metadata",
             Self::Prometheus => "Prometheus, 2.0",
         }
     }
@@ -40,7 +40,7 @@ impl Agent {
     fn program(self) -> &'static str {
         match self {
             Self::VmagentSnappy | Self::VmagentZstd => "victoria-metrics-newer/usr/bin/vmagent",
-            Self::PrometheusAgent | Self::Prometheus => "prometheus-3/usr/bin/prometheus",
+            Self::PrometheusWithoutStorage | Self::Prometheus => "prometheus-3/usr/bin/prometheus",
         }
     }
 
@@ -54,7 +54,7 @@ impl Agent {
         let path = |file: &str| folder.path().join(file).display().to_string();
         let remote = match self {
             Self::VmagentSnappy | Self::VmagentZstd => String::new(),
-            Self::PrometheusAgent | Self::Prometheus => format!(
+            Self::PrometheusWithoutStorage | Self::Prometheus => format!(
                 "remote_write: [{{protobuf_message: io.prometheus.write.v2.Request, url: {url:?}}}]\n"
             ),
         };
@@ -69,7 +69,7 @@ impl Agent {
         match self {
             Self::VmagentSnappy => command.arg("-remoteWrite.forcePromProto"),
             Self::VmagentZstd => command.arg("-remoteWrite.forceVMProto"),
-            Self::PrometheusAgent => {
+            Self::PrometheusWithoutStorage => {
                 let data = format!("--storage.agent.path={}", path("data"));
                 command.args(["--agent", &data])
             }
@@ -82,7 +82,7 @@ impl Agent {
                 .arg(format!("-remoteWrite.tmpDataPath={}", path("data")))
                 .arg(format!("-remoteWrite.url={url}"))
                 .arg(format!("-httpListenAddr={listen}")),
-            Self::PrometheusAgent | Self::Prometheus => command
+            Self::PrometheusWithoutStorage | Self::Prometheus => command
                 .arg("--enable-feature=metadata-wal-records")
                 .arg(format!("--config.file={}", path("agent.yml")))
                 .arg(format!("--web.listen-address={listen}")),

@@ -58,7 +58,7 @@ pub async fn run() -> Section {
     let mut agents = Vec::new();
     // What they scrape matters little. This page is about as long as that of an exporter, and no other daemon is scraped.
     let scraped = Celeriac::start(&config(&amqp, "")).await;
-    for agent in [Agent::VmagentSnappy, Agent::PrometheusAgent] {
+    for agent in [Agent::VmagentSnappy, Agent::PrometheusWithoutStorage] {
         if agent.is_installed() {
             let running = agent.start(scraped.port, "15s", &sink.url());
             agents.push((agent.name(), running));
