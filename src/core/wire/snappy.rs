@@ -15,11 +15,11 @@ const TABLE_BITS: u32 = 13;
 const COPY_MIN: usize = 4;
 
 /// The largest distance that fits into two bytes.
-const DISTANCE_MAX: usize = 0xffff;
+const FARTHEST: usize = 0xffff;
 
 /// The most that one element copies. A copy of that length is taken without trying one that starts a
 /// byte later.
-const ELEMENT_MAX: usize = 64;
+const LONGEST: usize = 64;
 
 /// By how much longer a copy must be that starts a byte later, which takes one or two bytes itself.
 const LONGER_BY: usize = 3;
@@ -54,7 +54,7 @@ pub(super) fn compress(message: &[u8]) -> Vec<u8> {
             at += 1 + (at - literal_start) / SKIP_AFTER;
             continue;
         }
-        while copy.length < ELEMENT_MAX && at + 1 + WORD <= message.len() {
+        while copy.length < LONGEST && at + 1 + WORD <= message.len() {
             let next = finder.longest(at + 1);
             if next.length < copy.length + LONGER_BY {
                 break;
@@ -102,7 +102,7 @@ impl<'a> Finder<'a> {
         let before = std::mem::replace(&mut self.positions[slot(start)], stored(at)) as usize;
         let mut best = Copy::default();
         for distance in [self.distance, at - before] {
-            let is_new = distance != best.distance && distance <= DISTANCE_MAX;
+            let is_new = distance != best.distance && distance <= FARTHEST;
             if is_new && self.start(at - distance) == start {
                 let length = COPY_MIN + self.common(at + COPY_MIN, distance);
                 if length > best.length {
@@ -187,11 +187,11 @@ impl Copy {
     fn write(self, out: &mut Vec<u8>) {
         let mut length = self.length;
         // The last element copies at least four bytes, which may take the short form.
-        while length >= ELEMENT_MAX + COPY_MIN {
-            self.element(ELEMENT_MAX, out);
-            length -= ELEMENT_MAX;
+        while length >= LONGEST + COPY_MIN {
+            self.element(LONGEST, out);
+            length -= LONGEST;
         }
-        if length > ELEMENT_MAX {
+        if length > LONGEST {
             self.element(60, out);
             length -= 60;
         }
