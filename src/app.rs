@@ -147,7 +147,7 @@ impl App {
         tokio::select! {
             ended = self.run_to_end() => ended,
             never = notifying => match never {},
-            never = memory::release_program() => match never {},
+            never = memory::release() => match never {},
         }
     }
 

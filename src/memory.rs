@@ -21,17 +21,6 @@ const MMAP_THRESHOLD: libc::c_int = 256 << 10;
 #[cfg(target_env = "gnu")]
 const TRIM_THRESHOLD: libc::c_int = 1 << 20;
 
-/// Returns all free memory to the system. The thresholds do not do that for small blocks that were
-/// allocated between others, such as the messages of a burst.
-pub fn trim() {
-    #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "there is no safe way to say this to glibc")]
-    // SAFETY: malloc_trim takes its argument by value, and locks what it reads.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// Fixes the thresholds of glibc's allocator. Call it first in `main`, before any thread is
 /// started. Does nothing with another C library.
 pub fn set_thresholds() {
@@ -53,23 +42,38 @@ pub fn set_thresholds() {
 /// receiver.
 const STARTED: Duration = Duration::from_secs(20);
 
-/// Interval of later releases, for code that runs rarely.
-const RELEASED_EVERY: Duration = Duration::from_secs(600);
+/// Interval of later releases.
+const RELEASED_EVERY: Duration = Duration::from_secs(60);
 
-/// Releases pages of the program file from time to time, for as long as this future is polled.
-///
-/// Pages in use are mapped again when they are next touched. Each page fault maps 64 KiB, so
-/// startup maps nearly the whole file. With Redis, 8 of 11 MiB came back after a release.
-pub async fn release_program() -> Infallible {
+/// Releases unused memory from time to time, for as long as this future is polled.
+pub async fn release() -> Infallible {
     let mut after = STARTED;
     loop {
         tokio::time::sleep(after).await;
-        blocking(release_now);
+        blocking(|| {
+            release_freed();
+            release_program();
+        });
         after = RELEASED_EVERY;
     }
 }
 
-fn release_now() {
+/// Returns all free memory to the system. The thresholds do not do that for small blocks that were
+/// allocated between others, such as the messages of a burst.
+fn release_freed() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "there is no safe way to say this to glibc")]
+    // SAFETY: malloc_trim takes its argument by value, and locks what it reads.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Releases the pages of the program file.
+///
+/// Pages in use are mapped again when they are next touched. Each page fault maps 64 KiB, so
+/// startup maps nearly the whole file. With Redis, 8 of 11 MiB came back after a release.
+fn release_program() {
     let Ok(program) = fs::read_link("/proc/self/exe") else {
         return;
     };

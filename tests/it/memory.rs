@@ -1,13 +1,14 @@
 //! Floods of long, unique strings use no more memory than the budget, and no good event is lost. Memory that is no longer
 //! needed is returned.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::support::amqp::Publisher;
 use super::support::celeriac::{Celeriac, Page};
-use super::support::events::{envelope, uuid};
+use super::support::events::{envelope, life, uuid};
 use super::support::load::now;
-use super::support::process::resident_max;
+use super::support::process::{resident_anonymous, resident_max};
 use super::support::rabbitmq::RabbitMq;
 use super::support::redis::Redis;
 use super::support::wait_for;
@@ -225,4 +226,45 @@ async fn what_only_startup_needs_of_the_program_is_returned() {
         .page_when("every event", 10, |page| page.events() == all)
         .await;
     assert_eq!(less(), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_burst_needed_is_returned_within_two_minutes() {
+    const BURST: u64 = 20_000;
+    let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
+    let celeriac = Celeriac::start(&format!(
+        "brokers: [{{name: a, url: {:?}}}, {{name: b, url: {:?}}}]\n",
+        rabbitmq.url(""),
+        redis.url(0)
+    ))
+    .await;
+    celeriac.subscribed("a").await;
+    celeriac.subscribed("b").await;
+    let publisher = Publisher::new(&rabbitmq.url("")).await;
+    let publish = async |tasks: Range<u64>| {
+        let lives = tasks.clone().flat_map(|n| life(n, "good", now()));
+        let lives: Vec<String> = lives.collect();
+        publisher.flood(lives.iter().map(String::as_bytes)).await;
+        redis.publish_lives(tasks.clone(), "good").await;
+        let all = 8.0 * tasks.end as f64;
+        celeriac
+            .page_when("every event", 60, |page| page.events() == all)
+            .await;
+    };
+    let resident = || resident_anonymous(celeriac.process.pid());
+    publish(0..GOOD).await;
+    let before = resident();
+    publish(GOOD..BURST).await;
+    let full = resident();
+    assert!(full > before + (6 << 20), "{full} after {before} bytes");
+
+    wait_for("the memory to be returned", 130, async || {
+        let now = resident();
+        let is_returned = now < before + (3 << 20);
+        is_returned
+            .then_some(())
+            .ok_or(format!("{before} bytes, then {full}, now {now}"))
+    })
+    .await;
+    println!("{before} bytes, then {full}, now {}", resident());
 }

@@ -16,8 +16,6 @@ const OVERHEAD_BYTES: u64 = 64;
 pub(super) struct Buffer {
     messages: VecDeque<Vec<u8>>,
     bytes: u64,
-    /// The most since this was last asked for.
-    most: u64,
     bytes_max: u64,
     bounds: Bounds,
 }
@@ -27,7 +25,6 @@ impl Buffer {
         Self {
             messages: VecDeque::new(),
             bytes: 0,
-            most: 0,
             bytes_max,
             bounds,
         }
@@ -57,7 +54,6 @@ impl Buffer {
             self.bytes.min(self.bytes_max)
         };
         self.bytes += bytes;
-        self.most = self.most.max(self.bytes);
         self.bounds.claim(Part::Buffers, bytes);
         self.messages.push_back(message);
         let mut dropped = 0;
@@ -104,11 +100,6 @@ impl Buffer {
 
     pub(super) fn is_half_full(&self) -> bool {
         self.bytes > self.bytes_max / 2 || !self.bounds.has_room(Part::Buffers, self.bytes)
-    }
-
-    /// Returns the most bytes that it has held since the last call.
-    pub(super) const fn take_most(&mut self) -> u64 {
-        std::mem::replace(&mut self.most, self.bytes)
     }
 
     pub(super) fn is_empty(&self) -> bool {

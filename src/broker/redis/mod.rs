@@ -43,12 +43,10 @@ use self::subscription::{Frame, Subscription};
 use super::context::{CONNECT_TIMEOUT, SourceContext, bytes_of};
 use super::error::{LinkError, PING_TIMEOUT};
 use super::unpack::Unpacker;
-use crate::blocking::blocking;
 use crate::bounds::Bounds;
 use crate::clock;
 use crate::config::{BrokerConfig, RedisAddress, RedisConfig, SentinelConfig};
 use crate::event::Payload;
-use crate::memory;
 
 /// Pub/sub has no heartbeat, so dead peers are detected by pinging, as often as RabbitMQ sends
 /// heartbeats.
@@ -63,9 +61,6 @@ const MESSAGE_BYTES_MAX: u64 = 24 << 20;
 
 /// The part of `queue_max_bytes` that may wait before it is parsed.
 const UNPARSED: u64 = 4;
-
-/// After a burst of more bytes, free memory is returned to the system.
-const BURST_BYTES: u64 = 4 << 20;
 
 /// An end of the connection this soon after a flood is probably due to it.
 const FLOOD_ENDED: Duration = Duration::from_secs(2);
@@ -191,9 +186,6 @@ impl Receiver<'_> {
                 }
                 ReceiverEvent::HandedOver(bytes) => context.handed_over(bytes),
                 ReceiverEvent::PingDue => {
-                    if self.buffer.is_empty() && self.buffer.take_most() > BURST_BYTES {
-                        blocking(memory::trim);
-                    }
                     self.answer_due = Some(clock::monotonic() + PING_TIMEOUT);
                     let pinged = timeout(PING_TIMEOUT, self.subscription.ping()).await;
                     pinged.unwrap_or(Err(LinkError::Silent))?;

@@ -1,4 +1,4 @@
-//! A copy-on-write vector, copied one piece at a time.
+//! A copy-on-write slab, copied one piece at a time.
 //!
 //! A checkpoint needs all tasks at one instant, and there may be a million. A copy shares the
 //! pieces, at one small allocation each at most. Writing to a shared piece copies that piece first,
@@ -14,10 +14,16 @@ use std::sync::Arc;
 /// million tasks are 4,000 pieces.
 const PIECE: usize = 256;
 
-/// A vector in pieces, all of which are full but the last.
+/// Elements by index, in pieces.
 #[derive(Debug)]
 pub(super) struct Chunks<T> {
     pieces: Vec<Piece<T>>,
+    /// The piece that new elements are added to. All others are full or freed.
+    filling: usize,
+    /// The indices of removed elements.
+    vacant: Vec<u32>,
+    /// The pieces that were freed.
+    freed: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -29,28 +35,75 @@ enum Piece<T> {
 
 impl<T> Default for Chunks<T> {
     fn default() -> Self {
-        Self { pieces: Vec::new() }
+        Self {
+            pieces: Vec::new(),
+            filling: 0,
+            vacant: Vec::new(),
+            freed: Vec::new(),
+        }
     }
 }
 
 impl<T: Clone> Chunks<T> {
-    /// A copy of all elements as they are now.
+    /// A copy of all elements as they are now, to be read only.
     pub(super) fn share(&mut self) -> Self {
         let pieces = self.pieces.iter_mut().map(Piece::share);
         Self {
             pieces: pieces.collect(),
+            ..Self::default()
         }
     }
 
+    /// The number of removed elements whose memory is kept.
+    pub(super) const fn vacant(&self) -> usize {
+        self.vacant.len()
+    }
+
     /// Adds an element and returns its index.
-    pub(super) fn push(&mut self, element: T) -> usize {
-        if self.pieces.last().is_none_or(|last| last.len() == PIECE) {
-            self.pieces.push(Piece::Own(Vec::with_capacity(PIECE)));
+    pub(super) fn insert(&mut self, element: T) -> u32 {
+        if let Some(at) = self.vacant.pop() {
+            self[at as usize] = element;
+            return at;
         }
-        let full = (self.pieces.len() - 1) * PIECE;
-        let last = self.pieces.last_mut().expect("one was added").own();
-        last.push(element);
-        full + last.len() - 1
+        let filling = self.pieces.get(self.filling);
+        if filling.is_none_or(|piece| piece.len() == PIECE) {
+            self.filling = self.freed.pop().unwrap_or(self.pieces.len());
+            self.pieces
+                .resize_with(self.pieces.len().max(self.filling + 1), Piece::default);
+            self.pieces[self.filling].own().reserve_exact(PIECE);
+        }
+        let piece = self.pieces[self.filling].own();
+        piece.push(element);
+        let at = self.filling * PIECE + piece.len() - 1;
+        u32::try_from(at).expect("no table has 2^32 elements")
+    }
+
+    /// Removes an element. Its memory is kept for the next one.
+    pub(super) fn remove(&mut self, at: u32) {
+        self.vacant.push(at);
+    }
+
+    /// Frees the pieces without elements. Returns the number of elements that they had room for.
+    pub(super) fn shrink(&mut self) -> usize {
+        let mut vacant = vec![0; self.pieces.len()];
+        for &at in &self.vacant {
+            vacant[at as usize / PIECE] += 1;
+        }
+        let is_empty = |at: usize| vacant[at] > 0 && vacant[at] == self.pieces[at].len();
+        let empty: Vec<_> = (0..self.pieces.len()).filter(|at| is_empty(*at)).collect();
+        let room = empty.iter().map(|at| vacant[*at]).sum();
+        for &at in &empty {
+            self.pieces[at] = Piece::default();
+            if at == self.filling {
+                self.filling = usize::MAX;
+            }
+        }
+        let pieces = &self.pieces;
+        self.vacant
+            .retain(|at| !pieces[*at as usize / PIECE].is_empty());
+        self.vacant.shrink_to_fit();
+        self.freed.extend(empty);
+        room
     }
 
     pub(super) fn get(&self, at: usize) -> Option<&T> {
@@ -76,6 +129,12 @@ impl<T: Clone> IndexMut<usize> for Chunks<T> {
     #[inline]
     fn index_mut(&mut self, at: usize) -> &mut T {
         &mut self.pieces[at / PIECE].own()[at % PIECE]
+    }
+}
+
+impl<T> Default for Piece<T> {
+    fn default() -> Self {
+        Self::Own(Vec::new())
     }
 }
 
@@ -129,17 +188,19 @@ fn owned<T: Clone>(shared: &mut Arc<Vec<T>>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn a_copy_stays_as_it_was_and_shares_what_is_not_written_to() {
         let mut chunks = Chunks::default();
         for n in 0..PIECE * 3 + 1 {
-            assert_eq!(chunks.push(n), n);
+            assert_eq!(chunks.insert(n) as usize, n);
         }
         let before = chunks.share();
         chunks[PIECE] = 0;
-        chunks.push(7);
+        chunks.insert(7);
 
         assert!(before.iter().copied().eq(0..PIECE * 3 + 1));
         assert_eq!((chunks[PIECE], chunks[PIECE * 3 + 1]), (0, 7));
@@ -155,7 +216,7 @@ mod tests {
     #[test]
     fn a_piece_is_copied_only_while_it_is_shared() {
         let mut chunks = Chunks::default();
-        chunks.push(1);
+        chunks.insert(1);
         let first = &raw const chunks[0];
         drop(chunks.share());
         chunks[0] = 2;
@@ -165,7 +226,31 @@ mod tests {
         chunks[0] = 3;
         assert!(!std::ptr::eq(first, &raw const chunks[0]));
         assert_eq!(copies.map(|copy| copy[0]), [2, 2]);
-        chunks.push(4);
+        chunks.insert(4);
         assert_eq!((chunks[0], chunks.pieces[0].capacity()), (3, PIECE));
+    }
+
+    #[test]
+    fn pieces_without_elements_are_freed_and_filled_again() {
+        let mut chunks = Chunks::default();
+        for n in 0..PIECE * 3 + 1 {
+            chunks.insert(n);
+        }
+        let before = chunks.share();
+        let removed = (0..PIECE).chain(PIECE * 2..PIECE * 3 + 1);
+        for at in removed.filter(|at| *at != PIECE * 2) {
+            chunks.remove(u32::try_from(at).expect("a small index"));
+        }
+        assert_eq!((chunks.vacant(), chunks.shrink()), (2 * PIECE, PIECE + 1));
+        assert_eq!((chunks.vacant(), chunks.shrink()), (PIECE - 1, 0));
+        assert!((chunks.get(0), chunks.get(PIECE * 3)) == (None, None));
+        assert_eq!((chunks[PIECE], chunks[PIECE * 2]), (PIECE, PIECE * 2));
+
+        // First what is vacant, then the freed pieces, then new ones.
+        let indices: HashSet<_> = (0..PIECE * 3).map(|n| chunks.insert(n)).collect();
+        assert_eq!(indices.len(), PIECE * 3);
+        assert_eq!(chunks.pieces.len(), 5);
+        assert_eq!((chunks[PIECE], chunks[PIECE * 2]), (PIECE, PIECE * 2));
+        assert!(before.iter().copied().eq(0..PIECE * 3 + 1));
     }
 }

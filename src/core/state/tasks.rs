@@ -12,6 +12,7 @@
 mod later;
 mod members;
 mod saved;
+mod shrink;
 mod uuid;
 
 use std::cmp::Reverse;
@@ -49,7 +50,6 @@ const NONE: At = At::MAX;
 #[derive(Debug)]
 pub(super) struct Tasks {
     slots: Chunks<Slot>,
-    free: Vec<At>,
     index: HashTable<At>,
     hasher: DefaultHashBuilder,
     /// Ids that are not UUIDs, by index. Nearly all ids are UUIDs in canonical form, which take 16
@@ -68,6 +68,8 @@ pub(super) struct Tasks {
     /// On the way to any shard's worker. Empty without shards.
     on_the_way: List,
     shard: Option<Shard>,
+    /// When the memory of removed tasks was last freed.
+    shrunk: Timestamp,
     /// How many tasks may be evicted for the newest one, which needed memory.
     grown: u8,
     bounds: Bounds,
@@ -75,7 +77,7 @@ pub(super) struct Tasks {
 
 /// The memory of a task: its slot, which is copied if it changes while a checkpoint is being
 /// written, and its entries in the index and among the in-flight tasks counted in `(other)`. A slot
-/// is kept when its task is removed.
+/// is kept for a while when its task is removed.
 const SLOT_BYTES: u64 = size_of::<Slot>() as u64 + 80;
 
 /// The most tasks evicted to make room for one. A task with a long id uses as much memory as three
@@ -132,7 +134,6 @@ impl Default for Tasks {
         };
         Self {
             slots: Chunks::default(),
-            free: Vec::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             texts: HashMap::new(),
@@ -143,6 +144,7 @@ impl Default for Tasks {
             due: BinaryHeap::new(),
             on_the_way: list,
             shard: None,
+            shrunk: Timestamp::default(),
             grown: 0,
             bounds: Bounds::default(),
         }
@@ -181,13 +183,10 @@ impl Tasks {
             is_member: false,
             task: Task::default(),
         };
-        let at = if let Some(at) = self.free.pop() {
-            self.slots[at as usize] = slot;
-            at
-        } else {
+        if self.slots.vacant() == 0 {
             self.grow(SLOT_BYTES);
-            At::try_from(self.slots.push(slot)).expect("max_tasks is below 2^32")
-        };
+        }
+        let at = self.slots.insert(slot);
         if parsed.is_none() {
             self.grow(id_bytes(uuid));
             self.texts.insert(at, uuid.into());
@@ -366,6 +365,7 @@ impl Tasks {
         {
             self.remove(self.ended.oldest);
         }
+        self.shrink(now);
     }
 
     /// Every task in flight with its index and the time of its last update.
@@ -435,11 +435,9 @@ impl Tasks {
         {
             self.bounds.release(Part::Tasks, id_bytes(&text));
         }
-        self.free.push(at);
-        Removed {
-            task: std::mem::take(&mut slot.task),
-            member,
-        }
+        let task = std::mem::take(&mut slot.task);
+        self.slots.remove(at);
+        Removed { task, member }
     }
 
     fn unlink(&mut self, at: At) {

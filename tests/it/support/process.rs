@@ -29,9 +29,18 @@ pub fn resident(pid: u32) -> u64 {
 
 /// Returns the peak resident memory of a process in bytes.
 pub fn resident_max(pid: u32) -> u64 {
+    status(pid, "VmHWM:")
+}
+
+/// Returns the resident memory of a process that belongs to no file, in bytes.
+pub fn resident_anonymous(pid: u32) -> u64 {
+    status(pid, "RssAnon:")
+}
+
+fn status(pid: u32, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"));
     let text = text.expect("a running process");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
     let kib = kib.and_then(|kib| kib.trim().parse::<u64>().ok());
     kib.expect("a number of KiB") << 10

@@ -57,8 +57,10 @@ impl Tasks {
 
     /// Whether a due time belongs to no task in the list.
     fn is_stale(&self, due: u32, at: At) -> bool {
-        let slot = &self.slots[at as usize];
-        slot.list != Kept::Later || slot.waits_until().whole_seconds() != due
+        let slot = self.slots.get(at as usize);
+        slot.is_none_or(|slot| {
+            slot.list != Kept::Later || slot.waits_until().whole_seconds() != due
+        })
     }
 }
 

@@ -345,3 +345,58 @@ fn a_slot_is_120_bytes_and_membership_is_kept_outside() {
     assert_eq!((size_of::<Slot>(), align_of::<Slot>()), (120, 8));
     assert_eq!(size_of::<(At, Member)>(), 28);
 }
+
+#[test]
+fn after_a_burst_the_table_is_small_again_and_knows_what_is_left() {
+    const BURST: u32 = 20_000;
+    let bounds = Bounds::default();
+    let mut tasks = Tasks::new(None, bounds.clone());
+    let stage = |n: u32| n.is_multiple_of(5_000).then_some(TaskStage::Sent);
+    let id = |n: u32| if n == 5_000 { "other".to_owned() } else { uuid(n) };
+    for n in 0..BURST {
+        put(&mut tasks, &id(n), stage(n), 1_000);
+    }
+    let full = bounds.used(Part::Tasks);
+    let (timeout, at) = (Duration::from_secs(3_600), Timestamp::from_millis);
+    tasks.forget(timeout, at(61_000));
+    assert_eq!(bounds.used(Part::Tasks), full);
+
+    tasks.forget(timeout, at(63_000));
+    let left = bounds.used(Part::Tasks);
+    assert!(left < full / 15, "{left} of {full}");
+    assert!(tasks.index.capacity() < 100);
+    let known = |tasks: &Tasks| (0..BURST).filter(|n| tasks.find(&id(*n)).is_some()).count();
+    assert_eq!(known(&tasks), 4);
+    for n in 0..BURST {
+        put(&mut tasks, &id(n), stage(n), 64_000);
+    }
+    assert_eq!(known(&tasks), BURST as usize);
+    assert_eq!(bounds.used(Part::Tasks), full);
+    // Nothing is looked for again in the same minute.
+    tasks.forget(timeout, at(122_900));
+    assert_eq!(bounds.used(Part::Tasks), full);
+}
+
+#[test]
+fn a_due_time_of_a_task_whose_memory_was_freed_is_stale() {
+    let mut tasks = Tasks::default();
+    let (second, at) = (Duration::from_secs(1), Timestamp::from_millis);
+    for n in 0..3_000 {
+        put(&mut tasks, &uuid(n), None, 1_000);
+    }
+    let event = crate::event::TaskEvent {
+        eta: Some(at(500_000)),
+        ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
+    };
+    let late = tasks.find_or_insert(&uuid(3_000));
+    tasks.get_mut(late).apply(&event, at(1_000), None);
+    tasks.file(late, at(1_000));
+    assert!(tasks.expire(second, at(10_000)).is_none());
+    assert_eq!(tasks.due.len(), 1);
+    let _ = tasks.remove(late);
+    tasks.forget(second, at(62_500));
+    assert!(tasks.slots.get(late as usize).is_none());
+
+    assert!(tasks.expire(second, at(600_000)).is_none());
+    assert_eq!(tasks.due.len(), 0);
+}
