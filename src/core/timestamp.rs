@@ -33,9 +33,12 @@ impl Timestamp {
         reason = "the range above fits into 64 bits of microseconds"
     )]
     pub fn from_seconds(seconds: f64) -> Option<Self> {
-        (0.0..Self::SECONDS_MAX)
-            .contains(&seconds)
-            .then(|| Self((seconds * 1e6).round() as i64))
+        (0.0..Self::SECONDS_MAX).contains(&seconds).then(|| {
+            let micros = seconds * 1e6;
+            let whole = micros as i64;
+            // Not `round`, which is a call of a function unless the processor must be a newer one.
+            Self(whole + i64::from(micros - whole as f64 >= 0.5))
+        })
     }
 
     /// Returns whether [`from_seconds`](Self::from_seconds) could have returned this value.
@@ -257,6 +260,23 @@ mod tests {
 
         assert_eq!(at.micros(), 1_795_344_019_823_456);
         assert_eq!(at.millis(), 1_795_344_019_823);
+    }
+
+    #[test]
+    fn seconds_are_rounded_to_the_nearest_microsecond() {
+        let seconds = [
+            1.795_344_019_823_456_7e9,
+            5_000_000_000.123_457,
+            253_402_300_799.1,
+            0.3e-6,
+        ];
+        let seconds = seconds
+            .into_iter()
+            .chain([0.5e-6, 0.499_999_999_999_999_9e-6, 0.0]);
+        for seconds in seconds.chain((0..1_000).map(|n| 4.6e9 + f64::from(n) * 1e-6)) {
+            let at = Timestamp::from_seconds(seconds).map(|at| at.micros() as f64);
+            assert_eq!(at, Some((seconds * 1e6).round()), "{seconds}");
+        }
     }
 
     #[test]

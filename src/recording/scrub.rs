@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::event::json::Cursor;
 use crate::event::{
-    Accept, ContentType, DecodeError, Decoder, Detail, EventKind, Form, Kind, MsgpackReader,
-    Payload, PickleReader, Reader, Value, YamlReader,
+    Accept, Body, ContentType, DecodeError, Decoder, Detail, EventKind, Form, Kind, MsgpackReader,
+    Opener, Payload, PickleReader, Reader, Value, YamlReader,
 };
 use crate::state::is_uuid;
 use crate::timestamp::Timestamp;
@@ -96,8 +96,11 @@ impl Scrubber {
     /// Rewrites a message. The error says why it cannot be read.
     pub(super) fn scrub(&self, payload: &Payload, accept: Accept) -> Result<Payload, DecodeError> {
         let known = known(payload, accept);
-        let mut decoder = Decoder::default();
-        let (content_type, body) = decoder.open(payload, accept)?;
+        let mut opener = Opener::default();
+        let Body {
+            content_type,
+            bytes: body,
+        } = opener.open(payload, accept)?;
         let mut scrub = Scrub {
             seed: self.seed,
             known: known.into_iter(),

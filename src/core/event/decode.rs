@@ -1,7 +1,7 @@
 //! Decodes a payload into events: opens the envelope if there is one, decompresses, and selects the
 //! serializer.
 
-use super::json::Cursor;
+use super::json::{Cursor, KeyOrder};
 use super::reader::Each;
 use super::{
     Accept, Compression, ContentType, DecodeError, Event, Form, MsgpackReader, Payload,
@@ -12,14 +12,28 @@ use crate::timestamp::Timestamp;
 /// Decodes payloads into events, and reuses its buffers.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    opener: Opener,
+    order: KeyOrder,
+}
+
+/// Opens one payload at a time: unwraps its envelope, decompresses it, and reuses its buffers.
+#[derive(Debug, Default)]
+pub struct Opener {
     /// The body from an envelope.
     body: Vec<u8>,
     /// The decompressed body.
     plain: Vec<u8>,
 }
 
-/// Larger buffers are freed rather than kept for the next payload.
-const KEPT_BYTES_MAX: usize = 1 << 20;
+/// A payload's decompressed body.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    pub content_type: ContentType,
+    pub bytes: &'a [u8],
+}
+
+/// Larger buffers are freed rather than kept for the next payload. The pipeline has sixteen openers.
+const KEPT_BYTES_MAX: usize = 64 << 10;
 
 impl Decoder {
     /// Calls `each` with every event of a payload in order, and with an error for each one that
@@ -34,30 +48,56 @@ impl Decoder {
         received: Timestamp,
         mut each: impl FnMut(Result<Event<'_>, DecodeError>),
     ) {
-        match self.open(payload, accept) {
-            Ok((content_type, body)) => events(content_type, body, received, &mut each),
+        match self.opener.open(payload, accept) {
+            Ok(body) => body.events(&mut self.order, received, &mut each),
             Err(error) => each(Err(error)),
         }
-        for buffer in [&mut self.body, &mut self.plain] {
-            if buffer.capacity() > KEPT_BYTES_MAX {
-                *buffer = Vec::new();
-            }
-        }
+        self.opener.free();
     }
+}
 
+impl Opener {
     /// The body of a payload, decompressed, and its serializer. Fails if the serializer is not in
     /// `accept`.
     pub fn open<'a>(
         &'a mut self,
         payload: &'a Payload,
         accept: Accept,
-    ) -> Result<(ContentType, &'a [u8]), DecodeError> {
-        let (content_type, compression, body) = unwrap(payload, accept, &mut self.body)?;
+    ) -> Result<Body<'a>, DecodeError> {
+        let (content_type, compression, bytes) = unwrap(payload, accept, &mut self.body)?;
         let Some(compression) = compression else {
-            return Ok((content_type, body));
+            return Ok(Body {
+                content_type,
+                bytes,
+            });
         };
-        compression.open(body, &mut self.plain, |_| true)?;
-        Ok((content_type, &self.plain))
+        compression.open(bytes, &mut self.plain, |_| true)?;
+        Ok(Body {
+            content_type,
+            bytes: &self.plain,
+        })
+    }
+
+    /// Frees its buffers if they are large. Call it when the body is no longer needed.
+    pub fn free(&mut self) {
+        for buffer in [&mut self.body, &mut self.plain] {
+            if buffer.capacity() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+impl<'a> Body<'a> {
+    /// Calls `each` with every event in order, and with an error for each one that could not be read.
+    /// `order` is what earlier events taught about the order of keys.
+    pub fn events(
+        self,
+        order: &mut KeyOrder,
+        received: Timestamp,
+        mut each: impl FnMut(Result<Event<'a>, DecodeError>),
+    ) {
+        events(self, order, received, &mut each);
     }
 }
 
@@ -127,16 +167,19 @@ fn unwrap<'a>(
     Ok((content_type, compression, body))
 }
 
-/// Calls `each` with every event of a body.
-fn events(content_type: ContentType, body: &[u8], received: Timestamp, each: &mut Each<'_>) {
+fn events<'a>(body: Body<'a>, order: &mut KeyOrder, received: Timestamp, each: &mut Each<'_, 'a>) {
+    let Body {
+        content_type,
+        bytes,
+    } = body;
     match content_type {
-        ContentType::Json => reader::events(Ok(Cursor::of_texts(body)), received, each),
-        ContentType::Msgpack => reader::events(MsgpackReader::new(body), received, each),
+        ContentType::Json => reader::events(Ok(Cursor::of_texts(bytes)), order, received, each),
+        ContentType::Msgpack => reader::events(MsgpackReader::new(bytes), order, received, each),
         ContentType::Yaml => {
-            let text = String::from_utf8_lossy(body);
-            reader::events(YamlReader::new(&text), received, each);
+            let text = String::from_utf8_lossy(bytes);
+            reader::events(YamlReader::new(&text), order, received, each);
         }
-        ContentType::Pickle => reader::events(PickleReader::new(body), received, each),
+        ContentType::Pickle => reader::events(PickleReader::new(bytes), order, received, each),
         ContentType::Unknown => each(Err(DecodeError::ContentType)),
     }
 }

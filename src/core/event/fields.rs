@@ -489,7 +489,9 @@ fn route<'a>(
 )]
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+    // Not `fract`, which calls a function where the processor may be an old one.
+    let whole = number as i64;
+    (whole as f64 == number && number.abs() <= EXACT).then_some(whole)
 }
 
 #[cfg(test)]

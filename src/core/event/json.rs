@@ -11,19 +11,21 @@
 //! events.
 
 mod number;
+mod order;
+mod text;
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::ops::Range;
 
 use wide::u8x16;
 
 use super::DecodeError;
 use super::exception::EXCEPTION_HEAD;
-use super::fields::{DEPTH_MAX, Field, Fields, TEXT_MAX, TRACEBACK_TAIL, Value};
-use super::reader::{Kind, Reader};
-use crate::escape::is_unsafe;
-use number::{number, short_number};
+use super::fields::{DEPTH_MAX, Field, Fields, Value};
+use super::reader::{Kind, Reader, read_member};
+use number::{leading_digits, number, short_number};
+pub use order::KeyOrder;
+pub use text::{Raw, quote};
 
 /// Bytes that are compared at once.
 const BLOCK: usize = 16;
@@ -31,15 +33,6 @@ const BLOCK: usize = 16;
 /// How far the end of a text is searched for in blocks. Beyond that, a call to `memchr` pays, which
 /// uses the longest vectors of the processor.
 const NEAR: usize = 4 * BLOCK;
-
-/// A text between its quotes, still escaped.
-#[derive(Clone, Copy, Debug)]
-pub struct Raw<'a> {
-    bytes: &'a [u8],
-    /// The same, if it is known to be valid UTF-8.
-    valid: Option<&'a str>,
-    escaped: bool,
-}
 
 /// A position in a body.
 #[derive(Debug)]
@@ -90,6 +83,35 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Calls `entry` at the key of each map member.
+    #[inline(always)]
+    fn entries(
+        &mut self,
+        mut entry: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.expect_byte(b'{')?;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            entry(self)?;
+            // As Python writes it.
+            if self.bytes[self.at..].starts_with(b", ") {
+                self.at += 2;
+                continue;
+            }
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(DecodeError::Json),
+            }
+        }
+    }
+
     /// The text here, between its quotes.
     #[inline]
     pub fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
@@ -128,19 +150,28 @@ impl<'a> Cursor<'a> {
     /// `None` if it does not end.
     #[inline(always)]
     fn end_of_text(&self) -> Option<(usize, bool)> {
-        // Most texts end in the first block.
-        if let Some(block) = self.bytes.get(self.at..)?.first_chunk() {
+        // Most texts end in the first block, and ids of tasks in the third.
+        let mut at = self.at;
+        for _ in 0..3 {
+            let Some(block) = self.bytes.get(at..)?.first_chunk() else {
+                break;
+            };
             let found = quotes_and_escapes(block);
-            let end = self.at + found.trailing_zeros() as usize;
-            if found != 0 && self.bytes[end] == b'"' {
-                return Some((end, false));
+            if found != 0 {
+                let end = at + found.trailing_zeros() as usize;
+                if self.bytes[end] == b'"' {
+                    return Some((end, false));
+                }
+                break;
             }
+            at += BLOCK;
         }
-        self.end_of_long_text()
+        self.end_of_long_text(at)
     }
 
-    fn end_of_long_text(&self) -> Option<(usize, bool)> {
-        let (mut at, mut escaped) = (self.at, false);
+    /// The same, if neither is before `at`.
+    fn end_of_long_text(&self, mut at: usize) -> Option<(usize, bool)> {
+        let mut escaped = false;
         loop {
             at += quote_or_escape(self.bytes.get(at..)?)?;
             if self.bytes[at] == b'"' {
@@ -156,6 +187,20 @@ impl<'a> Cursor<'a> {
         let token = self.token();
         let number = number(token).map(Value::Number);
         number.or_else(|| word(token)).ok_or(DecodeError::Json)
+    }
+
+    /// Skips an integer of up to seven digits. Returns whether there is one.
+    #[inline]
+    fn skip_short_integer(&mut self) -> bool {
+        let Some(bytes) = self.bytes[self.at..].first_chunk() else {
+            return false;
+        };
+        let count = leading_digits(u64::from_le_bytes(*bytes));
+        let is_integer = matches!(bytes.get(count), Some(b',' | b'}'));
+        if is_integer {
+            self.at += count;
+        }
+        is_integer
     }
 
     /// The bytes of a number or a word, up to the first byte that cannot belong to it.
@@ -187,29 +232,11 @@ impl<'a> Reader<'a> for Cursor<'a> {
         &mut self,
         mut entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
-        self.expect_byte(b'{')?;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
+        self.entries(|cursor| {
             // Known keys contain no escapes, so a key with an escape matches none of them.
-            let key = self.key()?;
-            entry(self, key)?;
-            // As Python writes it.
-            if self.bytes[self.at..].starts_with(b", ") {
-                self.at += 2;
-                continue;
-            }
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(DecodeError::Json),
-            }
-        }
+            let key = cursor.key()?;
+            entry(cursor, key)
+        })
     }
 
     fn list(
@@ -232,6 +259,28 @@ impl<'a> Reader<'a> for Cursor<'a> {
                 _ => return Err(DecodeError::Json),
             }
         }
+    }
+
+    fn members(
+        &mut self,
+        fields: &mut Fields<'a>,
+        order: &mut KeyOrder,
+    ) -> Result<(), DecodeError> {
+        let mut key = KeyOrder::START;
+        self.entries(|cursor| {
+            let bytes = &cursor.bytes[cursor.at..];
+            let field = if let Some((next, field, length)) = order.expect(key, bytes) {
+                cursor.at += length;
+                key = next;
+                field
+            } else {
+                let name = cursor.key()?;
+                let field = Field::of(name);
+                key = order.learn(key, name, field);
+                field
+            };
+            read_member(cursor, field, fields)
+        })
     }
 
     /// Takes the usual values at once, which is faster than passing them on.
@@ -277,6 +326,7 @@ impl<'a> Reader<'a> for Cursor<'a> {
             Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(DecodeError::Depth),
             Some(b'{') => self.map(|cursor, _| cursor.skip(depth + 1)),
             Some(b'[') => self.list(|cursor| cursor.skip(depth + 1)),
+            Some(b'0'..=b'9') if self.skip_short_integer() => Ok(()),
             Some(_) => {
                 let token = self.token();
                 // Unused numbers are not validated fully.
@@ -338,133 +388,6 @@ fn word<'a>(token: &[u8]) -> Option<Value<'a>> {
         b"-Infinity" => Value::Number(f64::NEG_INFINITY),
         _ => return None,
     })
-}
-
-impl<'a> Raw<'a> {
-    /// The part that a field needs; without a field, that a name needs. A text far longer than
-    /// [`TEXT_MAX`] is refused for its length and need not be copied in full.
-    #[inline]
-    fn part(self, field: Option<Field>) -> Self {
-        let Self { bytes, escaped, .. } = self;
-        if field == Some(Field::Exception) {
-            let head = &bytes[..bytes.len().min(EXCEPTION_HEAD)];
-            // Escapes in a `repr` usually come after the class name, so the part before them can be
-            // borrowed.
-            let bytes = match memchr::memchr(b'\\', head) {
-                Some(escape) if head[..escape].contains(&b'(') => &head[..escape],
-                Some(_) | None => head,
-            };
-            let escaped = bytes.contains(&b'\\');
-            return Self {
-                bytes,
-                valid: None,
-                escaped,
-            };
-        }
-        let range = if field == Some(Field::Traceback) {
-            bytes.len().saturating_sub(TRACEBACK_TAIL)..bytes.len()
-        } else {
-            // An escape takes up to twelve bytes for one character.
-            0..bytes.len().min(12 * TEXT_MAX)
-        };
-        Self {
-            bytes: &bytes[range.clone()],
-            valid: self.valid.and_then(|valid| valid.get(range)),
-            escaped,
-        }
-    }
-
-    /// The bytes as in the body, if they contain no escapes.
-    pub fn plain(self) -> Option<&'a [u8]> {
-        (!self.escaped).then_some(self.bytes)
-    }
-
-    /// The string. Invalid UTF-8 and lone surrogates become U+FFFD.
-    #[inline]
-    pub fn text(self) -> Cow<'a, str> {
-        if self.escaped {
-            Cow::Owned(unescape(self.bytes))
-        } else if let Some(valid) = self.valid {
-            Cow::Borrowed(valid)
-        } else {
-            // Almost all strings are valid UTF-8, and checking them first this way is several times
-            // as fast.
-            match std::str::from_utf8(self.bytes) {
-                Ok(text) => Cow::Borrowed(text),
-                Err(_) => String::from_utf8_lossy(self.bytes),
-            }
-        }
-    }
-}
-
-/// Appends a string as JSON, which is also valid YAML, on one line for any reader.
-pub fn quote(json: &mut String, text: &str) {
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            c if is_unsafe(c) => {
-                // Writing to a string cannot fail.
-                let _ = write!(json, "\\u{:04x}", u32::from(c));
-            }
-            c => json.push(c),
-        }
-    }
-    json.push('"');
-}
-
-fn unescape(bytes: &[u8]) -> String {
-    let mut text = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        text.extend_from_slice(&rest[..at]);
-        let escape = rest.get(at + 1).copied();
-        rest = rest.get(at + 2..).unwrap_or_default();
-        match escape {
-            Some(b'n') => text.push(b'\n'),
-            Some(b't') => text.push(b'\t'),
-            Some(b'r') => text.push(b'\r'),
-            Some(b'b') => text.push(8),
-            Some(b'f') => text.push(12),
-            Some(b'u') => {
-                let (character, used) = unicode(rest);
-                text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                rest = rest.get(used..).unwrap_or_default();
-            }
-            Some(other) => text.push(other),
-            None => {}
-        }
-    }
-    text.extend_from_slice(rest);
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-/// The character behind `\u`, and how many bytes of `rest` it took.
-fn unicode(rest: &[u8]) -> (char, usize) {
-    let unit = |bytes: &[u8]| -> Option<u32> {
-        let digits = std::str::from_utf8(bytes.get(..4)?).ok()?;
-        u32::from_str_radix(digits, 16).ok()
-    };
-    let Some(first) = unit(rest) else {
-        return (char::REPLACEMENT_CHARACTER, 0);
-    };
-    if (0xD800..0xDC00).contains(&first)
-        && let Some(second) = rest
-            .get(4..)
-            .and_then(|rest| unit(rest.strip_prefix(b"\\u")?))
-        && (0xDC00..0xE000).contains(&second)
-    {
-        let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-        return (
-            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
-            10,
-        );
-    }
-    (
-        char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER),
-        4,
-    )
 }
 
 #[cfg(test)]

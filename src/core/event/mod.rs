@@ -34,10 +34,11 @@ mod error;
 use std::borrow::Cow;
 
 pub use compression::Compression;
-pub use decode::{Decoder, decompress};
+pub use decode::{Body, Decoder, Opener, decompress};
 pub use error::{DecodeError, Reason};
 pub use fields::TEXT_MAX;
 pub use fields::Value;
+pub use json::KeyOrder;
 pub use judge::Refusal;
 pub use kind::{EventKind, TaskKind, WorkerKind};
 pub use msgpack::MsgpackReader;

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use super::fields::{Field, Fields, Value};
+use super::json::KeyOrder;
 use super::{DecodeError, Event};
 use crate::timestamp::Timestamp;
 
@@ -33,6 +34,15 @@ pub trait Reader<'a>: Sized {
         &mut self,
         entry: impl FnMut(&mut Self, &[u8]) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError>;
+
+    /// Reads the members of an event that are used. `fields` is large, so it is not returned.
+    fn members(
+        &mut self,
+        fields: &mut Fields<'a>,
+        _order: &mut KeyOrder,
+    ) -> Result<(), DecodeError> {
+        self.map(|reader, key| read_member(reader, Field::of(key), fields))
+    }
 
     /// Calls `element` at each element of a list. `element` must consume it.
     fn list(
@@ -68,26 +78,27 @@ pub trait Reader<'a>: Sized {
 
 /// What is called with each event. It is not a type parameter, because what it does would be
 /// compiled once more for each serializer.
-pub(super) type Each<'e> = dyn FnMut(Result<Event<'_>, DecodeError>) + 'e;
+pub(super) type Each<'e, 'a> = dyn FnMut(Result<Event<'a>, DecodeError>) + 'e;
 
 /// Calls `each` with every event of a body, which is one map or a list of maps.
 pub(super) fn events<'a, R: Reader<'a>>(
     reader: Result<R, DecodeError>,
+    order: &mut KeyOrder,
     received: Timestamp,
-    each: &mut Each<'_>,
+    each: &mut Each<'_, 'a>,
 ) {
     let end = reader.and_then(|mut reader| {
         match reader.kind() {
             Kind::End => return Err(DecodeError::Empty),
             Kind::Map => {
                 let mut fields = Fields::default();
-                read(&mut reader, &mut fields)?;
+                reader.members(&mut fields, order)?;
                 each(fields.event(received));
             }
             Kind::List => reader.list(|reader| {
                 if reader.kind() == Kind::Map {
                     let mut fields = Fields::default();
-                    read(reader, &mut fields)?;
+                    reader.members(&mut fields, order)?;
                     each(fields.event(received));
                 } else {
                     reader.skip(1)?;
@@ -104,21 +115,24 @@ pub(super) fn events<'a, R: Reader<'a>>(
     }
 }
 
-/// Reads the members of an event that are used. `fields` is large, so it is not returned.
-fn read<'a, R: Reader<'a>>(reader: &mut R, fields: &mut Fields<'a>) -> Result<(), DecodeError> {
-    reader.map(|reader, key| {
-        let Some(field) = Field::of(key) else {
-            return reader.skip(2);
-        };
-        if field == Field::Traceback && !fields.wants_traceback() {
-            return reader.skip(2);
-        }
-        if field == Field::Loadavg && reader.kind() == Kind::List {
-            fields.put(field, loads(reader)?);
-            return Ok(());
-        }
-        reader.field(field, fields)
-    })
+/// Reads the value of a member if it is used.
+#[inline(always)]
+pub(super) fn read_member<'a, R: Reader<'a>>(
+    reader: &mut R,
+    field: Option<Field>,
+    fields: &mut Fields<'a>,
+) -> Result<(), DecodeError> {
+    let Some(field) = field else {
+        return reader.skip(2);
+    };
+    if field == Field::Traceback && !fields.wants_traceback() {
+        return reader.skip(2);
+    }
+    if field == Field::Loadavg && reader.kind() == Kind::List {
+        fields.put(field, loads(reader)?);
+        return Ok(());
+    }
+    reader.field(field, fields)
 }
 
 /// Reads a list that should have three numbers.

@@ -376,6 +376,23 @@ fn values_that_only_python_writes_cost_no_event() {
     );
 }
 
+const MEMBERS: [&str; 14] = [
+    r#""type": "task-sent""#,
+    r#""uuid": "01234567-89ab-cdef-fedc-ba9876543210""#,
+    r#""uuid":"other""#,
+    r#""hostname": "w@h""#,
+    r#""name": "t""#,
+    r#""names": "u""#,
+    r#""n\u0061me": "v""#,
+    r#""name" : "w""#,
+    r#""routing_key": "k""#,
+    r#""exchange": "x""#,
+    r#""timestamp": 1795344000.1234567"#,
+    r#""pid": 123456789012"#,
+    r#""a long key that is not known": [1, {"name": "z"}]"#,
+    r#""args": "{\"name\": 1}""#,
+];
+
 proptest! {
     /// A batch that is cut anywhere still gives every event that stands before the cut.
     #[test]
@@ -388,6 +405,36 @@ proptest! {
 
         prop_assert_eq!(read.iter().filter(|event| event.is_ok()).count(), whole);
         prop_assert_eq!(read.last().map(Result::is_err), Some(true));
+    }
+
+    /// What earlier events taught about the order of keys changes nothing but the speed.
+    #[test]
+    fn events_are_read_alike_in_any_order_of_members(
+        orders in prop::collection::vec(
+            prop::sample::subsequence(MEMBERS.to_vec(), 1..MEMBERS.len()).prop_shuffle(), 1..12,
+        ),
+        space in "[ \n]{0,1}",
+    ) {
+        let mut decoder = Decoder::default();
+        for members in orders {
+            let body = format!("{{{}}}", members.join(&format!(",{space}")));
+            let payload = Payload {
+                bytes: body.into_bytes(),
+                form: Form::Body {
+                    content_type: ContentType::Json,
+                    compression: None,
+                },
+            };
+            let read = |decoder: &mut Decoder| {
+                let mut read = Vec::new();
+                let each = |event: Result<Event<'_>, _>| read.push(format!("{event:?}"));
+                decoder.decode(&payload, Accept::default(), RECEIVED, each);
+                read
+            };
+            let expected = read(&mut Decoder::default());
+            prop_assert_eq!(&read(&mut decoder), &expected);
+            prop_assert_eq!(read(&mut decoder), expected);
+        }
     }
 
     /// Whatever stands in one event of a batch as valid JSON, its neighbours are read.

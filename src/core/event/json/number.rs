@@ -31,16 +31,60 @@ pub(super) fn short_number(bytes: &[u8]) -> Option<(f64, usize)> {
 /// The digits at the start, appended to those of `number`, and how many there are.
 #[inline]
 fn digits(mut number: u64, bytes: &[u8]) -> (u64, usize) {
-    let mut count = 0;
-    while let Some(byte) = bytes.get(count) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
+    let mut rest = bytes;
+    while let Some((chunk, behind)) = rest.split_first_chunk() {
+        let (value, count) = leading(u64::from_le_bytes(*chunk));
+        number = number.wrapping_mul(TENS[count]).wrapping_add(value);
+        if count < chunk.len() {
+            return (number, bytes.len() - rest.len() + count);
         }
-        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-        count += 1;
+        rest = behind;
     }
-    (number, count)
+    let count = rest.iter().position(|byte| !byte.is_ascii_digit());
+    let count = count.unwrap_or(rest.len());
+    for byte in &rest[..count] {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+    }
+    (number, bytes.len() - rest.len() + count)
+}
+
+const TENS: [u64; 9] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+];
+
+/// The number of digits at the start of eight bytes.
+#[inline]
+pub(super) const fn leading_digits(bytes: u64) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A byte is a digit if its upper half is 3 and its lower half at most 9. Only bytes after the
+    // first that is none may be affected by a carry.
+    let values = bytes ^ (0x30 * EACH);
+    let others = (values | values.wrapping_add(0x76 * EACH)) & (0x80 * EACH);
+    others.trailing_zeros() as usize / 8
+}
+
+/// The number that the digits at the start of eight bytes are, and how many there are. No path
+/// depends on how many, because the processor would mispredict it.
+#[inline]
+const fn leading(bytes: u64) -> (u64, usize) {
+    let count = leading_digits(bytes);
+    if count == 0 {
+        return (0, 0);
+    }
+    // Leading zeros instead of what follows, then pairs, fours and all eight digits.
+    let values = (bytes << (64 - 8 * count)) & 0x0f0f_0f0f_0f0f_0f0f;
+    let pairs = (values.wrapping_mul(10) + (values >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let eight = (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff;
+    (eight, count)
 }
 
 /// A number. One beyond the range of a float becomes the largest float, which is still a number and

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::Detail;
+use crate::event::fields::{TEXT_MAX, TRACEBACK_TAIL};
 use crate::event::reader::events;
 use crate::timestamp::Timestamp;
 
@@ -89,15 +90,30 @@ fn a_text_is_read_as_far_as_its_field_needs_it() {
 
 /// The `freq` of a heartbeat: members of an event are read by a path of their own.
 fn freq(json: &str) -> Result<Option<f64>, DecodeError> {
-    let body = format!(r#"{{"type": "worker-heartbeat", "freq": {json}}}"#);
+    let last = freq_of(&format!(
+        r#"{{"type": "worker-heartbeat", "freq": {json}}}"#
+    ));
+    let first = freq_of(&format!(
+        r#"{{"freq": {json}, "type": "worker-heartbeat"}}"#
+    ));
+    assert_eq!(last, first, "{json}");
+    last
+}
+
+fn freq_of(body: &str) -> Result<Option<f64>, DecodeError> {
     let mut freq = Err(DecodeError::Empty);
     let cursor = Cursor::of_texts(body.as_bytes());
-    events(Ok(cursor), Timestamp::default(), &mut |event| {
-        freq = event.map(|event| match event.detail {
-            Detail::Worker(worker) => worker.freq,
-            Detail::Task(_) | Detail::Other(_) => None,
-        });
-    });
+    events(
+        Ok(cursor),
+        &mut KeyOrder::default(),
+        Timestamp::default(),
+        &mut |event| {
+            freq = event.map(|event| match event.detail {
+                Detail::Worker(worker) => worker.freq,
+                Detail::Task(_) | Detail::Other(_) => None,
+            });
+        },
+    );
     freq
 }
 
@@ -231,6 +247,6 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_fail_in_another_way(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
-        events(Ok(Cursor::new(&bytes)), Timestamp::default(), &mut |_| {});
+        events(Ok(Cursor::new(&bytes)), &mut KeyOrder::default(), Timestamp::default(), &mut |_| {});
     }
 }

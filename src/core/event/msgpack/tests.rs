@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::KeyOrder;
 use crate::event::reader::events;
 use crate::event::{Event, TaskKind};
 use crate::event::{EventKind, WorkerKind};
@@ -9,6 +10,7 @@ fn outcomes(body: &[u8]) -> Vec<Result<EventKind, &'static str>> {
     let mut outcomes = Vec::new();
     events(
         MsgpackReader::new(body),
+        &mut KeyOrder::default(),
         Timestamp::default(),
         &mut |event| {
             outcomes.push(
@@ -25,6 +27,7 @@ fn one(body: &[u8], check: impl FnOnce(Event<'_>)) {
     let mut check = Some(check);
     events(
         MsgpackReader::new(body),
+        &mut KeyOrder::default(),
         Timestamp::default(),
         &mut |event| {
             check.take().expect("one event")(event.expect("a good event"));

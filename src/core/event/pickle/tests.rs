@@ -1,10 +1,16 @@
 use super::*;
+use crate::event::KeyOrder;
 use crate::event::reader::events;
 use crate::event::{Detail, Event, EventKind, TaskKind};
 use crate::timestamp::Timestamp;
 
 fn each(body: &[u8], mut take: impl FnMut(Result<Event<'_>, DecodeError>)) {
-    events(PickleReader::new(body), Timestamp::default(), &mut take);
+    events(
+        PickleReader::new(body),
+        &mut KeyOrder::default(),
+        Timestamp::default(),
+        &mut take,
+    );
 }
 
 /// Returns the type of each event in a body, or the reason why it could not be read.

@@ -1,10 +1,16 @@
 use super::*;
+use crate::event::KeyOrder;
 use crate::event::reader::events;
 use crate::event::{Detail, Event, EventKind, TaskKind, WorkerKind};
 use crate::timestamp::Timestamp;
 
 fn each(body: &str, mut take: impl FnMut(Result<Event<'_>, DecodeError>)) {
-    events(YamlReader::new(body), Timestamp::default(), &mut take);
+    events(
+        YamlReader::new(body),
+        &mut KeyOrder::default(),
+        Timestamp::default(),
+        &mut take,
+    );
 }
 
 /// Returns the type of each event in a body, or the reason why it could not be read.
