@@ -9,6 +9,7 @@ mod cluster;
 mod delivered;
 mod filter;
 mod overview;
+mod rounds;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +19,12 @@ use self::cluster::Cluster;
 use self::delivered::Delivered;
 use self::filter::Filter;
 pub use self::overview::{BrokerOverview, Overview};
-use crate::bounds::{Bounds, Limit};
+use self::rounds::{Output, Rounds};
+use crate::bounds::Bounds;
 use crate::config::MetricsConfig;
-use crate::event::judge::has_happened;
-use crate::event::{Accept, Batch, BrokerId, DecodeError, Decoder, Mark, Position};
+use crate::event::{Accept, Batch, BrokerId, DecodeError, Mark};
 use crate::profile::{Keep, Profile, ProfileName};
-use crate::series::{Origin, Refused, SeriesTable, Snapshot};
+use crate::series::{Refused, SeriesTable, Snapshot};
 use crate::state::{Hint, Limits, PollTargets, Report, Shard, State};
 use crate::telemetry::metrics::{EventMetrics, Published, SeriesMetrics, Telemetry};
 use crate::telemetry::process::Process;
@@ -32,7 +33,7 @@ use crate::timestamp::{ClockStep, Timestamp};
 /// All of the daemon's state about Celery.
 #[derive(Debug)]
 pub struct Pipeline {
-    decoder: Decoder,
+    rounds: Rounds,
     clusters: Vec<Cluster>,
     views: Vec<View>,
     series_ttl: Duration,
@@ -153,7 +154,7 @@ impl Pipeline {
             Cluster::new(BrokerId::new(at), cluster, state, config)
         });
         Self {
-            decoder: Decoder::default(),
+            rounds: Rounds::default(),
             clusters: clusters.collect(),
             views,
             series_ttl: config.series_ttl,
@@ -184,53 +185,19 @@ impl Pipeline {
 
     /// Applies every event of a batch.
     pub fn apply_batch(&mut self, batch: &Batch) {
-        let Self {
-            decoder,
-            clusters,
-            views,
-            exemplars,
-            telemetry,
-            ..
-        } = self;
-        let Some(cluster) = clusters.get_mut(batch.broker.index()) else {
+        let Some(cluster) = self.clusters.get_mut(batch.broker.index()) else {
             debug_assert!(false, "a batch names a configured broker");
             return;
         };
-        let now = batch.received;
-        for view in &mut *views {
-            view.series.now(now);
+        for view in &mut self.views {
+            view.series.now(batch.received);
         }
-        let mut newest = None;
-        cluster.metrics.messages.add(batch.payloads.len() as u64);
-        cluster.delivered.record(&batch.position);
-        for (at, payload) in batch.payloads.iter().enumerate() {
-            if let Position::Delivered {
-                mark, fingerprints, ..
-            } = &batch.position
-                && let Some(fingerprint) = fingerprints.get(at)
-                && cluster.delivered.is_again(mark.link, *fingerprint)
-            {
-                cluster.metrics.redelivered.add(1);
-                continue;
-            }
-            decoder.decode(payload, cluster.accept, now, |event| match event {
-                Ok(event) => {
-                    let stamped = Some(event.timestamp);
-                    newest = newest.max(stamped.filter(|at| has_happened(*at, now)));
-                    let task = event.task_id().filter(|_| *exemplars);
-                    let origin = task.and_then(|task| Origin::new(task, now));
-                    if origin.is_none() && task.is_some_and(|task| !task.is_empty()) {
-                        telemetry.bounds().reached(Limit::ExemplarBytes);
-                    }
-                    cluster.state.apply(&event, now, &mut cluster.changes);
-                    cluster.show(views, now, origin);
-                }
-                Err(error) => cluster.refuse(error),
-            });
-        }
-        if let Some(newest) = newest {
-            cluster.metrics.lag.set(now.seconds_since(newest));
-        }
+        let output = Output {
+            views: &mut self.views,
+            exemplars: self.exemplars,
+            bounds: self.telemetry.bounds(),
+        };
+        self.rounds.apply(batch, cluster, output);
     }
 
     /// Applies a report from a broker or from the workers behind it.
@@ -243,7 +210,7 @@ impl Pipeline {
         cluster
             .state
             .report(&report.answers, report.asked, now, &mut cluster.changes);
-        cluster.show(&mut self.views, now, None);
+        cluster.show(&mut self.views, now);
     }
 
     /// Returns all series as of `now`, in one snapshot per profile. `last` means that no more
@@ -251,7 +218,7 @@ impl Pipeline {
     pub fn snapshots(&mut self, now: Timestamp, last: bool) -> Vec<Snapshot> {
         for cluster in &mut self.clusters {
             cluster.state.expire(now, &mut cluster.changes);
-            cluster.show(&mut self.views, now, None);
+            cluster.show(&mut self.views, now);
         }
         self.unchanged_snapshots(now, last)
     }
@@ -306,7 +273,7 @@ impl Pipeline {
     pub fn release_held(&mut self, now: Timestamp) {
         for cluster in &mut self.clusters {
             cluster.state.release_held(&mut cluster.changes);
-            cluster.show(&mut self.views, now, None);
+            cluster.show(&mut self.views, now);
         }
     }
 

@@ -158,7 +158,7 @@ impl Pipeline {
                     cluster.after_restore(&mut self.views, now);
                 }
                 // Sets are rebuilt from their members, so tasks in flight are counted again.
-                cluster.show(&mut self.views, now, None);
+                cluster.show(&mut self.views, now);
             }
         }
         for cluster in &self.clusters {

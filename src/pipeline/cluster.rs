@@ -1,10 +1,11 @@
 //! The cluster behind one broker: its state, and how it is shown and looked at.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{BrokerRetention, ClusterConfig, Delivered, Filter, View, float};
 use crate::config::MetricsConfig;
-use crate::event::{Accept, BrokerId, DecodeError};
+use crate::event::{Accept, Batch, BrokerId, DecodeError, Event, Position};
 use crate::profile::{Context, Profile};
 use crate::series::Origin;
 use crate::state::{Change, Hint, HintReason, Loss, State, Symbol};
@@ -22,8 +23,10 @@ pub(super) struct Cluster {
     pub(super) accept: Accept,
     pub(super) state: State,
     pub(super) filter: Filter,
-    /// Changes made by the current event; kept to reuse its memory.
+    /// Changes that are not shown yet; kept to reuse the memory.
     pub(super) changes: Vec<Change>,
+    /// Where the changes of each event of the current round end.
+    pub(super) ends: Vec<usize>,
     pub(super) metrics: EventMetrics,
     /// The time without a subscription in microseconds, if there was one at the last look.
     pub(super) gap: Option<u64>,
@@ -48,6 +51,7 @@ impl Cluster {
             state,
             filter: Filter::new(config.task_filter.clone()),
             changes: Vec::new(),
+            ends: Vec::new(),
             gap: None,
             metrics: cluster.metrics,
             errors: Vec::new(),
@@ -60,14 +64,51 @@ impl Cluster {
         }
     }
 
-    /// Applies changes to the series; `origin` is the task of the event that caused them.
-    pub(super) fn show(&mut self, views: &mut [View], now: Timestamp, origin: Option<Origin<'_>>) {
-        for &change in &self.changes {
+    /// Whether a payload of a batch was delivered before. Counts it if so.
+    pub(super) fn is_again(&mut self, batch: &Batch, payload: usize) -> bool {
+        let Position::Delivered {
+            mark, fingerprints, ..
+        } = &batch.position
+        else {
+            return false;
+        };
+        let is_again = fingerprints
+            .get(payload)
+            .is_some_and(|fingerprint| self.delivered.is_again(mark.link, *fingerprint));
+        if is_again {
+            self.metrics.redelivered.add(1);
+        }
+        is_again
+    }
+
+    /// Applies events to the state. Their changes are not shown yet.
+    pub(super) fn apply(&mut self, events: &[Event<'_>], now: Timestamp) {
+        self.ends.clear();
+        let (changes, ends) = (&mut self.changes, &mut self.ends);
+        self.state.apply_all(events, now, changes, ends);
+    }
+
+    /// Applies all changes to the series.
+    pub(super) fn show(&mut self, views: &mut [View], now: Timestamp) {
+        self.show_changes(0..self.changes.len(), views, now, None);
+        self.changes.clear();
+    }
+
+    /// Applies some changes to the series; `origin` is the task of the event that caused them.
+    pub(super) fn show_changes(
+        &mut self,
+        some: Range<usize>,
+        views: &mut [View],
+        now: Timestamp,
+        origin: Option<Origin<'_>>,
+    ) {
+        let changes = &self.changes[some];
+        for change in changes {
             match change {
                 Change::Duplicate => self.metrics.repeated.add(1),
                 Change::Clamped => self.metrics.clamped.add(1),
-                Change::Refused(refusal) => self.metrics.refused(refusal).add(1),
-                Change::Missing(events) => self.metrics.missing.add(events),
+                Change::Refused(refusal) => self.metrics.refused(*refusal).add(1),
+                Change::Missing(events) => self.metrics.missing.add(*events),
                 Change::Lost {
                     reason: Loss::Evicted,
                     ..
@@ -87,20 +128,21 @@ impl Cluster {
                     ..
                 } => {}
             }
-            let Some(change) = self.filter.pass(change, self.state.names()) else {
-                continue;
+        }
+        for view in views {
+            let profile = &mut view.profiles[self.id.index()];
+            let mut context = Context {
+                names: self.state.names(),
+                series: &mut view.series,
+                now,
+                origin,
             };
-            for view in &mut *views {
-                let mut context = Context {
-                    names: self.state.names(),
-                    series: &mut view.series,
-                    now,
-                    origin,
-                };
-                view.profiles[self.id.index()].apply(change, &mut context);
+            for change in changes {
+                if let Some(change) = self.filter.pass(*change, context.names) {
+                    profile.apply(change, &mut context);
+                }
             }
         }
-        self.changes.clear();
     }
 
     /// Drops strings that are no longer referenced, if there are many.

@@ -29,10 +29,15 @@ impl Filter {
 
     /// Returns the change without hidden tasks. The count of received events by type includes
     /// hidden tasks.
+    #[inline]
     pub(super) fn pass(&mut self, change: Change, names: &Names) -> Option<Change> {
         if self.filter.is_none() {
             return Some(change);
         }
+        self.pass_shown(change, names)
+    }
+
+    fn pass_shown(&mut self, change: Change, names: &Names) -> Option<Change> {
         match change {
             Change::Event(seen) => Some(Change::Event(ReceivedEvent {
                 task: seen.task.filter(|task| self.shows(Some(*task), names)),

@@ -11,7 +11,7 @@ mod mutated;
 use super::*;
 use crate::config::Config;
 use crate::escape::label_value;
-use crate::event::{ContentType, Form, Payload, Position};
+use crate::event::{ContentType, Decoder, Form, Payload, Position};
 use crate::profile::ProfileName;
 
 /// A pipeline with the default settings.
@@ -161,6 +161,45 @@ fn every_recording_is_counted_as_by_other_means() {
         let named = named.map(|(name, count)| (label_value(&name).into_owned(), count));
         assert_eq!(names, named.collect::<BTreeMap<_, _>>(), "{file}");
         assert_eq!(unread, counts(&expected["unread"]), "{file}");
+    }
+}
+
+#[test]
+fn messages_of_one_batch_count_as_in_batches_of_their_own() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/events");
+    for file in std::fs::read_dir(folder).expect("the recordings") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("a recording");
+        let messages = text.lines().filter_map(recorded);
+        let payloads: Vec<_> = messages.map(|(payload, _)| payload).collect();
+        let received = Timestamp::from_millis(1_795_344_000_000);
+        let rows = |size: usize| {
+            let mut pipeline = pipeline();
+            for payloads in payloads.chunks(size) {
+                pipeline.apply_batch(&Batch {
+                    broker: BrokerId::new(0),
+                    received,
+                    payloads: payloads.to_vec(),
+                    position: Position::Transient,
+                });
+            }
+            let snapshot = snapshot(&mut pipeline, received, true);
+            let rows = snapshot.rows.iter().map(|row| {
+                let name = &snapshot.family(row).name;
+                format!("{name} {:?} {:?}", row.info.labels, row.value)
+            });
+            let mut rows: Vec<_> = rows
+                .filter(|row| {
+                    // The lag is that of the newest batch.
+                    !row.starts_with("process_") && !row.starts_with("celeriac_event_lag_seconds")
+                })
+                .collect();
+            rows.sort_unstable();
+            rows
+        };
+        let expected = rows(1);
+        for size in [5, payloads.len().max(1)] {
+            assert_eq!(rows(size), expected, "{size} messages a batch");
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Groups {
     free: Vec<u32>,
     index: HashMap<Key, u32>,
     /// The last lookup: the changes of an event are mostly in one group.
-    newest: Option<(Key, u32)>,
+    newest: Option<(TaskKey, u32)>,
     /// The queues of each name that have groups of their own.
     places: Places,
     /// The overflow group, used when the limit on series is reached.
@@ -201,13 +201,17 @@ impl Groups {
         n: f64,
         context: &mut Context<'_>,
     ) {
-        let key = self.key(of, context);
         let at = if n > 0.0 {
             let at = self.group(of, context);
-            if self.overflow == Some(at) {
-                self.folded.entry(key).or_default().overflow += 1;
-            } else if self.group_at(at, context.now).0.key.other_queues {
-                self.folded.entry(key).or_default().other_queues += 1;
+            let is_overflow = self.overflow == Some(at);
+            if is_overflow || self.group_at(at, context.now).0.key.other_queues {
+                let key = self.key(of, context);
+                let folded = self.folded.entry(key).or_default();
+                if is_overflow {
+                    folded.overflow += 1;
+                } else {
+                    folded.other_queues += 1;
+                }
             }
             at
         } else {
@@ -320,6 +324,9 @@ impl Groups {
 
     /// The group in which a task in flight was counted when it entered.
     fn group_left(&mut self, of: TaskKey, context: &mut Context<'_>) -> u32 {
+        if self.folded.is_empty() {
+            return self.group(of, context);
+        }
         let key = self.key(of, context);
         let Some(folded) = self.folded.get_mut(&key) else {
             return self.group(of, context);
@@ -344,14 +351,14 @@ impl Groups {
 
     /// The group in which a task is counted: the overflow group if there is no room for a new one.
     fn group(&mut self, of: TaskKey, context: &mut Context<'_>) -> u32 {
-        let key = self.key(of, context);
         if let Some((newest, at)) = self.newest
-            && newest == key
+            && newest == of
         {
             return at;
         }
+        let key = self.key(of, context);
         if let Some(&at) = self.index.get(&key) {
-            self.newest = Some((key, at));
+            self.newest = Some((of, at));
             return at;
         }
         let max = self.config.queues_max;

@@ -1,6 +1,7 @@
 //! The state of one cluster: joins tasks, workers, queues and names.
 
 mod answers;
+mod apply;
 mod clock;
 mod long_running;
 mod overview;
@@ -34,18 +35,18 @@ use super::worker::Found;
 use super::workers::Workers;
 use super::workflows::{Standing, Workflows};
 use super::{
-    Answers, Beat, Change, Loss, Names, OTHER, PeriodicTask, Place, PollTargets, Queue,
-    ReceivedEvent, Shard, Symbol, TaskKey, Worker,
+    Answers, Beat, Change, Loss, Names, OTHER, PeriodicTask, Place, PollTargets, Queue, Shard,
+    Symbol, TaskKey, Worker,
 };
 use crate::bounds::Bounds;
-use crate::event::{Detail, Event, Refusal};
+use crate::event::Refusal;
 use crate::timestamp::Timestamp;
 pub use long_running::{Allowed, LongRunning};
 pub use overview::{ClusterOverview, WorkerOverview};
 use reconcile::Suspects;
 pub use saved::CapturedCluster;
 pub use stalled::Stalled;
-use worker_events::Sender;
+use worker_events::{Sender, Senders};
 
 /// The limits on the state of a cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,8 +107,7 @@ pub struct State {
     registered: Registered,
     runtimes: Runtimes,
     periodic: PeriodicTasks,
-    /// The latest sender, which is usually the next one too: a worker's events come in runs.
-    sender: (String, Sender),
+    senders: Senders,
     routes: Routes,
     held: Held,
     workflows: Workflows,
@@ -155,7 +155,7 @@ impl State {
             registered: Registered::default(),
             runtimes: Runtimes::default(),
             periodic,
-            sender: Default::default(),
+            senders: Senders::default(),
             routes: Routes::within(bounds.clone()),
             workflows: Workflows::within(bounds.clone()),
             bounds,
@@ -196,47 +196,6 @@ impl State {
         self.limits.worker_retention = worker_retention;
         self.limits.long_running_factor = long_running_factor;
         self.limits.queue_ttl = queue_ttl;
-    }
-
-    /// Applies an event that was received at `now` and adds its effects to `changes`.
-    pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
-        self.evidence.event(now);
-        if self.first_event == Timestamp::default() {
-            self.first_event = now;
-        }
-        let stamped = self.stamped(event.timestamp, now, changes);
-        if stamped == event.timestamp {
-            self.newest = self.newest.max(stamped);
-        }
-        let sender = self.sender(&event.hostname);
-        let mut seen = ReceivedEvent {
-            kind: event.kind(),
-            other: None,
-            sender: sender.worker.or(sender.client),
-            task: None,
-        };
-        match &event.detail {
-            Detail::Task(task) => self.apply_task(task, stamped, sender, now, changes),
-            Detail::Worker(worker) => {
-                if let Some(name) = sender.worker {
-                    self.apply_worker(name, worker, event, (stamped, now), changes);
-                }
-                changes.push(Change::Event(seen));
-            }
-            Detail::Other(other) => {
-                if let Some(worker) = sender.worker
-                    && let Some(worker) = self.workers.find_or_insert(worker, now)
-                {
-                    worker.sign_of_life(now);
-                }
-                if self.limits.keep_foreign {
-                    seen.other = Some(self.names.intern(&other.kind));
-                    let task = other.uuid.as_deref().and_then(|uuid| self.tasks.find(uuid));
-                    seen.task = task.and_then(|at| self.tasks.get(at).name);
-                }
-                changes.push(Change::Event(seen));
-            }
-        }
     }
 
     /// Applies the answers of the broker or the workers in a round that started at `asked`, and
@@ -414,7 +373,7 @@ impl State {
         let all: Vec<Symbol> = all.collect();
         self.names.keep(all);
         // It may have been forgotten just now.
-        self.sender = Default::default();
+        self.senders = Senders::default();
     }
 
     fn evict(&mut self, now: Timestamp, changes: &mut Vec<Change>) {

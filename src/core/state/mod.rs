@@ -62,6 +62,10 @@ pub use worker::{Software, Worker};
 use crate::event::{EventKind, Refusal};
 use crate::timestamp::Timestamp;
 
+/// How many events are best applied together: enough for accesses to memory to overlap, and few
+/// enough to stay in the processor's cache.
+pub const EVENTS_TOGETHER: usize = 16;
+
 /// One change caused by an event or by the passage of time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {

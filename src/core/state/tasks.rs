@@ -10,6 +10,7 @@
 //! must not push out tasks that a worker of this shard has.
 
 mod later;
+mod lookup;
 mod members;
 mod saved;
 mod shrink;
@@ -17,19 +18,18 @@ mod uuid;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::chunks::Chunks;
-use super::names::TEXT_BYTES_MAX;
 use super::task::{Label, Task};
 use super::{Shard, shard};
 use crate::bounds::{Bounds, Limit, Part};
-use crate::escape::cut;
 use crate::timestamp::{ClockStep, Timestamp};
+pub(super) use lookup::TaskId;
+use lookup::hash_of;
 pub(super) use members::{MEMBER_BYTES, Member};
 pub(super) use saved::CapturedTasks;
 pub(super) use uuid::parse_uuid;
@@ -163,19 +163,17 @@ impl Tasks {
 
     /// Finds or creates the task with this id. A new task is in no list until it is
     /// [`filed`](Self::file).
-    pub(super) fn find_or_insert(&mut self, uuid: &str) -> At {
-        if uuid.len() > TEXT_BYTES_MAX {
-            self.bounds.reached(Limit::TextBytes);
-        }
-        let uuid = &*cut(uuid, TEXT_BYTES_MAX);
-        let parsed = parse_uuid(uuid);
-        let hash = self.hash(parsed.as_ref(), uuid);
-        if let Some(at) = self.find_hashed(hash, parsed.as_ref(), uuid) {
+    pub(super) fn find_or_insert(&mut self, id: &TaskId<'_>) -> At {
+        if let Some(at) = self.find_key(id) {
             self.unlink(at);
             return at;
         }
+        let TaskId { text, uuid, hash } = id;
+        if id.is_truncated() {
+            self.bounds.reached(Limit::TextBytes);
+        }
         let slot = Slot {
-            uuid: parsed,
+            uuid: *uuid,
             last_event: 0,
             previous: NONE,
             next: NONE,
@@ -187,39 +185,15 @@ impl Tasks {
             self.grow(SLOT_BYTES);
         }
         let at = self.slots.insert(slot);
-        if parsed.is_none() {
-            self.grow(id_bytes(uuid));
-            self.texts.insert(at, uuid.into());
+        if uuid.is_none() {
+            self.grow(id_bytes(text));
+            self.texts.insert(at, (**text).into());
         }
         let (slots, texts, hasher) = (&self.slots, &self.texts, &self.hasher);
-        self.index.insert_unique(hash, at, |&at| {
+        self.index.insert_unique(*hash, at, |&at| {
             hash_of(hasher, &slots[at as usize], at, texts)
         });
         at
-    }
-
-    /// Finds the task with this id.
-    pub(super) fn find(&self, uuid: &str) -> Option<At> {
-        let uuid = &*cut(uuid, TEXT_BYTES_MAX);
-        let parsed = parse_uuid(uuid);
-        let hash = self.hash(parsed.as_ref(), uuid);
-        self.find_hashed(hash, parsed.as_ref(), uuid)
-    }
-
-    fn find_hashed(&self, hash: u64, parsed: Option<&[u8; 16]>, uuid: &str) -> Option<At> {
-        let same = |&at: &At| match (&self.slots[at as usize].uuid, parsed) {
-            (Some(a), Some(b)) => a == b,
-            (None, None) => self.texts.get(&at).is_some_and(|text| **text == *uuid),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        self.index.find(hash, same).copied()
-    }
-
-    fn hash(&self, parsed: Option<&[u8; 16]>, uuid: &str) -> u64 {
-        match parsed {
-            Some(bytes) => self.hasher.hash_one(bytes),
-            None => self.hasher.hash_one(uuid),
-        }
     }
 
     pub(super) fn get(&self, at: At) -> &Task {
@@ -457,13 +431,6 @@ impl Tasks {
         if next != NONE {
             self.slots[next as usize].previous = previous;
         }
-    }
-}
-
-fn hash_of(hasher: &DefaultHashBuilder, slot: &Slot, at: At, texts: &HashMap<At, Arc<str>>) -> u64 {
-    match (&slot.uuid, texts.get(&at)) {
-        (Some(bytes), _) => hasher.hash_one(bytes),
-        (None, text) => hasher.hash_one(text.map(|text| &**text).unwrap_or_default()),
     }
 }
 

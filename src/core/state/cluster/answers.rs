@@ -112,7 +112,7 @@ impl State {
             return None;
         }
         let shard = self.limits.shard;
-        let at = self.tasks.find_or_insert(&answer.uuid);
+        let at = self.tasks.find_or_insert(&self.tasks.key(&answer.uuid));
         let before = place(self.tasks.get(at), shard);
         let name = answer.name.as_deref().map(|name| self.names.intern(name));
         let queue = answer

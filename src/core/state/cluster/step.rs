@@ -5,7 +5,7 @@ use crate::event::{EventKind, Refusal, TaskEvent, TaskKind};
 use crate::state::held::HeldStep;
 use crate::state::periodic::ProcessId;
 use crate::state::task::{Intervals, Label, Taken};
-use crate::state::tasks::At;
+use crate::state::tasks::{At, TaskId};
 use crate::state::{Change, OTHER, Outcome, ReceivedEvent, Revocation, Step, Symbol, TaskStage};
 use crate::timestamp::Timestamp;
 
@@ -27,10 +27,9 @@ struct Arrived<'a> {
 impl State {
     pub(super) fn apply_task(
         &mut self,
-        event: &TaskEvent<'_>,
-        stamped: Timestamp,
+        (event, id): (&TaskEvent<'_>, &TaskId<'_>),
+        (stamped, now): (Timestamp, Timestamp),
         sender: Sender,
-        now: Timestamp,
         changes: &mut Vec<Change>,
     ) {
         let worker = sender.worker.filter(|_| event.kind != TaskKind::Sent);
@@ -43,7 +42,7 @@ impl State {
             worker,
             only_queue: worker.and_then(|worker| self.task_event_of(worker, now)),
         };
-        let at = self.tasks.find_or_insert(&event.uuid);
+        let at = self.tasks.find_or_insert(id);
         let before = self.place_of(at);
         self.relate(at, &arrived, changes);
         let shard = self.limits.shard;

@@ -7,7 +7,7 @@ mod workers;
 use std::borrow::Cow;
 
 use super::*;
-use crate::event::{TaskEvent, TaskKind, WorkerEvent, WorkerKind};
+use crate::event::{Detail, Event, TaskEvent, TaskKind, WorkerEvent, WorkerKind};
 use crate::state::{QueueLevel, TaskAnswer, TaskStage, WorkerAnswer};
 
 fn at(second: i64) -> Timestamp {

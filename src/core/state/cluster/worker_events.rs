@@ -1,6 +1,8 @@
 //! What a worker's own events change: the worker, and the tasks that end with it.
 
-use hashbrown::HashSet;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashSet};
 
 use super::{State, lost};
 use crate::event::{Event, WorkerEvent, WorkerKind};
@@ -18,6 +20,18 @@ pub(super) struct Sender {
     /// The process, if it is a client.
     pub(super) process: Option<ProcessId>,
 }
+
+/// The senders of recent events. Finding one by its node name again needs no look at the parts of
+/// the name.
+#[derive(Debug)]
+pub(super) struct Senders {
+    /// By a hash of the node name; the newest of those with the same one.
+    known: Vec<(String, Sender)>,
+    hasher: DefaultHashBuilder,
+}
+
+/// How many are remembered.
+const SENDERS: usize = 64;
 
 impl State {
     pub(super) fn apply_worker(
@@ -101,20 +115,42 @@ impl State {
         self.ended_unseen(&gone, Standing::Failed, now);
     }
 
-    /// The name of an event's sender.
+    /// The sender of an event with this node name.
     pub(super) fn sender(&mut self, hostname: &str) -> Sender {
-        if self.sender.0 != hostname {
-            self.sender.0.clear();
-            self.sender.0.push_str(hostname);
+        let at = self.senders.place(hostname);
+        if self.senders.known[at].0 != hostname {
             let worker = workers::name_of(hostname, &mut self.names);
             let is_client = workers::is_client(hostname);
             let client = self.limits.keep_foreign && is_client;
-            self.sender.1 = Sender {
+            let (name, sender) = &mut self.senders.known[at];
+            *sender = Sender {
                 worker,
                 client: client.then(|| self.names.intern_node(hostname)).flatten(),
                 process: is_client.then(|| ProcessId::of(hostname)),
             };
+            name.clear();
+            name.push_str(hostname);
         }
-        self.sender.1
+        self.senders.known[at].1
+    }
+}
+
+impl Senders {
+    /// Where a sender is, if it is known.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "some bits of a hash are enough"
+    )]
+    fn place(&self, hostname: &str) -> usize {
+        self.hasher.hash_one(hostname) as usize % SENDERS
+    }
+}
+
+impl Default for Senders {
+    fn default() -> Self {
+        Self {
+            known: vec![Default::default(); SENDERS],
+            hasher: DefaultHashBuilder::default(),
+        }
     }
 }

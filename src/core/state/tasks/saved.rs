@@ -42,7 +42,7 @@ impl Tasks {
         if text.is_empty() || text.len() > saved::TEXT_MAX || is_known {
             return None;
         }
-        let at = self.find_or_insert(&text);
+        let at = self.find_or_insert(&self.key(&text));
         *self.get_mut(at) = Task::restored(saved, texts, now);
         self.file_by_last_event(at, saved.heard.min(now.whole_seconds()));
         Some(at)

@@ -1,12 +1,13 @@
 use super::*;
 use crate::state::TaskStage;
+use crate::state::names::TEXT_BYTES_MAX;
 
 fn uuid(n: u32) -> String {
     format!("{n:08x}-0000-4000-8000-000000000000")
 }
 
 fn put(tasks: &mut Tasks, uuid: &str, stage: Option<TaskStage>, millis: i64) {
-    let at = tasks.find_or_insert(uuid);
+    let at = tasks.find_or_insert(&tasks.key(uuid));
     tasks.get_mut(at).stage = stage;
     tasks.file(at, Timestamp::from_millis(millis));
 }
@@ -87,7 +88,7 @@ fn ended_tasks_are_bounded_by_number_and_age() {
 fn a_timeout_counts_from_the_due_time() {
     let hour = Duration::from_secs(3_600);
     let due_at = |tasks: &mut Tasks, n: u32, heard: i64, due: i64| {
-        let at = tasks.find_or_insert(&uuid(n));
+        let at = tasks.find_or_insert(&tasks.key(&uuid(n)));
         let eta = Timestamp::from_millis(due * 1_000);
         let event = crate::event::TaskEvent {
             eta: Some(eta),
@@ -127,7 +128,7 @@ fn a_timeout_counts_from_the_due_time() {
 #[test]
 fn a_task_that_is_due_later_is_in_flight_until_it_is_heard_of_or_evicted() {
     let mut tasks = Tasks::default();
-    let at = tasks.find_or_insert(&uuid(0));
+    let at = tasks.find_or_insert(&tasks.key(&uuid(0)));
     let event = crate::event::TaskEvent {
         eta: Some(Timestamp::from_millis(1_000_000)),
         ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
@@ -210,6 +211,27 @@ fn an_id_is_a_uuid_only_in_canonical_form() {
     ] {
         assert_eq!(parse_uuid(other), None, "{other}");
     }
+    let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    for (at, was) in text.char_indices() {
+        for c in (0..=127).map(char::from) {
+            let other = format!("{}{c}{}", &text[..at], &text[at + 1..]);
+            let is_canonical = if was == '-' { c == '-' } else { is_digit(c) };
+            assert_eq!(parse_uuid(&other).is_some(), is_canonical, "{other}");
+        }
+    }
+}
+
+#[test]
+fn loading_tasks_is_harmless_whether_they_are_known_or_not() {
+    let mut tasks = Tasks::default();
+    for n in 0..40 {
+        put(&mut tasks, &uuid(n), Some(TaskStage::Sent), 1);
+    }
+    let ids: Vec<_> = (30..46).map(uuid).collect();
+    let keys: Vec<_> = ids.iter().map(|id| Some(tasks.key(id))).collect();
+    tasks.load(&keys);
+    tasks.load(&[None, Some(tasks.key("other"))]);
+    assert_eq!(tasks.alive(), 40);
 }
 
 /// A table of one of two shards, in which tasks on their way are listed apart.
@@ -225,7 +247,7 @@ fn a_task_on_its_way_is_forgotten_once_it_was_silent_and_is_due() {
             eta: Some(Timestamp::from_millis(eta)),
             ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
         };
-        let at = tasks.find_or_insert(&uuid(n));
+        let at = tasks.find_or_insert(&tasks.key(&uuid(n)));
         let sent = Timestamp::from_millis(1_000);
         tasks.get_mut(at).apply(&event, sent, None);
         tasks.file(at, sent);
@@ -302,7 +324,7 @@ fn a_task_that_is_rescheduled_again_and_again_is_remembered_once() {
             retries: Some(0),
             ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
         };
-        let at = tasks.find_or_insert(&uuid(0));
+        let at = tasks.find_or_insert(&tasks.key(&uuid(0)));
         let sent = Timestamp::from_millis(n);
         tasks.get_mut(at).apply(&event, sent, None);
         tasks.file(at, sent);
@@ -352,7 +374,13 @@ fn after_a_burst_the_table_is_small_again_and_knows_what_is_left() {
     let bounds = Bounds::default();
     let mut tasks = Tasks::new(None, bounds.clone());
     let stage = |n: u32| n.is_multiple_of(5_000).then_some(TaskStage::Sent);
-    let id = |n: u32| if n == 5_000 { "other".to_owned() } else { uuid(n) };
+    let id = |n: u32| {
+        if n == 5_000 {
+            "other".to_owned()
+        } else {
+            uuid(n)
+        }
+    };
     for n in 0..BURST {
         put(&mut tasks, &id(n), stage(n), 1_000);
     }
@@ -388,7 +416,7 @@ fn a_due_time_of_a_task_whose_memory_was_freed_is_stale() {
         eta: Some(at(500_000)),
         ..crate::event::TaskEvent::new(crate::event::TaskKind::Sent, "")
     };
-    let late = tasks.find_or_insert(&uuid(3_000));
+    let late = tasks.find_or_insert(&tasks.key(&uuid(3_000)));
     tasks.get_mut(late).apply(&event, at(1_000), None);
     tasks.file(late, at(1_000));
     assert!(tasks.expire(second, at(10_000)).is_none());
