@@ -145,9 +145,9 @@ fn nothing_is_allocated_for_an_event_in_steady_state() {
         telemetry,
         NOW,
     );
-    // The table of ended tasks grows until it is full.
+    // The table of ended tasks grows until it is full, and so do the buffers of a round.
     pipeline.apply_batch(&batch(0..40_000, false));
-    pipeline.apply_batch(&batch(40_000..40_001, true));
+    pipeline.apply_batch(&batch(40_000..40_100, true));
     for enveloped in [false, true] {
         let from = 50_000 + 10_000 * u64::from(enveloped);
         let steady = batch(from..from + 10_000, enveloped);

@@ -11,6 +11,9 @@ use crate::event::{Form, Payload};
 /// The memory of a message in addition to its bytes.
 const OVERHEAD_BYTES: u64 = 64;
 
+/// If there is room for more messages, that memory is freed once none waits.
+const MESSAGES_KEPT: usize = 4_096;
+
 /// Messages in order of arrival.
 #[derive(Debug)]
 pub(super) struct Buffer {
@@ -68,6 +71,10 @@ impl Buffer {
         let bytes = cost(&oldest);
         self.bytes -= bytes;
         self.bounds.release(Part::Buffers, bytes);
+        // A burst may have been a million messages.
+        if self.messages.is_empty() && self.messages.capacity() > MESSAGES_KEPT {
+            self.messages = VecDeque::new();
+        }
         Some(oldest)
     }
 
@@ -124,6 +131,20 @@ const fn cost(message: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_for_a_burst_is_freed_once_it_is_handed_over() {
+        let mut buffer = Buffer::new(1 << 20, Bounds::default());
+        for (count, is_freed) in [(MESSAGES_KEPT, false), (2 * MESSAGES_KEPT, true)] {
+            for n in 0..count {
+                assert_eq!(buffer.push(n.to_le_bytes().to_vec()), 0);
+            }
+            while !buffer.is_empty() {
+                buffer.next_batch();
+            }
+            assert_eq!(buffer.messages.capacity() == 0, is_freed, "{count}");
+        }
+    }
 
     #[test]
     fn the_oldest_go_when_it_is_full_and_are_counted() {
