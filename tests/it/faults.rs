@@ -128,8 +128,14 @@ impl Setting {
         self.beside.assert_no_violation();
     }
 
-    /// Stops the daemon, and returns how many samples of each series only the healthy receiver has.
-    fn missing(&mut self) -> BTreeMap<String, usize> {
+    /// Stops the daemon, and returns how many samples of each series only the healthy receiver has. A busy machine may
+    /// skip a snapshot for one receiver, which counts it.
+    async fn missing(&mut self) -> BTreeMap<String, usize> {
+        let page = self.celeriac.page().await;
+        let skipped = page.sum(
+            "celeriac_remote_storage_snapshots_missed_total",
+            &["remote_name=\"ill\""],
+        );
         assert!(self.celeriac.terminate().success());
         let theirs = self.ill.with(|received| received.series.clone());
         let all = self.beside.with(|received| received.series.clone());
@@ -141,7 +147,7 @@ impl Setting {
             let lost = lost.count();
             (key, lost)
         });
-        missing.filter(|(_, lost)| *lost > 0).collect()
+        missing.filter(|(_, lost)| *lost as f64 > skipped).collect()
     }
 }
 
@@ -179,7 +185,7 @@ async fn what_ends_without_an_answer_is_sent_again() {
         let page = setting.nothing_is_lost().await;
         assert!(of(&page, "ill", "retried_total") > 0.0);
         assert_eq!(of(&page, "beside", "retried_total"), 0.0);
-        assert_eq!(setting.missing(), BTreeMap::new(), "{message}");
+        assert_eq!(setting.missing().await, BTreeMap::new(), "{message}");
     }
 }
 
@@ -285,7 +291,7 @@ async fn one_is_refused(message: &str, quarantined: f64, stores_in_part: bool) {
     setting.no_violation();
     let log = setting.celeriac.process.output();
     assert!(log.contains("label value too long"), "{log}");
-    let missing = setting.missing();
+    let missing = setting.missing().await;
     assert!(
         missing.keys().all(|series| refused(series)),
         "{message}: {missing:?}"
@@ -316,7 +322,7 @@ async fn what_another_sender_has_written_costs_nothing_but_itself() {
         let failed = |page: &Page| of(page, "ill", "failed_total") > 0.0;
         setting.celeriac.page_when("the refusal", 20, failed).await;
         setting.no_violation();
-        let missing = setting.missing();
+        let missing = setting.missing().await;
         assert!(
             missing.keys().all(|key| key == series),
             "{message}: {missing:?}"
@@ -335,7 +341,7 @@ async fn what_is_too_large_comes_in_parts() {
         setting.beside_is_not_delayed().await;
         setting.arrived(&setting.ill, 39).await;
         setting.nothing_is_lost().await;
-        assert_eq!(setting.missing(), BTreeMap::new(), "{message}");
+        assert_eq!(setting.missing().await, BTreeMap::new(), "{message}");
     }
 }
 
@@ -464,6 +470,6 @@ async fn counts_that_are_wrong_lose_and_double_nothing() {
             .with(|received| (received.requests, received.requests_v2));
         let fell_back = all != second;
         assert!(!fell_back || written == Written::Rubbish, "{written:?}");
-        assert_eq!(setting.missing(), BTreeMap::new(), "{written:?}");
+        assert_eq!(setting.missing().await, BTreeMap::new(), "{written:?}");
     }
 }

@@ -58,7 +58,7 @@ async fn a_series_that_breaks_the_receiver_does_not_block_the_others(message: &s
     let page = setting.settled().await;
     assert_eq!(of(&page, "ill", "dropped_total"), 0.0);
     setting.no_violation();
-    let missing = setting.missing();
+    let missing = setting.missing().await;
     assert!(missing.keys().all(|series| breaks(series)), "{missing:?}");
 }
 
@@ -77,7 +77,7 @@ async fn an_outage_of_one_family_for_a_minute_and_a_half_loses_nothing() {
     setting.arrived(&setting.ill, NAMES - 1).await;
     let page = setting.nothing_is_lost().await;
     assert!(of(&page, "ill", "retried_total") > 0.0);
-    assert_eq!(setting.missing(), BTreeMap::new());
+    assert_eq!(setting.missing().await, BTreeMap::new());
 }
 
 async fn an_outage_of_everything_but_empty_requests_loses_nothing() {
@@ -94,7 +94,7 @@ async fn an_outage_of_everything_but_empty_requests_loses_nothing() {
     setting.ill.behave(|behaviour| behaviour.breaks_on = None);
     setting.arrived(&setting.ill, NAMES - 1).await;
     setting.nothing_is_lost().await;
-    assert_eq!(setting.missing(), BTreeMap::new());
+    assert_eq!(setting.missing().await, BTreeMap::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +111,6 @@ async fn a_success_is_one_whatever_its_body_says() {
         }
         let page = setting.nothing_is_lost().await;
         assert_eq!(of(&page, "ill", "retried_total"), 0.0);
-        assert_eq!(setting.missing(), BTreeMap::new(), "{message}");
+        assert_eq!(setting.missing().await, BTreeMap::new(), "{message}");
     }
 }
