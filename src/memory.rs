@@ -1,4 +1,5 @@
-//! Returns memory to the system: after a burst, and what only startup needs of the program file.
+//! Returns unused memory to the system every minute: free heap, and pages of the program file that
+//! only startup needed.
 //!
 //! Snapshots, pages and checkpoints are short-lived buffers of several megabytes. glibc maps such a
 //! block separately and unmaps it when it is freed. By default, however, freeing the first one

@@ -36,7 +36,7 @@ impl Timestamp {
         (0.0..Self::SECONDS_MAX).contains(&seconds).then(|| {
             let micros = seconds * 1e6;
             let whole = micros as i64;
-            // Not `round`, which is a call of a function unless the processor must be a newer one.
+            // Not `round`: without SSE4.1, it is a function call.
             Self(whole + i64::from(micros - whole as f64 >= 0.5))
         })
     }

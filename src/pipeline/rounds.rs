@@ -14,8 +14,8 @@ use crate::series::Origin;
 use crate::state::EVENTS_TOGETHER;
 use crate::timestamp::Timestamp;
 
-/// Once the bodies of a round have this many bytes, no more are opened, so that few large ones are in
-/// memory at once.
+/// Once the bodies of a round have this many bytes, no more are opened, so that few large ones are
+/// in memory at once.
 const ROUND_BYTES: usize = 64 << 10;
 
 /// The events or the bodies of a round.
@@ -59,7 +59,11 @@ impl Rounds {
                     break;
                 };
                 let body = opener.open(payload, cluster.accept);
-                bytes += body.map_or(0, |body| body.bytes.len());
+                // An opener's buffers are as large as either, also if it failed.
+                bytes += payload
+                    .bytes
+                    .len()
+                    .max(body.map_or(0, |body| body.bytes.len()));
                 bodies.push(body);
                 if bytes > ROUND_BYTES {
                     break;

@@ -170,7 +170,14 @@ fn messages_of_one_batch_count_as_in_batches_of_their_own() {
     for file in std::fs::read_dir(folder).expect("the recordings") {
         let text = std::fs::read_to_string(file.expect("a file").path()).expect("a recording");
         let messages = text.lines().filter_map(recorded);
-        let payloads: Vec<_> = messages.map(|(payload, _)| payload).collect();
+        let mut payloads: Vec<_> = messages.map(|(payload, _)| payload).collect();
+        let large = format!(
+            "{{\"type\": \"task-sent\", \"uuid\": \"u\"}}{}",
+            " ".repeat(70_000)
+        );
+        for (at, body) in ["{", &large, "[]"].into_iter().enumerate() {
+            payloads.insert(2 * at, message_of(body.into()));
+        }
         let received = Timestamp::from_millis(1_795_344_000_000);
         let rows = |size: usize| {
             let mut pipeline = pipeline();
@@ -201,6 +208,48 @@ fn messages_of_one_batch_count_as_in_batches_of_their_own() {
             assert_eq!(rows(size), expected, "{size} messages a batch");
         }
     }
+}
+
+/// A message with this body.
+fn message_of(body: Vec<u8>) -> Payload {
+    Payload {
+        bytes: body,
+        form: Form::Body {
+            content_type: ContentType::Json,
+            compression: None,
+        },
+    }
+}
+
+#[test]
+fn messages_that_are_delivered_again_count_once_wherever_they_are_in_a_batch() {
+    let message = |n: u64| {
+        let body =
+            format!("{{\"type\": \"task-started\", \"uuid\": \"{n}\", \"hostname\": \"w@h\"}}");
+        message_of(body.into())
+    };
+    let received = Timestamp::from_millis(1_795_344_000_000);
+    let mut pipeline = pipeline();
+    pipeline.clusters[0].delivered = Delivered::durable(1_000);
+    for (link, numbers) in [
+        (1, (0..40).collect::<Vec<u64>>()),
+        (2, (0..40).flat_map(|n| [n, 100 + n]).collect()),
+    ] {
+        pipeline.apply_batch(&Batch {
+            broker: BrokerId::new(0),
+            received,
+            payloads: numbers.iter().map(|n| message(*n)).collect(),
+            position: Position::Delivered {
+                mark: Mark { link, tag: 1 },
+                fingerprints: numbers,
+                next: None,
+            },
+        });
+    }
+    let snapshot = snapshot(&mut pipeline, received, true);
+    let [types, ..] = counted(&snapshot);
+    assert_eq!(types, BTreeMap::from([("task-started".to_owned(), 80.0)]));
+    assert_eq!(pipeline.clusters[0].metrics.redelivered.get(), 40);
 }
 
 #[test]

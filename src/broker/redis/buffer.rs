@@ -11,7 +11,7 @@ use crate::event::{Form, Payload};
 /// The memory of a message in addition to its bytes.
 const OVERHEAD_BYTES: u64 = 64;
 
-/// If there is room for more messages, that memory is freed once none waits.
+/// A larger capacity is freed once no message is waiting.
 const MESSAGES_KEPT: usize = 4_096;
 
 /// Messages in order of arrival.

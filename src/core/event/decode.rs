@@ -32,7 +32,7 @@ pub struct Body<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Larger buffers are freed rather than kept for the next payload. The pipeline has sixteen openers.
+/// Larger buffers are freed rather than kept for the next payload. The pipeline has 16 openers.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
 impl Decoder {
@@ -89,8 +89,8 @@ impl Opener {
 }
 
 impl<'a> Body<'a> {
-    /// Calls `each` with every event in order, and with an error for each one that could not be read.
-    /// `order` is what earlier events taught about the order of keys.
+    /// Calls `each` with every event in order, and with an error for each one that could not be
+    /// read. `order` holds the order of keys learned from earlier events.
     pub fn events(
         self,
         order: &mut KeyOrder,

@@ -489,7 +489,7 @@ fn route<'a>(
 )]
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    // Not `fract`, which calls a function where the processor may be an old one.
+    // Not `fract`: without SSE4.1, it is a function call.
     let whole = number as i64;
     (whole as f64 == number && number.abs() <= EXACT).then_some(whole)
 }

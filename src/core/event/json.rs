@@ -276,7 +276,14 @@ impl<'a> Reader<'a> for Cursor<'a> {
             } else {
                 let name = cursor.key()?;
                 let field = Field::of(name);
-                key = order.learn(key, name, field);
+                let written = &bytes[..bytes.len() - (cursor.bytes.len() - cursor.at)];
+                // Nothing else could be expected, so learning it would only take time.
+                let is_usual = written.starts_with(b"\"") && written.ends_with(b"\": ");
+                key = if is_usual && bytes.len() >= BLOCK {
+                    order.learn(key, name, field)
+                } else {
+                    KeyOrder::START
+                };
                 field
             };
             read_member(cursor, field, fields)

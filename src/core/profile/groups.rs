@@ -32,7 +32,8 @@ pub(super) struct Groups {
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
     index: HashMap<Key, u32>,
-    /// The last lookup: the changes of an event are mostly in one group.
+    /// The last lookup: the changes of an event are mostly in one group. It may hold symbols that no
+    /// group keeps, so `expire` clears it right before unused ones are swept.
     newest: Option<(TaskKey, u32)>,
     /// The queues of each name that have groups of their own.
     places: Places,
@@ -205,8 +206,7 @@ impl Groups {
             let at = self.group(of, context);
             let is_overflow = self.overflow == Some(at);
             if is_overflow || self.group_at(at, context.now).0.key.other_queues {
-                let key = self.key(of, context);
-                let folded = self.folded.entry(key).or_default();
+                let folded = self.folded.entry(self.key(of, context)).or_default();
                 if is_overflow {
                     folded.overflow += 1;
                 } else {

@@ -18,7 +18,8 @@ const PIECE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Chunks<T> {
     pieces: Vec<Piece<T>>,
-    /// The piece that new elements are added to. All others are full or freed.
+    /// The piece that new elements are added to, or `usize::MAX` if it was freed. All others are
+    /// full or freed.
     filling: usize,
     /// The indices of removed elements.
     vacant: Vec<u32>,

@@ -164,14 +164,14 @@ impl Tasks {
     /// Finds or creates the task with this id. A new task is in no list until it is
     /// [`filed`](Self::file).
     pub(super) fn find_or_insert(&mut self, id: &TaskId<'_>) -> At {
+        if id.is_truncated() {
+            self.bounds.reached(Limit::TextBytes);
+        }
         if let Some(at) = self.find_key(id) {
             self.unlink(at);
             return at;
         }
         let TaskId { text, uuid, hash } = id;
-        if id.is_truncated() {
-            self.bounds.reached(Limit::TextBytes);
-        }
         let slot = Slot {
             uuid: *uuid,
             last_event: 0,
@@ -243,6 +243,7 @@ impl Tasks {
     }
 
     pub(super) fn clock_set(&mut self, step: ClockStep) {
+        step.adjust(&mut self.shrunk);
         for &at in &self.index {
             let slot = &mut self.slots[at as usize];
             let mut last_event = Timestamp::from_whole_seconds(slot.last_event);

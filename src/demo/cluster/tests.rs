@@ -73,7 +73,8 @@ fn no_event_is_missing() {
     });
     let mut changes = Vec::new();
     run(300, |event, now| {
-        state.apply(event, now, &mut changes);
+        let events = std::slice::from_ref(event);
+        state.apply_all(events, now, &mut changes, &mut Vec::new());
         state.expire(now, &mut changes);
     });
 

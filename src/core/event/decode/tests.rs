@@ -407,7 +407,7 @@ proptest! {
         prop_assert_eq!(read.last().map(Result::is_err), Some(true));
     }
 
-    /// What earlier events taught about the order of keys changes nothing but the speed.
+    /// The learned order of keys affects only speed.
     #[test]
     fn events_are_read_alike_in_any_order_of_members(
         orders in prop::collection::vec(

@@ -71,8 +71,8 @@ pub(super) const fn leading_digits(bytes: u64) -> usize {
     others.trailing_zeros() as usize / 8
 }
 
-/// The number that the digits at the start of eight bytes are, and how many there are. No path
-/// depends on how many, because the processor would mispredict it.
+/// The value of the digits at the start of eight bytes, and their count. Any count above zero takes
+/// the same path, because the processor would mispredict it.
 #[inline]
 const fn leading(bytes: u64) -> (u64, usize) {
     let count = leading_digits(bytes);

@@ -1,8 +1,8 @@
 //! Expects the keys of an event in the order of earlier events.
 //!
-//! Celery writes the members of each type of event in the same order. So after a key, one of few
-//! others follows, and comparing the next bytes with those takes less time than finding the end of
-//! the key and then the field with that name.
+//! Celery writes the members of each type of event in the same order. After a key, one of a few
+//! others usually follows, and comparing the next bytes with those takes less time than finding the
+//! end of the key and then the field with that name.
 
 use wide::u8x16;
 
@@ -33,7 +33,7 @@ struct Key {
     wanted: u32,
     length: u8,
     field: Option<Field>,
-    /// The last one that was found first.
+    /// Most recently learned first.
     followers: [u8; FOLLOWERS],
 }
 
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn long_keys_are_not_learned_and_too_many_start_anew() {
+    fn long_keys_are_not_learned_and_too_many_start_over() {
         let mut order = KeyOrder::default();
         assert_eq!(
             order.learn(KeyOrder::START, b"thirteenbytes", None),

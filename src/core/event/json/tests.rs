@@ -202,6 +202,24 @@ fn value() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+#[test]
+fn keys_that_could_not_be_expected_are_not_learned() {
+    for body in [
+        r#"{"type":"task-sent","uuid":"u"}"#,
+        r#"{"type" : "task-sent", "uuid" : "u"}"#,
+        r#"{"u": 1}"#,
+    ] {
+        let mut order = KeyOrder::default();
+        let cursor = Cursor::of_texts(body.as_bytes());
+        events(Ok(cursor), &mut order, Timestamp::default(), &mut |_| {});
+        assert_eq!(
+            format!("{order:?}"),
+            format!("{:?}", KeyOrder::default()),
+            "{body}"
+        );
+    }
+}
+
 proptest! {
     /// `serde_json` is the oracle: what it writes is stepped over to the last byte.
     #[test]

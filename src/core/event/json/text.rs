@@ -1,4 +1,4 @@
-//! Texts in JSON: what stands between the quotes, and what it means.
+//! JSON strings: finds the part of a string that a field needs, and unescapes it.
 
 use std::borrow::Cow;
 use std::fmt::Write;

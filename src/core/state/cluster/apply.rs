@@ -7,8 +7,8 @@ use crate::state::{Change, EVENTS_TOGETHER, ReceivedEvent};
 use crate::timestamp::Timestamp;
 
 impl State {
-    /// Applies events that were received at `now` and adds their effects to `changes`, and to `ends`
-    /// where those of each event end.
+    /// Applies events that were received at `now`. Appends their effects to `changes`, and to
+    /// `ends` the index at which each event's effects end.
     pub fn apply_all(
         &mut self,
         events: &[Event<'_>],
@@ -30,9 +30,10 @@ impl State {
     }
 
     /// Applies an event that was received at `now` and adds its effects to `changes`.
-    pub fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
-        let id = event.task_id().map(|id| self.tasks.key(id));
-        self.apply_one(event, id.as_ref(), now, changes);
+    #[cfg(test)]
+    pub(crate) fn apply(&mut self, event: &Event<'_>, now: Timestamp, changes: &mut Vec<Change>) {
+        let events = std::slice::from_ref(event);
+        self.apply_all(events, now, changes, &mut Vec::new());
     }
 
     fn apply_one(

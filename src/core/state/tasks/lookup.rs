@@ -12,7 +12,7 @@ use crate::escape::cut;
 use crate::state::EVENTS_TOGETHER;
 use crate::state::names::TEXT_BYTES_MAX;
 
-/// The id of a task, as the table looks for it.
+/// A task id, parsed and hashed for lookups.
 #[derive(Debug)]
 pub(in crate::state) struct TaskId<'i> {
     /// Truncated if it is long.
@@ -41,8 +41,8 @@ impl Tasks {
         TaskId { text, uuid, hash }
     }
 
-    /// Loads tasks that are about to be looked up into the processor's cache. Here, accesses to memory
-    /// overlap; between the events of two tasks, they are too far apart for that.
+    /// Loads tasks into the processor's cache before they are looked up. Done together, the memory
+    /// accesses overlap.
     pub(in crate::state) fn load(&self, ids: &[Option<TaskId<'_>>]) {
         let mut found = [0; EVENTS_TOGETHER];
         let mut count = 0;

@@ -6,15 +6,15 @@ use super::{SLOT_BYTES, Tasks, hash_of};
 use crate::bounds::Part;
 use crate::timestamp::Timestamp;
 
-/// The shortest time between two attempts. Looking for memory to free takes time for each removed
-/// task.
-const SHRUNK_EVERY: Duration = Duration::from_secs(60);
+/// Minimum time between two attempts. An attempt visits every removed task.
+const SHRUNK_EVERY: Duration = Duration::from_secs(20);
 
 /// The table keeps memory for this many removed tasks.
 const VACANT_KEPT: usize = 1_024;
 
 impl Tasks {
-    /// Frees memory of removed tasks if most of the table is theirs.
+    /// Frees memory of removed tasks if most of the table is theirs. A piece of the table with one
+    /// task left in it is kept.
     pub(super) fn shrink(&mut self, now: Timestamp) {
         let used = self.index.len();
         if self.slots.vacant() <= used.max(VACANT_KEPT) || now.since(self.shrunk) < SHRUNK_EVERY {

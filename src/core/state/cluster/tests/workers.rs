@@ -93,3 +93,32 @@ fn a_task_event_shows_that_its_worker_lives_and_clients_are_no_workers() {
     assert_eq!(online_at(&mut state, 181), Some(true));
     assert_eq!(online_at(&mut state, 182), Some(false));
 }
+
+#[test]
+fn workers_that_take_turns_are_told_apart_and_clients_from_them() {
+    let mut state = state();
+    let mut seen = Vec::new();
+    for round in 0..2 {
+        for n in 0..200 {
+            for hostname in [format!("w{n}@h"), format!("gen{n}@h"), String::new()] {
+                let event = Event {
+                    hostname: hostname.into(),
+                    ..task(TaskKind::Started, "t", None, None, round)
+                };
+                let mut changes = Vec::new();
+                state.apply(&event, at(round), &mut changes);
+                let sender = changes.iter().find_map(|change| {
+                    if let Change::Event(event) = change {
+                        event.sender
+                    } else {
+                        None
+                    }
+                });
+                seen.push(sender.map(|sender| state.names().text(sender).to_string()));
+            }
+        }
+    }
+    let expected = (0..400).flat_map(|n| [Some(format!("w{}@h", n % 200)), None, None]);
+    assert!(seen.into_iter().eq(expected));
+    assert_eq!(state.workers().count(), 200);
+}
