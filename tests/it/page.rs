@@ -158,8 +158,7 @@ async fn rows_are_sorted_filtered_and_lead_to_their_details() {
     browser.open(&celeriac.url("/tasks")).await;
     let first = "#rows-tasks th";
     let sorted = async |by: &str| {
-        let link = browser.find("#tasks thead th[data-key=task] a").await;
-        link.click().await.expect("a link");
+        browser.click("#tasks thead th[data-key=task] a").await;
         let loaded =
             format!("document.readyState == 'complete' && location.search == '?sort={by}'");
         browser.until(&loaded, 10).await;
@@ -195,12 +194,7 @@ async fn rows_are_sorted_filtered_and_lead_to_their_details() {
         .await;
     let empty = browser.text("#note-tasks").await;
     assert!(empty.contains("Clear the filter"), "{empty}");
-    browser
-        .find("#note-tasks a")
-        .await
-        .click()
-        .await
-        .expect("a link");
+    browser.click("#note-tasks a").await;
     browser
         .until(
             "document.querySelectorAll('#rows-tasks tr').length == 4",
@@ -212,12 +206,7 @@ async fn rows_are_sorted_filtered_and_lead_to_their_details() {
     assert!(error.contains("invalid"), "{error}");
 
     browser.open(&celeriac.url("/tasks?q=refund")).await;
-    browser
-        .find("#rows-tasks th a")
-        .await
-        .click()
-        .await
-        .expect("a link");
+    browser.click("#rows-tasks th a").await;
     browser.find("#detail").await;
     let heading = browser.text("h1").await;
     assert!(heading.contains("shop.refund"), "{heading}");

@@ -158,6 +158,15 @@ impl Browser {
             .expect(selector)
     }
 
+    /// Clicks an element. A live update may replace it after it was found; then it is found again.
+    pub async fn click(&self, selector: &str) {
+        wait_for("a click", 20, async || {
+            let clicked = self.find(selector).await.click().await;
+            clicked.map_err(|error| format!("{selector}: {error}"))
+        })
+        .await;
+    }
+
     /// Presses keys on whatever has the focus.
     pub async fn press(&self, keys: &str) {
         loop {
