@@ -175,10 +175,8 @@ fn large(n: u64, bytes: usize) -> String {
     event.replacen('{', &kwargs, 1)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn large_messages_wait_within_the_budget() {
-    let rabbitmq = RabbitMq::start().await;
-    let redis = Redis::start_with(&["--client-output-buffer-limit", "pubsub 0 0 0"]).await;
+/// Starts a daemon that reads from two brokers within the budget.
+async fn reading_both(rabbitmq: &RabbitMq, redis: &Redis) -> Celeriac {
     let celeriac = Celeriac::start(&format!(
         "limits: {{memory: 256MiB}}\nbrokers: [{{name: a, url: {:?}}}, {{name: b, url: {:?}}}]\n",
         rabbitmq.url(""),
@@ -187,6 +185,14 @@ async fn large_messages_wait_within_the_budget() {
     .await;
     celeriac.subscribed("a").await;
     celeriac.subscribed("b").await;
+    celeriac
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_wait_within_the_budget() {
+    let rabbitmq = RabbitMq::start().await;
+    let redis = Redis::start_with(&["--client-output-buffer-limit", "pubsub 0 0 0"]).await;
+    let celeriac = reading_both(&rabbitmq, &redis).await;
     let publisher = Publisher::new(&rabbitmq.url("")).await;
     let count = 60;
     for n in 0..count {
@@ -232,14 +238,7 @@ async fn what_only_startup_needs_of_the_program_is_returned() {
 async fn what_a_burst_needed_is_returned() {
     const BURST: u64 = 20_000;
     let (rabbitmq, redis) = (RabbitMq::start().await, Redis::start().await);
-    let celeriac = Celeriac::start(&format!(
-        "brokers: [{{name: a, url: {:?}}}, {{name: b, url: {:?}}}]\n",
-        rabbitmq.url(""),
-        redis.url(0)
-    ))
-    .await;
-    celeriac.subscribed("a").await;
-    celeriac.subscribed("b").await;
+    let celeriac = reading_both(&rabbitmq, &redis).await;
     let publisher = Publisher::new(&rabbitmq.url("")).await;
     let publish = async |tasks: Range<u64>| {
         let lives = tasks.clone().flat_map(|n| life(n, "good", now()));

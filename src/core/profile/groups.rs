@@ -32,8 +32,7 @@ pub(super) struct Groups {
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
     index: HashMap<Key, u32>,
-    /// The last lookup: the changes of an event are mostly in one group. It may hold symbols that no
-    /// group keeps, so `expire` clears it right before unused ones are swept.
+    /// The last lookup. `expire` clears it right before unused symbols are swept: it may hold some.
     newest: Option<(TaskKey, u32)>,
     /// The queues of each name that have groups of their own.
     places: Places,
