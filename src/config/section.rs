@@ -130,13 +130,24 @@ impl<'r> Section<'r> {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> u64 {
+        let value = self.optional_whole(key, range).unwrap_or(default);
+        self.show(key, Shown::Plain(value.to_string()));
+        value
+    }
+
+    /// Reads a whole number that has no default.
+    pub(super) fn optional_whole(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         let read = self.scalar(key, &expected, |value| {
             whole_of(value).filter(|number| range.contains(number))
         });
-        let value = read.unwrap_or(default);
-        self.show(key, Shown::Plain(value.to_string()));
-        value
+        let shown = read.map_or(Shown::Null, |number| Shown::Plain(number.to_string()));
+        self.show(key, shown);
+        read
     }
 
     pub(super) fn bytes(&mut self, key: &'static str, default: u64) -> u64 {

@@ -80,7 +80,8 @@ pub struct ReplicaConfig {
 /// Queue limits and retries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueConfig {
-    pub samples_max: usize,
+    /// Maximum number of samples per request, if configured.
+    pub samples_max: Option<usize>,
     /// Maximum number of concurrent requests: with one pending snapshot, and with several.
     pub shards_min: usize,
     pub shards_max: usize,
@@ -206,8 +207,19 @@ impl RemoteWriteConfig {
 }
 
 impl QueueConfig {
+    /// Returns the maximum number of samples per request.
+    ///
+    /// Symbols are sent once per request, so large ones take fewer bytes per sample. Receivers of
+    /// plain 1.0 may refuse a request because of one series, and the others wait until it is found.
+    pub fn samples_max(&self, protocol: Protocol) -> usize {
+        self.samples_max.unwrap_or(match protocol {
+            Protocol::V2 | Protocol::V1Zstd => 10_000,
+            Protocol::V1 => 2_000,
+        })
+    }
+
     fn read(section: &mut Section<'_>) -> Self {
-        let samples_max = section.whole("max_samples_per_send", 2_000, 1..=1_000_000);
+        let samples_max = section.optional_whole("max_samples_per_send", 1..=1_000_000);
         let tick = Duration::from_millis(1);
         let min = section.duration("min_backoff", Duration::from_millis(30), tick..=HOUR);
         let max = section.duration("max_backoff", Duration::from_secs(5), tick..=HOUR);
@@ -232,7 +244,7 @@ impl QueueConfig {
         section.ignored("capacity");
         section.ignored("batch_send_deadline");
         Self {
-            samples_max: usize::try_from(samples_max).unwrap_or(usize::MAX),
+            samples_max: samples_max.and_then(|samples| usize::try_from(samples).ok()),
             shards_min: usize::try_from(shards_min).unwrap_or(usize::MAX),
             shards_max: usize::try_from(shards_max).unwrap_or(usize::MAX),
             sample_age_limit: (!sample_age_limit.is_zero()).then_some(sample_age_limit),

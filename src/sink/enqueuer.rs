@@ -100,11 +100,15 @@ impl SnapshotEnqueuer {
     /// Halves the maximum after a request with `samples` samples was too large. Returns the new
     /// maximum if it is lower than before.
     pub(super) fn send_less(&mut self, samples: usize) -> Option<usize> {
-        let less = (samples / 2).max(SAMPLES_MIN).min(self.samples_wanted);
-        let is_less = less < self.samples_max;
+        self.send_at_most((samples / 2).max(SAMPLES_MIN).min(self.samples_wanted))
+    }
+
+    /// Lowers the maximum for a while. Returns it if it is lower than before.
+    pub(super) fn send_at_most(&mut self, samples: usize) -> Option<usize> {
+        let is_less = samples < self.samples_max;
         is_less.then(|| {
-            self.limit(less);
-            less
+            self.limit(samples);
+            samples
         })
     }
 

@@ -278,8 +278,10 @@ impl RemoteWrite {
             self.feed.set_protocol(self.protocol);
             self.is_proven = false;
         }
-        self.feed
-            .set_targets(config.queue.samples_max, config.metadata_interval);
+        self.feed.set_targets(
+            config.queue.samples_max(self.protocol),
+            config.metadata_interval,
+        );
         self.metrics.shards_min.set(float(config.queue.shards_min));
         self.metrics.shards_max.set(float(config.queue.shards_max));
         self.client = client;
@@ -432,7 +434,7 @@ fn outgoing(config: &RemoteWriteConfig, external: &[(String, String)]) -> Outgoi
     Outgoing {
         external: config.external(external.to_vec()),
         relabel: config.relabel.clone(),
-        samples_max: config.queue.samples_max,
+        samples_max: config.queue.samples_max(protocol(config.message)),
         exemplars: config.send_exemplars,
         native: config.send_native_histograms,
         classic: config.send_classic_histograms,

@@ -28,6 +28,10 @@ use self::groups::{Group, GroupKind, Suspect, Test, Trial};
 use super::verdict::Cause;
 use crate::wire::{Key, Labels};
 
+/// Maximum number of samples in a request while some are refused. The fewer series share a request,
+/// the fewer are suspected and wait.
+pub(super) const REQUEST_MAX: usize = 2_000;
+
 /// Minimum and maximum number of single series to test first. If the maximum is reached without an
 /// accepted one, all series are presumed refused. With one good series in four, that is wrong once
 /// in 5,000 times.

@@ -254,15 +254,20 @@ async fn retry_after_is_kept_in_each_of_its_forms() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_refused_series_costs_its_own_samples_only() {
-    // With 2.0, the receiver stores the rest of a request and reports how much that is: no search is needed.
+    // If a receiver of 2.0 stores the rest of a request and reports how much that is, no search is needed, and requests
+    // stay as long as they were.
     tokio::join!(
-        one_is_refused(FIRST, 1.0, false),
-        one_is_refused(FIRST, 1.0, true),
-        one_is_refused(SECOND, 0.0, true)
+        one_is_refused(FIRST, (1.0, 2_000.0), false),
+        one_is_refused(FIRST, (1.0, 2_000.0), true),
+        one_is_refused(SECOND, (0.0, 10_000.0), true)
     );
 }
 
-async fn one_is_refused(message: &str, quarantined: f64, stores_in_part: bool) {
+async fn one_is_refused(
+    message: &str,
+    (quarantined, samples_max): (f64, f64),
+    stores_in_part: bool,
+) {
     let mut setting = Setting::start(message, "").await;
     let refused = |series: &str| {
         series.starts_with("celery_task_succeeded_total{") && series.contains("\"task.7\"")
@@ -288,6 +293,8 @@ async fn one_is_refused(message: &str, quarantined: f64, stores_in_part: bool) {
     setting.celeriac.page_when("the end of it", 5, none).await;
     let page = setting.settled().await;
     assert_eq!(of(&page, "ill", "dropped_total"), 0.0);
+    let max = page.sum("celeriac_remote_storage_max_samples_per_send", &["ill"]);
+    assert_eq!(max, samples_max, "{message}");
     setting.no_violation();
     let log = setting.celeriac.process.output();
     assert!(log.contains("label value too long"), "{log}");

@@ -11,6 +11,8 @@ use super::support::redis::Redis;
 use strict_receiver::Receiver;
 use strict_receiver::answer::{Answer, Series};
 
+const FIRST: &str = "prometheus.WriteRequest";
+
 /// Response time of the receiver.
 const DELAY: Duration = Duration::from_millis(30);
 
@@ -36,16 +38,16 @@ fn newest(receiver: &Receiver) -> BTreeMap<String, i64> {
 impl Setting {
     /// Starts it with 1.0, where a receiver stores all of a request or nothing, and with two brokers, `a` and `b`.
     async fn start(interval: Duration) -> Self {
-        Self::start_with(interval, "").await
+        Self::start_with(interval, "", FIRST).await
     }
 
-    async fn start_with(interval: Duration, keys: &str) -> Self {
+    async fn start_with(interval: Duration, keys: &str, message: &str) -> Self {
         let (redis, refusing) = (Redis::start().await, Receiver::start().await);
         let beside = Receiver::start().await;
         refusing.behave(|behaviour| behaviour.delay = DELAY);
         let seconds = interval.as_secs();
         let sink = |name: &str, url: &str| {
-            format!("- {{name: {name}, url: {url:?}, protobuf_message: prometheus.WriteRequest}}\n")
+            format!("- {{name: {name}, url: {url:?}, protobuf_message: {message}}}\n")
         };
         let config = format!(
             "{keys}global: {{interval: {seconds}s}}\nmetrics: {{max_series: 100000}}\n\
@@ -266,14 +268,14 @@ async fn are_found(names: bool, refused: fn(&str) -> bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_refuses_everything_is_asked_little_and_gets_all_when_it_accepts_again() {
     tokio::join!(
-        all_is_refused(400),
-        all_is_refused(409),
-        all_is_refused(422)
+        all_is_refused(400, FIRST),
+        all_is_refused(409, FIRST),
+        all_is_refused(422, "io.prometheus.write.v2.Request")
     );
 }
 
-async fn all_is_refused(status: u16) {
-    let setting = Setting::start(Duration::from_secs(2)).await;
+async fn all_is_refused(status: u16, message: &str) {
+    let setting = Setting::start_with(Duration::from_secs(2), "", message).await;
     setting.publish(40).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     setting.refusing.with(|received| received.arrivals.clear());
@@ -287,7 +289,9 @@ async fn all_is_refused(status: u16) {
     let requests = setting.requests();
     println!("{status}: requests of each snapshot: {requests:?}");
     assert!(requests.iter().sum::<usize>() <= 60, "{requests:?}");
-    let lost = Setting::of(&setting.balanced().await, "samples_failed_total");
+    let page = setting.balanced().await;
+    assert_eq!(Setting::of(&page, "max_samples_per_send"), 2_000.0);
+    let lost = Setting::of(&page, "samples_failed_total");
     assert!(lost > all, "each snapshot is counted");
     setting.refusing.answer_always(None);
     let page = setting
@@ -305,7 +309,7 @@ async fn all_is_refused(status: u16) {
 async fn what_waits_while_refused_series_are_looked_for_survives_a_kill() {
     let data = TempDir::new().expect("a temporary folder");
     let keys = format!("data_dir: {:?}\n", data.path());
-    let mut setting = Setting::start_with(Duration::from_secs(1), &keys).await;
+    let mut setting = Setting::start_with(Duration::from_secs(1), &keys, FIRST).await;
     setting.publish(40).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let refused = |key: &str| is_task(key, |name| name % 4 != 0);

@@ -74,7 +74,7 @@ impl Receiver {
     pub async fn start_on(address: &str) -> Self {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
-        let state = Arc::new(Mutex::new(Received::new()));
+        let state = Arc::new(Mutex::new(Received::default()));
         let router = Router::new()
             .route("/api/v1/write", post(take))
             .with_state(Arc::clone(&state));
@@ -110,7 +110,7 @@ impl Receiver {
     }
 
     pub fn samples_max(&self, samples_max: usize) {
-        self.with(|received| received.samples_max = samples_max);
+        self.with(|received| received.samples_max = Some(samples_max));
     }
 
     /// Stores a sample as if from another sender. It is exempt from the rules, but not from strict order.

@@ -46,7 +46,8 @@ pub struct Received {
     pub(super) behaviour: Behaviour,
     pub(super) broken: Broken,
     pub(super) planted: BySeries<Vec<(i64, f64)>>,
-    pub(super) samples_max: usize,
+    /// What the sender is configured with, if anything.
+    pub(super) samples_max: Option<usize>,
     refused: HashSet<Bytes>,
     /// Requests that must be retried.
     owed: HashMap<Bytes, Owed>,
@@ -101,13 +102,6 @@ pub(super) fn find<T: Clone>(from: &BySeries<Vec<T>>, name: &str, labels: &[&str
 }
 
 impl Received {
-    pub(super) fn new() -> Self {
-        Self {
-            samples_max: 2_000,
-            ..Self::default()
-        }
-    }
-
     pub(super) fn forget(&mut self) {
         self.series.clear();
         self.histograms.clear();
@@ -191,7 +185,11 @@ impl Received {
         }
         self.check_retry(headers, body, &parsed);
         let samples = parsed.samples();
-        let few = samples <= self.samples_max;
+        let default = match (version, encoding) {
+            (Version::V2, _) | (_, Encoding::Zstd) => 10_000,
+            (Version::V1, Encoding::Snappy) => 2_000,
+        };
+        let few = samples <= self.samples_max.unwrap_or(default);
         self.broken
             .rule(few, Rule::SamplesPerSend, || samples.to_string());
         for (key, series) in &parsed.series {

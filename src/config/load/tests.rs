@@ -313,7 +313,7 @@ remote_write:
         ("mimir", None)
     );
     assert_eq!(sink.client.timeout, Duration::from_secs(10));
-    assert_eq!(sink.queue.samples_max, 500);
+    assert_eq!(sink.queue.samples_max, Some(500));
     let password = Some(Secret::File("/run/secrets/mimir".into()));
     let username = Secret::Inline("123".into());
     assert_eq!(

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 use super::super::backlog::Tried;
 use super::super::client::{Answer, SendError};
 use super::super::flight::Failure;
+use super::super::search::REQUEST_MAX;
 use super::super::verdict::{Asked, Cause, Verdict, Written, verdict};
 use super::super::{Outcome, advice};
 use super::apart::blamed;
@@ -150,6 +151,9 @@ impl RemoteWrite {
             info!(%error, "receiver does not support zstd; using snappy until the next start");
         }
         self.feed.set_protocol(self.protocol);
+        let samples_max = self.config.queue.samples_max(self.protocol);
+        self.feed
+            .set_targets(samples_max, self.config.metadata_interval);
     }
 
     /// Logs if a 2.0 receiver reports that it stored more or fewer values than were sent. This is
@@ -182,6 +186,7 @@ impl RemoteWrite {
             self.metrics.sent.add(stored);
             return self.fail(failed, &outcome.reason, None);
         }
+        self.feed.send_at_most(REQUEST_MAX);
         let now = clock::monotonic();
         let sorted = blocking(|| {
             let series = flight.series()?;

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::super::backlog::Tried;
 use super::super::flight::Failure;
 use super::super::request::request;
+use super::super::search::REQUEST_MAX;
 use super::super::triage::Sorted;
 use super::super::triage::parcels::Fault;
 use super::super::verdict::{Cause, Verdict};
@@ -93,7 +94,7 @@ impl RemoteWrite {
         }
         let (now, is_sorted) = (clock::monotonic(), self.is_all_sorted());
         self.triage.downgrade(self.protocol);
-        let (samples_max, protocol) = (self.feed.samples_max(), self.protocol);
+        let (samples_max, protocol) = (self.feed.samples_max().min(REQUEST_MAX), self.protocol);
         let triage = &mut self.triage;
         let parcel = blocking(|| triage.next(samples_max, protocol, is_sorted, now));
         let Some(parcel) = parcel.filter(|parcel| !parcel.is_sending) else {
@@ -195,6 +196,7 @@ impl RemoteWrite {
         if !is_working {
             return;
         }
+        self.feed.send_at_most(REQUEST_MAX);
         let (origin, samples) = ((sequence, flight.tried()), flight.open().points());
         warn!(
             samples,

@@ -1,9 +1,6 @@
 use super::*;
 use crate::clock;
 
-/// Maximum samples per request.
-const REQUEST: usize = 2_000;
-
 /// A receiver that refuses certain series, and a sender with a limited number of extra requests per
 /// snapshot.
 struct Simulation {
@@ -42,7 +39,7 @@ impl Simulation {
             !self.suspects.contains(&labels.key) && !self.quarantined.contains(&labels.key)
         };
         let ordinary: Vec<_> = self.all.iter().filter(known).cloned().collect();
-        for request in ordinary.chunks(REQUEST) {
+        for request in ordinary.chunks(REQUEST_MAX) {
             if request.iter().any(|labels| self.bad.contains(&labels.key)) {
                 self.suspects
                     .extend(request.iter().map(|labels| labels.key));
@@ -50,11 +47,11 @@ impl Simulation {
             }
         }
         for _ in 0..self.budget {
-            let Some(keys) = self.search.next(REQUEST / 3, None, clock::monotonic()) else {
+            let Some(keys) = self.search.next(REQUEST_MAX / 3, None, clock::monotonic()) else {
                 break;
             };
             assert!(
-                !keys.is_empty() && keys.len() <= REQUEST / 3,
+                !keys.is_empty() && keys.len() <= REQUEST_MAX / 3,
                 "{}",
                 keys.len()
             );

@@ -140,7 +140,7 @@ const PACED: &[&str] = &[
     "sink/pushgateway.rs: PAUSE_MAX",
     "sink/quarantine.rs: BACKOFF_MAX GROUPS_MAX RELEASED_MAX",
     "sink/remote_write/apart.rs: SAMPLES_MAX",
-    "sink/search.rs: NAMED_MAX SINGLES_MAX TARGET_MAX",
+    "sink/search.rs: NAMED_MAX REQUEST_MAX SINGLES_MAX TARGET_MAX",
     "sink/search/groups.rs: MIXED_MAX",
     "sink/search/learn.rs: LOST_MAX",
     "sink/transport.rs: CONNECT_TIMEOUT_MAX",
