@@ -209,8 +209,9 @@ impl RemoteWriteConfig {
 impl QueueConfig {
     /// Returns the maximum number of samples per request.
     ///
-    /// Symbols are sent once per request, so large ones take fewer bytes per sample. Receivers of
-    /// plain 1.0 may refuse a request because of one series, and the others wait until it is found.
+    /// 2.0 repeats its symbols in each request, so larger requests take fewer bytes per sample. A
+    /// receiver of plain 1.0 may refuse a whole request because of one series, and the others wait
+    /// until it is found.
     pub fn samples_max(&self, protocol: Protocol) -> usize {
         self.samples_max.unwrap_or(match protocol {
             Protocol::V2 | Protocol::V1Zstd => 10_000,

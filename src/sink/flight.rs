@@ -1,7 +1,7 @@
 //! A record in flight: what remains to be sent of it, and the outcome of the rest.
 //!
 //! A record starts as the queued body, which is sent byte for byte until it is answered. If it is
-//! too large, it is replaced by its halves; if some of its series are refused, by the others.
+//! too large, it is replaced by smaller parts; if some of its series are refused, by the others.
 //! Values that [`super::triage`] holds back are counted as held. The record stays in the queue
 //! throughout, so after a crash all of it is sent again.
 
@@ -137,19 +137,44 @@ impl InFlightRecord {
         self.pieces.iter().map(|piece| piece.body.newest).max()
     }
 
-    /// Re-encodes the next piece if a receiver of this protocol cannot read it. If we cannot read it
-    /// either, gives it up and returns how much was lost.
-    pub(super) fn downgrade(&mut self, receiver: Protocol) -> Counts {
-        let Some(piece) = self.pieces.last_mut() else {
+    /// Re-encodes the next piece if a receiver of this protocol cannot read it, in parts of at most
+    /// `points_max` values. If we cannot read it either, gives it up and returns how much was lost.
+    pub(super) fn downgrade(&mut self, receiver: Protocol, points_max: usize) -> Counts {
+        let body = self.body();
+        if body.is_none_or(|body| receiver.reads(body.protocol)) {
             return Counts::default();
-        };
-        match wire::downgrade(&piece.body, receiver) {
-            Ok(body) => {
-                piece.body = body;
-                Counts::default()
-            }
+        }
+        match self.split(receiver, points_max) {
+            Ok(_) => Counts::default(),
             Err(wire::Unreadable) => self.give_up_piece(),
         }
+    }
+
+    /// Replaces the current piece with parts of at most `points_max` values, to be tried like it.
+    /// Returns whether there is more than one.
+    pub(super) fn divide_to(&mut self, points_max: usize) -> bool {
+        let body = self.body();
+        let body = body.filter(|body| body.counts.points() > points_max as u64);
+        let protocol = body.map(|body| body.protocol);
+        protocol.is_some_and(|protocol| self.split(protocol, points_max).is_ok_and(|n| n > 1))
+    }
+
+    /// Returns the number of parts.
+    fn split(&mut self, receiver: Protocol, points_max: usize) -> Result<usize, wire::Unreadable> {
+        let Some(piece) = self.pieces.last() else {
+            return Ok(0);
+        };
+        let piece = piece.clone();
+        let parts = wire::parts(&piece.body, receiver, points_max as u64)?;
+        let number = parts.len();
+        self.pieces.pop();
+        let parts = parts.into_iter().rev();
+        self.pieces.extend(parts.map(|body| Piece {
+            body,
+            checked: None,
+            ..piece.clone()
+        }));
+        Ok(number)
     }
 
     /// Gives up the current piece, because the receiver has it or will never accept it, and returns

@@ -28,8 +28,8 @@ use self::groups::{Group, GroupKind, Suspect, Test, Trial};
 use super::verdict::Cause;
 use crate::wire::{Key, Labels};
 
-/// Maximum number of samples in a request while some are refused. The fewer series share a request,
-/// the fewer are suspected and wait.
+/// Maximum number of samples in a request while the receiver refuses some. A smaller request makes
+/// fewer series suspects.
 pub(super) const REQUEST_MAX: usize = 2_000;
 
 /// Minimum and maximum number of single series to test first. If the maximum is reached without an

@@ -254,8 +254,8 @@ async fn retry_after_is_kept_in_each_of_its_forms() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_refused_series_costs_its_own_samples_only() {
-    // If a receiver of 2.0 stores the rest of a request and reports how much that is, no search is needed, and requests
-    // stay as long as they were.
+    // If a 2.0 receiver stores the rest of a request and reports how much that is, no search is needed, and requests keep
+    // their size.
     tokio::join!(
         one_is_refused(FIRST, (1.0, 2_000.0), false),
         one_is_refused(FIRST, (1.0, 2_000.0), true),
@@ -343,7 +343,7 @@ async fn what_is_too_large_comes_in_parts() {
         let mut setting = Setting::start(message, "").await;
         setting
             .ill
-            .behave(|behaviour| behaviour.samples_taken = Some(100));
+            .behave(|behaviour| behaviour.samples_taken = Some((100, 413)));
         setting.publish(40).await;
         setting.beside_is_not_delayed().await;
         setting.arrived(&setting.ill, 39).await;
@@ -365,7 +365,8 @@ async fn a_receiver_of_1_only_gets_1() {
         ill.behave(|behaviour| behaviour.knows = knows);
         let url = ill.url();
         let mut setting = Setting::start_at("auto", "", ill, &url).await;
-        setting.publish(5).await;
+        // More than one request of 1.0.
+        setting.publish(40).await;
         setting.beside_is_not_delayed().await;
         setting.publish(5).await;
         setting.nothing_is_lost().await;

@@ -80,8 +80,8 @@ pub struct Behaviour {
     pub stores_in_part: bool,
     /// Requests with these get 500, again and again.
     pub breaks_on: Option<Series>,
-    /// Requests with more samples get 413.
-    pub samples_taken: Option<usize>,
+    /// Requests with more samples get this status.
+    pub samples_taken: Option<(usize, u16)>,
     /// Out of order and duplicate samples get 400, as in Prometheus.
     pub strict_order: bool,
     /// Delay before each response.
@@ -228,10 +228,10 @@ impl Behaviour {
                 }
             }
         }
-        if let Some(taken) = self.samples_taken
+        if let Some((taken, status)) = self.samples_taken
             && parsed.samples() > taken
         {
-            return refuse(413, "the request is too large".to_owned());
+            return refuse(status, "the request is too large".to_owned());
         }
         if let Some(breaks_on) = &self.breaks_on
             && keys().any(breaks_on)

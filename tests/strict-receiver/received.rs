@@ -46,7 +46,7 @@ pub struct Received {
     pub(super) behaviour: Behaviour,
     pub(super) broken: Broken,
     pub(super) planted: BySeries<Vec<(i64, f64)>>,
-    /// What the sender is configured with, if anything.
+    /// The sender's `max_samples_per_send`, if set.
     pub(super) samples_max: Option<usize>,
     refused: HashSet<Bytes>,
     /// Requests that must be retried.

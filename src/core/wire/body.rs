@@ -74,11 +74,13 @@ impl Protocol {
     /// Compresses a message. PRW 1.0 and 2.0, "Protocol": snappy's block format; the framed format is
     /// not allowed.
     pub(super) fn compress(self, message: &[u8]) -> Bytes {
-        let compressed = match self {
+        let mut compressed = match self {
             Self::V1 | Self::V2 => snappy::compress(message),
             Self::V1Zstd => zstd::bulk::compress(message, ZSTD_LEVEL)
                 .expect("a request is compressed in memory"),
         };
+        // It may wait in a queue for long, with room for a message that is not compressible.
+        compressed.shrink_to_fit();
         compressed.into()
     }
 

@@ -26,7 +26,7 @@ mod value;
 pub use body::{Body, Metadata, Protocol, empty};
 pub use encoder::{Encoded, Encoder, Outgoing, Unsent};
 pub use group::Group;
-pub use series::{Key, Labels, Series, apart, downgrade, halves, together};
+pub use series::{Key, Labels, Series, apart, downgrade, halves, parts, together};
 
 /// Exemplar label that holds the task id.
 const TASK_ID: &str = "task_id";

@@ -269,6 +269,27 @@ pub fn downgrade(body: &Body, receiver: Protocol) -> Result<Body, Unreadable> {
     }
 }
 
+/// Splits a request by series into requests of at most `points_max` values, for a receiver of this
+/// protocol. A series with more values is sent alone.
+pub fn parts(body: &Body, receiver: Protocol, points_max: u64) -> Result<Vec<Body>, Unreadable> {
+    let mut parts: Vec<(u64, Vec<Series>)> = Vec::new();
+    for series in apart(body)? {
+        let points = series.counts().points();
+        match parts.last_mut() {
+            Some((before, part)) if *before + points <= points_max => {
+                *before += points;
+                part.push(series);
+            }
+            _ => parts.push((points, vec![series])),
+        }
+    }
+    if parts.is_empty() {
+        return Err(Unreadable);
+    }
+    let parts = parts.iter();
+    parts.map(|(_, part)| together(part, receiver)).collect()
+}
+
 /// Splits a request in half by series, or a single series by time. `None`: it is a single value.
 pub fn halves(body: &Body) -> Result<Option<[Body; 2]>, Unreadable> {
     let mut first = apart(body)?;

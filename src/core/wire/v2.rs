@@ -131,8 +131,9 @@ impl Writer {
 
     /// Returns the compressed request, and starts the next one.
     pub(super) fn finish(&mut self) -> Bytes {
-        self.symbols.append(&mut self.timeseries);
-        let bytes = Protocol::V2.compress(&self.symbols);
+        // Some receivers resolve symbols while they read, so these come first.
+        drop(self.timeseries.splice(..0, self.symbols.drain(..)));
+        let bytes = Protocol::V2.compress(&self.timeseries);
         self.begin();
         bytes
     }
@@ -140,7 +141,7 @@ impl Writer {
     fn begin(&mut self) {
         self.number += 1;
         self.others.clear();
-        self.symbols.clear();
+        self.timeseries.clear();
         self.symbols_used = 0;
         // PRW 2.0, "Symbols": the first symbol is the empty string.
         self.add("");

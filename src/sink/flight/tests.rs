@@ -62,6 +62,53 @@ fn what_is_too_large_is_divided_down_to_one_value() {
 }
 
 #[test]
+fn what_is_too_much_for_another_protocol_is_divided() {
+    for (from, to, sizes) in [
+        (Protocol::V2, Protocol::V1, &[8, 8, 4][..]),
+        (Protocol::V1Zstd, Protocol::V1, &[8, 8, 4]),
+        (Protocol::V2, Protocol::V1Zstd, &[8, 8, 4]),
+        // It can be read, and has been tried as it is.
+        (Protocol::V1, Protocol::V1Zstd, &[20]),
+    ] {
+        let mut flight = InFlightRecord::new(entry(1, 1, 10, from));
+        let keys = |series: Vec<Series>| series.into_iter().map(|one| one.labels.key);
+        let all: Vec<_> = flight.series().map(keys).expect("it is readable").collect();
+        let (mut parts, mut order) = (Vec::new(), Vec::new());
+        while !flight.is_sent() {
+            assert!(flight.downgrade(to, 9).is_zero());
+            let body = flight.body().expect("something is left");
+            assert!(to.reads(body.protocol), "{from:?} to {to:?}");
+            order.extend(flight.series().map(keys).expect("it is readable"));
+            parts.push(flight.give_up_piece().samples);
+        }
+        assert_eq!(
+            (parts.as_slice(), order),
+            (sizes, all),
+            "{from:?} to {to:?}"
+        );
+    }
+}
+
+#[test]
+fn the_parts_of_a_suspect_are_suspects() {
+    let (start, later) = (crate::clock::monotonic(), ERRORS_MIN);
+    let mut flight = InFlightRecord::new(entry(1, 1, 10, Protocol::V2));
+    flight.failed(Failure::Error, start);
+    flight.checked(start + later);
+    assert!(!flight.divide_to(20), "it is small enough");
+    assert!(!flight.is_suspect(start + later), "it was just checked");
+
+    assert!(flight.divide_to(12));
+    for samples in [12, 8] {
+        assert_eq!(sent(&flight), samples);
+        assert_eq!((flight.tried(), flight.attempt()), (Tried::Unanswered, 1));
+        assert!(flight.is_suspect(start + later));
+        flight.give_up_piece();
+    }
+    assert!(flight.is_done());
+}
+
+#[test]
 fn what_waits_elsewhere_keeps_the_record() {
     let mut flight = InFlightRecord::new(entry(1, 1, 10, Protocol::V2));
     let series = flight.series().expect("it can be read");

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use http::StatusCode;
 use tracing::{debug, info, warn};
 
 use super::super::backlog::Tried;
@@ -19,6 +20,10 @@ use crate::config::Message;
 use crate::counts::Counts;
 use crate::timestamp::Timestamp;
 use crate::wire::Protocol;
+
+/// Failed attempts after which a request that gets 429 is sent in parts: the receiver may never
+/// accept that many samples at once.
+const LIMITED_TRIES: u32 = 3;
 
 impl RemoteWrite {
     pub(super) fn answered(&mut self, answered: Answered) {
@@ -114,6 +119,11 @@ impl RemoteWrite {
             Verdict::Downgrade => self.downgrade(outcome),
             Verdict::Retry { after } => {
                 flight.failed(Failure::of(outcome), clock::monotonic());
+                let is_limited = outcome.status == Some(StatusCode::TOO_MANY_REQUESTS)
+                    && flight.attempt() >= LIMITED_TRIES;
+                if is_limited && blocking(|| flight.divide_to(REQUEST_MAX)) {
+                    self.feed.send_at_most(REQUEST_MAX);
+                }
                 self.retry_later(after, &outcome.reason);
             }
         }
@@ -151,9 +161,12 @@ impl RemoteWrite {
             info!(%error, "receiver does not support zstd; using snappy until the next start");
         }
         self.feed.set_protocol(self.protocol);
+        // What was learned from refusals still applies.
+        let learned = self.feed.samples_max();
         let samples_max = self.config.queue.samples_max(self.protocol);
         self.feed
             .set_targets(samples_max, self.config.metadata_interval);
+        self.feed.send_at_most(learned);
     }
 
     /// Logs if a 2.0 receiver reports that it stored more or fewer values than were sent. This is

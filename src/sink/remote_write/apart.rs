@@ -94,7 +94,7 @@ impl RemoteWrite {
         }
         let (now, is_sorted) = (clock::monotonic(), self.is_all_sorted());
         self.triage.downgrade(self.protocol);
-        let (samples_max, protocol) = (self.feed.samples_max().min(REQUEST_MAX), self.protocol);
+        let (samples_max, protocol) = (self.feed.samples_max(), self.protocol);
         let triage = &mut self.triage;
         let parcel = blocking(|| triage.next(samples_max, protocol, is_sorted, now));
         let Some(parcel) = parcel.filter(|parcel| !parcel.is_sending) else {
@@ -140,6 +140,7 @@ impl RemoteWrite {
                     Some(_) | None => self.triage.parcel_refused(cause, &named, now),
                 }
                 self.quarantine_reason.clone_from(&outcome.reason);
+                self.feed.send_at_most(REQUEST_MAX);
             }
             Verdict::TooLarge => self.triage.too_large(now),
             Verdict::Rejected => {
@@ -197,6 +198,10 @@ impl RemoteWrite {
             return;
         }
         self.feed.send_at_most(REQUEST_MAX);
+        if blocking(|| flight.divide_to(REQUEST_MAX)) {
+            self.failures = 0;
+            return;
+        }
         let (origin, samples) = ((sequence, flight.tried()), flight.open().points());
         warn!(
             samples,

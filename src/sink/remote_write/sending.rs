@@ -71,9 +71,9 @@ impl RemoteWrite {
             return self.check(sequence);
         }
         // It may have been queued before the receiver turned out not to support its protocol.
-        let receiver = self.protocol;
+        let (receiver, samples_max) = (self.protocol, self.feed.samples_max());
         loop {
-            let unreadable = flight.downgrade(receiver);
+            let unreadable = flight.downgrade(receiver, samples_max);
             if unreadable.is_zero() {
                 break;
             }

@@ -90,7 +90,7 @@ definitions! {
     SHARDS_DESIRED = Gauge "celeriac_remote_storage_concurrency_desired" ["remote_name", "url"], "Number of concurrent requests that would be sent if enough were queued.";
     SHARDS_MIN = Gauge "celeriac_remote_storage_concurrency_min" ["remote_name", "url"], "Configured min_shards.";
     SHARDS_MAX = Gauge "celeriac_remote_storage_concurrency_max" ["remote_name", "url"], "Configured max_shards.";
-    SAMPLES_MAX = Gauge "celeriac_remote_storage_max_samples_per_send" ["remote_name", "url"], "Maximum number of samples per request: as configured, or lower for a while after the receiver refused a request.";
+    SAMPLES_MAX = Gauge "celeriac_remote_storage_max_samples_per_send" ["remote_name", "url"], "Current maximum number of samples per request. It is lower for a while after some refusals.";
     QUEUE_BYTES = Gauge "celeriac_remote_storage_queue_bytes" ["remote_name", "url"], "Number of compressed bytes waiting to be sent.";
     QUEUE_DAMAGED = Counter "celeriac_remote_storage_queue_damaged_bytes_total" ["remote_name", "url"], "Total number of damaged bytes in the queue on disk.";
     QUEUE_TROUBLE = Gauge "celeriac_remote_storage_queue_disk_failing" ["remote_name", "url"], "Whether queueing on disk is failing (1), so that samples are kept in memory, or not (0).";

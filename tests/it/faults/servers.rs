@@ -1,4 +1,4 @@
-//! Receivers that answer with 5xx, or with nonsense.
+//! Receivers that answer with 429, 5xx, or nonsense.
 
 use super::*;
 
@@ -93,6 +93,28 @@ async fn an_outage_of_everything_but_empty_requests_loses_nothing() {
     setting.beside_is_not_delayed().await;
     setting.ill.behave(|behaviour| behaviour.breaks_on = None);
     setting.arrived(&setting.ill, NAMES - 1).await;
+    setting.nothing_is_lost().await;
+    assert_eq!(setting.missing().await, BTreeMap::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exceeds_a_limit_on_bursts_comes_in_parts() {
+    let mut setting = Setting::start(SECOND, "").await;
+    setting.ill.behave(|behaviour| {
+        // The whole request does not come again.
+        (behaviour.samples_taken, behaviour.may_give_up) = (Some((2_500, 429)), true);
+    });
+    setting.publish(40).await;
+    setting.beside_is_not_delayed().await;
+    setting.arrived(&setting.ill, 39).await;
+    let small = |page: &Page| {
+        let max = |sink| page.sum("celeriac_remote_storage_max_samples_per_send", &[sink]);
+        (max("ill"), max("beside")) == (2_000.0, 10_000.0)
+    };
+    setting
+        .celeriac
+        .page_when("small requests", 20, small)
+        .await;
     setting.nothing_is_lost().await;
     assert_eq!(setting.missing().await, BTreeMap::new());
 }

@@ -180,6 +180,8 @@ fn what_is_no_request_is_not_taken_apart() {
             ..rubbish
         };
         assert_eq!(halves(&nothing), Err(Unreadable));
+        assert_eq!(parts(&rubbish, protocol, 1), Err(Unreadable));
+        assert_eq!(parts(&nothing, protocol, 1), Err(Unreadable));
     }
 }
 
