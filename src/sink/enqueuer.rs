@@ -103,10 +103,12 @@ impl SnapshotEnqueuer {
         self.send_at_most((samples / 2).max(SAMPLES_MIN).min(self.samples_wanted))
     }
 
-    /// Lowers the maximum, until enough requests were accepted after the last call. Returns it if it
-    /// is lower than before.
+    /// Lowers the maximum until enough requests have been accepted since the last call. Returns the
+    /// new maximum if it is lower than before.
     pub(super) fn send_at_most(&mut self, samples: usize) -> Option<usize> {
-        self.accepted = 0;
+        if samples == self.samples_max {
+            self.accepted = 0;
+        }
         let is_less = samples < self.samples_max;
         is_less.then(|| {
             self.limit(samples);

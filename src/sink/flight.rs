@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+
 use super::Outcome;
 use super::backlog::Tried;
 use crate::counts::Counts;
@@ -19,6 +21,10 @@ pub(super) const ERRORS_MIN: Duration = Duration::from_secs(120);
 
 /// Minimum time between two such checks.
 const CHECKED: Duration = Duration::from_secs(30);
+
+/// Number of 429 responses in a row after which a request is sent in parts: the receiver may never
+/// accept that many samples at once.
+const LIMITED: u32 = 3;
 
 /// A record in flight.
 #[derive(Debug)]
@@ -48,8 +54,12 @@ struct Piece {
     tried: Tried,
     /// Number of failed attempts.
     attempt: u32,
+    /// Length of the current run of 429 responses.
+    limited: u32,
     /// Time of the first response in the current run of 5xx responses.
     errors: Option<Instant>,
+    /// The same of the piece that this one is a part of.
+    errors_before: Option<Instant>,
     /// When the receiver was last checked with another request.
     checked: Option<Instant>,
 }
@@ -61,6 +71,8 @@ pub(super) enum Failure {
     Unsent,
     /// The response was a 5xx.
     Error,
+    /// The response was a 429.
+    Limited,
     Other,
 }
 
@@ -68,6 +80,7 @@ impl Failure {
     pub(super) fn of(outcome: &Outcome) -> Self {
         match outcome.status {
             Some(status) if status.is_server_error() => Self::Error,
+            Some(StatusCode::TOO_MANY_REQUESTS) => Self::Limited,
             None if outcome.unsent => Self::Unsent,
             Some(_) | None => Self::Other,
         }
@@ -140,18 +153,26 @@ impl InFlightRecord {
     /// Re-encodes the next piece if a receiver of this protocol cannot read it, in parts of at most
     /// `points_max` values. If we cannot read it either, gives it up and returns how much was lost.
     pub(super) fn downgrade(&mut self, receiver: Protocol, points_max: usize) -> Counts {
-        let body = self.body();
-        if body.is_none_or(|body| receiver.reads(body.protocol)) {
+        let Some(piece) = self.pieces.last_mut() else {
+            return Counts::default();
+        };
+        let body = &piece.body;
+        if receiver.reads(body.protocol) {
             return Counts::default();
         }
-        match self.split(receiver, points_max) {
-            Ok(_) => Counts::default(),
+        let downgraded = if body.counts.points() <= points_max as u64 {
+            wire::downgrade(body, receiver).map(|body| piece.body = body)
+        } else {
+            self.split(receiver, points_max).map(drop)
+        };
+        match downgraded {
+            Ok(()) => Counts::default(),
             Err(wire::Unreadable) => self.give_up_piece(),
         }
     }
 
-    /// Replaces the current piece with parts of at most `points_max` values, to be tried like it.
-    /// Returns whether there is more than one.
+    /// Replaces the current piece with parts of at most `points_max` values. A part whose first response
+    /// is a 5xx is as suspect as the whole was. Returns whether there is more than one.
     pub(super) fn divide_to(&mut self, points_max: usize) -> bool {
         let body = self.body();
         let body = body.filter(|body| body.counts.points() > points_max as u64);
@@ -170,9 +191,9 @@ impl InFlightRecord {
         self.pieces.pop();
         let parts = parts.into_iter().rev();
         self.pieces.extend(parts.map(|body| Piece {
-            body,
-            checked: None,
-            ..piece.clone()
+            attempt: piece.attempt,
+            errors_before: piece.errors,
+            ..Piece::new(body, piece.tried)
         }));
         Ok(number)
     }
@@ -198,8 +219,13 @@ impl InFlightRecord {
                 piece.tried = Tried::Unanswered;
             }
             piece.attempt = piece.attempt.saturating_add(1);
+            piece.limited = match failure {
+                Failure::Limited => piece.limited + 1,
+                Failure::Unsent | Failure::Error | Failure::Other => 0,
+            };
+            let before = piece.errors_before.take();
             if failure == Failure::Error {
-                piece.errors.get_or_insert(now);
+                piece.errors.get_or_insert(before.unwrap_or(now));
             } else {
                 piece.errors = None;
             }
@@ -213,6 +239,12 @@ impl InFlightRecord {
             piece.errors.is_some_and(|at| is_before(at, ERRORS_MIN))
                 && piece.checked.is_none_or(|at| is_before(at, CHECKED))
         })
+    }
+
+    /// Returns whether the current piece keeps getting 429.
+    pub(super) fn is_limited(&self) -> bool {
+        let last = self.pieces.last();
+        last.is_some_and(|piece| piece.limited >= LIMITED)
     }
 
     /// Records a check without a result.
@@ -271,7 +303,9 @@ impl Piece {
             body,
             tried,
             attempt: 0,
+            limited: 0,
             errors: None,
+            errors_before: None,
             checked: None,
         }
     }

@@ -353,6 +353,25 @@ async fn what_is_too_large_comes_in_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waited_as_2_comes_in_parts_that_1_allows() {
+    for knows in [
+        Knows::OnlyFirst(415),
+        Knows::VictoriaMetrics { old: true },
+        Knows::VictoriaMetrics { old: false },
+    ] {
+        let mut setting = Setting::start("auto", "").await;
+        setting.ill.answer_always(Some(Answer::Status(503)));
+        setting.publish(40).await;
+        setting.beside_is_not_delayed().await;
+        setting.ill.behave(|behaviour| behaviour.knows = knows);
+        setting.ill.answer_always(None);
+        setting.arrived(&setting.ill, 39).await;
+        setting.nothing_is_lost().await;
+        assert_eq!(setting.missing().await, BTreeMap::new(), "{knows:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_of_1_only_gets_1() {
     for knows in [
         Knows::OnlyFirst(415),
@@ -365,8 +384,7 @@ async fn a_receiver_of_1_only_gets_1() {
         ill.behave(|behaviour| behaviour.knows = knows);
         let url = ill.url();
         let mut setting = Setting::start_at("auto", "", ill, &url).await;
-        // More than one request of 1.0.
-        setting.publish(40).await;
+        setting.publish(5).await;
         setting.beside_is_not_delayed().await;
         setting.publish(5).await;
         setting.nothing_is_lost().await;

@@ -79,7 +79,7 @@ impl Protocol {
             Self::V1Zstd => zstd::bulk::compress(message, ZSTD_LEVEL)
                 .expect("a request is compressed in memory"),
         };
-        // It may wait in a queue for long, with room for a message that is not compressible.
+        // zstd reserves room for an incompressible message, and bodies wait in queues.
         compressed.shrink_to_fit();
         compressed.into()
     }

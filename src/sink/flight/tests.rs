@@ -90,22 +90,45 @@ fn what_is_too_much_for_another_protocol_is_divided() {
 }
 
 #[test]
-fn the_parts_of_a_suspect_are_suspects() {
-    let (start, later) = (crate::clock::monotonic(), ERRORS_MIN);
+fn a_part_of_a_suspect_is_one_once_it_fails_itself() {
+    let start = crate::clock::monotonic();
+    let then = start + ERRORS_MIN;
     let mut flight = InFlightRecord::new(entry(1, 1, 10, Protocol::V2));
     flight.failed(Failure::Error, start);
-    flight.checked(start + later);
+    flight.checked(then);
     assert!(!flight.divide_to(20), "it is small enough");
-    assert!(!flight.is_suspect(start + later), "it was just checked");
-
     assert!(flight.divide_to(12));
-    for samples in [12, 8] {
-        assert_eq!(sent(&flight), samples);
-        assert_eq!((flight.tried(), flight.attempt()), (Tried::Unanswered, 1));
-        assert!(flight.is_suspect(start + later));
+    for (samples, first, is_suspect) in [(12, Failure::Error, true), (8, Failure::Other, false)] {
+        assert_eq!(
+            (sent(&flight), flight.tried()),
+            (samples, Tried::Unanswered)
+        );
+        assert!(!flight.is_suspect(then), "it has not been sent");
+        flight.failed(first, then);
+        flight.failed(Failure::Error, then);
+        assert_eq!(flight.is_suspect(then), is_suspect, "{first:?}");
         flight.give_up_piece();
     }
     assert!(flight.is_done());
+}
+
+#[test]
+fn only_429_in_a_row_is_a_limit() {
+    let now = crate::clock::monotonic();
+    let mut flight = InFlightRecord::new(entry(1, 1, 10, Protocol::V2));
+    for (failure, is_limited) in [
+        (Failure::Error, false),
+        (Failure::Limited, false),
+        (Failure::Limited, false),
+        (Failure::Other, false),
+        (Failure::Limited, false),
+        (Failure::Limited, false),
+        (Failure::Limited, true),
+        (Failure::Unsent, false),
+    ] {
+        flight.failed(failure, now);
+        assert_eq!(flight.is_limited(), is_limited, "{failure:?}");
+    }
 }
 
 #[test]

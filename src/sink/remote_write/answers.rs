@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use http::StatusCode;
 use tracing::{debug, info, warn};
 
 use super::super::backlog::Tried;
@@ -20,10 +19,6 @@ use crate::config::Message;
 use crate::counts::Counts;
 use crate::timestamp::Timestamp;
 use crate::wire::Protocol;
-
-/// Failed attempts after which a request that gets 429 is sent in parts: the receiver may never
-/// accept that many samples at once.
-const LIMITED_TRIES: u32 = 3;
 
 impl RemoteWrite {
     pub(super) fn answered(&mut self, answered: Answered) {
@@ -119,10 +114,12 @@ impl RemoteWrite {
             Verdict::Downgrade => self.downgrade(outcome),
             Verdict::Retry { after } => {
                 flight.failed(Failure::of(outcome), clock::monotonic());
-                let is_limited = outcome.status == Some(StatusCode::TOO_MANY_REQUESTS)
-                    && flight.attempt() >= LIMITED_TRIES;
-                if is_limited && blocking(|| flight.divide_to(REQUEST_MAX)) {
+                if flight.is_limited() && blocking(|| flight.divide_to(REQUEST_MAX)) {
                     self.feed.send_at_most(REQUEST_MAX);
+                    warn!(
+                        samples = REQUEST_MAX,
+                        "receiver keeps answering 429 to a request; sending smaller requests"
+                    );
                 }
                 self.retry_later(after, &outcome.reason);
             }

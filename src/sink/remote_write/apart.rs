@@ -94,7 +94,7 @@ impl RemoteWrite {
         }
         let (now, is_sorted) = (clock::monotonic(), self.is_all_sorted());
         self.triage.downgrade(self.protocol);
-        let (samples_max, protocol) = (self.feed.samples_max(), self.protocol);
+        let (samples_max, protocol) = (self.feed.samples_max().min(REQUEST_MAX), self.protocol);
         let triage = &mut self.triage;
         let parcel = blocking(|| triage.next(samples_max, protocol, is_sorted, now));
         let Some(parcel) = parcel.filter(|parcel| !parcel.is_sending) else {
@@ -137,10 +137,12 @@ impl RemoteWrite {
                     Some(stored) if cause != Cause::AlreadyThere || !self.triage.may_be_there() => {
                         self.triage.stored_in_part(stored, now);
                     }
-                    Some(_) | None => self.triage.parcel_refused(cause, &named, now),
+                    Some(_) | None => {
+                        self.triage.parcel_refused(cause, &named, now);
+                        self.feed.send_at_most(REQUEST_MAX);
+                    }
                 }
                 self.quarantine_reason.clone_from(&outcome.reason);
-                self.feed.send_at_most(REQUEST_MAX);
             }
             Verdict::TooLarge => self.triage.too_large(now),
             Verdict::Rejected => {
@@ -202,7 +204,8 @@ impl RemoteWrite {
             self.failures = 0;
             return;
         }
-        let (origin, samples) = ((sequence, flight.tried()), flight.open().points());
+        let origin = (sequence, flight.tried());
+        let samples = flight.body().map_or(0, |body| body.counts.points());
         warn!(
             samples,
             "receiver keeps answering 5xx to one request; searching for the series that cause it"

@@ -73,7 +73,7 @@ impl RemoteWrite {
         // It may have been queued before the receiver turned out not to support its protocol.
         let (receiver, samples_max) = (self.protocol, self.feed.samples_max());
         loop {
-            let unreadable = flight.downgrade(receiver, samples_max);
+            let unreadable = blocking(|| flight.downgrade(receiver, samples_max));
             if unreadable.is_zero() {
                 break;
             }

@@ -8,7 +8,6 @@ use super::{Suspicion, Triage};
 use crate::counts::Counts;
 use crate::sink::backlog::{Tried, Waiting};
 use crate::sink::flight::{ERRORS_MIN, Failure};
-use crate::sink::search::REQUEST_MAX;
 use crate::sink::verdict::Cause;
 use crate::wire::{self, Body, Key, Labels, Protocol};
 
@@ -115,11 +114,10 @@ impl Triage {
         {
             return Some(next);
         }
-        let few = samples_max.min(REQUEST_MAX);
-        if let Some(taken) = self.test(few, is_sorted, now) {
+        if let Some(taken) = self.test(samples_max, is_sorted, now) {
             return Some((ParcelKind::Test, taken));
         }
-        self.conflict(few, is_sorted)
+        self.conflict(samples_max, is_sorted)
             .or_else(|| self.catch_up(samples_max))
     }
 
