@@ -131,7 +131,7 @@ impl Writer {
 
     /// Returns the compressed request, and starts the next one.
     pub(super) fn finish(&mut self) -> Bytes {
-        // Some receivers resolve symbols while they read, so these come first.
+        // In the order of field numbers, like every encoder: a receiver may need the symbols first.
         drop(self.timeseries.splice(..0, self.symbols.drain(..)));
         let bytes = Protocol::V2.compress(&self.timeseries);
         self.begin();
